@@ -1,0 +1,323 @@
+"""Hosts: what is accepted is canonical and parses to itself; everything else is InvalidHost and nothing else."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import random
+import re
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multisite.errors import InvalidHost
+from multisite.hosts import Host, parse, to_ascii
+
+SOAK = bool(os.environ.get("MULTISITE_SOAK"))
+MUTATED_HOSTS = 1_000_000 if SOAK else 25_000
+EXAMPLES = 5_000 if SOAK else 300
+
+ACCEPTED = {
+    "example.com": ("example.com", None),
+    "EXAMPLE.com": ("example.com", None),
+    "example.com.": ("example.com", None),
+    "example.com.:8080": ("example.com", 8080),
+    "localhost": ("localhost", None),
+    "a": ("a", None),
+    "a.de": ("a.de", None),
+    "bad.cafe": ("bad.cafe", None),
+    "garden.localhost:6543": ("garden.localhost", 6543),
+    "xn--bcher-kva.example": ("xn--bcher-kva.example", None),
+    "r3---sn-4g5e.example": ("r3---sn-4g5e.example", None),
+    "7.example": ("7.example", None),
+    "1.2.3.4.example": ("1.2.3.4.example", None),
+    "a.7eleven": ("a.7eleven", None),
+    "a.0y": ("a.0y", None),
+    "a.1x0": ("a.1x0", None),
+    "127.0.0.1": ("127.0.0.1", None),
+    "127.0.0.1:80": ("127.0.0.1", 80),
+    "255.255.255.255": ("255.255.255.255", None),
+    "0.0.0.0": ("0.0.0.0", None),
+    "[::]": ("[::]", None),
+    "[::1]": ("[::1]", None),
+    "[::1]:8080": ("[::1]", 8080),
+    "[2001:db8::1]": ("[2001:db8::1]", None),
+    "[1::]": ("[1::]", None),
+    "[2001:db8::1:0:0:1]": ("[2001:db8::1:0:0:1]", None),
+    "[1:0:2:3:4:5:6:7]": ("[1:0:2:3:4:5:6:7]", None),
+    "[::ffff:102:304]": ("[::ffff:102:304]", None),
+    "a:1": ("a", 1),
+    "a:65535": ("a", 65535),
+    "a" * 63: ("a" * 63, None),
+    "a." * 126 + "a": ("a." * 126 + "a", None),
+    "a." * 126 + "a.:65535": ("a." * 126 + "a", 65535),
+}
+
+REFUSED = [
+    "", " ", ".", "..", ":", ":80", "a:", "a..", "a..b", ".a", "a.:", "-a", "a-", "a.-b", "a-.b", "-a.example",
+    "a_b.example", "_dmarc.example", "a b", " a", "a ", "a\n", "a\r\n", "\na", "a\0", "a\x7f", "a\t",
+    "a:0", "a:00", "a:080", "a:65536", "a:99999", "a:100000", "a:-1", "a:+1", "a: 1", "a:1 ", "a:1\n", "a:1:2", "a:x",
+    "a:\u0661", "a:1_0", "a:\uff18\uff10", "a:" + "9" * 5000, "a:" + "1" * 200,
+    "http://a.example", "a.example/", "a.example/path", "a@evil", "user:pw@a", "a?b", "a#b", "a\\b", "a%2e", "%61",
+    "a,b", "a;b", "*", "*.example.com", "a.example,b.example",
+    "bücher.example", "\uff21\uff22\uff23", "a。b", "\u212a.example", "\u0131.example", "\ud800", "a\u200b",
+    "\U0001f600",
+    "127.1", "0x7f000001", "0x", "0X7F.0.0.1", "1.2.3", "1", "2130706433", "1.2.3.4.5", "256.1.1.1", "01.2.3.4",
+    "1.2.3.04", "1.2.3.0x4", "a.1", "a.example.42", "a.0x", "a.0xff", "a.0xCAFE.", "00.0.0.0", "1.2.3.256",
+    "::1", "[", "]", "[]", "[:]", "[::1", "::1]", "[::1]]", "[[::1]]", "[::1].", "[::1]a", "[::1]:", "[::1]:0",
+    "[::1]:65536", "[0:0:0:0:0:0:0:1]", "[::0]", "[::01]", "[2001:DB8::1]", "[2001:db8:0:0:1::1]", "[1::2::3]",
+    "[1:2:3:4:5:6:7:8:9]", "[1:2:3:4:5:6:7]", "[12345::]", "[fe80::1%eth0]", "[fe80::1%25eth0]", "[::ffff:1.2.3.4]",
+    "[v1.a]", "[1:0:0:2:3:0:0:0]", "[1::3:4:5:6:7:8]", "[g::]", "[:::]", "[127.0.0.1]",
+    "a" * 64, "a." * 126 + "ab", "a" * 254, "a." * 130 + "a", "a" * 200_000, "." * 200_000, "[" * 200_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ACCEPTED)
+def test_a_host_is_parsed_to_its_canonical_form(text: str) -> None:
+    host = parse(text)
+    assert (host.name, host.port) == ACCEPTED[text]
+    assert parse(str(host)) == host
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: ascii(text)[:30])
+def test_everything_else_is_refused_with_a_reason(text: str) -> None:
+    with pytest.raises(InvalidHost) as caught:
+        parse(text)
+    assert caught.value.host == text
+    assert caught.value.reason
+    assert str(caught.value).isascii()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+class Awkward:
+    """An object that cannot even be printed."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("thing", [None, 1, 10**5000, b"a.example", ["a"], Awkward(), object, 1.5, ("a", 1)], ids=type)
+@pytest.mark.parametrize("function", [parse, to_ascii])
+def test_what_is_not_a_text_is_refused(function: object, thing: object) -> None:
+    with pytest.raises(InvalidHost):
+        function(thing)  # type: ignore[operator]
+
+
+def check(text: str) -> bool:
+    """Assert that `text` is refused by InvalidHost alone, or taken in canonical form; return whether it was taken."""
+    try:
+        host = parse(text)
+    except InvalidHost:
+        return False
+    assert type(host) is Host
+    assert host.name == host.name.lower()
+    assert 0 < len(host.name) <= 253
+    assert re.fullmatch(r"[a-z0-9.\[\]:-]+", host.name)
+    assert host.port is None or 1 <= host.port <= 65535
+    assert parse(str(host)) == host
+    assert str(parse(str(host))) == str(host)
+    assert str(host) == text.lower() or str(host) == re.sub(r"\.(?=$|:)", "", text.lower())
+    if not host.name.startswith("["):
+        labels = host.name.split(".")
+        assert all(0 < len(label) <= 63 and label[0] != "-" != label[-1] for label in labels)
+        if re.fullmatch("[0-9]+|0x[0-9a-f]*", labels[-1]):
+            assert str(ipaddress.IPv4Address(host.name)) == host.name
+    else:
+        assert ipaddress.IPv6Address(host.name[1:-1])
+    return True
+
+
+PIECES = [
+    ".", "-", ":", "[", "]", "0", "1", "255", "256", "0x", "f", "::", "a", "Z", "xn--", "80", ":80", ":0", "\0", "\n",
+    " ", "@", "/", "%", "_", "*", "\xe9", "\u3002", "\u0130", "\u2100", "\ud800", "\U0001f600", "\u0661", "localhost",
+    "1.2.3.4", "a" * 63, "\xad", "\u200d", "..", ":65535", ":65536", "127.1", "\u212a",
+]  # fmt: skip
+
+
+def mutate(chance: random.Random, text: str) -> str:
+    """Return `text` after a few cuts, insertions, doublings and changes of single characters."""
+    for _ in range(chance.randrange(4)):
+        at, to = sorted((chance.randrange(len(text) + 1), chance.randrange(len(text) + 1)))
+        match chance.randrange(6):
+            case 0:
+                text = text[:at] + chance.choice(PIECES) + text[at:]
+            case 1:
+                text = text[:at] + text[at + 1 :]
+            case 2:
+                text = text[:at] + chr(chance.randrange(256)) + text[at + 1 :]
+            case 3:
+                text = text[:to] + text[at:to] + text[to:]
+            case 4:
+                text = text[:at].swapcase() + text[at:]
+            case _:
+                text = text[:at] + text[to:]
+    return text
+
+
+def test_mutated_hosts_raise_nothing_but_invalid_host_and_are_canonical_if_taken() -> None:
+    chance = random.Random(20240601)
+    seeds = [*ACCEPTED, *(text for text in REFUSED if len(text) < 300)]
+    taken = sum(check(mutate(chance, chance.choice(seeds))) for _ in range(MUTATED_HOSTS))
+    # The mutations must reach both sides of the wall, or this test says nothing.
+    assert MUTATED_HOSTS // 20 < taken < MUTATED_HOSTS * 19 // 20
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.text())
+def test_any_text_is_taken_or_refused(text: str) -> None:
+    check(text)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,20}[a-zA-Z0-9])?", fullmatch=True), min_size=1, max_size=8))
+def test_names_made_of_good_labels_are_taken(labels: list[str]) -> None:
+    name = ".".join([*labels, "example"])
+    assert parse(name) == parse(name.upper()) == parse(name + ".") == Host(name.lower(), None)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.integers(0, 2**128 - 1), st.integers(1, 65535))
+def test_an_ipv6_address_is_taken_in_its_normal_form(number: int, port: int) -> None:
+    address = ipaddress.IPv6Address(number)
+    if address.ipv4_mapped is None:
+        assert parse(f"[{address}]:{port}") == Host(f"[{address}]", port)
+    if address.exploded != str(address):
+        with pytest.raises(InvalidHost):
+            parse(f"[{address.exploded}]")
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(st.sampled_from([0, 0, 0, 1, 0xFFFF]), min_size=8, max_size=8))
+def test_ipv6_zeros_are_folded_as_rfc_5952_says(groups: list[int]) -> None:
+    number = sum(group << (16 * place) for place, group in enumerate(groups))
+    address = ipaddress.IPv6Address(number)
+    if address.ipv4_mapped is None:
+        assert parse(f"[{address}]").name == f"[{address}]"
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_an_ipv4_address_is_taken_as_a_plain_quad_only(number: int) -> None:
+    assert parse(str(ipaddress.IPv4Address(number))).name == str(ipaddress.IPv4Address(number))
+    for other in (str(number), hex(number), f"0{number:o}", f"{number >> 24}.{number & 0xFFFFFF}"):
+        with pytest.raises(InvalidHost):
+            parse(other)
+
+
+def test_every_port_is_taken_and_none_beyond() -> None:
+    assert all(parse(f"a:{port}").port == port for port in range(1, 65536))
+    for port in (0, 65536, 65540, 65600, 66000, 70000, 99999, 100000):
+        with pytest.raises(InvalidHost):
+            parse(f"a:{port}")
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_one_foreign_byte_is_refused_wherever_it_stands(byte: int) -> None:
+    character = chr(byte)
+    if re.fullmatch("[A-Za-z0-9]", character):
+        return
+    for text in (f"{character}example.com", f"example.com{character}"):
+        if text != "example.com.":
+            with pytest.raises(InvalidHost):
+                parse(text)
+
+
+TYPED = {
+    "Bücher.example": "xn--bcher-kva.example",
+    "faß.de": "xn--fa-hia.de",
+    "XN--BCHER-KVA.example": "xn--bcher-kva.example",
+    "bücher。example": "xn--bcher-kva.example",
+    "\uff25\uff38\uff21\uff2d\uff30\uff2c\uff25.com": "example.com",
+    "Example.COM.": "example.com",
+    "ab--cd.example": "ab--cd.example",
+    "пример.example": "xn--e1afmkfd.example",
+    "東京タワー.jp": None,
+    "aタワー.jp": None,
+    "한글.kr": "xn--bj0bj06e.kr",
+    "bu\u0308cher.example": "xn--bcher-kva.example",
+    "127.0.0.1": "127.0.0.1",
+    "[::1]": "[::1]",
+}
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_a_typed_name_becomes_the_name_that_dns_knows(text: str) -> None:
+    name = to_ascii(text)
+    assert TYPED[text] in (None, name)
+    assert parse(name) == Host(name, None)
+    assert to_ascii(name) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it is empty"),
+        ("  ", "it is empty"),
+        ("http://a.example", "leave out http://"),
+        ("HTTPS://a.example/x", "leave out HTTPS://"),
+        ("a.example/shop?x=1", "leave out the path /shop?x=1"),
+        ("a.example?x", "leave out the path ?x"),
+        ("a.example:8080", "leave out the port :8080"),
+        ("bücher.example:8080", "leave out the port :8080"),
+        ("[::1]:80", "leave out the port :80"),
+        ("me@a.example", "leave out me@"),
+        ("a example", "white space"),
+        ("a.example\n", "white space"),
+        ("*.example.com", "cannot hold a *"),
+        ("a..b", "is empty"),
+        ("ä..b", "mpty"),
+        ("-a.example", "hyphen"),
+        ("a_b.example", "but not '_'"),
+        ("1.2.3", "number"),
+        ("\uff11.\uff12.\uff13", "number"),
+        ("a" * 64 + ".example", "63 characters"),
+        ("a." * 126 + "ab", "253 characters"),
+        ("ä" * 100 + ".example", "long"),
+        ("ü" * 100_000, "253 characters"),
+        ("😀.example", "not allowed"),
+        ("xn--\u00fc.example", ""),
+        ("xn--999999999.example", ""),
+        ("\ud800.example", ""),
+        ("\u0000ü", ""),
+    ],
+    ids=lambda text: ascii(text)[:30],
+)
+def test_a_typed_name_that_is_not_a_host_is_refused_with_what_to_change(text: str, reason: str) -> None:
+    with pytest.raises(InvalidHost) as caught:
+        to_ascii(text)
+    assert reason in caught.value.reason
+    assert str(caught.value).isascii()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["p\u0430ypal.example", "xn--pypal-4ve.example", "g\u03bfogle.example"])
+def test_mixed_scripts_are_refused_unless_allowed(text: str) -> None:
+    with pytest.raises(InvalidHost, match="mixes letters of"):
+        to_ascii(text)
+    assert to_ascii(text, allow_mixed=True).startswith("xn--")
+
+
+def test_mutated_typed_names_raise_nothing_but_invalid_host() -> None:
+    chance = random.Random(7)
+    seeds = [*TYPED, "p\u0430ypal.example", *PIECES]
+    taken = 0
+    for _ in range(MUTATED_HOSTS // 10):
+        try:
+            name = to_ascii(mutate(chance, chance.choice(seeds)))
+        except InvalidHost:
+            continue
+        taken += 1
+        assert parse(name) == Host(name, None)
+    assert taken
+
+
+def test_importing_hosts_loads_neither_pyramid_nor_sqlalchemy_nor_idna() -> None:
+    program = "import sys, multisite.hosts; print({'pyramid', 'sqlalchemy', 'idna'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
