@@ -1,0 +1,92 @@
+"""The errors of multisite, one small family.
+
+Each class carries its data as attributes and reads as a sentence that says what to do. All of them derive from
+`MultisiteError`, so that an application can catch the family at its edge. They are pure: nothing here imports
+Pyramid or SQLAlchemy. (SQLAlchemy wraps what is raised while parameters are built in its own `StatementError`,
+unless the class has `_sa_skip_wrapping`-like marks; `multisite.scoping` raises outside of that phase or marks them.)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CrossSiteError",
+    "DomainTaken",
+    "InvalidHost",
+    "MultisiteError",
+    "NoCurrentSite",
+    "SettingError",
+    "UnknownSite",
+    "UnscopedStatement",
+]
+
+MAX_ECHOED_CHARACTERS = 256
+"""How much of a foreign text an error repeats: a Host of 200 kB must not become a log record of 200 kB."""
+
+
+def shorten(text: object) -> str:
+    """Return `text` as ASCII with everything else escaped, at most `MAX_ECHOED_CHARACTERS` characters long."""
+    raw = str(text)[: MAX_ECHOED_CHARACTERS + 1]
+    escaped = raw.encode("unicode_escape").decode("ascii")
+    if len(escaped) <= MAX_ECHOED_CHARACTERS and len(raw) <= MAX_ECHOED_CHARACTERS:
+        return escaped
+    return escaped[: MAX_ECHOED_CHARACTERS - 3] + "..."
+
+
+class MultisiteError(Exception):
+    """The family of all errors raised by multisite."""
+
+
+class InvalidHost(MultisiteError, ValueError):
+    """A text that is not a host. `host` is the text as given, `reason` says which rule it breaks."""
+
+    def __init__(self, host: object, reason: str) -> None:
+        self.host = host
+        self.reason = reason
+        super().__init__(f"'{shorten(host)}' is not a host: {reason}")
+
+
+class UnknownSite(MultisiteError, LookupError):
+    """No site is known by `name` (a host, an id, or None where a request has no site on purpose)."""
+
+    def __init__(self, name: object, message: str | None = None) -> None:
+        self.name = name
+        super().__init__(message or f"no site is known as '{shorten(name)}'")
+
+
+class DomainTaken(MultisiteError, ValueError):
+    """`host` already leads to a site; `owner` is that site's canonical host, None where it is not known."""
+
+    def __init__(self, host: str, owner: str | None = None) -> None:
+        self.host = host
+        self.owner = owner
+        to = f"the site {owner}" if owner else "a site"
+        super().__init__(f"'{shorten(host)}' is taken: it already leads to {to}")
+
+
+class NoCurrentSite(MultisiteError, LookupError):
+    """Something that belongs to a site was asked for where no site is known."""
+
+    def __init__(self, what: str = "this") -> None:
+        self.what = what
+        super().__init__(
+            f"{what} needs a site and none is known here: pin the session with "
+            'Session(engine, info={"site": site}), or work inside using_site(site) or all_sites("reason")'
+        )
+
+
+class CrossSiteError(MultisiteError):
+    """Something of one site was about to be used, changed or linked under another."""
+
+
+class UnscopedStatement(MultisiteError):
+    """A statement that multisite cannot limit to one site, and therefore does not run."""
+
+
+class SettingError(MultisiteError, ValueError):
+    """A setting with a bad value or an unknown name. Carries `key`, `value` and `expected`."""
+
+    def __init__(self, key: str, value: object, expected: str) -> None:
+        self.key = key
+        self.value = value
+        self.expected = expected
+        super().__init__(f"{key} = {shorten(value)}: expected {expected}")

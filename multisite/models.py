@@ -1,0 +1,103 @@
+"""The tables of multisite: `sites`, `domains`, and the version that every change of them raises.
+
+They have a MetaData of their own, so that an application's `create_all` and `--autogenerate` leave them alone. A
+foreign key to `sites` from another MetaData must name the Column object: `ForeignKey(SiteRow.__table__.c.id)`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
+
+__all__ = ["DirectoryVersion", "DomainRow", "SiteRow", "metadata", "raise_version"]
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""A 64-bit key. SQLite numbers rows by itself only where the type is spelt INTEGER, which is 64 bits there."""
+
+
+class _Base(DeclarativeBase):
+    metadata = metadata
+
+
+class SiteRow(_Base):
+    """A site. `status` is `pending` while `add-site` is making its folder, then `active`."""
+
+    __tablename__ = "sites"
+    __table_args__ = (sa.CheckConstraint("status IN ('pending', 'active')", name="status"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(200))
+    folder: Mapped[str] = mapped_column(sa.String(253), unique=True)
+    locale: Mapped[str] = mapped_column(sa.String(35), server_default="en", default="en")
+    timezone: Mapped[str] = mapped_column(sa.String(64), server_default="UTC", default="UTC")
+    status: Mapped[str] = mapped_column(sa.String(10), server_default="active", default="active")
+    created: Mapped[datetime] = mapped_column(
+        sa.DateTime(timezone=True), server_default=sa.func.current_timestamp(), default=lambda: datetime.now(UTC)
+    )
+
+
+class DomainRow(_Base):
+    """A host that leads to a site: its one `canonical`, an `alias`, or a `redirect` to the canonical.
+
+    `host` is in the form that `multisite.hosts.parse` gives, which the CHECK only guards against upper case: the
+    unique constraint on that one form is what decides a race for a host.
+    """
+
+    __tablename__ = "domains"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('canonical', 'alias', 'redirect')", name="kind"),
+        sa.CheckConstraint("host = lower(host) AND length(host) > 0", name="host"),
+        sa.Index(
+            "uq_domains_canonical",
+            "site_id",
+            unique=True,
+            sqlite_where=sa.text("kind = 'canonical'"),
+            postgresql_where=sa.text("kind = 'canonical'"),
+        ),
+        sa.Index("ix_domains_site_id", "site_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    site_id: Mapped[int] = mapped_column(sa.BigInteger, sa.ForeignKey(SiteRow.id, ondelete="CASCADE"))
+    host: Mapped[str] = mapped_column(sa.String(253), unique=True)
+    kind: Mapped[str] = mapped_column(sa.String(10), server_default="alias", default="alias")
+
+
+class DirectoryVersion(_Base):
+    """One row, whose `version` every change of `sites` or `domains` raises in its own transaction."""
+
+    __tablename__ = "multisite_version"
+    __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
+    version: Mapped[int] = mapped_column(sa.BigInteger, server_default="0", default=0)
+
+
+def raise_version(connection: Connection) -> None:
+    """Raise the directory's version in the transaction of `connection`; others see it once that commits."""
+    table = DirectoryVersion.__table__
+    connection.execute(sa.update(DirectoryVersion).where(table.c.id == 1).values(version=table.c.version + 1))
+
+
+def _raise_version_on_change(mapper: Mapper[Any], connection: Connection, row: object) -> None:
+    raise_version(connection)
+
+
+for _model in (SiteRow, DomainRow):
+    for _change in ("after_insert", "after_update", "after_delete"):
+        event.listen(_model, _change, _raise_version_on_change)

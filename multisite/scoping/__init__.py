@@ -1,0 +1,15 @@
+"""The wall between sites: every SQL statement is limited to one site where it is compiled.
+
+Importing this package puts the wall up for every engine of the process. What belongs to a site says so by
+`SiteScoped`, or for plain tables by `site_id_column()`; all the rest follows from that.
+"""
+
+from multisite.scoping.column import SiteId, scoped_reference, site_id_column
+from multisite.scoping.model import SiteScoped
+from multisite.scoping.tables import tables
+from multisite.scoping.text import scoped_text
+from multisite.scoping.wall import put_up
+
+__all__ = ["SiteId", "SiteScoped", "scoped_reference", "scoped_text", "site_id_column", "tables"]
+
+put_up()

@@ -1,0 +1,119 @@
+"""The column `site_id`, and the bind parameter that carries the site into a statement.
+
+Both read one register: the scope that the wall sets while it builds the parameters of one statement, and for nothing
+else. A context variable, saved and restored, since a default or a bind may run SQL of another session in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from multisite.models import SiteRow
+from multisite.scoping.refusal import CrossSiteError, NoCurrentSite
+from multisite.site import Scope
+
+__all__ = ["SITE_COLUMN", "SITE_PARAMETER", "SiteId", "executing", "scoped_reference", "site_id_column"]
+
+SITE_COLUMN = "site_id"
+"""The name of the column, in every scoped table."""
+
+executing: ContextVar[Scope | None] = ContextVar("multisite_executing", default=None)
+"""The scope of the statement whose parameters are being built; None at any other time."""
+
+
+def _executing_site_id(what: str) -> int:
+    scope = executing.get()
+    if scope is None:
+        raise NoCurrentSite(what)
+    if scope.site is None:
+        raise NoCurrentSite("an INSERT under all_sites, without an explicit site_id,")
+    return scope.site.id
+
+
+class SiteId(TypeDecorator[int]):
+    """The type of a `site_id` column: a 64-bit integer that may only be compared with, or set to, the site in scope.
+
+    Any bound value that is another site's raises `CrossSiteError`; without a site it raises `NoCurrentSite`. Under
+    `all_sites` every value passes.
+    """
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        scope = executing.get()
+        if scope is None:
+            raise NoCurrentSite("a statement that names a site_id")
+        if scope.site is not None and value is not None and value != scope.site.id:
+            raise CrossSiteError(f"site_id {value} is not the site in scope, {scope.site.host} ({scope.site.id})")
+        return value
+
+
+class _SiteInScope(TypeDecorator[int]):
+    """The type of `SITE_PARAMETER`: whatever value arrives is ignored, the site in scope is sent."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], int]:
+        def site_in_scope(value: Any) -> int:
+            return _executing_site_id("a statement on scoped tables")
+
+        return site_in_scope
+
+    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
+        # Only reached with literal_binds, that is when somebody prints a statement; DDL is refused before.
+        def site_in_scope(value: Any) -> str:
+            return ":multisite_site"
+
+        return site_in_scope
+
+
+SITE_PARAMETER: sa.BindParameter[int] = sa.BindParameter(
+    "multisite_site", None, type_=_SiteInScope(), unique=False, required=False
+)
+"""The one bind parameter that limits a statement. It is not part of any cache key and its value cannot be given from
+outside (a parameter of that name is ignored), so one compiled statement serves all sites."""
+
+
+def fill_in_site_id() -> int:
+    """Return the id of the site in scope: the default of every `site_id` column."""
+    return _executing_site_id("an INSERT into a scoped table")
+
+
+def reference_to_sites() -> sa.ForeignKey:
+    """Return a new foreign key to `sites`.
+
+    It names the Column object: a string would be looked up in the application's MetaData, which has no table `sites`.
+    """
+    return sa.ForeignKey(SiteRow.__table__.c.id)
+
+
+def site_id_column() -> sa.Column[int]:
+    """Return a new `site_id` column, for a plain `Table` such as an association table; models use `SiteScoped`.
+
+    A 64-bit integer, not null, a foreign key to `sites`, filled in by itself from the session's site.
+    """
+    return sa.Column(SITE_COLUMN, SiteId(), reference_to_sites(), nullable=False, default=fill_in_site_id)
+
+
+def scoped_reference(column: str, target: str, **options: Any) -> sa.ForeignKeyConstraint:
+    """Return the foreign key of `column` to `target` ("table.column"), both scoped, that holds `site_id` as well.
+
+    With it the database refuses a reference to another site's row. The relationship joins on the id alone:
+    `relationship(foreign_keys="Entry.author_id", primaryjoin="foreign(Entry.author_id) == Author.id")`. `options`
+    go to `ForeignKeyConstraint`. Raises `ValueError` for an action that would set `site_id` to NULL.
+    """
+    table, dot, key = target.rpartition(".")
+    if not dot or not table or not key:
+        raise ValueError(f"scoped_reference needs a target such as 'authors.id', not '{target}'")
+    for action in ("ondelete", "onupdate"):
+        if str(options.get(action) or "").strip().upper() in {"SET NULL", "SET DEFAULT"}:
+            raise ValueError(f"{action} {options[action]} would clear site_id too: use CASCADE, RESTRICT or none")
+    return sa.ForeignKeyConstraint([SITE_COLUMN, column], [f"{table}.{SITE_COLUMN}", target], **options)

@@ -1,0 +1,178 @@
+"""The pin: the site, or all sites, that a session belongs to until it is closed or reset.
+
+A session takes its site once, at its first attached object or first connection, and keeps it through commits and
+rollbacks; so its identity map never holds rows of two sites. Where from, in this order: `info={"site": site}`,
+`info={"request": request}` (its `request.site`), the scope that is current at first use.
+
+Only the first obeys its pin whatever is current. Any other session that is used inside `using_site(other)` or
+`all_sites` raises, since the block says what its author expects and the session cannot give it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session, SessionTransaction
+
+from multisite.errors import MultisiteError
+from multisite.scoping.model import SiteScoped
+from multisite.scoping.refusal import CrossSiteError
+from multisite.site import Scope, Site, current_scope
+
+__all__ = ["ALL_SITES", "PINNED", "Pin", "pin_of", "scope_of"]
+
+ALL_SITES = Scope(None, "pinned to all sites")
+PINNED = "_multisite_pin"
+"""The attribute that holds the pin, of a session and of the connections that it has in use."""
+
+
+class Pin:
+    """What one session is pinned to. `scope` is None as long as nothing has decided it."""
+
+    __slots__ = ("connections", "explicit", "life", "scope", "session", "transaction")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.life = session.identity_map
+        self.transaction: SessionTransaction | None = None
+        self.connections: list[Connection] = []
+        self.scope: Scope | None = None
+        self.explicit = session.info.get("site") is not None
+
+    def resolve(self) -> Scope | None:
+        """Return the scope; decide it if it is still open and somebody knows a site."""
+        if self.scope is None:
+            self.scope = _first_scope(self.session)
+        return self.scope
+
+    def checked(self) -> Scope | None:
+        """Return the scope as `resolve` does; raise `CrossSiteError` inside a block that says another one."""
+        scope = self.scope or self.resolve()
+        if self.explicit or scope is None:
+            return scope
+        block = current_scope()
+        if block is None or not block.block or _same(block, scope):
+            return scope
+        raise CrossSiteError(
+            f"this session is pinned to {_spell(scope)} and was used inside a block for {_spell(block)}: make a "
+            "session inside the block, or use request.site_session(site) or request.all_sites_session(reason)"
+        )
+
+    def is_current(self) -> bool:
+        """Return whether the session still is what was pinned: it has not been closed or reset since."""
+        if self.life is self.session.identity_map:
+            return True
+        # close() and reset() replace the identity map, which is how they are noticed; expunge_all() does so too, but
+        # leaves the transaction, whose connection still carries this pin.
+        if self.transaction is not None and self.transaction is self.session.get_transaction():
+            self.life = self.session.identity_map
+            return True
+        return False
+
+
+def pin_of(session: Session) -> Pin:
+    """Return the pin of `session`, a new and open one if it has none."""
+    pin: Pin | None = session.__dict__.get(PINNED)
+    if pin is None or not pin.is_current():
+        pin = Pin(session)
+        session.__dict__[PINNED] = pin
+    return pin
+
+
+def scope_of(connection: Connection) -> Scope | None:
+    """Return what a statement on `connection` is limited to; None if no site is known.
+
+    A connection that a session has in use has the session's pin, any other the scope that is current.
+    """
+    pin: Pin | None = connection.__dict__.get(PINNED)
+    if pin is not None:
+        return pin.checked()
+    return current_scope()
+
+
+def _first_scope(session: Session) -> Scope | None:
+    site = session.info.get("site")
+    if site is not None:
+        if not isinstance(site, Site):
+            raise TypeError(f'Session(info={{"site": …}}) takes a multisite.Site, not {type(site).__name__}')
+        return Scope(site)
+    request = session.info.get("request")
+    if request is not None:
+        try:
+            return Scope(request.site)
+        except (MultisiteError, AttributeError):
+            # An open path, an unknown host, or a test's DummyRequest: unscoped tables may be used all the same.
+            return current_scope()
+    return current_scope()
+
+
+def _same(one: Scope, other: Scope) -> bool:
+    if one.site is None or other.site is None:
+        return one.site is other.site
+    return one.site.id == other.site.id
+
+
+def _spell(scope: Scope) -> str:
+    return "all sites" if scope.site is None else scope.site.host
+
+
+@event.listens_for(Session, "after_begin")
+def _stamp(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    """Let the connection carry the session's pin while the session has it in use."""
+    pin = pin_of(session)
+    other: Pin | None = connection.__dict__.get(PINNED)
+    if other is pin:
+        return
+    scope = pin.resolve()
+    if other is not None and (scope is None or other.scope is None or not _same(scope, other.scope)):
+        raise CrossSiteError(
+            "two sessions share this connection, and they do not belong to the same site: give each its own"
+        )
+    pin.transaction = session.get_transaction()
+    pin.connections.append(connection)
+    connection.__dict__[PINNED] = pin
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _unstamp(session: Session, transaction: SessionTransaction) -> None:
+    """Take the pin off connections that go on without the session, as `Session(bind=connection)` leaves them."""
+    pin: Pin | None = session.__dict__.get(PINNED)
+    if pin is None or transaction.parent is not None:
+        return
+    for connection in pin.connections:
+        if connection.__dict__.get(PINNED) is pin:
+            del connection.__dict__[PINNED]
+    pin.connections.clear()
+    pin.transaction = None
+
+
+@event.listens_for(Session, "before_attach")
+def _check_attached(session: Session, instance: Any) -> None:
+    """Pin the session at its first object, and refuse an object of another site."""
+    if not isinstance(instance, SiteScoped):
+        return
+    scope = pin_of(session).checked()
+    if scope is None or scope.site is None:
+        return
+    site_id = instance.__dict__.get("site_id")
+    if site_id is not None and site_id != scope.site.id:
+        raise CrossSiteError(
+            f"this {type(instance).__name__} belongs to site {site_id}, the session to {scope.site.host} "
+            f"({scope.site.id}): it cannot be added, merged or linked here"
+        )
+
+
+def mark_changed(connection: Connection) -> None:
+    """Tell zope.sqlalchemy that the session behind `connection` has something to commit.
+
+    It notices ORM flushes and ORM DML by itself, and would silently roll back everything else.
+    """
+    datamanager = sys.modules.get("zope.sqlalchemy.datamanager")
+    pin: Pin | None = connection.__dict__.get(PINNED)
+    if datamanager is None or pin is None:
+        return
+    if datamanager._SESSION_STATE.get(pin.session) == datamanager.STATUS_ACTIVE:
+        datamanager._SESSION_STATE[pin.session] = datamanager.STATUS_CHANGED

@@ -1,0 +1,80 @@
+"""Where the limit to a site goes in a FROM clause: into WHERE, into an ON, or into a derived table.
+
+The derived table, `(SELECT * FROM entries WHERE site_id = :site) AS entries`, is right wherever a table can stand,
+so it is what the compiler writes unless a place is *claimed* here. A claim puts the predicate where a person would
+have written it, which PostgreSQL needs for some statements (`GROUP BY` the primary key) and everybody reads better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.sql.elements import ColumnClause, ColumnElement, Grouping
+from sqlalchemy.sql.expression import FromClause, TableClause
+from sqlalchemy.sql.selectable import Alias, FromGrouping, Join, TableSample
+
+from multisite.scoping.column import SITE_COLUMN, SITE_PARAMETER
+
+__all__ = ["Claims", "claim", "in_brackets", "site_predicate", "table_of"]
+
+Predicate = ColumnElement[bool]
+
+
+@dataclass
+class Claims:
+    """The tables of one FROM clause that are limited elsewhere: by `where`, or by the ON of a join in `on`."""
+
+    tables: set[FromClause] = field(default_factory=set)
+    where: list[Predicate] = field(default_factory=list)
+    on: dict[Join, list[Predicate]] = field(default_factory=dict)
+
+
+def table_of(element: FromClause) -> TableClause | None:
+    """Return the table that `element` is, or is an alias or sample of; None for anything else."""
+    if type(element) in (Alias, TableSample) or isinstance(element, TableSample):
+        element = element.element
+    return element if isinstance(element, TableClause) else None
+
+
+def site_predicate(element: FromClause) -> Predicate:
+    """Return `element.site_id = :site`, rendered with the name or alias of `element`.
+
+    The column is made here rather than looked up, so that it exists for `table("entries")` too and never carries
+    another type than the parameter's.
+    """
+    column: ColumnClause[int] = ColumnClause(SITE_COLUMN, sa.BigInteger(), _selectable=element)
+    return column == SITE_PARAMETER
+
+
+def in_brackets(criteria: Iterable[ColumnElement[bool]]) -> tuple[ColumnElement[bool], ...]:
+    """Return each of `criteria` in brackets: `text("a OR b")` next to ours would read `a OR (b AND ours)`."""
+    return tuple(each if isinstance(each, Grouping) else Grouping(each) for each in criteria)
+
+
+def claim(froms: Iterable[FromClause], is_scoped: Callable[[TableClause], bool]) -> Claims:
+    """Return the claims for the elements of one FROM clause."""
+    claims = Claims()
+    for element in froms:
+        _claim(element, claims.where, claims, is_scoped)
+    return claims
+
+
+def _claim(
+    element: FromClause, place: list[Predicate], claims: Claims, is_scoped: Callable[[TableClause], bool]
+) -> None:
+    """Claim what is in `element`, whose rows are limited by the predicates in `place`."""
+    if isinstance(element, FromGrouping):
+        _claim(element.element, place, claims, is_scoped)
+    elif isinstance(element, Join):
+        if element.full:
+            # Both sides keep rows without a partner, so neither ON nor WHERE can limit them: derived tables.
+            return
+        _claim(element.left, place, claims, is_scoped)
+        # The ON of an outer join limits its right side and keeps it outer; an inner join's right side can go with its left.
+        right = claims.on.setdefault(element, []) if element.isouter else place
+        _claim(element.right, right, claims, is_scoped)
+    elif (table := table_of(element)) is not None and is_scoped(table):
+        claims.tables.add(element)
+        place.append(site_predicate(element))

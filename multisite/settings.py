@@ -1,0 +1,120 @@
+"""The settings of multisite: one table, one function that turns strings into a frozen typed object.
+
+Everything below `multisite.` in an application's settings is looked at here and nowhere else. An unknown key or a
+bad value raises `SettingError` with the key, the value and what was expected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from multisite import hosts
+from multisite.errors import InvalidHost, SettingError
+
+__all__ = ["PREFIX", "Settings", "parse_settings"]
+
+PREFIX = "multisite."
+
+
+def _path(value: str) -> Path:
+    if not value or "\0" in value:
+        raise ValueError("a folder")
+    return Path(value).absolute()
+
+
+def _url(value: str) -> str:
+    if "://" not in value:
+        raise ValueError("a database URL such as sqlite:////srv/app/multisite.db")
+    return value
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86400:
+        raise ValueError("a number of seconds from 0 to 86400")
+    return seconds
+
+
+def _count(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or not 0 < int(value) <= 100_000_000:
+        raise ValueError("a whole number from 1 to 100000000")
+    return int(value)
+
+
+def _unknown_host(value: str) -> str:
+    if value in {"404", "421"}:
+        return value
+    try:
+        return hosts.parse(value).name
+    except InvalidHost:
+        raise ValueError("404, 421, or the host of the site to fall back to") from None
+
+
+def _paths(value: str) -> tuple[str, ...]:
+    paths = tuple(value.split())
+    if any(not path.startswith("/") for path in paths):
+        raise ValueError("paths that begin with a slash, separated by white space")
+    return paths
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(value.split())
+
+
+def _setting(default: Any, parse: Callable[[str], Any], sentence: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "sentence": sentence})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings, parsed. Each field is the key behind `multisite.`; its metadata holds parser and sentence."""
+
+    sites_dir: Path = _setting(Path("sites"), _path, "Folder that holds one folder of templates for each site.")
+    templates_dir: Path = _setting(Path("templates"), _path, "Folder of the templates that all sites share.")
+    database_url: str | None = _setting(
+        None, _url, "Database that holds the tables sites and domains, if it is not sqlalchemy.url."
+    )
+    refresh_seconds: float = _setting(
+        1.0, _seconds, "How often, at most, a process asks whether the directory of sites has changed."
+    )
+    max_age_seconds: float = _setting(
+        300.0, _seconds, "After how long an entry of the directory is read again although nothing is known to have changed."
+    )
+    unknown_host: str = _setting(
+        "404", _unknown_host, "What a host without a site gets: 404, 421, or the pages of the site with this host."
+    )
+    open_paths: tuple[str, ...] = _setting(
+        (), _paths, "Paths that answer without a site: exact, or prefixes that end in a slash."
+    )
+    directory_size: int = _setting(10_000, _count, "How many hosts are kept in memory.")
+    global_tables: tuple[str, ...] = _setting(
+        (), _names, "Names of tables and views that belong to no site although no model declares them."
+    )
+
+
+def parse_settings(settings: Mapping[str, Any]) -> Settings:
+    """Return the `Settings` found in `settings`, a mapping as Pyramid's registry or an ini section gives it.
+
+    Keys outside of the prefix `multisite.` are ignored. Values that are not strings are turned into strings first.
+    Raises `SettingError` for an unknown key and for a value that cannot be meant.
+    """
+    fields = {item.name: item for item in dataclasses.fields(Settings)}
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if not key.startswith(PREFIX):
+            continue
+        name = key[len(PREFIX) :]
+        if name not in fields:
+            raise SettingError(key, value, f"one of {', '.join(PREFIX + known for known in fields)}")
+        try:
+            values[name] = fields[name].metadata["parse"](str(value).strip())
+        except ValueError as error:
+            raise SettingError(key, value, str(error)) from None
+    return Settings(**values)
