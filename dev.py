@@ -29,7 +29,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -139,12 +138,12 @@ def port_number(text):
 
 def ensure_environment(*extras):
     """Make sure that .venv holds the project, editable, with `extras` and those it was given before."""
-    with one_at_a_time():
+    with one_at_a_time() as lock:
         note = read_json(NOTE)
         wanted = {
             "state": "ready",
             "root": str(ROOT),  # The commands in .venv name it, so an environment that was moved is of no use.
-            "python": platform.python_version(),
+            "python": "{}.{}".format(*sys.version_info),
             "setup": digest_of(ROOT / "setup.py"),
             "extras": sorted({*extras, *note.get("extras", [])}),
         }
@@ -154,7 +153,7 @@ def ensure_environment(*extras):
         if note.get("state") == "installing" or note.get("root", str(ROOT)) != str(ROOT) or not python_works():
             make_environment()
         write_json(NOTE, {**wanted, "state": "installing"})
-        install(wanted["extras"])
+        install(wanted["extras"], lock)
         if not environment_works():
             raise DevError(f"the installation into {VENV} is not complete: see {INSTALL_LOG}")
         write_json(NOTE, wanted)
@@ -193,17 +192,29 @@ def make_environment():
     venv.EnvBuilder(symlinks=os.name != "nt", with_pip=False).create(VENV)
 
 
-def install(extras):
-    """Install the project into .venv, with `extras`; what pip says goes to a log."""
+def install(extras, lock):
+    """Install the project into .venv, with `extras`; what pip says goes to a log. `lock` is an open file or None."""
     say("Installing multisite and what it needs (once; this may take a minute)")
     project = ".[{}]".format(",".join(extras)) if extras else "."
     options = ["--no-input", "--disable-pip-version-check", "--editable", project]
     with INSTALL_LOG.open("w", encoding="utf-8") as log:
-        status = subprocess.run(
-            [*pip_command(), "install", *options], env=environment(), stdout=log, stderr=log, check=False
-        ).returncode
-    if status == 0:
-        return
+        # pip --python starts a second pip, so they get a group of their own, by which both can be ended. The lock is
+        # theirs as well: if only we are killed, the next run waits until nobody writes into .venv any more.
+        pip = subprocess.Popen(
+            [*pip_command(), "install", *options],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock.fileno()] if lock else [],
+        )
+        try:
+            if pip.wait() == 0:
+                return
+        except BaseException:
+            os.killpg(pip.pid, signal.SIGKILL) if hasattr(os, "killpg") else pip.kill()
+            raise
     said = INSTALL_LOG.read_text("utf-8", errors="replace")
     if any(sign in said for sign in NETWORK_FAILURES):
         raise DevError("the package index cannot be reached: check the network, then run the same command again")
@@ -233,15 +244,15 @@ def environment(**more):
 
 @contextlib.contextmanager
 def one_at_a_time():
-    """Wait until no other dev.py of this clone is installing."""
+    """Wait until no other dev.py of this clone is installing; give the file that is locked meanwhile."""
     try:
         import fcntl
     except ImportError:  # Windows: two first runs at once are not guarded against there.
-        yield
+        yield None
         return
-    with Path(__file__).open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    with Path(__file__).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
 
 
 def read_json(path):
@@ -313,7 +324,7 @@ def refuse_taken_port(address, port):
 
 
 def prepare_demo():
-    """Bring the database up to date, and the demo sites and their content into it, where anything has changed."""
+    """Bring the database up to date, and add the demo sites and their content, if anything of these has changed."""
     VAR.mkdir(exist_ok=True)
     note = read_json(DEMO_NOTE)
     contents = {host: digest_of(ROOT / "sites" / host / "content") for host in DEMO_SITES}
@@ -410,7 +421,7 @@ def test(options):
         report = Path(folder, "report.xml")
         status = run_to_end([PYTHON, "-m", "pytest", f"--junitxml={report}", *options.rest], **more)
         skips = read_skips(report)
-    say(f"{len(skips)} tests were skipped" if skips else "No test was skipped")
+    say("Skipped tests: {}".format(len(skips) or "none"))
     for skip in skips:
         say(f"skipped: {skip}")
     return status
