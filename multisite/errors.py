@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = [
     "CrossSiteError",
+    "DirectoryUnavailable",
     "DomainTaken",
     "InvalidHost",
     "MultisiteError",
@@ -51,6 +52,14 @@ class UnknownSite(MultisiteError, LookupError):
     def __init__(self, name: object, message: str | None = None) -> None:
         self.name = name
         super().__init__(message or f"no site is known as '{shorten(name)}'")
+
+
+class DirectoryUnavailable(MultisiteError):
+    """The directory of sites cannot be read just now, so that nobody can say whether a host has a site."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the directory of sites cannot be read: {reason}")
 
 
 class DomainTaken(MultisiteError, ValueError):

@@ -1,10 +1,10 @@
 """The pin: the site, or all sites, that a session belongs to until it is closed or reset.
 
 A session takes its site once, at its first attached object or first connection, and keeps it through commits and
-rollbacks; so its identity map never holds rows of two sites. Where from, in this order: `info={"site": site}`,
-`info={"request": request}` (its `request.site`), the scope that is current at first use.
+rollbacks; so its identity map never holds rows of two sites. Where from, in this order: `info={"site": site}` or
+`info={"all_sites": "reason"}`, `info={"request": request}` (its `request.site`), the scope that is current at first use.
 
-Only the first obeys its pin whatever is current. Any other session that is used inside `using_site(other)` or
+Only the first two obey their pin whatever is current. Any other session that is used inside `using_site(other)` or
 `all_sites` raises, since the block says what its author expects and the session cannot give it.
 """
 
@@ -40,7 +40,7 @@ class Pin:
         self.transaction: SessionTransaction | None = None
         self.connections: list[Connection] = []
         self.scope: Scope | None = None
-        self.explicit = session.info.get("site") is not None
+        self.explicit = session.info.get("site") is not None or session.info.get("all_sites") is not None
 
     def resolve(self) -> Scope | None:
         """Return the scope; decide it if it is still open and somebody knows a site."""
@@ -99,6 +99,9 @@ def _first_scope(session: Session) -> Scope | None:
         if not isinstance(site, Site):
             raise TypeError(f'Session(info={{"site": …}}) takes a multisite.Site, not {type(site).__name__}')
         return Scope(site)
+    reason = session.info.get("all_sites")
+    if reason is not None:
+        return Scope(None, str(reason))
     request = session.info.get("request")
     if request is not None:
         try:

@@ -1,0 +1,77 @@
+"""One Pyramid application serves many sites.
+
+`config.include("multisite")` finds the site of each request by its Host, renders pages from the site's own folder of
+Mako templates, and limits every SQLAlchemy query to the site's rows by a `site_id` column.
+
+The public names below are imported when they are first used, so that a command which needs neither Pyramid nor
+SQLAlchemy starts at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from multisite import hosts
+from multisite.errors import (
+    CrossSiteError,
+    DirectoryUnavailable,
+    DomainTaken,
+    InvalidHost,
+    MultisiteError,
+    NoCurrentSite,
+    SettingError,
+    UnknownSite,
+    UnscopedStatement,
+)
+from multisite.site import Site, all_sites, current_site, using_site
+
+if TYPE_CHECKING:
+    from pyramid.config import Configurator
+
+    from multisite.scoping import SiteScoped, scoped_reference, scoped_text, site_id_column
+
+__all__ = [
+    "CrossSiteError",
+    "DirectoryUnavailable",
+    "DomainTaken",
+    "InvalidHost",
+    "MultisiteError",
+    "NoCurrentSite",
+    "SettingError",
+    "Site",
+    "SiteScoped",
+    "UnknownSite",
+    "UnscopedStatement",
+    "all_sites",
+    "current_site",
+    "hosts",
+    "includeme",
+    "scoped_reference",
+    "scoped_text",
+    "site_id_column",
+    "using_site",
+]
+
+_NEEDS_SQLALCHEMY = frozenset({"SiteScoped", "scoped_reference", "scoped_text", "site_id_column"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEEDS_SQLALCHEMY:
+        return getattr(import_module("multisite.scoping"), name)
+    raise AttributeError(f"module 'multisite' has no attribute '{name}'")
+
+
+def includeme(config: Configurator) -> None:
+    """Let the application serve many sites. Including this
+
+    - reads the settings below `multisite.` (raises `SettingError`),
+    - adds the directive `config.set_multisite_engine(engine)`,
+    - adds `request.site` and `request.site_url`, and views for hosts without a site,
+    - adds the tween that finds the site, over the exception view and pyramid_tm,
+    - includes pyramid_tm; adds `request.site_session`, `request.all_sites_session`, and `request.dbsession` if
+      `sqlalchemy.url` is set and the application has none of its own,
+    - registers the renderer for `.mako` over the folders of site and shared templates,
+    - lets `using_site` find sites by id and host.
+    """
+    import_module("multisite.configuration").configure(config)

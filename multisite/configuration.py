@@ -1,0 +1,61 @@
+"""What `config.include("multisite")` does, in order."""
+
+from __future__ import annotations
+
+from pyramid.config import PHASE3_CONFIG, Configurator
+from pyramid.exceptions import ConfigurationError
+from sqlalchemy import Engine
+
+from multisite import dbsession, renderer, request, tween
+from multisite.directory import Directory, engine_from_settings
+from multisite.request import DIRECTORY, SETTINGS
+from multisite.scoping import tables
+from multisite.settings import Settings, parse_settings
+
+__all__ = ["configure", "set_multisite_engine"]
+
+
+def configure(config: Configurator) -> None:
+    """Do what `multisite.includeme` documents."""
+    registry = config.registry
+    settings = parse_settings(registry.settings)
+    registry[SETTINGS] = settings
+    tables.global_tables.update(name.lower() for name in settings.global_tables)
+    config.add_directive("set_multisite_engine", set_multisite_engine)
+
+    engine = engine_from_settings(registry.settings) if registry.settings.get("sqlalchemy.url") else None
+    if settings.database_url is not None:
+        _set_directory(config, engine_from_settings({"sqlalchemy.url": settings.database_url}))
+    elif engine is not None:
+        _set_directory(config, engine)
+    config.action(None, lambda: _require_directory(config), order=PHASE3_CONFIG + 20)
+
+    request.includeme(config)
+    tween.includeme(config)
+    dbsession.includeme(config, engine)
+    renderer.includeme(config)
+
+
+def set_multisite_engine(config: Configurator, engine: Engine) -> None:
+    """Read the directory of sites through `engine`, whatever the settings say: a directive of the Configurator."""
+    _set_directory(config, engine)
+
+
+def _set_directory(config: Configurator, engine: Engine) -> None:
+    settings: Settings = config.registry[SETTINGS]
+    directory = Directory(
+        engine,
+        refresh_seconds=settings.refresh_seconds,
+        max_age_seconds=settings.max_age_seconds,
+        directory_size=settings.directory_size,
+    )
+    directory.activate()
+    config.registry[DIRECTORY] = directory
+
+
+def _require_directory(config: Configurator) -> None:
+    if DIRECTORY not in config.registry:
+        raise ConfigurationError(
+            "multisite does not know where its tables are: set sqlalchemy.url or multisite.database_url, or call "
+            "config.set_multisite_engine(engine)"
+        )

@@ -1,0 +1,143 @@
+"""What a request knows of sites: `request.site`, `request.site_url`, and the answers where there is no site."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.settings import asbool
+
+from multisite import hosts
+from multisite.directory import Directory, Match
+from multisite.errors import DirectoryUnavailable, InvalidHost, UnknownSite
+from multisite.settings import Settings
+from multisite.site import Site
+
+__all__ = ["DIRECTORY", "OPEN_PATH", "SETTINGS", "find_match", "includeme", "requested_host", "site_url"]
+
+SETTINGS = "multisite.settings"
+"""The key of the parsed `Settings` in the registry."""
+DIRECTORY = "multisite.directory"
+"""The key of the `Directory` in the registry."""
+OPEN_PATH = "multisite.open_path"
+"""The key in the WSGI environ that says that the path of this request answers without a site."""
+
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PATH_CHARACTERS = "/:@!$&'()*+,;=-._~%"
+"""What RFC 3986 section 3.3 allows in a path as it is, and the percent sign of what is escaped already."""
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def requested_host(environ: Mapping[str, Any]) -> hosts.Host:
+    """Return the host that a request is for.
+
+    Raises `InvalidHost` if there is none, more than one (servers join them by commas), or a target in absolute form
+    that names another (RFC 9112 sections 3.2 and 3.2.2: those are a 400). X-Forwarded-Host is not looked at: believing
+    a proxy is the server's decision, which then writes HTTP_HOST.
+    """
+    text = environ.get("HTTP_HOST")
+    if text is None:
+        raise InvalidHost("", "the request has no Host")
+    host = hosts.parse(text)
+    target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
+    if isinstance(target, str) and _ABSOLUTE.match(target):
+        try:
+            named = hosts.parse(urlsplit(target).netloc)
+        except ValueError as error:
+            raise InvalidHost(target, "the request's target names something else than a host") from error
+        if named.name != host.name:
+            raise InvalidHost(target, "the request's target names another host than its Host")
+    return host
+
+
+def find_match(request: Request) -> Match:
+    """Return the site that `request` is for, and the kind of the domain it came by.
+
+    Raises `InvalidHost`, or `UnknownSite` also on open paths, or `DirectoryUnavailable` if the host is not in memory
+    and the database cannot be asked.
+    """
+    if OPEN_PATH in request.environ:
+        raise UnknownSite(None, "this path is open (multisite.open_paths): it answers without a site")
+    host = requested_host(request.environ)
+    directory: Directory = request.registry[DIRECTORY]
+    match = directory.find(host.name)
+    if match is None:
+        fallback = request.registry[SETTINGS].unknown_host
+        match = directory.find(fallback) if fallback not in {"404", "421"} else None
+        if match is None:
+            raise UnknownSite(host.name)
+    return match
+
+
+def _site(request: Request) -> Site:
+    return find_match(request).site
+
+
+def site_url(
+    request: Request,
+    site: Site,
+    path: str = "/",
+    query: str | Mapping[str, Any] | Sequence[tuple[str, Any]] | None = None,
+) -> str:
+    """Return the absolute URL of `path` on `site`, by its canonical domain.
+
+    Scheme and port are those of this request. `path` begins with a slash and may hold any characters, `query` is a
+    text, a mapping or pairs, None for no query. Raises `ValueError` for a path without its slash.
+    """
+    if not path.startswith("/"):
+        raise ValueError(f"the path of a site's URL begins with a slash, not '{path}'")
+    netloc = site.host
+    port = request.environ.get("SERVER_PORT") if "HTTP_HOST" not in request.environ else _port_of(request)
+    if port and int(port) != _DEFAULT_PORTS.get(request.scheme):
+        netloc = f"{netloc}:{port}"
+    text = query if isinstance(query, str) else urlencode(query or (), doseq=True)
+    return urlunsplit((request.scheme, netloc, quote(path, safe=_PATH_CHARACTERS), text, ""))
+
+
+def _port_of(request: Request) -> int | None:
+    try:
+        return hosts.parse(request.environ["HTTP_HOST"]).port
+    except InvalidHost:
+        return None
+
+
+def invalid_host_view(error: InvalidHost, request: Request) -> Response:
+    """Answer a Host that is not one: 400, and nothing of what was sent."""
+    return _plain(400, "Bad Request: the Host of this request is not a host.\n")
+
+
+def unknown_site_view(error: UnknownSite, request: Request) -> Response:
+    """Answer a host without a site, the same for every path; in development with the command that adds it."""
+    settings: Settings = request.registry[SETTINGS]
+    text = "There is no site here.\n"
+    if error.name is not None and asbool(request.registry.settings.get("pyramid.reload_templates")):
+        text += f"\nTo add it (you see this because pyramid.reload_templates is on):\n\n    multisite add-site {error.name}\n"
+    return _plain(421 if settings.unknown_host == "421" else 404, text)
+
+
+def directory_unavailable_view(error: DirectoryUnavailable, request: Request) -> Response:
+    """Answer a host that is not in memory while the database cannot be asked: 503, to be tried again."""
+    response = _plain(503, "Service Unavailable: please try again in a moment.\n")
+    response.headers["Retry-After"] = "5"
+    return response
+
+
+def _plain(status: int, text: str) -> Response:
+    response = Response(text, status=status, content_type="text/plain", charset="utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def includeme(config: Configurator) -> None:
+    """Add `request.site` and `request.site_url`, and the views for `InvalidHost`, `UnknownSite` and
+    `DirectoryUnavailable`, which an application replaces with `config.add_exception_view` of its own."""
+    config.add_request_method(_site, "site", reify=True)
+    config.add_request_method(site_url, "site_url")
+    config.add_exception_view(invalid_host_view, context=InvalidHost)
+    config.add_exception_view(unknown_site_view, context=UnknownSite)
+    config.add_exception_view(directory_unavailable_view, context=DirectoryUnavailable)
