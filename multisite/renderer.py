@@ -1,0 +1,204 @@
+"""The renderer for `.mako`: pages from the templates of the request's site.
+
+`config.include("multisite")` includes it. It takes the renderer names and the `mako.*` settings of pyramid_mako, and
+the place of pyramid_mako where an application includes both. The templates are in the registry under `TEMPLATES`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mako.exceptions import CompileException, RichTraceback, SyntaxException
+from pyramid.asset import abspath_from_asset_spec
+from pyramid.config import PHASE1_CONFIG, Configurator
+from pyramid.events import ApplicationCreated
+from pyramid.interfaces import IRendererFactory
+from pyramid.path import AssetResolver
+from pyramid.settings import asbool, aslist
+
+from multisite.errors import MultisiteError
+from multisite.settings import Settings, parse_settings
+from multisite.site import Site, current_site
+from multisite.templates import SiteTemplates
+
+__all__ = ["EXTENSIONS", "TEMPLATES", "MakoRenderer", "includeme", "parse_mako_options", "templates_from_settings"]
+
+TEMPLATES = "multisite.templates"
+"""The key of the `SiteTemplates` in the registry."""
+
+EXTENSIONS = (".mako", ".mak")
+"""The ends of the renderer names that are rendered here, as pyramid_mako has them."""
+
+
+class MakoRenderer:
+    """Renders one template, or one def of it, for whichever site the request is for."""
+
+    def __init__(self, templates: SiteTemplates, name: str, package: str | None) -> None:
+        """`name` is as in `renderer=name`: `page.mako`, `package:templates/page.mako`, or `page#def.mako` for a def.
+
+        `package` is the one a name without a package may be relative to.
+        """
+        stem, _, extension = name.rpartition(".")
+        stem, _, defname = stem.partition("#")
+        self._templates = templates
+        self._name = f"{stem}.{extension}"
+        self._defname = defname or None
+        self._package = package
+        if ":" in self._name:
+            # Names in templates import nothing, as they may hold what a visitor typed; this one stands in the code.
+            import_module(self._name.partition(":")[0])
+        self._uri = None if templates.reload else self._find_uri()
+
+    def _find_uri(self) -> str:
+        """Return the name for the overlay: a relative one is of the package if the package has that file."""
+        if ":" in self._name or self._name.startswith("/"):
+            return self._name
+        if self._package is not None and self._templates.has_asset(f"{self._package}:{self._name}"):
+            return f"{self._package}:{self._name}"
+        return f"/{self._name}"
+
+    def __call__(self, value: Mapping[str, Any], system: dict[str, Any]) -> str:
+        """Return the page for the view's `value`, a mapping.
+
+        Exceptions keep their type; those of a template carry a note with site, file and line.
+        """
+        try:
+            system.update(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"a template takes a mapping, and the view returned {type(value).__name__}") from None
+        # Mako has a variable `context` of its own, so Pyramid's goes by the name that pyramid_mako gives it.
+        context = system.pop("context", None)
+        if context is not None:
+            system["_context"] = context
+        site = _site_of(system.get("request"))
+        try:
+            template = self._templates.lookup(site).get_template(self._uri or self._find_uri())
+            if self._defname is not None:
+                template = template.get_def(self._defname)
+            page: str = template.render_unicode(**system)
+        except Exception as error:
+            _add_note(error, site)
+            raise
+        return page
+
+
+def _site_of(request: Any) -> Site | None:
+    """Return the site to render for; None, for the shared templates only, where there is none."""
+    try:
+        site: Site | None = getattr(request, "site", None)
+    except MultisiteError:  # The page that says so (no such host, the database is down) is rendered, too.
+        site = None
+    return current_site() if site is None else site
+
+
+def _add_note(error: Exception, site: Site | None) -> None:
+    file, line = _place(error)
+    note = f"multisite: site {'-' if site is None else site.host}"
+    if file is not None:
+        note += f", template {file}, line {line}"
+    if note not in getattr(error, "__notes__", ()):  # A template that renders another passes here twice.
+        error.add_note(note)
+
+
+def _place(error: Exception) -> tuple[str | None, int]:
+    """Return file and line of the template in which `error` arose; None if it was in none."""
+    if isinstance(error, (SyntaxException, CompileException)):
+        return error.filename, error.lineno
+    for record in reversed(RichTraceback(error=error, traceback=error.__traceback__).records):
+        if record[4] is not None:
+            return record[4], record[5]
+    return None, 0
+
+
+def find_asset(package: str, path: str) -> Path | None:
+    """Find a file of a package as Pyramid does, overridden assets included; None if the package is not imported."""
+    module = sys.modules.get(package)
+    if module is None or not getattr(module, "__file__", None):
+        return None
+    return Path(AssetResolver(module).resolve(f"{package}:{path}").abspath())
+
+
+def parse_mako_options(settings: Mapping[str, Any], resolve: Callable[[str], Any]) -> dict[str, Any]:
+    """Return keyword arguments of `SiteTemplates` from the `mako.*` settings, which mean what pyramid_mako documents.
+
+    `resolve` turns dotted names into objects. `mako.directories` become shared folders below the shared templates.
+    `mako.output_encoding` is for templates rendered by hand: Pyramid's response encodes the pages.
+    """
+
+    def get(name: str, default: Any = None) -> Any:
+        return settings.get(f"mako.{name}", default)
+
+    def listed(name: str, *, flatten: bool = True) -> list[str] | None:
+        value = get(name)
+        return None if value is None else aslist(value, flatten=flatten) if isinstance(value, str) else list(value)
+
+    filters = listed("default_filters")
+    reload = get("reload_templates")
+    module_directory = get("module_directory")
+    options: dict[str, Any] = {
+        "directories": [Path(abspath_from_asset_spec(folder)) for folder in listed("directories") or ()],
+        "reload": asbool(settings.get("pyramid.reload_templates") if reload is None else reload),
+        "module_directory": None if module_directory is None else Path(abspath_from_asset_spec(module_directory)),
+        "input_encoding": get("input_encoding", "utf-8"),
+        "output_encoding": get("output_encoding"),
+        "error_handler": resolve(get("error_handler")),
+        "default_filters": ["h"] if filters is None else filters,
+        "imports": listed("imports", flatten=False),
+        "future_imports": listed("future_imports"),
+        "strict_undefined": asbool(get("strict_undefined", False)),
+        "preprocessor": resolve(get("preprocessor")),
+    }
+    if options["preprocessor"] is not None and asbool(get("preprocessor_wants_settings")):
+        options["preprocessor"] = _with_settings(options["preprocessor"], settings)
+    return options
+
+
+def _with_settings(preprocess: Callable[..., str], settings: Mapping[str, Any]) -> Callable[[str], str]:
+    @wraps(preprocess)  # Its name is part of the names of compiled files.
+    def preprocess_with_settings(text: str) -> str:
+        return preprocess(text, settings)
+
+    return preprocess_with_settings
+
+
+def templates_from_settings(
+    settings: Settings, options: Mapping[str, Any], find_asset: Callable[[str, str], Path | None] = find_asset
+) -> SiteTemplates:
+    """Return the `SiteTemplates` for parsed settings and the result of `parse_mako_options`."""
+    return SiteTemplates(
+        settings.sites_dir,
+        settings.templates_dir,
+        max_sites=settings.directory_size,
+        find_asset=find_asset,
+        **options,
+    )
+
+
+def includeme(config: Configurator) -> None:
+    """Render `.mako` and `.mak` from the templates of the request's site; put them into the registry as `TEMPLATES`.
+
+    Raises `SettingError` for a bad setting below `multisite.`. The renderers win over those of pyramid_mako.
+    """
+    registry = config.registry
+    settings = registry.get("multisite.settings") or parse_settings(registry.settings)
+    templates = templates_from_settings(settings, parse_mako_options(registry.settings, config.maybe_dotted))
+    registry[TEMPLATES] = templates
+
+    def factory(info: Any) -> MakoRenderer:
+        return MakoRenderer(templates, info.name, getattr(info.package, "__name__", None))
+
+    def register(_event: object = None) -> None:
+        for extension in EXTENSIONS:
+            registry.registerUtility(factory, IRendererFactory, name=extension)
+
+    introspectable = config.introspectable("multisite templates", TEMPLATES, "templates of all sites", "overlay")
+    introspectable["templates"] = templates
+    # A discriminator would conflict with pyramid_mako's, which registers in PHASE1 and must not have the last word.
+    config.action(None, register, order=PHASE1_CONFIG + 1, introspectables=(introspectable,))
+    # Nor may it where the application commits its configuration before it includes pyramid_mako.
+    config.add_subscriber(register, ApplicationCreated)

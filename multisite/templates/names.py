@@ -1,0 +1,109 @@
+"""The names of templates: text in, one canonical text out, no file looked at.
+
+A canonical name is either `/blog/page.mako`, which begins at the root of the overlay, or
+`package:templates/blog/page.mako`, an asset spec. What could lead a path anywhere else is refused here, before any
+file system is asked: the layers look for nothing but canonical names.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from mako.exceptions import TopLevelLookupException
+
+from multisite.errors import shorten
+
+__all__ = ["canonical", "layer_path", "mark", "split"]
+
+MAX_NAME_CHARACTERS = 1000
+"""Longer names are refused: they are nobody's file, and names are kept in a cache."""
+
+FORBIDDEN = frozenset('\\%#:*?"<>|\x7f') | frozenset(map(chr, range(32)))
+"""Characters with a meaning to some file system or URL decoder; `#` also marks a calling template, see `mark`."""
+
+TEMPLATES_FOLDER = "templates"
+"""An asset spec is overridden by the part of its path behind the first folder of this name."""
+
+
+@lru_cache(maxsize=4096)
+def canonical(name: str, relative_to: str | None = None) -> str:
+    """Return the canonical form of `name` as the template `relative_to` writes it.
+
+    `relative_to` is a marked name (see `mark`) or a canonical one; None stands for the root of the overlay. Raises
+    `TopLevelLookupException` for a name that is not text, leaves its root, names a dot file, or holds a character
+    that a file system or a decoder could take for something else.
+    """
+    if not isinstance(name, str):
+        raise TopLevelLookupException(f"a template's name is text, not {type(name).__name__}")
+    if not name or len(name) > MAX_NAME_CHARACTERS:
+        raise _refused(name, f"a name has 1 to {MAX_NAME_CHARACTERS} characters")
+    package, colon, path = name.rpartition(":")
+    if colon:
+        if not all(part.isascii() and part.isidentifier() for part in package.split(".")):
+            raise _refused(name, "what stands before the colon is not the name of a package")
+        return f"{package}:{'/'.join(_steps(name, [], path))}"
+    if relative_to is None or name.startswith("/"):
+        return "/" + "/".join(_steps(name, [], path))
+    caller_package, caller = split(relative_to.partition("#")[0])
+    steps = _steps(name, caller.split("/")[:-1], path)
+    return ("/" if caller_package is None else f"{caller_package}:") + "/".join(steps)
+
+
+def _steps(name: str, folders: list[str], path: str) -> list[str]:
+    """Walk `path` from `folders`, without asking the file system, and return the steps from the root."""
+    if not FORBIDDEN.isdisjoint(path) or not _is_encodable(path):
+        raise _refused(name, "it holds a character that no template's name may hold")
+    steps = list(folders)
+    for step in path.split("/"):
+        if step == "..":
+            if not steps:
+                raise _refused(name, "it leads out of its root")
+            steps.pop()
+        elif step.startswith(".") and step != ".":
+            raise _refused(name, "dot files are no templates")
+        elif step not in {"", "."}:
+            steps.append(step)
+    if not steps:
+        raise _refused(name, "it names no file")
+    return steps
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:  # Lone surrogates are how Python spells file names that are not UTF-8.
+        return False
+    return True
+
+
+def _refused(name: object, reason: str) -> TopLevelLookupException:
+    return TopLevelLookupException(f"'{shorten(name)}' is not the name of a template: {reason}")
+
+
+def split(name: str) -> tuple[str | None, str]:
+    """Split a canonical name into its package, None for a name of the overlay, and the path behind it."""
+    if name.startswith("/"):
+        return None, name[1:]
+    package, _, path = name.partition(":")
+    return package, path
+
+
+def layer_path(name: str) -> str:
+    """Return the path below every layer at which the canonical `name` is looked for.
+
+    For an asset spec this is what stands behind its first folder called `templates`, or the whole path if it has none.
+    """
+    package, path = split(name)
+    folders = path.split("/")[:-1]
+    if package is not None and TEMPLATES_FOLDER in folders:
+        return path.split("/", folders.index(TEMPLATES_FOLDER) + 1)[-1]
+    return path
+
+
+def mark(name: str, layer: str, digest: str) -> str:
+    """Return the name by which a compiled file calls other templates: `/blog/page.mako#site-3f2a…`.
+
+    It begins with the canonical `name`, from which relative names start, and ends with what no other file has, since
+    Mako derives the names of modules from it.
+    """
+    return f"{name}#{layer}-{digest}"

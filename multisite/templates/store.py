@@ -1,0 +1,225 @@
+"""The compiled templates, each once for all sites that share its file.
+
+A file is compiled into a class of its own, a `SharedTemplate` whose class attributes are what Mako made of it. A site's
+view of the file is an instance that holds nothing but the site's lookup: 90 bytes, where a copy of the template takes
+400, and as fast to render. Files that no lookup uses any more are forgotten.
+
+Mako names a compiled module by its URI, which is the same for the `layout.mako` of every site, and looks up the source
+it shows in tracebacks by that name. Here the name holds a digest of everything that decides about the compiled code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mako
+from mako.exceptions import TemplateLookupException
+from mako.template import ModuleTemplate, Template
+
+from multisite.templates import names
+from multisite.templates.cache import SiteCache
+from multisite.templates.overlay import Found
+
+__all__ = ["MAX_TEMPLATE_BYTES", "SharedTemplate", "Store"]
+
+log = logging.getLogger(__name__)
+
+MAX_TEMPLATE_BYTES = 2_000_000
+"""Larger files are refused: Mako would compile for minutes, and nobody wrote them."""
+
+SETTLED_NS = 3_000_000_000
+"""A file changed less than this before it was read may change again and keep its times (FAT counts in 2 s)."""
+
+_compiling = threading.RLock()
+"""Mako replaces `warnings.showwarning` while it compiles, so that only one thread of a process may."""
+
+
+class SharedTemplate(Template):  # type: ignore[misc]
+    """A site's view of a compiled file. `Store` makes a subclass for each file; its instances are the views."""
+
+    __slots__ = ("lookup",)
+
+    compiled: Compiled
+
+    @cached_property
+    def cache(self) -> SiteCache:
+        """The cache of this site for this file."""
+        return SiteCache(self, self.lookup.owner)
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Compiled:
+    """A compiled file: `view` is the class of its views, `digest` says what it was compiled from."""
+
+    view: type[SharedTemplate]
+    digest: str
+    signature: tuple[int, ...]
+    settled: bool
+
+
+class Store:
+    """All compiled templates of an application.
+
+    With `reload`, a file that has changed is compiled again. `module_directory` (None: memory only) keeps what was
+    compiled for the next start; it holds code that is run, and may be emptied at any time. `options` are the keyword
+    arguments of `mako.template.Template`.
+    """
+
+    def __init__(self, *, reload: bool, module_directory: Path | None, options: Mapping[str, Any]) -> None:
+        self._reload = reload
+        self._module_directory = module_directory
+        self._options = dict(options)
+        self._environment = repr(
+            (mako.__version__, sys.version_info[:2], sorted((key, _spell(value)) for key, value in options.items()))
+        )
+        self._compiled: weakref.WeakValueDictionary[tuple[Path, str], Compiled] = weakref.WeakValueDictionary()
+
+    def get(self, found: Found, name: str) -> type[SharedTemplate]:
+        """Return the class of the views of the file `found`, which goes by the canonical `name`; compile it if needed.
+
+        Raises `FileNotFoundError` if it has gone in the meantime, and what Mako raises for a template with a mistake,
+        with a note that names the file.
+        """
+        key = (found.path, name)
+        compiled = self._compiled.get(key)
+        if compiled is not None and self._is_current(compiled, found):
+            return compiled.view
+        with _compiling:
+            compiled = self._compiled.get(key)
+            if compiled is not None and self._is_current(compiled, found):
+                return compiled.view
+            # The time is taken first: what is written while we read must look recent.
+            settled = time.time_ns() - found.changed_ns > SETTLED_NS
+            source = _read(found.path)
+            digest = self._digest(found, name, source)
+            if compiled is not None and compiled.digest == digest:
+                compiled.signature, compiled.settled = found.signature, settled
+                return compiled.view
+            template = self._load(found, name, source, digest)
+            compiled = Compiled(_view_class(template, name), digest, found.signature, settled)
+            compiled.view.compiled = compiled
+            self._compiled[key] = compiled
+            return compiled.view
+
+    def _is_current(self, compiled: Compiled, found: Found) -> bool:
+        return not self._reload or (compiled.settled and compiled.signature == found.signature)
+
+    def _digest(self, found: Found, name: str, source: bytes) -> str:
+        head = repr((str(found.path), found.kind, name, self._environment)).encode("utf-8", "backslashreplace")
+        return hashlib.sha256(head + b"\0" + source).hexdigest()[:32]
+
+    def _load(self, found: Found, name: str, source: bytes, digest: str) -> Template:
+        address = names.mark(name, found.kind, digest)
+        file = None if self._module_directory is None else self._module_directory / f"{digest}.py"
+        try:
+            if file is not None and file.exists():
+                template = self._load_module(found, source, address, file)
+                if template is not None:
+                    return template
+            template = Template(text=source, filename=str(found.path), uri=address, **self._options)  # noqa: S702
+        except Exception as error:
+            error.add_note(f"multisite: while compiling the template {found.path}")
+            raise
+        template.module_directory = None if self._module_directory is None else str(self._module_directory)
+        if file is not None:
+            _write(file, template.code)
+        return template
+
+    def _load_module(self, found: Found, source: bytes, address: str, file: Path) -> Template | None:
+        """Return the template that `file` was compiled from, None if the file is damaged."""
+        try:
+            module = _import_file(file, _module_name(address))
+            options = {key: self._options[key] for key in _RUNTIME_OPTIONS if key in self._options}
+            template = ModuleTemplate(
+                module,
+                module_filename=str(file),
+                template_filename=str(found.path),
+                template_source=source,
+                **options,
+            )
+        except Exception:
+            # A mistake in the template itself shows again when it is compiled.
+            log.warning("the compiled template %s is damaged and is made again from %s", file, found.path)
+            return None
+        template.module_directory = str(file.parent)
+        return template
+
+
+_RUNTIME_OPTIONS = (
+    "output_encoding",
+    "encoding_errors",
+    "format_exceptions",
+    "error_handler",
+    "cache_args",
+    "cache_impl",
+    "cache_enabled",
+    "include_error_handler",
+)
+"""The options of Mako that have not gone into the compiled code."""
+
+
+def _module_name(address: str) -> str:
+    """Return the name that Mako gives the module of a template with this URI."""
+    return re.sub(r"\W", "_", address)
+
+
+def _spell(value: Any) -> str:
+    """Return a text for an option that is the same in the next process."""
+    name = getattr(value, "__qualname__", None)
+    return repr(value) if name is None else f"{value.__module__}.{name}"
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        source = file.read(MAX_TEMPLATE_BYTES + 1)
+    if len(source) > MAX_TEMPLATE_BYTES:
+        raise TemplateLookupException(f"the template {path} is larger than {MAX_TEMPLATE_BYTES} bytes")
+    return source
+
+
+def _import_file(file: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _write(file: Path, code: str) -> None:
+    """Write `code` so that other processes see all of it or nothing. A folder that cannot be written stops nobody."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(code)
+        Path(temporary).replace(file)
+    except OSError as error:
+        log.warning("the compiled template %s was not kept: %s", file, error)
+
+
+def _view_class(template: Template, name: str) -> type[SharedTemplate]:
+    """Return the class whose instances are views of `template`; `name` becomes their `uri`."""
+    attributes = {
+        # A function that became a class attribute must not turn into a method.
+        key: staticmethod(value) if hasattr(type(value), "__get__") else value
+        for key, value in vars(template).items()
+        if key != "lookup"
+    }
+    attributes |= {"__slots__": (), "__module__": __name__, "uri": name, "reserved_names": template.reserved_names}
+    return type("SharedTemplate", (SharedTemplate,), attributes)
