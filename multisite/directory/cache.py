@@ -1,0 +1,218 @@
+"""The directory as a running application asks it: in memory, and never further from the tables than it promises."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import NamedTuple
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from multisite import hosts
+from multisite import site as current
+from multisite.directory.engines import refuse_memory
+from multisite.directory.errand import in_time
+from multisite.directory.lookup import Answer, Match, look_up
+from multisite.directory.shelf import Shelf
+from multisite.errors import DirectoryUnavailable
+from multisite.site import Site
+
+__all__ = ["Directory"]
+
+log = logging.getLogger(__name__)
+
+LOG_PAUSE_SECONDS = 60.0
+"""How often, at most, a failing database is logged: it fails at every request that finds nothing in memory."""
+
+HANG_PAUSE_SECONDS = 10.0
+"""For how long a database that did not answer in time is left alone: each try costs a thread and a connection."""
+
+
+class _Entry(NamedTuple):
+    """What is remembered for a key: the match (None: no site), as of which version, and until when."""
+
+    match: Match | None
+    version: int
+    expires: float
+
+
+class Directory:
+    """The sites and their hosts, in memory.
+
+    `engine` is where the tables `sites` and `domains` are; the directory takes short connections of its own from it.
+    A host that is remembered costs a dictionary look-up: no query, and in the ordinary case no lock. Once every
+    `refresh_seconds`, at most, one thread reads its entry again and with it the version of the directory, by which
+    changes made in any process are seen; meanwhile the others go on with what they have. After `max_age_seconds` an
+    entry is read again although no version changed. At most `directory_size` keys with a site are remembered, and as
+    many without, apart from them, so that asking for unknown hosts evicts no site.
+
+    While the database is down or hangs, entries with a site go on being served. Raises `MultisiteError` for an
+    in-memory SQLite engine. `clock` gives seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        refresh_seconds: float = 1.0,
+        max_age_seconds: float = 300.0,
+        directory_size: int = 10_000,
+        patience_seconds: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        refuse_memory(engine)
+        self._engine = engine
+        self._refresh_seconds = refresh_seconds
+        self._max_age_seconds = max_age_seconds
+        self._patience_seconds = patience_seconds
+        self._clock = clock
+        self._known: Shelf[str | int, _Entry] = Shelf(directory_size)
+        self._unknown: Shelf[str | int, _Entry] = Shelf(directory_size)
+        self._planted: dict[str | int, Match] = {}
+        self._plant_lock = Lock()
+        # Only who has the turn reads from the database and writes the four below: answers are stored in the order in
+        # which they were asked for, and a hundred threads that want one cold host send one query.
+        self._turn = Lock()
+        self._version = -1
+        self._check_at = clock()
+        self._retry_at = clock()
+        self._log_at: float | None = None
+        self._active = False
+
+    def find(self, host: str) -> Match | None:
+        """Return the `Match` of `host`, a `Host.name` as `multisite.hosts.parse` gives it, or None: no site.
+
+        Raises `DirectoryUnavailable` if the host is not in memory and the database does not answer.
+        """
+        return self._find(host)
+
+    def by_id(self, site_id: int) -> Site | None:
+        """Return the site with this id, or None. Raises `DirectoryUnavailable` as `find` does."""
+        match = self._find(site_id)
+        return None if match is None else match.site
+
+    def resolve(self, name: int | str) -> Site | None:
+        """Return the site with this id, or with this host in any spelling, or None.
+
+        Raises `InvalidHost` for a text that is not a host, `DirectoryUnavailable` as `find` does.
+        """
+        if isinstance(name, int):
+            return self.by_id(name)
+        match = self.find(hosts.parse(name).name)
+        return None if match is None else match.site
+
+    def activate(self) -> None:
+        """Let `using_site` find sites by this directory, for as long as something else keeps the directory alive."""
+        if self._active:
+            return
+        self._active = True
+        reference = weakref.ref(self)
+
+        def resolve(name: int | str) -> Site | None:
+            directory = reference()
+            return None if directory is None else directory.resolve(name)
+
+        current.resolvers.append(resolve)
+        weakref.finalize(self, _forget, resolve).atexit = False
+
+    def plant(self, site: Site, hosts: Iterable[str]) -> None:
+        """Let `hosts` (canonical forms) lead to `site` in this directory only; no table is touched, nothing expires."""
+        planted: dict[str | int, Match] = {host: Match(site, "alias") for host in hosts}
+        planted[site.host] = planted[site.id] = Match(site, "canonical")
+        with self._plant_lock:
+            self._planted = {**self._planted, **planted}
+
+    def uproot(self, site: Site) -> None:
+        """Take back what `plant` did for `site`; what the tables say about its hosts holds again."""
+        with self._plant_lock:
+            self._planted = {key: match for key, match in self._planted.items() if match.site != site}
+
+    def _find(self, key: str | int) -> Match | None:
+        if self._planted and key in self._planted:
+            return self._planted[key]
+        now = self._clock()
+        entry = self._remembered(key)
+        if entry is None or not self._is_fresh(entry, now):
+            return self._read_in_turn(key, entry, now, wait_seconds=self._patience_seconds).match
+        if now >= self._check_at:
+            # Who has the turn is bringing the version already.
+            return self._read_in_turn(key, entry, now, wait_seconds=0).match
+        return entry.match
+
+    def _remembered(self, key: str | int) -> _Entry | None:
+        return self._known.get(key) or self._unknown.get(key)
+
+    def _is_fresh(self, entry: _Entry, now: float) -> bool:
+        return entry.version == self._version and now < entry.expires
+
+    def _read_in_turn(self, key: str | int, entry: _Entry | None, now: float, *, wait_seconds: float) -> _Entry:
+        """Return the entry of `key` as the database has it, or as good as can be had.
+
+        `entry` is what is remembered and `now` when that was looked up. If the turn does not come within
+        `wait_seconds`, or the database does not answer, `entry` has to do.
+        """
+        if not self._turn.acquire(timeout=wait_seconds):
+            return self._make_do(entry, now, DirectoryUnavailable("the database is slow to answer"))
+        try:
+            newer = self._remembered(key)
+            if newer is not None and self._is_fresh(newer, now) and now < self._check_at:
+                return newer  # Another thread has read it while this one waited for its turn.
+            return self._read(key, now)
+        except DirectoryUnavailable as error:
+            return self._make_do(entry, now, error)
+        finally:
+            self._turn.release()
+
+    def _make_do(self, entry: _Entry | None, now: float, error: DirectoryUnavailable) -> _Entry:
+        # That a host had no site some time ago is no reason to say so now; that it had one is a reason to serve it.
+        if entry is not None and (entry.match is not None or self._is_fresh(entry, now)):
+            return entry
+        raise error
+
+    def _read(self, key: str | int, now: float) -> _Entry:
+        """Read the entry of `key` and remember it. Only for who has the turn; `now` is before the turn was awaited."""
+        if now < self._retry_at:
+            raise DirectoryUnavailable("the database did not answer a moment ago")
+        asked_at = self._clock()
+        try:
+            answer = in_time(lambda: look_up(self._engine, key), self._patience_seconds)
+        except TimeoutError:
+            raise self._failed(HANG_PAUSE_SECONDS, "the database does not answer") from None
+        except DirectoryUnavailable as error:
+            raise self._failed(self._refresh_seconds, error.reason) from None
+        except (SQLAlchemyError, OSError, RuntimeError) as error:
+            raise self._failed(self._refresh_seconds, str(error).partition("\n")[0]) from error
+        return self._store(key, answer, asked_at)
+
+    def _store(self, key: str | int, answer: Answer, asked_at: float) -> _Entry:
+        entry = _Entry(answer.match, answer.version, asked_at + self._max_age_seconds)
+        shelf, other = (self._unknown, self._known) if answer.match is None else (self._known, self._unknown)
+        other.drop(key)
+        shelf.put(key, entry)
+        # The version last: until then others take the new entry for a stale one, and wait for their turn.
+        self._version = answer.version
+        # A change made after the question was asked may not be in the answer, so the time runs from the question.
+        self._check_at = asked_at + self._refresh_seconds
+        if self._log_at is not None:
+            self._log_at = None
+            log.info("the directory of sites can be read again")
+        return entry
+
+    def _failed(self, pause_seconds: float, reason: str) -> DirectoryUnavailable:
+        """Note a failure, log it once in a while, and return the error to raise."""
+        now = self._clock()
+        # Threads that were waiting for their turn have looked before this, and will not try again one by one.
+        self._retry_at = self._check_at = now + pause_seconds
+        if self._log_at is None or now >= self._log_at:
+            self._log_at = now + LOG_PAUSE_SECONDS
+            log.error("the directory of sites cannot be read, known sites are served from memory: %s", reason)
+        return DirectoryUnavailable(reason)
+
+
+def _forget(resolve: Callable[[int | str], Site | None]) -> None:
+    if resolve in current.resolvers:
+        current.resolvers.remove(resolve)

@@ -1,0 +1,84 @@
+"""Lookup: one statement that answers whose a host is, and as of which version of the directory.
+
+Entry and version come from the same statement, and so from the same state of the database. Were they read one after
+the other, a change between the two would leave an old entry under the new version, to be served as if it were fresh.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+
+from multisite.errors import DirectoryUnavailable
+from multisite.models import DirectoryVersion, DomainRow, SiteRow
+from multisite.site import Site
+
+__all__ = ["Answer", "Match", "look_up"]
+
+MAX_ID = 2**63 - 1
+"""The largest id that the tables can hold; drivers fail on larger ones."""
+
+
+class Match(NamedTuple):
+    """The site that a host leads to, and as what: `kind` is `canonical`, `alias` or `redirect`."""
+
+    site: Site
+    kind: str
+
+
+class Answer(NamedTuple):
+    """What the database said: the version of the directory, and the match in that version (None: no site)."""
+
+    version: int
+    match: Match | None
+
+
+_version = DirectoryVersion.__table__
+_site = SiteRow.__table__
+_asked = DomainRow.__table__.alias("asked")
+_canonical = DomainRow.__table__.alias("canonical")
+
+
+def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
+    """Return a statement for one row: the version, and beside it the active site that `condition` finds, or NULLs."""
+    active = sa.join(_site, _asked, (_asked.c.site_id == _site.c.id) & (_site.c.status == "active")).join(
+        _canonical, (_canonical.c.site_id == _site.c.id) & (_canonical.c.kind == "canonical")
+    )
+    columns = (_site.c.id, _canonical.c.host, _site.c.name, _site.c.folder, _site.c.locale, _site.c.timezone)
+    return (
+        sa.select(_version.c.version, _asked.c.kind, *columns)
+        .select_from(sa.outerjoin(_version, active, condition))
+        .where(_version.c.id == 1)
+    )
+
+
+_BY_HOST = _statement(_asked.c.host == sa.bindparam("key"))
+_BY_ID = _statement((_site.c.id == sa.bindparam("key", type_=sa.BigInteger)) & (_asked.c.kind == "canonical"))
+
+
+def look_up(engine: Engine, key: str | int) -> Answer:
+    """Return whose `key` is, a host in canonical form or the id of a site, on a connection of its own.
+
+    Raises `DirectoryUnavailable` if the directory has no version, and whatever SQLAlchemy raises.
+    """
+    if isinstance(key, int) and not 0 < key <= MAX_ID:
+        key = 0
+    try:
+        row = _fetch(engine, key)
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        # The pool had a connection from before the database was restarted; it has thrown all of those away now.
+        row = _fetch(engine, key)
+    if row is None:
+        raise DirectoryUnavailable("the table multisite_version is empty; run: multisite migrate")
+    version, kind, *columns = row
+    return Answer(version, None if kind is None else Match(Site(*columns), kind))
+
+
+def _fetch(engine: Engine, key: str | int) -> sa.Row[*tuple[Any, ...]] | None:
+    with engine.connect() as connection:
+        return connection.execute(_BY_ID if isinstance(key, int) else _BY_HOST, {"key": key}).one_or_none()
