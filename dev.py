@@ -26,7 +26,6 @@ import argparse
 import configparser
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -227,7 +226,7 @@ def pip_command():
     for python in dict.fromkeys([sys.executable, getattr(sys, "_base_executable", sys.executable)]):
         if run_quietly([python, "-m", "pip", "--version"]):
             return [python, "-m", "pip", "--python", str(PYTHON)]
-    if importlib.util.find_spec("ensurepip") and run_quietly([PYTHON, "-m", "ensurepip"]):
+    if run_quietly([PYTHON, "-m", "ensurepip"]):
         return [str(PYTHON), "-m", "pip"]
     raise DevError("this Python has no pip: install it (on Debian: apt-get install python3-pip), then run this again")
 

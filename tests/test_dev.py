@@ -1,0 +1,345 @@
+"""dev.py, run in a fresh copy of the clone by a Python that has pip and no ensurepip, as Debian's has."""
+
+from __future__ import annotations
+
+import ast
+import http.client
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
+"""The Python behind our own environment."""
+
+PARTS = ["dev.py", "setup.py", "pyproject.toml", "LICENSE", "README.md", "development.ini"]
+FOLDERS = ["multisite", "migrations", "templates", "sites"]
+
+SMALL_TESTS = """\
+import os
+import pytest
+
+def test_passes():
+    pass
+
+@pytest.mark.skipif("MULTISITE_SOAK" not in os.environ, reason="only with MULTISITE_SOAK=1")
+def test_long():
+    pass
+
+def test_fails():
+    raise AssertionError
+"""
+
+NO_NETWORK = {
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_EXTRA_INDEX_URL": "",
+    "PIP_FIND_LINKS": "",
+    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    "PIP_RETRIES": "1",
+}
+"""What keeps pip from the network: an index on a port where nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def dev() -> ModuleType:
+    """dev.py as a module."""
+    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def copy_clone(folder: Path) -> Path:
+    """Copy what dev.py needs of this clone to `folder`, without anything that running it has left behind."""
+    folder.mkdir()
+    for name in PARTS:
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder)
+    for name in FOLDERS:
+        if (ROOT / name).exists():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def make_python(folder: Path, *missing: str) -> Path:
+    """Make a Python like the one behind this one, but without what `missing` names, and return its path.
+
+    The binary is copied, and everything else is links to the original's files: a Python looks for its library beside
+    itself.
+    """
+    library = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    library.mkdir(parents=True)
+    for path in Path(sysconfig.get_path("stdlib")).iterdir():
+        if path.name not in missing:
+            (library / path.name).symlink_to(path)
+    packages = Path(sysconfig.get_path("stdlib")).parent / "python3"  # where Debian has its pip
+    if packages.exists() and "site-packages" not in missing:
+        (folder / "lib" / "python3").symlink_to(packages)
+    (folder / "bin").mkdir()
+    python = folder / "bin" / "python3"
+    shutil.copy(BASE, python)
+    return python
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with pip, and without ensurepip."""
+    return make_python(tmp_path_factory.mktemp("python"), "ensurepip")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a shell that knows nothing of this test's Python, and what `more` says."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MULTISITE_"))} | more
+
+
+def run_dev(python: Path, folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run dev.py in `folder` to its end."""
+    return subprocess.run(
+        [str(python), "dev.py", *arguments],
+        cwd=folder,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(python: Path, folder: Path, port: int, **more: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Run `dev.py serve` in a group of its own, as a terminal does; give it and the lines it wrote until it served."""
+    with subprocess.Popen(
+        [str(python), "dev.py", "serve", "--port", str(port)],
+        cwd=folder,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as program:
+        try:
+            assert program.stdout is not None
+            lines = []
+            for line in program.stdout:
+                lines.append(line.rstrip("\n"))
+                if line.startswith("To stop"):
+                    break
+            else:
+                raise AssertionError("\n".join(lines))
+            yield program, lines
+        finally:
+            if program.poll() is None:
+                os.killpg(program.pid, signal.SIGKILL)
+
+
+def get(port: int, host: str) -> tuple[int, str]:
+    """Return status and body of the home page of `host`."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/", headers={"Host": f"{host}:{port}"})
+        response = connection.getresponse()
+        return response.status, response.read().decode("utf-8")
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the clone, in which a first run of dev.py was killed while it installed."""
+    folder = copy_clone(tmp_path_factory.mktemp("dev") / "clone")
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin" / "python").symlink_to("nowhere")
+    (folder / ".venv" / "dev.json").write_text('{"state": "installing"}', "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_run(python: Path, clone: Path) -> list[str]:
+    """What the first `dev.py serve` in the clone wrote, which was stopped with Ctrl-C once the sites had answered."""
+    port = free_port()
+    with serving(python, clone, port) as (program, lines):
+        for host in ("garden.localhost", "kitchen.localhost", "sternwarte.localhost"):
+            status, body = get(port, host)
+            assert status == 200
+            assert "<html" in body
+        os.killpg(program.pid, signal.SIGINT)
+        rest, _ = program.communicate(timeout=60)
+        assert program.returncode == 0
+        assert "Traceback" not in rest
+    return lines
+
+
+def test_the_standard_venv_does_not_work_here(python: Path, tmp_path: Path) -> None:
+    """The negative control: this Python is one with which `python3 -m venv` fails."""
+    command = [str(python), "-m", "venv", str(tmp_path / "env")]
+    assert subprocess.run(command, env=environment(), capture_output=True, check=False).returncode != 0
+
+
+def test_only_the_standard_library_is_imported() -> None:
+    tree = ast.parse((ROOT / "dev.py").read_text("utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in names} <= set(sys.stdlib_module_names)
+
+
+def test_an_old_python_is_told_so_in_one_line() -> None:
+    ast.parse((ROOT / "dev.py").read_text("utf-8"), feature_version=(3, 8))
+    script = "import runpy, sys; sys.version_info = (3, 8, 1); runpy.run_path('dev.py', run_name='__main__')"
+    done = subprocess.run([BASE, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "needs Python 3.11 or newer, and this is 3.8" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_names_every_verb_and_makes_nothing(python: Path, tmp_path: Path) -> None:
+    folder = copy_clone(tmp_path / "clone")
+    done = run_dev(python, folder, "--help")
+    assert done.returncode == 0
+    for verb in ("serve", "test", "lint", "docs", "bench"):
+        assert f"python3 dev.py {verb}" in done.stdout
+    assert not (folder / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["sreve"], ["serve", "--prot", "1"], ["serve", "--port", "0"], ["serve", "--port", "65536"]]
+)
+def test_wrong_usage_ends_with_2(python: Path, tmp_path: Path, arguments: list[str]) -> None:
+    folder = copy_clone(tmp_path / "clone")
+    assert run_dev(python, folder, *arguments).returncode == 2
+    assert not (folder / ".venv").exists()
+
+
+def test_a_taken_port_is_one_clear_line_before_anything_is_installed(python: Path, tmp_path: Path) -> None:
+    folder = copy_clone(tmp_path / "clone")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = run_dev(python, folder, "serve", "--port", str(port))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "--port" in done.stderr
+    assert not (folder / ".venv").exists()
+
+
+def test_without_a_network_the_installation_ends_with_one_clear_line(python: Path, tmp_path: Path) -> None:
+    folder = copy_clone(tmp_path / "clone")
+    done = run_dev(python, folder, "serve", "--port", str(free_port()), **NO_NETWORK)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "dev.py: the package index cannot be reached: check the network, then run the same command again"
+    ]
+    assert json.loads((folder / ".venv" / "dev.json").read_text("utf-8"))["state"] == "installing"
+
+
+def test_without_pip_the_reason_is_one_clear_line(tmp_path: Path) -> None:
+    folder = copy_clone(tmp_path / "clone")
+    bare = make_python(tmp_path / "bare", "ensurepip", "site-packages")
+    done = run_dev(bare, folder, "docs")
+    assert done.returncode == 1
+    assert "apt-get install python3-pip" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_first_run_completes_a_half_made_environment_and_says_what_it_does(first_run: list[str]) -> None:
+    text = "\n".join(first_run)
+    assert "Making .venv anew" in text
+    assert "Installing multisite" in text
+    assert "pkg_resources" not in text
+    for host in ("garden.localhost", "kitchen.localhost", "sternwarte.localhost"):
+        assert f"Adding the site {host}" in text
+        assert f"http://{host}:" in text
+    assert "curl -H 'Host: garden.localhost'" in text
+
+
+def test_the_second_run_installs_and_imports_nothing(python: Path, clone: Path, first_run: list[str]) -> None:
+    before = (clone / ".venv" / "install.log").stat()
+    port = free_port()
+    with serving(python, clone, port, **NO_NETWORK) as (program, lines):
+        assert get(port, "garden.localhost")[0] == 200
+        program.terminate()
+        program.communicate(timeout=60)
+    assert next(line for line in lines if line) == "Starting the server"
+    assert (clone / ".venv" / "install.log").stat() == before
+    assert first_run
+
+
+def test_ending_dev_py_alone_ends_the_server_too(python: Path, clone: Path, first_run: list[str]) -> None:
+    port = free_port()
+    with serving(python, clone, port) as (program, _):
+        program.terminate()
+        program.communicate(timeout=60)
+        assert program.returncode == 143
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+    assert first_run
+
+
+def test_changed_content_and_a_removed_database_are_noticed(python: Path, clone: Path, first_run: list[str]) -> None:
+    entry = next((clone / "sites" / "kitchen.localhost" / "content").glob("*.md"))
+    entry.write_text(entry.read_text("utf-8") + "\nOne more sentence.\n", "utf-8")
+    with serving(python, clone, free_port()) as (_, lines):
+        assert [line for line in lines if line.startswith("Importing")] == [
+            "Importing the content of kitchen.localhost"
+        ]
+    for database in (clone / "var").glob("*.db*"):
+        database.unlink()
+    with serving(python, clone, free_port()) as (_, lines):
+        assert "Adding the site garden.localhost" in lines
+    assert first_run
+
+
+def test_the_tests_verb_passes_arguments_on_and_lists_the_skips(
+    python: Path, clone: Path, first_run: list[str]
+) -> None:
+    (clone / "tests").mkdir()
+    (clone / "tests" / "test_small.py").write_text(SMALL_TESTS, "utf-8")
+    done = run_dev(python, clone, "test", "-q", "--deselect", "tests/test_small.py::test_fails")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed, 1 skipped, 1 deselected" in done.stdout
+    last = done.stdout.splitlines()[-2:]
+    assert last == ["Skipped tests: 1", "skipped: tests.test_small::test_long: only with MULTISITE_SOAK=1"]
+    done = run_dev(python, clone, "test", "--soak")
+    assert done.returncode == 1  # pytest's own, for the test that fails
+    assert done.stdout.splitlines()[-1] == "Skipped tests: none"
+    assert first_run
+
+
+def test_two_first_runs_at_once_do_not_meet(dev: ModuleType) -> None:
+    with dev.one_at_a_time() as lock:
+        script = f"import fcntl; fcntl.flock(open({dev.__file__!r}, 'rb'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        assert lock is not None
+        done = subprocess.run([BASE, "-c", script], capture_output=True, text=True, check=False)
+    assert "BlockingIOError" in done.stderr
+
+
+def test_a_report_that_is_missing_or_broken_names_no_skips(dev: ModuleType, tmp_path: Path) -> None:
+    assert dev.read_skips(tmp_path / "missing.xml") == []
+    (tmp_path / "half.xml").write_text("<testsuites><testsu", "utf-8")
+    assert dev.read_skips(tmp_path / "half.xml") == []
