@@ -278,7 +278,8 @@ def test_the_first_run_completes_a_half_made_environment_and_says_what_it_does(f
     assert "curl -H 'Host: garden.localhost'" in text
 
 
-def test_the_second_run_installs_and_imports_nothing(python: Path, clone: Path, first_run: list[str]) -> None:
+@pytest.mark.usefixtures("first_run")
+def test_the_second_run_installs_and_imports_nothing(python: Path, clone: Path) -> None:
     before = (clone / ".venv" / "install.log").stat()
     port = free_port()
     with serving(python, clone, port, **NO_NETWORK) as (program, lines):
@@ -287,10 +288,10 @@ def test_the_second_run_installs_and_imports_nothing(python: Path, clone: Path, 
         program.communicate(timeout=60)
     assert next(line for line in lines if line) == "Starting the server"
     assert (clone / ".venv" / "install.log").stat() == before
-    assert first_run
 
 
-def test_ending_dev_py_alone_ends_the_server_too(python: Path, clone: Path, first_run: list[str]) -> None:
+@pytest.mark.usefixtures("first_run")
+def test_ending_dev_py_alone_ends_the_server_too(python: Path, clone: Path) -> None:
     port = free_port()
     with serving(python, clone, port) as (program, _):
         program.terminate()
@@ -298,10 +299,10 @@ def test_ending_dev_py_alone_ends_the_server_too(python: Path, clone: Path, firs
         assert program.returncode == 143
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
-    assert first_run
 
 
-def test_changed_content_and_a_removed_database_are_noticed(python: Path, clone: Path, first_run: list[str]) -> None:
+@pytest.mark.usefixtures("first_run")
+def test_changed_content_and_a_removed_database_are_noticed(python: Path, clone: Path) -> None:
     entry = next((clone / "sites" / "kitchen.localhost" / "content").glob("*.md"))
     entry.write_text(entry.read_text("utf-8") + "\nOne more sentence.\n", "utf-8")
     with serving(python, clone, free_port()) as (_, lines):
@@ -312,12 +313,10 @@ def test_changed_content_and_a_removed_database_are_noticed(python: Path, clone:
         database.unlink()
     with serving(python, clone, free_port()) as (_, lines):
         assert "Adding the site garden.localhost" in lines
-    assert first_run
 
 
-def test_the_tests_verb_passes_arguments_on_and_lists_the_skips(
-    python: Path, clone: Path, first_run: list[str]
-) -> None:
+@pytest.mark.usefixtures("first_run")
+def test_the_tests_verb_passes_arguments_on_and_lists_the_skips(python: Path, clone: Path) -> None:
     (clone / "tests").mkdir()
     (clone / "tests" / "test_small.py").write_text(SMALL_TESTS, "utf-8")
     done = run_dev(python, clone, "test", "-q", "--deselect", "tests/test_small.py::test_fails")
@@ -328,7 +327,6 @@ def test_the_tests_verb_passes_arguments_on_and_lists_the_skips(
     done = run_dev(python, clone, "test", "--soak")
     assert done.returncode == 1  # pytest's own, for the test that fails
     assert done.stdout.splitlines()[-1] == "Skipped tests: none"
-    assert first_run
 
 
 def test_two_first_runs_at_once_do_not_meet(dev: ModuleType) -> None:
