@@ -1,0 +1,179 @@
+"""Bring databases up to date: the tables of multisite first, then those of the application.
+
+The revisions of multisite ship with it, in `multisite/migrations/versions`, and have a version table of their own, so
+that they never meet the application's. `multisite migrate` calls `upgrade`; whoever makes databases in code, as tests
+do, calls `upgrade_own`; a migration of an existing application that gives its rows to a site calls `first_site`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.engine import Connection, Engine
+
+from multisite import hosts, models
+from multisite.errors import MultisiteError
+from multisite.ini import Ini, read_ini
+from multisite.whole_transaction import whole_transaction, whole_transactions_everywhere
+
+__all__ = ["VERSION_TABLE", "first_site", "upgrade", "upgrade_own"]
+
+VERSION_TABLE = "multisite_alembic_version"
+"""Where alembic notes which of multisite's revisions a database has."""
+
+_OWN_SCRIPTS = Path(__file__).parent / "migrations"
+
+_OWN_LOCK = 6_011_543_201
+_COMMAND_LOCK = 6_011_543_202
+"""Keys of PostgreSQL's advisory locks. There are two because the command holds its own while it upgrades our tables."""
+
+
+def upgrade(ini_path: str | Path) -> list[str]:
+    """Bring everything that the ini file names up to date, and return one line for each revision that was applied.
+
+    The tables of multisite come first, then, where the ini has an `[alembic]` section, the application's to its head.
+    Safe to repeat, from any earlier state, and to run twice at once. Raises what `read_ini` and `upgrade_own` raise,
+    alembic's `CommandError`, and whatever a revision or an env.py of the application raises.
+    """
+    ini = read_ini(ini_path)
+    engine = sa.create_engine(ini.database_url, poolclass=sa.NullPool)
+    with _one_at_a_time(engine):
+        done = upgrade_own(engine)
+        if ini.has_alembic:
+            done += _upgrade_application(ini)
+    return done
+
+
+def upgrade_own(bind: Engine | Connection) -> list[str]:
+    """Bring the tables of multisite up to date, and return one line for each revision that was applied.
+
+    A connection that is in a transaction stays in it: the caller commits. Otherwise the upgrade is one transaction of
+    its own. Raises `MultisiteError` where the database has tables of those names that are not multisite's, or was
+    upgraded by a newer multisite.
+    """
+    if isinstance(bind, Engine):
+        with bind.connect() as connection:
+            return upgrade_own(connection)
+    if bind.in_transaction():
+        # A savepoint makes it all or nothing also where the sqlite3 driver has not begun a transaction really.
+        with bind.begin_nested():
+            return _run_own(bind)
+    if _is_current(bind):
+        return []
+    with whole_transaction(bind):
+        if bind.dialect.name == "postgresql":
+            bind.execute(sa.select(sa.func.pg_advisory_xact_lock(_OWN_LOCK)))
+        return _run_own(bind)
+
+
+def first_site(connection: Connection, host: str, *, name: str | None = None) -> int:
+    """Return the id of the site at `host`, added if it is missing, for rows that an application already has.
+
+    For a migration written by hand: `site_id = first_site(op.get_bind(), "www.example.com")`. The tables of multisite
+    are brought up to date on `connection` first, and everything stays in its transaction. `name` is the site's name,
+    None for the host itself. Raises `InvalidHost` and what `upgrade_own` raises.
+    """
+    wanted = hosts.to_ascii(host)
+    upgrade_own(connection)
+    sites, domains = models.metadata.tables["sites"], models.metadata.tables["domains"]
+    found: int | None = connection.scalar(sa.select(domains.c.site_id).where(domains.c.host == wanted))
+    if found is not None:
+        return found
+    add = sa.insert(sites).values(name=name or wanted, folder=wanted).returning(sites.c.id)
+    site_id: int = connection.execute(add).scalar_one()
+    connection.execute(sa.insert(domains).values(site_id=site_id, host=wanted, kind="canonical"))
+    models.raise_version(connection)
+    return site_id
+
+
+def _own_scripts() -> ScriptDirectory:
+    return ScriptDirectory(_OWN_SCRIPTS)
+
+
+def _own_context(connection: Connection, **options: Any) -> MigrationContext:
+    opts = {"version_table": VERSION_TABLE, "transactional_ddl": True, **options}
+    return MigrationContext.configure(connection, opts=opts)
+
+
+def _is_current(connection: Connection) -> bool:
+    """Return whether there is nothing to do, without taking a lock that would make a running server wait."""
+    with connection.begin():
+        return set(_own_context(connection).get_current_heads()) == set(_own_scripts().get_heads())
+
+
+def _run_own(connection: Connection) -> list[str]:
+    """Apply the revisions that are missing, in the transaction that `connection` is in."""
+    script = _own_scripts()
+    done: list[str] = []
+
+    def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:
+        if not heads:
+            _refuse_foreign_tables(connection)
+        yield from _noting(script._upgrade_revs("head", heads), done, "multisite")
+
+    context = _own_context(connection, fn=steps, script=script)
+    try:
+        # The revisions get `op` as an argument: installing alembic's global one would take away that of an
+        # application's revision which is calling us.
+        context.run_migrations(op=Operations(context))
+    except CommandError as error:
+        raise MultisiteError(
+            f"the tables of multisite in this database are of another version ({error}): install the multisite that "
+            "made them, or a newer one"
+        ) from error
+    return done
+
+
+def _refuse_foreign_tables(connection: Connection) -> None:
+    there = set(sa.inspect(connection).get_table_names()) & set(models.metadata.tables)
+    if there:
+        raise MultisiteError(
+            f"this database already has a table named {' and '.join(sorted(there))} that 'multisite migrate' did not "
+            "make: rename it, or give multisite a database of its own with multisite.database_url"
+        )
+
+
+def _upgrade_application(ini: Ini) -> list[str]:
+    """Do what `alembic -c INI upgrade head` does, but on SQLite in a transaction that is one."""
+    config = Config(ini.path)
+    script = ScriptDirectory.from_config(config)
+    done: list[str] = []
+
+    def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:
+        yield from _noting(script._upgrade_revs("head", heads), done, "application")
+
+    with (
+        whole_transactions_everywhere(),
+        EnvironmentContext(config, script, fn=steps, as_sql=False, destination_rev="head"),
+    ):
+        script.run_env()
+    return done
+
+
+def _noting(steps: Iterable[Any], done: list[str], whose: str) -> Iterator[Any]:
+    """Yield each step to alembic, which asks for the next one when it has run it, and note it then."""
+    for step in steps:
+        yield step
+        done.append(f"{whose} {step.revision.revision}: {step.doc or 'a revision without a description'}")
+
+
+@contextmanager
+def _one_at_a_time(engine: Engine) -> Iterator[None]:
+    """Let a second `multisite migrate` on the same PostgreSQL wait. On SQLite its transaction waits by itself."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    # Without a transaction: an idle one would make CREATE INDEX CONCURRENTLY wait. The lock goes with the connection.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.select(sa.func.pg_advisory_lock(_COMMAND_LOCK)))
+        yield

@@ -1,0 +1,582 @@
+"""Databases brought up to date: the tables of multisite and those of an application, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import event
+
+from multisite import migrate, models
+from multisite.autogenerate import OWN_TABLES
+from multisite.errors import InvalidHost, MultisiteError
+from multisite.whole_transaction import whole_transaction
+
+HERE = Path(__file__).parent
+OWN_REVISIONS = ["0001"]
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_database_url: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(sqlite_database_url)
+    yield engine
+    engine.dispose()
+
+
+def table_names(bind: sa.Engine | sa.Connection) -> set[str]:
+    return set(sa.inspect(bind).get_table_names())
+
+
+def revisions(lines: list[str]) -> list[str]:
+    """Return the revisions that the lines of `upgrade` and `upgrade_own` speak of."""
+    return [line.split(":")[0].split()[-1] for line in lines]
+
+
+# The tables of multisite.
+
+
+def test_the_revisions_make_exactly_the_tables_of_the_models(engine: sa.Engine) -> None:
+    assert revisions(migrate.upgrade_own(engine)) == OWN_REVISIONS
+    with engine.connect() as connection:
+        options = {"version_table": migrate.VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, models.metadata) == []
+
+
+def schema(engine: sa.Engine) -> set[tuple[object, ...]]:
+    """Return every table, column, constraint and index as the database itself writes it, CHECKs and defaults too."""
+    if engine.dialect.name == "sqlite":
+        statements = ["SELECT name, sql FROM sqlite_master"]
+    else:
+        statements = [
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid > 0",
+            "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+            """SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
+               FROM information_schema.columns WHERE table_schema = 'public'""",
+        ]
+    with engine.connect() as connection:
+        rows = [tuple(row) for statement in statements for row in connection.exec_driver_sql(statement)]
+    return {row for row in rows if migrate.VERSION_TABLE not in str(row)}
+
+
+def test_the_database_itself_sees_no_difference_to_the_models(engine: sa.Engine) -> None:
+    migrate.upgrade_own(engine)
+    migrated = schema(engine)
+    models.metadata.drop_all(engine)
+    models.metadata.create_all(engine)
+    assert migrated == schema(engine)
+    assert len(migrated) >= 6
+
+
+def test_repeating_does_nothing_and_the_version_row_is_there(engine: sa.Engine) -> None:
+    migrate.upgrade_own(engine)
+    assert migrate.upgrade_own(engine) == []
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(models.DirectoryVersion.__table__)).all() == [(1, 0)]
+        assert migrate.upgrade_own(connection) == []
+
+
+def test_the_caller_of_a_connection_in_a_transaction_decides(engine: sa.Engine) -> None:
+    """On SQLite the sqlite3 driver has to be told to begin; without that the tables would be there already."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        migrate.upgrade_own(connection)
+        assert "sites" in table_names(connection)
+        connection.rollback()
+        assert "sites" not in table_names(connection)
+
+
+def test_a_foreign_table_of_the_same_name_is_left_alone(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE sites (building text)")
+    with pytest.raises(MultisiteError, match="already has a table named sites"):
+        migrate.upgrade_own(engine)
+    assert table_names(engine) == {"sites"}
+
+
+def test_a_database_of_a_newer_multisite_is_left_alone(engine: sa.Engine) -> None:
+    migrate.upgrade_own(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(MultisiteError, match=r"another version.*9999"):
+        migrate.upgrade_own(engine)
+
+
+def test_eight_at_once_make_the_tables_once(engine: sa.Engine) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: migrate.upgrade_own(engine), range(8)))
+    assert sorted(len(lines) for lines in done) == [0] * 7 + [1]
+
+
+def test_the_connection_of_a_pool_gets_its_settings_back(sqlite_engine: sa.Engine) -> None:
+    @event.listens_for(sqlite_engine, "connect")
+    def enforce(dbapi: sqlite3.Connection, _record: object) -> None:
+        dbapi.execute("PRAGMA foreign_keys = 1")
+
+    migrate.upgrade_own(sqlite_engine)
+    with sqlite_engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 5000
+        dbapi = connection.connection.dbapi_connection
+        assert isinstance(dbapi, sqlite3.Connection)
+        assert dbapi.isolation_level == ""
+
+
+# References on SQLite.
+
+
+def make_parent_and_child(connection: sa.Connection, *, children: int = 1) -> None:
+    connection.exec_driver_sql("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    connection.exec_driver_sql("CREATE TABLE child (parent_id INTEGER REFERENCES parent (id) ON DELETE CASCADE)")
+    for _ in range(children):
+        connection.exec_driver_sql("INSERT INTO child VALUES (7)")
+
+
+def test_a_migration_that_breaks_a_reference_is_rolled_back(sqlite_engine: sa.Engine) -> None:
+    with (
+        sqlite_engine.connect() as connection,
+        pytest.raises(MultisiteError, match="1 references that point at nothing, such as from row 1 of the table"),
+        whole_transaction(connection),
+    ):
+        make_parent_and_child(connection)
+    assert table_names(sqlite_engine) == set()
+
+
+def test_references_that_were_broken_before_do_not_stop_a_migration(sqlite_engine: sa.Engine) -> None:
+    with sqlite_engine.begin() as connection:
+        make_parent_and_child(connection, children=3)
+    with sqlite_engine.connect() as connection, whole_transaction(connection):
+        connection.exec_driver_sql("CREATE TABLE another (id INTEGER)")
+    assert "another" in table_names(sqlite_engine)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit attribute before Python 3.12")
+def test_a_connection_that_is_always_in_a_transaction_is_begun_all_the_same(sqlite_database_url: str) -> None:
+    engine = sa.create_engine(sqlite_database_url, connect_args={"autocommit": False})
+    assert revisions(migrate.upgrade_own(engine)) == OWN_REVISIONS
+    with engine.connect() as connection:
+        assert connection.connection.dbapi_connection.autocommit is False  # type: ignore[union-attr]
+    engine.dispose()
+
+
+# A first site, for the rows that an application already has.
+
+
+def test_first_site_makes_tables_and_site_and_finds_them_again(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        site_id = migrate.first_site(connection, "WWW.Example.com.", name="Example")
+        assert migrate.first_site(connection, "www.example.com") == site_id
+        other = migrate.first_site(connection, "bücher.example")
+    assert other != site_id
+    with engine.connect() as connection:
+        sites = connection.execute(sa.text("SELECT name, folder, status FROM sites ORDER BY id")).all()
+        assert sites == [("Example", "www.example.com", "active"), ("xn--bcher-kva.example",) * 2 + ("active",)]
+        domains = connection.execute(sa.text("SELECT host, kind FROM domains ORDER BY id")).all()
+        assert domains == [("www.example.com", "canonical"), ("xn--bcher-kva.example", "canonical")]
+        assert connection.scalar(sa.text("SELECT version FROM multisite_version")) == 2
+
+
+def test_first_site_refuses_what_is_not_a_host_and_changes_nothing(engine: sa.Engine) -> None:
+    with engine.begin() as connection, pytest.raises(InvalidHost):
+        migrate.first_site(connection, "http://a.example")
+    assert table_names(engine) == set()
+
+
+# An application with revisions of its own, in the shape of Pyramid's cookiecutter: its env.py makes its own engine.
+
+ENV = """
+    from alembic import context
+    from sqlalchemy import MetaData, engine_from_config
+    from application import Base
+    from plaster import get_settings
+
+    settings = get_settings(context.config.config_file_name, "app:main")
+    engine = engine_from_config(settings, prefix="sqlalchemy.")
+    connection = engine.connect()
+    context.configure(connection=connection, target_metadata=Base.metadata)
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
+    finally:
+        connection.close()
+"""
+
+MODELS = """
+    import sqlalchemy as sa
+    from sqlalchemy.orm import DeclarativeBase, mapped_column
+    from multisite.models import SiteRow
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Author(Base):
+        __tablename__ = "authors"
+        id = mapped_column(sa.Integer, primary_key=True)
+        site_id = mapped_column(sa.BigInteger, sa.ForeignKey(SiteRow.__table__.c.id), nullable=False, index=True)
+"""
+
+SCRIPT = (
+    '"""${message}"""\nimport sqlalchemy as sa\nfrom alembic import op\n${imports if imports else ""}\n'
+    "revision = ${repr(up_revision)}\ndown_revision = ${repr(down_revision)}\n"
+    'def upgrade():\n    ${upgrades if upgrades else "pass"}\n'
+    'def downgrade():\n    ${downgrades if downgrades else "pass"}\n'
+)
+
+
+class Application:
+    """An application in a folder, with an ini, an env.py and revisions."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.database_url = database_url
+        self.ini = folder / "app.ini"
+        (folder / "versions").mkdir(parents=True)
+        self.ini.write_text(
+            f"[app:main]\nuse = call:application:main\nsqlalchemy.url = {database_url.replace('%', '%%')}\n"
+            "[alembic]\nscript_location = %(here)s\nprepend_sys_path = %(here)s\npath_separator = os\n"
+        )
+        self.write("env.py", ENV)
+        self.write("application.py", MODELS)
+        (folder / "script.py.mako").write_text(SCRIPT)
+
+    def write(self, name: str, source: str) -> None:
+        (self.folder / name).write_text(textwrap.dedent(source))
+
+    def revision(self, name: str, after: str | None, upgrade: str) -> None:
+        """Write a revision by hand; `upgrade` is the body of its function."""
+        body = textwrap.indent(textwrap.dedent(upgrade).strip(), "    ")
+        self.write(
+            f"versions/{name}.py",
+            f'"""revision {name}"""\nimport os, signal, time\nfrom pathlib import Path\n'
+            "import sqlalchemy as sa\nfrom alembic import op\n"
+            f"revision = {name!r}\ndown_revision = {after!r}\ndef upgrade():\n{body}\n",
+        )
+
+    def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        paths = [str(self.folder), str(HERE.parent)]
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, env: dict[str, str] | None = None) -> str:
+        process = self.start(*arguments, env=env)
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        return out
+
+    def alembic(self, *arguments: str) -> str:
+        return self.run("-m", "alembic", "-c", str(self.ini), *arguments)
+
+    migrate = ("-c", "import sys; from multisite.migrate import upgrade; print('\\n'.join(upgrade(sys.argv[1])))")
+
+    def upgrade(self) -> list[str]:
+        return self.run(*self.migrate, str(self.ini)).split("\n")[:-1]
+
+    def query(self, statement: str) -> list[tuple[object, ...]]:
+        engine = sa.create_engine(self.database_url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(statement)]
+
+    def table_names(self) -> set[str]:
+        engine = sa.create_engine(self.database_url, poolclass=sa.NullPool)
+        return table_names(engine)
+
+
+@pytest.fixture
+def application(tmp_path: Path, database_url: str) -> Application:
+    return Application(tmp_path / "app", database_url)
+
+
+@pytest.fixture
+def sqlite_application(tmp_path: Path, sqlite_database_url: str) -> Application:
+    return Application(tmp_path / "app", sqlite_database_url)
+
+
+def test_upgrade_does_multisite_first_and_then_the_application(application: Application) -> None:
+    application.revision("a1", None, "op.create_table('notes', sa.Column('id', sa.Integer, primary_key=True))")
+    application.revision("a2", "a1", "op.add_column('notes', sa.Column('text', sa.Text))")
+    assert application.upgrade() == [
+        "multisite 0001: the tables sites, domains and multisite_version",
+        "application a1: revision a1",
+        "application a2: revision a2",
+    ]
+    assert application.table_names() == {"notes", "alembic_version", *OWN_TABLES}
+    assert application.upgrade() == [""]
+
+
+def test_an_ini_without_alembic_gets_the_tables_of_multisite_only(application: Application) -> None:
+    application.ini.write_text(application.ini.read_text().split("[alembic]")[0])
+    assert revisions(application.upgrade()) == OWN_REVISIONS
+    assert application.table_names() == OWN_TABLES
+
+
+def test_two_at_once_run_each_revision_once(application: Application) -> None:
+    application.revision("a1", None, "op.create_table('notes', sa.Column('id', sa.Integer, primary_key=True))")
+    application.revision("a2", "a1", "time.sleep(0.5); op.create_table('more', sa.Column('id', sa.Integer))")
+    started = [application.start(*application.migrate, str(application.ini)) for _ in range(3)]
+    answers = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], answers
+    done = [line for out, _ in answers for line in out.splitlines() if line]
+    assert sorted(revisions(done)) == sorted([*OWN_REVISIONS, "a1", "a2"])
+
+
+ONE_NOTE = """
+    op.execute("CREATE TABLE notes (id INTEGER)")
+    op.execute("INSERT INTO notes VALUES (1)")
+"""
+
+FIRST_SITE = """
+    from multisite.migrate import first_site
+    site_id = first_site(op.get_bind(), "www.example.com")
+    op.add_column("notes", sa.Column("site_id", sa.BigInteger))
+    op.execute(sa.text("UPDATE notes SET site_id = :site_id").bindparams(site_id=site_id))
+"""
+
+
+@pytest.mark.parametrize("command", ["multisite", "alembic"])
+def test_a_hand_written_migration_gives_its_rows_to_a_first_site(application: Application, command: str) -> None:
+    """Under plain alembic too, where nobody has made the tables of multisite before."""
+    application.revision("a1", None, ONE_NOTE)
+    application.revision("a2", "a1", FIRST_SITE)
+    if command == "multisite":
+        application.upgrade()
+    else:
+        application.alembic("upgrade", "head")
+    assert application.query("SELECT id, site_id FROM notes") == [(1, 1)]
+    assert application.query("SELECT host, site_id FROM domains") == [("www.example.com", 1)]
+    assert application.upgrade() == [""]
+
+
+# Killed in the middle.
+
+SLOW = """
+    op.add_column("notes", sa.Column("text", sa.Text))
+    op.execute("UPDATE notes SET id = id + 100")
+    op.create_table("half", sa.Column("id", sa.Integer))
+    Path("reached").touch()
+    while not Path("go-on").exists():
+        time.sleep(0.01)
+    op.execute("INSERT INTO half VALUES (1)")
+"""
+
+
+def test_a_migration_that_is_killed_leaves_the_old_schema_and_can_be_repeated(application: Application) -> None:
+    application.revision("a1", None, ONE_NOTE)
+    application.upgrade()
+    application.revision("a2", "a1", SLOW)
+    kill_when_reached(application, *application.migrate, str(application.ini))
+    assert application.table_names() == {"notes", "alembic_version", *OWN_TABLES}
+    assert application.query("SELECT * FROM notes") == [(1,)]
+    (application.folder / "go-on").touch()
+    assert revisions(application.upgrade()) == ["a2"]
+    assert application.query("SELECT * FROM notes, half") == [(101, None, 1)]
+
+
+def kill_when_reached(application: Application, *arguments: str) -> None:
+    """Run Python until the slow revision has done half of its work, and kill it there as a power cut would."""
+    process = application.start(*arguments)
+    while not (application.folder / "reached").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_plain_alembic_leaves_half_a_migration_on_sqlite(sqlite_application: Application) -> None:
+    """The negative control of the test above: this is what it guards against."""
+    sqlite_application.revision("a1", None, "op.execute('CREATE TABLE notes (id INTEGER)')")
+    sqlite_application.upgrade()
+    sqlite_application.revision("a2", "a1", SLOW)
+    kill_when_reached(sqlite_application, "-m", "alembic", "-c", str(sqlite_application.ini), "upgrade", "head")
+    assert "text" in {column for _, column, *_ in sqlite_application.query("PRAGMA table_info(notes)")}
+
+
+def test_our_own_tables_are_made_whole_or_not_at_all(sqlite_application: Application) -> None:
+    """Killed while the revision is running: `create_index` comes after both large tables have been made."""
+    program = """
+        import os, signal, sys
+        import sqlalchemy as sa
+        from alembic.operations import Operations
+        from multisite.migrate import upgrade_own
+
+        def die(*arguments, **options):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if sys.argv[2] == "die":
+            Operations.create_index = die
+        upgrade_own(sa.create_engine(sys.argv[1]))
+    """
+    arguments = ("-c", textwrap.dedent(program), sqlite_application.database_url)
+    process = sqlite_application.start(*arguments, "die")
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert sqlite_application.table_names() == set()
+    sqlite_application.run(*arguments, "live")
+    assert sqlite_application.table_names() == OWN_TABLES
+
+
+# What applications do with SQLite in their env.py and models.
+
+ENFORCE = """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(Engine, "connect")
+    def enforce(dbapi, record):
+        dbapi.execute("PRAGMA foreign_keys = 1")
+        dbapi.execute("PRAGMA journal_mode = WAL")
+"""
+
+BEGIN = """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(Engine, "connect")
+    def connect(dbapi, record):
+        dbapi.isolation_level = None
+
+    @event.listens_for(Engine, "begin")
+    def begin(connection):
+        connection.exec_driver_sql("BEGIN")
+"""
+
+REBUILD = """
+    with op.batch_alter_table("parent") as batch:
+        batch.alter_column("id", type_=sa.BigInteger)
+"""
+
+
+def with_rows_and_a_rebuild(application: Application) -> None:
+    application.revision(
+        "a1",
+        None,
+        """
+        op.execute("CREATE TABLE parent (id INTEGER NOT NULL PRIMARY KEY)")
+        op.execute("CREATE TABLE child (parent_id INTEGER REFERENCES parent (id) ON DELETE CASCADE)")
+        op.execute("INSERT INTO parent VALUES (7)")
+        op.execute("INSERT INTO child VALUES (7)")
+        """,
+    )
+    application.upgrade()
+    application.revision("a2", "a1", REBUILD)
+
+
+@pytest.mark.parametrize("listeners", ["", ENFORCE, BEGIN, ENFORCE + BEGIN], ids=["none", "enforce", "begin", "both"])
+def test_rebuilding_a_parent_keeps_its_children(sqlite_application: Application, listeners: str) -> None:
+    sqlite_application.write("env.py", textwrap.dedent(listeners) + textwrap.dedent(ENV))
+    with_rows_and_a_rebuild(sqlite_application)
+    assert revisions(sqlite_application.upgrade()) == ["a2"]
+    assert sqlite_application.query("SELECT * FROM child") == [(7,)]
+
+
+def test_plain_alembic_loses_the_children(sqlite_application: Application) -> None:
+    """The negative control of the test above."""
+    sqlite_application.write("env.py", textwrap.dedent(ENFORCE) + textwrap.dedent(ENV))
+    with_rows_and_a_rebuild(sqlite_application)
+    sqlite_application.alembic("upgrade", "head")
+    assert sqlite_application.query("SELECT * FROM child") == []
+
+
+def test_a_revision_that_breaks_a_reference_is_rolled_back(sqlite_application: Application) -> None:
+    with_rows_and_a_rebuild(sqlite_application)
+    sqlite_application.revision("a3", "a2", "op.execute('DELETE FROM parent')")
+    process = sqlite_application.start(*sqlite_application.migrate, str(sqlite_application.ini))
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "references that point at nothing" in err.splitlines()[-1]
+    assert sqlite_application.query("SELECT version_num FROM alembic_version") == [("a1",)]
+    assert sqlite_application.query("SELECT * FROM parent") == [(7,)]
+
+
+def test_a_revision_may_leave_the_transaction_for_a_while(application: Application) -> None:
+    application.revision(
+        "a1",
+        None,
+        """
+        op.execute("CREATE TABLE notes (id INTEGER)")
+        with op.get_context().autocommit_block():
+            op.execute("VACUUM")
+        op.execute("INSERT INTO notes VALUES (1)")
+        """,
+    )
+    assert revisions(application.upgrade()) == [*OWN_REVISIONS, "a1"]
+    assert application.query("SELECT * FROM notes") == [(1,)]
+
+
+# Revisions that alembic writes.
+
+
+@pytest.fixture
+def installed(application: Application) -> Application:
+    """The application in an environment where the entry points of multisite are found, as they are once installed."""
+    plugin = "alembic.autogenerate.multisite = multisite.autogenerate"
+    assert plugin in (HERE.parent / "setup.py").read_text()
+    # First on the path, so that it stands for the distribution of the same name, whether that is installed or not.
+    metadata = application.folder / "multisite-0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: multisite\nVersion: 0\n")
+    (metadata / "entry_points.txt").write_text(f"[alembic.plugins]\n{plugin}\n")
+    return application
+
+
+def autogenerate(application: Application, message: str) -> str:
+    application.alembic("revision", "--autogenerate", "-m", message)
+    (written,) = (application.folder / "versions").glob(f"*_{message}.py")
+    return written.read_text()
+
+
+def test_autogenerate_leaves_the_tables_of_multisite_alone(installed: Application) -> None:
+    installed.upgrade()
+    source = autogenerate(installed, "first")
+    assert "drop_table" not in source.split("def downgrade")[0]
+    assert "multisite" not in source
+    assert "domains" not in source
+    assert "sa.ForeignKeyConstraint(['site_id'], ['sites.id'], )" in source
+    installed.upgrade()
+    assert "No new upgrade operations detected" in installed.alembic("check")
+    engine = sa.create_engine(installed.database_url, poolclass=sa.NullPool)
+    foreign_keys = sa.inspect(engine).get_foreign_keys("authors")
+    assert [key["referred_table"] for key in foreign_keys] == ["sites"]
+
+
+def test_autogenerate_drops_other_tables_that_no_model_has(installed: Application) -> None:
+    """The plugin leaves out no more than it must."""
+    installed.revision("a1", None, "op.execute('CREATE TABLE forgotten (id INTEGER)')")
+    installed.upgrade()
+    assert "op.drop_table('forgotten')" in autogenerate(installed, "second")
+
+
+def test_without_the_plugin_autogenerate_drops_the_tables_of_multisite(installed: Application) -> None:
+    """The negative control: this is what the plugin is for."""
+    installed.upgrade()
+    without = 'context.configure(autogenerate_plugins=["alembic.autogenerate.*", "~alembic.autogenerate.multisite"], '
+    installed.write("env.py", textwrap.dedent(ENV).replace("context.configure(", without))
+    source = autogenerate(installed, "third")
+    assert all(f"op.drop_table('{name}')" in source.split("def downgrade")[0] for name in OWN_TABLES)
