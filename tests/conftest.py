@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from multisite.directory import engine_from_url
 from multisite.models import DirectoryVersion, metadata
 
 
@@ -87,7 +88,7 @@ def make_own_tables(engine: sa.Engine) -> None:
 @pytest.fixture
 def own_engine(database_url: str) -> Iterator[sa.Engine]:
     """An engine on a fresh database (SQLite, then PostgreSQL) that holds the tables of multisite, without a site."""
-    engine = sa.create_engine(database_url)
+    engine = engine_from_url(database_url)
     make_own_tables(engine)
     yield engine
     engine.dispose()

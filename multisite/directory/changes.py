@@ -1,0 +1,263 @@
+"""Changes of the directory: adding and removing sites and domains.
+
+Plain functions on an engine, which the command line and tests call alike. Each change raises the directory's version
+in its own transaction, as the first thing that this does: whoever has raised it has the only right to change anything
+until commit, on SQLite (which has one writer) and on PostgreSQL (where it locks the one row) alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from multisite import hosts
+from multisite.directory.details import check_locale, check_name, check_timezone
+from multisite.directory.folders import make_folder
+from multisite.directory.info import Domain, SiteInfo, list_sites, owner_of, read_site, show_site
+from multisite.errors import DomainTaken, MultisiteError
+from multisite.models import DirectoryVersion, DomainRow, SiteRow, raise_version
+from multisite.settings import Settings
+from multisite.site import Site
+
+__all__ = [
+    "Domain",
+    "NewSite",
+    "SiteInfo",
+    "add_domain",
+    "add_site",
+    "list_sites",
+    "make_site",
+    "remove_domain",
+    "show_site",
+]
+
+_sites = SiteRow.__table__
+_domains = DomainRow.__table__
+
+
+@dataclass(frozen=True, slots=True)
+class NewSite:
+    """What `make_site` did: the site, its folder, and whether that was there before with files, which are kept."""
+
+    site: Site
+    folder: Path
+    adopted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A site as it was asked for, checked; hosts are in canonical form."""
+
+    host: str
+    aliases: tuple[str, ...]
+    name: str
+    locale: str
+    timezone: str
+
+    @property
+    def details(self) -> dict[str, str]:
+        return {"name": self.name, "locale": self.locale, "timezone": self.timezone}
+
+
+def add_site(
+    engine: Engine,
+    host: str,
+    *,
+    settings: Settings,
+    name: str | None = None,
+    aliases: Iterable[str] = (),
+    locale: str = "en",
+    timezone: str = "UTC",
+    allow_mixed: bool = False,
+) -> Site:
+    """Add a site and return it; `make_site` does the same and also tells about the folder."""
+    new = make_site(
+        engine,
+        host,
+        settings=settings,
+        name=name,
+        aliases=aliases,
+        locale=locale,
+        timezone=timezone,
+        allow_mixed=allow_mixed,
+    )
+    return new.site
+
+
+def make_site(
+    engine: Engine,
+    host: str,
+    *,
+    settings: Settings,
+    name: str | None = None,
+    aliases: Iterable[str] = (),
+    locale: str = "en",
+    timezone: str = "UTC",
+    allow_mixed: bool = False,
+) -> NewSite:
+    """Add a site with its rows and its folder, so that running servers find it.
+
+    `host` and `aliases` are taken in any spelling; `name` is for people, None: the host; `allow_mixed` takes hosts
+    that mix scripts. Killed at any point, it leaves no site that is found but not complete, and the same call again
+    completes it. Raises `InvalidHost`, `DomainTaken` (of calls at the same time, one wins), and `MultisiteError` for
+    a bad name, locale or time zone and for a folder that cannot be made; then nothing is left of it.
+    """
+    asked = hosts.to_ascii(host, allow_mixed=allow_mixed)
+    others = dict.fromkeys(hosts.to_ascii(alias, allow_mixed=allow_mixed) for alias in aliases)
+    others.pop(asked, None)
+    plan = _Plan(
+        asked,
+        tuple(others),
+        check_name(asked if name is None else name),
+        check_locale(locale),
+        check_timezone(timezone),
+    )
+    site_id, is_ours = _reserve(engine, plan)
+    try:
+        return _complete(engine, plan, site_id, settings)
+    except (MultisiteError, OSError) as error:
+        if is_ours and not isinstance(error, DomainTaken):
+            _withdraw(engine, site_id)
+        if isinstance(error, MultisiteError):
+            raise
+        raise MultisiteError(
+            f"the folder {settings.sites_dir / asked} cannot be made: {error.strerror or error}; "
+            "make it possible, and run the same command again"
+        ) from error
+
+
+def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
+    """Take the hosts for a site that is pending, and so not found yet; return its id and whether this call made it.
+
+    A site that is pending already is one that another call is making just now, or did not complete: both can go on,
+    and `_complete` lets only one of them through.
+    """
+    with _changing(engine, plan.host, *plan.aliases) as connection:
+        pending = sa.select(_sites.c.id).join_from(_sites, _domains, _domains.c.site_id == _sites.c.id)
+        found: int | None = connection.scalar(
+            pending.where(_domains.c.host == plan.host, _domains.c.kind == "canonical", _sites.c.status == "pending")
+        )
+        if found is not None:
+            return found, False
+        _refuse_taken(connection, plan.host, *plan.aliases)
+        insert = sa.insert(SiteRow).values(folder=plan.host, status="pending", **plan.details)
+        site_id: int = connection.execute(insert.returning(_sites.c.id)).scalar_one()
+        _insert_domain(connection, site_id, plan.host, "canonical")
+        for alias in plan.aliases:
+            _insert_domain(connection, site_id, alias, "alias")
+        return site_id, True
+
+
+def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> NewSite:
+    """Make the folder and activate the site. Of several calls for one pending site, the first to get here wins."""
+    with _changing(engine, plan.host, *plan.aliases) as connection:
+        claim = sa.update(SiteRow).where(_sites.c.id == site_id, _sites.c.status == "pending")
+        if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
+            raise DomainTaken(plan.host, owner_of(connection, plan.host))
+        _agree_on_aliases(connection, site_id, plan.aliases)
+        folder: str = connection.execute(sa.select(_sites.c.folder).where(_sites.c.id == site_id)).scalar_one()
+        # Inside the transaction: if this is where the process dies, the site is pending still.
+        is_new = make_folder(settings, folder, plan.host)
+    site = Site(site_id, plan.host, folder=folder, **plan.details)
+    return NewSite(site, settings.sites_dir / folder, adopted=not is_new)
+
+
+def _agree_on_aliases(connection: Connection, site_id: int, aliases: tuple[str, ...]) -> None:
+    """Give the site these aliases and no others: who began it may have asked for others than who completes it."""
+    own = sa.select(_domains.c.host).where(_domains.c.site_id == site_id, _domains.c.kind != "canonical")
+    present = set(connection.scalars(own))
+    for host in present.difference(aliases):
+        connection.execute(sa.delete(DomainRow).where(_domains.c.host == host))
+    for alias in aliases:
+        if alias not in present:
+            _refuse_taken(connection, alias)
+            _insert_domain(connection, site_id, alias, "alias")
+
+
+def _withdraw(engine: Engine, site_id: int) -> None:
+    """Take a site that is still pending out of the tables."""
+    with _changing(engine) as connection:
+        pending = sa.select(_sites.c.id).where(_sites.c.id == site_id, _sites.c.status == "pending")
+        connection.execute(sa.delete(DomainRow).where(_domains.c.site_id.in_(pending)))
+        connection.execute(sa.delete(SiteRow).where(_sites.c.id.in_(pending)))
+
+
+def add_domain(
+    engine: Engine, site_host: str, host: str, *, redirect: bool = False, allow_mixed: bool = False
+) -> SiteInfo:
+    """Let `host` lead to the site that has the domain `site_host` too, in any spelling; return the site after that.
+
+    `redirect` sends browsers to the canonical domain instead of serving them. Raises `InvalidHost`, `UnknownSite` for
+    `site_host`, `DomainTaken` if `host` leads to this or another site already.
+    """
+    owner = hosts.to_ascii(site_host, allow_mixed=True)
+    name = hosts.to_ascii(host, allow_mixed=allow_mixed)
+    with _changing(engine, name) as connection:
+        info = read_site(connection, owner)
+        if info.status == "pending":
+            raise MultisiteError(
+                f"the site {info.site.host} is not complete; complete it: multisite add-site {info.site.host}"
+            )
+        _refuse_taken(connection, name)
+        _insert_domain(connection, info.site.id, name, "redirect" if redirect else "alias")
+        return read_site(connection, owner)
+
+
+def remove_domain(engine: Engine, host: str) -> SiteInfo:
+    """Let `host`, in any spelling, lead nowhere; return the site that it led to, after that.
+
+    Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for a canonical domain.
+    """
+    name = hosts.to_ascii(host, allow_mixed=True)
+    with _changing(engine) as connection:
+        info = read_site(connection, name)
+        if name == info.site.host:
+            raise MultisiteError(
+                f"'{name}' is the canonical domain of its site, without which the site could not be found; "
+                f"see its other domains: multisite show-site {name}"
+            )
+        connection.execute(sa.delete(DomainRow).where(_domains.c.host == name))
+        return read_site(connection, info.site.host)
+
+
+@contextmanager
+def _changing(engine: Engine, *wanted: str) -> Iterator[Connection]:
+    """Give a connection that may change the directory, and commit at the end.
+
+    `wanted` are the hosts that the block inserts. Raises `DomainTaken` if the database finds one taken, by somebody who
+    changed the tables without raising the version first, and `MultisiteError` if the tables are not there.
+    """
+    try:
+        with engine.begin() as connection:
+            raise_version(connection)
+            if connection.scalar(sa.select(DirectoryVersion.version)) is None:
+                raise MultisiteError(_NO_TABLES)
+            yield connection
+    except IntegrityError as error:
+        with engine.connect() as connection:
+            _refuse_taken(connection, *wanted)
+        raise MultisiteError(f"the directory cannot be changed so: {error.orig}") from error
+    except DatabaseError:
+        if sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
+            raise
+        raise MultisiteError(_NO_TABLES) from None
+
+
+_NO_TABLES = "the tables of multisite are not there yet; make them: multisite migrate"
+
+
+def _refuse_taken(connection: Connection, *wanted: str) -> None:
+    for host in wanted:
+        owner = owner_of(connection, host)
+        if owner is not None:
+            raise DomainTaken(host, owner)
+
+
+def _insert_domain(connection: Connection, site_id: int, host: str, kind: str) -> None:
+    connection.execute(sa.insert(DomainRow).values(site_id=site_id, host=host, kind=kind))

@@ -1,0 +1,57 @@
+"""Folders: where the templates of a site are, and what a new site finds in its folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from multisite.errors import MultisiteError
+from multisite.settings import Settings
+
+__all__ = ["make_folder"]
+
+README = """\
+This folder belongs to the site {host}. What is in it wins over the templates that all sites share.
+
+layout.mako       the frame around every page; other templates of the shared folder can be replaced by name too
+static/           style sheets, images and other files, served as they are
+
+Copy a file from the shared templates under the same name and change it. Templates are code that runs in the server:
+only people who may do that should be able to write here.
+"""
+
+
+def make_folder(settings: Settings, folder: str, host: str) -> bool:
+    """Make the folder of a site with something to begin with; return False if it was there with files, which stay.
+
+    It is filled under another name and then renamed, so that it is never seen half-filled; what an interrupted call
+    left behind is removed. Two calls for one folder must not run at once. Raises `MultisiteError` if the place is
+    taken by something that is not a folder, `OSError` if it cannot be written.
+    """
+    place = settings.sites_dir / folder
+    if place.is_symlink() or place.exists():
+        if not place.is_dir():
+            raise MultisiteError(f"{place} is not a folder: move it away, and run the same command again")
+        if place.is_symlink() or any(place.iterdir()):
+            return False
+    settings.sites_dir.mkdir(parents=True, exist_ok=True)
+    # A name of 253 characters leaves no room for a prefix: file systems take 255.
+    staging = settings.sites_dir / f".staging-{folder}"[:255]
+    shutil.rmtree(staging, ignore_errors=True)
+    _fill(staging, settings.templates_dir, host)
+    if place.exists():
+        place.rmdir()  # It is empty. POSIX would rename over it, Windows would not.
+    staging.rename(place)
+    return True
+
+
+def _fill(staging: Path, templates_dir: Path, host: str) -> None:
+    starter, layout = templates_dir / "starter", templates_dir / "layout.mako"
+    if starter.is_dir():
+        shutil.copytree(starter, staging)
+        return
+    staging.mkdir()
+    if layout.is_file():
+        shutil.copyfile(layout, staging / layout.name)
+    else:
+        (staging / "README.txt").write_text(README.format(host=host), encoding="utf-8")
