@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 
 from multisite.models import DirectoryVersion, DomainRow, SiteRow, metadata
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
-from multisite.site import Site
+from multisite.site import Site, all_sites
 
 
 class Base(DeclarativeBase):
@@ -102,6 +102,19 @@ def build_library(engine: sa.Engine) -> Library:
     """Create the tables on `engine` and plant rows: site N has authors and books N1 to N3, on shelf N1."""
     metadata.create_all(engine)
     Base.metadata.create_all(engine)
+    plant_rows(engine)
+    return Library(engine)
+
+
+def clear_rows(engine: sa.Engine) -> None:
+    """Delete all rows, so that they can be planted again."""
+    with all_sites("clear the tables of a test"), engine.begin() as connection:
+        for table in (*reversed(Base.metadata.sorted_tables), *reversed(metadata.sorted_tables)):
+            connection.execute(table.delete())
+
+
+def plant_rows(engine: sa.Engine) -> None:
+    """Plant the rows that `build_library` describes."""
     with Session(engine) as session:
         session.add(DirectoryVersion(id=1, version=0))
         for site in (ONE, TWO):
@@ -120,4 +133,3 @@ def build_library(engine: sa.Engine) -> Library:
                 shelf.books.append(book)
             session.add(shelf)
             session.commit()
-    return Library(engine)
