@@ -281,11 +281,8 @@ def serve(options):
     refuse_taken_port(address, port)
     ensure_environment()
     prepare_demo()
-    command = [BIN / "pserve", INI]
-    if options.port:
-        command += ["--server-name", "port", f"http_port={port}"]
     say("Starting the server")
-    server = subprocess.Popen([str(word) for word in command], env=environment())
+    server = subprocess.Popen(server_command(options.port), env=environment())
     try:
         wait_until_listening(server, address, port)
         announce(address, port)
@@ -298,6 +295,12 @@ def serve(options):
         return 0
     finally:
         stop(server)
+
+
+def server_command(port=None):
+    """Return the command that serves the reference application, where its ini file says or on another port."""
+    command = [str(BIN / "pserve"), str(INI)]
+    return command if port is None else [*command, "--server-name", "port", f"http_port={port}"]
 
 
 def server_address():
