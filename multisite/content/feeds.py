@@ -1,0 +1,133 @@
+"""What machines read: the Atom feed (RFC 4287), the sitemap (sitemaps.org 0.9) and robots.txt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from xml.etree import ElementTree as ET
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPNotFound
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.content import queries
+from multisite.content.conditional import conditional
+from multisite.content.models import Entry
+
+__all__ = ["FEED_SIZE", "SITEMAP_SIZE", "includeme"]
+
+FEED_SIZE = 20
+"""Entries in the feed."""
+
+SITEMAP_SIZE = 50_000
+"""Addresses in one sitemap, the most that the protocol allows; beyond that there are several, and a list of them."""
+
+_ATOM = "http://www.w3.org/2005/Atom"
+_SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
+_XML = "http://www.w3.org/XML/1998/namespace"
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def feed(request: Request) -> Response:
+    """The newest entries, with their texts, as Atom."""
+    entries = queries.newest_with_bodies(request.dbsession, datetime.now(UTC), FEED_SIZE)
+    site, addresses = request.site, request.addresses
+    root = ET.Element("feed", {"xmlns": _ATOM, f"{{{_XML}}}lang": site.locale})
+    _add(root, "title", site.name)
+    _add(root, "id", addresses.home())
+    _add(root, "link", rel="alternate", type="text/html", href=addresses.home())
+    _add(root, "link", rel="self", type="application/atom+xml", href=addresses.feed())
+    # A feed must have a time of its last change; an empty one has never changed.
+    _add(root, "updated", _rfc3339(max((_changed(entry) for entry in entries), default=datetime.fromtimestamp(0, UTC))))
+    _add(_add(root, "author"), "name", site.name)
+    for entry in entries:
+        _add_entry(root, entry, addresses.entry(entry))
+    return _xml_response(root, "application/atom+xml")
+
+
+def _add_entry(root: ET.Element, entry: Entry, address: str) -> None:
+    item = _add(root, "entry")
+    _add(item, "title", entry.title)
+    _add(item, "id", address)
+    _add(item, "link", rel="alternate", type="text/html", href=address)
+    _add(item, "updated", _rfc3339(_changed(entry)))
+    if entry.published is not None:
+        _add(item, "published", _rfc3339(entry.published))
+    for tag in entry.tags:
+        _add(item, "category", term=tag.slug, label=tag.name)
+    if entry.summary:
+        _add(item, "summary", entry.summary)
+    content = _add(item, "content", entry.body_html, type="html")
+    # So that a reader finds the pictures that the text names by their path alone.
+    content.set(f"{{{_XML}}}base", address)
+
+
+def sitemap(request: Request) -> Response:
+    """The addresses of home, archive and all entries; of the parts, where there are more than fit into one."""
+    slugs = queries.list_slugs(request.dbsession, datetime.now(UTC), limit=SITEMAP_SIZE + 1, offset=0)
+    if len(slugs) <= SITEMAP_SIZE - 2:
+        places = [(request.addresses.home(), None), (request.addresses.archive(), None)]
+        return _urlset([*places, *((request.addresses.entry(slug), updated) for slug, updated in slugs)])
+    root = ET.Element("sitemapindex", {"xmlns": _SITEMAP})
+    count = queries.count_visible(request.dbsession, datetime.now(UTC))
+    for part in range(1, -(-count // SITEMAP_SIZE) + 1):
+        _add(_add(root, "sitemap"), "loc", request.addresses.sitemap(part))
+    return _xml_response(root, "application/xml")
+
+
+def sitemap_part(request: Request) -> Response:
+    """One part of a sitemap that has several."""
+    offset = (int(request.matchdict["part"]) - 1) * SITEMAP_SIZE
+    slugs = queries.list_slugs(request.dbsession, datetime.now(UTC), limit=SITEMAP_SIZE, offset=offset)
+    if not slugs:
+        raise HTTPNotFound
+    return _urlset((request.addresses.entry(slug), updated) for slug, updated in slugs)
+
+
+def robots(request: Request) -> Response:
+    """Everything may be read, and the sitemap lists it."""
+    text = f"User-agent: *\nAllow: /\n\nSitemap: {request.addresses.sitemap()}\n"
+    return Response(text, content_type="text/plain", charset="utf-8")
+
+
+def _urlset(places: Iterable[tuple[str, datetime | None]]) -> Response:
+    root = ET.Element("urlset", {"xmlns": _SITEMAP})
+    for address, updated in places:
+        url = _add(root, "url")
+        _add(url, "loc", address)
+        if updated is not None:
+            _add(url, "lastmod", _rfc3339(updated))
+    return _xml_response(root, "application/xml")
+
+
+def _add(parent: ET.Element, name: str, text: str | None = None, **attributes: str) -> ET.Element:
+    element = ET.SubElement(parent, name, {key: _NOT_XML.sub("", value) for key, value in attributes.items()})
+    element.text = None if text is None else _NOT_XML.sub("", text)
+    return element
+
+
+def _changed(entry: Entry) -> datetime:
+    return entry.updated if entry.published is None else max(entry.updated, entry.published)
+
+
+def _rfc3339(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _xml_response(root: ET.Element, content_type: str) -> Response:
+    body = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return Response(body, content_type=content_type, charset="utf-8")
+
+
+def includeme(config: Configurator) -> None:
+    """Add the feed, the sitemap and robots.txt."""
+    for name, pattern, view in (
+        ("feed", "/feed.xml", feed),
+        ("sitemap", "/sitemap.xml", sitemap),
+        ("sitemap_part", r"/sitemap-{part:[1-9]\d{0,5}}.xml", sitemap_part),
+        ("robots", "/robots.txt", robots),
+    ):
+        config.add_route(name, pattern)
+        config.add_view(view, route_name=name, request_method=("GET", "HEAD"), decorator=conditional)

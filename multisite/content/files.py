@@ -1,0 +1,79 @@
+"""The Markdown files below some paths, found and read with care: what people keep in folders is not all articles."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from multisite.content.frontmatter import BadFile
+
+__all__ = ["MAX_FILE_BYTES", "find_files", "read_text", "shown"]
+
+MAX_FILE_BYTES = 2_000_000
+"""Bytes of a file: a longer one is no article, and would be held in memory several times over."""
+
+_SUFFIXES = frozenset({".md", ".markdown"})
+
+
+def find_files(paths: Iterable[str | Path], on_bad: Callable[[Path, str], None]) -> list[Path]:
+    """Return the Markdown files in `paths`, files or folders, each once, in an order that is the same every time.
+
+    Folders are walked to any depth; links to folders, and names that begin with a dot, are left out there.
+    `on_bad(path, reason)` is called for a path that leads nowhere and for a folder that cannot be read.
+    """
+    found: dict[str, Path] = {}
+    for given in paths:
+        path = Path(given)
+        if path.is_dir():
+            for file in _walk(path, on_bad):
+                found.setdefault(os.path.realpath(file), file)
+        elif not os.path.lexists(path):
+            on_bad(path, "there is no such file or folder")
+        elif path.suffix.lower() not in _SUFFIXES:
+            on_bad(path, "its name does not end in .md or .markdown")
+        else:
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def _walk(folder: Path, on_bad: Callable[[Path, str], None]) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        on_bad(Path(error.filename), f"cannot be read: {error.strerror}")
+
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in _SUFFIXES:
+                yield Path(parent, name)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the file; raises `BadFile` with the reason where it has none, or too much of it."""
+    try:
+        # Without blocking, since opening a named pipe waits for somebody to write into it.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise BadFile(f"cannot be read: {error.strerror}") from None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise BadFile("not a file")
+        try:
+            content = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise BadFile(f"cannot be read: {error.strerror}") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise BadFile(f"longer than {MAX_FILE_BYTES:,} bytes")
+    if b"\0" in content:
+        raise BadFile("not a text: it holds NUL bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadFile(f"not UTF-8: byte 0x{content[error.start]:02x} in line {line}") from None
+
+
+def shown(path: str | Path) -> str:
+    """Return `path` as text that can be printed and stored, also where its bytes are no UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

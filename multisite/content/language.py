@@ -1,0 +1,83 @@
+"""The words of the pages, in English and German.
+
+A table is enough for thirty phrases of two languages; a site that needs a third brings it as an override of its
+templates, or adds a column here. A language that is not in the table is answered in English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+__all__ = ["PHRASES", "phrase", "phrases_for", "primary_language"]
+
+PHRASES: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "all_years": "All years",
+        "archive": "Archive",
+        "back_home": "Back to the home page",
+        "entry_count": "{count} entries",
+        "entry_count_one": "1 entry",
+        "feed": "Feed",
+        "home": "Home",
+        "main_menu": "Main menu",
+        "newer": "Newer",
+        "not_found_text": "There is nothing at this address. It may have moved, or it was never here.",
+        "not_found_title": "Page not found",
+        "nothing_yet": "Nothing has been published here yet.",
+        "older": "Older",
+        "page_number": "Page {number}",
+        "pager": "More pages",
+        "published": "Published on {date}",
+        "read_more": "Read “{title}”",
+        "skip_to_content": "Skip to content",
+        "tagged": "Entries tagged “{name}”",
+        "tags": "Tags",
+        "updated": "Last changed on {date}",
+        "year_archive": "Entries of {year}",
+    },
+    "de": {
+        "all_years": "Alle Jahre",
+        "archive": "Archiv",
+        "back_home": "Zur Startseite",
+        "entry_count": "{count} Beiträge",
+        "entry_count_one": "1 Beitrag",
+        "feed": "Feed",
+        "home": "Startseite",
+        "main_menu": "Hauptmenü",
+        "newer": "Neuere",
+        "not_found_text": "Unter dieser Adresse gibt es nichts. Vielleicht ist die Seite umgezogen, vielleicht war sie nie hier.",
+        "not_found_title": "Seite nicht gefunden",
+        "nothing_yet": "Hier ist noch nichts erschienen.",
+        "older": "Ältere",
+        "page_number": "Seite {number}",
+        "pager": "Weitere Seiten",
+        "published": "Erschienen am {date}",
+        "read_more": "„{title}“ lesen",
+        "skip_to_content": "Zum Inhalt springen",
+        "tagged": "Beiträge zum Thema „{name}“",
+        "tags": "Themen",
+        "updated": "Zuletzt geändert am {date}",
+        "year_archive": "Beiträge aus dem Jahr {year}",
+    },
+}
+"""Phrases by language and name; `…_one` is taken instead of its neighbour where `count` is 1."""
+
+
+def primary_language(tag: str) -> str:
+    """Return the language of a BCP 47 tag: `de` for `de-AT`."""
+    return tag.replace("_", "-").partition("-")[0].lower()
+
+
+@lru_cache(maxsize=64)
+def phrases_for(tag: str) -> Mapping[str, str]:
+    """Return the phrases for the locale `tag`, English where its language is not in the table."""
+    return PHRASES.get(primary_language(tag), PHRASES["en"])
+
+
+def phrase(tag: str, name: str, /, **values: object) -> str:
+    """Return the phrase `name` for the locale `tag` with `values` filled in; raises `KeyError` for an unknown name."""
+    phrases = phrases_for(tag)
+    if str(values.get("count")) == "1" and f"{name}_one" in phrases:
+        name = f"{name}_one"
+    return phrases[name].format(**values)

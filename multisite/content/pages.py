@@ -1,0 +1,206 @@
+"""The pages: home, entry, tag, archive, and what is shown where there is nothing.
+
+Each view asks for what its template shows and returns it; docs/templates lists what that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.exceptions import URLDecodeError
+from pyramid.httpexceptions import HTTPNotFound
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.content import queries
+from multisite.content.conditional import conditional
+from multisite.content.queries import Listing
+from multisite.errors import MultisiteError
+
+__all__ = ["ARCHIVE_SIZE", "PAGE_SIZE", "Pager", "YearCount", "includeme"]
+
+PAGE_SIZE = 10
+"""Entries on one page of the home page and of a tag."""
+
+ARCHIVE_SIZE = 100
+"""Entries on one page of a year, which shows their titles only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pager:
+    """Where a page stands in its list: its number from 1, and the addresses of its neighbours, None at the ends."""
+
+    number: int
+    newer_url: str | None
+    older_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class YearCount:
+    """A year of the archive: how many entries it has, and its address."""
+
+    year: int
+    count: int
+    url: str
+
+
+def home(request: Request) -> dict[str, Any]:
+    """The newest entries, ten a page."""
+    number = _page_number(request)
+    listing = queries.list_entries(request.dbsession, _now(), page=number, size=PAGE_SIZE)
+    pager = _pager(listing, request.addresses.home)
+    return {
+        "page_kind": "home",
+        "title": None if number == 1 else request.phrase("page_number", number=number),
+        "canonical_url": request.addresses.home(number),
+        "entries": listing.entries,
+        "pager": pager,
+    }
+
+
+def entry(request: Request) -> dict[str, Any]:
+    """One entry, and the links to its neighbours."""
+    now = _now()
+    found = queries.find_entry(request.dbsession, now, _slug(request))
+    if found is None:
+        raise HTTPNotFound
+    newer, older = queries.neighbours(request.dbsession, now, found)
+    return {
+        "page_kind": "entry",
+        "title": found.title,
+        "canonical_url": request.addresses.entry(found),
+        "entry": found,
+        "newer": newer,
+        "older": older,
+    }
+
+
+def tag(request: Request) -> dict[str, Any]:
+    """The entries with one tag; 404 for a tag that no visible entry has."""
+    number = _page_number(request)
+    found = queries.find_tag(request.dbsession, _slug(request))
+    if found is None:
+        raise HTTPNotFound
+    listing = queries.list_entries(request.dbsession, _now(), page=number, size=PAGE_SIZE, tag=found)
+    pager = _pager(listing, lambda page: request.addresses.tag(found, page))
+    if not listing.entries:
+        raise HTTPNotFound
+    return {
+        "page_kind": "tag",
+        "title": request.phrase("tagged", name=found.name),
+        "canonical_url": request.addresses.tag(found, number),
+        "tag": found,
+        "entries": listing.entries,
+        "pager": pager,
+    }
+
+
+def archive(request: Request) -> dict[str, Any]:
+    """The years that have entries."""
+    return {
+        "page_kind": "archive",
+        "title": request.phrase("archive"),
+        "canonical_url": request.addresses.archive(),
+        "year": None,
+        "years": _years(request, _now()),
+        "entries": [],
+        "pager": None,
+    }
+
+
+def archive_year(request: Request) -> dict[str, Any]:
+    """The entries of one year, from midnight to midnight in the site's time zone."""
+    now, number, year = _now(), _page_number(request), int(request.matchdict["year"])
+    try:
+        bounds = request.formats.year_bounds(year)
+    except ValueError:
+        raise HTTPNotFound from None
+    listing = queries.list_entries(request.dbsession, now, page=number, size=ARCHIVE_SIZE, between=bounds)
+    pager = _pager(listing, lambda page: request.addresses.year(year, page))
+    if not listing.entries:
+        raise HTTPNotFound
+    return {
+        "page_kind": "archive",
+        "title": request.phrase("year_archive", year=year),
+        "canonical_url": request.addresses.year(year, number),
+        "year": year,
+        "years": _years(request, now),
+        "entries": listing.entries,
+        "pager": pager,
+    }
+
+
+def not_found(request: Request) -> dict[str, Any] | Response:
+    """404 in the layout of the site; a bare one where there is no site, as on open paths."""
+    request.response.status = 404
+    request.response.headers["Cache-Control"] = "no-cache"
+    try:
+        title = request.phrase("not_found_title")
+    except MultisiteError:
+        return Response("Not Found\n", status=404, content_type="text/plain", charset="utf-8")
+    return {"page_kind": "notfound", "title": title}
+
+
+def bad_address(error: URLDecodeError, request: Request) -> Response:
+    """400 for an address whose bytes are no UTF-8, which Pyramid raises before any view is found."""
+    return Response("Bad Request: the address is not UTF-8.\n", status=400, content_type="text/plain", charset="utf-8")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _slug(request: Request) -> str:
+    slug: str = request.matchdict["slug"]
+    if "\0" in slug:  # PostgreSQL refuses it as a parameter
+        raise HTTPNotFound
+    return slug
+
+
+def _page_number(request: Request) -> int:
+    """Return the number in `?page=`, 1 where there is none; 404 for anything that is not the number of a page."""
+    text = request.GET.get("page", "1")
+    if not (text.isascii() and text.isdigit() and len(text) < 8 and not text.startswith("0")):
+        raise HTTPNotFound
+    number = int(text)
+    if number > queries.MAX_PAGE:
+        raise HTTPNotFound
+    return number
+
+
+def _pager(listing: Listing, address: Callable[[int], str]) -> Pager:
+    """Return the pager of `listing`; 404 for a page behind the last one."""
+    if not listing.entries and listing.number > 1:
+        raise HTTPNotFound
+    return Pager(
+        number=listing.number,
+        newer_url=address(listing.number - 1) if listing.number > 1 else None,
+        older_url=address(listing.number + 1) if listing.has_more else None,
+    )
+
+
+def _years(request: Request, now: datetime) -> list[YearCount]:
+    counts = queries.count_years(request.dbsession, now, request.formats)
+    return [YearCount(year, count, request.addresses.year(year)) for year, count in counts]
+
+
+def includeme(config: Configurator) -> None:
+    """Add the routes and views of the pages, and the 404."""
+    pages = (
+        ("home", "/", home, "/home.mako"),
+        ("entry", "/entries/{slug}", entry, "/entry.mako"),
+        ("tag", "/tags/{slug}", tag, "/tag.mako"),
+        ("archive", "/archive", archive, "/archive.mako"),
+        ("archive_year", r"/archive/{year:[1-9]\d{0,3}}", archive_year, "/archive.mako"),
+    )
+    for name, pattern, view, template in pages:
+        config.add_route(name, pattern)
+        config.add_view(
+            view, route_name=name, renderer=template, request_method=("GET", "HEAD"), decorator=conditional
+        )
+    config.add_notfound_view(not_found, renderer="/notfound.mako")
+    config.add_exception_view(bad_address, context=URLDecodeError)

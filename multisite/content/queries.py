@@ -1,0 +1,135 @@
+"""What the pages ask the database. Nothing here names a site: the wall adds that to each statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, load_only, selectinload
+from sqlalchemy.sql.elements import ColumnElement
+
+from multisite.content.formats import Formats
+from multisite.content.models import Entry, Tag
+
+__all__ = [
+    "MAX_PAGE",
+    "Listing",
+    "count_visible",
+    "count_years",
+    "find_entry",
+    "find_tag",
+    "list_entries",
+    "list_slugs",
+    "neighbours",
+    "newest_with_bodies",
+    "visible",
+]
+
+MAX_PAGE = 1_000_000
+"""The highest page number that is looked up; databases take larger offsets, but no list has such a page."""
+
+# What a list shows. The texts stay in the database, where an entry's may be a megabyte.
+_FOR_LISTS = (
+    load_only(Entry.slug, Entry.title, Entry.summary, Entry.published, Entry.updated),
+    selectinload(Entry.tags),
+)
+_FOR_LINKS = load_only(Entry.slug, Entry.title, Entry.published)
+_NEWEST_FIRST = (Entry.published.desc(), Entry.id.desc())
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of a list: its entries, and whether there is another page behind it."""
+
+    entries: Sequence[Entry]
+    number: int
+    has_more: bool
+
+
+def visible(now: datetime) -> ColumnElement[bool]:
+    """Return the condition for what visitors may see: no drafts, nothing before its time."""
+    return sa.and_(Entry.draft == sa.false(), Entry.published <= now)
+
+
+def list_entries(
+    session: Session,
+    now: datetime,
+    *,
+    page: int,
+    size: int,
+    tag: Tag | None = None,
+    between: tuple[datetime, datetime] | None = None,
+) -> Listing:
+    """Return page number `page` (from 1) of the visible entries, newest first, `size` on each.
+
+    Only those with `tag` and those published from `between[0]` to before `between[1]`, where given. One query more
+    for the tags; another page is found out by asking for one entry more than is shown.
+    """
+    statement = sa.select(Entry).where(visible(now)).options(*_FOR_LISTS).order_by(*_NEWEST_FIRST)
+    if tag is not None:
+        statement = statement.join(Entry.tags).where(Tag.id == tag.id)
+    if between is not None:
+        statement = statement.where(Entry.published >= between[0], Entry.published < between[1])
+    found = session.scalars(statement.limit(size + 1).offset((page - 1) * size)).all()
+    return Listing(found[:size], page, len(found) > size)
+
+
+def newest_with_bodies(session: Session, now: datetime, size: int) -> Sequence[Entry]:
+    """Return the newest `size` visible entries with their texts and tags, for the feed."""
+    statement = sa.select(Entry).where(visible(now)).options(selectinload(Entry.tags)).order_by(*_NEWEST_FIRST)
+    return session.scalars(statement.limit(size)).all()
+
+
+def find_entry(session: Session, now: datetime, slug: str) -> Entry | None:
+    """Return the visible entry with `slug`, and its tags; None if there is none."""
+    statement = sa.select(Entry).where(Entry.slug == slug, visible(now)).options(selectinload(Entry.tags))
+    return session.scalars(statement).one_or_none()
+
+
+def neighbours(session: Session, now: datetime, entry: Entry) -> tuple[Entry | None, Entry | None]:
+    """Return the visible entries next newer and next older than `entry`, with what a link needs."""
+    place = sa.tuple_(Entry.published, Entry.id)
+    here = sa.tuple_(
+        sa.bindparam(None, entry.published, type_=Entry.published.type), sa.bindparam(None, entry.id, type_=Entry.id.type)
+    )
+    links = sa.select(Entry).where(visible(now)).options(_FOR_LINKS).limit(1)
+    newer = session.scalars(links.where(place > here).order_by(Entry.published, Entry.id)).first()
+    older = session.scalars(links.where(place < here).order_by(*_NEWEST_FIRST)).first()
+    return newer, older
+
+
+def find_tag(session: Session, slug: str) -> Tag | None:
+    """Return the tag with `slug`; None if there is none."""
+    return session.scalars(sa.select(Tag).where(Tag.slug == slug)).one_or_none()
+
+
+def count_years(session: Session, now: datetime, formats: Formats) -> list[tuple[int, int]]:
+    """Return each year that has visible entries with their number, newest first; years begin at the site's midnight.
+
+    The databases count: in every dialect a CASE over the years' beginnings, found from the first and the last entry.
+    """
+    first, last = session.execute(
+        sa.select(sa.func.min(Entry.published), sa.func.max(Entry.published)).where(visible(now))
+    ).one()
+    if first is None:
+        return []
+    years = range(formats.local(last).year, formats.local(first).year - 1, -1)
+    begins = [(Entry.published >= formats.year_bounds(year)[0], sa.literal_column(str(year))) for year in years[:-1]]
+    earliest = sa.literal_column(str(years[-1]))
+    year_of = sa.case(*begins, else_=earliest) if begins else earliest
+    counted = sa.select(year_of.label("year"), Entry.id).where(visible(now)).subquery()
+    statement = sa.select(counted.c.year, sa.func.count()).group_by(counted.c.year).order_by(counted.c.year.desc())
+    return [(int(year), count) for year, count in session.execute(statement)]
+
+
+def list_slugs(session: Session, now: datetime, *, limit: int, offset: int) -> Sequence[tuple[str, datetime]]:
+    """Return slug and last change of the visible entries, oldest first, for the sitemap."""
+    statement = sa.select(Entry.slug, Entry.updated).where(visible(now)).order_by(Entry.published, Entry.id)
+    return [(slug, updated) for slug, updated in session.execute(statement.limit(limit).offset(offset))]
+
+
+def count_visible(session: Session, now: datetime) -> int:
+    """Return the number of visible entries."""
+    return session.scalar(sa.select(sa.func.count()).select_from(Entry).where(visible(now))) or 0

@@ -1,0 +1,24 @@
+"""Slugs: the last part of an address, made from a title, a tag or a file's name."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from multisite.content.limits import SLUG_LENGTH
+
+__all__ = ["slugify"]
+
+_HYPHENS = re.compile("-+")
+
+
+def slugify(text: str) -> str:
+    """Return `text` in lower case with a hyphen for everything that is no letter or digit; may be empty.
+
+    Letters of all scripts stay, composed (NFC), so that `Über uns` is `über-uns` from a Mac's file name and from a
+    title alike. Marks that cannot be composed count as
+    letters, as Hindi needs them.
+    """
+    composed = unicodedata.normalize("NFC", text).lower()
+    kept = "".join(c if c.isalnum() or unicodedata.category(c) in ("Mn", "Mc") else "-" for c in composed)
+    return _HYPHENS.sub("-", kept).strip("-")[:SLUG_LENGTH].strip("-")

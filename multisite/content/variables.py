@@ -1,0 +1,91 @@
+"""What every template gets beside what its view returns: the site, addresses, dates and words in its language.
+
+`config.include("multisite.content.variables")` puts them into each page; docs/templates lists them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.events import BeforeRender
+from pyramid.request import Request
+
+from multisite.content.addresses import Addresses
+from multisite.content.formats import Formats, formats_for
+from multisite.content.language import phrase
+from multisite.errors import MultisiteError
+from multisite.static import static_path
+
+__all__ = ["NavItem", "includeme", "page_variables"]
+
+
+@dataclass(frozen=True, slots=True)
+class NavItem:
+    """A link of the main menu; `current` says that it leads to the page it stands on."""
+
+    label: str
+    url: str
+    current: bool
+
+
+def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
+    """Return the variables of a page of the kind `page_kind` on the request's site."""
+    site = request.site
+    formats: Formats = request.formats
+    addresses: Addresses = request.addresses
+    text = request.phrase
+    return {
+        "site": site,
+        "text": text,
+        "title": None,
+        "page_kind": page_kind,
+        "canonical_url": None,
+        "direction": formats.direction,
+        "format_date": formats.format_date,
+        "format_number": formats.format_number,
+        "iso_date": formats.iso_date,
+        "local": formats.local,
+        "this_year": formats.local(datetime.now(UTC)).year,
+        "home_url": addresses.home(),
+        "archive_url": addresses.archive(),
+        "feed_url": addresses.feed(),
+        "entry_url": addresses.entry,
+        "tag_url": addresses.tag,
+        "year_url": addresses.year,
+        "static_url": partial(static_path, request),
+        "nav": [
+            NavItem(text("home"), addresses.home(), page_kind == "home"),
+            NavItem(text("archive"), addresses.archive(), page_kind == "archive"),
+        ],
+    }
+
+
+def _add_variables(event: BeforeRender) -> None:
+    request = event.get("request")
+    if request is None or not isinstance(event.rendering_val, dict):
+        return
+    try:
+        variables = page_variables(request, event.rendering_val.get("page_kind"))
+    except MultisiteError:  # a page about there being no site
+        return
+    event.update(variables)
+
+
+def _formats(request: Request) -> Formats:
+    return formats_for(request.site)
+
+
+def _phrase(request: Request, name: str, /, **values: object) -> str:
+    return phrase(request.site.locale, name, **values)
+
+
+def includeme(config: Configurator) -> None:
+    """Add `request.formats`, `request.addresses` and `request.phrase`, and the variables to everything that is rendered."""
+    config.add_request_method(_formats, "formats", reify=True)
+    config.add_request_method(Addresses, "addresses", reify=True)
+    config.add_request_method(_phrase, "phrase")
+    config.add_subscriber(_add_variables, BeforeRender)

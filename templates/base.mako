@@ -1,0 +1,49 @@
+## The whole document. A site changes it by the blocks below, from its own layout.mako, and by static/style.css.
+<!doctype html>
+<html lang="${site.locale}" dir="${direction}">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title><%block name="head_title">${f"{title} – {site.name}" if title else site.name}</%block></title>
+% if canonical_url:
+  <link rel="canonical" href="${canonical_url}">
+% endif
+  <link rel="alternate" type="application/atom+xml" href="${feed_url}" title="${site.name}">
+  <%block name="styles">
+  <link rel="stylesheet" href="${static_url('base.css')}">
+  <link rel="stylesheet" href="${static_url('style.css')}">
+  </%block>
+  <%block name="head"></%block>
+</head>
+<body class="page-${page_kind}">
+<a class="skip-link" href="#content">${text("skip_to_content")}</a>
+<%block name="header">
+<header class="site-header">
+  <%block name="brand">
+  <p class="site-name"><a href="${home_url}" rel="home">${site.name}</a></p>
+  </%block>
+  <%block name="menu">
+  <nav class="site-nav" aria-label="${text('main_menu')}">
+    <ul>
+% for item in nav:
+      <li><a href="${item.url}"${' aria-current="page"' if item.current else '' | n}>${item.label}</a></li>
+% endfor
+    </ul>
+  </nav>
+  </%block>
+</header>
+</%block>
+<%block name="intro"></%block>
+<main id="content" tabindex="-1">
+<%block name="main">
+${self.body()}
+</%block>
+</main>
+<%block name="aside"></%block>
+<%block name="footer">
+<footer class="site-footer">
+  <p>© ${this_year} ${site.name} · <a href="${feed_url}">${text("feed")}</a></p>
+</footer>
+</%block>
+</body>
+</html>
