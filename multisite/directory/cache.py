@@ -65,7 +65,7 @@ class Directory:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         refuse_memory(engine)
-        self._engine = engine
+        self.engine = engine
         self._refresh_seconds = refresh_seconds
         self._max_age_seconds = max_age_seconds
         self._patience_seconds = patience_seconds
@@ -179,7 +179,7 @@ class Directory:
             raise DirectoryUnavailable("the database did not answer a moment ago")
         asked_at = self._clock()
         try:
-            answer = in_time(lambda: look_up(self._engine, key), self._patience_seconds)
+            answer = in_time(lambda: look_up(self.engine, key), self._patience_seconds)
         except TimeoutError:
             raise self._failed(HANG_PAUSE_SECONDS, "the database does not answer") from None
         except DirectoryUnavailable as error:
