@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from multisite import hosts
-from multisite.directory.details import check_locale, check_name, check_timezone
+from multisite.directory.details import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
 from multisite.directory.folders import make_folder
 from multisite.directory.info import Domain, SiteInfo, list_sites, owner_of, read_site, show_site
 from multisite.errors import DomainTaken, MultisiteError
@@ -114,7 +114,7 @@ def make_site(
     plan = _Plan(
         asked,
         tuple(others),
-        check_name(asked if name is None else name),
+        check_name(asked[:MAX_NAME_CHARACTERS] if name is None else name),
         check_locale(locale),
         check_timezone(timezone),
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from multisite.errors import MultisiteError, shorten
 
-__all__ = ["check_locale", "check_name", "check_timezone"]
+__all__ = ["MAX_NAME_CHARACTERS", "check_locale", "check_name", "check_timezone"]
 
 MAX_NAME_CHARACTERS = 200
+"""The longest name of a site, for people."""
+
 MAX_LOCALE_CHARACTERS = 35
 
 
@@ -39,8 +41,8 @@ def check_timezone(name: str) -> str:
     """Return `name` if it is a time zone of the IANA database. Raises `MultisiteError` if it is not."""
     from zoneinfo import available_timezones
 
-    # ZoneInfo(name) would also take names of files that are on this machine only, such as localtime.
-    if name not in available_timezones():
+    # ZoneInfo(name) would take any file below the folder of zones. Some systems have one named localtime there.
+    if name not in available_timezones() or name == "localtime":
         raise MultisiteError(
             f"'{shorten(name)}' is not a time zone: expected a name of the IANA database such as UTC or Europe/Berlin"
         )
