@@ -299,8 +299,8 @@ def serve(options):
 
 def server_command(port=None):
     """Return the command that serves the reference application, where its ini file says or on another port."""
-    command = [str(BIN / "pserve"), str(INI)]
-    return command if port is None else [*command, "--server-name", "port", f"http_port={port}"]
+    command = [str(BIN / "pserve")]
+    return [*command, str(INI)] if port is None else [*command, "--server-name", "port", str(INI), f"http_port={port}"]
 
 
 def server_address():
