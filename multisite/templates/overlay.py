@@ -73,6 +73,10 @@ class Overlay:
         Raises `TopLevelLookupException` if there is none, `TemplateLookupException` if the first one there is may
         not be used, because a link leads out of its layer.
         """
+        package, asset_path = names.split(name)
+        asset = self.asset(name)
+        if package is not None and asset is None:
+            raise TopLevelLookupException(f"no template '{name}': the package {package} is not imported")
         path = names.layer_path(name)
         sites_root = self.sites_dir.resolve()
         looked: list[Path] = []
@@ -82,13 +86,7 @@ class Overlay:
             found = _look(layer, candidate, sites_root)
             if found is not None:
                 return found
-        package, asset_path = names.split(name)
-        if package is not None:
-            asset = self.asset(name)
-            if asset is None:
-                raise TopLevelLookupException(f"no template '{name}': the package {package} is not imported")
-            if not _is_template(asset_path):
-                raise TopLevelLookupException(f"no template '{name}': that file of the package is not a template")
+        if asset is not None and _is_template(asset_path):
             looked.append(asset)
             found = _look(Layer("package", _asset_root(asset, asset_path)), asset, sites_root)
             if found is not None:

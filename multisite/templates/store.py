@@ -148,6 +148,7 @@ class Store:
             template = ModuleTemplate(
                 module,
                 module_filename=str(file),
+                module_source=file.read_text("utf-8"),
                 template_filename=str(found.path),
                 template_source=source,
                 **options,
