@@ -1,0 +1,93 @@
+"""What the tests of an application need: a site that rolls back, a request for a host, and WebTest for a host.
+
+    dbsession = get_tm_session(session_factory, tm)          # the application's own, doomed to roll back
+    site = plant_site(app, "example.com", dbsession)         # example.com now leads to a site, in this test only
+
+Nothing here is imported by multisite itself; WebTest is needed for `webtest_app` only.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from pyramid.request import Request
+from pyramid.scripting import prepare
+from sqlalchemy.orm import Session
+
+from multisite import hosts
+from multisite.models import DomainRow, SiteRow
+from multisite.request import DIRECTORY
+from multisite.site import Site, enter_request, leave_request
+
+if TYPE_CHECKING:
+    from webtest import TestApp
+
+__all__ = ["plant_site", "request_for", "webtest_app"]
+
+_ids = itertools.count(2**40)
+"""Ids of sites without a row, out of the way of real ones."""
+
+
+def plant_site(
+    app: Any,
+    host: str,
+    dbsession: Session | None = None,
+    *,
+    name: str | None = None,
+    locale: str = "en",
+    timezone: str = "UTC",
+) -> Site:
+    """Let `host` lead to a site in `app`, a Pyramid application (or a registry), and return the site.
+
+    With `dbsession` the site gets its rows in that session's transaction, so that references hold, and the session is
+    pinned to it; what the test leaves behind is rolled back with the rest. A site that the database has already is
+    used as it is. Without one the site exists in memory only. Planting a host again replaces it. Raises `InvalidHost`.
+    """
+    host = hosts.parse(host).name
+    if dbsession is None:
+        site = Site(next(_ids), host, name or host, host, locale, timezone)
+    else:
+        site = _row(dbsession, host, name or host, locale, timezone)
+        dbsession.info["site"] = site
+    getattr(app, "registry", app)[DIRECTORY].plant(site, [host])
+    return site
+
+
+def _row(dbsession: Session, host: str, name: str, locale: str, timezone: str) -> Site:
+    row = dbsession.scalars(sa.select(SiteRow).join(DomainRow).where(DomainRow.host == host)).one_or_none()
+    if row is None:
+        row = SiteRow(name=name, folder=host, locale=locale, timezone=timezone)
+        dbsession.add(row)
+        dbsession.flush()
+        dbsession.add(DomainRow(site_id=row.id, host=host, kind="canonical"))
+        dbsession.flush()
+    return Site(row.id, host, row.name, row.folder, row.locale, row.timezone)
+
+
+@contextmanager
+def request_for(app: Any, host: str, path: str = "/") -> Iterator[Request]:
+    """Yield a real request for `path` on `host`, with the extensions of `app`, its site current as in a view.
+
+    `app` is a Pyramid application or a registry. No transaction is begun: that is up to the test. Raises
+    `UnknownSite` or `InvalidHost`.
+    """
+    blank = Request.blank(path, environ={"HTTP_HOST": host})
+    with prepare(request=blank, registry=getattr(app, "registry", app)) as env:
+        request = env["request"]
+        token = enter_request(request.site)
+        try:
+            yield request
+        finally:
+            leave_request(token)
+
+
+def webtest_app(app: Any, host: str, **extra_environ: Any) -> TestApp:
+    """Return a `webtest.TestApp` whose requests are for `host`; `extra_environ` is added to each."""
+    # WebTest is a test dependency; the other helpers of this module do without it.
+    from webtest import TestApp
+
+    return TestApp(app, extra_environ={"HTTP_HOST": host, **extra_environ})
