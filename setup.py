@@ -38,6 +38,7 @@ test = [
     "pyramid_mako>=1.1",  # This and the next are what the official cookiecutter's applications bring along.
     "pyramid_retry>=2.1",
     "pytest>=8.2",
+    "setuptools>=77",  # Builds the wheel in the environment at hand, so that nothing is downloaded for it.
     "WebTest>=3.0.1",
 ]
 
