@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,8 @@ def test_domains_are_added_shown_and_removed(own_engine: sa.Engine, settings: Se
     assert info == show_site(own_engine, "old.example") == show_site(own_engine, "A.EXAMPLE.")
     assert info.site == site
     assert info.status == "active"
+    assert info.created.tzinfo is UTC
+    assert abs(datetime.now(UTC) - info.created) < timedelta(hours=1)
     assert info.domains == (
         Domain("a.example", "canonical"),
         Domain("b.example", "alias"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -130,4 +130,9 @@ def _infos(connection: Connection, rows: Iterable[sa.Row[*tuple[Any, ...]]]) -> 
     }
     for *columns, status, created in rows:
         site = Site(*columns)
-        yield SiteInfo(site, status, created, domains.get(site.id, ()))
+        yield SiteInfo(site, status, _in_utc(created), domains.get(site.id, ()))
+
+
+def _in_utc(created: datetime) -> datetime:
+    # SQLite gives back what was stored, in UTC, without saying so; PostgreSQL gives it in the session's zone.
+    return created.replace(tzinfo=UTC) if created.tzinfo is None else created.astimezone(UTC)

@@ -1,0 +1,556 @@
+"""The directory: no query for what is known, true to the tables in time, and there while the database is not."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from multisite import site as current
+from multisite.directory import Directory, Match, cache, engine_from_url
+from multisite.directory.changes import add_domain, add_site, remove_domain
+from multisite.directory.errand import in_time
+from multisite.directory.lookup import Answer, look_up
+from multisite.directory.shelf import Shelf
+from multisite.errors import DirectoryUnavailable, InvalidHost, MultisiteError, UnknownSite
+from multisite.models import DirectoryVersion, DomainRow, SiteRow
+from multisite.settings import Settings
+from multisite.site import Site, using_site
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+
+
+@pytest.fixture
+def add(own_engine: sa.Engine, settings: Settings) -> Callable[..., Site]:
+    """Add a site as another process would: through an engine that the directory does not know."""
+    return lambda host, **details: add_site(own_engine, host, settings=settings, **details)
+
+
+@pytest.fixture
+def engine(database_url: str, own_engine: sa.Engine) -> Iterator[sa.Engine]:
+    """The engine of the directory under test, on the database of `own_engine`."""
+    engine = engine_from_url(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def directory(engine: sa.Engine, clock: Clock) -> Directory:
+    return Directory(engine, clock=clock)
+
+
+@contextmanager
+def counted(engine: sa.Engine) -> Iterator[list[str]]:
+    """Collect the statements that run on `engine` inside the block."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def test_a_site_is_found_by_each_of_its_hosts_and_by_id(
+    add: Callable[..., Site], own_engine: sa.Engine, directory: Directory
+) -> None:
+    site = add("a.example", name="A", aliases=["b.example"], locale="de", timezone="Europe/Berlin")
+    add_domain(own_engine, "a.example", "c.example", redirect=True)
+    assert directory.find("a.example") == Match(site, "canonical")
+    assert directory.find("b.example") == Match(site, "alias")
+    assert directory.find("c.example") == Match(site, "redirect")
+    assert directory.find("d.example") is None
+    assert directory.by_id(site.id) == site
+    assert directory.resolve(site.id) == directory.resolve("C.Example.:8080") == site
+    assert directory.resolve("d.example") is None
+    with pytest.raises(InvalidHost):
+        directory.resolve("a..b")
+
+
+@pytest.mark.parametrize("site_id", [0, -1, 2**62, 2**63, 10**30])
+def test_an_id_without_a_site_is_not_found(directory: Directory, site_id: int) -> None:
+    assert directory.by_id(site_id) is None
+
+
+def test_what_is_known_or_known_as_unknown_costs_no_query(
+    add: Callable[..., Site], engine: sa.Engine, directory: Directory, clock: Clock
+) -> None:
+    site = add("a.example")
+    with counted(engine) as statements:
+        assert [directory.find("a.example"), directory.find("b.example")] == [Match(site, "canonical"), None]
+        assert len(statements) == 2
+        clock.now += 0.99
+        for _ in range(100):
+            assert directory.find("a.example") is not None
+            assert directory.find("b.example") is None
+        assert len(statements) == 2
+        clock.now += 0.02
+        for _ in range(100):
+            directory.find("a.example")
+            directory.find("b.example")
+        assert len(statements) == 3
+
+
+def test_changes_made_elsewhere_are_seen_after_refresh_seconds_at_the_latest(
+    add: Callable[..., Site], own_engine: sa.Engine, directory: Directory, clock: Clock
+) -> None:
+    first = add("a.example", aliases=["moving.example"])
+    assert directory.find("moving.example") == Match(first, "alias")
+    assert directory.find("new.example") is None
+    assert directory.by_id(first.id + 1) is None
+    remove_domain(own_engine, "moving.example")
+    second = add("new.example", aliases=["moving.example"])
+    # It does not look before its time, or there would be a query for every request.
+    assert directory.find("moving.example") == Match(first, "alias")
+    clock.now += 1
+    assert directory.find("a.example") == Match(first, "canonical")
+    assert directory.find("moving.example") == Match(second, "alias")
+    assert directory.find("new.example") == Match(second, "canonical")
+    assert directory.by_id(second.id) == second
+    remove_domain(own_engine, "moving.example")
+    clock.now += 1
+    assert directory.find("moving.example") is None
+
+
+def test_a_changed_row_is_seen_too(
+    own_engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
+) -> None:
+    site = add("a.example")
+    assert directory.find("a.example") == Match(site, "canonical")
+    with sa.orm.Session(own_engine) as session:
+        session.get_one(SiteRow, site.id).name = "Renamed"
+        session.commit()
+    clock.now += 1
+    match = directory.find("a.example")
+    assert match is not None
+    assert match.site.name == "Renamed"
+
+
+def test_a_pending_site_is_not_found(
+    own_engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
+) -> None:
+    site = add("a.example")
+    with sa.orm.Session(own_engine) as session:
+        session.get_one(SiteRow, site.id).status = "pending"
+        session.commit()
+    assert directory.find("a.example") is None
+    assert directory.by_id(site.id) is None
+
+
+def test_entries_are_read_again_at_max_age_although_no_version_changed(
+    own_engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
+) -> None:
+    site = add("a.example")
+    assert directory.find("a.example") is not None
+    assert directory.find("b.example") is None
+    with own_engine.begin() as connection:
+        # People edit tables by hand, and forget the version.
+        connection.execute(sa.insert(DomainRow).values(site_id=site.id, host="b.example", kind="alias"))
+    for _ in range(299):
+        clock.now += 1
+        directory.find("a.example")
+        assert directory.find("b.example") is None
+    clock.now += 1
+    assert directory.find("b.example") == Match(site, "alias")
+
+
+def test_a_version_that_goes_back_is_a_change_as_well(
+    own_engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
+) -> None:
+    """As after a backup was put back."""
+    add("a.example")
+    assert directory.find("a.example") is not None
+    with own_engine.begin() as connection:
+        connection.execute(sa.delete(DomainRow))
+        connection.execute(sa.update(DirectoryVersion).values(version=0))
+    clock.now += 1
+    assert directory.find("a.example") is None
+
+
+def make_race(own_engine: sa.Engine, engine: sa.Engine, directory: Directory, clock: Clock) -> Match | None:
+    """Let the alias `b.example` be removed after it was read and before it is stored; return what is found later."""
+    read, changed = threading.Event(), threading.Event()
+
+    def stop_once(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
+        if "domains" in statement and not read.is_set():
+            read.set()
+            assert changed.wait(60)
+
+    event.listen(engine, "after_cursor_execute", stop_once)
+    directory._patience_seconds = 60
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(directory.find, "b.example")
+        assert read.wait(60)
+        remove_domain(own_engine, "b.example")
+        changed.set()
+        assert early.result() is not None
+    clock.now += 1
+    directory.find("a.example")  # This brings the version, so that nothing else makes the next one be read again.
+    return directory.find("b.example")
+
+
+@pytest.fixture
+def postgresql_or_wal(own_engine: sa.Engine) -> None:
+    """Let a change be committed while a reader is at work, which SQLite does in this mode only."""
+    if own_engine.dialect.name == "sqlite":
+        with own_engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+@pytest.mark.usefixtures("postgresql_or_wal")
+def test_an_entry_read_before_a_change_is_not_taken_for_fresh_after_it(
+    own_engine: sa.Engine, engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
+) -> None:
+    add("a.example", aliases=["b.example"])
+    assert make_race(own_engine, engine, directory, clock) is None
+
+
+@pytest.mark.usefixtures("postgresql_or_wal")
+def test_read_by_two_statements_it_would_be(
+    own_engine: sa.Engine,
+    engine: sa.Engine,
+    add: Callable[..., Site],
+    directory: Directory,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The negative control: first the entry, then the version."""
+
+    def look_up_in_two_steps(engine: sa.Engine, key: str | int) -> Answer:
+        answer = look_up(engine, key)
+        with engine.connect() as connection:
+            version = connection.execute(sa.select(DirectoryVersion.version)).scalar_one()
+        return Answer(version, answer.match)
+
+    add("a.example", aliases=["b.example"])
+    monkeypatch.setattr(cache, "look_up", look_up_in_two_steps)
+    assert make_race(own_engine, engine, directory, clock) is not None
+
+
+# Bounds.
+
+
+def test_a_flood_of_unknown_hosts_evicts_no_site(
+    own_engine: sa.Engine, engine: sa.Engine, add: Callable[..., Site], clock: Clock
+) -> None:
+    for name in "abcd":
+        add(f"{name}.example")
+    directory = Directory(engine, directory_size=8, clock=clock)
+    for name in "abcd":
+        assert directory.find(f"{name}.example") is not None
+    for number in range(100):
+        assert directory.find(f"unknown{number}.example") is None
+    assert len(directory._unknown) <= 8
+    with counted(engine) as statements:
+        for name in "abcd":
+            assert directory.find(f"{name}.example") is not None
+        assert statements == []
+
+
+def test_a_shelf_is_bounded_and_keeps_what_is_used() -> None:
+    shelf: Shelf[int, str] = Shelf(10)
+    for number in range(1000):
+        shelf.put(number, str(number))
+        assert shelf.get(0) == "0"
+        assert len(shelf) <= 10
+    assert shelf.get(999) == "999"
+    assert shelf.get(500) is None
+    shelf.drop(0)
+    shelf.drop(12345)
+    assert shelf.get(0) is None
+
+
+def test_a_shelf_that_is_only_read_stays_bounded() -> None:
+    shelf: Shelf[int, str] = Shelf(10)
+    for number in range(1000):
+        shelf.put(number, str(number))
+        for recent in range(number - 20, number):
+            shelf.get(recent)
+        assert len(shelf._young) + len(shelf._old) <= 10
+
+
+def test_the_smallest_directory_works(
+    own_engine: sa.Engine, engine: sa.Engine, add: Callable[..., Site], clock: Clock
+) -> None:
+    add("a.example")
+    add("b.example")
+    directory = Directory(engine, directory_size=1, clock=clock)
+    for _ in range(3):
+        for host in ("a.example", "b.example"):
+            match = directory.find(host)
+            assert match is not None
+            assert match.site.host == host
+        assert directory.find("c.example") is None
+
+
+# Threads.
+
+
+def test_many_threads_asking_for_one_cold_host_send_one_query(
+    engine: sa.Engine, add: Callable[..., Site], directory: Directory
+) -> None:
+    site = add("a.example")
+    gate = threading.Barrier(16)
+
+    def ask(_number: int) -> Match | None:
+        gate.wait()
+        return directory.find("a.example")
+
+    with counted(engine) as statements, ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(ask, range(16))) == [Match(site, "canonical")] * 16
+    assert len(statements) == 1
+
+
+@contextmanager
+def hanging(engine: sa.Engine) -> Iterator[threading.Event]:
+    """Let every statement on `engine` hang until the end of the block; the event says that one does."""
+    hangs, released = threading.Event(), threading.Event()
+
+    def hang(*_anything: object) -> None:
+        hangs.set()
+        released.wait(60)
+
+    event.listen(engine, "before_cursor_execute", hang)
+    try:
+        yield hangs
+    finally:
+        released.set()
+        event.remove(engine, "before_cursor_execute", hang)
+
+
+def test_while_one_thread_reads_the_others_are_served(
+    engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
+) -> None:
+    site = add("a.example")
+    directory.find("a.example")
+    directory.find("unknown.example")
+    directory._patience_seconds = 60
+    with ThreadPoolExecutor(1) as pool:
+        with hanging(engine) as hangs:
+            clock.now += 1
+            check = pool.submit(directory.find, "a.example")
+            assert hangs.wait(60)
+            for _ in range(10):
+                assert directory.find("a.example") == Match(site, "canonical")
+                assert directory.find("unknown.example") is None
+            assert not check.done()
+        assert check.result() == Match(site, "canonical")
+
+
+def test_a_database_that_hangs_is_waited_for_once_and_then_left_alone(
+    engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
+) -> None:
+    site = add("a.example")
+    directory.find("a.example")
+    directory._patience_seconds = 0.01
+    with hanging(engine) as hangs:
+        with pytest.raises(DirectoryUnavailable, match="does not answer"):
+            directory.find("cold.example")
+        assert hangs.is_set()
+        hangs.clear()
+        clock.now += 9
+        with pytest.raises(DirectoryUnavailable):
+            directory.find("cold.example")
+        assert directory.find("a.example") == Match(site, "canonical")
+        assert not hangs.is_set()
+        clock.now += 1
+        # It is time to try again, and what is known is served whatever comes of it.
+        assert directory.find("a.example") == Match(site, "canonical")
+        assert hangs.is_set()
+    directory._patience_seconds = 60
+    clock.now += 10
+    assert directory.find("cold.example") is None
+
+
+def test_an_errand_gives_its_result_or_its_error() -> None:
+    assert in_time(lambda: 42, 60) == 42
+    assert in_time(lambda: None, 60) is None
+    with pytest.raises(ZeroDivisionError):
+        in_time(lambda: 1 // 0, 60)
+
+
+# A database that is down.
+
+
+@contextmanager
+def down(own_engine: sa.Engine, engine: sa.Engine) -> Iterator[None]:
+    """Take the tables away for a while: every query on them fails, on SQLite and on PostgreSQL."""
+    with own_engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE multisite_version RENAME TO gone")
+    try:
+        yield
+    finally:
+        with own_engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE gone RENAME TO multisite_version")
+
+
+def test_while_the_database_is_down_known_sites_are_served_and_it_is_logged_once_a_while(
+    own_engine: sa.Engine,
+    engine: sa.Engine,
+    add: Callable[..., Site],
+    directory: Directory,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="multisite.directory")
+    site = add("a.example")
+    directory.find("a.example")
+    directory.find("unknown.example")
+    with down(own_engine, engine):
+        for _ in range(400):
+            clock.now += 1
+            assert directory.find("a.example") == Match(site, "canonical")
+        with pytest.raises(DirectoryUnavailable):
+            directory.find("cold.example")
+        with pytest.raises(DirectoryUnavailable):
+            # What was known as unknown too long ago may be a site by now.
+            directory.find("unknown.example")
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 7
+    clock.now += 1
+    assert directory.find("cold.example") is None
+    assert directory.find("unknown.example") is None
+    assert caplog.records[-1].getMessage() == "the directory of sites can be read again"
+    add("cold.example")
+    clock.now += 1
+    assert directory.find("cold.example") is not None
+
+
+def test_after_a_restart_of_the_database_the_first_question_is_answered(
+    postgresql_url: str, own_engine: sa.Engine, engine: sa.Engine, add: Callable[..., Site], directory: Directory
+) -> None:
+    """The connections in the pool are dead then; on SQLite there is nothing that could die."""
+    site = add("a.example")
+    assert directory.find("b.example") is None
+    if engine.dialect.name == "postgresql":
+        server = sa.create_engine(postgresql_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with server.connect() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                f"WHERE datname = '{engine.url.database}' AND pid <> pg_backend_pid()"
+            )
+    assert directory.find("a.example") == Match(site, "canonical")
+
+
+def test_without_a_version_the_next_command_is_named(own_engine: sa.Engine, directory: Directory) -> None:
+    with own_engine.begin() as connection:
+        connection.execute(sa.delete(DirectoryVersion))
+    with pytest.raises(DirectoryUnavailable, match="multisite migrate"):
+        directory.find("a.example")
+
+
+# Planted sites, and the current site.
+
+PLANTED = Site(7, "planted.example", "Planted", "planted.example")
+
+
+def test_a_planted_site_is_found_without_tables(tmp_path: Path, clock: Clock) -> None:
+    engine = engine_from_url(f"sqlite:///{tmp_path / 'empty.db'}")
+    directory = Directory(engine, clock=clock)
+    directory.plant(PLANTED, ["www.planted.example"])
+    assert directory.find("planted.example") == Match(PLANTED, "canonical")
+    assert directory.find("www.planted.example") == Match(PLANTED, "alias")
+    assert directory.by_id(7) == PLANTED
+    clock.now += 10_000
+    assert directory.resolve("planted.example") == PLANTED
+    directory.uproot(PLANTED)
+    with pytest.raises(DirectoryUnavailable):
+        directory.find("planted.example")
+    engine.dispose()
+
+
+def test_a_planted_site_wins_over_the_tables_until_it_is_uprooted(
+    add: Callable[..., Site], directory: Directory
+) -> None:
+    site = add("a.example")
+    directory.plant(PLANTED, ["a.example"])
+    assert directory.find("a.example") == Match(PLANTED, "alias")
+    directory.uproot(PLANTED)
+    assert directory.find("a.example") == Match(site, "canonical")
+
+
+def test_an_activated_directory_serves_using_site_and_is_forgotten_with_its_application(
+    add: Callable[..., Site], engine: sa.Engine
+) -> None:
+    site = add("a.example")
+    before = list(current.resolvers)
+    directory = Directory(engine)
+    assert current.resolvers == before
+    directory.activate()
+    directory.activate()
+    assert len(current.resolvers) == len(before) + 1
+    with using_site("A.example") as found:
+        assert found == site
+    with using_site(site.id) as found:
+        assert found == site
+    with pytest.raises(UnknownSite), using_site("b.example"):
+        pass
+    del directory
+    gc.collect()
+    assert current.resolvers == before
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file::memory:?cache=shared&uri=true",
+        "sqlite:///file:name?mode=memory&uri=true",
+    ],
+)
+def test_a_database_in_memory_is_refused_with_the_reason(url: str) -> None:
+    with pytest.raises(MultisiteError, match=r"another, empty database.*plant_site"):
+        Directory(sa.create_engine(url, poolclass=sa.NullPool))
+
+
+@pytest.mark.parametrize("enforcing", [True, False], ids=["ours", "control"])
+def test_our_engines_enforce_foreign_keys_on_sqlite(tmp_path: Path, enforcing: bool) -> None:
+    from conftest import make_own_tables
+
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    engine = engine_from_url(url) if enforcing else sa.create_engine(url)
+    make_own_tables(engine)
+    orphan = sa.insert(DomainRow).values(site_id=12345, host="orphan.example", kind="alias")
+    with engine.begin() as connection:
+        if enforcing:
+            with pytest.raises(sa.exc.IntegrityError):
+                connection.execute(orphan)
+        else:
+            connection.execute(orphan)
+    engine.dispose()
+
+
+def test_a_million_domains_cost_nothing_at_the_start(engine: sa.Engine) -> None:
+    """Making a directory reads nothing at all, so it takes the same for any number of sites."""
+    with counted(engine) as statements:
+        Directory(engine).activate()
+    assert statements == []
