@@ -1,0 +1,40 @@
+## The shared document with an awning over it. Shelves are tags; a shelf without recipes would lead nowhere.
+<%inherit file="base.mako"/>
+
+<%block name="styles">
+  <link rel="icon" href="${static_url("favicon.svg")}" type="image/svg+xml">
+  <meta name="theme-color" content="#b92b17">
+  <link rel="stylesheet" href="${static_url("style.css")}">
+</%block>
+
+<%block name="header">
+<div class="awning"></div>
+<header class="site-header">
+  <p class="site-name"><a href="${home_url}" rel="home">${site.name}</a></p>
+  <nav class="site-nav" aria-label="${text("main_menu")}">
+    <ul>
+% for item in nav:
+      <li><a href="${item.url}"${' aria-current="page"' if item.current else "" | n}>${item.label}</a></li>
+% endfor
+      <li><a href="${tag_url("weeknight")}">Weeknights</a></li>
+      <li><a href="${tag_url("baking")}">Baking</a></li>
+      <li><a href="${tag_url("vegan")}">Vegan</a></li>
+      <li><a href="${tag_url("basics")}">Basics</a></li>
+    </ul>
+  </nav>
+</header>
+</%block>
+
+<%block name="intro">
+% if page_kind == "home" and not title:
+<p class="slogan">Good things, tested until they are boring to make and exciting to eat.</p>
+% endif
+</%block>
+
+<%block name="footer">
+<footer class="site-footer">
+  <p class="sign-off">Taste it. It needs salt.</p>
+  <p>${site.name}, ${this_year}. All weights in grams, all spoons level, all ovens liars.</p>
+  <p><a href="${feed_url}">New recipes in your feed reader</a></p>
+</footer>
+</%block>

@@ -1,0 +1,48 @@
+## Die gemeinsamen Stücke, wie diese Site sie zeichnet: eine Liste von Beiträgen ist ein Zeitstrahl.
+<%def name="entry_meta(entry)">
+<p class="entry-meta">
+  <time datetime="${iso_date(entry.published)}">${format_date(entry.published, "full")}</time>
+% if entry.tags:
+  ${tag_list(entry.tags)}
+% endif
+</p>
+</%def>
+
+<%def name="tag_list(tags)">
+<span class="tag-list">
+% for tag in tags:
+  <a href="${tag_url(tag)}" rel="tag">${tag.name}</a>
+% endfor
+</span>
+</%def>
+
+<%def name="entry_list(entries, level=2)">
+<div class="entry-list">
+% for entry in entries:
+  <article class="entry-card">
+    <p class="entry-date"><time datetime="${iso_date(entry.published)}"><span class="day">${format_date(entry.published, "d")}.</span> <span class="month">${format_date(entry.published, "LLLL")}</span> <span class="year">${format_date(entry.published, "y")}</span></time></p>
+    <div class="entry-words">
+      <h${level}><a href="${entry_url(entry)}">${entry.title}</a></h${level}>
+% if entry.summary:
+      <p class="entry-summary">${entry.summary}</p>
+% endif
+      ${tag_list(entry.tags)}
+    </div>
+  </article>
+% endfor
+</div>
+</%def>
+
+<%def name="page_links(pager)">
+% if pager.newer_url or pager.older_url:
+<nav class="pager" aria-label="${text("pager")}">
+% if pager.newer_url:
+  <a class="pager-newer" href="${pager.newer_url}" rel="prev">← ${text("newer")}</a>
+% endif
+  <span class="pager-number">${text("page_number", number=format_number(pager.number))}</span>
+% if pager.older_url:
+  <a class="pager-older" href="${pager.older_url}" rel="next">${text("older")} →</a>
+% endif
+</nav>
+% endif
+</%def>
