@@ -39,7 +39,8 @@ test = [
     "pyramid_retry>=2.1",
     "pytest>=8.2",
     "setuptools>=77",  # Builds the wheel in the environment at hand, so that nothing is downloaded for it.
-    "WebTest>=3.0.1",
+    "beaker",
+    "webtest>=3.0.1",
 ]
 
 docs = ["furo>=2024.8", "Sphinx>=8.0"]

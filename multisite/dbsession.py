@@ -15,7 +15,7 @@ from pyramid.interfaces import IRequestExtensions, IRequestFactory
 from pyramid.request import Request
 from pyramid.util import InstancePropertyHelper
 from sqlalchemy import Engine, event
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 from transaction.interfaces import NoTransaction
 from zope.sqlalchemy.datamanager import ZopeStatus, join_transaction
 
@@ -73,16 +73,14 @@ def all_sites_session(request: Request, reason: str) -> Session:
 
     `reason` is required and logged. Raises `ValueError` if it is empty.
     """
-    if not isinstance(reason, str) or not reason.strip():
+    if not str(reason or "").strip():
         raise ValueError('all_sites_session needs a reason, such as "nightly report"')
     log.info("all sites: %s", reason)
     return _second_session(request, all_sites=reason)
 
 
 def _second_session(request: Request, **info: Any) -> Session:
-    return RequestSession(
-        bind=request.dbsession.get_bind(), info={"request": request, **info}, expire_on_commit=False
-    )
+    return RequestSession(bind=request.dbsession.get_bind(), info={"request": request, **info}, expire_on_commit=False)
 
 
 def _provide_dbsession(config: Configurator, engine: Engine) -> None:

@@ -96,7 +96,8 @@ def site_url(
     if port and int(port) != _DEFAULT_PORTS.get(request.scheme):
         netloc = f"{netloc}:{port}"
     text = query if isinstance(query, str) else urlencode(query or (), doseq=True)
-    return urlunsplit((request.scheme, netloc, quote(path, safe=_PATH_CHARACTERS), text, ""))
+    scheme: str = request.scheme
+    return urlunsplit((scheme, netloc, quote(path, safe=_PATH_CHARACTERS), text, ""))
 
 
 def _port_of(request: Request) -> int | None:
@@ -116,7 +117,7 @@ def unknown_site_view(error: UnknownSite, request: Request) -> Response:
     settings: Settings = request.registry[SETTINGS]
     text = "There is no site here.\n"
     if error.name is not None and asbool(request.registry.settings.get("pyramid.reload_templates")):
-        text += f"\nTo add it (you see this because pyramid.reload_templates is on):\n\n    multisite add-site {error.name}\n"
+        text += f"\nTo add it (said because pyramid.reload_templates is on):\n\n    multisite add-site {error.name}\n"
     return _plain(421 if settings.unknown_host == "421" else 404, text)
 
 

@@ -85,7 +85,9 @@ class Settings:
         1.0, _seconds, "How often, at most, a process asks whether the directory of sites has changed."
     )
     max_age_seconds: float = _setting(
-        300.0, _seconds, "After how long an entry of the directory is read again although nothing is known to have changed."
+        300.0,
+        _seconds,
+        "After how long an entry of the directory is read again although nothing is known to have changed.",
     )
     unknown_host: str = _setting(
         "404", _unknown_host, "What a host without a site gets: 404, 421, or the pages of the site with this host."

@@ -60,7 +60,7 @@ current_scope: Callable[[], Scope | None] = _scope.get
 """The scope of the running code; None where neither a request nor a block has set one."""
 
 resolvers: list[Callable[[int | str], Site | None]] = []
-"""Called by `using_site` with an id or a host; the directory adds itself here when an application includes multisite."""
+"""Called by `using_site` with an id or a host; a directory adds itself when an application includes multisite."""
 
 
 def current_site() -> Site | None:
@@ -101,7 +101,7 @@ def all_sites(reason: str) -> Iterator[None]:
 
     `reason` is required and logged. Raises `ValueError` if it is empty.
     """
-    if not isinstance(reason, str) or not reason.strip():
+    if not str(reason or "").strip():
         raise ValueError('all_sites needs a reason, such as all_sites("nightly report")')
     log.info("all sites: %s", reason)
     token = _scope.set(Scope(None, reason))
@@ -112,7 +112,7 @@ def all_sites(reason: str) -> Iterator[None]:
 
 
 def _resolve(name: int | str) -> Site:
-    if not isinstance(name, (int, str)) or isinstance(name, bool):
+    if type(name) not in (int, str):
         raise TypeError(f"using_site takes a Site, an id or a host, not {type(name).__name__}")
     found = {site for resolve in list(resolvers) if (site := resolve(name)) is not None}
     if not found:

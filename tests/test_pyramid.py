@@ -153,6 +153,7 @@ def make() -> Iterator[Make]:
 
     yield make
     for config in configured:
+        config.registry[DIRECTORY].deactivate()
         config.registry[DIRECTORY].engine.dispose()
 
 
@@ -183,7 +184,9 @@ def test_an_unknown_host_is_404_and_opens_no_session(app: TestApp, path: str, ca
     assert "Set-Cookie" not in response.headers
 
 
-@pytest.mark.parametrize("host", ["", "a..b", "a@b", "one.example,two.example", "one.example:", "x" * 300, "ein\u00fc.example"])
+@pytest.mark.parametrize(
+    "host", ["", "a..b", "a@b", "one.example,two.example", "one.example:", "x" * 300, "ein\u00fc.example"]
+)
 def test_a_host_that_is_not_one_is_400(app: TestApp, host: str) -> None:
     response = app.get("/books", extra_environ={"HTTP_HOST": host}, status=400)
     assert host not in response.text or not host
@@ -294,7 +297,7 @@ def own_session(config: Configurator) -> None:
     """What the Pyramid cookiecutter's models package does, in short."""
     config.include("pyramid_tm")
     config.include("pyramid_retry")
-    factory = sessionmaker(class_=OwnSession, bind=sa.create_engine(config.get_settings()["sqlalchemy.url"]))
+    factory = sessionmaker(class_=OwnSession, bind=config.get_settings()["own.engine"])
 
     def dbsession(request: Request) -> Session:
         import zope.sqlalchemy
@@ -308,7 +311,10 @@ def own_session(config: Configurator) -> None:
 
 @pytest.mark.parametrize("hook", [None, "pyramid_tm.explicit_manager"])
 @pytest.mark.parametrize("first", [True, False])
-def test_an_applications_own_session_is_kept_and_scoped(settings: dict[str, Any], first: bool, hook: str | None, make: Make) -> None:
+def test_an_applications_own_session_is_kept_and_scoped(
+    settings: dict[str, Any], engine: sa.Engine, first: bool, hook: str | None, make: Make
+) -> None:
+    settings |= {"own.engine": engine}
     if hook:
         settings |= {"tm.manager_hook": hook}
     config = configure(settings, *([own_session] if first else []))
@@ -327,7 +333,7 @@ def test_an_applications_own_session_is_kept_and_scoped(settings: dict[str, Any]
     for how in ("core", "text"):
         get(app, f"/add?how={how}", "two.example")
         assert get(app, "/books", "two.example").text.endswith("\nnew")
-        with using_site("two.example"), Session(sa.create_engine(settings["sqlalchemy.url"])) as session:
+        with using_site("two.example"), Session(engine) as session:
             session.execute(sa.delete(Book).where(Book.slug == "new"))
             session.commit()
 
@@ -359,7 +365,9 @@ def test_a_bad_setting_stops_the_start(settings: dict[str, Any]) -> None:
         configure(settings | {"sqlalchemy.url": "sqlite://"})
 
 
-def test_the_directory_reads_where_the_application_says(settings: dict[str, Any], engine: sa.Engine, make: Make) -> None:
+def test_the_directory_reads_where_the_application_says(
+    settings: dict[str, Any], engine: sa.Engine, make: Make
+) -> None:
     del settings["sqlalchemy.url"]
     config = configure(settings)
     with pytest.raises(Exception, match="set_multisite_engine"):

@@ -98,7 +98,9 @@ READS: dict[str, Read] = {
     "full join": lambda s: [
         value
         for row in s.execute(
-            sa.select(books.c.secret, other.c.secret).select_from(books.outerjoin(other, books.c.id == other.c.id, full=True))
+            sa.select(books.c.secret, other.c.secret).select_from(
+                books.outerjoin(other, books.c.id == other.c.id, full=True)
+            )
         )
         for value in row
     ],
@@ -229,7 +231,9 @@ WRITES: dict[str, Callable[[Session], Any]] = {
     "update by a subquery": lambda s: s.execute(
         sa.update(Book).values(secret=sa.select(sa.func.max(Author.secret)).scalar_subquery())
     ),
-    "update fetch": lambda s: s.execute(sa.update(Book).values(stock=9), execution_options={"synchronize_session": "fetch"}),
+    "update fetch": lambda s: s.execute(
+        sa.update(Book).values(stock=9), execution_options={"synchronize_session": "fetch"}
+    ),
     "delete": lambda s: (s.execute(sa.delete(shelf_books)), s.execute(sa.delete(Book))),
     "delete core": lambda s: (s.execute(shelf_books.delete()), s.execute(books.delete())),
     "delete with or": lambda s: s.execute(sa.delete(shelf_books).where(sa.text("1 = 1 OR 1 = 1"))),
@@ -309,7 +313,9 @@ FOREIGN_WRITES: dict[str, Callable[[Session], Any]] = {
     "insert an expression as site_id": lambda s: s.execute(
         sa.insert(Book).values(slug="x", secret="x", site_id=sa.literal(1) + 1)
     ),
-    "insert a literal as site_id": lambda s: s.execute(sa.insert(Book).values(slug="x", secret="x", site_id=sa.literal(2))),
+    "insert a literal as site_id": lambda s: s.execute(
+        sa.insert(Book).values(slug="x", secret="x", site_id=sa.literal(2))
+    ),
     "insert from a select with site_id": lambda s: s.execute(
         sa.insert(Book).from_select(["slug", "secret", "site_id"], sa.select(Book.slug, Book.secret, sa.literal(2)))
     ),
@@ -317,7 +323,9 @@ FOREIGN_WRITES: dict[str, Callable[[Session], Any]] = {
         sa.table("books", sa.column("slug"), sa.column("secret"), sa.column("site_id")).insert(),
         {"slug": "x", "secret": "x", "site_id": 2},
     ),
-    "insert or replace": lambda s: s.execute(sa.insert(Book).prefix_with("OR REPLACE").values(id=21, slug="x", secret="x")),
+    "insert or replace": lambda s: s.execute(
+        sa.insert(Book).prefix_with("OR REPLACE").values(id=21, slug="x", secret="x")
+    ),
     "update site_id": lambda s: s.execute(sa.update(Book).values(site_id=2)),
     "update site_id by an expression": lambda s: s.execute(sa.update(Book).values(site_id=Book.site_id + 1)),
     "ask for a foreign site_id": lambda s: s.scalars(sa.select(Book).where(Book.site_id == 2)).all(),
@@ -330,7 +338,9 @@ FOREIGN_WRITES: dict[str, Callable[[Session], Any]] = {
     "link a foreign object": lambda s: link(s.get(Author, 11), detached(s, 21)),
     "bulk insert": lambda s: s.bulk_insert_mappings(Book, [{"slug": "x", "secret": "x", "site_id": 2}]),
     "upsert site_id": lambda s: s.execute(
-        insert_for(s).values(id=11, slug="x", secret="x").on_conflict_do_update(index_elements=["id"], set_={"site_id": 2})
+        insert_for(s)
+        .values(id=11, slug="x", secret="x")
+        .on_conflict_do_update(index_elements=["id"], set_={"site_id": 2})
     ),
 }
 

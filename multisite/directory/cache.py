@@ -81,7 +81,7 @@ class Directory:
         self._check_at = clock()
         self._retry_at = clock()
         self._log_at: float | None = None
-        self._active = False
+        self._forget: Callable[[], object] | None = None
 
     def find(self, host: str) -> Match | None:
         """Return the `Match` of `host`, a `Host.name` as `multisite.hosts.parse` gives it, or None: no site.
@@ -107,9 +107,8 @@ class Directory:
 
     def activate(self) -> None:
         """Let `using_site` find sites by this directory, for as long as something else keeps the directory alive."""
-        if self._active:
+        if self._forget is not None:
             return
-        self._active = True
         reference = weakref.ref(self)
 
         def resolve(name: int | str) -> Site | None:
@@ -117,7 +116,15 @@ class Directory:
             return None if directory is None else directory.resolve(name)
 
         current.resolvers.append(resolve)
-        weakref.finalize(self, _forget, resolve).atexit = False
+        finalizer = weakref.finalize(self, _forget, resolve)
+        finalizer.atexit = False
+        self._forget = finalizer
+
+    def deactivate(self) -> None:
+        """Take back `activate`: for tests and reloads, where an application ends before its process does."""
+        if self._forget is not None:
+            self._forget()
+            self._forget = None
 
     def plant(self, site: Site, hosts: Iterable[str]) -> None:
         """Let `hosts` (canonical forms) lead to `site` in this directory only; no table is touched, nothing expires."""

@@ -10,28 +10,27 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, and_
 from sqlalchemy.sql.expression import FromClause, TableClause
 
 from multisite.scoping.column import SITE_COLUMN, SiteId
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
 from multisite.scoping.tables import has_site_id, tables
-from multisite.scoping.text import _ScopedText
+from multisite.scoping.text import ScopedText
+
+_Compiler: Any = object
+"""What the two classes below derive from: they are mixed in front of a dialect's compiler, which has no types."""
 
 __all__ = ["PlainCompiler", "ScopedCompiler", "plain_class", "scoped_class"]
 
 
-class PlainCompiler:
+class PlainCompiler(_Compiler):
     """Marks a compiler class that writes what it is told: for `all_sites`, migrations and foreign databases."""
 
-    compiled_plain = True
 
-
-class ScopedCompiler:
+class ScopedCompiler(_Compiler):
     """Limits a statement to the site in scope. Mixed in front of a subclass of `SQLCompiler`."""
 
-    compiled_plain = False
     names_scoped: bool
     """Whether the statement names a table that is declared as scoped."""
     names_alike: bool
@@ -41,9 +40,6 @@ class ScopedCompiler:
     concerns_sites: bool
     """Whether any of the three above is so: a statement that is not concerned is executed as it is."""
     _claims: Claims
-    # What a dialect's own compiler has, for the type checker.
-    stack: Any
-    compile_state: Any
 
     def __init__(self, dialect: Any, statement: ClauseElement | None, *args: Any, **kwargs: Any) -> None:
         self.names_scoped = self.names_alike = False
@@ -73,7 +69,7 @@ class ScopedCompiler:
         self, table: Any, asfrom: bool = False, iscrud: bool = False, ashint: bool = False, enclosing_alias: Any = None,
         within_tstring: bool = False, **kw: Any,
     ) -> str:  # fmt: skip
-        text: str = super().visit_table(  # type: ignore[misc]
+        text: str = super().visit_table(
             table, asfrom=asfrom, iscrud=iscrud, ashint=ashint, enclosing_alias=enclosing_alias,
             within_tstring=within_tstring, **kw,
         )  # fmt: skip
@@ -86,12 +82,12 @@ class ScopedCompiler:
         aliased = enclosing_alias is not None and enclosing_alias.element is table
         if iscrud or (enclosing_alias if aliased else table) in self._claims.tables:
             return text
-        column = self.preparer.quote(SITE_COLUMN)  # type: ignore[attr-defined]
-        site = self.process(site_predicate(table).right)  # type: ignore[attr-defined]
-        derived = f"(SELECT * FROM {text} WHERE {column} = {site})"
+        column = self.preparer.quote(SITE_COLUMN)
+        site = self.process(site_predicate(table).right)
+        derived = f"(SELECT * FROM {text} WHERE {column} = {site})"  # noqa: S608  # Both are quoted names of tables.
         if aliased:
             return derived
-        return derived + self.get_render_as_alias_suffix(self.preparer.quote(table.name))  # type: ignore[attr-defined]
+        return derived + self.get_render_as_alias_suffix(self.preparer.quote(table.name))
 
     def _compose_select_body(
         self, text: str, select: Any, compile_state: Any, inner_columns: Any, froms: Any, *args: Any
@@ -102,9 +98,7 @@ class ScopedCompiler:
                 limited = select._generate()
                 limited._where_criteria = (*in_brackets(select._where_criteria), *self._claims.where)
                 select = limited
-            return super()._compose_select_body(  # type: ignore[misc, no-any-return]
-                text, select, compile_state, inner_columns, froms, *args
-            )
+            return super()._compose_select_body(text, select, compile_state, inner_columns, froms, *args)
         finally:
             self._claims = outer
 
@@ -113,10 +107,10 @@ class ScopedCompiler:
             limited = join._clone()
             limited.onclause = and_(*in_brackets([join.onclause]), *criteria)
             join = limited
-        return super().visit_join(join, *args, **kw)  # type: ignore[misc, no-any-return]
+        return super().visit_join(join, *args, **kw)
 
     def visit_textclause(self, textclause: Any, **kw: Any) -> str:
-        if not isinstance(textclause, _ScopedText):
+        if not isinstance(textclause, ScopedText):
             if not self.stack:
                 if name := tables.named_in(textclause.text):
                     self._refuse(f"text() that names the scoped table '{name}'")
@@ -124,17 +118,17 @@ class ScopedCompiler:
                 self._refuse(fault)
         else:
             self.names_scoped = True
-        return super().visit_textclause(textclause, **kw)  # type: ignore[misc, no-any-return]
+        return super().visit_textclause(textclause, **kw)
 
     def visit_tstring_text(self, element: Any, **kw: Any) -> str:
         if fault := tables.fault_in(element.text):
             self._refuse(fault)
-        return super().visit_tstring_text(element, **kw)  # type: ignore[misc, no-any-return]
+        return super().visit_tstring_text(element, **kw)
 
     def escape_literal_column(self, text: str) -> str:
         if fault := tables.fault_in(text):
             self._refuse(fault)
-        return super().escape_literal_column(text)  # type: ignore[misc, no-any-return]
+        return super().escape_literal_column(text)
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -157,7 +151,7 @@ class ScopedCompiler:
         update_stmt, self._claims = self._limit_dml(update_stmt)
         self._check_values(update_stmt)
         try:
-            return super().visit_update(update_stmt, *args, **kw)  # type: ignore[misc, no-any-return]
+            return super().visit_update(update_stmt, *args, **kw)
         finally:
             self._claims = outer
 
@@ -165,7 +159,7 @@ class ScopedCompiler:
         outer = self._claims
         delete_stmt, self._claims = self._limit_dml(delete_stmt)
         try:
-            return super().visit_delete(delete_stmt, *args, **kw)  # type: ignore[misc, no-any-return]
+            return super().visit_delete(delete_stmt, *args, **kw)
         finally:
             self._claims = outer
 
@@ -175,7 +169,7 @@ class ScopedCompiler:
             self._check_insert(insert_stmt)
             self._check_values(insert_stmt)
         try:
-            return super().visit_insert(insert_stmt, *args, **kw)  # type: ignore[misc, no-any-return]
+            return super().visit_insert(insert_stmt, *args, **kw)
         finally:
             self._claims = outer
 
@@ -208,7 +202,7 @@ class ScopedCompiler:
             limited = on_conflict._clone()
             limited.update_whereclause = and_(*in_brackets(own), site_predicate(target))
             on_conflict = limited
-        return super().visit_on_conflict_do_update(on_conflict, **kw)  # type: ignore[misc, no-any-return]
+        return super().visit_on_conflict_do_update(on_conflict, **kw)
 
 
 def _is_bound_site_id(value: Any) -> bool:
@@ -218,19 +212,22 @@ def _is_bound_site_id(value: Any) -> bool:
     return isinstance(value, BindParameter) and (value.type._isnull or isinstance(value.type, SiteId))
 
 
-def _subclass(mixin: type, compiler: type[SQLCompiler]) -> type[SQLCompiler]:
+def _subclass(mixin: type, compiler: Any) -> Any:
     if issubclass(compiler, (ScopedCompiler, PlainCompiler)):
-        compiler = next(base for base in compiler.__mro__[2:] if issubclass(base, SQLCompiler))
-    return type(compiler)(f"{mixin.__name__[:-8]}{compiler.__name__}", (mixin, compiler), {})
+        # The dialect's own is the base behind the mixin.
+        compiler = compiler.__bases__[1]
+    name = mixin.__name__.removesuffix("Compiler") + compiler.__name__
+    # SQLCompiler has a metaclass, which is what has to make the class.
+    return type(compiler)(name, (mixin, compiler), {})
 
 
 @cache
-def scoped_class(compiler: type[SQLCompiler]) -> type[SQLCompiler]:
+def scoped_class(compiler: Any) -> Any:
     """Return `compiler`, the compiler class of a dialect, with the limit to a site."""
     return _subclass(ScopedCompiler, compiler)
 
 
 @cache
-def plain_class(compiler: type[SQLCompiler]) -> type[SQLCompiler]:
+def plain_class(compiler: Any) -> Any:
     """Return `compiler` in a form that the wall leaves alone."""
     return _subclass(PlainCompiler, compiler)

@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.schema import DDL, CreateTableAs, CreateView
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from multisite.models import DirectoryVersion
 from multisite.scoping.column import executing
@@ -44,9 +43,12 @@ def init_compiled(
     except AttributeError:
         compiled = _recompiled(compiled, connection, options)
         concerned = compiled.concerns_sites
-    if compiled.isinsert or compiled.isupdate or compiled.isdelete:
-        mark_changed(connection)
-    elif compiled.isplaintext and not _READS.match(compiled.string):
+    if (
+        compiled.isinsert
+        or compiled.isupdate
+        or compiled.isdelete
+        or (compiled.isplaintext and not _READS.match(compiled.string))
+    ):
         mark_changed(connection)
     if not concerned:
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
@@ -82,7 +84,7 @@ def init_ddl(
         text = str(compiled)
         fault = tables.named_in(text) and (not isinstance(ddl, DDL) or tables.fault_in(text))
         if fault and (not isinstance(ddl, DDL) or not _is_open(connection)):
-            raise UnscopedStatement(f"DDL with a query on a scoped table: write it as text in a migration. It is: {text[:200]}")
+            raise UnscopedStatement(f"DDL with a query on a scoped table; write it as text in a migration: {text[:99]}")
     return _init_ddl(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
 
 
@@ -128,7 +130,7 @@ def _is_migration(connection: Connection) -> bool:
     return operations is not None and operations.migration_context.connection is connection
 
 
-def _compile(compiled: Any, into: type[SQLCompiler]) -> Any:
+def _compile(compiled: Any, into: Any) -> Any:
     return into(
         compiled.dialect,
         compiled.statement,
@@ -145,7 +147,7 @@ def _plain(compiled: Any) -> Any:
     try:
         return compiled.multisite_plain
     except AttributeError:
-        compiled.multisite_plain = plain = _compile(compiled, plain_class(type(compiled)))
+        compiled.multisite_plain = plain = _compile(compiled, plain_class(compiled.__class__))
         return plain
 
 
@@ -157,7 +159,7 @@ def _recompiled(compiled: Any, connection: Connection, options: Any) -> Any:
     compiled_cache = options.get("compiled_cache", connection.engine._compiled_cache)
     if compiled_cache is not None:
         compiled_cache.clear()
-    return _compile(compiled, scoped_class(type(compiled)))
+    return _compile(compiled, scoped_class(compiled.__class__))
 
 
 def put_in_front() -> None:

@@ -18,6 +18,6 @@ class SiteScoped:
     """
 
     @declared_attr
-    def site_id(cls) -> Mapped[int]:
+    def site_id(cls) -> Mapped[int]:  # noqa: N805  # declared_attr hands over the class.
         """The id of the site that the row belongs to."""
         return mapped_column(SiteId(), reference_to_sites(), nullable=False, insert_default=fill_in_site_id)

@@ -2,7 +2,7 @@
 
 A session takes its site once, at its first attached object or first connection, and keeps it through commits and
 rollbacks; so its identity map never holds rows of two sites. Where from, in this order: `info={"site": site}` or
-`info={"all_sites": "reason"}`, `info={"request": request}` (its `request.site`), the scope that is current at first use.
+`info={"all_sites": "reason"}`, `info={"request": request}` (its `request.site`), the scope current at first use.
 
 Only the first two obey their pin whatever is current. Any other session that is used inside `using_site(other)` or
 `all_sites` raises, since the block says what its author expects and the session cannot give it.
@@ -142,8 +142,8 @@ def _stamp(session: Session, transaction: SessionTransaction, connection: Connec
 @event.listens_for(Session, "after_transaction_end")
 def _unstamp(session: Session, transaction: SessionTransaction) -> None:
     """Take the pin off connections that go on without the session, as `Session(bind=connection)` leaves them."""
-    pin: Pin | None = session.__dict__.get(PINNED)
-    if pin is None or transaction.parent is not None:
+    pin = session.__dict__.get(PINNED)
+    if transaction.parent is not None or pin is None:
         return
     for connection in pin.connections:
         if connection.__dict__.get(PINNED) is pin:

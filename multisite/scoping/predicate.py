@@ -33,7 +33,8 @@ class Claims:
 
 def table_of(element: FromClause) -> TableClause | None:
     """Return the table that `element` is, or is an alias or sample of; None for anything else."""
-    if type(element) in (Alias, TableSample) or isinstance(element, TableSample):
+    # A Lateral is an alias too, but not of a table.
+    if isinstance(element, (Alias, TableSample)):
         element = element.element
     return element if isinstance(element, TableClause) else None
 
@@ -72,7 +73,7 @@ def _claim(
             # Both sides keep rows without a partner, so neither ON nor WHERE can limit them: derived tables.
             return
         _claim(element.left, place, claims, is_scoped)
-        # The ON of an outer join limits its right side and keeps it outer; an inner join's right side can go with its left.
+        # The ON of an outer join limits its right side and keeps it outer; of an inner join both sides go together.
         right = claims.on.setdefault(element, []) if element.isouter else place
         _claim(element.right, right, claims, is_scoped)
     elif (table := table_of(element)) is not None and is_scoped(table):

@@ -9,24 +9,20 @@ import sqlalchemy as sa
 
 from multisite.scoping.column import SITE_PARAMETER
 
-__all__ = ["VOUCHED", "scoped_text"]
-
-VOUCHED = "multisite_vouched"
-"""The attribute that tells a `scoped_text` from a plain `text`."""
+__all__ = ["ScopedText", "scoped_text"]
 
 _PARAMETER = re.compile(r"(?<![:\w\\]):site_id(?!\w)")
 
 
-class _ScopedText(sa.TextClause):
+class ScopedText(sa.TextClause):
     """A `text()` that the compiler lets pass; its own class, so that it has a cache key of its own."""
 
     inherit_cache = True
-    _multisite_vouched = True
 
-    def bindparams(self, *binds: Any, **names_to_values: Any) -> _ScopedText:  # type: ignore[override]
+    def bindparams(self, *binds: Any, **names_to_values: Any) -> ScopedText:
         if "site_id" in names_to_values or any(getattr(bind, "key", None) == "site_id" for bind in binds):
             raise ValueError("site_id is bound from the session's site and cannot be given")
-        return super().bindparams(*binds, **names_to_values)  # type: ignore[return-value]
+        return super().bindparams(*binds, **names_to_values)
 
 
 def scoped_text(sql: str) -> sa.TextClause:
@@ -37,6 +33,6 @@ def scoped_text(sql: str) -> sa.TextClause:
     """
     if not _PARAMETER.search(sql):
         raise ValueError("scoped_text needs the parameter :site_id, such as in WHERE site_id = :site_id")
-    text = _ScopedText(_PARAMETER.sub(f":{SITE_PARAMETER.key}", sql))
+    text = ScopedText(_PARAMETER.sub(f":{SITE_PARAMETER.key}", sql))
     text._bindparams[SITE_PARAMETER.key] = SITE_PARAMETER
     return text

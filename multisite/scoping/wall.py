@@ -21,14 +21,14 @@ from multisite.scoping.execution import put_in_front
 __all__ = ["check", "put_up"]
 
 
-def _new_compiler(cls: type[SQLCompiler], *args: Any, **kwargs: Any) -> Any:
+def _new_compiler(cls: Any, *args: Any, **kwargs: Any) -> Any:
     # An instance of a subclass: Python then calls its __init__ as if it had been asked for.
     return object.__new__(cls if issubclass(cls, (ScopedCompiler, PlainCompiler)) else scoped_class(cls))
 
 
 def put_up() -> None:
     """Put the wall in front of every engine of this process and check it. Safe to repeat."""
-    SQLCompiler.__new__ = staticmethod(_new_compiler)  # type: ignore[method-assign, assignment]
+    SQLCompiler.__new__ = staticmethod(_new_compiler)  # type: ignore[method-assign]
     put_in_front()
     check()
 
@@ -56,5 +56,5 @@ def check() -> None:
         text = str(statement.compile(dialect=dialect))
         if text.count(f":{SITE_PARAMETER.key}") != times:
             raise MultisiteError(
-                f"SQLAlchemy {sa.__version__} does not let multisite limit statements to a site; this came out as: {text}"
+                f"SQLAlchemy {sa.__version__} does not let multisite limit statements to a site; it makes this: {text}"
             )
