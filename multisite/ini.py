@@ -7,25 +7,64 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plaster
 
 from multisite.errors import MultisiteError
 from multisite.settings import Settings, parse_settings
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
 __all__ = ["Ini", "read_ini"]
 
 
 @dataclass(frozen=True)
 class Ini:
-    """An ini file, read. `port` is the one that `[server:main]` listens on, None for the default of http."""
+    """An ini file, read.
+
+    `server_host` and `server_port` are where `[server:main]` can be reached from this machine.
+    """
 
     path: Path
     settings: Settings
     database_url: str
-    port: int | None
+    server_host: str
+    server_port: int
     has_alembic: bool
+
+    def address(self, host: str) -> str:
+        """Return the address to open in a browser for the pages of the site at `host`."""
+        return f"http://{host}/" if self.server_port == 80 else f"http://{host}:{self.server_port}/"
+
+    def open_engine(self) -> Engine:
+        """Return an engine for the tables of multisite, for one command: it keeps no connection open.
+
+        Raises `MultisiteError` if the URL is none, if its driver is not installed, or if it is that of a database in
+        memory, which would be gone with the command.
+        """
+        # Reading an ini for its settings should not cost the import of SQLAlchemy.
+        from sqlalchemy import NullPool
+        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+        from multisite.directory.engines import engine_from_url, refuse_memory
+
+        try:
+            engine = engine_from_url(self.database_url, poolclass=NullPool)
+        except (ArgumentError, NoSuchModuleError, ValueError) as error:
+            # The URL is not repeated: it may hold a password.
+            kind = self.database_url.partition("://")[0]
+            raise MultisiteError(
+                f"{self.path}: the database URL '{kind}://...' cannot be used ({' '.join(str(error).split())})"
+            ) from error
+        except ModuleNotFoundError as error:
+            raise MultisiteError(
+                f"the driver for the database is not installed ({error}): for PostgreSQL, pip install "
+                "'multisite[postgresql]' and write the URL as postgresql+psycopg://..."
+            ) from error
+        refuse_memory(engine)
+        return engine
 
 
 def read_ini(uri: str | Path) -> Ini:
@@ -44,7 +83,7 @@ def read_ini(uri: str | Path) -> Ini:
         sections = loader.get_sections()
         app = _app_settings(loader, section)
         server = loader.get_settings("server:main")
-    except (configparser.Error, plaster.PlasterError, UnicodeDecodeError, LookupError, OSError) as error:
+    except (configparser.Error, plaster.PlasterError, UnicodeDecodeError, LookupError, OSError, ImportError) as error:
         raise MultisiteError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if section not in sections:
         raise MultisiteError(f"{path} has no section [{section}]: name another one as in 'multisite -c {path}#name'")
@@ -52,7 +91,7 @@ def read_ini(uri: str | Path) -> Ini:
     database_url = settings.database_url or app.get("sqlalchemy.url")
     if not database_url:
         raise MultisiteError(f"{path} names no database: set sqlalchemy.url in [{section}]")
-    return Ini(path, settings, database_url, _port(server), "alembic" in sections)
+    return Ini(path, settings, database_url, *_reachable(server), "alembic" in sections)
 
 
 def _split(uri: str) -> tuple[Path, str]:
@@ -72,9 +111,13 @@ def _app_settings(loader: Any, section: str) -> Mapping[str, str]:
     return app
 
 
-def _port(server: Mapping[str, str]) -> int | None:
-    """Return the port of a `[server:main]` as waitress reads it: the first one of `listen`, else `port`, else 8080."""
-    first = (server.get("listen") or "").split()[:1]
-    found = re.search(r":(\d{1,5})$", first[0]) if first else re.fullmatch(r"\d{1,5}", server.get("port", "8080"))
-    port = int(found.group(found.lastindex or 0)) if found else 8080
-    return None if port == 80 else port
+_LISTEN = re.compile(r"(.*):(\d{1,5})")
+_EVERYWHERE = {"", "*", "0.0.0.0", "[::]", "::"}  # noqa: S104 (recognised here, not listened on)
+
+
+def _reachable(server: Mapping[str, str]) -> tuple[str, int]:
+    """Return host and port of a `[server:main]` as waitress reads it: the first of `listen`, else `host` and `port`."""
+    port = server.get("port", "")
+    listen = [match.groups() for item in server.get("listen", "").split() if (match := _LISTEN.fullmatch(item))]
+    host, found = listen[0] if listen else (server.get("host", ""), port if port.isdigit() else "8080")
+    return ("localhost" if host in _EVERYWHERE else host), int(found)

@@ -20,6 +20,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from multisite import hosts, models
 from multisite.errors import MultisiteError
@@ -43,10 +44,11 @@ def upgrade(ini_path: str | Path) -> list[str]:
 
     The tables of multisite come first, then, where the ini has an `[alembic]` section, the application's to its head.
     Safe to repeat, from any earlier state, and to run twice at once. Raises what `read_ini` and `upgrade_own` raise,
-    alembic's `CommandError`, and whatever a revision or an env.py of the application raises.
+    `MultisiteError` where the database refuses a revision, alembic's `CommandError`, and whatever else an env.py or a
+    revision of the application raises.
     """
     ini = read_ini(ini_path)
-    engine = sa.create_engine(ini.database_url, poolclass=sa.NullPool)
+    engine = ini.open_engine()
     with _one_at_a_time(engine):
         done = upgrade_own(engine)
         if ini.has_alembic:
@@ -114,12 +116,12 @@ def _is_current(connection: Connection) -> bool:
 def _run_own(connection: Connection) -> list[str]:
     """Apply the revisions that are missing, in the transaction that `connection` is in."""
     script = _own_scripts()
-    done: list[str] = []
+    log = _Log("multisite")
 
     def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:
         if not heads:
             _refuse_foreign_tables(connection)
-        yield from _noting(script._upgrade_revs("head", heads), done, "multisite")
+        yield from log.noting(script._upgrade_revs("head", heads))
 
     context = _own_context(connection, fn=steps, script=script)
     try:
@@ -131,7 +133,7 @@ def _run_own(connection: Connection) -> list[str]:
             f"the tables of multisite in this database are of another version ({error}): install the multisite that "
             "made them, or a newer one"
         ) from error
-    return done
+    return log.done
 
 
 def _refuse_foreign_tables(connection: Connection) -> None:
@@ -145,26 +147,40 @@ def _refuse_foreign_tables(connection: Connection) -> None:
 
 def _upgrade_application(ini: Ini) -> list[str]:
     """Do what `alembic -c INI upgrade head` does, but on SQLite in a transaction that is one."""
-    config = Config(ini.path)
-    script = ScriptDirectory.from_config(config)
-    done: list[str] = []
+    script = ScriptDirectory.from_config(config := Config(ini.path))
+    log = _Log("application")
 
     def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:
-        yield from _noting(script._upgrade_revs("head", heads), done, "application")
+        yield from log.noting(script._upgrade_revs("head", heads))
 
-    with (
-        whole_transactions_everywhere(),
-        EnvironmentContext(config, script, fn=steps, as_sql=False, destination_rev="head"),
-    ):
-        script.run_env()
-    return done
+    environment = EnvironmentContext(config, script, fn=steps, as_sql=False, destination_rev="head")
+    try:
+        with whole_transactions_everywhere(), environment:
+            script.run_env()
+    except DBAPIError as error:
+        if log.running is None:
+            raise
+        raise MultisiteError(
+            f"the application's revision {log.running} failed and was rolled back: {error.orig}, at: {error.statement}"
+        ) from error
+    return log.done
 
 
-def _noting(steps: Iterable[Any], done: list[str], whose: str) -> Iterator[Any]:
-    """Yield each step to alembic, which asks for the next one when it has run it, and note it then."""
-    for step in steps:
-        yield step
-        done.append(f"{whose} {step.revision.revision}: {step.doc or 'a revision without a description'}")
+class _Log:
+    """Which revisions have been run, a line for each, and which one is being run."""
+
+    def __init__(self, whose: str) -> None:
+        self.whose = whose
+        self.done: list[str] = []
+        self.running: str | None = None
+
+    def noting(self, steps: Iterable[Any]) -> Iterator[Any]:
+        """Yield each step to alembic, which asks for the next one when it has run it."""
+        for step in steps:
+            self.running = step.revision.revision
+            yield step
+            self.done.append(f"{self.whose} {self.running}: {step.doc or 'a revision without a description'}")
+            self.running = None
 
 
 @contextmanager

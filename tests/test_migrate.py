@@ -566,6 +566,56 @@ def test_autogenerate_leaves_the_tables_of_multisite_alone(installed: Applicatio
     assert [key["referred_table"] for key in foreign_keys] == ["sites"]
 
 
+SCOPED_MODELS = """
+    import sqlalchemy as sa
+    from sqlalchemy.orm import DeclarativeBase, mapped_column
+    from multisite.scoping import SiteScoped, scoped_reference, site_id_column
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Author(SiteScoped, Base):
+        __tablename__ = "authors"
+        __table_args__ = (sa.UniqueConstraint("site_id", "name"),)
+        id = mapped_column(sa.Integer, primary_key=True)
+        name = mapped_column(sa.Text)
+
+    class Book(SiteScoped, Base):
+        __tablename__ = "books"
+        __table_args__ = (scoped_reference("author_id", "authors.id"),)
+        id = mapped_column(sa.Integer, primary_key=True)
+        author_id = mapped_column(sa.BigInteger)
+
+    authors_books = sa.Table(
+        "authors_books",
+        Base.metadata,
+        site_id_column(),
+        sa.Column("author_id", sa.BigInteger, primary_key=True),
+        sa.Column("book_id", sa.BigInteger, primary_key=True),
+        scoped_reference("author_id", "authors.id"),
+        scoped_reference("book_id", "books.id"),
+    )
+"""
+
+
+def test_autogenerate_writes_correct_revisions_for_scoped_models(installed: Application) -> None:
+    installed.write("application.py", SCOPED_MODELS)
+    installed.upgrade()
+    source = autogenerate(installed, "scoped")
+    assert "multisite" not in source
+    assert "sa.Column('site_id', sa.BigInteger(), nullable=False)" in source
+    installed.upgrade()
+    assert "No new upgrade operations detected" in installed.alembic("check")
+    engine = sa.create_engine(installed.database_url, poolclass=sa.NullPool)
+    references = {
+        (tuple(key["constrained_columns"]), key["referred_table"])
+        for key in sa.inspect(engine).get_foreign_keys("books")
+    }
+    assert references == {(("site_id",), "sites"), (("site_id", "author_id"), "authors")}
+    installed.alembic("downgrade", "base")
+    assert installed.table_names() == {*OWN_TABLES, "alembic_version"}
+
+
 def test_autogenerate_drops_other_tables_that_no_model_has(installed: Application) -> None:
     """The plugin leaves out no more than it must."""
     installed.revision("a1", None, "op.execute('CREATE TABLE forgotten (id INTEGER)')")

@@ -1,0 +1,100 @@
+"""The command `multisite`.
+
+A command is: parse, one call to the function that the tests call too, a few lines out. Each module of commands is
+imported when its command is named, and these modules import only click: `multisite --help` is instant.
+
+Exit codes: 0 done, 1 could not (one line on stderr: the thing, the reason, the next command), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+__all__ = ["main"]
+
+
+class _Lazy(NamedTuple):
+    """Where a command is, as `module:attribute`, and its sentence in the list of commands."""
+
+    location: str
+    sentence: str
+
+
+COMMANDS = {
+    "migrate": _Lazy(
+        "multisite.cli.migrate:migrate", "Bring the tables of multisite and of the application up to date."
+    ),
+    "add-site": _Lazy("multisite.cli.sites:add_site", "Add a site: its rows, and a folder with a layout to edit."),
+    "list-sites": _Lazy("multisite.cli.sites:list_sites", "List the sites."),
+    "show-site": _Lazy("multisite.cli.sites:show_site", "Show a site and all its domains."),
+    "add-domain": _Lazy("multisite.cli.domains:add_domain", "Let another host lead to a site."),
+    "remove-domain": _Lazy("multisite.cli.domains:remove_domain", "Let a host lead nowhere."),
+    "import-entries": _Lazy(
+        "multisite.content.importing:import_entries_command", "Import Markdown files into a site of multisite.content."
+    ),
+}
+"""Every command. A test compares the sentences with the commands' own."""
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are named, and whose expected errors are one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        lazy = COMMANDS.get(cmd_name)
+        if lazy is None:
+            return None
+        module, _, attribute = lazy.location.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.sentence) for name, lazy in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            # Explaining knows the errors of SQLAlchemy and alembic; where one of them was raised, they are imported.
+            explain = import_module("multisite.cli.failure").explain
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            raise click.ClickException(sentence) from error
+
+
+@click.group(cls=_LazyGroup)
+@click.version_option(package_name="multisite")
+@click.option(
+    "-c",
+    "--config",
+    "ini",
+    metavar="INI",
+    envvar="MULTISITE_CONFIG",
+    show_envvar=True,
+    default="development.ini",
+    show_default=True,
+    help="The ini file of the application.",
+)
+@click.pass_context
+def main(ctx: click.Context, ini: str) -> None:
+    """Look after the sites of a Pyramid application that includes multisite."""
+    # Commands take it with click.pass_obj, and read it when they have parsed everything else.
+    ctx.obj = ini
+    # Pyramid 2.1 imports pkg_resources, at which setuptools >= 80.9 prints a warning that nobody here can heed. An
+    # application's env.py imports Pyramid, so it can come up in any command that runs one.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated as an API", UserWarning)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show the name of a site gets it escaped, not a traceback.
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,0 +1,75 @@
+"""How sites are printed: as JSON for programs, as lines for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from multisite.directory.changes import SiteInfo
+    from multisite.ini import Ini
+    from multisite.site import Site
+
+__all__ = ["print_json", "print_json_list", "print_site", "site_as_dict", "site_info_as_dict"]
+
+
+def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
+    """Return what JSON says about a site; `folder` is its name below `multisite.sites_dir`, `path` where that is."""
+    return {
+        "id": site.id,
+        "host": site.host,
+        "name": site.name,
+        "folder": site.folder,
+        "path": str(ini.settings.sites_dir / site.folder),
+        "locale": site.locale,
+        "timezone": site.timezone,
+        "url": ini.address(site.host),
+    }
+
+
+def site_info_as_dict(info: SiteInfo, ini: Ini) -> dict[str, Any]:
+    """Return the same with the site's status, when it was made (ISO 8601), and its domains."""
+    return {
+        **site_as_dict(info.site, ini),
+        "status": info.status,
+        "created": _in_utc(info.created).isoformat(),
+        "domains": [{"host": domain.host, "kind": domain.kind} for domain in info.domains],
+    }
+
+
+def _in_utc(time: datetime) -> datetime:
+    """Return `time` in UTC; SQLite gives it back without saying so, PostgreSQL in the zone of the connection."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def print_json(value: object) -> None:
+    """Print one value."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_json_list(values: Iterable[object]) -> None:
+    """Print a list without holding it in memory: there may be a million sites."""
+    before = "["
+    for value in values:
+        click.echo(f"{before}\n  {json.dumps(value)}", nl=False)
+        before = ","
+    click.echo("[]" if before == "[" else "\n]")
+
+
+def print_site(info: SiteInfo, ini: Ini) -> None:
+    """Print a site with its domains, for people."""
+    site = info.site
+    click.echo(f"{site.host} ({site.name})")
+    if info.status != "active":
+        click.echo(f"  status    {info.status}: complete it with 'multisite add-site {site.host}'")
+    click.echo(f"  address   {ini.address(site.host)}")
+    click.echo(f"  folder    {ini.settings.sites_dir / site.folder}")
+    click.echo(f"  locale    {site.locale}, {site.timezone}")
+    for kind in ("alias", "redirect"):
+        for domain in info.domains:
+            if domain.kind == kind:
+                click.echo(f"  {kind:9} {domain.host}")

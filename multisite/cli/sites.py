@@ -1,0 +1,114 @@
+"""`multisite add-site`, `list-sites` and `show-site`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from multisite.cli.arguments import HOST_COMMAND, allow_mixed_option, host_argument, json_option
+from multisite.cli.output import (
+    print_json,
+    print_json_list,
+    print_site,
+    site_as_dict,
+    site_info_as_dict,
+)
+from multisite.ini import Ini, read_ini
+
+if TYPE_CHECKING:
+    from multisite.directory.changes import NewSite
+
+__all__ = ["add_site", "list_sites", "show_site"]
+
+
+@click.command(context_settings=HOST_COMMAND)
+@host_argument("host")
+@click.option("--name", help="What people call the site.  [default: HOST]")
+@click.option("--alias", "aliases", multiple=True, metavar="HOST", help="Another host of the site; may be repeated.")
+@click.option("--locale", default="en", show_default=True, metavar="TAG", help="Language of the site, such as de-AT.")
+@click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="Such as Europe/Berlin.")
+@allow_mixed_option
+@json_option
+@click.pass_obj
+def add_site(
+    ini_uri: str,
+    host: str,
+    name: str | None,
+    aliases: tuple[str, ...],
+    locale: str,
+    timezone: str,
+    allow_mixed: bool,
+    as_json: bool,
+) -> None:
+    """Add a site: its rows, and a folder with a layout to edit.
+
+    HOST is what stands in the address of the site, such as www.example.com or bücher.example, without http:// and
+    without a port.
+    """
+    from multisite.directory.changes import make_site
+
+    ini = read_ini(ini_uri)
+    new = make_site(
+        ini.open_engine(),
+        host,
+        settings=ini.settings,
+        name=name,
+        aliases=aliases,
+        locale=locale,
+        timezone=timezone,
+        allow_mixed=allow_mixed,
+    )
+    if as_json:
+        print_json({**site_as_dict(new.site, ini), "adopted": new.adopted})
+    else:
+        _print_new_site(new, ini)
+
+
+def _print_new_site(new: NewSite, ini: Ini) -> None:
+    host = new.site.host
+    click.echo(f"Added {host}.")
+    click.echo(f"Edit its layout in {new.folder}" + (" (which was there before, and is as it was)" * new.adopted))
+    click.echo(f"Open {ini.address(host)}")
+    if not host.endswith(".localhost"):
+        click.echo(f"Before DNS knows {host}: curl -H 'Host: {host}' http://{ini.server_host}:{ini.server_port}/")
+    seconds = ini.settings.refresh_seconds
+    click.echo(
+        f"A running server that reads the same database needs no restart: it shows the site within {seconds:g} "
+        + ("second." if seconds == 1 else "seconds.")
+    )
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def list_sites(ini_uri: str, as_json: bool) -> None:
+    """List the sites."""
+    from multisite.directory.changes import list_sites as all_infos
+
+    ini = read_ini(ini_uri)
+    infos = all_infos(ini.open_engine())
+    if as_json:
+        print_json_list(site_info_as_dict(info, ini) for info in infos)
+        return
+    for info in infos:
+        click.echo(f"{info.site.host:<30} {info.site.name}" + ("" if info.status == "active" else f" ({info.status})"))
+
+
+@click.command(context_settings=HOST_COMMAND)
+@host_argument("host")
+@json_option
+@click.pass_obj
+def show_site(ini_uri: str, host: str, as_json: bool) -> None:
+    """Show a site and all its domains.
+
+    HOST is any of them.
+    """
+    from multisite.directory.changes import show_site as find_info
+
+    ini = read_ini(ini_uri)
+    info = find_info(ini.open_engine(), host)
+    if as_json:
+        print_json(site_info_as_dict(info, ini))
+    else:
+        print_site(info, ini)

@@ -1,0 +1,565 @@
+"""The command line: the real command in a process of its own for what people do, its runner for what they mistype."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+
+from multisite.cli import COMMANDS, main
+from multisite.ini import read_ini
+
+HERE = Path(__file__).parent
+MULTISITE = ("-c", "from multisite.cli import main; main(prog_name='multisite')")
+
+
+class Folder:
+    """A folder with a development.ini, in which commands are run."""
+
+    def __init__(self, path: Path, database_url: str) -> None:
+        self.path = path
+        self.database_url = database_url
+        self.write()
+
+    def write(self, *, app: str = "", server: str = "listen = localhost:6543", url: str | None = None) -> None:
+        """Write the ini, with more lines in `[app:main]` and other ones in `[server:main]`."""
+        url = (url or self.database_url).replace("%", "%%")
+        (self.path / "development.ini").write_text(
+            f"[app:main]\nuse = egg:multisite\nsqlalchemy.url = {url}\n"
+            "multisite.sites_dir = %(here)s/sites\nmultisite.templates_dir = %(here)s/templates\n"
+            f"{app}\n[server:main]\nuse = egg:waitress#main\n{server}\n"
+        )
+
+    def process(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the command as a shell does, with every warning shown."""
+        return subprocess.run(
+            [sys.executable, "-W", "default", *MULTISITE, *arguments],
+            cwd=self.path,
+            env={**os.environ, "PYTHONPATH": str(HERE.parent), **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def run(self, *arguments: str) -> str:
+        done = self.process(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    def invoke(self, *arguments: str) -> Result:
+        """Run the command in this process, for the many ways in which it can fail."""
+        return CliRunner().invoke(main, ["-c", str(self.path / "development.ini"), *arguments])
+
+    def fails(self, *arguments: str) -> str:
+        """Run a command that must fail with one line on stderr, and return that line."""
+        result = self.invoke(*arguments)
+        assert (result.exit_code, result.stdout) == (1, ""), result.output
+        assert isinstance(result.exception, SystemExit)
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("Error: ")
+        assert len(line) < 600
+        return line.removeprefix("Error: ")
+
+    def rows(self) -> int:
+        engine = sa.create_engine(self.database_url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            statement = "SELECT (SELECT count(*) FROM sites) + (SELECT count(*) FROM domains)"
+            return int(connection.exec_driver_sql(statement).scalar_one())
+
+    def folders(self) -> list[str]:
+        return sorted(path.name for path in self.path.glob("sites/*"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, database_url: str) -> Folder:
+    return Folder(tmp_path, database_url)
+
+
+@pytest.fixture
+def empty(tmp_path: Path, sqlite_database_url: str) -> Folder:
+    """A folder whose SQLite database does not exist yet."""
+    return Folder(tmp_path, sqlite_database_url)
+
+
+@pytest.fixture
+def migrated(empty: Folder) -> Folder:
+    """A folder with a SQLite database that has the tables."""
+    assert empty.invoke("migrate").exit_code == 0
+    return empty
+
+
+# What people do.
+
+
+def test_from_nothing_to_sites(folder: Folder) -> None:
+    assert "the tables sites, domains" in folder.run("migrate")
+    assert folder.run("migrate") == "Nothing to do: everything is up to date.\n"
+    folder.run("add-site", "garden.localhost", "--name", "The Garden", "--alias", "www.garden.localhost")
+    folder.run("add-site", "bücher.example", "--name", "Bücher", "--locale", "de-AT", "--timezone", "Europe/Vienna")
+    assert folder.run("list-sites").splitlines() == [
+        "garden.localhost               The Garden",
+        "xn--bcher-kva.example          Bücher",
+    ]
+    garden, books = json.loads(folder.run("list-sites", "--json"))
+    assert garden["domains"] == [
+        {"host": "garden.localhost", "kind": "canonical"},
+        {"host": "www.garden.localhost", "kind": "alias"},
+    ]
+    assert books["created"].endswith("+00:00")
+    assert (books["name"], books["locale"], books["timezone"]) == ("Bücher", "de-AT", "Europe/Vienna")
+    assert json.loads(folder.run("show-site", "BÜCHER.example.", "--json")) == books
+    assert folder.folders() == ["garden.localhost", "xn--bcher-kva.example"]
+    assert Path(books["path"]) == folder.path / "sites" / books["folder"]
+
+
+def test_add_site_says_what_to_do_next(migrated: Folder) -> None:
+    assert migrated.run("add-site", "fourth.localhost").splitlines() == [
+        "Added fourth.localhost.",
+        f"Edit its layout in {migrated.path / 'sites' / 'fourth.localhost'}",
+        "Open http://fourth.localhost:6543/",
+        "A running server that reads the same database needs no restart: it shows the site within 1 second.",
+    ]
+
+
+def test_add_site_gives_a_line_for_the_shell_where_no_name_server_knows_the_host(migrated: Folder) -> None:
+    migrated.write(app="multisite.refresh_seconds = 2.5", server="host = 0.0.0.0\nport = 80")
+    out = migrated.invoke("add-site", "www.example.com").stdout.splitlines()
+    assert out[2:4] == [
+        "Open http://www.example.com/",
+        "Before DNS knows www.example.com: curl -H 'Host: www.example.com' http://localhost:80/",
+    ]
+    assert out[4].endswith("within 2.5 seconds.")
+
+
+def test_add_site_keeps_a_folder_that_is_there_and_says_so(migrated: Folder) -> None:
+    (migrated.path / "sites" / "a.example").mkdir(parents=True)
+    (migrated.path / "sites" / "a.example" / "layout.mako").write_text("mine")
+    assert "which was there before, and is as it was" in migrated.invoke("add-site", "a.example").stdout
+    assert (migrated.path / "sites" / "a.example" / "layout.mako").read_text() == "mine"
+
+
+def test_add_site_prints_json(migrated: Folder) -> None:
+    added = json.loads(migrated.run("add-site", "a.example", "--json"))
+    assert added == {
+        "id": added["id"],
+        "host": "a.example",
+        "name": "a.example",
+        "folder": "a.example",
+        "path": str(migrated.path / "sites" / "a.example"),
+        "locale": "en",
+        "timezone": "UTC",
+        "url": "http://a.example:6543/",
+        "adopted": False,
+    }
+
+
+def test_domains_come_and_go(migrated: Folder) -> None:
+    migrated.run("add-site", "a.example", "--name", "The A")
+    added = migrated.run("add-domain", "a.example", "b.example")
+    assert added == "Added b.example: it leads to a.example (The A).\n"
+    added = migrated.run("add-domain", "b.example", "c.example", "--redirect")
+    assert added == "Added c.example: it redirects to a.example (The A).\n"
+    assert migrated.run("show-site", "c.example").splitlines() == [
+        "a.example (The A)",
+        "  address   http://a.example:6543/",
+        f"  folder    {migrated.path / 'sites' / 'a.example'}",
+        "  locale    en, UTC",
+        "  alias     b.example",
+        "  redirect  c.example",
+    ]
+    assert migrated.run("remove-domain", "B.example") == "Removed B.example: it led to a.example (The A).\n"
+    info = json.loads(migrated.run("remove-domain", "c.example", "--json"))
+    assert info["domains"] == [{"host": "a.example", "kind": "canonical"}]
+    info = json.loads(migrated.run("add-domain", "a.example", "c.example", "--json"))
+    assert info["domains"][1] == {"host": "c.example", "kind": "alias"}
+
+
+def test_an_empty_list_is_one(migrated: Folder) -> None:
+    assert migrated.invoke("list-sites").stdout == ""
+    assert json.loads(migrated.invoke("list-sites", "--json").stdout) == []
+
+
+def test_a_site_that_is_not_complete_is_shown_as_that(migrated: Folder) -> None:
+    migrated.invoke("add-site", "a.example")
+    with sa.create_engine(migrated.database_url, poolclass=sa.NullPool).begin() as connection:
+        connection.exec_driver_sql("UPDATE sites SET status = 'pending'")
+    assert "(pending)" in migrated.invoke("list-sites").stdout
+    assert "complete it with 'multisite add-site a.example'" in migrated.invoke("show-site", "a.example").stdout
+
+
+# Which ini file.
+
+
+def test_the_ini_comes_from_the_option_else_the_environment(migrated: Folder) -> None:
+    migrated.run("add-site", "a.example")
+    (migrated.path / "development.ini").rename(migrated.path / "other.ini")
+    for arguments, env in [(["-c", "other.ini"], {}), ([], {"MULTISITE_CONFIG": "other.ini"})]:
+        assert "a.example" in migrated.process(*arguments, "list-sites", env=env).stdout
+    done = migrated.process("list-sites")
+    assert done.returncode == 1
+    assert f"there is no file {migrated.path / 'development.ini'}" in done.stderr
+    assert "MULTISITE_CONFIG" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("server", "where"),
+    [
+        ("listen = localhost:6543", ("localhost", 6543)),
+        ("listen = *:8000 [::1]:8001", ("localhost", 8000)),
+        ("listen = [::1]:8001", ("[::1]", 8001)),
+        ("listen = 192.0.2.1:80", ("192.0.2.1", 80)),
+        ("host = 0.0.0.0\nport = 5000", ("localhost", 5000)),
+        ("port = 5000", ("localhost", 5000)),
+        ("unix_socket = /run/app.sock", ("localhost", 8080)),
+        ("", ("localhost", 8080)),
+    ],
+)
+def test_the_address_is_that_of_the_server(migrated: Folder, server: str, where: tuple[str, int]) -> None:
+    migrated.write(server=server)
+    ini = read_ini(migrated.path / "development.ini")
+    assert (ini.server_host, ini.server_port) == where
+
+
+def test_an_application_that_has_another_name_or_builds_on_another_section(migrated: Folder) -> None:
+    ini = migrated.path / "development.ini"
+    text = ini.read_text().replace("[app:main]", "[app:site]")
+    ini.write_text(text)
+    assert "has no section [app:main]" in migrated.fails("list-sites")
+    assert read_ini(f"{ini}#site").database_url == migrated.database_url
+    ini.write_text(text + "[app:main]\nuse = site\nmultisite.refresh_seconds = 7\n")
+    found = read_ini(ini)
+    assert (found.settings.refresh_seconds, found.database_url) == (7, migrated.database_url)
+
+
+def test_multisite_database_url_comes_first(migrated: Folder) -> None:
+    migrated.write(app=f"multisite.database_url = {migrated.database_url}", url="sqlite:////nowhere/at/all.db")
+    assert migrated.invoke("list-sites").exit_code == 0
+
+
+# What people mistype.
+
+BAD_HOSTS = [
+    "",
+    " ",
+    ".",
+    "a..b",
+    "-a.example",
+    "-h.example",
+    "a-.example",
+    "http://a.example",
+    "a.example/shop",
+    "a.example:8080",
+    "*.example.com",
+    "user@a.example",
+    "1.2.3",
+    "0x7f000001",
+    "a_b.example",
+    "a b.example",
+    "a.example\nb.example",
+    "\udcff.example",
+    "x" * 64 + ".example",
+    ("x" * 49 + ".") * 5 + "xxxx",
+    "x" * 100_000,
+]
+
+MIXED = ["\u0440\u0430ypal.example"]
+"""Two Cyrillic letters that look like Latin ones, before Latin ones."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["add-site"], ["add-site", "good.example", "--alias"], ["add-domain", "a.example"], ["remove-domain"]],
+    ids=" ".join,
+)
+def test_a_bad_host_leaves_no_row_and_no_folder(migrated: Folder, arguments: list[str]) -> None:
+    migrated.invoke("add-site", "a.example")
+    for host in BAD_HOSTS + MIXED * (arguments != ["remove-domain"]):
+        assert "is not a host" in migrated.fails(*arguments, host), host
+        assert (migrated.rows(), migrated.folders()) == (2, ["a.example"]), host
+
+
+def test_a_host_of_mixed_scripts_is_taken_from_who_insists(migrated: Folder) -> None:
+    (host,) = MIXED
+    assert migrated.invoke("add-site", host, "--allow-mixed").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "host", ["straße.example", "STRASSE.example", "xn--strae-oqa.example", "Xn--Strae-Oqa.Example.", "STRAßE.example"]
+)
+def test_a_host_that_is_taken_in_any_spelling_is_refused(migrated: Folder, host: str) -> None:
+    migrated.invoke("add-site", "straße.example", "--alias", "strasse.example")
+    before = migrated.rows(), migrated.folders()
+    assert "already leads to the site xn--strae-oqa.example" in migrated.fails("add-site", host)
+    assert "already leads to" in migrated.fails("add-site", "other.example", "--alias", host)
+    assert "already leads to" in migrated.fails("add-domain", "straße.example", host)
+    assert (migrated.rows(), migrated.folders()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["add-site", "b.example", "--locale", "nonsense!"], "is not a locale"),
+        (["add-site", "b.example", "--timezone", "Mars/Olympus"], "is not a time zone"),
+        (["add-site", "b.example", "--name", "\x1b[31m"], "cannot be the name of a site"),
+        (["add-site", "b.example", "--name", ""], "cannot be the name of a site"),
+        (["show-site", "nobody.example"], "no site is known as 'nobody.example'"),
+        (["add-domain", "nobody.example", "b.example"], "no site is known as 'nobody.example'"),
+        (["remove-domain", "nobody.example"], "no site is known as 'nobody.example'"),
+        (["remove-domain", "a.example"], "canonical domain"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(migrated: Folder, arguments: list[str], reason: str) -> None:
+    migrated.invoke("add-site", "a.example")
+    assert reason in migrated.fails(*arguments)
+    assert (migrated.rows(), migrated.folders()) == (2, ["a.example"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["add-site"],
+        ["add-site", "a.example", "b.example"],
+        ["add-site", "a.example", "--nmae", "x"],
+        ["add-site", "--nmae"],
+        ["add-domain", "a.example"],
+        ["list-sites", "a.example"],
+        ["--nonsense"],
+    ],
+)
+def test_wrong_usage_is_exit_2(migrated: Folder, arguments: list[str]) -> None:
+    result = migrated.invoke(*arguments)
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+    assert migrated.rows() == 0
+
+
+# What is not as it should be.
+
+DIRECTORY_COMMANDS = [
+    ["add-site", "a.example"],
+    ["list-sites"],
+    ["list-sites", "--json"],
+    ["show-site", "a.example"],
+    ["add-domain", "a.example", "b.example"],
+    ["remove-domain", "a.example"],
+]
+
+
+@pytest.mark.parametrize("arguments", DIRECTORY_COMMANDS, ids=" ".join)
+def test_missing_tables_lead_to_migrate(folder: Folder, arguments: list[str]) -> None:
+    assert "multisite migrate" in folder.fails(*arguments)
+    assert folder.folders() == []
+
+
+UNUSABLE = {
+    "sqlite:////nowhere/at/all.db": "unable to open database file",
+    "sqlite://": "cannot live in memory",
+    "postgresql+psycopg://me:secret@127.0.0.1:1/app": "Connection refused",
+    "postgresql+asyncpg://me:secret@127.0.0.1:1/app": "pip install",
+    "nonsense+driver://me:secret@host/app": "nonsense",
+    "no url at all": "names no database|cannot be used",
+    "postgresql+psycopg://me:secret@host:port/app": "cannot be used",
+}
+
+
+@pytest.mark.parametrize("url", UNUSABLE)
+@pytest.mark.parametrize("arguments", [["migrate"], ["list-sites"], ["add-site", "a.example"]], ids=lambda a: a[0])
+def test_an_unusable_database_is_one_line_without_the_password(empty: Folder, url: str, arguments: list[str]) -> None:
+    empty.write(url=url)
+    line = empty.fails(*arguments)
+    assert any(reason in line for reason in UNUSABLE[url].split("|"))
+    assert "secret" not in line
+    assert empty.folders() == []
+
+
+def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
+    (migrated.path / "test.db").write_bytes(b"no database at all" * 100)
+    assert "file is not a database" in migrated.fails("list-sites")
+    assert "file is not a database" in migrated.fails("migrate")
+
+
+@pytest.mark.parametrize("arguments", [["migrate"], *DIRECTORY_COMMANDS[:2]], ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "[app:main]\nsqlalchemy.url = sqlite:////x.db\nmultisite.refresh_seconds = soon",
+            "multisite.refresh_seconds = soon",
+        ),
+        (
+            "[app:main]\nsqlalchemy.url = sqlite:////x.db\nmultisite.nonsense = 1",
+            "multisite.nonsense = 1: expected one of",
+        ),
+        ("[app:main]\nuse = egg:multisite", "names no database"),
+        ("[server:main]\nport = 1", "has no section [app:main]"),
+        ("[app:main]\nsqlalchemy.url = %(nowhere)s", "cannot be read"),
+        ("nonsense", "cannot be read"),
+        ("[app:main]\n[app:main]", "cannot be read"),
+        ("[app:main]\nuse = config:missing.ini", "cannot be read"),
+        ("", "has no section [app:main]"),
+    ],
+)
+def test_a_bad_ini_is_one_line(empty: Folder, text: str, reason: str, arguments: list[str]) -> None:
+    (empty.path / "development.ini").write_text(text)
+    assert reason in empty.fails(*arguments)
+
+
+def test_an_ini_that_is_no_text_or_a_folder_is_one_line(migrated: Folder) -> None:
+    ini = migrated.path / "development.ini"
+    ini.write_bytes(b"[app:main]\nx = \xff\n")
+    assert "cannot be read" in migrated.fails("list-sites")
+    ini.unlink()
+    ini.mkdir()
+    assert "there is no file" in migrated.fails("list-sites")
+
+
+@pytest.fixture
+def with_revisions(migrated: Folder) -> Iterator[Callable[[str], None]]:
+    """A function that gives the application a revision with this body."""
+    (migrated.path / "migrations" / "versions").mkdir(parents=True)
+    (migrated.path / "migrations" / "env.py").write_text(
+        "from alembic import context\nfrom sqlalchemy import create_engine\n"
+        f"with create_engine({migrated.database_url!r}).connect() as connection:\n"
+        "    context.configure(connection=connection)\n"
+        "    with context.begin_transaction():\n        context.run_migrations()\n"
+    )
+    ini = migrated.path / "development.ini"
+    ini.write_text(ini.read_text() + "\n[alembic]\nscript_location = %(here)s/migrations\n")
+
+    def write(body: str) -> None:
+        (migrated.path / "migrations" / "versions" / "a1.py").write_text(
+            '"""make notes"""\nfrom alembic import op\nrevision, down_revision = "a1", None\n'
+            f"def upgrade():\n    {body}\n"
+        )
+
+    return write
+
+
+def test_migrate_runs_the_revisions_of_the_application(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
+    with_revisions("op.execute('CREATE TABLE notes (id INTEGER)')")
+    assert migrated.run("migrate") == "application a1: make notes\n"
+
+
+def test_a_revision_that_the_database_refuses_is_one_line(
+    migrated: Folder, with_revisions: Callable[[str], None]
+) -> None:
+    with_revisions("op.execute('CREATE TABLE notes (id INTEGER)'); op.execute('DELETE FROM nowhere')")
+    line = migrated.fails("migrate")
+    assert line == (
+        "the application's revision a1 failed and was rolled back: no such table: nowhere, at: DELETE FROM nowhere"
+    )
+    with_revisions("op.execute('CREATE TABLE notes (id INTEGER)')")
+    assert migrated.run("migrate") == "application a1: make notes\n"
+
+
+def test_what_alembic_refuses_is_one_line(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
+    with_revisions("pass")
+    assert migrated.invoke("migrate").exit_code == 0
+    (migrated.path / "migrations" / "versions" / "a1.py").unlink()
+    assert migrated.fails("migrate") == "alembic: Can't locate revision identified by 'a1'"
+    (migrated.path / "migrations").rename(migrated.path / "elsewhere")
+    assert "Path doesn't exist" in migrated.fails("migrate")
+
+
+def test_a_mistake_in_a_revision_keeps_its_traceback(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
+    """The negative control: only what a person can put right is made one line."""
+    with_revisions("1 / 0")
+    assert isinstance(migrated.invoke("migrate").exception, ZeroDivisionError)
+
+
+def test_a_folder_that_cannot_be_made_leaves_no_row(migrated: Folder) -> None:
+    (migrated.path / "sites").write_text("a file where the folder of all sites should be")
+    assert "cannot be made" in migrated.fails("add-site", "a.example")
+    assert migrated.rows() == 0
+
+
+# How it feels.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS if name != "import-entries")],
+    ids=" ".join,
+)
+def test_help_imports_neither_pyramid_nor_sqlalchemy(tmp_path: Path, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *MULTISITE, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "click" in imported  # else the list would prove nothing
+    assert imported & {"pyramid", "sqlalchemy", "alembic", "mako", "babel", "idna"} == set()
+
+
+def test_commands_do_not_import_pyramid(migrated: Folder) -> None:
+    script = (
+        "import sys\nfrom multisite.cli import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "print('pyramid' in sys.modules, 'sqlalchemy' in sys.modules)"
+    )
+    for arguments in (["migrate"], ["add-site", "a.example"], ["list-sites"], ["show-site", "a.example"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=migrated.path,
+            env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines()[-1] == "False True"
+
+
+def test_every_command_has_one_sentence_that_says_the_same_everywhere() -> None:
+    for name, lazy in COMMANDS.items():
+        module, _, attribute = lazy.location.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert command.name == name
+        assert command.help.partition("\n")[0] == lazy.sentence
+
+
+def test_the_warning_of_pkg_resources_is_not_shown(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
+    """An env.py as the cookiecutter writes it imports Pyramid; whether that warns depends on the setuptools there."""
+    text = "pkg_resources is deprecated as an API. See https://setuptools.pypa.io/ for more"
+    env = migrated.path / "migrations" / "env.py"
+    env.write_text(f"import warnings, pyramid.path\nwarnings.warn({text!r}, UserWarning)\n" + env.read_text())
+    assert migrated.process("migrate").stderr == ""
+    env.write_text(env.read_text().replace("pkg_resources is", "something else is"))
+    assert "something else is deprecated" in migrated.process("migrate").stderr
+
+
+def test_there_is_no_colour_in_a_pipe_and_nothing_that_the_terminal_cannot_show(migrated: Folder) -> None:
+    migrated.invoke("add-site", "a.example")
+    for arguments in (["list-sites"], ["--help"], ["show-site", "b.example"]):
+        done = migrated.process(*arguments)
+        assert "\x1b" not in done.stdout + done.stderr
+    migrated.invoke("add-site", "c.example", "--name", "\u03c8")
+    done = migrated.process("list-sites", env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
+    assert (done.returncode, done.stdout.split()[-1]) == (0, "\\u03c8")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(migrated: Folder) -> None:
+    migrated.invoke("add-site", "a.example")
+    command = [sys.executable, *MULTISITE, "list-sites"]
+    env = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        command, cwd=migrated.path, env=env, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert "Traceback" not in done.stderr
