@@ -72,5 +72,6 @@ def _redirect(request: Request, site: Site) -> Response:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween over the exception view, which pyramid_tm's stands under."""
-    config.add_tween("multisite.tween.site_tween_factory", over=EXCVIEW)
+    """Add the tween over pyramid_tm's and over the exception view."""
+    # Both are named: pyramid_tm stands over the exception view too, and may have been included first.
+    config.add_tween("multisite.tween.site_tween_factory", over=("pyramid_tm.tm_tween_factory", EXCVIEW))

@@ -207,6 +207,26 @@ def test_no_session_is_begun_without_a_site(settings: dict[str, Any], make: Make
     assert len(begun) == 1
 
 
+@pytest.mark.parametrize("before", [(), ("pyramid_tm",)], ids=["multisite first", "pyramid_tm first"])
+def test_the_transaction_lies_within_the_site(settings: dict[str, Any], before: tuple[str, ...], make: Make) -> None:
+    seen: list[Site | None] = []
+
+    class Manager(transaction.TransactionManager):
+        def begin(self) -> Any:
+            seen.append(current_site())
+            return super().begin()
+
+        def commit(self) -> None:
+            seen.append(current_site())
+            super().commit()
+
+    app = make(configure(settings | {"tm.manager_hook": lambda request: Manager(explicit=True)}, *before))
+    get(app, "/books", "unknown.example", status=404)
+    assert seen == []
+    get(app, "/books", "two.example")
+    assert [site.host if site else None for site in seen] == ["two.example", "two.example"]
+
+
 def test_in_development_the_404_tells_the_command(settings: dict[str, Any], make: Make) -> None:
     app = make(configure(settings | {"pyramid.reload_templates": "true"}))
     assert "multisite add-site new.example" in get(app, "/", "NEW.example:80", status=404).text
@@ -279,8 +299,8 @@ def test_using_site_finds_a_site_by_host_and_id(app: TestApp, engine: sa.Engine)
     del app
 
 
-def test_prepare_resolves_the_site_on_first_use(settings: dict[str, Any]) -> None:
-    with prepare(registry=configure(settings).make_wsgi_app().registry) as env:
+def test_prepare_resolves_the_site_on_first_use(app: TestApp) -> None:
+    with prepare(registry=app.app.registry) as env:
         request = env["request"]
         request.host = "two.example"
         request.tm.begin()
