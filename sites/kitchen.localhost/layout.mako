@@ -22,13 +22,10 @@
       <li><a href="${tag_url("basics")}">Basics</a></li>
     </ul>
   </nav>
-</header>
-</%block>
-
-<%block name="intro">
 % if page_kind == "home" and not title:
-<p class="slogan">Good things, tested until they are boring to make and exciting to eat.</p>
+  <p class="slogan">Good things, tested until they are boring to make and exciting to eat.</p>
 % endif
+</header>
 </%block>
 
 <%block name="footer">
