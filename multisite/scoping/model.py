@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.orm import Mapped, Mapper, RelationshipProperty, declared_attr, mapped_column
+
+from multisite.errors import MultisiteError
 from multisite.scoping.column import SiteId, fill_in_site_id, reference_to_sites
+from multisite.scoping.tables import has_site_id
 
 __all__ = ["SiteScoped"]
 
@@ -14,10 +20,42 @@ class SiteScoped:
 
     Adds `site_id` (64 bits, not null, a foreign key to `sites`, filled in by itself) and UNIQUE (site_id, id), also
     where the model has `__table_args__` of its own; the index of that constraint serves queries by site. Every
-    unique constraint of the model itself should hold `site_id` as well.
+    unique constraint of the model itself should hold `site_id` as well. A subclass with a table of its own gets a
+    `site_id` there too, and refers to its parent by `scoped_reference("id", "parents.id")` in `__table_args__`. A
+    model that is a dataclass (`MappedAsDataclass`) cannot use it, since SQLAlchemy wants all mixins to be dataclasses.
     """
 
-    @declared_attr
-    def site_id(cls) -> Mapped[int]:  # noqa: N805  # declared_attr hands over the class.
+    @declared_attr.cascading  # type: ignore[arg-type]  # It types the function as one without arguments.
+    def site_id(cls: Any) -> Mapped[int]:  # noqa: N805  # declared_attr hands over the class.
         """The id of the site that the row belongs to."""
-        return mapped_column(SiteId(), reference_to_sites(), nullable=False, insert_default=fill_in_site_id)
+        return mapped_column(
+            SiteId(),
+            reference_to_sites(),
+            nullable=False,
+            insert_default=fill_in_site_id,
+            # A subclass without a table of its own has the column already.
+            use_existing_column=True,
+        )
+
+
+@event.listens_for(Mapper, "mapper_configured")
+def _check_tables(mapper: Mapper[Any], cls: type) -> None:
+    """Refuse a scoped model of which one table, its own or one that links it, is not scoped."""
+    if not issubclass(cls, SiteScoped):
+        return
+    for table in mapper.tables:
+        if isinstance(table, sa.Table) and not has_site_id(table):
+            raise MultisiteError(
+                f"{cls.__name__} is SiteScoped, but its table '{table.name}' has no site_id: add site_id_column() to it"
+            )
+    for relationship in mapper.relationships:
+        _check_link(cls, relationship)
+
+
+def _check_link(cls: type, relationship: RelationshipProperty[Any]) -> None:
+    secondary = relationship.secondary
+    if isinstance(secondary, sa.Table) and not has_site_id(secondary):
+        raise MultisiteError(
+            f"{cls.__name__} is SiteScoped, but the table '{secondary.name}' that {cls.__name__}.{relationship.key} "
+            "goes through has no site_id: add site_id_column() to it, and scoped_reference() to both sides"
+        )

@@ -11,6 +11,7 @@ Only the first two obey their pin whatever is current. Any other session that is
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import event
@@ -18,11 +19,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, SessionTransaction
 
 from multisite.errors import MultisiteError
+from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.model import SiteScoped
 from multisite.scoping.refusal import CrossSiteError
 from multisite.site import Scope, Site, current_scope
 
-__all__ = ["ALL_SITES", "PINNED", "Pin", "pin_of", "scope_of"]
+__all__ = ["ALL_SITES", "PINNED", "Pin", "mark_changed", "merge_checked", "pin_of", "scope_of"]
 
 ALL_SITES = Scope(None, "pinned to all sites")
 PINNED = "_multisite_pin"
@@ -155,17 +157,32 @@ def _unstamp(session: Session, transaction: SessionTransaction) -> None:
 @event.listens_for(Session, "before_attach")
 def _check_attached(session: Session, instance: Any) -> None:
     """Pin the session at its first object, and refuse an object of another site."""
-    if not isinstance(instance, SiteScoped):
-        return
+    if isinstance(instance, SiteScoped):
+        _check_site(session, type(instance), instance.__dict__)
+
+
+def _check_site(session: Session, cls: type, attributes: Mapping[str, Any]) -> None:
     scope = pin_of(session).checked()
-    if scope is None or scope.site is None:
+    site_id = attributes.get(SITE_COLUMN)
+    if scope is None or scope.site is None or site_id is None or site_id == scope.site.id:
         return
-    site_id = instance.__dict__.get("site_id")
-    if site_id is not None and site_id != scope.site.id:
-        raise CrossSiteError(
-            f"this {type(instance).__name__} belongs to site {site_id}, the session to {scope.site.host} "
-            f"({scope.site.id}): it cannot be added, merged or linked here"
-        )
+    raise CrossSiteError(
+        f"this {cls.__name__} belongs to site {site_id}, the session to {scope.site.host} ({scope.site.id}): it "
+        "cannot be added, merged or linked here"
+    )
+
+
+_merge = Session._merge
+
+
+def merge_checked(session: Session, state: Any, state_dict: Mapping[str, Any], **kw: Any) -> Any:
+    """Merge an object unless it is of another site: stands in front of `Session._merge`.
+
+    With `load=False` SQLAlchemy takes the attributes over without a query or an event that could be limited.
+    """
+    if issubclass(state.class_, SiteScoped):
+        _check_site(session, state.class_, state_dict)
+    return _merge(session, state, state_dict, **kw)  # type: ignore[arg-type]
 
 
 def mark_changed(connection: Connection) -> None:

@@ -1,8 +1,9 @@
 """Put up the wall, and check that it stands.
 
 Two places of SQLAlchemy are taken, both of which every engine and dialect passes: the making of a statement's
-compiler, and the making of its execution context. There is nothing to call for an application: importing
-`multisite.scoping`, which `SiteScoped` needs, does it, also for engines that already exist.
+compiler, and the making of its execution context; and a third, `Session.merge`, which can do without a statement.
+There is nothing to call for an application: importing `multisite.scoping`, which `SiteScoped` needs, does it, also
+for engines that already exist.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_PARAMETER, SiteId
 from multisite.scoping.compiler import PlainCompiler, ScopedCompiler, scoped_class
 from multisite.scoping.execution import put_in_front
+from multisite.scoping.pin import merge_checked
 
 __all__ = ["check", "put_up"]
 
@@ -30,6 +33,7 @@ def put_up() -> None:
     """Put the wall in front of every engine of this process and check it. Safe to repeat."""
     SQLCompiler.__new__ = staticmethod(_new_compiler)  # type: ignore[method-assign]
     put_in_front()
+    Session._merge = merge_checked  # type: ignore[method-assign, assignment]
     check()
 
 
