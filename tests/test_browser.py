@@ -62,10 +62,15 @@ class Tab:
 
     def __post_init__(self) -> None:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
-        self.page.on("response", self._look_at)
+        self.page.on("requestfailed", self._look_at_failure)
+        self.page.on("response", self._look_at_response)
 
-    def _look_at(self, response: playwright.Response) -> None:
+    def _look_at_failure(self, request: playwright.Request) -> None:
+        # What was still being loaded when we left a page is aborted, and rightly.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.failure}: {request.url}")
+
+    def _look_at_response(self, response: playwright.Response) -> None:
         if response.status >= 400 and not response.request.is_navigation_request():
             self.complaints.append(f"{response.status}: {response.url}")
 
@@ -74,6 +79,16 @@ class Tab:
         response = self.page.goto(url)
         assert response is not None
         assert response.status == status, url
+
+    def follow(self, link: playwright.Locator) -> None:
+        """Click `link`, and wait until the page behind it has come."""
+        with self.page.expect_navigation() as navigation:
+            link.click()
+        assert navigation.value.status == 200, self.page.url
+
+    def follow_title(self, title: str) -> None:
+        """Click the link to the entry of that title."""
+        self.follow(self.page.get_by_role("link", name=title).first)
 
 
 def load_dev(root: Path) -> ModuleType:
@@ -157,12 +172,9 @@ def visit_all_kinds(tab: Tab, server: Server, host: str, title: str | None = Non
     title = title or server.titles(host)[0]
     tab.open(server.url(host))
     yield tab.page.url
-    tab.page.get_by_role("link", name=title).first.click()
-    tab.page.wait_for_load_state()
+    tab.follow_title(title)
     yield tab.page.url
-    tag = tab.page.locator("a[rel~=tag]").first
-    tag.click()
-    tab.page.wait_for_load_state()
+    tab.follow(tab.page.locator("a[rel~=tag]").first)
     yield tab.page.url
     tab.open(server.url(host, "/no-such-page"), status=404)
     yield tab.page.url
@@ -192,15 +204,14 @@ def test_each_site_has_a_layout_of_its_own(server: Server, tab: Tab) -> None:
 def test_an_entry_opens_from_the_home_page(server: Server, tab: Tab, host: str) -> None:
     title = server.titles(host)[0]
     tab.open(server.url(host))
-    tab.page.get_by_role("link", name=title).first.click()
+    tab.follow_title(title)
     playwright.expect(tab.page.get_by_role("heading", level=1, name=title)).to_be_visible()
     assert tab.page.url.startswith(server.url(host))
 
 
 def test_another_sites_entry_is_not_found(server: Server, tab: Tab) -> None:
     tab.open(server.url("garden.localhost"))
-    tab.page.get_by_role("link", name=server.titles("garden.localhost")[0]).first.click()
-    tab.page.wait_for_load_state()
+    tab.follow_title(server.titles("garden.localhost")[0])
     path = tab.page.url.partition(f":{server.port}")[2]
     tab.open(server.url("garden.localhost", path))
     tab.open(server.url("kitchen.localhost", path), status=404)
@@ -210,6 +221,15 @@ def test_another_sites_entry_is_not_found(server: Server, tab: Tab) -> None:
 def test_a_narrow_screen_needs_no_sideways_scrolling(server: Server, narrow_tab: Tab, host: str) -> None:
     for url in visit_all_kinds(narrow_tab, server, host):
         assert narrow_tab.page.evaluate(OVERFLOW) <= 0, url
+
+
+def test_the_check_for_sideways_scrolling_sees_what_is_too_wide(narrow_tab: Tab) -> None:
+    """The negative control of the test above."""
+    head = "<meta name=viewport content='width=device-width, initial-scale=1'>"
+    narrow_tab.page.set_content(f"{head}<p>narrow")
+    assert narrow_tab.page.evaluate(OVERFLOW) <= 0
+    narrow_tab.page.set_content(f"{head}<p style='width: 400px'>wide")
+    assert narrow_tab.page.evaluate(OVERFLOW) > 0
 
 
 @pytest.mark.parametrize("host", HOSTS)
