@@ -299,7 +299,7 @@ def serve(options):
 
 def server_command(port=None):
     """Return the command that serves the reference application, where its ini file says or on another port."""
-    command = [str(BIN / "pserve")]
+    command = [str(BIN / "pserve"), "--quiet"]
     return [*command, str(INI)] if port is None else [*command, "--server-name", "port", str(INI), f"http_port={port}"]
 
 
