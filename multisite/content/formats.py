@@ -73,7 +73,10 @@ class Formats:
         return str(format_decimal(number, locale=self._locale))
 
     def year_bounds(self, year: int) -> tuple[datetime, datetime]:
-        """Return when `year` begins and ends (exclusive) by the site's clocks, in UTC; raises `ValueError` beyond 1–9998."""
+        """Return when `year` begins and ends (exclusive) by the site's clocks, in UTC.
+
+        Raises `ValueError` for a year that has no such moments: the edges of the calendar, 1 and 9999.
+        """
         try:
             start, end = (datetime(y, 1, 1, tzinfo=self._zone).astimezone(UTC) for y in (year, year + 1))
         except OverflowError:

@@ -28,6 +28,7 @@ _YAML_EDGE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 _TOML_EDGE = re.compile(r"^\+\+\+[ \t]*$", re.MULTILINE)
 _PELICAN_LINE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(?:[ \t]+(.*)|[ \t]*)$")
 _DATED_NAME = re.compile(r"(\d{4}-\d{1,2}-\d{1,2})[-_](.+)")
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 _DATE = re.compile(
     r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})"
     r"(?:(?:[T\s]\s*)(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
@@ -98,8 +99,8 @@ def parse_date(text: str, zone: tzinfo) -> datetime:
         raise BadFile(f"date {_shown(text)} is not like 2024-10-12, 2024-10-12 09:30 or 2024-10-12T09:30:00+02:00")
     year, month, day, hour, minute, second, fraction, offset = match.groups()
     try:
-        when = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))
-        when = when.replace(microsecond=int((fraction or "0").ljust(6, "0")[:6]), tzinfo=_offset(offset) or zone)
+        clock = time(int(hour or 0), int(minute or 0), int(second or 0), int((fraction or "0").ljust(6, "0")[:6]))
+        when = datetime.combine(date(int(year), int(month), int(day)), clock, _offset(offset) or zone)
         return when.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise BadFile(f"date {_shown(text)}: {error}") from None
@@ -140,7 +141,7 @@ class _FrontMatterLoader(yaml.SafeLoader):
 
 def _load_yaml(text: str) -> dict[str, Any]:
     try:
-        fields = yaml.load(text, Loader=_FrontMatterLoader)  # noqa: S506 (a subclass of SafeLoader)
+        fields = yaml.load(text, Loader=_FrontMatterLoader)  # noqa: S506 (it is a SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
         raise BadFile(f"the front matter is not YAML{line}: {error.problem}") from None
@@ -206,7 +207,7 @@ def _text(fields: Mapping[str, Any], *names: str) -> str:
 
 def _clean(name: str, text: str) -> str:
     # A lone surrogate or a NUL, which YAML can spell as an escape, would end the whole batch in the database.
-    if any(character < " " and character not in "\t\n" or "\ud800" <= character <= "\udfff" for character in text):
+    if _NO_TEXT.search(text):
         raise BadFile(f"{name} holds characters that no text has")
     return text
 

@@ -46,7 +46,7 @@ PHRASES: Mapping[str, Mapping[str, str]] = {
         "home": "Startseite",
         "main_menu": "Hauptmenü",
         "newer": "Neuere",
-        "not_found_text": "Unter dieser Adresse gibt es nichts. Vielleicht ist die Seite umgezogen, vielleicht war sie nie hier.",
+        "not_found_text": "Unter dieser Adresse gibt es nichts. Die Seite ist umgezogen, oder sie war nie hier.",
         "not_found_title": "Seite nicht gefunden",
         "nothing_yet": "Hier ist noch nichts erschienen.",
         "older": "Ältere",

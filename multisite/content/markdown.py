@@ -11,10 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import unescape
+from itertools import pairwise
 from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
 __all__ = ["MAX_DEPTH", "SUMMARY_LENGTH", "Rendered", "TooDeep", "render"]
@@ -26,9 +28,11 @@ SUMMARY_LENGTH = 240
 """Characters of a summary that is made from the first paragraph."""
 
 _TAGS = frozenset(
-    "a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure "
-    "h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup "
-    "table tbody td tfoot th thead time tr u ul var".split()
+    """
+    a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure
+    h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup
+    table tbody td tfoot th thead time tr u ul var
+    """.split()  # noqa: SIM905 (sixty quoted words are harder to read)
 )
 _ATTRIBUTES: dict[str, set[str]] = {
     "*": {"lang", "dir", "title"},
@@ -47,7 +51,9 @@ _ATTRIBUTES: dict[str, set[str]] = {
 _SCHEMES = {"http", "https", "mailto", "tel"}
 
 
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+_VOID = frozenset(
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+)
 _TAG_EDGE = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9-]*)")
 
 
@@ -72,7 +78,7 @@ def render(source: str) -> Rendered:
     environment: dict[str, Any] = {}
     tokens = _parser.parse(source, environment)
     _leave_first_level_to_the_title(tokens)
-    html = _parser.renderer.render(tokens, _parser.options, environment)
+    html = _renderer.render(tokens, _parser.options, environment)
     _refuse_too_deep(html)
     return Rendered(html=_cleaner.clean(html), summary=_summary(tokens))
 
@@ -85,7 +91,7 @@ def _leave_first_level_to_the_title(tokens: Sequence[Token]) -> None:
 
 
 def _summary(tokens: Sequence[Token]) -> str:
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in pairwise(tokens):
         if before.type == "paragraph_open" and before.level == 0 and token.type == "inline":
             text = " ".join(_plain_text(token.children or ()).split())
             if text:
@@ -95,7 +101,7 @@ def _summary(tokens: Sequence[Token]) -> str:
 
 def _plain_text(tokens: Sequence[Token]) -> str:
     # Through the cleaner, since only that knows that the text between <script> and </script> is none.
-    html = _parser.renderer.renderInline(tokens, _parser.options, {})
+    html = _renderer.renderInline(tokens, _parser.options, {})
     return unescape(nh3.clean(html, tags=set()))
 
 
@@ -125,6 +131,7 @@ def _keep_attribute(tag: str, attribute: str, value: str) -> str | None:
 
 
 _parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+_renderer = RendererHTML(_parser)
 _cleaner = nh3.Cleaner(
     tags=set(_TAGS),
     attributes=_ATTRIBUTES,

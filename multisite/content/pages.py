@@ -199,8 +199,6 @@ def includeme(config: Configurator) -> None:
     )
     for name, pattern, view, template in pages:
         config.add_route(name, pattern)
-        config.add_view(
-            view, route_name=name, renderer=template, request_method=("GET", "HEAD"), decorator=conditional
-        )
+        config.add_view(view, route_name=name, renderer=template, request_method=("GET", "HEAD"), decorator=conditional)
     config.add_notfound_view(not_found, renderer="/notfound.mako")
     config.add_exception_view(bad_address, context=URLDecodeError)

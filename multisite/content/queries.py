@@ -91,9 +91,7 @@ def find_entry(session: Session, now: datetime, slug: str) -> Entry | None:
 def neighbours(session: Session, now: datetime, entry: Entry) -> tuple[Entry | None, Entry | None]:
     """Return the visible entries next newer and next older than `entry`, with what a link needs."""
     place = sa.tuple_(Entry.published, Entry.id)
-    here = sa.tuple_(
-        sa.bindparam(None, entry.published, type_=Entry.published.type), sa.bindparam(None, entry.id, type_=Entry.id.type)
-    )
+    here = sa.tuple_(sa.literal(entry.published, Entry.published.type), sa.literal(entry.id, Entry.id.type))
     links = sa.select(Entry).where(visible(now)).options(_FOR_LINKS).limit(1)
     newer = session.scalars(links.where(place > here).order_by(Entry.published, Entry.id)).first()
     older = session.scalars(links.where(place < here).order_by(*_NEWEST_FIRST)).first()
@@ -113,11 +111,14 @@ def count_years(session: Session, now: datetime, formats: Formats) -> list[tuple
     first, last = session.execute(
         sa.select(sa.func.min(Entry.published), sa.func.max(Entry.published)).where(visible(now))
     ).one()
-    if first is None:
+    if first is None or last is None:
         return []
     years = range(formats.local(last).year, formats.local(first).year - 1, -1)
-    begins = [(Entry.published >= formats.year_bounds(year)[0], sa.literal_column(str(year))) for year in years[:-1]]
-    earliest = sa.literal_column(str(years[-1]))
+    begins: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [
+        (Entry.published >= formats.year_bounds(year)[0], sa.literal_column(str(year), sa.Integer))
+        for year in years[:-1]
+    ]
+    earliest: ColumnElement[int] = sa.literal_column(str(years[-1]), sa.Integer)
     year_of = sa.case(*begins, else_=earliest) if begins else earliest
     counted = sa.select(year_of.label("year"), Entry.id).where(visible(now)).subquery()
     statement = sa.select(counted.c.year, sa.func.count()).group_by(counted.c.year).order_by(counted.c.year.desc())

@@ -84,7 +84,7 @@ def _phrase(request: Request, name: str, /, **values: object) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add `request.formats`, `request.addresses` and `request.phrase`, and the variables to everything that is rendered."""
+    """Add `request.formats`, `request.addresses`, `request.phrase`, and the variables of all that is rendered."""
     config.add_request_method(_formats, "formats", reify=True)
     config.add_request_method(Addresses, "addresses", reify=True)
     config.add_request_method(_phrase, "phrase")

@@ -1,0 +1,480 @@
+"""The pages of the reference application: what a visitor sees, of which site, and how little it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from content_sites import GARDEN, ROOT, STERNWARTE, ContentSites, content_sites
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from multisite import CrossSiteError, Site, all_sites
+from multisite.autogenerate import OWN_TABLES
+from multisite.content.formats import formats_for
+from multisite.content.language import PHRASES, phrase
+from multisite.content.models import Base, Entry, Tag, UtcDateTime, entry_tags
+from multisite.content.pages import PAGE_SIZE
+from multisite.directory import engine_from_url
+from multisite.migrate import upgrade
+from multisite.request import DIRECTORY
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.fixture
+def sites(database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
+    with content_sites(database_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
+    """The same on SQLite alone, for what does not depend on the database."""
+    with content_sites(sqlite_database_url, tmp_path) as made:
+        yield made
+
+
+# Whose entries.
+
+
+def test_each_site_shows_its_own_entries_though_slugs_are_the_same(sites: ContentSites) -> None:
+    for site in (sites.garden, sites.sternwarte):
+        sites.add(site, "same", tags=["shared"])
+        sites.add(site, "other", tags=["shared"], published=datetime(2024, 4, 4, tzinfo=UTC))
+    for mine, theirs in ((sites.garden, sites.sternwarte), (sites.sternwarte, sites.garden)):
+        browser = sites.browser(mine.host)
+        for path in ("/", "/entries/same", "/tags/shared", "/archive/2024", "/feed.xml"):
+            page = browser.get(path).text
+            assert f"same of {mine.name}" in page, path
+            assert f"of {theirs.name}" not in page, path
+            assert theirs.host not in page, path
+
+
+def test_an_entry_tag_or_year_of_another_site_is_not_found(sites: ContentSites) -> None:
+    sites.add(sites.garden, "mine", tags=["only here"])
+    for path in ("/entries/mine", "/tags/only-here", "/archive/2024"):
+        assert sites.browser(GARDEN).get(path).status_code == 200
+        assert sites.browser(STERNWARTE).get(path, status=404).status_code == 404
+
+
+def test_the_database_refuses_a_tag_of_another_site(sites: ContentSites) -> None:
+    sites.add(sites.garden, "mine", tags=["a"])
+    sites.add(sites.sternwarte, "theirs", tags=["b"])
+    with all_sites("test of the reference"), Session(sites.engine) as session:
+        entry = session.scalars(sa.select(Entry).where(Entry.slug == "mine")).one()
+        tag = session.scalars(sa.select(Tag).where(Tag.name == "b")).one()
+        linking = entry_tags.insert().values(site_id=entry.site_id, entry_id=entry.id, tag_id=tag.id)
+        with pytest.raises(IntegrityError):
+            session.execute(linking)
+
+
+def test_an_entry_cannot_be_saved_for_another_site(sqlite_sites: ContentSites) -> None:
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session, pytest.raises(CrossSiteError):
+        session.add(Entry(slug="x", title="x", draft=True, site_id=sqlite_sites.sternwarte.id))
+
+
+# What is shown.
+
+
+def test_drafts_and_entries_of_the_future_are_shown_nowhere(sites: ContentSites) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    sites.add(sites.garden, "shown", tags=["both"])
+    sites.add(sites.garden, "draft", tags=["both", "only-draft"], draft=True)
+    sites.add(sites.garden, "undated", draft=True, published=None)
+    sites.add(sites.garden, "future", tags=["both"], published=soon)
+    browser = sites.browser(GARDEN)
+    for path in ("/", "/tags/both", "/archive", f"/archive/{2024}", "/feed.xml", "/sitemap.xml", "/entries/shown"):
+        page = browser.get(path).text
+        assert not [slug for slug in ("draft", "undated", "future") if slug in page.replace("only-draft", "")], path
+    for path in ("/entries/draft", "/entries/undated", "/entries/future", "/tags/only-draft"):
+        browser.get(path, status=404)
+
+
+def test_an_entry_appears_when_its_time_has_come(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.add(sqlite_sites.garden, "past", published=datetime.now(UTC) - timedelta(seconds=1))
+    assert "past of Garden" in sqlite_sites.browser(GARDEN).get("/")
+
+
+def test_home_is_paged_newest_first_and_ends_where_the_entries_do(sites: ContentSites) -> None:
+    sites.add_many(sites.garden, 2 * PAGE_SIZE + 1)
+    browser = sites.browser(GARDEN)
+    seen = []
+    page = browser.get("/")
+    while True:
+        seen += [link.text for link in page.html.select(".entry-card h2 a")]
+        older = page.html.select_one(".pager-older")
+        if older is None:
+            break
+        page = browser.get(older["href"].removeprefix(f"http://{GARDEN}"))
+    assert seen == [f"Entry {number:03}" for number in range(2 * PAGE_SIZE + 1)]
+    assert page.html.select_one(".pager-newer")["href"] == f"http://{GARDEN}/?page=2"
+    assert page.html.select_one("link[rel=canonical]")["href"] == f"http://{GARDEN}/?page=3"
+    browser.get("/?page=4", status=404)
+
+
+def test_a_full_last_page_promises_no_further_one(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.add_many(sqlite_sites.garden, PAGE_SIZE)
+    assert sqlite_sites.browser(GARDEN).get("/").html.select_one(".pager") is None
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "01", "1.0", "x", "", "²", "9" * 7, "9" * 4000])
+def test_what_is_not_the_number_of_a_page_is_not_found(sqlite_sites: ContentSites, page: str) -> None:
+    browser = sqlite_sites.browser(GARDEN)
+    assert browser.get("/", {"page": page}, status=404).status_code == 404
+    assert browser.get("/", {"page": "1"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/entries/%00", "/tags/%00", "/entries/a%2Fb", "/archive/0", "/archive/9999", "/archive/1"]
+)
+def test_odd_addresses_are_not_found(sites: ContentSites, path: str) -> None:
+    sites.browser(GARDEN).get(path, status=404)
+
+
+def test_an_address_that_is_no_utf8_is_a_bad_request(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.browser(GARDEN).get("/entries/%ff", status=400)
+
+
+def test_a_site_without_entries_has_pages_too(sites: ContentSites) -> None:
+    browser = sites.browser(STERNWARTE)
+    assert phrase("de", "nothing_yet") in browser.get("/")
+    assert phrase("de", "nothing_yet") in browser.get("/archive")
+
+
+def test_neighbours_lead_through_all_entries_and_back(sites: ContentSites) -> None:
+    sites.add_many(sites.garden, 3)
+    # At the very same moment the order must still be one.
+    for slug in ("twin-a", "twin-b"):
+        sites.add(sites.garden, slug)
+    sites.add(sites.sternwarte, "foreign", published=datetime(2024, 5, 5, 11, 30, tzinfo=UTC))
+    browser = sites.browser(GARDEN)
+    seen = ["twin-b"]
+    while (older := browser.get(f"/entries/{seen[-1]}").html.select_one(".pager-older")) is not None:
+        seen.append(older["href"].rpartition("/")[2])
+    assert seen == ["twin-b", "twin-a", "entry-000", "entry-001", "entry-002"]
+    back = [seen[-1]]
+    while (newer := browser.get(f"/entries/{back[-1]}").html.select_one(".pager-newer")) is not None:
+        back.append(newer["href"].rpartition("/")[2])
+    assert back == seen[::-1]
+
+
+def test_text_is_escaped_and_only_the_cleaned_body_is_html(sqlite_sites: ContentSites) -> None:
+    payload = "<script>alert(1)</script>"
+    sqlite_sites.add(
+        sqlite_sites.garden, "x", title=f"T{payload}", summary=f"S{payload}", tags=[f"N{payload}"], body=f"*b*{payload}"
+    )
+    browser = sqlite_sites.browser(GARDEN)
+    tag_url = browser.get("/").html.select_one("a[rel=tag]")["href"].removeprefix(f"http://{GARDEN}")
+    for path in ("/", "/entries/x", "/archive/2024", tag_url):
+        assert "<script" not in browser.get(path), path
+    assert "<em>b</em>" in browser.get("/entries/x")
+
+
+def test_slugs_of_any_script_have_addresses(sqlite_sites: ContentSites) -> None:
+    for slug in ("über-uns", "日本語", "हिन्दी"):
+        sqlite_sites.add(sqlite_sites.garden, slug, tags=[slug])
+    browser = sqlite_sites.browser(GARDEN)
+    links = browser.get("/").html.select(".entry-card a")
+    assert len(links) == 6
+    for link in links:
+        assert link["href"].isascii()
+        browser.get(link["href"].removeprefix(f"http://{GARDEN}"))
+
+
+# Language, time and the year.
+
+
+def test_words_and_dates_are_those_of_the_site(sqlite_sites: ContentSites) -> None:
+    late = datetime(2024, 5, 5, 22, 30, tzinfo=UTC)
+    for site in (sqlite_sites.garden, sqlite_sites.sternwarte):
+        sqlite_sites.add(site, "late", published=late)
+    english = sqlite_sites.browser(GARDEN).get("/entries/late")
+    german = sqlite_sites.browser(STERNWARTE).get("/entries/late")
+    assert english.html.html["lang"] == "en"
+    assert english.html.time.text == "May 5, 2024"
+    assert english.html.time["datetime"] == "2024-05-05T22:30:00+00:00"
+    assert "Skip to content" in english
+    assert german.html.html["lang"] == "de"
+    assert german.html.time.text == "6. Mai 2024"
+    assert german.html.time["datetime"] == "2024-05-06T00:30:00+02:00"
+    assert "Zum Inhalt springen" in german
+
+
+def test_years_begin_at_the_midnight_of_the_site(sites: ContentSites) -> None:
+    at_midnight = datetime(2024, 1, 1, tzinfo=BERLIN)
+    for site in (sites.garden, sites.sternwarte):
+        sites.add(site, "first-of-2024", published=at_midnight)
+        sites.add(site, "last-of-2023", published=at_midnight - timedelta(seconds=1))
+        sites.add(site, "old", published=datetime(1999, 6, 1, tzinfo=UTC))
+
+    def years(host: str) -> list[str]:
+        items = sites.browser(host).get("/archive").html.select(".year-list li")
+        return [" ".join(item.text.split()) for item in items]
+
+    assert years(STERNWARTE) == ["2024 1 Beitrag", "2023 1 Beitrag", "1999 1 Beitrag"]
+    assert years(GARDEN) == ["2023 2 entries", "1999 1 entry"]
+    page = sites.browser(STERNWARTE).get("/archive/2024")
+    assert "first-of-2024" in page
+    assert "last-of-2023" not in page
+    assert "last-of-2023" in sites.browser(STERNWARTE).get("/archive/2023")
+    sites.browser(GARDEN).get("/archive/2024", status=404)
+
+
+def test_the_archive_counts_over_many_centuries(sites: ContentSites) -> None:
+    for year in (1, 1066, 1582, 1900, 2024):
+        sites.add(sites.garden, f"of-{year}", published=datetime(year, 7, 1, tzinfo=UTC))
+    items = sites.browser(GARDEN).get("/archive").html.select(".year-list a")
+    assert [item.text for item in items] == ["2024", "1900", "1582", "1066", "1"]
+    for item in items:
+        sites.browser(GARDEN).get(item["href"].removeprefix(f"http://{GARDEN}"))
+
+
+def test_sites_do_not_disturb_each_other_in_threads(sqlite_sites: ContentSites) -> None:
+    for site in (sqlite_sites.garden, sqlite_sites.sternwarte):
+        sqlite_sites.add(site, "x")
+    browsers = {host: sqlite_sites.browser(host) for host in (GARDEN, STERNWARTE)}
+
+    def date(host: str) -> tuple[str, str]:
+        return host, browsers[host].get("/entries/x").html.time.text
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = set(pool.map(date, [GARDEN, STERNWARTE] * 20))
+    assert seen == {(GARDEN, "May 5, 2024"), (STERNWARTE, "5. Mai 2024")}
+
+
+def test_both_languages_have_all_phrases_with_the_same_values() -> None:
+    assert PHRASES["en"].keys() == PHRASES["de"].keys()
+    for name, english in PHRASES["en"].items():
+        assert english.count("{") == PHRASES["de"][name].count("{"), name
+    assert phrase("de-AT", "home") == "Startseite"
+    assert phrase("fr", "home") == "Home"
+
+
+@pytest.mark.parametrize(
+    ("locale", "timezone", "direction", "date"),
+    [
+        ("en-GB", "Europe/London", "ltr", "5 May 2024"),
+        ("ar", "UTC", "rtl", "5 مايو 2024"),
+        ("zz-nowhere", "Not/AZone", "ltr", "May 5, 2024"),
+        ("de-x-private", "../../etc/passwd", "ltr", "5. Mai 2024"),
+    ],
+)
+def test_a_site_of_any_locale_and_zone_can_be_shown(locale: str, timezone: str, direction: str, date: str) -> None:
+    formats = formats_for(Site(1, "a.example", "A", "a", locale, timezone))
+    assert formats.direction == direction
+    assert formats.format_date(datetime(2024, 5, 5, 12, tzinfo=UTC)) == date
+
+
+# Addresses and headers.
+
+
+def test_links_name_the_canonical_domain_also_under_an_alias_and_on_a_port(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.add(sqlite_sites.garden, "x", tags=["t"])
+    page = sqlite_sites.browser("alias.example:6543").get("/entries/x")
+    assert "alias.example" not in page
+    assert page.html.select_one("link[rel=canonical]")["href"] == f"http://{GARDEN}:6543/entries/x"
+    assert {link["href"] for link in page.html.select(".site-nav a")} == {
+        f"http://{GARDEN}:6543/",
+        f"http://{GARDEN}:6543/archive",
+    }
+
+
+PATHS = [
+    "/",
+    "/?page=2",
+    "/entries/entry-001",
+    "/tags/t",
+    "/archive",
+    "/archive/2024",
+    "/feed.xml",
+    "/sitemap.xml",
+    "/robots.txt",
+]
+
+
+@pytest.fixture
+def filled(sqlite_sites: ContentSites) -> ContentSites:
+    sqlite_sites.add_many(sqlite_sites.garden, PAGE_SIZE + 2)
+    sqlite_sites.add(sqlite_sites.garden, "tagged", tags=["t"])
+    return sqlite_sites
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_page_that_has_not_changed_is_not_sent_again(filled: ContentSites, path: str) -> None:
+    browser = filled.browser(GARDEN)
+    first = browser.get(path)
+    tag = first.headers["ETag"]
+    assert tag.startswith('W/"')
+    for known in (tag, tag.removeprefix("W/"), f'"other", {tag}'):
+        again = browser.get(path, headers={"If-None-Match": known})
+        assert (again.status_code, again.body) == (304, b""), known
+        assert again.headers["ETag"] == tag
+        assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
+    assert browser.get(path, headers={"If-None-Match": 'W/"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_head_says_what_get_would_without_a_body(filled: ContentSites, path: str) -> None:
+    browser = filled.browser(GARDEN)
+    got, headed = browser.get(path), browser.head(path)
+    assert headed.body == b""
+    for name in ("ETag", "Content-Type", "Content-Length"):
+        assert headed.headers[name] == got.headers[name]
+    assert browser.head(path, headers={"If-None-Match": got.headers["ETag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in ("/?page=2", "/robots.txt")])
+def test_a_new_entry_changes_the_tag_of_every_page_that_shows_it(filled: ContentSites, path: str) -> None:
+    browser = filled.browser(GARDEN)
+    before = browser.get(path).headers["ETag"]
+    # Between the first entry and the second, which so gets another neighbour.
+    between = datetime(2024, 5, 5, 11, 30, tzinfo=UTC)
+    filled.add(filled.garden, "new", tags=["t"], published=between)
+    if path != "/archive":
+        assert "new" in browser.get(path)
+    assert browser.get(path, headers={"If-None-Match": before}).status_code == 200
+
+
+def test_a_changed_layout_changes_the_tag(filled: ContentSites) -> None:
+    layout = Path(filled.settings["multisite.sites_dir"], GARDEN, "layout.mako")
+    before = filled.browser(GARDEN).get("/").headers["ETag"]
+    layout.write_text(layout.read_text("utf-8").replace("</footer>", "<p>Greetings.</p></footer>"), "utf-8")
+    with_new_layout = ContentSites(filled.engine, filled.settings, filled.garden, filled.sternwarte)
+    page = with_new_layout.browser(GARDEN).get("/", headers={"If-None-Match": before})
+    assert "Greetings." in page
+    with_new_layout.app.registry[DIRECTORY].engine.dispose()
+
+
+def test_the_404_is_in_the_layout_of_the_site_and_has_no_tag(filled: ContentSites) -> None:
+    for host, title in ((GARDEN, "Page not found – Garden"), (STERNWARTE, "Seite nicht gefunden – Sternwarte")):
+        page = filled.browser(host).get("/nothing/here", status=404)
+        assert page.html.title.text == title
+        assert page.html.select_one(".site-header")
+        assert "ETag" not in page.headers
+
+
+def test_other_methods_are_not_for_pages(filled: ContentSites) -> None:
+    for path in PATHS:
+        filled.browser(GARDEN).post(path, status=404)
+
+
+# What it costs.
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("/", 2),
+        ("/entries/entry-001", 4),
+        ("/tags/t", 3),
+        ("/archive", 2),
+        ("/archive/2024", 4),
+        ("/feed.xml", 2),
+        ("/sitemap.xml", 1),
+    ],
+)
+def test_a_page_asks_the_database_a_few_times_however_many_entries(filled: ContentSites, path: str, most: int) -> None:
+    browser = filled.browser(GARDEN)
+    filled.queries()
+    browser.get(path)
+    assert 0 < len(filled.queries()) <= most
+
+
+def test_a_page_renders_no_markdown_and_lists_load_no_texts(filled: ContentSites) -> None:
+    filled.add(filled.garden, "rendered", body="*source*", body_html="<p>what was saved</p>")
+    assert "what was saved" in filled.browser(GARDEN).get("/entries/rendered")
+    filled.queries()
+    filled.browser(GARDEN).get("/")
+    assert not [statement for statement in filled.queries() if "body" in statement]
+
+
+def test_lists_are_answered_by_an_index_without_sorting(sqlite_sites: ContentSites) -> None:
+    sites = sqlite_sites  # PostgreSQL plans by the number of rows, and sorts so few
+    sites.add_many(sites.garden, 50)
+    sites.add_many(sites.sternwarte, 50)
+    sites.queries()
+    sites.browser(GARDEN).get("/")
+    (statement,) = (statement for statement in sites.queries() if "FROM entries" in statement)
+    with sites.engine.connect() as connection, all_sites("explain"):
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {statement}", tuple("x" for _ in range(statement.count("?")))
+        ).fetchall()
+    text = " ".join(str(row) for row in plan)
+    assert "ix_entries_site_id_draft_published_id" in text
+    assert "TEMP B-TREE" not in text
+
+
+# The tables.
+
+
+@pytest.fixture
+def ini(database_url: str, tmp_path: Path) -> Path:
+    text = (ROOT / "development.ini").read_text("utf-8")
+    text = text.replace("sqlite:///%(here)s/var/multisite.db", database_url.replace("%", "%%"))
+    text = text.replace("%(here)s/migrations", str(ROOT / "migrations"))
+    path = tmp_path / "test.ini"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def differences(database_url: str) -> list[object]:
+    engine = engine_from_url(database_url)
+    try:
+        with engine.connect() as connection:
+            options = {"compare_type": True, "compare_server_default": True}
+            context = MigrationContext.configure(connection, opts=options)
+            found = compare_metadata(context, Base.metadata)
+    finally:
+        engine.dispose()
+    return [one for one in found if getattr(one[1], "name", None) not in OWN_TABLES]
+
+
+def test_the_revisions_make_the_tables_of_the_models(ini: Path, database_url: str) -> None:
+    assert [line.split(":")[0] for line in upgrade(ini)] == ["multisite 0001", "application content_0001"]
+    assert upgrade(ini) == []
+    assert differences(database_url) == []
+
+
+def test_the_comparison_would_see_a_missing_column(ini: Path, database_url: str) -> None:
+    upgrade(ini)
+    engine = engine_from_url(database_url)
+    with engine.begin() as connection, all_sites("change a table by hand"):
+        connection.execute(sa.text("ALTER TABLE tags ADD COLUMN surplus INTEGER"))
+    engine.dispose()
+    assert differences(database_url) != []
+
+
+def test_plain_alembic_makes_and_removes_the_same_tables(ini: Path, database_url: str) -> None:
+    def alembic(*arguments: str) -> str:
+        command = [sys.executable, "-W", "ignore", "-m", "alembic", "-c", str(ini), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    alembic("upgrade", "head")
+    assert differences(database_url) == []
+    assert "content_0001" in alembic("current")
+    alembic("check")
+    alembic("downgrade", "base")
+    alembic("upgrade", "head")
+    assert "CREATE TABLE entries" in alembic("upgrade", "head", "--sql")
+
+
+def test_a_time_keeps_its_moment_and_must_have_a_zone(sites: ContentSites) -> None:
+    sites.add(sites.garden, "x", published=datetime(2024, 5, 5, 12, tzinfo=BERLIN))
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        entry = session.scalars(sa.select(Entry)).one()
+        assert entry.published == datetime(2024, 5, 5, 10, tzinfo=UTC)
+        assert entry.published.tzinfo is UTC
+    with pytest.raises(ValueError, match="no time zone"):
+        UtcDateTime().process_bind_param(datetime(2024, 5, 5), sites.engine.dialect)  # noqa: DTZ001

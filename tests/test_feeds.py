@@ -1,0 +1,153 @@
+"""The Atom feed, the sitemap and robots.txt, read as the programs read them that they are for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from content_sites import GARDEN, STERNWARTE, ContentSites, content_sites
+
+from multisite.content import feeds
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+SITEMAP = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
+XML = "{http://www.w3.org/XML/1998/namespace}"
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+@pytest.fixture
+def sites(database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
+    with content_sites(database_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
+    with content_sites(sqlite_database_url, tmp_path) as made:
+        yield made
+
+
+def feed_of(sites: ContentSites, host: str) -> ET.Element:
+    page = sites.browser(host).get("/feed.xml")
+    assert page.content_type == "application/atom+xml"
+    return ET.fromstring(page.body)
+
+
+def check_rfc4287(feed: ET.Element) -> None:
+    """Check what RFC 4287 sections 4.1.1 and 4.1.2 demand of a feed and of its entries."""
+    assert feed.tag == f"{ATOM}feed"
+    authors = len(feed.findall(f"{ATOM}author"))
+    for element in (feed, *feed.findall(f"{ATOM}entry")):
+        for name in ("id", "title", "updated"):
+            (found,) = element.findall(f"{ATOM}{name}")
+            assert found.text
+        assert re.match(r"https?://", element.findtext(f"{ATOM}id") or "")
+        assert RFC3339.fullmatch(element.findtext(f"{ATOM}updated") or "")
+        assert authors or element.findall(f"{ATOM}author")
+        alternates = [link for link in element.findall(f"{ATOM}link") if link.get("rel") == "alternate"]
+        assert len({(link.get("type"), link.get("hreflang")) for link in alternates}) == len(alternates) == 1
+    ids = [element.text for element in feed.iter(f"{ATOM}id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_feed_holds_the_newest_entries_with_text_and_tags(sites: ContentSites) -> None:
+    sites.add(sites.garden, "older", published=datetime(2024, 5, 4, tzinfo=UTC))
+    sites.add(sites.garden, "newer", title="Peas & <beans>", body="*Text* <b>bold</b>", tags=["soil", "a&b"])
+    sites.add(sites.sternwarte, "foreign")
+    feed = feed_of(sites, GARDEN)
+    check_rfc4287(feed)
+    newer, older = feed.findall(f"{ATOM}entry")
+    assert newer.findtext(f"{ATOM}title") == "Peas & <beans>"
+    assert newer.findtext(f"{ATOM}id") == f"http://{GARDEN}/entries/newer"
+    assert newer.findtext(f"{ATOM}published") == "2024-05-05T12:00:00Z"
+    assert newer.findtext(f"{ATOM}updated") == "2024-05-06T12:00:00Z"
+    assert [item.get("label") for item in newer.findall(f"{ATOM}category")] == ["a&b", "soil"]
+    content = newer.find(f"{ATOM}content")
+    assert content is not None
+    assert content.get("type") == "html"
+    assert content.text == "<p><em>Text</em> <b>bold</b></p>\n"
+    assert content.get(f"{XML}base") == f"http://{GARDEN}/entries/newer"
+    assert older.findtext(f"{ATOM}title") == "older of Garden"
+    assert feed.findtext(f"{ATOM}updated") == "2024-05-06T12:00:00Z"
+
+
+def test_the_feed_is_in_the_language_and_on_the_canonical_domain_of_the_site(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.add(sqlite_sites.garden, "x")
+    assert feed_of(sqlite_sites, STERNWARTE).get(f"{XML}lang") == "de"
+    text = sqlite_sites.browser("alias.example").get("/feed.xml").text
+    assert f"http://{GARDEN}/entries/x" in text
+    assert "alias.example" not in text
+
+
+def test_the_feed_of_a_site_without_entries_is_a_feed(sqlite_sites: ContentSites) -> None:
+    check_rfc4287(feed_of(sqlite_sites, GARDEN))
+
+
+def test_the_feed_ends_somewhere(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.add_many(sqlite_sites.garden, feeds.FEED_SIZE + 5)
+    feed = feed_of(sqlite_sites, GARDEN)
+    check_rfc4287(feed)
+    assert len(feed.findall(f"{ATOM}entry")) == feeds.FEED_SIZE
+
+
+def test_characters_that_xml_cannot_hold_do_not_break_the_feed(sqlite_sites: ContentSites) -> None:
+    odd = "a\x01b\x0bc\ufffed\U0001f331"
+    sqlite_sites.add(sqlite_sites.garden, "odd", title=odd, summary=odd, body_html=f"<p>{odd}</p>", tags=[odd])
+    feed = feed_of(sqlite_sites, GARDEN)
+    assert feed.findtext(f"{ATOM}entry/{ATOM}title") == "abcd\U0001f331"
+
+
+def test_an_entry_scheduled_after_its_last_change_counts_as_changed_then(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.add(sqlite_sites.garden, "x", updated=datetime(2024, 1, 1, tzinfo=UTC))
+    assert feed_of(sqlite_sites, GARDEN).findtext(f"{ATOM}updated") == "2024-05-05T12:00:00Z"
+
+
+def locations(body: bytes) -> list[str]:
+    return [item.text or "" for item in ET.fromstring(body).iter(f"{SITEMAP}loc")]
+
+
+def test_the_sitemap_lists_what_visitors_may_see(sites: ContentSites) -> None:
+    sites.add(sites.garden, "shown")
+    sites.add(sites.garden, "ü&x")
+    sites.add(sites.garden, "draft", draft=True)
+    sites.add(sites.garden, "future", published=datetime.now(UTC) + timedelta(days=1))
+    sites.add(sites.sternwarte, "foreign")
+    page = sites.browser("alias.example").get("/sitemap.xml")
+    assert locations(page.body) == [
+        f"http://{GARDEN}/",
+        f"http://{GARDEN}/archive",
+        f"http://{GARDEN}/entries/shown",
+        f"http://{GARDEN}/entries/%C3%BC%26x",
+    ]
+    for address in locations(page.body):
+        sites.browser(GARDEN).get(address.removeprefix(f"http://{GARDEN}"))
+    assert ET.fromstring(page.body).findtext(f"{SITEMAP}url/{SITEMAP}lastmod") == "2024-05-06T12:00:00Z"
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 9, 10, 11])
+def test_a_sitemap_that_is_too_long_comes_in_parts(
+    sqlite_sites: ContentSites, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(feeds, "SITEMAP_SIZE", 5)
+    sqlite_sites.add_many(sqlite_sites.garden, count)
+    browser = sqlite_sites.browser(GARDEN)
+    body = browser.get("/sitemap.xml").body
+    if count <= 3:
+        assert len(locations(body)) == count + 2
+        return
+    assert ET.fromstring(body).tag == f"{SITEMAP}sitemapindex"
+    parts = [locations(browser.get(part.removeprefix(f"http://{GARDEN}")).body) for part in locations(body)]
+    assert all(1 <= len(part) <= 5 for part in parts)
+    found = [address for part in parts for address in part]
+    assert len(set(found)) == len(found) == count
+    browser.get(f"/sitemap-{len(parts) + 1}.xml", status=404)
+
+
+def test_robots_txt_names_the_sitemap_of_the_site(sqlite_sites: ContentSites) -> None:
+    page = sqlite_sites.browser("alias.example").get("/robots.txt")
+    assert page.content_type == "text/plain"
+    assert page.text.endswith(f"\nSitemap: http://{GARDEN}/sitemap.xml\n")
