@@ -20,6 +20,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import DBAPIError
 
 from multisite import hosts, models
@@ -78,14 +79,20 @@ def upgrade_own(bind: Engine | Connection) -> list[str]:
         return _run_own(bind)
 
 
-def first_site(connection: Connection, host: str, *, name: str | None = None) -> int:
+def first_site(connection: Connection | MockConnection, host: str, *, name: str | None = None) -> int:
     """Return the id of the site at `host`, added if it is missing, for rows that an application already has.
 
     For a migration written by hand: `site_id = first_site(op.get_bind(), "www.example.com")`. The tables of multisite
     are brought up to date on `connection` first, and everything stays in its transaction. `name` is the site's name,
-    None for the host itself. Raises `InvalidHost` and what `upgrade_own` raises.
+    None for the host itself. Raises `InvalidHost`, what `upgrade_own` raises, and `MultisiteError` where alembic only
+    prints SQL.
     """
     wanted = hosts.to_ascii(host)
+    if isinstance(connection, MockConnection):
+        raise MultisiteError(
+            "first_site reads and writes the database, which 'alembic upgrade --sql' does not open: run the migration "
+            "with 'multisite migrate' or 'alembic upgrade head'"
+        )
     upgrade_own(connection)
     sites, domains = models.metadata.tables["sites"], models.metadata.tables["domains"]
     found: int | None = connection.scalar(sa.select(domains.c.site_id).where(domains.c.host == wanted))

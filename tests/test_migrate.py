@@ -197,6 +197,13 @@ def test_first_site_makes_tables_and_site_and_finds_them_again(engine: sa.Engine
         assert connection.scalar(sa.text("SELECT version FROM multisite_version")) == 2
 
 
+def test_first_site_says_that_it_needs_a_database(engine: sa.Engine) -> None:
+    # This is what op.get_bind() gives under `alembic upgrade --sql`.
+    printing = sa.create_mock_engine(engine.url, print)
+    with pytest.raises(MultisiteError, match="first_site reads and writes the database"):
+        migrate.first_site(printing, "www.example.com")
+
+
 def test_first_site_refuses_what_is_not_a_host_and_changes_nothing(engine: sa.Engine) -> None:
     with engine.begin() as connection, pytest.raises(InvalidHost):
         migrate.first_site(connection, "http://a.example")

@@ -1,0 +1,16 @@
+"""Put a first note into the database: `initialize_notes_db development.ini`."""
+
+import sys
+
+from multisite import using_site
+from pyramid.paster import bootstrap, setup_logging
+
+from .. import models
+
+
+def main(argv=sys.argv):
+    setup_logging(argv[1])
+    with bootstrap(argv[1]) as env:
+        request = env["request"]
+        with request.tm, using_site("www.example.com"):
+            request.dbsession.add(models.Note(name="welcome", text="The first note."))

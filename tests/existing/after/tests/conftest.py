@@ -1,0 +1,79 @@
+"""One database for the run, one session for the test, which every request of the test shares and which rolls back."""
+
+import alembic.command
+import alembic.config
+import pytest
+import transaction
+import webtest
+from multisite.testing import plant_site
+from pyramid.paster import get_appsettings
+from pyramid.scripting import prepare
+from pyramid.testing import DummyRequest
+
+from notes import main, models
+from notes.models.meta import Base
+
+INI = "testing.ini"
+
+
+@pytest.fixture(scope="session")
+def app_settings():
+    return get_appsettings(INI)
+
+
+@pytest.fixture(scope="session")
+def dbengine(app_settings):
+    engine = models.get_engine(app_settings)
+    config = alembic.config.Config(INI)
+    Base.metadata.drop_all(bind=engine)
+    alembic.command.stamp(config, "base", purge=True)
+    alembic.command.upgrade(config, "head")
+    yield engine
+    Base.metadata.drop_all(bind=engine)
+    alembic.command.stamp(config, "base", purge=True)
+
+
+@pytest.fixture(scope="session")
+def app(app_settings, dbengine):
+    return main({}, dbengine=dbengine, **app_settings)
+
+
+@pytest.fixture
+def tm():
+    tm = transaction.TransactionManager(explicit=True)
+    tm.begin()
+    tm.doom()
+    yield tm
+    tm.abort()
+
+
+@pytest.fixture
+def dbsession(app, tm):
+    dbsession = models.get_tm_session(app.registry["dbsession_factory"], tm)
+    plant_site(app, "example.com", dbsession)
+    return dbsession
+
+
+@pytest.fixture
+def testapp(app, tm, dbsession):
+    environ = {"HTTP_HOST": "example.com", "tm.active": True, "tm.manager": tm, "app.dbsession": dbsession}
+    return webtest.TestApp(app, extra_environ=environ)
+
+
+@pytest.fixture
+def app_request(app, tm, dbsession):
+    with prepare(registry=app.registry) as env:
+        request = env["request"]
+        request.host = "example.com"
+        request.dbsession = dbsession
+        request.tm = tm
+        yield request
+
+
+@pytest.fixture
+def dummy_request(tm, dbsession):
+    request = DummyRequest()
+    request.host = "example.com"
+    request.dbsession = dbsession
+    request.tm = tm
+    return request

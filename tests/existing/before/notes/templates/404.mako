@@ -1,0 +1,2 @@
+<%inherit file="layout.mako"/>
+<p>There is no such page.</p>
