@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic.operations.ops import CreateTableOp
 from conftest import fresh_postgresql
 from scoped_models import (
     ONE,
@@ -634,6 +635,18 @@ def test_the_wall_refuses_a_sqlalchemy_that_it_does_not_reach(monkeypatch: pytes
     monkeypatch.setattr(SQLCompiler, "__new__", lambda cls, *args, **kwargs: object.__new__(cls))
     with pytest.raises(Exception, match="does not let multisite limit"):
         wall.check()
+
+
+def test_a_copy_of_a_scoped_table_has_its_unique_key_once() -> None:
+    for table in (Author.__table__, Book.__table__):
+        copy = table.to_metadata(sa.MetaData())
+        # What alembic does with a table that `--autogenerate` has found, before it writes it into a revision.
+        written = CreateTableOp.from_table(table).to_table()
+        for each in (table, copy, written):
+            uniques = [u for u in each.constraints if isinstance(u, sa.UniqueConstraint)]
+            keys = [u for u in uniques if {c.name for c in u.columns} == {"site_id", "id"}]
+            assert [u.name for u in keys] == [f"uq_{table.name}_site_id_id"]
+            assert len(uniques) == 2
 
 
 def test_a_scoped_table_has_its_unique_key_also_beside_table_args_of_its_own() -> None:
