@@ -16,9 +16,6 @@ import sqlalchemy as sa
 from multisite.directory import engine_from_url
 from multisite.models import DirectoryVersion, metadata
 
-collect_ignore = ["existing"]
-"""An application with tests of its own, which test_existing.py runs."""
-
 
 @contextmanager
 def running_postgresql() -> Iterator[str]:
