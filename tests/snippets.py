@@ -1,0 +1,183 @@
+"""The examples in README.md and docs/: found in their fences, and the Python ones run, for tests/test_docs.py.
+
+As a program, `python tests/snippets.py PAGE FOLDER` runs the Python examples of one page from top to bottom in one
+namespace, working in FOLDER. Each page has a process of its own, because the register of scoped tables is one for the
+process, and because that is how a reader runs them.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_FENCE = re.compile(r"^( *)```([^`\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+
+Namespace = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """One fenced block: what is behind its backticks, its text, and where it begins (`line` is its first line)."""
+
+    page: Path
+    language: str
+    text: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def pages() -> list[Path]:
+    """Return README.md and the pages of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def snippets(page: Path, *languages: str) -> list[Snippet]:
+    """Return the fenced blocks of `page`, of `languages` only where some are given."""
+    text = page.read_text("utf-8")
+    found = [
+        Snippet(page, match[2], dedent(match[3]), text.count("\n", 0, match.start(3)) + 1)
+        for match in _FENCE.finditer(text)
+    ]
+    return [snippet for snippet in found if not languages or snippet.language in languages]
+
+
+def prose(page: Path) -> str:
+    """Return the text of `page` without its fenced blocks."""
+    return _FENCE.sub("", page.read_text("utf-8"))
+
+
+def headings(page: Path) -> list[str]:
+    """Return the headings of `page`, without the hashes; a hash in a fenced block is none."""
+    return _HEADING.findall(prose(page))
+
+
+# What the examples of a page find, as the page says they do.
+
+
+@contextmanager
+def _two_sites(folder: Path) -> Iterator[Namespace]:
+    """Garden and kitchen in a fresh database, an engine on it, and settings for an application."""
+    from multisite.directory import engine_from_url
+    from multisite.directory.changes import add_site
+    from multisite.migrate import upgrade_own
+    from multisite.settings import parse_settings
+
+    settings = {
+        "sqlalchemy.url": f"sqlite:///{folder / 'docs.db'}",
+        "multisite.sites_dir": str(folder / "sites"),
+        "multisite.templates_dir": str(folder / "templates"),
+    }
+    (folder / "templates").mkdir()
+    engine = engine_from_url(settings["sqlalchemy.url"])
+    upgrade_own(engine)
+    garden, kitchen = (
+        add_site(engine, host, settings=parse_settings(settings), name=name)
+        for host, name in (("garden.example", "The Garden"), ("kitchen.example", "The Kitchen"))
+    )
+    yield {"engine": engine, "settings": settings, "garden": garden, "kitchen": kitchen}
+    engine.dispose()
+
+
+@contextmanager
+def _directives(folder: Path) -> Iterator[Namespace]:
+    """The two sites, an application that `using_site` finds them by, and a request of the garden."""
+    from pyramid.config import Configurator
+
+    from multisite.testing import request_for
+
+    with _two_sites(folder) as namespace:
+        with Configurator(settings=namespace["settings"]) as config:
+            config.include("multisite")
+        with request_for(config.make_wsgi_app(), "garden.example") as request:
+            pass
+        # Not current: the page says what it is about when it uses a site.
+        request.tm.begin()
+        namespace["request"] = request
+        yield namespace
+        request.tm.abort()
+        _run_migration(namespace["engine"], namespace["upgrade"])
+        _run_script(folder, namespace["settings"], namespace["greet"])
+
+
+def _run_migration(engine: Any, upgrade: Callable[[], None]) -> None:
+    """Run the `upgrade` of the page on a table as an application had it before."""
+    import sqlalchemy as sa
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE notes (id INTEGER PRIMARY KEY, name VARCHAR, "
+                                   "CONSTRAINT uq_notes_name UNIQUE (name))"))  # fmt: skip
+        connection.execute(sa.text("INSERT INTO notes (name) VALUES ('first')"))
+        with Operations.context(MigrationContext.configure(connection)):
+            upgrade()
+        found = connection.execute(sa.text("SELECT notes.name, host FROM notes JOIN domains USING (site_id)")).all()
+    assert found == [("first", "www.example.com")], found
+
+
+def _run_script(folder: Path, settings: dict[str, str], greet: Callable[[str], None]) -> None:
+    """Run the script of the page and see that it has written."""
+    from multisite.directory import engine_from_url
+
+    ini = folder / "script.ini"
+    lines = "\n".join(f"{key} = {value}" for key, value in settings.items())
+    ini.write_text(f"[app:main]\nuse = egg:multisite\n{lines}\n", "utf-8")
+    greet(str(ini))
+    engine = engine_from_url(settings["sqlalchemy.url"])
+    with engine.connect() as connection:
+        # A cursor of the driver, past the wall: what was committed is looked at, for whichever site.
+        found = connection.connection.cursor().execute("SELECT site_id FROM books WHERE slug = 'hello'").fetchall()
+    engine.dispose()
+    assert found == [(1,)], found
+
+
+PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
+    "directives.md": _directives,
+    "security.md": _two_sites,
+}
+"""The namespace that the examples of a page begin with; an empty one for any other page."""
+
+
+def run_python(page: Path, folder: Path) -> int:
+    """Run the Python examples of `page` in order, and return how many there were.
+
+    `python` is executed as it stands, `pycon` must print what stands there. Raises `AssertionError`, or what an
+    example raises.
+    """
+    examples = snippets(page, "python", "pycon")
+    with ExitStack() as stack:
+        prepared = PREPARED.get(page.name)
+        namespace = {} if prepared is None else stack.enter_context(prepared(folder))
+        for snippet in examples:
+            if snippet.language == "python":
+                code = compile("\n" * (snippet.line - 1) + snippet.text, str(page), "exec", dont_inherit=True)
+                exec(code, namespace)
+            else:
+                _run_session(snippet, namespace)
+    return len(examples)
+
+
+def _run_session(snippet: Snippet, namespace: Namespace) -> None:
+    test = doctest.DocTestParser().get_doctest(snippet.text, {}, str(snippet), str(snippet.page), snippet.line - 1)
+    test.globs = namespace
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    assert test.examples, f"{snippet} has no examples"
+    assert runner.run(test, clear_globs=False).failed == 0, f"{snippet} does not print what it says"
+
+
+if __name__ == "__main__":
+    os.chdir(sys.argv[2])
+    print(run_python(Path(sys.argv[1]), Path(sys.argv[2])))

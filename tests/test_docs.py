@@ -1,0 +1,517 @@
+"""README.md and docs/: everything has its heading, and every example does what the page says.
+
+Commands run in a copy of what a clone has (templates, sites, migrations, development.ini) with a database of its own,
+Python in a process for each page (see snippets.py). docs/existing.md is walked through by test_existing.py. Sphinx is
+not needed here: `python3 dev.py docs` builds the pages, and takes a warning for an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import http.client
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from types import ModuleType
+from zoneinfo import ZoneInfo
+
+import click
+import plaster
+import pytest
+from mako.template import Template
+from pyramid.config import Configurator
+from pyramid.interfaces import IRequestExtensions
+from snippets import ROOT, Snippet, headings, pages, prose, snippets
+from waitress.adjustments import Adjustments
+
+import multisite
+from multisite import SettingError
+from multisite import settings as settings_module
+from multisite.cli import COMMANDS, main
+from multisite.content.frontmatter import parse_article
+from multisite.settings import PREFIX, Settings, parse_settings
+
+DOCS = ROOT / "docs"
+BIN = Path(sys.executable).parent
+HOME = "/home/you/multisite"
+"""What the pages call the folder of the clone."""
+
+WALKED_ELSEWHERE = {"existing.md"}
+"""Pages whose examples another test runs: tests/test_existing.py, as its own test demands."""
+
+NOT_RUN = {
+    "python3 dev.py": "starts a server, installs, or runs these tests; the words are parsed, its output is compared",
+    "python3 -m pip": "installs from the network; the extra must be one of setup.py",
+}
+"""Commands that are checked without being run, by how they begin, and why."""
+
+PAGES = [page for page in pages() if page.name not in WALKED_ELSEWHERE]
+
+
+def every(*languages: str) -> list[Snippet]:
+    """Return the examples of these languages on all pages that are tested here."""
+    return [snippet for page in PAGES for snippet in snippets(page, *languages)]
+
+
+# Headings: nothing is left out, and nothing is described that is not there.
+
+
+def section(page: Path, heading: str) -> str:
+    """Return the text below a heading, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert found is not None, f"{page.name} has no heading '{heading}'"
+    return found[1]
+
+
+TYPES = {
+    settings_module._path: "folder",
+    settings_module._url: "database URL",
+    settings_module._seconds: "seconds",
+    settings_module._count: "whole number",
+    settings_module._unknown_host: "`404`, `421` or a host",
+    settings_module._paths: "list of paths",
+    settings_module._names: "list of names",
+}
+"""What the page calls the parsers of settings."""
+
+
+def shown_default(value: object) -> str:
+    """Return a default as the page writes it."""
+    if value is None:
+        return "none"
+    if value == ():
+        return "empty"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
+def test_every_setting_has_a_heading_with_its_type_and_default(field: dataclasses.Field[object]) -> None:
+    text = section(DOCS / "settings.md", PREFIX + field.name)
+    line = f"*Type:* {TYPES[field.metadata['parse']]}. *Default:* {shown_default(field.default)}."
+    assert text.strip().splitlines()[0] == line
+
+
+def test_no_setting_has_a_heading_that_is_none() -> None:
+    known = {PREFIX + field.name for field in dataclasses.fields(Settings)}
+    assert {heading for heading in headings(DOCS / "settings.md") if heading.startswith(PREFIX)} == known
+
+
+def test_every_command_has_a_heading() -> None:
+    described = [heading for heading in headings(DOCS / "commands.md") if heading != "Commands"]
+    assert described == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_a_command_is_described(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    page = DOCS / "commands.md"
+    text = section(page, name) + section(page, "Commands")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.opts[0] in text, f"{name} {parameter.opts[0]} is not described"
+
+
+def names_in_headings(page: Path) -> set[str]:
+    """Return what stands between backticks in the headings of `page`, without arguments: `f(x)` is `f`."""
+    return {name.partition("(")[0] for heading in headings(page) for name in re.findall("`([^`]+)`", heading)}
+
+
+def test_every_public_name_has_a_heading() -> None:
+    assert set(multisite.__all__) - names_in_headings(DOCS / "directives.md") == set()
+
+
+def configured(tmp_path: Path) -> Configurator:
+    """Return a configurator after `include("multisite")`, its actions executed."""
+    config = Configurator(
+        settings={
+            "sqlalchemy.url": f"sqlite:///{tmp_path / 'docs.db'}",
+            "multisite.templates_dir": str(tmp_path / "templates"),
+            "multisite.sites_dir": str(tmp_path / "sites"),
+        }
+    )
+    config.include("multisite")
+    config.commit()
+    return config
+
+
+def test_every_directive_has_a_heading(tmp_path: Path) -> None:
+    plain = Configurator()
+    plain.include("pyramid_tm")
+    ours = set(configured(tmp_path).registry._directives) - set(getattr(plain.registry, "_directives", ()))
+    assert "set_multisite_engine" in ours
+    assert {f"config.{name}" for name in ours} - names_in_headings(DOCS / "directives.md") == set()
+
+
+def test_every_request_attribute_has_a_heading(tmp_path: Path) -> None:
+    def attributes(config: Configurator) -> set[str]:
+        extensions = config.registry.queryUtility(IRequestExtensions)
+        return {*extensions.descriptors, *extensions.methods}
+
+    plain = Configurator()
+    plain.include("pyramid_tm")
+    plain.commit()
+    ours = attributes(configured(tmp_path)) - attributes(plain)
+    assert "site" in ours
+    described = {name for name in names_in_headings(DOCS / "directives.md") if name.startswith("request.")}
+    assert described == {f"request.{name}" for name in ours}
+
+
+# Python
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page, "python", "pycon")], ids=lambda p: p.name)
+def test_python_examples_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    warnings = ["-W", "error"]
+    for module_warning in (
+        "pkg_resources is deprecated as an API:UserWarning",
+        "'cgi' is deprecated:DeprecationWarning",
+        "Deprecated call to `pkg_resources.declare_namespace:DeprecationWarning",
+    ):
+        warnings += ["-W", f"ignore:{module_warning}"]
+    done = subprocess.run(
+        [sys.executable, *warnings, ROOT / "tests" / "snippets.py", page, tmp_path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip() == str(len(snippets(page, "python", "pycon")))
+
+
+def test_a_python_example_that_does_something_else_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "wrong.md"
+    page.write_text("```pycon\n>>> 1 + 1\n3\n```\n", "utf-8")
+    (tmp_path / "work").mkdir()
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "snippets.py", page, tmp_path / "work"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "does not print what it says" in done.stderr
+
+
+# Ini files, templates and articles
+
+
+@pytest.mark.parametrize("snippet", every("ini"), ids=str)
+def test_ini_examples_are_read_by_what_reads_them(snippet: Snippet, tmp_path: Path) -> None:
+    ini = tmp_path / "example.ini"
+    ini.write_text(snippet.text, "utf-8")
+    sections = plaster.get_sections(str(ini))
+    assert sections
+    assert set(sections) <= {"app:main", "server:main"}
+    if "app:main" in sections:
+        app = plaster.get_settings(str(ini), "app:main")
+        assert [key for key in app if key.startswith((PREFIX, "sqlalchemy."))]
+        parse_settings(app)
+    if "server:main" in sections:
+        server = dict(plaster.get_settings(str(ini), "server:main"))
+        assert server.pop("use") == "egg:waitress#main"
+        Adjustments(**{key: value for key, value in server.items() if key not in ("here", "__file__")})
+
+
+def test_an_ini_example_with_an_unknown_key_is_found() -> None:
+    with pytest.raises(SettingError):
+        parse_settings({"multisite.site_dir": "sites"})
+
+
+@pytest.mark.parametrize("snippet", every("markdown"), ids=str)
+def test_articles_in_examples_can_be_imported(snippet: Snippet) -> None:
+    article = parse_article(snippet.text, PurePath("leaf-mould.md"), ZoneInfo("Europe/Berlin"))
+    assert (article.slug, article.title) == ("leaf-mould", "Leaf mould")
+    assert article.published is not None
+    assert article.body
+
+
+def test_every_template_in_an_example_says_where_it_goes() -> None:
+    for snippet in every("mako"):
+        assert place_of(snippet).startswith("sites/"), f"{snippet} does not begin with its place"
+        Template(snippet.text)  # It compiles; what it does is seen by the commands of the page.
+
+
+def place_of(snippet: Snippet) -> str:
+    """Return the path in the first comment of a template."""
+    found = re.match(r"## (\S+\.mako)\n", snippet.text)
+    assert found is not None, f"{snippet} does not begin with a comment that holds its path"
+    return found[1]
+
+
+# Commands
+
+
+@pytest.fixture(scope="module")
+def dev() -> ModuleType:
+    """dev.py as a module."""
+    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclasses.dataclass
+class Clone:
+    """A copy of what a clone has, with the demo sites in a database of its own, and a server once one is needed."""
+
+    folder: Path
+    dev: ModuleType
+    server: subprocess.Popen[bytes] | None = None
+    port: int = 0
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Run `command` as a person would; return its exit code and what it prints, on stdout and stderr."""
+        env = {name: value for name, value in self.dev.environment().items() if not name.startswith("MULTISITE_")}
+        env["PATH"] = os.pathsep.join([str(self.folder / ".venv" / "bin"), env["PATH"]])
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=env,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout.replace(str(self.folder), HOME)
+
+    def serve(self) -> None:
+        """Serve the clone's development.ini on a free port, once."""
+        if self.server is not None:
+            return
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        command = [str(BIN / "pserve"), "--server-name", "port", "development.ini", f"http_port={self.port}"]
+        with (self.folder / "server.log").open("wb") as log:
+            self.server = subprocess.Popen(command, cwd=self.folder, env=self.dev.environment(), stdout=log, stderr=log)
+        wait_for(self.is_listening)
+
+    def is_listening(self) -> bool:
+        assert self.server is not None
+        assert self.server.poll() is None, (self.folder / "server.log").read_text("utf-8")
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def curl(self, command: str) -> str:
+        """Return what `curl` would print, for the few options that the pages use."""
+        self.serve()
+        words = shlex.split(command)[1:]
+        headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
+        address = words[-1]
+        assert address.startswith("http://127.0.0.1:6543/")
+        assert set(words[:-1]) - {"-H", "-i", "-I"} <= {f"{name}: {value}" for name, value in headers.items()}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        path = address.removeprefix("http://127.0.0.1:6543")
+        connection.request("HEAD" if "-I" in words else "GET", path, headers=headers)
+        response = connection.getresponse()
+        head = "".join(f"{name}: {value}\n" for name, value in response.getheaders())
+        status = f"HTTP/1.1 {response.status} {response.reason}\n"
+        body = response.read().decode("utf-8")
+        connection.close()
+        return (f"{status}{head}\n" if "-i" in words or "-I" in words else "") + body
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.send_signal(signal.SIGTERM)
+            self.server.wait(timeout=30)
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    """Return True once `condition` holds, False if it does not for a long time: for what another process does."""
+    end = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(scope="module")
+def demo(dev: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `dev.py serve` has made when it serves: the three demo sites with their content."""
+    folder = tmp_path_factory.mktemp("demo") / "clone"
+    folder.mkdir()
+    for name in ("templates", "sites", "migrations"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for host in {path.name for path in (folder / "sites").iterdir()} - set(dev.DEMO_SITES):
+        shutil.rmtree(folder / "sites" / host)  # A site that somebody has added to this clone.
+    shutil.copyfile(ROOT / "development.ini", folder / "development.ini")
+    (folder / "var").mkdir()
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "bin").symlink_to(BIN)
+    clone = Clone(folder, dev)
+    commands = ["multisite migrate"]
+    for host, options in dev.DEMO_SITES.items():
+        commands += [shlex.join(["multisite", "add-site", host, *options])]
+        commands += [f"multisite import-entries {host} sites/{host}/content"]
+    for command in commands:
+        status, printed = clone.run(command)
+        assert status == 0, printed
+    return folder
+
+
+@contextmanager
+def clone_of(demo: Path, dev: ModuleType, folder: Path) -> Iterator[Clone]:
+    shutil.copytree(demo, folder, symlinks=True)
+    clone = Clone(folder, dev)
+    try:
+        yield clone
+    finally:
+        clone.stop()
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command of a page, and what it prints there."""
+
+    text: str
+    expected: str
+
+    def prints(self, printed: str) -> bool:
+        """Tell whether that is what the page shows; a line of three dots stands for any lines, nothing for anything."""
+        if not self.expected:
+            return True
+        # White space at the end of lines is not looked at, nor how a template indents what it writes.
+        one, other = ("\n".join(line.strip() for line in text.splitlines()) + "\n" for text in (self.expected, printed))
+        return doctest.OutputChecker().check_output(one, other, doctest.ELLIPSIS)
+
+
+def commands_in(snippet: Snippet) -> list[Command]:
+    """Return the commands of a console example."""
+    found: list[Command] = []
+    for line in snippet.text.splitlines():
+        if line.startswith("$ "):
+            found.append(Command(line[2:], ""))
+        else:
+            assert found, f"{snippet} does not begin with a command"
+            found[-1] = Command(found[-1].text, f"{found[-1].expected}{line}\n")
+    return found
+
+
+def walk(page: Path, clone: Clone) -> int:
+    """Do what a page says, in order: write its templates, run its commands. Return how many commands there were."""
+    count = 0
+    for snippet in snippets(page, "console", "sh", "mako"):
+        assert snippet.language != "sh", f"{snippet}: commands are written as console, so that what they print is seen"
+        if snippet.language == "mako":
+            place = clone.folder / place_of(snippet)
+            assert place.parent.is_dir(), f"{snippet}: {place.parent} is not there"
+            place.write_text(snippet.text, "utf-8")
+            continue
+        for command in commands_in(snippet):
+            do(command, clone, str(snippet))
+            count += 1
+    return count
+
+
+def do(command: Command, clone: Clone, where: str) -> None:
+    """Do one command, and compare what it prints and how it ends."""
+    if command.text.startswith("python3 dev.py"):
+        check_dev(command, clone.dev, where)
+    elif command.text.startswith("python3 -m pip"):
+        extras = re.findall(r"'\.\[([a-z]+)\]'", command.text)
+        assert [f"{extra} =" in (ROOT / "setup.py").read_text("utf-8") for extra in extras] == [True], where
+    elif command.text.startswith("curl "):
+        # Asked again until it is so: a server learns of a new site, or of a changed file, within a second.
+        assert wait_for(lambda: command.prints(clone.curl(command.text))), f"{where}: {clone.curl(command.text)}"
+    else:
+        status, printed = clone.run(command.text)
+        assert command.prints(printed), f"{where}: {command.text} prints\n{printed}"
+        assert status == int(command.expected.startswith("Error: ")), f"{where}: {command.text} ends with {status}"
+
+
+def check_dev(command: Command, dev: ModuleType, where: str) -> None:
+    """Parse the words of `python3 dev.py …`, and compare what `serve` prints when it serves."""
+    words = shlex.split(command.text)[2:]
+    options = dev.parse(words)
+    assert options.rest == [], where
+    if command.expected:
+        assert words == ["serve"], f"{where}: nobody knows what that prints"
+        printed: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dev, "say", lambda text="": printed.append(text))
+            dev.announce(*dev.server_address())
+        assert command.prints("Starting the server\n" + "\n".join(printed)), f"{where}: it prints {printed}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page, "console", "sh")], ids=lambda p: p.name)
+def test_commands_do_what_the_page_says(page: Path, demo: Path, dev: ModuleType, tmp_path: Path) -> None:
+    with clone_of(demo, dev, tmp_path / "clone") as clone:
+        assert walk(page, clone)
+
+
+def test_every_template_of_a_page_is_part_of_a_page_that_answers(demo: Path, dev: ModuleType, tmp_path: Path) -> None:
+    found = every("mako")
+    assert found
+    with clone_of(demo, dev, tmp_path / "clone") as clone:
+        status, printed = clone.run("multisite add-site fourth.localhost")
+        assert status == 0, printed
+        for snippet in found:
+            place = clone.folder / place_of(snippet)
+            place.write_text(snippet.text, "utf-8")
+            path = "nowhere" if place.name == "notfound.mako" else ""
+            page = clone.curl(f"curl -i -H 'Host: {place.parent.name}' http://127.0.0.1:6543/{path}")
+            assert page.startswith("HTTP/1.1 404 " if path else "HTTP/1.1 200 "), f"{snippet}: {page}"
+            words = re.findall(r"<p>([A-Z][a-z]+ [a-z]+)", snippet.text)
+            assert words, f"{snippet} has no words of its own"
+            assert words[0] in page
+
+
+def test_a_command_that_prints_something_else_is_found(demo: Path, dev: ModuleType, tmp_path: Path) -> None:
+    with clone_of(demo, dev, tmp_path / "clone") as clone:
+        do(Command("multisite add-site a..b", "Error: ...\n"), clone, "here")
+        for wrong in (
+            Command("multisite list-sites", "nothing\n"),
+            Command("multisite add-site a..b", ""),
+            Command("python3 dev.py serve", "nothing\n"),
+        ):
+            with pytest.raises(AssertionError, match="^here"):
+                do(wrong, clone, "here")
+        with pytest.raises(SystemExit):
+            do(Command("python3 dev.py server", ""), clone, "here")
+
+
+def test_commands_that_are_not_run_are_few() -> None:
+    beginnings = [command.text for snippet in every("console") for command in commands_in(snippet)]
+    assert all(any(text.startswith(known) for text in beginnings) for known in NOT_RUN)
+
+
+# The pages as a whole
+
+
+def test_every_example_is_of_a_kind_that_is_tested() -> None:
+    tested = {"python", "pycon", "console", "ini", "mako", "markdown"}
+    not_run = {"text", "{toctree}"}  # Drawings, and lists of files and pages.
+    for page in PAGES:
+        for snippet in snippets(page):
+            assert snippet.language in tested | not_run, f"{snippet} is a {snippet.language or 'block without a name'}"
+
+
+def test_the_page_that_is_walked_elsewhere_is() -> None:
+    for name in WALKED_ELSEWHERE:
+        assert f'"{name}"' in (ROOT / "tests" / "test_existing.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: p.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", re.sub("`[^`\n]*`", "", prose(page))):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.is_file(), f"{page.name} links to {target}"
+        if anchor:
+            slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings(linked)]
+            assert anchor in slugs, f"{page.name} links to {target}"
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    index = (DOCS / "index.md").read_text("utf-8")
+    listed = [line for tree in re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL) for line in tree.split("\n")]
+    for page in DOCS.glob("*.md"):
+        assert page.name == "index.md" or page.stem in listed, f"docs/index.md does not list {page.stem}"
