@@ -38,10 +38,12 @@ class Folder:
             f"{app}\n[server:main]\nuse = egg:waitress#main\n{server}\n"
         )
 
-    def process(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the command as a shell does, with every warning shown."""
+    def process(
+        self, *arguments: str, env: dict[str, str] | None = None, options: tuple[str, ...] = ("-W", "default")
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command as a shell does, but with every warning shown."""
         return subprocess.run(
-            [sys.executable, "-W", "default", *MULTISITE, *arguments],
+            [sys.executable, *options, *MULTISITE, *arguments],
             cwd=self.path,
             env={**os.environ, "PYTHONPATH": str(HERE.parent), **(env or {})},
             capture_output=True,
@@ -429,8 +431,8 @@ def with_revisions(migrated: Folder) -> Iterator[Callable[[str], None]]:
     """A function that gives the application a revision with this body."""
     (migrated.path / "migrations" / "versions").mkdir(parents=True)
     (migrated.path / "migrations" / "env.py").write_text(
-        "from alembic import context\nfrom sqlalchemy import create_engine\n"
-        f"with create_engine({migrated.database_url!r}).connect() as connection:\n"
+        "from alembic import context\nfrom sqlalchemy import NullPool, create_engine\n"
+        f"with create_engine({migrated.database_url!r}, poolclass=NullPool).connect() as connection:\n"
         "    context.configure(connection=connection)\n"
         "    with context.begin_transaction():\n        context.run_migrations()\n"
     )
@@ -537,9 +539,9 @@ def test_the_warning_of_pkg_resources_is_not_shown(migrated: Folder, with_revisi
     text = "pkg_resources is deprecated as an API. See https://setuptools.pypa.io/ for more"
     env = migrated.path / "migrations" / "env.py"
     env.write_text(f"import warnings, pyramid.path\nwarnings.warn({text!r}, UserWarning)\n" + env.read_text())
-    assert migrated.process("migrate").stderr == ""
+    assert migrated.process("migrate", options=()).stderr == ""
     env.write_text(env.read_text().replace("pkg_resources is", "something else is"))
-    assert "something else is deprecated" in migrated.process("migrate").stderr
+    assert "something else is deprecated" in migrated.process("migrate", options=()).stderr
 
 
 def test_there_is_no_colour_in_a_pipe_and_nothing_that_the_terminal_cannot_show(migrated: Folder) -> None:
