@@ -68,7 +68,8 @@ def add_site(
 def _print_new_site(new: NewSite, ini: Ini) -> None:
     host = new.site.host
     click.echo(f"Added {host}.")
-    click.echo(f"Edit its layout in {new.folder}" + (" (which was there before, and is as it was)" * new.adopted))
+    what = "Edit its layout in" if (new.folder / "layout.mako").is_file() else "Put templates of its own into"
+    click.echo(f"{what} {new.folder}" + (" (which was there before, and is as it was)" * new.adopted))
     click.echo(f"Open {ini.address(host)}")
     if not host.endswith(".localhost"):
         click.echo(f"Before DNS knows {host}: curl -H 'Host: {host}' http://{ini.server_host}:{ini.server_port}/")

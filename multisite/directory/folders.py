@@ -13,11 +13,9 @@ __all__ = ["make_folder"]
 README = """\
 This folder belongs to the site {host}. What is in it wins over the templates that all sites share.
 
-layout.mako       the frame around every page; other templates of the shared folder can be replaced by name too
-static/           style sheets, images and other files, served as they are
-
-Copy a file from the shared templates under the same name and change it. Templates are code that runs in the server:
-only people who may do that should be able to write here.
+Copy a template from the application under the same name and change it: for renderer="myapp:templates/page.mako", and
+for what that inherits or includes, page.mako, layout.mako and so on. Templates are code that runs in the server: only
+people who may do that should be able to write here.
 """
 
 
