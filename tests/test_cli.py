@@ -123,12 +123,19 @@ def test_from_nothing_to_sites(folder: Folder) -> None:
 
 
 def test_add_site_says_what_to_do_next(migrated: Folder) -> None:
+    (migrated.path / "templates").mkdir()
+    (migrated.path / "templates" / "layout.mako").write_text("${next.body()}")
     assert migrated.run("add-site", "fourth.localhost").splitlines() == [
         "Added fourth.localhost.",
         f"Edit its layout in {migrated.path / 'sites' / 'fourth.localhost'}",
         "Open http://fourth.localhost:6543/",
         "A running server that reads the same database needs no restart: it shows the site within 1 second.",
     ]
+
+
+def test_add_site_promises_no_layout_where_there_is_none(migrated: Folder) -> None:
+    out = migrated.invoke("add-site", "fourth.localhost").stdout.splitlines()
+    assert out[1] == f"Put templates of its own into {migrated.path / 'sites' / 'fourth.localhost'}"
 
 
 def test_add_site_gives_a_line_for_the_shell_where_no_name_server_knows_the_host(migrated: Folder) -> None:
