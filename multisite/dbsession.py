@@ -20,7 +20,7 @@ from transaction.interfaces import NoTransaction
 from zope.sqlalchemy.datamanager import ZopeStatus, join_transaction
 
 import multisite.scoping  # noqa: F401  # Puts up the wall, also for an application without a scoped model yet.
-from multisite.errors import UnknownSite
+from multisite.errors import MultisiteError, UnknownSite
 from multisite.request import DIRECTORY
 from multisite.site import Site
 
@@ -80,6 +80,11 @@ def all_sites_session(request: Request, reason: str) -> Session:
 
 
 def _second_session(request: Request, **info: Any) -> Session:
+    if not hasattr(request, "dbsession"):
+        raise MultisiteError(
+            "this application has no request.dbsession, whose engine a second session uses: set sqlalchemy.url, or "
+            "add a request method dbsession"
+        )
     return RequestSession(bind=request.dbsession.get_bind(), info={"request": request, **info}, expire_on_commit=False)
 
 
@@ -107,7 +112,6 @@ def includeme(config: Configurator, engine: Engine | None = None) -> None:
     """Add `request.site_session` and `request.all_sites_session`, and `request.dbsession` on `engine` if the
     application turns out to have none; None provides no session. Includes pyramid_tm."""
     if engine is not None:
-        config.get_settings().setdefault("tm.manager_hook", "pyramid_tm.explicit_manager")
         _provide_dbsession(config, engine)
     config.include("pyramid_tm")
     config.add_request_method(site_session, "site_session")

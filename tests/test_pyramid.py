@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import transaction
+import zope.sqlalchemy
 from conftest import make_own_tables
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.scripting import prepare
 from scoped_models import Base, Book, Country
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from waitress.server import create_server
 from webtest import TestApp
 
@@ -320,8 +321,6 @@ def own_session(config: Configurator) -> None:
     factory = sessionmaker(class_=OwnSession, bind=config.get_settings()["own.engine"])
 
     def dbsession(request: Request) -> Session:
-        import zope.sqlalchemy
-
         session = factory(info={"request": request})
         zope.sqlalchemy.register(session, transaction_manager=request.tm)
         return session
@@ -356,6 +355,37 @@ def test_an_applications_own_session_is_kept_and_scoped(
         with using_site("two.example"), Session(engine) as session:
             session.execute(sa.delete(Book).where(Book.slug == "new"))
             session.commit()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_older_applications_global_session_commits_as_before(
+    settings: dict[str, Any], engine: sa.Engine, first: bool, make: Make
+) -> None:
+    """Before the cookiecutter, scaffolds had one scoped_session in a module, joined to the manager of the thread."""
+    global_session = scoped_session(sessionmaker(bind=engine))
+    zope.sqlalchemy.register(global_session)
+
+    def old_view(request: Request) -> Response:
+        global_session.add(Book(slug="old", secret=f"old {request.site}"))
+        return Response("added")
+
+    config = configure(settings, *(["pyramid_tm"] if first else []))
+    config.add_route("old", "/old")
+    config.add_view(old_view, route_name="old")
+    app = make(config)
+    for host in HOSTS:
+        get(app, "/old", host)
+        assert get(app, "/books", host).text == f"secret of {host}\nold {host}"
+
+
+def test_a_second_session_says_what_it_needs(settings: dict[str, Any], engine: sa.Engine, make: Make) -> None:
+    del settings["sqlalchemy.url"]
+    config = configure(settings)
+    config.set_multisite_engine(engine)
+    config.add_view(lambda request: Response(str(request.site_session("two.example"))), name="without")
+    app = make(config)
+    with pytest.raises(multisite.MultisiteError, match=r"no request\.dbsession"):
+        get(app, "/without")
 
 
 @pytest.mark.parametrize("other", ["pyramid_tm", "pyramid_mako", "pyramid_retry"])

@@ -19,6 +19,9 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
     """Return the WSGI application; `settings` are the keys of `[app:main]` as PasteDeploy gives them."""
     from pyramid.config import Configurator
 
+    # One transaction manager a request, which raises where code uses it before the transaction or after it. multisite
+    # leaves the choice to the application: a session of its own may be registered with the manager of the thread.
+    settings.setdefault("tm.manager_hook", "pyramid_tm.explicit_manager")
     with Configurator(settings=settings) as config:
         config.include("multisite")
         config.include("multisite.static")

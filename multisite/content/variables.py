@@ -48,7 +48,8 @@ def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
         "format_date": formats.format_date,
         "format_number": formats.format_number,
         "iso_date": formats.iso_date,
-        "local": formats.local,
+        # Not "local", which Mako sets to a namespace of its own in every template.
+        "local_time": formats.local,
         "this_year": formats.local(datetime.now(UTC)).year,
         "home_url": addresses.home(),
         "archive_url": addresses.archive(),
