@@ -1,0 +1,43 @@
+"""The page by Pyramid alone, written by hand for one site of a shared database. Nothing here imports multisite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.router import Router
+from sqlalchemy import select
+from sqlalchemy.orm import DeclarativeBase, Mapped
+
+from benchmarks.page import ENTRIES, EntryColumns, add_views
+
+SITE_ID = 1
+
+
+class Base(DeclarativeBase):
+    """The models' base."""
+
+
+class Entry(EntryColumns, Base):
+    """An entry that says by hand which site it belongs to."""
+
+    __tablename__ = "entries"
+
+    site_id: Mapped[int]
+
+
+def latest(request: Request) -> Sequence[Entry]:
+    """Return what the page shows."""
+    statement = select(Entry).where(Entry.site_id == SITE_ID).order_by(Entry.published.desc()).limit(ENTRIES)
+    return request.dbsession.scalars(statement).all()
+
+
+def main(settings: dict[str, Any]) -> Router:
+    """Return the application."""
+    with Configurator(settings=settings) as config:
+        config.include("pyramid_mako")
+        config.include("benchmarks.cookiecutter")
+        add_views(config, latest, Entry)
+        return config.make_wsgi_app()

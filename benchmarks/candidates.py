@@ -1,0 +1,56 @@
+"""What is compared: who serves the page, and how many sites the directory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+__all__ = ["BARE", "CANDIDATES", "Candidate"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of those that serve the page. `factory` is `module:function`; `sites` is how many the directory holds."""
+
+    key: str
+    title: str
+    factory: str
+    sites: int
+
+    def make_app(self, settings: dict[str, Any]) -> Callable[..., Any]:
+        """Return the WSGI application. Only here is its module imported: importing multisite puts up the wall."""
+        module, _, function = self.factory.partition(":")
+        app: Callable[..., Any] = getattr(import_module(module), function)(settings)
+        return app
+
+    @property
+    def models(self) -> Any:
+        """The module that holds the model `Entry`."""
+        return import_module(self.factory.partition(":")[0])
+
+
+def _sites(count: int) -> str:
+    return "1 site" if count == 1 else f"{count:,} sites"
+
+
+BARE = Candidate("bare", "bare Pyramid, by hand for one site", "benchmarks.bare:main", 1)
+
+CANDIDATES = (
+    BARE,
+    *(
+        Candidate(f"own-{sites}", f"multisite's session, {_sites(sites)}", "benchmarks.served:with_own_session", sites)
+        for sites in (1, 1_000, 100_000)
+    ),
+    Candidate("own-retry", "  and pyramid_retry, 1 site", "benchmarks.served:with_own_session_and_retry", 1),
+    *(
+        Candidate(
+            f"cookiecutter-{sites}",
+            f"cookiecutter's session, {_sites(sites)}",
+            "benchmarks.served:with_cookiecutter_session",
+            sites,
+        )
+        for sites in (1, 1_000, 100_000)
+    ),
+)

@@ -1,0 +1,190 @@
+"""The measurements: each returns plain figures, and prints nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copy
+from statistics import median
+
+from benchmarks.candidates import BARE, CANDIDATES, Candidate
+from benchmarks.page import ENTRIES, PATHS, VISITED
+from benchmarks.process import Process, start_up_seconds
+from benchmarks.statements import OPERATIONS
+
+__all__ = ["Cost", "Effort", "check_pages", "memory", "requests", "start_up"]
+
+OWN = CANDIDATES[1]
+"""Multisite's own session and one site."""
+
+_NO_REFRESH = {"refresh_seconds": "86400", "max_age_seconds": "86400"}
+"""For instructions only. Callgrind makes the process some fifty times slower, so that the look at the version, once a
+second, would count fifty times."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How often things are done: `rounds` of `batch` each for times, `counted` for instructions, `starts` of each.
+
+    And how large the directories are: of `domains` for start-up; of `known` sites for memory, of the last of which so
+    many are `visited`.
+    """
+
+    rounds: int
+    batch: int
+    counted: int
+    warm_up: int
+    starts: int
+    domains: tuple[int, ...]
+    known: tuple[int, ...]
+    visited: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one piece of work costs a candidate. `ratio` is to bare Pyramid in the same round, the median of all."""
+
+    microseconds: float
+    ratio: float
+    instructions: float | None = None
+
+
+Costs = dict[str, dict[str, Cost]]
+"""By candidate and by piece of work."""
+
+
+def requests(
+    candidates: Sequence[Candidate], folder: Path, effort: Effort, *, count: bool
+) -> tuple[Costs, dict[str, str]]:
+    """Return what the page and its parts, and single statements, cost each candidate, and each one's page.
+
+    The candidates take turns in an order that is drawn again for each round. With `count` instructions are counted.
+    """
+    with ExitStack() as stack:
+        processes = [stack.enter_context(_ready(each, folder, effort)) for each in candidates]
+        pages = {process.candidate.key: process.ask("visit", _visited(process.candidate)) for process in processes}
+        check_pages(pages)
+        seconds = _take_turns(processes, effort)
+    counted = _count_all(candidates, folder, effort) if count else {}
+    costs: Costs = {each.key: {} for each in candidates}
+    for each in candidates:
+        for piece, mine in seconds[each.key].items():
+            ratio = median(one / other for one, other in zip(mine, seconds[BARE.key][piece], strict=True))
+            costs[each.key][piece] = Cost(median(mine) * 1e6, ratio, counted.get(each.key, {}).get(piece))
+    return costs, pages
+
+
+def _pieces(candidate: Candidate) -> list[str]:
+    return [*PATHS, *(OPERATIONS if candidate.key in {BARE.key, OWN.key} else ())]
+
+
+def _visited(candidate: Candidate) -> int:
+    return min(candidate.sites, VISITED)
+
+
+def database(folder: Path, sites: int) -> Path:
+    """Return the database with so many sites in `folder`; make it if it is not there yet."""
+    # Only now: it imports the model with multisite, which puts up the wall in this process.
+    from benchmarks.databases import make_database
+
+    path = folder / f"{sites}.db"
+    if not path.exists():
+        # Where domains are many, sites have ten each.
+        many = 10 if sites >= 1_000_000 else 1
+        make_database(path, sites // many, domains_per_site=many)
+    return path
+
+
+@contextmanager
+def _ready(candidate: Candidate, folder: Path, effort: Effort, *, callgrind: bool = False) -> Iterator[Process]:
+    """Start a process that has done everything a few hundred times, on a database of its own."""
+    name = f"{candidate.key}-{'counted' if callgrind else 'timed'}"
+    own = Path(copy(database(folder, candidate.sites), folder / f"{name}.db"))
+    settings = _NO_REFRESH if callgrind else {}
+    with Process(candidate, own, folder / name, callgrind=callgrind, **settings) as process:
+        process.ask("visit", _visited(candidate))
+        process.ask("ready")
+        for piece in _pieces(candidate):
+            process.ask("run", piece, effort.warm_up)
+        process.ask("freeze")
+        yield process
+    own.unlink()
+
+
+def check_pages(pages: dict[str, str]) -> None:
+    """Raise `RuntimeError` unless all candidates have served one and the same page, with its entries."""
+    if len(set(pages.values())) != 1 or pages[BARE.key].count("<article>") != ENTRIES:
+        raise RuntimeError("the candidates do not serve the same page, so there is nothing to compare")
+
+
+def _take_turns(processes: Sequence[Process], effort: Effort) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds of processor time for one piece of work: by candidate, by piece, one for each round."""
+    seconds: dict[str, dict[str, list[float]]] = {each.candidate.key: {} for each in processes}
+    draw = random.Random(1)
+    for _ in range(effort.rounds):
+        for piece in [*PATHS, *OPERATIONS]:
+            concerned = [each for each in processes if piece in _pieces(each.candidate)]
+            for process in draw.sample(concerned, len(concerned)):
+                took = process.ask("run", piece, effort.batch)
+                seconds[process.candidate.key].setdefault(piece, []).append(took / effort.batch)
+    return seconds
+
+
+def _count_all(candidates: Sequence[Candidate], folder: Path, effort: Effort) -> dict[str, dict[str, float]]:
+    """Return the instructions of one piece of work, by candidate and piece."""
+
+    def count(candidate: Candidate) -> dict[str, float]:
+        with _ready(candidate, folder, effort, callgrind=True) as process:
+            process.ask("instrument")
+            # What the dump itself costs, and what is done once for any number, is in both and cancels.
+            return {
+                piece: (
+                    process.ask("instructions", piece, 2 * effort.counted)
+                    - process.ask("instructions", piece, effort.counted)
+                )
+                / effort.counted
+                for piece in _pieces(candidate)
+            }
+
+    # Instructions are not disturbed by neighbours, so two at a time may as well share the machine.
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip([each.key for each in candidates], pool.map(count, candidates), strict=True))
+
+
+def start_up(folder: Path, effort: Effort) -> dict[str, float]:
+    """Return the processor seconds from the start of a process to its first page, the median of several.
+
+    By hand, and with so many domains in the tables.
+    """
+    starts = [("by hand", BARE, database(folder, 1))]
+    starts += [(f"{domains:,} domains", OWN, database(folder, domains)) for domains in effort.domains]
+    seconds: dict[str, list[float]] = {title: [] for title, *_ in starts}
+    draw = random.Random(2)
+    for number in range(effort.starts):
+        for title, candidate, path in draw.sample(starts, len(starts)):
+            seconds[title].append(start_up_seconds(candidate, path, folder / f"start {title} {number}"))
+    return {title: median(each) for title, each in seconds.items()}
+
+
+def memory(folder: Path, effort: Effort) -> dict[str, int]:
+    """Return how many bytes a process has resident, after some hundred pages or more.
+
+    By hand; with so many sites in the tables, one of them visited; and with more of them visited, each twice.
+    """
+    found: dict[str, int] = {}
+    for candidate, sites in [(BARE, 1), *((OWN, sites) for sites in effort.known)]:
+        folder_of_process = folder / f"memory {candidate.key} {sites}"
+        with Process(candidate, database(folder, sites), folder_of_process) as process:
+            process.ask("visit", 1)
+            process.ask("run", "/", effort.warm_up)
+            title = "by hand" if candidate is BARE else f"{sites:,} sites, 1 visited"
+            found[title] = process.ask("resident_bytes")
+            for visited in effort.visited if sites == effort.known[-1] and candidate is OWN else ():
+                process.ask("visit", visited)
+                process.ask("run", "/", visited)
+                found[f"{sites:,} sites, {visited:,} visited"] = process.ask("resident_bytes")
+    return found

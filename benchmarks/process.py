@@ -1,0 +1,106 @@
+"""The other end of `benchmarks.worker`: starting such a process, and asking it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks.candidates import BARE, Candidate
+from benchmarks.worker import CALLGRIND_FILE
+
+__all__ = ["Process", "callgrind_missing", "start_up_seconds"]
+
+ROOT = Path(__file__).parent.parent
+
+
+class Process:
+    """A process that serves `candidate` from the file `database`; a context manager that ends it.
+
+    `folder` is a folder of its own; `settings` are further settings of the application, for multisite only.
+    With `callgrind` its instructions can be counted, and it is some fifty times slower.
+    """
+
+    def __init__(
+        self, candidate: Candidate, database: Path, folder: Path, *, callgrind: bool = False, **settings: str
+    ) -> None:
+        self.candidate = candidate
+        folder.mkdir()
+        env = _environment()
+        command = _command(candidate, database, folder, settings)
+        if callgrind:
+            out = str(folder / "callgrind")
+            env[CALLGRIND_FILE] = out
+            # It is told by vgdb when to count and when to write; --vgdb-poll makes it look often.
+            options = ["--instr-atstart=no", "--vgdb-poll=200", f"--callgrind-out-file={out}"]
+            command = ["valgrind", "-q", "--tool=callgrind", *options, *command]
+        self._process = subprocess.Popen(
+            command, env=env, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Let the process do this, a method of `benchmarks.worker.Worker`, and return what that returns."""
+        self.tell(name, *arguments)
+        return self.answer()
+
+    def tell(self, name: str, *arguments: Any) -> None:
+        """Let the process do this, without waiting for it."""
+        assert self._process.stdin is not None
+        print(json.dumps([name, *arguments]), file=self._process.stdin, flush=True)
+
+    def answer(self) -> Any:
+        """Wait for the answer to the oldest `tell` and return it."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process of {self.candidate.key} ended with exit code {self._process.wait()}")
+        return json.loads(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def start_up_seconds(candidate: Candidate, database: Path, folder: Path) -> float:
+    """Return the processor seconds of a new process, from its start to the end of its first page."""
+    folder.mkdir()
+    process = subprocess.Popen(
+        _command(candidate, database, folder, {}),
+        env=_environment(),
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    process.stdin.write(b'["visit", 1]\n')
+    process.stdin.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"the process of {candidate.key} ended with exit code {process.returncode}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def callgrind_missing() -> str | None:
+    """Return why instructions cannot be counted here; None if they can."""
+    missing = [name for name in ("valgrind", "vgdb") if shutil.which(name) is None]
+    return f"{' and '.join(missing)} not found (on Debian: apt-get install valgrind)" if missing else None
+
+
+def _command(candidate: Candidate, database: Path, folder: Path, settings: dict[str, str]) -> list[str]:
+    command = [sys.executable, "-m", "benchmarks.worker", candidate.key, str(database), str(folder)]
+    if candidate is not BARE:
+        command += [f"multisite.{name}={value}" for name, value in settings.items()]
+    return command
+
+
+def _environment() -> dict[str, str]:
+    # With other hashes dictionaries collide elsewhere, and the instructions differ from run to run.
+    return {**os.environ, "PYTHONHASHSEED": "0"}

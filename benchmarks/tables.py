@@ -1,0 +1,108 @@
+"""The figures as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from benchmarks.candidates import BARE, Candidate
+from benchmarks.measure import Cost, Costs
+from benchmarks.page import PATHS
+from benchmarks.statements import OPERATIONS
+
+__all__ = ["format_memory", "format_pages", "format_parts", "format_start_up", "format_statements"]
+
+PARTS = {
+    "/bare": "router, tweens, view",
+    "/rows": "Mako",
+    "/session": "session, transaction",
+    "/": "query",
+}
+"""What each of `PATHS` has that the one before has not."""
+
+
+def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table whose first column is set to the left and the others to the right."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    text = "\n".join(
+        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(cells))
+        for cells in (list(zip(line, widths, strict=True)) for line in lines)
+    )
+    return f"\n{title}\n\n{text}\n"
+
+
+def _thousands(instructions: float | None) -> str:
+    return "-" if instructions is None else f"{instructions / 1000:,.0f}"
+
+
+def _ratio(mine: float | None, bare: float | None) -> str:
+    return "-" if mine is None or not bare else f"{mine / bare:.3f}"
+
+
+def format_pages(candidates: Sequence[Candidate], costs: Costs) -> str:
+    """Return the table of the whole page."""
+
+    def row(each: Candidate) -> list[str]:
+        cost, bare = costs[each.key]["/"], costs[BARE.key]["/"]
+        return [
+            each.title,
+            f"{cost.microseconds:,.0f}",
+            f"{cost.ratio:.3f}",
+            _thousands(cost.instructions),
+            _ratio(cost.instructions, bare.instructions),
+        ]
+
+    head = ["One page", "µs", "× bare", "1000 instructions", "× bare"]
+    return _table("A home page of ten entries, by request", head, map(row, candidates))
+
+
+def format_parts(candidates: Sequence[Candidate], costs: Costs) -> str:
+    """Return the table that says where the cost of the page goes: in instructions, or in µs if they are unknown."""
+    counted = costs[BARE.key]["/"].instructions is not None
+
+    def cost(each: Candidate, path: str) -> float:
+        found = costs[each.key][path]
+        return (found.instructions or 0.0) / 1000 if counted else found.microseconds
+
+    def row(each: Candidate) -> list[str]:
+        before, cells = 0.0, []
+        for path in PATHS:
+            part = cost(each, path) - before
+            cells.append(f"{part:,.0f} ({part / cost(BARE, '/'):.0%})")
+            before = cost(each, path)
+        return [each.title, *cells]
+
+    unit = "1000 instructions" if counted else "µs"
+    title = f"Where it goes, in {unit} (and in percent of the whole page of bare Pyramid)"
+    return _table(title, ["Part", *(PARTS[path] for path in PATHS)], map(row, candidates))
+
+
+def format_statements(hand: Mapping[str, Cost], wall: Mapping[str, Cost]) -> str:
+    """Return the table of single statements."""
+
+    def row(key: str) -> list[str]:
+        one, other = hand[key], wall[key]
+        return [
+            OPERATIONS[key],
+            f"{one.microseconds:,.0f}",
+            f"{other.microseconds:,.0f}",
+            f"{other.ratio:.3f}",
+            _thousands(one.instructions),
+            _thousands(other.instructions),
+            _ratio(other.instructions, one.instructions),
+        ]
+
+    head = ["Statement", "by hand, µs", "wall, µs", "×", "by hand, 1000 instructions", "wall", "×"]
+    return _table("Single statements: the site written by hand, and by the wall", head, map(row, OPERATIONS))
+
+
+def format_start_up(seconds: Mapping[str, float]) -> str:
+    """Return the table of start-ups."""
+    rows = [[title, f"{each * 1000:,.0f}"] for title, each in seconds.items()]
+    return _table("From the start of a process to its first page", ["Directory", "ms of processor time"], rows)
+
+
+def format_memory(found: Mapping[str, int]) -> str:
+    """Return the table of memory."""
+    rows = [[title, f"{each / 2**20:,.1f}"] for title, each in found.items()]
+    return _table("Memory of a process", ["Directory", "MiB resident"], rows)
