@@ -421,7 +421,10 @@ def test(options):
     more = {"MULTISITE_SOAK": "1"} if options.soak else {}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        status = run_to_end([PYTHON, "-m", "pytest", f"--junitxml={report}", *options.rest], **more)
+        # One process a core; a file stays together, since its tests share servers and environments that take seconds
+        # to make. "-n 0" among the arguments runs everything in one process, as a debugger needs it.
+        spread = ["-n", "auto", "--dist", "loadfile"]
+        status = run_to_end([PYTHON, "-m", "pytest", *spread, f"--junitxml={report}", *options.rest], **more)
         skips = read_skips(report)
     say("Skipped tests: {}".format(len(skips) or "none"))
     for skip in skips:
