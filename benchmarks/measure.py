@@ -181,10 +181,10 @@ def memory(folder: Path, effort: Effort) -> dict[str, int]:
         with Process(candidate, database(folder, sites), folder_of_process) as process:
             process.ask("visit", 1)
             process.ask("run", "/", effort.warm_up)
-            title = "by hand" if candidate is BARE else f"{sites:,} sites, 1 visited"
+            title = "by hand" if candidate is BARE else f"{sites:,} known, 1 visited"
             found[title] = process.ask("resident_bytes")
             for visited in effort.visited if sites == effort.known[-1] and candidate is OWN else ():
                 process.ask("visit", visited)
                 process.ask("run", "/", visited)
-                found[f"{sites:,} sites, {visited:,} visited"] = process.ask("resident_bytes")
+                found[f"{sites:,} known, {visited:,} visited"] = process.ask("resident_bytes")
     return found

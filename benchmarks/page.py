@@ -97,8 +97,15 @@ def host_of(number: int) -> str:
     return f"site{number}.bench.example"
 
 
+class Unavailable(RuntimeError):
+    """A 503: the directory has lost patience with the database, as it may on a machine that is slow and busy."""
+
+
 def ask(app: Callable[..., Any], path: str, host: str) -> bytes:
-    """Send `app` a request such as a browser's behind waitress, and return the page; raise if it is not a 200."""
+    """Send `app` a request such as a browser's behind waitress, and return the page.
+
+    Raises `Unavailable` for a 503, `RuntimeError` for any other answer than a 200.
+    """
     answered: list[str] = []
 
     def start_response(status: str, headers: Any, exc_info: Any = None) -> None:
@@ -112,7 +119,8 @@ def ask(app: Callable[..., Any], path: str, host: str) -> bytes:
         if close is not None:
             close()
     if answered != ["200 OK"]:
-        raise RuntimeError(f"{host}{path} answered {answered}")
+        error = Unavailable if answered == ["503 Service Unavailable"] else RuntimeError
+        raise error(f"{host}{path} answered {answered}")
     return body
 
 

@@ -105,4 +105,4 @@ def format_start_up(seconds: Mapping[str, float]) -> str:
 def format_memory(found: Mapping[str, int]) -> str:
     """Return the table of memory."""
     rows = [[title, f"{each / 2**20:,.1f}"] for title, each in found.items()]
-    return _table("Memory of a process", ["Directory", "MiB resident"], rows)
+    return _table("Memory of a process", ["Sites", "MiB resident"], rows)
