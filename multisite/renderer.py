@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import lru_cache, partial, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -189,8 +189,11 @@ def includeme(config: Configurator) -> None:
     templates = templates_from_settings(settings, parse_mako_options(registry.settings, config.maybe_dotted))
     registry[TEMPLATES] = templates
 
+    # Pyramid asks for the renderer of a view anew at every request. Bounded, since `render()` takes any names.
+    cached = lru_cache(1_000)(partial(MakoRenderer, templates))
+
     def factory(info: Any) -> MakoRenderer:
-        return MakoRenderer(templates, info.name, getattr(info.package, "__name__", None))
+        return cached(info.name, getattr(info.package, "__name__", None))
 
     def register(_event: object = None) -> None:
         for extension in EXTENSIONS:

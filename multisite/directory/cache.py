@@ -61,7 +61,7 @@ class Directory:
         refresh_seconds: float = 1.0,
         max_age_seconds: float = 300.0,
         directory_size: int = 10_000,
-        patience_seconds: float = 2.0,
+        patience_seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         refuse_memory(engine)
