@@ -34,6 +34,11 @@ class _Base(DeclarativeBase):
     metadata = metadata
 
 
+def _now(context: Any) -> datetime:
+    """Return the time; a function of this form can be pickled, and with it statements on tables that refer to sites."""
+    return datetime.now(UTC)
+
+
 class SiteRow(_Base):
     """A site. `status` is `pending` while `add-site` is making its folder, then `active`."""
 
@@ -47,7 +52,7 @@ class SiteRow(_Base):
     timezone: Mapped[str] = mapped_column(sa.String(64), server_default="UTC", default="UTC")
     status: Mapped[str] = mapped_column(sa.String(10), server_default="active", default="active")
     created: Mapped[datetime] = mapped_column(
-        sa.DateTime(timezone=True), server_default=sa.func.current_timestamp(), default=lambda: datetime.now(UTC)
+        sa.DateTime(timezone=True), server_default=sa.func.current_timestamp(), default=_now
     )
 
 

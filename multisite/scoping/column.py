@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.operators import eq, in_op, ne, not_in_op
 from sqlalchemy.types import TypeDecorator
 
 from multisite.models import SiteRow
@@ -52,7 +53,16 @@ class SiteId(TypeDecorator[int]):
             raise NoCurrentSite("a statement that names a site_id")
         if scope.site is not None and value is not None and value != scope.site.id:
             raise CrossSiteError(f"site_id {value} is not the site in scope, {scope.site.host} ({scope.site.id})")
-        return value
+        # What is sent is the site's own number, not an object that only says it is equal to it.
+        return value if scope.site is None or value is None else scope.site.id
+
+    def process_literal_param(self, value: int | None, dialect: Dialect) -> Any:
+        # Outside of an execution somebody only prints the statement.
+        return value if executing.get() is None else self.process_bind_param(value, dialect)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        # What is compared with a site_id has to be the site; what is added to one is just a number.
+        return self if op in (eq, ne, in_op, not_in_op) else sa.BigInteger()
 
 
 class _SiteInScope(TypeDecorator[int]):
@@ -67,13 +77,6 @@ class _SiteInScope(TypeDecorator[int]):
 
         return site_in_scope
 
-    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
-        # Only reached with literal_binds, that is when somebody prints a statement; DDL is refused before.
-        def site_in_scope(value: Any) -> str:
-            return ":multisite_site"
-
-        return site_in_scope
-
 
 SITE_PARAMETER: sa.BindParameter[int] = sa.BindParameter(
     "multisite_site", None, type_=_SiteInScope(), unique=False, required=False
@@ -82,8 +85,12 @@ SITE_PARAMETER: sa.BindParameter[int] = sa.BindParameter(
 outside (a parameter of that name is ignored), so one compiled statement serves all sites."""
 
 
-def fill_in_site_id() -> int:
-    """Return the id of the site in scope: the default of every `site_id` column."""
+def fill_in_site_id(context: Any) -> int:
+    """Return the id of the site in scope: the default of every `site_id` column.
+
+    It takes the execution context although it has no use for it: SQLAlchemy would wrap it otherwise, in something that
+    cannot be pickled, and no statement on a scoped table could be.
+    """
     return _executing_site_id("an INSERT into a scoped table")
 
 

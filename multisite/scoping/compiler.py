@@ -7,19 +7,30 @@ statement is about to be executed. It runs when a statement is first compiled, n
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from functools import cache
+from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
+import sqlalchemy as sa
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, and_
-from sqlalchemy.sql.expression import FromClause, TableClause
+from sqlalchemy.sql.expression import FromClause, TableClause, TextualSelect
 
-from multisite.scoping.column import SITE_COLUMN, SiteId
+from multisite.scoping.column import SITE_COLUMN, SITE_PARAMETER
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
-from multisite.scoping.tables import has_site_id, tables
+from multisite.scoping.reading import is_whole, read
+from multisite.scoping.tables import CATALOGS_WITH_ROWS, has_site_id, is_site_id, tables, unknown
 from multisite.scoping.text import ScopedText
 
 _Compiler: Any = object
 """What the two classes below derive from: they are mixed in front of a dialect's compiler, which has no types."""
+
+_HARMLESS_PREFIX = re.compile(r"\s*or\s+(ignore|abort|fail|rollback)\s*", re.IGNORECASE).fullmatch
+
+_compiled: WeakSet[ScopedCompiler] = WeakSet()
+_compiled_lock = Lock()
 
 __all__ = ["PlainCompiler", "ScopedCompiler", "plain_class", "scoped_class"]
 
@@ -37,16 +48,41 @@ class ScopedCompiler(_Compiler):
     """Whether it names a table that is only called like a scoped one."""
     refusal: str | None
     """What cannot be limited, as the subject of a sentence; None if all can."""
+    unknown: frozenset[str]
+    """The tables that only text in it names, and that nobody declares: the database has to say what they are."""
     concerns_sites: bool
-    """Whether any of the three above is so: a statement that is not concerned is executed as it is."""
+    """Whether any of the four above is so: a statement that is not concerned is executed as it is."""
     _claims: Claims
+    _written: Counter[str]
+    """How often a scoped table was written, and limited, by name."""
+    _known: set[str]
+    """The names of other tables and of CTEs that were written."""
+    _has_text: bool
+    """Whether there is text in the statement that nobody but its author knows."""
 
     def __init__(self, dialect: Any, statement: ClauseElement | None, *args: Any, **kwargs: Any) -> None:
         self.names_scoped = self.names_alike = False
         self.refusal = None
+        self.unknown = frozenset()
         self._claims = Claims()
+        self._written = Counter()
+        self._known = set()
+        self._has_text = False
         super().__init__(dialect, statement, *args, **kwargs)
-        self.concerns_sites = self.names_scoped or self.names_alike or self.refusal is not None
+        if statement is not None:
+            self._check_finished(self.string)
+        self.concerns_sites = any((self.names_scoped, self.names_alike, self.refusal, self.unknown))
+        with _compiled_lock:
+            _compiled.add(self)
+
+    def _check_finished(self, sql: str) -> None:
+        """Refuse a statement that reads more than what has been limited, whichever way that came into it."""
+        if not self._has_text and tables.count_in(sql) <= self._written.total():
+            return
+        reach = tables.reach_of(sql, self.dialect.name, self._written, self._known)
+        self.unknown |= reach.unknown
+        if reach.fault:
+            self._refuse(reach.fault)
 
     # -- what is scoped ------------------------------------------------------------------------------------------
 
@@ -69,16 +105,21 @@ class ScopedCompiler(_Compiler):
         self, table: Any, asfrom: bool = False, iscrud: bool = False, ashint: bool = False, enclosing_alias: Any = None,
         within_tstring: bool = False, **kw: Any,
     ) -> str:  # fmt: skip
-        text: str = super().visit_table(
+        text = super().visit_table(
             table, asfrom=asfrom, iscrud=iscrud, ashint=ashint, enclosing_alias=enclosing_alias,
             within_tstring=within_tstring, **kw,
         )  # fmt: skip
+        text = self._named(table.name, self._named(getattr(table, "schema", "") or "", text))
         if ashint or not (asfrom or within_tstring):
             return text
         if not self._is_scoped(table):
+            self._known.add(table.name.lower())
             if tables.is_unknown(table):
-                self._refuse(f"'{table.name}', a table or view that no model declares,")
+                self._refuse(unknown(table.name))
+            if table.name.lower() in CATALOGS_WITH_ROWS:
+                self._refuse(f"the system table {table.name}")
             return text
+        self._written[table.name.lower()] += 1
         aliased = enclosing_alias is not None and enclosing_alias.element is table
         if iscrud or (enclosing_alias if aliased else table) in self._claims.tables:
             return text
@@ -88,6 +129,15 @@ class ScopedCompiler(_Compiler):
         if aliased:
             return derived
         return derived + self.get_render_as_alias_suffix(self.preparer.quote(table.name))
+
+    def visit_column(self, column: Any, *args: Any, **kw: Any) -> str:
+        text = super().visit_column(column, *args, **kw)
+        table = column.table
+        if not isinstance(table, TableClause) or not (has_site_id(table) or tables.is_scoped(table)):
+            return text
+        # A derived table cannot have a schema in its name, and columns may be written before it is.
+        schema = self.preparer.schema_for_object(table)
+        return text.removeprefix(self.preparer.quote_schema(schema) + ".") if schema else text
 
     def _compose_select_body(
         self, text: str, select: Any, compile_state: Any, inner_columns: Any, froms: Any, *args: Any
@@ -109,26 +159,94 @@ class ScopedCompiler(_Compiler):
             join = limited
         return super().visit_join(join, *args, **kw)
 
+    def visit_alias(self, alias: Any, *args: Any, **kw: Any) -> str:
+        outer = self._claims
+        if table_of(alias) is None:
+            # What is claimed is a place in this FROM clause; an alias of a claimed alias is another place.
+            self._claims = Claims()
+        try:
+            return self._named(alias.name, super().visit_alias(alias, *args, **kw))
+        finally:
+            self._claims = outer
+
+    def visit_cte(self, cte: Any, asfrom: bool = False, **kw: Any) -> str:
+        for each in (cte, cte._cte_alias):
+            if asfrom and each is not None:
+                # It hides a table of that name, so it is one mention that needs no limit.
+                self._written[str(each.name).lower()] += 1
+                self._known.add(str(each.name).lower())
+        return super().visit_cte(cte, asfrom=asfrom, **kw)
+
+    # -- text ----------------------------------------------------------------------------------------------------
+
+    def _whole(self, text: str) -> str:
+        """Refuse `text` if it could end the brackets around it, or turn what follows it into a comment."""
+        if not is_whole(text, self.dialect.name):
+            self._refuse("a fragment of text with unbalanced brackets, an open comment or quote, or a semicolon")
+        return text
+
+    def _named(self, name: str, text: str) -> str:
+        """Return `text`; refuse it if it holds SQL in place of a name, by `quoted_name(…, quote=False)`."""
+        if getattr(name, "quote", None) is False and not name.isidentifier():
+            self._refuse("SQL in place of a name")
+        return text
+
+    def visit_grouping(self, grouping: Any, *args: Any, **kw: Any) -> str:
+        # Every criterion next to a limit is in brackets.
+        text = super().visit_grouping(grouping, *args, **kw)
+        self._whole(text[1:-1])
+        return text
+
     def visit_textclause(self, textclause: Any, **kw: Any) -> str:
-        if not isinstance(textclause, ScopedText):
-            if not self.stack:
-                if name := tables.named_in(textclause.text):
-                    self._refuse(f"text() that names the scoped table '{name}'")
-            elif fault := tables.fault_in(textclause.text):
-                self._refuse(fault)
-        else:
+        if isinstance(textclause, ScopedText):
             self.names_scoped = True
+            reading = read(textclause.text, self.dialect.name)
+            self._written.update(reading.tables)
+            self._known.update(reading.tables)
+        elif not self.stack:
+            reach = tables.reach_of_string(textclause.text, self.dialect.name)
+            self.unknown |= reach.unknown
+            if reach.fault:
+                self._refuse(reach.fault)
+        else:
+            self._has_text = True
+            if len(self.stack) > 1 or not isinstance(self.stack[0]["selectable"], TextualSelect):
+                self._whole(textclause.text)
         return super().visit_textclause(textclause, **kw)
 
     def visit_tstring_text(self, element: Any, **kw: Any) -> str:
-        if fault := tables.fault_in(element.text):
-            self._refuse(fault)
+        self._has_text = True
         return super().visit_tstring_text(element, **kw)
 
     def escape_literal_column(self, text: str) -> str:
-        if fault := tables.fault_in(text):
+        self._has_text = True
+        return super().escape_literal_column(self._whole(text))
+
+    def get_statement_hint_text(self, hint_texts: Any) -> str:
+        self._has_text = True
+        return self._whole(super().get_statement_hint_text(hint_texts))
+
+    def format_from_hint_text(self, *args: Any) -> str:
+        self._has_text = True
+        return self._whole(super().format_from_hint_text(*args))
+
+    def visit_extract(self, extract: Any, **kw: Any) -> str:
+        if not str(extract.field).isidentifier():
+            self._refuse("an extract() of something other than a field")
+        return super().visit_extract(extract, **kw)
+
+    def visit_function(self, func: Any, *args: Any, **kw: Any) -> str:
+        if fault := tables.fault_in_call(func.name):
             self._refuse(fault)
-        return super().escape_literal_column(text)
+        return super().visit_function(func, *args, **kw)
+
+    def visit_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> str:
+        if bindparam.key == SITE_PARAMETER.key:
+            if type(bindparam.type) is not type(SITE_PARAMETER.type):
+                self._refuse(f"a parameter of the reserved name {bindparam.key}")
+            # It has no value before it is executed, so it stays a parameter when values are printed in place.
+            kw["literal_binds"] = False
+        return super().visit_bindparam(bindparam, *args, **kw)
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -147,9 +265,11 @@ class ScopedCompiler(_Compiler):
         return statement, claims
 
     def visit_update(self, update_stmt: Any, *args: Any, **kw: Any) -> str:
-        outer = self._claims
+        outer, unlimited = self._claims, update_stmt
         update_stmt, self._claims = self._limit_dml(update_stmt)
-        self._check_values(update_stmt)
+        if update_stmt is not unlimited:
+            self._check_values(update_stmt)
+            self._check_prefixes(update_stmt)
         try:
             return super().visit_update(update_stmt, *args, **kw)
         finally:
@@ -165,9 +285,15 @@ class ScopedCompiler(_Compiler):
 
     def visit_insert(self, insert_stmt: Any, *args: Any, **kw: Any) -> str:
         outer, self._claims = self._claims, Claims()
-        if self._is_scoped(insert_stmt.table):
+        table = insert_stmt.table
+        if self._is_scoped(table):
+            self._written[table.name.lower()] += 1
             self._check_insert(insert_stmt)
             self._check_values(insert_stmt)
+            self._check_prefixes(insert_stmt)
+        elif tables.is_unknown(table):
+            self._refuse(unknown(table.name))
+        self._known.add(table.name.lower())
         try:
             return super().visit_insert(insert_stmt, *args, **kw)
         finally:
@@ -175,20 +301,29 @@ class ScopedCompiler(_Compiler):
 
     def _check_insert(self, insert: Any) -> None:
         name = insert.table.name
-        if not has_site_id(insert.table):
+        if not has_site_id(insert.table) or not _fills_in(insert.table.columns[SITE_COLUMN].default):
             self._refuse(f"an INSERT into '{name}' that does not go through its model")
         if insert.select is not None and SITE_COLUMN in {getattr(c, "name", c) for c in insert._select_names or ()}:
             self._refuse(f"an INSERT INTO '{name}' from a SELECT that gives site_id itself")
-        if insert._prefixes:
-            self._refuse(f"an INSERT INTO '{name}' with a prefix such as OR REPLACE")
+        clause = insert._post_values_clause
+        if clause is not None and clause.__visit_name__ not in ("on_conflict_do_update", "on_conflict_do_nothing"):
+            self._refuse(f"an INSERT INTO '{name}' with something other than ON CONFLICT")
+
+    def _check_prefixes(self, statement: Any) -> None:
+        """Refuse what may delete a row of another site that holds the same key."""
+        table = table_of(statement.table)
+        if not all(_HARMLESS_PREFIX(getattr(text, "text", "")) for text, _ in statement._prefixes):
+            self._refuse("a change with a prefix such as OR REPLACE")
+        elif isinstance(table, sa.Table) and self.dialect.name == "sqlite" and _replaces(table):
+            self._refuse(f"a change of '{table.name}', which has keys with ON CONFLICT REPLACE,")
 
     def _check_values(self, statement: Any) -> None:
         """Refuse an expression as the value of `site_id`; a bound value is checked by the type of the column."""
-        rows: list[Any] = [dict(statement._values or ())]
-        for many in statement._multi_values or ():
-            rows.extend(row for row in many if hasattr(row, "items"))
-        for row in rows:
-            for column, value in row.items():
+        many = [row for rows in statement._multi_values or () for row in rows]
+        for row in (dict(statement._values or ()), *many):
+            # A row may also be a tuple of values, in the order of the columns.
+            pairs = row.items() if hasattr(row, "items") else zip(statement.table.c, row, strict=False)
+            for column, value in pairs:
                 if getattr(column, "name", column) == SITE_COLUMN and not _is_bound_site_id(value):
                     self._refuse("an expression as the value of site_id")
 
@@ -196,7 +331,8 @@ class ScopedCompiler(_Compiler):
         target = self.stack[-1]["selectable"].table
         if self._is_scoped(target):
             for column, value in dict(on_conflict.update_values_to_set).items():
-                if getattr(column, "name", column) == SITE_COLUMN and not _is_bound_site_id(value):
+                own_value = _is_bound_site_id(value) or _is_excluded_site_id(value)
+                if getattr(column, "name", column) == SITE_COLUMN and not own_value:
                     self._refuse("an expression as the value of site_id")
             own = [on_conflict.update_whereclause] if on_conflict.update_whereclause is not None else []
             limited = on_conflict._clone()
@@ -209,7 +345,37 @@ def _is_bound_site_id(value: Any) -> bool:
     if not isinstance(value, ClauseElement):
         return True
     # A plain value arrives here without a type; the compiler then gives it the column's, which is what checks it.
-    return isinstance(value, BindParameter) and (value.type._isnull or isinstance(value.type, SiteId))
+    return isinstance(value, BindParameter) and (value.type._isnull or is_site_id(value.type))
+
+
+def _is_excluded_site_id(value: Any) -> bool:
+    """Return whether `value` is `excluded.site_id` of an upsert, the site of the row that was to be inserted."""
+    if getattr(value, "name", None) != SITE_COLUMN:
+        return False
+    return getattr(getattr(value, "table", None), "name", None) == "excluded"
+
+
+def _fills_in(default: Any) -> bool:
+    """Return whether a column's default gives a value in Python, which the type of the column checks."""
+    return default is not None and (default.is_callable or default.is_scalar)
+
+
+def _replaces(table: sa.Table) -> bool:
+    """Return whether a key of `table` is declared with SQLite's ON CONFLICT REPLACE."""
+    parts: list[Any] = [*table.columns, *table.constraints]
+    return any("REPLACE" in str(value).upper() for part in parts for value in part.kwargs.values())
+
+
+def _forget_compiled() -> None:
+    """Have all statements compiled again: a name in them has become that of a scoped table."""
+    with _compiled_lock:
+        for compiled in list(_compiled):
+            # Without this attribute it counts as compiled before the wall was put up.
+            compiled.__dict__.pop("concerns_sites", None)
+        _compiled.clear()
+
+
+tables.changed = _forget_compiled
 
 
 def _subclass(mixin: type, compiler: Any) -> Any:

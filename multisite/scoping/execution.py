@@ -9,29 +9,31 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.schema import DDL, CreateTableAs, CreateView
 
-from multisite.models import DirectoryVersion
+from multisite.scoping.catalog import has_sites, is_known_to_have_sites, not_plain
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
 from multisite.scoping.pin import ALL_SITES, mark_changed, scope_of
 from multisite.scoping.refusal import NoCurrentSite, UnscopedStatement
-from multisite.scoping.tables import tables
+from multisite.scoping.tables import tables, unknown
 from multisite.site import Scope
 
 __all__ = ["put_in_front"]
 
 _ADVICE = "use the model or its table, scoped_text() with :site_id, or all_sites(reason)"
-_HARMLESS = re.compile(r"\s*pragma\b", re.IGNORECASE)
 _READS = re.compile(r"\s*(select|with|values|pragma|show|explain)\b", re.IGNORECASE)
 
 _init_compiled = DefaultExecutionContext._init_compiled.__func__  # type: ignore[attr-defined]
 _init_statement = DefaultExecutionContext._init_statement.__func__  # type: ignore[attr-defined]
 _init_ddl = DefaultExecutionContext._init_ddl.__func__  # type: ignore[attr-defined]
+_exec_default: Any = DefaultExecutionContext._exec_default_clause_element
 
 
 def init_compiled(
@@ -66,10 +68,9 @@ def init_statement(
     cls: type, dialect: Any, connection: Connection, dbapi: Any, options: Any, statement: str, *args: Any, **kw: Any
 ) -> Any:
     """Refuse a string that names a scoped table, unless it is for all sites."""
-    name = tables.named_in(statement)
-    # A pragma describes tables, it does not read them, and reflection is made of it.
-    if name is not None and not _HARMLESS.match(statement) and not _is_open(connection):
-        raise UnscopedStatement(f"a string of SQL names the scoped table '{name}': {_ADVICE}")
+    reach = tables.reach_of_string(statement, dialect.name)
+    if (reach.fault or reach.unknown) and not _is_open(connection):
+        _refuse(reach.fault or _fault_in_names(connection, reach.unknown))
     if not _READS.match(statement):
         mark_changed(connection)
     return _init_statement(cls, dialect, connection, dbapi, options, statement, *args, **kw)
@@ -80,28 +81,58 @@ def init_ddl(
 ) -> Any:
     """Refuse DDL that holds a query on a scoped table; any other changes tables, not rows, and passes."""
     ddl = compiled.statement
-    if isinstance(ddl, (CreateTableAs, CreateView, DDL)):
+    with_query = isinstance(ddl, (CreateTableAs, CreateView))
+    # SQLAlchemy's other constructs hold no query; what an application has made itself may.
+    if with_query or isinstance(ddl, DDL) or not type(ddl).__module__.startswith("sqlalchemy."):
         text = str(compiled)
-        fault = tables.named_in(text) and (not isinstance(ddl, DDL) or tables.fault_in(text))
-        if fault and (not isinstance(ddl, DDL) or not _is_open(connection)):
-            raise UnscopedStatement(f"DDL with a query on a scoped table; write it as text in a migration: {text[:99]}")
+        reach = tables.reach_of(text, dialect.name, Counter(), frozenset())
+        fault = None
+        if (reach.fault or reach.unknown) and (with_query or not _is_open(connection)):
+            fault = reach.fault or _fault_in_names(connection, reach.unknown)
+        if fault:
+            raise UnscopedStatement(f"DDL with {fault}; write it as text in a migration: {text[:99]}")
     return _init_ddl(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
+
+
+def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
+    """Execute a column's default that is SQL, which SQLAlchemy does past `init_compiled`, for the same scope."""
+    connection = self.root_connection
+    compiled: Any = sa.select(default.arg).compile(dialect=self.dialect)
+    if not compiled.concerns_sites:
+        return _exec_default(self, column, default, type_)
+    token = executing.set(_scope_for(compiled, connection))
+    try:
+        return _exec_default(self, column, default, type_)
+    finally:
+        executing.reset(token)
 
 
 def _scope_for(compiled: Any, connection: Connection) -> Scope:
     """Return the scope to execute `compiled` for; raise if there is none or it cannot be limited."""
     scope = scope_of(connection)
     if compiled.names_scoped:
-        connection.dialect.__dict__["_multisite_has_sites"] = True
+        is_known_to_have_sites(connection)
     if scope is not None and scope.site is None:
         return scope
-    if _is_migration(connection) or (not compiled.names_scoped and not _has_sites(connection)):
+    if _is_migration(connection) or (not compiled.names_scoped and not has_sites(connection)):
         return ALL_SITES
-    if compiled.refusal is not None:
-        raise UnscopedStatement(f"{compiled.refusal} cannot be limited to a site: {_ADVICE}")
+    _refuse(compiled.refusal or _fault_in_names(connection, compiled.unknown))
+    if scope is None and not (compiled.names_scoped or compiled.names_alike):
+        return ALL_SITES
     if scope is None:
         raise NoCurrentSite("a statement on scoped tables")
     return scope
+
+
+def _refuse(fault: str | None) -> None:
+    if fault is not None:
+        raise UnscopedStatement(f"{fault} cannot be limited to a site: {_ADVICE}")
+
+
+def _fault_in_names(connection: Connection, names: frozenset[str]) -> str | None:
+    """Return why text that names these undeclared tables is refused, or None if they are plain tables."""
+    name = not_plain(connection, [name for name in names if not tables.is_known(name)]) if names else None
+    return None if name is None else unknown(name)
 
 
 def _is_open(connection: Connection) -> bool:
@@ -109,19 +140,7 @@ def _is_open(connection: Connection) -> bool:
     scope = scope_of(connection)
     if scope is not None and scope.site is None:
         return True
-    return _is_migration(connection) or not _has_sites(connection)
-
-
-def _has_sites(connection: Connection) -> bool:
-    """Return whether the database behind `connection` is one that has scoped tables.
-
-    What is only called like a scoped table is left alone elsewhere: another application of this process, with a
-    database of its own. A yes is remembered; a no is asked again, since a migration may run at any time.
-    """
-    known = connection.dialect.__dict__
-    if not known.get("_multisite_has_sites"):
-        known["_multisite_has_sites"] = connection.dialect.has_table(connection, DirectoryVersion.__tablename__)
-    return bool(known["_multisite_has_sites"])
+    return _is_migration(connection) or not has_sites(connection)
 
 
 def _is_migration(connection: Connection) -> bool:
@@ -167,3 +186,4 @@ def put_in_front() -> None:
     DefaultExecutionContext._init_compiled = classmethod(init_compiled)  # type: ignore[method-assign, assignment]
     DefaultExecutionContext._init_statement = classmethod(init_statement)  # type: ignore[method-assign, assignment]
     DefaultExecutionContext._init_ddl = classmethod(init_ddl)  # type: ignore[method-assign, assignment]
+    DefaultExecutionContext._exec_default_clause_element = exec_default  # type: ignore[method-assign]

@@ -51,16 +51,20 @@ class Pin:
         return self.scope
 
     def checked(self) -> Scope | None:
-        """Return the scope as `resolve` does; raise `CrossSiteError` inside a block that says another one."""
+        """Return the scope as `resolve` does; raise `CrossSiteError` where another one is current that counts.
+
+        A block counts always. A request counts against a session that an earlier request has left open, not against
+        one that was pinned by a block, or by its own request.
+        """
         scope = self.scope or self.resolve()
         if self.explicit or scope is None:
             return scope
         block = current_scope()
-        if block is None or not block.block or _same(block, scope):
+        if block is None or _same(block, scope) or (scope.block and not block.block):
             return scope
         raise CrossSiteError(
-            f"this session is pinned to {_spell(scope)} and was used inside a block for {_spell(block)}: make a "
-            "session inside the block, or use request.site_session(site) or request.all_sites_session(reason)"
+            f"this session is pinned to {_spell(scope)} and was used where {_spell(block)} is current: close it "
+            "first, make a session for each, or use request.site_session(site) or request.all_sites_session(reason)"
         )
 
     def is_current(self) -> bool:

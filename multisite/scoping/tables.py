@@ -8,30 +8,75 @@ declares passes here once, by an event on the class.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.sql.expression import TableClause
 
+from multisite.errors import shorten
+from multisite.models import metadata
 from multisite.scoping.column import SITE_COLUMN, SiteId
+from multisite.scoping.reading import read
 
-__all__ = ["ScopedTables", "has_site_id", "tables"]
+__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "has_site_id", "is_site_id", "tables", "unknown"]
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 SYSTEM_PREFIXES = ("sqlite_", "pg_", "pragma_")
 
-_QUERY_WORDS = re.compile(
-    r"\b(select|from|join|table|union|into|update|delete|insert|copy|merge|truncate|values)\b", re.IGNORECASE
+CATALOGS_WITH_ROWS = frozenset(
+    {
+        "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs", "pg_statistic", "pg_statistic_ext_data", "pg_largeobject",
+        "sqlite_stat1", "sqlite_stat2", "sqlite_stat3", "sqlite_stat4", "sqlite_dbpage",
+    }
+)  # fmt: skip
+"""System tables that show values out of everybody's rows."""
+
+_RUNS_SQL = re.compile(
+    r"(query|table|schema|database|cursor)_to_xml|ts_stat|ts_rewrite|dblink|crosstab|connectby|xpath_table"
+    r"|get_raw_page|(heap|bt|brin|gin|gist|hash)_page|tuple_data_split|pg_logical_slot_|load_extension"
 )
-_STRINGS = re.compile(r"'(?:[^']|'')*'")
+"""Functions that run the SQL they are given as a string, or read tables past SQL."""
+
+_HARMLESS = re.compile(r"\s*pragma\b", re.IGNORECASE)
+"""A pragma describes tables, it does not read them, and reflection is made of it."""
+
+_QUALIFIES = re.compile(r'["`\]]?\s*\.').match
+"""Matches behind a name that qualifies another, as `entries` in `entries.title`."""
+
+_ALWAYS_KNOWN = frozenset({"alembic_version", "multisite_alembic_version"})
 
 
 def has_site_id(table: TableClause) -> bool:
-    """Return whether `table` is declared as scoped: it has a `site_id` column of the type `SiteId`."""
+    """Return whether `table` is declared as scoped: it has a `site_id` column of the type `SiteId`.
+
+    Exactly that type: a subclass or a variant could leave values unchecked.
+    """
     column = table.columns.get(SITE_COLUMN)
-    return column is not None and isinstance(column.type, SiteId)
+    return column is not None and is_site_id(column.type)
+
+
+def is_site_id(type_: Any) -> bool:
+    """Return whether a type is `SiteId`, which lets no other site's value pass."""
+    return type(type_) is SiteId and not type_._variant_mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a statement reaches: `fault` is why it could concern scoped tables it does not limit, None if nothing in
+    it says so; `unknown` are the names, lower-cased, of tables or views that no MetaData declares."""
+
+    fault: str | None = None
+    unknown: frozenset[str] = frozenset()
+
+
+def unknown(name: str) -> str:
+    """Return the refusal of a table or view that nobody knows."""
+    return f"'{shorten(name)}', a table or view that no model declares and multisite.global_tables does not list,"
 
 
 class ScopedTables:
@@ -45,6 +90,8 @@ class ScopedTables:
         self.scoped: set[str] = set()
         self.declared: set[str] = set()
         self.global_tables: set[str] = set()
+        self.changed: Callable[[], None] = lambda: None
+        """Called after a name has become that of a scoped table: what was compiled before does not know it."""
         self._pattern: re.Pattern[str] | None = None
 
     def declare(self, table: sa.Table) -> None:
@@ -54,9 +101,14 @@ class ScopedTables:
         if not has_site_id(table):
             return
         _add_unique_key(table)
-        if name not in self.scoped:
-            self.scoped.add(name)
+        self.add(name)
+
+    def add(self, name: str) -> None:
+        """Take note that `name` is that of a scoped table."""
+        if name.lower() not in self.scoped:
+            self.scoped.add(name.lower())
             self._pattern = None
+            self.changed()
 
     def is_scoped(self, table: TableClause) -> bool:
         """Return whether `table` is, or is called like, a scoped table."""
@@ -66,38 +118,75 @@ class ScopedTables:
         """Return whether nothing tells what `table` is: no MetaData declares it and no setting lists it."""
         if isinstance(table, sa.Table):
             return False
-        name = table.name.lower()
-        if name in self.declared or name in self.global_tables or name.startswith(SYSTEM_PREFIXES):
-            return False
-        return str(getattr(table, "schema", None) or "").lower() not in SYSTEM_SCHEMAS
+        schema = str(getattr(table, "schema", None) or "").lower()
+        return schema not in SYSTEM_SCHEMAS and not self.is_known(table.name.lower())
+
+    def is_known(self, name: str) -> bool:
+        """Return whether the lower-cased `name` is that of a declared, a listed or a system table."""
+        return (
+            name in self.declared
+            or name in self.global_tables
+            or name in _ALWAYS_KNOWN
+            or name.startswith(SYSTEM_PREFIXES)
+        )
 
     def named_in(self, text: str) -> str | None:
         """Return the first scoped table that `text` names, as spelt there, or None."""
         if not self.scoped:
             return None
+        found = self._mentions().search(text)
+        return found.group() if found else None
+
+    def _mentions(self) -> re.Pattern[str]:
         if self._pattern is None:
             names = "|".join(re.escape(name) for name in sorted(self.scoped, key=len, reverse=True))
             self._pattern = re.compile(rf"(?<![\w$])(?:{names})(?![\w$])", re.IGNORECASE)
-        found = self._pattern.search(text)
-        return found.group() if found else None
+        return self._pattern
 
-    def fault_in(self, fragment: str) -> str | None:
-        """Return why `fragment`, a piece of SQL inside a statement, could reach past the limit to a site, or None.
+    def count_in(self, sql: str) -> int:
+        """Return how often `sql` names scoped tables, other than to qualify a column."""
+        if not self.scoped:
+            return 0
+        return sum(not _QUALIFIES(sql, found.end()) for found in self._mentions().finditer(sql))
 
-        A qualified column (`entries.title`) is fine; a query on a scoped table is not, nor is what could end the
-        brackets that the compiler puts around a criterion.
+    def fault_in_call(self, name: str) -> str | None:
+        """Return why a function of that name is refused, or None."""
+        return f"the function {name}()" if _RUNS_SQL.match(name.lower()) else None
+
+    def reach_of_string(self, sql: str, dialect: str) -> Reach:
+        """Return the reach of `sql`, a whole statement written as a string: it may not name a scoped table at all."""
+        return _reach_of_string(sql, dialect, len(self.scoped))
+
+    def reach_of(self, sql: str, dialect: str, written: Counter[str], known: Collection[str]) -> Reach:
+        """Return how far the statement `sql` reaches past the limit to a site.
+
+        `written` counts the scoped tables that the compiler has limited, by name; `known` are names of other tables
+        that it has looked at, such as CTEs.
         """
-        bare = _STRINGS.sub("''", fragment)
-        if _QUERY_WORDS.search(bare) and (name := self.named_in(bare)):
-            return f"a fragment of text that queries the scoped table '{name}'"
-        if "--" in bare or "/*" in bare or ";" in bare or "'" in bare.replace("''", ""):
-            return "a fragment of text with a comment, a semicolon or an open quote"
-        depth = 0
-        for character in bare:
-            depth += (character == "(") - (character == ")")
-            if depth < 0:
-                break
-        return "a fragment of text with unbalanced brackets" if depth else None
+        reading = read(sql, dialect)
+        if reading.fault:
+            return Reach(reading.fault)
+        for call in reading.calls:
+            if fault := self.fault_in_call(call):
+                return Reach(fault)
+        for name, times in Counter(name.removeprefix("in ") for name in reading.tables).items():
+            if name in self.scoped and times > written[name]:
+                return Reach(f"text that queries the scoped table '{name}'")
+            if name in CATALOGS_WITH_ROWS:
+                return Reach(f"the system table {name}")
+        known = {*known, *reading.with_names}
+        # What comes after IN is a column more often than a table, and then unknown.
+        names = {name for name in reading.tables if not name.startswith("in ") and not self.is_known(name)}
+        return Reach(unknown=frozenset(names - known))
+
+
+@lru_cache(maxsize=1024)
+def _reach_of_string(sql: str, dialect: str, _scoped_tables: int) -> Reach:
+    if _HARMLESS.match(sql):
+        return Reach()
+    if name := tables.named_in(sql):
+        return Reach(f"a string of SQL that names the scoped table '{name}'")
+    return tables.reach_of(sql, dialect, Counter(), frozenset())
 
 
 tables = ScopedTables()
@@ -140,3 +229,14 @@ def _give_way(constraint: sa.UniqueConstraint, parent: Any) -> None:
 @event.listens_for(sa.Table, "after_parent_attach")
 def _declare(table: sa.Table, parent: Any) -> None:
     tables.declare(table)
+
+
+for _own in metadata.tables.values():
+    tables.declare(_own)
+
+
+@event.listens_for(sa.Column, "after_parent_attach")
+def _declare_late(column: sa.Column[Any], parent: Any) -> None:
+    """Take note of a table that becomes scoped after it was declared, by `extend_existing` or `append_column`."""
+    if column.name == SITE_COLUMN and is_site_id(column.type) and isinstance(parent, sa.Table):
+        tables.add(parent.name)

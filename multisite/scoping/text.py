@@ -13,6 +13,8 @@ __all__ = ["ScopedText", "scoped_text"]
 
 _PARAMETER = re.compile(r"(?<![:\w\\]):site_id(?!\w)")
 
+_RESERVED = {"site_id", SITE_PARAMETER.key}
+
 
 class ScopedText(sa.TextClause):
     """A `text()` that the compiler lets pass; its own class, so that it has a cache key of its own."""
@@ -20,7 +22,7 @@ class ScopedText(sa.TextClause):
     inherit_cache = True
 
     def bindparams(self, *binds: Any, **names_to_values: Any) -> ScopedText:
-        if "site_id" in names_to_values or any(getattr(bind, "key", None) == "site_id" for bind in binds):
+        if _RESERVED & {*names_to_values, *(getattr(bind, "key", None) for bind in binds)}:
             raise ValueError("site_id is bound from the session's site and cannot be given")
         return super().bindparams(*binds, **names_to_values)
 

@@ -1,0 +1,231 @@
+"""Reading finished SQL: which tables it takes rows from, by a small scanner that knows both databases' lexical rules.
+
+SQL reaches a statement in many ways that are text and not structure: `text()`, hints, prefixes, operators, unquoted
+names, constructs with a compiler of their own. Rather than watch each of these ways, the compiler compares what the
+finished text reads with the tables that it wrote itself. It takes one pass over the text, when a statement is first
+compiled. Where the grammar is not clear the scanner sees a table too many, never one too few.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+__all__ = ["Reading", "is_whole", "read"]
+
+_COMMON = r"""
+    (?P<comment>--[^\n]*|/\*.*?\*/|/\*)
+  | (?P<string>'(?:[^']|'')*')
+  | (?P<quoted>"(?:[^"]|"")*"{quoted})
+  | (?P<word>[^\W\d][\w$]*)
+  | (?P<space>\s+)
+  | (?P<mark>\d[\w.]*|.)
+"""
+_FLAGS = re.VERBOSE | re.DOTALL | re.IGNORECASE
+_POSTGRESQL = re.compile(
+    r"(?P<escaped>\bE'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$)|" + _COMMON.format(quoted=""), _FLAGS
+)
+_OTHERS = re.compile(_COMMON.format(quoted=r"|`(?:[^`]|``)*`|\[[^\]]*\]"), _FLAGS)
+
+_STRINGS = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|/\*.*?\*/"""
+_POSTGRESQL_OPAQUE = re.compile(r"\bE'(?:[^'\\]|\\.|'')*'|\$([^\W\d]\w*|)\$.*?\$\1\$|" + _STRINGS, _FLAGS ^ re.VERBOSE)
+_OTHERS_OPAQUE = re.compile(_STRINGS + r"|`(?:[^`]|``)*`|\[[^\]]*\]", _FLAGS ^ re.VERBOSE)
+_BRACKETS = re.compile(r"\([^()]*\)")
+_PLAIN = re.compile(r"[\w\s.,=<>?:%$+*|!&@]*").fullmatch
+_OPEN = re.compile(r"['\";`]|--|/\*").search
+
+_PLACEHOLDERS = re.compile(r"__\[SCHEMA_[^\]]*\]\.|__\[POSTCOMPILE_[^\]]*\]")
+"""What SQLAlchemy replaces when a compiled statement is executed."""
+
+_BEFORE_A_NAME = frozenset({"LATERAL", "ONLY", "OR", "NOT", "EXISTS"})
+_AFTER_OR = frozenset({"IGNORE", "REPLACE", "ABORT", "FAIL", "ROLLBACK"})
+_END_OF_FROM = frozenset(
+    {
+        "WHERE", "SET", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "FETCH", "UNION", "EXCEPT", "INTERSECT",
+        "WINDOW", "RETURNING", "FOR", "SELECT", "VALUES", "DEFAULT",
+    }
+)  # fmt: skip
+_QUERIES = frozenset({"SELECT", "DELETE", "UPDATE", "MERGE"})
+_NOT_A_TARGET = frozenset({"FOR", "KEY", "DO", "ON"})
+"""Before UPDATE: a lock, an upsert or a referential action, none of which is followed by a table."""
+
+
+@dataclass
+class Reading:
+    """What a statement holds. `tables` are the names, lower-cased and without schema, that rows are taken from or
+    written to, one for each mention; `calls` the functions called, `with_names` what WITH defines; `fault` says what
+    cannot be read at all, None if nothing."""
+
+    tables: list[str] = field(default_factory=list)
+    calls: set[str] = field(default_factory=set)
+    with_names: set[str] = field(default_factory=set)
+    fault: str | None = None
+
+
+@dataclass
+class _Level:
+    """What is known inside one pair of brackets."""
+
+    query: bool = False
+    deletes: bool = False
+    in_from: bool = False
+    expects: str | None = None
+    """The keyword after which a table comes next, None elsewhere."""
+
+
+def _tokens(sql: str, dialect: str) -> list[tuple[str, str]]:
+    pattern = _POSTGRESQL if dialect == "postgresql" else _OTHERS
+    found = []
+    for match in pattern.finditer(_PLACEHOLDERS.sub("", sql)):
+        kind = match.lastgroup or "mark"
+        if kind in ("tag", "escaped"):
+            kind = "string"
+        if kind != "space":
+            found.append((kind, match.group()))
+    return found
+
+
+def is_whole(text: str, dialect: str) -> bool:
+    """Return whether `text` stays inside brackets that are put around it: its own are balanced, and it leaves no
+    string, quoted name or comment open and no statement ended."""
+    if _PLAIN(text):
+        return True
+    bare = (_POSTGRESQL_OPAQUE if dialect == "postgresql" else _OTHERS_OPAQUE).sub(" ", text)
+    if _OPEN(bare):
+        return False
+    inner = ""
+    while bare != inner:
+        bare, inner = _BRACKETS.sub("", bare), bare
+    return "(" not in bare and ")" not in bare
+
+
+def read(sql: str, dialect: str) -> Reading:
+    """Return what the statement `sql` reads, by the lexical rules of the dialect of that name."""
+    return _Scanner(_tokens(sql, dialect)).reading
+
+
+class _Scanner:
+    """Goes through the tokens once, with a stack of levels for the brackets."""
+
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+        self.tokens = [each for each in tokens if each[0] != "comment"]
+        self.reading = Reading()
+        self.levels = [_Level()]
+        self.words = ["", ""]
+        self.position = 0
+        self.truncates = False
+        if any(kind == "comment" and "site_id" in text for kind, text in tokens):
+            self.reading.fault = "a comment over the limit to a site"
+        while self.position < len(self.tokens):
+            kind, text = self.tokens[self.position]
+            self.position += 1
+            if kind in ("word", "quoted", "string"):
+                self._name_or_keyword(kind, text)
+            else:
+                self._mark(text)
+
+    def _peek(self, offset: int = 0) -> str:
+        position = self.position + offset
+        return self.tokens[position][1] if position < len(self.tokens) else ""
+
+    def _mark(self, mark: str) -> None:
+        level = self.levels[-1]
+        if mark == "(":
+            # Behind FROM or JOIN a bracket holds a query or more tables, behind IN a query or a list.
+            group = level.expects not in (None, "IN")
+            self.levels.append(_Level(in_from=group, expects="FROM" if group else None))
+            level.expects = None
+        elif mark == ")":
+            if len(self.levels) > 1:
+                self.levels.pop()
+        elif mark == ";":
+            self.levels[-1] = _Level()
+        elif mark == ",":
+            level.expects = "FROM" if level.in_from else None
+        elif mark == "&" and self.words[-1] == "U" and self._peek().startswith('"'):
+            self.reading.fault = "a name written with unicode escapes"
+        else:
+            level.expects = None
+
+    def _name_or_keyword(self, kind: str, text: str) -> None:
+        word = text.upper() if kind == "word" else ""
+        if word == "DO" and self.position == 1:
+            self.reading.fault = "a block of code"
+        if not (word and self._keyword(word)):
+            if word and self._peek() == "(":
+                self.reading.calls.add(text.lower())
+            if self.levels[-1].expects:
+                self._table(text)
+            elif kind != "string" and self._defines_with():
+                self.reading.with_names.add(_bare(text))
+        self.words = [self.words[-1], word]
+
+    def _keyword(self, word: str) -> bool:
+        """Take note of a keyword; return False if `word` may be a name here."""
+        level = self.levels[-1]
+        before, last = self.words
+        if level.expects and self._is_skipped(word, last):
+            return True
+        if word in _QUERIES:
+            level.query, level.deletes = True, word in ("DELETE", "MERGE")
+        if word == "FROM":
+            # Not IS DISTINCT FROM, and not EXTRACT(year FROM created), whose brackets hold no query.
+            if level.query and not (last == "DISTINCT" and before in ("IS", "NOT")):
+                level.in_from, level.expects = True, word
+        elif word in ("JOIN", "TRUNCATE") or (word == "USING" and level.deletes):
+            level.in_from, level.expects = True, word
+            self.truncates = self.truncates or word == "TRUNCATE"
+        elif word in ("INTO", "COPY", "IN") or (word == "UPDATE" and last not in _NOT_A_TARGET):
+            level.in_from, level.expects = False, word
+        elif word == "CASCADE" and self.truncates:
+            self.reading.fault = "a TRUNCATE that empties also what refers to a table"
+        elif word == "TABLE":
+            level.expects = None if {before, last} & {"CREATE", "ALTER", "DROP"} else word
+        elif word in _END_OF_FROM:
+            level.in_from, level.expects = False, None
+        else:
+            return False
+        return True
+
+    def _is_skipped(self, word: str, last: str) -> bool:
+        """Return whether `word` comes between a keyword and the table: UPDATE OR IGNORE, FROM ONLY, TABLE IF EXISTS."""
+        if word in _BEFORE_A_NAME or (word in _AFTER_OR and last == "OR"):
+            return True
+        following = self._peek().upper()
+        return (word == "IF" and following in ("NOT", "EXISTS")) or (word == "ROWS" and following == "FROM")
+
+    def _table(self, text: str) -> None:
+        """Take note of the table that comes here; it may be written schema.table, and may turn out a function."""
+        keyword, self.levels[-1].expects = self.levels[-1].expects, None
+        schema = ""
+        while self._peek() == "." and self._peek(1):
+            schema, text = text.lower(), self._peek(1)
+            self.position += 2
+        if schema == "information_schema":
+            return
+        # After IN comes a table only in SQLite; position('a' IN title) has a column there.
+        if self._peek() != "(" or keyword in ("INTO", "COPY"):
+            self.reading.tables.append(("in " if keyword == "IN" else "") + _bare(text))
+
+    def _defines_with(self) -> bool:
+        """Return whether the name before is followed by AS (…, with a list of columns before it or not."""
+        offset = 0
+        if self._peek() == "(":
+            while self._peek(offset) not in (")", ""):
+                offset += 1
+            offset += 1
+        if self._peek(offset).upper() != "AS":
+            return False
+        while self._peek(offset := offset + 1).upper() in ("NOT", "MATERIALIZED"):
+            pass
+        return self._peek(offset) == "("
+
+
+def _bare(name: str) -> str:
+    """Return a name as the database knows it, lower-cased."""
+    quote = name[0]
+    if quote in "'\"`":
+        name = name[1:-1].replace(quote * 2, quote)
+    elif quote == "[":
+        name = name[1:-1]
+    return name.lower()
