@@ -50,8 +50,12 @@ def site_predicate(element: FromClause) -> Predicate:
 
 
 def in_brackets(criteria: Iterable[ColumnElement[bool]]) -> tuple[ColumnElement[bool], ...]:
-    """Return each of `criteria` in brackets: `text("a OR b")` next to ours would read `a OR (b AND ours)`."""
-    return tuple(each if isinstance(each, Grouping) else Grouping(each) for each in criteria)
+    """Return `criteria` as one in brackets, or none: `text("a OR b")` next to ours would read `a OR (b AND ours)`.
+
+    All of them together, so that they mean among themselves what they mean without the limit.
+    """
+    together = tuple(criteria)
+    return (Grouping(sa.and_(*together)),) if together else ()
 
 
 def claim(froms: Iterable[FromClause], is_scoped: Callable[[TableClause], bool]) -> Claims:
