@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from conftest import fresh_postgresql
-from scoped_models import ONE, TWO, Author, Base, Book, Country, Library, build_library, shelf_books
+from scoped_models import ONE, TWO, Author, Base, Book, Country, Library, Shelf, build_library, shelf_books
 from sqlalchemy import column, func, literal, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -30,7 +30,10 @@ from multisite.scoping.reading import is_whole, read
 from multisite.scoping.tables import has_site_id, tables
 from multisite.site import enter_request, leave_request
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* has a cartesian product:sqlalchemy.exc.SAWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* has a cartesian product:sqlalchemy.exc.SAWarning",
+    "ignore:Additional column names:sqlalchemy.exc.SAWarning",
+)
 
 books, authors, countries = Book.__table__, Author.__table__, Country.__table__
 other = books.alias("other")
@@ -271,6 +274,32 @@ REFUSED: dict[str, Callable[[Session], Any]] = {
         .values(id=13, slug="x", secret="x")
         .on_conflict_do_update(index_elements=["id"], set_={"site_id": TWO_LITERAL})
     ),
+    "move by a table of the same name": lambda s: s.execute(
+        sa.table("shelves", column("id"), column("site_id")).update().values(site_id=2)
+    ),
+    "move by a parameter": lambda s: s.execute(
+        sa.table("shelves", column("id"), column("site_id")).update(), {"site_id": 2}
+    ),
+    "move by a column in other letters": lambda s: s.execute(
+        sa.table("shelves", column("id"), column("Site_Id")).update(), {"Site_Id": 2}
+    ),
+    "move by a reflected table": lambda s: s.execute(
+        sa.Table("shelves", sa.MetaData(), autoload_with=s.get_bind()).update().values(site_id=2)
+    ),
+    "move by an unquoted column": lambda s: s.execute(
+        sa.update(sa.table("shelves", column(unquoted("slug = 'x', site_id")))), {"slug = 'x', site_id": 2}
+    ),
+    "upsert a column in other letters": lambda s: s.execute(
+        insert_for(s)(Book)
+        .values(id=13, slug="x", secret="x")
+        .on_conflict_do_update(index_elements=["id"], set_={"SITE_ID": 2})
+    ),
+    "text on a view that WITH names too": lambda s: s.execute(
+        text("WITH x AS (WITH books_view AS (SELECT 1) SELECT 1) SELECT secret FROM books_view")
+    ).all(),
+    "text on a view that WINDOW names too": lambda s: s.execute(
+        text("SELECT secret FROM books_view WINDOW books_view AS (ORDER BY id)")
+    ).all(),
     "DDL of its own": lambda s: s.execute(MakeCopy()),
     "DDL on a view": lambda s: s.execute(sa.DDL("CREATE TABLE copied AS SELECT * FROM books_view")),
     "statement into a table": lambda s: s.execute(select(Book).into("copied")),
@@ -463,6 +492,34 @@ def test_does_not_refuse_the_harmless(library: Library, way: str) -> None:
     with library.session(ONE) as session:
         session.execute(HARMLESS[way])
         session.rollback()
+
+
+VALUES_WITH_MORE: dict[str, Callable[[Session], Any]] = {
+    "update": lambda s: sa.update(Shelf).values(slug=text("'x', site_id = 2")),
+    "update, literal column": lambda s: sa.update(Shelf).values(slug=literal_column("'x', site_id = 2")),
+    "update, operator": lambda s: sa.update(Shelf).values(slug=literal("x").op(", site_id =")(2)),
+    "update in order": lambda s: sa.update(Shelf).ordered_values(("slug", text("'x', site_id = 2"))),
+    "upsert": lambda s: (
+        insert_for(s)(Shelf)
+        .values(id=11, slug="x", secret="x")
+        .on_conflict_do_update(index_elements=["id"], set_={"slug": text("'x', site_id = 2")})
+    ),
+}
+
+
+@pytest.mark.parametrize("way", VALUES_WITH_MORE)
+def test_a_value_cannot_set_another_column(library: Library, way: str) -> None:
+    with library.session(ONE) as session:
+        session.execute(sa.delete(shelf_books))  # It would keep the shelf where it is.
+        try:
+            session.execute(VALUES_WITH_MORE[way](session), execution_options={"synchronize_session": False})
+        except sa.exc.DBAPIError:
+            return
+        assert session.scalars(select(Shelf.id)).all() == [11]
+
+
+def test_default_stays_a_keyword(library: Library) -> None:
+    assert "stock=DEFAULT" in str(sa.update(books).values(stock=text("DEFAULT")).compile(library.engine))
 
 
 def test_upsert_of_all_that_was_to_be_inserted(library: Library) -> None:

@@ -10,12 +10,10 @@ from sqlalchemy.exc import NoSuchTableError
 from multisite.models import DirectoryVersion
 from multisite.scoping.column import SITE_COLUMN
 
-__all__ = ["has_sites", "is_known_to_have_sites", "not_plain"]
+__all__ = ["HAS_SITES", "has_sites", "not_plain"]
 
-
-def is_known_to_have_sites(connection: Connection) -> None:
-    """Remember that the database behind `connection` has scoped tables: somebody uses a model of one."""
-    connection.dialect.__dict__["_multisite_has_sites"] = True
+HAS_SITES = "_multisite_has_sites"
+"""The attribute of a dialect that remembers that the database behind it has scoped tables."""
 
 
 def has_sites(connection: Connection) -> bool:
@@ -25,12 +23,12 @@ def has_sites(connection: Connection) -> bool:
     database of its own. A yes is remembered; a no is asked again, since a migration may run at any time.
     """
     known = connection.dialect.__dict__
-    if not known.get("_multisite_has_sites"):
-        known["_multisite_has_sites"] = any(
+    if not known.get(HAS_SITES):
+        known[HAS_SITES] = any(
             connection.dialect.has_table(connection, DirectoryVersion.__tablename__, schema=schema)
             for schema in _schemas(connection)
         )
-    return bool(known["_multisite_has_sites"])
+    return bool(known[HAS_SITES])
 
 
 def not_plain(connection: Connection, names: Collection[str]) -> str | None:

@@ -15,8 +15,9 @@ from typing import Any
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.sql.elements import BindParameter, ClauseElement, and_
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement, Grouping, and_
 from sqlalchemy.sql.expression import FromClause, TableClause, TextualSelect
+from sqlalchemy.util import immutabledict
 
 from multisite.scoping.column import SITE_COLUMN, SITE_PARAMETER
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
@@ -56,7 +57,7 @@ class ScopedCompiler(_Compiler):
     _written: Counter[str]
     """How often a scoped table was written, and limited, by name."""
     _known: set[str]
-    """The names of other tables and of CTEs that were written."""
+    """The names that a `scoped_text()` uses, whose author vouches for them."""
     _has_text: bool
     """Whether there is text in the statement that nobody but its author knows."""
 
@@ -113,7 +114,6 @@ class ScopedCompiler(_Compiler):
         if ashint or not (asfrom or within_tstring):
             return text
         if not self._is_scoped(table):
-            self._known.add(table.name.lower())
             if tables.is_unknown(table):
                 self._refuse(unknown(table.name))
             if table.name.lower() in CATALOGS_WITH_ROWS:
@@ -174,7 +174,6 @@ class ScopedCompiler(_Compiler):
             if asfrom and each is not None:
                 # It hides a table of that name, so it is one mention that needs no limit.
                 self._written[str(each.name).lower()] += 1
-                self._known.add(str(each.name).lower())
         return super().visit_cte(cte, asfrom=asfrom, **kw)
 
     # -- text ----------------------------------------------------------------------------------------------------
@@ -261,6 +260,10 @@ class ScopedCompiler(_Compiler):
             claims.tables.add(target)
             limited = statement._generate()
             limited._where_criteria = (*in_brackets(statement._where_criteria), site_predicate(target))
+            if statement.is_update:
+                limited._values = immutabledict(
+                    (key, _in_brackets(value)) for key, value in (statement._values or {}).items()
+                )
             statement = limited
         return statement, claims
 
@@ -293,7 +296,6 @@ class ScopedCompiler(_Compiler):
             self._check_prefixes(insert_stmt)
         elif tables.is_unknown(table):
             self._refuse(unknown(table.name))
-        self._known.add(table.name.lower())
         try:
             return super().visit_insert(insert_stmt, *args, **kw)
         finally:
@@ -319,26 +321,42 @@ class ScopedCompiler(_Compiler):
 
     def _check_values(self, statement: Any) -> None:
         """Refuse an expression as the value of `site_id`; a bound value is checked by the type of the column."""
+        for column in statement.table.c:
+            self._named(column.name, "")
         many = [row for rows in statement._multi_values or () for row in rows]
-        for row in (dict(statement._values or ()), *many):
+        for row in (dict.fromkeys(self.column_keys or ()), dict(statement._values or ()), *many):
             # A row may also be a tuple of values, in the order of the columns.
             pairs = row.items() if hasattr(row, "items") else zip(statement.table.c, row, strict=False)
             for column, value in pairs:
-                if getattr(column, "name", column) == SITE_COLUMN and not _is_bound_site_id(value):
-                    self._refuse("an expression as the value of site_id")
+                self._check_value(statement.table, column, _is_bound_site_id(value))
+
+    def _check_value(self, table: Any, column: Any, is_checked: bool) -> None:
+        """Refuse to set `column` of `table` if that could be its site_id and the value is not checked by its type."""
+        name = getattr(column, "name", column)
+        if name.lower() == SITE_COLUMN and not (is_checked and name == SITE_COLUMN and has_site_id(table)):
+            self._refuse("a value of site_id that is not a plain one, given through the model,")
 
     def visit_on_conflict_do_update(self, on_conflict: Any, **kw: Any) -> str:
         target = self.stack[-1]["selectable"].table
         if self._is_scoped(target):
-            for column, value in dict(on_conflict.update_values_to_set).items():
-                own_value = _is_bound_site_id(value) or _is_excluded_site_id(value)
-                if getattr(column, "name", column) == SITE_COLUMN and not own_value:
-                    self._refuse("an expression as the value of site_id")
+            values = dict(on_conflict.update_values_to_set)
+            for column, value in values.items():
+                self._check_value(target, column, _is_bound_site_id(value) or _is_excluded_site_id(value))
+            self._named(getattr(on_conflict, "constraint_target", None) or "", "")
             own = [on_conflict.update_whereclause] if on_conflict.update_whereclause is not None else []
             limited = on_conflict._clone()
+            limited.update_values_to_set = [(column, _in_brackets(value)) for column, value in values.items()]
             limited.update_whereclause = and_(*in_brackets(own), site_predicate(target))
             on_conflict = limited
         return super().visit_on_conflict_do_update(on_conflict, **kw)
+
+
+def _in_brackets(value: Any) -> Any:
+    """Return a value to be set in brackets if it is SQL: `text("1, site_id = 2")` would set another column too."""
+    if not isinstance(value, (ColumnElement, sa.TextClause)) or isinstance(value, BindParameter):
+        return value
+    is_default = isinstance(value, sa.TextClause) and value.text.strip().upper() == "DEFAULT"
+    return value if is_default else Grouping(value)
 
 
 def _is_bound_site_id(value: Any) -> bool:

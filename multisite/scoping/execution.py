@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.schema import DDL, CreateTableAs, CreateView
 
-from multisite.scoping.catalog import has_sites, is_known_to_have_sites, not_plain
+from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
 from multisite.scoping.pin import ALL_SITES, mark_changed, scope_of
@@ -111,12 +111,13 @@ def _scope_for(compiled: Any, connection: Connection) -> Scope:
     """Return the scope to execute `compiled` for; raise if there is none or it cannot be limited."""
     scope = scope_of(connection)
     if compiled.names_scoped:
-        is_known_to_have_sites(connection)
+        connection.dialect.__dict__[HAS_SITES] = True
     if scope is not None and scope.site is None:
         return scope
     if _is_migration(connection) or (not compiled.names_scoped and not has_sites(connection)):
         return ALL_SITES
-    _refuse(compiled.refusal or _fault_in_names(connection, compiled.unknown))
+    if compiled.refusal is not None or compiled.unknown:
+        _refuse(compiled.refusal or _fault_in_names(connection, compiled.unknown))
     if scope is None and not (compiled.names_scoped or compiled.names_alike):
         return ALL_SITES
     if scope is None:

@@ -53,12 +53,11 @@ _NOT_A_TARGET = frozenset({"FOR", "KEY", "DO", "ON"})
 @dataclass
 class Reading:
     """What a statement holds. `tables` are the names, lower-cased and without schema, that rows are taken from or
-    written to, one for each mention; `calls` the functions called, `with_names` what WITH defines; `fault` says what
+    written to, one for each mention; `calls` the functions called; `fault` says what
     cannot be read at all, None if nothing."""
 
     tables: list[str] = field(default_factory=list)
     calls: set[str] = field(default_factory=set)
-    with_names: set[str] = field(default_factory=set)
     fault: str | None = None
 
 
@@ -156,8 +155,6 @@ class _Scanner:
                 self.reading.calls.add(text.lower())
             if self.levels[-1].expects:
                 self._table(text)
-            elif kind != "string" and self._defines_with():
-                self.reading.with_names.add(_bare(text))
         self.words = [self.words[-1], word]
 
     def _keyword(self, word: str) -> bool:
@@ -206,19 +203,6 @@ class _Scanner:
         # After IN comes a table only in SQLite; position('a' IN title) has a column there.
         if self._peek() != "(" or keyword in ("INTO", "COPY"):
             self.reading.tables.append(("in " if keyword == "IN" else "") + _bare(text))
-
-    def _defines_with(self) -> bool:
-        """Return whether the name before is followed by AS (…, with a list of columns before it or not."""
-        offset = 0
-        if self._peek() == "(":
-            while self._peek(offset) not in (")", ""):
-                offset += 1
-            offset += 1
-        if self._peek(offset).upper() != "AS":
-            return False
-        while self._peek(offset := offset + 1).upper() in ("NOT", "MATERIALIZED"):
-            pass
-        return self._peek(offset) == "("
 
 
 def _bare(name: str) -> str:

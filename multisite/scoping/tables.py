@@ -160,8 +160,8 @@ class ScopedTables:
     def reach_of(self, sql: str, dialect: str, written: Counter[str], known: Collection[str]) -> Reach:
         """Return how far the statement `sql` reaches past the limit to a site.
 
-        `written` counts the scoped tables that the compiler has limited, by name; `known` are names of other tables
-        that it has looked at, such as CTEs.
+        `written` counts the scoped tables that the compiler has limited, by name; `known` are the names of others that
+        somebody vouches for.
         """
         reading = read(sql, dialect)
         if reading.fault:
@@ -174,10 +174,10 @@ class ScopedTables:
                 return Reach(f"text that queries the scoped table '{name}'")
             if name in CATALOGS_WITH_ROWS:
                 return Reach(f"the system table {name}")
-        known = {*known, *reading.with_names}
-        # What comes after IN is a column more often than a table, and then unknown.
+        # What WITH defines is unknown too, and the database knows no view of that name. What comes after IN is a column
+        # more often than a table.
         names = {name for name in reading.tables if not name.startswith("in ") and not self.is_known(name)}
-        return Reach(unknown=frozenset(names - known))
+        return Reach(unknown=frozenset(names.difference(known)))
 
 
 @lru_cache(maxsize=1024)
