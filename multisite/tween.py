@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from urllib.parse import urlunsplit
+from urllib.parse import quote, urlunsplit
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPMovedPermanently, HTTPPermanentRedirect
@@ -27,6 +27,9 @@ from multisite.site import Site, enter_request, leave_request
 __all__ = ["includeme", "site_tween_factory"]
 
 Handler = Callable[[Request], Response]
+
+_PATH_SAFE = "/:@!$&'()*+,;=~"
+"""What RFC 3986 section 3.3 allows in a path as it is, beside letters, digits and `-._`."""
 
 
 def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
@@ -66,7 +69,10 @@ def _redirect(request: Request, site: Site) -> Response:
     """
     port = hosts.parse(request.environ["HTTP_HOST"]).port
     netloc = site.host if port is None else f"{site.host}:{port}"
-    location = urlunsplit((request.scheme, netloc, request.path, request.query_string, ""))
+    # Not request.path, which raises for bytes that are no UTF-8: those are for the canonical domain to refuse.
+    path = request.environ.get("SCRIPT_NAME", "") + request.environ.get("PATH_INFO", "")
+    escaped = quote(path.encode("latin-1"), safe=_PATH_SAFE)
+    location = urlunsplit((request.scheme, netloc, escaped, request.query_string, ""))
     kind = HTTPMovedPermanently if request.method in {"GET", "HEAD"} else HTTPPermanentRedirect
     return kind(location=location)
 

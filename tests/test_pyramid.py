@@ -277,6 +277,15 @@ def test_redirects_keep_path_query_and_port(engine: sa.Engine, app: TestApp) -> 
     assert response.location == "http://one.example//evil.example/"
 
 
+def test_a_redirect_keeps_a_path_that_is_no_utf8(engine: sa.Engine, app: TestApp) -> None:
+    add_domain(engine, "one.example", "www.one.example", redirect=True)
+    # Over a socket, since what the tween raised would end there and nowhere else.
+    with serving(app.app) as address:
+        answer = exchange(address, b"GET /%ff/%C3%BC HTTP/1.0\r\nHost: www.one.example\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 301 ")
+    assert b"\r\nLocation: http://one.example/%FF/%C3%BC\r\n" in answer
+
+
 def test_site_url(app: TestApp) -> None:
     assert get(app, "/url?path=/x%20y").text == "http://other.example/x%20y?a=b+c"
     assert get(app, "/url?path=/%C3%BC", "one.example:6543").text == "http://other.example:6543/%C3%BC?a=b+c"
