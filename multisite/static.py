@@ -123,7 +123,8 @@ def static_view(request: Request) -> Response:
     response.accept_ranges = "bytes"
     response.etag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
     response.last_modified = datetime.fromtimestamp(int(status.st_mtime), UTC)
-    hashed = request.GET.get("v") == _hash_of(path, status.st_mtime_ns, status.st_size)
+    # Not request.GET, which raises where a parameter is no UTF-8.
+    hashed = request.query_string == f"v={_hash_of(path, status.st_mtime_ns, status.st_size)}"
     response.cache_control = (
         f"public, max-age={HASHED_SECONDS}, immutable" if hashed else f"public, max-age={PLAIN_SECONDS}"
     )

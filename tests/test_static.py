@@ -206,6 +206,8 @@ def test_only_the_address_with_the_right_hash_is_kept_for_long(sites: ContentSit
         assert plain.headers["Cache-Control"] == "public, max-age=3600"
         wrong = browser.get(link["href"].partition("?")[0] + "?v=000000000000")
         assert wrong.headers["Cache-Control"] == "public, max-age=3600"
+        odd = browser.get(link["href"].partition("?")[0] + "?v=%ff")
+        assert odd.headers["Cache-Control"] == "public, max-age=3600"
 
 
 def test_a_missing_picture_does_not_cost_the_page(sites: ContentSites) -> None:

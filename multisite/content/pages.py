@@ -163,7 +163,10 @@ def _slug(request: Request) -> str:
 
 def _page_number(request: Request) -> int:
     """Return the number in `?page=`, 1 where there is none; 404 for anything that is not the number of a page."""
-    text = request.GET.get("page", "1")
+    try:
+        text = request.GET.get("page", "1")
+    except UnicodeDecodeError:  # some parameter is no UTF-8, and then none can be read
+        raise HTTPNotFound from None
     if not (text.isascii() and text.isdigit() and len(text) < 8 and not text.startswith("0")):
         raise HTTPNotFound
     number = int(text)
