@@ -24,6 +24,7 @@ from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import DBAPIError
 
 from multisite import hosts, models
+from multisite.directory.folders import folder_name
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 from multisite.whole_transaction import whole_transaction, whole_transactions_everywhere
@@ -98,7 +99,7 @@ def first_site(connection: Connection | MockConnection, host: str, *, name: str 
     found: int | None = connection.scalar(sa.select(domains.c.site_id).where(domains.c.host == wanted))
     if found is not None:
         return found
-    add = sa.insert(sites).values(name=name or wanted, folder=wanted).returning(sites.c.id)
+    add = sa.insert(sites).values(name=name or wanted, folder=folder_name(wanted)).returning(sites.c.id)
     site_id: int = connection.execute(add).scalar_one()
     connection.execute(sa.insert(domains).values(site_id=site_id, host=wanted, kind="canonical"))
     models.raise_version(connection)

@@ -19,6 +19,7 @@ from pyramid.scripting import prepare
 from sqlalchemy.orm import Session
 
 from multisite import hosts
+from multisite.directory.folders import folder_name
 from multisite.models import DomainRow, SiteRow
 from multisite.request import DIRECTORY
 from multisite.site import Site, enter_request, leave_request
@@ -49,7 +50,7 @@ def plant_site(
     """
     host = hosts.parse(host).name
     if dbsession is None:
-        site = Site(next(_ids), host, name or host, host, locale, timezone)
+        site = Site(next(_ids), host, name or host, folder_name(host), locale, timezone)
     else:
         site = _row(dbsession, host, name or host, locale, timezone)
         dbsession.info["site"] = site
@@ -60,7 +61,7 @@ def plant_site(
 def _row(dbsession: Session, host: str, name: str, locale: str, timezone: str) -> Site:
     row = dbsession.scalars(sa.select(SiteRow).join(DomainRow).where(DomainRow.host == host)).one_or_none()
     if row is None:
-        row = SiteRow(name=name, folder=host, locale=locale, timezone=timezone)
+        row = SiteRow(name=name, folder=folder_name(host), locale=locale, timezone=timezone)
         dbsession.add(row)
         dbsession.flush()
         dbsession.add(DomainRow(site_id=row.id, host=host, kind="canonical"))

@@ -27,6 +27,7 @@ from multisite.errors import DomainTaken, InvalidHost, MultisiteError, UnknownSi
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.settings import Settings
 from multisite.site import Site
+from multisite.templates import SiteTemplates
 
 
 @pytest.fixture
@@ -80,6 +81,23 @@ def test_a_site_is_added_with_its_domains_and_its_folder(own_engine: sa.Engine, 
 def test_the_least_that_has_to_be_said_is_a_host(own_engine: sa.Engine, settings: Settings) -> None:
     site = add_site(own_engine, "a.example", settings=settings)
     assert site == Site(site.id, "a.example", "a.example", "a.example", "en", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("host", "folder"), [("[::1]", "[--1]"), ("[2001:db8::a]", "[2001-db8--a]"), ("127.0.0.1", "127.0.0.1")]
+)
+def test_an_address_is_a_host_and_its_folder_has_templates(
+    host: str, folder: str, tmp_path: Path, settings: Settings
+) -> None:
+    settings.templates_dir.mkdir()
+    (settings.templates_dir / "layout.mako").write_text("layout of all")
+    engine = sqlite_engine(tmp_path)
+    new = make_site(engine, host, settings=settings)
+    assert (new.site.host, new.site.folder) == (host, folder)
+    (new.folder / "layout.mako").write_text("layout of this site")
+    templates = SiteTemplates(settings.sites_dir, settings.templates_dir)
+    assert templates.lookup(new.site).get_template("/layout.mako").render() == "layout of this site"
+    engine.dispose()
 
 
 BAD_HOSTS = [

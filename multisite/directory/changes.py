@@ -18,7 +18,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from multisite import hosts
 from multisite.directory.details import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
-from multisite.directory.folders import make_folder
+from multisite.directory.folders import folder_name, make_folder
 from multisite.directory.info import Domain, SiteInfo, list_sites, owner_of, read_site, show_site
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.models import DirectoryVersion, DomainRow, SiteRow, raise_version
@@ -127,7 +127,7 @@ def make_site(
         if isinstance(error, MultisiteError):
             raise
         raise MultisiteError(
-            f"the folder {settings.sites_dir / asked} cannot be made: {error.strerror or error}; "
+            f"the folder {settings.sites_dir / folder_name(asked)} cannot be made: {error.strerror or error}; "
             "make it possible, and run the same command again"
         ) from error
 
@@ -146,7 +146,7 @@ def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
         if found is not None:
             return found, False
         _refuse_taken(connection, plan.host, *plan.aliases)
-        insert = sa.insert(SiteRow).values(folder=plan.host, status="pending", **plan.details)
+        insert = sa.insert(SiteRow).values(folder=folder_name(plan.host), status="pending", **plan.details)
         site_id: int = connection.execute(insert.returning(_sites.c.id)).scalar_one()
         _insert_domain(connection, site_id, plan.host, "canonical")
         for alias in plan.aliases:

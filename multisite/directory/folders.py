@@ -8,7 +8,7 @@ from pathlib import Path
 from multisite.errors import MultisiteError
 from multisite.settings import Settings
 
-__all__ = ["make_folder"]
+__all__ = ["folder_name", "make_folder"]
 
 README = """\
 This folder belongs to the site {host}. What is in it wins over the templates that all sites share.
@@ -17,6 +17,14 @@ Copy a template from the application under the same name and change it: for rend
 for what that inherits or includes, page.mako, layout.mako and so on. Templates are code that runs in the server: only
 people who may do that should be able to write here.
 """
+
+
+def folder_name(host: str) -> str:
+    """Return the name of the folder for a site with the canonical `host`: the host itself, where that can be one.
+
+    The colons of an IPv6 address cannot, as Windows and the names of templates refuse them: `[::1]` is in `[--1]`.
+    """
+    return host.replace(":", "-")
 
 
 def make_folder(settings: Settings, folder: str, host: str) -> bool:
