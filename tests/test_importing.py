@@ -161,7 +161,27 @@ def test_a_file_of_pelican() -> None:
         summary="Short version for index and feeds",
         draft=False,
     )
-    assert article("Title: x\nDate: 2010-12-03\nStatus: draft\n\nText").draft
+
+
+@pytest.mark.parametrize(("status", "draft"), [("draft", True), ("Hidden", True), ("skip", True), ("published", False)])
+def test_what_pelican_lists_nowhere_is_not_shown(status: str, draft: bool) -> None:
+    assert article(f"Title: x\nDate: 2010-12-03\nStatus: {status}\n\nText").draft is draft
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [("machine learning", ("machine learning",)), ("a b, c", ("a b", "c")), ("Doe, Jane; b", ("Doe, Jane", "b"))],
+)
+def test_tags_of_pelican_have_commas_or_semicolons_between_them(tags: str, expected: tuple[str, ...]) -> None:
+    assert article(f"Title: x\nDate: 2010-12-03\nTags: {tags}\n\nText").tags == expected
+
+
+def test_languages_with_signs_in_their_names_stay_apart() -> None:
+    found = article("---\ntitle: x\ndate: 2024-05-05\ntags: [C, C++, C#, c++]\n---\n", "learning-c++.md")
+    assert found.tags == ("C", "C++", "C#")
+    assert [slugify(tag) for tag in found.tags] == ["c", "c-plus-plus", "c-sharp"]
+    assert found.slug == "learning-c-plus-plus"
+    assert slugify("1 + 1 #2 a+b Episode#3") == "1-1-2-a-b-episode-3"
 
 
 @pytest.mark.parametrize(
@@ -190,13 +210,15 @@ def test_a_line_in_the_text_does_not_end_the_front_matter_twice() -> None:
         ("b, a,,b", ("b", "a")),
         ("[Garlic, garlic]", ("Garlic",)),
         ("[2024, true]", ("2024", "true")),
-        ("'  two   words '", ("two words",)),
+        ("one two", ("one", "two")),  # Jekyll and Hugo read it so.
+        ("'  two   words '", ("two", "words")),
+        ("'two words,'", ("two words",)),
         ("[]", ()),
         ("", ()),
         ("~", ()),
     ],
 )
-def test_tags_are_a_list_or_a_line_with_commas(tags: str, expected: tuple[str, ...]) -> None:
+def test_tags_are_a_list_or_words_or_a_line_with_commas(tags: str, expected: tuple[str, ...]) -> None:
     assert article(f"---\ntitle: x\ndate: 2024-05-05\ntags: {tags}\n---\n").tags == expected
 
 

@@ -27,6 +27,9 @@ MAX_FRONT_MATTER = 65_536
 _YAML_EDGE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 _TOML_EDGE = re.compile(r"^\+\+\+[ \t]*$", re.MULTILINE)
 _PELICAN_LINE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(?:[ \t]+(.*)|[ \t]*)$")
+_UNLISTED = frozenset({"draft", "hidden", "skip"})
+"""What Pelican lists nowhere. Any other status is a word of the author's own."""
+
 _DATED_NAME = re.compile(r"(\d{4}-\d{1,2}-\d{1,2})[-_](.+)")
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 _DATE = re.compile(
@@ -124,7 +127,7 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
             raise BadFile(f"the front matter has no closing {mark} line")
         if end.start() > MAX_FRONT_MATTER:
             raise BadFile(f"the front matter has more than {MAX_FRONT_MATTER} characters")
-        return load(rest[: end.start()]), rest[end.end() :]
+        return _with_words_as_tags(load(rest[: end.start()])), rest[end.end() :]
     if _PELICAN_LINE.match(text.partition("\n")[0]):
         return _load_pelican(text)
     raise BadFile("no front matter: the first line is neither '---' nor '+++' nor like 'Title: …'")
@@ -223,7 +226,7 @@ def _date(fields: Mapping[str, Any], zone: tzinfo, *names: str) -> datetime | No
 
 
 def _is_draft(fields: Mapping[str, Any]) -> bool:
-    if _text(fields, "status").lower() == "draft":
+    if _text(fields, "status").lower() in _UNLISTED:
         return True
     draft, published = _truth(fields, "draft"), _truth(fields, "published")
     return draft is True or published is False
@@ -245,7 +248,7 @@ def _truth(fields: Mapping[str, Any], name: str) -> bool | None:
 
 def _tags(fields: Mapping[str, Any]) -> tuple[str, ...]:
     value = fields.get("tags")
-    names = value if isinstance(value, list) else _text(fields, "tags").split(",")
+    names = value if isinstance(value, list) else _tags_in_line(_text(fields, "tags"))
     found: dict[str, str] = {}
     for name in names:
         text = " ".join(_text({"tags": name}, "tags").split())
@@ -257,6 +260,17 @@ def _tags(fields: Mapping[str, Any]) -> tuple[str, ...]:
         if text:
             found.setdefault(slug, text)
     return tuple(found.values())
+
+
+def _with_words_as_tags(fields: dict[str, Any]) -> dict[str, Any]:
+    """Make a list of the tags in a line without commas: Jekyll and Hugo take each word for one, Pelican the line."""
+    line = fields.get("tags")
+    return {**fields, "tags": line.split()} if isinstance(line, str) and not {",", ";"} & set(line) else fields
+
+
+def _tags_in_line(text: str) -> list[str]:
+    """Split a line of tags at semicolons, as Pelican does, else at commas."""
+    return text.split(";" if ";" in text else ",")
 
 
 def _shown(value: object) -> str:

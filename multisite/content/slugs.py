@@ -10,15 +10,17 @@ from multisite.content.limits import SLUG_LENGTH
 __all__ = ["slugify"]
 
 _HYPHENS = re.compile("-+")
+_SIGNS = re.compile(r"(?<=[^\W\d_])[+#]+(?!\w)")
+_SPOKEN = str.maketrans({"+": "-plus", "#": "-sharp"})
 
 
 def slugify(text: str) -> str:
     """Return `text` in lower case with a hyphen for everything that is no letter or digit; may be empty.
 
     Letters of all scripts stay, composed (NFC), so that `Über uns` is `über-uns` from a Mac's file name and from a
-    title alike. Marks that cannot be composed count as
-    letters, as Hindi needs them.
+    title alike. Marks that cannot be composed count as letters, as Hindi needs them. `+` and `#` at the end of a word
+    are spoken, `c-plus-plus`, so that C, C++ and C# stay three tags.
     """
-    composed = unicodedata.normalize("NFC", text).lower()
+    composed = _SIGNS.sub(lambda match: match[0].translate(_SPOKEN), unicodedata.normalize("NFC", text).lower())
     kept = "".join(c if c.isalnum() or unicodedata.category(c) in ("Mn", "Mc") else "-" for c in composed)
     return _HYPHENS.sub("-", kept).strip("-")[:SLUG_LENGTH].strip("-")
