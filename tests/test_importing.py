@@ -632,6 +632,12 @@ def test_names_that_are_no_utf8_can_be_imported_and_reported(sqlite_sites: Conte
     json.dumps(report.as_dict()).encode()
 
 
+def test_a_bad_file_is_one_line_and_cannot_command_the_terminal(sqlite_sites: ContentSites, folder: Path) -> None:
+    (folder / "two\nlines \x1b[31mred – ü.md").write_text("x")
+    report = import_entries(sqlite_sites.engine, sqlite_sites.garden, [folder])
+    assert report.bad[0].path == str(folder / r"two\nlines \x1b[31mred – ü.md")
+
+
 def test_progress_is_told_from_none_to_all(sqlite_sites: ContentSites, folder: Path) -> None:
     for number in range(importing.BATCH_SIZE + 3):
         write(folder / f"n{number}.md")

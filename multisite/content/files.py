@@ -75,5 +75,6 @@ def read_text(path: Path) -> str:
 
 
 def shown(path: str | Path) -> str:
-    """Return `path` as text that can be printed and stored, also where its bytes are no UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return `path` as one line that can be printed and stored, also where it holds control codes or no UTF-8."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
