@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -65,6 +65,14 @@ class Shared(Base):
 
 
 MODELS = (Root, Leaf, Shared)
+
+
+@dataclass
+class Failure:
+    """What the database complains about; `message` is for the reader, since it may name what only one of them has."""
+
+    kind: str
+    message: str = field(compare=False)
 
 
 @dataclass
@@ -261,7 +269,7 @@ def outcome(engine: sa.Engine, statement: Any, info: dict[str, Any], site_id: in
         try:
             result = session.execute(statement, execution_options={"synchronize_session": False})
         except sa.exc.DBAPIError as error:
-            return type(error.orig).__name__
+            return Failure(type(error.orig).__name__, str(error.orig))
         if isinstance(statement, sa.Select):
             return sorted(map(repr, map(tuple, result)))
         left = [result.rowcount]
@@ -291,7 +299,8 @@ def check_agreement(pair: Pair, statement: Any) -> None:
     """Fail if ONE can tell the shared database from its own by `statement`."""
     # all_sites is "without the wall"; but without it nothing fills in the site of a new row.
     oracle = {"site": ONE} if isinstance(statement, sa.Insert) else {"all_sites": "the oracle of a test"}
-    assert outcome(pair.shared, statement, {"site": ONE}, 1) == outcome(pair.alone, statement, oracle, None), statement
+    ours, theirs = outcome(pair.shared, statement, {"site": ONE}, 1), outcome(pair.alone, statement, oracle, None)
+    assert ours == theirs, statement.compile(pair.shared)
 
 
 thorough = settings(
