@@ -108,7 +108,11 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
     Raises `SettingError` for an unknown key and for a value that cannot be meant.
     """
     fields = {item.name: item for item in dataclasses.fields(Settings)}
-    values: dict[str, Any] = {}
+    # Where nothing is said too, the folders stay where they were when the process changes to another one.
+    values: dict[str, Any] = {
+        "sites_dir": Settings.sites_dir.absolute(),
+        "templates_dir": Settings.templates_dir.absolute(),
+    }
     for key, value in settings.items():
         if not key.startswith(PREFIX):
             continue

@@ -1,0 +1,64 @@
+"""Settings: what is a value, what is none, and what holds where nothing is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from multisite.errors import SettingError
+from multisite.settings import Settings, parse_settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sites_dir", ""),
+        ("templates_dir", "a\0b"),
+        ("database_url", "app.db"),
+        *(("refresh_seconds", value) for value in ("soon", "-1", "nan", "inf", "86401", "")),
+        *(("max_age_seconds", value) for value in ("1 s", "-0.1")),
+        *(("unknown_host", value) for value in ("405", "a..b", "")),
+        ("open_paths", "/health status"),
+        *(("directory_size", value) for value in ("0", "-1", "1.5", "1e3", "٣", "100000001")),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_with_key_and_value(key: str, value: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        parse_settings({f"multisite.{key}": value})
+    assert (caught.value.key, caught.value.value) == (f"multisite.{key}", value)
+    assert caught.value.expected
+
+
+def test_an_unknown_key_is_refused_and_those_of_others_are_not_looked_at() -> None:
+    parse_settings({"pyramid.includes": "x", "multisitex": "1", "refresh_seconds": "soon"})
+    with pytest.raises(SettingError, match=r"multisite\.site_dir = x: expected one of multisite\.sites_dir, "):
+        parse_settings({"multisite.site_dir": "x"})
+
+
+def test_values_are_parsed_whatever_type_they_come_in() -> None:
+    parsed = parse_settings(
+        {
+            "multisite.refresh_seconds": 0,
+            "multisite.directory_size": " 50 ",
+            "multisite.unknown_host": "WWW.Example.com.",
+            "multisite.open_paths": " /health\n /_debug/ ",
+        }
+    )
+    assert (parsed.refresh_seconds, parsed.directory_size) == (0.0, 50)
+    assert (parsed.unknown_host, parsed.open_paths) == ("www.example.com", ("/health", "/_debug/"))
+
+
+@pytest.mark.parametrize("given", [{}, {"multisite.sites_dir": "sites", "multisite.templates_dir": Path("templates")}])
+def test_folders_begin_where_the_process_was_started_and_stay_there(
+    given: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parsed = parse_settings(given)
+    assert (parsed.sites_dir, parsed.templates_dir) == (tmp_path / "sites", tmp_path / "templates")
+
+
+def test_nothing_has_to_be_said_otherwise() -> None:
+    assert parse_settings({"multisite.sites_dir": "sites", "multisite.templates_dir": "templates"}) == Settings(
+        sites_dir=Path.cwd() / "sites", templates_dir=Path.cwd() / "templates"
+    )
