@@ -83,6 +83,20 @@ def test_the_feed_is_in_the_language_and_on_the_canonical_domain_of_the_site(sql
     assert "alias.example" not in text
 
 
+def test_ids_stay_the_same_whatever_scheme_port_and_host_the_feed_is_asked_by(sqlite_sites: ContentSites) -> None:
+    # RFC 4287 section 4.2.6: a reader that sees another id shows an entry again as a new one.
+    sqlite_sites.add(sqlite_sites.garden, "über uns")
+    for host, scheme in ((GARDEN, "http"), (f"{GARDEN}:8443", "https"), ("alias.example:8080", "http")):
+        page = sqlite_sites.browser(host).get("/feed.xml", extra_environ={"wsgi.url_scheme": scheme})
+        feed = ET.fromstring(page.body)
+        ids = [element.text for element in feed.iter(f"{ATOM}id")]
+        assert ids == [f"http://{GARDEN}/", f"http://{GARDEN}/entries/%C3%BCber%20uns"]
+        links = [str(link.get("href")) for link in feed.iter(f"{ATOM}link")]
+        assert all(
+            link.startswith(f"{scheme}://{GARDEN}{host.partition(':')[1]}{host.partition(':')[2]}/") for link in links
+        )
+
+
 def test_the_feed_of_a_site_without_entries_is_a_feed(sqlite_sites: ContentSites) -> None:
     check_rfc4287(feed_of(sqlite_sites, GARDEN))
 

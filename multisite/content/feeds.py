@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from urllib.parse import urlsplit, urlunsplit
 from xml.etree import ElementTree as ET
 
 from pyramid.config import Configurator
@@ -15,6 +16,7 @@ from pyramid.response import Response
 from multisite.content import queries
 from multisite.content.conditional import conditional
 from multisite.content.models import Entry
+from multisite.site import Site
 
 __all__ = ["FEED_SIZE", "SITEMAP_SIZE", "includeme"]
 
@@ -36,21 +38,26 @@ def feed(request: Request) -> Response:
     site, addresses = request.site, request.addresses
     root = ET.Element("feed", {"xmlns": _ATOM, f"{{{_XML}}}lang": site.locale})
     _add(root, "title", site.name)
-    _add(root, "id", addresses.home())
+    _add(root, "id", _permanent(addresses.home(), site))
     _add(root, "link", rel="alternate", type="text/html", href=addresses.home())
     _add(root, "link", rel="self", type="application/atom+xml", href=addresses.feed())
     # A feed must have a time of its last change; an empty one has never changed.
     _add(root, "updated", _rfc3339(max((_changed(entry) for entry in entries), default=datetime.fromtimestamp(0, UTC))))
     _add(_add(root, "author"), "name", site.name)
     for entry in entries:
-        _add_entry(root, entry, addresses.entry(entry))
+        _add_entry(root, entry, addresses.entry(entry), site)
     return _xml_response(root, "application/atom+xml")
 
 
-def _add_entry(root: ET.Element, entry: Entry, address: str) -> None:
+def _permanent(address: str, site: Site) -> str:
+    """Return the id of what is at `address`: its name for readers, the same by whatever scheme and port they came."""
+    return urlunsplit(("http", site.host, urlsplit(address).path, "", ""))
+
+
+def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None:
     item = _add(root, "entry")
     _add(item, "title", entry.title)
-    _add(item, "id", address)
+    _add(item, "id", _permanent(address, site))
     _add(item, "link", rel="alternate", type="text/html", href=address)
     _add(item, "updated", _rfc3339(_changed(entry)))
     if entry.published is not None:
