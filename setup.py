@@ -30,6 +30,7 @@ postgresql = ["psycopg[binary]>=3.2"]
 
 test = [
     *postgresql,
+    "aiosqlite>=0.20",  # An asynchronous driver for SQLite; psycopg has one for PostgreSQL.
     "axe-playwright-python>=0.1.4",  # Carries axe-core, so that nothing is downloaded while tests run.
     "Beaker>=1.12",  # What Mako's cached="True" needs.
     "build>=1.2",
