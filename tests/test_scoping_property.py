@@ -200,6 +200,11 @@ def criteria(draw: st.DrawFn, available: list[Any], depth: int) -> Any:  # noqa:
     return sa.exists(sa.select(columns.id).where(columns.n == left))
 
 
+def joinable() -> st.SearchStrategy[Any]:
+    """A source under a name of its own: SQLite also takes one name twice, as long as no column of it is named."""
+    return sources(1).map(lambda source: aliased(source) if source in MODELS else source)
+
+
 @st.composite
 def selects(draw: st.DrawFn) -> Any:
     """A select over joins of one to four sources."""
@@ -207,10 +212,10 @@ def selects(draw: st.DrawFn) -> Any:
     available, joined = [first], first
     for _ in range(draw(st.integers(0, 3))):
         nested = draw(st.booleans())
-        right = draw(sources(1))
+        right = draw(joinable())
         available.append(right)
         if nested:
-            inner = draw(sources(1))
+            inner = draw(joinable())
             available.append(inner)
             right = sa.orm.join(right, inner, draw(criteria([right, inner], 0)), isouter=draw(st.booleans()))
         kind = draw(st.sampled_from(["inner", "left", "full", "cross"]))

@@ -1,0 +1,169 @@
+"""INSERT, UPDATE and DELETE: the part of the scoped compiler that looks at what is written, and where.
+
+The target of a change is limited like a table that is read. Beyond that no row may come to another site: what is set
+as `site_id` has to be a plain value, which the type of the column checks, and no other value may carry SQL that sets
+a second column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement, Grouping, and_
+from sqlalchemy.sql.expression import FromClause
+from sqlalchemy.util import immutabledict
+
+from multisite.scoping.column import SITE_COLUMN
+from multisite.scoping.predicate import Claims, in_brackets, site_predicate, table_of
+from multisite.scoping.tables import has_site_id, is_site_id, tables, unknown
+
+_Compiler: Any = object
+"""What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
+
+__all__ = ["ScopedChanges"]
+
+_HARMLESS_PREFIX = re.compile(r"\s*or\s+(ignore|abort|fail|rollback)\s*", re.IGNORECASE).fullmatch
+
+
+class ScopedChanges(_Compiler):
+    """Limits changes to the site in scope. `ScopedCompiler`, which derives from it, has what it refers to."""
+
+    _claims: Claims
+    _written: Counter[str]
+
+    def _limit_dml(self, statement: Any) -> tuple[Any, Claims]:
+        """Return `statement` limited to the site, and the claims in force while it is rendered."""
+        claims = Claims()
+        target: FromClause = statement.table
+        table = table_of(target)
+        if table is None:
+            self._refuse("a statement that changes something other than a table")
+        elif self._is_scoped(table):
+            claims.tables.add(target)
+            limited = statement._generate()
+            limited._where_criteria = (*in_brackets(statement._where_criteria), site_predicate(target))
+            if statement.is_update:
+                limited._values = immutabledict(
+                    (key, _in_brackets(value)) for key, value in (statement._values or {}).items()
+                )
+            statement = limited
+        return statement, claims
+
+    def visit_update(self, update_stmt: Any, *args: Any, **kw: Any) -> str:
+        outer, unlimited = self._claims, update_stmt
+        update_stmt, self._claims = self._limit_dml(update_stmt)
+        if update_stmt is not unlimited:
+            self._check_values(update_stmt)
+            self._check_prefixes(update_stmt)
+        try:
+            return super().visit_update(update_stmt, *args, **kw)
+        finally:
+            self._claims = outer
+
+    def visit_delete(self, delete_stmt: Any, *args: Any, **kw: Any) -> str:
+        outer = self._claims
+        delete_stmt, self._claims = self._limit_dml(delete_stmt)
+        try:
+            return super().visit_delete(delete_stmt, *args, **kw)
+        finally:
+            self._claims = outer
+
+    def visit_insert(self, insert_stmt: Any, *args: Any, **kw: Any) -> str:
+        outer, self._claims = self._claims, Claims()
+        table = insert_stmt.table
+        if self._is_scoped(table):
+            self._written[table.name.lower()] += 1
+            self._check_insert(insert_stmt)
+            self._check_values(insert_stmt)
+            self._check_prefixes(insert_stmt)
+        elif tables.is_unknown(table):
+            self._refuse(unknown(table.name))
+        try:
+            return super().visit_insert(insert_stmt, *args, **kw)
+        finally:
+            self._claims = outer
+
+    def _check_insert(self, insert: Any) -> None:
+        name = insert.table.name
+        if not has_site_id(insert.table) or not _fills_in(insert.table.columns[SITE_COLUMN].default):
+            self._refuse(f"an INSERT into '{name}' that does not go through its model")
+        if insert.select is not None and SITE_COLUMN in {getattr(c, "name", c) for c in insert._select_names or ()}:
+            self._refuse(f"an INSERT INTO '{name}' from a SELECT that gives site_id itself")
+        clause = insert._post_values_clause
+        if clause is not None and clause.__visit_name__ not in ("on_conflict_do_update", "on_conflict_do_nothing"):
+            self._refuse(f"an INSERT INTO '{name}' with something other than ON CONFLICT")
+
+    def _check_prefixes(self, statement: Any) -> None:
+        """Refuse what may delete a row of another site that holds the same key."""
+        table = table_of(statement.table)
+        if not all(_HARMLESS_PREFIX(getattr(text, "text", "")) for text, _ in statement._prefixes):
+            self._refuse("a change with a prefix such as OR REPLACE")
+        elif isinstance(table, sa.Table) and self.dialect.name == "sqlite" and _replaces(table):
+            self._refuse(f"a change of '{table.name}', which has keys with ON CONFLICT REPLACE,")
+
+    def _check_values(self, statement: Any) -> None:
+        """Refuse an expression as the value of `site_id`; a bound value is checked by the type of the column."""
+        for column in statement.table.c:
+            self._named(column.name, "")
+        many = [row for rows in statement._multi_values or () for row in rows]
+        for row in (dict.fromkeys(self.column_keys or ()), dict(statement._values or ()), *many):
+            # A row may also be a tuple of values, in the order of the columns.
+            pairs = row.items() if hasattr(row, "items") else zip(statement.table.c, row, strict=False)
+            for column, value in pairs:
+                self._check_value(statement.table, column, _is_bound_site_id(value))
+
+    def _check_value(self, table: Any, column: Any, is_checked: bool) -> None:
+        """Refuse to set `column` of `table` if that could be its site_id and the value is not checked by its type."""
+        name = getattr(column, "name", column)
+        if name.lower() == SITE_COLUMN and not (is_checked and name == SITE_COLUMN and has_site_id(table)):
+            self._refuse("a value of site_id that is not a plain one, given through the model,")
+
+    def visit_on_conflict_do_update(self, on_conflict: Any, **kw: Any) -> str:
+        target = self.stack[-1]["selectable"].table
+        if self._is_scoped(target):
+            values = dict(on_conflict.update_values_to_set)
+            for column, value in values.items():
+                self._check_value(target, column, _is_bound_site_id(value) or _is_excluded_site_id(value))
+            self._named(getattr(on_conflict, "constraint_target", None) or "", "")
+            own = [on_conflict.update_whereclause] if on_conflict.update_whereclause is not None else []
+            limited = on_conflict._clone()
+            limited.update_values_to_set = [(column, _in_brackets(value)) for column, value in values.items()]
+            limited.update_whereclause = and_(*in_brackets(own), site_predicate(target))
+            on_conflict = limited
+        return super().visit_on_conflict_do_update(on_conflict, **kw)
+
+
+def _in_brackets(value: Any) -> Any:
+    """Return a value to be set in brackets if it is SQL: `text("1, site_id = 2")` would set another column too."""
+    if not isinstance(value, (ColumnElement, sa.TextClause)) or isinstance(value, BindParameter):
+        return value
+    is_default = isinstance(value, sa.TextClause) and value.text.strip().upper() == "DEFAULT"
+    return value if is_default else Grouping(value)
+
+
+def _is_bound_site_id(value: Any) -> bool:
+    if not isinstance(value, ClauseElement):
+        return True
+    # A plain value arrives here without a type; the compiler then gives it the column's, which is what checks it.
+    return isinstance(value, BindParameter) and (value.type._isnull or is_site_id(value.type))
+
+
+def _is_excluded_site_id(value: Any) -> bool:
+    """Return whether `value` is `excluded.site_id` of an upsert, the site of the row that was to be inserted."""
+    if getattr(value, "name", None) != SITE_COLUMN:
+        return False
+    return getattr(getattr(value, "table", None), "name", None) == "excluded"
+
+
+def _fills_in(default: Any) -> bool:
+    """Return whether a column's default gives a value in Python, which the type of the column checks."""
+    return default is not None and (default.is_callable or default.is_scalar)
+
+
+def _replaces(table: sa.Table) -> bool:
+    """Return whether a key of `table` is declared with SQLite's ON CONFLICT REPLACE."""
+    parts: list[Any] = [*table.columns, *table.constraints]
+    return any("REPLACE" in str(value).upper() for part in parts for value in part.kwargs.values())
