@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -265,6 +266,12 @@ def test_both_languages_have_all_phrases_with_the_same_values() -> None:
         assert english.count("{") == PHRASES["de"][name].count("{"), name
     assert phrase("de-AT", "home") == "Startseite"
     assert phrase("fr", "home") == "Home"
+
+
+def test_every_phrase_is_said_somewhere() -> None:
+    code = [*ROOT.glob("templates/*.mako"), *ROOT.glob("multisite/content/*.py")]
+    said = set(re.findall(r"""(?:text|phrase)\(["']([a-z_]+)["']""", "".join(path.read_text("utf-8") for path in code)))
+    assert {name.removesuffix("_one") for name in PHRASES["en"]} == said
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The words of the pages, in English and German.
 
-A table is enough for thirty phrases of two languages; a site that needs a third brings it as an override of its
+A table is enough for twenty phrases of two languages; a site that needs a third brings it as an override of its
 templates, or adds a column here. A language that is not in the table is answered in English.
 """
 
@@ -28,12 +28,8 @@ PHRASES: Mapping[str, Mapping[str, str]] = {
         "older": "Older",
         "page_number": "Page {number}",
         "pager": "More pages",
-        "published": "Published on {date}",
-        "read_more": "Read “{title}”",
         "skip_to_content": "Skip to content",
         "tagged": "Entries tagged “{name}”",
-        "tags": "Tags",
-        "updated": "Last changed on {date}",
         "year_archive": "Entries of {year}",
     },
     "de": {
@@ -52,12 +48,8 @@ PHRASES: Mapping[str, Mapping[str, str]] = {
         "older": "Ältere",
         "page_number": "Seite {number}",
         "pager": "Weitere Seiten",
-        "published": "Erschienen am {date}",
-        "read_more": "„{title}“ lesen",
         "skip_to_content": "Zum Inhalt springen",
         "tagged": "Beiträge zum Thema „{name}“",
-        "tags": "Themen",
-        "updated": "Zuletzt geändert am {date}",
         "year_archive": "Beiträge aus dem Jahr {year}",
     },
 }
