@@ -1,4 +1,4 @@
-"""Real databases for the tests: a SQLite file and a PostgreSQL server, fresh for each test that asks."""
+"""Real databases for the tests, a SQLite file and a PostgreSQL server, fresh for each test that asks, and two sites."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 
 from multisite.directory import engine_from_url
 from multisite.models import DirectoryVersion, metadata
+
+if TYPE_CHECKING:
+    from content_sites import ContentSites
 
 
 DATABASES = frozenset({"sqlite", "postgresql"})
@@ -109,3 +113,22 @@ def own_engine(database_url: str) -> Iterator[sa.Engine]:
     make_own_tables(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def sites(database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
+    """Two sites of the reference application, without entries, on SQLite and then on PostgreSQL."""
+    # Here and below, since the tests of the parts should not import the application.
+    from content_sites import content_sites
+
+    with content_sites(database_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
+    """The same on SQLite alone, for what does not depend on the database."""
+    from content_sites import content_sites
+
+    with content_sites(sqlite_database_url, tmp_path) as made:
+        yield made

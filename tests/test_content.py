@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from content_sites import GARDEN, ROOT, STERNWARTE, ContentSites, content_sites
+from content_sites import GARDEN, ROOT, STERNWARTE, ContentSites
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -30,19 +29,6 @@ from multisite.migrate import upgrade
 from multisite.request import DIRECTORY
 
 BERLIN = ZoneInfo("Europe/Berlin")
-
-
-@pytest.fixture
-def sites(database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
-    with content_sites(database_url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def sqlite_sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
-    """The same on SQLite alone, for what does not depend on the database."""
-    with content_sites(sqlite_database_url, tmp_path) as made:
-        yield made
 
 
 # Whose entries.

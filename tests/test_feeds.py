@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from content_sites import GARDEN, STERNWARTE, ContentSites, content_sites
+from content_sites import GARDEN, STERNWARTE, ContentSites
 
 from multisite.content import feeds
 
@@ -17,18 +15,6 @@ ATOM = "{http://www.w3.org/2005/Atom}"
 SITEMAP = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
 XML = "{http://www.w3.org/XML/1998/namespace}"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-
-
-@pytest.fixture
-def sites(database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
-    with content_sites(database_url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def sqlite_sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
-    with content_sites(sqlite_database_url, tmp_path) as made:
-        yield made
 
 
 def feed_of(sites: ContentSites, host: str) -> ET.Element:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from zoneinfo import ZoneInfo
@@ -18,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from bs4 import BeautifulSoup
 from click.testing import CliRunner, Result
-from content_sites import GARDEN, STERNWARTE, ContentSites, content_sites
+from content_sites import GARDEN, STERNWARTE, ContentSites
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
@@ -34,18 +33,6 @@ from multisite.content.models import Entry, Tag
 from multisite.content.slugs import slugify
 
 BERLIN = ZoneInfo("Europe/Berlin")
-
-
-@pytest.fixture
-def sites(database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
-    with content_sites(database_url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def sqlite_sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
-    with content_sites(sqlite_database_url, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

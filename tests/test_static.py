@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from content_sites import GARDEN, STERNWARTE, ContentSites, content_sites
+from content_sites import GARDEN, STERNWARTE, ContentSites
 from webtest import TestApp
 
 from multisite import Site
@@ -19,9 +18,9 @@ SECRET = "a secret that must not be served"
 
 
 @pytest.fixture
-def sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
-    with content_sites(sqlite_database_url, tmp_path) as made:
-        yield made
+def sites(sqlite_sites: ContentSites) -> ContentSites:
+    """On SQLite alone: files do not depend on the database."""
+    return sqlite_sites
 
 
 @pytest.fixture
