@@ -2,8 +2,7 @@
 
 Each class carries its data as attributes and reads as a sentence that says what to do. All of them derive from
 `MultisiteError`, so that an application can catch the family at its edge. They are pure: nothing here imports
-Pyramid or SQLAlchemy. (SQLAlchemy wraps what is raised while parameters are built in its own `StatementError`,
-unless the class has `_sa_skip_wrapping`-like marks; `multisite.scoping` raises outside of that phase or marks them.)
+Pyramid or SQLAlchemy (`multisite.scoping.refusal` has the forms of them that SQLAlchemy does not wrap).
 """
 
 from __future__ import annotations

@@ -116,16 +116,23 @@ def unknown_site_view(error: UnknownSite, request: Request) -> Response:
     """Answer a host without a site, the same for every path; in development with the command that adds it."""
     settings: Settings = request.registry[SETTINGS]
     text = "There is no site here.\n"
-    if error.name is not None and asbool(request.registry.settings.get("pyramid.reload_templates")):
+    if error.name is not None and _in_development(request):
         text += f"\nTo add it (said because pyramid.reload_templates is on):\n\n    multisite add-site {error.name}\n"
     return _plain(421 if settings.unknown_host == "421" else 404, text)
 
 
 def directory_unavailable_view(error: DirectoryUnavailable, request: Request) -> Response:
-    """Answer a host that is not in memory while the database cannot be asked: 503, to be tried again."""
-    response = _plain(503, "Service Unavailable: please try again in a moment.\n")
+    """Answer a host that is not in memory while the database cannot be asked: 503; in development with the reason."""
+    text = "Service Unavailable: please try again in a moment.\n"
+    if _in_development(request):
+        text += f"\nThe directory of sites cannot be read: {error.reason}\n"
+    response = _plain(503, text)
     response.headers["Retry-After"] = "5"
     return response
+
+
+def _in_development(request: Request) -> bool:
+    return bool(asbool(request.registry.settings.get("pyramid.reload_templates")))
 
 
 def _plain(status: int, text: str) -> Response:

@@ -43,7 +43,8 @@ def _seconds(value: str) -> float:
 
 
 def _count(value: str) -> int:
-    if not value.isascii() or not value.isdigit() or not 0 < int(value) <= 100_000_000:
+    # The length first: Python refuses to read a number of thousands of digits, in words that explain nothing here.
+    if len(value) > 9 or not value.isascii() or not value.isdigit() or not 0 < int(value) <= 100_000_000:
         raise ValueError("a whole number from 1 to 100000000")
     return int(value)
 

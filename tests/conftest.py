@@ -26,15 +26,15 @@ DATABASES = frozenset({"sqlite", "postgresql"})
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out cases for one database, named as "sqlite: PRAGMA", on the other: there is nothing to skip there."""
-    for_another = []
+    for_another = set()
     for item in items:
-        params = getattr(item, "callspec", None)
-        values = {} if params is None else params.params
-        named = {str(value).partition(": ")[0] for value in values.values() if ": " in str(value)} & DATABASES
-        if named and not named & set(map(str, values.values())):
-            for_another.append(item)
+        case = getattr(item, "callspec", None)
+        values = {value for value in case.params.values() if isinstance(value, str)} if case else set()
+        named = {value.partition(": ")[0] for value in values if ": " in value} & DATABASES
+        if named and not named & values:
+            for_another.add(item)
     if for_another:
-        config.hook.pytest_deselected(items=for_another)
+        config.hook.pytest_deselected(items=list(for_another))
         items[:] = [item for item in items if item not in for_another]
 
 

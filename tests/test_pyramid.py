@@ -233,6 +233,16 @@ def test_in_development_the_404_tells_the_command(settings: dict[str, Any], make
     assert "multisite add-site new.example" in get(app, "/", "NEW.example:80", status=404).text
 
 
+def test_a_database_that_was_never_migrated_is_503_and_in_development_says_so(
+    sqlite_database_url: str, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"sqlalchemy.url": sqlite_database_url}
+    assert "migrate" not in get(make(configure(settings)), "/books", status=503).text
+    assert "run: multisite migrate" in caplog.text
+    app = make(configure(settings | {"pyramid.reload_templates": "true"}))
+    assert "run: multisite migrate" in get(app, "/books", status=503).text
+
+
 def test_unknown_hosts_can_be_421_or_fall_back(settings: dict[str, Any], make: Make) -> None:
     app = make(configure(settings | {"multisite.unknown_host": "421"}))
     get(app, "/books", "unknown.example", status=421)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -28,6 +29,7 @@ from multisite.site import Site
 __all__ = [
     "Domain",
     "NewSite",
+    "SiteDetails",
     "SiteInfo",
     "add_domain",
     "add_site",
@@ -39,6 +41,18 @@ __all__ = [
 
 _sites = SiteRow.__table__
 _domains = DomainRow.__table__
+
+
+class SiteDetails(TypedDict, total=False):
+    """What may be said of a new site. `name` is for people, None or nothing: the host. `aliases` are taken in any
+    spelling; `locale` is a BCP 47 tag, `timezone` a name of the IANA database; `allow_mixed` takes hosts that mix
+    scripts."""
+
+    name: str | None
+    aliases: Iterable[str]
+    locale: str
+    timezone: str
+    allow_mixed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,59 +79,20 @@ class _Plan:
         return {"name": self.name, "locale": self.locale, "timezone": self.timezone}
 
 
-def add_site(
-    engine: Engine,
-    host: str,
-    *,
-    settings: Settings,
-    name: str | None = None,
-    aliases: Iterable[str] = (),
-    locale: str = "en",
-    timezone: str = "UTC",
-    allow_mixed: bool = False,
-) -> Site:
+def add_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> Site:
     """Add a site and return it; `make_site` does the same and also tells about the folder."""
-    new = make_site(
-        engine,
-        host,
-        settings=settings,
-        name=name,
-        aliases=aliases,
-        locale=locale,
-        timezone=timezone,
-        allow_mixed=allow_mixed,
-    )
-    return new.site
+    return make_site(engine, host, settings=settings, **details).site
 
 
-def make_site(
-    engine: Engine,
-    host: str,
-    *,
-    settings: Settings,
-    name: str | None = None,
-    aliases: Iterable[str] = (),
-    locale: str = "en",
-    timezone: str = "UTC",
-    allow_mixed: bool = False,
-) -> NewSite:
+def make_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> NewSite:
     """Add a site with its rows and its folder, so that running servers find it.
 
-    `host` and `aliases` are taken in any spelling; `name` is for people, None: the host; `allow_mixed` takes hosts
-    that mix scripts. Killed at any point, it leaves no site that is found but not complete, and the same call again
-    completes it. Raises `InvalidHost`, `DomainTaken` (of calls at the same time, one wins), and `MultisiteError` for
-    a bad name, locale or time zone and for a folder that cannot be made; then nothing is left of it.
+    `host` is taken in any spelling. Killed at any point, it leaves no site that is found but not complete, and the
+    same call again completes it. Raises `InvalidHost`, `DomainTaken` (of calls at the same time, one wins), and
+    `MultisiteError` for a bad name, locale or time zone and for a folder that cannot be made; then nothing is left of
+    it.
     """
-    asked = hosts.to_ascii(host, allow_mixed=allow_mixed)
-    others = dict.fromkeys(hosts.to_ascii(alias, allow_mixed=allow_mixed) for alias in aliases)
-    others.pop(asked, None)
-    plan = _Plan(
-        asked,
-        tuple(others),
-        check_name(asked[:MAX_NAME_CHARACTERS] if name is None else name),
-        check_locale(locale),
-        check_timezone(timezone),
-    )
+    plan = _plan(host, **details)
     site_id, is_ours = _reserve(engine, plan)
     try:
         return _complete(engine, plan, site_id, settings)
@@ -127,9 +102,29 @@ def make_site(
         if isinstance(error, MultisiteError):
             raise
         raise MultisiteError(
-            f"the folder {settings.sites_dir / folder_name(asked)} cannot be made: {error.strerror or error}; "
+            f"the folder {settings.sites_dir / folder_name(plan.host)} cannot be made: {error.strerror or error}; "
             "make it possible, and run the same command again"
         ) from error
+
+
+def _plan(
+    host: str,
+    name: str | None = None,
+    aliases: Iterable[str] = (),
+    locale: str = "en",
+    timezone: str = "UTC",
+    allow_mixed: bool = False,
+) -> _Plan:
+    asked = hosts.to_ascii(host, allow_mixed=allow_mixed)
+    others = dict.fromkeys(hosts.to_ascii(alias, allow_mixed=allow_mixed) for alias in aliases)
+    others.pop(asked, None)
+    return _Plan(
+        asked,
+        tuple(others),
+        check_name(asked[:MAX_NAME_CHARACTERS] if name is None else name),
+        check_locale(locale),
+        check_timezone(timezone),
+    )
 
 
 def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:

@@ -62,7 +62,7 @@ _BY_ID = _statement((_site.c.id == sa.bindparam("key", type_=sa.BigInteger)) & (
 def look_up(engine: Engine, key: str | int) -> Answer:
     """Return whose `key` is, a host in canonical form or the id of a site, on a connection of its own.
 
-    Raises `DirectoryUnavailable` if the directory has no version, and whatever SQLAlchemy raises.
+    Raises `DirectoryUnavailable` if there are no tables or no version in them, and whatever SQLAlchemy raises.
     """
     if isinstance(key, int) and not 0 < key <= MAX_ID:
         key = 0
@@ -70,6 +70,7 @@ def look_up(engine: Engine, key: str | int) -> Answer:
         row = _fetch(engine, key)
     except DBAPIError as error:
         if not error.connection_invalidated:
+            _refuse_missing_tables(engine)
             raise
         # The pool had a connection from before the database was restarted; it has thrown all of those away now.
         row = _fetch(engine, key)
@@ -77,6 +78,11 @@ def look_up(engine: Engine, key: str | int) -> Answer:
         raise DirectoryUnavailable("the table multisite_version is empty; run: multisite migrate")
     version, kind, *columns = row
     return Answer(version, None if kind is None else Match(Site(*columns), kind))
+
+
+def _refuse_missing_tables(engine: Engine) -> None:
+    if not sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
+        raise DirectoryUnavailable("the tables of multisite are missing; run: multisite migrate")
 
 
 def _fetch(engine: Engine, key: str | int) -> sa.Row[*tuple[Any, ...]] | None:

@@ -1,0 +1,79 @@
+"""multisite.testing: planted sites, requests and WebTest applications for a host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pyramid.config import Configurator
+from pyramid.response import Response
+from pyramid.router import Router
+from scoped_models import Base, Book
+from sqlalchemy.orm import Session
+
+from multisite import InvalidHost, UnknownSite, current_site
+from multisite.directory.changes import add_site
+from multisite.models import SiteRow
+from multisite.request import DIRECTORY, SETTINGS
+from multisite.testing import plant_site, request_for, webtest_app
+
+
+@pytest.fixture
+def app(own_engine: sa.Engine, tmp_path: Path) -> Iterator[Router]:
+    Base.metadata.create_all(own_engine)
+    settings = {"multisite.sites_dir": str(tmp_path / "sites"), "multisite.templates_dir": str(tmp_path / "templates")}
+    config = Configurator(settings=settings)
+    config.include("multisite")
+    config.set_multisite_engine(own_engine)
+    config.add_view(lambda request: Response(f"{request.site.host} {request.site.locale}"))
+    yield config.make_wsgi_app()
+    config.registry[DIRECTORY].deactivate()
+
+
+def test_a_site_in_memory_only(app: Router, own_engine: sa.Engine) -> None:
+    site = plant_site(app, "Planted.example.", locale="de")
+    assert webtest_app(app, "planted.example").get("/").text == "planted.example de"
+    with Session(own_engine) as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(SiteRow)) == 0
+    app.registry[DIRECTORY].uproot(site)
+    webtest_app(app, "planted.example").get("/", status=404)
+
+
+def test_planting_again_replaces(app: Router) -> None:
+    first = plant_site(app, "planted.example")
+    second = plant_site(app.registry, "planted.example", locale="fr")
+    assert first.id != second.id
+    assert webtest_app(app, "planted.example").get("/").text == "planted.example fr"
+
+
+def test_a_site_that_rolls_back_with_its_session(app: Router, own_engine: sa.Engine) -> None:
+    with Session(own_engine) as session:
+        site = plant_site(app, "planted.example", session)
+        session.add(Book(slug="book", secret="x"))
+        session.flush()
+        assert session.scalars(sa.select(Book.site_id)).all() == [site.id]
+        assert webtest_app(app, "planted.example").get("/").text == "planted.example en"
+    with Session(own_engine) as session:
+        assert session.scalars(sa.select(SiteRow)).all() == []
+
+
+def test_a_site_that_the_database_has_is_used_as_it_is(app: Router, own_engine: sa.Engine) -> None:
+    there = add_site(own_engine, "there.example", settings=app.registry[SETTINGS], locale="da")
+    with Session(own_engine) as session:
+        assert plant_site(app, "there.example", session, locale="fr") == there
+
+
+def test_a_request_for_a_host(app: Router) -> None:
+    site = plant_site(app, "planted.example")
+    with request_for(app, "planted.example:8080", "/path?a=b") as request:
+        assert (request.site, request.path, current_site()) == (site, "/path", site)
+    assert current_site() is None
+    with pytest.raises(UnknownSite), request_for(app, "unknown.example"):
+        pass
+
+
+def test_a_host_that_is_not_one(app: Router) -> None:
+    with pytest.raises(InvalidHost):
+        plant_site(app, "a..b")
