@@ -371,6 +371,24 @@ def test_missing_tables_lead_to_migrate(folder: Folder, arguments: list[str]) ->
     assert folder.folders() == []
 
 
+def test_a_missing_table_of_the_application_leads_to_its_migrations(folder: Folder) -> None:
+    """Not to a command that has nothing to do: without [alembic], 'multisite migrate' knows no other tables."""
+    folder.invoke("migrate")
+    folder.invoke("add-site", "a.example")
+    (folder.path / "a.md").write_text("Title: A\nDate: 2024-10-12\n\nText.")
+    line = folder.fails("import-entries", "a.example", str(folder.path / "a.md"))
+    assert "a table of the application is missing" in line
+    assert "[alembic] in the ini" in line
+    assert "the tables of multisite" not in line
+
+
+def test_a_missing_column_of_multisite_leads_to_migrate(migrated: Folder) -> None:
+    with sa.create_engine(migrated.database_url, poolclass=sa.NullPool).begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE sites RENAME COLUMN timezone TO zone")
+    for arguments in (["list-sites"], ["add-site", "a.example"]):
+        assert "the tables of multisite are missing or out of date" in migrated.fails(*arguments)
+
+
 UNUSABLE = {
     "sqlite:////nowhere/at/all.db": "unable to open database file",
     "sqlite://": "cannot live in memory",

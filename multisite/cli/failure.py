@@ -5,15 +5,20 @@ Imported only once something has gone wrong.
 
 from __future__ import annotations
 
+import re
+
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from multisite.errors import MultisiteError
+from multisite.models import SiteRow
 
 __all__ = ["explain"]
 
-_MISSING_TABLE = ("no such table", "no such column", "does not exist")
+_MISSING = ("no such table", "no such column", "has no column named", "does not exist")
 """How SQLite and PostgreSQL say that the tables are not, or not yet, what the models say."""
+
+_MISSING_TABLE = re.compile(r'no such table: (?:\w+\.)?(\w+)|relation "(?:\w+\.)?(\w+)" does not exist')
 
 
 def explain(error: BaseException) -> str | None:
@@ -31,10 +36,22 @@ def explain(error: BaseException) -> str | None:
 
 def _explain_database(error: DBAPIError) -> str:
     reason = _one_line(error.orig)
-    if error.statement and any(sign in reason for sign in _MISSING_TABLE):
-        return f"the tables of multisite are missing or out of date ({reason}): run 'multisite migrate'"
+    if error.statement and any(sign in reason for sign in _MISSING):
+        if _is_about_own_tables(reason, error.statement):
+            return f"the tables of multisite are missing or out of date ({reason}): run 'multisite migrate'"
+        return (
+            f"a table of the application is missing or out of date ({reason}): [alembic] in the ini has to name the "
+            "application's migrations, and then 'multisite migrate' runs them"
+        )
     hint = "is there a folder for it" if "unable to open" in reason else "is it there, and is the URL in the ini right"
     return f"the database cannot be used ({reason}): {hint}?"
+
+
+def _is_about_own_tables(reason: str, statement: str) -> bool:
+    """Tell whether multisite's tables are what is missing: by the table's name, or by the statement for a column."""
+    match = _MISSING_TABLE.search(reason)
+    named = {match[1] or match[2]} if match else set(re.findall(r"\w+", statement))
+    return not named.isdisjoint(SiteRow.metadata.tables)
 
 
 def _one_line(error: BaseException | None) -> str:
