@@ -579,14 +579,46 @@ def test_there_is_no_colour_in_a_pipe_and_nothing_that_the_terminal_cannot_show(
     assert (done.returncode, done.stdout.split()[-1]) == (0, "\\u03c8")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(migrated: Folder) -> None:
+def run_into(folder: Folder, output: int, *arguments: str) -> tuple[int, str]:
+    """Run the command with its stdout going to the file descriptor `output`; return its exit code and its stderr."""
+    done = subprocess.run(
+        [sys.executable, *MULTISITE, *arguments],
+        cwd=folder.path,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(output)
+    return done.returncode, done.stderr
+
+
+WRITING = [["list-sites"], ["list-sites", "--json"], ["add-site", "b.example"], ["--help"], ["list-sites", "--help"]]
+
+
+@pytest.mark.parametrize("arguments", WRITING, ids=" ".join)
+def test_a_reader_that_has_seen_enough_is_no_error(migrated: Folder, arguments: list[str]) -> None:
     migrated.invoke("add-site", "a.example")
-    command = [sys.executable, *MULTISITE, "list-sites"]
-    env = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
-        command, cwd=migrated.path, env=env, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
-    )
-    os.close(writing)
-    assert "Traceback" not in done.stderr
+    assert run_into(migrated, writing, *arguments) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("arguments", WRITING, ids=" ".join)
+def test_an_output_that_is_full_is_one_line(
+    migrated: Folder, monkeypatch: pytest.MonkeyPatch, arguments: list[str], unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    migrated.invoke("add-site", "a.example")
+    full = os.open("/dev/full", os.O_WRONLY)
+    assert run_into(migrated, full, *arguments) == (1, "Error: the output cannot be written: No space left on device\n")
+
+
+def test_an_error_of_the_system_that_is_not_about_the_output_keeps_its_traceback(
+    migrated: Folder, with_revisions: Callable[[str], None]
+) -> None:
+    with_revisions("open('/nowhere/at/all')")
+    assert isinstance(migrated.invoke("migrate").exception, FileNotFoundError)

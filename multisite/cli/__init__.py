@@ -9,7 +9,9 @@ Exit codes: 0 done, 1 could not (one line on stderr: the thing, the reason, the 
 from __future__ import annotations
 
 import io
+import os
 import sys
+import traceback
 import warnings
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -60,6 +62,17 @@ class _LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, lazy.sentence) for name, lazy in COMMANDS.items()])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        # Here and not in invoke(), which `--help` does not reach. click itself is quiet about a closed pipe.
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if not _was_writing(error):
+                raise
+            _forget_output()
+            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -72,6 +85,19 @@ class _LazyGroup(click.Group):
             if sentence is None:
                 raise
             raise click.ClickException(sentence) from error
+
+
+def _was_writing(error: OSError) -> bool:
+    """Tell whether it was click, at printing, that ran into `error`."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__") == click.utils.__name__
+
+
+def _forget_output() -> None:
+    """Let stdout lead nowhere: Python would try once more to write what is left in it, and complain, when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 @click.group(cls=_LazyGroup)
