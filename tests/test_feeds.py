@@ -104,6 +104,8 @@ def test_characters_that_xml_cannot_hold_do_not_break_the_feed(sqlite_sites: Con
 def test_an_entry_scheduled_after_its_last_change_counts_as_changed_then(sqlite_sites: ContentSites) -> None:
     sqlite_sites.add(sqlite_sites.garden, "x", updated=datetime(2024, 1, 1, tzinfo=UTC))
     assert feed_of(sqlite_sites, GARDEN).findtext(f"{ATOM}updated") == "2024-05-05T12:00:00Z"
+    sitemap = ET.fromstring(sqlite_sites.browser(GARDEN).get("/sitemap.xml").body)
+    assert sitemap.findtext(f"{SITEMAP}url/{SITEMAP}lastmod") == "2024-05-05T12:00:00Z"
 
 
 def locations(body: bytes) -> list[str]:
@@ -128,7 +130,7 @@ def test_the_sitemap_lists_what_visitors_may_see(sites: ContentSites) -> None:
     assert ET.fromstring(page.body).findtext(f"{SITEMAP}url/{SITEMAP}lastmod") == "2024-05-06T12:00:00Z"
 
 
-@pytest.mark.parametrize("count", [3, 4, 5, 9, 10, 11])
+@pytest.mark.parametrize("count", [3, 4, 7, 8, 9, 13])
 def test_a_sitemap_that_is_too_long_comes_in_parts(
     sqlite_sites: ContentSites, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -143,7 +145,9 @@ def test_a_sitemap_that_is_too_long_comes_in_parts(
     parts = [locations(browser.get(part.removeprefix(f"http://{GARDEN}")).body) for part in locations(body)]
     assert all(1 <= len(part) <= 5 for part in parts)
     found = [address for part in parts for address in part]
-    assert len(set(found)) == len(found) == count
+    assert len(set(found)) == len(found) == count + 2
+    assert parts[0][:2] == [f"http://{GARDEN}/", f"http://{GARDEN}/archive"]
+    assert [len(part) for part in parts[:-1]] == [5] * (len(parts) - 1)
     browser.get(f"/sitemap-{len(parts) + 1}.xml", status=404)
 
 

@@ -29,6 +29,7 @@ SITEMAP_SIZE = 50_000
 _ATOM = "http://www.w3.org/2005/Atom"
 _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 _XML = "http://www.w3.org/XML/1998/namespace"
+_Place = tuple[str, datetime | None]  # an address, and when what is there was last changed, where that is known
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -73,24 +74,36 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
 
 def sitemap(request: Request) -> Response:
     """The addresses of home, archive and all entries; of the parts, where there are more than fit into one."""
-    slugs = queries.list_slugs(request.dbsession, datetime.now(UTC), limit=SITEMAP_SIZE + 1, offset=0)
-    if len(slugs) <= SITEMAP_SIZE - 2:
-        places = [(request.addresses.home(), None), (request.addresses.archive(), None)]
-        return _urlset([*places, *((request.addresses.entry(slug), updated) for slug, updated in slugs)])
+    places = _places(request, part=1, size=SITEMAP_SIZE + 1)
+    if len(places) <= SITEMAP_SIZE:
+        return _urlset(places)
     root = ET.Element("sitemapindex", {"xmlns": _SITEMAP})
-    count = queries.count_visible(request.dbsession, datetime.now(UTC))
+    count = len(_always(request)) + queries.count_visible(request.dbsession, datetime.now(UTC))
     for part in range(1, -(-count // SITEMAP_SIZE) + 1):
         _add(_add(root, "sitemap"), "loc", request.addresses.sitemap(part))
     return _xml_response(root, "application/xml")
 
 
 def sitemap_part(request: Request) -> Response:
-    """One part of a sitemap that has several."""
-    offset = (int(request.matchdict["part"]) - 1) * SITEMAP_SIZE
-    slugs = queries.list_slugs(request.dbsession, datetime.now(UTC), limit=SITEMAP_SIZE, offset=offset)
-    if not slugs:
+    """One part of a sitemap that has several; home and archive are in the first."""
+    places = _places(request, part=int(request.matchdict["part"]), size=SITEMAP_SIZE)
+    if not places:
         raise HTTPNotFound
-    return _urlset((request.addresses.entry(slug), updated) for slug, updated in slugs)
+    return _urlset(places)
+
+
+def _places(request: Request, *, part: int, size: int) -> list[_Place]:
+    """Return at most `size` places, from where `part` begins."""
+    always = _always(request)
+    start = (part - 1) * SITEMAP_SIZE
+    first = always[start:]
+    limit, offset = size - len(first), max(start - len(always), 0)
+    slugs = queries.list_slugs(request.dbsession, datetime.now(UTC), limit=limit, offset=offset)
+    return [*first, *((request.addresses.entry(slug), changed) for slug, changed in slugs)]
+
+
+def _always(request: Request) -> list[_Place]:
+    return [(request.addresses.home(), None), (request.addresses.archive(), None)]
 
 
 def robots(request: Request) -> Response:
@@ -99,13 +112,13 @@ def robots(request: Request) -> Response:
     return Response(text, content_type="text/plain", charset="utf-8")
 
 
-def _urlset(places: Iterable[tuple[str, datetime | None]]) -> Response:
+def _urlset(places: Iterable[_Place]) -> Response:
     root = ET.Element("urlset", {"xmlns": _SITEMAP})
-    for address, updated in places:
+    for address, changed in places:
         url = _add(root, "url")
         _add(url, "loc", address)
-        if updated is not None:
-            _add(url, "lastmod", _rfc3339(updated))
+        if changed is not None:
+            _add(url, "lastmod", _rfc3339(changed))
     return _xml_response(root, "application/xml")
 
 

@@ -126,9 +126,13 @@ def count_years(session: Session, now: datetime, formats: Formats) -> list[tuple
 
 
 def list_slugs(session: Session, now: datetime, *, limit: int, offset: int) -> Sequence[tuple[str, datetime]]:
-    """Return slug and last change of the visible entries, oldest first, for the sitemap."""
-    statement = sa.select(Entry.slug, Entry.updated).where(visible(now)).order_by(Entry.published, Entry.id)
-    return [(slug, updated) for slug, updated in session.execute(statement.limit(limit).offset(offset))]
+    """Return slug and last change of the visible entries, oldest first, for the sitemap.
+
+    An entry that was written before it was published has changed, for its readers, when it was published.
+    """
+    columns = sa.select(Entry.slug, Entry.updated, Entry.published)
+    statement = columns.where(visible(now)).order_by(Entry.published, Entry.id).limit(limit).offset(offset)
+    return [(slug, max(updated, published or updated)) for slug, updated, published in session.execute(statement)]
 
 
 def count_visible(session: Session, now: datetime) -> int:
