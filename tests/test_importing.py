@@ -84,6 +84,10 @@ def test_a_file_of_jekyll() -> None:
     from_name = article("---\ntitle: x\n---\n", "_posts/2015-11-17-x.md")
     assert from_name.published == datetime(2015, 11, 16, 23, tzinfo=UTC)
     assert article("---\ntitle: x\npublished: false\n---\n", "_posts/2015-11-17-x.md").draft
+    with_date = article("---\ntitle: x\npublished: 2024-10-27\n---\n")
+    assert (with_date.published, with_date.draft) == (datetime(2024, 10, 26, 22, tzinfo=UTC), False)
+    named = article("---\ntitle: x\ndate: 2024-05-05\npublished: 2024-10-27\n---\n")
+    assert named.published == datetime(2024, 5, 4, 22, tzinfo=UTC)
     in_drafts = article("---\ntitle: x\n---\n", "_drafts/idea.md")
     assert (in_drafts.slug, in_drafts.draft, in_drafts.published) == ("idea", True, None)
 
@@ -258,6 +262,7 @@ def test_a_text_that_is_no_date_is_a_bad_file(text: str) -> None:
         ("---\ntitle:\ndate: 2024-05-05\n---\n", "no title"),
         ("---\ntitle: x\n---\n", "no date"),
         ("---\ntitle: x\ndate: soon\n---\n", "'soon' is not like"),
+        ("---\ntitle: x\npublished: soon\n---\n", "'soon' is not like"),
         ("---\ntitle: [x]\ndate: 2024-05-05\n---\n", "title is not a text"),
         ("---\ntitle: {x: y}\ndate: 2024-05-05\n---\n", "title is not a text"),
         ("---\ntitle: x\ndate: 2024-05-05\ntags: {a: b}\n---\n", "tags is not a text"),
@@ -312,6 +317,26 @@ def test_names_that_refer_to_names_do_not_grow_without_bound() -> None:
         article(f"---\n{laughs}title: *a11\ndate: 2024-05-05\n---\n")
     with pytest.raises(BadFile):
         article(f"---\n{laughs}title: x\ntags: *a11\ndate: 2024-05-05\n---\n")
+
+
+def test_fields_that_are_merged_from_others_count() -> None:
+    found = article("---\nbase: &base {title: Shared, date: 2024-05-05, tags: [a]}\n<<: *base\ntags: [b]\n---\n")
+    assert (found.title, found.tags) == ("Shared", ("b",))
+    both = "a: &a {title: A}\nb: &b {title: B, date: 2024-05-05}\n<<: [*a, *b]\n"
+    assert article(f"---\n{both}---\n").title == "A"
+
+
+def test_the_sign_for_merging_is_a_text_elsewhere() -> None:
+    found = article("---\ntitle: <<\ndate: 2024-05-05\n---\n")
+    assert found.title == "<<"
+
+
+def test_fields_that_are_merged_do_not_grow_without_bound() -> None:
+    laughs = "a0: &a0 {x: y}\n" + "".join(
+        f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12)
+    )
+    with pytest.raises(BadFile, match="merge"):
+        article(f"---\n{laughs}title: x\ndate: 2024-05-05\n---\n")
 
 
 @settings(max_examples=300, deadline=None)

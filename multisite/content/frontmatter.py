@@ -27,6 +27,7 @@ MAX_FRONT_MATTER = 65_536
 _YAML_EDGE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 _TOML_EDGE = re.compile(r"^\+\+\+[ \t]*$", re.MULTILINE)
 _PELICAN_LINE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(?:[ \t]+(.*)|[ \t]*)$")
+_MERGE = "tag:yaml.org,2002:merge"
 _UNLISTED = frozenset({"draft", "hidden", "skip"})
 """What Pelican lists nowhere. Any other status is a word of the author's own."""
 
@@ -76,6 +77,8 @@ def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
         raise BadFile("no slug: neither the front matter nor the file's name has a letter or digit to make one of")
     draft = _is_draft(fields) or "_drafts" in path.parts
     published = _date(fields, zone, "date", "publishdate", "pubdate")
+    if published is None and _truth(fields, "published") is None:
+        published = _date(fields, zone, "published")
     if published is None and file_date is not None:
         published = parse_date(file_date, zone)
     if published is None and not draft:
@@ -136,10 +139,27 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
 class _FrontMatterLoader(yaml.SafeLoader):
     """The safe loader, leaving plain scalars as they are written: a title may be `2024`, `Yes` or `1.10`.
 
+    What is left of their meanings is `<<`, which takes the fields of another mapping into this one.
+
     Not the faster one in C: 60,000 opening brackets end that one, and the process with it, by a segmentation fault.
     """
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {"<": [(_MERGE, re.compile("<<$"))]}
+    merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge, up to a bound: mappings that merge nine others each would fill the memory in a dozen lines."""
+        super().flatten_mapping(node)
+        self.merged += len(node.value)
+        if self.merged > MAX_FRONT_MATTER:
+            raise yaml.constructor.ConstructorError(problem="too many fields to merge", problem_mark=node.start_mark)
+
+
+def _as_written(loader: _FrontMatterLoader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+_FrontMatterLoader.add_constructor(_MERGE, _as_written)  # where it is no key, `<<` is a text
 
 
 def _load_yaml(text: str) -> dict[str, Any]:
@@ -241,7 +261,7 @@ def _truth(fields: Mapping[str, Any], name: str) -> bool | None:
         return True
     if text in ("false", "no", "off", "0"):
         return False
-    if not text or name == "published":  # some write the date there
+    if not text or name == "published":  # some write the date there, which is read as that
         return None
     raise BadFile(f"{name} is {_shown(text)}: expected true or false")
 
