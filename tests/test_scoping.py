@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -600,6 +602,21 @@ def test_streaming_goes_on_after_the_block(library: Library) -> None:
     assert set(rows) == {"secret-1"}
     assert session.scalars(sa.select(Book.secret)).first() == "secret-1"
     session.close()
+
+
+@pytest.mark.parametrize("end", [Session.close, Session.commit, Session.rollback], ids=lambda f: f.__name__)
+def test_a_session_goes_with_its_last_reference(library: Library, end: Callable[[Session], None]) -> None:
+    """The pin makes no circle, which would keep the session of every request until the garbage collector runs."""
+    gc.disable()
+    try:
+        session = library.session(ONE)
+        session.scalars(sa.select(Book.id)).all()
+        end(session)
+        left = weakref.ref(session)
+        del session
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_threads_start_without_a_site(library: Library) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from typing import Any
+from weakref import ref
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
@@ -37,7 +38,8 @@ class Pin:
     __slots__ = ("connections", "explicit", "life", "scope", "session", "transaction")
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        # Weak, since the session holds the pin: a circle would keep each session until the garbage collector runs.
+        self.session = ref(session)
         self.life = session.identity_map
         self.transaction: SessionTransaction | None = None
         self.connections: list[Connection] = []
@@ -46,8 +48,8 @@ class Pin:
 
     def resolve(self) -> Scope | None:
         """Return the scope; decide it if it is still open and somebody knows a site."""
-        if self.scope is None:
-            self.scope = _first_scope(self.session)
+        if self.scope is None and (session := self.session()) is not None:
+            self.scope = _first_scope(session)
         return self.scope
 
     def checked(self) -> Scope | None:
@@ -67,14 +69,14 @@ class Pin:
             "first, make a session for each, or use request.site_session(site) or request.all_sites_session(reason)"
         )
 
-    def is_current(self) -> bool:
-        """Return whether the session still is what was pinned: it has not been closed or reset since."""
-        if self.life is self.session.identity_map:
+    def is_current(self, session: Session) -> bool:
+        """Return whether its session still is what was pinned: it has not been closed or reset since."""
+        if self.life is session.identity_map:
             return True
         # close() and reset() replace the identity map, which is how they are noticed; expunge_all() does so too, but
         # leaves the transaction, whose connection still carries this pin.
-        if self.transaction is not None and self.transaction is self.session.get_transaction():
-            self.life = self.session.identity_map
+        if self.transaction is not None and self.transaction is session.get_transaction():
+            self.life = session.identity_map
             return True
         return False
 
@@ -82,7 +84,7 @@ class Pin:
 def pin_of(session: Session) -> Pin:
     """Return the pin of `session`, a new and open one if it has none."""
     pin: Pin | None = session.__dict__.get(PINNED)
-    if pin is None or not pin.is_current():
+    if pin is None or not pin.is_current(session):
         pin = Pin(session)
         session.__dict__[PINNED] = pin
     return pin
@@ -196,7 +198,7 @@ def mark_changed(connection: Connection) -> None:
     """
     datamanager = sys.modules.get("zope.sqlalchemy.datamanager")
     pin: Pin | None = connection.__dict__.get(PINNED)
-    if datamanager is None or pin is None:
+    if datamanager is None or pin is None or (session := pin.session()) is None:
         return
-    if datamanager._SESSION_STATE.get(pin.session) == datamanager.STATUS_ACTIVE:
-        datamanager._SESSION_STATE[pin.session] = datamanager.STATUS_CHANGED
+    if datamanager._SESSION_STATE.get(session) == datamanager.STATUS_ACTIVE:
+        datamanager._SESSION_STATE[session] = datamanager.STATUS_CHANGED
