@@ -364,8 +364,13 @@ def test_the_404_is_in_the_layout_of_the_site_and_has_no_tag(filled: ContentSite
 
 
 def test_other_methods_are_not_for_pages(filled: ContentSites) -> None:
-    for path in PATHS:
-        filled.browser(GARDEN).post(path, status=404)
+    browser = filled.browser(GARDEN)
+    for path in (*PATHS, "/robots.txt"):
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            page = browser.request(path, method=method, headers={"Host": GARDEN}, status=405)
+            assert page.headers["Allow"] == "GET, HEAD"
+        assert browser.head(path).status_code == 200
+    browser.post("/nothing/here", status=404)
 
 
 # What it costs.

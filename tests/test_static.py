@@ -218,7 +218,7 @@ def test_a_missing_picture_does_not_cost_the_page(sites: ContentSites) -> None:
 
 def test_other_methods_are_refused(browser: TestApp) -> None:
     browser.get("/static/base.css")
-    browser.post("/static/base.css", status=404)
+    assert browser.post("/static/base.css", status=405).headers["Allow"] == "GET, HEAD"
 
 
 def test_an_open_path_serves_the_shared_files_to_any_host(sites: ContentSites, own: Path) -> None:

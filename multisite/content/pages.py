@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyramid.config import Configurator
-from pyramid.exceptions import URLDecodeError
+from pyramid.exceptions import PredicateMismatch, URLDecodeError
 from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 from pyramid.response import Response
@@ -145,6 +145,16 @@ def not_found(request: Request) -> dict[str, Any] | Response:
     return {"page_kind": "notfound", "title": title}
 
 
+def not_allowed(error: PredicateMismatch, request: Request) -> Response:
+    """405 for other methods than GET and HEAD, by which alone the views of this application differ from their routes.
+
+    It is for pages, feeds and static files alike.
+    """
+    return Response(
+        "Method Not Allowed\n", status=405, headers={"Allow": "GET, HEAD"}, content_type="text/plain", charset="utf-8"
+    )
+
+
 def bad_address(error: URLDecodeError, request: Request) -> Response:
     """400 for an address whose bytes are no UTF-8, which Pyramid raises before any view is found."""
     return Response("Bad Request: the address is not UTF-8.\n", status=400, content_type="text/plain", charset="utf-8")
@@ -192,7 +202,7 @@ def _years(request: Request, now: datetime) -> list[YearCount]:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the routes and views of the pages, and the 404."""
+    """Add the routes and views of the pages, the 404 and the 405."""
     pages = (
         ("home", "/", home, "/home.mako"),
         ("entry", "/entries/{slug}", entry, "/entry.mako"),
@@ -204,4 +214,5 @@ def includeme(config: Configurator) -> None:
         config.add_route(name, pattern)
         config.add_view(view, route_name=name, renderer=template, request_method=("GET", "HEAD"), decorator=conditional)
     config.add_notfound_view(not_found, renderer="/notfound.mako")
+    config.add_exception_view(not_allowed, context=PredicateMismatch)
     config.add_exception_view(bad_address, context=URLDecodeError)
