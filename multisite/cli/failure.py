@@ -10,8 +10,8 @@ import re
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from multisite.autogenerate import OWN_TABLES
 from multisite.errors import MultisiteError
-from multisite.models import SiteRow
 
 __all__ = ["explain"]
 
@@ -51,7 +51,7 @@ def _is_about_own_tables(reason: str, statement: str) -> bool:
     """Tell whether multisite's tables are what is missing: by the table's name, or by the statement for a column."""
     match = _MISSING_TABLE.search(reason)
     named = {match[1] or match[2]} if match else set(re.findall(r"\w+", statement))
-    return not named.isdisjoint(SiteRow.metadata.tables)
+    return not named.isdisjoint(OWN_TABLES)
 
 
 def _one_line(error: BaseException | None) -> str:
