@@ -148,6 +148,13 @@ def test_add_site_gives_a_line_for_the_shell_where_no_name_server_knows_the_host
     assert out[4].endswith("within 2.5 seconds.")
 
 
+@pytest.mark.parametrize("host", ["localhost", "a.localhost", "192.0.2.1", "[2001:db8::1]"])
+def test_add_site_does_not_speak_of_name_servers_where_none_is_asked(migrated: Folder, host: str) -> None:
+    result = migrated.invoke("add-site", host)
+    assert (result.exit_code, f"Added {host}." in result.stdout) == (0, True)
+    assert "DNS" not in result.stdout
+
+
 def test_add_site_keeps_a_folder_that_is_there_and_says_so(migrated: Folder) -> None:
     (migrated.path / "sites" / "a.example").mkdir(parents=True)
     (migrated.path / "sites" / "a.example" / "layout.mako").write_text("mine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 import click
@@ -71,13 +72,24 @@ def _print_new_site(new: NewSite, ini: Ini) -> None:
     what = "Edit its layout in" if (new.folder / "layout.mako").is_file() else "Put templates of its own into"
     click.echo(f"{what} {new.folder}" + (" (which was there before, and is as it was)" * new.adopted))
     click.echo(f"Open {ini.address(host)}")
-    if not host.endswith(".localhost"):
+    if _needs_dns(host):
         click.echo(f"Before DNS knows {host}: curl -H 'Host: {host}' http://{ini.server_host}:{ini.server_port}/")
     seconds = ini.settings.refresh_seconds
     click.echo(
         f"A running server that reads the same database needs no restart: it shows the site within {seconds:g} "
         + ("second." if seconds == 1 else "seconds.")
     )
+
+
+def _needs_dns(host: str) -> bool:
+    """Tell whether `host` is a name that somebody has to enter in DNS: no address, nor one of this machine's own."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return True
+    return False
 
 
 @click.command()
