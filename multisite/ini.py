@@ -50,18 +50,20 @@ class Ini:
 
         from multisite.directory.engines import engine_from_url, refuse_memory
 
+        # All of the URL that is repeated: the rest may hold a password.
+        kind = self.database_url.partition("://")[0]
         try:
             engine = engine_from_url(self.database_url, poolclass=NullPool)
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
-            # The URL is not repeated: it may hold a password.
-            kind = self.database_url.partition("://")[0]
             raise MultisiteError(
                 f"{self.path}: the database URL '{kind}://...' cannot be used ({' '.join(str(error).split())})"
             ) from error
         except ModuleNotFoundError as error:
+            hint = "install it, or name another one as in DATABASE+DRIVER://..."
+            if kind.partition("+")[0] == "postgresql":
+                hint = "pip install 'multisite[postgresql]' and write the URL as postgresql+psycopg://..."
             raise MultisiteError(
-                f"the driver for the database is not installed ({error}): for PostgreSQL, pip install "
-                "'multisite[postgresql]' and write the URL as postgresql+psycopg://..."
+                f"the driver for the database URL '{kind}://...' is not installed ({error}): {hint}"
             ) from error
         refuse_memory(engine)
         return engine

@@ -401,6 +401,7 @@ UNUSABLE = {
     "sqlite://": "cannot live in memory",
     "postgresql+psycopg://me:secret@127.0.0.1:1/app": "Connection refused",
     "postgresql+asyncpg://me:secret@127.0.0.1:1/app": "pip install",
+    "mysql://me:secret@127.0.0.1:1/app": "'mysql://...' is not installed",
     "nonsense+driver://me:secret@host/app": "nonsense",
     "no url at all": "names no database|cannot be used",
     "postgresql+psycopg://me:secret@host:port/app": "cannot be used",
@@ -415,6 +416,16 @@ def test_an_unusable_database_is_one_line_without_the_password(empty: Folder, ur
     assert any(reason in line for reason in UNUSABLE[url].split("|"))
     assert "secret" not in line
     assert empty.folders() == []
+
+
+@pytest.mark.parametrize(("scheme", "helped"), [("postgresql+asyncpg", True), ("mysql", False)])
+def test_a_driver_that_is_missing_is_named_and_the_one_for_postgresql_only_where_it_helps(
+    empty: Folder, scheme: str, helped: bool
+) -> None:
+    empty.write(url=f"{scheme}://me:secret@127.0.0.1:1/app")
+    line = empty.fails("list-sites")
+    assert f"the driver for the database URL '{scheme}://...' is not installed" in line
+    assert ("multisite[postgresql]" in line) is helped
 
 
 def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
