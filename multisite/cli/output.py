@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,18 +31,13 @@ def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
 
 
 def site_info_as_dict(info: SiteInfo, ini: Ini) -> dict[str, Any]:
-    """Return the same with the site's status, when it was made (ISO 8601), and its domains."""
+    """Return the same with the site's status, when it was made (ISO 8601, in UTC), and its domains."""
     return {
         **site_as_dict(info.site, ini),
         "status": info.status,
-        "created": _in_utc(info.created).isoformat(),
+        "created": info.created.isoformat(),
         "domains": [{"host": domain.host, "kind": domain.kind} for domain in info.domains],
     }
-
-
-def _in_utc(time: datetime) -> datetime:
-    """Return `time` in UTC; SQLite gives it back without saying so, PostgreSQL in the zone of the connection."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def print_json(value: object) -> None:
