@@ -72,6 +72,8 @@ def fresh_postgresql(server_url: str) -> Iterator[str]:
     server = sa.create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with server.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        # A session that a test leaves open makes another one fail, instead of wait for ever.
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET lock_timeout = '60s'")
     try:
         yield sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
     finally:

@@ -386,14 +386,14 @@ def full_join_in_a_schema(session: Session) -> Any:
 
 
 def test_an_object_attached_by_its_key_stays_empty(library: Library) -> None:
-    session = library.session(ONE)
-    book = Book(id=21)
-    make_transient_to_detached(book)
-    session.add(book)
-    with pytest.raises(sa.exc.InvalidRequestError):
-        session.refresh(book)
-    with pytest.raises(sa.orm.exc.ObjectDeletedError):
-        print(book.secret)
+    with library.session(ONE) as session:
+        book = Book(id=21)
+        make_transient_to_detached(book)
+        session.add(book)
+        with pytest.raises(sa.exc.InvalidRequestError):
+            session.refresh(book)
+        with pytest.raises(sa.orm.exc.ObjectDeletedError):
+            print(book.secret)
 
 
 @pytest.mark.parametrize("way", LIMITED)
