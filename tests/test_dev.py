@@ -128,11 +128,17 @@ def free_port() -> int:
         return port
 
 
+LISTENS_TO_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Starts a program as a terminal does; what a shell runs in the background ignores Ctrl-C, and so do its children."""
+
+
 @contextmanager
 def serving(python: Path, folder: Path, port: int, **more: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """Run `dev.py serve` in a group of its own, as a terminal does; give it and the lines it wrote until it served."""
     with subprocess.Popen(
-        [str(python), "dev.py", "serve", "--port", str(port)],
+        [sys.executable, "-c", LISTENS_TO_CTRL_C, str(python), "dev.py", "serve", "--port", str(port)],
         cwd=folder,
         env=environment(**more),
         stdin=subprocess.DEVNULL,

@@ -103,9 +103,10 @@ class SiteTemplates:
             found = self.overlay.find(name, folder)
             try:
                 return self._store.get(found, name)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
                 # Removed after it was found? Then another layer may have it. Else the template itself misses a file.
-                if found.path.exists():
+                # Whether it exists now says nothing: it may have been put back.
+                if Path(str(error.filename)) != found.path:
                     raise
 
 
