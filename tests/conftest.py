@@ -81,6 +81,26 @@ def fresh_postgresql(server_url: str) -> Iterator[str]:
             connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@contextmanager
+def fresh_database(request: pytest.FixtureRequest, folder: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of an empty database of the kind that `request.param` names, for fixtures that many tests share."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{folder.mktemp('database')}/test.db"
+    else:
+        with fresh_postgresql(request.getfixturevalue("postgresql_url")) as url:
+            yield url
+
+
+@contextmanager
+def closing_engine(url: str) -> Iterator[sa.Engine]:
+    """Yield an engine as multisite makes them, whose connections are closed after the block."""
+    engine = engine_from_url(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 @pytest.fixture
 def postgresql_database_url(postgresql_url: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, fresh for the test."""

@@ -6,13 +6,12 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.operations.ops import CreateTableOp
-from conftest import fresh_postgresql
+from conftest import closing_engine, fresh_database
 from scoped_models import (
     ONE,
     TWO,
@@ -42,20 +41,13 @@ from sqlalchemy.orm import (
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, all_sites, scoped_text, using_site
-from multisite.directory import engine_from_url
 from multisite.scoping import execution, wall
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def untouched_library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     """One library for all tests that leave its rows as they are."""
-    with ExitStack() as stack:
-        if request.param == "sqlite":
-            url = f"sqlite:///{tmp_path_factory.mktemp('library')}/test.db"
-        else:
-            url = stack.enter_context(fresh_postgresql(request.getfixturevalue("postgresql_url")))
-        engine = engine_from_url(url)
-        stack.callback(engine.dispose)
+    with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
         yield build_library(engine)
 
 

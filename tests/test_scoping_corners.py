@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import fresh_postgresql
+from conftest import closing_engine, fresh_database
 from scoped_models import ONE, TWO, Author, Base, Book, Country, Library, Shelf, build_library, shelf_books
 from sqlalchemy import column, func, literal, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -22,7 +21,6 @@ from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.sql.functions import Function
 
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, all_sites, scoped_text, using_site
-from multisite.directory import engine_from_url
 from multisite.models import DomainRow
 from multisite.scoping import SiteId, site_id_column
 from multisite.scoping.compiler import ScopedCompiler
@@ -42,13 +40,7 @@ other = books.alias("other")
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     """One library for all tests, which roll back what they change; with a view on a scoped table."""
-    with ExitStack() as stack:
-        if request.param == "sqlite":
-            url = f"sqlite:///{tmp_path_factory.mktemp('library')}/test.db"
-        else:
-            url = stack.enter_context(fresh_postgresql(request.getfixturevalue("postgresql_url")))
-        engine = engine_from_url(url)
-        stack.callback(engine.dispose)
+    with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
         library = build_library(engine)
         with all_sites("set up a test"), engine.begin() as connection:
             connection.execute(text("CREATE TABLE scratch (note TEXT)"))

@@ -16,13 +16,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import fresh_postgresql
+from conftest import closing_engine, fresh_database
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_column
 
 from multisite import all_sites
-from multisite.directory import engine_from_url
 from multisite.models import DirectoryVersion, SiteRow, metadata
 from multisite.scoping import SiteScoped
 from multisite.scoping.compiler import ScopedCompiler
@@ -88,12 +87,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with ExitStack() as stack:
         engines = []
         for name in ("shared", "alone"):
-            if request.param == "sqlite":
-                url = f"sqlite:///{tmp_path_factory.mktemp('property')}/{name}.db"
-            else:
-                url = stack.enter_context(fresh_postgresql(request.getfixturevalue("postgresql_url")))
-            engine = engine_from_url(url)
-            stack.callback(engine.dispose)
+            url = stack.enter_context(fresh_database(request, tmp_path_factory))
+            engine = stack.enter_context(closing_engine(url))
             plant(engine, alone=name == "alone")
             engines.append(engine)
         yield Pair(*engines)
