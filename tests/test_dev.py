@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import http.client
-import importlib.util
 import json
 import os
 import shutil
@@ -50,17 +49,6 @@ NO_NETWORK = {
     "PIP_RETRIES": "1",
 }
 """What keeps pip from the network: an index on a port where nobody listens."""
-
-
-@pytest.fixture(scope="module")
-def dev() -> ModuleType:
-    """dev.py as a module."""
-    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def copy_clone(folder: Path) -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import doctest
 import http.client
-import importlib.util
 import os
 import re
 import shlex
@@ -249,17 +248,6 @@ def place_of(snippet: Snippet) -> str:
 
 
 # Commands
-
-
-@pytest.fixture(scope="module")
-def dev() -> ModuleType:
-    """dev.py as a module."""
-    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclasses.dataclass

@@ -1,7 +1,8 @@
 """Where a statement meets the site: its parameters are built for the scope of the connection that executes it.
 
-These three functions stand in front of the ones of the same name on `DefaultExecutionContext`, through which every
-statement of every engine passes. That costs a tenth of engine events, whose mere presence slows each statement by
+`init_compiled`, `init_statement` and `init_ddl` stand in front of the ones of the same name on
+`DefaultExecutionContext`, through which every statement of every engine passes, and `exec_default` in front of the one
+way past them. That costs a tenth of engine events, whose mere presence slows each statement by
 about 4 %, and it cannot be got round by a statement that a default or a bind executes in between.
 """
 
