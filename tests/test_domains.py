@@ -1,0 +1,195 @@
+"""Domains: what is one, which of several a request means, and that no order of insertion changes that."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multisite import domains, hosts
+from multisite.domains import Domain
+from multisite.errors import InvalidHost
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("Example.COM.", Domain("example.com")),
+        ("example.com:8080", Domain("example.com", 8080)),
+        ("example.com/", Domain("example.com")),
+        ("example.com/Shop/", Domain("example.com", None, "/Shop")),
+        ("*.example.com:80/a/b~c", Domain("*.example.com", 80, "/a/b~c")),
+        ("*.localhost", Domain("*.localhost")),
+        ("[::1]:8080/x", Domain("[::1]", 8080, "/x")),
+        ("192.0.2.1", Domain("192.0.2.1")),
+        ("example.com/.well-known", Domain("example.com", None, "/.well-known")),
+        (f"*.{'a.' * 124}bc", Domain(f"*.{'a.' * 124}bc")),
+    ],
+)
+def test_what_is_a_domain(text: str, domain: Domain) -> None:
+    assert domains.parse(text) == domain
+    assert domains.parse(str(domain)) == domain
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it is empty"),
+        ("/shop", "it is empty"),
+        ("*", "only in front"),
+        ("*.", "it is empty"),
+        ("*.*.example.com", "only in front"),
+        ("a.*.example.com", "only in front"),
+        ("*shop.example.com", "only in front"),
+        ("*.192.0.2.1", "an address has no subdomains"),
+        ("*.[::1]", "an address has no subdomains"),
+        ("example.com:", "not a port"),
+        ("example.com:080", "not a port"),
+        ("example.com//", "empty step"),
+        ("example.com//shop", "empty step"),
+        ("example.com/a//b", "empty step"),
+        ("example.com/shop//", "empty step"),
+        ("example.com/../x", "-._~"),
+        ("example.com/.", "-._~"),
+        ("example.com/a b", "-._~"),
+        ("example.com/%61", "-._~"),
+        ("example.com/a\\b", "-._~"),
+        ("example.com/a?b", "-._~"),
+        ("example.com/a\n", "-._~"),
+        ("example.com/läden", "-._~"),
+        ("example.com/" + "a" * 201, "longer than 200"),
+        (f"*.{'a.' * 125}bc", "longer than 253"),
+        ("exa mple.com", "a host has letters"),
+    ],
+)
+def test_what_is_none_says_why(text: str, reason: str) -> None:
+    with pytest.raises(InvalidHost, match="is not a host: ") as caught:
+        domains.parse(text)
+    assert reason in caught.value.reason
+
+
+@given(st.text() | st.text(alphabet="a.*/:-1[]\\%é \n", max_size=20) | st.integers())
+def test_parse_raises_nothing_else_and_what_it_takes_is_canonical(text: str) -> None:
+    try:
+        domain = domains.parse(text)
+    except InvalidHost:
+        return
+    assert domains.parse(str(domain)) == domain
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("*.Bücher.example/laden", "*.xn--bcher-kva.example/laden"),
+        ("bücher.example:8080", "xn--bcher-kva.example:8080"),
+        ("[::1]:8080/x", "[::1]:8080/x"),
+        ("example.com", "example.com"),
+    ],
+)
+def test_what_people_type(text: str, domain: str) -> None:
+    assert str(domains.to_ascii(text)) == domain
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("http://example.com/shop", "leave out http://"),
+        ("user@example.com", "leave out user@"),
+        ("*bücher.example", "only in front"),
+        ("example.com/lä", "-._~"),
+        ("example.com:x", "':x' is not a port"),
+        ("\u0440\u0430ypal.com", "mixes letters"),
+        (7, "not a text"),
+    ],
+)
+def test_what_people_type_wrongly(text: str, reason: str) -> None:
+    with pytest.raises(InvalidHost) as caught:
+        domains.to_ascii(text)
+    assert reason in caught.value.reason
+
+
+FROM_BEST_TO_LAST = [
+    "shop.example.com:8080/a/b",
+    "shop.example.com:8080/a",
+    "shop.example.com:8080",
+    "*.example.com:8080/a",
+    "*.com:8080",
+    "shop.example.com/a/b",
+    "shop.example.com",
+    "*.example.com/a",
+    "*.example.com",
+    "*.com/a/b",
+    "*.com",
+]
+"""The order of precedence for http://shop.example.com:8080/a/b/c, which all of these fit."""
+
+
+def find(texts: tuple[str, ...] | list[str], host: str, path: str, default_port: int = 80) -> str | None:
+    name, port = hosts.parse(host)
+    names = domains.names_of(name)
+    known = [domain for domain in map(domains.parse, texts) if domain.name in names]
+    found = domains.best(known, port or default_port, path)
+    return None if found is None else str(found)
+
+
+@pytest.mark.parametrize("first", range(len(FROM_BEST_TO_LAST)))
+def test_the_order_of_precedence(first: int) -> None:
+    rest = FROM_BEST_TO_LAST[first:]
+    assert find(rest, "shop.example.com:8080", "/a/b/c") == rest[0]
+    assert find(rest[::-1], "shop.example.com:8080", "/a/b/c") == rest[0]
+
+
+def test_the_order_of_insertion_never_matters() -> None:
+    chosen = [
+        "example.com",
+        "example.com:8080",
+        "*.example.com",
+        "*.example.com/a",
+        "example.com/a",
+        "example.com/a/b",
+        "*.com",
+    ]
+    asked = [
+        (host, path)
+        for host in ("example.com", "example.com:8080", "a.example.com", "a.b.example.com", "other.com", "com", "x.org")
+        for path in ("", "/", "/a", "/a/", "/ab", "/a/b", "/a/b/c", "//a")
+    ]
+    expected = [find(chosen, host, path) for host, path in asked]
+    for order in permutations(chosen):
+        assert [find(order, host, path) for host, path in asked] == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "found"),
+    [
+        ("example.com", "/", "example.com"),
+        ("badexample.com", "/", None),
+        ("example.com.evil.org", "/", None),
+        ("a.example.com", "/", "*.example.com"),
+        ("a.b.example.com", "/", "*.example.com"),
+        ("example.com", "/shop", "example.com/shop"),
+        ("example.com", "/shop/", "example.com/shop"),
+        ("example.com", "/shop/x", "example.com/shop"),
+        ("example.com", "/shopping", "example.com"),
+        ("example.com", "/Shop", "example.com"),
+        ("example.com", "//shop", "example.com"),
+        ("example.com", "/./shop", "example.com"),
+        ("secure.org", "/", None),
+        ("secure.org:443", "/", "secure.org:443"),
+    ],
+)
+def test_whole_labels_and_whole_steps(host: str, path: str, found: str | None) -> None:
+    texts = ["example.com", "*.example.com", "example.com/shop", "secure.org:443"]
+    assert find(texts, host, path) == found
+
+
+def test_a_port_of_the_scheme_may_be_left_out() -> None:
+    assert find(["secure.org:443"], "secure.org", "/", default_port=443) == "secure.org:443"
+
+
+def test_an_address_belongs_to_no_wildcard() -> None:
+    assert domains.names_of("192.0.2.1") == ("192.0.2.1",)
+    assert domains.names_of("[::1]") == ("[::1]",)
+    assert domains.names_of("a.b.c") == ("a.b.c", "*.b.c", "*.c")
