@@ -6,7 +6,7 @@ from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import Engine
 
-from multisite import dbsession, renderer, request, tween
+from multisite import dbsession, renderer, request, tls, tween
 from multisite.directory import Directory, engine_from_settings
 from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping import tables
@@ -32,6 +32,7 @@ def configure(config: Configurator) -> None:
 
     request.includeme(config)
     tween.includeme(config)
+    tls.includeme(config)
     dbsession.includeme(config, engine)
     renderer.includeme(config)
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from pyramid.config import Configurator
+from pyramid.exceptions import URLDecodeError
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.settings import asbool
@@ -131,6 +132,11 @@ def directory_unavailable_view(error: DirectoryUnavailable, request: Request) ->
     return response
 
 
+def undecodable_path_view(error: URLDecodeError, request: Request) -> Response:
+    """Answer a path whose escaped bytes are no UTF-8: 400, as the browser's mistake, where Pyramid would fail."""
+    return _plain(400, "Bad Request: the path of this request is not UTF-8.\n")
+
+
 def _in_development(request: Request) -> bool:
     return bool(asbool(request.registry.settings.get("pyramid.reload_templates")))
 
@@ -142,10 +148,12 @@ def _plain(status: int, text: str) -> Response:
 
 
 def includeme(config: Configurator) -> None:
-    """Add `request.site` and `request.site_url`, and the views for `InvalidHost`, `UnknownSite` and
-    `DirectoryUnavailable`, which an application replaces with `config.add_exception_view` of its own."""
+    """Add `request.site` and `request.site_url`, and the views for `InvalidHost`, `UnknownSite`,
+    `DirectoryUnavailable` and Pyramid's `URLDecodeError`; an application replaces these with
+    `config.add_exception_view` of its own."""
     config.add_request_method(_site, "site", reify=True)
     config.add_request_method(site_url, "site_url")
     config.add_exception_view(invalid_host_view, context=InvalidHost)
     config.add_exception_view(unknown_site_view, context=UnknownSite)
+    config.add_exception_view(undecodable_path_view, context=URLDecodeError)
     config.add_exception_view(directory_unavailable_view, context=DirectoryUnavailable)

@@ -7,6 +7,8 @@ bad value raises `SettingError` with the key, the value and what was expected.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,8 @@ from multisite.errors import InvalidHost, SettingError
 __all__ = ["PREFIX", "Settings", "parse_settings"]
 
 PREFIX = "multisite."
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _path(value: str) -> Path:
@@ -47,6 +51,23 @@ def _count(value: str) -> int:
     if len(value) > 9 or not value.isascii() or not value.isdigit() or not 0 < int(value) <= 100_000_000:
         raise ValueError("a whole number from 1 to 100000000")
     return int(value)
+
+
+def _limit(value: str) -> int:
+    return 0 if value == "0" else _count(value)
+
+
+def _plain_path(value: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+", value):
+        raise ValueError("a path such as /multisite/tls-ask, of letters, digits and -._~ between its slashes")
+    return value
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    try:
+        return tuple(map(ipaddress.ip_network, value.split()))
+    except ValueError:
+        raise ValueError("addresses or networks such as 127.0.0.0/8, separated by white space") from None
 
 
 def _unknown_host(value: str) -> str:
@@ -97,6 +118,17 @@ class Settings:
         (), _paths, "Paths that answer without a site: exact, or prefixes that end in a slash."
     )
     directory_size: int = _setting(10_000, _count, "How many hosts are kept in memory.")
+    max_requests_per_site: int = _setting(
+        0, _limit, "How many requests of one site a process works on at the same time; 0 for no limit."
+    )
+    tls_ask_path: str | None = _setting(
+        None, _plain_path, "Path at which a proxy asks whether to get a certificate for a domain."
+    )
+    tls_ask_from: tuple[Network, ...] = _setting(
+        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        _networks,
+        "Addresses and networks from which tls_ask_path may be asked.",
+    )
     global_tables: tuple[str, ...] = _setting(
         (), _names, "Names of tables and views that belong to no site although no model declares them."
     )

@@ -7,8 +7,12 @@ server. What rows a session sees does not depend on it (`multisite.scoping`).
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
+from threading import Lock
 from urllib.parse import quote, urlunsplit
 
 from pyramid.config import Configurator
@@ -22,9 +26,15 @@ from multisite import hosts
 from multisite.errors import MultisiteError
 from multisite.request import OPEN_PATH, SETTINGS, find_match
 from multisite.settings import Settings
+from multisite.share import Share, busy, until_sent
 from multisite.site import Site, enter_request, leave_request
 
 __all__ = ["includeme", "site_tween_factory"]
+
+log = logging.getLogger(__name__)
+
+LOG_PAUSE_SECONDS = 1.0
+"""How often, at most, requests without a site are logged: anybody can send as many as they like."""
 
 Handler = Callable[[Request], Response]
 
@@ -35,31 +45,78 @@ _PATH_SAFE = "/:@!$&'()*+,;=~"
 def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return a tween that gives each request its site, or answers for want of one."""
     settings: Settings = registry[SETTINGS]
-    open_paths = frozenset(path for path in settings.open_paths if not path.endswith("/"))
+    open_paths = {path for path in settings.open_paths if not path.endswith("/")}
+    if settings.tls_ask_path is not None:
+        open_paths.add(settings.tls_ask_path)
     open_prefixes = tuple(path for path in settings.open_paths if path.endswith("/"))
+
+    has_open_paths = bool(open_paths or open_prefixes)
+    share = Share(settings.max_requests_per_site) if settings.max_requests_per_site else None
+    refusals = _Refusals()
 
     def is_open(path: str) -> bool:
         return path in open_paths or path.startswith(open_prefixes)
 
     def site_tween(request: Request) -> Response:
         environ = request.environ
-        if settings.open_paths and is_open(environ.get("PATH_INFO", "")):
+        if has_open_paths and is_open(environ.get("PATH_INFO", "")):
             environ[OPEN_PATH] = True
             return handler(request)
         try:
             match = find_match(request)
-        except MultisiteError:
+        except MultisiteError as error:
+            refusals.log(error)
             return request.invoke_exception_view(sys.exc_info())
         if match.kind == "redirect":
             return _redirect(request, match.site)
         request.site = match.site
-        token = enter_request(match.site)
-        try:
-            return handler(request)
-        finally:
-            leave_request(token)
+        if share is not None:
+            return _in_its_share(share, handler, request, match.site)
+        return _handle(handler, request, match.site)
 
     return site_tween
+
+
+def _handle(handler: Handler, request: Request, site: Site) -> Response:
+    token = enter_request(site)
+    try:
+        return handler(request)
+    finally:
+        leave_request(token)
+
+
+def _in_its_share(share: Share, handler: Handler, request: Request, site: Site) -> Response:
+    """Handle `request` if its site has a place left, which it keeps until its response has been sent."""
+    if not share.take(site.id):
+        return busy()
+    try:
+        response = _handle(handler, request, site)
+    except BaseException:
+        share.give_back(site.id)
+        raise
+    until_sent(response, partial(share.give_back, site.id))
+    return response
+
+
+class _Refusals:
+    """What was refused for want of a site, in the log: a line a second at most, whoever asks how often."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._next_at = 0.0
+        self._left_out = 0
+
+    def log(self, error: MultisiteError) -> None:
+        """Log `error`, or count it for the next line."""
+        now = time.monotonic()
+        with self._lock:
+            if now < self._next_at:
+                self._left_out += 1
+                return
+            left_out, self._left_out = self._left_out, 0
+            self._next_at = now + LOG_PAUSE_SECONDS
+        more = f" ({left_out} more were refused since the last line)" if left_out else ""
+        log.info("refused: %s%s", error, more)
 
 
 def _redirect(request: Request, site: Site) -> Response:

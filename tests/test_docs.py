@@ -81,6 +81,9 @@ TYPES = {
     settings_module._unknown_host: "`404`, `421` or a host",
     settings_module._paths: "list of paths",
     settings_module._names: "list of names",
+    settings_module._limit: "whole number, or 0",
+    settings_module._plain_path: "path",
+    settings_module._networks: "list of networks",
 }
 """What the page calls the parsers of settings."""
 
@@ -89,8 +92,8 @@ def shown_default(value: object) -> str:
     """Return a default as the page writes it."""
     if value is None:
         return "none"
-    if value == ():
-        return "empty"
+    if isinstance(value, tuple):
+        return f"`{' '.join(map(str, value))}`" if value else "empty"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

@@ -452,8 +452,8 @@ def test_the_directory_reads_where_the_application_says(
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[tuple[str, int]]:
-    server = create_server(app, host="127.0.0.1", port=0, threads=2)
+def serving(app: Any, threads: int = 2) -> Iterator[tuple[str, int]]:
+    server = create_server(app, host="127.0.0.1", port=0, threads=threads)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -488,6 +488,8 @@ def exchange(address: tuple[str, int], request: bytes) -> bytes:
         (b"GET http://one.example/books HTTP/1.1", b"Host: one.example\r\n", b"200"),
         (b"GET /books HTTP/1.1", b"Host: unknown.example\r\n", b"404"),
         (b"GET /books HTTP/1.1", b"Host: one.example\x00\r\n", b"400"),
+        (b"GET /%c0%ae HTTP/1.1", b"Host: one.example\r\n", b"400"),
+        (b"GET /books/%ff HTTP/1.1", b"Host: unknown.example\r\n", b"404"),
         (b"GET /books HTTP/1.1", b"Host: unknown.example\r\nX-Forwarded-Host: one.example\r\n", b"404"),
     ],
 )
@@ -497,6 +499,25 @@ def test_what_arrives_over_a_socket(app: TestApp, request_line: bytes, headers: 
     assert answer.split(b" ", 2)[1] == status
     if status != b"200":
         assert b"secret of" not in answer
+
+
+def test_refused_requests_are_a_line_a_second_at_most(app: TestApp, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="multisite.tween"):
+        for number in range(500):
+            get(app, "/books", host=f"{number}.example", status=404)
+        get(app, "/books", host="\x01" * 200_000, status=400)
+    lines = [record.getMessage() for record in caplog.records if record.name == "multisite.tween"]
+    assert lines[0] == "refused: no site is known as '0.example'"
+    assert len(lines) < 60  # The loop takes a few seconds on a machine that is busy, and a fraction of one otherwise.
+
+
+def test_a_refused_host_is_escaped_and_cut_in_the_log(app: TestApp, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="multisite.tween"):
+        get(app, "/books", host="\x01\n" * 100_000, status=400)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "multisite.tween"]
+    assert line.isascii()
+    assert line.isprintable()
+    assert len(line) < 256 + 100
 
 
 def test_pipelined_requests_for_two_sites(app: TestApp) -> None:

@@ -1,0 +1,67 @@
+"""The question that a proxy asks before it gets a certificate: is there a site with this domain?
+
+Caddy's on-demand TLS sends `GET PATH?domain=example.com`, and gets a certificate exactly if the answer is 200. Whoever
+may ask this learns which domains are here, so only this machine may unless `multisite.tls_ask_from` says otherwise.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+
+from multisite import hosts
+from multisite.directory import Directory
+from multisite.errors import DirectoryUnavailable, InvalidHost
+from multisite.request import DIRECTORY, SETTINGS
+from multisite.settings import Settings
+
+__all__ = ["ask_view", "includeme"]
+
+_FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
+"""What a proxy adds to a request of somebody else; the proxy's own question has none of them."""
+
+
+def ask_view(request: Request) -> Response:
+    """Answer 200 if `domain` is one of an active site, else 404; 503 if nobody can say; 403 to who may not ask."""
+    settings: Settings = request.registry[SETTINGS]
+    if not _may_ask(request, settings):
+        return _answer(403)
+    try:
+        host = hosts.parse(request.params.get("domain", ""))
+        directory: Directory = request.registry[DIRECTORY]
+        found = host.port is None and directory.find(host.name) is not None
+    except (InvalidHost, UnicodeDecodeError):
+        found = False
+    except DirectoryUnavailable:
+        return _answer(503)
+    return _answer(200 if found else 404)
+
+
+def _may_ask(request: Request, settings: Settings) -> bool:
+    if any(header in request.environ for header in _FORWARDED):
+        return False
+    try:
+        address = ipaddress.ip_address(request.environ.get("REMOTE_ADDR", ""))
+    except ValueError:  # none, or that of a Unix socket, which says nothing about who is behind it
+        return False
+    # A socket for both kinds of addresses shows 127.0.0.1 as ::ffff:127.0.0.1.
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return any(plain in network for network in settings.tls_ask_from)
+
+
+def _answer(status: int) -> Response:
+    response = Response(status=status, content_type="text/plain")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def includeme(config: Configurator) -> None:
+    """Answer at `multisite.tls_ask_path`, if that is set."""
+    settings: Settings = config.registry[SETTINGS]
+    if settings.tls_ask_path is not None:
+        config.add_route("multisite.tls_ask", settings.tls_ask_path, request_method="GET")
+        config.add_view(ask_view, route_name="multisite.tls_ask", permission=NO_PERMISSION_REQUIRED)

@@ -1,0 +1,182 @@
+"""A fair share: one site cannot take all threads, and every place that was taken is given back."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import closing_engine, make_own_tables
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+from test_pyramid import serving
+
+from multisite.request import DIRECTORY
+from multisite.share import Share
+from multisite.testing import plant_site
+
+THREADS = 6
+
+
+class Gate:
+    """A view that waits until it is opened, or streams, or fails; `waiting` says how many requests are in it."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.waiting = threading.Semaphore(0)
+
+    def wait(self, request: Request) -> Response:
+        self.waiting.release()
+        assert self.opened.wait(30)
+        return Response(f"waited at {request.site.host}")
+
+    def stream(self, request: Request) -> Response:
+        def body() -> Iterator[bytes]:
+            yield b"begun " * 20_000
+            self.waiting.release()
+            assert self.opened.wait(30)
+            yield b"ended"
+
+        return Response(app_iter=body(), content_length=6 * 20_000 + 5)
+
+    def fail(self, request: Request) -> Response:
+        raise RuntimeError("the view fails")
+
+    def quick(self, request: Request) -> Response:
+        return Response(f"quick at {request.site.host}")
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+Serve = Callable[[int], tuple[str, int]]
+
+
+@pytest.fixture
+def serve(gate: Gate, tmp_path: Path, sqlite_database_url: str) -> Iterator[Serve]:
+    """Serve two sites by waitress in six threads, with the limit that is asked for."""
+    with closing_engine(sqlite_database_url) as engine:
+        make_own_tables(engine)
+        opened: list[Any] = []
+
+        def serve(limit: int) -> tuple[str, int]:
+            config = Configurator(settings={"multisite.max_requests_per_site": limit})
+            config.include("multisite")
+            config.set_multisite_engine(engine)
+            for name in ("wait", "stream", "fail", "quick"):
+                config.add_route(name, f"/{name}")
+                config.add_view(getattr(gate, name), route_name=name)
+            app = config.make_wsgi_app()
+            for host in ("busy.example", "other.example"):
+                plant_site(app, host)
+            context = serving(app, threads=THREADS)
+            address = context.__enter__()
+            opened.append((context, app))
+            return address
+
+        yield serve
+        gate.opened.set()
+        for context, app in opened:
+            context.__exit__(None, None, None)
+            app.registry[DIRECTORY].deactivate()
+
+
+def get(address: tuple[str, int], host: str, path: str) -> tuple[int, str, dict[str, str]]:
+    connection = HTTPConnection(*address, timeout=30)
+    try:
+        connection.request("GET", path, headers={"Host": host})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def test_a_site_that_is_busy_takes_no_more_than_its_share(serve: Serve, gate: Gate) -> None:
+    address = serve(2)
+    with ThreadPoolExecutor(THREADS) as pool:
+        begun = [pool.submit(get, address, "busy.example", "/wait") for _ in range(2)]
+        for _ in begun:
+            assert gate.waiting.acquire(timeout=30)
+        status, text, headers = get(address, "busy.example", "/quick")
+        assert (status, headers["Retry-After"], headers["Cache-Control"]) == (503, "1", "no-store")
+        assert "busy" in text
+        assert get(address, "other.example", "/quick")[:2] == (200, "quick at other.example")
+        gate.opened.set()
+        assert [future.result()[:2] for future in begun] == [(200, "waited at busy.example")] * 2
+    assert get(address, "busy.example", "/quick")[0] == 200
+
+
+def test_without_a_limit_one_site_takes_every_thread(serve: Serve, gate: Gate) -> None:
+    address = serve(0)
+    with ThreadPoolExecutor(THREADS + 1) as pool:
+        begun = [pool.submit(get, address, "busy.example", "/wait") for _ in range(THREADS)]
+        for _ in begun:
+            assert gate.waiting.acquire(timeout=30)
+        other = pool.submit(get, address, "other.example", "/quick")
+        with pytest.raises(TimeoutError):
+            other.result(timeout=0.5)
+        gate.opened.set()
+        assert other.result(timeout=30)[0] == 200
+
+
+def test_a_body_that_is_made_while_it_is_sent_keeps_its_place(serve: Serve, gate: Gate) -> None:
+    address = serve(1)
+    with ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(get, address, "busy.example", "/stream")
+        assert gate.waiting.acquire(timeout=30)
+        assert get(address, "busy.example", "/quick")[0] == 503
+        gate.opened.set()
+        status, text, headers = begun.result()
+    assert (status, text[-5:], headers["Content-Length"]) == (200, "ended", str(len(text)))
+    assert get(address, "busy.example", "/quick")[0] == 200
+
+
+def test_a_reader_who_goes_away_gives_the_place_back(serve: Serve, gate: Gate) -> None:
+    address = serve(1)
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(b"GET /stream HTTP/1.1\r\nHost: busy.example\r\n\r\n")
+        assert gate.waiting.acquire(timeout=30)
+        assert get(address, "busy.example", "/quick")[0] == 503
+    gate.opened.set()
+    for _ in range(300):
+        if get(address, "busy.example", "/quick")[0] == 200:
+            return
+        threading.Event().wait(0.1)
+    pytest.fail("the place was never given back")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_view_that_fails_gives_its_place_back(serve: Serve) -> None:
+    address = serve(1)
+    for _ in range(3):
+        assert get(address, "busy.example", "/fail")[0] == 500
+    assert get(address, "busy.example", "/quick")[0] == 200
+
+
+def test_counting_is_exact_in_threads() -> None:
+    share = Share(3)
+    most = []
+
+    def work() -> int:
+        served = 0
+        for _ in range(2_000):
+            if share.take(1):
+                most.append(share.in_progress(1))
+                served += 1
+                share.give_back(1)
+        return served
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(future.result() for future in [pool.submit(work) for _ in range(8)]) == len(most)
+    assert max(most) <= 3
+    assert share.in_progress(1) == 0
+    assert share.take(1)
+    assert share.take(2)
