@@ -4,8 +4,9 @@ Importing this package puts the wall up for every engine of the process. What be
 `SiteScoped`, or for plain tables by `site_id_column()`; all the rest follows from that.
 """
 
-from multisite.scoping.column import SiteId, scoped_reference, site_id_column
+from multisite.scoping.column import SiteId, site_id_column
 from multisite.scoping.model import SiteScoped
+from multisite.scoping.reference import scoped_reference
 from multisite.scoping.tables import tables
 from multisite.scoping.text import scoped_text
 from multisite.scoping.wall import put_up

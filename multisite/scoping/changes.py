@@ -16,9 +16,9 @@ from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement,
 from sqlalchemy.sql.expression import FromClause
 from sqlalchemy.util import immutabledict
 
-from multisite.scoping.column import SITE_COLUMN
+from multisite.scoping.column import SITE_COLUMN, is_site_id
 from multisite.scoping.predicate import Claims, in_brackets, site_predicate, table_of
-from multisite.scoping.tables import has_site_id, is_site_id, tables, unknown
+from multisite.scoping.tables import has_site_id, tables, unknown
 
 _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""

@@ -19,7 +19,7 @@ from multisite.models import SiteRow
 from multisite.scoping.refusal import CrossSiteError, NoCurrentSite
 from multisite.site import Scope
 
-__all__ = ["SITE_COLUMN", "SITE_PARAMETER", "SiteId", "executing", "scoped_reference", "site_id_column"]
+__all__ = ["SITE_COLUMN", "SITE_PARAMETER", "SiteId", "executing", "is_site_id", "site_id_column"]
 
 SITE_COLUMN = "site_id"
 """The name of the column, in every scoped table."""
@@ -65,6 +65,14 @@ class SiteId(TypeDecorator[int]):
         return self if op in (eq, ne, in_op, not_in_op) else sa.BigInteger()
 
 
+def is_site_id(type_: Any) -> bool:
+    """Return whether a type is `SiteId`, which lets no other site's value pass.
+
+    Exactly that type: a subclass or a variant could leave values unchecked.
+    """
+    return type(type_) is SiteId and not type_._variant_mapping
+
+
 class _SiteInScope(TypeDecorator[int]):
     """The type of `SITE_PARAMETER`: whatever value arrives is ignored, the site in scope is sent."""
 
@@ -108,19 +116,3 @@ def site_id_column() -> sa.Column[int]:
     A 64-bit integer, not null, a foreign key to `sites`, filled in by itself from the session's site.
     """
     return sa.Column(SITE_COLUMN, SiteId(), reference_to_sites(), nullable=False, default=fill_in_site_id)
-
-
-def scoped_reference(column: str, target: str, **options: Any) -> sa.ForeignKeyConstraint:
-    """Return the foreign key of `column` to `target` ("table.column"), both scoped, that holds `site_id` as well.
-
-    With it the database refuses a reference to another site's row. The relationship joins on the id alone:
-    `relationship(foreign_keys="Entry.author_id", primaryjoin="foreign(Entry.author_id) == Author.id")`. `options`
-    go to `ForeignKeyConstraint`. Raises `ValueError` for an action that would set `site_id` to NULL.
-    """
-    table, dot, key = target.rpartition(".")
-    if not dot or not table or not key:
-        raise ValueError(f"scoped_reference needs a target such as 'authors.id', not '{target}'")
-    for action in ("ondelete", "onupdate"):
-        if str(options.get(action) or "").strip().upper() in {"SET NULL", "SET DEFAULT"}:
-            raise ValueError(f"{action} {options[action]} would clear site_id too: use CASCADE, RESTRICT or none")
-    return sa.ForeignKeyConstraint([SITE_COLUMN, column], [f"{table}.{SITE_COLUMN}", target], **options)

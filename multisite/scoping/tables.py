@@ -20,10 +20,10 @@ from sqlalchemy.sql.expression import TableClause
 
 from multisite.errors import shorten
 from multisite.models import metadata
-from multisite.scoping.column import SITE_COLUMN, SiteId
+from multisite.scoping.column import SITE_COLUMN, is_site_id
 from multisite.scoping.reading import read
 
-__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "has_site_id", "is_site_id", "tables", "unknown"]
+__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "has_site_id", "tables", "unknown"]
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 SYSTEM_PREFIXES = ("sqlite_", "pg_", "pragma_")
@@ -52,17 +52,9 @@ _ALWAYS_KNOWN = frozenset({"alembic_version", "multisite_alembic_version"})
 
 
 def has_site_id(table: TableClause) -> bool:
-    """Return whether `table` is declared as scoped: it has a `site_id` column of the type `SiteId`.
-
-    Exactly that type: a subclass or a variant could leave values unchecked.
-    """
+    """Return whether `table` is declared as scoped: it has a `site_id` column of the type `SiteId`."""
     column = table.columns.get(SITE_COLUMN)
     return column is not None and is_site_id(column.type)
-
-
-def is_site_id(type_: Any) -> bool:
-    """Return whether a type is `SiteId`, which lets no other site's value pass."""
-    return type(type_) is SiteId and not type_._variant_mapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from multisite.errors import MultisiteError
+from multisite.scoping import execution, reference
 from multisite.scoping.column import SITE_PARAMETER, SiteId
 from multisite.scoping.compiler import PlainCompiler, ScopedCompiler, scoped_class
-from multisite.scoping.execution import put_in_front
 from multisite.scoping.pin import merge_checked
 
 __all__ = ["check", "put_up"]
@@ -32,7 +32,8 @@ def _new_compiler(cls: Any, *args: Any, **kwargs: Any) -> Any:
 def put_up() -> None:
     """Put the wall in front of every engine of this process and check it. Safe to repeat."""
     SQLCompiler.__new__ = staticmethod(_new_compiler)  # type: ignore[method-assign]
-    put_in_front()
+    execution.put_in_front()
+    reference.put_in_front()
     Session._merge = merge_checked  # type: ignore[method-assign, assignment]
     check()
 
