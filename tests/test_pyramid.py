@@ -452,8 +452,8 @@ def test_the_directory_reads_where_the_application_says(
 
 
 @contextmanager
-def serving(app: Any, threads: int = 2) -> Iterator[tuple[str, int]]:
-    server = create_server(app, host="127.0.0.1", port=0, threads=threads)
+def serving(app: Any, threads: int = 2, **options: Any) -> Iterator[tuple[str, int]]:
+    server = create_server(app, host="127.0.0.1", port=0, threads=threads, **options)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
