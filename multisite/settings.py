@@ -70,6 +70,13 @@ def _networks(value: str) -> tuple[Network, ...]:
         raise ValueError("addresses or networks such as 127.0.0.0/8, separated by white space") from None
 
 
+def _role(value: str) -> str:
+    # PostgreSQL cuts a longer name off, and then means another role.
+    if not 0 < len(value.encode()) <= 63 or "\0" in value:
+        raise ValueError("the name of a PostgreSQL role, of 63 bytes at most")
+    return value
+
+
 def _unknown_host(value: str) -> str:
     if value in {"404", "421"}:
         return value
@@ -131,6 +138,12 @@ class Settings:
     )
     global_tables: tuple[str, ...] = _setting(
         (), _names, "Names of tables and views that belong to no site although no model declares them."
+    )
+    owner_url: str | None = _setting(
+        None, _url, "The database as the owner of its tables reaches it, for migrations; none: as the application does."
+    )
+    all_sites_role: str | None = _setting(
+        None, _role, "The PostgreSQL role that all_sites works under where row-level security is on."
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DontWrapMixin
 
 from multisite import errors
 
-__all__ = ["CrossSiteError", "NoCurrentSite", "UnscopedStatement"]
+__all__ = ["CrossSiteError", "NoCurrentSite", "SettingError", "UnscopedStatement"]
 
 
 class NoCurrentSite(errors.NoCurrentSite, DontWrapMixin):
@@ -22,9 +22,13 @@ class CrossSiteError(errors.CrossSiteError, DontWrapMixin):
     __doc__ = errors.CrossSiteError.__doc__
 
 
+class SettingError(errors.SettingError, DontWrapMixin):
+    __doc__ = errors.SettingError.__doc__
+
+
 class UnscopedStatement(errors.UnscopedStatement, DontWrapMixin):
     __doc__ = errors.UnscopedStatement.__doc__
 
 
-for _class in (NoCurrentSite, CrossSiteError, UnscopedStatement):
+for _class in (NoCurrentSite, CrossSiteError, SettingError, UnscopedStatement):
     _class.__module__ = errors.__name__
