@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyramid.config import Configurator
-from pyramid.exceptions import PredicateMismatch, URLDecodeError
+from pyramid.exceptions import PredicateMismatch
 from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 from pyramid.response import Response
@@ -155,11 +155,6 @@ def not_allowed(error: PredicateMismatch, request: Request) -> Response:
     )
 
 
-def bad_address(error: URLDecodeError, request: Request) -> Response:
-    """400 for an address whose bytes are no UTF-8, which Pyramid raises before any view is found."""
-    return Response("Bad Request: the address is not UTF-8.\n", status=400, content_type="text/plain", charset="utf-8")
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -215,4 +210,3 @@ def includeme(config: Configurator) -> None:
         config.add_view(view, route_name=name, renderer=template, request_method=("GET", "HEAD"), decorator=conditional)
     config.add_notfound_view(not_found, renderer="/notfound.mako")
     config.add_exception_view(not_allowed, context=PredicateMismatch)
-    config.add_exception_view(bad_address, context=URLDecodeError)
