@@ -20,10 +20,8 @@ shelf_books = sa.Table(
     "shelf_books",
     Base.metadata,
     site_id_column(),
-    sa.Column("shelf_id", sa.BigInteger, primary_key=True),
-    sa.Column("book_id", sa.BigInteger, primary_key=True),
-    scoped_reference("shelf_id", "shelves.id"),
-    scoped_reference("book_id", "books.id"),
+    sa.Column("shelf_id", scoped_reference("shelves.id"), primary_key=True),
+    sa.Column("book_id", scoped_reference("books.id"), primary_key=True),
 )
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -36,29 +34,20 @@ class Author(SiteScoped, Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     slug: Mapped[str]
     secret: Mapped[str]
-    books: Mapped[list[Book]] = relationship(
-        back_populates="author", primaryjoin="foreign(Book.author_id) == Author.id", order_by="Book.id"
-    )
+    books: Mapped[list[Book]] = relationship(back_populates="author", order_by="Book.id")
 
 
 class Book(SiteScoped, Base):
     __tablename__ = "books"
-    __table_args__ = (sa.UniqueConstraint("site_id", "slug"), scoped_reference("author_id", "authors.id"))
+    __table_args__ = (sa.UniqueConstraint("site_id", "slug"),)
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     slug: Mapped[str]
     secret: Mapped[str]
     stock: Mapped[int] = mapped_column(default=1)
-    author_id: Mapped[int | None] = mapped_column(sa.BigInteger)
-    author: Mapped[Author | None] = relationship(
-        back_populates="books", foreign_keys="Book.author_id", primaryjoin="foreign(Book.author_id) == Author.id"
-    )
-    shelves: Mapped[list[Shelf]] = relationship(
-        secondary=shelf_books,
-        primaryjoin="Book.id == shelf_books.c.book_id",
-        secondaryjoin="Shelf.id == shelf_books.c.shelf_id",
-        back_populates="books",
-    )
+    author_id: Mapped[int | None] = mapped_column(scoped_reference("authors.id"))
+    author: Mapped[Author | None] = relationship(back_populates="books")
+    shelves: Mapped[list[Shelf]] = relationship(secondary=shelf_books, back_populates="books")
 
 
 class Shelf(SiteScoped, Base):
@@ -67,12 +56,7 @@ class Shelf(SiteScoped, Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     slug: Mapped[str]
     secret: Mapped[str]
-    books: Mapped[list[Book]] = relationship(
-        secondary=shelf_books,
-        primaryjoin="Shelf.id == shelf_books.c.shelf_id",
-        secondaryjoin="Book.id == shelf_books.c.book_id",
-        back_populates="shelves",
-    )
+    books: Mapped[list[Book]] = relationship(secondary=shelf_books, back_populates="shelves")
 
 
 class Country(Base):

@@ -59,11 +59,9 @@ entry_tags = sa.Table(
     "entry_tags",
     Base.metadata,
     site_id_column(),
-    sa.Column("entry_id", sa.BigInteger, nullable=False),
-    sa.Column("tag_id", sa.BigInteger, nullable=False),
+    sa.Column("entry_id", sa.BigInteger, scoped_reference("entries.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("tag_id", sa.BigInteger, scoped_reference("tags.id", ondelete="CASCADE"), nullable=False),
     sa.PrimaryKeyConstraint("site_id", "entry_id", "tag_id"),
-    scoped_reference("entry_id", "entries.id", ondelete="CASCADE"),
-    scoped_reference("tag_id", "tags.id", ondelete="CASCADE"),
     sa.Index("ix_entry_tags_site_id_tag_id", "site_id", "tag_id"),
 )
 """Which entry has which tag; an entry and a tag of different sites cannot meet here."""
@@ -106,11 +104,4 @@ class Entry(SiteScoped, Base):
     updated: Mapped[datetime] = mapped_column(UtcDateTime, default=lambda: datetime.now(UTC))
     draft: Mapped[bool] = mapped_column(sa.Boolean, default=False)
 
-    # Joined on the ids alone: the wall adds site_id to the statement anyway, and two relationships would fight over it.
-    tags: Mapped[list[Tag]] = relationship(
-        secondary=entry_tags,
-        primaryjoin=lambda: Entry.id == entry_tags.c.entry_id,
-        secondaryjoin=lambda: Tag.id == entry_tags.c.tag_id,
-        order_by=Tag.name,
-        passive_deletes=True,
-    )
+    tags: Mapped[list[Tag]] = relationship(secondary=entry_tags, order_by=Tag.name, passive_deletes=True)

@@ -21,8 +21,8 @@ class SiteScoped:
     Adds `site_id` (64 bits, not null, a foreign key to `sites`, filled in by itself) and UNIQUE (site_id, id), also
     where the model has `__table_args__` of its own; the index of that constraint serves queries by site. Every
     unique constraint of the model itself should hold `site_id` as well. A subclass with a table of its own gets a
-    `site_id` there too, and refers to its parent by `scoped_reference("id", "parents.id")` in `__table_args__`. A
-    model that is a dataclass (`MappedAsDataclass`) cannot use it, since SQLAlchemy wants all mixins to be dataclasses.
+    `site_id` there too, and refers to its parent by `scoped_reference("parents.id")` at its `id`. A model that is a
+    dataclass (`MappedAsDataclass`) cannot use it, since SQLAlchemy wants all mixins to be dataclasses.
     """
 
     @declared_attr.cascading  # type: ignore[arg-type]  # It types the function as one without arguments.
