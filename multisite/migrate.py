@@ -29,7 +29,7 @@ from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 from multisite.whole_transaction import whole_transaction, whole_transactions_everywhere
 
-__all__ = ["VERSION_TABLE", "first_site", "upgrade", "upgrade_own"]
+__all__ = ["VERSION_TABLE", "first_site", "is_current", "upgrade", "upgrade_own"]
 
 VERSION_TABLE = "multisite_alembic_version"
 """Where alembic notes which of multisite's revisions a database has."""
@@ -72,7 +72,7 @@ def upgrade_own(bind: Engine | Connection) -> list[str]:
         # A savepoint makes it all or nothing also where the sqlite3 driver has not begun a transaction really.
         with bind.begin_nested():
             return _run_own(bind)
-    if _is_current(bind):
+    if is_current(bind):
         return []
     with whole_transaction(bind):
         if bind.dialect.name == "postgresql":
@@ -115,8 +115,11 @@ def _own_context(connection: Connection, **options: Any) -> MigrationContext:
     return MigrationContext.configure(connection, opts=opts)
 
 
-def _is_current(connection: Connection) -> bool:
-    """Return whether there is nothing to do, without taking a lock that would make a running server wait."""
+def is_current(connection: Connection) -> bool:
+    """Return whether the tables of multisite are up to date, without a lock that would make a running server wait.
+
+    `connection` must not be in a transaction.
+    """
     with connection.begin():
         return set(_own_context(connection).get_current_heads()) == set(_own_scripts().get_heads())
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "show-site": _Lazy("multisite.cli.sites:show_site", "Show a site and all its domains."),
     "add-domain": _Lazy("multisite.cli.domains:add_domain", "Let another host lead to a site."),
     "remove-domain": _Lazy("multisite.cli.domains:remove_domain", "Let a host lead nowhere."),
+    "check": _Lazy("multisite.cli.check:check", "Look for faults in the separation of sites."),
     "import-entries": _Lazy(
         "multisite.content.importing:import_entries_command", "Import Markdown files into a site of multisite.content."
     ),

@@ -17,12 +17,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 allow_mixed_option = click.option("--allow-mixed", is_flag=True, help="Take hosts that mix letters of several scripts.")
 
 
-def host_argument(name: str) -> Callable[[Any], Any]:
+def host_argument(name: str, *, required: bool = True) -> Callable[[Any], Any]:
     """Return the decorator for an argument that is a host. What begins with two hyphens is a misspelt option."""
-    return click.argument(name, callback=_refuse_options)
+    return click.argument(name, required=required, callback=_refuse_options)
 
 
-def _refuse_options(ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
-    if value.startswith("--"):
+def _refuse_options(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value.startswith("--"):
         raise click.NoSuchOption(value, ctx=ctx)
     return value

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -82,6 +83,8 @@ class ScopedTables:
         self.scoped: set[str] = set()
         self.declared: set[str] = set()
         self.global_tables: set[str] = set()
+        self.metadata: WeakSet[sa.MetaData] = WeakSet()
+        """Every MetaData that has declared a table, for who wants to look at them all."""
         self.changed: Callable[[], None] = lambda: None
         """Called after a name has become that of a scoped table: what was compiled before does not know it."""
         self._pattern: re.Pattern[str] | None = None
@@ -90,6 +93,7 @@ class ScopedTables:
         """Take note of `table`; give a scoped one its UNIQUE (site_id, primary key)."""
         name = table.name.lower()
         self.declared.add(name)
+        self.metadata.add(table.metadata)
         if not has_site_id(table):
             return
         _add_unique_key(table)

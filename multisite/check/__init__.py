@@ -1,0 +1,75 @@
+"""What is wrong with an application's separation of sites: `multisite check`, and `run` for the application's tests.
+
+    def test_the_sites_are_separated(app):
+        assert multisite.check.run(app) == []
+
+A check is a generator function that takes the `Application` and yields a `Finding` for each thing it finds. It is
+registered by its name in one of the two tuples below. It may fail: what it raises is reported as a finding too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from multisite.check.application import Application, Database, opened, reason_of
+from multisite.check.columns import check_columns
+from multisite.check.connections import check_connections, check_foreign_keys
+from multisite.check.migrations import check_migrations
+from multisite.check.references import check_indexes, check_references
+from multisite.check.rows import check_rows_across_sites, check_rows_without_site
+from multisite.check.tables import check_tables, check_undeclared_tables, check_views
+from multisite.check.unique import check_unique_keys
+from multisite.finding import Finding
+from multisite.site import all_sites
+
+__all__ = ["APPLICATION_CHECKS", "SITE_CHECKS", "Application", "Check", "Database", "Finding", "run"]
+
+Check = Callable[[Application], Iterable[Finding]]
+
+APPLICATION_CHECKS: tuple[Check, ...] = (
+    check_migrations,
+    check_tables,
+    check_columns,
+    check_unique_keys,
+    check_references,
+    check_indexes,
+    check_undeclared_tables,
+    check_views,
+    check_foreign_keys,
+    check_rows_without_site,
+)
+"""What concerns no single site."""
+
+SITE_CHECKS: tuple[Check, ...] = (check_rows_across_sites,)
+"""What can also be looked at for one site alone, the one in `application.site` if that is not None."""
+
+
+def run(
+    app: Any,
+    host: str | None = None,
+    *,
+    metadata: Iterable[sa.MetaData] | None = None,
+    progress: Callable[[str], None] = lambda _doing: None,
+) -> list[Finding]:
+    """Return what is wrong with an application; an empty list if nothing is.
+
+    `app` is a Pyramid application, its registry, or the name of an ini file; only with the last are the application's
+    migrations looked at. With `host`, any host of a site, only what concerns that site is. `metadata` are the tables
+    to look at, None for those of every MetaData of the process. `progress` is told what is being done where that may
+    take long. Raises `UnknownSite` or `InvalidHost` for a host without a site, `DirectoryUnavailable` where nobody can
+    say, and `MultisiteError` if the application of the ini file cannot be loaded.
+    """
+    checks = (check_connections, *(APPLICATION_CHECKS if host is None else ()), *SITE_CHECKS)
+    with all_sites("multisite check"), opened(app, host, metadata, progress) as application:
+        return [finding for check in checks for finding in _findings(check, application)]
+
+
+def _findings(check: Check, application: Application) -> Iterator[Finding]:
+    try:
+        yield from check(application)
+    except Exception as error:  # One that fails must not keep the others from being heard.
+        name = check.__name__.removeprefix("check_").replace("_", " ")
+        yield Finding("check-failed", name, reason_of(error), "put that right and run the check again")

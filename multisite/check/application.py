@@ -1,0 +1,229 @@
+"""The application that is checked: its registry, its databases, and the tables that its models declare in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from pyramid.interfaces import IRequestFactory
+from pyramid.paster import get_app
+from pyramid.request import Request, apply_request_extensions
+from pyramid.threadlocal import RequestContext
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.orm import Mapper, RelationshipDirection, configure_mappers
+from sqlalchemy.orm.mapper import _all_registries
+
+from multisite import hosts
+from multisite import models as own
+from multisite.check.shape import Reference, Shape, TableName, declared_shape, shapes_in_database, views_in_database
+from multisite.errors import MultisiteError, UnknownSite
+from multisite.ini import Ini, read_ini
+from multisite.request import DIRECTORY, SETTINGS
+from multisite.scoping.tables import has_site_id, tables
+from multisite.site import Site
+
+__all__ = ["Application", "Database", "opened", "reason_of"]
+
+_ALEMBIC_TABLES = ("alembic_version", "multisite_alembic_version", "_alembic_tmp_")
+_SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of the application, and what its models declare there; multisite's own tables are in `found` only.
+
+    `scoped` are the names of the declared tables that belong to a site, `links` what relationships between those refer
+    to without a foreign key in the model, each with the relationship's name, `views` the definitions of views.
+    """
+
+    engine: Engine
+    declared: Mapping[TableName, Shape]
+    scoped: frozenset[TableName]
+    links: Mapping[str, Reference]
+    found: Mapping[TableName, Shape]
+    views: Mapping[TableName, str]
+
+    def sites(self) -> Shape | None:
+        """Return the table of sites, None if it is in another database."""
+        return self.found.get(TableName(None, "sites"))
+
+    def scoped_shapes(self) -> Iterator[tuple[Shape, Shape | None]]:
+        """Yield each scoped table as it is declared, and as it is in the database, None if it is not there."""
+        for name in sorted(self.scoped, key=str):
+            yield self.declared[name], self.found.get(name)
+
+
+@dataclass(frozen=True)
+class Application:
+    """What a check looks at. `site` is the one to look at, None for all; `ini` is None for one that was made in code.
+
+    `engines` are all that the application uses, by what it uses them for; `unreachable` those whose databases do not
+    answer, with the reason. `progress` is told what is being done, before something that may take long.
+    """
+
+    registry: Any
+    site: Site | None
+    ini: Ini | None
+    engines: Mapping[str, Engine]
+    databases: tuple[Database, ...]
+    unreachable: Mapping[str, str]
+    progress: Callable[[str], None]
+
+    @property
+    def global_tables(self) -> frozenset[str]:
+        """The names, lower-cased, of `multisite.global_tables`."""
+        return frozenset(name.lower() for name in self.registry[SETTINGS].global_tables)
+
+    def is_global(self, name: TableName) -> bool:
+        """Return whether `multisite.global_tables` lists a table."""
+        return name.name in self.global_tables
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what went wrong in one line; for an error of the database, what that says."""
+    text = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
+    return text if isinstance(error, (MultisiteError, sa.exc.DBAPIError)) else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def opened(
+    app: Any, host: str | None, metadata: Iterable[sa.MetaData] | None, progress: Callable[[str], None]
+) -> Iterator[Application]:
+    """Yield what `multisite.check.run` is asked to look at."""
+    ini = read_ini(app) if isinstance(app, (str, Path)) else None
+    if ini is not None:
+        app = _load(str(app))
+    registry = getattr(app, "registry", app)
+    if DIRECTORY not in registry:
+        raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
+    site = _find_site(registry, host)
+    configure_mappers()
+    request = registry.queryUtility(IRequestFactory, default=Request).blank(
+        "/", environ={"HTTP_HOST": host or "localhost"}
+    )
+    request.registry = registry
+    with RequestContext(request):
+        apply_request_extensions(request)
+        session = getattr(request, "dbsession", None)
+        engines = _engines(registry, session, tables.metadata if metadata is None else metadata)
+        databases, unreachable = _databases(engines, progress)
+        used = {purpose: engine for purpose, (engine, _) in engines.items()}
+        yield Application(registry, site, ini, used, databases, unreachable, progress)
+
+
+def _load(uri: str) -> Any:
+    try:
+        return get_app(uri)
+    except MultisiteError:
+        raise
+    except Exception as error:
+        raise MultisiteError(f"the application of {uri} cannot be loaded ({reason_of(error)})") from error
+
+
+def _find_site(registry: Any, host: str | None) -> Site | None:
+    if host is None:
+        return None
+    site: Site | None = registry[DIRECTORY].resolve(hosts.to_ascii(host))
+    if site is None:
+        raise UnknownSite(host, f"no site is known as '{host}'; see those that are: multisite list-sites")
+    return site
+
+
+def _engines(registry: Any, session: Any, metadata: Iterable[sa.MetaData]) -> dict[str, tuple[Engine, list[sa.Table]]]:
+    """Return the engines with the tables that are used through each, as the session tells, by what they are for."""
+    directory: Engine = registry[DIRECTORY].engine
+    mappers = {mapper.local_table: mapper for registry in _all_registries() for mapper in registry.mappers}
+    found: dict[str, tuple[Engine, list[sa.Table]]] = {}
+    for table in _tables_of(metadata):
+        engine = _bind(session, mappers.get(table), table)
+        if engine is None or engine.dialect.is_async:
+            engine = directory
+        for known, of_engine in found.values():
+            if known is engine:
+                of_engine.append(table)
+                break
+        else:
+            found[f"the engine of {table.name}"] = (engine, [table])
+    if all(engine is not directory for engine, _ in found.values()):
+        found["the engine of the directory"] = (directory, [])
+    return found
+
+
+def _tables_of(metadata: Iterable[sa.MetaData]) -> list[sa.Table]:
+    found = [
+        table
+        for each in metadata
+        if each is not own.metadata
+        for table in each.tables.values()
+        if (table.schema or "").lower() not in _SYSTEM_SCHEMAS and not table.name.startswith(_ALEMBIC_TABLES)
+    ]
+    return sorted(found, key=lambda table: table.fullname)
+
+
+def _bind(session: Any, mapper: Mapper[Any] | None, table: sa.Table) -> Engine | None:
+    """Return the engine that `session` uses for a table; None if it has none, or if there is no session."""
+    # An AsyncSession stands in front of a plain one.
+    session = getattr(session, "sync_session", session)
+    if session is None:
+        return None
+    try:
+        bind = session.get_bind(mapper) if mapper is not None else session.get_bind(clause=table)
+    except sa.exc.UnboundExecutionError:
+        return None
+    engine: Engine = bind.engine
+    return engine
+
+
+def _databases(
+    engines: Mapping[str, tuple[Engine, list[sa.Table]]], progress: Callable[[str], None]
+) -> tuple[tuple[Database, ...], dict[str, str]]:
+    """Return the databases that answer, one for each address, and what the others say."""
+    by_url: dict[sa.URL, tuple[Engine, list[sa.Table]]] = {}
+    for engine, tables_of_engine in engines.values():
+        by_url.setdefault(engine.url, (engine, []))[1].extend(tables_of_engine)
+    databases: list[Database] = []
+    unreachable: dict[str, str] = {}
+    for url, (engine, tables_of_database) in by_url.items():
+        name = url.render_as_string()
+        progress(f"the tables of {name}")
+        try:
+            with engine.connect() as connection:
+                databases.append(_look_at(connection, tables_of_database))
+        except sa.exc.SQLAlchemyError as error:
+            unreachable[name] = reason_of(error)
+    return tuple(databases), unreachable
+
+
+def _look_at(connection: Connection, declared_tables: Iterable[sa.Table]) -> Database:
+    default_schema = sa.inspect(connection).default_schema_name
+    declared = {}
+    scoped = set()
+    for table in declared_tables:
+        shape = declared_shape(table, default_schema)
+        declared[shape.name] = shape
+        if has_site_id(table):
+            scoped.add(shape.name)
+    found = shapes_in_database(connection)
+    views = views_in_database(connection)
+    links = dict(_links(set(declared_tables), default_schema))
+    return Database(connection.engine, declared, frozenset(scoped), links, found, views)
+
+
+def _links(declared_tables: set[sa.Table], default_schema: str | None) -> Iterator[tuple[str, Reference]]:
+    """Yield what relationships refer to, by columns of their own table: those of a list are at the other end."""
+    for mapper in (mapper for registry in _all_registries() for mapper in registry.mappers):
+        for relationship in mapper.relationships:
+            if relationship.direction is not RelationshipDirection.MANYTOONE or relationship.viewonly:
+                continue
+            pairs = relationship.local_remote_pairs or []
+            tables = {column.table for pair in pairs for column in pair}
+            ends = [(local.table, remote.table) for local, remote in pairs]
+            if len(set(ends)) != 1 or not tables <= declared_tables or not all(map(has_site_id, tables)):
+                continue
+            table, target = (declared_shape(each, default_schema).name for each in ends[0])
+            columns, keys = zip(*((local.name, remote.name) for local, remote in pairs), strict=True)
+            yield f"{mapper.class_.__name__}.{relationship.key}", Reference(table, columns, target, keys)

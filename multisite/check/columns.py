@@ -1,0 +1,40 @@
+"""Whether the tables of scoped models are in the database as the models say: with a `site_id` that holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from multisite.check.application import Application, Database
+from multisite.check.shape import Shape, TableName
+from multisite.finding import Finding
+from multisite.scoping.column import SITE_COLUMN
+
+__all__ = ["check_columns"]
+
+_MIGRATE = "write a revision ('alembic revision --autogenerate') and run 'multisite migrate'"
+
+
+def check_columns(application: Application) -> Iterator[Finding]:
+    """Report scoped tables that are not there, or whose `site_id` is missing, may be empty, or refers to nothing."""
+    for database in application.databases:
+        for declared, found in database.scoped_shapes():
+            if found is not None:
+                yield from _faults(database, found)
+            elif declared.name not in database.views:
+                yield Finding("missing-table", str(declared.name), "is not in the database", _MIGRATE)
+
+
+def _faults(database: Database, found: Shape) -> Iterator[Finding]:
+    name = str(found.name)
+    if SITE_COLUMN not in found.nullable:
+        message = "the model is SiteScoped, but the table in the database has no column site_id"
+        yield Finding("missing-site-id", name, message, _MIGRATE)
+        return
+    if found.nullable[SITE_COLUMN]:
+        message = "site_id may be NULL in the database: such a row belongs to no site and nobody sees it"
+        yield Finding("nullable-site-id", name, message, "give those rows a site and make the column NOT NULL")
+    targets = {reference.target for reference in found.references if reference.columns == (SITE_COLUMN,)}
+    # Where the sites are in another database there is nothing to refer to.
+    if database.sites() is not None and TableName(None, "sites") not in targets:
+        message = "site_id has no foreign key to sites in the database, which takes ids that no site has"
+        yield Finding("unreferenced-site-id", name, message, _MIGRATE)

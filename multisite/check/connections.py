@@ -1,0 +1,44 @@
+"""Whether the databases answer, and whether they keep references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from multisite.check.application import Application
+from multisite.finding import Finding
+
+__all__ = ["check_connections", "check_foreign_keys"]
+
+
+def check_connections(application: Application) -> Iterator[Finding]:
+    """Report databases that cannot be looked at; the other checks do without them."""
+    for name, reason in application.unreachable.items():
+        yield Finding("database", name, f"cannot be looked at ({reason})", "is it there, and is the URL right")
+
+
+def check_foreign_keys(application: Application) -> Iterator[Finding]:
+    """Report engines of SQLite that let references to nothing, or to another site, pass.
+
+    A notice where no scoped table refers to another: then only the references to `sites` are not kept.
+    """
+    referring = {
+        database.engine.url: any(
+            reference.target in database.scoped
+            for shape, _ in database.scoped_shapes()
+            for reference in shape.references
+        )
+        for database in application.databases
+    }
+    for purpose, engine in application.engines.items():
+        if engine.dialect.name != "sqlite" or engine.url not in referring:
+            continue
+        with engine.connect() as connection:
+            if connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
+                continue
+        yield Finding(
+            "foreign-keys-off",
+            purpose,
+            "SQLite does not enforce foreign keys on its connections, so it takes references to another site's rows",
+            "make it by multisite.directory.engine_from_settings, or execute PRAGMA foreign_keys=ON on connect",
+            "fault" if referring[engine.url] else "notice",
+        )

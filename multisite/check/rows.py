@@ -1,0 +1,110 @@
+"""Whether rows refer to rows of another site, or belong to no site: what raw SQL or a restored dump may have left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from multisite.check.application import Application, Database
+from multisite.check.references import references_of
+from multisite.check.shape import Reference, Shape
+from multisite.finding import Finding
+from multisite.request import DIRECTORY
+from multisite.scoping.column import SITE_COLUMN
+from multisite.site import Site
+
+__all__ = ["check_rows_across_sites", "check_rows_without_site"]
+
+
+def check_rows_across_sites(application: Application) -> Iterator[Finding]:
+    """Report, for each reference among scoped tables, how many rows refer to a row of another site.
+
+    One query for each; with a site, only rows that are its own, or refer to its own, are counted.
+    """
+    for database in application.databases:
+        for declared, found in database.scoped_shapes():
+            for reference in references_of(database, declared, found):
+                target = database.found.get(reference.target)
+                if found is None or target is None or not _has_columns(reference, found, target):
+                    continue
+                application.progress(f"the rows of {found.name} that refer to {target.name}")
+                with database.engine.connect() as connection:
+                    yield from _crossing(connection, reference, found, target, application.site)
+
+
+def _has_columns(reference: Reference, table: Shape, target: Shape) -> bool:
+    return {SITE_COLUMN, *reference.columns} <= set(table.nullable) and {SITE_COLUMN, *reference.keys} <= set(
+        target.nullable
+    )
+
+
+def _crossing(
+    connection: Connection, reference: Reference, table: Shape, target: Shape, site: Site | None
+) -> Iterator[Finding]:
+    row = table.clause().alias("one")
+    own, foreign = target.clause().alias("own"), target.clause().alias("foreign_row")
+    leads_to = [sa.and_(*(row.c[column] == each.c[key] for column, key in reference.pairs)) for each in (own, foreign)]
+    # A row of its own site comes first: within a site keys may be what they are in another.
+    crossing = (
+        sa.select(*(row.c[column].label(f"key_{column}") for column in table.primary_key))
+        .add_columns(row.c[SITE_COLUMN].label("of"), foreign.c[SITE_COLUMN].label("to"))
+        .select_from(row.join(foreign, leads_to[1] & (foreign.c[SITE_COLUMN] != row.c[SITE_COLUMN])))
+        .where(~sa.exists().where(leads_to[0], own.c[SITE_COLUMN] == row.c[SITE_COLUMN]))
+    )
+    if site is not None:
+        crossing = crossing.where((row.c[SITE_COLUMN] == site.id) | (foreign.c[SITE_COLUMN] == site.id))
+    count = connection.scalar(sa.select(sa.func.count()).select_from(crossing.subquery()))
+    if not count:
+        return
+    *key, of, to = connection.execute(crossing.limit(1)).one()
+    rows = "1 row refers" if count == 1 else f"{count:,} rows refer"
+    example = f"{_spell(table.primary_key, key)} of site {of} to site {to}"
+    yield Finding(
+        "rows-across-sites",
+        str(reference),
+        f"{rows} to a row of {target.name} of another site ({example})",
+        "correct them under all_sites(reason), or delete them",
+    )
+
+
+def _spell(columns: Sequence[str], key: Sequence[object]) -> str:
+    return ", ".join(f"{column} {value}" for column, value in zip(columns, key, strict=True)) or "a row"
+
+
+def check_rows_without_site(application: Application) -> Iterator[Finding]:
+    """Report rows whose `site_id` is that of no site, or NULL."""
+    for database in application.databases:
+        for _, found in database.scoped_shapes():
+            if found is None or SITE_COLUMN not in found.nullable:
+                continue
+            application.progress(f"the sites of {found.name}")
+            with database.engine.connect() as connection:
+                count, example = _strays(connection, application, database, found)
+            if count:
+                rows = "1 row belongs" if count == 1 else f"{count:,} rows belong"
+                yield Finding(
+                    "rows-without-site",
+                    str(found.name),
+                    f"{rows} to no site (site_id {'NULL' if example is None else example})",
+                    "give them to a site, or delete them, under all_sites(reason)",
+                )
+
+
+def _strays(
+    connection: Connection, application: Application, database: Database, found: Shape
+) -> tuple[int, int | None]:
+    """Return how many rows of a table are of no site, and the smallest of their ids; None for rows without one."""
+    table, sites = found.clause(), database.sites()
+    of_site = table.c[SITE_COLUMN]
+    if sites is not None:
+        listed = sites.clause()
+        stray = ~sa.exists().where(listed.c.id == of_site)
+        count, example = connection.execute(sa.select(sa.func.count(), sa.func.min(of_site)).where(stray)).one()
+        return count, example
+    # The sites are in another database, so each id that is used is asked for there.
+    directory = application.registry[DIRECTORY]
+    used = connection.execute(sa.select(of_site, sa.func.count()).group_by(of_site)).all()
+    strays = {site_id: count for site_id, count in used if site_id is None or directory.by_id(site_id) is None}
+    return sum(strays.values()), min((each for each in strays if each is not None), default=None)
