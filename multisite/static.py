@@ -1,42 +1,50 @@
-"""Static files of a site: `static/` in the site's folder over `static/` among the shared templates.
+"""Serve the static files of a site: `static/` in its folder, over that of its theme, over the shared one.
 
-`config.include("multisite.static")` serves them below `/static/`; `static_path(request, "style.css")` gives the
-address of one with a hash of its content, which browsers may keep for a year. Files whose name begins with a dot,
-templates and code are never served, nor is anything that a link leads to outside of its folder.
+    config.include("multisite.static")                       # below /static/
+    request.static_path("multisite:static/style.css")        # /static/style.css?v=5f2c0e1b9a77
+    static_path(request, "style.css")                        # the same
+
+An application with static files of its own names their folder in place of `config.add_static_view`:
+
+    config.add_site_static_view("static", "myapp:static")
+    request.static_path("myapp:static/style.css")            # the site's style.css, else the package's
+
+Addresses are Pyramid's own, with a cache buster that puts the hash of the content behind them: browsers keep such a
+file for a year. Pyramid's static view itself cannot serve them: it has one folder for all requests, and answers 304 by
+time alone, which is wrong where the next file under the name may be an older one of another layer.
 """
 
 from __future__ import annotations
 
-import hashlib
-import mimetypes
 import os
-import stat
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPNotFound
+from pyramid.interfaces import IStaticURLInfo
+from pyramid.path import AssetResolver
 from pyramid.request import Request
 from pyramid.response import FileIter, Response
+from pyramid.security import NO_PERMISSION_REQUIRED
 
+from multisite.assets import Asset, content_type, digest_of, find_asset, layers
 from multisite.errors import MultisiteError
 from multisite.request import SETTINGS
-from multisite.settings import Settings
 from multisite.site import Site
 
-__all__ = ["FOLDER", "PREFIX", "find_static", "includeme", "static_path", "static_view"]
+__all__ = ["SPEC", "SiteStatic", "includeme", "static_path"]
 
-PREFIX = "/static/"
-"""Where static files are served."""
+SPEC = "multisite:static/"
+"""What stands before the name of a file of the request's site in `request.static_path` and `request.static_url`."""
 
-FOLDER = "static"
-"""The name of the folder, in a site's folder and among the shared templates."""
+VIEWS = "multisite.static"
+"""The key in the registry of the `SiteStatic` by their names."""
 
-NEVER_SERVED = frozenset({".mako", ".mak", ".py", ".pyc", ".ini", ".db"})
-"""Suffixes, in lower case, of what may lie beside the files but is templates, code or data."""
+HASH_DIGITS = 12
+"""How much of the hash goes into an address: enough to tell the versions of one file apart."""
 
 HASHED_SECONDS = 31_536_000
 """How long browsers keep a file that they asked for with the hash of its content: a year, the most that is meant."""
@@ -47,84 +55,76 @@ PLAIN_SECONDS = 3600
 _SMALL_BYTES = 262_144
 """A file up to this size is sent in one piece; a longer one is read as it goes out."""
 
-# Written out, since the table of the machine differs from one to the next, and lacks the newer ones on many.
-_TYPES = {
-    ".avif": "image/avif",
-    ".css": "text/css",
-    ".html": "text/html",
-    ".ico": "image/x-icon",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".mjs": "text/javascript",
-    ".svg": "image/svg+xml",
-    ".txt": "text/plain",
-    ".webmanifest": "application/manifest+json",
-    ".webp": "image/webp",
-    ".woff": "font/woff",
-    ".woff2": "font/woff2",
-    ".xml": "application/xml",
-}
 
+class SiteStatic:
+    """Static files below one address: a view, and the cache buster of the addresses that it answers.
 
-def find_static(settings: Settings, site: Site | None, steps: Sequence[str]) -> Path | None:
-    """Return the real path of the file with the name `steps` (`("img", "logo.svg")`); None if there is none to serve.
-
-    The site's folder is looked at first; None as `site` means the shared folder alone.
+    `specs` name what lies below the layers of the site: asset specs or absolute paths of folders, ending in a slash.
     """
-    if not steps or not all(map(_is_plain, steps)) or Path(steps[-1]).suffix.lower() in NEVER_SERVED:
-        return None
-    for root in _layers(settings, site):
-        candidate = root.joinpath(*steps)
+
+    def __init__(self) -> None:
+        self.specs: list[str] = []
+
+    def find(self, request: Request, steps: Sequence[str]) -> Asset | None:
+        """Return the file called `steps` of the request's site; None if there is none to serve."""
+        return find_asset(self._roots(request, steps), steps)
+
+    def _roots(self, request: Request, steps: Sequence[str]) -> Iterator[Path]:
+        yield from layers(request.registry[SETTINGS], _site_or_none(request))
+        for spec in self.specs:
+            # The file is asked for and not the folder, since `config.override_asset` may replace single files. What
+            # is no name of a file has been refused before.
+            path = Path(AssetResolver(None).resolve(spec + "/".join(steps)).abspath())
+            if path.parts[-len(steps) :] == tuple(steps):
+                yield Path(*path.parts[: -len(steps)]).resolve()
+
+    def __call__(self, context: Any, request: Request) -> Response:
+        """Answer with the file, 304 where the browser has it, or 404."""
+        asset = self.find(request, request.matchdict["subpath"])
+        if asset is None:
+            raise HTTPNotFound
         try:
-            if not stat.S_ISREG(candidate.stat().st_mode):
-                continue
-            path = candidate.resolve(strict=True)
-        except (OSError, RuntimeError):  # not there, a name too long, a circle of links
-            continue
-        # Where the file really lies decides: through a link, neither another folder nor a hidden name is reached.
-        if path.is_relative_to(root) and all(map(_is_plain, path.relative_to(root).parts)):
-            return path if path.suffix.lower() not in NEVER_SERVED else None
-        return None
-    return None
+            return _response(request, asset)
+        except OSError as error:  # removed since, or not ours to read
+            raise HTTPNotFound from error
+
+    def bust(self, request: Request, subpath: str, kw: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Add the hash of the content to an address: a cache buster of Pyramid's.
+
+        A file that is not there keeps its plain address: a missing picture is no reason to lose a page.
+        """
+        asset = self.find(request, subpath.split("/"))
+        if asset is not None:
+            with suppress(OSError):
+                kw.setdefault("_query", {"v": asset.digest()[:HASH_DIGITS]})
+        return subpath, kw
 
 
-def _layers(settings: Settings, site: Site | None) -> Iterator[Path]:
-    if site is not None and _is_plain(site.folder):
-        # Not resolved any further than this: a site's folder that is itself a link may lead to another site's.
-        yield settings.sites_dir.resolve() / site.folder / FOLDER
-    yield settings.templates_dir.resolve() / FOLDER
-
-
-def _is_plain(step: str) -> bool:
-    return bool(step) and not step.startswith(".") and not any(c in "/\\" or c < " " or c == "\x7f" for c in step)
-
-
-def static_view(request: Request) -> Response:
-    """Answer with the site's static file, 304 where the browser has it, or 404."""
-    settings: Settings = request.registry[SETTINGS]
-    path = find_static(settings, _site_or_none(request), request.matchdict["subpath"])
-    if path is None:
-        raise HTTPNotFound
-    try:
-        file = path.open("rb")
-    except OSError as error:  # removed since, or not ours to read
-        raise HTTPNotFound from error
-    status = os.fstat(file.fileno())
-    content_type = _TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+def _response(request: Request, asset: Asset) -> Response:
+    encoded = asset.encoded()
+    encoding, path = _choose(request, asset.path, encoded)
+    # First, so that it is never newer than what is sent: under the hash in an address nothing older must be kept.
+    digest, etag = asset.digest(), digest_of(path)
+    file = path.open("rb")
+    size = os.fstat(file.fileno()).st_size
     response = Response(conditional_response=True)
     # As a header, since the attribute claims a charset for everything made of XML, which says so itself.
-    response.headers["Content-Type"] = content_type + ("; charset=utf-8" if content_type.startswith("text/") else "")
-    if status.st_size <= _SMALL_BYTES:
+    response.headers["Content-Type"] = content_type(asset.path.name)
+    if size <= _SMALL_BYTES:
         with file:
             response.body = file.read()
     else:
         response.app_iter = FileIter(file)
-        response.content_length = status.st_size
+        response.content_length = size
+    response.content_encoding = encoding
+    if encoded:
+        response.vary = ("Accept-Encoding",)
     response.accept_ranges = "bytes"
-    response.etag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
-    response.last_modified = datetime.fromtimestamp(int(status.st_mtime), UTC)
+    # No Last-Modified: the file of the theme or of the shared layer, which a name stands for once the site's own is
+    # gone, is often older than that, and a browser that asks by time would be told to keep what it has.
+    response.etag = etag[:32]
     # Not request.GET, which raises where a parameter is no UTF-8.
-    hashed = request.query_string == f"v={_hash_of(path, status.st_mtime_ns, status.st_size)}"
+    hashed = request.query_string == f"v={digest[:HASH_DIGITS]}"
     response.cache_control = (
         f"public, max-age={HASHED_SECONDS}, immutable" if hashed else f"public, max-age={PLAIN_SECONDS}"
     )
@@ -132,31 +132,22 @@ def static_view(request: Request) -> Response:
     return response
 
 
+def _choose(request: Request, path: Path, encoded: dict[str, Path]) -> tuple[str | None, Path]:
+    """Return the smallest form that the browser takes, and its content coding."""
+    if not encoded or not request.accept_encoding:
+        return None, path
+    accepted = [coding for coding, _quality in request.accept_encoding.acceptable_offers(list(encoded))]
+    choices = [(None, path), *((coding, encoded[coding]) for coding in accepted)]
+    return min(choices, key=lambda choice: choice[1].stat().st_size)
+
+
 def static_path(request: Request, name: str) -> str:
     """Return the path of the static file `name` (`img/logo.svg`) for the request's site, with a hash of its content.
 
-    A file that is not there gives the plain path, which answers 404: a missing picture is no reason to lose a page.
+    The same as `request.static_path("multisite:static/" + name)`.
     """
-    steps = name.strip("/").split("/")
-    address: str = request.script_name + PREFIX + quote("/".join(steps))
-    path = find_static(request.registry[SETTINGS], _site_or_none(request), steps)
-    if path is None:
-        return address
-    try:
-        status = path.stat()
-        return f"{address}?v={_hash_of(path, status.st_mtime_ns, status.st_size)}"
-    except OSError:
-        return address
-
-
-@lru_cache(maxsize=4096)
-def _hash_of(path: Path, _mtime_ns: int, _size: int) -> str:
-    """Return a short hash of the file; time and size are there to ask again when it has changed."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1_048_576):
-            digest.update(block)
-    return digest.hexdigest()[:12]
+    path: str = request.static_path(SPEC + name.strip("/"))
+    return path
 
 
 def _site_or_none(request: Request) -> Site | None:
@@ -167,7 +158,38 @@ def _site_or_none(request: Request) -> Site | None:
     return site
 
 
+def add_site_static_view(config: Configurator, name: str, path: str) -> None:
+    """Serve each site's static files below `/name/`, over those in the folder `path`: a directive of the Configurator.
+
+    `path` is as in Pyramid's `add_static_view`, in whose place this stands, and its files are named the same way in
+    `request.static_url`. Several folders may be given under one name; the first that has a file wins.
+    """
+    spec = config.absolute_asset_spec(path).rstrip("/") + "/"
+    views: dict[str, SiteStatic] = config.registry.setdefault(VIEWS, {})
+    route_name = f"{VIEWS} {config.route_prefix or ''}/{name.strip('/')}"
+    view = views.get(route_name)
+    if view is None:
+        view = views[route_name] = SiteStatic()
+        config.add_route(route_name, f"{name.strip('/')}/*subpath")
+        config.add_view(view, route_name=route_name, request_method=("GET", "HEAD"), permission=NO_PERMISSION_REQUIRED)
+    if spec != SPEC:
+        view.specs.append(spec)
+    config.add_cache_buster(spec, view.bust)
+
+    def register() -> None:
+        config.registry.getUtility(IStaticURLInfo).registrations.append((None, spec, route_name))
+
+    introspectable = config.introspectable(
+        "static views", spec, f"static files of each site over {spec}", "static view"
+    )
+    introspectable.update(name=name, spec=spec)
+    config.action(("multisite static", spec), register, introspectables=(introspectable,))
+
+
 def includeme(config: Configurator) -> None:
-    """Serve the static files of each site, and the shared ones, below `/static/`."""
-    config.add_route("multisite.static", f"{PREFIX}*subpath")
-    config.add_view(static_view, route_name="multisite.static", request_method=("GET", "HEAD"))
+    """Serve the static files of each site, and the shared ones, below `/static/`.
+
+    Adds the directive `config.add_site_static_view(name, path)`.
+    """
+    config.add_directive("add_site_static_view", add_site_static_view)
+    config.add_site_static_view("static", SPEC)

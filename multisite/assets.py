@@ -1,0 +1,172 @@
+"""The static files of a site: `static/` in its folder, over that of its theme, over the shared one.
+
+This knows files and folders only. `multisite.static` serves them, `multisite collect-static` lays them out. Whatever
+asks, the first layer that has the name decides: a file there that may not be served is not replaced by the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from multisite.settings import Settings
+from multisite.site import Site
+
+__all__ = ["ENCODINGS", "FOLDER", "NEVER_SERVED", "Asset", "content_type", "find_asset", "layers", "list_assets"]
+
+FOLDER = "static"
+"""The name of the folder, in a site's folder, in a theme's and among the shared templates."""
+
+THEMES = "themes"
+"""The folder of the themes, among the shared templates."""
+
+NEVER_SERVED = frozenset({
+    ".mako", ".mak", ".jinja2", ".pt", ".py", ".pyc", ".ini", ".cfg", ".conf", ".toml", ".db", ".sqlite", ".sqlite3",
+    ".sql", ".pem",
+})  # fmt: skip
+"""Suffixes, in lower case, of what may lie beside the files but is templates, code, settings or data."""
+
+_COPIES = frozenset({".gz", ".br", ".zst", ".bak", ".orig", ".old", ".save", ".swp", ".tmp"})
+"""Suffixes of a copy of the file whose name stands before them: `page.mako.bak` is a template still."""
+
+ENCODINGS = {"br": ".br", "gzip": ".gz"}
+"""The content codings (RFC 9110 section 8.4.1, RFC 7932) in which a file may lie beside itself, and their suffixes."""
+
+# Written out, since the table of the machine differs from one to the next, and lacks the newer ones on many.
+_TYPES = {
+    ".avif": "image/avif",
+    ".css": "text/css",
+    ".html": "text/html",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+    ".xml": "application/xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file that may be served: its real path, and the root of the layer in which it lies."""
+
+    path: Path
+    root: Path
+
+    def digest(self) -> str:
+        """Return the SHA-256 of its content, as 64 hexadecimal digits. Raises `OSError` if it has gone."""
+        return digest_of(self.path)
+
+    def encoded(self) -> dict[str, Path]:
+        """Return the files beside it that hold the same, compressed, by content coding.
+
+        They are of its own layer, or the style of one site would come with the content of another; and not older than
+        it, or a changed file would not be seen.
+        """
+        found = {}
+        for encoding, suffix in ENCODINGS.items():
+            candidate = self.path.with_name(self.path.name + suffix)
+            try:
+                status = candidate.lstat()
+                if stat.S_ISREG(status.st_mode) and status.st_mtime_ns >= self.path.stat().st_mtime_ns:
+                    found[encoding] = candidate
+            except OSError:
+                continue
+        return found
+
+
+def find_asset(roots: Iterable[Path], steps: Sequence[str]) -> Asset | None:
+    """Return the file with the name `steps` (`("img", "logo.svg")`) below the first of `roots` that has it.
+
+    None if there is none, or if it is none to serve: a name that begins with a dot, a template, code, or what a link
+    leads to outside of its root.
+    """
+    if not steps or not all(map(_is_plain, steps)) or not _is_public(steps[-1]):
+        return None
+    for root in roots:
+        candidate = root.joinpath(*steps)
+        try:
+            if not stat.S_ISREG(candidate.stat().st_mode):
+                continue
+            path = candidate.resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):  # not there, a name too long or with no bytes, a circle of links
+            continue
+        # Where the file really lies decides: through a link, neither another folder nor a hidden name is reached.
+        if path.is_relative_to(root) and all(map(_is_plain, path.relative_to(root).parts)) and _is_public(path.name):
+            return Asset(path, root)
+        return None
+    return None
+
+
+def layers(settings: Settings, site: Site | None) -> Iterator[Path]:
+    """Yield the roots of the static files of `site`, the first one first; None as `site` means the shared one alone."""
+    templates = settings.templates_dir.resolve()
+    if site is not None:
+        # Not resolved any further than this: a site's folder that is itself a link may lead to another site's.
+        if _is_plain(site.folder):
+            yield settings.sites_dir.resolve() / site.folder / FOLDER
+        theme = getattr(site, "theme", None)
+        if theme and _is_plain(theme):
+            yield templates / THEMES / theme / FOLDER
+    yield templates / FOLDER
+
+
+def list_assets(settings: Settings, site: Site | None) -> dict[str, Asset]:
+    """Return every file that `site` serves, by its name (`img/logo.svg`), in alphabetical order."""
+    roots = list(layers(settings, site))
+    names = sorted({name for root in roots for name in _walk(root)})
+    found = ((name, find_asset(roots, name.split("/"))) for name in names)
+    return {name: asset for name, asset in found if asset is not None}
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for parent, folders, files in os.walk(root):
+        folders[:] = [folder for folder in folders if _is_plain(folder)]
+        for file in files:
+            yield Path(parent, file).relative_to(root).as_posix()
+
+
+def _is_plain(step: str) -> bool:
+    # A colon names a stream of a file to Windows: `page.mako::$DATA` would be a template without its suffix.
+    return bool(step) and not step.startswith(".") and not any(c in "/\\:" or c < " " or c == "\x7f" for c in step)
+
+
+def _is_public(name: str) -> bool:
+    path = Path(name.lower().rstrip("~. "))
+    while path.suffix in _COPIES:
+        path = path.with_suffix("")
+    return path.suffix not in NEVER_SERVED
+
+
+def content_type(name: str) -> str:
+    """Return the media type of the file `name`, with the charset where it is text."""
+    guessed, encoding = mimetypes.guess_type(name)
+    if encoding is not None:  # a compressed file that is asked for as such
+        guessed = "application/gzip" if encoding == "gzip" else "application/octet-stream"
+    found = _TYPES.get(Path(name).suffix.lower()) or guessed or "application/octet-stream"
+    return found + ("; charset=utf-8" if found.startswith("text/") else "")
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as 64 hexadecimal digits; it is read again once it has changed."""
+    status = path.stat()
+    # Its inode and the time of that tell of a file that was put in its place with the same size and time.
+    return _digest(path, status.st_mtime_ns, status.st_size, status.st_ctime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=16_384)
+def _digest(path: Path, *_signature: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
