@@ -39,11 +39,27 @@ def _now(context: Any) -> datetime:
     return datetime.now(UTC)
 
 
+_NAME_STARTS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+THEME_CHECK = (
+    f"length(theme) BETWEEN 1 AND 64 AND ltrim(theme, '{_NAME_STARTS}-_') = '' "
+    f"AND ltrim(substr(theme, 1, 1), '{_NAME_STARTS}') = ''"
+)
+"""The name of a theme is that of a folder, the same on every file system. `ltrim` leaves what it does not list."""
+
+
 class SiteRow(_Base):
-    """A site. `status` is `pending` while `add-site` is making its folder, then `active`."""
+    """A site. `status` is `pending` while `add-site` is making its folder, then `active`.
+
+    `theme` names a folder below `themes` in the shared templates, NULL for none. `template_generation` is raised to
+    let running servers look for the site's templates again; `DirectoryVersion` has the one of all sites.
+    """
 
     __tablename__ = "sites"
-    __table_args__ = (sa.CheckConstraint("status IN ('pending', 'active')", name="status"),)
+    __table_args__ = (
+        sa.CheckConstraint("status IN ('pending', 'active')", name="status"),
+        sa.CheckConstraint(THEME_CHECK, name="theme"),
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(200))
@@ -51,6 +67,8 @@ class SiteRow(_Base):
     locale: Mapped[str] = mapped_column(sa.String(35), server_default="en", default="en")
     timezone: Mapped[str] = mapped_column(sa.String(64), server_default="UTC", default="UTC")
     status: Mapped[str] = mapped_column(sa.String(10), server_default="active", default="active")
+    theme: Mapped[str | None] = mapped_column(sa.String(64))
+    template_generation: Mapped[int] = mapped_column(sa.BigInteger, server_default="0", default=0)
     created: Mapped[datetime] = mapped_column(
         sa.DateTime(timezone=True), server_default=sa.func.current_timestamp(), default=_now
     )
@@ -84,13 +102,17 @@ class DomainRow(_Base):
 
 
 class DirectoryVersion(_Base):
-    """One row, whose `version` every change of `sites` or `domains` raises in its own transaction."""
+    """One row, whose `version` every change of `sites` or `domains` raises in its own transaction.
+
+    `template_generation` is raised, and the version with it, to let running servers look for all templates again.
+    """
 
     __tablename__ = "multisite_version"
     __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)
 
     id: Mapped[int] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
     version: Mapped[int] = mapped_column(sa.BigInteger, server_default="0", default=0)
+    template_generation: Mapped[int] = mapped_column(sa.BigInteger, server_default="0", default=0)
 
 
 def raise_version(connection: Connection) -> None:

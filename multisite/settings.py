@@ -17,9 +17,12 @@ from typing import Any
 from multisite import hosts
 from multisite.errors import InvalidHost, SettingError
 
-__all__ = ["PREFIX", "Settings", "parse_settings"]
+__all__ = ["PREFIX", "THEMES_FOLDER", "Settings", "parse_settings"]
 
 PREFIX = "multisite."
+
+THEMES_FOLDER = "themes"
+"""The folder among the shared templates that holds one folder for each theme, and that no template's name reaches."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -145,6 +148,11 @@ class Settings:
     all_sites_role: str | None = _setting(
         None, _role, "The PostgreSQL role that all_sites works under where row-level security is on."
     )
+
+    @property
+    def themes_dir(self) -> Path:
+        """The folder of the themes, which lies in that of the shared templates."""
+        return self.templates_dir / THEMES_FOLDER
 
 
 def parse_settings(settings: Mapping[str, Any]) -> Settings:

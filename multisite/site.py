@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from multisite.errors import MultisiteError, UnknownSite
 
@@ -27,7 +27,9 @@ class Site:
     """One website, as a value.
 
     `id` is its key in the table `sites`; `host` its canonical domain (an A-label, without port); `folder` the name
-    of its folder below `multisite.sites_dir`; `locale` a BCP 47 tag; `timezone` a name of the IANA database.
+    of its folder below `multisite.sites_dir`; `locale` a BCP 47 tag; `timezone` a name of the IANA database; `theme`
+    the name of the theme below its own templates, None for none. `template_generation` is another number after
+    `multisite reload-templates`.
     """
 
     id: int
@@ -36,6 +38,8 @@ class Site:
     folder: str
     locale: str = "en"
     timezone: str = "UTC"
+    theme: str | None = None
+    template_generation: int = field(default=0, repr=False)
 
     def __str__(self) -> str:
         return self.host

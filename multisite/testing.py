@@ -66,7 +66,7 @@ def _row(dbsession: Session, host: str, name: str, locale: str, timezone: str) -
         dbsession.flush()
         dbsession.add(DomainRow(site_id=row.id, host=host, kind="canonical"))
         dbsession.flush()
-    return Site(row.id, host, row.name, row.folder, row.locale, row.timezone)
+    return Site(row.id, host, row.name, row.folder, row.locale, row.timezone, row.theme)
 
 
 @contextmanager

@@ -519,7 +519,7 @@ def forget_everything(engine: sa.Engine, settings: Settings) -> None:
 
 
 def begin_and_die(engine: sa.Engine, aliases: tuple[str, ...]) -> None:
-    plan = changes._Plan("a.example", aliases, "first try", "de", "UTC")
+    plan = changes._Plan("a.example", aliases, "first try", "de", "UTC", None)
     changes._reserve(engine, plan)
 
 

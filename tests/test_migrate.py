@@ -26,7 +26,7 @@ from multisite.site import all_sites
 from multisite.whole_transaction import whole_transaction
 
 HERE = Path(__file__).parent
-OWN_REVISIONS = ["0001"]
+OWN_REVISIONS = ["0001", "0002"]
 
 
 @pytest.fixture
@@ -64,9 +64,14 @@ def test_the_revisions_make_exactly_the_tables_of_the_models(engine: sa.Engine) 
 
 
 def schema(engine: sa.Engine) -> set[tuple[object, ...]]:
-    """Return every table, column, constraint and index as the database itself writes it, CHECKs and defaults too."""
+    """Return every table, column, constraint and index as the database itself tells them, CHECKs and defaults too."""
     if engine.dialect.name == "sqlite":
-        statements = ["SELECT name, sql FROM sqlite_master"]
+        # Not the text of CREATE TABLE as it stands: SQLite keeps in it at which place a column was added.
+        statements = [
+            "SELECT name, sql FROM sqlite_master WHERE type <> 'table'",
+            """SELECT t.name, c.name, c.type, c."notnull", c.dflt_value, c.pk
+               FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table'""",
+        ]
     else:
         statements = [
             "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid > 0",
@@ -76,7 +81,16 @@ def schema(engine: sa.Engine) -> set[tuple[object, ...]]:
         ]
     with engine.connect() as connection:
         rows = [tuple(row) for statement in statements for row in connection.exec_driver_sql(statement)]
+        if engine.dialect.name == "sqlite":
+            rows += _constraints(sa.inspect(connection))
     return {row for row in rows if migrate.VERSION_TABLE not in str(row)}
+
+
+def _constraints(inspector: sa.Inspector) -> Iterator[tuple[object, ...]]:
+    for table in inspector.get_table_names():
+        for name in ("check_constraints", "foreign_keys", "pk_constraint", "unique_constraints"):
+            found = getattr(inspector, f"get_{name}")(table)
+            yield from ((table, str(constraint)) for constraint in (found if isinstance(found, list) else [found]))
 
 
 def test_the_database_itself_sees_no_difference_to_the_models(engine: sa.Engine) -> None:
@@ -86,13 +100,14 @@ def test_the_database_itself_sees_no_difference_to_the_models(engine: sa.Engine)
     models.metadata.create_all(engine)
     assert migrated == schema(engine)
     assert len(migrated) >= 6
+    assert [part for part in migrated if "ck_sites_theme" in str(part)]
 
 
 def test_repeating_does_nothing_and_the_version_row_is_there(engine: sa.Engine) -> None:
     migrate.upgrade_own(engine)
     assert migrate.upgrade_own(engine) == []
     with engine.connect() as connection:
-        assert connection.execute(sa.select(models.DirectoryVersion.__table__)).all() == [(1, 0)]
+        assert connection.execute(sa.select(models.DirectoryVersion.__table__)).all() == [(1, 0, 0)]
         assert migrate.upgrade_own(connection) == []
 
 
@@ -127,7 +142,7 @@ def test_a_database_of_a_newer_multisite_is_left_alone(engine: sa.Engine) -> Non
 def test_eight_at_once_make_the_tables_once(engine: sa.Engine) -> None:
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda _: migrate.upgrade_own(engine), range(8)))
-    assert sorted(len(lines) for lines in done) == [0] * 7 + [1]
+    assert sorted(len(lines) for lines in done) == [0] * 7 + [len(OWN_REVISIONS)]
 
 
 def test_the_connection_of_a_pool_gets_its_settings_back(sqlite_engine: sa.Engine) -> None:
@@ -332,6 +347,7 @@ def test_upgrade_does_multisite_first_and_then_the_application(application: Appl
     application.revision("a2", "a1", "op.add_column('notes', sa.Column('text', sa.Text))")
     assert application.upgrade() == [
         "multisite 0001: the tables sites, domains and multisite_version",
+        "multisite 0002: columns of sites and multisite_version for themes and for templates that are looked for again",
         "application a1: revision a1",
         "application a2: revision a2",
     ]

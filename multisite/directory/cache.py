@@ -6,6 +6,7 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple
 
@@ -30,6 +31,10 @@ LOG_PAUSE_SECONDS = 60.0
 
 HANG_PAUSE_SECONDS = 10.0
 """For how long a database that did not answer in time is left alone: each try costs a thread and a connection."""
+
+
+NO_SITE = 0
+"""An id that no site has: asking for it brings the version and nothing else."""
 
 
 class _Entry(NamedTuple):
@@ -74,10 +79,11 @@ class Directory:
         self._unknown: Shelf[str | int, _Entry] = Shelf(directory_size)
         self._planted: dict[str | int, Match] = {}
         self._plant_lock = Lock()
-        # Only who has the turn reads from the database and writes the four below: answers are stored in the order in
+        # Only who has the turn reads from the database and writes the five below: answers are stored in the order in
         # which they were asked for, and a hundred threads that want one cold host send one query.
         self._turn = Lock()
         self._version = -1
+        self._template_generation = 0
         self._check_at = clock()
         self._retry_at = clock()
         self._log_at: float | None = None
@@ -104,6 +110,18 @@ class Directory:
             return self.by_id(name)
         match = self.find(hosts.parse(name).name)
         return None if match is None else match.site
+
+    def template_generation(self) -> int:
+        """Return the generation of the templates that all sites share: another number, another look at the files.
+
+        For pages without a site, which ask for no host: reads it from the database if the version is due to be read
+        and nobody else is at it. While the database does not answer, the last one known has to do.
+        """
+        now = self._clock()
+        if now >= self._check_at:
+            with suppress(DirectoryUnavailable):
+                self._read_in_turn(NO_SITE, None, now, wait_seconds=0)
+        return self._template_generation
 
     def activate(self) -> None:
         """Let `using_site` find sites by this directory, for as long as something else keeps the directory alive."""
@@ -200,6 +218,7 @@ class Directory:
         shelf, other = (self._unknown, self._known) if answer.match is None else (self._known, self._unknown)
         other.drop(key)
         shelf.put(key, entry)
+        self._template_generation = answer.template_generation
         # The version last: until then others take the new entry for a stale one, and wait for their turn.
         self._version = answer.version
         # A change made after the question was asked may not be in the answer, so the time runs from the question.

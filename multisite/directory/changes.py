@@ -21,6 +21,7 @@ from multisite import hosts
 from multisite.directory.details import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
 from multisite.directory.folders import folder_name, make_folder
 from multisite.directory.info import Domain, SiteInfo, list_sites, owner_of, read_site, show_site
+from multisite.directory.themes import check_theme
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.models import DirectoryVersion, DomainRow, SiteRow, raise_version
 from multisite.settings import Settings
@@ -35,7 +36,9 @@ __all__ = [
     "add_site",
     "list_sites",
     "make_site",
+    "reload_templates",
     "remove_domain",
+    "set_theme",
     "show_site",
 ]
 
@@ -45,13 +48,14 @@ _domains = DomainRow.__table__
 
 class SiteDetails(TypedDict, total=False):
     """What may be said of a new site. `name` is for people, None or nothing: the host. `aliases` are taken in any
-    spelling; `locale` is a BCP 47 tag, `timezone` a name of the IANA database; `allow_mixed` takes hosts that mix
-    scripts."""
+    spelling; `locale` is a BCP 47 tag, `timezone` a name of the IANA database; `theme` names a theme that there is,
+    None for none; `allow_mixed` takes hosts that mix scripts."""
 
     name: str | None
     aliases: Iterable[str]
     locale: str
     timezone: str
+    theme: str | None
     allow_mixed: bool
 
 
@@ -73,10 +77,11 @@ class _Plan:
     name: str
     locale: str
     timezone: str
+    theme: str | None
 
     @property
-    def details(self) -> dict[str, str]:
-        return {"name": self.name, "locale": self.locale, "timezone": self.timezone}
+    def details(self) -> dict[str, str | None]:
+        return {"name": self.name, "locale": self.locale, "timezone": self.timezone, "theme": self.theme}
 
 
 def add_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> Site:
@@ -89,10 +94,10 @@ def make_site(engine: Engine, host: str, *, settings: Settings, **details: Unpac
 
     `host` is taken in any spelling. Killed at any point, it leaves no site that is found but not complete, and the
     same call again completes it. Raises `InvalidHost`, `DomainTaken` (of calls at the same time, one wins), and
-    `MultisiteError` for a bad name, locale or time zone and for a folder that cannot be made; then nothing is left of
-    it.
+    `MultisiteError` for a bad name, locale, time zone or theme and for a folder that cannot be made; then nothing is
+    left of it.
     """
-    plan = _plan(host, **details)
+    plan = _plan(host, settings, **details)
     site_id, is_ours = _reserve(engine, plan)
     try:
         return _complete(engine, plan, site_id, settings)
@@ -109,10 +114,12 @@ def make_site(engine: Engine, host: str, *, settings: Settings, **details: Unpac
 
 def _plan(
     host: str,
+    settings: Settings,
     name: str | None = None,
     aliases: Iterable[str] = (),
     locale: str = "en",
     timezone: str = "UTC",
+    theme: str | None = None,
     allow_mixed: bool = False,
 ) -> _Plan:
     asked = hosts.to_ascii(host, allow_mixed=allow_mixed)
@@ -124,6 +131,7 @@ def _plan(
         check_name(asked[:MAX_NAME_CHARACTERS] if name is None else name),
         check_locale(locale),
         check_timezone(timezone),
+        None if theme is None else check_theme(settings, theme),
     )
 
 
@@ -156,11 +164,10 @@ def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> 
         if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
             raise DomainTaken(plan.host, owner_of(connection, plan.host))
         _agree_on_aliases(connection, site_id, plan.aliases)
-        folder: str = connection.execute(sa.select(_sites.c.folder).where(_sites.c.id == site_id)).scalar_one()
+        site = read_site(connection, plan.host).site
         # Inside the transaction: if this is where the process dies, the site is pending still.
-        is_new = make_folder(settings, folder, plan.host)
-    site = Site(site_id, plan.host, folder=folder, **plan.details)
-    return NewSite(site, settings.sites_dir / folder, adopted=not is_new)
+        is_new = make_folder(settings, site.folder, plan.host, theme=plan.theme)
+    return NewSite(site, settings.sites_dir / site.folder, adopted=not is_new)
 
 
 def _agree_on_aliases(connection: Connection, site_id: int, aliases: tuple[str, ...]) -> None:
@@ -219,6 +226,35 @@ def remove_domain(engine: Engine, host: str) -> SiteInfo:
             )
         connection.execute(sa.delete(DomainRow).where(_domains.c.host == name))
         return read_site(connection, info.site.host)
+
+
+def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Settings) -> SiteInfo:
+    """Give the site that `host`, in any spelling, leads to the theme of that name, None for none; return the site.
+
+    Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` if there is no such theme.
+    """
+    name = hosts.to_ascii(host, allow_mixed=True)
+    if theme is not None:
+        check_theme(settings, theme)
+    with _changing(engine) as connection:
+        site_id = read_site(connection, name).site.id
+        connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(theme=theme))
+        return read_site(connection, name)
+
+
+def reload_templates(engine: Engine, host: str | None = None) -> None:
+    """Let running servers look for the templates of the site that `host` leads to again, or of all sites for None.
+
+    Raises `InvalidHost` and `UnknownSite`.
+    """
+    name = None if host is None else hosts.to_ascii(host, allow_mixed=True)
+    with _changing(engine) as connection:
+        if name is None:
+            change = sa.update(DirectoryVersion)
+        else:
+            change = sa.update(SiteRow).where(_sites.c.id == read_site(connection, name).site.id)
+        column = change.table.c.template_generation
+        connection.execute(change.values(template_generation=column + 1))
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from multisite.settings import Settings
 __all__ = ["folder_name", "make_folder"]
 
 README = """\
-This folder belongs to the site {host}. What is in it wins over the templates that all sites share.
+This folder belongs to the site {host}. What is in it wins over the templates of its theme, if it
+has one, and over those that all sites share.
 
 Copy a template from the application under the same name and change it: for renderer="myapp:templates/page.mako", and
 for what that inherits or includes, page.mako, layout.mako and so on. Templates are code that runs in the server: only
@@ -27,8 +28,10 @@ def folder_name(host: str) -> str:
     return host.replace(":", "-")
 
 
-def make_folder(settings: Settings, folder: str, host: str) -> bool:
+def make_folder(settings: Settings, folder: str, host: str, *, theme: str | None = None) -> bool:
     """Make the folder of a site with something to begin with; return False if it was there with files, which stay.
+
+    With a `theme` it begins without templates, since a layout of its own would hide the one of the theme.
 
     It is filled under another name and then renamed, so that it is never seen half-filled; what an interrupted call
     left behind is removed. Two calls for one folder must not run at once. Raises `MultisiteError` if the place is
@@ -44,20 +47,20 @@ def make_folder(settings: Settings, folder: str, host: str) -> bool:
     # A name of 253 characters leaves no room for a prefix: file systems take 255.
     staging = settings.sites_dir / f".staging-{folder}"[:255]
     shutil.rmtree(staging, ignore_errors=True)
-    _fill(staging, settings.templates_dir, host)
+    _fill(staging, settings.templates_dir, host, theme)
     if place.exists():
         place.rmdir()  # It is empty. POSIX would rename over it, Windows would not.
     staging.rename(place)
     return True
 
 
-def _fill(staging: Path, templates_dir: Path, host: str) -> None:
+def _fill(staging: Path, templates_dir: Path, host: str, theme: str | None) -> None:
     starter, layout = templates_dir / "starter", templates_dir / "layout.mako"
-    if starter.is_dir():
+    if theme is None and starter.is_dir():
         shutil.copytree(starter, staging)
         return
     staging.mkdir()
-    if layout.is_file():
+    if theme is None and layout.is_file():
         shutil.copyfile(layout, staging / layout.name)
     else:
         (staging / "README.txt").write_text(README.format(host=host), encoding="utf-8")

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from multisite import hosts
 from multisite.errors import UnknownSite
-from multisite.models import DomainRow, SiteRow
+from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.site import Site
 
 __all__ = ["Domain", "SiteInfo", "list_sites", "owner_of", "read_site", "show_site"]
@@ -58,6 +58,8 @@ class SiteInfo:
         return tuple(domain.host for domain in self.domains if domain.kind == "redirect")
 
 
+_generation = _site.c.template_generation + sa.select(DirectoryVersion.template_generation).scalar_subquery()
+
 _SITES = sa.select(
     _site.c.id,
     _canonical.c.host,
@@ -65,6 +67,8 @@ _SITES = sa.select(
     _site.c.folder,
     _site.c.locale,
     _site.c.timezone,
+    _site.c.theme,
+    _generation,
     _site.c.status,
     _site.c.created,
 ).join_from(_site, _canonical, (_canonical.c.site_id == _site.c.id) & (_canonical.c.kind == "canonical"))

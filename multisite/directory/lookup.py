@@ -30,9 +30,13 @@ class Match(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the database said: the version of the directory, and the match in that version (None: no site)."""
+    """What the database said: the version of the directory, and the match in that version (None: no site).
+
+    `template_generation` is the one of the templates that all sites share.
+    """
 
     version: int
+    template_generation: int
     match: Match | None
 
 
@@ -48,8 +52,12 @@ def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]
         _canonical, (_canonical.c.site_id == _site.c.id) & (_canonical.c.kind == "canonical")
     )
     columns = (_site.c.id, _canonical.c.host, _site.c.name, _site.c.folder, _site.c.locale, _site.c.timezone)
+    # Either may be raised, and none ever goes back, so that their sum is another number after each.
+    generation = _site.c.template_generation + _version.c.template_generation
     return (
-        sa.select(_version.c.version, _asked.c.kind, *columns)
+        sa.select(
+            _version.c.version, _version.c.template_generation, _asked.c.kind, *columns, _site.c.theme, generation
+        )
         .select_from(sa.outerjoin(_version, active, condition))
         .where(_version.c.id == 1)
     )
@@ -76,8 +84,8 @@ def look_up(engine: Engine, key: str | int) -> Answer:
         row = _fetch(engine, key)
     if row is None:
         raise DirectoryUnavailable("the table multisite_version is empty; run: multisite migrate")
-    version, kind, *columns = row
-    return Answer(version, None if kind is None else Match(Site(*columns), kind))
+    version, generation, kind, *columns = row
+    return Answer(version, generation, None if kind is None else Match(Site(*columns), kind))
 
 
 def _refuse_missing_tables(engine: Engine) -> None:

@@ -1,0 +1,71 @@
+"""Themes: designs that several sites share, each a folder of templates below `themes` in the shared templates."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from multisite.errors import MultisiteError, shorten
+from multisite.settings import Settings
+
+__all__ = ["check_theme", "list_themes", "make_theme"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+"""The same that the CHECK of the column `theme` says."""
+
+LAYOUT = """\
+## The layout of the theme {name}: pages of its sites inherit from it. It extends the shared layout.mako, which
+## "parent:" reaches. Define blocks of the shared layout anew here to change them, or copy that file here instead.
+<%inherit file="parent:layout.mako"/>
+${{next.body()}}
+"""
+
+
+def list_themes(settings: Settings) -> list[str]:
+    """Return the names of the themes that there are, sorted."""
+    if not settings.themes_dir.is_dir():
+        return []
+    return sorted(path.name for path in settings.themes_dir.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+
+
+def check_theme(settings: Settings, name: str) -> str:
+    """Return `name` if there is a theme of that name; raise `MultisiteError` if not."""
+    _check_name(name)
+    themes = list_themes(settings)
+    if name not in themes:
+        known = f"there are {', '.join(themes)}; " if themes else ""
+        raise MultisiteError(
+            f"there is no theme '{name}' in {settings.themes_dir}: {known}make it: multisite new-theme {name}"
+        )
+    return name
+
+
+def make_theme(settings: Settings, name: str) -> Path:
+    """Make the folder of a new theme, with a layout that extends the shared one, and return it.
+
+    It is filled under another name and then renamed, so that it is never seen half-filled. Raises `MultisiteError` for
+    a name that cannot be one, if there is something of that name, and if the folder cannot be made.
+    """
+    _check_name(name)
+    place = settings.themes_dir / name
+    staging = settings.themes_dir / f".staging-{name}"
+    if place.is_symlink() or place.exists():
+        raise MultisiteError(f"there is a theme '{name}' already: {place}")
+    try:
+        settings.themes_dir.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        (staging / "layout.mako").write_text(LAYOUT.format(name=name), encoding="utf-8")
+        staging.rename(place)
+    except OSError as error:
+        raise MultisiteError(f"the folder {place} cannot be made: {error.strerror or error}") from error
+    return place
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise MultisiteError(
+            f"'{shorten(name)}' cannot be the name of a theme: expected 1 to 64 lower-case letters a-z, digits, "
+            "hyphens and underscores, beginning with a letter or a digit"
+        )

@@ -1,0 +1,165 @@
+"""Themes: the middle layer, its name and its folder, which site has which, and how running servers come to know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from multisite.directory import Directory
+from multisite.directory.changes import add_site, make_site, reload_templates, set_theme, show_site
+from multisite.directory.themes import list_themes, make_theme
+from multisite.errors import MultisiteError, UnknownSite
+from multisite.models import SiteRow
+from multisite.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+
+
+NAMES = {
+    "dark": True,
+    "a": True,
+    "0": True,
+    "two-words_2": True,
+    "x" * 64: True,
+    "": False,
+    "Dark": False,
+    "x" * 65: False,
+    "-a": False,
+    "_a": False,
+    ".staging-a": False,
+    "..": False,
+    "a/b": False,
+    "a\\b": False,
+    "a b": False,
+    "a\n": False,
+    "d\u00fcster": False,
+    "a.b": False,
+    "a'b": False,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_a_theme_is_a_plain_name_of_a_folder(name: str, settings: Settings) -> None:
+    if NAMES[name]:
+        assert make_theme(settings, name) == settings.themes_dir / name
+        assert list_themes(settings) == [name]
+    else:
+        with pytest.raises(MultisiteError, match="cannot be the name of a theme"):
+            make_theme(settings, name)
+        assert not settings.templates_dir.exists()
+
+
+def test_the_database_takes_the_same_names_and_no_others(own_engine: sa.Engine, settings: Settings) -> None:
+    site = add_site(own_engine, "a.example", settings=settings)
+    change = sa.update(SiteRow).where(SiteRow.__table__.c.id == site.id)
+    for name, is_one in NAMES.items():
+        if is_one:
+            with own_engine.begin() as connection:
+                connection.execute(change.values(theme=name))
+        else:
+            with pytest.raises(sa.exc.DBAPIError), own_engine.begin() as connection:
+                connection.execute(change.values(theme=name))
+
+
+def test_a_new_theme_has_a_layout_that_extends_the_shared_one(settings: Settings) -> None:
+    (settings.themes_dir / ".staging-dark").mkdir(parents=True)
+    (settings.themes_dir / ".staging-dark" / "half").touch()  # What an interrupted call left behind.
+    folder = make_theme(settings, "dark")
+    assert [path.name for path in folder.iterdir()] == ["layout.mako"]
+    assert "parent:layout.mako" in (folder / "layout.mako").read_text()
+    with pytest.raises(MultisiteError, match=f"there is a theme 'dark' already: {folder}"):
+        make_theme(settings, "dark")
+    assert list_themes(settings) == ["dark"]
+
+
+def test_a_theme_that_cannot_be_made_is_an_error_that_names_the_folder(settings: Settings) -> None:
+    settings.templates_dir.write_text("a file, not a folder")
+    with pytest.raises(MultisiteError, match=f"the folder {settings.themes_dir / 'dark'} cannot be made"):
+        make_theme(settings, "dark")
+
+
+def test_a_site_with_a_theme_begins_without_a_layout_that_would_hide_it(
+    own_engine: sa.Engine, settings: Settings
+) -> None:
+    make_theme(settings, "dark")
+    (settings.templates_dir / "layout.mako").write_text("shared")
+    dark = make_site(own_engine, "dark.example", settings=settings, theme="dark")
+    plain = make_site(own_engine, "plain.example", settings=settings)
+    assert (dark.site.theme, plain.site.theme) == ("dark", None)
+    assert [path.name for path in dark.folder.iterdir()] == ["README.txt"]
+    assert [path.name for path in plain.folder.iterdir()] == ["layout.mako"]
+
+
+def test_a_site_gets_no_theme_that_is_not_there(own_engine: sa.Engine, settings: Settings) -> None:
+    with pytest.raises(MultisiteError, match="make it: multisite new-theme dark"):
+        add_site(own_engine, "a.example", settings=settings, theme="dark")
+    assert not settings.sites_dir.exists()
+    make_theme(settings, "light")
+    add_site(own_engine, "a.example", settings=settings, theme="light")
+    for name, message in {"dark": "there are light; make it", "../light": "cannot be the name of a theme"}.items():
+        with pytest.raises(MultisiteError, match=message):
+            set_theme(own_engine, "a.example", name, settings=settings)
+    assert show_site(own_engine, "a.example").site.theme == "light"
+    with pytest.raises(UnknownSite):
+        set_theme(own_engine, "b.example", "light", settings=settings)
+
+
+def test_running_servers_see_another_theme_and_the_others_are_left_alone(
+    own_engine: sa.Engine, settings: Settings
+) -> None:
+    make_theme(settings, "dark")
+    for host in ("a.example", "b.example"):
+        add_site(own_engine, host, settings=settings)
+    directory = Directory(own_engine, refresh_seconds=0)
+    before = directory.find("b.example")
+    for theme in ("dark", None):
+        info = set_theme(own_engine, "A.example", theme, settings=settings)
+        assert info.site.theme == theme
+        found = directory.find("a.example")
+        assert found is not None
+        assert found.site == info.site
+    assert directory.find("b.example") == before
+
+
+def generations(directory: Directory) -> tuple[int, int, int]:
+    a, b = directory.find("a.example"), directory.find("b.example")
+    assert a is not None
+    assert b is not None
+    return a.site.template_generation, b.site.template_generation, directory.template_generation()
+
+
+def test_a_generation_is_raised_for_one_site_or_for_all(own_engine: sa.Engine, settings: Settings) -> None:
+    for host in ("a.example", "b.example"):
+        add_site(own_engine, host, settings=settings)
+    directory = Directory(own_engine, refresh_seconds=0)
+    assert generations(directory) == (0, 0, 0)
+    reload_templates(own_engine, "A.example")
+    assert generations(directory) == (1, 0, 0)
+    reload_templates(own_engine)
+    assert generations(directory) == (2, 1, 1)
+    assert show_site(own_engine, "a.example").site.template_generation == 2
+    with pytest.raises(UnknownSite):
+        reload_templates(own_engine, "c.example")
+
+
+def test_the_shared_generation_is_asked_for_once_in_a_while_and_never_stops_a_page(
+    own_engine: sa.Engine, settings: Settings
+) -> None:
+    now = 0.0
+    directory = Directory(own_engine, refresh_seconds=1, clock=lambda: now)
+    assert directory.template_generation() == 0
+    reload_templates(own_engine)
+    assert directory.template_generation() == 0  # as of half a moment ago
+    now = 1.0
+    with own_engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE multisite_version RENAME TO gone")
+    assert directory.template_generation() == 0
+    with own_engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO multisite_version")
+    now = 3.0
+    assert directory.template_generation() == 1
