@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from multisite.errors import MultisiteError
-from multisite.scoping import execution, reference
+from multisite.scoping import execution, reference, violation
 from multisite.scoping.column import SITE_PARAMETER, SiteId
 from multisite.scoping.compiler import PlainCompiler, ScopedCompiler, scoped_class
 from multisite.scoping.pin import merge_checked
@@ -34,6 +34,7 @@ def put_up() -> None:
     SQLCompiler.__new__ = staticmethod(_new_compiler)  # type: ignore[method-assign]
     execution.put_in_front()
     reference.put_in_front()
+    violation.put_in_front()
     Session._merge = merge_checked  # type: ignore[method-assign, assignment]
     check()
 
