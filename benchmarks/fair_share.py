@@ -1,0 +1,160 @@
+"""One site hammers a view that sleeps: what does another site's visitor feel, with the limit and without?
+
+`python -m benchmarks.fair_share`: waitress with eight threads, sixteen visitors of the busy site that never pause, and
+one of the other site, whose answers are timed; each in a process of its own. Alone, then hammered, in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+THREADS = 8
+VISITORS = 16
+SLEEP_SECONDS = 0.1
+LIMIT = 4
+BUSY, OTHER = "busy.example", "other.example"
+
+
+def serve(url: str, limit: int) -> None:
+    """Serve two sites until killed; print the port first. This runs in a process of its own."""
+    from pyramid.config import Configurator
+    from pyramid.request import Request
+    from pyramid.response import Response
+    from waitress.server import create_server
+
+    from multisite.testing import plant_site
+
+    def sleep(request: Request) -> Response:
+        time.sleep(SLEEP_SECONDS)
+        return Response("slept")
+
+    def quick(request: Request) -> Response:
+        return Response("quick")
+
+    config = Configurator(settings={"sqlalchemy.url": url, "multisite.max_requests_per_site": str(limit)})
+    config.include("multisite")
+    for view in (sleep, quick):
+        config.add_route(view.__name__, f"/{view.__name__}")
+        config.add_view(view, route_name=view.__name__)
+    app = config.make_wsgi_app()
+    for host in (BUSY, OTHER):
+        plant_site(app, host)
+    server = create_server(app, host="127.0.0.1", port=0, threads=THREADS)
+    print(f"port {server.effective_port}", flush=True)
+    server.run()
+
+
+@contextmanager
+def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run this module with `arguments` in a process of its own until the end of the block."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.fair_share", *arguments]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _served(folder: Path, limit: int) -> Iterator[int]:
+    with _running("--serve", f"sqlite:///{folder}/x.db", str(limit)) as process:
+        assert process.stdout is not None
+        found = re.match(r"port (\d+)", process.stdout.readline())
+        assert found is not None, "the server did not start"
+        yield int(found[1])
+
+
+def hammer(port: int) -> None:
+    """Ask for the page that sleeps, as so many visitors, until killed. This runs in a process of its own."""
+    for _ in range(VISITORS):
+        threading.Thread(target=_ask_for_ever, args=(port,)).start()
+
+
+def _ask_for_ever(port: int) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    while True:
+        try:
+            connection.request("GET", "/sleep", headers={"Host": BUSY})
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 503:
+                # Without a pause this would only measure how fast the machine can refuse.
+                time.sleep(SLEEP_SECONDS)
+        except (HTTPException, OSError):
+            connection.close()
+
+
+def _visit(port: int, times: int) -> list[float]:
+    """Return the seconds that each of so many answers of the other site took."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    seconds = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        connection.request("GET", "/quick", headers={"Host": OTHER})
+        connection.getresponse().read()
+        seconds.append(time.perf_counter() - begun)
+    connection.close()
+    return seconds
+
+
+def _percentile_99(seconds: Sequence[float]) -> float:
+    return statistics.quantiles(seconds, n=100)[98]
+
+
+def measure(rounds: int, times: int) -> str:
+    """Return a table: the other site's answers alone and while the busy one is hammered, without and with the limit."""
+    lines = [f"{'limit':<22}{'median alone':>14}{'hammered':>12}{'p99 alone':>12}{'hammered':>12}{'ratio':>8}"]
+    with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder:
+        for limit in (0, LIMIT):
+            with _served(Path(folder), limit) as port:
+                _visit(port, 50)
+                alone: list[float] = []
+                hammered: list[float] = []
+                for _ in range(rounds):
+                    alone += _visit(port, times)
+                    with _running("--hammer", str(port)):
+                        time.sleep(1 + 3 * SLEEP_SECONDS)
+                        hammered += _visit(port, times)
+            figures = [statistics.median(alone), statistics.median(hammered)]
+            figures += [_percentile_99(alone), _percentile_99(hammered)]
+            name = f"{limit} of {THREADS} threads" if limit else "none"
+            cells = "".join(
+                f"{1000 * each:>{width}.2f}ms" for each, width in zip(figures, (12, 10, 10, 10), strict=True)
+            )
+            lines.append(f"{name:<22}{cells}{figures[3] / figures[2]:>8.1f}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve, or measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fair_share")
+    parser.add_argument("--serve", nargs=2, metavar=("URL", "LIMIT"), help=argparse.SUPPRESS)
+    parser.add_argument("--hammer", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="only see that it works; the figures mean nothing")
+    options = parser.parse_args(arguments)
+    if options.serve:
+        serve(options.serve[0], int(options.serve[1]))
+    elif options.hammer:
+        hammer(options.hammer)
+    elif options.quick:
+        print(measure(1, 5))
+    else:
+        print(measure(5, 100))
+
+
+if __name__ == "__main__":
+    main()
