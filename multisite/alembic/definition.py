@@ -1,0 +1,148 @@
+"""The text of keys, references and indexes as a database writes it, and how it reads with `site_id` in it or without.
+
+Whatever else stands in such a text (a predicate, an expression, ON CONFLICT, INCLUDE, DEFERRABLE) is left as it is,
+which is why the text is changed and not made anew from what reflection knows of it. Pure; for SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = [
+    "SITE_COLUMN",
+    "Token",
+    "elements",
+    "group_end",
+    "mentions_site",
+    "tokens_of",
+    "unquoted",
+    "with_on_delete",
+    "with_site",
+    "without_site",
+]
+
+SITE_COLUMN = "site_id"
+
+_TOKENS = re.compile(
+    r"""
+    (?P<space>\s+|--[^\n]*|/\*.*?(?:\*/|$))
+    |(?P<quoted>"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|'(?:[^']|'')*')
+    |(?P<word>[^\W\d][\w$]*)
+    |(?P<number>\d[\w.]*)
+    |(?P<mark>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of SQL that is not white space or a comment, and where it stands: `text[start:end]`."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+    def is_word(self, *words: str) -> bool:
+        """Return whether this is one of the keywords `words`, which are upper-case."""
+        return self.kind == "word" and self.text.upper() in words
+
+
+def tokens_of(sql: str) -> list[Token]:
+    """Return the tokens of `sql`."""
+    found = []
+    for match in _TOKENS.finditer(sql):
+        kind = match.lastgroup or "mark"
+        if kind != "space":
+            found.append(Token(kind, match.group(), match.start(), match.end()))
+    return found
+
+
+def unquoted(name: str) -> str:
+    """Return a name without its quotes."""
+    quote = name[0]
+    if quote == "[":
+        return name[1:-1]
+    return name[1:-1].replace(quote * 2, quote) if quote in "\"'`" else name
+
+
+def group_end(tokens: list[Token], opening: int) -> int:
+    """Return the index of the bracket that closes the one at index `opening`."""
+    depth = 0
+    for index in range(opening, len(tokens)):
+        depth += {"(": 1, ")": -1}.get(tokens[index].text, 0)
+        if depth == 0:
+            return index
+    raise ValueError("a bracket is not closed")
+
+
+def elements(tokens: list[Token], opening: int) -> list[list[Token]]:
+    """Return what is between the bracket at index `opening` and its closing one, cut at the commas."""
+    found: list[list[Token]] = [[]]
+    depth = 0
+    for token in tokens[opening + 1 : group_end(tokens, opening)]:
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if token.text == "," and depth == 0:
+            found.append([])
+        else:
+            found[-1].append(token)
+    return found
+
+
+def with_site(definition: str) -> str:
+    """Return a UNIQUE, FOREIGN KEY or CREATE INDEX with `site_id` before the columns of each of its lists."""
+    for position in reversed([tokens[opening].end for tokens, opening in _lists(definition)]):
+        definition = f"{definition[:position]}{SITE_COLUMN}, {definition[position:]}"
+    return definition
+
+
+def without_site(definition: str) -> str | None:
+    """Return a UNIQUE, FOREIGN KEY or CREATE INDEX without `site_id`, None if it is about nothing else."""
+    for tokens, opening in reversed(list(_lists(definition))):
+        parts = elements(tokens, opening)
+        kept = [definition[part[0].start : part[-1].end] for part in parts if not _is_site(part[0])]
+        if not kept:
+            return None
+        closing = tokens[group_end(tokens, opening)]
+        definition = f"{definition[: tokens[opening].end]}{', '.join(kept)}{definition[closing.start :]}"
+    return definition
+
+
+def _lists(definition: str) -> Iterator[tuple[list[Token], int]]:
+    """Yield where the lists of columns begin: one, and in a foreign key, which has two, that of REFERENCES."""
+    tokens = tokens_of(definition)
+    first = next(index for index, token in enumerate(tokens) if token.text == "(")
+    yield tokens, first
+    if tokens[0].is_word("FOREIGN"):
+        closing = group_end(tokens, first)
+        yield tokens, next(index for index in range(closing, len(tokens)) if tokens[index].text == "(")
+
+
+def with_on_delete(definition: str, action: str | None) -> str:
+    """Return a FOREIGN KEY with the ON DELETE `action`, none at all for None."""
+    tokens = tokens_of(definition)
+    for index, token in enumerate(tokens[:-2]):
+        if token.is_word("ON") and tokens[index + 1].is_word("DELETE"):
+            words = 2 if tokens[index + 2].is_word("SET", "NO") else 1
+            end = tokens[index + 1 + words].end
+            definition = definition[: token.start].rstrip() + definition[end:]
+            break
+    if action is None:
+        return definition
+    # Right behind the list of columns, where both databases take it whatever else follows.
+    *_, (tokens, opening) = _lists(definition)
+    position = tokens[group_end(tokens, opening)].end
+    return f"{definition[:position]} ON DELETE {action}{definition[position:]}"
+
+
+def mentions_site(sql: str) -> bool:
+    """Return whether `site_id` is named anywhere in `sql`."""
+    return any(_is_site(token) for token in tokens_of(sql))
+
+
+def _is_site(token: Token) -> bool:
+    # 'site_id' between single quotes is a string, except where SQLite takes it for a name; nobody writes that.
+    return token.text[0] != "'" and unquoted(token.text).lower() == SITE_COLUMN

@@ -1,0 +1,104 @@
+"""The tables of a PostgreSQL database, read from its catalogs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing
+from multisite.errors import MultisiteError
+
+__all__ = ["PostgresqlSchema"]
+
+_ACTIONS = {"a": None, "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+
+
+def _names(numbers: str, relation: str) -> str:
+    """Return the SQL of the columns with these numbers, in that order; an expression has the number 0."""
+    return (
+        f"ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest({numbers}) WITH ORDINALITY AS k (number, place) "
+        f"LEFT JOIN pg_attribute a ON a.attrelid = {relation} AND a.attnum = k.number ORDER BY k.place)"
+    )
+
+
+_CONSTRAINTS = f"""
+    SELECT c.contype::text AS kind, c.conname::text AS name, {_names("c.conkey", "c.conrelid")} AS columns,
+           pg_get_constraintdef(c.oid) AS definition, c.conrelid AS relation, c.confrelid AS target,
+           {_names("c.confkey", "c.confrelid")} AS target_columns,
+           c.confdeltype::text AS on_delete, c.confupdtype::text AS on_update
+    FROM pg_constraint c
+    WHERE c.conparentid = 0 AND c.contype IN ('p', 'u', 'f')
+"""
+
+_INDEXES = f"""
+    SELECT r.relname::text AS name, i.indisunique AS is_unique, pg_get_indexdef(i.indexrelid) AS definition,
+           {_names("i.indkey[0:i.indnkeyatts - 1]::smallint[]", "i.indrelid")} AS columns
+    FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid
+    WHERE i.indrelid = :oid AND NOT EXISTS
+        (SELECT 1 FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x'))
+    ORDER BY r.relname
+"""
+
+
+class PostgresqlSchema(Schema):
+    """The tables of a database, in whichever schema."""
+
+    def oid(self, name: TableName) -> int | None:
+        """Return the number that PostgreSQL knows the table by, None if there is none."""
+        (row,) = self.query("SELECT to_regclass(:name)::oid", name=self.sql_name(name))
+        return None if row[0] is None else int(row[0])
+
+    def table(self, name: TableName) -> Table:
+        oid = self.oid(name)
+        if oid is None:
+            raise missing(name)
+        real_name, kind = self._name(oid)
+        if kind not in ("r", "p"):
+            raise MultisiteError(f"'{name}' is not a table: give the tables that it is made of to a site")
+        columns = self.query(
+            "SELECT attname::text, NOT attnotnull FROM pg_attribute WHERE attrelid = :oid AND attnum > 0 "
+            "AND NOT attisdropped ORDER BY attnum",
+            oid=oid,
+        )
+        constraints = self.query(f"{_CONSTRAINTS} AND c.conrelid = :oid ORDER BY c.conname", oid=oid)
+        primary_key = [tuple(row.columns) for row in constraints if row.kind == "p"]
+        keys = [
+            Key(row.name, tuple(row.columns), True, False, row.definition) for row in constraints if row.kind == "u"
+        ]
+        for row in self.query(_INDEXES, oid=oid):
+            keys.append(Key(row.name, tuple(row.columns), row.is_unique, True, row.definition))
+        return Table(
+            real_name,
+            {column: nullable for column, nullable in columns},
+            primary_key[0] if primary_key else (),
+            tuple(keys),
+            tuple(self._reference(row) for row in constraints if row.kind == "f"),
+            oid,
+        )
+
+    def incoming(self, name: TableName) -> list[Reference]:
+        rows = self.query(
+            f"{_CONSTRAINTS} AND c.confrelid = :oid AND c.conrelid <> :oid ORDER BY c.conrelid::regclass::text, c.conname",
+            oid=self.oid(name),
+        )
+        return [self._reference(row) for row in rows]
+
+    def _reference(self, row: Any) -> Reference:
+        return Reference(
+            row.name,
+            self._name(row.relation)[0],
+            tuple(row.columns),
+            self._name(row.target)[0],
+            tuple(row.target_columns),
+            _ACTIONS[row.on_delete],
+            _ACTIONS[row.on_update],
+            row.definition,
+        )
+
+    def _name(self, oid: int) -> tuple[TableName, str]:
+        """Return name and kind of a table; without its schema where the name alone finds it."""
+        (row,) = self.query(
+            "SELECT CASE WHEN NOT pg_table_is_visible(c.oid) THEN n.nspname::text END, c.relname::text, c.relkind::text "
+            "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = :oid",
+            oid=oid,
+        )
+        return TableName(row[0], row[1]), row[2]

@@ -1,0 +1,145 @@
+"""What a table has that a site changes: its keys and its references, on SQLite and PostgreSQL alike.
+
+Read from the database itself, in its own words, since reflection does not know all that it would have to write back.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from multisite.alembic.definition import SITE_COLUMN
+from multisite.errors import MultisiteError
+
+__all__ = ["Key", "Reference", "Schema", "Table", "TableName", "missing"]
+
+OWN_TABLES = ("sites", "domains")
+
+
+class TableName(NamedTuple):
+    """The name of a table; `schema` is None where the database finds the table by its name alone."""
+
+    schema: str | None
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@dataclass(frozen=True)
+class Key:
+    """A unique constraint, or an index, which may be unique or not.
+
+    `columns` holds an empty string for an expression; `definition` is `UNIQUE (...)`, or the whole CREATE INDEX;
+    `name` is None only for a constraint on SQLite; `place` is where SQLite has it in its CREATE TABLE.
+    """
+
+    name: str | None
+    columns: tuple[str, ...]
+    unique: bool
+    is_index: bool
+    definition: str
+    place: Any = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.name or f"UNIQUE ({', '.join(self.columns)})"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key; `definition` begins with FOREIGN KEY, and `on_delete` is None for NO ACTION."""
+
+    name: str | None
+    table: TableName
+    columns: tuple[str, ...]
+    target: TableName
+    target_columns: tuple[str, ...]
+    on_delete: str | None
+    on_update: str | None
+    definition: str
+    place: Any = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.table}.{', '.join(self.columns)}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the application. `columns` says of each whether it may be NULL."""
+
+    name: TableName
+    columns: dict[str, bool]
+    primary_key: tuple[str, ...]
+    keys: tuple[Key, ...]
+    references: tuple[Reference, ...]
+    place: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_scoped(self) -> bool:
+        """Whether the table has a site already: a `site_id` that refers to `sites`, and the key that others refer to."""
+        return (
+            self.site_reference is not None
+            and not self.columns[SITE_COLUMN]
+            and (not self.primary_key or self.is_unique({SITE_COLUMN, *self.primary_key}))
+            and self.name.name not in OWN_TABLES
+        )
+
+    @property
+    def site_reference(self) -> Reference | None:
+        """The foreign key of `site_id` to `sites`, None if there is none."""
+        for reference in self.references:
+            if reference.columns == (SITE_COLUMN,) and reference.target.name == "sites":
+                return reference
+        return None
+
+    def is_unique(self, columns: set[str]) -> bool:
+        """Return whether a key without conditions is on exactly these columns."""
+        return columns == set(self.primary_key) or any(
+            key.unique and set(key.columns) == columns and not key.is_index for key in self.keys
+        )
+
+
+class Schema(ABC):
+    """The tables of the database that `connection` is to."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @abstractmethod
+    def table(self, name: TableName) -> Table:
+        """Return a table as it is now. Raises `MultisiteError` for one that is not there, and for what is no table."""
+
+    @abstractmethod
+    def incoming(self, name: TableName) -> list[Reference]:
+        """Return the references of other tables to that table."""
+
+    def quote(self, *names: str) -> str:
+        """Return column names as SQL, with commas between them."""
+        return ", ".join(map(self.connection.dialect.identifier_preparer.quote, names))
+
+    def sql_name(self, table: TableName) -> str:
+        """Return the name of a table as SQL."""
+        name = self.quote(table.name)
+        return f"{self.quote(table.schema)}.{name}" if table.schema else name
+
+    def execute(self, sql: str) -> Sequence[Any]:
+        """Execute SQL as it stands and return its rows, if it has any.
+
+        Nothing in it is a parameter: neither a colon nor a percent sign of a CHECK is to be taken for one.
+        """
+        result = self.connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+        return result.fetchall() if result.returns_rows else []
+
+    def query(self, sql: str, **parameters: Any) -> Sequence[Any]:
+        """Return the rows of a query with parameters, as `:name`."""
+        return self.connection.execute(sa.text(sql), parameters).fetchall()
+
+
+def missing(name: TableName) -> MultisiteError:
+    """Return the error for a table that is not there."""
+    return MultisiteError(f"there is no table '{name}' here: 'alembic upgrade' has to come to where it is created first")
