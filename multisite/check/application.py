@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pyramid.paster import get_app
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import RequestContext
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.orm import Mapper, RelationshipDirection, configure_mappers
+from sqlalchemy.orm import Mapper, RelationshipDirection
 from sqlalchemy.orm.mapper import _all_registries
 
 from multisite import hosts
@@ -101,18 +101,19 @@ def opened(
     if DIRECTORY not in registry:
         raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
     site = _find_site(registry, host)
-    configure_mappers()
+    metadata = tuple(tables.metadata if metadata is None else metadata)
+    _configure(metadata)
     request = registry.queryUtility(IRequestFactory, default=Request).blank(
         "/", environ={"HTTP_HOST": host or "localhost"}
     )
     request.registry = registry
     with RequestContext(request):
         apply_request_extensions(request)
-        session = getattr(request, "dbsession", None)
-        engines = _engines(registry, session, tables.metadata if metadata is None else metadata)
+        session, failed = _session_of(request)
+        engines = _engines(registry, session, metadata)
         databases, unreachable = _databases(engines, progress)
         used = {purpose: engine for purpose, (engine, _) in engines.items()}
-        yield Application(registry, site, ini, used, databases, unreachable, progress)
+        yield Application(registry, site, ini, used, databases, failed | unreachable, progress)
 
 
 def _load(uri: str) -> Any:
@@ -122,6 +123,24 @@ def _load(uri: str) -> Any:
         raise
     except Exception as error:
         raise MultisiteError(f"the application of {uri} cannot be loaded ({reason_of(error)})") from error
+
+
+def _configure(metadata: Collection[sa.MetaData]) -> None:
+    """Let SQLAlchemy work out the relationships of the models, which it does when one is first used."""
+    for each in list(_all_registries()):
+        if each.metadata in metadata:
+            try:
+                each.configure()
+            except Exception as error:
+                raise MultisiteError(f"the models cannot be set up ({reason_of(error)})") from error
+
+
+def _session_of(request: Any) -> tuple[Any, dict[str, str]]:
+    """Return the session of `request`, None if it has none, and why if that is not as it should be."""
+    try:
+        return getattr(request, "dbsession", None), {}
+    except Exception as error:  # It is the application's own, and may raise anything.
+        return None, {"request.dbsession": reason_of(error)}
 
 
 def _find_site(registry: Any, host: str | None) -> Site | None:

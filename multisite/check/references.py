@@ -75,8 +75,7 @@ def _without_site(reference: Reference, fault: str) -> Finding:
 def _remedy(reference: Reference) -> str:
     if len(reference.pairs) != 1:
         return "let it hold site_id on both sides"
-    column, key = reference.pairs[0]
-    return f'declare it by scoped_reference("{column}", "{reference.target}.{key}") and migrate'
+    return f'declare it by scoped_reference("{reference.target}.{reference.pairs[0][1]}") and migrate'
 
 
 def _from_unscoped(application: Application, database: Database) -> Iterator[Finding]:

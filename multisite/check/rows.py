@@ -47,8 +47,9 @@ def _crossing(
     own, foreign = target.clause().alias("own"), target.clause().alias("foreign_row")
     leads_to = [sa.and_(*(row.c[column] == each.c[key] for column, key in reference.pairs)) for each in (own, foreign)]
     # A row of its own site comes first: within a site keys may be what they are in another.
+    key_columns = [column for column in table.primary_key if column != SITE_COLUMN]
     crossing = (
-        sa.select(*(row.c[column].label(f"key_{column}") for column in table.primary_key))
+        sa.select(*(row.c[column].label(f"key_{column}") for column in key_columns))
         .add_columns(row.c[SITE_COLUMN].label("of"), foreign.c[SITE_COLUMN].label("to"))
         .select_from(row.join(foreign, leads_to[1] & (foreign.c[SITE_COLUMN] != row.c[SITE_COLUMN])))
         .where(~sa.exists().where(leads_to[0], own.c[SITE_COLUMN] == row.c[SITE_COLUMN]))
@@ -60,7 +61,7 @@ def _crossing(
         return
     *key, of, to = connection.execute(crossing.limit(1)).one()
     rows = "1 row refers" if count == 1 else f"{count:,} rows refer"
-    example = f"{_spell(table.primary_key, key)} of site {of} to site {to}"
+    example = f"{_spell(key_columns, key)} of site {of} to site {to}"
     yield Finding(
         "rows-across-sites",
         str(reference),

@@ -29,7 +29,7 @@ def check_unique_keys(application: Application) -> Iterator[Finding]:
                 yield Finding(
                     "unique-without-site",
                     str(declared.name),
-                    f"the {key}{where} does not hold site_id: one site finds out and takes the values of another",
+                    f"the {key}{where} does not hold site_id: one site finds out, and takes, the values of another",
                     f"make it unique by {', '.join((SITE_COLUMN, *(column or '…' for column in key.columns)))}",
                 )
 
