@@ -6,10 +6,11 @@ from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import Engine
 
-from multisite import dbsession, renderer, request, tls, tween
+from multisite import dbsession, error_pages, renderer, request, tls, tween
 from multisite.directory import Directory, engine_from_settings
 from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping import tables
+from multisite.scoping.security import all_sites_roles
 from multisite.settings import Settings, parse_settings
 
 __all__ = ["configure", "set_multisite_engine"]
@@ -21,6 +22,8 @@ def configure(config: Configurator) -> None:
     settings = parse_settings(registry.settings)
     registry[SETTINGS] = settings
     tables.global_tables.update(name.lower() for name in settings.global_tables)
+    if settings.all_sites_role is not None:
+        all_sites_roles.add(settings.all_sites_role)
     config.add_directive("set_multisite_engine", set_multisite_engine)
 
     engine = engine_from_settings(registry.settings) if registry.settings.get("sqlalchemy.url") else None
@@ -35,6 +38,8 @@ def configure(config: Configurator) -> None:
     tls.includeme(config)
     dbsession.includeme(config, engine)
     renderer.includeme(config)
+    if settings.error_pages:
+        error_pages.includeme(config)
 
 
 def set_multisite_engine(config: Configurator, engine: Engine) -> None:

@@ -21,8 +21,9 @@ from sqlalchemy.schema import DDL, CreateTableAs, CreateView
 from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
-from multisite.scoping.pin import ALL_SITES, mark_changed, scope_of
+from multisite.scoping.pin import ALL_SITES, known_scope_of, mark_changed, scope_of
 from multisite.scoping.refusal import NoCurrentSite, UnscopedStatement
+from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text
 from multisite.scoping.tables import tables, unknown
 from multisite.site import Scope
 
@@ -30,6 +31,9 @@ __all__ = ["put_in_front"]
 
 _ADVICE = "use the model or its table, scoped_text() with :site_id, or all_sites(reason)"
 _READS = re.compile(r"\s*(select|with|values|pragma|show|explain)\b", re.IGNORECASE)
+
+_SAVEPOINTS = frozenset({"savepoint", "rollback_to_savepoint", "release_savepoint"})
+"""The kinds of statements that may be all that a failed transaction allows."""
 
 _init_compiled = DefaultExecutionContext._init_compiled.__func__  # type: ignore[attr-defined]
 _init_statement = DefaultExecutionContext._init_statement.__func__  # type: ignore[attr-defined]
@@ -54,8 +58,12 @@ def init_compiled(
     ):
         mark_changed(connection)
     if not concerned:
+        if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
+            _enter_unconcerned(connection, dbapi, compiled)
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
     scope = _scope_for(compiled, connection)
+    if connection.dialect.__dict__.get(ROW_SECURITY) is not False and scope is not ALL_SITES:
+        _enter(connection, dbapi, scope, compiled, required=True)
     if scope.site is None:
         compiled = _plain(compiled)
     token = executing.set(scope)
@@ -74,6 +82,8 @@ def init_statement(
         _refuse(reach.fault or _fault_in_names(connection, reach.unknown))
     if not _READS.match(statement):
         mark_changed(connection)
+    if connection.dialect.__dict__.get(ROW_SECURITY) is not False and not _is_migration(connection):
+        enter_for_text(connection, dbapi, known_scope_of(connection), statement)
     return _init_statement(cls, dialect, connection, dbapi, options, statement, *args, **kw)
 
 
@@ -92,6 +102,9 @@ def init_ddl(
             fault = reach.fault or _fault_in_names(connection, reach.unknown)
         if fault:
             raise UnscopedStatement(f"DDL with {fault}; write it as text in a migration: {text[:99]}")
+    if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
+        # Not as the role that sees all sites, which owns nothing.
+        enter(connection, dbapi, None)
     return _init_ddl(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
 
 
@@ -106,6 +119,24 @@ def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
         return _exec_default(self, column, default, type_)
     finally:
         executing.reset(token)
+
+
+def handle_dbapi_exception(self: Any, error: BaseException) -> None:
+    """Notice that row-level security was switched on while we ran. SQLAlchemy's own does nothing."""
+    ask_again_after(self.root_connection, error)
+
+
+def _enter_unconcerned(connection: Connection, dbapi: Any, compiled: Any) -> None:
+    """Tell the database the site also for a statement that names no scoped table: a function or a view in it may."""
+    if compiled.statement.__visit_name__ not in _SAVEPOINTS and not _is_migration(connection):
+        _enter(connection, dbapi, known_scope_of(connection), compiled, required=False)
+
+
+def _enter(connection: Connection, dbapi: Any, scope: Scope | None, compiled: Any, *, required: bool) -> None:
+    if compiled.isplaintext:
+        enter_for_text(connection, dbapi, scope, compiled.string, required=required)
+    else:
+        enter(connection, dbapi, scope, required=required)
 
 
 def _scope_for(compiled: Any, connection: Connection) -> Scope:
@@ -189,3 +220,4 @@ def put_in_front() -> None:
     DefaultExecutionContext._init_statement = classmethod(init_statement)  # type: ignore[method-assign, assignment]
     DefaultExecutionContext._init_ddl = classmethod(init_ddl)  # type: ignore[method-assign, assignment]
     DefaultExecutionContext._exec_default_clause_element = exec_default  # type: ignore[method-assign]
+    DefaultExecutionContext.handle_dbapi_exception = handle_dbapi_exception  # type: ignore[method-assign]

@@ -23,9 +23,9 @@ from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.model import SiteScoped
 from multisite.scoping.refusal import CrossSiteError
-from multisite.site import Scope, Site, current_scope
+from multisite.site import Scope, Site, announce, current_scope
 
-__all__ = ["ALL_SITES", "PINNED", "Pin", "mark_changed", "merge_checked", "pin_of", "scope_of"]
+__all__ = ["ALL_SITES", "PINNED", "Pin", "known_scope_of", "mark_changed", "merge_checked", "pin_of", "scope_of"]
 
 ALL_SITES = Scope(None, "pinned to all sites")
 PINNED = "_multisite_pin"
@@ -101,6 +101,14 @@ def scope_of(connection: Connection) -> Scope | None:
     return current_scope()
 
 
+def known_scope_of(connection: Connection) -> Scope | None:
+    """Return the same for a statement without scoped tables, where another scope that is current does not matter."""
+    pin: Pin | None = connection.__dict__.get(PINNED)
+    if pin is not None:
+        return pin.scope or pin.resolve()
+    return current_scope()
+
+
 def _first_scope(session: Session) -> Scope | None:
     site = session.info.get("site")
     if site is not None:
@@ -109,7 +117,7 @@ def _first_scope(session: Session) -> Scope | None:
         return Scope(site)
     reason = session.info.get("all_sites")
     if reason is not None:
-        return Scope(None, str(reason))
+        return reason if isinstance(reason, Scope) else announce(reason)
     request = session.info.get("request")
     if request is not None:
         try:
