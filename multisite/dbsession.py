@@ -7,7 +7,6 @@ response has been rendered by then.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from pyramid.config import PHASE3_CONFIG, Configurator
@@ -22,11 +21,9 @@ from zope.sqlalchemy.datamanager import ZopeStatus, join_transaction
 import multisite.scoping  # noqa: F401  # Puts up the wall, also for an application without a scoped model yet.
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.request import DIRECTORY
-from multisite.site import Site
+from multisite.site import Site, announce
 
 __all__ = ["RequestSession", "all_sites_session", "includeme", "site_session"]
-
-log = logging.getLogger(__name__)
 
 _LATE = PHASE3_CONFIG + 20
 """After the application's own configuration, so that what it brings is known."""
@@ -71,12 +68,9 @@ def site_session(request: Request, site: Site | int | str) -> Session:
 def all_sites_session(request: Request, reason: str) -> Session:
     """Return a new session that sees every site's rows and commits with the request.
 
-    `reason` is required and logged. Raises `ValueError` if it is empty.
+    `reason` is required and logged, with the line that calls this. Raises `ValueError` if it is empty.
     """
-    if not str(reason or "").strip():
-        raise ValueError('all_sites_session needs a reason, such as "nightly report"')
-    log.info("all sites: %s", reason)
-    return _second_session(request, all_sites=reason)
+    return _second_session(request, all_sites=announce(reason))
 
 
 def _second_session(request: Request, **info: Any) -> Session:

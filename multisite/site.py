@@ -10,16 +10,26 @@ the session's pin (`multisite.scoping`), never on what is current later.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+import sys
+from collections.abc import Callable
+from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from typing import Any, Generic, TypeVar
 
 from multisite.errors import MultisiteError, UnknownSite
 
 __all__ = ["Scope", "Site", "all_sites", "current_scope", "current_site", "enter_request", "using_site"]
 
 log = logging.getLogger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Given = TypeVar("Given")
+
+_PASSED_BY = re.compile(r"(multisite\.(site|dbsession|scoping)|sqlalchemy|zope\.sqlalchemy|contextlib)(\.|$)").match
+"""Matches the modules through which an application's own line comes to work across all sites."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,36 +93,66 @@ def leave_request(token: Token[Scope | None]) -> None:
     _scope.reset(token)
 
 
-@contextmanager
-def using_site(site: Site | int | str) -> Iterator[Site]:
-    """Work for one site inside the block (or the decorated function).
+class Block(ContextDecorator, Generic[Given]):
+    """A `with` block, or a decorated function, in which a scope is current; `enter` says which when it begins."""
+
+    def __init__(self, enter: Callable[[], Scope]) -> None:
+        self._enter = enter
+        self._tokens: list[Token[Scope | None]] = []
+
+    def __enter__(self) -> Given:
+        scope = self._enter()
+        self._tokens.append(_scope.set(scope))
+        return scope.site  # type: ignore[return-value]  # Each of the functions below knows which it gives.
+
+    def __exit__(self, *error: object) -> None:
+        _scope.reset(self._tokens.pop())
+
+    def __call__(self, function: Function) -> Function:
+        """Decorate `function`. Raises `TypeError` for one whose body runs only after the call, outside of the block."""
+        if any(later(function) for later in (iscoroutinefunction, isgeneratorfunction, isasyncgenfunction)):
+            raise TypeError(f"{function.__qualname__} runs after it was called: put its body into a with block instead")
+        return super().__call__(function)
+
+    def _recreate_cm(self) -> Block[Given]:
+        # Called by ContextDecorator for each call of a decorated function, which may run in several threads at once.
+        return Block(self._enter)
+
+
+def using_site(site: Site | int | str) -> Block[Site]:
+    """Work for one site inside the block (or the decorated function), which gives the `Site`.
 
     `site` is a `Site`, or an id or host that the directory of the application knows. Sessions first used inside
     are pinned to it. Raises `UnknownSite` if no directory knows it, `InvalidHost` if it is a text but not a host,
     `MultisiteError` if two applications of this process know different sites by that id or host.
     """
-    found = site if isinstance(site, Site) else _resolve(site)
-    token = _scope.set(Scope(found))
-    try:
-        yield found
-    finally:
-        _scope.reset(token)
+    return Block(lambda: Scope(site if isinstance(site, Site) else _resolve(site)))
 
 
-@contextmanager
-def all_sites(reason: str) -> Iterator[None]:
+def all_sites(reason: str) -> Block[None]:
     """Work across all sites inside the block (or the decorated function); sessions first used inside see every row.
 
-    `reason` is required and logged. Raises `ValueError` if it is empty.
+    `reason` is required and logged, with the line that begins the block or calls the function. Raises `ValueError` if
+    it is empty.
+    """
+    return Block(lambda: announce(reason))
+
+
+def announce(reason: str) -> Scope:
+    """Log that the calling code is about to work across all sites, and why, as one record; return the scope for it.
+
+    The record is that of the application's own line. Raises `ValueError` if `reason` is empty.
     """
     if not str(reason or "").strip():
-        raise ValueError('all_sites needs a reason, such as all_sites("nightly report")')
-    log.info("all sites: %s", reason)
-    token = _scope.set(Scope(None, reason))
-    try:
-        yield
-    finally:
-        _scope.reset(token)
+        raise ValueError('all sites need a reason, such as all_sites("nightly report")')
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and _PASSED_BY(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    code = frame.f_code
+    log.info(
+        "all sites: %s (%s:%s in %s)", reason, code.co_filename, frame.f_lineno, code.co_qualname, stacklevel=level
+    )
+    return Scope(None, str(reason))
 
 
 def _resolve(name: int | str) -> Site:
