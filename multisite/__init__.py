@@ -72,6 +72,7 @@ def includeme(config: Configurator) -> None:
     - includes pyramid_tm; adds `request.site_session`, `request.all_sites_session`, and `request.dbsession` if
       `sqlalchemy.url` is set and the application has none of its own,
     - registers the renderer for `.mako` over the folders of site and shared templates,
+    - adds the tween that answers errors with pages of the site (unless `multisite.error_pages = false`),
     - lets `using_site` find sites by id and host.
     """
     import_module("multisite.configuration").configure(config)

@@ -7,6 +7,8 @@ the place of pyramid_mako where an application includes both. The templates are 
 from __future__ import annotations
 
 import sys
+import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial, wraps
 from importlib import import_module
@@ -33,6 +35,10 @@ TEMPLATES = "multisite.templates"
 
 EXTENSIONS = (".mako", ".mak")
 """The ends of the renderer names that are rendered here, as pyramid_mako has them."""
+
+
+CIRCLE_FRAMES = 20
+"""A template that is met so often in the traceback of a RecursionError is what it is about."""
 
 
 class MakoRenderer:
@@ -109,10 +115,25 @@ def _place(error: Exception) -> tuple[str | None, int]:
     """Return file and line of the template in which `error` arose; None if it was in none."""
     if isinstance(error, (SyntaxException, CompileException)):
         return error.filename, error.lineno
+    if isinstance(error, RecursionError):
+        _name_the_circle(error)
     for record in reversed(RichTraceback(error=error, traceback=error.__traceback__).records):
         if record[4] is not None:
             return record[4], record[5]
     return None, 0
+
+
+def _name_the_circle(error: RecursionError) -> None:
+    """Add a note with the templates that inherit from or include each other without end, if that is what they do."""
+    frames = Counter(
+        frame.f_globals["_template_filename"]
+        for frame, _line in traceback.walk_tb(error.__traceback__)
+        if "_template_filename" in frame.f_globals
+    )
+    circle = [file for file, count in frames.items() if count >= CIRCLE_FRAMES]
+    note = f"multisite: these templates inherit from or include each other without end: {', '.join(circle)}"
+    if circle and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
 
 
 def find_asset(package: str, path: str) -> Path | None:

@@ -56,6 +56,13 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _boolean(value: str) -> bool:
+    # Pyramid's asbool takes every word that it does not know for a no.
+    if value.lower() not in {"true", "false"}:
+        raise ValueError("true or false")
+    return value.lower() == "true"
+
+
 def _limit(value: str) -> int:
     return 0 if value == "0" else _count(value)
 
@@ -128,6 +135,9 @@ class Settings:
         (), _paths, "Paths that answer without a site: exact, or prefixes that end in a slash."
     )
     directory_size: int = _setting(10_000, _count, "How many hosts are kept in memory.")
+    error_pages: bool = _setting(
+        True, _boolean, "Whether errors are answered by the templates 404.mako, 500.mako and so on, or error.mako."
+    )
     max_requests_per_site: int = _setting(
         0, _limit, "How many requests of one site a process works on at the same time; 0 for no limit."
     )

@@ -144,9 +144,19 @@ def _run_script(folder: Path, settings: dict[str, str], greet: Callable[[str], N
     assert found == [(1,)], found
 
 
+@contextmanager
+def _static(folder: Path) -> Iterator[Namespace]:
+    """The two sites, and a static file that they share."""
+    with _two_sites(folder) as namespace:
+        (folder / "templates" / "static").mkdir()
+        (folder / "templates" / "static" / "style.css").write_text("body { color: #222 }\n", "utf-8")
+        yield namespace
+
+
 PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "directives.md": _directives,
     "security.md": _two_sites,
+    "static.md": _static,
 }
 """The namespace that the examples of a page begin with; an empty one for any other page."""
 
