@@ -13,7 +13,8 @@ from multisite.content.models import Base, UtcDateTime
 from multisite.directory import engine_from_url
 from multisite.scoping import SiteId
 
-DATABASE_URL = plaster.get_settings(context.config.config_file_name, "app:main")["sqlalchemy.url"]
+SETTINGS = plaster.get_settings(context.config.config_file_name, "app:main")
+DATABASE_URL = SETTINGS.get("multisite.owner_url") or SETTINGS["sqlalchemy.url"]
 
 OPTIONS: dict[str, Any] = {
     "target_metadata": Base.metadata,

@@ -38,11 +38,12 @@ class Ini:
         """Return the address to open in a browser for the pages of the site at `host`."""
         return f"http://{host}/" if self.server_port == 80 else f"http://{host}:{self.server_port}/"
 
-    def open_engine(self) -> Engine:
+    def open_engine(self, *, as_owner: bool = False) -> Engine:
         """Return an engine for the tables of multisite, for one command: it keeps no connection open.
 
-        Raises `MultisiteError` if the URL is none, if its driver is not installed, or if it is that of a database in
-        memory, which would be gone with the command.
+        With `as_owner` it is one on `multisite.owner_url`, if that is set, for who may change tables. Raises
+        `MultisiteError` if the URL is none, if its driver is not installed, or if it is that of a database in memory,
+        which would be gone with the command.
         """
         # Reading an ini for its settings should not cost the import of SQLAlchemy.
         from sqlalchemy import NullPool
@@ -50,10 +51,11 @@ class Ini:
 
         from multisite.directory.engines import engine_from_url, refuse_memory
 
+        url = (self.settings.owner_url if as_owner else None) or self.database_url
         # All of the URL that is repeated: the rest may hold a password.
-        kind = self.database_url.partition("://")[0]
+        kind = url.partition("://")[0]
         try:
-            engine = engine_from_url(self.database_url, poolclass=NullPool)
+            engine = engine_from_url(url, poolclass=NullPool)
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise MultisiteError(
                 f"{self.path}: the database URL '{kind}://...' cannot be used ({' '.join(str(error).split())})"

@@ -27,6 +27,7 @@ from multisite import hosts, models
 from multisite.directory.folders import folder_name
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
+from multisite.settings import ALL_SITES_ROLE
 from multisite.whole_transaction import whole_transaction, whole_transactions_everywhere
 
 __all__ = ["VERSION_TABLE", "first_site", "is_current", "upgrade", "upgrade_own"]
@@ -50,7 +51,7 @@ def upgrade(ini_path: str | Path) -> list[str]:
     revision of the application raises.
     """
     ini = read_ini(ini_path)
-    engine = ini.open_engine()
+    engine = ini.open_engine(as_owner=True)
     with _one_at_a_time(engine):
         done = upgrade_own(engine)
         if ini.has_alembic:
@@ -159,6 +160,8 @@ def _refuse_foreign_tables(connection: Connection) -> None:
 def _upgrade_application(ini: Ini) -> list[str]:
     """Do what `alembic -c INI upgrade head` does, but on SQLite in a transaction that is one."""
     script = ScriptDirectory.from_config(config := Config(ini.path))
+    # For op.enable_row_security: of the section that the command was given, which alembic does not know.
+    config.attributes[ALL_SITES_ROLE] = ini.settings.all_sites_role
     log = _Log("application")
 
     def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:

@@ -17,9 +17,12 @@ from typing import Any
 from multisite import hosts
 from multisite.errors import InvalidHost, SettingError
 
-__all__ = ["PREFIX", "THEMES_FOLDER", "Settings", "parse_settings"]
+__all__ = ["ALL_SITES_ROLE", "PREFIX", "THEMES_FOLDER", "Settings", "parse_settings"]
 
 PREFIX = "multisite."
+
+ALL_SITES_ROLE = f"{PREFIX}all_sites_role"
+"""The key of that setting, which the migrations of an application look up too."""
 
 THEMES_FOLDER = "themes"
 """The folder among the shared templates that holds one folder for each theme, and that no template's name reaches."""

@@ -479,7 +479,7 @@ def test_commands_that_are_not_run_are_few() -> None:
 
 
 def test_every_example_is_of_a_kind_that_is_tested() -> None:
-    tested = {"python", "pycon", "console", "ini", "mako", "markdown", "caddyfile", "nginx"}
+    tested = {"python", "pycon", "console", "ini", "mako", "markdown", "caddyfile", "nginx", "sql"}
     not_run = {"text", "{toctree}"}  # Drawings, and lists of files and pages.
     for page in PAGES:
         for snippet in snippets(page):

@@ -24,15 +24,11 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 
 from multisite.scoping.security import ALL_SITES_POLICY, SETTING, SITE_POLICY
-from multisite.settings import PREFIX
+from multisite.settings import ALL_SITES_ROLE
 
-__all__ = ["ALL_SITES_ROLE", "DisableRowSecurity", "EnableRowSecurity"]
+__all__ = ["DisableRowSecurity", "EnableRowSecurity"]
 
 log = logging.getLogger(__name__)
-
-ALL_SITES_ROLE = f"{PREFIX}all_sites_role"
-"""The setting that names the role, and the key under which `multisite migrate` hands it on in alembic's
-`config.attributes`."""
 
 
 @Operations.register_operation("enable_row_security")

@@ -38,6 +38,9 @@ COMMANDS = {
     "add-domain": _Lazy("multisite.cli.domains:add_domain", "Let another host lead to a site."),
     "remove-domain": _Lazy("multisite.cli.domains:remove_domain", "Let a host lead nowhere."),
     "check": _Lazy("multisite.cli.check:check", "Look for faults in the separation of sites."),
+    "row-security": _Lazy(
+        "multisite.cli.row_security:row_security", "Let PostgreSQL itself keep the sites apart, or no longer."
+    ),
     "import-entries": _Lazy(
         "multisite.content.importing:import_entries_command", "Import Markdown files into a site of multisite.content."
     ),

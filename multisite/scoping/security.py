@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.base import NestedTransaction
 
 from multisite.scoping.refusal import SettingError, UnscopedStatement
+from multisite.settings import ALL_SITES_ROLE
 from multisite.site import Scope
 
 __all__ = [
@@ -209,7 +210,7 @@ def _refusal(connection: Connection, dbapi: Any, target: _Target) -> Exception |
     if not isinstance(security, RowSecurity) or _all_sites_role(connection) is not None:
         return None
     return SettingError(
-        "multisite.all_sites_role",
+        ALL_SITES_ROLE,
         " ".join(sorted(all_sites_roles)),
         "the role that sees the rows of all sites, which all_sites needs because this database has row-level security; "
         f"its policies know {' and '.join(sorted(security.roles)) or 'none'}",
