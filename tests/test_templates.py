@@ -23,7 +23,7 @@ from mako.template import Template
 
 from multisite.errors import SettingError
 from multisite.site import Site
-from multisite.templates import SiteTemplates, names, store
+from multisite.templates import SiteTemplates, names, source, store
 
 GARDEN = Site(1, "garden.example", "Garden", "garden")
 KITCHEN = Site(2, "kitchen.example", "Kitchen", "kitchen")
@@ -542,7 +542,7 @@ def test_files_removed_and_put_back_while_being_rendered_never_fail(world: World
         (b"<%! import no_such_module %>", ModuleNotFoundError),
         (b"<%! return %>", SyntaxError),
         (b"\xff\xfe caf\xe9", Exception),
-        (b"x" * (store.MAX_TEMPLATE_BYTES + 1), TemplateLookupException),
+        (b"x" * (source.MAX_TEMPLATE_BYTES + 1), TemplateLookupException),
     ],
     ids=["unfinished", "expression", "import", "python", "encoding", "size"],
 )

@@ -1,19 +1,21 @@
 """The names of templates: text in, one canonical text out, no file looked at.
 
 A canonical name is either `/blog/page.mako`, which begins at the root of the overlay, or
-`package:templates/blog/page.mako`, an asset spec. What could lead a path anywhere else is refused here, before any
-file system is asked: the layers look for nothing but canonical names.
+`package:templates/blog/page.mako`, an asset spec. With `below-site:` before it, it is looked for only in the layers
+below that one; this is what `parent:` becomes in a file of that layer. What could lead a path anywhere else is refused
+here, before any file system is asked: the layers look for nothing but canonical names.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from mako.exceptions import TopLevelLookupException
 
 from multisite.errors import shorten
 
-__all__ = ["canonical", "layer_path", "mark", "split"]
+__all__ = ["canonical", "layer_path", "mark", "split", "split_below"]
 
 MAX_NAME_CHARACTERS = 1000
 """Longer names are refused: they are nobody's file, and names are kept in a cache."""
@@ -25,18 +27,35 @@ TEMPLATES_FOLDER = "templates"
 """An asset spec is overridden by the part of its path behind the first folder of this name."""
 
 
+PARENT = "parent:"
+"""Before a name in a template: the file of that name in the next layer below the one that the template lies in.
+
+So a package called `parent` has no asset specs in templates.
+"""
+
+_BELOW = re.compile(r"below-(site|theme|shared[0-9]*|package):(?!below-)(.+)", re.DOTALL)
+
+
 @lru_cache(maxsize=4096)
 def canonical(name: str, relative_to: str | None = None) -> str:
     """Return the canonical form of `name` as the template `relative_to` writes it.
 
     `relative_to` is a marked name (see `mark`) or a canonical one; None stands for the root of the overlay. Raises
     `TopLevelLookupException` for a name that is not text, leaves its root, names a dot file, or holds a character
-    that a file system or a decoder could take for something else.
+    that a file system or a decoder could take for something else, and for `parent:` without a calling template.
     """
     if not isinstance(name, str):
         raise TopLevelLookupException(f"a template's name is text, not {type(name).__name__}")
     if not name or len(name) > MAX_NAME_CHARACTERS:
         raise _refused(name, f"a name has 1 to {MAX_NAME_CHARACTERS} characters")
+    if name.startswith(PARENT):
+        layer = (relative_to or "").partition("#")[2].partition("-")[0]
+        if not layer:
+            raise _refused(name, "only what a template itself calls has a parent")
+        return f"below-{layer}:{canonical(name.removeprefix(PARENT), relative_to)}"
+    below, plain = split_below(name)
+    if below is not None:
+        return f"below-{below}:{canonical(plain)}"
     package, colon, path = name.rpartition(":")
     if colon:
         if not all(part.isascii() and part.isidentifier() for part in package.split(".")):
@@ -80,6 +99,12 @@ def _refused(name: object, reason: str) -> TopLevelLookupException:
     return TopLevelLookupException(f"'{shorten(name)}' is not the name of a template: {reason}")
 
 
+def split_below(name: str) -> tuple[str | None, str]:
+    """Split `below-site:/layout.mako` into the layer below which to look, None for all layers, and the plain name."""
+    match = _BELOW.fullmatch(name)
+    return (None, name) if match is None else (match[1], match[2])
+
+
 def split(name: str) -> tuple[str | None, str]:
     """Split a canonical name into its package, None for a name of the overlay, and the path behind it."""
     if name.startswith("/"):
@@ -103,7 +128,8 @@ def layer_path(name: str) -> str:
 def mark(name: str, layer: str, digest: str) -> str:
     """Return the name by which a compiled file calls other templates: `/blog/page.mako#site-3f2a…`.
 
-    It begins with the canonical `name`, from which relative names start, and ends with what no other file has, since
-    Mako derives the names of modules from it.
+    It begins with the canonical `name`, from which relative names start, goes on with the `layer` that the file lies
+    in, from which `parent:` starts, and ends with what no other file has, since Mako derives the names of modules from
+    it.
     """
     return f"{name}#{layer}-{digest}"

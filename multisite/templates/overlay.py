@@ -1,7 +1,8 @@
 """The overlay: which file a template's name stands for, for one site.
 
-The first layer that has the file wins: the site's own folder, the shared templates, further shared folders, and for
-an asset spec the package's own file. Nothing is opened here, and no file is found that lies outside of its layer.
+The first layer that has the file wins: the site's own folder, the folder of its theme, the shared templates, further
+shared folders, and for an asset spec the package's own file. Nothing is opened here, and no file is found that lies
+outside of its layer: the themes lie among the shared templates, but no name reaches them there.
 
 Templates are code: who may write into a layer runs Python in the process. What is refused here keeps names (which
 may hold what a visitor typed) and stray links from reaching other files; it is no wall against a template's author.
@@ -18,6 +19,9 @@ from types import ModuleType
 
 from mako.exceptions import TemplateLookupException, TopLevelLookupException
 
+from multisite.errors import shorten
+from multisite.settings import THEMES_FOLDER
+from multisite.site import Site
 from multisite.templates import names
 
 __all__ = ["FindAsset", "Found", "Layer", "Overlay", "find_asset"]
@@ -34,10 +38,15 @@ PACKAGE_SUFFIXES = (".mako", ".mak")
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One folder of the overlay. `kind` is `site`, `shared` or `package`; `root` is a real path."""
+    """One folder of the overlay; `root` is a real path.
+
+    `kind` is `site`, `theme`, `shared`, for the further shared folders `shared2` and so on, or `package`. Files in the
+    `foreign` folders belong to layers of other kinds, even if they lie below `root`.
+    """
 
     kind: str
     root: Path
+    foreign: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,40 +67,75 @@ class Found:
 class Overlay:
     """The layers of all sites.
 
-    `sites_dir` holds one folder for each site; `shared` lists the folders that all sites share, first one first.
-    Neither has to exist yet. `find_asset` finds files of packages.
+    `sites_dir` holds one folder for each site; `shared` lists the folders that all sites share, first one first, with
+    the themes in a folder of that first one. None has to exist yet. `find_asset` finds files of packages.
     """
 
     def __init__(self, sites_dir: Path, shared: tuple[Path, ...], find_asset: FindAsset) -> None:
         self.sites_dir = sites_dir
         self.shared = shared
+        self.themes_dir = shared[0] / THEMES_FOLDER
         self._find_asset = find_asset
 
-    def find(self, name: str, folder: str | None) -> Found:
-        """Return the file that the canonical `name` stands for, for the site with `folder` (None: no site).
+    def layers(self, site: Site | None) -> list[Layer]:
+        """Return the layers for `site`, None for those that all share, the winning one first; without packages.
+
+        Raises `TemplateLookupException` if the site's folder or theme is not the name of a folder.
+        """
+        sites, themes = self._foreign()
+        layers = []
+        if site is not None:
+            # Not resolved any further: a folder that is itself a link leads out, maybe to another site.
+            layers.append(Layer("site", sites / _folder_name(site, "folder", site.folder), (themes,)))
+            if site.theme is not None:
+                layers.append(Layer("theme", themes / _folder_name(site, "theme", site.theme), (sites,)))
+        for number, shared in enumerate(self.shared, 1):
+            layers.append(Layer("shared" if number == 1 else f"shared{number}", shared.resolve(), (sites, themes)))
+        return layers
+
+    def _foreign(self) -> tuple[Path, Path]:
+        return self.sites_dir.resolve(), self.themes_dir.resolve()
+
+    def find(self, name: str, site: Site | None) -> Found:
+        """Return the file that the canonical `name` stands for, for `site` (None: no site).
 
         Raises `TopLevelLookupException` if there is none, `TemplateLookupException` if the first one there is may
         not be used, because a link leads out of its layer.
         """
-        package, asset_path = names.split(name)
-        asset = self.asset(name)
-        if package is not None and asset is None:
-            raise TopLevelLookupException(f"no template '{name}': the package {package} is not imported")
-        path = names.layer_path(name)
-        sites_root = self.sites_dir.resolve()
         looked: list[Path] = []
-        for layer in self._layers(folder, sites_root):
-            candidate = layer.root / path
+        for layer, candidate in self.candidates(name, site):
             looked.append(candidate)
-            found = _look(layer, candidate, sites_root)
+            found = self.look(layer, candidate)
             if found is not None:
                 return found
+        below, plain = names.split_below(name)
+        if below is not None and not looked:
+            raise TopLevelLookupException(f"no parent '{plain}': below the layer '{below}' there is none")
+        what = f"no template '{plain}'" if below is None else f"no parent '{plain}' below the layer '{below}'"
+        raise TopLevelLookupException(f"{what}: looked for {', '.join(map(str, looked)) or 'nothing of that name'}")
+
+    def candidates(self, name: str, site: Site | None) -> Iterator[tuple[Layer, Path]]:
+        """Yield each layer in which the canonical `name` is looked for, with the place there, the winning one first.
+
+        Raises `TopLevelLookupException` for the asset spec of a package that is not imported.
+        """
+        below, plain = names.split_below(name)
+        package, asset_path = names.split(plain)
+        asset = self.asset(plain)
+        if package is not None and asset is None:
+            raise TopLevelLookupException(f"no template '{plain}': the package {package} is not imported")
+        path = names.layer_path(plain)
+        layers = [
+            (layer, layer.root / path)
+            for layer in self.layers(site)
+            # On some file systems THEMES is the same folder.
+            if layer.kind != "shared" or path.partition("/")[0].casefold() != THEMES_FOLDER
+        ]
         if asset is not None and _is_template(asset_path):
-            looked.append(asset)
-            found = _look(Layer("package", _asset_root(asset, asset_path)), asset, sites_root)
-            if found is not None:
-                return found
-        raise TopLevelLookupException(f"no template '{name}': looked for {', '.join(map(str, looked))}")
+            layers.append((Layer("package", _asset_root(asset, asset_path), self._foreign()), asset))
+        for layer, candidate in layers:
+            if below is None or _rank(layer.kind) > _rank(below):
+                yield layer, candidate
 
     def asset(self, name: str) -> Path | None:
         """Return where the package of the asset spec `name` has, or would have, that file; None without package."""
@@ -111,31 +155,40 @@ class Overlay:
                     return names.canonical("/" + asset.relative_to(folder).as_posix())
         return name
 
-    def _layers(self, folder: str | None, sites_root: Path) -> Iterator[Layer]:
-        if folder is not None:
-            # Not resolved any further: a site's folder that is itself a link leads out, maybe to another site.
-            yield Layer("site", sites_root / folder)
-        for shared in self.shared:
-            yield Layer("shared", shared.resolve())
+    def look(self, layer: Layer, candidate: Path) -> Found | None:
+        """Return what is at the place `candidate` of `layer`, None if there is no file.
+
+        Raises `TemplateLookupException` if it may not be used, or cannot be looked at.
+        """
+        try:
+            status = candidate.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise TemplateLookupException(f"cannot look at the template {candidate}: {error.strerror}") from error
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        path = candidate.resolve()
+        inside = path.is_relative_to(layer.root) and not any(
+            step.startswith(".") for step in path.relative_to(layer.root).parts
+        )
+        if not inside or any(map(path.is_relative_to, layer.foreign)):
+            raise TemplateLookupException(f"the template {candidate} is not used: it lies outside of {layer.root}")
+        signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
+        return Found(path, layer.kind, signature, max(status.st_mtime_ns, status.st_ctime_ns))
 
 
-def _look(layer: Layer, candidate: Path, sites_root: Path) -> Found | None:
-    try:
-        status = candidate.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise TemplateLookupException(f"cannot look at the template {candidate}: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    path = candidate.resolve()
-    inside = path.is_relative_to(layer.root) and not any(
-        step.startswith(".") for step in path.relative_to(layer.root).parts
-    )
-    if not inside or (layer.kind != "site" and path.is_relative_to(sites_root)):
-        raise TemplateLookupException(f"the template {candidate} is not used: it lies outside of {layer.root}")
-    signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
-    return Found(path, layer.kind, signature, max(status.st_mtime_ns, status.st_ctime_ns))
+def _folder_name(site: Site, what: str, name: str) -> str:
+    if not name or name.startswith(".") or not names.FORBIDDEN.isdisjoint(name) or "/" in name:
+        raise TemplateLookupException(f"the {what} of site {site.host} is not a name: '{shorten(name)}'")
+    return name
+
+
+def _rank(kind: str) -> tuple[int, int]:
+    """Return the place of a kind of layer in the order of the layers."""
+    word = kind.rstrip("0123456789")
+    number = kind.removeprefix(word)
+    return ("site", "theme", "shared", "package").index(word), int(number) if number else 1
 
 
 def _is_template(path: str) -> bool:

@@ -1,7 +1,7 @@
 """The compiled templates, each once for all sites that share its file.
 
 A file is compiled into a class of its own, a `SharedTemplate` whose class attributes are what Mako made of it. A site's
-view of the file is an instance that holds nothing but the site's lookup: 90 bytes, where a copy of the template takes
+view of the file is an instance that holds nothing but the site's lookup: 50 bytes, where a copy of the template takes
 400, and as fast to render. Files that no lookup uses any more are forgotten.
 
 Mako names a compiled module by its URI, which is the same for the `layout.mako` of every site, and looks up the source
@@ -22,25 +22,21 @@ import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import mako
-from mako.exceptions import TemplateLookupException
 from mako.template import ModuleTemplate, Template
 
 from multisite.templates import names
 from multisite.templates.cache import SiteCache
 from multisite.templates.overlay import Found
+from multisite.templates.source import sources
 
-__all__ = ["MAX_TEMPLATE_BYTES", "SharedTemplate", "Store"]
+__all__ = ["SharedTemplate", "Store"]
 
 log = logging.getLogger(__name__)
-
-MAX_TEMPLATE_BYTES = 2_000_000
-"""Larger files are refused: Mako would compile for minutes, and nobody wrote them."""
 
 SETTLED_NS = 3_000_000_000
 """A file changed less than this before it was read may change again and keep its times (FAT counts in 2 s)."""
@@ -49,75 +45,93 @@ _compiling = threading.RLock()
 """Mako replaces `warnings.showwarning` while it compiles, so that only one thread of a process may."""
 
 
-class SharedTemplate(Template):  # type: ignore[misc]
-    """A site's view of a compiled file. `Store` makes a subclass for each file; its instances are the views."""
+_ABILITIES = {name: value for name, value in vars(Template).items() if name not in {"__dict__", "__weakref__"}}
 
-    __slots__ = ("lookup",)
+_Abilities: Any = type("_Abilities", (), {**_ABILITIES, "__slots__": ()})
+"""What a template of Mako can do, without a dictionary in each instance, which would double the memory of a view."""
+
+
+class SharedTemplate(_Abilities):  # type: ignore[misc]
+    """A site's view of a compiled file. `Store` makes a subclass for each file; its instances are the views.
+
+    It does all that a `mako.template.Template` does, and is none for `isinstance`.
+    """
+
+    __slots__ = ("_cache", "lookup")
 
     compiled: Compiled
+    _cache: SiteCache
 
-    @cached_property
+    @property
     def cache(self) -> SiteCache:
         """The cache of this site for this file."""
-        return SiteCache(self, self.lookup.owner)
+        try:
+            return self._cache
+        except AttributeError:
+            self._cache = SiteCache(self, self.lookup.owner)
+            return self._cache
 
 
 @dataclass(slots=True, weakref_slot=True)
 class Compiled:
-    """A compiled file: `view` is the class of its views, `digest` says what it was compiled from."""
+    """A compiled file: `view` is the class of its views, `digest` says what it was compiled from.
+
+    `signature` is the one the file had when its content was last compared; if it was `settled` by then, it tells
+    whether the content has changed.
+    """
 
     view: type[SharedTemplate]
     digest: str
-    signature: tuple[int, ...]
-    settled: bool
+    signature: tuple[int, ...] = ()
+    settled: bool = False
 
 
 class Store:
     """All compiled templates of an application.
 
-    With `reload`, a file that has changed is compiled again. `module_directory` (None: memory only) keeps what was
-    compiled for the next start; it holds code that is run, and may be emptied at any time. `options` are the keyword
-    arguments of `mako.template.Template`.
+    `module_directory` (None: memory only) keeps what was compiled for the next start; it holds code that is run, and
+    may be emptied at any time. `options` are the keyword arguments of `mako.template.Template`.
     """
 
-    def __init__(self, *, reload: bool, module_directory: Path | None, options: Mapping[str, Any]) -> None:
-        self._reload = reload
+    def __init__(self, *, module_directory: Path | None, options: Mapping[str, Any]) -> None:
         self._module_directory = module_directory
         self._options = dict(options)
-        self._environment = repr(
-            (mako.__version__, sys.version_info[:2], sorted((key, _spell(value)) for key, value in options.items()))
-        )
+        compiled_in = {key: _spell(value) for key, value in options.items() if key not in _RUNTIME_OPTIONS}
+        self._environment = repr((mako.__version__, sys.version_info[:2], sorted(compiled_in.items())))
         self._compiled: weakref.WeakValueDictionary[tuple[Path, str], Compiled] = weakref.WeakValueDictionary()
 
     def get(self, found: Found, name: str) -> type[SharedTemplate]:
         """Return the class of the views of the file `found`, which goes by the canonical `name`; compile it if needed.
 
-        Raises `FileNotFoundError` if it has gone in the meantime, and what Mako raises for a template with a mistake,
-        with a note that names the file.
+        Raises `OSError` if it is not a file any more, and what Mako raises for a template with a mistake, with a note
+        that names the file.
         """
-        key = (found.path, name)
-        compiled = self._compiled.get(key)
-        if compiled is not None and self._is_current(compiled, found):
+        compiled = self._compiled.get((found.path, name))
+        if compiled is not None and compiled.settled and compiled.signature == found.signature:
             return compiled.view
+        failure: Exception | None = None
+        # The time is taken first: what is written while we read must look recent.
+        settled = time.time_ns() - found.changed_ns > SETTLED_NS
+        for source in sources(found.path):
+            try:
+                return self._compile(found, name, source, settled).view
+            except Exception as error:
+                failure = error
+        assert failure is not None  # noqa: S101  There is always a first source.
+        raise failure
+
+    def _compile(self, found: Found, name: str, source: bytes, settled: bool) -> Compiled:
+        key = (found.path, name)
+        digest = self._digest(found, name, source)
         with _compiling:
             compiled = self._compiled.get(key)
-            if compiled is not None and self._is_current(compiled, found):
-                return compiled.view
-            # The time is taken first: what is written while we read must look recent.
-            settled = time.time_ns() - found.changed_ns > SETTLED_NS
-            source = _read(found.path)
-            digest = self._digest(found, name, source)
-            if compiled is not None and compiled.digest == digest:
-                compiled.signature, compiled.settled = found.signature, settled
-                return compiled.view
-            template = self._load(found, name, source, digest)
-            compiled = Compiled(_view_class(template, name), digest, found.signature, settled)
-            compiled.view.compiled = compiled
-            self._compiled[key] = compiled
-            return compiled.view
-
-    def _is_current(self, compiled: Compiled, found: Found) -> bool:
-        return not self._reload or (compiled.settled and compiled.signature == found.signature)
+            if compiled is None or compiled.digest != digest:
+                template = self._load(found, name, source, digest)
+                compiled = Compiled(_view_class(template, name), digest)
+                compiled.view.compiled = compiled
+                self._compiled[key] = compiled
+            compiled.signature, compiled.settled = found.signature, settled
+            return compiled
 
     def _digest(self, found: Found, name: str, source: bytes) -> str:
         head = repr((str(found.path), found.kind, name, self._environment)).encode("utf-8", "backslashreplace")
@@ -183,14 +197,6 @@ def _spell(value: Any) -> str:
     """Return a text for an option that is the same in the next process."""
     name = getattr(value, "__qualname__", None)
     return repr(value) if name is None else f"{value.__module__}.{name}"
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        source = file.read(MAX_TEMPLATE_BYTES + 1)
-    if len(source) > MAX_TEMPLATE_BYTES:
-        raise TemplateLookupException(f"the template {path} is larger than {MAX_TEMPLATE_BYTES} bytes")
-    return source
 
 
 def _import_file(file: Path, name: str) -> ModuleType:
