@@ -28,8 +28,11 @@ requires = [
 
 postgresql = ["psycopg[binary]>=3.2"]
 
+caching = ["dogpile.cache>=1.3"]  # For mako.cache_impl = multisite.dogpile.
+
 test = [
     *postgresql,
+    *caching,
     "aiosqlite>=0.20",  # An asynchronous driver for SQLite; psycopg has one for PostgreSQL.
     "axe-playwright-python>=0.1.4",  # Carries axe-core, so that nothing is downloaded while tests run.
     "Beaker>=1.12",  # What Mako's cached="True" needs.
@@ -86,7 +89,7 @@ setup(
     exclude_package_data={"": ["*.py[cod]", "__pycache__/*"]},
     zip_safe=False,
     install_requires=requires,
-    extras_require={"test": test, "docs": docs, "postgresql": postgresql, "lint": lint},
+    extras_require={"test": test, "docs": docs, "postgresql": postgresql, "caching": caching, "lint": lint},
     entry_points={
         "console_scripts": ["multisite = multisite.cli:main"],
         "paste.app_factory": ["main = multisite.content:main"],

@@ -31,7 +31,7 @@ def configure(config: Configurator) -> None:
         _set_directory(config, engine_from_settings({"sqlalchemy.url": settings.database_url}))
     elif engine is not None:
         _set_directory(config, engine)
-    config.action(None, lambda: _require_directory(config), order=PHASE3_CONFIG + 20)
+    config.action(None, lambda: _connect_directory(config), order=PHASE3_CONFIG + 20)
 
     request.includeme(config)
     tween.includeme(config)
@@ -59,9 +59,11 @@ def _set_directory(config: Configurator, engine: Engine) -> None:
     config.registry[DIRECTORY] = directory
 
 
-def _require_directory(config: Configurator) -> None:
+def _connect_directory(config: Configurator) -> None:
+    """Let the templates know the directory, which a directive may have replaced after they were made."""
     if DIRECTORY not in config.registry:
         raise ConfigurationError(
             "multisite does not know where its tables are: set sqlalchemy.url or multisite.database_url, or call "
             "config.set_multisite_engine(engine)"
         )
+    config.registry[renderer.TEMPLATES].shared_generation = config.registry[DIRECTORY].template_generation

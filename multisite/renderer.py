@@ -27,11 +27,16 @@ from multisite.errors import MultisiteError
 from multisite.settings import Settings, parse_settings
 from multisite.site import Site, current_site
 from multisite.templates import SiteTemplates
+from multisite.templates.cache import DOGPILE
+from multisite.templates.dogpile import region_from_settings
 
 __all__ = ["EXTENSIONS", "TEMPLATES", "MakoRenderer", "includeme", "parse_mako_options", "templates_from_settings"]
 
 TEMPLATES = "multisite.templates"
 """The key of the `SiteTemplates` in the registry."""
+
+CACHE_PREFIX = "mako.cache."
+"""Settings below this are arguments of the cache that `mako.cache_impl` names."""
 
 EXTENSIONS = (".mako", ".mak")
 """The ends of the renderer names that are rendered here, as pyramid_mako has them."""
@@ -174,8 +179,26 @@ def parse_mako_options(settings: Mapping[str, Any], resolve: Callable[[str], Any
         "strict_undefined": asbool(get("strict_undefined", False)),
         "preprocessor": resolve(get("preprocessor")),
     }
+    options |= _cache_options(settings)
     if options["preprocessor"] is not None and asbool(get("preprocessor_wants_settings")):
         options["preprocessor"] = _with_settings(options["preprocessor"], settings)
+    return options
+
+
+def _cache_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options for `cached="True"`, which pyramid_mako does not have; without a setting those of Mako."""
+    options: dict[str, Any] = {}
+    if "mako.cache_enabled" in settings:
+        options["cache_enabled"] = asbool(settings["mako.cache_enabled"])
+    implementation = settings.get("mako.cache_impl")
+    if implementation == DOGPILE:
+        options["cache_args"] = {"region": region_from_settings(settings, CACHE_PREFIX)}
+    else:
+        arguments = {key.removeprefix(CACHE_PREFIX): settings[key] for key in settings if key.startswith(CACHE_PREFIX)}
+        if arguments:
+            options["cache_args"] = arguments
+    if implementation is not None:
+        options["cache_impl"] = implementation
     return options
 
 
