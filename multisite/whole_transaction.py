@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from multisite.errors import MultisiteError
 
-__all__ = ["whole_transaction", "whole_transactions_everywhere"]
+__all__ = ["whole_operation", "whole_transaction", "whole_transactions_everywhere"]
 
 BUSY_SECONDS = 60
 """How long a migration waits for another process that is writing, such as the same migration started twice."""
@@ -45,6 +45,40 @@ def whole_transaction(connection: Connection) -> Iterator[None]:
         guard.begin(connection)
         yield
         guard.check(connection)
+
+
+@contextmanager
+def whole_operation(connection: Connection, what: str) -> Iterator[None]:
+    """Run the block, an operation of a migration that makes tables of SQLite anew, in one transaction.
+
+    In a transaction that has begun, it is part of that; otherwise, as under plain `alembic upgrade`, it has one of its
+    own, committed at its end, with references not enforced. `what` is what the operation does. Raises
+    `MultisiteError`, before the block, where references are enforced and it is too late to change that. Does nothing
+    on other databases.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    dbapi: Any = connection.connection.dbapi_connection
+    can_begin = isinstance(connection.dialect, SQLiteDialect_pysqlite) and not dbapi.in_transaction
+    if not can_begin:
+        if connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
+            raise MultisiteError(
+                f"{what} needs PRAGMA foreign_keys to be off, or the rows that refer to it would be deleted, and in a "
+                "transaction it cannot be switched off: run 'multisite migrate', which does that before it begins"
+            )
+        yield
+        return
+    with _guarded(connection) as guard:
+        dbapi.isolation_level = None
+        dbapi.execute("BEGIN IMMEDIATE")
+        guard.broken_before = guard.count_broken()
+        try:
+            yield
+            guard.check(connection)
+            dbapi.commit()
+        finally:
+            dbapi.rollback()  # Does nothing where all went well.
 
 
 @contextmanager
@@ -118,7 +152,7 @@ class _Guard:
         if not self.dbapi.in_transaction:  # else a listener of the application's engine has begun already
             # IMMEDIATE: a second process waits here, before it has read which revisions there are.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        self.broken_before = self._count_broken()
+        self.broken_before = self.count_broken()
 
     def check(self, connection: Connection) -> None:
         """Raise `MultisiteError`, having rolled back, if the transaction has broken references."""
@@ -134,7 +168,7 @@ class _Guard:
             f"at nothing, such as from row {row} of the table {table} to the table {parent}"
         )
 
-    def _count_broken(self) -> int | None:
+    def count_broken(self) -> int | None:
         """Return how many references point at nothing already, which is not this migration's fault.
 
         None where SQLite cannot tell, since a reference is to columns that are not unique; such a database has never

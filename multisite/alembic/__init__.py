@@ -8,5 +8,6 @@ A revision that says `import multisite.alembic` finds them with alembic's own: `
 from __future__ import annotations
 
 from multisite.alembic.row_security import DisableRowSecurity, EnableRowSecurity
+from multisite.alembic.site_scope import AddSiteScope, DropSiteScope
 
-__all__ = ["DisableRowSecurity", "EnableRowSecurity"]
+__all__ = ["AddSiteScope", "DisableRowSecurity", "DropSiteScope", "EnableRowSecurity"]

@@ -42,13 +42,18 @@ class CreateTable:
         self._column_ends: dict[str, int] = {}
         self._tokens = tokens = tokens_of(text)
         opening = next((index for index, token in enumerate(tokens) if token.text == "("), 0)
-        if not opening or not tokens[0].is_word("CREATE") or any(token.is_word("VIRTUAL") for token in tokens[:opening]):
+        if not opening or any(token.is_word("VIRTUAL") for token in tokens[:opening]):
             raise ValueError("not a table with columns of its own")
         self._name = tokens[opening - 1]
         self._closing = group_end(tokens, opening)
         index = opening + 1
         while index < self._closing:
             index = self._read_item(index) + 1
+
+    @property
+    def is_without_rowid(self) -> bool:
+        """Whether the rows have no number besides the primary key."""
+        return any(token.is_word("WITHOUT") for token in self._tokens[self._closing :])
 
     def _read_item(self, index: int) -> int:
         """Read a column, or constraints of the table, from `index`; return where the comma behind it is."""
@@ -156,7 +161,7 @@ class CreateTable:
         return _apply(self.text, edits)
 
     def _span(self, clause: Clause) -> tuple[int, int]:
-        """Return from where to where a clause goes, with the white space before it, and with its comma if it has one."""
+        """Return from where to where a clause goes, with white space before it and the comma if it has one."""
         before = next(index for index in reversed(range(len(self._tokens))) if self._tokens[index].end <= clause.start)
         after = next(token for token in self._tokens if token.start >= clause.end)
         # SQLite wants no comma between two constraints of the table, and this one may serve the next.

@@ -64,11 +64,13 @@ class PostgresqlSchema(Schema):
         keys = [
             Key(row.name, tuple(row.columns), True, False, row.definition) for row in constraints if row.kind == "u"
         ]
-        for row in self.query(_INDEXES, oid=oid):
-            keys.append(Key(row.name, tuple(row.columns), row.is_unique, True, row.definition))
+        keys += [
+            Key(row.name, tuple(row.columns), row.is_unique, True, row.definition)
+            for row in self.query(_INDEXES, oid=oid)
+        ]
         return Table(
             real_name,
-            {column: nullable for column, nullable in columns},
+            dict(map(tuple, columns)),
             primary_key[0] if primary_key else (),
             tuple(keys),
             tuple(self._reference(row) for row in constraints if row.kind == "f"),
@@ -77,7 +79,8 @@ class PostgresqlSchema(Schema):
 
     def incoming(self, name: TableName) -> list[Reference]:
         rows = self.query(
-            f"{_CONSTRAINTS} AND c.confrelid = :oid AND c.conrelid <> :oid ORDER BY c.conrelid::regclass::text, c.conname",
+            f"{_CONSTRAINTS} AND c.confrelid = :oid AND c.conrelid <> :oid "
+            "ORDER BY c.conrelid::regclass::text, c.conname",
             oid=self.oid(name),
         )
         return [self._reference(row) for row in rows]
@@ -97,8 +100,8 @@ class PostgresqlSchema(Schema):
     def _name(self, oid: int) -> tuple[TableName, str]:
         """Return name and kind of a table; without its schema where the name alone finds it."""
         (row,) = self.query(
-            "SELECT CASE WHEN NOT pg_table_is_visible(c.oid) THEN n.nspname::text END, c.relname::text, c.relkind::text "
-            "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = :oid",
+            "SELECT CASE WHEN NOT pg_table_is_visible(c.oid) THEN n.nspname::text END, c.relname::text, "
+            "c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = :oid",
             oid=oid,
         )
         return TableName(row[0], row[1]), row[2]

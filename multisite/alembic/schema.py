@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from multisite.alembic.definition import SITE_COLUMN
+from multisite.alembic.definition import SITE_COLUMN, tokens_of
 from multisite.errors import MultisiteError
 
 __all__ = ["Key", "Reference", "Schema", "Table", "TableName", "missing"]
@@ -49,6 +49,12 @@ class Key:
     def __str__(self) -> str:
         return self.name or f"UNIQUE ({', '.join(self.columns)})"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds for all rows and by the columns alone, so that references may be to it."""
+        partial = self.is_index and any(token.is_word("WHERE") for token in tokens_of(self.definition))
+        return self.unique and "" not in self.columns and not partial
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -81,7 +87,7 @@ class Table:
 
     @property
     def is_scoped(self) -> bool:
-        """Whether the table has a site already: a `site_id` that refers to `sites`, and the key that others refer to."""
+        """Whether it has sites already: a `site_id` that refers to `sites`, and the key that others refer to."""
         return (
             self.site_reference is not None
             and not self.columns[SITE_COLUMN]
@@ -98,9 +104,9 @@ class Table:
         return None
 
     def is_unique(self, columns: set[str]) -> bool:
-        """Return whether a key without conditions is on exactly these columns."""
+        """Return whether a key is on exactly these columns."""
         return columns == set(self.primary_key) or any(
-            key.unique and set(key.columns) == columns and not key.is_index for key in self.keys
+            key.is_whole and set(key.columns) == columns for key in self.keys
         )
 
 
@@ -139,7 +145,11 @@ class Schema(ABC):
         """Return the rows of a query with parameters, as `:name`."""
         return self.connection.execute(sa.text(sql), parameters).fetchall()
 
+    def change(self, sql: str, **parameters: Any) -> None:
+        """Execute a statement with parameters, as `:name`, that returns no rows."""
+        self.connection.execute(sa.text(sql), parameters)
+
 
 def missing(name: TableName) -> MultisiteError:
     """Return the error for a table that is not there."""
-    return MultisiteError(f"there is no table '{name}' here: 'alembic upgrade' has to come to where it is created first")
+    return MultisiteError(f"there is no table '{name}' here: it has to be created first, by an earlier revision")

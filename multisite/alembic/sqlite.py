@@ -71,7 +71,7 @@ class SqliteSchema(Schema):
         indexes = [row for row in self.execute(f"PRAGMA main.index_list({name})") if row[3] == "u"]
         uniques = {key.columns for key in table.keys if not key.is_index}
         if sorted(theirs.values()) != sorted(ours) or len(indexes) > len(uniques):
-            raise MultisiteError(f"the CREATE TABLE of '{table.name}' cannot be read with certainty; nothing was changed")
+            raise MultisiteError(f"the CREATE TABLE of '{table.name}' cannot be read for certain; nothing was changed")
 
     def _key(self, clause: Clause, spelling: dict[str, str]) -> Key:
         columns = _columns(clause.definition, spelling)

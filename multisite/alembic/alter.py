@@ -1,0 +1,205 @@
+"""Change a table of PostgreSQL as a plan says, in the transaction of the migration."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from multisite.alembic.definition import SITE_COLUMN
+from multisite.alembic.plan import Change, Plan
+from multisite.alembic.postgresql import PostgresqlSchema
+from multisite.alembic.rows import SiteOfRow
+from multisite.alembic.schema import Key, Reference, TableName
+from multisite.errors import MultisiteError
+
+__all__ = ["add_site", "drop_site", "undisturbed"]
+
+Progress = Callable[[int], None]
+"""Is told how many rows are done; more than there are means all of them."""
+
+_TRIGGER_STATES = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+
+
+def add_site(schema: PostgresqlSchema, plan: Plan, site: SiteOfRow, batch_size: int, progress: Progress) -> None:
+    """Add `site_id` to the table of `plan`, filled in, and change its keys and all references."""
+    table = schema.sql_name(plan.table.name)
+    _drop(schema, plan)
+    if site.is_constant:
+        # PostgreSQL keeps such a default beside the table and rewrites nothing, however many rows there are.
+        default = "" if site.site_id is None else f" DEFAULT {site.site_id}"
+        schema.execute(f"ALTER TABLE {table} ADD COLUMN {SITE_COLUMN} bigint NOT NULL{default}")
+        schema.execute(f"ALTER TABLE {table} ALTER COLUMN {SITE_COLUMN} DROP DEFAULT")
+        progress(sys.maxsize)
+    else:
+        if SITE_COLUMN not in plan.table.columns:
+            schema.execute(f"ALTER TABLE {table} ADD COLUMN {SITE_COLUMN} bigint")
+        with _without_triggers(schema, plan.table.name):
+            _fill(schema, plan, site, batch_size, progress)
+        schema.execute(f"ALTER TABLE {table} ALTER COLUMN {SITE_COLUMN} SET NOT NULL")
+    _add(schema, plan)
+
+
+def drop_site(schema: PostgresqlSchema, plan: Plan) -> None:
+    """Take `site_id` from the table of `plan`, and from its keys and all references."""
+    _refuse_dependents(schema, plan)
+    _drop(schema, plan)
+    schema.execute(f"ALTER TABLE {schema.sql_name(plan.table.name)} DROP COLUMN {SITE_COLUMN}")
+    _add(schema, plan)
+
+
+def _fill(schema: PostgresqlSchema, plan: Plan, site: SiteOfRow, batch_size: int, progress: Progress) -> None:
+    """Give each row its site, batch by batch in the order of the primary key; in one go where there is none."""
+    table = schema.sql_name(plan.table.name)
+    # The site of a row that has one already would be the same; it need not be written again.
+    update = f"UPDATE {table} AS r SET {SITE_COLUMN} = {site.sql(schema, 'r')} WHERE r.{SITE_COLUMN} IS NULL"
+    key = ", ".join(f"r.{schema.quote(column)}" for column in plan.table.primary_key)
+    if not key:
+        schema.execute(update)
+        progress(sys.maxsize)
+        return
+    names = [f"key_{number}" for number in range(len(plan.table.primary_key))]
+    bound = ", ".join(f":{name}" for name in names)
+    after, done = "", 0
+    values: dict[str, Any] = {}
+    while True:
+        found = schema.query(
+            f"SELECT {key} FROM {table} AS r {f'WHERE ({key}) > ({bound})' if after else ''} "
+            f"ORDER BY {key} LIMIT 1 OFFSET {int(batch_size) - 1}",
+            **values,
+        )
+        upto = {f"upto_{number}": value for number, value in enumerate(found[0])} if found else {}
+        before = f" AND ({key}) <= ({', '.join(f':{name}' for name in upto)})" if upto else ""
+        schema.change(f"{update}{after}{before}", **values, **upto)
+        if not upto:
+            progress(sys.maxsize)
+            return
+        done += batch_size
+        progress(done)
+        after, values = f" AND ({key}) > ({bound})", dict(zip(names, found[0], strict=True))
+
+
+def _drop(schema: PostgresqlSchema, plan: Plan) -> None:
+    changes: list[Change[Key] | Change[Reference]] = [*plan.references, *plan.incoming, *plan.keys]
+    for change in changes:
+        old, table = change.old, _table_of(change, plan)
+        if isinstance(old, Key) and old.is_index:
+            schema.execute(f"DROP INDEX {schema.sql_name(TableName(_schema_of(schema, table), old.name or ''))}")
+        else:
+            schema.execute(f"ALTER TABLE {schema.sql_name(table)} DROP CONSTRAINT {schema.quote(old.name or '')}")
+
+
+def _add(schema: PostgresqlSchema, plan: Plan) -> None:
+    for change in plan.keys:
+        _add_changed(schema, plan, change)
+    for name, definition in plan.added:
+        _add_constraint(schema, plan.table.name, name, definition)
+    for reference in (*plan.references, *plan.incoming):
+        _add_changed(schema, plan, reference)
+
+
+def _add_changed(schema: PostgresqlSchema, plan: Plan, change: Change[Key] | Change[Reference]) -> None:
+    if change.definition is None:
+        return
+    if isinstance(change.old, Key) and change.old.is_index:
+        schema.execute(change.definition)
+    else:
+        _add_constraint(schema, _table_of(change, plan), change.name, change.definition)
+
+
+def _add_constraint(schema: PostgresqlSchema, table: TableName, name: str | None, definition: str) -> None:
+    named = "" if name is None else f"CONSTRAINT {schema.quote(name)} "
+    schema.execute(f"ALTER TABLE {schema.sql_name(table)} ADD {named}{definition}")
+
+
+def _table_of(change: Change[Key] | Change[Reference], plan: Plan) -> TableName:
+    return change.old.table if isinstance(change.old, Reference) else plan.table.name
+
+
+def _schema_of(schema: PostgresqlSchema, table: TableName) -> str | None:
+    """Return the schema that the table is in: its indexes are there too, and their names may be hidden by others."""
+    rows = schema.query("SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = :oid", oid=schema.oid(table))
+    name: str = rows[0][0]
+    return name.strip('"')
+
+
+def _refuse_dependents(schema: PostgresqlSchema, plan: Plan) -> None:
+    """Refuse to drop a column with which PostgreSQL would silently drop more than the plan knows of."""
+    planned = [key.old.name for key in plan.keys]
+    rows = schema.query(
+        "SELECT c.conname::text, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_attribute a "
+        "ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey) "
+        "WHERE c.conrelid = :oid AND a.attname = :column AND c.contype IN ('c', 'x') "
+        "UNION ALL SELECT p.polname::text, 'a policy; op.disable_row_security() comes first' FROM pg_policy p "
+        "WHERE p.polrelid = :oid",
+        oid=plan.table.place,
+        column=SITE_COLUMN,
+    )
+    for name, definition in rows:
+        if name not in planned:
+            raise MultisiteError(
+                f"site_id cannot be taken from '{plan.table.name}', since more than its keys and references is about "
+                f"it; change this first: {name} ({definition})"
+            )
+
+
+@contextmanager
+def _without_triggers(schema: PostgresqlSchema, table: TableName) -> Iterator[None]:
+    """Let no trigger of the application see the filling in, or every row would count as changed today."""
+    name = schema.sql_name(table)
+    triggers: Sequence[tuple[str, str]] = [
+        (row[0], row[1])
+        for row in schema.query(
+            "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = :oid AND NOT tgisinternal "
+            "AND tgparentid = 0 AND tgenabled <> 'D'",
+            oid=schema.oid(table),
+        )
+    ]
+    for trigger, _ in triggers:
+        schema.execute(f"ALTER TABLE {name} DISABLE TRIGGER {schema.quote(trigger)}")
+    yield
+    for trigger, state in triggers:
+        schema.execute(f"ALTER TABLE {name} {_TRIGGER_STATES[state]} TRIGGER {schema.quote(trigger)}")
+
+
+@contextmanager
+def undisturbed(schema: PostgresqlSchema, table: TableName) -> Iterator[None]:
+    """Hold `table` for the block, see all its rows and those it refers to, and leave no check of a reference waiting.
+
+    PostgreSQL changes no table for which a deferred check waits, as it does after rows were put in by an earlier
+    revision of the same transaction. And row-level security that is forced keeps rows from their owner too. Where the
+    block raises, the transaction is lost, and with it all this.
+    """
+    schema.table(table)
+    schema.execute(f"LOCK TABLE {schema.sql_name(table)} IN ACCESS EXCLUSIVE MODE")
+    if _deferred(schema):
+        schema.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    forced = _forced(schema, table)
+    for name in forced:
+        schema.execute(f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY")
+    yield
+    for name in forced:
+        schema.execute(f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY")
+    if deferred := _deferred(schema):
+        schema.execute(f"SET CONSTRAINTS {', '.join(deferred)} DEFERRED")
+
+
+def _deferred(schema: PostgresqlSchema) -> list[str]:
+    rows = schema.query(
+        "SELECT format('%I.%I', n.nspname, c.conname) FROM pg_constraint c "
+        "JOIN pg_namespace n ON n.oid = c.connamespace WHERE c.condeferred AND c.conparentid = 0 ORDER BY 1"
+    )
+    return [row[0] for row in rows]
+
+
+def _forced(schema: PostgresqlSchema, table: TableName) -> list[str]:
+    """Return the names of the table, and of those that refer to it or are referred to, which force row security."""
+    rows = schema.query(
+        "SELECT format('%I.%I', n.nspname, t.relname) FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace "
+        "WHERE t.relrowsecurity AND t.relforcerowsecurity AND (t.oid = :oid OR t.oid IN "
+        "(SELECT confrelid FROM pg_constraint WHERE conrelid = :oid UNION "
+        "SELECT conrelid FROM pg_constraint WHERE confrelid = :oid)) ORDER BY 1",
+        oid=schema.oid(table),
+    )
+    return [row[0] for row in rows]

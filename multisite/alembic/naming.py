@@ -1,0 +1,76 @@
+"""What a key or a reference is called after its columns have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alembic.operations.schemaobj import SchemaObjects
+from alembic.runtime.migration import MigrationContext
+from alembic.util.sqla_compat import _get_constraint_final_name
+
+from multisite.alembic.schema import Key, Reference, TableName
+
+__all__ = ["Naming"]
+
+_MAX_CHARACTERS = 63
+"""Where PostgreSQL cuts names that it makes itself."""
+
+
+class Naming:
+    """New names: one that a convention had made becomes the one it makes now, any other stays.
+
+    The convention is that of the application's MetaData (`target_metadata` in its env.py), or else PostgreSQL's own.
+    An index keeps its name, since models spell it out. `names` says otherwise, by the old name.
+    """
+
+    def __init__(self, context: MigrationContext, names: Mapping[str, str]) -> None:
+        self._objects = SchemaObjects(context)
+        self._dialect = context.dialect
+        self._names = names
+
+    def renamed(
+        self, old: Key | Reference, table: TableName, columns: Sequence[str], targets: Sequence[str]
+    ) -> str | None:
+        """Return the name of `old` on `table` when it is on `columns` and, a reference, to the columns `targets`."""
+        if old.name is None:
+            return None
+        if old.name in self._names:
+            return self._names[old.name]
+        if isinstance(old, Key):
+            if old.is_index:
+                return old.name
+            before, after = self.of_key(table, old.columns), self.of_key(table, columns)
+        else:
+            before = self.of_reference(table, old.columns, old.target, old.target_columns)
+            after = self.of_reference(table, columns, old.target, targets)
+        return after if before == old.name and after is not None else old.name
+
+    def of_key(self, table: TableName, columns: Sequence[str]) -> str | None:
+        """Return what a unique constraint is called that nobody has named; None if the database leaves it at that."""
+        constraint = self._objects.unique_constraint(None, table.name, columns, schema=table.schema)
+        return self._final(constraint) or self._default(table, columns, "key")
+
+    def of_reference(
+        self, table: TableName, columns: Sequence[str], target: TableName, target_columns: Sequence[str]
+    ) -> str | None:
+        """Return what a foreign key is called that nobody has named; None if the database leaves it at that."""
+        constraint = self._objects.foreign_key_constraint(
+            None,
+            table.name,
+            target.name,
+            list(columns),
+            list(target_columns),
+            source_schema=table.schema,
+            referent_schema=target.schema,
+        )
+        return self._final(constraint) or self._default(table, columns, "fkey")
+
+    def _final(self, constraint: Any) -> str | None:
+        name: str | None = _get_constraint_final_name(constraint, self._dialect)
+        return name
+
+    def _default(self, table: TableName, columns: Sequence[str], suffix: str) -> str | None:
+        name = "_".join([table.name, *columns, suffix])
+        # A longer one is cut by rules that are PostgreSQL's own affair; it stays what it is.
+        return name if self._dialect.name == "postgresql" and len(name) <= _MAX_CHARACTERS else None

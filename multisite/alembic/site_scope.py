@@ -1,0 +1,281 @@
+"""Give the rows of an existing table to a site in a revision, and take that back.
+
+    import multisite.alembic  # noqa: F401  # Adds the operations to `op`.
+
+    def upgrade() -> None:
+        op.add_site_scope("posts", site="www.example.com")
+        op.add_site_scope("comments", parent="posts")
+
+    def downgrade() -> None:
+        op.drop_site_scope("comments")
+        op.drop_site_scope("posts")
+
+Either is done as a whole or not at all, and refuses what it cannot do before it changes anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from alembic.operations import MigrateOperation, Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.engine import Connection
+
+from multisite.alembic import alter
+from multisite.alembic.definition import SITE_COLUMN
+from multisite.alembic.naming import Naming
+from multisite.alembic.plan import Options, Plan, plan_drop, plan_scope
+from multisite.alembic.postgresql import PostgresqlSchema
+from multisite.alembic.rebuild import Rebuild, broken_dependents
+from multisite.alembic.rows import SiteOfRow, check_one_site, check_rows, through
+from multisite.alembic.schema import Schema, Table, TableName
+from multisite.alembic.sqlite import SqliteSchema
+from multisite.errors import MultisiteError
+from multisite.migrate import first_site, upgrade_own
+from multisite.whole_transaction import whole_operation
+
+__all__ = ["TODO", "AddSiteScope", "DropSiteScope"]
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZE = 10_000
+"""How many rows get their site at a time, and with one line in the log."""
+
+TODO = "TODO: the host of the site that these rows belong to"
+"""What `alembic revision --autogenerate` writes for a site: it cannot know."""
+
+
+@Operations.register_operation("add_site_scope")
+class AddSiteScope(MigrateOperation):
+    """Make an existing table scoped; the attributes are the arguments of `add_site_scope`."""
+
+    def __init__(  # noqa: PLR0913  # One argument for each question that a table may raise.
+        self,
+        table_name: str,
+        *,
+        site: int | str | None = None,
+        parent: str | None = None,
+        through: str | Sequence[str] | None = None,
+        schema: str | None = None,
+        batch_size: int = BATCH_SIZE,
+        keep: Collection[str] = (),
+        ondelete: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        self.table_name = table_name
+        self.site = site
+        self.parent = parent
+        self.through = through
+        self.schema = schema
+        self.batch_size = batch_size
+        self.keep = tuple([keep] if isinstance(keep, str) else keep)
+        self.ondelete = dict(ondelete or {})
+        self.names = dict(names or {})
+        self.undone: DropSiteScope | None = None
+        """The operation that takes this one back, where autogenerate knows what has to be restored."""
+
+    @classmethod
+    def add_site_scope(cls, operations: Operations, table_name: str, **arguments: Any) -> None:
+        """Give the rows of `table_name` to a site, and let its keys and references hold the site.
+
+        `site` is the host of a site, added if there is none (not where there are no rows), or the id of one. For a
+        table that is reached through another one, `parent` names that one, which is scoped already, and each row gets
+        the site of the row that it refers to, by the column `through` where there are several; `site` is then for
+        rows that refer to none. A column `site_id` that is there already is used, and what is in it is kept.
+
+        Unique constraints, unique indexes and references from and to scoped tables get `site_id` as their first
+        column, except those in `keep`: a key by its name, or as `UNIQUE (slug)` where it has none; a reference by its
+        column, as `author_id`, or `comments.post_id` if it is another table's. `ondelete` says by the same names what
+        a reference does that can no longer be cleared (ON DELETE SET NULL). `names` maps old names of keys and
+        references to new ones; without it, names that a naming convention has made follow it, and others stay.
+
+        `schema` is the table's; `batch_size` a number of rows. Raises `MultisiteError` for what is not possible,
+        before anything is changed.
+        """
+        operations.invoke(cls(table_name, **arguments))
+
+    def reverse(self) -> DropSiteScope:
+        """Return the operation that takes this one back."""
+        return self.undone or DropSiteScope(self.table_name, schema=self.schema)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return how `alembic check` shows it."""
+        return ("add_site_scope", self.schema, self.table_name)
+
+
+@Operations.register_operation("drop_site_scope")
+class DropSiteScope(MigrateOperation):
+    """Make a scoped table an ordinary one; the attributes are the arguments of `drop_site_scope`."""
+
+    def __init__(
+        self,
+        table_name: str,
+        *,
+        schema: str | None = None,
+        batch_size: int = BATCH_SIZE,
+        mix_sites: bool = False,
+        ondelete: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        self.table_name = table_name
+        self.schema = schema
+        self.batch_size = batch_size
+        self.mix_sites = mix_sites
+        self.ondelete = dict(ondelete or {})
+        self.names = dict(names or {})
+        self.undone: AddSiteScope | None = None
+        """As in `AddSiteScope`."""
+
+    @classmethod
+    def drop_site_scope(cls, operations: Operations, table_name: str, **arguments: Any) -> None:
+        """Take `site_id` from `table_name`, and from its keys and the references from and to it.
+
+        `ondelete` and `names` are as in `add_site_scope`. Raises `MultisiteError` if the table has rows of several
+        sites, unless `mix_sites` is true, and if more than keys and references is about `site_id`.
+        """
+        operations.invoke(cls(table_name, **arguments))
+
+    def reverse(self) -> AddSiteScope:
+        """Return the operation that takes this one back."""
+        return self.undone or AddSiteScope(self.table_name, site=TODO, schema=self.schema)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return how `alembic check` shows it."""
+        return ("drop_site_scope", self.schema, self.table_name)
+
+
+@Operations.implementation_for(AddSiteScope)
+def _add_site_scope(operations: Operations, operation: AddSiteScope) -> None:
+    if isinstance(operation.site, str) and operation.site.startswith("TODO"):
+        raise MultisiteError(
+            f"the revision still says op.add_site_scope('{operation.table_name}', site='{operation.site}'): write the "
+            "host that the visitors of these rows use, as in site='www.example.com'"
+        )
+    with _schema_of(operations, operation) as (schema, name):
+        upgrade_own(schema.connection)
+        table = schema.table(name)
+        if table.is_scoped:
+            log.info("%s: belongs to sites already", table.name)
+            return
+        options = Options(frozenset(operation.keep), operation.ondelete)
+        plan = plan_scope(schema, table, Naming(operations.get_context(), operation.names), options)
+        site = _site_of_row(schema, table, operation)
+        check_rows(schema, plan, site)
+        _apply(schema, plan, site, operation.batch_size)
+
+
+@Operations.implementation_for(DropSiteScope)
+def _drop_site_scope(operations: Operations, operation: DropSiteScope) -> None:
+    with _schema_of(operations, operation) as (schema, name):
+        table = schema.table(name)
+        if SITE_COLUMN not in table.columns:
+            log.info("%s: belongs to no sites any more", table.name)
+            return
+        naming = Naming(operations.get_context(), operation.names)
+        plan = plan_drop(schema, table, naming, Options(on_delete=operation.ondelete))
+        if not operation.mix_sites:
+            check_one_site(schema, table)
+        _apply(schema, plan, None, operation.batch_size)
+
+
+@contextmanager
+def _schema_of(operations: Operations, operation: AddSiteScope | DropSiteScope) -> Iterator[tuple[Schema, TableName]]:
+    """Yield the database, ready for tables to be changed, and the name of the table that the operation is about."""
+    context = operations.get_context()
+    connection = _connection(context, operation)
+    name = TableName(operation.schema, operation.table_name)
+    if operation.batch_size < 1:
+        raise MultisiteError(f"batch_size={operation.batch_size}: expected a number of rows, 1 or more")
+    if connection.dialect.name == "postgresql":
+        postgresql = PostgresqlSchema(connection)
+        with alter.undisturbed(postgresql, name):
+            yield postgresql, name
+    elif connection.dialect.name == "sqlite":
+        with whole_operation(connection, f"giving a new form to '{name}'"):
+            yield SqliteSchema(connection), name
+    else:
+        raise MultisiteError(f"op.add_site_scope knows SQLite and PostgreSQL, not {connection.dialect.name}")
+
+
+def _connection(context: MigrationContext, operation: AddSiteScope | DropSiteScope) -> Connection:
+    connection = context.connection
+    if context.as_sql or connection is None:
+        raise MultisiteError(
+            f"to change '{operation.table_name}' the database has to be read, which 'alembic upgrade --sql' does not "
+            "open: run the migration with 'multisite migrate' or 'alembic upgrade head'"
+        )
+    return connection
+
+
+def _site_of_row(schema: Schema, table: Table, operation: AddSiteScope) -> SiteOfRow:
+    """Return where each row of `table` gets its site from; adds the site where it is needed and missing."""
+    if operation.site is None and operation.parent is None and SITE_COLUMN not in table.columns:
+        raise MultisiteError(
+            f"whose are the rows of '{table.name}'? Say site='www.example.com', or parent= with a table that they "
+            "refer to"
+        )
+    parent = None
+    if operation.parent is not None:
+        columns = [operation.through] if isinstance(operation.through, str) else operation.through or ()
+        parent = through(schema, table, operation.parent, columns)
+    without = SiteOfRow(table, parent, None)
+    if operation.site is None:
+        return without
+    name = schema.sql_name(table.name)
+    # No site is added for rows that are not there, as on the empty database of a new installation.
+    if not schema.execute(f"SELECT 1 FROM {name} AS r WHERE {without.sql(schema, 'r')} IS NULL LIMIT 1"):
+        return without
+    return SiteOfRow(table, parent, _site_id(schema, operation.site))
+
+
+def _site_id(schema: Schema, site: int | str) -> int:
+    if isinstance(site, str):
+        return first_site(schema.connection, site)
+    if not schema.execute(f"SELECT 1 FROM sites WHERE id = {int(site)}"):
+        raise MultisiteError(f"no site has the id {site}: see multisite list-sites, or name the site by its host")
+    return site
+
+
+def _apply(schema: Schema, plan: Plan, site: SiteOfRow | None, batch_size: int) -> None:
+    """Carry out `plan`: add the site of each row, or take it away where `site` is None."""
+    progress = _progress(schema, plan.table.name, "have their site" if site else "have no site any more")
+    if isinstance(schema, PostgresqlSchema):
+        if site is None:
+            alter.drop_site(schema, plan)
+        else:
+            alter.add_site(schema, plan, site, batch_size, progress)
+    elif isinstance(schema, SqliteSchema):
+        _rebuild(schema, plan, site, batch_size, progress)
+
+
+def _progress(schema: Schema, table: TableName, what: str) -> Callable[[int], None]:
+    ((total,),) = schema.execute(f"SELECT count(*) FROM {schema.sql_name(table)}")
+
+    def progress(done: int) -> None:
+        log.info("%s: %d of %d rows %s", table, min(done, total), total, what)
+
+    return progress
+
+
+def _rebuild(
+    schema: SqliteSchema, plan: Plan, site: SiteOfRow | None, batch_size: int, progress: Callable[[int], None]
+) -> None:
+    """Make the table of `plan` anew, and those that refer to it, and see that what else is there still works."""
+    broken = broken_dependents(schema)
+    Rebuild(
+        schema,
+        plan.table,
+        (*plan.keys, *plan.references),
+        added=plan.added,
+        site=None if site is None else site.sql(schema, "r"),
+        without_site=site is None,
+    ).run(batch_size, progress)
+    for name in dict.fromkeys(change.old.table for change in plan.incoming):
+        changes = [change for change in plan.incoming if change.old.table == name]
+        Rebuild(schema, schema.table(name), changes).run(batch_size, _progress(schema, name, "refer to them as before"))
+    for what, why in broken_dependents(schema).items():
+        if what not in broken:
+            raise MultisiteError(f"{what} would not work any more ({why}): drop it first, and make it again afterwards")
