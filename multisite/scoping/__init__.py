@@ -4,12 +4,24 @@ Importing this package puts the wall up for every engine of the process. What be
 `SiteScoped`, or for plain tables by `site_id_column()`; all the rest follows from that.
 """
 
-from multisite.scoping.column import SiteId, site_id_column
-from multisite.scoping.model import SiteScoped
-from multisite.scoping.reference import scoped_reference
-from multisite.scoping.tables import tables
-from multisite.scoping.text import scoped_text
-from multisite.scoping.wall import put_up
+import sqlalchemy
+
+from multisite.errors import MultisiteError
+
+try:
+    from multisite.scoping.column import SiteId, site_id_column
+    from multisite.scoping.model import SiteScoped
+    from multisite.scoping.reference import scoped_reference
+    from multisite.scoping.tables import tables
+    from multisite.scoping.text import scoped_text
+    from multisite.scoping.wall import put_up
+except (AttributeError, ImportError) as error:
+    lost_by = getattr(getattr(error, "obj", None), "__module__", None) or getattr(error, "name", None)
+    if not str(lost_by).startswith("sqlalchemy"):
+        raise
+    raise MultisiteError(
+        f"SQLAlchemy {sqlalchemy.__version__} lacks what multisite needs to limit statements to a site: {error}"
+    ) from error
 
 __all__ = ["SiteId", "SiteScoped", "scoped_reference", "scoped_text", "site_id_column", "tables"]
 

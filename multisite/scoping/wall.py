@@ -10,18 +10,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
+import sqlalchemy
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.selectable import Join
 
 from multisite.errors import MultisiteError
-from multisite.scoping import execution, reference, violation
-from multisite.scoping.column import SITE_PARAMETER, SiteId
+from multisite.scoping import execution, reference, trial, violation
 from multisite.scoping.compiler import PlainCompiler, ScopedCompiler, scoped_class
 from multisite.scoping.pin import merge_checked
 
 __all__ = ["check", "put_up"]
+
+_CALLED = (
+    (Session, "_merge"),
+    (DefaultExecutionContext, "_exec_default_clause_element"),
+    (Connection, "_handle_dbapi_exception"),
+    (Join, "get_referent"),
+)
+"""What the wall stands in front of, and no statement of the trial comes by."""
 
 
 def _new_compiler(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -40,27 +49,14 @@ def put_up() -> None:
 
 
 def check() -> None:
-    """Compile one statement of each kind and raise `MultisiteError` if any comes out without the site.
-
-    Run when the wall is put up, so that a release of SQLAlchemy that works differently stops the start, not the
-    separation of sites.
-    """
-    table = sa.table("multisite_wall_check", sa.column("id", sa.Integer), sa.column("site_id", SiteId))
-    other = table.alias()
-    statements: list[tuple[Any, int]] = [
-        (sa.select(table.c.id), 1),
-        (sa.select(other.c.id), 1),
-        (sa.select(table.c.id).outerjoin(other, other.c.id == table.c.id), 2),
-        (sa.select(table.c.id).join(other, other.c.id == table.c.id, full=True), 2),
-        (sa.select(sa.exists(sa.select(table.c.id)), sa.select(other.c.id).scalar_subquery()), 2),
-        (sa.update(table).values(id=1), 1),
-        (sa.delete(table), 1),
-        (sqlite.insert(table).values(id=1).on_conflict_do_update(index_elements=["id"], set_={"id": 2}), 1),
-    ]
-    dialect = sqlite.dialect(paramstyle="named")
-    for statement, times in statements:
-        text = str(statement.compile(dialect=dialect))
-        if text.count(f":{SITE_PARAMETER.key}") != times:
-            raise MultisiteError(
-                f"SQLAlchemy {sa.__version__} does not let multisite limit statements to a site; it makes this: {text}"
-            )
+    """Put the wall on trial and raise `MultisiteError` if it does not stand."""
+    try:
+        for owner, name in _CALLED:
+            trial.calls(owner, name)
+        trial.compiles()
+        trial.executes()
+    except Exception as error:
+        # Whatever it is: in a release that fits, none of this raises.
+        raise MultisiteError(
+            f"SQLAlchemy {sqlalchemy.__version__} does not let multisite limit statements to a site: {error}"
+        ) from error
