@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from pyramid.config import Configurator
 from pyramid.exceptions import URLDecodeError
+from pyramid.httpexceptions import HTTPBadRequest
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.settings import asbool
@@ -134,7 +135,8 @@ def directory_unavailable_view(error: DirectoryUnavailable, request: Request) ->
 
 def undecodable_path_view(error: URLDecodeError, request: Request) -> Response:
     """Answer a path whose escaped bytes are no UTF-8: 400, as the browser's mistake, where Pyramid would fail."""
-    return _plain(400, "Bad Request: the path of this request is not UTF-8.\n")
+    # Without a body, so that a site that has a page for this shows it.
+    return HTTPBadRequest("The path of this request is not UTF-8.", headers={"Cache-Control": "no-store"})
 
 
 def _in_development(request: Request) -> bool:

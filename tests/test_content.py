@@ -14,7 +14,9 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from bs4 import BeautifulSoup
 from content_sites import GARDEN, ROOT, STERNWARTE, ContentSites
+from pyramid.renderers import render as pyramid_render
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -24,9 +26,11 @@ from multisite.content.formats import formats_for
 from multisite.content.language import PHRASES, phrase
 from multisite.content.models import Base, Entry, Tag, UtcDateTime, entry_tags
 from multisite.content.pages import PAGE_SIZE
+from multisite.content.variables import ERRORS
 from multisite.directory import engine_from_url
 from multisite.migrate import upgrade
 from multisite.request import DIRECTORY
+from multisite.testing import request_for
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -257,6 +261,7 @@ def test_both_languages_have_all_phrases_with_the_same_values() -> None:
 def test_every_phrase_is_said_somewhere() -> None:
     code = [*ROOT.glob("templates/*.mako"), *ROOT.glob("multisite/content/*.py")]
     said = set(re.findall(r"""(?:text|phrase)\(["']([a-z_]+)["']""", "".join(path.read_text("utf-8") for path in code)))
+    said |= {f"error_{status}_{part}" for status in ERRORS for part in ("title", "text")}
     assert {name.removesuffix("_one") for name in PHRASES["en"]} == said
 
 
@@ -363,6 +368,28 @@ def test_the_404_is_in_the_layout_of_the_site_and_has_no_tag(filled: ContentSite
         assert "ETag" not in page.headers
 
 
+@pytest.mark.parametrize("status", [400, 403, 410, 418, 500, 502, 503])
+@pytest.mark.parametrize(("host", "rest"), [(GARDEN, " – Garden"), (STERNWARTE, " – Sternwarte")])
+def test_every_error_has_a_page_in_the_language_of_the_site(
+    sqlite_sites: ContentSites, host: str, rest: str, status: int
+) -> None:
+    site = sqlite_sites.garden if host == GARDEN else sqlite_sites.sternwarte
+    known = status if status in ERRORS else status // 100 * 100
+    variables = {"status": status, "reason": "Whatever"}
+    with request_for(sqlite_sites.app, host, "/nothing/here") as request:
+        page = BeautifulSoup(pyramid_render("/error.mako", variables, request=request), "html.parser")
+    assert page.title is not None
+    assert page.title.text == phrase(site.locale, f"error_{known}_title") + rest
+    assert phrase(site.locale, f"error_{known}_text") in page.text
+    assert page.body["class"] == ["page-error"]
+
+
+def test_the_error_page_asks_the_database_for_nothing(filled: ContentSites) -> None:
+    filled.queries()
+    filled.browser(GARDEN).get("/nothing/here", status=404)
+    assert filled.queries() == []
+
+
 def test_other_methods_are_not_for_pages(filled: ContentSites) -> None:
     browser = filled.browser(GARDEN)
     for path in (*PATHS, "/robots.txt"):
@@ -445,7 +472,11 @@ def differences(database_url: str) -> list[object]:
 
 
 def test_the_revisions_make_the_tables_of_the_models(ini: Path, database_url: str) -> None:
-    assert [line.split(":")[0] for line in upgrade(ini)] == ["multisite 0001", "application content_0001"]
+    assert [line.split(":")[0] for line in upgrade(ini)] == [
+        "multisite 0001",
+        "multisite 0002",
+        "application content_0001",
+    ]
     assert upgrade(ini) == []
     assert differences(database_url) == []
 

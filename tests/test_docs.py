@@ -448,7 +448,7 @@ def test_every_template_of_a_page_is_part_of_a_page_that_answers(demo: Path, dev
         for snippet in found:
             place = clone.folder / place_of(snippet)
             place.write_text(snippet.text, "utf-8")
-            path = "nowhere" if place.name == "notfound.mako" else ""
+            path = "nowhere" if place.name == "404.mako" else ""
             page = clone.curl(f"curl -i -H 'Host: {place.parent.name}' http://127.0.0.1:6543/{path}")
             assert page.startswith("HTTP/1.1 404 " if path else "HTTP/1.1 200 "), f"{snippet}: {page}"
             words = re.findall(r"<p>([A-Z][a-z]+ [a-z]+)", snippet.text)

@@ -1,4 +1,4 @@
-"""The pages: home, entry, tag, archive, and what is shown where there is nothing.
+"""The pages: home, entry, tag, archive. Where there is nothing, multisite shows the template `error.mako`.
 
 Each view asks for what its template shows and returns it; docs/templates lists what that is.
 """
@@ -19,7 +19,6 @@ from pyramid.response import Response
 from multisite.content import queries
 from multisite.content.conditional import conditional
 from multisite.content.queries import Listing
-from multisite.errors import MultisiteError
 
 __all__ = ["ARCHIVE_SIZE", "PAGE_SIZE", "Pager", "YearCount", "includeme"]
 
@@ -134,17 +133,6 @@ def archive_year(request: Request) -> dict[str, Any]:
     }
 
 
-def not_found(request: Request) -> dict[str, Any] | Response:
-    """404 in the layout of the site; a bare one where there is no site, as on open paths."""
-    request.response.status = 404
-    request.response.headers["Cache-Control"] = "no-cache"
-    try:
-        title = request.phrase("not_found_title")
-    except MultisiteError:
-        return Response("Not Found\n", status=404, content_type="text/plain", charset="utf-8")
-    return {"page_kind": "notfound", "title": title}
-
-
 def not_allowed(error: PredicateMismatch, request: Request) -> Response:
     """405 for other methods than GET and HEAD, by which alone the views of this application differ from their routes.
 
@@ -197,7 +185,7 @@ def _years(request: Request, now: datetime) -> list[YearCount]:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the routes and views of the pages, the 404 and the 405."""
+    """Add the routes and views of the pages, and the 405."""
     pages = (
         ("home", "/", home, "/home.mako"),
         ("entry", "/entries/{slug}", entry, "/entry.mako"),
@@ -208,5 +196,4 @@ def includeme(config: Configurator) -> None:
     for name, pattern, view, template in pages:
         config.add_route(name, pattern)
         config.add_view(view, route_name=name, renderer=template, request_method=("GET", "HEAD"), decorator=conditional)
-    config.add_notfound_view(not_found, renderer="/notfound.mako")
     config.add_exception_view(not_allowed, context=PredicateMismatch)

@@ -23,6 +23,10 @@ from multisite.static import static_path
 __all__ = ["NavItem", "includeme", "page_variables"]
 
 
+ERRORS = frozenset({400, 403, 404, 500, 503})
+"""The errors for which there are words, as `multisite.content.language` has them."""
+
+
 @dataclass(frozen=True, slots=True)
 class NavItem:
     """A link of the main menu; `current` says that it leads to the page it stands on."""
@@ -65,6 +69,19 @@ def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
     }
 
 
+def error_variables(request: Request, status: int) -> dict[str, Any]:
+    """Return what the page of an error with this HTTP status has besides, or has otherwise.
+
+    A status without words of its own has those of its class: 410 is like 400.
+    """
+    known = status if status in ERRORS else 500 if status >= 500 else 400
+    return {
+        "page_kind": "notfound" if status == 404 else "error",
+        "title": request.phrase(f"error_{known}_title"),
+        "error_text": request.phrase(f"error_{known}_text"),
+    }
+
+
 def _add_variables(event: BeforeRender) -> None:
     request = event.get("request")
     if request is None or not isinstance(event.rendering_val, dict):
@@ -73,6 +90,8 @@ def _add_variables(event: BeforeRender) -> None:
         variables = page_variables(request, event.rendering_val.get("page_kind"))
     except MultisiteError:  # a page about there being no site
         return
+    if (status := event.rendering_val.get("status")) is not None:
+        variables |= error_variables(request, status)
     event.update(variables)
 
 
