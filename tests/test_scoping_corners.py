@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import Session, aliased, column_property, make_transient_to_detached, synonym
+from sqlalchemy.orm import Session, aliased, column_property, load_only, make_transient_to_detached, synonym
 from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.sql.functions import Function
 
@@ -386,6 +386,55 @@ def test_an_object_attached_by_its_key_stays_empty(library: Library) -> None:
             session.refresh(book)
         with pytest.raises(sa.orm.exc.ObjectDeletedError):
             print(book.secret)
+
+
+def held(library: Library, *options: Any) -> Book:
+    """Return a book of site TWO, as loaded by `options` and held by an application after its session."""
+    with library.session(TWO) as session:
+        book = session.get_one(Book, 21, options=options)
+        session.expunge(book)
+        return book
+
+
+HOLDING: dict[str, Callable[[Session, Book], Any]] = {
+    "add": lambda s, book: s.add(book),
+    "merge": lambda s, book: s.merge(book),
+    "merge without loading": lambda s, book: s.merge(book, load=False),
+    "link": lambda s, book: s.add(Author(slug="x", secret="x", books=[book])),
+}
+
+
+@pytest.mark.parametrize("way", HOLDING)
+def test_an_object_of_a_site_is_not_taken_where_no_site_is_known(library: Library, way: str) -> None:
+    """A session that is pinned later would find it in its identity map."""
+    with Session(library.engine) as session:
+        with pytest.raises(NoCurrentSite):
+            HOLDING[way](session, held(library))
+        session.expunge_all()
+        with using_site(ONE):
+            assert session.get(Book, 21) is None
+
+
+@pytest.mark.parametrize("site", [ONE, None], ids=str)
+@pytest.mark.parametrize("way", sorted(set(HOLDING) - {"merge"}))
+def test_an_object_that_was_loaded_without_its_site_is_not_taken(library: Library, way: str, site: Any) -> None:
+    with library.session(site) as session:
+        with pytest.raises(CrossSiteError, match="loaded without its site_id"):
+            HOLDING[way](session, held(library, load_only(Book.secret)))
+        session.expunge_all()
+        with using_site(ONE):
+            assert session.get(Book, 21) is None
+
+
+def test_an_own_object_that_has_expired_is_taken(library: Library) -> None:
+    with library.session(ONE) as session:
+        book = session.get_one(Book, 11)
+        session.commit()
+    book.secret = "changed"
+    with library.session(ONE) as session:
+        session.add(book)
+        session.flush()
+        assert (book.slug, book.secret, book.site_id) == ("book-1", "changed", 1)
 
 
 @pytest.mark.parametrize("way", LIMITED)

@@ -15,14 +15,15 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import ref
 
+import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.model import SiteScoped
-from multisite.scoping.refusal import CrossSiteError
+from multisite.scoping.refusal import CrossSiteError, NoCurrentSite
 from multisite.site import Scope, Site, announce, current_scope
 
 __all__ = ["ALL_SITES", "PINNED", "Pin", "known_scope_of", "mark_changed", "merge_checked", "pin_of", "scope_of"]
@@ -172,18 +173,39 @@ def _unstamp(session: Session, transaction: SessionTransaction) -> None:
 def _check_attached(session: Session, instance: Any) -> None:
     """Pin the session at its first object, and refuse an object of another site."""
     if isinstance(instance, SiteScoped):
-        _check_site(session, type(instance), instance.__dict__)
+        _check_site(session, sa.inspect(instance))
 
 
-def _check_site(session: Session, cls: type, attributes: Mapping[str, Any]) -> None:
+def _check_site(session: Session, state: InstanceState[Any]) -> None:
     scope = pin_of(session).checked()
-    site_id = attributes.get(SITE_COLUMN)
-    if scope is None or scope.site is None or site_id is None or site_id == scope.site.id:
+    name, site_id = state.class_.__name__, state.dict.get(SITE_COLUMN)
+    if scope is not None and scope.site is None:
         return
-    raise CrossSiteError(
-        f"this {cls.__name__} belongs to site {site_id}, the session to {scope.site.host} ({scope.site.id}): it "
-        "cannot be added, merged or linked here"
-    )
+    own = None if scope is None else scope.site
+    if site_id is None:
+        if _is_loaded_without_site(state):
+            raise CrossSiteError(
+                f"this {name} was loaded without its site_id: nobody knows whose it is, so load it here"
+            )
+    elif own is None:
+        # It would be in the identity map of whatever site the session is pinned to next.
+        raise NoCurrentSite(f"adding, merging or linking a {name} of site {site_id}")
+    elif site_id != own.id:
+        raise CrossSiteError(
+            f"this {name} belongs to site {site_id}, the session to {own.host} ({own.id}): it "
+            "cannot be added, merged or linked here"
+        )
+
+
+def _is_loaded_without_site(state: InstanceState[Any]) -> bool:
+    """Return whether an object holds values of a row, but not its `site_id`, as `load_only` leaves it.
+
+    An expired object holds none, and loads them within the site that it has been added to.
+    """
+    if state.key is None:
+        return False
+    keys = {state.mapper.get_property_by_column(column).key for column in state.mapper.primary_key}
+    return bool(state.unmodified - state.unloaded - keys)
 
 
 _merge = Session._merge
@@ -195,7 +217,7 @@ def merge_checked(session: Session, state: Any, state_dict: Mapping[str, Any], *
     With `load=False` SQLAlchemy takes the attributes over without a query or an event that could be limited.
     """
     if issubclass(state.class_, SiteScoped):
-        _check_site(session, state.class_, state_dict)
+        _check_site(session, state)
     return _merge(session, state, state_dict, **kw)  # type: ignore[arg-type]
 
 
