@@ -96,8 +96,11 @@ def secured(admin: sa.Engine, tables: Iterable[sa.Table]) -> Iterator[Secured]:
     with roles(admin) as made:
         with admin.begin() as connection:
             cursor = connection.connection.cursor()
-            for table in scoped:
-                cursor.execute(f"ALTER TABLE {table.fullname} OWNER TO {made.owner_role}")
+            cursor.execute(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|info)'"
+            )
+            for (name,) in cursor.fetchall():
+                cursor.execute(f"ALTER TABLE {name} OWNER TO {made.owner_role}")
         with made.operations() as op:
             for table in scoped:
                 op.enable_row_security(table.name, schema=table.schema, all_sites_role=made.all_sites_role)
@@ -141,6 +144,12 @@ def without_first_wall(engine: sa.Engine) -> Iterator[None]:
         patch.setattr(DefaultExecutionContext, "_init_ddl", classmethod(execution._init_ddl))
         patch.setattr(DefaultExecutionContext, "_exec_default_clause_element", execution._exec_default)
         patch.setattr(SiteId, "process_bind_param", lambda self, value, dialect: value)
-        engine.clear_compiled_cache()
+        _forget(engine)
         yield
+    _forget(engine)
+
+
+def _forget(engine: sa.Engine) -> None:
+    """Forget compiled statements, and what types do to values."""
     engine.clear_compiled_cache()
+    engine.dialect._type_memos.clear()
