@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from conftest import make_own_tables
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, configure_mappers, mapped_column, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    MappedAsDataclass,
+    Session,
+    configure_mappers,
+    mapped_column,
+    registry,
+    relationship,
+)
 
-from multisite import CrossSiteError, MultisiteError, SiteScoped, scoped_reference
+from multisite import CrossSiteError, MultisiteError, SiteScoped, all_sites, scoped_reference
 from multisite.models import SiteRow
 from multisite.scoping.tables import tables
 from multisite.site import Site
@@ -47,10 +58,9 @@ class Doc(Item):
     """Joined table inheritance."""
 
     __tablename__ = "docs"
-    __table_args__ = (scoped_reference("id", "items.id"),)
     __mapper_args__ = {"polymorphic_identity": "doc"}
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(scoped_reference("items.id"), primary_key=True)
     body: Mapped[str]
 
 
@@ -80,6 +90,67 @@ def test_inherited_tables_are_scoped_each(engine: sa.Engine) -> None:
         session.commit()
     with Session(engine, info={"site": TWO}) as session:
         assert session.scalars(sa.select(Doc.body)).all() == ["body 2"]
+
+
+MANY: dict[str, Callable[[Session, list[dict[str, Any]]], Any]] = {
+    "insert": lambda s, rows: s.execute(sa.insert(Doc), rows),
+    "insert returning": lambda s, rows: s.scalars(sa.insert(Doc).returning(Doc), rows).all(),
+    "bulk_insert_mappings": lambda s, rows: s.bulk_insert_mappings(Doc, rows),
+    "bulk_save_objects": lambda s, rows: s.bulk_save_objects([Doc(**row) for row in rows]),
+    "flush": lambda s, rows: (s.add_all(Doc(**row) for row in rows), s.flush()),
+}
+
+
+@pytest.mark.parametrize("way", MANY)
+def test_many_rows_of_an_inherited_model_are_filled_in(engine: sa.Engine, way: str) -> None:
+    sites = sa.select(Doc.__table__.c.site_id, Item.site_id).join(Item, Item.id == Doc.__table__.c.id)
+    with Session(engine, info={"site": TWO}) as session:
+        MANY[way](session, [{"title": f"new {n}", "body": "new", "kind": "doc"} for n in range(3)])
+        session.commit()
+        assert session.execute(sites.where(Item.title.like("new %"))).all() == [(2, 2)] * 3
+    with Session(engine, info={"site": ONE}) as session, pytest.raises(CrossSiteError):
+        MANY[way](session, [{"title": "new", "body": "new", "kind": "doc", "site_id": 2}])
+    with all_sites("test"), Session(engine) as session:
+        MANY[way](session, [{"title": "given", "body": "new", "kind": "doc", "site_id": 2}])
+        session.commit()
+        assert session.execute(sites.where(Item.title == "given")).all() == [(2, 2)]
+
+
+class Data(MappedAsDataclass, DeclarativeBase):
+    pass
+
+
+class Leaf(SiteScoped, Data):
+    __tablename__ = "leaves"
+
+    id: Mapped[int] = mapped_column(init=False, primary_key=True)
+    title: Mapped[str]
+    parent_id: Mapped[int | None] = mapped_column(scoped_reference("leaves.id"), default=None)
+    parent: Mapped[Leaf | None] = relationship(remote_side="Leaf.id", default=None)
+
+
+@registry(metadata=Data.metadata).mapped_as_dataclass
+class Petal(SiteScoped):
+    __tablename__ = "petals"
+
+    id: Mapped[int] = mapped_column(init=False, primary_key=True)
+    title: Mapped[str] = ""
+
+
+def test_a_dataclass_is_scoped_too(engine: sa.Engine) -> None:
+    Data.metadata.create_all(engine)
+    for site in (ONE, TWO):
+        with Session(engine, info={"site": site}) as session:
+            session.add_all([Leaf("low", parent=Leaf("high")), Petal()])
+            session.commit()
+    with Session(engine, info={"site": TWO}) as session:
+        low = session.scalars(sa.select(Leaf).where(Leaf.title == "low")).one()
+        assert (low.site_id, low.parent.title, low.parent.site_id) == (2, "high", 2)
+        assert session.scalars(sa.select(Petal.site_id)).all() == [2]
+        session.add(Leaf("another"))
+        session.flush()
+    assert [field.name for field in fields(Leaf)] == ["id", "title", "parent_id", "parent"]
+    assert repr(Petal("x")) == "Petal(id=None, title='x')"
 
 
 @pytest.mark.parametrize("load", [True, False])
