@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from content_sites import ContentSites
 from pyramid.config import Configurator
+from row_security import secured
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 import multisite.check
@@ -439,6 +441,25 @@ def test_sites_in_a_database_of_their_own(sqlite_database_url: str, tmp_path: Pa
 # Engines, migrations, and checks that fail
 
 
+def test_row_level_security_that_holds_and_that_does_not(postgresql_database_url: str, tmp_path: Path) -> None:
+    with make_workbench(postgresql_database_url, tmp_path) as bench:
+        tables = bench.sound()
+        one, two = (site.id for site in bench.sites)
+        bench.rows((1, one, 1), (2, two, 1))
+        with secured(bench.engine, tables.values()) as roles:
+            bypassed, _crossing = bench.finds(
+                f"row-security-bypassed {bench.engine.url.username}", "rows-across-sites chk_books.writer_id"
+            )
+            assert "is a superuser" in bypassed.message
+            settings = {**bench.app.registry.settings, "sqlalchemy.url": roles.url(roles.app_role)}
+            settings |= {"multisite.all_sites_role": roles.all_sites_role}
+            with Configurator(settings=settings) as config:
+                config.include("multisite")
+            limited = config.make_wsgi_app()
+            assert [str(each) for each in multisite.check.run(limited, metadata=[bench.metadata])] == [str(_crossing)]
+            limited.registry[DIRECTORY].engine.dispose()
+
+
 @pytest.mark.parametrize(("refers", "severity"), [(True, "fault"), (False, "notice")])
 def test_an_engine_of_sqlite_that_takes_any_reference(sqlite_bench: Workbench, refers: bool, severity: str) -> None:
     bench = sqlite_bench
@@ -578,6 +599,18 @@ def test_the_command_on_the_reference_application(bench: Workbench, tmp_path: Pa
     migrate(ini)
     done = run_command("-c", ini, "check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Nothing found.\n", "")
+
+
+def test_a_terminal_shows_what_is_being_looked_at(sqlite_bench: Workbench, tmp_path: Path) -> None:
+    ini = write_ini(sqlite_bench, tmp_path)
+    ours, terminal = os.openpty()
+    with os.fdopen(ours, "rb", 0) as shown:
+        code = "from multisite.cli import main; main(prog_name='multisite')"
+        command = [sys.executable, "-c", code, "-c", str(ini), "check", "one.example"]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal, check=False)
+        os.close(terminal)
+        assert shown.read(10_000).startswith(b"Looking at the tables of sqlite:")
+    assert (done.returncode, done.stdout) == (0, b"Nothing found.\n")
 
 
 def test_the_page_shows_what_the_command_prints(sqlite_bench: Workbench, tmp_path: Path) -> None:

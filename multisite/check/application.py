@@ -113,7 +113,13 @@ def opened(
         engines = _engines(registry, session, metadata)
         databases, unreachable = _databases(engines, progress)
         used = {purpose: engine for purpose, (engine, _) in engines.items()}
-        yield Application(registry, site, ini, used, databases, failed | unreachable, progress)
+        try:
+            yield Application(registry, site, ini, used, databases, failed | unreachable, progress)
+        finally:
+            if ini is not None:
+                # Nobody else has this application, which was loaded to be looked at.
+                for engine in (registry[DIRECTORY].engine, *used.values()):
+                    engine.dispose()
 
 
 def _load(uri: str) -> Any:
@@ -212,7 +218,7 @@ def _databases(
         try:
             with engine.connect() as connection:
                 databases.append(_look_at(connection, tables_of_database))
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, MultisiteError) as error:
             unreachable[name] = reason_of(error)
     return tuple(databases), unreachable
 

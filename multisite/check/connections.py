@@ -1,4 +1,4 @@
-"""Whether the databases answer, and whether they keep references."""
+"""Whether the databases answer, whether they keep references, and whether their row-level security holds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from multisite.check.application import Application
 from multisite.finding import Finding
+from multisite.scoping.faults import row_security_faults
 
-__all__ = ["check_connections", "check_foreign_keys"]
+__all__ = ["check_connections", "check_foreign_keys", "check_row_security"]
 
 
 def check_connections(application: Application) -> Iterator[Finding]:
@@ -42,3 +43,10 @@ def check_foreign_keys(application: Application) -> Iterator[Finding]:
             "make it by multisite.directory.engine_from_settings, or execute PRAGMA foreign_keys=ON on connect",
             "fault" if referring[engine.url] else "notice",
         )
+
+
+def check_row_security(application: Application) -> Iterator[Finding]:
+    """Report what lets the role of the application past PostgreSQL's row-level security, where that is in use."""
+    for database in application.databases:
+        with database.engine.connect() as connection:
+            yield from row_security_faults(connection)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from multisite.finding import Finding
 
 __all__ = ["check"]
-
-_PATIENCE_SECONDS = 2
-"""How long nothing is said about what is being done where stderr is no terminal."""
 
 
 @click.command(context_settings=HOST_COMMAND)
@@ -36,7 +32,7 @@ def check(ctx: click.Context, host: str | None, as_json: bool) -> None:
     """
     from multisite.check import run
 
-    findings = run(ctx.obj, host, progress=_progress_since(time.monotonic()))
+    findings = run(ctx.obj, host, progress=_show_progress)
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
@@ -45,14 +41,10 @@ def check(ctx: click.Context, host: str | None, as_json: bool) -> None:
         ctx.exit(1)
 
 
-def _progress_since(begun: float) -> Callable[[str], None]:
-    """Return what tells on stderr what is being done: at once on a terminal, else only where it takes its time."""
-
-    def progress(doing: str) -> None:
-        if sys.stderr.isatty() or time.monotonic() - begun > _PATIENCE_SECONDS:
-            click.echo(f"Looking at {doing}", err=True)
-
-    return progress
+def _show_progress(doing: str) -> None:
+    # For somebody who waits, not for the log of a nightly job.
+    if sys.stderr.isatty():
+        click.echo(f"Looking at {doing}", err=True)
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
