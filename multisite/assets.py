@@ -18,7 +18,18 @@ from pathlib import Path
 from multisite.settings import Settings
 from multisite.site import Site
 
-__all__ = ["ENCODINGS", "FOLDER", "NEVER_SERVED", "Asset", "content_type", "find_asset", "layers", "list_assets"]
+__all__ = [
+    "ENCODINGS",
+    "FOLDER",
+    "HASH_DIGITS",
+    "NEVER_SERVED",
+    "Asset",
+    "content_type",
+    "digest_of",
+    "find_asset",
+    "layers",
+    "list_assets",
+]
 
 FOLDER = "static"
 """The name of the folder, in a site's folder, in a theme's and among the shared templates."""
@@ -37,6 +48,9 @@ _COPIES = frozenset({".gz", ".br", ".zst", ".bak", ".orig", ".old", ".save", ".s
 
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
 """The content codings (RFC 9110 section 8.4.1, RFC 7932) in which a file may lie beside itself, and their suffixes."""
+
+HASH_DIGITS = 12
+"""How much of the hash goes into an address: enough to tell the versions of one file apart."""
 
 # Written out, since the table of the machine differs from one to the next, and lacks the newer ones on many.
 _TYPES = {
@@ -117,9 +131,8 @@ def layers(settings: Settings, site: Site | None) -> Iterator[Path]:
         # Not resolved any further than this: a site's folder that is itself a link may lead to another site's.
         if _is_plain(site.folder):
             yield settings.sites_dir.resolve() / site.folder / FOLDER
-        theme = getattr(site, "theme", None)
-        if theme and _is_plain(theme):
-            yield templates / THEMES / theme / FOLDER
+        if site.theme is not None and _is_plain(site.theme):
+            yield templates / THEMES / site.theme / FOLDER
     yield templates / FOLDER
 
 

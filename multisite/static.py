@@ -30,7 +30,7 @@ from pyramid.request import Request
 from pyramid.response import FileIter, Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from multisite.assets import Asset, content_type, digest_of, find_asset, layers
+from multisite.assets import HASH_DIGITS, Asset, content_type, digest_of, find_asset, layers
 from multisite.errors import MultisiteError
 from multisite.request import SETTINGS
 from multisite.site import Site
@@ -42,9 +42,6 @@ SPEC = "multisite:static/"
 
 VIEWS = "multisite.static"
 """The key in the registry of the `SiteStatic` by their names."""
-
-HASH_DIGITS = 12
-"""How much of the hash goes into an address: enough to tell the versions of one file apart."""
 
 HASHED_SECONDS = 31_536_000
 """How long browsers keep a file that they asked for with the hash of its content: a year, the most that is meant."""

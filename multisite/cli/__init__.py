@@ -35,6 +35,18 @@ COMMANDS = {
     "add-site": _Lazy("multisite.cli.sites:add_site", "Add a site: its rows, and a folder with a layout to edit."),
     "list-sites": _Lazy("multisite.cli.sites:list_sites", "List the sites."),
     "show-site": _Lazy("multisite.cli.sites:show_site", "Show a site and all its domains."),
+    "set-theme": _Lazy("multisite.cli.templates:set_theme", "Give a site a theme, or none."),
+    "new-theme": _Lazy("multisite.cli.templates:new_theme", "Make a theme: a folder of templates for several sites."),
+    "which": _Lazy("multisite.cli.templates:which", "Show which file a template's name stands for on a site."),
+    "reload-templates": _Lazy(
+        "multisite.cli.templates:reload_templates", "Let running servers look for changed templates."
+    ),
+    "compile-templates": _Lazy(
+        "multisite.cli.templates:compile_templates", "Compile all templates ahead, into mako.module_directory."
+    ),
+    "collect-static": _Lazy(
+        "multisite.cli.static:collect_static", "Lay out the static files of all sites for a web server or a CDN."
+    ),
     "add-domain": _Lazy("multisite.cli.domains:add_domain", "Let another host lead to a site."),
     "remove-domain": _Lazy("multisite.cli.domains:remove_domain", "Let a host lead nowhere."),
     "check": _Lazy("multisite.cli.check:check", "Look for faults in the separation of sites."),

@@ -1,0 +1,218 @@
+"""Lay out the static files of all sites in one folder, for a web server or a CDN: `multisite collect-static`.
+
+    DIR/kitchen.example/static/style.css                 as it is asked for without a hash
+    DIR/kitchen.example/5f2c0e1b9a77/static/style.css    the same, by the hash in its address
+    DIR/kueche.example -> kitchen.example                an alias
+
+A file is never changed in its place: it is written under another name and then renamed, so that whoever reads sees the
+old one or the new one. What has the same content is one file with many names, and a file that is there is not written
+again. Whatever is missing the application serves, so the order of things does not matter.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from multisite.assets import ENCODINGS, FOLDER, HASH_DIGITS, Asset, content_type, digest_of, list_assets
+from multisite.directory.folders import folder_name
+from multisite.directory.info import SiteInfo
+from multisite.errors import MultisiteError
+from multisite.settings import Settings
+
+__all__ = ["Collected", "collect_static"]
+
+MARKER = ".multisite-static"
+"""A folder by which a layout is known for one, and in which files wait until they are whole."""
+
+COMPRESSED_BYTES = 1024
+"""Smaller files are not worth a compressed form: they fit into a packet or two as they are."""
+
+_COMPRESSES = (
+    "text/", "image/svg+xml", "image/x-icon", "application/json", "application/manifest+json", "application/wasm",
+    "application/xml",
+)  # fmt: skip
+
+
+@dataclass
+class Collected:
+    """What a run has done: how many `sites` and `files` are laid out, and how many files were `written`, `removed`."""
+
+    sites: int = 0
+    files: int = 0
+    written: int = 0
+    removed: int = 0
+
+
+def collect_static(settings: Settings, infos: Iterable[SiteInfo], target: Path, *, compress: bool = False) -> Collected:
+    """Lay out the static files of the sites `infos` below `target`, and remove what is no longer any site's.
+
+    With `compress` a file that compresses well gets a `.gz` beside it. Raises `MultisiteError` for a folder with other
+    things in it, or one that holds templates or lies among them, and `OSError` where it cannot be written.
+    """
+    layout = _Layout(_prepare(settings, target), compress)
+    hosts = set()
+    for info in infos:
+        if info.status == "active":
+            hosts.add(layout.lay_out(settings, info))
+            hosts.update(layout.link(info))
+    for entry in layout.target.iterdir():
+        if entry.name not in hosts and entry.name != MARKER:
+            layout.remove(entry)
+    shutil.rmtree(layout.waiting, ignore_errors=True)  # There is none if nothing was written.
+    return layout.collected
+
+
+def _prepare(settings: Settings, target: Path) -> Path:
+    target = target.resolve()
+    for folder in (settings.sites_dir.resolve(), settings.templates_dir.resolve()):
+        if target.is_relative_to(folder) or folder.is_relative_to(target):
+            raise MultisiteError(f"{target} and {folder} lie in each other: name a folder of its own")
+    if target.is_dir() and not (target / MARKER).is_dir() and any(target.iterdir()):
+        raise MultisiteError(f"{target} has other things in it: name a folder that is empty, or not there yet")
+    (target / MARKER).mkdir(parents=True, exist_ok=True)
+    return target
+
+
+@dataclass
+class _Layout:
+    target: Path
+    compress: bool
+    collected: Collected = field(default_factory=Collected)
+    whole: dict[str, Path] = field(default_factory=dict)  # by digest, a file with that content in the layout
+    packed: dict[str, bytes | None] = field(default_factory=dict)  # by digest, its compressed form if that is smaller
+    numbers: Iterator[int] = field(default_factory=count)
+
+    @property
+    def waiting(self) -> Path:
+        """The folder of files that are being written, by this process: two may run at once."""
+        return self.target / MARKER / str(os.getpid())
+
+    def lay_out(self, settings: Settings, info: SiteInfo) -> str:
+        """Lay out one site and return the name of its folder."""
+        folder = self.target / folder_name(info.site.host)
+        if folder.is_symlink():  # the site of an alias has become a site of its own
+            self.remove(folder)
+        assets = list_assets(settings, info.site)
+        wanted: set[Path] = set()
+        for name, asset in assets.items():
+            if not _is_form_of_another(name, assets):
+                wanted.update(self._lay_out(folder, name, asset))
+        for parent, _folders, files in os.walk(folder, topdown=False):
+            for file in files:
+                if (path := Path(parent, file)) not in wanted:
+                    self.remove(path)
+            if not any(Path(parent).iterdir()):
+                Path(parent).rmdir()
+        self.collected.sites += 1
+        return folder.name
+
+    def _lay_out(self, folder: Path, name: str, asset: Asset) -> Iterator[Path]:
+        """Lay out one file in its forms, and yield where."""
+        try:
+            digest = asset.digest()
+            for suffix, source in self._forms(name, asset, digest).items():
+                for parent in (digest[:HASH_DIGITS], ""):
+                    path = folder / parent / FOLDER / f"{name}{suffix}"
+                    self._put(path, source, digest if suffix == "" else _digest_of(source))
+                    self.collected.files += 1
+                    yield path
+        except FileNotFoundError:
+            # Removed or replaced while we ran: the application serves it until the next run, which comes after that.
+            return
+
+    def _forms(self, name: str, asset: Asset, digest: str) -> dict[str, Path | bytes]:
+        """Return the file and its compressed forms, by what is added to its name: paths, or contents made here."""
+        forms: dict[str, Path | bytes] = {"": asset.path}
+        forms |= {ENCODINGS[encoding]: path for encoding, path in asset.encoded().items()}
+        if self.compress and ".gz" not in forms and content_type(name).startswith(_COMPRESSES):
+            if digest not in self.packed:
+                self.packed[digest] = _compress(asset.path)
+            if (packed := self.packed[digest]) is not None:
+                forms[".gz"] = packed
+        return forms
+
+    def _put(self, path: Path, source: Path | bytes, digest: str) -> None:
+        """Let `path` hold what `source` holds, as a link to the same content elsewhere where that can be.
+
+        Raises `FileNotFoundError` if `source` has gone, or no longer has the content of `digest`.
+        """
+        if not path.is_file() or _digest_of(path) != digest:
+            self.waiting.mkdir(exist_ok=True)
+            new = self.waiting / str(next(self.numbers))
+            if not _link(new, self.whole.get(digest)):
+                _copy(source, new)
+                if _digest_of(new) != digest:
+                    raise FileNotFoundError(f"{source!r} has changed")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new.replace(path)
+            self.collected.written += 1
+        self.whole.setdefault(digest, path)
+
+    def link(self, info: SiteInfo) -> Iterator[str]:
+        """Let the aliases of a site lead to its folder, and yield their names."""
+        site_folder = folder_name(info.site.host)
+        for host in info.aliases:
+            if not host.isascii() or set(host) & set("*/:"):
+                continue  # Such hosts are no names of folders; the application serves them.
+            alias = self.target / host
+            yield alias.name
+            if alias.is_symlink() and str(alias.readlink()) == site_folder:
+                continue
+            if alias.exists() and not alias.is_symlink():
+                self.remove(alias)
+            self.waiting.mkdir(exist_ok=True)
+            new = self.waiting / str(next(self.numbers))
+            new.symlink_to(site_folder)
+            new.replace(alias)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, a link, or a folder with all that is in it."""
+        if path.is_dir() and not path.is_symlink():
+            self.collected.removed += sum(len(files) for _, _, files in os.walk(path))
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+            self.collected.removed += 1
+
+
+def _is_form_of_another(name: str, assets: dict[str, Asset]) -> bool:
+    """Tell whether `name` is the compressed form of another file, with which it is laid out if it is not older."""
+    return any(name.endswith(suffix) and name.removesuffix(suffix) in assets for suffix in ENCODINGS.values())
+
+
+def _digest_of(source: Path | bytes) -> str:
+    return digest_of(source) if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
+
+
+def _link(new: Path, known: Path | None) -> bool:
+    """Make `new` another name of `known`, and return whether that could be done."""
+    if known is None:
+        return False
+    try:
+        new.hardlink_to(known)
+    except OSError:  # a file system without links, or a file with as many of them as it takes
+        return False
+    return True
+
+
+def _copy(source: Path | bytes, new: Path) -> None:
+    if isinstance(source, Path):
+        shutil.copyfile(source, new)
+    else:
+        new.write_bytes(source)
+
+
+def _compress(path: Path) -> bytes | None:
+    """Return the content of the file compressed, the same each time; None if that saves less than a tenth."""
+    content = path.read_bytes()
+    if len(content) < COMPRESSED_BYTES:
+        return None
+    packed = gzip.compress(content, mtime=0)
+    return packed if len(packed) < 0.9 * len(content) else None
