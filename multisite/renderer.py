@@ -30,7 +30,15 @@ from multisite.templates import SiteTemplates
 from multisite.templates.cache import DOGPILE
 from multisite.templates.dogpile import region_from_settings
 
-__all__ = ["EXTENSIONS", "TEMPLATES", "MakoRenderer", "includeme", "parse_mako_options", "templates_from_settings"]
+__all__ = [
+    "EXTENSIONS",
+    "TEMPLATES",
+    "MakoRenderer",
+    "includeme",
+    "parse_mako_options",
+    "templates_from_settings",
+    "view_templates",
+]
 
 TEMPLATES = "multisite.templates"
 """The key of the `SiteTemplates` in the registry."""
@@ -63,9 +71,9 @@ class MakoRenderer:
         if ":" in self._name:
             # Names in templates import nothing, as they may hold what a visitor typed; this one stands in the code.
             import_module(self._name.partition(":")[0])
-        self._uri = None if templates.reload else self._find_uri()
+        self._uri = None if templates.reload else self.find_uri()
 
-    def _find_uri(self) -> str:
+    def find_uri(self) -> str:
         """Return the name for the overlay: a relative one is of the package if the package has that file."""
         if ":" in self._name or self._name.startswith("/"):
             return self._name
@@ -88,7 +96,7 @@ class MakoRenderer:
             system["_context"] = context
         site = _site_of(system.get("request"))
         try:
-            template = self._templates.lookup(site).get_template(self._uri or self._find_uri())
+            template = self._templates.lookup(site).get_template(self._uri or self.find_uri())
             if self._defname is not None:
                 template = template.get_def(self._defname)
             page: str = template.render_unicode(**system)
@@ -96,6 +104,16 @@ class MakoRenderer:
             _add_note(error, site)
             raise
         return page
+
+
+def view_templates(registry: Any) -> set[str]:
+    """Return the names, as the overlay takes them, of the templates that the views of an application render."""
+    helpers = [entry["introspectable"]["renderer"] for entry in registry.introspector.get_category("templates") or ()]
+    return {
+        MakoRenderer(registry[TEMPLATES], helper.name, getattr(helper.package, "__name__", None)).find_uri()
+        for helper in helpers
+        if helper.type in EXTENSIONS
+    }
 
 
 def _site_of(request: Any) -> Site | None:

@@ -172,6 +172,7 @@ def test_add_site_prints_json(migrated: Folder) -> None:
         "path": str(migrated.path / "sites" / "a.example"),
         "locale": "en",
         "timezone": "UTC",
+        "theme": None,
         "url": "http://a.example:6543/",
         "adopted": False,
     }

@@ -31,6 +31,7 @@ import pytest
 from mako.template import Template
 from pyramid.config import Configurator
 from pyramid.interfaces import IRequestExtensions
+from pyramid.path import DottedNameResolver
 from snippets import ROOT, Snippet, headings, pages, prose, snippets
 from waitress.adjustments import Adjustments
 
@@ -39,6 +40,7 @@ from multisite import SettingError
 from multisite import settings as settings_module
 from multisite.cli import COMMANDS, main
 from multisite.content.frontmatter import parse_article
+from multisite.renderer import parse_mako_options
 from multisite.settings import PREFIX, Settings, parse_settings
 
 DOCS = ROOT / "docs"
@@ -217,8 +219,9 @@ def test_ini_examples_are_read_by_what_reads_them(snippet: Snippet, tmp_path: Pa
     assert set(sections) <= {"app:main", "server:main"}
     if "app:main" in sections:
         app = plaster.get_settings(str(ini), "app:main")
-        assert [key for key in app if key.startswith((PREFIX, "sqlalchemy."))]
+        assert [key for key in app if key.startswith((PREFIX, "sqlalchemy.", "mako."))]
         parse_settings(app)
+        parse_mako_options(app, DottedNameResolver().maybe_resolve)
     if "server:main" in sections:
         server = dict(plaster.get_settings(str(ini), "server:main"))
         assert server.pop("use") == "egg:waitress#main"

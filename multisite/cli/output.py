@@ -26,6 +26,7 @@ def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
         "path": str(ini.settings.sites_dir / site.folder),
         "locale": site.locale,
         "timezone": site.timezone,
+        "theme": site.theme,
         "url": ini.address(site.host),
     }
 
@@ -62,6 +63,8 @@ def print_site(info: SiteInfo, ini: Ini) -> None:
         click.echo(f"  status    {info.status}: complete it with 'multisite add-site {site.host}'")
     click.echo(f"  address   {ini.address(site.host)}")
     click.echo(f"  folder    {ini.settings.sites_dir / site.folder}")
+    if site.theme is not None:
+        click.echo(f"  theme     {ini.settings.themes_dir / site.theme}")
     click.echo(f"  locale    {site.locale}, {site.timezone}")
     for kind in ("alias", "redirect"):
         for domain in info.domains:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -18,7 +18,7 @@ from multisite.cli.output import (
 from multisite.ini import Ini, read_ini
 
 if TYPE_CHECKING:
-    from multisite.directory.changes import NewSite
+    from multisite.directory.changes import NewSite, SiteDetails
 
 __all__ = ["add_site", "list_sites", "show_site"]
 
@@ -29,19 +29,11 @@ __all__ = ["add_site", "list_sites", "show_site"]
 @click.option("--alias", "aliases", multiple=True, metavar="HOST", help="Another host of the site; may be repeated.")
 @click.option("--locale", default="en", show_default=True, metavar="TAG", help="Language of the site, such as de-AT.")
 @click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="Such as Europe/Berlin.")
+@click.option("--theme", metavar="NAME", help="A theme made by new-theme; without one the site gets its own layout.")
 @allow_mixed_option
 @json_option
 @click.pass_obj
-def add_site(
-    ini_uri: str,
-    host: str,
-    name: str | None,
-    aliases: tuple[str, ...],
-    locale: str,
-    timezone: str,
-    allow_mixed: bool,
-    as_json: bool,
-) -> None:
+def add_site(ini_uri: str, host: str, as_json: bool, **details: Unpack[SiteDetails]) -> None:
     """Add a site: its rows, and a folder with a layout to edit.
 
     HOST is what stands in the address of the site, such as www.example.com or bücher.example, without http:// and
@@ -50,16 +42,7 @@ def add_site(
     from multisite.directory.changes import make_site
 
     ini = read_ini(ini_uri)
-    new = make_site(
-        ini.open_engine(),
-        host,
-        settings=ini.settings,
-        name=name,
-        aliases=aliases,
-        locale=locale,
-        timezone=timezone,
-        allow_mixed=allow_mixed,
-    )
+    new = make_site(ini.open_engine(), host, settings=ini.settings, **details)
     if as_json:
         print_json({**site_as_dict(new.site, ini), "adopted": new.adopted})
     else:

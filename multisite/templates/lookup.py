@@ -113,6 +113,10 @@ class SiteTemplates:
             return False
         return asset is not None and asset.is_file()
 
+    def names(self, site: Site | None) -> list[str]:
+        """Return the canonical names of all templates that lie in the layers of `site`, sorted; without packages."""
+        return sorted({name for layer in self.overlay.layers(site) for name in self.overlay.names(layer)})
+
     def find(self, name: str, site: Site | None) -> type[SharedTemplate]:
         """Return the class of the views of the file that the canonical `name` stands for, compiled.
 

@@ -10,9 +10,11 @@ may hold what a visitor typed) and stray links from reaching other files; it is 
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -32,8 +34,11 @@ FindAsset = Callable[[str, str], "Path | None"]
 None means that there is no such package. It must not import the package, since names may hold what a visitor typed.
 """
 
-PACKAGE_SUFFIXES = (".mako", ".mak")
-"""A package's files are templates if they end like this or lie in a folder `templates`: the rest is its code."""
+TEMPLATE_SUFFIXES = (".mako", ".mak")
+"""What files are taken for templates where all of them are listed; a name may be that of any other file, too.
+
+A package's files are templates if they end like this or lie in a folder `templates`: the rest is its code.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,27 @@ class Overlay:
 
     def _foreign(self) -> tuple[Path, Path]:
         return self.sites_dir.resolve(), self.themes_dir.resolve()
+
+    def themes(self) -> list[Layer]:
+        """Return the layers of all themes that there are, by name."""
+        sites, themes = self._foreign()
+        folders = sorted(path for path in themes.iterdir() if path.is_dir()) if themes.is_dir() else []
+        return [Layer("theme", folder, (sites,)) for folder in folders if not folder.name.startswith(".")]
+
+    def names(self, layer: Layer) -> Iterator[str]:
+        """Yield the canonical names of the templates in `layer`, whose file names end with `TEMPLATE_SUFFIXES`.
+
+        Folders behind links are left out, since they may lead in a circle.
+        """
+        for folder, folders, files in os.walk(layer.root):
+            here = Path(folder).relative_to(layer.root)
+            folders.sort()
+            if layer.kind == "shared" and not here.parts:
+                folders[:] = [name for name in folders if name.casefold() != THEMES_FOLDER]
+            for file in sorted(files):
+                if file.endswith(TEMPLATE_SUFFIXES):
+                    with suppress(TopLevelLookupException):  # a dot file, or something else that no name can name
+                        yield names.canonical(f"/{(here / file).as_posix()}")
 
     def find(self, name: str, site: Site | None) -> Found:
         """Return the file that the canonical `name` stands for, for `site` (None: no site).
@@ -192,7 +218,7 @@ def _rank(kind: str) -> tuple[int, int]:
 
 
 def _is_template(path: str) -> bool:
-    return path.endswith(PACKAGE_SUFFIXES) or names.TEMPLATES_FOLDER in path.split("/")[:-1]
+    return path.endswith(TEMPLATE_SUFFIXES) or names.TEMPLATES_FOLDER in path.split("/")[:-1]
 
 
 def _asset_root(asset: Path, path: str) -> Path:

@@ -1,0 +1,202 @@
+"""`multisite set-theme`, `new-theme`, `which`, `reload-templates` and `compile-templates`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multisite.cli.arguments import HOST_COMMAND, host_argument, json_option
+from multisite.cli.output import print_json, site_info_as_dict
+from multisite.errors import MultisiteError
+from multisite.ini import read_ini
+
+if TYPE_CHECKING:
+    from multisite.templates import SiteTemplates
+    from multisite.templates.ahead import Outcome
+    from multisite.templates.overlay import Layer
+
+__all__ = ["compile_templates", "new_theme", "reload_templates", "set_theme", "which"]
+
+
+@click.command(context_settings=HOST_COMMAND)
+@host_argument("host")
+@click.argument("name", required=False)
+@click.option("--none", "no_theme", is_flag=True, help="Take the theme away.")
+@json_option
+@click.pass_obj
+def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json: bool) -> None:
+    """Give a site a theme, or none.
+
+    HOST is any host of the site, NAME a theme made by new-theme.
+    """
+    from multisite.directory import changes
+
+    if no_theme == (name is not None):
+        raise click.UsageError("Name a theme, or say --none.")
+    ini = read_ini(ini_uri)
+    info = changes.set_theme(ini.open_engine(), host, name, settings=ini.settings)
+    if as_json:
+        print_json(site_info_as_dict(info, ini))
+    else:
+        what = "no theme" if name is None else f"the theme {name}"
+        click.echo(f"{info.site.host} has {what}. Running servers show it {_within(ini.settings.refresh_seconds)}.")
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@click.pass_obj
+def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
+    """Make a theme: a folder of templates for several sites.
+
+    NAME is that of its folder: lower-case letters, digits, hyphens and underscores.
+    """
+    from multisite.directory.themes import make_theme
+
+    ini = read_ini(ini_uri)
+    folder = make_theme(ini.settings, name)
+    if as_json:
+        print_json({"name": name, "path": str(folder)})
+    else:
+        click.echo(f"Made the theme {name}.")
+        click.echo(f"Edit its layout in {folder}")
+        click.echo(f"Give it to a site: multisite set-theme HOST {name}")
+
+
+@click.command(context_settings=HOST_COMMAND)
+@host_argument("host")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def which(ini_uri: str, host: str, name: str, as_json: bool) -> None:
+    """Show which file a template's name stands for on a site.
+
+    HOST is any host of the site, NAME as in a view or a template: layout.mako, or app:templates/page.mako.
+    """
+    from multisite.directory.changes import show_site
+
+    ini = read_ini(ini_uri)
+    site = show_site(ini.open_engine(), host).site
+    templates, _registry = _load(ini_uri)
+    layers = _explain(templates, site, name)
+    winner = next((path for _layer, path, state in layers if state == "has it"), None)
+    if as_json:
+        listed = [{"layer": layer.kind, "path": str(path), "state": state} for layer, path, state in layers]
+        print_json({"host": site.host, "name": name, "winner": winner and str(winner), "layers": listed})
+    if winner is None:
+        raise MultisiteError(
+            f"no layer of {site.host} has a template '{name}': looked for "
+            + ", ".join(str(path) for _layer, path, _state in layers)
+        )
+    if not as_json:
+        for layer, path, state in layers:
+            mark = "*" if path == winner else " "
+            click.echo(f"{mark} {layer.kind:8} {path}" + ("" if state == "has it" else f" ({state})"))
+
+
+def _explain(templates: SiteTemplates, site: Any, name: str) -> list[tuple[Layer, Path, str]]:
+    """Return each layer, winning one first, the place in it, and whether it has a file there that can be used."""
+    from mako.exceptions import TemplateLookupException
+
+    from multisite.templates import names
+
+    overlay = templates.overlay
+    found = []
+    try:
+        for layer, place in overlay.candidates(overlay.plain_name(names.canonical(name)), site):
+            try:
+                state = "has none" if overlay.look(layer, place) is None else "has it"
+            except TemplateLookupException as error:
+                state = str(error)
+            found.append((layer, place, state))
+    except TemplateLookupException as error:
+        raise MultisiteError(str(error)) from error
+    return found
+
+
+@click.command(context_settings=HOST_COMMAND)
+@host_argument("host", required=False)
+@click.pass_obj
+def reload_templates(ini_uri: str, host: str | None) -> None:
+    """Let running servers look for changed templates.
+
+    HOST is any host of the one site whose templates have changed; without it, those of all sites are looked for again.
+    What was cached of their pages is forgotten.
+    """
+    from multisite.directory import changes
+
+    ini = read_ini(ini_uri)
+    changes.reload_templates(ini.open_engine(), host)
+    what = "of all sites" if host is None else f"of {host}"
+    click.echo(f"Running servers look for the templates {what} again {_within(ini.settings.refresh_seconds)}.")
+
+
+def _within(seconds: float) -> str:
+    return f"within {seconds:g} " + ("second" if seconds == 1 else "seconds")
+
+
+@click.command()
+@click.pass_context
+def compile_templates(ctx: click.Context) -> None:
+    """Compile all templates ahead, into mako.module_directory.
+
+    Loads the application, without serving it, and compiles the templates of all sites and themes, the shared ones, and
+    those of the packages whose templates the views name. Servers that start later compile none of them.
+    """
+    from multisite.directory.changes import list_sites
+    from multisite.renderer import view_templates
+    from multisite.templates.ahead import compile_all
+
+    engine = read_ini(ctx.obj).open_engine()
+    templates, registry = _load(ctx.obj)
+    if templates.module_directory is None:
+        raise MultisiteError(
+            "compiled templates are kept nowhere: set mako.module_directory in the ini, as in %(here)s/var/templates"
+        )
+    sites = (info.site for info in list_sites(engine))
+    progress = _Progress()
+    for outcome in compile_all(templates, sites, view_templates(registry)):
+        progress.note(outcome)
+    for path, message in progress.failures:
+        click.echo(f"{path}: {message}", err=True)
+    done = f"{progress.count - len(progress.failures)} templates are compiled in {templates.module_directory}."
+    click.echo(done + (f" {len(progress.failures)} could not be compiled." if progress.failures else ""))
+    if progress.failures:
+        ctx.exit(1)
+
+
+class _Progress:
+    """Counts what was compiled, says so on stderr once in a while, and keeps the mistakes for the end."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failures: list[tuple[Path, str]] = []
+        # On a terminal at once; elsewhere only where it takes its time.
+        self._next_at = time.monotonic() + (0 if sys.stderr.isatty() else 2)
+
+    def note(self, outcome: Outcome) -> None:
+        self.count += 1
+        if outcome.error is not None:
+            self.failures.append((outcome.path, " ".join(str(outcome.error).split()) or type(outcome.error).__name__))
+        if time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + 1
+            click.echo(f"{self.count} templates so far, now at {outcome.path}", err=True)
+
+
+def _load(uri: str) -> tuple[SiteTemplates, Any]:
+    """Return the templates and the registry of the application, which alone knows its settings and packages."""
+    from pyramid.config import global_registries
+    from pyramid.paster import get_app
+
+    from multisite.renderer import TEMPLATES
+
+    app = get_app(uri)
+    # What stands around the application, as a pipeline does, has no registry.
+    registry = getattr(app, "registry", None) or global_registries.last
+    if TEMPLATES not in registry:
+        raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
+    return registry[TEMPLATES], registry

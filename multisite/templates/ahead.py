@@ -1,0 +1,84 @@
+"""Compile every template ahead of the first request that needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from mako.exceptions import TemplateLookupException
+
+from multisite.site import Site
+from multisite.templates import names
+from multisite.templates.lookup import SiteTemplates
+from multisite.templates.overlay import Layer, Overlay
+
+__all__ = ["Outcome", "compile_all"]
+
+
+class Outcome(NamedTuple):
+    """A file, the name that it was compiled under, and why it could not be, None if it was."""
+
+    path: Path
+    name: str
+    error: Exception | None
+
+
+def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[Outcome]:
+    """Compile every template of every layer once, and yield each with what came of it.
+
+    `used` are names that an application renders: where they are asset specs, the templates beside them in the package
+    are compiled too, and what overrides them under these names, since what they call is found in the package. Files are
+    templates if they end with `TEMPLATE_SUFFIXES`. The templates are not held: this fills `module_directory`.
+    """
+    done: set[tuple[Path, str]] = set()
+    for layer, place, name in _places(templates.overlay, sites, list(_packaged(templates.overlay, used))):
+        try:
+            found = templates.overlay.look(layer, place)
+            if found is None or (found.path, name) in done:
+                continue
+            done.add((found.path, name))
+            templates.compile(found, name)
+        except Exception as error:  # A template runs code at this, which may raise anything.
+            yield Outcome(place, name, error)
+        else:
+            yield Outcome(found.path, name, None)
+
+
+def _places(overlay: Overlay, sites: Iterable[Site], assets: list[str]) -> Iterator[tuple[Layer, Path, str]]:
+    for layer in _layers(overlay, sites):
+        for name in overlay.names(layer):
+            yield layer, layer.root / names.layer_path(name), name
+        for name in assets:
+            yield layer, layer.root / names.layer_path(name), name
+    for name in assets:
+        for layer, place in overlay.candidates(name, None):
+            if layer.kind == "package":
+                yield layer, place, name
+
+
+def _layers(overlay: Overlay, sites: Iterable[Site]) -> Iterator[Layer]:
+    yield from overlay.layers(None)
+    yield from overlay.themes()
+    for site in sites:
+        # One whose folder is not a name, by a change of the tables, has no templates at all.
+        with suppress(TemplateLookupException):
+            yield overlay.layers(site)[0]
+
+
+def _packaged(overlay: Overlay, used: Iterable[str]) -> Iterator[str]:
+    """Yield the asset specs of `used`, and of the templates beside them, that do not lie in a shared folder."""
+    folders: dict[str, Path] = {}
+    for name in sorted(used):
+        asset = overlay.asset(name)
+        if asset is None or overlay.plain_name(name) != name:
+            continue
+        below = names.layer_path(name)
+        if not name.endswith(f"/{below}"):  # It lies in no folder of templates: everything beside it may be code.
+            yield name
+            continue
+        folders[name.removesuffix(below)] = Path(*asset.parts[: -len(below.split("/"))])
+    for prefix, folder in folders.items():
+        for name in overlay.names(Layer("package", folder)):
+            yield prefix + name[1:]

@@ -1,0 +1,164 @@
+"""The commands for templates: themes, which file wins, reloading and compiling, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_cli import HERE, MULTISITE, Folder
+
+from multisite.directory import Directory, engine_from_url
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sqlite_database_url: str) -> Folder:
+    """Two sites, one with a layout of its own, over shared templates."""
+    made = Folder(tmp_path, sqlite_database_url)
+    write(made, "templates/layout.mako", "shared ${next.body()}")
+    write(made, "templates/page.mako", "<%inherit file='layout.mako'/>page")
+    for arguments in (["migrate"], ["add-site", "garden.example"], ["add-site", "kitchen.example"]):
+        assert made.invoke(*arguments).exit_code == 0
+    (made.path / "sites/kitchen.example/layout.mako").unlink()
+    return made
+
+
+def write(folder: Folder, path: str, text: str) -> Path:
+    file = folder.path / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, "utf-8")
+    return file
+
+
+def done(folder: Folder, *arguments: str) -> str:
+    result = folder.invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_theme_is_made_given_shown_and_taken_away(folder: Folder) -> None:
+    place = folder.path / "templates/themes/dusk"
+    assert done(folder, "new-theme", "dusk").splitlines() == [
+        "Made the theme dusk.",
+        f"Edit its layout in {place}",
+        "Give it to a site: multisite set-theme HOST dusk",
+    ]
+    assert (place / "layout.mako").is_file()
+    said = done(folder, "set-theme", "KITCHEN.example", "dusk")
+    assert said == "kitchen.example has the theme dusk. Running servers show it within 1 second.\n"
+    assert f"  theme     {place}" in done(folder, "show-site", "kitchen.example").splitlines()
+    assert json.loads(done(folder, "show-site", "kitchen.example", "--json"))["theme"] == "dusk"
+    assert "kitchen.example has no theme." in done(folder, "set-theme", "kitchen.example", "--none")
+    assert json.loads(done(folder, "set-theme", "kitchen.example", "--none", "--json"))["theme"] is None
+    assert "  theme " not in done(folder, "show-site", "kitchen.example")
+    assert json.loads(done(folder, "new-theme", "dawn", "--json"))["path"] == str(place.with_name("dawn"))
+    done(folder, "add-site", "fourth.example", "--theme", "dawn")
+    assert json.loads(done(folder, "show-site", "fourth.example", "--json"))["theme"] == "dawn"
+    assert not (folder.path / "sites/fourth.example/layout.mako").exists()
+
+
+def test_what_cannot_be_done_with_themes_is_said_in_one_line(folder: Folder) -> None:
+    assert folder.fails("set-theme", "kitchen.example", "dusk").endswith("make it: multisite new-theme dusk")
+    assert "no site is known as 'nowhere.example'" in folder.fails("set-theme", "nowhere.example", "--none")
+    assert "make it: multisite new-theme dusk" in folder.fails("add-site", "fifth.example", "--theme", "dusk")
+    assert "cannot be the name of a theme" in folder.fails("new-theme", "../dusk")
+    done(folder, "new-theme", "dusk")
+    assert folder.fails("new-theme", "dusk").startswith("there is a theme 'dusk' already")
+    for arguments in (["set-theme", "kitchen.example"], ["set-theme", "kitchen.example", "dusk", "--none"]):
+        assert folder.invoke(*arguments).exit_code == 2
+
+
+def test_which_shows_the_layers_and_the_winner(folder: Folder) -> None:
+    done(folder, "new-theme", "dusk")
+    done(folder, "set-theme", "garden.example", "dusk")
+    site, theme, shared = (
+        folder.path / f"{place}/layout.mako" for place in ("sites/garden.example", "templates/themes/dusk", "templates")
+    )
+    assert done(folder, "which", "garden.example", "layout.mako").splitlines() == [
+        f"* site     {site}",
+        f"  theme    {theme}",
+        f"  shared   {shared}",
+    ]
+    site.unlink()
+    site.symlink_to("/etc/hostname")
+    theme.unlink()
+    found = json.loads(done(folder, "which", "garden.example", "/layout.mako", "--json"))
+    assert (found["host"], found["name"], found["winner"]) == ("garden.example", "/layout.mako", str(shared))
+    assert [layer["layer"] for layer in found["layers"]] == ["site", "theme", "shared"]
+    refused, *others = [layer["state"] for layer in found["layers"]]
+    assert "is not used: it lies outside of" in refused
+    assert others == ["has none", "has it"]
+    # In another place the package's own file is the last layer.
+    lines = done(folder, "which", "kitchen.example", "multisite:content/templates/page.mako").splitlines()
+    assert lines[0].endswith("sites/kitchen.example/page.mako (has none)")
+    assert lines[1] == f"* shared   {folder.path / 'templates/page.mako'}"
+    assert lines[2].startswith("  package  ")
+
+
+def test_which_says_in_one_line_what_is_not_there(folder: Folder) -> None:
+    message = folder.fails("which", "garden.example", "missing.mako")
+    assert message.startswith("no layer of garden.example has a template 'missing.mako': looked for ")
+    assert str(folder.path / "templates/missing.mako") in message
+    assert "it leads out of its root" in folder.fails("which", "garden.example", "../layout.mako")
+    assert "multisite list-sites" in folder.fails("which", "nowhere.example", "layout.mako")
+    assert "only what a template itself calls has a parent" in folder.fails("which", "garden.example", "parent:a.mako")
+
+
+def test_reload_templates_raises_the_generation_that_running_servers_see(folder: Folder) -> None:
+    engine = engine_from_url(folder.database_url)
+    directory = Directory(engine, refresh_seconds=0)
+    said = done(folder, "reload-templates")
+    assert said == "Running servers look for the templates of all sites again within 1 second.\n"
+    said = done(folder, "reload-templates", "garden.example")
+    assert said == "Running servers look for the templates of garden.example again within 1 second.\n"
+    generations = [directory.resolve(host) for host in ("garden.example", "kitchen.example")]
+    assert [site and site.template_generation for site in generations] == [2, 1]
+    assert directory.template_generation() == 1
+    assert "multisite list-sites" in folder.fails("reload-templates", "nowhere.example")
+    engine.dispose()
+
+
+def test_compile_templates_compiles_all_and_tells_all_mistakes_at_the_end(folder: Folder) -> None:
+    assert folder.fails("compile-templates").startswith(
+        "compiled templates are kept nowhere: set mako.module_directory"
+    )
+    folder.write(app="mako.module_directory = %(here)s/var/templates")
+    done(folder, "new-theme", "dusk")
+    compiled = folder.path / "var/templates"
+    # Two shared files, one of the theme, and the layout that the garden got when it was made.
+    assert done(folder, "compile-templates") == f"4 templates are compiled in {compiled}.\n"
+    assert len(list(compiled.glob("*.py"))) == 4
+    times = {path: path.stat().st_mtime_ns for path in compiled.glob("*.py")}
+    assert done(folder, "compile-templates") == f"4 templates are compiled in {compiled}.\n"
+    assert {path: path.stat().st_mtime_ns for path in compiled.glob("*.py")} == times
+    unfinished = write(folder, "sites/kitchen.example/a.mako", "line 1\n% if x:\n")
+    write(folder, "templates/themes/dusk/b.mako", "<%! import no_such_module %>")
+    write(folder, "templates/z.mako", "fine")
+    result = folder.invoke("compile-templates")
+    assert (result.exit_code, result.stdout) == (
+        1,
+        f"5 templates are compiled in {compiled}. 2 could not be compiled.\n",
+    )
+    theme, site = result.stderr.splitlines()
+    assert theme == f"{folder.path / 'templates/themes/dusk/b.mako'}: No module named 'no_such_module'"
+    assert site.startswith(f"{unfinished}: ")
+    assert "line: 2" in site
+
+
+def test_compile_templates_says_where_it_is_on_a_terminal(folder: Folder) -> None:
+    folder.write(app="mako.module_directory = %(here)s/var/templates")
+    terminal, end = os.openpty()
+    subprocess.run(
+        [sys.executable, "-W", "ignore", *MULTISITE, "compile-templates"],
+        cwd=folder.path,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        stdout=subprocess.DEVNULL,
+        stderr=end,
+        check=True,
+    )
+    os.close(end)
+    assert b"1 templates so far, now at " in os.read(terminal, 1000)
+    os.close(terminal)
