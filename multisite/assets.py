@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from multisite.settings import Settings
+from multisite.settings import THEMES_FOLDER, Settings
 from multisite.site import Site
 
 __all__ = [
@@ -33,9 +33,6 @@ __all__ = [
 
 FOLDER = "static"
 """The name of the folder, in a site's folder, in a theme's and among the shared templates."""
-
-THEMES = "themes"
-"""The folder of the themes, among the shared templates."""
 
 NEVER_SERVED = frozenset({
     ".mako", ".mak", ".jinja2", ".pt", ".py", ".pyc", ".ini", ".cfg", ".conf", ".toml", ".db", ".sqlite", ".sqlite3",
@@ -132,7 +129,7 @@ def layers(settings: Settings, site: Site | None) -> Iterator[Path]:
         if _is_plain(site.folder):
             yield settings.sites_dir.resolve() / site.folder / FOLDER
         if site.theme is not None and _is_plain(site.theme):
-            yield templates / THEMES / site.theme / FOLDER
+            yield templates / THEMES_FOLDER / site.theme / FOLDER
     yield templates / FOLDER
 
 
