@@ -93,24 +93,21 @@ def _drop(schema: PostgresqlSchema, plan: Plan) -> None:
 def _add(schema: PostgresqlSchema, plan: Plan) -> None:
     for change in plan.keys:
         _add_changed(schema, plan, change)
-    for name, definition in plan.added:
-        _add_constraint(schema, plan.table.name, name, definition)
+    for added in plan.added:
+        _add_constraint(schema, plan.table.name, added)
     for reference in (*plan.references, *plan.incoming):
         _add_changed(schema, plan, reference)
 
 
 def _add_changed(schema: PostgresqlSchema, plan: Plan, change: Change[Key] | Change[Reference]) -> None:
-    if change.definition is None:
-        return
-    if isinstance(change.old, Key) and change.old.is_index:
-        schema.execute(change.definition)
-    else:
-        _add_constraint(schema, _table_of(change, plan), change.name, change.definition)
+    if isinstance(change.new, Key) and change.new.is_index:
+        schema.execute(change.new.definition)
+    elif change.new is not None:
+        _add_constraint(schema, _table_of(change, plan), change.new)
 
 
-def _add_constraint(schema: PostgresqlSchema, table: TableName, name: str | None, definition: str) -> None:
-    named = "" if name is None else f"CONSTRAINT {schema.quote(name)} "
-    schema.execute(f"ALTER TABLE {schema.sql_name(table)} ADD {named}{definition}")
+def _add_constraint(schema: PostgresqlSchema, table: TableName, added: Key | Reference) -> None:
+    schema.execute(f"ALTER TABLE {schema.sql_name(table)} ADD {schema.named(added)}")
 
 
 def _table_of(change: Change[Key] | Change[Reference], plan: Plan) -> TableName:

@@ -18,6 +18,7 @@ __all__ = [
     "mentions_site",
     "tokens_of",
     "unquoted",
+    "with_name",
     "with_on_delete",
     "with_site",
     "without_site",
@@ -119,6 +120,14 @@ def _lists(definition: str) -> Iterator[tuple[list[Token], int]]:
     if tokens[0].is_word("FOREIGN"):
         closing = group_end(tokens, first)
         yield tokens, next(index for index in range(closing, len(tokens)) if tokens[index].text == "(")
+
+
+def with_name(definition: str, name: str) -> str:
+    """Return a CREATE INDEX of an index called `name` (as SQL)."""
+    tokens = tokens_of(definition)
+    # CREATE UNIQUE INDEX the_name ON the_table: whatever comes before, the name is what ON comes after.
+    old = tokens[next(index for index, token in enumerate(tokens) if token.is_word("ON")) - 1]
+    return f"{definition[: old.start]}{name}{definition[old.end :]}"
 
 
 def with_on_delete(definition: str, action: str | None) -> str:

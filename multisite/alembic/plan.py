@@ -9,12 +9,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from multisite.alembic.definition import SITE_COLUMN, mentions_site, with_on_delete, with_site, without_site
+from multisite.alembic.definition import (
+    SITE_COLUMN,
+    mentions_site,
+    with_name,
+    with_on_delete,
+    with_site,
+    without_site,
+)
 from multisite.alembic.naming import Naming
 from multisite.alembic.schema import Key, Reference, Schema, Table, TableName
 from multisite.errors import MultisiteError
 
-__all__ = ["Change", "Options", "Plan", "label", "plan_drop", "plan_scope"]
+__all__ = ["Change", "Item", "Options", "Plan", "label", "plan_drop", "plan_scope"]
 
 Item = TypeVar("Item", Key, Reference)
 
@@ -35,22 +42,21 @@ class Options:
 
 @dataclass(frozen=True)
 class Change(Generic[Item]):
-    """A key or reference, and what is there afterwards: `definition` is None if nothing is."""
+    """A key or reference, and what is there afterwards: `new` is None if nothing is."""
 
     old: Item
-    name: str | None
-    definition: str | None
+    new: Item | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What changes: in the table itself (`added` are new constraints, name and definition), and in other tables."""
+    """What changes: in the table itself, which also gets what is `added`, and in tables that refer to it."""
 
     table: Table
     keys: tuple[Change[Key], ...]
     references: tuple[Change[Reference], ...]
     incoming: tuple[Change[Reference], ...]
-    added: tuple[tuple[str | None, str], ...] = ()
+    added: tuple[Key | Reference, ...] = ()
 
 
 def label(item: Key | Reference, table: TableName) -> str:
@@ -59,7 +65,7 @@ def label(item: Key | Reference, table: TableName) -> str:
     A key by its name, or as `UNIQUE (slug)` where it has none; a reference by its column, with the table before it
     if that is another one. `site_id` is left out, so that up and down say the same.
     """
-    columns = ", ".join(column for column in item.columns if column != SITE_COLUMN)
+    columns = ", ".join(_plain(item.columns))
     if isinstance(item, Key):
         return item.name or f"UNIQUE ({columns})"
     return columns if item.table == table else f"{item.table}.{columns}"
@@ -68,27 +74,29 @@ def label(item: Key | Reference, table: TableName) -> str:
 def plan_scope(schema: Schema, table: Table, naming: Naming, options: Options) -> Plan:
     """Return what makes `table` scoped. Raises `MultisiteError` for what cannot become part of a site."""
     _check_site_column(table)
-    incoming = schema.incoming(table.name)
-    _check_labels(table, incoming, options)
-    keys = [_with_site(key, table, naming) for key in table.keys if _is_to_hold_site(key, table, options)]
-    composite = _composite(table, keys)
-    references = []
+    planner = _Planner(schema, table, naming, options)
+    keys = [planner.with_site(key) for key in table.keys if key.unique and planner.is_free(key)]
+    unique = _unique_within_site(table, keys)
+    references, incoming = [], []
     for reference in table.references:
-        targets = {SITE_COLUMN, *reference.target_columns}
-        to_itself = reference.target == table.name and set(reference.target_columns) in composite
         target = table if reference.target == table.name else schema.table(reference.target)
-        if (to_itself or (target.is_scoped and target.is_unique(targets))) and _is_free(reference, table, options):
-            references.append(_with_site_too(reference, table, naming, options))
-    changed = []
-    for reference in incoming:
-        takes_part = set(reference.target_columns) in composite and schema.table(reference.table).is_scoped
-        if takes_part and _is_free(reference, table, options):
-            changed.append(_with_site_too(reference, table, naming, options))
+        if target is table:
+            becomes_unique = set(reference.target_columns) in unique
         else:
-            _check_key_remains(reference, table, [change.old for change in keys])
-    return Plan(
-        table, _distinct(keys, table), tuple(references), tuple(changed), tuple(_added(schema, table, keys, naming))
-    )
+            becomes_unique = target.is_scoped and target.is_unique({SITE_COLUMN, *reference.target_columns})
+        if becomes_unique and planner.is_free(reference):
+            references.append(planner.with_site_too(reference))
+    for reference in planner.incoming:
+        if (
+            set(reference.target_columns) in unique
+            and planner.is_free(reference)
+            and schema.table(reference.table).is_scoped
+        ):
+            incoming.append(planner.with_site_too(reference))
+        else:
+            _check_key_remains(reference, table, keys)
+    added = tuple(_added(schema, table, keys, naming))
+    return Plan(table, _distinct(keys, table), tuple(references), tuple(incoming), added)
 
 
 def plan_drop(schema: Schema, table: Table, naming: Naming, options: Options) -> Plan:
@@ -97,129 +105,160 @@ def plan_drop(schema: Schema, table: Table, naming: Naming, options: Options) ->
         raise MultisiteError(f"'{table.name}' belongs to no sites: it has no site_id that refers to sites")
     if SITE_COLUMN in table.primary_key:
         raise MultisiteError(f"site_id is part of the primary key of '{table.name}': change that first")
-    incoming = schema.incoming(table.name)
-    _check_labels(table, incoming, options)
-    keys = []
-    for key in table.keys:
-        if not mentions_site(key.definition):
-            continue
-        rest = without_site(key.definition)
-        columns = tuple(column for column in key.columns if column != SITE_COLUMN)
-        if rest is not None and set(columns) == set(table.primary_key) and not key.is_index:
-            rest = None
-        if rest is not None and mentions_site(rest):
-            raise MultisiteError(f"{key} of '{table.name}' is about site_id ({key.definition}): drop it first")
-        keys.append(Change(key, naming.renamed(key, table.name, columns, ()), rest))
-    references = [_without_site(each, naming, table, options) for each in table.references if _holds_site(each)]
-    changed = [_without_site(each, naming, table, options) for each in incoming if _holds_site(each)]
-    return Plan(table, _distinct(keys, table), tuple(references), tuple(changed))
+    planner = _Planner(schema, table, naming, options)
+    keys = [planner.without_site(key) for key in table.keys if mentions_site(key.definition) and planner.takes(key)]
+    references = [planner.without_site_too(each) for each in table.references if planner.holds(each)]
+    incoming = [planner.without_site_too(each) for each in planner.incoming if planner.holds(each)]
+    return Plan(table, _distinct(keys, table), tuple(references), tuple(incoming))
 
 
-def _holds_site(reference: Reference) -> bool:
-    return SITE_COLUMN in reference.columns
+class _Planner:
+    """The changes of single keys and references of, and to, one table."""
+
+    def __init__(self, schema: Schema, table: Table, naming: Naming, options: Options) -> None:
+        self.schema = schema
+        self.table = table
+        self.naming = naming
+        self.options = options
+        self.incoming = schema.incoming(table.name)
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        every = (*self.table.references, *self.incoming)
+        references = {label(reference, self.table.name) for reference in every}
+        known = references | {reference.name for reference in every if reference.name}
+        known |= {label(key, self.table.name) for key in self.table.keys}
+        for said, allowed in ((self.options.keep, known), (self.options.on_delete, references)):
+            for each in said:
+                if each not in allowed:
+                    there = ", ".join(sorted(allowed)) or "nothing"
+                    raise MultisiteError(f"'{self.table.name}' has nothing called '{each}': it has {there}")
+
+    def takes(self, item: Key | Reference) -> bool:
+        """Return whether the author does not want to keep `item` as it is."""
+        return not {item.name, label(item, self.table.name)} & self.options.keep
+
+    def holds(self, reference: Reference) -> bool:
+        """Return whether `site_id` is to be taken from `reference`."""
+        return SITE_COLUMN in reference.columns and self.takes(reference)
+
+    def is_free(self, item: Key | Reference) -> bool:
+        """Return whether `item` may get `site_id`: it has none yet, and the author does not want to keep it."""
+        return self.takes(item) and not (
+            mentions_site(item.definition) if isinstance(item, Key) else SITE_COLUMN in item.columns
+        )
+
+    def with_site(self, key: Key) -> Change[Key]:
+        return self._changed_key(key, (SITE_COLUMN, *key.columns), with_site(key.definition))
+
+    def without_site(self, key: Key) -> Change[Key]:
+        rest, columns = without_site(key.definition), _plain(key.columns)
+        if rest is None or (set(columns) == set(self.table.primary_key) and not key.is_index):
+            return Change(key, None)
+        if mentions_site(rest):
+            raise MultisiteError(f"{key} of '{self.table.name}' is about site_id ({key.definition}): drop it first")
+        return self._changed_key(key, columns, rest)
+
+    def _changed_key(self, key: Key, columns: tuple[str, ...], definition: str) -> Change[Key]:
+        name = self.naming.renamed(key, self.table.name, columns, ())
+        if key.is_index and name is not None and name != key.name:
+            definition = with_name(definition, self.schema.quote(name))
+        return Change(key, replace(key, name=name, columns=columns, definition=definition))
+
+    def with_site_too(self, reference: Reference) -> Change[Reference]:
+        """Return the change of a reference between scoped tables, which cannot clear its columns any more."""
+        for event, action in (("DELETE", self._action(reference)), ("UPDATE", reference.on_update)):
+            if action in _CLEARS:
+                said = label(reference, self.table.name)
+                raise MultisiteError(
+                    f"{reference} has ON {event} {action}, which would clear site_id too. Say what is to be instead, "
+                    f"as in ondelete={{'{said}': 'NO ACTION'}}, or 'RESTRICT' or 'CASCADE', and clear the column in "
+                    f"code before a row of {reference.target} is deleted"
+                )
+        columns, targets = (SITE_COLUMN, *reference.columns), (SITE_COLUMN, *reference.target_columns)
+        return self._changed_reference(reference, columns, targets, with_site(reference.definition))
+
+    def without_site_too(self, reference: Reference) -> Change[Reference]:
+        rest = without_site(reference.definition)
+        if rest is None or not _plain(reference.columns):
+            return Change(reference, None)
+        return self._changed_reference(reference, _plain(reference.columns), _plain(reference.target_columns), rest)
+
+    def _changed_reference(
+        self, reference: Reference, columns: tuple[str, ...], targets: tuple[str, ...], definition: str
+    ) -> Change[Reference]:
+        action = self._action(reference)
+        new = replace(
+            reference,
+            name=self.naming.renamed(reference, reference.table, columns, targets),
+            columns=columns,
+            target_columns=targets,
+            on_delete=action,
+            definition=with_on_delete(definition, action),
+        )
+        return Change(reference, new)
+
+    def _action(self, reference: Reference) -> str | None:
+        """Return what `reference` is to do ON DELETE, None for NO ACTION."""
+        action = self.options.on_delete.get(label(reference, self.table.name), reference.on_delete)
+        if action is not None and action.upper() not in _ACTIONS:
+            raise MultisiteError(f"ON DELETE {action} of {reference}: expected one of {', '.join(_ACTIONS)}")
+        return None if action is None or action.upper() == "NO ACTION" else action.upper()
+
+
+def _plain(columns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(column for column in columns if column != SITE_COLUMN)
 
 
 def _check_site_column(table: Table) -> None:
     for reference in table.references:
-        if SITE_COLUMN in reference.columns and reference.target.name != "sites":
+        if reference.columns == (SITE_COLUMN,) and reference.target.name != "sites":
             raise MultisiteError(
                 f"'{table.name}' has a column site_id already, which refers to {reference.target}: rename it first"
             )
 
 
-def _check_labels(table: Table, incoming: list[Reference], options: Options) -> None:
-    keys = {label(key, table.name) for key in table.keys}
-    references = {label(reference, table.name) for reference in (*table.references, *incoming)}
-    names = {reference.name for reference in (*table.references, *incoming) if reference.name}
-    for said, known in ((options.keep, keys | references | names), (options.on_delete, references)):
-        for each in said:
-            if each not in known:
-                raise MultisiteError(
-                    f"'{table.name}' has nothing called '{each}': it has {', '.join(sorted(known)) or 'nothing'}"
-                )
-
-
-def _is_to_hold_site(key: Key, table: Table, options: Options) -> bool:
-    return key.unique and not mentions_site(key.definition) and _is_free(key, table, options)
-
-
-def _is_free(item: Key | Reference, table: Table, options: Options) -> bool:
-    """Return whether `item` may be changed: it holds no `site_id` yet, and the author does not want to keep it."""
-    holds_site = isinstance(item, Reference) and _holds_site(item)
-    return not holds_site and not {item.name, label(item, table.name)} & options.keep
-
-
-def _with_site(key: Key, table: Table, naming: Naming) -> Change[Key]:
-    return Change(key, naming.renamed(key, table.name, (SITE_COLUMN, *key.columns), ()), with_site(key.definition))
-
-
-def _with_site_too(reference: Reference, table: Table, naming: Naming, options: Options) -> Change[Reference]:
-    """Return the change of a reference between scoped tables, which cannot clear its columns any more."""
-    action = _action(reference, table, options)
-    said = label(reference, table.name)
-    for event, does in (("DELETE", action), ("UPDATE", reference.on_update)):
-        if does in _CLEARS:
-            raise MultisiteError(
-                f"{reference} has ON {event} {does}, which would clear site_id too. Say what is to be instead, as in "
-                f"ondelete={{'{said}': 'NO ACTION'}}, or 'RESTRICT' or 'CASCADE', and clear the column in code before "
-                f"a row of {reference.target} is deleted"
-            )
-    columns = (SITE_COLUMN, *reference.columns)
-    name = naming.renamed(reference, reference.table, columns, (SITE_COLUMN, *reference.target_columns))
-    return Change(reference, name, with_on_delete(with_site(reference.definition), action))
-
-
-def _without_site(reference: Reference, naming: Naming, table: Table, options: Options) -> Change[Reference]:
-    rest = without_site(reference.definition)
-    columns = tuple(column for column in reference.columns if column != SITE_COLUMN)
-    targets = tuple(column for column in reference.target_columns if column != SITE_COLUMN)
-    if rest is None or not columns:
-        return Change(reference, None, None)
-    name = naming.renamed(reference, reference.table, columns, targets)
-    return Change(reference, name, with_on_delete(rest, _action(reference, table, options)))
-
-
-def _action(reference: Reference, table: Table, options: Options) -> str | None:
-    """Return what `reference` is to do ON DELETE, None for NO ACTION."""
-    action = options.on_delete.get(label(reference, table.name), reference.on_delete)
-    if action is not None and action.upper() not in _ACTIONS:
-        raise MultisiteError(f"ON DELETE {action} of {reference}: expected one of {', '.join(_ACTIONS)}")
-    return None if action is None or action.upper() == "NO ACTION" else action.upper()
-
-
-def _check_key_remains(reference: Reference, table: Table, changed: list[Key]) -> None:
-    for key in changed:
+def _check_key_remains(reference: Reference, table: Table, keys: list[Change[Key]]) -> None:
+    """Refuse to change the key that a table without sites refers to."""
+    for key in (change.old for change in keys):
         if set(key.columns) == set(reference.target_columns) != set(table.primary_key):
             raise MultisiteError(
                 f"{reference} refers to {table.name} ({', '.join(reference.target_columns)}), which would be unique "
-                f"within a site only: make {reference.table} scoped first, or keep the key with keep=['{key}']"
+                f"within a site only: make {reference.table} scoped first, or keep the key with "
+                f"keep=['{label(key, table.name)}']"
             )
+
+
+def _unique_within_site(table: Table, keys: list[Change[Key]]) -> list[set[str]]:
+    """Return the columns that will be unique together with `site_id`, for references to turn to."""
+    changed = {change.old for change in keys}
+    holding = [key for key in table.keys if key.is_whole and (key in changed or SITE_COLUMN in key.columns)]
+    return [set(table.primary_key), *(set(_plain(key.columns)) for key in holding)]
 
 
 def _distinct(changes: list[Change[Key]], table: Table) -> tuple[Change[Key], ...]:
     """Return `changes` with the old name where the new one would be another's, as short conventions make them."""
     changed = {change.old for change in changes}
-    names = [change.name for change in changes if change.definition is not None]
+    names = [change.new.name for change in changes if change.new is not None]
     names += [key.name for key in table.keys if key not in changed]
     return tuple(
-        replace(change, name=change.old.name) if names.count(change.name) > 1 else change for change in changes
+        replace(change, new=replace(change.new, name=change.old.name))
+        if change.new is not None and not change.new.is_index and names.count(change.new.name) > 1
+        else change
+        for change in changes
     )
 
 
-def _composite(table: Table, keys: list[Change[Key]]) -> list[set[str]]:
-    """Return the columns that will be unique together with `site_id`, for references to turn to."""
-    changed = {change.old for change in keys}
-    holding = [key for key in table.keys if key.is_whole and (key in changed or SITE_COLUMN in key.columns)]
-    return [set(table.primary_key), *(set(key.columns) - {SITE_COLUMN} for key in holding)]
-
-
-def _added(schema: Schema, table: Table, keys: list[Change[Key]], naming: Naming) -> Iterator[tuple[str | None, str]]:
+def _added(schema: Schema, table: Table, keys: list[Change[Key]], naming: Naming) -> Iterator[Key | Reference]:
     """Yield the constraints that a scoped table has and this one has not: its key within a site, and its site."""
     columns = (SITE_COLUMN, *table.primary_key)
-    become = [{SITE_COLUMN, *change.old.columns} for change in keys]
+    become = [set(change.new.columns) for change in keys if change.new is not None and change.new.is_whole]
     if table.primary_key and not table.is_unique(set(columns)) and set(columns) not in become:
         # The name that a scoped model gives it.
-        yield "_".join(["uq", table.name.name, *columns]), f"UNIQUE ({schema.quote(*columns)})"
+        name = "_".join(["uq", table.name.name, *columns])
+        yield Key(name, columns, True, False, f"UNIQUE ({schema.quote(*columns)})")
     if table.site_reference is None:
-        name = naming.of_reference(table.name, (SITE_COLUMN,), TableName(None, "sites"), ("id",))
-        yield name, "FOREIGN KEY (site_id) REFERENCES sites (id)"
+        sites = TableName(None, "sites")
+        given = naming.of_reference(table.name, (SITE_COLUMN,), sites, ("id",))
+        definition = f"FOREIGN KEY ({SITE_COLUMN}) REFERENCES sites (id)"
+        yield Reference(given, table.name, (SITE_COLUMN,), sites, ("id",), None, None, definition)

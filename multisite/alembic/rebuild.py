@@ -24,7 +24,7 @@ _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
 
 class Rebuild:
-    """One table made anew: with `changes`, the constraints `added` (name and definition), and a `site_id` or without.
+    """One table made anew: with `changes`, what is `added`, and a `site_id` or without.
 
     `site` is the SQL of the site of a row called `r`, None where the rows stay what they are; `without_site` takes
     the column away.
@@ -36,7 +36,7 @@ class Rebuild:
         table: Table,
         changes: Sequence[Change[Key] | Change[Reference]],
         *,
-        added: Sequence[tuple[str | None, str]] = (),
+        added: Sequence[Key | Reference] = (),
         site: str | None = None,
         without_site: bool = False,
     ) -> None:
@@ -78,7 +78,7 @@ class Rebuild:
             change = by_place.get(clause)
             if change is None:
                 return None if self.without_site and clause.column == SITE_COLUMN else clause.definition
-            return None if change.definition is None else self._named(change.name, change.definition)
+            return None if change.new is None else self.schema.named(change.new)
 
         adds_column = self.site is not None and SITE_COLUMN not in self.table.columns
         becomes_filled = self.site is not None and self.table.columns.get(SITE_COLUMN, False)
@@ -86,14 +86,11 @@ class Rebuild:
             self.new_name,
             changed,
             columns=[f"{SITE_COLUMN} BIGINT NOT NULL"] if adds_column else [],
-            constraints=[self._named(name, definition) for name, definition in self.added],
+            constraints=[self.schema.named(added) for added in self.added],
             suffixes={SITE_COLUMN: " NOT NULL"} if becomes_filled else {},
             without=SITE_COLUMN if self.without_site else None,
         )
         return statement
-
-    def _named(self, name: str | None, definition: str) -> str:
-        return definition if name is None else f"CONSTRAINT {self.schema.quote(name)} {definition}"
 
     def _dependents(self) -> Iterator[str]:
         """Yield what makes the indexes, as they are to be, and the triggers of the table again."""
@@ -107,8 +104,8 @@ class Rebuild:
             change = changes.get(name) if kind == "index" else None
             if change is None:
                 yield sql
-            elif change.definition is not None:
-                yield change.definition
+            elif change.new is not None:
+                yield change.new.definition
 
     def _refuse_leftovers(self, statements: Sequence[str]) -> None:
         for statement in statements:

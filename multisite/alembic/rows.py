@@ -58,9 +58,9 @@ def through(schema: Schema, table: Table, parent: str, columns: Sequence[str]) -
     found = [
         reference
         for reference in table.references
-        if reference.target.name == parent and (not columns or reference.columns == tuple(columns))
+        if reference.target.name == parent != table.name.name and (not columns or reference.columns == tuple(columns))
     ]
-    if len(found) != 1 or found[0].target == table.name:
+    if len(found) != 1:
         by = f" by {', '.join(columns)}" if columns else ""
         several = ", ".join(f"through='{', '.join(each.columns)}'" for each in found)
         raise MultisiteError(

@@ -133,6 +133,10 @@ class Schema(ABC):
         name = self.quote(table.name)
         return f"{self.quote(table.schema)}.{name}" if table.schema else name
 
+    def named(self, item: Key | Reference) -> str:
+        """Return a constraint as SQL, with its name if it has one."""
+        return item.definition if item.name is None else f"CONSTRAINT {self.quote(item.name)} {item.definition}"
+
     def execute(self, sql: str) -> Sequence[Any]:
         """Execute SQL as it stands and return its rows, if it has any.
 

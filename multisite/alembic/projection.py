@@ -1,0 +1,59 @@
+"""A database as it will be once plans have been carried out, for plans that build on one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from multisite.alembic.definition import SITE_COLUMN
+from multisite.alembic.plan import Change, Item, Plan
+from multisite.alembic.schema import Key, Reference, Schema, Table, TableName
+
+__all__ = ["Projection"]
+
+
+class Projection(Schema):
+    """The tables of `real`, with the plans that `apply` was told of. Nothing is written."""
+
+    def __init__(self, real: Schema) -> None:
+        super().__init__(real.connection)
+        self._real = real
+        self.before: dict[TableName, Table] = {}
+        """The tables that plans change, as they are now."""
+        self.after: dict[TableName, Table] = {}
+        """The same as they will be."""
+
+    def table(self, name: TableName) -> Table:
+        return self.after.get(name) or self._real.table(name)
+
+    def incoming(self, name: TableName) -> list[Reference]:
+        tables = dict.fromkeys(reference.table for reference in self._real.incoming(name))
+        return [each for table in tables for each in self.table(table).references if each.target == name]
+
+    def apply(self, plan: Plan, *, scoped: bool) -> None:
+        """Take note of `plan`, after which the table is scoped or is not any more."""
+        table = plan.table
+        columns = {name: nullable for name, nullable in table.columns.items() if name != SITE_COLUMN}
+        self._store(
+            replace(
+                table,
+                columns={**columns, SITE_COLUMN: False} if scoped else columns,
+                keys=(*_changed(table.keys, plan.keys), *(each for each in plan.added if isinstance(each, Key))),
+                references=(
+                    *_changed(table.references, plan.references),
+                    *(each for each in plan.added if isinstance(each, Reference)),
+                ),
+            )
+        )
+        for name in dict.fromkeys(change.old.table for change in plan.incoming):
+            other = self.table(name)
+            self._store(replace(other, references=_changed(other.references, plan.incoming)))
+
+    def _store(self, table: Table) -> None:
+        self.before.setdefault(table.name, self._real.table(table.name))
+        self.after[table.name] = table
+
+
+def _changed(items: Sequence[Item], changes: Sequence[Change[Item]]) -> tuple[Item, ...]:
+    new = {change.old: change.new for change in changes}
+    return tuple(after for item in items if (after := new.get(item, item)) is not None)
