@@ -39,7 +39,9 @@ CATALOGS_WITH_ROWS = frozenset(
 
 _RUNS_SQL = re.compile(
     r"(query|table|schema|database|cursor)_to_xml|ts_stat|ts_rewrite|dblink|crosstab|connectby|xpath_table"
-    r"|get_raw_page|(heap|bt|brin|gin|gist|hash)_page|tuple_data_split|pg_logical_slot_|load_extension"
+    r"|get_raw_page|(heap|bt|brin|gin|gist|hash)_page|tuple_data_split|pg_logical_slot_|pg_get_wal_"
+    r"|st_(estimated|find)_?extent|run_command_on_|master_run_on_worker|pg_background_launch"
+    r"|pg_read_(binary_)?file|load_extension|eval$"
 )
 """Functions that run the SQL they are given as a string, or read tables past SQL."""
 
