@@ -16,50 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mako.cache import CacheImpl, register_plugin
 from mako.exceptions import RichTraceback, SyntaxException, TemplateLookupException, TopLevelLookupException
-from mako.lookup import TemplateLookup
 from mako.template import Template
+from template_world import GARDEN, KITCHEN, Counter, World, render
 
 from multisite.errors import SettingError
 from multisite.site import Site
-from multisite.templates import SiteTemplates, names, source, store
-
-GARDEN = Site(1, "garden.example", "Garden", "garden")
-KITCHEN = Site(2, "kitchen.example", "Kitchen", "kitchen")
-
-
-class World:
-    """Folders on disk as an application has them: `sites/<folder>/`, `templates/`, and something outside."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for folder in ("sites/garden", "sites/kitchen", "templates", "outside"):
-            (root / folder).mkdir(parents=True)
-
-    def write(self, path: str, text: str) -> Path:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8")
-        return file
-
-    def templates(self, **options: Any) -> SiteTemplates:
-        return SiteTemplates(self.root / "sites", self.root / "templates", **options)
-
-    def plain_lookup(self, site: Site, **options: Any) -> TemplateLookup:
-        """What one would write without multisite: Mako's own lookup over the same two folders."""
-        folders = [str(self.root / "sites" / site.folder), str(self.root / "templates")]
-        return TemplateLookup(folders, default_filters=["h"], **options)
+from multisite.templates import SiteTemplates, names, store
+from multisite.templates.source import MAX_TEMPLATE_BYTES
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def render(templates: SiteTemplates, site: Site | None, name: str = "page.mako", **values: Any) -> str:
-    page: str = templates.lookup(site).get_template(name).render_unicode(**values)
-    return page.strip()
 
 
 @pytest.fixture
@@ -172,17 +141,6 @@ def test_the_shared_folder_may_not_be_one_of_the_sites(world: World) -> None:
 
 
 # --- compiled once ---------------------------------------------------------------------------------------------------
-
-
-class Counter:
-    """A preprocessor of Mako, which runs once for each compilation."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, text: str) -> str:
-        self.count += 1
-        return text
 
 
 def test_a_shared_file_is_compiled_once_for_all_sites(world: World) -> None:
@@ -338,84 +296,6 @@ def test_names_that_differ_only_in_punctuation_are_two_templates(world: World) -
     assert _failure(minus).source.startswith("minus")
 
 
-class CacheByKeyAlone(CacheImpl):
-    """A cache plug-in as the one of dogpile.cache: it looks at the key and at nothing else."""
-
-    values: dict[str, str] = {}
-
-    def get_or_create(self, key: str, creation_function: Any, **kw: Any) -> str:
-        if key not in self.values:
-            self.values[key] = creation_function()
-        return self.values[key]
-
-    def set(self, key: str, value: str, **kw: Any) -> None:
-        self.values[key] = value
-
-    def get(self, key: str, **kw: Any) -> str | None:
-        return self.values.get(key)
-
-    def invalidate(self, key: str, **kw: Any) -> None:
-        self.values.pop(key, None)
-
-
-register_plugin("by_key_alone", __name__, "CacheByKeyAlone")
-
-CACHED = """<%page cached="True" cache_key="page"/>
-${who} ${part()} <%block name="block" cached="True">${who}</%block>
-<%def name="part()" cached="True">${who}</%def>"""
-
-
-@pytest.fixture(params=["by_key_alone", "beaker", "beaker file"])
-def cache_options(request: pytest.FixtureRequest, world: World) -> dict[str, Any]:
-    CacheByKeyAlone.values.clear()
-    if request.param == "by_key_alone":
-        return {"cache_impl": "by_key_alone"}
-    beaker_cache = pytest.importorskip("beaker.cache", reason="no cached templates: beaker is missing")
-    from mako.ext import beaker_cache as plugin
-
-    plugin._beaker_cache = beaker_cache.CacheManager()
-    kind = {"type": "file", "dir": str(world.root / "cache")} if request.param == "beaker file" else {"type": "memory"}
-    return {"cache_impl": "beaker", "cache_args": kind}
-
-
-def test_cached_text_of_a_site_is_never_another_site_s(world: World, cache_options: dict[str, Any]) -> None:
-    world.write("templates/page.mako", CACHED)
-    world.write("sites/kitchen/other.mako", CACHED)
-    world.write("templates/other.mako", CACHED)
-    templates = world.templates(**cache_options)
-    views = [templates.lookup(s).get_template(n) for n in ("page.mako", "other.mako") for s in (GARDEN, KITCHEN, None)]
-    pages = [view.render_unicode(who=f"w{number}").split() for number, view in enumerate(views)]
-    assert pages == [[f"w{number}"] * 3 for number in range(6)]
-    # It is cached indeed, and each site invalidates its own.
-    assert [view.render_unicode(who="new").split() for view in views] == pages
-    views[0].cache.invalidate("page", __M_defname="render_body")
-    assert views[0].render_unicode(who="new").split()[0] == "new"
-    assert views[1].render_unicode(who="new").split() == pages[1]
-
-
-def test_a_template_s_cache_used_by_hand_is_the_site_s_too(world: World) -> None:
-    world.write("templates/page.mako", "page")
-    templates = world.templates(cache_impl="by_key_alone")
-    caches = [templates.lookup(site).get_template("page.mako").cache for site in (GARDEN, KITCHEN)]
-    caches[0].put("key", "garden")
-    assert [cache.get("key") for cache in caches] == ["garden", None]
-
-
-def test_plain_mako_gives_the_cached_text_of_one_site_to_the_other(world: World, cache_options: dict[str, Any]) -> None:
-    """The control of the test above."""
-    world.write("templates/page.mako", CACHED)
-    views = [world.plain_lookup(site, **cache_options).get_template("page.mako") for site in (GARDEN, KITCHEN)]
-    assert [view.render_unicode(who=who).split()[0] for view, who in zip(views, "ab", strict=True)] == ["a", "a"]
-
-
-def test_a_changed_file_starts_with_an_empty_cache(world: World, cache_options: dict[str, Any]) -> None:
-    world.write("templates/page.mako", CACHED)
-    templates = world.templates(reload=True, **cache_options)
-    assert render(templates, GARDEN, who="old").startswith("old")
-    world.write("templates/page.mako", "!" + CACHED)
-    assert render(templates, GARDEN, who="new").split() == ["!", "new", "new", "new"]
-
-
 @pytest.mark.parametrize("reload", [False, True])
 def test_threads_that_render_same_named_templates_never_mix(world: World, reload: bool) -> None:
     world.write("templates/page.mako", "<%inherit file='layout.mako'/><%include file='part.mako'/>|${who}")
@@ -542,7 +422,7 @@ def test_files_removed_and_put_back_while_being_rendered_never_fail(world: World
         (b"<%! import no_such_module %>", ModuleNotFoundError),
         (b"<%! return %>", SyntaxError),
         (b"\xff\xfe caf\xe9", Exception),
-        (b"x" * (source.MAX_TEMPLATE_BYTES + 1), TemplateLookupException),
+        (b"x" * (MAX_TEMPLATE_BYTES + 1), TemplateLookupException),
     ],
     ids=["unfinished", "expression", "import", "python", "encoding", "size"],
 )
