@@ -1,7 +1,9 @@
 """Let an application's `alembic revision --autogenerate` write what it should where multisite is in use.
 
-The tables of multisite are in the database but not in the application's MetaData, so alembic would drop them. And the
+The tables of multisite are in the database but not in the application's MetaData, so alembic would drop them. The
 `site_id` of a scoped table has a type of multisite, which a revision must not depend on: it is a plain BIGINT there.
+And where the model of a table that exists gains `SiteScoped` or loses it, the revision gets `op.add_site_scope` or
+`op.drop_site_scope` (see `multisite.alembic.proposals`), since its rows need a site.
 
 This is a plugin of alembic (1.18 and later), found through an entry point: no env.py has to change. alembic imports it
 whenever it is imported itself, in every project of the environment, so it must stay small and must not fail.
@@ -10,6 +12,7 @@ whenever it is imported itself, in every project of the environment, so it must 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from alembic.util import DispatchPriority, PriorityDispatchResult
@@ -28,6 +31,7 @@ OWN_TABLES = frozenset({"sites", "domains", "multisite_version", "multisite_alem
 def setup(plugin: Plugin) -> None:
     """Register with alembic, after the comparison of tables has said what it would do."""
     plugin.add_autogenerate_comparator(_leave_out_own_tables, "schema", "multisite", priority=DispatchPriority.LAST)
+    plugin.add_autogenerate_comparator(_propose_scopes, "schema", "multisite_scopes", priority=DispatchPriority.LAST)
     plugin.add_autogenerate_comparator(_render_site_id, "autogenerate", "multisite")
 
 
@@ -41,6 +45,34 @@ def _leave_out_own_tables(
         if getattr(op, "schema", None) is not None or getattr(op, "table_name", None) not in OWN_TABLES
     ]
     return PriorityDispatchResult.CONTINUE
+
+
+def _propose_scopes(
+    context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
+) -> PriorityDispatchResult:
+    """Propose the operations of multisite for the tables whose models have gained a `site_id`, or lost it."""
+    gaining = list(_tables(upgrade_ops, lambda op: _is_site_id(getattr(getattr(op, "column", None), "type", None))))
+    losing = list(_tables(upgrade_ops, lambda op: getattr(op, "column_name", None) == "site_id" and _drops(op)))
+    # A site_id in a database without multisite is somebody else's.
+    if losing and not context.inspector.has_table("multisite_alembic_version"):
+        losing = []
+    if gaining or losing:
+        # Not at the top: it costs the import of the wall, in projects that only share the environment as well.
+        from multisite.alembic.proposals import propose
+
+        propose(context, upgrade_ops, gaining, losing)
+    return PriorityDispatchResult.CONTINUE
+
+
+def _tables(upgrade_ops: UpgradeOps, concerns: Callable[[Any], bool]) -> Iterator[tuple[str | None, str]]:
+    """Yield schema and name of each table that exists and has an operation that `concerns` is true of."""
+    for table in upgrade_ops.ops:
+        if any(concerns(operation) for operation in getattr(table, "ops", ())):
+            yield getattr(table, "schema", None), getattr(table, "table_name", "")
+
+
+def _drops(operation: Any) -> bool:
+    return type(operation).__name__ == "DropColumnOp"
 
 
 def _render_site_id(context: AutogenContext, _upgrade_ops: UpgradeOps) -> PriorityDispatchResult:

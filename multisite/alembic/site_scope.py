@@ -71,7 +71,7 @@ class AddSiteScope(MigrateOperation):
         self.through = through
         self.schema = schema
         self.batch_size = batch_size
-        self.keep = tuple([keep] if isinstance(keep, str) else keep)
+        self.keep = [keep] if isinstance(keep, str) else list(keep)
         self.ondelete = dict(ondelete or {})
         self.names = dict(names or {})
         self.undone: DropSiteScope | None = None

@@ -1,0 +1,102 @@
+"""The keys and references that the models of an application have, beside those that its database has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from alembic.autogenerate.api import AutogenContext
+from alembic.util.sqla_compat import _get_constraint_final_name
+from sqlalchemy.sql.schema import _get_table_key
+
+from multisite.alembic.definition import SITE_COLUMN
+from multisite.alembic.schema import Key, Reference, TableName
+
+__all__ = ["Constraint", "Model", "is_same"]
+
+Constraint = sa.UniqueConstraint | sa.ForeignKeyConstraint | sa.Index
+
+
+class Model:
+    """The tables that the application declares."""
+
+    def __init__(self, context: AutogenContext) -> None:
+        self._tables = context.table_key_to_table
+        self._dialect = context.migration_context.dialect
+
+    def has(self, item: Key | Reference, table: TableName) -> bool:
+        """Return whether the model has `item`, of or to the scoped `table`, as it is in the database."""
+        return self._find(item, table, set(item.columns)) is not None
+
+    def has_scoped(self, item: Key | Reference, table: TableName) -> bool:
+        """Return whether the model has `item` with `site_id`."""
+        return self.successor(item, table, scoped=True) is not None
+
+    def has_plain(self, item: Key | Reference, table: TableName) -> bool:
+        """Return whether the model has `item` without `site_id`."""
+        return self.successor(item, table, scoped=False) is not None
+
+    def successor(self, item: Key | Reference, table: TableName, *, scoped: bool) -> Constraint | None:
+        """Return what the model has in the place of `item`, with `site_id` or without; None if nothing."""
+        columns = set(item.columns) - {SITE_COLUMN}
+        return self._find(item, table, columns | {SITE_COLUMN} if scoped else columns)
+
+    def name(self, constraint: Constraint | None) -> str | None:
+        """Return the name that `constraint` has in the database, None if it has none or there is no constraint."""
+        if constraint is None or constraint.name is None:
+            return None
+        name: str | None = _get_constraint_final_name(constraint, self._dialect)
+        return name
+
+    def _find(self, item: Key | Reference, table: TableName, columns: set[str]) -> Constraint | None:
+        name = item.table if isinstance(item, Reference) else table
+        for constraint in self._constraints(name):
+            if _is_like(item, constraint) and set(_columns(constraint)) == columns:
+                return constraint
+        return None
+
+    def _constraints(self, name: TableName) -> Iterator[Constraint]:
+        table = self._tables.get(_get_table_key(name.name, name.schema))
+        if table is not None:
+            yield from table.indexes
+            for constraint in table.constraints:
+                if isinstance(constraint, (sa.UniqueConstraint, sa.ForeignKeyConstraint)):
+                    yield constraint
+
+
+def is_same(item: Key | Reference, constraint: object) -> bool:
+    """Return whether `constraint`, of alembic, is `item`: by name if both have one, and by columns."""
+    if not isinstance(constraint, Constraint) or not _is_like(item, constraint):
+        return False
+    if isinstance(item, Key) and item.name is not None and constraint.name not in (None, item.name):
+        return False
+    return set(_columns(constraint)) == set(item.columns)
+
+
+def _is_like(item: Key | Reference, constraint: Constraint) -> bool:
+    """Return whether `constraint` is of the same kind: an index as unique, or a reference to the same table."""
+    if isinstance(item, Reference):
+        return isinstance(constraint, sa.ForeignKeyConstraint) and _target(constraint) == item.target.name
+    if item.is_index:
+        return isinstance(constraint, sa.Index) and bool(constraint.unique) == item.unique
+    return isinstance(constraint, sa.UniqueConstraint)
+
+
+def _columns(constraint: Constraint) -> list[str]:
+    """Return the columns of `constraint`, an empty string for an expression."""
+    if isinstance(constraint, sa.ForeignKeyConstraint):
+        return [str(element.parent.name) for element in constraint.elements]
+    if isinstance(constraint, sa.Index):
+        return [_column(expression) for expression in constraint.expressions]
+    return [str(column.name) for column in constraint.columns]
+
+
+def _column(expression: object) -> str:
+    # A column may stand with an order, as in `created.desc()`.
+    while isinstance(expression, sa.UnaryExpression):
+        expression = expression.element
+    return str(expression.name) if isinstance(expression, sa.Column) else ""
+
+
+def _target(constraint: sa.ForeignKeyConstraint) -> str:
+    return str(constraint.elements[0].target_fullname).split(".")[-2]

@@ -1,0 +1,298 @@
+"""What `alembic revision --autogenerate` writes where a model has become scoped, or is not scoped any more.
+
+alembic itself would add a column that may not be NULL to a table that has rows. What it proposes for a key or a
+reference that an operation changes anyway goes; the rest stays: what is dropped altogether before the operation, what
+is new after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.autogenerate.api import AutogenContext
+from alembic.autogenerate.render import renderers
+from alembic.operations import MigrateOperation, ops
+from alembic.util import CommandError
+
+from multisite.alembic.definition import SITE_COLUMN
+from multisite.alembic.model import Model, is_same
+from multisite.alembic.naming import Naming
+from multisite.alembic.plan import Options, Plan, label, plan_drop, plan_scope
+from multisite.alembic.postgresql import PostgresqlSchema
+from multisite.alembic.projection import Projection
+from multisite.alembic.schema import Key, Reference, Schema, Table, TableName
+from multisite.alembic.site_scope import TODO, AddSiteScope, DropSiteScope
+from multisite.alembic.sqlite import SqliteSchema
+from multisite.errors import MultisiteError
+
+__all__ = ["propose"]
+
+_SCHEMAS: dict[str, type[Schema]] = {"sqlite": SqliteSchema, "postgresql": PostgresqlSchema}
+
+
+def propose(
+    context: AutogenContext,
+    upgrade_ops: ops.UpgradeOps,
+    gaining: Iterable[tuple[str | None, str]],
+    losing: Iterable[tuple[str | None, str]],
+) -> None:
+    """Put operations for the tables whose models are scoped now (`gaining`), or not any more, into `upgrade_ops`.
+
+    A table is its schema, None for the one that is searched first, and its name. Raises alembic's `CommandError`
+    where a table cannot be scoped as it is.
+    """
+    kind = _SCHEMAS.get(context.migration_context.dialect.name)
+    if kind is None or context.connection is None:
+        return
+    proposals = _Proposals(context, Projection(kind(context.connection)), list(_dropped(upgrade_ops)))
+    try:
+        for table in _in_order_of_references(proposals.projection, losing, reverse=True):
+            if proposals.projection.table(table).is_scoped:
+                proposals.drop(table)
+        for table in _in_order_of_references(proposals.projection, gaining):
+            proposals.add(table)
+    except MultisiteError as error:
+        raise CommandError(str(error)) from error
+    before, after = _divided(proposals.projection, upgrade_ops.ops)
+    upgrade_ops.ops[:] = [*before, *proposals.operations, *after]
+
+
+def _in_order_of_references(
+    schema: Schema, tables: Iterable[tuple[str | None, str]], *, reverse: bool = False
+) -> list[TableName]:
+    """Return tables in the order in which they can become scoped: those referred to by their primary key first.
+
+    A table that is referred to by another key comes last, since that key cannot change before those who refer to it.
+    """
+    left = sorted((TableName(*table) for table in tables), key=str)
+    after: dict[TableName, set[TableName]] = {name: set() for name in left}
+    for name in left:
+        for reference in schema.table(name).references:
+            if reference.target in after and reference.target != name:
+                by_key = set(reference.target_columns) - {SITE_COLUMN} == set(
+                    schema.table(reference.target).primary_key
+                )
+                first, then = (reference.target, name) if by_key else (name, reference.target)
+                after[then].add(first)
+    ordered: list[TableName] = []
+    while left:
+        # Where tables refer to each other in a circle, any may be the first.
+        ready = next((name for name in left if not after[name] & set(left)), left[0])
+        left.remove(ready)
+        ordered.append(ready)
+    return ordered[::-1] if reverse else ordered
+
+
+class _Proposals:
+    """The operations proposed so far, and the database as they will leave it."""
+
+    def __init__(
+        self, context: AutogenContext, projection: Projection, dropped: Sequence[tuple[TableName, object]]
+    ) -> None:
+        self.context = context.migration_context
+        self.projection = projection
+        self.model = Model(context)
+        self.dropped = dropped
+        self.operations: list[MigrateOperation] = []
+
+    def add(self, name: TableName) -> None:
+        """Propose that the table becomes scoped."""
+        table = self.projection.table(name)
+        items = self._items(table)
+        gone = [item for item in items if not self.model.has_scoped(item, name) and self._is_dropped(item, name)]
+        kept = [item for item in items if self.model.has(item, name) and self._would_change(item, name)]
+        on_delete = self._on_delete(items, name, scoped=True)
+        options = Options(_labels([*gone, *kept], name), on_delete)
+        names, plan = self._named(lambda naming: plan_scope(self.projection, table, naming, options), scoped=True)
+        operation = AddSiteScope(
+            name.name,
+            schema=name.schema,
+            keep=sorted(_labels(kept, name)),
+            ondelete=_changed(plan, on_delete),
+            names=names,
+            **_source(plan),
+        )
+        operation.undone = DropSiteScope(
+            name.name, schema=name.schema, ondelete=_before(plan, on_delete), names=_swapped(names)
+        )
+        self.operations.append(operation)
+        self.projection.apply(plan, scoped=True)
+
+    def drop(self, name: TableName) -> None:
+        """Propose that the table is scoped no more."""
+        table = self.projection.table(name)
+        items = self._items(table)
+        gone = [
+            item
+            for item in items
+            if not self.model.has_plain(item, name) and not _is_own(item, table) and self._is_dropped(item, name)
+        ]
+        on_delete = self._on_delete(items, name, scoped=False)
+        options = Options(_labels(gone, name), on_delete)
+        names, plan = self._named(lambda naming: plan_drop(self.projection, table, naming, options), scoped=False)
+        operation = DropSiteScope(name.name, schema=name.schema, ondelete=_changed(plan, on_delete), names=names)
+        operation.undone = AddSiteScope(
+            name.name,
+            site=TODO,
+            schema=name.schema,
+            ondelete=_before(plan, on_delete),
+            names=_swapped(names),
+        )
+        self.operations.append(operation)
+        self.projection.apply(plan, scoped=False)
+
+    def _items(self, table: Table) -> list[Key | Reference]:
+        return [*table.keys, *table.references, *self.projection.incoming(table.name)]
+
+    def _is_dropped(self, item: Key | Reference, name: TableName) -> bool:
+        """Return whether alembic drops `item`, which it does before our operations where nothing takes its place."""
+        table = item.table if isinstance(item, Reference) else name
+        return any(dropped_from == table and is_same(item, dropped) for dropped_from, dropped in self.dropped)
+
+    def _would_change(self, item: Key | Reference, name: TableName) -> bool:
+        """Return whether `item` would get a `site_id` if nobody kept it."""
+        if SITE_COLUMN in item.columns:
+            return False
+        if isinstance(item, Key):
+            return item.unique
+        others = {item.table, item.target} - {name}
+        return all(self.projection.table(other).is_scoped for other in others)
+
+    def _on_delete(self, items: Iterable[Key | Reference], name: TableName, *, scoped: bool) -> dict[str, str]:
+        """Return what references do in the model where that is not what they do in the database."""
+        found = {}
+        for item in items:
+            wanted = self.model.successor(item, name, scoped=scoped)
+            if isinstance(item, Reference) and isinstance(wanted, sa.ForeignKeyConstraint):
+                action = (wanted.ondelete or "NO ACTION").upper()
+                if action != (item.on_delete or "NO ACTION"):
+                    found[label(item, name)] = action
+        return found
+
+    def _named(self, planned: Callable[[Naming], Plan], *, scoped: bool) -> tuple[dict[str, str], Plan]:
+        """Return the names of keys that the model has and nothing else gives, and the plan with them."""
+        plan = planned(Naming(self.context, {}))
+        names = {}
+        for change in plan.keys:
+            wanted = self.model.name(self.model.successor(change.old, plan.table.name, scoped=scoped))
+            if change.old.name is not None and change.new is not None and wanted not in (None, change.new.name):
+                names[change.old.name] = str(wanted)
+        return names, planned(Naming(self.context, names)) if names else plan
+
+
+def _labels(items: Iterable[Key | Reference], name: TableName) -> frozenset[str]:
+    return frozenset(label(item, name) for item in items)
+
+
+def _is_own(item: Key | Reference, table: Table) -> bool:
+    """Return whether `item` is there for the site alone, and goes with it."""
+    columns = set(item.columns) - {SITE_COLUMN}
+    return not columns or (isinstance(item, Key) and item.unique and columns == set(table.primary_key))
+
+
+def _changed(plan: Plan, on_delete: Mapping[str, str]) -> dict[str, str]:
+    """Return what of `on_delete` is about references that `plan` changes."""
+    return {said: on_delete[said] for said in _before(plan, on_delete)}
+
+
+def _before(plan: Plan, on_delete: Mapping[str, str]) -> dict[str, str]:
+    """Return what the references in `on_delete` that `plan` changes do now, for the way back."""
+    old = (change.old for change in (*plan.references, *plan.incoming))
+    said = ((label(reference, plan.table.name), reference.on_delete) for reference in old)
+    return {name: action or "NO ACTION" for name, action in said if name in on_delete}
+
+
+def _swapped(names: dict[str, str]) -> dict[str, str]:
+    return {new: old for old, new in names.items()}
+
+
+def _source(plan: Plan) -> dict[str, Any]:
+    """Return the arguments that say whose the rows are: those of a row that each of them refers to, or else a TODO."""
+    table = plan.table
+    order = list(table.columns)
+    for reference in sorted((change.old for change in plan.references), key=lambda each: order.index(each.columns[0])):
+        if reference.target == table.name or any(table.columns[column] for column in reference.columns):
+            continue
+        ways = [each for each in table.references if each.target.name == reference.target.name]
+        through = {} if len(ways) == 1 else {"through": reference.columns[0]}
+        if len(reference.columns) > 1 and through:
+            through = {"through": list(reference.columns)}  # type: ignore[dict-item]
+        return {"parent": reference.target.name, **through}
+    return {"site": TODO}
+
+
+def _divided(
+    projection: Projection, operations: Iterable[MigrateOperation]
+) -> tuple[list[MigrateOperation], list[MigrateOperation]]:
+    """Return alembic's operations that come before ours and those that come after, without those ours stand for."""
+    before: list[MigrateOperation] = []
+    after: list[MigrateOperation] = []
+    for operation in operations:
+        if not isinstance(operation, ops.ModifyTableOps):
+            after.append(operation)
+            continue
+        name = TableName(operation.schema, operation.table_name)
+        first: list[MigrateOperation] = []
+        then: list[MigrateOperation] = []
+        for each in operation.ops:
+            if name in projection.after and _is_covered(each, projection.before[name], projection.after[name]):
+                continue
+            drops = name in projection.after and isinstance(each, (ops.DropConstraintOp, ops.DropIndexOp))
+            (first if drops else then).append(each)
+        for part, where in ((first, before), (then, after)):
+            if part:
+                where.append(ops.ModifyTableOps(operation.table_name, part, schema=operation.schema))
+    return before, after
+
+
+def _is_covered(operation: MigrateOperation, before: Table, after: Table) -> bool:
+    """Return whether our operations, which turn the table `before` into `after`, do what `operation` says."""
+    if isinstance(operation, ops.AddColumnOp):
+        return operation.column.name == SITE_COLUMN and SITE_COLUMN in after.columns
+    if isinstance(operation, ops.DropColumnOp):
+        return operation.column_name == SITE_COLUMN and SITE_COLUMN not in after.columns
+    there: set[Key | Reference] = {*before.keys, *before.references}
+    to_be: set[Key | Reference] = {*after.keys, *after.references}
+    if isinstance(operation, (ops.DropConstraintOp, ops.DropIndexOp)):
+        return any(is_same(item, _subject(operation)) for item in there - to_be)
+    if isinstance(operation, (ops.AddConstraintOp, ops.CreateIndexOp)):
+        return any(is_same(item, _subject(operation)) for item in to_be)
+    return False
+
+
+def _dropped(upgrade_ops: ops.UpgradeOps) -> Iterator[tuple[TableName, object]]:
+    """Yield each constraint or index that alembic drops, and its table."""
+    for operation in upgrade_ops.ops:
+        if isinstance(operation, ops.ModifyTableOps):
+            for each in operation.ops:
+                if isinstance(each, (ops.DropConstraintOp, ops.DropIndexOp)):
+                    yield TableName(operation.schema, operation.table_name), _subject(each)
+
+
+def _subject(
+    operation: ops.DropConstraintOp | ops.DropIndexOp | ops.AddConstraintOp | ops.CreateIndexOp,
+) -> object:
+    """Return the constraint or index that an operation of alembic adds or drops."""
+    if isinstance(operation, (ops.DropIndexOp, ops.CreateIndexOp)):
+        return operation.to_index()
+    return operation.to_constraint()
+
+
+@renderers.dispatch_for(AddSiteScope)
+def _render_add(context: AutogenContext, operation: AddSiteScope) -> str:
+    return _rendered(context, "add_site_scope", operation, ("site", "parent", "through", "keep", "ondelete", "names"))
+
+
+@renderers.dispatch_for(DropSiteScope)
+def _render_drop(context: AutogenContext, operation: DropSiteScope) -> str:
+    return _rendered(context, "drop_site_scope", operation, ("ondelete", "names"))
+
+
+def _rendered(context: AutogenContext, function: str, operation: MigrateOperation, names: Sequence[str]) -> str:
+    context.imports.add("import multisite.alembic  # noqa: F401  # Adds the operations to op.")
+    given = vars(operation)
+    arguments = [repr(str(given["table_name"]))]
+    arguments += [f"{name}={given[name]!r}" for name in ("schema", *names) if given[name]]
+    return f"{context.opts['alembic_module_prefix'] or ''}{function}({', '.join(arguments)})"

@@ -1,0 +1,219 @@
+"""What `alembic revision --autogenerate` writes when models gain SiteScoped or lose it, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
+from sqlalchemy.exc import IntegrityError
+
+import multisite.alembic
+from multisite.alembic.site_scope import TODO
+from multisite.errors import MultisiteError
+from multisite.scoping import SiteId, scoped_reference, site_id_column
+
+HOST = "www.example.com"
+CONVENTION = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+CONVENTIONS = {"named": CONVENTION, "unnamed": {}}
+
+
+def render_item(kind: str, item: Any, _context: object) -> Any:
+    """Do for `render_python_code` what the plugin does for `alembic revision`."""
+    return "sa.BigInteger()" if kind == "type" and isinstance(item, SiteId) else False
+
+
+class Application:
+    """A database, and revisions that alembic writes for it and that are run as it runs them."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self.written: list[tuple[str, str]] = []
+
+    def proposed(self, metadata: sa.MetaData) -> tuple[str, str]:
+        """Return the bodies of `upgrade` and `downgrade` that bring the database to `metadata`; empty for nothing."""
+        with self.engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
+            script = produce_migrations(context, metadata)
+            assert script.upgrade_ops is not None
+            assert script.downgrade_ops is not None
+            if script.upgrade_ops.is_empty():
+                return "", ""
+            # What `alembic check` prints has to be possible too.
+            assert script.upgrade_ops.as_diffs()
+            up, down = (
+                render_python_code(part, migration_context=context, render_item=render_item)
+                for part in (script.upgrade_ops, script.downgrade_ops)
+            )
+        return up, down
+
+    def revise(self, metadata: sa.MetaData, host: str = HOST) -> str:
+        """Write a revision and run it, with the host filled in; return it as it was written."""
+        up, down = self.proposed(metadata)
+        self.written.append((up, down))
+        self.run(up.replace(TODO, host), metadata)
+        return up
+
+    def undo(self, metadata: sa.MetaData) -> None:
+        """Run the downgrade of the last revision."""
+        self.run(self.written.pop()[1].replace(TODO, HOST), metadata)
+
+    def run(self, body: str, metadata: sa.MetaData) -> None:
+        with self.engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
+            with Operations.context(context) as op, context.begin_transaction():
+                with context.begin_transaction(_per_migration=True):
+                    exec(f"if True:\n    {body}", {"op": op, "sa": sa})
+
+    def execute(self, *statements: str) -> None:
+        with self.engine.connect() as connection:
+            with Operations.context(MigrationContext.configure(connection)):
+                for statement in statements:
+                    connection.exec_driver_sql(statement)
+                connection.commit()
+
+
+@pytest.fixture
+def application(database_url: str) -> Iterator[Application]:
+    engine = sa.create_engine(database_url)
+    yield Application(engine)
+    engine.dispose()
+
+
+Tables = Callable[[sa.MetaData], None]
+
+
+def metadata_of(tables: Tables, convention: dict[str, str]) -> sa.MetaData:
+    metadata = sa.MetaData(naming_convention=convention) if convention else sa.MetaData()
+    tables(metadata)
+    return metadata
+
+
+def plain_blog(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "people",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.String(40), nullable=False),
+        sa.Column("token", sa.String(40)),
+        sa.UniqueConstraint("name"),
+        sa.UniqueConstraint("token"),
+    )
+    sa.Table(
+        "articles",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("slug", sa.String(40), nullable=False),
+        sa.Column("year", sa.Integer),
+        sa.Column("person_id", sa.Integer, nullable=False),
+        sa.Column("editor_id", sa.Integer),
+        sa.Column("series_id", sa.Integer),
+        sa.Index("ix_articles_slug", "slug", unique=True),
+        sa.Index("ix_articles_year", "year"),
+        sa.ForeignKeyConstraint(["person_id"], ["people.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["editor_id"], ["people.id"], ondelete="SET NULL", name="fk_articles_editor"),
+        sa.ForeignKeyConstraint(["series_id"], ["articles.id"]),
+    )
+    sa.Table(
+        "people_articles",
+        metadata,
+        sa.Column("person_id", sa.Integer, primary_key=True),
+        sa.Column("article_id", sa.Integer, primary_key=True),
+        sa.ForeignKeyConstraint(["person_id"], ["people.id"]),
+        sa.ForeignKeyConstraint(["article_id"], ["articles.id"], ondelete="CASCADE"),
+    )
+    sa.Table("countries", metadata, sa.Column("code", sa.String(2), primary_key=True))
+
+
+def scoped_blog(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "people",
+        metadata,
+        site_id_column(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.String(40), nullable=False),
+        sa.Column("token", sa.String(40)),
+        sa.UniqueConstraint("site_id", "name"),
+        sa.UniqueConstraint("token"),
+    )
+    sa.Table(
+        "articles",
+        metadata,
+        site_id_column(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("slug", sa.String(40), nullable=False),
+        sa.Column("year", sa.Integer),
+        sa.Column("person_id", sa.Integer, nullable=False),
+        sa.Column("editor_id", sa.Integer),
+        sa.Column("series_id", sa.Integer),
+        sa.Index("ix_articles_site_slug", "site_id", "slug", unique=True),
+        sa.Index("ix_articles_year", "site_id", "year"),
+        scoped_reference("person_id", "people.id", ondelete="CASCADE"),
+        scoped_reference("editor_id", "people.id", ondelete="RESTRICT", name="fk_articles_editor"),
+        scoped_reference("series_id", "articles.id"),
+    )
+    sa.Table(
+        "people_articles",
+        metadata,
+        site_id_column(),
+        sa.Column("person_id", sa.Integer, primary_key=True),
+        sa.Column("article_id", sa.Integer, primary_key=True),
+        scoped_reference("person_id", "people.id"),
+        scoped_reference("article_id", "articles.id", ondelete="CASCADE"),
+    )
+    sa.Table("countries", metadata, sa.Column("code", sa.String(2), primary_key=True))
+    sa.Table(
+        "remarks", metadata,
+        site_id_column(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("article_id", sa.Integer, nullable=False),
+        scoped_reference("article_id", "articles.id"),
+    )  # fmt: skip
+
+
+ROWS = (
+    "INSERT INTO people (id, name, token) VALUES (1, 'Ann', 'x'), (2, 'Bob', NULL)",
+    "INSERT INTO articles (id, slug, year, person_id, editor_id, series_id) "
+    "VALUES (1, 'one', 2026, 1, 2, NULL), (2, 'two', 2026, 2, NULL, 1)",
+    "INSERT INTO people_articles VALUES (1, 1), (2, 2)",
+)
+
+
+@pytest.mark.parametrize("convention", sorted(CONVENTIONS))
+def test_models_that_become_scoped(application: Application, convention: str) -> None:
+    before, after = (metadata_of(tables, CONVENTIONS[convention]) for tables in (plain_blog, scoped_blog))
+    application.revise(before)
+    assert application.proposed(before) == ("", "")
+    application.execute(*ROWS)
+
+    up = application.revise(after)
+    lines = [line.strip() for line in up.splitlines() if "_site_scope" in line]
+    keep = (
+        "uq_people_token"
+        if convention == "named"
+        else ("people_token_key" if application.engine.dialect.name == "postgresql" else "UNIQUE (token)")
+    )
+    names = "names={'ix_articles_slug': 'ix_articles_site_slug'}"
+    assert lines == [
+        f"op.add_site_scope('people', site='{TODO}', keep=['{keep}'])",
+        "op.add_site_scope('articles', parent='people', through='person_id', "
+        f"ondelete={{'editor_id': 'RESTRICT'}}, {names})",
+        "op.add_site_scope('people_articles', parent='people')",
+    ]
+    assert "site_id'], ['sites.id']" not in up.split("create_table")[0]
+    assert application.proposed(after) == ("", "")
+
+    application.undo(before)
+    assert application.proposed(before) == ("", "")
+    application.revise(after)
+    assert application.proposed(after) == ("", "")
