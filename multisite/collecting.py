@@ -96,7 +96,7 @@ class _Layout:
 
     def lay_out(self, settings: Settings, info: SiteInfo) -> str:
         """Lay out one site and return the name of its folder."""
-        folder = self.target / folder_name(info.site.host)
+        folder = self.target / folder_name(info.site.domain)
         if folder.is_symlink():  # the site of an alias has become a site of its own
             self.remove(folder)
         assets = list_assets(settings, info.site)
@@ -157,7 +157,7 @@ class _Layout:
 
     def link(self, info: SiteInfo) -> Iterator[str]:
         """Let the aliases of a site lead to its folder, and yield their names."""
-        site_folder = folder_name(info.site.host)
+        site_folder = folder_name(info.site.domain)
         for host in info.aliases:
             if not host.isascii() or set(host) & set("*/:"):
                 continue  # Such hosts are no names of folders; the application serves them.

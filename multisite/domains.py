@@ -17,7 +17,7 @@ from multisite.errors import InvalidHost
 __all__ = ["MAX_PATH_CHARACTERS", "Domain", "best", "names_of", "parse", "to_ascii"]
 
 MAX_PATH_CHARACTERS = 200
-"""The longest path of a domain: more than anyone types, and short enough to be part of an index."""
+"""The longest path of a domain, with its slash: more than anyone types, and short enough to be part of an index."""
 
 _STEP = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
 """A step of a path: what RFC 3986 section 2.3 calls unreserved, which no client and no proxy writes in two ways."""
@@ -144,7 +144,7 @@ def _split_port(text: str) -> tuple[str, str]:
 
 
 def _path(text: str, path: str) -> str:
-    if len(path) > MAX_PATH_CHARACTERS:
+    if len(path) >= MAX_PATH_CHARACTERS:
         raise InvalidHost(text, f"its path is longer than {MAX_PATH_CHARACTERS} characters")
     if not path:
         return ""

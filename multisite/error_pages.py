@@ -138,12 +138,12 @@ def _render(name: str, response: HTTPError, request: Request, site: Site) -> str
     except TopLevelLookupException:  # there is none
         return None
     except Exception:
-        log.exception("the error page %s of the site %s cannot be used", name, site.host)
+        log.exception("the error page %s of the site %s cannot be used", name, site)
         return None
     try:
         page: str = render(name, value, request=request)
     except Exception:
-        log.exception("the error page %s of the site %s fails itself", name, site.host)
+        log.exception("the error page %s of the site %s fails itself", name, site)
         return None
     return page
 

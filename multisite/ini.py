@@ -17,6 +17,8 @@ from multisite.settings import Settings, parse_settings
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+    from multisite.site import Site
+
 __all__ = ["Ini", "read_ini"]
 
 
@@ -34,9 +36,10 @@ class Ini:
     server_port: int
     has_alembic: bool
 
-    def address(self, host: str) -> str:
-        """Return the address to open in a browser for the pages of the site at `host`."""
-        return f"http://{host}/" if self.server_port == 80 else f"http://{host}:{self.server_port}/"
+    def address(self, site: Site) -> str:
+        """Return the address to open in a browser for the pages of `site`, by its canonical domain."""
+        port = site.port or self.server_port
+        return f"http://{site.host}{'' if port == 80 else f':{port}'}{site.path}/"
 
     def open_engine(self, *, as_owner: bool = False) -> Engine:
         """Return an engine for the tables of multisite, for one command: it keeps no connection open.

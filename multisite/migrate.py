@@ -7,7 +7,8 @@ do, calls `upgrade_own`; a migration of an existing application that gives its r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,11 @@ _COMMAND_LOCK = 6_011_543_202
 """Keys of PostgreSQL's advisory locks. There are two because the command holds its own while it upgrades our tables."""
 
 
-def upgrade(ini_path: str | Path) -> list[str]:
+def upgrade(ini_path: str | Path, *, show: Callable[[str], object] | None = None) -> list[str]:
     """Bring everything that the ini file names up to date, and return one line for each revision that was applied.
 
     The tables of multisite come first, then, where the ini has an `[alembic]` section, the application's to its head.
+    `show` is told how far an operation of `multisite.alembic` has come, which logs it otherwise.
     Safe to repeat, from any earlier state, and to run twice at once. Raises what `read_ini` and `upgrade_own` raise,
     `MultisiteError` where the database refuses a revision, alembic's `CommandError`, and whatever else an env.py or a
     revision of the application raises.
@@ -55,7 +57,8 @@ def upgrade(ini_path: str | Path) -> list[str]:
     with _one_at_a_time(engine):
         done = upgrade_own(engine)
         if ini.has_alembic:
-            done += _upgrade_application(ini)
+            with _showing(show):
+                done += _upgrade_application(ini)
     return done
 
 
@@ -84,7 +87,7 @@ def upgrade_own(bind: Engine | Connection) -> list[str]:
 def first_site(connection: Connection | MockConnection, host: str, *, name: str | None = None) -> int:
     """Return the id of the site at `host`, added if it is missing, for rows that an application already has.
 
-    For a migration written by hand: `site_id = first_site(op.get_bind(), "www.example.com")`. The tables of multisite
+    `op.add_site_scope` calls it, and so can a migration written by hand, with `op.get_bind()`. The tables of multisite
     are brought up to date on `connection` first, and everything stays in its transaction. `name` is the site's name,
     None for the host itself. Raises `InvalidHost`, what `upgrade_own` raises, and `MultisiteError` where alembic only
     prints SQL.
@@ -97,7 +100,8 @@ def first_site(connection: Connection | MockConnection, host: str, *, name: str 
         )
     upgrade_own(connection)
     sites, domains = models.metadata.tables["sites"], models.metadata.tables["domains"]
-    found: int | None = connection.scalar(sa.select(domains.c.site_id).where(domains.c.host == wanted))
+    there = sa.select(domains.c.site_id).where(domains.c.host == wanted, domains.c.port == 0, domains.c.path == "")
+    found: int | None = connection.scalar(there)
     if found is not None:
         return found
     add = sa.insert(sites).values(name=name or wanted, folder=folder_name(wanted)).returning(sites.c.id)
@@ -195,6 +199,39 @@ class _Log:
             yield step
             self.done.append(f"{self.whose} {self.running}: {step.doc or 'a revision without a description'}")
             self.running = None
+
+
+class _Shown(logging.Handler):
+    """Hands lines of the log to a function."""
+
+    def __init__(self, show: Callable[[str], object]) -> None:
+        super().__init__(logging.INFO)
+        self.show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.show(record.getMessage())
+
+
+@contextmanager
+def _showing(show: Callable[[str], object] | None) -> Iterator[None]:
+    """Hand what the operations log to `show` instead of to the handlers of the application, if it has any.
+
+    Those are set up by its env.py, or not: who waits for an hour should not depend on that. None leaves it at that.
+    """
+    if show is None:
+        yield
+        return
+    log = logging.getLogger("multisite.alembic")
+    before = log.level, log.propagate
+    handler = _Shown(show)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.level, log.propagate = before
 
 
 @contextmanager

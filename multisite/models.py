@@ -75,16 +75,22 @@ class SiteRow(_Base):
 
 
 class DomainRow(_Base):
-    """A host that leads to a site: its one `canonical`, an `alias`, or a `redirect` to the canonical.
+    """A domain that leads to a site: its one `canonical`, an `alias`, or a `redirect` to the canonical.
 
-    `host` is in the form that `multisite.hosts.parse` gives, which the CHECK only guards against upper case: the
-    unique constraint on that one form is what decides a race for a host.
+    `host`, `port` and `path` are those of a `multisite.domains.Domain`, with 0 for any port. That the form is the
+    canonical one the CHECKs guard only in part: the unique constraint on that one form decides a race for a domain.
     """
 
     __tablename__ = "domains"
     __table_args__ = (
         sa.CheckConstraint("kind IN ('canonical', 'alias', 'redirect')", name="kind"),
         sa.CheckConstraint("host = lower(host) AND length(host) > 0", name="host"),
+        sa.CheckConstraint("port BETWEEN 0 AND 65535", name="port"),
+        sa.CheckConstraint(
+            "path = '' OR (substr(path, 1, 1) = '/' AND substr(path, length(path), 1) <> '/')", name="path"
+        ),
+        sa.CheckConstraint("kind <> 'canonical' OR substr(host, 1, 1) <> '*'", name="canonical"),
+        sa.UniqueConstraint("host", "port", "path", name="uq_domains_host_port_path"),
         sa.Index(
             "uq_domains_canonical",
             "site_id",
@@ -97,7 +103,9 @@ class DomainRow(_Base):
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     site_id: Mapped[int] = mapped_column(sa.BigInteger, sa.ForeignKey(SiteRow.id, ondelete="CASCADE"))
-    host: Mapped[str] = mapped_column(sa.String(253), unique=True)
+    host: Mapped[str] = mapped_column(sa.String(253))
+    port: Mapped[int] = mapped_column(sa.Integer, server_default="0", default=0)
+    path: Mapped[str] = mapped_column(sa.String(200), server_default="", default="")
     kind: Mapped[str] = mapped_column(sa.String(10), server_default="alias", default="alias")
 
 

@@ -127,7 +127,7 @@ def _site_of(request: Any) -> Site | None:
 
 def _add_note(error: Exception, site: Site | None) -> None:
     file, line = _place(error)
-    note = f"multisite: site {'-' if site is None else site.host}"
+    note = f"multisite: site {'-' if site is None else site}"
     if file is not None:
         note += f", template {file}, line {line}"
     if note not in getattr(error, "__notes__", ()):  # A template that renders another passes here twice.

@@ -20,7 +20,17 @@ from multisite.errors import DirectoryUnavailable, InvalidHost, UnknownSite
 from multisite.settings import Settings
 from multisite.site import Site
 
-__all__ = ["DIRECTORY", "OPEN_PATH", "SETTINGS", "find_match", "includeme", "requested_host", "site_url"]
+__all__ = [
+    "DEFAULT_PORTS",
+    "DIRECTORY",
+    "OPEN_PATH",
+    "SETTINGS",
+    "find_match",
+    "includeme",
+    "netloc_of",
+    "requested_host",
+    "site_url",
+]
 
 SETTINGS = "multisite.settings"
 """The key of the parsed `Settings` in the registry."""
@@ -29,10 +39,14 @@ DIRECTORY = "multisite.directory"
 OPEN_PATH = "multisite.open_path"
 """The key in the WSGI environ that says that the path of this request answers without a site."""
 
+SUFFIX = "multisite.development_suffix"
+"""The key in the WSGI environ of what came behind the name of the site, with its dot, if something did."""
+
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~%"
 """What RFC 3986 section 3.3 allows in a path as it is, and the percent sign of what is escaped already."""
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""The port of a URL that names none, by scheme (RFC 9110 section 4.2)."""
 
 
 def requested_host(environ: Mapping[str, Any]) -> hosts.Host:
@@ -58,21 +72,29 @@ def requested_host(environ: Mapping[str, Any]) -> hosts.Host:
 
 
 def find_match(request: Request) -> Match:
-    """Return the site that `request` is for, and the kind of the domain it came by.
+    """Return the site that `request` is for, and kind and path of the domain it came by.
 
     Raises `InvalidHost`, or `UnknownSite` also on open paths, or `DirectoryUnavailable` if the host is not in memory
     and the database cannot be asked.
     """
     if OPEN_PATH in request.environ:
         raise UnknownSite(None, "this path is open (multisite.open_paths): it answers without a site")
-    host = requested_host(request.environ)
+    environ = request.environ
+    host = requested_host(environ)
+    settings: Settings = request.registry[SETTINGS]
     directory: Directory = request.registry[DIRECTORY]
-    match = directory.find(host.name)
+    port = host.port or DEFAULT_PORTS.get(environ["wsgi.url_scheme"])
+    path = environ.get("PATH_INFO", "")
+    match = directory.find(host.name, port, path)
+    if match is None and settings.development_suffix is not None:
+        name = host.name.removesuffix(f".{settings.development_suffix}")
+        match = directory.find(name, None, path) if name != host.name else None
+        if match is not None:
+            environ[SUFFIX] = f".{settings.development_suffix}"
+    if match is None and settings.unknown_host not in {"404", "421"}:
+        match = directory.find(settings.unknown_host, port, path)
     if match is None:
-        fallback = request.registry[SETTINGS].unknown_host
-        match = directory.find(fallback) if fallback not in {"404", "421"} else None
-        if match is None:
-            raise UnknownSite(host.name)
+        raise UnknownSite(host.name)
     return match
 
 
@@ -88,18 +110,30 @@ def site_url(
 ) -> str:
     """Return the absolute URL of `path` on `site`, by its canonical domain.
 
-    Scheme and port are those of this request. `path` begins with a slash and may hold any characters, `query` is a
-    text, a mapping or pairs, None for no query. Raises `ValueError` for a path without its slash.
+    Scheme and port are those of this request, unless the domain has a port of its own; the path of the domain comes
+    before `path`. `path` begins with a slash and may hold any characters, `query` is a text, a mapping or pairs, None
+    for no query. Raises `ValueError` for a path without its slash.
     """
     if not path.startswith("/"):
         raise ValueError(f"the path of a site's URL begins with a slash, not '{path}'")
-    netloc = site.host
-    port = request.environ.get("SERVER_PORT") if "HTTP_HOST" not in request.environ else _port_of(request)
-    if port and int(port) != _DEFAULT_PORTS.get(request.scheme):
-        netloc = f"{netloc}:{port}"
     text = query if isinstance(query, str) else urlencode(query or (), doseq=True)
     scheme: str = request.scheme
-    return urlunsplit((scheme, netloc, quote(path, safe=_PATH_CHARACTERS), text, ""))
+    return urlunsplit((scheme, netloc_of(request, site), quote(site.path + path, safe=_PATH_CHARACTERS), text, ""))
+
+
+def netloc_of(request: Request, site: Site) -> str:
+    """Return host and port of `site`'s canonical domain as `request` came: by its port, and its development suffix.
+
+    A port that is the scheme's own is left out.
+    """
+    environ = request.environ
+    port = environ.get("SERVER_PORT") if "HTTP_HOST" not in environ else _port_of(request)
+    suffix = environ.get(SUFFIX, "")
+    if site.port is not None and not suffix:
+        port = site.port
+    if port and int(port) != DEFAULT_PORTS.get(request.scheme):
+        return f"{site.host}{suffix}:{port}"
+    return f"{site.host}{suffix}"
 
 
 def _port_of(request: Request) -> int | None:

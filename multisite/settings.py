@@ -99,6 +99,13 @@ def _unknown_host(value: str) -> str:
         raise ValueError("404, 421, or the host of the site to fall back to") from None
 
 
+def _suffix(value: str) -> str:
+    try:
+        return hosts.parse(f"x.{value}").name[2:]
+    except InvalidHost:
+        raise ValueError("the end of a name, such as localhost") from None
+
+
 def _paths(value: str) -> tuple[str, ...]:
     paths = tuple(value.split())
     if any(not path.startswith("/") for path in paths):
@@ -133,6 +140,9 @@ class Settings:
     )
     unknown_host: str = _setting(
         "404", _unknown_host, "What a host without a site gets: 404, 421, or the pages of the site with this host."
+    )
+    development_suffix: str | None = _setting(
+        None, _suffix, "What may stand behind a site's name: with localhost, example.com.localhost is example.com."
     )
     open_paths: tuple[str, ...] = _setting(
         (), _paths, "Paths that answer without a site: exact, or prefixes that end in a slash."

@@ -36,8 +36,9 @@ _PASSED_BY = re.compile(r"(multisite\.(site|dbsession|scoping)|sqlalchemy|zope\.
 class Site:
     """One website, as a value.
 
-    `id` is its key in the table `sites`; `host` its canonical domain (an A-label, without port); `folder` the name
-    of its folder below `multisite.sites_dir`; `locale` a BCP 47 tag; `timezone` a name of the IANA database; `theme`
+    `id` is its key in the table `sites`. Its canonical domain is `host` (a name of A-labels), with `port` (None: any)
+    and `path` (`/shop`, empty for all paths); `domain` and `str()` give that as one text. `folder` is the name of its
+    folder below `multisite.sites_dir`; `locale` a BCP 47 tag; `timezone` a name of the IANA database; `theme`
     the name of the theme below its own templates, None for none. `template_generation` is another number after
     `multisite reload-templates`.
     """
@@ -50,9 +51,16 @@ class Site:
     timezone: str = "UTC"
     theme: str | None = None
     template_generation: int = field(default=0, repr=False)
+    port: int | None = field(default=None, repr=False)
+    path: str = field(default="", repr=False)
+
+    @property
+    def domain(self) -> str:
+        """The canonical domain: `example.com`, `example.com:8080` or `example.com/shop`."""
+        return f"{self.host}{'' if self.port is None else f':{self.port}'}{self.path}"
 
     def __str__(self) -> str:
-        return self.host
+        return self.domain
 
 
 @dataclass(frozen=True, slots=True)

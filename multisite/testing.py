@@ -59,7 +59,10 @@ def plant_site(
 
 
 def _row(dbsession: Session, host: str, name: str, locale: str, timezone: str) -> Site:
-    row = dbsession.scalars(sa.select(SiteRow).join(DomainRow).where(DomainRow.host == host)).one_or_none()
+    there = sa.select(SiteRow).join(DomainRow)
+    row = dbsession.scalars(
+        there.where(DomainRow.host == host, DomainRow.port == 0, DomainRow.path == "")
+    ).one_or_none()
     if row is None:
         row = SiteRow(name=name, folder=folder_name(host), locale=locale, timezone=timezone)
         dbsession.add(row)

@@ -33,7 +33,7 @@ def ask_view(request: Request) -> Response:
     try:
         host = hosts.parse(request.params.get("domain", ""))
         directory: Directory = request.registry[DIRECTORY]
-        found = host.port is None and directory.find(host.name) is not None
+        found = host.port is None and directory.has_host(host.name)
     except (InvalidHost, UnicodeDecodeError):
         found = False
     except DirectoryUnavailable:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
+from typing import Any
 from urllib.parse import quote, urlunsplit
 
 from pyramid.config import Configurator
@@ -23,8 +24,9 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from multisite import hosts
+from multisite.directory import Match
 from multisite.errors import MultisiteError
-from multisite.request import OPEN_PATH, SETTINGS, find_match
+from multisite.request import DEFAULT_PORTS, OPEN_PATH, SETTINGS, find_match, netloc_of
 from multisite.settings import Settings
 from multisite.share import Share, busy, until_sent
 from multisite.site import Site, enter_request, leave_request
@@ -67,8 +69,10 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
         except MultisiteError as error:
             refusals.log(error)
             return request.invoke_exception_view(sys.exc_info())
-        if match.kind == "redirect":
-            return _redirect(request, match.site)
+        if match.kind == "redirect" and (response := _redirect(request, match)) is not None:
+            return response
+        if match.path:
+            _move(environ, match.path)
         request.site = match.site
         if share is not None:
             return _in_its_share(share, handler, request, match.site)
@@ -98,6 +102,11 @@ def _in_its_share(share: Share, handler: Handler, request: Request, site: Site) 
     return response
 
 
+def _requested_netloc(request: Request) -> str:
+    name, port = hosts.parse(request.environ["HTTP_HOST"])
+    return name if port in {None, DEFAULT_PORTS.get(request.scheme)} else f"{name}:{port}"
+
+
 class _Refusals:
     """What was refused for want of a site, in the log: a line a second at most, whoever asks how often."""
 
@@ -119,16 +128,26 @@ class _Refusals:
         log.info("refused: %s%s", error, more)
 
 
-def _redirect(request: Request, site: Site) -> Response:
-    """Send the browser to the canonical domain: the same path, query and port.
+def _move(environ: dict[str, Any], prefix: str) -> None:
+    """Move `prefix`, with which the path of the request begins, to SCRIPT_NAME (PEP 3333)."""
+    environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
+    environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
 
-    301 for GET and HEAD; 308 otherwise, since browsers turn another method into GET on a 301 (RFC 9110 section 15.4).
+
+def _redirect(request: Request, match: Match) -> Response | None:
+    """Send the browser to the canonical domain: the same path behind that of the domain, the same query and port.
+
+    None if it is there already, as where a redirect of a port or a wildcard takes precedence over the canonical domain:
+    that is served, since it could only go round in circles. 301 for GET and HEAD; 308 otherwise, since browsers turn
+    another method into GET on a 301 (RFC 9110 section 15.4).
     """
-    port = hosts.parse(request.environ["HTTP_HOST"]).port
-    netloc = site.host if port is None else f"{site.host}:{port}"
+    environ, site = request.environ, match.site
+    netloc, path_info = netloc_of(request, site), environ.get("PATH_INFO", "")
+    path = site.path + path_info.removeprefix(match.path)
+    if path == path_info and netloc == _requested_netloc(request):
+        return None
     # Not request.path, which raises for bytes that are no UTF-8: those are for the canonical domain to refuse.
-    path = request.environ.get("SCRIPT_NAME", "") + request.environ.get("PATH_INFO", "")
-    escaped = quote(path.encode("latin-1"), safe=_PATH_SAFE)
+    escaped = quote((environ.get("SCRIPT_NAME", "") + (path or "/")).encode("latin-1"), safe=_PATH_SAFE)
     location = urlunsplit((request.scheme, netloc, escaped, request.query_string, ""))
     kind = HTTPMovedPermanently if request.method in {"GET", "HEAD"} else HTTPPermanentRedirect
     return kind(location=location)

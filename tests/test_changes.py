@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from multisite.directory import Directory, changes, engine_from_url
+from multisite.directory import Directory, changes, changing, engine_from_url
 from multisite.directory.changes import (
     Domain,
     add_domain,
@@ -23,6 +23,7 @@ from multisite.directory.changes import (
     remove_domain,
     show_site,
 )
+from multisite.domains import Domain as Pattern
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError, UnknownSite
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.settings import Settings
@@ -75,7 +76,7 @@ def test_a_site_is_added_with_its_domains_and_its_folder(own_engine: sa.Engine, 
     assert version(own_engine) > before
     match = Directory(own_engine).find(f"www.{host}")
     assert match is not None
-    assert match == (new.site, "alias")
+    assert match[:2] == (new.site, "alias")
 
 
 def test_the_least_that_has_to_be_said_is_a_host(own_engine: sa.Engine, settings: Settings) -> None:
@@ -101,8 +102,8 @@ def test_an_address_is_a_host_and_its_folder_has_templates(
 
 
 BAD_HOSTS = [
-    "", "a..b", "-a.example", "http://a.example", "1.2.3", "a." * 126 + "ab", "a.example:80", "a_b", "*.a.example",
-    "p\u0430ypal.example", "../a", "a\0",
+    "", "a..b", "-a.example", "http://a.example", "1.2.3", "a." * 126 + "ab", "a.example:0", "a_b",
+    "*.*.example", "p\u0430ypal.example", "../a", "a\0",
 ]  # fmt: skip
 
 
@@ -397,15 +398,16 @@ def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
 ) -> None:
     """Without the look before the leap, the constraint alone decides, and is told in the same words."""
     add_site(own_engine, "a.example", settings=settings)
-    look = changes._refuse_taken
+    look = changing.refuse_taken
     calls = []
 
-    def look_the_second_time(connection: sa.Connection, *hosts: str) -> None:
-        calls.append(hosts)
+    def look_the_second_time(connection: sa.Connection, *wanted: Pattern) -> None:
+        calls.append(wanted)
         if len(calls) > 1:
-            look(connection, *hosts)
+            look(connection, *wanted)
 
-    monkeypatch.setattr(changes, "_refuse_taken", look_the_second_time)
+    for module in (changes, changing):
+        monkeypatch.setattr(module, "refuse_taken", look_the_second_time)
     with pytest.raises(DomainTaken) as caught:
         add_site(own_engine, "b.example", aliases=["a.example"], settings=settings)
     assert (caught.value.host, caught.value.owner) == ("a.example", "a.example")
@@ -519,7 +521,7 @@ def forget_everything(engine: sa.Engine, settings: Settings) -> None:
 
 
 def begin_and_die(engine: sa.Engine, aliases: tuple[str, ...]) -> None:
-    plan = changes._Plan("a.example", aliases, "first try", "de", "UTC", None)
+    plan = changes._Plan(Pattern("a.example"), tuple(map(Pattern, aliases)), "first try", "de", "UTC", None)
     changes._reserve(engine, plan)
 
 

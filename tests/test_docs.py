@@ -84,6 +84,7 @@ TYPES = {
     settings_module._paths: "list of paths",
     settings_module._names: "list of names",
     settings_module._limit: "whole number, or 0",
+    settings_module._suffix: "end of a name",
     settings_module._plain_path: "path",
     settings_module._networks: "list of networks",
     settings_module._role: "name of a PostgreSQL role",

@@ -26,7 +26,7 @@ from multisite.site import all_sites
 from multisite.whole_transaction import whole_transaction
 
 HERE = Path(__file__).parent
-OWN_REVISIONS = ["0001", "0002"]
+OWN_REVISIONS = ["0001", "0002", "0003"]
 
 
 @pytest.fixture
@@ -348,11 +348,85 @@ def test_upgrade_does_multisite_first_and_then_the_application(application: Appl
     assert application.upgrade() == [
         "multisite 0001: the tables sites, domains and multisite_version",
         "multisite 0002: columns of sites and multisite_version for themes and for templates that are looked for again",
+        "multisite 0003: ports and paths of domains",
         "application a1: revision a1",
         "application a2: revision a2",
     ]
     assert application.table_names() == {"notes", "alembic_version", *OWN_TABLES}
     assert application.upgrade() == [""]
+
+
+OLD_HISTORY = (
+    """
+    notes = op.create_table(
+        "notes",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.UniqueConstraint("name", name="uq_notes_name"),
+    )
+    op.bulk_insert(notes, [{"name": "one"}, {"name": "two"}])
+    op.execute("UPDATE notes SET name = 'first' WHERE name = 'one'")
+    op.execute(sa.update(notes).where(notes.c.name == "two").values(name="second"))
+    """,
+    """
+    op.add_column("notes", sa.Column("length", sa.Integer))
+    for id, name in op.get_bind().execute(sa.text("SELECT id, name FROM notes")).all():
+        op.execute(sa.text("UPDATE notes SET length = :length WHERE id = :id").bindparams(length=len(name), id=id))
+    """,
+    """
+    import multisite.alembic
+    op.add_site_scope("notes", site="www.example.com", batch_size=1)
+    """,
+    """
+    op.execute("INSERT INTO notes (name, site_id) SELECT 'third', id FROM sites")
+    op.execute(sa.text("DELETE FROM notes WHERE name = 'second'"))
+    """,
+)
+
+
+@pytest.mark.parametrize("way", ["multisite migrate", "alembic"])
+def test_an_old_history_upgrades_an_empty_database_after_the_model_is_scoped(
+    application: Application, way: str
+) -> None:
+    """Its revisions write to a table of which the model, imported by now, says that it belongs to sites."""
+    application.write("application.py", SCOPED_MODELS.replace("authors", "notes").replace("Author", "Note"))
+    application.write(
+        "env.py",
+        textwrap.dedent(ENV)
+        .replace("    with", "    sa.orm.configure_mappers()\n    with", 1)
+        .replace("from alembic import", "import sqlalchemy as sa\nimport sqlalchemy.orm\nfrom alembic import", 1),
+    )
+    for number, body in enumerate(OLD_HISTORY, 1):
+        application.revision(f"a{number}", f"a{number - 1}" if number > 1 else None, body)
+    if way == "alembic":
+        application.alembic("upgrade", "head")
+    else:
+        application.upgrade()
+    assert application.query("SELECT name, length, site_id FROM notes ORDER BY id") == [
+        ("first", 5, 1),
+        ("third", None, 1),
+    ]
+
+
+def test_the_command_shows_how_far_an_operation_has_come(application: Application) -> None:
+    for number, body in enumerate(OLD_HISTORY[:3], 1):
+        application.revision(f"a{number}", f"a{number - 1}" if number > 1 else None, body)
+    command = (
+        "-c",
+        "from multisite.cli import main; main(prog_name='multisite')",
+        "-c",
+        str(application.ini),
+        "migrate",
+    )
+    process = application.start(*command)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    last = ["notes: 2 of 2 rows have their site"]
+    # PostgreSQL does that for any number of rows at once.
+    assert err.splitlines() == (
+        last if "postgresql" in application.database_url else ["notes: 1 of 2 rows have their site", *last]
+    )
+    assert out.splitlines()[-1] == "application a3: revision a3"
 
 
 def test_an_ini_without_alembic_gets_the_tables_of_multisite_only(application: Application) -> None:

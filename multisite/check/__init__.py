@@ -21,7 +21,6 @@ from multisite.check.migrations import check_migrations
 from multisite.check.references import check_indexes, check_references
 from multisite.check.rows import check_rows_across_sites, check_rows_without_site
 from multisite.check.tables import check_tables, check_undeclared_tables, check_views
-from multisite.check.templates import check_templates
 from multisite.check.unique import check_unique_keys
 from multisite.finding import Finding
 from multisite.site import all_sites
@@ -45,7 +44,7 @@ APPLICATION_CHECKS: tuple[Check, ...] = (
 )
 """What concerns no single site."""
 
-SITE_CHECKS: tuple[Check, ...] = (check_rows_across_sites, check_templates)
+SITE_CHECKS: tuple[Check, ...] = (check_rows_across_sites,)
 """What can also be looked at for one site alone, the one in `application.site` if that is not None."""
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Mapper, RelationshipDirection
 from sqlalchemy.orm.mapper import _all_registries
 
-from multisite import hosts
+from multisite import domains
 from multisite import models as own
 from multisite.check.shape import Reference, Shape, TableName, declared_shape, shapes_in_database, views_in_database
 from multisite.errors import MultisiteError, UnknownSite
@@ -152,7 +152,7 @@ def _session_of(request: Any) -> tuple[Any, dict[str, str]]:
 def _find_site(registry: Any, host: str | None) -> Site | None:
     if host is None:
         return None
-    site: Site | None = registry[DIRECTORY].resolve(hosts.to_ascii(host))
+    site: Site | None = registry[DIRECTORY].resolve(str(domains.to_ascii(host)))
     if site is None:
         raise UnknownSite(host, f"no site is known as '{host}'; see those that are: multisite list-sites")
     return site

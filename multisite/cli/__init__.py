@@ -49,6 +49,9 @@ COMMANDS = {
     ),
     "add-domain": _Lazy("multisite.cli.domains:add_domain", "Let another host lead to a site."),
     "remove-domain": _Lazy("multisite.cli.domains:remove_domain", "Let a host lead nowhere."),
+    "move-domain": _Lazy("multisite.cli.domains:move_domain", "Let a host lead to another site."),
+    "set-canonical": _Lazy("multisite.cli.domains:set_canonical", "Let a site be known by another of its hosts."),
+    "rename-site": _Lazy("multisite.cli.sites:rename_site", "Give a site another name for people."),
     "check": _Lazy("multisite.cli.check:check", "Look for faults in the separation of sites."),
     "row-security": _Lazy(
         "multisite.cli.row_security:row_security", "Let PostgreSQL itself keep the sites apart, or no longer."

@@ -17,17 +17,22 @@ __all__ = ["print_json", "print_json_list", "print_site", "site_as_dict", "site_
 
 
 def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
-    """Return what JSON says about a site; `folder` is its name below `multisite.sites_dir`, `path` where that is."""
+    """Return what JSON says about a site.
+
+    `domain` is the canonical one, `host` its name; `folder` is a name below `multisite.sites_dir`, `path` where that
+    is.
+    """
     return {
         "id": site.id,
         "host": site.host,
+        "domain": site.domain,
         "name": site.name,
         "folder": site.folder,
         "path": str(ini.settings.sites_dir / site.folder),
         "locale": site.locale,
         "timezone": site.timezone,
         "theme": site.theme,
-        "url": ini.address(site.host),
+        "url": ini.address(site),
     }
 
 
@@ -58,10 +63,10 @@ def print_json_list(values: Iterable[object]) -> None:
 def print_site(info: SiteInfo, ini: Ini) -> None:
     """Print a site with its domains, for people."""
     site = info.site
-    click.echo(f"{site.host} ({site.name})")
+    click.echo(f"{site} ({site.name})")
     if info.status != "active":
-        click.echo(f"  status    {info.status}: complete it with 'multisite add-site {site.host}'")
-    click.echo(f"  address   {ini.address(site.host)}")
+        click.echo(f"  status    {info.status}: complete it with 'multisite add-site {site}'")
+    click.echo(f"  address   {ini.address(site)}")
     click.echo(f"  folder    {ini.settings.sites_dir / site.folder}")
     if site.theme is not None:
         click.echo(f"  theme     {ini.settings.themes_dir / site.theme}")

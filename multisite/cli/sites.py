@@ -1,4 +1,4 @@
-"""`multisite add-site`, `list-sites` and `show-site`."""
+"""`multisite add-site`, `list-sites`, `show-site` and `rename-site`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from multisite.ini import Ini, read_ini
 if TYPE_CHECKING:
     from multisite.directory.changes import NewSite, SiteDetails
 
-__all__ = ["add_site", "list_sites", "show_site"]
+__all__ = ["add_site", "list_sites", "rename_site", "show_site"]
 
 
 @click.command(context_settings=HOST_COMMAND)
@@ -36,8 +36,8 @@ __all__ = ["add_site", "list_sites", "show_site"]
 def add_site(ini_uri: str, host: str, as_json: bool, **details: Unpack[SiteDetails]) -> None:
     """Add a site: its rows, and a folder with a layout to edit.
 
-    HOST is what stands in the address of the site, such as www.example.com or bücher.example, without http:// and
-    without a port.
+    HOST is what stands in the address of the site, such as www.example.com or bücher.example, without http://. Several
+    sites can share a host: www.example.com/shop, www.example.com:8080.
     """
     from multisite.directory.changes import make_site
 
@@ -50,13 +50,15 @@ def add_site(ini_uri: str, host: str, as_json: bool, **details: Unpack[SiteDetai
 
 
 def _print_new_site(new: NewSite, ini: Ini) -> None:
-    host = new.site.host
-    click.echo(f"Added {host}.")
+    site, host = new.site, new.site.host
+    click.echo(f"Added {site}.")
     what = "Edit its layout in" if (new.folder / "layout.mako").is_file() else "Put templates of its own into"
     click.echo(f"{what} {new.folder}" + (" (which was there before, and is as it was)" * new.adopted))
-    click.echo(f"Open {ini.address(host)}")
+    click.echo(f"Open {ini.address(site)}")
     if _needs_dns(host):
-        click.echo(f"Before DNS knows {host}: curl -H 'Host: {host}' http://{ini.server_host}:{ini.server_port}/")
+        click.echo(
+            f"Before DNS knows {host}: curl -H 'Host: {host}' http://{ini.server_host}:{ini.server_port}{site.path}/"
+        )
     seconds = ini.settings.refresh_seconds
     click.echo(
         f"A running server that reads the same database needs no restart: it shows the site within {seconds:g} "
@@ -88,7 +90,9 @@ def list_sites(ini_uri: str, as_json: bool) -> None:
         print_json_list(site_info_as_dict(info, ini) for info in infos)
         return
     for info in infos:
-        click.echo(f"{info.site.host:<30} {info.site.name}" + ("" if info.status == "active" else f" ({info.status})"))
+        click.echo(
+            f"{info.site.domain:<30} {info.site.name}" + ("" if info.status == "active" else f" ({info.status})")
+        )
 
 
 @click.command(context_settings=HOST_COMMAND)
@@ -108,3 +112,23 @@ def show_site(ini_uri: str, host: str, as_json: bool) -> None:
         print_json(site_info_as_dict(info, ini))
     else:
         print_site(info, ini)
+
+
+@click.command(context_settings=HOST_COMMAND)
+@host_argument("host")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def rename_site(ini_uri: str, host: str, name: str, as_json: bool) -> None:
+    """Give a site another name for people.
+
+    HOST is any domain of the site, NAME the new name. Its domains and its folder stay as they are.
+    """
+    from multisite.directory import changes
+
+    ini = read_ini(ini_uri)
+    info = changes.rename_site(ini.open_engine(), host, name)
+    if as_json:
+        print_json(site_info_as_dict(info, ini))
+    else:
+        click.echo(f"{info.site} is called {info.site.name} now.")

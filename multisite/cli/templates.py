@@ -43,7 +43,7 @@ def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json
         print_json(site_info_as_dict(info, ini))
     else:
         what = "no theme" if name is None else f"the theme {name}"
-        click.echo(f"{info.site.host} has {what}. Running servers show it {_within(ini.settings.refresh_seconds)}.")
+        click.echo(f"{info.site} has {what}. Running servers show it {_within(ini.settings.refresh_seconds)}.")
 
 
 @click.command()
@@ -89,7 +89,7 @@ def which(ini_uri: str, host: str, name: str, as_json: bool) -> None:
         print_json({"host": site.host, "name": name, "winner": winner and str(winner), "layers": listed})
     if winner is None:
         raise MultisiteError(
-            f"no layer of {site.host} has a template '{name}': looked for "
+            f"no layer of {site} has a template '{name}': looked for "
             + ", ".join(str(path) for _layer, path, _state in layers)
         )
     if not as_json:

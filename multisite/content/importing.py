@@ -181,10 +181,10 @@ def _print_report(report: ImportReport, site: Site) -> None:
     if not report.seen:
         click.echo("There is no .md or .markdown file to import.", err=True)
     elif report.rolled_back:
-        click.echo(f"Imported nothing into {site.host}: {len(report.bad)} bad, and --strict was given.")
+        click.echo(f"Imported nothing into {site}: {len(report.bad)} bad, and --strict was given.")
     else:
         counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.bad)} bad"
-        click.echo(f"Imported into {site.host}: {counts}.")
+        click.echo(f"Imported into {site}: {counts}.")
 
 
 def _show_progress(done: int, total: int) -> None:

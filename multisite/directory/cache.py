@@ -13,12 +13,14 @@ from typing import NamedTuple
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from multisite import hosts
+from multisite import domains
 from multisite import site as current
 from multisite.directory.engines import refuse_memory
 from multisite.directory.errand import in_time
-from multisite.directory.lookup import Answer, Match, look_up
+from multisite.directory.lookup import Answer, look_up
+from multisite.directory.places import Match, Places
 from multisite.directory.shelf import Shelf
+from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
 from multisite.site import Site
 
@@ -38,9 +40,9 @@ NO_SITE = 0
 
 
 class _Entry(NamedTuple):
-    """What is remembered for a key: the match (None: no site), as of which version, and until when."""
+    """What is remembered for a key: its places (None: no site), as of which version, and until when."""
 
-    match: Match | None
+    places: Places | None
     version: int
     expires: float
 
@@ -77,7 +79,7 @@ class Directory:
         self._clock = clock
         self._known: Shelf[str | int, _Entry] = Shelf(directory_size)
         self._unknown: Shelf[str | int, _Entry] = Shelf(directory_size)
-        self._planted: dict[str | int, Match] = {}
+        self._planted: dict[str | int, Places] = {}
         self._plant_lock = Lock()
         # Only who has the turn reads from the database and writes the five below: answers are stored in the order in
         # which they were asked for, and a hundred threads that want one cold host send one query.
@@ -89,26 +91,33 @@ class Directory:
         self._log_at: float | None = None
         self._forget: Callable[[], object] | None = None
 
-    def find(self, host: str) -> Match | None:
-        """Return the `Match` of `host`, a `Host.name` as `multisite.hosts.parse` gives it, or None: no site.
+    def find(self, host: str, port: int | None = None, path: str = "") -> Match | None:
+        """Return the `Match` of a request to `host` at `port` for `path`, or None: no site.
 
-        Raises `DirectoryUnavailable` if the host is not in memory and the database does not answer.
+        `host` is a `Host.name` as `multisite.hosts.parse` gives it, `path` a PATH_INFO. With None as port only domains
+        without one fit. Raises `DirectoryUnavailable` if the host is not in memory and the database does not answer.
         """
-        return self._find(host)
+        places = self._find(host)
+        return None if places is None else places.find(port, path)
+
+    def has_host(self, host: str) -> bool:
+        """Return whether `host`, a `Host.name`, leads to a site at any port and path. Raises as `find` does."""
+        return self._find(host) is not None
 
     def by_id(self, site_id: int) -> Site | None:
         """Return the site with this id, or None. Raises `DirectoryUnavailable` as `find` does."""
-        match = self._find(site_id)
+        places = self._find(site_id)
+        match = None if places is None else places.find(None, "")
         return None if match is None else match.site
 
     def resolve(self, name: int | str) -> Site | None:
-        """Return the site with this id, or with this host in any spelling, or None.
+        """Return the site with this id, or that this domain in any spelling leads to, or None.
 
-        Raises `InvalidHost` for a text that is not a host, `DirectoryUnavailable` as `find` does.
+        Raises `InvalidHost` for a text that is not a domain, `DirectoryUnavailable` as `find` does.
         """
         if isinstance(name, int):
             return self.by_id(name)
-        match = self.find(hosts.parse(name).name)
+        match = self.find(*domains.parse(name))
         return None if match is None else match.site
 
     def template_generation(self) -> int:
@@ -146,27 +155,31 @@ class Directory:
 
     def plant(self, site: Site, hosts: Iterable[str]) -> None:
         """Let `hosts` (canonical forms) lead to `site` in this directory only; no table is touched, nothing expires."""
-        planted: dict[str | int, Match] = {host: Match(site, "alias") for host in hosts}
-        planted[site.host] = planted[site.id] = Match(site, "canonical")
+        planted: dict[str | int, Places] = {host: _everywhere(host, Match(site, "alias")) for host in hosts}
+        planted[site.host] = planted[site.id] = _everywhere(site.host, Match(site, "canonical"))
         with self._plant_lock:
             self._planted = {**self._planted, **planted}
 
     def uproot(self, site: Site) -> None:
         """Take back what `plant` did for `site`; what the tables say about its hosts holds again."""
         with self._plant_lock:
-            self._planted = {key: match for key, match in self._planted.items() if match.site != site}
+            self._planted = {
+                key: places
+                for key, places in self._planted.items()
+                if (match := places.find(None, "")) is None or match.site != site
+            }
 
-    def _find(self, key: str | int) -> Match | None:
+    def _find(self, key: str | int) -> Places | None:
         if self._planted and key in self._planted:
             return self._planted[key]
         now = self._clock()
         entry = self._remembered(key)
         if entry is None or not self._is_fresh(entry, now):
-            return self._read_in_turn(key, entry, now, wait_seconds=self._patience_seconds).match
+            return self._read_in_turn(key, entry, now, wait_seconds=self._patience_seconds).places
         if now >= self._check_at:
             # Who has the turn is bringing the version already.
-            return self._read_in_turn(key, entry, now, wait_seconds=0).match
-        return entry.match
+            return self._read_in_turn(key, entry, now, wait_seconds=0).places
+        return entry.places
 
     def _remembered(self, key: str | int) -> _Entry | None:
         return self._known.get(key) or self._unknown.get(key)
@@ -194,7 +207,7 @@ class Directory:
 
     def _make_do(self, entry: _Entry | None, now: float, error: DirectoryUnavailable) -> _Entry:
         # That a host had no site some time ago is no reason to say so now; that it had one is a reason to serve it.
-        if entry is not None and (entry.match is not None or self._is_fresh(entry, now)):
+        if entry is not None and (entry.places is not None or self._is_fresh(entry, now)):
             return entry
         raise error
 
@@ -214,8 +227,8 @@ class Directory:
         return self._store(key, answer, asked_at)
 
     def _store(self, key: str | int, answer: Answer, asked_at: float) -> _Entry:
-        entry = _Entry(answer.match, answer.version, asked_at + self._max_age_seconds)
-        shelf, other = (self._unknown, self._known) if answer.match is None else (self._known, self._unknown)
+        entry = _Entry(answer.places, answer.version, asked_at + self._max_age_seconds)
+        shelf, other = (self._unknown, self._known) if answer.places is None else (self._known, self._unknown)
         other.drop(key)
         shelf.put(key, entry)
         self._template_generation = answer.template_generation
@@ -237,6 +250,10 @@ class Directory:
             self._log_at = now + LOG_PAUSE_SECONDS
             log.error("the directory of sites cannot be read, known sites are served from memory: %s", reason)
         return DirectoryUnavailable(reason)
+
+
+def _everywhere(host: str, match: Match) -> Places:
+    return Places([(Domain(host), match)])
 
 
 def _forget(resolve: Callable[[int | str], Site | None]) -> None:

@@ -7,23 +7,24 @@ until commit, on SQLite (which has one writer) and on PostgreSQL (where it locks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from multisite import hosts
+from multisite import domains
+from multisite.directory.changing import changing, insert_domain, refuse_taken
 from multisite.directory.details import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
+from multisite.directory.domain_changes import add_domain, canonical, move_domain, remove_domain, set_canonical
 from multisite.directory.folders import folder_name, make_folder
-from multisite.directory.info import Domain, SiteInfo, list_sites, owner_of, read_site, show_site
+from multisite.directory.info import Domain, SiteInfo, is_domain, list_sites, owner_of, read_site, show_site
 from multisite.directory.themes import check_theme
+from multisite.domains import Domain as Pattern
 from multisite.errors import DomainTaken, MultisiteError
-from multisite.models import DirectoryVersion, DomainRow, SiteRow, raise_version
+from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.settings import Settings
 from multisite.site import Site
 
@@ -36,18 +37,21 @@ __all__ = [
     "add_site",
     "list_sites",
     "make_site",
+    "move_domain",
     "reload_templates",
     "remove_domain",
+    "rename_site",
+    "set_canonical",
     "set_theme",
     "show_site",
 ]
 
 _sites = SiteRow.__table__
-_domains = DomainRow.__table__
+_rows = DomainRow.__table__
 
 
 class SiteDetails(TypedDict, total=False):
-    """What may be said of a new site. `name` is for people, None or nothing: the host. `aliases` are taken in any
+    """What may be said of a new site. `name` is for people, None or nothing: the domain. `aliases` are taken in any
     spelling; `locale` is a BCP 47 tag, `timezone` a name of the IANA database; `theme` names a theme that there is,
     None for none; `allow_mixed` takes hosts that mix scripts."""
 
@@ -70,10 +74,10 @@ class NewSite:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A site as it was asked for, checked; hosts are in canonical form."""
+    """A site as it was asked for, checked."""
 
-    host: str
-    aliases: tuple[str, ...]
+    domain: Pattern
+    aliases: tuple[Pattern, ...]
     name: str
     locale: str
     timezone: str
@@ -106,9 +110,10 @@ def make_site(engine: Engine, host: str, *, settings: Settings, **details: Unpac
             _withdraw(engine, site_id)
         if isinstance(error, MultisiteError):
             raise
+        folder = settings.sites_dir / folder_name(str(plan.domain))
         raise MultisiteError(
-            f"the folder {settings.sites_dir / folder_name(plan.host)} cannot be made: {error.strerror or error}; "
-            "make it possible, and run the same command again"
+            f"the folder {folder} cannot be made: {error.strerror or error}; make it possible, and run the same "
+            "command again"
         ) from error
 
 
@@ -122,13 +127,13 @@ def _plan(
     theme: str | None = None,
     allow_mixed: bool = False,
 ) -> _Plan:
-    asked = hosts.to_ascii(host, allow_mixed=allow_mixed)
-    others = dict.fromkeys(hosts.to_ascii(alias, allow_mixed=allow_mixed) for alias in aliases)
+    asked = canonical(domains.to_ascii(host, allow_mixed=allow_mixed))
+    others = dict.fromkeys(domains.to_ascii(alias, allow_mixed=allow_mixed) for alias in aliases)
     others.pop(asked, None)
     return _Plan(
         asked,
         tuple(others),
-        check_name(asked[:MAX_NAME_CHARACTERS] if name is None else name),
+        check_name(str(asked)[:MAX_NAME_CHARACTERS] if name is None else name),
         check_locale(locale),
         check_timezone(timezone),
         None if theme is None else check_theme(settings, theme),
@@ -141,91 +146,67 @@ def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
     A site that is pending already is one that another call is making just now, or did not complete: both can go on,
     and `_complete` lets only one of them through.
     """
-    with _changing(engine, plan.host, *plan.aliases) as connection:
-        pending = sa.select(_sites.c.id).join_from(_sites, _domains, _domains.c.site_id == _sites.c.id)
+    with changing(engine, plan.domain, *plan.aliases) as connection:
+        pending = sa.select(_sites.c.id).join_from(_sites, _rows, _rows.c.site_id == _sites.c.id)
         found: int | None = connection.scalar(
-            pending.where(_domains.c.host == plan.host, _domains.c.kind == "canonical", _sites.c.status == "pending")
+            pending.where(is_domain(_rows.c, plan.domain), _rows.c.kind == "canonical", _sites.c.status == "pending")
         )
         if found is not None:
             return found, False
-        _refuse_taken(connection, plan.host, *plan.aliases)
-        insert = sa.insert(SiteRow).values(folder=folder_name(plan.host), status="pending", **plan.details)
+        refuse_taken(connection, plan.domain, *plan.aliases)
+        insert = sa.insert(SiteRow).values(folder=folder_name(str(plan.domain)), status="pending", **plan.details)
         site_id: int = connection.execute(insert.returning(_sites.c.id)).scalar_one()
-        _insert_domain(connection, site_id, plan.host, "canonical")
+        insert_domain(connection, site_id, plan.domain, "canonical")
         for alias in plan.aliases:
-            _insert_domain(connection, site_id, alias, "alias")
+            insert_domain(connection, site_id, alias, "alias")
         return site_id, True
 
 
 def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> NewSite:
     """Make the folder and activate the site. Of several calls for one pending site, the first to get here wins."""
-    with _changing(engine, plan.host, *plan.aliases) as connection:
+    with changing(engine, plan.domain, *plan.aliases) as connection:
         claim = sa.update(SiteRow).where(_sites.c.id == site_id, _sites.c.status == "pending")
         if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
-            raise DomainTaken(plan.host, owner_of(connection, plan.host))
+            raise DomainTaken(str(plan.domain), owner_of(connection, plan.domain))
         _agree_on_aliases(connection, site_id, plan.aliases)
-        site = read_site(connection, plan.host).site
+        site = read_site(connection, plan.domain).site
         # Inside the transaction: if this is where the process dies, the site is pending still.
-        is_new = make_folder(settings, site.folder, plan.host, theme=plan.theme)
+        is_new = make_folder(settings, site.folder, str(plan.domain), theme=plan.theme)
     return NewSite(site, settings.sites_dir / site.folder, adopted=not is_new)
 
 
-def _agree_on_aliases(connection: Connection, site_id: int, aliases: tuple[str, ...]) -> None:
+def _agree_on_aliases(connection: Connection, site_id: int, aliases: tuple[Pattern, ...]) -> None:
     """Give the site these aliases and no others: who began it may have asked for others than who completes it."""
-    own = sa.select(_domains.c.host).where(_domains.c.site_id == site_id, _domains.c.kind != "canonical")
-    present = set(connection.scalars(own))
-    for host in present.difference(aliases):
-        connection.execute(sa.delete(DomainRow).where(_domains.c.host == host))
+    columns = (_rows.c.host, _rows.c.port, _rows.c.path)
+    own = sa.select(*columns).where(_rows.c.site_id == site_id, _rows.c.kind != "canonical")
+    present = {Pattern(name, port or None, path) for name, port, path in connection.execute(own)}
+    for domain in present.difference(aliases):
+        connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, domain)))
     for alias in aliases:
         if alias not in present:
-            _refuse_taken(connection, alias)
-            _insert_domain(connection, site_id, alias, "alias")
+            refuse_taken(connection, alias)
+            insert_domain(connection, site_id, alias, "alias")
 
 
 def _withdraw(engine: Engine, site_id: int) -> None:
     """Take a site that is still pending out of the tables."""
-    with _changing(engine) as connection:
+    with changing(engine) as connection:
         pending = sa.select(_sites.c.id).where(_sites.c.id == site_id, _sites.c.status == "pending")
-        connection.execute(sa.delete(DomainRow).where(_domains.c.site_id.in_(pending)))
+        connection.execute(sa.delete(DomainRow).where(_rows.c.site_id.in_(pending)))
         connection.execute(sa.delete(SiteRow).where(_sites.c.id.in_(pending)))
 
 
-def add_domain(
-    engine: Engine, site_host: str, host: str, *, redirect: bool = False, allow_mixed: bool = False
-) -> SiteInfo:
-    """Let `host` lead to the site that has the domain `site_host` too, in any spelling; return the site after that.
+def rename_site(engine: Engine, host: str, name: str) -> SiteInfo:
+    """Give the site that has the domain `host` another name for people; return the site after that.
 
-    `redirect` sends browsers to the canonical domain instead of serving them. Raises `InvalidHost`, `UnknownSite` for
-    `site_host`, `DomainTaken` if `host` leads to this or another site already.
+    Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for what cannot be a name.
     """
-    owner = hosts.to_ascii(site_host, allow_mixed=True)
-    name = hosts.to_ascii(host, allow_mixed=allow_mixed)
-    with _changing(engine, name) as connection:
-        info = read_site(connection, owner)
-        if info.status == "pending":
-            raise MultisiteError(
-                f"the site {info.site.host} is not complete; complete it: multisite add-site {info.site.host}"
-            )
-        _refuse_taken(connection, name)
-        _insert_domain(connection, info.site.id, name, "redirect" if redirect else "alias")
-        return read_site(connection, owner)
-
-
-def remove_domain(engine: Engine, host: str) -> SiteInfo:
-    """Let `host`, in any spelling, lead nowhere; return the site that it led to, after that.
-
-    Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for a canonical domain.
-    """
-    name = hosts.to_ascii(host, allow_mixed=True)
-    with _changing(engine) as connection:
-        info = read_site(connection, name)
-        if name == info.site.host:
-            raise MultisiteError(
-                f"'{name}' is the canonical domain of its site, without which the site could not be found; "
-                f"see its other domains: multisite show-site {name}"
-            )
-        connection.execute(sa.delete(DomainRow).where(_domains.c.host == name))
-        return read_site(connection, info.site.host)
+    domain = domains.to_ascii(host, allow_mixed=True)
+    checked = check_name(name)
+    with changing(engine) as connection:
+        site_id = read_site(connection, domain).site.id
+        connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(name=checked))
+        return read_site(connection, domain)
 
 
 def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Settings) -> SiteInfo:
@@ -233,10 +214,10 @@ def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Setting
 
     Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` if there is no such theme.
     """
-    name = hosts.to_ascii(host, allow_mixed=True)
+    name = domains.to_ascii(host, allow_mixed=True)
     if theme is not None:
         check_theme(settings, theme)
-    with _changing(engine) as connection:
+    with changing(engine) as connection:
         site_id = read_site(connection, name).site.id
         connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(theme=theme))
         return read_site(connection, name)
@@ -247,48 +228,11 @@ def reload_templates(engine: Engine, host: str | None = None) -> None:
 
     Raises `InvalidHost` and `UnknownSite`.
     """
-    name = None if host is None else hosts.to_ascii(host, allow_mixed=True)
-    with _changing(engine) as connection:
+    name = None if host is None else domains.to_ascii(host, allow_mixed=True)
+    with changing(engine) as connection:
         if name is None:
             change = sa.update(DirectoryVersion)
         else:
             change = sa.update(SiteRow).where(_sites.c.id == read_site(connection, name).site.id)
         column = change.table.c.template_generation
         connection.execute(change.values(template_generation=column + 1))
-
-
-@contextmanager
-def _changing(engine: Engine, *wanted: str) -> Iterator[Connection]:
-    """Give a connection that may change the directory, and commit at the end.
-
-    `wanted` are the hosts that the block inserts. Raises `DomainTaken` if the database finds one taken, by somebody who
-    changed the tables without raising the version first, and `MultisiteError` if the tables are not there.
-    """
-    try:
-        with engine.begin() as connection:
-            raise_version(connection)
-            if connection.scalar(sa.select(DirectoryVersion.version)) is None:
-                raise MultisiteError(_NO_TABLES)
-            yield connection
-    except IntegrityError as error:
-        with engine.connect() as connection:
-            _refuse_taken(connection, *wanted)
-        raise MultisiteError(f"the directory cannot be changed so: {error.orig}") from error
-    except DatabaseError:
-        if sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
-            raise
-        raise MultisiteError(_NO_TABLES) from None
-
-
-_NO_TABLES = "the tables of multisite are not there yet; make them: multisite migrate"
-
-
-def _refuse_taken(connection: Connection, *wanted: str) -> None:
-    for host in wanted:
-        owner = owner_of(connection, host)
-        if owner is not None:
-            raise DomainTaken(host, owner)
-
-
-def _insert_domain(connection: Connection, site_id: int, host: str, kind: str) -> None:
-    connection.execute(sa.insert(DomainRow).values(site_id=site_id, host=host, kind=kind))

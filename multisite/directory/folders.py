@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from multisite.errors import MultisiteError
 from multisite.settings import Settings
 
 __all__ = ["folder_name", "make_folder"]
+
+MAX_FOLDER_CHARACTERS = 253
+"""The longest name of a folder: what the table holds, and file systems take 255."""
 
 README = """\
 This folder belongs to the site {host}. What is in it wins over the templates of its theme, if it
@@ -20,12 +24,17 @@ people who may do that should be able to write here.
 """
 
 
-def folder_name(host: str) -> str:
-    """Return the name of the folder for a site with the canonical `host`: the host itself, where that can be one.
+def folder_name(domain: str) -> str:
+    """Return the name of the folder for a site with the canonical `domain`: the domain itself, where that can be one.
 
-    The colons of an IPv6 address cannot, as Windows and the names of templates refuse them: `[::1]` is in `[--1]`.
+    Colons and slashes cannot, as Windows and the names of templates refuse them: `[::1]` is in `[--1]`,
+    `example.com:8080/shop` in `example.com-8080,shop`. A comma is in no host and in no path of a domain, so that
+    `/a/b` and `/a-b` do not meet. One that is too long is cut, and gets a hash.
     """
-    return host.replace(":", "-")
+    name = domain.replace(":", "-").replace("/", ",")
+    if len(name) <= MAX_FOLDER_CHARACTERS:
+        return name
+    return f"{name[: MAX_FOLDER_CHARACTERS - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def make_folder(settings: Settings, folder: str, host: str, *, theme: str | None = None) -> bool:

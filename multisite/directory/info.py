@@ -11,7 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from multisite import hosts
+from multisite import domains
+from multisite.domains import Domain as Pattern
 from multisite.errors import UnknownSite
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.site import Site
@@ -28,7 +29,10 @@ _canonical = DomainRow.__table__.alias("canonical")
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A host that leads to a site; `kind` is `canonical`, `alias` or `redirect`."""
+    """A domain that leads to a site.
+
+    `host` is its whole text, such as `*.example.com:8080/shop`; `kind` is `canonical`, `alias` or `redirect`.
+    """
 
     host: str
     kind: str
@@ -39,7 +43,7 @@ class SiteInfo:
     """A site with what surrounds it.
 
     `status` is `active`, or `pending` if `add_site` was interrupted; `created` when the row was made, in UTC;
-    `domains` all its hosts, the canonical one first, then the aliases, then the redirects, each by name.
+    `domains` all its domains, the canonical one first, then the aliases, then the redirects, each by name.
     """
 
     site: Site
@@ -49,12 +53,12 @@ class SiteInfo:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """The hosts that serve the same site."""
+        """The domains that serve the same site."""
         return tuple(domain.host for domain in self.domains if domain.kind == "alias")
 
     @property
     def redirects(self) -> tuple[str, ...]:
-        """The hosts that send the browser to the canonical one."""
+        """The domains that send the browser to the canonical one."""
         return tuple(domain.host for domain in self.domains if domain.kind == "redirect")
 
 
@@ -69,67 +73,83 @@ _SITES = sa.select(
     _site.c.timezone,
     _site.c.theme,
     _generation,
+    sa.func.nullif(_canonical.c.port, 0),
+    _canonical.c.path,
     _site.c.status,
     _site.c.created,
 ).join_from(_site, _canonical, (_canonical.c.site_id == _site.c.id) & (_canonical.c.kind == "canonical"))
 
-_DOMAINS = sa.select(_domain.c.site_id, _domain.c.host, _domain.c.kind).order_by(
+_DOMAINS = sa.select(_domain.c.site_id, _domain.c.host, _domain.c.port, _domain.c.path, _domain.c.kind).order_by(
     _domain.c.site_id,
     sa.case({"canonical": 0, "alias": 1}, value=_domain.c.kind, else_=2),
     _domain.c.host,
+    _domain.c.port,
+    _domain.c.path,
 )
+
+_ORDER = sa.tuple_(_canonical.c.host, _canonical.c.port, _canonical.c.path)
 
 
 def list_sites(engine: Engine) -> Iterator[SiteInfo]:
-    """Yield every site, by canonical host. Memory stays the same for any number of sites."""
-    last = ""
+    """Yield every site, by canonical domain. Memory stays the same for any number of sites."""
+    last = Pattern("")
     while True:
-        page = _SITES.where(_canonical.c.host > last).order_by(_canonical.c.host).limit(PAGE_SITES)
+        after = sa.tuple_(last.name, last.port or 0, last.path)
+        page = _SITES.where(after < _ORDER).order_by(*_ORDER.clauses).limit(PAGE_SITES)
         with engine.connect() as connection:
             infos = list(_infos(connection, connection.execute(page).all()))
         yield from infos
         if len(infos) < PAGE_SITES:
             return
-        last = infos[-1].site.host
+        last = domains.parse(infos[-1].site.domain)
 
 
 def show_site(engine: Engine, host: str) -> SiteInfo:
-    """Return the site that `host` leads to, in any spelling and by any of its domains.
+    """Return the site that has the domain `host`, in any spelling.
 
     Raises `InvalidHost`, or `UnknownSite` if no site has that domain.
     """
-    name = hosts.to_ascii(host, allow_mixed=True)
+    domain = domains.to_ascii(host, allow_mixed=True)
     with engine.connect() as connection:
-        return read_site(connection, name)
+        return read_site(connection, domain)
 
 
-def read_site(connection: Connection, host: str) -> SiteInfo:
-    """Return the site that `host`, in canonical form, leads to. Raises `UnknownSite` if there is none."""
-    owner = sa.select(_domain.c.site_id).where(_domain.c.host == host).scalar_subquery()
+def is_domain(columns: Any, domain: Pattern) -> sa.ColumnElement[bool]:
+    """Return the condition that `columns`, those of the table domains, hold `domain`."""
+    return sa.and_(columns.host == domain.name, columns.port == (domain.port or 0), columns.path == domain.path)
+
+
+def read_site(connection: Connection, domain: Pattern) -> SiteInfo:
+    """Return the site that has `domain`. Raises `UnknownSite` if none has."""
+    owner = sa.select(_domain.c.site_id).where(is_domain(_domain.c, domain)).scalar_subquery()
     rows = connection.execute(_SITES.where(_site.c.id == owner)).all()
     for info in _infos(connection, rows):
         return info
-    raise UnknownSite(host, f"no site is known as '{host}'; see those that are: multisite list-sites")
+    raise UnknownSite(str(domain), f"no site is known as '{domain}'; see those that are: multisite list-sites")
 
 
-def owner_of(connection: Connection, host: str) -> str | None:
-    """Return the canonical host of the site that `host`, in canonical form, leads to, or None if it leads nowhere."""
+def owner_of(connection: Connection, domain: Pattern) -> str | None:
+    """Return the canonical domain of the site that has `domain`, or None if none has."""
     statement = (
-        sa.select(_canonical.c.host)
+        sa.select(_canonical.c.host, _canonical.c.port, _canonical.c.path)
         .join_from(
             _domain, _canonical, (_canonical.c.site_id == _domain.c.site_id) & (_canonical.c.kind == "canonical")
         )
-        .where(_domain.c.host == host)
+        .where(is_domain(_domain.c, domain))
     )
-    owner: str | None = connection.scalar(statement)
-    return owner
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else _text(*row)
+
+
+def _text(name: str, port: int, path: str) -> str:
+    return str(Pattern(name, port or None, path))
 
 
 def _infos(connection: Connection, rows: Iterable[sa.Row[*tuple[Any, ...]]]) -> Iterator[SiteInfo]:
     rows = list(rows)
     found = connection.execute(_DOMAINS.where(_domain.c.site_id.in_([row.id for row in rows])))
     domains = {
-        site_id: tuple(Domain(row.host, row.kind) for row in group)
+        site_id: tuple(Domain(_text(row.host, row.port, row.path), row.kind) for row in group)
         for site_id, group in groupby(found, lambda row: row.site_id)
     }
     for *columns, status, created in rows:

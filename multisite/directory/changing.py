@@ -1,0 +1,62 @@
+"""Changing: the transaction in which the directory is changed.
+
+Each change raises the directory's version in its own transaction, as the first thing that this does: whoever has raised
+it has the only right to change anything until commit, on SQLite (which has one writer) and on PostgreSQL (where it
+locks the one row) alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from multisite.directory.info import owner_of
+from multisite.domains import Domain
+from multisite.errors import DomainTaken, MultisiteError
+from multisite.models import DirectoryVersion, DomainRow, raise_version
+
+__all__ = ["changing", "insert_domain", "refuse_taken"]
+
+
+@contextmanager
+def changing(engine: Engine, *wanted: Domain) -> Iterator[Connection]:
+    """Give a connection that may change the directory, and commit at the end.
+
+    `wanted` are the domains that the block inserts. Raises `DomainTaken` if the database finds one taken, by somebody
+    who changed the tables without raising the version first, and `MultisiteError` if the tables are not there.
+    """
+    try:
+        with engine.begin() as connection:
+            raise_version(connection)
+            if connection.scalar(sa.select(DirectoryVersion.version)) is None:
+                raise MultisiteError(_NO_TABLES)
+            yield connection
+    except IntegrityError as error:
+        with engine.connect() as connection:
+            refuse_taken(connection, *wanted)
+        raise MultisiteError(f"the directory cannot be changed so: {error.orig}") from error
+    except DatabaseError:
+        if sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
+            raise
+        raise MultisiteError(_NO_TABLES) from None
+
+
+_NO_TABLES = "the tables of multisite are not there yet; make them: multisite migrate"
+
+
+def refuse_taken(connection: Connection, *wanted: Domain) -> None:
+    """Raise `DomainTaken` if one of `wanted` leads to a site."""
+    for domain in wanted:
+        owner = owner_of(connection, domain)
+        if owner is not None:
+            raise DomainTaken(str(domain), owner)
+
+
+def insert_domain(connection: Connection, site_id: int, domain: Domain, kind: str) -> None:
+    """Let `domain` lead to the site with this id, as `kind`."""
+    values = {"host": domain.name, "port": domain.port or 0, "path": domain.path}
+    connection.execute(sa.insert(DomainRow).values(site_id=site_id, kind=kind, **values))

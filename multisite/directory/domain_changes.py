@@ -1,0 +1,106 @@
+"""Changes of domains: which ones lead to a site, and by which it is known."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from multisite import domains
+from multisite.directory.changing import changing, insert_domain, refuse_taken
+from multisite.directory.info import SiteInfo, is_domain, read_site
+from multisite.domains import Domain
+from multisite.errors import InvalidHost, MultisiteError
+from multisite.models import DomainRow
+
+__all__ = ["add_domain", "canonical", "move_domain", "remove_domain", "set_canonical"]
+
+_rows = DomainRow.__table__
+
+
+def add_domain(
+    engine: Engine, site_host: str, host: str, *, redirect: bool = False, allow_mixed: bool = False
+) -> SiteInfo:
+    """Let `host` lead to the site that has the domain `site_host` too, in any spelling; return the site after that.
+
+    `redirect` sends browsers to the canonical domain instead of serving them. Raises `InvalidHost`, `UnknownSite` for
+    `site_host`, `DomainTaken` if `host` leads to this or another site already.
+    """
+    owner = domains.to_ascii(site_host, allow_mixed=True)
+    name = domains.to_ascii(host, allow_mixed=allow_mixed)
+    with changing(engine, name) as connection:
+        info = _complete_site(connection, owner)
+        refuse_taken(connection, name)
+        insert_domain(connection, info.site.id, name, "redirect" if redirect else "alias")
+        return read_site(connection, owner)
+
+
+def remove_domain(engine: Engine, host: str) -> SiteInfo:
+    """Let `host`, in any spelling, lead nowhere; return the site that it led to, after that.
+
+    Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for a canonical domain.
+    """
+    name = domains.to_ascii(host, allow_mixed=True)
+    with changing(engine) as connection:
+        info = read_site(connection, name)
+        if str(name) == info.site.domain:
+            raise MultisiteError(
+                f"'{name}' is the canonical domain of its site, without which the site could not be found; "
+                f"see its other domains: multisite show-site {name}"
+            )
+        connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, name)))
+        return read_site(connection, domains.parse(info.site.domain))
+
+
+def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteInfo:
+    """Let the site that has the domain `host`, in any spelling, be known by it; return the site after that.
+
+    What was canonical becomes an alias, or with `redirect` a redirect to `host`. The folder keeps its name. Raises
+    `InvalidHost` also for a wildcard, and `UnknownSite`.
+    """
+    domain = canonical(domains.to_ascii(host, allow_mixed=True))
+    with changing(engine) as connection:
+        info = _complete_site(connection, domain)
+        if info.site.domain != str(domain):
+            own = sa.update(DomainRow).where(_rows.c.site_id == info.site.id)
+            former = own.where(_rows.c.kind == "canonical").values(kind="redirect" if redirect else "alias")
+            # In this order: a site has one canonical domain at most, which an index sees to.
+            connection.execute(former)
+            connection.execute(own.where(is_domain(_rows.c, domain)).values(kind="canonical"))
+        return read_site(connection, domain)
+
+
+def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = False) -> SiteInfo:
+    """Let the domain `host` lead to the site that has the domain `site_host`; return that site.
+
+    It is an alias there, or with `redirect` a redirect. One statement does it: at every moment the domain leads to the
+    one site or to the other. Raises `InvalidHost`, `UnknownSite` for either, and `MultisiteError` for a canonical
+    domain of another site.
+    """
+    domain = domains.to_ascii(host, allow_mixed=True)
+    owner = domains.to_ascii(site_host, allow_mixed=True)
+    with changing(engine) as connection:
+        target = _complete_site(connection, owner)
+        before = read_site(connection, domain)
+        if before.site.domain == str(domain):
+            raise MultisiteError(
+                f"'{domain}' is the canonical domain of its site, without which the site could not be found; let it be "
+                "known by another one first: multisite set-canonical HOST"
+            )
+        values = {"site_id": target.site.id, "kind": "redirect" if redirect else "alias"}
+        connection.execute(sa.update(DomainRow).where(is_domain(_rows.c, domain)).values(**values))
+        return read_site(connection, owner)
+
+
+def _complete_site(connection: Connection, domain: Domain) -> SiteInfo:
+    """Return the site that has `domain`; raise `MultisiteError` if it is not complete, `UnknownSite` if none has it."""
+    info = read_site(connection, domain)
+    if info.status == "pending":
+        raise MultisiteError(f"the site {info.site} is not complete; complete it: multisite add-site {info.site}")
+    return info
+
+
+def canonical(domain: Domain) -> Domain:
+    """Return `domain` if it can be the canonical one of a site; raise `InvalidHost` if not."""
+    if domain.is_wildcard:
+        raise InvalidHost(str(domain), "a site is known by one name: add this as another domain of it (add-domain)")
+    return domain

@@ -1,0 +1,68 @@
+"""Places: all domains of one host, and which site each request to it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from multisite.domains import MAX_PATH_CHARACTERS, Domain
+from multisite.site import Site
+
+__all__ = ["Match", "Places"]
+
+
+class Match(NamedTuple):
+    """The site that a request is for, and as what it was found.
+
+    `kind` is `canonical`, `alias` or `redirect`; `path` that of the domain, which goes to SCRIPT_NAME, empty for none.
+    """
+
+    site: Site
+    kind: str
+    path: str = ""
+
+
+class Places:
+    """The matches of one host, made from the domains whose names fit it (`domains.names_of`).
+
+    Nearly every host has one domain, without port and path: that costs nothing but an attribute. Others are looked for
+    by port and name in the order of precedence, and there by path, a step shorter each time; so a host may have any
+    number of paths.
+    """
+
+    __slots__ = ("_groups", "_only")
+
+    def __init__(self, matches: Iterable[tuple[Domain, Match]]) -> None:
+        self._only: Match | None = None
+        self._groups: tuple[tuple[int | None, dict[str, Match]], ...] = ()
+        groups: dict[tuple[int | None, str], dict[str, Match]] = {}
+        ordered = sorted(matches, key=lambda item: item[0].precedence, reverse=True)
+        if len(ordered) == 1 and ordered[0][0].port is None and not ordered[0][0].path:
+            self._only = ordered[0][1]
+            return
+        for domain, match in ordered:
+            groups.setdefault((domain.port, domain.name), {})[domain.path] = match
+        self._groups = tuple((port, paths) for (port, _name), paths in groups.items())
+
+    def find(self, port: int | None, path: str) -> Match | None:
+        """Return the match for a request at `port` (None: only domains of any port fit) for `path`, or None."""
+        if self._only is not None:
+            return self._only
+        for wanted, paths in self._groups:
+            if wanted is None or wanted == port:
+                match = _longest(paths, path)
+                if match is not None:
+                    return match
+        return None
+
+
+def _longest(paths: dict[str, Match], path: str) -> Match | None:
+    """Return the match of the longest of `paths` that `path` begins with, step by step."""
+    if len(path) > MAX_PATH_CHARACTERS:
+        # Cut at a slash behind the longest path there can be, lest a path of 100 kB of slashes takes 100 kB of steps.
+        path = path[: MAX_PATH_CHARACTERS + 1].rpartition("/")[0]
+    while True:
+        match = paths.get(path)
+        if match is not None or not path:
+            return match
+        path = path.rpartition("/")[0]
