@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 __all__ = ["migrate"]
@@ -18,6 +20,6 @@ def migrate(ini: str) -> None:
     """
     from multisite.migrate import upgrade
 
-    done = upgrade(ini)
+    done = upgrade(ini, show=partial(click.echo, err=True))
     for line in done or ["Nothing to do: everything is up to date."]:
         click.echo(line)
