@@ -18,33 +18,34 @@ __all__ = ["MAX_TEMPLATE_BYTES", "sources"]
 MAX_TEMPLATE_BYTES = 2_000_000
 """Larger files are refused: Mako would compile for minutes, and nobody wrote them."""
 
-FRESH_NS = 100_000_000
+FRESH_SECONDS = 0.5
 """A file that changed less than this ago may be in the middle of being written."""
 
 PAUSE_SECONDS = 0.002
 """How long after a first look a file is looked at again, to see whether it is still changing."""
 
-MAX_LOOKS = 50
-"""How often a file is looked at while it is changing, and how often if its text makes no sense."""
+PATIENCE_SECONDS = 1.0
+"""How long one is waited for that goes on changing."""
 
 
 def sources(path: Path) -> Iterator[bytes]:
     """Yield the content of the file and, to who asks again because it makes no sense, what it becomes a moment later.
 
-    There is nothing more if the file was not changed a moment ago, or does not change any more. Raises `OSError`, and
-    `TemplateLookupException` for a file that is too large.
+    A file that was changed just now is read until two readings agree, an empty one until it is not that any more, or
+    no longer fresh. Raises `OSError`, and `TemplateLookupException` for a file that is too large.
     """
-    source, fresh = _read(path)
-    for _ in range(MAX_LOOKS if fresh else 0):
+    source, is_fresh = _read(path)
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while is_fresh and time.monotonic() < give_up_at:
         before = source
         time.sleep(PAUSE_SECONDS)
-        source, _fresh = _read(path)
+        source, is_fresh = _read(path)
         if source == before and source:
             break
     yield source
-    for _ in range(MAX_LOOKS if fresh else 0):
+    while is_fresh and time.monotonic() < give_up_at:
         time.sleep(PAUSE_SECONDS)
-        newer, _fresh = _read(path)
+        newer, is_fresh = _read(path)
         if newer != source:
             source = newer
             yield source
@@ -57,4 +58,6 @@ def _read(path: Path) -> tuple[bytes, bool]:
         source = file.read(MAX_TEMPLATE_BYTES + 1)
     if len(source) > MAX_TEMPLATE_BYTES:
         raise TemplateLookupException(f"the template {path} is larger than {MAX_TEMPLATE_BYTES} bytes")
-    return source, time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < FRESH_NS
+    # One that is to be changed in the future, by the clock of another machine, would be fresh for ever.
+    age_seconds = time.time() - max(status.st_mtime, status.st_ctime)
+    return source, abs(age_seconds) < FRESH_SECONDS
