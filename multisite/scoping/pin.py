@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import ref
 
-import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstanceState, Session, SessionTransaction
+from sqlalchemy.orm.attributes import instance_state
 
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN
@@ -173,17 +173,17 @@ def _unstamp(session: Session, transaction: SessionTransaction) -> None:
 def _check_attached(session: Session, instance: Any) -> None:
     """Pin the session at its first object, and refuse an object of another site."""
     if isinstance(instance, SiteScoped):
-        _check_site(session, sa.inspect(instance))
+        _check_site(session, instance_state(instance), instance.__dict__)
 
 
-def _check_site(session: Session, state: InstanceState[Any]) -> None:
+def _check_site(session: Session, state: InstanceState[Any], attributes: Mapping[str, Any]) -> None:
     scope = pin_of(session).checked()
-    name, site_id = state.class_.__name__, state.dict.get(SITE_COLUMN)
-    if scope is not None and scope.site is None:
+    site_id = attributes.get(SITE_COLUMN)
+    if (site_id is None and state.key is None) or (scope is not None and scope.site is None):
         return
-    own = None if scope is None else scope.site
+    own, name = None if scope is None else scope.site, state.class_.__name__
     if site_id is None:
-        if _is_loaded_without_site(state):
+        if _is_loaded(state):
             raise CrossSiteError(
                 f"this {name} was loaded without its site_id: nobody knows whose it is, so load it here"
             )
@@ -197,13 +197,11 @@ def _check_site(session: Session, state: InstanceState[Any]) -> None:
         )
 
 
-def _is_loaded_without_site(state: InstanceState[Any]) -> bool:
-    """Return whether an object holds values of a row, but not its `site_id`, as `load_only` leaves it.
+def _is_loaded(state: InstanceState[Any]) -> bool:
+    """Return whether an object holds values of its row besides the key, as `load_only` leaves it without a `site_id`.
 
     An expired object holds none, and loads them within the site that it has been added to.
     """
-    if state.key is None:
-        return False
     keys = {state.mapper.get_property_by_column(column).key for column in state.mapper.primary_key}
     return bool(state.unmodified - state.unloaded - keys)
 
@@ -217,7 +215,7 @@ def merge_checked(session: Session, state: Any, state_dict: Mapping[str, Any], *
     With `load=False` SQLAlchemy takes the attributes over without a query or an event that could be limited.
     """
     if issubclass(state.class_, SiteScoped):
-        _check_site(session, state)
+        _check_site(session, state, state_dict)
     return _merge(session, state, state_dict, **kw)  # type: ignore[arg-type]
 
 
