@@ -47,11 +47,17 @@ CACHE_PREFIX = "mako.cache."
 """Settings below this are arguments of the cache that `mako.cache_impl` names."""
 
 EXTENSIONS = (".mako", ".mak")
-"""The ends of the renderer names that are rendered here, as pyramid_mako has them."""
+"""The ends of the renderer names that are rendered here, as pyramid_mako has them; a directive adds more."""
+
+FACTORIES = "multisite.renderers"
+"""The key in the registry of the renderer factories, by extension."""
 
 
 CIRCLE_FRAMES = 20
 """A template that is met so often in the traceback of a RecursionError is what it is about."""
+
+
+Factory = Callable[[Any], "MakoRenderer"]
 
 
 class MakoRenderer:
@@ -112,7 +118,7 @@ def view_templates(registry: Any) -> set[str]:
     return {
         MakoRenderer(registry[TEMPLATES], helper.name, getattr(helper.package, "__name__", None)).find_uri()
         for helper in helpers
-        if helper.type in EXTENSIONS
+        if helper.type in registry[FACTORIES]
     }
 
 
@@ -167,7 +173,9 @@ def find_asset(package: str, path: str) -> Path | None:
     return Path(AssetResolver(module).resolve(f"{package}:{path}").abspath())
 
 
-def parse_mako_options(settings: Mapping[str, Any], resolve: Callable[[str], Any]) -> dict[str, Any]:
+def parse_mako_options(
+    settings: Mapping[str, Any], resolve: Callable[[str], Any], prefix: str = "mako."
+) -> dict[str, Any]:
     """Return keyword arguments of `SiteTemplates` from the `mako.*` settings, which mean what pyramid_mako documents.
 
     `resolve` turns dotted names into objects. `mako.directories` become shared folders below the shared templates.
@@ -175,7 +183,7 @@ def parse_mako_options(settings: Mapping[str, Any], resolve: Callable[[str], Any
     """
 
     def get(name: str, default: Any = None) -> Any:
-        return settings.get(f"mako.{name}", default)
+        return settings.get(f"{prefix}{name}", default)
 
     def listed(name: str, *, flatten: bool = True) -> list[str] | None:
         value = get(name)
@@ -244,6 +252,7 @@ def templates_from_settings(
 def includeme(config: Configurator) -> None:
     """Render `.mako` and `.mak` from the templates of the request's site; put them into the registry as `TEMPLATES`.
 
+    Adds pyramid_mako's directive `config.add_mako_renderer(extension)`, for further extensions.
     Raises `SettingError` for a bad setting below `multisite.`. The renderers win over those of pyramid_mako.
     """
     registry = config.registry
@@ -251,14 +260,18 @@ def includeme(config: Configurator) -> None:
     templates = templates_from_settings(settings, parse_mako_options(registry.settings, config.maybe_dotted))
     registry[TEMPLATES] = templates
 
-    # Pyramid asks for the renderer of a view anew at every request. Bounded, since `render()` takes any names.
-    cached = lru_cache(1_000)(partial(MakoRenderer, templates))
-
-    def factory(info: Any) -> MakoRenderer:
-        return cached(info.name, getattr(info.package, "__name__", None))
+    factories: dict[str, Factory] = {}
+    registry[FACTORIES] = factories
+    config.add_directive("add_mako_renderer", add_mako_renderer)
+    for extension in EXTENSIONS:
+        factories[extension] = _factory_of(templates)
 
     def register(_event: object = None) -> None:
-        for extension in EXTENSIONS:
+        # What pyramid_mako's own directive has registered knows no sites.
+        for extension, factory in list(registry.getUtilitiesFor(IRendererFactory)):
+            if type(factory).__module__ == "pyramid_mako":
+                factories.setdefault(extension, factories[EXTENSIONS[0]])
+        for extension, factory in factories.items():
             registry.registerUtility(factory, IRendererFactory, name=extension)
 
     introspectable = config.introspectable("multisite templates", TEMPLATES, "templates of all sites", "overlay")
@@ -267,3 +280,28 @@ def includeme(config: Configurator) -> None:
     config.action(None, register, order=PHASE1_CONFIG + 1, introspectables=(introspectable,))
     # Nor may it where the application commits its configuration before it includes pyramid_mako.
     config.add_subscriber(register, ApplicationCreated)
+
+
+def add_mako_renderer(config: Configurator, extension: str, settings_prefix: str = "mako.") -> None:
+    """Render names that end with `extension` (".html") as `.mako` is: a directive, that of pyramid_mako.
+
+    `settings_prefix` is what the keys of its settings begin with.
+    """
+    registry = config.registry
+    templates = registry[TEMPLATES]
+    if settings_prefix != "mako.":
+        settings = registry.get("multisite.settings") or parse_settings(registry.settings)
+        options = parse_mako_options(registry.settings, config.maybe_dotted, settings_prefix)
+        templates = templates_from_settings(settings, options)
+    registry[FACTORIES][extension] = _factory_of(templates)
+    config.add_renderer(extension, registry[FACTORIES][extension])
+
+
+def _factory_of(templates: SiteTemplates) -> Factory:
+    # Pyramid asks for the renderer of a view anew at every request. Bounded, since `render()` takes any names.
+    cached = lru_cache(1_000)(partial(MakoRenderer, templates))
+
+    def factory(info: Any) -> MakoRenderer:
+        return cached(info.name, getattr(info.package, "__name__", None))
+
+    return factory

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from mako.exceptions import SyntaxException, TopLevelLookupException
+from mako.exceptions import RichTraceback, SyntaxException, TopLevelLookupException
 from pyramid import testing
 from pyramid.config import Configurator
 from pyramid.renderers import render, render_to_response
@@ -19,7 +19,7 @@ from webtest import TestApp
 
 from multisite import renderer
 from multisite.errors import InvalidHost, SettingError, UnknownSite
-from multisite.renderer import TEMPLATES
+from multisite.renderer import TEMPLATES, view_templates
 from multisite.settings import parse_settings
 from multisite.site import Site, using_site
 from multisite.templates import SiteTemplates
@@ -389,3 +389,80 @@ def test_every_extension_of_pyramid_mako_is_covered() -> None:
     config.commit()
     entries = config.introspector.get_category("renderer factories")
     assert {e["introspectable"]["name"] for e in entries} - {"json", "string"} == set(renderer.EXTENSIONS)
+
+
+@pytest.mark.parametrize("includes", [["multisite.renderer"], ["multisite.renderer", "pyramid_mako"]])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_second_extension_by_the_directive_of_pyramid_mako(world: World, includes: list[str], reverse: bool) -> None:
+    world.write("app/templates/page.html", "<%inherit file='layout.html'/>package")
+    world.write("app/templates/layout.html", "${self.body()}")
+    world.write("sites/garden/layout.html", "garden: ${self.body()}")
+    config = world.config(*(reversed(includes) if reverse else includes))
+    config.add_mako_renderer(".html")
+    add_page(config, "templates/page.html")
+    app = TestApp(config.make_wsgi_app())
+    assert [get(app, host) for host in SITES] == ["garden: package", "package"]
+    assert world.package.__name__ in str(view_templates(config.registry))
+
+
+def test_an_extension_may_have_settings_of_its_own(world: World) -> None:
+    world.write("templates/page.txt", "${x}")
+    world.write("sites/garden/page.txt", "garden ${x}")
+    world.write("templates/page.mako", "${x}")
+    for name, pages in {"page.txt": ["garden <b>", "<b>"], "page.mako": ["&lt;b&gt;"] * 2}.items():
+        config = world.config(**{"text.default_filters": "str"})
+        config.add_mako_renderer(".txt", settings_prefix="text.")
+        add_page(config, name, {"x": "<b>"})
+        app = TestApp(config.make_wsgi_app())
+        assert [get(app, host) for host in SITES] == pages
+
+
+def test_renderer_names_may_be_given_at_render_time_and_by_the_request(world: World) -> None:
+    world.write("sites/garden/other.mako", "other ${x}")
+    world.write("templates/page.mako", "page")
+
+    def view(request: Any) -> dict[str, int]:
+        request.override_renderer = "/other.mako"
+        return {"x": 1}
+
+    config = world.config()
+    config.add_route("page", "/")
+    config.add_view(view, route_name="page", renderer="page.mako")
+    assert get(TestApp(config.make_wsgi_app()), "garden.example") == "other 1"
+
+
+def test_a_circle_of_templates_is_named(world: World) -> None:
+    world.write("templates/page.mako", "<%inherit file='layout.mako'/>")
+    layout = world.write("sites/garden/layout.mako", "<%inherit file='layout.mako'/>")
+    with pytest.raises(RecursionError) as caught:
+        get(world.app("page.mako"), "garden.example")
+    assert f"multisite: these templates inherit from or include each other without end: {layout}" in (
+        caught.value.__notes__
+    )
+
+
+def test_a_recursion_of_python_is_not_taken_for_one_of_templates(world: World) -> None:
+    def deep() -> None:
+        deep()
+
+    world.write("templates/page.mako", "${deep()}")
+    with pytest.raises(RecursionError) as caught:
+        get(world.app("page.mako", {"deep": deep}), "garden.example")
+    assert not any("without end" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("modules", [False, True])
+def test_tracebacks_show_the_lines_of_this_site_s_template(world: World, modules: bool) -> None:
+    world.write("templates/page.mako", "<%inherit file='layout.mako'/>")
+    for site in ("garden", "kitchen"):
+        world.write(f"sites/{site}/layout.mako", f"line 1\n\n${{{site}_is_missing.x}}")
+    settings: dict[str, Any] = {"mako__module_directory": str(world.root / "modules")} if modules else {}
+    for _start in range(2):
+        app = world.app("page.mako", **settings)
+        for site in ("garden", "kitchen"):
+            with pytest.raises(AttributeError) as caught:
+                get(app, f"{site}.example")
+            records = RichTraceback(error=caught.value, traceback=caught.value.__traceback__).records
+            (file, line, source) = [(r[4], r[5], r[6]) for r in records if r[4] is not None][-1]
+            assert (file, line) == (str(world.root / f"sites/{site}/layout.mako"), 3)
+            assert source == f"${{{site}_is_missing.x}}"
