@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from mako.exceptions import RichTraceback, SyntaxException, TemplateLookupException, TopLevelLookupException
 from mako.template import Template
+from pyramid_debugtoolbar.tbtools import get_traceback
 from template_world import GARDEN, KITCHEN, Counter, World, render
 
 from multisite.errors import SettingError
@@ -264,6 +265,35 @@ def _failure(template: Template) -> RichTraceback:
     with pytest.raises(ZeroDivisionError) as caught:
         template.render_unicode(zero=0)
     return RichTraceback(error=caught.value, traceback=caught.value.__traceback__)
+
+
+@pytest.mark.parametrize("modules", [None, "modules"])
+def test_the_debug_toolbar_shows_the_code_of_the_site(world: World, modules: str | None) -> None:
+    """The toolbar shows the code that Mako has made, as Python finds it by the name of the module."""
+    world.write("templates/themes/dusk/page.mako", "dusk ${1 // zero}")
+    world.write("sites/garden/page.mako", "garden ${1 // zero}")
+    world.write("sites/kitchen/page.mako", "kitchen ${1 // zero}")
+    options: dict[str, Any] = {} if modules is None else {"module_directory": world.root / modules}
+    templates = world.templates(**options)
+    sites = {"garden": GARDEN, "kitchen": KITCHEN, "dusk": Site(3, "third.example", "", "third", theme="dusk")}
+    views = {word: templates.lookup(site).get_template("page.mako") for word, site in sites.items()}
+    for word, view in views.items():
+        assert [other for other in sites if f"'{other} '" in _shown_by_toolbar(view)] == [word]
+    if modules is not None:
+        # The control: with plain Mako the kitchen's code lies where the garden's was.
+        plain = []
+        for number, site in enumerate((GARDEN, KITCHEN)):
+            os.utime(world.root / "sites" / site.folder / "page.mako", (2e9 + number, 2e9 + number))
+            plain.append(world.plain_lookup(site, module_directory=str(world.root / "plain")).get_template("page.mako"))
+        assert "'kitchen '" in _shown_by_toolbar(plain[0])
+
+
+def _shown_by_toolbar(template: Any) -> str:
+    try:
+        template.render_unicode(zero=0)
+    except ZeroDivisionError:
+        return "\n".join(get_traceback(info=sys.exc_info()).frames[-1].sourcelines)
+    raise AssertionError("it did not fail")
 
 
 def test_names_that_differ_only_in_punctuation_are_two_templates(world: World) -> None:

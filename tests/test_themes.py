@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pyramid.config import Configurator
+from webtest import TestApp
 
 from multisite.directory import Directory
 from multisite.directory.changes import add_site, make_site, reload_templates, set_theme, show_site
 from multisite.directory.themes import list_themes, make_theme
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.models import SiteRow
+from multisite.request import DIRECTORY
 from multisite.settings import Settings
 
 
@@ -163,3 +166,64 @@ def test_the_shared_generation_is_asked_for_once_in_a_while_and_never_stops_a_pa
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO multisite_version")
     now = 3.0
     assert directory.template_generation() == 1
+
+
+# --- in running servers ----------------------------------------------------------------------------------------------
+
+
+def worker(settings: Settings, url: str) -> TestApp:
+    """An application as each worker process has its own, which asks at every request whether something has changed."""
+    config = Configurator(
+        settings={
+            "multisite.database_url": url,
+            "multisite.sites_dir": str(settings.sites_dir),
+            "multisite.templates_dir": str(settings.templates_dir),
+            "multisite.refresh_seconds": "0",
+            "multisite.open_paths": "/open",
+        }
+    )
+    config.include("multisite")
+    for name in ("home", "open"):
+        config.add_route(name, f"/{name}")
+        config.add_view(lambda request: {}, route_name=name, renderer="page.mako")
+    return TestApp(config.make_wsgi_app())
+
+
+def pages(app: TestApp) -> list[str]:
+    """Return the page of two sites, and the one that has no site."""
+    hosts = {"a.example": "/home", "b.example": "/home", "nobody.example": "/open"}
+    return [app.get(path, headers={"Host": host}).text for host, path in hosts.items()]
+
+
+def test_every_worker_sees_themes_and_changed_templates_without_a_restart(
+    own_engine: sa.Engine, settings: Settings
+) -> None:
+    for host in ("a.example", "b.example"):
+        add_site(own_engine, host, settings=settings)
+    settings.templates_dir.mkdir(exist_ok=True)
+    shared = settings.templates_dir / "page.mako"
+    shared.write_text("one")
+    url = own_engine.url.render_as_string(hide_password=False)
+    workers = [worker(settings, url) for _ in range(2)]
+    assert [pages(app) for app in workers] == [["one", "one", "one"]] * 2
+
+    theme = make_theme(settings, "dusk")
+    (theme / "page.mako").write_text("dusk of <%include file='parent:page.mako'/>")
+    set_theme(own_engine, "a.example", "dusk", settings=settings)
+    assert [pages(app) for app in workers] == [["dusk of one", "one", "one"]] * 2
+
+    shared.write_text("two")
+    assert [pages(app) for app in workers] == [["dusk of one", "one", "one"]] * 2
+    reload_templates(own_engine, "b.example")
+    assert [pages(app) for app in workers] == [["dusk of one", "two", "one"]] * 2
+    reload_templates(own_engine)
+    assert [pages(app) for app in workers] == [["dusk of two", "two", "two"]] * 2
+
+    (theme / "page.mako").unlink()
+    (settings.sites_dir / "a.example" / "page.mako").write_text("own")
+    set_theme(own_engine, "a.example", None, settings=settings)
+    assert [pages(app) for app in workers] == [["own", "two", "two"]] * 2
+    for app in workers:
+        directory = app.app.registry[DIRECTORY]
+        directory.deactivate()
+        directory.engine.dispose()
