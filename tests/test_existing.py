@@ -19,10 +19,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import sqlalchemy as sa
+from alembic import op as alembic_op
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from conftest import fresh_postgresql
+from snippets import snippets
+
+import multisite.alembic  # noqa: F401  # Adds the operations to op.
 
 ROOT = Path(__file__).resolve().parent.parent
 BEFORE = ROOT / "tests" / "existing" / "before"
@@ -216,10 +224,60 @@ def test_the_check_finds_no_fault(converted: Application) -> None:
 def test_alembic_alone_does_what_multisite_migrate_does(tmp_path: Path) -> None:
     app = set_up(tmp_path / "notes", {})
     app.run(UPGRADE)
+    app.run(INITIALIZE)
     app.convert()
     app.run(UPGRADE)
     assert app.run(MIGRATE).endswith("Nothing to do: everything is up to date.\n")
     assert app.run("multisite list-sites").split()[0] == FIRST
+
+
+def test_autogenerate_writes_the_migration_that_the_page_shows(tmp_path: Path) -> None:
+    app = set_up(tmp_path / "notes", {})
+    app.run(UPGRADE)
+    app.run(INITIALIZE)
+    app.convert()
+    versions = app.folder / "notes" / "alembic" / "versions"
+    shown = (versions / "0002_sites.py").read_text("utf-8")
+    (versions / "0002_sites.py").unlink()
+    app.run('alembic -c development.ini revision --autogenerate -m "sites"')
+    (written,) = versions.glob("*_sites.py")
+    source = written.read_text("utf-8")
+    source = source.replace("TODO: the host of the site that these rows belong to", FIRST)
+    assert set(operations(source)) == set(operations(shown.replace('"', "'")))
+    written.write_text(source, "utf-8")
+    assert "notes: 1 of 1 rows have their site" in app.run(MIGRATE)
+    assert "No new upgrade operations detected." in app.run(CHECK)
+
+
+def operations(revision: str) -> list[str]:
+    """Return the import and the operations of a revision."""
+    lines = (line.strip() for line in revision.splitlines())
+    return [line for line in lines if line.startswith(("op.", "import multisite"))]
+
+
+def test_the_operations_of_the_page_run(tmp_path: Path) -> None:
+    tables = {
+        "authors": "id INTEGER PRIMARY KEY, name VARCHAR UNIQUE",
+        "posts": "id INTEGER PRIMARY KEY, author_id INTEGER NOT NULL REFERENCES authors (id)",
+        "comments": "id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts (id)",
+    }
+    revision: dict[str, Any] = {"op": alembic_op}
+    (example,) = (each for each in snippets(PAGE, "python") if "add_site_scope" in each.text)
+    exec(example.text, revision)
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'page.db'}")
+    with engine.connect() as connection, Operations.context(MigrationContext.configure(connection)):
+        for name, columns in tables.items():
+            connection.exec_driver_sql(f"CREATE TABLE {name} ({columns})")
+        connection.exec_driver_sql("INSERT INTO authors VALUES (1, 'Ann')")
+        connection.exec_driver_sql("INSERT INTO comments VALUES (1, NULL)")
+        connection.commit()
+        revision["upgrade"]()
+        for name in tables:
+            assert "site_id" in {column["name"] for column in sa.inspect(connection).get_columns(name)}
+        assert connection.exec_driver_sql("SELECT post_id, site_id FROM comments").all() == [(None, 1)]
+        revision["downgrade"]()
+        assert connection.exec_driver_sql("SELECT * FROM authors").all() == [(1, "Ann")]
+    engine.dispose()
 
 
 RETRY = """
@@ -258,7 +316,7 @@ def test_the_shell_is_for_the_site_that_the_page_names(converted: Application) -
 
 def test_a_script_of_sql_is_refused_with_a_sentence(converted: Application) -> None:
     printed = converted.run("alembic -c development.ini upgrade 0001:head --sql", status=1)
-    assert "first_site reads and writes the database" in printed
+    assert "to change 'notes' the database has to be read" in printed
 
 
 def unified_diffs() -> dict[str, list[str]]:
