@@ -162,10 +162,11 @@ def test_a_savepoint_that_takes_an_inner_one_along(untouched: Secured) -> None:
         with using_site(ONE):
             secrets(connection)
         outer = connection.begin_nested()
-        connection.begin_nested()
+        inner = connection.begin_nested()
         with using_site(TWO):
             assert secrets(connection) == {"secret-2"}
         outer.rollback()
+        assert inner.is_active  # For all that it knows.
         connection._nested_transaction = None  # Or SQLAlchemy lets nothing more be done.
         assert setting(connection)[0] == "1"
         with using_site(TWO):
