@@ -118,10 +118,11 @@ def _run_migration(engine: Any, upgrade: Callable[[], None]) -> None:
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
 
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         connection.execute(sa.text("CREATE TABLE notes (id INTEGER PRIMARY KEY, name VARCHAR, "
                                    "CONSTRAINT uq_notes_name UNIQUE (name))"))  # fmt: skip
         connection.execute(sa.text("INSERT INTO notes (name) VALUES ('first')"))
+        connection.commit()
         with Operations.context(MigrationContext.configure(connection)):
             upgrade()
         found = connection.execute(sa.text("SELECT notes.name, host FROM notes JOIN domains USING (site_id)")).all()
@@ -155,6 +156,7 @@ def _static(folder: Path) -> Iterator[Namespace]:
 
 PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "directives.md": _directives,
+    "jinja2.md": _two_sites,
     "security.md": _two_sites,
     "static.md": _static,
 }
