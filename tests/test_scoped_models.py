@@ -116,6 +116,44 @@ def test_many_rows_of_an_inherited_model_are_filled_in(engine: sa.Engine, way: s
         assert session.execute(sites.where(Item.title == "given")).all() == [(2, 2)]
 
 
+CHANGES: dict[str, Callable[[Session], Any]] = {
+    "bulk update of the parent's column": lambda s: s.execute(sa.update(Doc), [{"id": 21, "title": "x"}]),
+    "bulk update of its own column": lambda s: s.execute(sa.update(Doc), [{"id": 21, "body": "x"}]),
+    "bulk update of both": lambda s: s.execute(
+        sa.update(Doc), [{"id": n, "body": "x", "title": "x"} for n in (11, 21)]
+    ),
+    "bulk_update_mappings": lambda s: s.bulk_update_mappings(Doc, [{"id": 21, "title": "x"}]),
+    "bulk update through the parent": lambda s: s.execute(sa.update(Item), [{"id": 21, "title": "x"}]),
+    "update": lambda s: s.execute(sa.update(Doc).values(body="x")),
+    "update of the parent": lambda s: s.execute(sa.update(Item).values(title="x")),
+    "delete": lambda s: s.execute(sa.delete(Doc).where(Doc.__table__.c.id > 0)),
+}
+
+
+@pytest.mark.parametrize("way", CHANGES)
+def test_no_change_of_an_inherited_model_reaches_another_site(engine: sa.Engine, way: str) -> None:
+    everything = sa.select(Item.id, Item.title, Doc.__table__.c.body).outerjoin(
+        Doc.__table__, Doc.__table__.c.id == Item.id
+    )
+    with Session(engine, info={"site": TWO}) as session:
+        before = set(session.execute(everything))
+    with Session(engine, info={"site": ONE}) as session:
+        try:
+            CHANGES[way](session)
+            session.commit()
+        except sa.orm.exc.StaleDataError:
+            session.rollback()
+    with Session(engine, info={"site": TWO}) as session:
+        assert set(session.execute(everything)) == before
+
+
+def test_many_rows_of_an_inherited_model_are_changed_at_once(engine: sa.Engine) -> None:
+    with Session(engine, info={"site": ONE}) as session:
+        session.execute(sa.update(Doc), [{"id": 11, "title": "new title", "body": "new body"}])
+        session.commit()
+        assert [(doc.title, doc.body) for doc in session.scalars(sa.select(Doc))] == [("new title", "new body")]
+
+
 class Data(MappedAsDataclass, DeclarativeBase):
     pass
 

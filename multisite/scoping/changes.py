@@ -37,7 +37,7 @@ class ScopedChanges(_Compiler):
     def _limit_dml(self, statement: Any) -> tuple[Any, Claims]:
         """Return `statement` limited to the site, and the claims in force while it is rendered."""
         claims = Claims()
-        target: FromClause = statement.table
+        target: FromClause = _target_of(statement)
         table = table_of(target)
         if table is None:
             self._refuse("a statement that changes something other than a table")
@@ -73,10 +73,10 @@ class ScopedChanges(_Compiler):
 
     def visit_insert(self, insert_stmt: Any, *args: Any, **kw: Any) -> str:
         outer, self._claims = self._claims, Claims()
-        table = insert_stmt.table
+        table = _target_of(insert_stmt)
         if self._is_scoped(table):
             self._written[table.name.lower()] += 1
-            self._check_insert(insert_stmt)
+            self._check_insert(insert_stmt, table)
             self._check_values(insert_stmt)
             self._check_prefixes(insert_stmt)
         elif tables.is_unknown(table):
@@ -86,9 +86,9 @@ class ScopedChanges(_Compiler):
         finally:
             self._claims = outer
 
-    def _check_insert(self, insert: Any) -> None:
-        name = insert.table.name
-        if not has_site_id(insert.table) or not _fills_in(insert.table.columns[SITE_COLUMN].default):
+    def _check_insert(self, insert: Any, table: Any) -> None:
+        name = table.name
+        if not has_site_id(table) or not _fills_in(table.columns[SITE_COLUMN].default):
             self._refuse(f"an INSERT into '{name}' that does not go through its model")
         if insert.select is not None and SITE_COLUMN in {getattr(c, "name", c) for c in insert._select_names or ()}:
             self._refuse(f"an INSERT INTO '{name}' from a SELECT that gives site_id itself")
@@ -98,7 +98,7 @@ class ScopedChanges(_Compiler):
 
     def _check_prefixes(self, statement: Any) -> None:
         """Refuse what may delete a row of another site that holds the same key."""
-        table = table_of(statement.table)
+        table = table_of(_target_of(statement))
         if not all(_HARMLESS_PREFIX(getattr(text, "text", "")) for text, _ in statement._prefixes):
             self._refuse("a change with a prefix such as OR REPLACE")
         elif isinstance(table, sa.Table) and self.dialect.name == "sqlite" and _replaces(table):
@@ -106,14 +106,15 @@ class ScopedChanges(_Compiler):
 
     def _check_values(self, statement: Any) -> None:
         """Refuse an expression as the value of `site_id`; a bound value is checked by the type of the column."""
-        for column in statement.table.c:
+        table = _target_of(statement)
+        for column in table.c:
             self._named(column.name, "")
         many = [row for rows in statement._multi_values or () for row in rows]
         for row in (dict.fromkeys(self.column_keys or ()), dict(statement._values or ()), *many):
             # A row may also be a tuple of values, in the order of the columns.
-            pairs = row.items() if hasattr(row, "items") else zip(statement.table.c, row, strict=False)
+            pairs = row.items() if hasattr(row, "items") else zip(table.c, row, strict=False)
             for column, value in pairs:
-                self._check_value(statement.table, column, _is_bound_site_id(value))
+                self._check_value(table, column, _is_bound_site_id(value))
 
     def _check_value(self, table: Any, column: Any, is_checked: bool) -> None:
         """Refuse to set `column` of `table` if that could be its site_id and the value is not checked by its type."""
@@ -134,6 +135,19 @@ class ScopedChanges(_Compiler):
             limited.update_whereclause = and_(*in_brackets(own), site_predicate(target))
             on_conflict = limited
         return super().visit_on_conflict_do_update(on_conflict, **kw)
+
+
+def _target_of(statement: Any) -> Any:
+    """Return the table that is changed.
+
+    For many rows of a model of several tables, that is not the one of the statement: SQLAlchemy compiles one and the
+    same for each of the tables, and says in its annotations which is meant.
+    """
+    annotations = statement._annotations
+    for key in ("_emit_update_table", "_emit_insert_table"):
+        if key in annotations:
+            return annotations[key]
+    return statement.table
 
 
 def _in_brackets(value: Any) -> Any:

@@ -117,7 +117,11 @@ class ScopedCompiler(ScopedChanges):
             return text
         self._written[table.name.lower()] += 1
         aliased = enclosing_alias is not None and enclosing_alias.element is table
-        if iscrud or (enclosing_alias if aliased else table) in self._claims.tables:
+        claimed = (enclosing_alias if aliased else table) in self._claims.tables
+        if iscrud and not claimed:
+            # It would be changed without a limit, which a derived table cannot give it.
+            self._refuse(f"a change of '{table.name}' by a statement on another table")
+        if iscrud or claimed:
             return text
         column = self.preparer.quote(SITE_COLUMN)
         site = self.process(site_predicate(table).right)
