@@ -208,6 +208,23 @@ def test_a_failed_transaction_goes_back_to_its_savepoint(untouched: Secured) -> 
             assert secrets(connection) == raw(connection) == {"secret-1"}
 
 
+def test_raw_sql_that_has_to_come_first_does(untouched: Secured) -> None:
+    with closing_engine(untouched.url(untouched.app_role)) as engine, engine.connect() as connection:
+        with using_site(ONE):
+            # Not after a question to the database, which the first statement of an engine otherwise has before it.
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+            assert raw(connection, "SHOW transaction_isolation") == {"serializable"}
+            secrets(connection)
+            connection.exec_driver_sql("SAVEPOINT here")
+        with using_site(TWO):
+            secrets(connection)
+            with pytest.raises(DBAPIError, match="division"):
+                connection.exec_driver_sql("SELECT 1 / 0")
+        with using_site(ONE):
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT here")
+            assert secrets(connection) == raw(connection) == {"secret-1"}
+
+
 def test_a_plain_connection_follows_the_scope_from_statement_to_statement(untouched: Secured, told: Told) -> None:
     both = {"secret-1", "secret-2"}
     with untouched.engine.connect() as connection:
