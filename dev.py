@@ -6,6 +6,7 @@
     python3 dev.py lint     ruff, mypy and import-linter
     python3 dev.py docs     build the documentation; a warning is an error
     python3 dev.py bench    run the benchmark; arguments go to it
+    python3 dev.py pictures take the pictures of the documentation, from the demo sites
 
 This file uses the standard library only. It makes a private environment in .venv and installs the project and what
 it needs there, once: the next run finds its note in .venv/dev.json and starts at once. It works where
@@ -119,6 +120,7 @@ def parse(arguments):
     add("lint", lint, "Check style, types and the layers of imports.")
     add("docs", docs, "Build the documentation into docs/_build/html.")
     add("bench", bench, "Run the benchmark; arguments unknown here go to it.", passes_on=True)
+    add("pictures", pictures, "Take the pictures of the documentation, from the demo sites.")
     options, options.rest = parser.parse_known_args(arguments)
     if options.rest and not options.passes_on:
         parser.error("unrecognized arguments: {}".format(" ".join(options.rest)))
@@ -466,6 +468,12 @@ def bench(options):
     """Run the benchmark and return its exit code."""
     ensure_environment("test")
     return run_to_end([PYTHON, "-m", "benchmarks", *options.rest])
+
+
+def pictures(_options):
+    """Take the pictures and return the exit code of what takes them."""
+    ensure_environment("test")
+    return run_to_end([PYTHON, "docs/pictures.py"])
 
 
 def run_to_end(command, **more):
