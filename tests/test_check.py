@@ -530,6 +530,7 @@ def test_progress_names_what_may_take_long(sqlite_bench: Workbench) -> None:
         "the sites of chk_books",
         "the sites of chk_writers",
         "the rows of chk_books that refer to chk_writers",
+        "the templates",
     ]
 
 

@@ -21,6 +21,7 @@ from multisite.check.migrations import check_migrations
 from multisite.check.references import check_indexes, check_references
 from multisite.check.rows import check_rows_across_sites, check_rows_without_site
 from multisite.check.tables import check_tables, check_undeclared_tables, check_views
+from multisite.check.templates import check_templates
 from multisite.check.unique import check_unique_keys
 from multisite.finding import Finding
 from multisite.site import all_sites
@@ -44,7 +45,7 @@ APPLICATION_CHECKS: tuple[Check, ...] = (
 )
 """What concerns no single site."""
 
-SITE_CHECKS: tuple[Check, ...] = (check_rows_across_sites,)
+SITE_CHECKS: tuple[Check, ...] = (check_rows_across_sites, check_templates)
 """What can also be looked at for one site alone, the one in `application.site` if that is not None."""
 
 
@@ -60,8 +61,8 @@ def run(
     `app` is a Pyramid application, its registry, or the name of an ini file; only with the last are the application's
     migrations looked at. With `host`, any host of a site, only what concerns that site is. `metadata` are the tables
     to look at, None for those of every MetaData of the process. `progress` is told what is being done where that may
-    take long. Raises `UnknownSite` or `InvalidHost` for a host without a site, `DirectoryUnavailable` where nobody can
-    say, and `MultisiteError` if the application of the ini file cannot be loaded.
+    take long. Raises `UnknownSite` or `InvalidHost` for a host without a site, and `MultisiteError` if the application
+    of the ini file cannot be loaded.
     """
     checks = (check_connections, *(APPLICATION_CHECKS if host is None else ()), *SITE_CHECKS)
     with all_sites("multisite check"), opened(app, host, metadata, progress) as application:

@@ -17,10 +17,10 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Mapper, RelationshipDirection
 from sqlalchemy.orm.mapper import _all_registries
 
-from multisite import domains
 from multisite import models as own
 from multisite.check.shape import Reference, Shape, TableName, declared_shape, shapes_in_database, views_in_database
-from multisite.errors import MultisiteError, UnknownSite
+from multisite.directory.info import show_site
+from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping.tables import has_site_id, tables
@@ -100,11 +100,11 @@ def opened(
     registry = getattr(app, "registry", app)
     if DIRECTORY not in registry:
         raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
-    site = _find_site(registry, host)
+    site = None if host is None else show_site(registry[DIRECTORY].engine, host).site
     metadata = tuple(tables.metadata if metadata is None else metadata)
     _configure(metadata)
     request = registry.queryUtility(IRequestFactory, default=Request).blank(
-        "/", environ={"HTTP_HOST": host or "localhost"}
+        "/", environ={"HTTP_HOST": site.host if site else "localhost"}
     )
     request.registry = registry
     with RequestContext(request):
@@ -147,15 +147,6 @@ def _session_of(request: Any) -> tuple[Any, dict[str, str]]:
         return getattr(request, "dbsession", None), {}
     except Exception as error:  # It is the application's own, and may raise anything.
         return None, {"request.dbsession": reason_of(error)}
-
-
-def _find_site(registry: Any, host: str | None) -> Site | None:
-    if host is None:
-        return None
-    site: Site | None = registry[DIRECTORY].resolve(str(domains.to_ascii(host)))
-    if site is None:
-        raise UnknownSite(host, f"no site is known as '{host}'; see those that are: multisite list-sites")
-    return site
 
 
 def _engines(registry: Any, session: Any, metadata: Iterable[sa.MetaData]) -> dict[str, tuple[Engine, list[sa.Table]]]:

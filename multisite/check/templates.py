@@ -1,0 +1,54 @@
+"""Whether the templates can be compiled, and find what they call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from multisite.check.application import Application
+from multisite.directory.changes import list_sites
+from multisite.finding import Finding
+from multisite.renderer import TEMPLATES, view_templates
+from multisite.request import DIRECTORY
+from multisite.site import Site
+from multisite.templates import SiteTemplates
+from multisite.templates.faults import Fault, find_faults
+from multisite.templates.overlay import Overlay
+
+__all__ = ["check_templates"]
+
+
+def check_templates(application: Application) -> Iterator[Finding]:
+    """Report templates that cannot be compiled, that call what is not there, or that inherit from themselves."""
+    application.progress("the templates")
+    templates: SiteTemplates = application.registry[TEMPLATES]
+    site = application.site
+    if site is not None:
+        sites = [site]
+    else:
+        engine = application.registry[DIRECTORY].engine
+        if engine.url.render_as_string() in application.unreachable:
+            return
+        sites = [info.site for info in list_sites(engine)]
+    for fault in find_faults(templates, sites, view_templates(application.registry)):
+        if site is not None and not _is_of(templates.overlay, site, fault.path):
+            continue  # a theme that this site does not have
+        where = "" if fault.line is None else f", line {fault.line}"
+        yield Finding(
+            "template", f"{fault.path}{where}", f"{_on(fault)}{fault.reason}", "its page answers 500 until then"
+        )
+
+
+def _is_of(overlay: Overlay, site: Site, path: Path) -> bool:
+    """Tell whether the file is one that `site` may show: its own, its theme's, or one that all share."""
+    if any(path.is_relative_to(layer.root) for layer in overlay.layers(site) if layer.kind in {"site", "theme"}):
+        return True
+    return not any(path.is_relative_to(folder.resolve()) for folder in (overlay.sites_dir, overlay.themes_dir))
+
+
+def _on(fault: Fault) -> str:
+    """Return for which sites it is a fault, as the beginning of a message; nothing if for all."""
+    if not fault.sites:
+        return ""
+    more = len(fault.sites) - 1
+    return f"on {fault.sites[0].host}" + (f" and {more} more" if more else "") + " "
