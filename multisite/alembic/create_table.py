@@ -55,6 +55,11 @@ class CreateTable:
         """Whether the rows have no number besides the primary key."""
         return any(token.is_word("WITHOUT") for token in self._tokens[self._closing :])
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether the table only takes values of the types of its columns, and only a few names of types."""
+        return any(token.is_word("STRICT") for token in self._tokens[self._closing :])
+
     def _read_item(self, index: int) -> int:
         """Read a column, or constraints of the table, from `index`; return where the comma behind it is."""
         tokens = self._tokens

@@ -124,10 +124,13 @@ class _Proposals:
         """Propose that the table is scoped no more."""
         table = self.projection.table(name)
         items = self._items(table)
+        # An index that is not unique is dropped and made again by alembic: the way back would not know of it.
         gone = [
             item
             for item in items
-            if not self.model.has_plain(item, name) and not _is_own(item, table) and self._is_dropped(item, name)
+            if (not self.model.has_plain(item, name) or (isinstance(item, Key) and not item.unique))
+            and not _is_own(item, table)
+            and self._is_dropped(item, name)
         ]
         on_delete = self._on_delete(items, name, scoped=False)
         options = Options(_labels(gone, name), on_delete)
@@ -137,6 +140,7 @@ class _Proposals:
             name.name,
             site=TODO,
             schema=name.schema,
+            keep=sorted(_labels((item for item in items if self._would_change(item, name)), name)),
             ondelete=_before(plan, on_delete),
             names=_swapped(names),
         )
@@ -229,9 +233,15 @@ def _divided(
     """Return alembic's operations that come before ours and those that come after, without those ours stand for."""
     before: list[MigrateOperation] = []
     after: list[MigrateOperation] = []
+    operations = list(operations)
+    gone = {(each.schema, each.table_name) for each in operations if isinstance(each, ops.DropTableOp)}
     for operation in operations:
         if not isinstance(operation, ops.ModifyTableOps):
-            after.append(operation)
+            # A table that goes may refer to one that was scoped: on the way back it comes when that is scoped again.
+            (before if isinstance(operation, ops.DropTableOp) else after).append(operation)
+            continue
+        if (operation.schema, operation.table_name) in gone:
+            before.append(operation)
             continue
         name = TableName(operation.schema, operation.table_name)
         first: list[MigrateOperation] = []

@@ -80,12 +80,14 @@ class Rebuild:
                 return None if self.without_site and clause.column == SITE_COLUMN else clause.definition
             return None if change.new is None else self.schema.named(change.new)
 
+        # The same 64 bits, but a strict table knows them by this name only.
+        type_ = "INTEGER" if self.table.place.is_strict else "BIGINT"
         adds_column = self.site is not None and SITE_COLUMN not in self.table.columns
         becomes_filled = self.site is not None and self.table.columns.get(SITE_COLUMN, False)
         statement: str = self.table.place.edited(
             self.new_name,
             changed,
-            columns=[f"{SITE_COLUMN} BIGINT NOT NULL"] if adds_column else [],
+            columns=[f"{SITE_COLUMN} {type_} NOT NULL"] if adds_column else [],
             constraints=[self.schema.named(added) for added in self.added],
             suffixes={SITE_COLUMN: " NOT NULL"} if becomes_filled else {},
             without=SITE_COLUMN if self.without_site else None,
