@@ -144,11 +144,9 @@ ENV = """
 import sqlalchemy as sa
 from alembic import context
 
-engine = sa.create_engine(URL)
-with engine.begin() as connection:
+with sa.create_engine(URL, poolclass=sa.NullPool).begin() as connection:
     context.configure(connection=connection)
     context.run_migrations()
-engine.dispose()
 """
 
 
