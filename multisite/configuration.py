@@ -6,7 +6,7 @@ from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import Engine
 
-from multisite import dbsession, error_pages, renderer, request, tls, tween
+from multisite import dbsession, error_pages, maintenance, renderer, request, tls, tween
 from multisite.directory import Directory, engine_from_settings
 from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping import tables
@@ -40,6 +40,7 @@ def configure(config: Configurator) -> None:
     renderer.includeme(config)
     if settings.error_pages:
         error_pages.includeme(config)
+    maintenance.includeme(config)
 
 
 def set_multisite_engine(config: Configurator, engine: Engine) -> None:

@@ -132,7 +132,7 @@ def _fill(response: HTTPError, request: Request) -> None:
 
 
 def _render(name: str, response: HTTPError, request: Request, site: Site) -> str | None:
-    value = {"status": response.status_code, "reason": response.title}
+    value = {"status": response.status_code, "reason": response.title, "detail": response.detail}
     try:
         request.registry[TEMPLATES].lookup(site).get_template(name)
     except TopLevelLookupException:  # there is none

@@ -47,9 +47,15 @@ THEME_CHECK = (
 )
 """The name of a theme is that of a folder, the same on every file system. `ltrim` leaves what it does not list."""
 
+AVAILABILITY_CHECK = "availability IN ('open', 'maintenance', 'disabled', 'removing', 'removed')"
+
 
 class SiteRow(_Base):
     """A site. `status` is `pending` while `add-site` is making its folder, then `active`.
+
+    An active site is `open`, in `maintenance`, `disabled` or `removing`, as `availability` says; what is left of one
+    that was `removed` is this row, so that its id is never used again. The three columns of maintenance hold what its
+    visitors are told, until when it is announced, and the SHA-256 of the word by which operators pass.
 
     `theme` names a folder below `themes` in the shared templates, NULL for none. `template_generation` is raised to
     let running servers look for the site's templates again; `DirectoryVersion` has the one of all sites.
@@ -59,6 +65,7 @@ class SiteRow(_Base):
     __table_args__ = (
         sa.CheckConstraint("status IN ('pending', 'active')", name="status"),
         sa.CheckConstraint(THEME_CHECK, name="theme"),
+        sa.CheckConstraint(AVAILABILITY_CHECK, name="availability"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -69,6 +76,10 @@ class SiteRow(_Base):
     status: Mapped[str] = mapped_column(sa.String(10), server_default="active", default="active")
     theme: Mapped[str | None] = mapped_column(sa.String(64))
     template_generation: Mapped[int] = mapped_column(sa.BigInteger, server_default="0", default=0)
+    availability: Mapped[str] = mapped_column(sa.String(12), server_default="open", default="open")
+    maintenance_message: Mapped[str | None] = mapped_column(sa.String(500))
+    maintenance_until: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
+    maintenance_pass: Mapped[str | None] = mapped_column(sa.String(64))
     created: Mapped[datetime] = mapped_column(
         sa.DateTime(timezone=True), server_default=sa.func.current_timestamp(), default=_now
     )

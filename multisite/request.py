@@ -21,10 +21,12 @@ from multisite.settings import Settings
 from multisite.site import Site
 
 __all__ = [
+    "CLOSED",
     "DEFAULT_PORTS",
     "DIRECTORY",
     "OPEN_PATH",
     "SETTINGS",
+    "escape_path",
     "find_match",
     "includeme",
     "netloc_of",
@@ -36,6 +38,8 @@ SETTINGS = "multisite.settings"
 """The key of the parsed `Settings` in the registry."""
 DIRECTORY = "multisite.directory"
 """The key of the `Directory` in the registry."""
+CLOSED = "multisite.closed"
+"""The key in the WSGI environ of the `Closed` of a site in maintenance."""
 OPEN_PATH = "multisite.open_path"
 """The key in the WSGI environ that says that the path of this request answers without a site."""
 
@@ -43,8 +47,8 @@ SUFFIX = "multisite.development_suffix"
 """The key in the WSGI environ of what came behind the name of the site, with its dot, if something did."""
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_PATH_CHARACTERS = "/:@!$&'()*+,;=-._~%"
-"""What RFC 3986 section 3.3 allows in a path as it is, and the percent sign of what is escaped already."""
+_PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
+"""What RFC 3986 section 3.3 allows in a path as it is."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port of a URL that names none, by scheme (RFC 9110 section 4.2)."""
 
@@ -118,7 +122,14 @@ def site_url(
         raise ValueError(f"the path of a site's URL begins with a slash, not '{path}'")
     text = query if isinstance(query, str) else urlencode(query or (), doseq=True)
     scheme: str = request.scheme
-    return urlunsplit((scheme, netloc_of(request, site), quote(site.path + path, safe=_PATH_CHARACTERS), text, ""))
+    return urlunsplit(
+        (scheme, netloc_of(request, site), quote(site.path + path, safe=_PATH_CHARACTERS + "%"), text, "")
+    )
+
+
+def escape_path(path: str) -> str:
+    """Return `path`, as WSGI has it (bytes as Latin-1), for a URL; it need not be UTF-8."""
+    return quote(path.encode("latin-1"), safe=_PATH_CHARACTERS)
 
 
 def netloc_of(request: Request, site: Site) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from threading import Lock
 from typing import Any
-from urllib.parse import quote, urlunsplit
+from urllib.parse import urlunsplit
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPMovedPermanently, HTTPPermanentRedirect
@@ -26,7 +26,7 @@ from pyramid.tweens import EXCVIEW
 from multisite import hosts
 from multisite.directory import Match
 from multisite.errors import MultisiteError
-from multisite.request import DEFAULT_PORTS, OPEN_PATH, SETTINGS, find_match, netloc_of
+from multisite.request import CLOSED, DEFAULT_PORTS, OPEN_PATH, SETTINGS, escape_path, find_match, netloc_of
 from multisite.settings import Settings
 from multisite.share import Share, busy, until_sent
 from multisite.site import Site, enter_request, leave_request
@@ -39,9 +39,6 @@ LOG_PAUSE_SECONDS = 1.0
 """How often, at most, requests without a site are logged: anybody can send as many as they like."""
 
 Handler = Callable[[Request], Response]
-
-_PATH_SAFE = "/:@!$&'()*+,;=~"
-"""What RFC 3986 section 3.3 allows in a path as it is, beside letters, digits and `-._`."""
 
 
 def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
@@ -73,6 +70,8 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
             return response
         if match.path:
             _move(environ, match.path)
+        if match.closed is not None:
+            environ[CLOSED] = match.closed
         request.site = match.site
         if share is not None:
             return _in_its_share(share, handler, request, match.site)
@@ -147,7 +146,7 @@ def _redirect(request: Request, match: Match) -> Response | None:
     if path == path_info and netloc == _requested_netloc(request):
         return None
     # Not request.path, which raises for bytes that are no UTF-8: those are for the canonical domain to refuse.
-    escaped = quote((environ.get("SCRIPT_NAME", "") + (path or "/")).encode("latin-1"), safe=_PATH_SAFE)
+    escaped = escape_path(environ.get("SCRIPT_NAME", "") + (path or "/"))
     location = urlunsplit((request.scheme, netloc, escaped, request.query_string, ""))
     kind = HTTPMovedPermanently if request.method in {"GET", "HEAD"} else HTTPPermanentRedirect
     return kind(location=location)

@@ -52,6 +52,13 @@ COMMANDS = {
     "move-domain": _Lazy("multisite.cli.domains:move_domain", "Let a host lead to another site."),
     "set-canonical": _Lazy("multisite.cli.domains:set_canonical", "Let a site be known by another of its hosts."),
     "rename-site": _Lazy("multisite.cli.sites:rename_site", "Give a site another name for people."),
+    "disable-site": _Lazy("multisite.cli.life:disable_site", "Let a site answer as if it were not there."),
+    "enable-site": _Lazy("multisite.cli.life:enable_site", "Open a site that was disabled or in maintenance."),
+    "maintain-site": _Lazy("multisite.cli.life:maintain_site", "Let a site tell its visitors to come back."),
+    "remove-site": _Lazy("multisite.cli.life:remove_site", "Remove a site: its rows, its folder and its domains."),
+    "refresh": _Lazy(
+        "multisite.cli.life:refresh", "Let running servers read the tables again, after they were changed by hand."
+    ),
     "check": _Lazy("multisite.cli.check:check", "Look for faults in the separation of sites."),
     "row-security": _Lazy(
         "multisite.cli.row_security:row_security", "Let PostgreSQL itself keep the sites apart, or no longer."

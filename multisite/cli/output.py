@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["print_json", "print_json_list", "print_site", "site_as_dict", "site_info_as_dict"]
 
 
+NEXT_COMMANDS = {
+    "pending": "complete it with 'multisite add-site {site}'",
+    "maintenance": "open it with 'multisite enable-site {site}'",
+    "disabled": "open it with 'multisite enable-site {site}'",
+    "removing": "complete that with 'multisite remove-site {site} --yes'",
+}
+"""What can be done about a site that is not active, by its status."""
+
+
 def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
     """Return what JSON says about a site.
 
@@ -65,7 +74,8 @@ def print_site(info: SiteInfo, ini: Ini) -> None:
     site = info.site
     click.echo(f"{site} ({site.name})")
     if info.status != "active":
-        click.echo(f"  status    {info.status}: complete it with 'multisite add-site {site}'")
+        next_command = NEXT_COMMANDS[info.status].format(site=site)
+        click.echo(f"  status    {info.status}: {next_command}")
     click.echo(f"  address   {ini.address(site)}")
     click.echo(f"  folder    {ini.settings.sites_dir / site.folder}")
     if site.theme is not None:

@@ -98,11 +98,13 @@ class Directory:
         without one fit. Raises `DirectoryUnavailable` if the host is not in memory and the database does not answer.
         """
         places = self._find(host)
-        return None if places is None else places.find(port, path)
+        match = None if places is None else places.find(port, path)
+        # A site that is disabled is none to a visitor. Scripts find it all the same, by `resolve`.
+        return match if match is None or match.answers else None
 
     def has_host(self, host: str) -> bool:
         """Return whether `host`, a `Host.name`, leads to a site at any port and path. Raises as `find` does."""
-        return self._find(host) is not None
+        return any(match.answers for match in self._find(host) or ())
 
     def by_id(self, site_id: int) -> Site | None:
         """Return the site with this id, or None. Raises `DirectoryUnavailable` as `find` does."""
@@ -117,7 +119,9 @@ class Directory:
         """
         if isinstance(name, int):
             return self.by_id(name)
-        match = self.find(*domains.parse(name))
+        host, port, path = domains.parse(name)
+        places = self._find(host)
+        match = None if places is None else places.find(port, path)
         return None if match is None else match.site
 
     def template_generation(self) -> int:

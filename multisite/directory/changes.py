@@ -38,6 +38,7 @@ __all__ = [
     "list_sites",
     "make_site",
     "move_domain",
+    "refresh",
     "reload_templates",
     "remove_domain",
     "rename_site",
@@ -221,6 +222,12 @@ def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Setting
         site_id = read_site(connection, name).site.id
         connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(theme=theme))
         return read_site(connection, name)
+
+
+def refresh(engine: Engine) -> None:
+    """Let running servers read the tables again, for rows that were changed by other means than these functions."""
+    with changing(engine):
+        pass
 
 
 def reload_templates(engine: Engine, host: str | None = None) -> None:

@@ -42,8 +42,9 @@ class Domain:
 class SiteInfo:
     """A site with what surrounds it.
 
-    `status` is `active`, or `pending` if `add_site` was interrupted; `created` when the row was made, in UTC;
-    `domains` all its domains, the canonical one first, then the aliases, then the redirects, each by name.
+    `status` is `active`, `maintenance`, `disabled`, `removing` if `remove_site` was interrupted, or `pending` if
+    `add_site` was; `created` when the row was made, in UTC; `domains` all its domains, the canonical one first, then
+    the aliases, then the redirects, each by name.
     """
 
     site: Site
@@ -75,7 +76,11 @@ _SITES = sa.select(
     _generation,
     sa.func.nullif(_canonical.c.port, 0),
     _canonical.c.path,
-    _site.c.status,
+    sa.case(
+        (_site.c.status == "pending", "pending"),
+        (_site.c.availability == "open", "active"),
+        else_=_site.c.availability,
+    ).label("status"),
     _site.c.created,
 ).join_from(_site, _canonical, (_canonical.c.site_id == _site.c.id) & (_canonical.c.kind == "canonical"))
 

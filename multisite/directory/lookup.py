@@ -7,6 +7,7 @@ the other, a change between the two would leave an old entry under the new versi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from multisite import domains
-from multisite.directory.places import Match, Places
+from multisite.directory.places import Closed, Match, Places
 from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
@@ -67,6 +68,10 @@ def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]
             generation,
             sa.func.nullif(_canonical.c.port, 0),
             _canonical.c.path,
+            _site.c.availability,
+            _site.c.maintenance_message,
+            _site.c.maintenance_until,
+            _site.c.maintenance_pass,
         )
         .select_from(sa.outerjoin(_version, active, condition))
         .where(_version.c.id == 1)
@@ -103,8 +108,13 @@ def look_up(engine: Engine, key: str | int) -> Answer:
 
 
 def _match(row: sa.Row[*tuple[Any, ...]]) -> tuple[Domain, Match]:
-    _version, _generation, host, port, path, kind, *columns = row
-    return Domain(host, port or None, path), Match(Site(*columns), kind, path)
+    _version, _generation, host, port, path, kind, *columns, availability, message, until, pass_digest = row
+    if availability == "open":
+        closed = None
+    else:
+        # SQLite gives back what was stored, in UTC, without saying so.
+        closed = Closed(availability, message, until and until.replace(tzinfo=until.tzinfo or UTC), pass_digest)
+    return Domain(host, port or None, path), Match(Site(*columns), kind, path, closed)
 
 
 def _refuse_missing_tables(engine: Engine) -> None:

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from multisite.domains import MAX_PATH_CHARACTERS, Domain
 from multisite.site import Site
 
-__all__ = ["Match", "Places"]
+__all__ = ["Closed", "Match", "Places"]
+
+
+class Closed(NamedTuple):
+    """Why a site is not open: `availability` is `maintenance`, `disabled` or `removing`.
+
+    The rest is of maintenance: what visitors are told, until when it is announced, and the SHA-256 (hexadecimal) of the
+    word by which operators pass; each None if there is none.
+    """
+
+    availability: str
+    message: str | None = None
+    until: datetime | None = None
+    pass_digest: str | None = None
+
+    @property
+    def is_maintenance(self) -> bool:
+        """Whether visitors are told to come back, instead of that there is nothing."""
+        return self.availability == "maintenance"
 
 
 class Match(NamedTuple):
     """The site that a request is for, and as what it was found.
 
     `kind` is `canonical`, `alias` or `redirect`; `path` that of the domain, which goes to SCRIPT_NAME, empty for none.
+    `closed` is None for a site that is open.
     """
 
     site: Site
     kind: str
     path: str = ""
+    closed: Closed | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether the site has anything to say to visitors: it is open, or in maintenance."""
+        return self.closed is None or self.closed.is_maintenance
 
 
 class Places:
@@ -43,6 +69,13 @@ class Places:
         for domain, match in ordered:
             groups.setdefault((domain.port, domain.name), {})[domain.path] = match
         self._groups = tuple((port, paths) for (port, _name), paths in groups.items())
+
+    def __iter__(self) -> Iterator[Match]:
+        """Yield every match of the host."""
+        if self._only is not None:
+            yield self._only
+        for _port, paths in self._groups:
+            yield from paths.values()
 
     def find(self, port: int | None, path: str) -> Match | None:
         """Return the match for a request at `port` (None: only domains of any port fit) for `path`, or None."""

@@ -1,0 +1,92 @@
+"""Maintenance: the answer of a site that tells its visitors to come back, and the link by which operators pass.
+
+The page is the site's own error page for 503 (`multisite.error_pages`), which gets the message as `detail`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, urlencode
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPSeeOther, HTTPServiceUnavailable
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.tweens import EXCVIEW
+
+from multisite.directory.availability import digest_of
+from multisite.directory.places import Closed
+from multisite.request import CLOSED, escape_path
+
+__all__ = ["PASS", "RETRY_AFTER_SECONDS", "includeme", "maintenance_tween_factory"]
+
+PASS = "multisite_pass"  # noqa: S105  # Its name.
+"""The name of the parameter, and of the cookie, that holds the word by which operators pass."""
+
+RETRY_AFTER_SECONDS = 300
+"""When to come back where nobody has said until when."""
+
+Handler = Callable[[Request], Response]
+
+
+def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
+    """Return a tween that answers for sites in maintenance."""
+
+    def maintenance_tween(request: Request) -> Response:
+        closed: Closed | None = request.environ.get(CLOSED)
+        if closed is None:
+            return handler(request)
+        query = parse_qsl(request.query_string, keep_blank_values=True)
+        word = dict(query).get(PASS)
+        if word is not None and _passes(closed, word):
+            return _passed(request, word, [(name, value) for name, value in query if name != PASS])
+        if not _passes(closed, request.cookies.get(PASS, "")):
+            return _come_back(closed)
+        response = handler(request)
+        # What only operators see is for nobody's cache.
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return maintenance_tween
+
+
+def _passes(closed: Closed, word: str) -> bool:
+    return closed.pass_digest is not None and hmac.compare_digest(digest_of(word), closed.pass_digest)
+
+
+def _passed(request: Request, word: str, query: list[tuple[str, str]]) -> Response:
+    """Send the browser to the same address without the word, which then is in a cookie of this site alone."""
+    location = request.application_url + "/" + escape_path(request.environ.get("PATH_INFO", "").lstrip("/"))
+    response = HTTPSeeOther(location=location + (f"?{urlencode(query)}" if query else ""))
+    response.set_cookie(
+        PASS,
+        word,
+        path=request.script_name or "/",
+        secure=request.scheme == "https",
+        httponly=True,
+        samesite="Lax",
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _come_back(closed: Closed) -> Response:
+    seconds = RETRY_AFTER_SECONDS
+    if closed.until is not None:
+        left = int((closed.until - datetime.now(UTC)).total_seconds())
+        seconds = left if left > 0 else seconds
+    # A delay in seconds (RFC 9110 section 10.2.3): dates depend on the visitor's clock.
+    headers = {"Retry-After": str(seconds), "Cache-Control": "no-store"}
+    return HTTPServiceUnavailable(detail=closed.message, headers=headers)
+
+
+def includeme(config: Configurator) -> None:
+    """Add the tween under that of error pages, which makes the page, and over pyramid_tm's."""
+    config.add_tween(
+        "multisite.maintenance.maintenance_tween_factory",
+        under="multisite.error_pages.error_page_tween_factory",
+        over=("pyramid_tm.tm_tween_factory", EXCVIEW),
+    )

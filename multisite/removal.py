@@ -1,0 +1,173 @@
+"""Removal of a site: its rows, its folder, its domains.
+
+The site is disabled first. Then its rows go, in the order of references and in batches that are a transaction each, so
+that a table of any size is locked for a moment only; then its folder, into a folder of trash; and last its domains.
+Until then the same call again completes what was interrupted. What stays is the row in `sites`, so that its id is never
+used again: ids may be in backups, logs and other databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
+
+from multisite import domains
+from multisite.directory.changing import changing
+from multisite.directory.info import SiteInfo, read_site
+from multisite.errors import MultisiteError
+from multisite.models import DomainRow, SiteRow, metadata
+from multisite.scoping.column import SITE_COLUMN
+from multisite.settings import Settings
+from multisite.site import all_sites
+
+__all__ = ["BATCH_ROWS", "TRASH", "Removal", "plan_removal", "remove_site"]
+
+BATCH_ROWS = 1000
+"""How many rows are deleted at once."""
+
+TRASH = ".trash"
+"""The folder below `multisite.sites_dir` that folders of removed sites are moved to. No site has such a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What there is of a site: `rows` in each table that has some, and its `folder`, None if it has none."""
+
+    info: SiteInfo
+    rows: dict[str, int]
+    folder: Path | None
+
+
+def plan_removal(engine: Engine, host: str, *, settings: Settings) -> Removal:
+    """Return what `remove_site` would remove, counted now. Raises the same; nothing is changed."""
+    with engine.connect() as connection:
+        info = read_site(connection, domains.to_ascii(host, allow_mixed=True))
+    with all_sites(f"counting the rows of {info.site}"), engine.connect() as connection:
+        rows = {each.table.name: _count(connection, each.table, info.site.id) for each in _tables(engine)}
+    folder = settings.sites_dir / info.site.folder
+    there = folder if folder.is_dir() and not folder.is_symlink() else None
+    return Removal(info, {name: number for name, number in rows.items() if number}, there)
+
+
+def remove_site(
+    engine: Engine,
+    host: str,
+    *,
+    settings: Settings,
+    batch_rows: int = BATCH_ROWS,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Removal:
+    """Remove the site that has the domain `host`, in any spelling, and return what was removed.
+
+    All tables of the database whose `site_id` refers to `sites` are emptied of its rows, whether an application knows
+    them or not. `progress` is told a line for each batch. Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for
+    tables that refer to each other in a way that no order can follow.
+    """
+    domain = domains.to_ascii(host, allow_mixed=True)
+    plan = plan_removal(engine, host, settings=settings)
+    site = plan.info.site
+    with changing(engine) as connection:
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(availability="removing"))
+    rows: dict[str, int] = {}
+    with all_sites(f"removing the site {site}"):
+        for scoped in _tables(engine):
+            name, done = scoped.table.name, 0
+            for number in _delete(engine, scoped, site.id, batch_rows):
+                done += number
+                progress(f"{name}: {done} of {plan.rows.get(name, done)} rows")
+            if done:
+                rows[name] = done
+    folder = _trash(plan.folder, settings) if plan.folder is not None else None
+    with changing(engine) as connection:
+        # Read again: somebody else may have completed this in the meantime.
+        read_site(connection, domain)
+        connection.execute(sa.delete(DomainRow).where(DomainRow.site_id == site.id))
+        gone = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(**gone))
+    return Removal(plan.info, rows, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scoped:
+    """A table with rows of sites. `circles` are its references to itself: pairs of a column and what that refers to."""
+
+    table: sa.Table
+    circles: tuple[tuple[tuple[str, str], ...], ...]
+
+
+def _tables(engine: Engine) -> list[_Scoped]:
+    """Return the tables of the database whose `site_id` refers to `sites`, those that refer to others first."""
+    inspector = sa.inspect(engine)
+    keys = {name: inspector.get_foreign_keys(name) for name in inspector.get_table_names()}
+    scoped = {name for name, found in keys.items() if name not in metadata.tables and any(map(_is_to_sites, found))}
+    referred = {name: {key["referred_table"] for key in keys[name]} & scoped - {name} for name in sorted(scoped)}
+    try:
+        order = list(TopologicalSorter(referred).static_order())
+    except CycleError as error:
+        raise MultisiteError(
+            f"the tables {' and '.join(sorted(set(error.args[1])))} refer to each other, so that none can be emptied "
+            "before the other: delete the rows of this site there yourself, and run the same command again"
+        ) from None
+    return [
+        _Scoped(
+            sa.Table(name, sa.MetaData(), autoload_with=engine, resolve_fks=False),
+            tuple(
+                tuple(zip(key["constrained_columns"], key["referred_columns"], strict=True))
+                for key in keys[name]
+                if key["referred_table"] == name
+            ),
+        )
+        for name in reversed(order)
+    ]
+
+
+def _is_to_sites(key: ReflectedForeignKeyConstraint) -> bool:
+    return key["referred_table"] == SiteRow.__tablename__ and key["constrained_columns"] == [SITE_COLUMN]
+
+
+def _count(connection: Connection, table: sa.Table, site_id: int) -> int:
+    of_site = sa.select(sa.func.count()).select_from(table).where(table.columns[SITE_COLUMN] == site_id)
+    return connection.execute(of_site).scalar_one()
+
+
+def _delete(engine: Engine, scoped: _Scoped, site_id: int, batch_rows: int) -> Iterator[int]:
+    """Delete the rows of a site, a batch and a transaction at a time, and yield how many each was."""
+    table, key = scoped.table, list(scoped.table.primary_key.columns)
+    of_site = table.columns[SITE_COLUMN] == site_id
+    row, child = table.alias("row"), table.alias("child")
+    chosen = sa.select(*(row.columns[column.name] for column in key)).where(row.columns[SITE_COLUMN] == site_id)
+    for pairs in scoped.circles:
+        # Leaves first: a row that others of the table refer to comes after them.
+        refers = (child.columns[column] == row.columns[target] for column, target in pairs)
+        chosen = chosen.where(~sa.exists().where(*refers))
+    # A subquery around it, since not every database takes a LIMIT directly behind IN.
+    found = chosen.limit(batch_rows).subquery()
+    batch = sa.delete(table).where(of_site, sa.tuple_(*key).in_(sa.select(*found.columns)))
+    while key:
+        with engine.begin() as connection:
+            done = connection.execute(batch).rowcount
+        if not done:
+            break
+        yield done
+    with engine.begin() as connection:
+        # What has no key, or refers to itself in circles, goes in one statement.
+        rest = connection.execute(sa.delete(table).where(of_site)).rowcount
+    if rest:
+        yield rest
+
+
+def _trash(folder: Path, settings: Settings) -> Path:
+    """Move a site's folder out of the way, and return where it is now."""
+    trash = settings.sites_dir / TRASH
+    trash.mkdir(exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    target = trash / f"{folder.name[:200]}-{stamp}"
+    folder.rename(target)
+    return target
