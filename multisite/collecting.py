@@ -23,8 +23,10 @@ from pathlib import Path
 from multisite.assets import ENCODINGS, FOLDER, HASH_DIGITS, Asset, content_type, digest_of, list_assets
 from multisite.directory.folders import folder_name
 from multisite.directory.info import SiteInfo
+from multisite.domains import Domain, names_of, parse
 from multisite.errors import MultisiteError
 from multisite.settings import Settings
+from multisite.site import Site
 
 __all__ = ["Collected", "collect_static"]
 
@@ -57,16 +59,39 @@ def collect_static(settings: Settings, infos: Iterable[SiteInfo], target: Path, 
     things in it, or one that holds templates or lies among them, and `OSError` where it cannot be written.
     """
     layout = _Layout(_prepare(settings, target), compress)
-    hosts = set()
+    infos = [info for info in infos if info.status == "active"]
+    names = _names(infos)
+    hosts: set[str] = set()
     for info in infos:
-        if info.status == "active":
-            hosts.add(layout.lay_out(settings, info))
-            hosts.update(layout.link(info))
+        if info.site.id in names:
+            first, *others = names[info.site.id]
+            layout.lay_out(settings, info.site, first)
+            hosts.update([first], layout.link(first, others))
     for entry in layout.target.iterdir():
         if entry.name not in hosts and entry.name != MARKER:
             layout.remove(entry)
     shutil.rmtree(layout.waiting, ignore_errors=True)  # There is none if nothing was written.
     return layout.collected
+
+
+def _names(infos: Iterable[SiteInfo]) -> dict[int, list[str]]:
+    """Return the names of the folders of each site, by its id; the others are links to the first.
+
+    The folder is found by the host alone. So domains with a wildcard, a port or a path are left to the application,
+    and hosts that with some port, or with the path of the files, lead somewhere else.
+    """
+    domains = [(info.site.id, parse(domain.host), domain.kind) for info in infos for domain in info.domains]
+    divided = {
+        domain.name
+        for _, domain, _ in domains
+        if domain.port is not None or f"{domain.path}/".startswith(f"/{FOLDER}/")
+    }
+    names: dict[int, list[str]] = {}
+    for site_id, domain, kind in domains:
+        alone = domain == Domain(domain.name) and not domain.is_wildcard and divided.isdisjoint(names_of(domain.name))
+        if alone and kind != "redirect":
+            names.setdefault(site_id, []).append(folder_name(domain.name))
+    return names
 
 
 def _prepare(settings: Settings, target: Path) -> Path:
@@ -94,16 +119,16 @@ class _Layout:
         """The folder of files that are being written, by this process: two may run at once."""
         return self.target / MARKER / str(os.getpid())
 
-    def lay_out(self, settings: Settings, info: SiteInfo) -> str:
-        """Lay out one site and return the name of its folder."""
-        folder = self.target / folder_name(info.site.domain)
+    def lay_out(self, settings: Settings, site: Site, name: str) -> None:
+        """Lay out one site in the folder `name`."""
+        folder = self.target / name
         if folder.is_symlink():  # the site of an alias has become a site of its own
             self.remove(folder)
-        assets = list_assets(settings, info.site)
+        assets = list_assets(settings, site)
         wanted: set[Path] = set()
-        for name, asset in assets.items():
-            if not _is_form_of_another(name, assets):
-                wanted.update(self._lay_out(folder, name, asset))
+        for asset_name, asset in assets.items():
+            if not _is_form_of_another(asset_name, assets):
+                wanted.update(self._lay_out(folder, asset_name, asset))
         for parent, _folders, files in os.walk(folder, topdown=False):
             for file in files:
                 if (path := Path(parent, file)) not in wanted:
@@ -111,7 +136,6 @@ class _Layout:
             if not any(Path(parent).iterdir()):
                 Path(parent).rmdir()
         self.collected.sites += 1
-        return folder.name
 
     def _lay_out(self, folder: Path, name: str, asset: Asset) -> Iterator[Path]:
         """Lay out one file in its forms, and yield where."""
@@ -155,22 +179,19 @@ class _Layout:
             self.collected.written += 1
         self.whole.setdefault(digest, path)
 
-    def link(self, info: SiteInfo) -> Iterator[str]:
-        """Let the aliases of a site lead to its folder, and yield their names."""
-        site_folder = folder_name(info.site.domain)
-        for host in info.aliases:
-            if not host.isascii() or set(host) & set("*/:"):
-                continue  # Such hosts are no names of folders; the application serves them.
-            alias = self.target / host
-            yield alias.name
-            if alias.is_symlink() and str(alias.readlink()) == site_folder:
+    def link(self, name: str, others: list[str]) -> list[str]:
+        """Let the folders `others` be the one called `name`, and return them."""
+        for other in others:
+            place = self.target / other
+            if place.is_symlink() and str(place.readlink()) == name:
                 continue
-            if alias.exists() and not alias.is_symlink():
-                self.remove(alias)
+            if place.exists() and not place.is_symlink():
+                self.remove(place)
             self.waiting.mkdir(exist_ok=True)
             new = self.waiting / str(next(self.numbers))
-            new.symlink_to(site_folder)
-            new.replace(alias)
+            new.symlink_to(name)
+            new.replace(place)
+        return others
 
     def remove(self, path: Path) -> None:
         """Remove a file, a link, or a folder with all that is in it."""

@@ -27,7 +27,7 @@ from multisite.assets import digest_of
 from multisite.cli import main
 from multisite.collecting import collect_static
 from multisite.directory.changes import add_domain, list_sites
-from multisite.directory.info import SiteInfo
+from multisite.directory.info import Domain, SiteInfo
 from multisite.settings import parse_settings
 
 
@@ -142,6 +142,20 @@ def test_aliases_lead_to_the_site_and_go_with_it(laid: Laid) -> None:
     assert sorted(path.name for path in laid.target.iterdir()) == [
         ".multisite-static", "alias.example", GARDEN, "second.example"
     ]  # fmt: skip
+
+
+def test_domains_that_a_host_alone_does_not_tell_are_left_to_the_application(laid: Laid) -> None:
+    (laid.shared / "one.css").write_text("one")
+    laid_out = {".multisite-static", "alias.example", GARDEN, STERNWARTE}
+    for domain in ("*.wild.example", "shop.example/shop", "one.example", "two.other.example"):
+        add_domain(laid.sites.engine, GARDEN, domain)
+    laid.collect()
+    assert {path.name for path in laid.target.iterdir()} == laid_out | {"one.example", "two.other.example"}
+    # The same hosts are another site on one of their ports.
+    for domain in ("one.example:8080", "*.other.example:8080"):
+        add_domain(laid.sites.engine, STERNWARTE, domain)
+    laid.collect()
+    assert {path.name for path in laid.target.iterdir()} == laid_out
 
 
 def test_compressed_files_are_laid_out_with_what_they_are_of(laid: Laid) -> None:
@@ -322,7 +336,12 @@ def test_ten_thousand_sites_without_files_of_their_own_are_links(laid: Laid) -> 
     (laid.shared / "style.css").write_text("shared")
     number = 10_000 if os.environ.get("MULTISITE_SOAK") == "1" else 200
     (known,) = [info for info in list_sites(laid.sites.engine) if info.site.host == GARDEN]
-    infos = [SiteInfo(Site(n, f"s{n}.example", "S", f"s{n}"), known.status, known.created, ()) for n in range(number)]
+    infos = [
+        SiteInfo(
+            Site(n, f"s{n}.example", "S", f"s{n}"), "active", known.created, (Domain(f"s{n}.example", "canonical"),)
+        )
+        for n in range(number)
+    ]
     settings = parse_settings(laid.sites.settings)
     done = collect_static(settings, infos, laid.target)
     assert (done.sites, done.written) == (number, 2 * number)
