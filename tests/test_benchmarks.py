@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
 
+from benchmarks import layouts
 from benchmarks.__main__ import PARTS
 from benchmarks.candidates import BARE, CANDIDATES
 from benchmarks.compare import HAND, WALL, check_results
@@ -187,3 +188,9 @@ def test_nothing_is_compiled_again_for_a_second_site() -> None:
 
 def test_a_site_in_the_text_of_a_statement_is_compiled_for_each() -> None:
     assert compiled_for(20, by_a_literal) == {"CACHE_MISS": 20}
+
+
+def test_a_quick_run_of_the_templates_serves_the_same_page_and_shows_every_kind() -> None:
+    printed = run("-m", "benchmarks.layouts", "--quick")
+    assert all(title in printed for title in layouts.KINDS.values())
+    assert "one process each" in printed
