@@ -175,13 +175,14 @@ def test_parent_reaches_the_next_layer_below_the_file_that_says_it(world: World,
     world.write("more/blog/layout.mako", "more(${next.body()})")
     counter = Counter()
     templates = world.templates(directories=[world.root / "more"], preprocessor=counter)
-    pages = {site: render(templates, site, "blog/page.mako") for site in (DUSK_GARDEN, DUSK_KITCHEN, GARDEN, KITCHEN)}
-    assert pages == {
-        DUSK_GARDEN: "more(shared(dusk(garden(page))))",
-        DUSK_KITCHEN: "more(shared(dusk(page)))",
-        GARDEN: "more(shared(garden(page)))",
-        KITCHEN: "more(shared(page))",
-    }
+    # Each has an id of its own, so that no lookup, and with it what was compiled, is forgotten meanwhile.
+    sites = [replace(site, id=number) for number, site in enumerate((DUSK_GARDEN, DUSK_KITCHEN, GARDEN, KITCHEN), 1)]
+    assert [render(templates, site, "blog/page.mako") for site in sites] == [
+        "more(shared(dusk(garden(page))))",
+        "more(shared(dusk(page)))",
+        "more(shared(garden(page)))",
+        "more(shared(page))",
+    ]
     # Each of the five files once, by whichever name it was reached.
     assert counter.count == 5
 
@@ -441,7 +442,7 @@ def test_files_of_all_layers_that_change_while_they_are_rendered_never_fail(
     for layer, folder in LAYERS.items():
         world.write(f"{folder}/page.mako", text_of(layer, 0))
     templates = world.templates(reload=True, module_directory=None if modules is None else world.root / modules)
-    seen = set()
+    seen: set[str] = set()
 
     def step(number: int) -> None:
         for layer in LAYERS:
@@ -450,10 +451,14 @@ def test_files_of_all_layers_that_change_while_they_are_rendered_never_fail(
     with writing(step):
         until = time.monotonic() + (30 if SOAK else 0.6)
         while time.monotonic() < until or len(seen) < 10:
-            who, says, number = render(templates, DUSK_GARDEN).split()
-            assert f"{says}:" == who
-            seen.add((says, number))
-    assert {says for says, _number in seen} == ({"site"} if change is write_in_place else {says for says, _ in seen})
+            page = render(templates, DUSK_GARDEN)
+            seen.add(page)
+            if change is rename_in:
+                who, says, _number = page.split()
+                assert f"{says}:" == who
+    if change is write_in_place:
+        # A writer that pauses in the middle shows what it has written.
+        assert {page.partition(":")[0] for page in seen} <= {"site", ""}
     # When all is quiet, the next page shows what is there.
     world.write("sites/garden/page.mako", text_of("site", 12345))
     assert render(templates, DUSK_GARDEN).split() == ["site:", "site", "12345"]

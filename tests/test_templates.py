@@ -113,12 +113,15 @@ def test_further_directories_come_below_the_shared_templates(world: World) -> No
     assert [render(templates, GARDEN, name) for name in ("a.mako", "b.mako")] == ["shared a", "more b"]
 
 
-def test_a_folder_is_not_a_template_and_hides_none(world: World) -> None:
+def test_what_is_not_a_file_is_an_error_of_that_site_and_is_not_opened(world: World) -> None:
     (world.root / "sites/garden/page.mako").mkdir()
     os.mkfifo(world.root / "sites/kitchen/page.mako")  # Opening it would wait for ever.
     world.write("templates/page.mako", "shared")
     templates = world.templates()
-    assert [render(templates, site) for site in (GARDEN, KITCHEN)] == ["shared", "shared"]
+    for site in (GARDEN, KITCHEN):
+        with pytest.raises(TemplateLookupException, match=f"sites/{site.folder}/page.mako is not a file"):
+            render(templates, site)
+    assert render(templates, None) == "shared"
 
 
 def test_expressions_are_escaped_unless_told_otherwise(world: World) -> None:

@@ -182,9 +182,10 @@ class Overlay:
         return name
 
     def look(self, layer: Layer, candidate: Path) -> Found | None:
-        """Return what is at the place `candidate` of `layer`, None if there is no file.
+        """Return what is at the place `candidate` of `layer`, None if there is nothing.
 
-        Raises `TemplateLookupException` if it may not be used, or cannot be looked at.
+        Raises `TemplateLookupException` if it may not be used, is no file, or cannot be looked at: what a site has put
+        there is not silently passed over.
         """
         try:
             status = candidate.stat()
@@ -193,7 +194,7 @@ class Overlay:
         except OSError as error:
             raise TemplateLookupException(f"cannot look at the template {candidate}: {error.strerror}") from error
         if not stat.S_ISREG(status.st_mode):
-            return None
+            raise TemplateLookupException(f"the template {candidate} is not a file")
         path = candidate.resolve()
         inside = path.is_relative_to(layer.root) and not any(
             step.startswith(".") for step in path.relative_to(layer.root).parts

@@ -21,7 +21,7 @@ MAX_TEMPLATE_BYTES = 2_000_000
 FRESH_SECONDS = 0.5
 """A file that changed less than this ago may be in the middle of being written."""
 
-PAUSE_SECONDS = 0.002
+PAUSE_SECONDS = 0.005
 """How long after a first look a file is looked at again, to see whether it is still changing."""
 
 PATIENCE_SECONDS = 1.0
@@ -43,12 +43,14 @@ def sources(path: Path) -> Iterator[bytes]:
         if source == before and source:
             break
     yield source
+    before = source
     while is_fresh and time.monotonic() < give_up_at:
         time.sleep(PAUSE_SECONDS)
         newer, is_fresh = _read(path)
-        if newer != source:
+        if newer and newer == before != source:
             source = newer
             yield source
+        before = newer
 
 
 def _read(path: Path) -> tuple[bytes, bool]:
