@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
@@ -730,3 +732,32 @@ def test_without_the_plugin_autogenerate_drops_the_tables_of_multisite(installed
     installed.write("env.py", textwrap.dedent(ENV).replace("context.configure(", without))
     source = autogenerate(installed, "third")
     assert all(f"op.drop_table('{name}')" in source.split("def downgrade")[0] for name in OWN_TABLES)
+
+
+def test_domains_keep_their_rows_when_they_get_ports_and_paths(engine: sa.Engine) -> None:
+    def until_0002(heads: Any, _context: Any) -> Any:
+        return migrate._own_scripts()._upgrade_revs("0002", heads)
+
+    with engine.begin() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": migrate.VERSION_TABLE, "fn": until_0002}
+        )
+        context.run_migrations(op=Operations(context))
+        connection.exec_driver_sql("INSERT INTO sites (id, name, folder) VALUES (7, 'one', 'one')")
+        for number, kind in enumerate(("canonical", "alias", "redirect")):
+            connection.exec_driver_sql(
+                f"INSERT INTO domains (id, site_id, host, kind) VALUES ({number + 3}, 7, '{kind}.example', '{kind}')"
+            )
+        if engine.dialect.name == "sqlite":
+            # Which SQLite checks, all of them, when a table is renamed.
+            connection.exec_driver_sql("CREATE VIEW broken AS SELECT * FROM nowhere")
+    migrate.upgrade_own(engine)
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT id, site_id, host, port, path, kind FROM domains ORDER BY id").all()
+    assert [tuple(row) for row in rows] == [
+        (3, 7, "canonical.example", 0, "", "canonical"),
+        (4, 7, "alias.example", 0, "", "alias"),
+        (5, 7, "redirect.example", 0, "", "redirect"),
+    ]
+    with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO domains (id, site_id, host) VALUES (9, 7, 'alias.example')")

@@ -34,8 +34,11 @@ def upgrade(op: Operations) -> None:
 
 def _rebuild(op: Operations) -> None:
     """Do it as SQLite can, which changes no constraint of a table that exists. Nothing refers to this table."""
+    # Not by ALTER TABLE ... RENAME, which fails where the database has a view that is broken already.
+    op.execute("CREATE TABLE domains_0003 AS SELECT id, site_id, host, kind FROM domains")
+    op.drop_table("domains")
     op.create_table(
-        "domains_0003",
+        "domains",
         sa.Column("id", sa.Integer, nullable=False),
         sa.Column("site_id", sa.BigInteger, nullable=False),
         sa.Column("host", sa.String(253), nullable=False),
@@ -48,9 +51,8 @@ def _rebuild(op: Operations) -> None:
         sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name="fk_domains_site_id", ondelete="CASCADE"),
         sa.UniqueConstraint(*KEY, name="uq_domains_host_port_path"),
     )
-    op.execute("INSERT INTO domains_0003 (id, site_id, host, kind) SELECT id, site_id, host, kind FROM domains")
-    op.drop_table("domains")
-    op.rename_table("domains_0003", "domains")
+    op.execute("INSERT INTO domains (id, site_id, host, kind) SELECT id, site_id, host, kind FROM domains_0003")
+    op.drop_table("domains_0003")
     op.create_index(
         "uq_domains_canonical", "domains", ["site_id"], unique=True, sqlite_where=sa.text("kind = 'canonical'")
     )
