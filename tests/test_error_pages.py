@@ -358,6 +358,7 @@ BROKEN: dict[str, tuple[str | bytes | None, str]] = {
     "unknown variable": ("line 1\n\n${missing.name}", "line 3"),
     "not utf-8": (b"line 1\n\xff\n", LAYOUT),
     "50 MB": (b"x" * 50_000_000, LAYOUT),
+    "a folder": (None, LAYOUT),
     "inherits from itself": ("<%inherit file='layout.mako'/>", f"without end: {{folder}}/{LAYOUT}"),
     "includes itself": ("<%include file='layout.mako'/>", LAYOUT),
     "inherits from what is not there": ("<%inherit file='gone.mako'/>", "gone.mako"),

@@ -87,7 +87,7 @@ def _sentence(text: str) -> str:
 
 
 def _folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[Fault]:
-    """Yield folders that have the name of a template: it is the file of the next layer that is shown."""
+    """Yield folders that have the name of a template, which are not among the files of a layer."""
     overlay = templates.overlay
     layers = [*overlay.layers(None), *overlay.themes(), *(overlay.layers(site)[0] for site in sites)]
     for layer in layers:
