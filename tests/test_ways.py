@@ -1,0 +1,212 @@
+"""The catalogue: each way to touch a row, for a site and for none, with rows of another site in reach.
+
+What the ways are, and what each has to end in, stands in tests/ways/. Here they are gone on both databases, with the
+wall and, to see that they notice, with a part of it or all of it taken away.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from conftest import closing_engine, fresh_database
+from scoped_models import ONE, TWO
+from snippets import ROOT
+from sqlalchemy.engine import Engine
+from ways import GROUPS, Outcome, Place, Rows, Way, all_ways, rows_of_both, run_way
+from ways.__main__ import as_markdown, limits_as_markdown
+from ways.cache import read_early
+from ways.models import build, forget_compiled, plant_again
+from ways.parts import HARMLESS, PARTS, Part, without_wall
+
+from multisite.site import Site
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* has a cartesian product:sqlalchemy.exc.SAWarning",
+    "ignore:Additional column names:sqlalchemy.exc.SAWarning",
+)
+
+
+def case_of(name: str, databases: tuple[str, ...]) -> str:
+    """Return the name of a case; one for one database alone begins with it, and is left out on the other."""
+    return name if len(databases) > 1 else f"{databases[0]}: {name}"
+
+
+WAYS = all_ways()
+CASES = {case_of(name, way.databases): way for name, way in WAYS.items()}
+PART_CASES = {case_of(name, part.databases): part for name, part in PARTS.items()}
+SOAK = os.environ.get("MULTISITE_SOAK") == "1"
+
+
+@dataclass
+class Ground:
+    """A database with the rows of both sites, on which ways are gone; they find it as it was planted."""
+
+    engine: Engine
+    planted: Rows
+
+    def go(self, way: Way, site: Site | None) -> Outcome:
+        try:
+            return run_way(way, self.engine, site, TWO, self.planted)
+        finally:
+            if way.commits:
+                plant_again(self.engine)
+
+    def go_without(self, off: Callable[[pytest.MonkeyPatch], None], way: Way, site: Site | None) -> Outcome:
+        """Go with what `off` takes away taken away, and put it back before the rows are planted again."""
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                off(patch)
+                self.forget()
+                return run_way(way, self.engine, site, TWO, self.planted)
+        finally:
+            self.forget()
+            if way.commits:
+                plant_again(self.engine)
+
+    def rows(self) -> Rows:
+        connection = self.engine.raw_connection()
+        try:
+            return rows_of_both(connection)
+        finally:
+            connection.close()
+
+    def forget(self) -> None:
+        """Forget what has been compiled, and what types do to values: parts of the wall are other ones now."""
+        forget_compiled()
+        self.engine.clear_compiled_cache()
+        self.engine.dialect._type_memos.clear()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
+        build(engine)
+        made = Ground(engine, {})
+        made.planted = made.rows()
+        yield made
+        assert made.rows() == made.planted, "a way has changed rows for good and does not say so"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_way(ground: Ground, case: str) -> None:
+    way = CASES[case]
+    outcome = ground.go(way, ONE)
+    if way.expected.limit:
+        assert outcome.leaks, f"{case} is documented as a limit and does not leak: {outcome}"
+    else:
+        assert not outcome.faults, str(outcome)
+
+
+@pytest.mark.parametrize("case", [case for case, way in CASES.items() if way.without_site])
+def test_way_without_a_site(ground: Ground, case: str) -> None:
+    outcome = ground.go(CASES[case], None)
+    assert not outcome.faults, str(outcome)
+    assert isinstance(outcome.error, Exception)
+
+
+def test_negative_control_without_the_wall_every_way_ends_otherwise(ground: Ground) -> None:
+    """A test that cannot fail proves nothing: exactly the ways that are named as harmless go on as before."""
+    database = ground.engine.dialect.name
+    ways = [way for way in WAYS.values() if database in way.databases and not way.expected.limit]
+    with pytest.MonkeyPatch.context() as patch:
+        without_wall(patch)
+        ground.forget()
+        outcomes = {way.id: ground.go(way, ONE) for way in ways if not way.commits}
+    ground.forget()
+    outcomes |= {way.id: ground.go_without(without_wall, way, ONE) for way in ways if way.commits}
+    plant_again(ground.engine)
+    same = {name for name, outcome in outcomes.items() if not outcome.faults}
+    harmless = {name for names in HARMLESS.values() for name in names if database in WAYS[name].databases}
+    assert sorted(same - harmless) == []
+    assert sorted(harmless - same) == []
+
+
+@pytest.mark.parametrize("case", PART_CASES)
+def test_negative_control_without_a_part_its_ways_end_otherwise(ground: Ground, case: str) -> None:
+    for name in PART_CASES[case].ways:
+        assert _needs(ground, WAYS[name], PART_CASES[case]), f"{name} ends the same without the {case}"
+
+
+def _needs(ground: Ground, way: Way, part: Part) -> bool:
+    sites = [ONE, None] if way.without_site else [ONE]
+    return any(ground.go_without(part.off, way, site).faults for site in sites)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="each part with each way takes minutes: MULTISITE_SOAK=1")
+def test_each_part_with_each_way(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    """Print how many ways need each part; none is for show."""
+    database = ground.engine.dialect.name
+    needed: dict[str, list[str]] = {}
+    for name, part in PARTS.items():
+        ways = [way for way in WAYS.values() if database in way.databases and not way.expected.limit]
+        needed[name] = [way.id for way in ways if _needs(ground, way, part)]
+        plant_again(ground.engine)
+    with capsys.disabled():
+        for part, names in needed.items():
+            print(f"{database}: {part}: {len(names)} ways")
+    assert all(names for part, names in needed.items() if database in PARTS[part].databases)
+
+
+def test_negative_control_statements_from_before_the_wall_leak_if_they_are_not_compiled_again(ground: Ground) -> None:
+    """This one is in a process of its own, which the switches above do not reach."""
+    place = Place(ground.engine, ONE, TWO)
+    assert "secret-2" not in read_early(place)[0]
+    off = (
+        "from multisite.scoping import execution\nexecution._recompiled = lambda compiled, *args: _unlimited(compiled)"
+    )
+    assert "secret-2" in read_early(place, off)[0]
+
+
+def test_the_catalogue_is_as_large_as_it_says() -> None:
+    assert len(WAYS) > 900
+    assert {way.group for way in WAYS.values()} == set(GROUPS)
+
+
+def test_the_page_lists_every_way() -> None:
+    """docs/limits.md is written by `python -m ways --write`, in tests/."""
+    page = (ROOT / "docs" / "limits.md").read_text("utf-8")
+    for name, made in (("limits", limits_as_markdown()), ("ways", as_markdown())):
+        found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.DOTALL)
+        assert found is not None, name
+        assert found[1].strip() == made.strip(), f"run: python -m ways --write, for the list of {name}"
+
+
+def test_a_way_is_judged_by_all_rows(sqlite_database_url: str) -> None:
+    """What the judge says of ways that come to something, on a database without a wall in between."""
+    with closing_engine(sqlite_database_url) as engine:
+        build(engine)
+        connection = engine.raw_connection()
+        planted = rows_of_both(connection)
+        connection.close()
+
+        def judged(sql: str, **options: Any) -> Outcome:
+            def act(place: Place) -> Any:
+                cursor = place.s.connection().connection.cursor()
+                found = cursor.execute(sql).fetchall()
+                return found or None
+
+            way = Way("x", "reads", act, WAYS["reads: entity"].expected, **options)
+            return run_way(way, engine, ONE, TWO, planted)
+
+        assert not judged("SELECT secret FROM books WHERE site_id = 1").faults
+        assert judged("SELECT secret FROM books").leaks == ["rows of the other site came out"]
+        assert judged("SELECT 'secret-1', id FROM books").leaks == ["rows of the other site came out"]
+        assert judged("SELECT 'x' || secret FROM books WHERE id = 21").leaks
+        assert judged("SELECT 1").faults == ["own rows did not come out"]
+        assert judged("UPDATE slips SET secret = 'x' WHERE id = 21").leaks == ["rows of the other site were changed"]
+        assert judged("DELETE FROM slips WHERE id = 21").leaks == ["rows of the other site were changed"]
+        own = ["own rows hold values, or keys, of the other site"]
+        assert judged("UPDATE slips SET secret = 'secret-2' WHERE id = 11").leaks == own
+        assert judged("UPDATE slips SET room_id = 22 WHERE id = 11").leaks == own
+        assert judged("UPDATE slips SET site_id = 2 WHERE id = 11").leaks == ["rows of the other site were changed"]
+        assert judged("UPDATE slips SET secret = 'x' WHERE id = 11").leaks == []
+        assert judged("UPDATE slips SET secret = secret", changes=True).faults
+        with engine.connect() as check:
+            check.execute(sa.text("SELECT 1"))
