@@ -35,7 +35,15 @@ def upgrade(op: Operations) -> None:
 def _rebuild(op: Operations) -> None:
     """Do it as SQLite can, which changes no constraint of a table that exists. Nothing refers to this table."""
     # Not by ALTER TABLE ... RENAME, which fails where the database has a view that is broken already.
-    op.execute("CREATE TABLE domains_0003 AS SELECT id, site_id, host, kind FROM domains")
+    # Both tables are made by alembic, which declares them: the wall refuses SQL that names one that nobody knows.
+    kept = op.create_table(
+        "domains_0003",
+        sa.Column("id", sa.Integer),
+        sa.Column("site_id", sa.BigInteger),
+        sa.Column("host", sa.String(253)),
+        sa.Column("kind", sa.String(10)),
+    )
+    op.execute("INSERT INTO domains_0003 (id, site_id, host, kind) SELECT id, site_id, host, kind FROM domains")
     op.drop_table("domains")
     op.create_table(
         "domains",
@@ -52,7 +60,7 @@ def _rebuild(op: Operations) -> None:
         sa.UniqueConstraint(*KEY, name="uq_domains_host_port_path"),
     )
     op.execute("INSERT INTO domains (id, site_id, host, kind) SELECT id, site_id, host, kind FROM domains_0003")
-    op.drop_table("domains_0003")
+    op.drop_table(kept.name)
     op.create_index(
         "uq_domains_canonical", "domains", ["site_id"], unique=True, sqlite_where=sa.text("kind = 'canonical'")
     )
