@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import aliased
 
 from oracle.action import Action, Call
 from oracle.plain import graph, graphs, rows
@@ -57,6 +58,7 @@ def change(call: Call) -> Any:
     new_note = f"canary-{call.site}-changed"
     new_id = noted.id % STRIDE + key(call.site, call.number * 1000)
     copied = sa.select(new_id, noted.note, noted.n, sa.literal("copied")).where(noted.id == ident)
+    alias = aliased(noted)
     # Two at a time, which SQLAlchemy executes in another way than one.
     two = (ident, ident + 1)
     ways: dict[str, Callable[[], Any]] = {
@@ -83,6 +85,11 @@ def change(call: Call) -> Any:
             )
             if noted is not m.Comment
             else session.execute(sa.select(m.Comment.id).where(m.Comment.id == ident))
+        ),
+        "from an alias": lambda: rows(
+            session.execute(
+                sa.update(m.Comment).where(m.Comment.id == key(call.site, 1), alias.id == ident).values(note=alias.note)
+            )
         ),
         "copy": lambda: rows(session.execute(sa.insert(m.Comment).from_select(["id", "note", "n", "slug"], copied))),
         "removed": lambda: [session.delete(found) for found in session.scalars(sa.select(model).filter_by(id=ident))],

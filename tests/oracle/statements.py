@@ -21,7 +21,7 @@ class Statements(Selects):
 
     def change(self) -> Any:
         """Return an update, delete or insert, with subqueries and further tables in it."""
-        kinds = ("update", "update", "update from", "delete", "delete", "insert", "child", "cte")
+        kinds = ("update", "update from", "update from", "delete", "delete", "insert", "insert", "child", "cte")
         kind = self.pick((*kinds, "delete using", "dml in a cte") if self.dialect == "postgresql" else kinds)
         makers: dict[str, Callable[[], Any]] = {
             "update": self._update,
@@ -58,8 +58,8 @@ class Statements(Selects):
         target, second = self._target(), self.pick((aliased, lambda model: model.__table__.alias()))(self.model())
         columns, others = getattr(target, "c", target), getattr(second, "c", second)
         key = self.pick((columns.ref == others.id, columns.ref == others.id, columns.id == others.id))
-        where = self.criterion([target, second], 1)
-        return sa.update(target).where(key, where).values(n=others.n + 1, note=columns.note + "+")
+        statement = sa.update(target).where(key).values(n=others.n + 1, note=columns.note + "+")
+        return statement.where(self.criterion([target, second], 1)) if self.chance() else statement
 
     def _delete(self) -> Any:
         # Comments most of all, since nothing refers to them.

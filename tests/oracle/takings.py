@@ -243,7 +243,8 @@ def _override(call: Call, name: str, other: int, ident: int) -> Any:
 
 
 WAYS = (
-    _add, _merge, _merge_without_load, _merge_by_id, _delete, _link, _append, _new_for_another, _move,
-    _ask_for_the_site, _upsert_by_id, _upsert_by_id, _replace, _as_text, _use_in_another_block, _obey_the_pin,
-    _without_a_site, _used_before, _override,
+    _add, _merge, _merge_without_load, _merge_without_load, _merge_by_id, _delete, _link, _append, _new_for_another,
+    _new_for_another, _move, _ask_for_the_site, _upsert_by_id, _upsert_by_id, _replace, _as_text,
+    _use_in_another_block, _obey_the_pin, _without_a_site, _used_before, _override,
 )  # fmt: skip
+"""The ways to take a row; those that have choices of their own, or must meet the right row, come twice."""
