@@ -33,8 +33,8 @@ QUICK = Effort(
 )  # fmt: skip
 """Only shows that everything works."""
 
-FULL_STATEMENTS = StatementEffort(rounds=41, batch=40, counted=50, warm_up=100, sites=1_000)
-QUICK_STATEMENTS = StatementEffort(rounds=1, batch=1, counted=1, warm_up=1, sites=3)
+FULL_STATEMENTS = StatementEffort(rounds=41, batch=40, counted=30, processes=3, warm_up=100, sites=1_000)
+QUICK_STATEMENTS = StatementEffort(rounds=1, batch=1, counted=1, processes=1, warm_up=1, sites=3)
 
 Figures = dict[str, Any]
 

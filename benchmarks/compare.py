@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,12 +29,13 @@ _OWNERS = 10
 
 @dataclass(frozen=True)
 class StatementEffort:
-    """How often things are done: `rounds` of `batch` each for times, `counted` for instructions; for so many `sites`
-    in turn compiled statements are looked for."""
+    """How often things are done: `rounds` of `batch` each for times; `counted` for instructions, in so many
+    `processes`; for so many `sites` in turn compiled statements are looked for."""
 
     rounds: int
     batch: int
     counted: int
+    processes: int
     warm_up: int
     sites: int
 
@@ -142,9 +145,9 @@ def statements(
 
 
 @contextmanager
-def _ready(kind: str, url: str, folder: Path, effort: StatementEffort, *, callgrind: bool = False) -> Iterator[Process]:
-    """Start a process that has done everything a few hundred times."""
-    with Process(kind, ["benchmarks.statements", kind, url], folder, callgrind=callgrind) as process:
+def _ready(kind: str, url: str, folder: Path, effort: StatementEffort, **options: Any) -> Iterator[Process]:
+    """Start a process that has done everything a few times."""
+    with Process(kind, ["benchmarks.statements", kind, url], folder, **options) as process:
         for piece in OPERATIONS:
             process.ask("run", piece, effort.warm_up)
         process.ask("freeze")
@@ -152,9 +155,18 @@ def _ready(kind: str, url: str, folder: Path, effort: StatementEffort, *, callgr
 
 
 def _count(name: str, url: str, folder: Path, effort: StatementEffort) -> dict[str, dict[str, float]]:
+    """Return the instructions of each piece of work, the mean of several processes.
+
+    Where in memory things lie decides what collides in Python's caches, which is one or two percent of a statement.
+    """
+
     def count(kind: str) -> dict[str, float]:
-        with _ready(kind, url, folder / f"{name} {kind} counted", effort, callgrind=True) as process:
-            return count_instructions(process, OPERATIONS, effort.counted)
+        found = []
+        for seed in range(effort.processes):
+            own = folder / f"{name} {kind} counted {seed}"
+            with _ready(kind, url, own, effort, callgrind=True, seed=seed) as process:
+                found.append(count_instructions(process, OPERATIONS, effort.counted))
+        return {piece: mean(each[piece] for each in found) for piece in OPERATIONS}
 
     # SQLite has one writer at a time, and waiting for the other is counted.
     with ThreadPoolExecutor(1 if url.startswith("sqlite") else 2) as pool:
