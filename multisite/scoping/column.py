@@ -81,6 +81,10 @@ class _SiteInScope(TypeDecorator[int]):
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], int]:
         def site_in_scope(value: Any) -> int:
+            # Written out for what is nearly always so: this runs whenever a statement on scoped tables is executed.
+            scope = executing.get()
+            if scope is not None and scope.site is not None:
+                return scope.site.id
             return _executing_site_id("a statement on scoped tables")
 
         return site_in_scope
