@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 LOG_PAUSE_SECONDS = 1.0
 """How often, at most, requests without a site are logged: anybody can send as many as they like."""
 
+MOVED = "multisite.moved"
+"""The key in the WSGI environ of the path that `_move` has moved to SCRIPT_NAME."""
+
 Handler = Callable[[Request], Response]
 
 
@@ -58,9 +61,13 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
     def site_tween(request: Request) -> Response:
         environ = request.environ
+        # The environ may have been here: pyramid_retry sends it again, and a subrequest may be made of a copy.
+        if MOVED in environ:
+            _move_back(environ)
         if has_open_paths and is_open(environ.get("PATH_INFO", "")):
             environ[OPEN_PATH] = True
             return handler(request)
+        environ.pop(OPEN_PATH, None)
         try:
             match = find_match(request)
         except MultisiteError as error:
@@ -70,8 +77,7 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
             return response
         if match.path:
             _move(environ, match.path)
-        if match.closed is not None:
-            environ[CLOSED] = match.closed
+        environ[CLOSED] = match.closed
         request.site = match.site
         if share is not None:
             return _in_its_share(share, handler, request, match.site)
@@ -131,6 +137,15 @@ def _move(environ: dict[str, Any], prefix: str) -> None:
     """Move `prefix`, with which the path of the request begins, to SCRIPT_NAME (PEP 3333)."""
     environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
     environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
+    environ[MOVED] = prefix
+
+
+def _move_back(environ: dict[str, Any]) -> None:
+    """Undo `_move`, unless somebody else has changed SCRIPT_NAME since: without its path another site would be meant."""
+    prefix, script_name = environ.pop(MOVED), environ.get("SCRIPT_NAME", "")
+    if script_name.endswith(prefix):
+        environ["SCRIPT_NAME"] = script_name.removesuffix(prefix)
+        environ["PATH_INFO"] = prefix + environ.get("PATH_INFO", "")
 
 
 def _redirect(request: Request, match: Match) -> Response | None:

@@ -16,6 +16,7 @@ from webtest import TestApp
 
 from multisite import DomainTaken, InvalidHost, MultisiteError, UnknownSite, domains, using_site
 from multisite.directory import Directory
+from multisite.directory.availability import maintain_site
 from multisite.directory.changes import (
     add_domain,
     add_site,
@@ -27,6 +28,7 @@ from multisite.directory.changes import (
     show_site,
 )
 from multisite.directory.places import Match, Places
+from multisite.maintenance import PASS
 from multisite.models import DomainRow
 from multisite.request import DIRECTORY
 from multisite.settings import Settings, parse_settings
@@ -127,6 +129,54 @@ def test_a_site_below_a_path_and_another_on_the_host(add: Add, app: TestApp) -> 
     }.items():
         assert get(app, f"http://example.com{path}").text == expected
     assert get(app, "http://example.com/" + "/" * 100_000).text.startswith("example.com - ")
+
+
+@pytest.fixture
+def again(own_engine: sa.Engine, settings: dict[str, Any]) -> Iterator[TestApp]:
+    """An application that is asked twice with one environ: by pyramid_retry, and by subrequests that are copies."""
+    from pyramid_retry import RetryableException
+
+    def often(request: Request) -> Response:
+        if request.environ["retry.attempt"] < 2:
+            raise RetryableException
+        return where_view(request)
+
+    def copied(request: Request) -> Response:
+        other = request.copy()
+        other.path_info = "/where"
+        other.headers["Host"] = request.params.get("host", request.host)
+        return request.invoke_subrequest(other, use_tweens=True)
+
+    config = Configurator(settings={**settings, "multisite.open_paths": "/open"})
+    config.include("multisite")
+    config.include("pyramid_retry")
+    config.set_multisite_engine(own_engine)
+    for name, view in {"often": often, "copied": copied, "open": copied, "where": where_view}.items():
+        config.add_route(name, f"/{name}")
+        config.add_view(view, route_name=name)
+    app = TestApp(config.make_wsgi_app())
+    yield app
+    app.app.registry[DIRECTORY].deactivate()
+
+
+def test_a_request_that_is_tried_again_stays_on_its_site(add: Add, again: TestApp) -> None:
+    add("example.com")
+    add("example.com/shop")
+    assert again.get("/often", headers={"Host": "example.com"}).text == "example.com - /often"
+    assert again.get("/shop/often", headers={"Host": "example.com"}).text == "example.com/shop /shop /often"
+
+
+def test_a_copy_of_a_request_has_a_site_of_its_own(add: Add, again: TestApp, own_engine: sa.Engine) -> None:
+    add("example.com")
+    add("example.com/shop")
+    add("other.example")
+    assert again.get("/shop/copied", headers={"Host": "example.com"}).text == "example.com/shop /shop /where"
+    # Nothing of the first site goes along to the second: neither its path nor that it is closed or open.
+    assert again.get("/open", headers={"Host": "example.com"}).text == "example.com - /where"
+    assert again.get("/open?host=other.example", headers={"Host": "example.com"}).text == "other.example - /where"
+    _info, word = maintain_site(own_engine, "example.com")
+    answer = again.get("/copied?host=other.example", headers={"Host": "example.com", "Cookie": f"{PASS}={word}"})
+    assert answer.text == "other.example - /where"
 
 
 def test_a_host_of_which_only_a_path_has_a_site(add: Add, app: TestApp) -> None:
