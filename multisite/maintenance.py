@@ -17,14 +17,11 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
-from multisite.directory.availability import digest_of
+from multisite.directory.availability import PASS, digest_of
 from multisite.directory.places import Closed
 from multisite.request import CLOSED, escape_path
 
-__all__ = ["PASS", "RETRY_AFTER_SECONDS", "includeme", "maintenance_tween_factory"]
-
-PASS = "multisite_pass"  # noqa: S105  # Its name.
-"""The name of the parameter, and of the cookie, that holds the word by which operators pass."""
+__all__ = ["RETRY_AFTER_SECONDS", "includeme", "maintenance_tween_factory"]
 
 RETRY_AFTER_SECONDS = 300
 """When to come back where nobody has said until when."""

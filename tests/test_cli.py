@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -167,6 +168,7 @@ def test_add_site_prints_json(migrated: Folder) -> None:
     assert added == {
         "id": added["id"],
         "host": "a.example",
+        "domain": "a.example",
         "name": "a.example",
         "folder": "a.example",
         "path": str(migrated.path / "sites" / "a.example"),
@@ -644,3 +646,54 @@ def test_an_error_of_the_system_that_is_not_about_the_output_keeps_its_traceback
 ) -> None:
     with_revisions("open('/nowhere/at/all')")
     assert isinstance(migrated.invoke("migrate").exception, FileNotFoundError)
+
+
+# The life of a site.
+
+
+def test_a_site_is_disabled_maintained_enabled_and_removed(migrated: Folder) -> None:
+    migrated.run("add-site", "a.example", "--name", "The A", "--alias", "b.example")
+    assert migrated.run("disable-site", "b.example").startswith(
+        "a.example is disabled: it answers 404. Open it again: "
+    )
+    assert "  status    disabled: open it with 'multisite enable-site a.example'\n" in migrated.run(
+        "show-site", "a.example"
+    )
+    assert migrated.run("list-sites").endswith("The A (disabled)\n")
+    first, second = migrated.run("maintain-site", "a.example", "--message", "moving").splitlines()
+    assert first.startswith("a.example is in maintenance: it answers 503.")
+    assert re.search(r"http://a\.example:6543/\?multisite_pass=[\w-]{32}$", second)
+    shown = json.loads(migrated.run("maintain-site", "a.example", "--json"))
+    assert shown["status"] == "maintenance"
+    assert shown["pass"].startswith("http://a.example:6543/?multisite_pass=")
+    assert migrated.run("enable-site", "a.example") == "a.example is open.\n"
+    counted = json.loads(migrated.run("remove-site", "a.example", "--dry-run", "--json"))
+    assert (counted["removed"], counted["rows"]) == (False, {})
+    assert migrated.run("remove-site", "b.example", "--yes").splitlines()[0] == "Removed a.example."
+    assert migrated.run("list-sites") == ""
+    assert (migrated.path / "sites" / ".trash").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("remove-site", "a.example"), 2, "Say --yes to remove the site"),
+        (("remove-site", "a.example", "--yes", "--dry-run"), 2, "Say --yes to remove the site"),
+        (("remove-site", "x.example", "--yes"), 1, "no site is known as 'x.example'; see those that are"),
+        (("maintain-site", "a.example", "--until", "tomorrow"), 1, "'tomorrow' is not a time: expected one such as"),
+        (("maintain-site", "a.example", "--until", "2001-01-01"), 1, "has passed already"),
+        (("maintain-site", "a.example", "--message", " "), 1, "a message has 1 to 500 characters"),
+        (("enable-site", "x.example"), 1, "no site is known as 'x.example'"),
+        (("move-domain", "b.example", "x.example"), 1, "no site is known as 'x.example'"),
+        (("move-domain", "a.example", "a.example"), 1, "is the canonical domain of its site"),
+        (("set-canonical", "*.a.example"), 1, "a site is known by one name"),
+        (("rename-site", "a.example", ""), 1, "cannot be the name of a site"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_the_life_of_a_site_mistyped(migrated: Folder, arguments: tuple[str, ...], code: int, words: str) -> None:
+    migrated.run("add-site", "a.example", "--alias", "b.example")
+    result = migrated.invoke(*arguments)
+    assert result.exit_code == code
+    assert words in result.output
+    assert "Traceback" not in result.output

@@ -18,9 +18,8 @@ from webtest import TestApp
 
 from multisite import MultisiteError, UnknownSite, all_sites, using_site
 from multisite.directory import Directory
-from multisite.directory.availability import MAX_MESSAGE_CHARACTERS, disable_site, enable_site, maintain_site
+from multisite.directory.availability import MAX_MESSAGE_CHARACTERS, PASS, disable_site, enable_site, maintain_site
 from multisite.directory.changes import add_domain, add_site, list_sites, refresh, show_site
-from multisite.maintenance import PASS
 from multisite.models import DomainRow, SiteRow
 from multisite.removal import TRASH, plan_removal, remove_site
 from multisite.request import DIRECTORY
@@ -157,6 +156,29 @@ def test_over_https_the_cookie_is_secure_and_below_a_path_it_is_the_sites_own(
     )
     assert "; secure" in answer.headers["Set-Cookie"]
     assert "Path=/shop" in answer.headers["Set-Cookie"]
+
+
+def test_operators_pass_on_several_sites_of_one_host_at_once(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
+    words = {}
+    for domain in ("one.example", "one.example/shop", "one.example:8080"):
+        add(domain)
+        _info, words[domain] = maintain_site(own_engine, domain)
+    cookies = {
+        domain: get(app, host, f"{path}?{PASS}={words[domain]}", status=303).headers["Set-Cookie"].partition(";")[0]
+        for domain, host, path in (
+            ("one.example", "one.example", "/"),
+            ("one.example/shop", "one.example", "/shop/"),
+            ("one.example:8080", "one.example:8080", "/"),
+        )
+    }
+    app.reset()
+    # Browsers keep no cookies apart by port, and send those of a longer path first (RFC 6265 sections 5.4 and 8.5).
+    assert len({cookie.partition("=")[0] for cookie in cookies.values()}) == 3
+    both = f"{cookies['one.example/shop']}; {cookies['one.example']}; {cookies['one.example:8080']}"
+    assert get(app, "one.example", "/shop/", Cookie=both).text == "the pages of one.example/shop"
+    assert get(app, "one.example", Cookie=both).text == "the pages of one.example"
+    assert get(app, "one.example:8080", Cookie=both).text == "the pages of one.example:8080"
+    get(app, "one.example", "/shop/", Cookie=cookies["one.example"], status=503)
 
 
 def test_a_path_of_any_bytes_leads_nowhere_else(add: Add, app: TestApp, own_engine: sa.Engine) -> None:

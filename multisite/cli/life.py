@@ -69,11 +69,10 @@ def maintain_site(ini_uri: str, host: str, message: str | None, until: str | Non
     HOST is any domain of the site.
     """
     from multisite.directory import availability
-    from multisite.maintenance import PASS
 
     ini = read_ini(ini_uri)
     info, word = availability.maintain_site(ini.open_engine(), host, message=message, until=_time(until))
-    link = f"{ini.address(info.site)}?{urlencode({PASS: word})}"
+    link = f"{ini.address(info.site)}?{urlencode({availability.PASS: word})}"
     if as_json:
         print_json({**site_info_as_dict(info, ini), "pass": link})
     else:

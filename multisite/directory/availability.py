@@ -16,10 +16,13 @@ from multisite.directory.info import SiteInfo, read_site
 from multisite.errors import MultisiteError
 from multisite.models import SiteRow
 
-__all__ = ["MAX_MESSAGE_CHARACTERS", "digest_of", "disable_site", "enable_site", "maintain_site"]
+__all__ = ["MAX_MESSAGE_CHARACTERS", "PASS", "digest_of", "disable_site", "enable_site", "maintain_site"]
 
 MAX_MESSAGE_CHARACTERS = 500
 """The longest message of a site in maintenance."""
+
+PASS = "multisite_pass"  # noqa: S105  # Its name.
+"""The name of the parameter, and of the cookie, that holds the word by which operators pass."""
 
 _NOTHING = {"maintenance_message": None, "maintenance_until": None, "maintenance_pass": None}
 
