@@ -20,13 +20,23 @@ from pyramid.tweens import EXCVIEW
 from multisite.directory.availability import PASS, digest_of
 from multisite.directory.places import Closed
 from multisite.request import CLOSED, escape_path
+from multisite.site import Site
 
-__all__ = ["RETRY_AFTER_SECONDS", "includeme", "maintenance_tween_factory"]
+__all__ = ["RETRY_AFTER_SECONDS", "cookie_name", "includeme", "maintenance_tween_factory"]
 
 RETRY_AFTER_SECONDS = 300
 """When to come back where nobody has said until when."""
 
 Handler = Callable[[Request], Response]
+
+
+def cookie_name(site: Site) -> str:
+    """Return the name of the cookie that holds the word for `site`.
+
+    It is the site's own: those of one host get each other's cookies from the browser, which does not look at ports, and
+    sends those of `/` to `/shop` too (RFC 6265 sections 5.4 and 8.5).
+    """
+    return f"{PASS}_{site.id}"
 
 
 def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
@@ -40,7 +50,7 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
         word = dict(query).get(PASS)
         if word is not None and _passes(closed, word):
             return _passed(request, word, [(name, value) for name, value in query if name != PASS])
-        if not _passes(closed, request.cookies.get(PASS, "")):
+        if not _passes(closed, request.cookies.get(cookie_name(request.site), "")):
             return _come_back(closed)
         response = handler(request)
         # What only operators see is for nobody's cache.
@@ -59,7 +69,7 @@ def _passed(request: Request, word: str, query: list[tuple[str, str]]) -> Respon
     location = request.application_url + "/" + escape_path(request.environ.get("PATH_INFO", "").lstrip("/"))
     response = HTTPSeeOther(location=location + (f"?{urlencode(query)}" if query else ""))
     response.set_cookie(
-        PASS,
+        cookie_name(request.site),
         word,
         path=request.script_name or "/",
         secure=request.scheme == "https",

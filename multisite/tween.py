@@ -141,7 +141,7 @@ def _move(environ: dict[str, Any], prefix: str) -> None:
 
 
 def _move_back(environ: dict[str, Any]) -> None:
-    """Undo `_move`, unless somebody else has changed SCRIPT_NAME since: without its path another site would be meant."""
+    """Undo `_move`, unless SCRIPT_NAME was changed since: without its path, another site would be meant."""
     prefix, script_name = environ.pop(MOVED), environ.get("SCRIPT_NAME", "")
     if script_name.endswith(prefix):
         environ["SCRIPT_NAME"] = script_name.removesuffix(prefix)

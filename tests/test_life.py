@@ -20,6 +20,7 @@ from multisite import MultisiteError, UnknownSite, all_sites, using_site
 from multisite.directory import Directory
 from multisite.directory.availability import MAX_MESSAGE_CHARACTERS, PASS, disable_site, enable_site, maintain_site
 from multisite.directory.changes import add_domain, add_site, list_sites, refresh, show_site
+from multisite.maintenance import cookie_name
 from multisite.models import DomainRow, SiteRow
 from multisite.removal import TRASH, plan_removal, remove_site
 from multisite.request import DIRECTORY
@@ -123,7 +124,7 @@ def test_a_site_in_maintenance_says_so_and_when_to_come_back(
 
 
 def test_operators_pass_by_their_link_and_nobody_else(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
-    add("one.example")
+    name = cookie_name(add("one.example"))
     add("two.example")
     _info, word = maintain_site(own_engine, "one.example")
     _info, other = maintain_site(own_engine, "two.example")
@@ -134,14 +135,14 @@ def test_operators_pass_by_their_link_and_nobody_else(add: Add, app: TestApp, ow
     assert "SameSite=Lax" in cookie
     assert "domain" not in cookie.lower()
     app.reset()
-    passed = get(app, "one.example", Cookie=f"{PASS}={word}")
+    passed = get(app, "one.example", Cookie=f"{name}={word}")
     assert (passed.text, passed.headers["Cache-Control"]) == ("the pages of one.example", "no-store")
     for wrong in (other, "", word + "x", "%00", "\xe4"):
-        get(app, "one.example", Cookie=f"{PASS}={wrong}", status=503)
+        get(app, "one.example", Cookie=f"{name}={wrong}", status=503)
         get(app, "one.example", f"/?{PASS}={wrong}".encode("latin-1").decode("ascii", "ignore"), status=503)
     # A word is worth something until the next maintenance, and in none of the tables.
     maintain_site(own_engine, "one.example")
-    get(app, "one.example", Cookie=f"{PASS}={word}", status=503)
+    get(app, "one.example", Cookie=f"{name}={word}", status=503)
     with own_engine.connect() as connection:
         assert word not in str(connection.execute(sa.select(SiteRow.__table__)).all())
 
@@ -208,6 +209,13 @@ def test_until_is_by_the_clock_of_the_site_and_lies_ahead(add: Add, own_engine: 
     assert stored.replace(tzinfo=stored.tzinfo or UTC) == datetime(2100, 1, 1, tzinfo=UTC)
     with pytest.raises(MultisiteError, match="2020-01-01 00:00:00.* has passed already"):
         maintain_site(own_engine, "one.example", until=datetime(2020, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59-05:00", "0001-01-01T00:00+05:00"])
+def test_a_time_that_no_calendar_has_in_utc_is_refused(add: Add, own_engine: sa.Engine, text: str) -> None:
+    add("one.example")
+    with pytest.raises(MultisiteError, match="is not a time within the years 1 to 9999"):
+        maintain_site(own_engine, "one.example", until=datetime.fromisoformat(text))
 
 
 def test_what_is_not_complete_is_not_opened(add: Add, own_engine: sa.Engine) -> None:

@@ -28,7 +28,7 @@ from multisite.directory.changes import (
     show_site,
 )
 from multisite.directory.places import Match, Places
-from multisite.maintenance import PASS
+from multisite.maintenance import cookie_name
 from multisite.models import DomainRow
 from multisite.request import DIRECTORY
 from multisite.settings import Settings, parse_settings
@@ -167,7 +167,7 @@ def test_a_request_that_is_tried_again_stays_on_its_site(add: Add, again: TestAp
 
 
 def test_a_copy_of_a_request_has_a_site_of_its_own(add: Add, again: TestApp, own_engine: sa.Engine) -> None:
-    add("example.com")
+    site = add("example.com")
     add("example.com/shop")
     add("other.example")
     assert again.get("/shop/copied", headers={"Host": "example.com"}).text == "example.com/shop /shop /where"
@@ -175,7 +175,8 @@ def test_a_copy_of_a_request_has_a_site_of_its_own(add: Add, again: TestApp, own
     assert again.get("/open", headers={"Host": "example.com"}).text == "example.com - /where"
     assert again.get("/open?host=other.example", headers={"Host": "example.com"}).text == "other.example - /where"
     _info, word = maintain_site(own_engine, "example.com")
-    answer = again.get("/copied?host=other.example", headers={"Host": "example.com", "Cookie": f"{PASS}={word}"})
+    headers = {"Host": "example.com", "Cookie": f"{cookie_name(site)}={word}"}
+    answer = again.get("/copied?host=other.example", headers=headers)
     assert answer.text == "other.example - /where"
 
 

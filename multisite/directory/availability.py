@@ -75,9 +75,13 @@ def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
         with engine.connect() as connection:
             zone = read_site(connection, domains.to_ascii(host, allow_mixed=True)).site.timezone
         until = until.replace(tzinfo=ZoneInfo(zone))
-    if until <= datetime.now(UTC):
+    try:
+        until_utc = until.astimezone(UTC)
+    except OverflowError:
+        raise MultisiteError(f"{until.isoformat(sep=' ')} is not a time within the years 1 to 9999 in UTC") from None
+    if until_utc <= datetime.now(UTC):
         raise MultisiteError(f"{until.isoformat(sep=' ')} has passed already")
-    return until.astimezone(UTC)
+    return until_utc
 
 
 def _set(engine: Engine, host: str, **values: object) -> SiteInfo:
