@@ -59,11 +59,11 @@ def collect_static(settings: Settings, infos: Iterable[SiteInfo], target: Path, 
     things in it, or one that holds templates or lies among them, and `OSError` where it cannot be written.
     """
     layout = _Layout(_prepare(settings, target), compress)
-    infos = [info for info in infos if info.status == "active"]
+    infos = list(infos)
     names = _names(infos)
     hosts: set[str] = set()
     for info in infos:
-        if info.site.id in names:
+        if info.status == "active" and info.site.id in names:
             first, *others = names[info.site.id]
             layout.lay_out(settings, info.site, first)
             hosts.update([first], layout.link(first, others))
@@ -78,7 +78,7 @@ def _names(infos: Iterable[SiteInfo]) -> dict[int, list[str]]:
     """Return the names of the folders of each site, by its id; the others are links to the first.
 
     The folder is found by the host alone. So domains with a wildcard, a port or a path are left to the application,
-    and hosts that with some port, or with the path of the files, lead somewhere else.
+    and hosts that with some port, or with the path of the files, lead somewhere else: to a site that is open or not.
     """
     domains = [(info.site.id, parse(domain.host), domain.kind) for info in infos for domain in info.domains]
     divided = {

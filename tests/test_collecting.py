@@ -26,6 +26,7 @@ from multisite import Site
 from multisite.assets import digest_of
 from multisite.cli import main
 from multisite.collecting import collect_static
+from multisite.directory.availability import disable_site
 from multisite.directory.changes import add_domain, list_sites
 from multisite.directory.info import Domain, SiteInfo
 from multisite.settings import parse_settings
@@ -156,6 +157,10 @@ def test_domains_that_a_host_alone_does_not_tell_are_left_to_the_application(lai
         add_domain(laid.sites.engine, STERNWARTE, domain)
     laid.collect()
     assert {path.name for path in laid.target.iterdir()} == laid_out
+    # They are that site's still when it is not open, and then have no files at all.
+    disable_site(laid.sites.engine, STERNWARTE)
+    laid.collect()
+    assert {path.name for path in laid.target.iterdir()} == laid_out - {STERNWARTE}
 
 
 def test_compressed_files_are_laid_out_with_what_they_are_of(laid: Laid) -> None:
