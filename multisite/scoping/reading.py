@@ -14,28 +14,27 @@ from dataclasses import dataclass, field
 __all__ = ["Reading", "is_whole", "read"]
 
 _COMMON = r"""
-    (?P<comment>--[^\n]*|/\*.*?\*/|/\*)
+    (?P<comment>--[^{newline}]*|/\*.*?\*/|/\*)
   | (?P<string>'(?:[^']|'')*')
   | (?P<quoted>"(?:[^"]|"")*"{quoted})
   | (?P<word>[^\W\d][\w$]*)
   | (?P<space>\s+)
-  | (?P<mark>\d[\w.]*|.)
+  | (?P<mark>\d[\d.]*|.)
 """
 _FLAGS = re.VERBOSE | re.DOTALL | re.IGNORECASE
 _POSTGRESQL = re.compile(
-    r"(?P<escaped>\bE'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$)|" + _COMMON.format(quoted=""), _FLAGS
+    r"(?P<escaped>\bE'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$)|"
+    + _COMMON.format(quoted="", newline=r"\n\r"),
+    _FLAGS,
 )
-_OTHERS = re.compile(_COMMON.format(quoted=r"|`(?:[^`]|``)*`|\[[^\]]*\]"), _FLAGS)
+_OTHERS = re.compile(_COMMON.format(quoted=r"|`(?:[^`]|``)*`|\[[^\]]*\]", newline=r"\n"), _FLAGS)
 
-_STRINGS = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|/\*.*?\*/"""
-_POSTGRESQL_OPAQUE = re.compile(r"\bE'(?:[^'\\]|\\.|'')*'|\$([^\W\d]\w*|)\$.*?\$\1\$|" + _STRINGS, _FLAGS ^ re.VERBOSE)
-_OTHERS_OPAQUE = re.compile(_STRINGS + r"|`(?:[^`]|``)*`|\[[^\]]*\]", _FLAGS ^ re.VERBOSE)
-_BRACKETS = re.compile(r"\([^()]*\)")
-_PLAIN = re.compile(r"[\w\s.,=<>?:%$+*|!&@]*").fullmatch
-_OPEN = re.compile(r"['\";`]|--|/\*").search
+_PLAIN = re.compile(r"[\w\s.,=<>?:%+*|!&@]*").fullmatch
+_BREAKS_OUT = frozenset("'\"`;")
 
-_PLACEHOLDERS = re.compile(r"__\[SCHEMA_[^\]]*\]\.|__\[POSTCOMPILE_[^\]]*\]")
-"""What SQLAlchemy replaces when a compiled statement is executed."""
+_PLACEHOLDERS = re.compile(r"__\[SCHEMA_(?:\w|[ .-](?=\w))*\]\.|__\[POSTCOMPILE_\w*\]")
+"""What SQLAlchemy replaces when a compiled statement is executed. Text may spell an array's element like one, so
+nothing counts as one that could hold a query, a quote or a comment."""
 
 _BEFORE_A_NAME = frozenset({"LATERAL", "ONLY", "OR", "NOT", "EXISTS"})
 _AFTER_OR = frozenset({"IGNORE", "REPLACE", "ABORT", "FAIL", "ROLLBACK"})
@@ -89,18 +88,30 @@ def is_whole(text: str, dialect: str) -> bool:
     string, quoted name or comment open and no statement ended."""
     if _PLAIN(text):
         return True
-    bare = (_POSTGRESQL_OPAQUE if dialect == "postgresql" else _OTHERS_OPAQUE).sub(" ", text)
-    if _OPEN(bare):
-        return False
-    inner = ""
-    while bare != inner:
-        bare, inner = _BRACKETS.sub("", bare), bare
-    return "(" not in bare and ")" not in bare
+    depth = 0
+    for kind, part in _tokens(text, dialect):
+        if kind == "comment" and (part[:2] == "--" or part == "/*" or _is_nested(part, dialect)):
+            return False
+        if kind == "mark":
+            depth += (part == "(") - (part == ")")
+            # A lone dollar would begin a string of PostgreSQL, which another piece of text ends.
+            if depth < 0 or part in _BREAKS_OUT or (part == "$" and dialect == "postgresql"):
+                return False
+    return depth == 0
+
+
+def _is_nested(comment: str, dialect: str) -> bool:
+    """Return whether a comment holds the start of another: in PostgreSQL it then ends later than it was read here."""
+    return dialect == "postgresql" and comment.startswith("/*") and "/*" in comment[2:]
 
 
 def read(sql: str, dialect: str) -> Reading:
     """Return what the statement `sql` reads, by the lexical rules of the dialect of that name."""
-    return _Scanner(_tokens(sql, dialect)).reading
+    tokens = _tokens(sql, dialect)
+    reading = _Scanner(tokens).reading
+    if any(kind == "comment" and _is_nested(text, dialect) for kind, text in tokens):
+        reading.fault = "a comment within a comment"
+    return reading
 
 
 class _Scanner:
@@ -173,16 +184,26 @@ class _Scanner:
             level.in_from, level.expects = True, word
             self.truncates = self.truncates or word == "TRUNCATE"
         elif word in ("INTO", "COPY", "IN") or (word == "UPDATE" and last not in _NOT_A_TARGET):
-            level.in_from, level.expects = False, word
+            # Not the end of FROM: ON title IN (…) may be followed by a comma and another table.
+            level.expects = word
         elif word == "CASCADE" and self.truncates:
             self.reading.fault = "a TRUNCATE that empties also what refers to a table"
         elif word == "TABLE":
             level.expects = None if {before, last} & {"CREATE", "ALTER", "DROP"} else word
-        elif word in _END_OF_FROM:
+        elif word in _END_OF_FROM and not (level.in_from and self._is_alias(word, last)):
             level.in_from, level.expects = False, None
         else:
             return False
         return True
+
+    def _is_alias(self, word: str, last: str) -> bool:
+        """Return whether a keyword that ends FROM elsewhere is a name in it: each database lets some of them be one."""
+        if word == "SET":
+            return last != "UPDATE"
+        if word == "VALUES":
+            return self.tokens[self.position - 2][1] != "("
+        indexed = "INDEXED" in (self._peek().upper(), self._peek(1).upper())
+        return word != "SELECT" and (last == "AS" or self._peek() == "," or indexed)
 
     def _is_skipped(self, word: str, last: str) -> bool:
         """Return whether `word` comes between a keyword and the table: UPDATE OR IGNORE, FROM ONLY, TABLE IF EXISTS."""

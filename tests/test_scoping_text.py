@@ -1,0 +1,111 @@
+"""Text that would lead the reader of finished SQL astray: names that are keywords elsewhere, and comments and strings
+that end elsewhere than it seems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from conftest import closing_engine, fresh_database
+from scoped_models import ONE, Book, Library, build_library
+from sqlalchemy import literal_column, select, text
+from sqlalchemy.orm import Session
+
+from multisite import UnscopedStatement
+from multisite.scoping.compiler import ScopedCompiler
+from multisite.scoping.reading import is_whole, read
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """One library for all tests, which only read."""
+    with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
+        yield build_library(engine)
+
+
+def taken_from(tables: str) -> Callable[[Session], Any]:
+    return lambda s: s.execute(select(text("b.secret")).select_from(text(tables))).all()
+
+
+WAYS: dict[str, Callable[[Session], Any]] = {
+    "IN before a comma": taken_from("countries c JOIN countries d ON c.id IN (1), books b"),
+    "alias copy": taken_from("countries copy, books b"),
+    "postgresql: alias update": taken_from("countries AS update, books b"),
+    "postgresql: alias set": taken_from("countries set, books b"),
+    "postgresql: alias set with columns": taken_from("countries set (x, y), books b"),
+    "postgresql: alias values": taken_from("countries AS values, books b"),
+    "postgresql: alias values with columns": taken_from("countries values (x, y), books b"),
+    "sqlite: alias offset": taken_from("countries offset, books b"),
+    "sqlite: alias for": taken_from("countries AS for, books b"),
+    "sqlite: alias window": taken_from("countries AS window, books b"),
+    "sqlite: alias fetch with a hint": taken_from("countries fetch NOT INDEXED, books b"),
+    "postgresql: comment within a comment": lambda s: s.execute(
+        select(text("/* /* */ ' */ (SELECT max(secret) FROM books) --'"))
+    ).all(),
+    "postgresql: comment that a carriage return ends": lambda s: s.execute(
+        text("SELECT 'a' AS x -- \r UNION SELECT secret FROM books").columns(x=sa.String)
+    ).all(),
+    "postgresql: name with dollars": lambda s: s.scalars(
+        select(Book.secret).where(text("EXISTS (SELECT 1 AS x$b$) ) OR ( EXISTS (SELECT 1 AS x$b$)"))
+    ).all(),
+    "postgresql: string of two pieces of text": lambda s: s.execute(
+        select(literal_column("$q$")).select_from(Book).order_by(text("$q$ || secret FROM books"))
+    ).all(),
+    "postgresql: element that is spelt like a placeholder": lambda s: s.execute(
+        select(
+            text(
+                "(SELECT __[POSTCOMPILE_+(SELECT count(*) FROM books WHERE id = 21)] "
+                "FROM (SELECT ARRAY['', 'secret-2'] AS __, 1 AS postcompile_) AS it)"
+            )
+        )
+    ).all(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_refuses_text_that_is_hard_to_read(library: Library, way: str) -> None:
+    with library.session(ONE) as session, pytest.raises(UnscopedStatement):
+        print(WAYS[way](session))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_negative_control_without_reading_it_leaks(library: Library, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScopedCompiler, "_check_finished", lambda self, sql: None)
+    monkeypatch.setattr("multisite.scoping.compiler.is_whole", lambda text, dialect: True)
+    library.engine.clear_compiled_cache()
+    with library.session(ONE) as session:
+        assert "secret-2" in str(WAYS[way](session))
+    library.engine.clear_compiled_cache()
+
+
+@pytest.mark.parametrize(
+    ("sql", "tables"),
+    [
+        ("SELECT * FROM t WHERE a IN (1, 2) GROUP BY a, b LIMIT 1 OFFSET 2", "t"),
+        ("SELECT * FROM a JOIN b ON a.x IN (1), c", "a b c"),
+        ("SELECT * FROM (VALUES (a, b), (c, d)) AS v, t", "t"),
+        ("SELECT * FROM a UNION VALUES (b, c), (d, e)", "a"),
+        ("INSERT INTO b (x) SELECT x FROM t ON CONFLICT (x) DO UPDATE SET x = 1, y = 2", "b t"),
+        ("UPDATE a SET x = 1, y = 2 FROM b, c WHERE x IN (1)", "a b c"),
+        ("MERGE INTO a USING b ON true WHEN MATCHED THEN UPDATE SET x = 1, y = 2", "a b"),
+        ("SELECT x FROM t WHERE x > 1FROM", "t"),
+    ],
+)
+def test_reads_what_comes_before_and_behind_a_comma(sql: str, tables: str) -> None:
+    for dialect in ("postgresql", "sqlite"):
+        assert read(sql, dialect).tables == tables.split()
+
+
+@pytest.mark.parametrize("sql", ["a$b + (c$d)", "/* ( */ (a)", "'$' || ('a$b$')"])
+def test_dollars_and_comments_that_are_whole(sql: str) -> None:
+    assert is_whole(sql, "postgresql")
+    assert is_whole(sql, "sqlite")
+
+
+def test_dollars_and_comments_that_are_not() -> None:
+    for sql in ("$q$", "/* /* */", "/* /* */ */", "(1) /*"):
+        assert not is_whole(sql, "postgresql")
+    assert is_whole("$q$ || ( $q$", "postgresql")
+    assert not is_whole("$q$ || ( $q$", "sqlite")
