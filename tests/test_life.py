@@ -19,7 +19,15 @@ from webtest import TestApp
 from multisite import MultisiteError, UnknownSite, all_sites, using_site
 from multisite.directory import Directory
 from multisite.directory.availability import MAX_MESSAGE_CHARACTERS, PASS, disable_site, enable_site, maintain_site
-from multisite.directory.changes import add_domain, add_site, list_sites, refresh, show_site
+from multisite.directory.changes import (
+    add_domain,
+    add_site,
+    list_sites,
+    move_domain,
+    refresh,
+    set_canonical,
+    show_site,
+)
 from multisite.maintenance import cookie_name
 from multisite.models import DomainRow, SiteRow
 from multisite.removal import TRASH, plan_removal, remove_site
@@ -368,6 +376,21 @@ def test_a_removal_stopped_at_any_point_is_completed_by_the_next(
     assert counts(filled, site.id) == {"life_statistics": 1}
     with filled.connect() as connection:
         assert connection.execute(sa.select(DomainRow.host)).scalars().all() == ["two.example"]
+
+
+def test_a_site_that_is_being_removed_gets_no_domains(own_engine: sa.Engine, add: Add) -> None:
+    add("one.example", aliases=["alias.example"])
+    add("two.example", aliases=["moved.example"])
+    with own_engine.begin() as connection:
+        connection.execute(sa.update(SiteRow).where(SiteRow.name == "one.example").values(availability="removing"))
+    # They would be gone with it, and their site would not have them back.
+    for change in (
+        lambda: add_domain(own_engine, "one.example", "new.example"),
+        lambda: move_domain(own_engine, "moved.example", "one.example"),
+        lambda: set_canonical(own_engine, "alias.example"),
+    ):
+        with pytest.raises(MultisiteError, match="one.example is being removed; complete that: multisite remove-site"):
+            change()
 
 
 def test_tables_that_refer_to_each_other_are_named(own_engine: sa.Engine, add: Add, parsed: Settings) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from multisite import domains
-from multisite.directory.changing import changing
+from multisite.directory.changing import changing, refuse_unfinished
 from multisite.directory.info import SiteInfo, read_site
 from multisite.errors import MultisiteError
 from multisite.models import SiteRow
@@ -88,11 +88,6 @@ def _set(engine: Engine, host: str, **values: object) -> SiteInfo:
     domain = domains.to_ascii(host, allow_mixed=True)
     with changing(engine) as connection:
         info = read_site(connection, domain)
-        if info.status == "pending":
-            raise MultisiteError(f"the site {info.site} is not complete; complete it: multisite add-site {info.site}")
-        if info.status == "removing":
-            raise MultisiteError(
-                f"the site {info.site} is being removed; complete that: multisite remove-site {info.site} --yes"
-            )
+        refuse_unfinished(info)
         connection.execute(sa.update(SiteRow).where(SiteRow.id == info.site.id).values(**values))
         return read_site(connection, domain)

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from multisite.directory.info import owner_of
+from multisite.directory.info import SiteInfo, owner_of
 from multisite.domains import Domain
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.models import DirectoryVersion, DomainRow, raise_version
 
-__all__ = ["changing", "insert_domain", "refuse_taken"]
+__all__ = ["changing", "insert_domain", "refuse_taken", "refuse_unfinished"]
 
 
 @contextmanager
@@ -54,6 +54,16 @@ def refuse_taken(connection: Connection, *wanted: Domain) -> None:
         owner = owner_of(connection, domain)
         if owner is not None:
             raise DomainTaken(str(domain), owner)
+
+
+def refuse_unfinished(info: SiteInfo) -> None:
+    """Raise `MultisiteError` for a site that is not complete, or is being removed with all its domains."""
+    if info.status == "pending":
+        raise MultisiteError(f"the site {info.site} is not complete; complete it: multisite add-site {info.site}")
+    if info.status == "removing":
+        raise MultisiteError(
+            f"the site {info.site} is being removed; complete that: multisite remove-site {info.site} --yes"
+        )
 
 
 def insert_domain(connection: Connection, site_id: int, domain: Domain, kind: str) -> None:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from multisite import domains
-from multisite.directory.changing import changing, insert_domain, refuse_taken
+from multisite.directory.changing import changing, insert_domain, refuse_taken, refuse_unfinished
 from multisite.directory.info import SiteInfo, is_domain, read_site
 from multisite.domains import Domain
 from multisite.errors import InvalidHost, MultisiteError
@@ -23,12 +23,13 @@ def add_domain(
     """Let `host` lead to the site that has the domain `site_host` too, in any spelling; return the site after that.
 
     `redirect` sends browsers to the canonical domain instead of serving them. Raises `InvalidHost`, `UnknownSite` for
-    `site_host`, `DomainTaken` if `host` leads to this or another site already.
+    `site_host`, `DomainTaken` if `host` leads to this or another site already, `MultisiteError` for a site that is not
+    complete or is being removed.
     """
     owner = domains.to_ascii(site_host, allow_mixed=True)
     name = domains.to_ascii(host, allow_mixed=allow_mixed)
     with changing(engine, name) as connection:
-        info = _complete_site(connection, owner)
+        info = _finished_site(connection, owner)
         refuse_taken(connection, name)
         insert_domain(connection, info.site.id, name, "redirect" if redirect else "alias")
         return read_site(connection, owner)
@@ -59,7 +60,7 @@ def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteI
     """
     domain = canonical(domains.to_ascii(host, allow_mixed=True))
     with changing(engine) as connection:
-        info = _complete_site(connection, domain)
+        info = _finished_site(connection, domain)
         if info.site.domain != str(domain):
             own = sa.update(DomainRow).where(_rows.c.site_id == info.site.id)
             former = own.where(_rows.c.kind == "canonical").values(kind="redirect" if redirect else "alias")
@@ -79,7 +80,7 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
     domain = domains.to_ascii(host, allow_mixed=True)
     owner = domains.to_ascii(site_host, allow_mixed=True)
     with changing(engine) as connection:
-        target = _complete_site(connection, owner)
+        target = _finished_site(connection, owner)
         before = read_site(connection, domain)
         if before.site.domain == str(domain):
             raise MultisiteError(
@@ -91,11 +92,10 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
         return read_site(connection, owner)
 
 
-def _complete_site(connection: Connection, domain: Domain) -> SiteInfo:
-    """Return the site that has `domain`; raise `MultisiteError` if it is not complete, `UnknownSite` if none has it."""
+def _finished_site(connection: Connection, domain: Domain) -> SiteInfo:
+    """Return the site that has `domain`. Raises as `refuse_unfinished` does, and `UnknownSite` if none has it."""
     info = read_site(connection, domain)
-    if info.status == "pending":
-        raise MultisiteError(f"the site {info.site} is not complete; complete it: multisite add-site {info.site}")
+    refuse_unfinished(info)
     return info
 
 
