@@ -16,7 +16,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from multisite import hosts
 from multisite.directory import Directory
 from multisite.errors import DirectoryUnavailable, InvalidHost
-from multisite.request import DIRECTORY, SETTINGS
+from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
 from multisite.settings import Settings
 
 __all__ = ["ask_view", "includeme"]
@@ -26,7 +26,10 @@ _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_
 
 
 def ask_view(request: Request) -> Response:
-    """Answer 200 if `domain` is one of an active site, else 404; 503 if nobody can say; 403 to who may not ask."""
+    """Answer 200 if `domain` is one of a site that answers, else 404; 503 if nobody can say; 403 to who may not ask."""
+    if OPEN_PATH not in request.environ:
+        # Below the path of a site, where the proxy that keeps visitors from this one path does not look.
+        return _answer(404)
     settings: Settings = request.registry[SETTINGS]
     if not _may_ask(request, settings):
         return _answer(403)

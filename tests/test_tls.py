@@ -118,6 +118,14 @@ def test_only_this_machine_itself_may_ask(app: TestApp, environ: dict[str, str],
     assert ask(app, "domain=example.com", **environ) == status
 
 
+def test_below_the_path_of_a_site_there_is_no_answer(app: TestApp, engine: sa.Engine, tmp_path: Path) -> None:
+    # A proxy keeps visitors from the one path that is set, and from no other.
+    parsed = parse_settings({"multisite.sites_dir": str(tmp_path / "sites")})
+    add_site(engine, "example.com/shop", settings=parsed)
+    assert ask(app, "domain=example.com") == 200
+    app.get(f"/shop{PATH}?domain=example.com", headers={"Host": "example.com"}, status=404)
+
+
 def test_other_addresses_may_be_allowed(engine: sa.Engine, tmp_path: Path) -> None:
     app = make_app(engine, tmp_path, tls_ask_from="10.0.0.0/8 2001:db8::/32")
     for address, status in (("10.1.2.3", 200), ("2001:db8::7", 200), ("127.0.0.1", 403)):
