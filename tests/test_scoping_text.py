@@ -41,6 +41,16 @@ WAYS: dict[str, Callable[[Session], Any]] = {
     "sqlite: alias for": taken_from("countries AS for, books b"),
     "sqlite: alias window": taken_from("countries AS window, books b"),
     "sqlite: alias fetch with a hint": taken_from("countries fetch NOT INDEXED, books b"),
+    "postgresql: column named where": taken_from(
+        'countries c JOIN (SELECT true AS "where") t ON t.where, books b WHERE b.id > 20 OR c.id > 20'
+    ),
+    "postgresql: delete of an alias update": lambda s: s.execute(
+        select(
+            text("DELETE FROM countries AS update USING books b WHERE b.id = 21 RETURNING b.secret")
+            .columns(secret=sa.String)
+            .cte()
+        )
+    ).all(),
     "postgresql: comment within a comment": lambda s: s.execute(
         select(text("/* /* */ ' */ (SELECT max(secret) FROM books) --'"))
     ).all(),
@@ -91,6 +101,8 @@ def test_negative_control_without_reading_it_leaks(library: Library, way: str, m
         ("UPDATE a SET x = 1, y = 2 FROM b, c WHERE x IN (1)", "a b c"),
         ("MERGE INTO a USING b ON true WHEN MATCHED THEN UPDATE SET x = 1, y = 2", "a b"),
         ("SELECT x FROM t WHERE x > 1FROM", "t"),
+        ("SELECT a.from FROM b JOIN c ON c.where = b.limit, d", "b c d"),
+        ("DELETE FROM a USING b update JOIN c ON true, d", "a b c d"),
     ],
 )
 def test_reads_what_comes_before_and_behind_a_comma(sql: str, tables: str) -> None:

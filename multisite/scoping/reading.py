@@ -158,11 +158,13 @@ class _Scanner:
             level.expects = None
 
     def _name_or_keyword(self, kind: str, text: str) -> None:
-        word = text.upper() if kind == "word" else ""
+        # Behind a point comes a column, whatever it is called.
+        is_column = self.position > 1 and self.tokens[self.position - 2][1] == "."
+        word = text.upper() if kind == "word" and not is_column else ""
         if word == "DO" and self.position == 1:
             self.reading.fault = "a block of code"
         if not (word and self._keyword(word)):
-            if word and self._peek() == "(":
+            if kind == "word" and self._peek() == "(":
                 self.reading.calls.add(text.lower())
             if self.levels[-1].expects:
                 self._table(text)
@@ -175,7 +177,8 @@ class _Scanner:
         if level.expects and self._is_skipped(word, last):
             return True
         if word in _QUERIES:
-            level.query, level.deletes = True, word in ("DELETE", "MERGE")
+            # What has been so stays so: UPDATE may be an alias behind DELETE FROM.
+            level.query, level.deletes = True, level.deletes or word in ("DELETE", "MERGE")
         if word == "FROM":
             # Not IS DISTINCT FROM, and not EXTRACT(year FROM created), whose brackets hold no query.
             if level.query and not (last == "DISTINCT" and before in ("IS", "NOT")):
