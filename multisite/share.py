@@ -72,20 +72,35 @@ def until_sent(response: Response, give_back: Callable[[], None]) -> None:
 
 
 class _Body:
-    """A body that is made while it is sent, and says when it is closed."""
+    """A body that is made while it is sent, and says when it is closed or over.
+
+    It is its own iterator: WebOb takes that for a piece of it (`Range`), and closes nothing else. It says so at its end
+    too, since what stands in between, such as WebOb's compression, may close nothing at all.
+    """
 
     def __init__(self, body: Iterable[bytes], closed: Callable[[], None]) -> None:
         self._body = body
+        self._pieces = iter(body)
         self._closed: Callable[[], None] | None = closed
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._pieces)
+        except BaseException:
+            self._say()
+            raise
 
     def close(self) -> None:
-        closed, self._closed = self._closed, None
         try:
             if hasattr(self._body, "close"):
                 self._body.close()
         finally:
-            if closed is not None:
-                closed()
+            self._say()
+
+    def _say(self) -> None:
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from conftest import closing_engine, make_own_tables
 from pyramid.config import Configurator
 from pyramid.request import Request
-from pyramid.response import Response
+from pyramid.response import FileIter, Response
 from test_pyramid import serving
 
 from multisite.request import DIRECTORY
@@ -45,6 +46,11 @@ class Gate:
 
         return Response(app_iter=body(), content_length=6 * 20_000 + 5)
 
+    def file(self, request: Request) -> Response:
+        """Answer as large static files are answered, for which browsers ask piece by piece."""
+        body = FileIter(BytesIO(b"0123456789" * 1000), block_size=100)
+        return Response(app_iter=body, content_length=10_000, conditional_response=True, etag="it")
+
     def fail(self, request: Request) -> Response:
         raise RuntimeError("the view fails")
 
@@ -71,7 +77,7 @@ def serve(gate: Gate, tmp_path: Path, sqlite_database_url: str) -> Iterator[Serv
             config = Configurator(settings={"multisite.max_requests_per_site": limit})
             config.include("multisite")
             config.set_multisite_engine(engine)
-            for name in ("wait", "stream", "fail", "quick"):
+            for name in ("wait", "stream", "file", "fail", "quick"):
                 config.add_route(name, f"/{name}")
                 config.add_view(getattr(gate, name), route_name=name)
             app = config.make_wsgi_app()
@@ -89,10 +95,10 @@ def serve(gate: Gate, tmp_path: Path, sqlite_database_url: str) -> Iterator[Serv
             app.registry[DIRECTORY].deactivate()
 
 
-def get(address: tuple[str, int], host: str, path: str) -> tuple[int, str, dict[str, str]]:
+def get(address: tuple[str, int], host: str, path: str, **more: str) -> tuple[int, str, dict[str, str]]:
     connection = HTTPConnection(*address, timeout=30)
     try:
-        connection.request("GET", path, headers={"Host": host})
+        connection.request("GET", path, headers={"Host": host, **more})
         answer = connection.getresponse()
         return answer.status, answer.read().decode(), dict(answer.getheaders())
     finally:
@@ -137,6 +143,15 @@ def test_a_body_that_is_made_while_it_is_sent_keeps_its_place(serve: Serve, gate
         status, text, headers = begun.result()
     assert (status, text[-5:], headers["Content-Length"]) == (200, "ended", str(len(text)))
     assert get(address, "busy.example", "/quick")[0] == 200
+
+
+def test_pieces_of_a_file_give_their_place_back(serve: Serve) -> None:
+    address = serve(1)
+    for _ in range(2):
+        assert get(address, "busy.example", "/file", Range="bytes=995-1004")[:2] == (206, "5678901234")
+        assert get(address, "busy.example", "/file", Range="bytes=20000-")[0] == 416
+        assert get(address, "busy.example", "/file", **{"If-None-Match": '"it"'})[0] == 304
+        assert get(address, "busy.example", "/file")[:2] == (200, "0123456789" * 1000)
 
 
 def test_a_reader_who_goes_away_gives_the_place_back(serve: Serve, gate: Gate) -> None:
