@@ -129,7 +129,9 @@ def _tables(engine: Engine) -> list[_Scoped]:
 
 
 def _is_to_sites(key: ReflectedForeignKeyConstraint) -> bool:
-    return key["referred_table"] == SiteRow.__tablename__ and key["constrained_columns"] == [SITE_COLUMN]
+    # A table of that name in another schema is somebody else's, and so are the rows that refer to it.
+    is_ours = key["referred_table"] == SiteRow.__tablename__ and key["referred_schema"] is None
+    return is_ours and key["constrained_columns"] == [SITE_COLUMN]
 
 
 def _count(connection: Connection, table: sa.Table, site_id: int) -> int:
