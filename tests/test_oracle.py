@@ -30,7 +30,8 @@ SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 OPERATIONS = {"sqlite": 60_000, "postgresql": 40_000} if SOAK else {"sqlite": 1_200, "postgresql": 800}
 """How many operations are compared on each database."""
 
-SEED = 1
+SEED = 8
+"""Of the seeds that were tried, the one whose programs find all faults soonest."""
 
 # Joins without a condition, and deletes that match fewer rows than they expect, are part of the programs.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning", "ignore::DeprecationWarning")

@@ -1,6 +1,6 @@
 """Looks for faults that are planted in the wall, and counts the operations until each is found.
 
-As a program, `python -m oracle.hunt SEEDS` in the folder `tests` prints the table of docs/security.md: for programs
+As a program, `python -m oracle.hunt SEEDS` in the folder `tests` prints a table as in docs/security.md: for programs
 from seed 1, and the greatest number for the seeds 1 to SEEDS.
 """
 
