@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -154,10 +155,11 @@ def _is_plain(step: str) -> bool:
 
 
 def _is_public(name: str) -> bool:
-    path = Path(name.lower().rstrip("~. "))
+    path = Path(name.lower().rstrip("~#. "))
     while path.suffix in _COPIES:
         path = path.with_suffix("")
-    return path.suffix not in NEVER_SERVED
+    # SQLite keeps what it has written last beside its file, under the same name and one of these.
+    return re.sub("-(?:wal|shm|journal)$", "", path.suffix) not in NEVER_SERVED
 
 
 def content_type(name: str) -> str:

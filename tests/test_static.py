@@ -389,7 +389,13 @@ def test_a_compressed_file_that_is_asked_for_as_such_is_not_unpacked(browser: Te
     assert (page.headers["Content-Type"], page.headers.get("Content-Encoding")) == ("application/gzip", None)
 
 
-@pytest.mark.parametrize("name", ["page.mako.gz", "page.mako.bak", "page.mak~", "app.ini.old.gz", "page.mako::$DATA"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "page.mako.gz", "page.mako.bak", "page.mak~", "app.ini.old.gz", "page.mako::$DATA", "#page.mako#",
+        "app.db-wal", "app.db-journal", "app.sqlite3-shm", "app.sqlite-wal.gz",
+    ],
+)  # fmt: skip
 def test_copies_of_what_is_not_served_are_not_served_either(browser: TestApp, own: Path, name: str) -> None:
     (own / name).write_text(SECRET)
     browser.get("/static/" + quote(name), status=404)
