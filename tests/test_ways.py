@@ -22,7 +22,7 @@ from ways import GROUPS, Outcome, Place, Rows, Way, all_ways, rows_of_both, run_
 from ways.__main__ import as_markdown, limits_as_markdown
 from ways.cache import read_early
 from ways.models import build, forget_compiled, plant_again
-from ways.parts import HARMLESS, PARTS, Part, without_wall
+from ways.parts import HARMLESS, PARTS, without_wall
 
 from multisite.site import Site
 
@@ -95,33 +95,40 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("case", CASES)
 def test_way(ground: Ground, case: str) -> None:
+    """Go once for a site, with rows of another in reach, and once for none."""
     way = CASES[case]
     outcome = ground.go(way, ONE)
     if way.expected.limit:
         assert outcome.leaks, f"{case} is documented as a limit and does not leak: {outcome}"
     else:
         assert not outcome.faults, str(outcome)
+    if way.without_site:
+        outcome = ground.go(way, None)
+        assert not outcome.faults, f"without a site: {outcome}"
 
 
-@pytest.mark.parametrize("case", [case for case, way in CASES.items() if way.without_site])
-def test_way_without_a_site(ground: Ground, case: str) -> None:
-    outcome = ground.go(CASES[case], None)
-    assert not outcome.faults, str(outcome)
-    assert isinstance(outcome.error, Exception)
+def ended_otherwise(ground: Ground, off: Callable[[pytest.MonkeyPatch], None], sites: list[Site | None]) -> set[str]:
+    """Return the ways that end otherwise without what `off` takes away, for one of the sites at least."""
+    database = ground.engine.dialect.name
+    ways = [way for way in WAYS.values() if database in way.databases and not way.expected.limit and not way.apart]
+    gone = [(way, site) for way in ways for site in sites if site or way.without_site]
+    with pytest.MonkeyPatch.context() as patch:
+        off(patch)
+        ground.forget()
+        found = {way.id for way, site in gone if not way.commits and ground.go(way, site).faults}
+    ground.forget()
+    found |= {way.id for way, site in gone if way.commits and ground.go_without(off, way, site).faults}
+    plant_again(ground.engine)
+    return found
 
 
 def test_negative_control_without_the_wall_every_way_ends_otherwise(ground: Ground) -> None:
     """A test that cannot fail proves nothing: exactly the ways that are named as harmless go on as before."""
     database = ground.engine.dialect.name
-    ways = [way for way in WAYS.values() if database in way.databases and not way.expected.limit]
-    with pytest.MonkeyPatch.context() as patch:
-        without_wall(patch)
-        ground.forget()
-        outcomes = {way.id: ground.go(way, ONE) for way in ways if not way.commits}
-    ground.forget()
-    outcomes |= {way.id: ground.go_without(without_wall, way, ONE) for way in ways if way.commits}
-    plant_again(ground.engine)
-    same = {name for name, outcome in outcomes.items() if not outcome.faults}
+    ways = {
+        name for name, way in WAYS.items() if database in way.databases and not way.expected.limit and not way.apart
+    }
+    same = ways - ended_otherwise(ground, without_wall, [ONE])
     harmless = {name for names in HARMLESS.values() for name in names if database in WAYS[name].databases}
     assert sorted(same - harmless) == []
     assert sorted(harmless - same) == []
@@ -129,39 +136,29 @@ def test_negative_control_without_the_wall_every_way_ends_otherwise(ground: Grou
 
 @pytest.mark.parametrize("case", PART_CASES)
 def test_negative_control_without_a_part_its_ways_end_otherwise(ground: Ground, case: str) -> None:
-    for name in PART_CASES[case].ways:
-        assert _needs(ground, WAYS[name], PART_CASES[case]), f"{name} ends the same without the {case}"
-
-
-def _needs(ground: Ground, way: Way, part: Part) -> bool:
-    sites = [ONE, None] if way.without_site else [ONE]
-    return any(ground.go_without(part.off, way, site).faults for site in sites)
+    part = PART_CASES[case]
+    for way in map(WAYS.__getitem__, part.ways):
+        sites = [ONE, None] if way.without_site else [ONE]
+        otherwise = any(ground.go_without(part.off, way, site).faults for site in sites)
+        assert otherwise, f"{way.id} ends the same without the {case}"
 
 
 @pytest.mark.soak
 @pytest.mark.skipif(not SOAK, reason="each part with each way takes minutes: MULTISITE_SOAK=1")
-def test_each_part_with_each_way(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
-    """Print how many ways need each part; none is for show."""
-    database = ground.engine.dialect.name
-    needed: dict[str, list[str]] = {}
-    for name, part in PARTS.items():
-        ways = [way for way in WAYS.values() if database in way.databases and not way.expected.limit]
-        needed[name] = [way.id for way in ways if _needs(ground, way, part)]
-        plant_again(ground.engine)
+@pytest.mark.parametrize("case", PART_CASES)
+def test_each_part_with_each_way(ground: Ground, case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Print how many ways need a part; those that are named with it are among them."""
+    part = PART_CASES[case]
+    needing = ended_otherwise(ground, part.off, [ONE, None])
     with capsys.disabled():
-        for part, names in needed.items():
-            print(f"{database}: {part}: {len(names)} ways")
-    assert all(names for part, names in needed.items() if database in PARTS[part].databases)
+        print(f"{case}: {len(needing)} ways")
+    assert set(part.ways) <= needing
 
 
 def test_negative_control_statements_from_before_the_wall_leak_if_they_are_not_compiled_again(ground: Ground) -> None:
     """This one is in a process of its own, which the switches above do not reach."""
-    place = Place(ground.engine, ONE, TWO)
-    assert "secret-2" not in read_early(place)[0]
-    off = (
-        "from multisite.scoping import execution\nexecution._recompiled = lambda compiled, *args: _unlimited(compiled)"
-    )
-    assert "secret-2" in read_early(place, off)[0]
+    off = "import multisite.scoping.execution as e; e._recompiled = lambda compiled, *args: _unlimited(compiled)"
+    assert "secret-2" in read_early(Place(ground.engine, ONE, TWO), off)[0]
 
 
 def test_the_catalogue_is_as_large_as_it_says() -> None:

@@ -97,7 +97,7 @@ class Way:
 
     `without_site` are the errors of which one has to come where there is no site; None where that says nothing.
     `commits` says that rows may be changed for good, `changes` that rows of the own site have to be others afterwards.
-    `fault` is a known one of the wall: the way fails as long as it is not mended.
+    `apart` says that it is gone in a process of its own, which has the whole wall whatever is taken away here.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Way:
     without_site: tuple[type[Exception], ...] | None = (NoCurrentSite,)
     commits: bool = False
     changes: bool = False
-    fault: str | None = None
+    apart: bool = False
 
     @property
     def id(self) -> str:

@@ -8,6 +8,7 @@ by it.
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
@@ -272,7 +273,8 @@ def build(engine: sa.Engine) -> None:
         connection.execute(sa.text("CREATE TABLE scratch (note TEXT)"))
         connection.execute(sa.text("CREATE TABLE unmapped (note TEXT, site_id INTEGER)"))
         connection.execute(sa.text("INSERT INTO unmapped VALUES ('secret-1', 1), ('secret-2', 2)"))
-        connection.execute(sa.text("CREATE VIEW books_view AS SELECT * FROM books"))
+        invoker = "WITH (security_invoker) " if engine.dialect.name == "postgresql" else ""
+        connection.execute(sa.text(f"CREATE VIEW books_view {invoker}AS SELECT * FROM books"))
         connection.execute(sa.text("ANALYZE"))
         if engine.dialect.name == "postgresql":
             # New rows should not come upon the keys of planted ones.
@@ -283,7 +285,8 @@ def build(engine: sa.Engine) -> None:
 
 
 def forget_compiled() -> None:
-    """Have the statements of the unit of work compiled again, which each mapper keeps for itself."""
+    """Have the statements of the unit of work compiled again, which each mapper keeps, and strings read again."""
+    import_module("multisite.scoping.tables")._reach_of_string.cache_clear()
     for base in (Base, MoreBase, SiteRow):
         for mapper in base.registry.mappers:
             mapper.__dict__.pop("_compiled_cache", None)

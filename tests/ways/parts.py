@@ -591,7 +591,6 @@ HARMLESS: dict[str, tuple[str, ...]] = {
         "text: scoped text with another parameter",
         "text: scoped text without its parameter",
     ),
-    "it is done in a process of its own": ("cache: engine connected before the wall was put up",),
 }
 """The ways that end the same without the wall, and why: they show that what has to work does."""
 
