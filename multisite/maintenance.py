@@ -94,6 +94,7 @@ def includeme(config: Configurator) -> None:
     """Add the tween under that of error pages, which makes the page, and over pyramid_tm's."""
     config.add_tween(
         "multisite.maintenance.maintenance_tween_factory",
-        under="multisite.error_pages.error_page_tween_factory",
+        # The second where the application has said that it wants no error pages.
+        under=("multisite.error_pages.error_page_tween_factory", "multisite.tween.site_tween_factory"),
         over=("pyramid_tm.tm_tween_factory", EXCVIEW),
     )

@@ -101,9 +101,12 @@ def _unknown_host(value: str) -> str:
 
 def _suffix(value: str) -> str:
     try:
-        return hosts.parse(f"x.{value}").name[2:]
+        name, port = hosts.parse(value)
     except InvalidHost:
-        raise ValueError("the end of a name, such as localhost") from None
+        name, port = "", None
+    if not name or port is not None:
+        raise ValueError("the end of a name, such as localhost")
+    return name
 
 
 def _paths(value: str) -> tuple[str, ...]:

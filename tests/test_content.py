@@ -475,6 +475,8 @@ def test_the_revisions_make_the_tables_of_the_models(ini: Path, database_url: st
     assert [line.split(":")[0] for line in upgrade(ini)] == [
         "multisite 0001",
         "multisite 0002",
+        "multisite 0003",
+        "multisite 0004",
         "application content_0001",
     ]
     assert upgrade(ini) == []
