@@ -459,6 +459,8 @@ def serving(app: Any, threads: int = 2, **options: Any) -> Iterator[tuple[str, i
     try:
         yield "127.0.0.1", server.effective_port
     finally:
+        # Threads that have just answered still tell the loop so, by a descriptor that closing closes.
+        server.task_dispatcher.shutdown()
         # waitress has no call that ends its loop from another thread; a trigger runs this one inside it.
         server.trigger.pull_trigger(server.close)
         thread.join(10)
