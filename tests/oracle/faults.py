@@ -337,7 +337,8 @@ FAULTS["a lent connection keeps the pin of the session it was lent to"] = _stamp
 
 
 @fault("the site of a block is not reset after an error")
-def _not_reset() -> Any:
+@contextmanager
+def _not_reset() -> Iterator[None]:
     @contextmanager
     def using_site(site: Any) -> Iterator[Any]:
         token = site_module._scope.set(site_module.Scope(site))
@@ -346,7 +347,13 @@ def _not_reset() -> Any:
 
     from oracle import shared
 
-    return patch.object(shared, "using_site", using_site)
+    before = site_module._scope.get()
+    with patch.object(shared, "using_site", using_site):
+        try:
+            yield
+        finally:
+            # The tests that come after this one have no part in the fault.
+            site_module._scope.set(before)
 
 
 @fault("without a site all rows are shown")
