@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from multisite import site as current
 from multisite.directory import engine_from_url
 from multisite.models import DirectoryVersion, metadata
 
@@ -38,6 +39,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if for_another:
         config.hook.pytest_deselected(items=list(for_another))
         items[:] = [item for item in items if item not in for_another]
+
+
+_last_file = pytest.StashKey[Path]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Forget the applications that tests of another file have left: `using_site` would ask them, of gone databases."""
+    if item.config.stash.get(_last_file, None) != item.path:
+        item.config.stash[_last_file] = item.path
+        current.resolvers.clear()
 
 
 @pytest.fixture(scope="module")
