@@ -255,6 +255,7 @@ def nginx(laid: Laid, folder: Path) -> Iterator[int]:
         server.terminate()
         server.wait(30)
         # waitress has no call that ends its loop from another thread; a trigger runs this one inside it.
+        application.task_dispatcher.shutdown()
         application.trigger.pull_trigger(application.close)
         thread.join(30)
 

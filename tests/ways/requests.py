@@ -203,19 +203,20 @@ def _over_a_socket(p: Place) -> Any:
     import http.client
 
     app = application(p, lambda request: _refusing(request))
-    with closing(create_server(app, host="127.0.0.1", port=0, threads=2)) as server:
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=60)
-            path, host = request_to(p)
-            connection.request("GET", path, headers={"Host": host, "Connection": "close"})
-            answer = connection.getresponse().read().decode()
-            connection.close()
-        finally:
-            server.task_dispatcher.shutdown()
-            server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
-            thread.join()
+    server = create_server(app, host="127.0.0.1", port=0, threads=2)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=60)
+        path, host = request_to(p)
+        connection.request("GET", path, headers={"Host": host, "Connection": "close"})
+        answer = connection.getresponse().read().decode()
+        connection.close()
+    finally:
+        # Threads that have just answered still tell the loop so, by a descriptor that closing closes.
+        server.task_dispatcher.shutdown()
+        server.trigger.pull_trigger(server.close)
+        thread.join()
     if answer == "refused":
         raise NoCurrentSite("the page")
     return answer
