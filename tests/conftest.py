@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import tempfile
@@ -49,6 +50,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.config.stash.get(_last_file, None) != item.path:
         item.config.stash[_last_file] = item.path
         current.resolvers.clear()
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing is collected while a test runs into the limit of recursion.
+
+    What earlier tests left behind would be finalized at the bottom of the stack, where no finalizer can run, and the
+    errors of those finalizers would be taken for this test's.
+    """
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="module")

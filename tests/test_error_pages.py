@@ -376,6 +376,7 @@ def break_layout(errors: Errors, kind: str) -> None:
         errors.write(f"sites/{GARDEN}/other.mako", "<%include file='layout.mako'/><%inherit file='layout.mako'/>")
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("reload", ["true", "false"])
 def test_one_broken_template_is_one_site_s(
@@ -396,6 +397,7 @@ def test_one_broken_template_is_one_site_s(
     assert ask(app, "/nowhere").text == f"404 Not Found of {GARDEN}"
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_error_page_gives_a_plain_one(errors: Errors, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     errors.write("templates/error.mako", f"<%inherit file='layout.mako'/>{ERROR_PAGE}")

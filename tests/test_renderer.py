@@ -431,6 +431,7 @@ def test_renderer_names_may_be_given_at_render_time_and_by_the_request(world: Wo
     assert get(TestApp(config.make_wsgi_app()), "garden.example") == "other 1"
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_circle_of_templates_is_named(world: World) -> None:
     world.write("templates/page.mako", "<%inherit file='layout.mako'/>")
     layout = world.write("sites/garden/layout.mako", "<%inherit file='layout.mako'/>")
@@ -441,6 +442,7 @@ def test_a_circle_of_templates_is_named(world: World) -> None:
     )
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_recursion_of_python_is_not_taken_for_one_of_templates(world: World) -> None:
     def deep() -> None:
         deep()

@@ -213,6 +213,7 @@ def test_parent_skips_a_layer_without_the_file_and_takes_any_name(world: World, 
     assert render(templates, GARDEN, f"{package}:templates/c.mako") == "garden (package c)"
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_without_parent_a_file_that_inherits_from_its_name_is_its_own_parent(world: World) -> None:
     """The control: this is why there is `parent:`."""
     world.write("templates/layout.mako", "shared ${next.body()}")

@@ -453,6 +453,7 @@ def test_a_broken_template_is_an_error_of_that_site_which_names_the_file(
         assert render(templates, KITCHEN) == "shared"
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_template_that_inherits_from_itself_is_an_error(world: World) -> None:
     world.write("templates/page.mako", "<%inherit file='page.mako'/>")
     with pytest.raises(RecursionError):
