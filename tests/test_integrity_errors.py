@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from conftest import closing_engine, fresh_database, make_own_tables
 from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from multisite import SiteScoped, all_sites, scoped_reference, using_site
@@ -211,3 +213,42 @@ def test_values_are_shown_where_no_other_site_has_them(engine: sa.Engine) -> Non
     with all_sites("test"), Session(engine) as session:
         error = error_of(lambda s: s.execute(sa.insert(Guest).values(id=99, site_id=1, email=SECRET)), session)
     assert "Key (email)=(secret-2) already exists" in str(error)
+
+
+# Other drivers. Both are asked for the same error; asyncpg is only to be had asynchronously.
+
+
+def errors_of(driver: str, url: str) -> sa.exc.IntegrityError:
+    """Return the error of `driver` for a key that the second site has."""
+    url = url.replace("+psycopg", f"+{driver}")
+    if driver == "psycopg2":
+        with closing_engine(url) as engine, Session(engine, info={"site": ONE}) as session:
+            return error_of(FOREIGN["unique"], session)
+
+    async def ask() -> sa.exc.IntegrityError:
+        engine = create_async_engine(url)
+        async with AsyncSession(engine, info={"site": ONE}) as session:
+            error = await session.run_sync(lambda session: error_of(FOREIGN["unique"], session))
+        await engine.dispose()
+        return error
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("driver", "sqlstate"), [("psycopg2", "pgcode"), ("asyncpg", "sqlstate")])
+def test_another_driver_s_error_shows_nothing_either(
+    engine: sa.Engine, driver: str, sqlstate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    error = errors_of(driver, url)
+    assert 'unique constraint "uq_email"' in str(error.orig)
+    assert getattr(error.orig, sqlstate) == "23505"
+    assert violation.NOT_SHOWN in "".join(traceback.format_exception(error))
+    chain = (error.orig, error.orig.__cause__)
+    told = [str(getattr(each, name)) for each in chain for name in ("args", "pgerror", "detail") if hasattr(each, name)]
+    told += [str(getattr(error.orig, "diag", None) and error.orig.diag.message_detail)]
+    for each in ("\n".join(told), "".join(traceback.format_exception(error)).partition("[parameters: ")[0]):
+        assert SECRET not in each
+    monkeypatch.setattr(Connection, "_handle_dbapi_exception", violation._handle_dbapi_exception)
+    assert f"(email)=({SECRET})" in "".join(traceback.format_exception(errors_of(driver, url)))

@@ -35,17 +35,18 @@ _handle_dbapi_exception = Connection._handle_dbapi_exception
 
 def handle_dbapi_exception(self: Connection, e: BaseException, *args: Any, **kw: Any) -> NoReturn:
     """Conceal what is not for this site before SQLAlchemy makes its own error of `e`."""
-    diagnostics = getattr(e, "diag", None)
-    detail = getattr(diagnostics, "message_detail", None)
-    if detail and _is_violation(diagnostics) and not _OWN(detail) and _is_limited(self):
-        _conceal(e, detail)
+    # Psycopg and psycopg2 have `diag`; SQLAlchemy's error for asyncpg is caused by asyncpg's, which has the fields.
+    fields: Any = getattr(e, "diag", None) or e.__cause__
+    detail = getattr(fields, "message_detail", None) or getattr(fields, "detail", None)
+    if detail and _is_violation(fields) and not _OWN(detail) and _is_limited(self):
+        e = _conceal(e, detail)
     _handle_dbapi_exception(self, e, *args, **kw)
 
 
-def _is_violation(diagnostics: Any) -> bool:
+def _is_violation(fields: Any) -> bool:
     """Return whether a constraint of a scoped table was violated, or one of a table that is not named."""
-    table = diagnostics.table_name
-    return str(diagnostics.sqlstate)[:2] in _CLASSES and (table is None or table.lower() in tables.scoped)
+    table = fields.table_name
+    return str(fields.sqlstate)[:2] in _CLASSES and (table is None or table.lower() in tables.scoped)
 
 
 def _is_limited(connection: Connection) -> bool:
@@ -56,8 +57,9 @@ def _is_limited(connection: Connection) -> bool:
     return scope is not None and scope.site is not None
 
 
-def _conceal(error: BaseException, detail: str) -> None:
-    error.args = tuple(each.replace(detail, NOT_SHOWN) if isinstance(each, str) else each for each in error.args)
+def _conceal(error: BaseException, detail: str) -> BaseException:
+    """Return the error without `detail`: the same one, or for psycopg2, whose fields cannot be changed, a like one."""
+    args = tuple(each.replace(detail, NOT_SHOWN) if isinstance(each, str) else each for each in error.args)
     result = getattr(error, "pgresult", None)
     if result is not None:
         # Psycopg reads `error.diag` out of the result, or out of a dictionary where the error has been pickled.
@@ -65,6 +67,15 @@ def _conceal(error: BaseException, detail: str) -> None:
 
         fields = {field: result.error_field(field) for field in DiagnosticField}
         error._info = {**fields, DiagnosticField.MESSAGE_DETAIL: NOT_SHOWN.encode()}  # type: ignore[attr-defined]
+    elif hasattr(error, "diag"):
+        like = type(error)(*args)
+        # This is how psycopg2 makes an error out of a pickled one; `diag` of such an error is empty.
+        like.__setstate__({"pgcode": error.pgcode, "pgerror": "".join(args)})  # type: ignore[attr-defined]
+        return like
+    else:
+        error.detail = error.__cause__.detail = NOT_SHOWN  # type: ignore[attr-defined, union-attr]
+    error.args = args
+    return error
 
 
 def put_in_front() -> None:
