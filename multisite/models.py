@@ -59,6 +59,7 @@ class SiteRow(_Base):
 
     `theme` names a folder below `themes` in the shared templates, NULL for none. `template_generation` is raised to
     let running servers look for the site's templates again; `DirectoryVersion` has the one of all sites.
+    `secret_generation` is raised to replace everything that is derived from secrets for the site.
     """
 
     __tablename__ = "sites"
@@ -76,6 +77,7 @@ class SiteRow(_Base):
     status: Mapped[str] = mapped_column(sa.String(10), server_default="active", default="active")
     theme: Mapped[str | None] = mapped_column(sa.String(64))
     template_generation: Mapped[int] = mapped_column(sa.BigInteger, server_default="0", default=0)
+    secret_generation: Mapped[int] = mapped_column(sa.BigInteger, server_default="0", default=0)
     availability: Mapped[str] = mapped_column(sa.String(12), server_default="open", default="open")
     maintenance_message: Mapped[str | None] = mapped_column(sa.String(500))
     maintenance_until: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))

@@ -40,7 +40,7 @@ class Site:
     and `path` (`/shop`, empty for all paths); `domain` and `str()` give that as one text. `folder` is the name of its
     folder below `multisite.sites_dir`; `locale` a BCP 47 tag; `timezone` a name of the IANA database; `theme`
     the name of the theme below its own templates, None for none. `template_generation` is another number after
-    `multisite reload-templates`.
+    `multisite reload-templates`, `secret_generation` after `multisite rotate-secret`.
     """
 
     id: int
@@ -53,6 +53,7 @@ class Site:
     template_generation: int = field(default=0, repr=False)
     port: int | None = field(default=None, repr=False)
     path: str = field(default="", repr=False)
+    secret_generation: int = field(default=0, repr=False)
 
     @property
     def domain(self) -> str:

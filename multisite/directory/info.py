@@ -76,6 +76,7 @@ _SITES = sa.select(
     _generation,
     sa.func.nullif(_canonical.c.port, 0),
     _canonical.c.path,
+    _site.c.secret_generation,
     sa.case(
         (_site.c.status == "pending", "pending"),
         (_site.c.availability == "open", "active"),

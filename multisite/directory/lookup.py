@@ -68,6 +68,7 @@ def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]
             generation,
             sa.func.nullif(_canonical.c.port, 0),
             _canonical.c.path,
+            _site.c.secret_generation,
             _site.c.availability,
             _site.c.maintenance_message,
             _site.c.maintenance_until,
