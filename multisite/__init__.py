@@ -24,7 +24,7 @@ from multisite.errors import (
     UnknownSite,
     UnscopedStatement,
 )
-from multisite.site import Site, all_sites, current_site, using_site
+from multisite.site import Site, all_sites, carry, current_site, using_site
 
 if TYPE_CHECKING:
     from pyramid.config import Configurator
@@ -44,6 +44,7 @@ __all__ = [
     "UnknownSite",
     "UnscopedStatement",
     "all_sites",
+    "carry",
     "current_site",
     "hosts",
     "includeme",

@@ -16,17 +16,20 @@ from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from multisite.errors import MultisiteError, UnknownSite
 
-__all__ = ["Scope", "Site", "all_sites", "current_scope", "current_site", "enter_request", "using_site"]
+__all__ = ["Scope", "Site", "all_sites", "carry", "current_scope", "current_site", "enter_request", "using_site"]
 
 log = logging.getLogger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Given = TypeVar("Given")
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 _PASSED_BY = re.compile(r"(multisite\.(site|dbsession|scoping)|sqlalchemy|zope\.sqlalchemy|contextlib)(\.|$)").match
 """Matches the modules through which an application's own line comes to work across all sites."""
@@ -119,8 +122,7 @@ class Block(ContextDecorator, Generic[Given]):
 
     def __call__(self, function: Function) -> Function:
         """Decorate `function`. Raises `TypeError` for one whose body runs only after the call, outside of the block."""
-        if any(later(function) for later in (iscoroutinefunction, isgeneratorfunction, isasyncgenfunction)):
-            raise TypeError(f"{function.__qualname__} runs after it was called: put its body into a with block instead")
+        _refuse_later(function)
         return super().__call__(function)
 
     def _recreate_cm(self) -> Block[Given]:
@@ -145,6 +147,39 @@ def all_sites(reason: str) -> Block[None]:
     it is empty.
     """
     return Block(lambda: announce(reason))
+
+
+def carry(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    """Return `function` as it is to be called in another thread: there it works for what is current here and now.
+
+    That is one site, all sites with their reason, or none: what is current where it runs does not matter, and is so
+    again afterwards. The result can be called any number of times, in several threads at once, and pickled if
+    `function` can. Raises `TypeError` for one whose body runs only after the call.
+    """
+    _refuse_later(function)
+    scope = current_scope()
+    # Carried on purpose, it counts as a block does, also against a session that an earlier job of a thread left open.
+    return partial(_carried, None if scope is None else Scope(scope.site, scope.reason), function)
+
+
+def _carried(
+    scope: Scope | None,
+    function: Callable[Parameters, Returned],
+    /,
+    *args: Parameters.args,
+    **kwargs: Parameters.kwargs,
+) -> Returned:
+    token = _scope.set(scope)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _scope.reset(token)
+
+
+def _refuse_later(function: Callable[..., Any]) -> None:
+    if any(later(function) for later in (iscoroutinefunction, isgeneratorfunction, isasyncgenfunction)):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f"{name} runs after it was called: put its body into a with block instead")
 
 
 def announce(reason: str) -> Scope:

@@ -129,13 +129,17 @@ def _run_migration(engine: Any, upgrade: Callable[[], None]) -> None:
     assert found == [("first", "www.example.com")], found
 
 
+def _write_ini(ini: Path, settings: dict[str, str]) -> None:
+    lines = "\n".join(f"{key} = {value}" for key, value in settings.items())
+    ini.write_text(f"[app:main]\nuse = egg:multisite\n{lines}\n", "utf-8")
+
+
 def _run_script(folder: Path, settings: dict[str, str], greet: Callable[[str], None]) -> None:
     """Run the script of the page and see that it has written."""
     from multisite.directory import engine_from_url
 
     ini = folder / "script.ini"
-    lines = "\n".join(f"{key} = {value}" for key, value in settings.items())
-    ini.write_text(f"[app:main]\nuse = egg:multisite\n{lines}\n", "utf-8")
+    _write_ini(ini, settings)
     greet(str(ini))
     engine = engine_from_url(settings["sqlalchemy.url"])
     with engine.connect() as connection:
@@ -143,6 +147,31 @@ def _run_script(folder: Path, settings: dict[str, str], greet: Callable[[str], N
         found = connection.connection.cursor().execute("SELECT site_id FROM books WHERE slug = 'hello'").fetchall()
     engine.dispose()
     assert found == [(1,)], found
+
+
+@contextmanager
+def _scripts(folder: Path) -> Iterator[Namespace]:
+    """The two sites, a development.ini here that serves them, an application that knows them, and a model of books."""
+    import sqlalchemy as sa
+    from pyramid.paster import get_app
+    from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+
+    from multisite import SiteScoped
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Book(SiteScoped, Base):
+        __tablename__ = "books"
+
+        id = mapped_column(sa.Integer, primary_key=True)
+        slug = mapped_column(sa.String, nullable=False)
+
+    with _two_sites(folder) as namespace:
+        Base.metadata.create_all(namespace["engine"])
+        _write_ini(folder / "development.ini", namespace["settings"])
+        app = get_app(str(folder / "development.ini"))
+        yield namespace | {"sa": sa, "Book": Book, "Session": Session, "app": app}
 
 
 @contextmanager
@@ -157,6 +186,7 @@ def _static(folder: Path) -> Iterator[Namespace]:
 PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "directives.md": _directives,
     "jinja2.md": _two_sites,
+    "scripts.md": _scripts,
     "security.md": _two_sites,
     "static.md": _static,
 }

@@ -1,0 +1,197 @@
+"""Threads, executors, tasks and jobs: who has a site there, and which."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from scoped_models import ONE, TWO, Book, Library, build_library
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from multisite import CrossSiteError, NoCurrentSite, Site, all_sites, carry, current_site, using_site
+from multisite.site import current_scope, enter_request, leave_request
+
+
+@pytest.fixture
+def library(database_url: str) -> Iterator[Library]:
+    from conftest import closing_engine
+
+    with closing_engine(database_url) as engine:
+        yield build_library(engine)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+def secrets(library: Library) -> set[str]:
+    with Session(library.engine) as session:
+        return set(session.scalars(sa.select(Book.secret)))
+
+
+def test_a_plain_thread_has_no_site(library: Library, pool: ThreadPoolExecutor) -> None:
+    with using_site(ONE):
+        assert pool.submit(current_site).result() is None
+        with pytest.raises(NoCurrentSite):
+            pool.submit(secrets, library).result()
+
+
+def test_a_carried_function_works_for_the_site_that_was_current(library: Library, pool: ThreadPoolExecutor) -> None:
+    with using_site(ONE):
+        carried = carry(partial(secrets, library))
+    with using_site(TWO):
+        assert pool.submit(carried).result() == {"secret-1"}
+        assert carried() == {"secret-1"}
+        assert current_site() is TWO
+    assert pool.submit(current_site).result() is None
+
+
+def test_many_sites_at_once_on_the_same_threads(pool: ThreadPoolExecutor) -> None:
+    sites = [Site(number, f"site{number}.example", "", "") for number in range(50)]
+    jobs: list[tuple[Site, Callable[[], Site | None]]] = []
+    for site in sites:
+        with using_site(site):
+            jobs += [(site, carry(current_site))] * 20
+    futures = [(site, pool.submit(job)) for site, job in jobs]
+    assert all(future.result() is site for site, future in futures)
+    assert {pool.submit(current_site).result() for _ in range(20)} == {None}
+
+
+def test_a_request_is_carried_as_a_block(library: Library, pool: ThreadPoolExecutor) -> None:
+    """A session that an earlier job left open on the thread belongs to its site: it is refused, not used."""
+    sessions = scoped_session(sessionmaker(library.engine))
+
+    def leave_open() -> list[str]:
+        return list(sessions.scalars(sa.select(Book.secret)))
+
+    def in_request_of(site: Site) -> Callable[[], list[str]]:
+        token = enter_request(site)
+        try:
+            return carry(leave_open)
+        finally:
+            leave_request(token)
+
+    with ThreadPoolExecutor(1) as thread:
+        assert set(thread.submit(in_request_of(ONE)).result()) == {"secret-1"}
+        with pytest.raises(CrossSiteError):
+            thread.submit(in_request_of(TWO)).result()
+        thread.submit(sessions.remove).result()
+        assert set(thread.submit(in_request_of(TWO)).result()) == {"secret-2"}
+        thread.submit(sessions.remove).result()
+
+
+def test_all_sites_are_carried_with_their_reason(library: Library, pool: ThreadPoolExecutor) -> None:
+    with all_sites("a report"):
+        carried, scope = carry(partial(secrets, library)), carry(current_scope)
+    assert pool.submit(carried).result() == {"secret-1", "secret-2"}
+    found = pool.submit(scope).result()
+    assert found is not None
+    assert found.reason == "a report"
+
+
+def test_no_site_is_carried_too() -> None:
+    """What was made outside of any site does not take the one that happens to be current where it runs."""
+    carried = carry(current_site)
+    with using_site(ONE):
+        assert carried() is None
+        assert current_site() is ONE
+
+
+def test_what_fails_leaves_nothing_behind(pool: ThreadPoolExecutor) -> None:
+    def fail(error: BaseException) -> None:
+        raise error
+
+    with using_site(ONE):
+        carried = carry(fail)
+    with using_site(TWO):
+        for error in (ValueError(), SystemExit(), GeneratorExit(), KeyboardInterrupt()):
+            with pytest.raises(type(error)):
+                carried(error)
+            assert current_site() is TWO
+
+
+def test_arguments_and_results_pass() -> None:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    with using_site(ONE):
+        # The names of the parameters that carry itself has are free.
+        assert carry(function)(1, scope=2, function=3) == ((1,), {"scope": 2, "function": 3})
+
+
+async def later() -> None: ...
+
+
+def generator() -> Iterator[None]:
+    yield
+
+
+async def asynchronous_generator() -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [later, generator, asynchronous_generator, partial(later)])
+def test_what_runs_after_the_call_cannot_be_carried(function: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="runs after it was called"):
+        carry(function)
+
+
+def test_another_process(library: Library) -> None:
+    with using_site(ONE):
+        carried = carry(current_site)
+    assert pickle.loads(pickle.dumps(carried))() == ONE
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(carried).result() == ONE
+        assert pool.submit(current_site).result() is None
+
+
+def test_tasks_inherit_and_keep_to_themselves() -> None:
+    async def look(site: Site) -> list[Site | None]:
+        seen = [current_site()]
+        with using_site(site):
+            await asyncio.sleep(0)
+            seen += [current_site(), await asyncio.create_task(child()), await asyncio.to_thread(current_site)]
+        return [*seen, current_site()]
+
+    async def child() -> Site | None:
+        await asyncio.sleep(0)
+        return current_site()
+
+    async def main() -> None:
+        sites = [Site(number, f"site{number}.example", "", "") for number in range(20)]
+        with using_site(ONE):
+            found = await asyncio.gather(*map(look, sites))
+        assert found == [[ONE, site, site, site, ONE] for site in sites]
+        loop = asyncio.get_running_loop()
+        with using_site(TWO):
+            assert await loop.run_in_executor(None, current_site) is None
+            assert await loop.run_in_executor(None, carry(current_site)) is TWO
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_handed_to_a_loop_in_another_thread_has_the_site_of_who_handed_it() -> None:
+    async def look() -> Site | None:
+        return current_site()
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        with using_site(ONE):
+            assert asyncio.run_coroutine_threadsafe(look(), loop).result(30) is ONE
+        assert asyncio.run_coroutine_threadsafe(look(), loop).result(30) is None
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
