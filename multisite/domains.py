@@ -8,13 +8,15 @@ no test of a suffix, by which `badexample.com` would be taken for a part of `exa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 from multisite import hosts
 from multisite.errors import InvalidHost
 
-__all__ = ["MAX_PATH_CHARACTERS", "Domain", "best", "names_of", "parse", "to_ascii"]
+__all__ = ["MAX_PATH_CHARACTERS", "Domain", "best", "longest", "names_of", "parse", "to_ascii"]
+
+Found = TypeVar("Found")
 
 MAX_PATH_CHARACTERS = 200
 """The longest path of a domain, with its slash: more than anyone types, and short enough to be part of an index."""
@@ -124,6 +126,21 @@ def best(domains: Iterable[Domain], port: int, path: str) -> Domain | None:
     The names of `domains` must be out of `names_of` the host. `port` and `path` are as `Domain.fits` takes them.
     """
     return max((domain for domain in domains if domain.fits(port, path)), key=_precedence, default=None)
+
+
+def longest(paths: Mapping[str, Found], path: str) -> Found | None:
+    """Return what is behind the longest of `paths` that `path`, a PATH_INFO, begins with, step by step; None if none.
+
+    `paths` are those of domains, so that there is none longer than `MAX_PATH_CHARACTERS`.
+    """
+    if len(path) > MAX_PATH_CHARACTERS:
+        # Cut at a slash behind the longest path there can be, lest a path of 100 kB of slashes takes 100 kB of steps.
+        path = path[: MAX_PATH_CHARACTERS + 1].rpartition("/")[0]
+    while True:
+        found = paths.get(path)
+        if found is not None or not path:
+            return found
+        path = path.rpartition("/")[0]
 
 
 def _precedence(domain: Domain) -> tuple[bool, bool, int, int]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlunsplit
 
 from pyramid.config import Configurator
 from pyramid.exceptions import URLDecodeError
@@ -17,6 +16,7 @@ from pyramid.settings import asbool
 from multisite import hosts
 from multisite.directory import Directory, Match
 from multisite.errors import DirectoryUnavailable, InvalidHost, UnknownSite
+from multisite.host_header import DEFAULT_PORTS, requested_host
 from multisite.settings import Settings
 from multisite.site import Site
 
@@ -46,33 +46,8 @@ OPEN_PATH = "multisite.open_path"
 SUFFIX = "multisite.development_suffix"
 """The key in the WSGI environ of what came behind the name of the site, with its dot, if something did."""
 
-_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 """What RFC 3986 section 3.3 allows in a path as it is."""
-DEFAULT_PORTS = {"http": 80, "https": 443}
-"""The port of a URL that names none, by scheme (RFC 9110 section 4.2)."""
-
-
-def requested_host(environ: Mapping[str, Any]) -> hosts.Host:
-    """Return the host that a request is for.
-
-    Raises `InvalidHost` if there is none, more than one (servers join them by commas), or a target in absolute form
-    that names another (RFC 9112 sections 3.2 and 3.2.2: those are a 400). X-Forwarded-Host is not looked at: believing
-    a proxy is the server's decision, which then writes HTTP_HOST.
-    """
-    text = environ.get("HTTP_HOST")
-    if text is None:
-        raise InvalidHost("", "the request has no Host")
-    host = hosts.parse(text)
-    target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
-    if isinstance(target, str) and _ABSOLUTE.match(target):
-        try:
-            named = hosts.parse(urlsplit(target).netloc)
-        except ValueError as error:
-            raise InvalidHost(target, "the request's target names something else than a host") from error
-        if named.name != host.name:
-            raise InvalidHost(target, "the request's target names another host than its Host")
-    return host
 
 
 def find_match(request: Request) -> Match:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from multisite.domains import MAX_PATH_CHARACTERS, Domain
+from multisite.domains import Domain, longest
 from multisite.site import Site
 
 __all__ = ["Closed", "Match", "Places"]
@@ -83,19 +83,7 @@ class Places:
             return self._only
         for wanted, paths in self._groups:
             if wanted is None or wanted == port:
-                match = _longest(paths, path)
+                match = longest(paths, path)
                 if match is not None:
                     return match
         return None
-
-
-def _longest(paths: dict[str, Match], path: str) -> Match | None:
-    """Return the match of the longest of `paths` that `path` begins with, step by step."""
-    if len(path) > MAX_PATH_CHARACTERS:
-        # Cut at a slash behind the longest path there can be, lest a path of 100 kB of slashes takes 100 kB of steps.
-        path = path[: MAX_PATH_CHARACTERS + 1].rpartition("/")[0]
-    while True:
-        match = paths.get(path)
-        if match is not None or not path:
-            return match
-        path = path.rpartition("/")[0]

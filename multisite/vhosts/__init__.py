@@ -1,0 +1,1 @@
+"""Several applications in one process, by domain."""
