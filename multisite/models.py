@@ -1,4 +1,4 @@
-"""The tables of multisite: `sites`, `domains`, and the version that every change of them raises.
+"""The tables of multisite: `sites`, `domains`, the settings of sites, and the version that every change of them raises.
 
 They have a MetaData of their own, so that an application's `create_all` and `--autogenerate` leave them alone. A
 foreign key to `sites` from another MetaData must name the Column object: `ForeignKey(SiteRow.__table__.c.id)`.
@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 
-__all__ = ["DirectoryVersion", "DomainRow", "SiteRow", "metadata", "raise_version"]
+__all__ = ["DirectoryVersion", "DomainRow", "SettingRow", "SiteRow", "metadata", "raise_version"]
 
 metadata = sa.MetaData(
     naming_convention={
@@ -46,6 +46,12 @@ THEME_CHECK = (
     f"AND ltrim(substr(theme, 1, 1), '{_NAME_STARTS}') = ''"
 )
 """The name of a theme is that of a folder, the same on every file system. `ltrim` leaves what it does not list."""
+
+HOST_CHECK = (
+    f"ltrim(host, '{_NAME_STARTS}-.:[]*') = '' AND length(host) > 0 AND replace(host, '..', '') = host "
+    "AND substr(host, 1, 1) <> '.' AND substr(host, length(host), 1) <> '.'"
+)
+"""Upper case, a trailing dot and what else is in no host. The whole of the canonical form no CHECK can say."""
 
 AVAILABILITY_CHECK = "availability IN ('open', 'maintenance', 'disabled', 'removing', 'removed')"
 
@@ -97,7 +103,7 @@ class DomainRow(_Base):
     __tablename__ = "domains"
     __table_args__ = (
         sa.CheckConstraint("kind IN ('canonical', 'alias', 'redirect')", name="kind"),
-        sa.CheckConstraint("host = lower(host) AND length(host) > 0", name="host"),
+        sa.CheckConstraint(HOST_CHECK, name="host"),
         sa.CheckConstraint("port BETWEEN 0 AND 65535", name="port"),
         sa.CheckConstraint(
             "path = '' OR (substr(path, 1, 1) = '/' AND substr(path, length(path), 1) <> '/')", name="path"
@@ -122,8 +128,23 @@ class DomainRow(_Base):
     kind: Mapped[str] = mapped_column(sa.String(10), server_default="alias", default="alias")
 
 
+class SettingRow(_Base):
+    """A setting that a site has for itself. `value` is what `multisite set` was given, as text.
+
+    What settings there are, of which types, an application declares: a name that none declares is left alone.
+    """
+
+    __tablename__ = "multisite_settings"
+
+    site_id: Mapped[int] = mapped_column(
+        sa.BigInteger, sa.ForeignKey(SiteRow.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(sa.Text)
+
+
 class DirectoryVersion(_Base):
-    """One row, whose `version` every change of `sites` or `domains` raises in its own transaction.
+    """One row, whose `version` every change of the tables above raises in its own transaction.
 
     `template_generation` is raised, and the version with it, to let running servers look for all templates again.
     """
@@ -146,6 +167,6 @@ def _raise_version_on_change(mapper: Mapper[Any], connection: Connection, row: o
     raise_version(connection)
 
 
-for _model in (SiteRow, DomainRow):
+for _model in (SiteRow, DomainRow, SettingRow):
     for _change in ("after_insert", "after_update", "after_delete"):
         event.listen(_model, _change, _raise_version_on_change)

@@ -22,7 +22,7 @@ from multisite import domains
 from multisite.directory.changing import changing
 from multisite.directory.info import SiteInfo, read_site
 from multisite.errors import MultisiteError
-from multisite.models import DomainRow, SiteRow, metadata
+from multisite.models import DomainRow, SettingRow, SiteRow, metadata
 from multisite.scoping.column import SITE_COLUMN
 from multisite.settings import Settings
 from multisite.site import all_sites
@@ -88,7 +88,8 @@ def remove_site(
     with changing(engine) as connection:
         # Read again: somebody else may have completed this in the meantime.
         read_site(connection, domain)
-        connection.execute(sa.delete(DomainRow).where(DomainRow.site_id == site.id))
+        for row in (DomainRow, SettingRow):
+            connection.execute(sa.delete(row).where(row.site_id == site.id))
         gone = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
         connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(**gone))
     return Removal(plan.info, rows, folder)

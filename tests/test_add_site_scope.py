@@ -134,10 +134,11 @@ class Database:
             return sorted(
                 self.query(
                     "SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL "
-                    "AND tbl_name NOT IN ('sites', 'domains')"
+                    "AND tbl_name NOT IN ('sites', 'domains', 'multisite_settings')"
                 )
             )
-        theirs = "NOT IN ('sites', 'domains', 'multisite_version', 'multisite_alembic_version', 'alembic_version')"
+        theirs = "NOT IN ('sites', 'domains', 'multisite_settings', 'multisite_version', "
+        theirs += "'multisite_alembic_version', 'alembic_version')"
         # PostgreSQL 18 keeps NOT NULL among the constraints, under names that stay in the order of their making.
         constraints = "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE "
         constraints += f"contype <> 'n' AND conrelid::regclass::text {theirs} AND connamespace = 'public'::regnamespace"

@@ -28,7 +28,7 @@ from multisite.site import all_sites
 from multisite.whole_transaction import whole_transaction
 
 HERE = Path(__file__).parent
-OWN_REVISIONS = ["0001", "0002", "0003", "0004", "0005"]
+OWN_REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006"]
 
 
 @pytest.fixture
@@ -353,6 +353,7 @@ def test_upgrade_does_multisite_first_and_then_the_application(application: Appl
         "multisite 0003: ports and paths of domains",
         "multisite 0004: whether a site is open",
         "multisite 0005: how often the secrets of a site were replaced",
+        "multisite 0006: the settings of sites",
         "application a1: revision a1",
         "application a2: revision a2",
     ]

@@ -18,7 +18,7 @@ from multisite.errors import MultisiteError
 
 __all__ = ["Key", "Reference", "Schema", "Table", "TableName", "missing"]
 
-OWN_TABLES = ("sites", "domains")
+OWN_TABLES = ("sites", "domains", "multisite_settings")
 
 
 class TableName(NamedTuple):
