@@ -220,12 +220,14 @@ def test_ini_examples_are_read_by_what_reads_them(snippet: Snippet, tmp_path: Pa
     ini.write_text(snippet.text, "utf-8")
     sections = plaster.get_sections(str(ini))
     assert sections
-    assert set(sections) <= {"app:main", "server:main"}
+    assert set(sections) <= {"app:main", "server:main", "pshell"}
     if "app:main" in sections:
         app = plaster.get_settings(str(ini), "app:main")
         assert [key for key in app if key.startswith((PREFIX, "sqlalchemy.", "mako."))]
         parse_settings(app)
         parse_mako_options(app, DottedNameResolver().maybe_resolve)
+    if "pshell" in sections:
+        assert callable(DottedNameResolver().resolve(plaster.get_settings(str(ini), "pshell")["setup"]))
     if "server:main" in sections:
         server = dict(plaster.get_settings(str(ini), "server:main"))
         assert server.pop("use") == "egg:waitress#main"

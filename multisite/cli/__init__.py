@@ -59,6 +59,7 @@ COMMANDS = {
     "refresh": _Lazy(
         "multisite.cli.life:refresh", "Let running servers read the tables again, after they were changed by hand."
     ),
+    "shell": _Lazy("multisite.cli.shell:shell", "Open a Python shell with a request of a site."),
     "check": _Lazy("multisite.cli.check:check", "Look for faults in the separation of sites."),
     "row-security": _Lazy(
         "multisite.cli.row_security:row_security", "Let PostgreSQL itself keep the sites apart, or no longer."

@@ -1,0 +1,40 @@
+"""`multisite shell`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from multisite.cli.arguments import HOST_COMMAND, host_argument
+from multisite.cli.output import NEXT_COMMANDS
+from multisite.ini import read_ini
+
+__all__ = ["shell"]
+
+
+@click.command(context_settings=HOST_COMMAND)
+@host_argument("host")
+@click.option("-c", "code", metavar="CODE", help="Run CODE instead of a shell.")
+@click.pass_context
+def shell(ctx: click.Context, host: str, code: str | None) -> None:
+    """Open a Python shell with a request of a site.
+
+    HOST is any host of the site. There are app, registry, request, site, dbsession and tm, and what the section
+    [pshell] of the ini adds; changes stay if tm.commit() is called. Without a terminal, code is read from stdin.
+    """
+    from multisite.directory.changes import show_site
+
+    info = show_site(read_ini(ctx.obj).open_engine(), host)
+    if info.status != "active":
+        next_command = NEXT_COMMANDS[info.status].format(site=info.site)
+        click.echo(f"{info.site} is not open to visitors ({info.status}): {next_command}", err=True)
+    # The application, and with it Pyramid.
+    from multisite.shell import code_runner, run
+
+    runner = None
+    if code is not None:
+        runner = code_runner(code, "<string>")
+    elif not sys.stdin.isatty():
+        runner = code_runner(sys.stdin.read(), "<stdin>")
+    ctx.exit(run(ctx.obj, info.site, runner))

@@ -1,0 +1,135 @@
+"""A Python shell, or a piece of code, with a request of one site: what pshell has, pinned.
+
+`multisite shell HOST` runs `run`. For pshell itself, `setup = multisite.shell.setup` in the section `[pshell]` of the
+ini does the same for the site that the environment variable MULTISITE_SITE names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from pyramid.config import global_registries
+from pyramid.interfaces import IRequestFactory
+from pyramid.paster import get_app
+from pyramid.request import Request
+from pyramid.scripting import prepare
+from pyramid.scripts.pshell import PShellCommand
+from transaction.interfaces import NoTransaction
+
+from multisite.errors import UnknownSite
+from multisite.request import DIRECTORY
+from multisite.site import Site, using_site
+
+__all__ = ["SITE_VARIABLE", "code_runner", "run", "setup"]
+
+SITE_VARIABLE = "MULTISITE_SITE"
+"""The environment variable that names the site for pshell, and for the commands of `multisite each-site`."""
+
+Env = dict[str, Any]
+
+
+def run(ini_uri: str, site: Site, shell: Callable[[Env, str], None] | None = None) -> int:
+    """Load the application of `ini_uri` and run a shell for `site` until it ends; return the exit code.
+
+    The namespace has what pshell's has, with what the section `[pshell]` of the ini adds, and `site`, `dbsession` (if
+    the application has one) and `tm`, whose transaction is begun, and aborted at the end. A `setup` of the
+    application's own takes the place of that transaction. `shell` takes the namespace and a text that explains it;
+    None chooses as pshell does: IPython and others register themselves with it.
+    """
+    with using_site(site):
+        return _SiteShell(ini_uri, site).run(shell) or 0
+
+
+def code_runner(code: str, name: str) -> Callable[[Env, str], None]:
+    """Return a shell for `run` that runs `code`, a text that goes by `name` in tracebacks, and exits with 1 if that
+    raises."""
+
+    def shell(env: Env, _help: str) -> None:
+        try:
+            exec(compile(code, name, "exec"), env)  # noqa: S102  # What the operator has typed.
+        except Exception as error:
+            # From the first line of the code itself on; an error of its syntax has none.
+            inner = error.__traceback__ and error.__traceback__.tb_next
+            traceback.print_exception(error.with_traceback(inner))
+            sys.exit(1)
+
+    return shell
+
+
+def setup(env: Env) -> Iterator[None]:
+    """Pin pshell to the site that MULTISITE_SITE names; without that variable it stays as it is.
+
+    Raises `UnknownSite` or `InvalidHost`.
+    """
+    host = os.environ.get(SITE_VARIABLE)
+    if not host:
+        yield
+        return
+    site = env["registry"][DIRECTORY].resolve(host)
+    if site is None:
+        raise UnknownSite(host, f"no site is known as '{host}', which {SITE_VARIABLE} names: multisite list-sites")
+    _pin(env, site)
+    with using_site(site):
+        yield from _in_transaction(env)
+
+
+class _SiteShell(PShellCommand):  # type: ignore[misc]  # Pyramid has no types.
+    """pshell, with a request of one site."""
+
+    def __init__(self, ini_uri: str, site: Site) -> None:
+        super().__init__(["multisite", ini_uri])
+        self.bootstrap = partial(_bootstrap, site)
+
+    def pshell_file_config(self, loader: Any, defaults: Any) -> None:
+        super().pshell_file_config(loader, defaults)
+        own = self.resolver.maybe_resolve(self.setup) if self.setup else None
+        self.setup: Any = _in_transaction if own is None or own is setup else own
+
+    def run(self, shell: Callable[[Env, str], None] | None = None) -> Any:
+        if shell is not None:
+            # What PYTHONSTARTUP names is for people: neither does `python -c` run it.
+            self.pystartup = None
+        return super().run(shell)
+
+
+def _bootstrap(site: Site, ini_uri: str, options: Any = None) -> Env:
+    """Do what `pyramid.paster.bootstrap` does, with a request that the registry's own factory makes for `site`."""
+    app = get_app(ini_uri, options=options)
+    registry = global_registries.last
+    request = registry.queryUtility(IRequestFactory, default=Request).blank("/", environ=_environ(site))
+    env: Env = prepare(request, registry)
+    env["app"] = app
+    _pin(env, site)
+    return env
+
+
+def _environ(site: Site) -> dict[str, str]:
+    host = site.host if site.port is None else f"{site.host}:{site.port}"
+    return {"HTTP_HOST": host, "SCRIPT_NAME": site.path}
+
+
+def _pin(env: Env, site: Site) -> None:
+    """Let the request of a shell be one for `site`, whether the site is open to visitors or not."""
+    request = env["request"]
+    request.environ.update(_environ(site))
+    request.site = env["site"] = site
+    with suppress(AttributeError):  # Not every application has one.
+        env["dbsession"] = request.dbsession
+
+
+def _in_transaction(env: Env) -> Iterator[None]:
+    """Begin a transaction, and abort it at the end: what is to stay is committed by hand."""
+    tm = env["tm"] = env["request"].tm
+    tm.begin()
+    try:
+        yield
+    finally:
+        # Nothing to abort after an explicit manager's last commit.
+        with suppress(NoTransaction):
+            tm.abort()
