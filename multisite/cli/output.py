@@ -74,7 +74,8 @@ def print_site(info: SiteInfo, ini: Ini) -> None:
     site = info.site
     click.echo(f"{site} ({site.name})")
     if info.status != "active":
-        next_command = NEXT_COMMANDS[info.status].format(site=site)
+        # One that no command has written is for who wrote it.
+        next_command = NEXT_COMMANDS.get(info.status, "correct it in the table sites").format(site=site)
         click.echo(f"  status    {info.status}: {next_command}")
     click.echo(f"  address   {ini.address(site)}")
     click.echo(f"  folder    {ini.settings.sites_dir / site.folder}")

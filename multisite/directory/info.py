@@ -107,7 +107,8 @@ def list_sites(engine: Engine) -> Iterator[SiteInfo]:
         yield from infos
         if len(infos) < PAGE_SITES:
             return
-        last = domains.parse(infos[-1].site.domain)
+        site = infos[-1].site
+        last = Pattern(site.host, site.port, site.path)
 
 
 def show_site(engine: Engine, host: str) -> SiteInfo:

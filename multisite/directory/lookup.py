@@ -7,7 +7,7 @@ the other, a change between the two would leave an old entry under the new versi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from multisite import domains
+from multisite.directory.faults import fault_of_domain, fault_of_site, report
 from multisite.directory.places import Closed, Match, Places
 from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
@@ -45,42 +46,52 @@ _canonical = DomainRow.__table__.alias("canonical")
 
 
 def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
-    """Return a statement for the version, and beside it each domain of an active site that `condition` finds, or NULLs.
+    """Return a statement for the version, and beside it each domain that `condition` finds with its site, or NULLs.
 
-    It gives one row at least.
+    It gives one row at least. Outer joins, so that a domain without a site, and a site without a canonical domain, are
+    found and can be reported.
     """
-    active = sa.join(_site, _asked, (_asked.c.site_id == _site.c.id) & (_site.c.status == "active")).join(
-        _canonical, (_canonical.c.site_id == _site.c.id) & (_canonical.c.kind == "canonical")
-    )
-    columns = (_site.c.id, _canonical.c.host, _site.c.name, _site.c.folder, _site.c.locale, _site.c.timezone)
     # Either may be raised, and none ever goes back, so that their sum is another number after each.
     generation = _site.c.template_generation + _version.c.template_generation
     return (
         sa.select(
             _version.c.version,
             _version.c.template_generation,
-            _asked.c.host.label("asked"),
-            _asked.c.port,
-            _asked.c.path,
+            _asked.c.id.label("domain_id"),
+            _asked.c.host.label("asked_host"),
+            _asked.c.port.label("asked_port"),
+            _asked.c.path.label("asked_path"),
             _asked.c.kind,
-            *columns,
-            _site.c.theme,
-            generation,
-            sa.func.nullif(_canonical.c.port, 0),
+            _asked.c.site_id,
+            _site.c.id,
+            _canonical.c.id.label("canonical_id"),
+            _canonical.c.host,
+            _canonical.c.port,
             _canonical.c.path,
-            _site.c.secret_generation,
+            _site.c.name,
+            _site.c.folder,
+            _site.c.locale,
+            _site.c.timezone,
+            _site.c.theme,
+            generation.label("generation"),
+            _site.c.status,
             _site.c.availability,
             _site.c.maintenance_message,
-            _site.c.maintenance_until,
+            # As the driver gives it: a value that is no time is a fault of this site, not of the whole statement.
+            sa.type_coerce(_site.c.maintenance_until, sa.types.NullType()).label("maintenance_until"),
             _site.c.maintenance_pass,
         )
-        .select_from(sa.outerjoin(_version, active, condition))
+        .select_from(
+            sa.outerjoin(_version, _asked, condition)
+            .outerjoin(_site, _site.c.id == _asked.c.site_id)
+            .outerjoin(_canonical, (_canonical.c.site_id == _asked.c.site_id) & (_canonical.c.kind == "canonical"))
+        )
         .where(_version.c.id == 1)
     )
 
 
 _BY_HOST = _statement(_asked.c.host.in_(sa.bindparam("key", expanding=True)))
-_BY_ID = _statement((_site.c.id == sa.bindparam("key", type_=sa.BigInteger)) & (_asked.c.kind == "canonical"))
+_BY_ID = _statement((_asked.c.site_id == sa.bindparam("key", type_=sa.BigInteger)) & (_asked.c.kind == "canonical"))
 
 
 def look_up(engine: Engine, key: str | int) -> Answer:
@@ -101,21 +112,69 @@ def look_up(engine: Engine, key: str | int) -> Answer:
     if not rows:
         raise DirectoryUnavailable("the table multisite_version is empty; run: multisite migrate")
     version, generation = rows[0][:2]
-    found = [_match(row) for row in rows if row.asked is not None]
+    found = [(_domain(row), _match(row)) for row in rows if row.domain_id is not None and _is_sound(row)]
     if isinstance(key, int):
         # Asked for by its id, a site is there for every port and path.
         found = [(Domain(domain.name), match) for domain, match in found]
     return Answer(version, generation, Places(found) if found else None)
 
 
-def _match(row: sa.Row[*tuple[Any, ...]]) -> tuple[Domain, Match]:
-    _version, _generation, host, port, path, kind, *columns, availability, message, until, pass_digest = row
-    if availability == "open":
-        closed = None
-    else:
-        # SQLite gives back what was stored, in UTC, without saying so.
-        closed = Closed(availability, message, until and until.replace(tzinfo=until.tzinfo or UTC), pass_digest)
-    return Domain(host, port or None, path), Match(Site(*columns), kind, path, closed)
+def _is_sound(row: sa.Row[*tuple[Any, ...]]) -> bool:
+    """Return whether a domain leads to a site that is complete. What should not be in the tables is reported."""
+    asked = f"row {row.domain_id} of domains"
+    if row.id is None:
+        report(asked, f"it leads to the site {row.site_id}, which is not there")
+        return False
+    site = f"row {row.id} of sites"
+    texts = (row.name, row.folder, row.locale, row.timezone)
+    fault = fault_of_site(row.status, row.availability, row.theme, row.maintenance_until, texts)
+    if fault is not None:
+        report(site, fault)
+        return False
+    if row.status == "pending":
+        return False
+    if row.canonical_id is None:
+        report(site, "it has no canonical domain")
+        return False
+    for domain, fault in (
+        (asked, fault_of_domain(row.asked_host, row.asked_port, row.asked_path, row.kind)),
+        (f"row {row.canonical_id} of domains", fault_of_domain(row.host, row.port, row.path, "canonical")),
+    ):
+        if fault is not None:
+            report(domain, fault)
+            return False
+    return True
+
+
+def _domain(row: sa.Row[*tuple[Any, ...]]) -> Domain:
+    return Domain(row.asked_host, row.asked_port or None, row.asked_path)
+
+
+def _match(row: sa.Row[*tuple[Any, ...]]) -> Match:
+    site = Site(
+        row.id,
+        row.host,
+        row.name,
+        row.folder,
+        row.locale,
+        row.timezone,
+        row.theme,
+        row.generation,
+        row.port or None,
+        row.path,
+    )
+    return Match(site, row.kind, row.asked_path, _closed(row))
+
+
+def _closed(row: sa.Row[*tuple[Any, ...]]) -> Closed | None:
+    if row.availability == "open":
+        return None
+    until = row.maintenance_until
+    if isinstance(until, str):
+        until = datetime.fromisoformat(until)
+    # SQLite gives back what was stored, in UTC, without saying so.
+    in_utc = until and until.replace(tzinfo=until.tzinfo or UTC)
+    return Closed(row.availability, row.maintenance_message, in_utc, row.maintenance_pass)
 
 
 def _refuse_missing_tables(engine: Engine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from multisite.errors import MultisiteError, shorten
 from multisite.settings import Settings
 
-__all__ = ["check_theme", "list_themes", "make_theme"]
+__all__ = ["check_theme", "is_theme_name", "list_themes", "make_theme"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """The same that the CHECK of the column `theme` says."""
@@ -20,6 +20,11 @@ LAYOUT = """\
 <%inherit file="parent:layout.mako"/>
 ${{next.body()}}
 """
+
+
+def is_theme_name(name: str) -> bool:
+    """Return whether a theme can have this name; whether there is one is another question."""
+    return _NAME.fullmatch(name) is not None
 
 
 def list_themes(settings: Settings) -> list[str]:
@@ -64,7 +69,7 @@ def make_theme(settings: Settings, name: str) -> Path:
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not is_theme_name(name):
         raise MultisiteError(
             f"'{shorten(name)}' cannot be the name of a theme: expected 1 to 64 lower-case letters a-z, digits, "
             "hyphens and underscores, beginning with a letter or a digit"

@@ -1,0 +1,231 @@
+"""Rows that must not be: the tables refuse them, and where they are in there all the same, the rest goes on."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from conftest import closing_engine
+
+from multisite.directory import Directory, faults
+from multisite.directory.changes import add_site, list_sites, show_site
+from multisite.errors import MultisiteError
+from multisite.migrate import _own_scripts, upgrade_own
+from multisite.models import DomainRow, SiteRow, metadata
+from multisite.settings import Settings
+from multisite.whole_transaction import whole_transaction
+
+SITE, OTHER = "one.example", "two.example"
+
+REFUSED = {
+    "upper case": "UPDATE domains SET host = 'ALIAS.example' WHERE host = 'alias.example'",
+    "a trailing dot": "UPDATE domains SET host = 'alias.example.' WHERE host = 'alias.example'",
+    "an empty label": "UPDATE domains SET host = 'alias..example' WHERE host = 'alias.example'",
+    "a leading dot": "UPDATE domains SET host = '.alias.example' WHERE host = 'alias.example'",
+    "a space": "UPDATE domains SET host = 'alias .example' WHERE host = 'alias.example'",
+    "a letter of no host": "UPDATE domains SET host = 'älias.example' WHERE host = 'alias.example'",
+    "no host": "UPDATE domains SET host = '' WHERE host = 'alias.example'",
+    "a port in the host": "UPDATE domains SET host = 'alias.example/shop' WHERE host = 'alias.example'",
+    "an unknown kind": "UPDATE domains SET kind = 'copy' WHERE host = 'alias.example'",
+    "a port too large": "UPDATE domains SET port = 70000 WHERE host = 'alias.example'",
+    "a path without a slash": "UPDATE domains SET path = 'shop' WHERE host = 'alias.example'",
+    "a path with one too many": "UPDATE domains SET path = '/shop/' WHERE host = 'alias.example'",
+    "a canonical wildcard": "UPDATE domains SET host = '*.example' WHERE host = 'one.example'",
+    "a second canonical": "UPDATE domains SET kind = 'canonical' WHERE host = 'alias.example'",
+    "the same twice": "UPDATE domains SET host = 'one.example' WHERE host = 'alias.example'",
+    "no site": "UPDATE domains SET site_id = 999 WHERE host = 'alias.example'",
+    "a site of NULL": "UPDATE domains SET site_id = NULL WHERE host = 'alias.example'",
+    "an unknown status": "UPDATE sites SET status = 'done' WHERE id = 1",
+    "an unknown availability": "UPDATE sites SET availability = 'shut' WHERE id = 1",
+    "a theme that is a path": "UPDATE sites SET theme = '../secret' WHERE id = 1",
+    "a theme of no letter": "UPDATE sites SET theme = '-dark' WHERE id = 1",
+    "an empty theme": "UPDATE sites SET theme = '' WHERE id = 1",
+    "a folder that is taken": "UPDATE sites SET folder = 'two.example' WHERE id = 1",
+}
+"""What constraints are for, as changes of a database with two sites, the first of which has an alias."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+
+
+@pytest.fixture
+def engine(own_engine: sa.Engine, settings: Settings) -> sa.Engine:
+    add_site(own_engine, SITE, settings=settings, aliases=["alias.example"])
+    add_site(own_engine, OTHER, settings=settings)
+    return own_engine
+
+
+def test_what_must_not_be_is_refused_by_the_tables(engine: sa.Engine) -> None:
+    before = rows(engine)
+    accepted = []
+    for what, change in REFUSED.items():
+        try:
+            with engine.begin() as connection:
+                assert connection.execute(sa.text(change)).rowcount == 1, what
+        except (sa.exc.IntegrityError, sa.exc.DataError):
+            continue
+        accepted.append(what)
+    assert (accepted, rows(engine)) == ([], before)
+
+
+def rows(engine: sa.Engine) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        return [
+            tuple(row)
+            for table in (SiteRow.__table__, DomainRow.__table__)
+            for row in connection.execute(sa.select(table).order_by(table.c.id))
+        ]
+
+
+@contextmanager
+def revising(engine: sa.Engine) -> Iterator[tuple[ModuleType, Operations]]:
+    """Give the revision that brought the CHECK of hosts, and what it takes, in a transaction."""
+    with engine.connect() as connection, whole_transaction(connection):
+        yield _own_scripts().get_revision("0007").module, Operations(MigrationContext.configure(connection))
+
+
+def test_a_host_that_is_none_is_named_before_the_tables_refuse_it(database_url: str) -> None:
+    with closing_engine(database_url) as engine:
+        upgrade_own(engine)
+        with revising(engine) as (revision, op):
+            revision.downgrade(op)
+            op.execute("INSERT INTO sites (name, folder) VALUES ('one', 'one')")
+            op.execute("INSERT INTO domains (site_id, host, kind) VALUES (1, 'one.example.', 'canonical')")
+        with (
+            pytest.raises(MultisiteError, match=r"row 1 of domains has the host 'one\.example\.', which is none"),
+            revising(engine) as (revision, op),
+        ):
+            revision.upgrade(op)
+        with revising(engine) as (revision, op):
+            op.execute("UPDATE domains SET host = 'one.example'")
+            revision.upgrade(op)
+        assert show_site(engine, SITE).site.host == SITE
+        with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+            connection.execute(sa.text("UPDATE domains SET host = 'one.example.'"))
+
+
+FAULTS = {
+    "UPDATE domains SET host = 'ONE.example' WHERE id = 1": "row 1 of domains is left out: 'ONE.example' is spelt",
+    "UPDATE domains SET host = 'one.example.' WHERE id = 1": "row 1 of domains is left out: 'one.example.' is spelt",
+    "UPDATE domains SET host = 'one..example' WHERE id = 1": "row 1 of domains is left out: 'one..example' is not a",
+    "UPDATE domains SET kind = 'alias' WHERE id = 1": "row 1 of sites is left out: it has no canonical domain",
+    "DELETE FROM domains WHERE id = 1": "row 1 of sites is left out: it has no canonical domain",
+    "UPDATE domains SET kind = 'copy' WHERE id = 2": "row 2 of domains is left out: its kind is 'copy'",
+    "UPDATE domains SET port = -1 WHERE id = 2": "row 2 of domains is left out: its port is '-1'",
+    "UPDATE domains SET path = 'shop' WHERE id = 2": "row 2 of domains is left out: 'alias.exampleshop' is spelt",
+    "UPDATE domains SET path = '/shop/' WHERE id = 2": "row 2 of domains is left out: 'alias.example/shop/' is spelt",
+    "UPDATE domains SET path = '/a b' WHERE id = 2": "row 2 of domains is left out: 'alias.example/a b' is not a host",
+    "UPDATE domains SET site_id = 99 WHERE id = 2": "row 2 of domains is left out: it leads to the site 99, which is",
+    "UPDATE sites SET status = 'done' WHERE id = 1": "row 1 of sites is left out: its status is 'done'",
+    "UPDATE sites SET availability = 'shut' WHERE id = 1": "row 1 of sites is left out: its availability is 'shut'",
+    "UPDATE sites SET theme = '../secret' WHERE id = 1": "row 1 of sites is left out: its theme is '../secret'",
+    "UPDATE sites SET folder = '../secret' WHERE id = 1": "row 1 of sites is left out: its folder is '../secret'",
+    "UPDATE sites SET folder = '.trash' WHERE id = 1": "row 1 of sites is left out: its folder is '.trash'",
+    "UPDATE sites SET name = '' WHERE id = 1": "row 1 of sites is left out: its name, folder, locale or timezone",
+}
+"""What is in the tables all the same, in a database as above, and the line that names it."""
+
+SQLITE_FAULTS = {
+    "UPDATE domains SET port = 'x' WHERE id = 2": "row 2 of domains is left out: its port is 'x'",
+    "UPDATE domains SET path = x'00' WHERE id = 2": "row 2 of domains is left out: its host or its path is no text",
+    "UPDATE sites SET theme = x'00' WHERE id = 1": "row 1 of sites is left out: its theme is ",
+    "UPDATE sites SET name = x'00' WHERE id = 1": "row 1 of sites is left out: its name, folder, locale or timezone",
+    "UPDATE sites SET status = NULL WHERE id = 1": "row 1 of sites is left out: its status is 'None'",
+    "UPDATE sites SET maintenance_until = 'soon' WHERE id = 1": "row 1 of sites is left out: its maintenance_until is",
+}
+"""SQLite has no types to speak of."""
+
+
+_INSERT = "INSERT INTO sites (name, folder, locale, timezone, status, template_generation, availability, created, id)"
+_VALUES = "VALUES ('s', 's', 'en', 'UTC', 'active', 0, 'open', '2020-01-01 00:00:00', "
+SOUND = (
+    "DELETE FROM domains",
+    "DELETE FROM sites",
+    f"{_INSERT} {_VALUES} 1)",
+    f"{_INSERT} {_VALUES} 2)",
+    "INSERT INTO domains (id, site_id, host, port, path, kind) VALUES (1, 1, 'one.example', 0, '', 'canonical')",
+    "INSERT INTO domains (id, site_id, host, port, path, kind) VALUES (2, 1, 'alias.example', 0, '', 'alias')",
+    "INSERT INTO domains (id, site_id, host, port, path, kind) VALUES (3, 2, 'two.example', 0, '', 'canonical')",
+)
+"""Two sites, the first of which has an alias."""
+
+
+def make_tables_that_refuse_nothing(engine: sa.Engine) -> None:
+    """Make the tables of multisite without constraints, as a dump that was restored by halves leaves them."""
+    bare = sa.MetaData()
+    for table in metadata.tables.values():
+        sa.Table(table.name, bare, *(sa.Column(column.name, column.type) for column in table.columns))
+    bare.create_all(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO multisite_version (id, version, template_generation) VALUES (1, 0, 0)")
+
+
+def test_what_is_there_all_the_same_is_left_out_and_named_and_the_rest_goes_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "multisite")
+    with closing_engine(database_url) as engine:
+        make_tables_that_refuse_nothing(engine)
+        is_sqlite = engine.dialect.name == "sqlite"
+        for change, line in {**FAULTS, **(SQLITE_FAULTS if is_sqlite else {})}.items():
+            monkeypatch.setattr(faults, "_reported", {})
+            caplog.clear()
+            with engine.begin() as connection:
+                for statement in SOUND:
+                    connection.exec_driver_sql(statement)
+            assert found(engine) == {SITE: SITE, "alias.example": SITE, OTHER: OTHER}
+            with engine.begin() as connection:
+                assert connection.exec_driver_sql(change).rowcount == 1
+            # Of the site with the fault nothing is served but what its other, sound domains lead to.
+            rest = {SITE: SITE, OTHER: OTHER} if "of domains" in line and "id = 2" in change else {OTHER: OTHER}
+            for _ in range(2):
+                assert found(engine) == rest, change
+            (record,) = caplog.records
+            assert line in record.getMessage(), change
+            assert record.getMessage().endswith("correct it in the table, then run: multisite refresh")
+            assert OTHER in [info.site.host for info in list_sites(engine)], change
+            assert show_site(engine, OTHER).site.host == OTHER
+
+
+def found(engine: sa.Engine) -> dict[str, str]:
+    """Return the site of each host that leads to one, as a directory that remembers nothing finds it."""
+    directory = Directory(engine)
+    matches = {host: directory.find(host, None, "/shop/x") for host in ("alias.example", SITE, OTHER)}
+    return {host: match.site.host for host, match in matches.items() if match is not None}
+
+
+def test_a_line_is_not_written_for_ever(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "_reported", {})
+    for number in range(3 * faults.MAX_REPORTED):
+        faults.report(f"row {number} of sites", "a fault")
+    assert len(faults._reported) <= faults.MAX_REPORTED
+    assert len(caplog.records) == 3 * faults.MAX_REPORTED
+
+
+def test_what_is_sound_is_what_the_tables_take() -> None:
+    checks = {str(check.name): str(check.sqltext) for check in all_checks()}
+    for name, known in (
+        ("ck_sites_status", faults.STATUSES),
+        ("ck_sites_availability", faults.AVAILABILITIES),
+        ("ck_domains_kind", faults.KINDS),
+    ):
+        assert set(re.findall(r"'(\w+)'", checks[name])) == known
+
+
+def all_checks() -> list[sa.CheckConstraint]:
+    return [
+        constraint
+        for table in metadata.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, sa.CheckConstraint)
+    ]
