@@ -20,6 +20,7 @@ from multisite.directory.errand import in_time
 from multisite.directory.lookup import Answer, look_up
 from multisite.directory.places import Match, Places
 from multisite.directory.shelf import Shelf
+from multisite.directory.unknown import UnknownHosts
 from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
 from multisite.site import Site
@@ -55,7 +56,8 @@ class Directory:
     `refresh_seconds`, at most, one thread reads its entry again and with it the version of the directory, by which
     changes made in any process are seen; meanwhile the others go on with what they have. After `max_age_seconds` an
     entry is read again although no version changed. At most `directory_size` keys with a site are remembered, and as
-    many without, apart from them, so that asking for unknown hosts evicts no site.
+    many without, apart from them, so that asking for unknown hosts evicts no site. Once many are asked for, the names
+    of all domains are kept in a few bits each, so that a host that is new to the directory costs no query either.
 
     While the database is down or hangs, entries with a site go on being served. Raises `MultisiteError` for an
     in-memory SQLite engine. `clock` gives seconds that never go back.
@@ -79,6 +81,7 @@ class Directory:
         self._clock = clock
         self._known: Shelf[str | int, _Entry] = Shelf(directory_size)
         self._unknown: Shelf[str | int, _Entry] = Shelf(directory_size)
+        self._unknown_hosts = UnknownHosts(engine, max_age_seconds=max_age_seconds, clock=clock)
         self._planted: dict[str | int, Places] = {}
         self._plant_lock = Lock()
         # Only who has the turn reads from the database and writes the five below: answers are stored in the order in
@@ -179,6 +182,8 @@ class Directory:
         now = self._clock()
         entry = self._remembered(key)
         if entry is None or not self._is_fresh(entry, now):
+            if self._is_ruled_out(key, now):
+                return None
             return self._read_in_turn(key, entry, now, wait_seconds=self._patience_seconds).places
         if now >= self._check_at:
             # Who has the turn is bringing the version already.
@@ -190,6 +195,12 @@ class Directory:
 
     def _is_fresh(self, entry: _Entry, now: float) -> bool:
         return entry.version == self._version and now < entry.expires
+
+    def _is_ruled_out(self, key: str | int, now: float) -> bool:
+        """Return whether `key` is a host that has no site for certain, which nothing needs to be remembered of."""
+        if now >= self._check_at or self._log_at is not None or not isinstance(key, str):
+            return False  # Whether the version is still the one that is known here is to be asked first.
+        return self._unknown_hosts.rules_out(key, self._version, now)
 
     def _read_in_turn(self, key: str | int, entry: _Entry | None, now: float, *, wait_seconds: float) -> _Entry:
         """Return the entry of `key` as the database has it, or as good as can be had.
@@ -203,6 +214,8 @@ class Directory:
             newer = self._remembered(key)
             if newer is not None and self._is_fresh(newer, now) and now < self._check_at:
                 return newer  # Another thread has read it while this one waited for its turn.
+            if self._is_ruled_out(key, now):
+                return _Entry(None, self._version, now)
             return self._read(key, now)
         except DirectoryUnavailable as error:
             return self._make_do(entry, now, error)
@@ -235,6 +248,8 @@ class Directory:
         shelf, other = (self._unknown, self._known) if answer.places is None else (self._known, self._unknown)
         other.drop(key)
         shelf.put(key, entry)
+        if answer.places is None and isinstance(key, str):
+            self._unknown_hosts.asked_in_vain()
         self._template_generation = answer.template_generation
         # The version last: until then others take the new entry for a stale one, and wait for their turn.
         self._version = answer.version

@@ -1,0 +1,52 @@
+"""Bloom: a set of texts in a few bits each, which may seem to hold more than was put in, and never less."""
+
+from __future__ import annotations
+
+import secrets
+
+__all__ = ["MAX_BYTES", "Bloom"]
+
+BITS_PER_TEXT = 16
+"""At least so many bits for each text, up to `MAX_BYTES`: then 1 text in 400 that was not put in seems to be there."""
+
+MAX_BYTES = 8 * 2**20
+"""However many texts there are. With four million of them there are still 16 bits for each."""
+
+
+class Bloom:
+    """A Bloom filter for about `capacity` texts. With more it still holds all of them, and seems to hold more others.
+
+    The places of a text depend on a secret made here, so that nobody can think up texts that seem to be there. One
+    thread may add while others ask.
+    """
+
+    __slots__ = ("_bits", "_mask", "_salt")
+
+    def __init__(self, capacity: int) -> None:
+        bits = 1 << max(10, (capacity * BITS_PER_TEXT - 1).bit_length())
+        bits = min(bits, MAX_BYTES * 8)
+        self._bits = bytearray(bits // 8)
+        self._mask = bits - 1
+        # Python's own hash of a text is keyed as well, but not where PYTHONHASHSEED is set.
+        self._salt = secrets.token_hex(8)
+
+    def __len__(self) -> int:
+        """Return how many bytes it takes."""
+        return len(self._bits)
+
+    def _places(self, text: str) -> tuple[int, int, int, int]:
+        # Four places out of one hash, by the steps of Kirsch and Mitzenmacher: as good as four hashes.
+        place = hash(self._salt + text)
+        step, mask = (place >> 32) | 1, self._mask
+        return place & mask, (place + step) & mask, (place + 2 * step) & mask, (place + 3 * step) & mask
+
+    def add(self, text: str) -> None:
+        """Put `text` in."""
+        bits = self._bits
+        for place in self._places(text):
+            bits[place >> 3] |= 1 << (place & 7)
+
+    def __contains__(self, text: str) -> bool:
+        """Return False only if `text` was not put in."""
+        bits = self._bits
+        return all(bits[place >> 3] >> (place & 7) & 1 for place in self._places(text))

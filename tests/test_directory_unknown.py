@@ -1,0 +1,305 @@
+"""A hundred thousand different hosts without a site: no query each, no memory each, and no new site missed for them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from multisite.directory import Directory, Match, engine_from_url, unknown
+from multisite.directory.bloom import MAX_BYTES, Bloom
+from multisite.directory.changes import add_domain, add_site, remove_domain
+from multisite.errors import DirectoryUnavailable
+from multisite.models import DomainRow, SiteRow
+from multisite.settings import Settings
+from multisite.site import Site
+
+SOAK = bool(os.environ.get("MULTISITE_SOAK"))
+HOSTS = 100_000 if SOAK else 10_000
+DOMAINS = 1_000_000 if SOAK else 20_000
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def add(own_engine: sa.Engine, tmp_path: Path) -> Callable[..., Site]:
+    settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+    return lambda host, **details: add_site(own_engine, host, settings=settings, **details)
+
+
+@pytest.fixture
+def engine(database_url: str, own_engine: sa.Engine) -> Iterator[sa.Engine]:
+    """The engine of the directory, on the database of `own_engine`."""
+    engine = engine_from_url(database_url)
+    yield engine
+    engine.dispose()
+
+
+@contextmanager
+def counted(engine: sa.Engine) -> Iterator[list[str]]:
+    """Collect the statements that run on `engine` inside the block."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def ask_in_vain(directory: Directory, names: Iterator[int], times: int = unknown.MIN_QUERIES) -> None:
+    """Ask for so many hosts without a site, then wait until the names are read if that was begun."""
+    for _ in range(times):
+        assert directory.find(f"w{next(names)}.unknown.example") is None
+    reader = directory._unknown_hosts._reader
+    if reader is not None:
+        reader.join(60)
+        assert not reader.is_alive()
+
+
+@pytest.fixture
+def names() -> Iterator[int]:
+    return iter(range(10**9))
+
+
+def test_many_thousand_unknown_hosts_cost_neither_queries_nor_memory(
+    add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int]
+) -> None:
+    site = add("a.example", aliases=["*.wild.example"])
+    directory = Directory(engine, clock=clock)
+    assert directory.find("a.example") == Match(site, "canonical")
+    with counted(engine) as statements:
+        ask_in_vain(directory, names)
+        # Those, the number of domains, the version before and after, and one page of names.
+        assert len(statements) == unknown.MIN_QUERIES + 4
+        tracemalloc.start()
+        for number in names:
+            if number == HOSTS:
+                break
+            assert directory.find(f"w{number}.unknown.example") is None
+            if number % 1000 == 0:
+                assert directory.find("a.example") == Match(site, "canonical")
+        grown, _peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # Some seem to be there: 1 in 400 of those names that are looked for, three for each of these hosts.
+        assert len(statements) < HOSTS / 20
+    assert grown < 1_000_000
+    assert directory.find("x.y.wild.example") == Match(site, "alias")
+
+
+def test_without_the_names_each_costs_a_query(
+    add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control."""
+    add("a.example")
+    monkeypatch.setattr(unknown.UnknownHosts, "rules_out", lambda *_anything: False)
+    directory = Directory(engine, clock=clock)
+    with counted(engine) as statements:
+        ask_in_vain(directory, names, 500)
+        assert len(statements) >= 500
+
+
+def test_a_site_that_is_added_during_a_flood_is_there_as_soon_as_ever(
+    own_engine: sa.Engine, add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int]
+) -> None:
+    add("a.example")
+    directory = Directory(engine, clock=clock)
+    for number in range(3):
+        ask_in_vain(directory, names)
+        with counted(engine) as statements:
+            assert directory.find(f"new{number}.example") is None
+            assert directory.find(f"www.wild{number}.example") is None
+            assert statements == []
+        site = add(f"new{number}.example")
+        add_domain(own_engine, f"new{number}.example", f"*.wild{number}.example")
+        clock.now += 1
+        assert directory.find(f"new{number}.example") == Match(site, "canonical")
+        assert directory.find(f"www.wild{number}.example") == Match(site, "alias")
+        ask_in_vain(directory, names)
+        assert directory.find(f"new{number}.example") == Match(site, "canonical")
+        remove_domain(own_engine, f"*.wild{number}.example")
+        clock.now += 1
+        assert directory.find(f"www.wild{number}.example") is None
+
+
+def test_a_row_that_was_added_by_hand_is_seen_at_max_age(
+    own_engine: sa.Engine, add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int]
+) -> None:
+    site = add("a.example")
+    directory = Directory(engine, clock=clock)
+    ask_in_vain(directory, names)
+    with own_engine.begin() as connection:
+        connection.execute(sa.insert(DomainRow).values(site_id=site.id, host="hand.example", kind="alias"))
+    for _ in range(299):
+        clock.now += 1
+        directory.find("a.example")
+        assert directory.find("hand.example") is None
+    clock.now += 1
+    assert directory.find("hand.example") == Match(site, "alias")
+
+
+@pytest.fixture
+def change_while_read(
+    own_engine: sa.Engine, engine: sa.Engine, add: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[Site]]:
+    """Let a site be added once the page of names was read in which it would have been; it is put into the list."""
+    monkeypatch.setattr(unknown, "PAGE_NAMES", 2)
+    added: list[Site] = []
+
+    def change(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
+        if threading.current_thread().name == "multisite-directory-names" and "LIMIT" in statement and not added:
+            # The id is below that of the row that was read last.
+            added.append(add("between.example"))
+            with own_engine.begin() as connection:
+                connection.execute(sa.update(DomainRow).where(DomainRow.host == "between.example").values(id=-1))
+
+    event.listen(engine, "after_cursor_execute", change)
+    yield added
+    event.remove(engine, "after_cursor_execute", change)
+
+
+@pytest.fixture
+def wal(own_engine: sa.Engine) -> None:
+    """Let a change be committed while a reader is at work, which SQLite does in this mode only."""
+    if own_engine.dialect.name == "sqlite":
+        with own_engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+@pytest.mark.usefixtures("wal")
+@pytest.mark.parametrize("guarded", [True, False], ids=["ours", "control"])
+def test_a_site_that_is_added_while_the_names_are_read_is_not_ruled_out(
+    add: Callable[..., Site],
+    engine: sa.Engine,
+    clock: Clock,
+    names: Iterator[int],
+    change_while_read: list[Site],
+    guarded: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in "abc":
+        add(f"{name}.example")
+    if not guarded:
+        # The version as it is in the end is taken for that of all pages.
+        monkeypatch.setattr(unknown, "_version", lambda engine: directory._version + 2)
+    directory = Directory(engine, clock=clock)
+    ask_in_vain(directory, names)
+    clock.now += 1
+    directory.find("a.example")
+    assert len(change_while_read) == 1
+    found = directory.find("between.example")
+    assert found == (Match(change_while_read[0], "canonical") if guarded else None)
+
+
+def test_while_the_database_is_down_nothing_is_ruled_out(
+    own_engine: sa.Engine, add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int]
+) -> None:
+    add("a.example")
+    directory = Directory(engine, clock=clock)
+    ask_in_vain(directory, names)
+    assert directory.find("other.example") is None
+    with own_engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE multisite_version RENAME TO gone")
+    clock.now += 1
+    for _ in range(3):
+        with pytest.raises(DirectoryUnavailable):
+            directory.find("other.example")
+    with own_engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO multisite_version")
+    clock.now += 1
+    assert directory.find("other.example") is None
+
+
+def test_names_that_cannot_be_read_are_read_another_time(
+    own_engine: sa.Engine, add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int]
+) -> None:
+    add("a.example")
+    directory = Directory(engine, clock=clock)
+
+    def fail(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
+        if "LIMIT" in statement:
+            raise OSError("no such thing")
+
+    event.listen(engine, "before_cursor_execute", fail)
+    ask_in_vain(directory, names)
+    assert directory._unknown_hosts._names is None
+    event.remove(engine, "before_cursor_execute", fail)
+    ask_in_vain(directory, names)
+    assert directory._unknown_hosts._names is not None
+
+
+# Many names.
+
+
+def test_with_many_domains_names_are_read_where_it_pays_and_every_domain_is_found(
+    own_engine: sa.Engine, engine: sa.Engine, clock: Clock, names: Iterator[int]
+) -> None:
+    with own_engine.begin() as connection:
+        connection.execute(sa.insert(SiteRow).values(id=1, name="x", folder="x"))
+        connection.execute(sa.insert(DomainRow).values(site_id=1, host="x.example", kind="canonical"))
+        for start in range(0, DOMAINS, 10_000):
+            rows = [{"host": f"{'*.' * (n % 10 == 0)}s{n}.example"} for n in range(start, start + 10_000)]
+            connection.execute(sa.insert(DomainRow).values(site_id=1, kind="alias"), rows)
+    directory = Directory(engine, clock=clock)
+    worth = max(unknown.MIN_QUERIES, DOMAINS // unknown.NAMES_PER_QUERY)
+    with counted(engine) as statements:
+        ask_in_vain(directory, names, worth)
+        ask_in_vain(directory, names, unknown.MIN_QUERIES)
+        known = directory._unknown_hosts._names
+        assert known is not None
+        asked = len(statements)
+        ask_in_vain(directory, names, 10_000)
+        assert len(statements) - asked < 500
+    assert len(known.names) <= MAX_BYTES
+    assert len(known.names) <= 4 * DOMAINS
+    for number in range(0, DOMAINS, 7):
+        prefix = "www." * (number % 10 == 0)
+        assert not directory._unknown_hosts.rules_out(f"{prefix}s{number}.example", directory._version, clock.now)
+
+
+def test_a_bloom_filter_holds_all_that_was_put_in_and_seems_to_hold_little_else() -> None:
+    held = Bloom(10_000)
+    for number in range(10_000):
+        held.add(f"in{number}")
+    assert all(f"in{number}" in held for number in range(10_000))
+    assert sum(f"out{number}" in held for number in range(100_000)) < 1_000
+    for number in range(10_000, 300_000):
+        held.add(f"in{number}")
+    assert all(f"in{number}" in held for number in range(0, 300_000, 10))
+    assert len(Bloom(10**9)) == MAX_BYTES
+    assert len(Bloom(0)) == 128
+    assert "x" not in Bloom(0)
+
+
+def test_nobody_can_know_which_hosts_seem_to_be_there() -> None:
+    """Two filters of the same names are mistaken about different ones."""
+    filters = [Bloom(100), Bloom(100)]
+    for each in filters:
+        for number in range(400):
+            each.add(f"in{number}")
+    mistaken = [{number for number in range(1000) if f"out{number}" in each} for each in filters]
+    assert mistaken[0] != mistaken[1]
+    assert all(mistaken)
