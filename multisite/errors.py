@@ -7,6 +7,8 @@ Pyramid or SQLAlchemy (`multisite.scoping.refusal` has the forms of them that SQ
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "CrossSiteError",
     "DirectoryUnavailable",
@@ -15,6 +17,8 @@ __all__ = [
     "MultisiteError",
     "NoCurrentSite",
     "SettingError",
+    "SiteSettingError",
+    "UndeclaredSetting",
     "UnknownSite",
     "UnscopedStatement",
 ]
@@ -98,3 +102,31 @@ class SettingError(MultisiteError, ValueError):
         self.value = value
         self.expected = expected
         super().__init__(f"{key} = {shorten(value)}: expected {expected}")
+
+
+class SiteSettingError(MultisiteError, ValueError):
+    """A setting of one site with a bad value. Carries `site`, its domain, `key`, `value` and `expected`."""
+
+    def __init__(self, site: str, key: str, value: str, expected: str) -> None:
+        self.site = site
+        self.key = key
+        self.value = value
+        self.expected = expected
+        super().__init__(
+            f"the site {site} has the setting {key} = {shorten(value)}, expected {expected}: set another one with "
+            f"'multisite set {site} {key}=...', or 'multisite unset {site} {key}'"
+        )
+
+
+class UndeclaredSetting(MultisiteError, KeyError):
+    """A setting of a site that the application does not declare; `name` is what was asked for."""
+
+    def __init__(self, name: object, known: Iterable[str]) -> None:
+        self.name = name
+        super().__init__(
+            f"no setting of a site is called '{shorten(name)}': config.add_site_setting declares one, and has declared "
+            f"{', '.join(sorted(known)) or 'none'}"
+        )
+
+    # A KeyError shows its argument as Python writes it, in quotes.
+    __str__ = Exception.__str__

@@ -17,9 +17,12 @@ from typing import Any
 from multisite import hosts
 from multisite.errors import InvalidHost, SettingError
 
-__all__ = ["ALL_SITES_ROLE", "PREFIX", "THEMES_FOLDER", "Settings", "parse_settings"]
+__all__ = ["ALL_SITES_ROLE", "PREFIX", "SITE_PREFIX", "THEMES_FOLDER", "Settings", "parse_settings", "site_defaults"]
 
 PREFIX = "multisite."
+
+SITE_PREFIX = f"{PREFIX}site."
+"""What the keys begin with that are defaults for the settings of sites, which an application declares."""
 
 ALL_SITES_ROLE = f"{PREFIX}all_sites_role"
 """The key of that setting, which the migrations of an application look up too."""
@@ -184,8 +187,9 @@ class Settings:
 def parse_settings(settings: Mapping[str, Any]) -> Settings:
     """Return the `Settings` found in `settings`, a mapping as Pyramid's registry or an ini section gives it.
 
-    Keys outside of the prefix `multisite.` are ignored. Values that are not strings are turned into strings first.
-    Raises `SettingError` for an unknown key and for a value that cannot be meant.
+    Keys outside of the prefix `multisite.` are ignored, and so are those that `site_defaults` returns. Values that are
+    not strings are turned into strings first. Raises `SettingError` for an unknown key and for a value that cannot be
+    meant.
     """
     fields = {item.name: item for item in dataclasses.fields(Settings)}
     # Where nothing is said too, the folders stay where they were when the process changes to another one.
@@ -194,7 +198,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
         "templates_dir": Settings.templates_dir.absolute(),
     }
     for key, value in settings.items():
-        if not key.startswith(PREFIX):
+        if not key.startswith(PREFIX) or key.startswith(SITE_PREFIX):
             continue
         name = key[len(PREFIX) :]
         if name not in fields:
@@ -204,3 +208,15 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
         except ValueError as error:
             raise SettingError(key, value, str(error)) from None
     return Settings(**values)
+
+
+def site_defaults(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the defaults for settings of sites in `settings`, by the name behind `multisite.site.`.
+
+    They are checked where it is known which ones there are: when the application is complete.
+    """
+    return {
+        key.removeprefix(SITE_PREFIX): str(value).strip()
+        for key, value in settings.items()
+        if key.startswith(SITE_PREFIX)
+    }

@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from multisite.errors import MultisiteError, UnknownSite
 
@@ -35,6 +35,13 @@ _PASSED_BY = re.compile(r"(multisite\.(site|dbsession|scoping)|sqlalchemy|zope\.
 """Matches the modules through which an application's own line comes to work across all sites."""
 
 
+class SettingsOf(Protocol):
+    """What an application has declared as settings of sites."""
+
+    def settings_of(self, site: Site, /) -> Mapping[str, Any]:
+        """Return the settings of `site`, by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """One website, as a value.
@@ -43,7 +50,11 @@ class Site:
     and `path` (`/shop`, empty for all paths); `domain` and `str()` give that as one text. `folder` is the name of its
     folder below `multisite.sites_dir`; `locale` a BCP 47 tag; `timezone` a name of the IANA database; `theme`
     the name of the theme below its own templates, None for none. `template_generation` is another number after
-    `multisite reload-templates`, `secret_generation` after `multisite rotate-secret`.
+    `multisite reload-templates`, `secret_generation` after `multisite rotate-secret`. `own_settings` are the texts of
+    the settings that it has for itself, as JSON sorted by name, empty for none; `settings` gives what they mean.
+
+    `declared` is what the application of the directory that found the site has declared. It is no part of the value: a
+    copy that was pickled comes without.
     """
 
     id: int
@@ -57,6 +68,23 @@ class Site:
     port: int | None = field(default=None, repr=False)
     path: str = field(default="", repr=False)
     secret_generation: int = field(default=0, repr=False)
+    own_settings: str = field(default="", repr=False)
+    declared: SettingsOf | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings that the application has declared, by name, with their values for this site.
+
+        Asking for a name that is not declared raises `UndeclaredSetting`, a `KeyError`. Raises `SiteSettingError` if
+        the site has a bad value for one, and `MultisiteError` for a site that no directory has found, or that several
+        applications of this process have.
+        """
+        if self.declared is None:
+            raise MultisiteError(
+                f"nobody knows what settings the site {self} has: take it from request.site, or from using_site() in a "
+                "process with one application"
+            )
+        return self.declared.settings_of(self)
 
     @property
     def domain(self) -> str:
@@ -65,6 +93,13 @@ class Site:
 
     def __str__(self) -> str:
         return self.domain
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, tuple(getattr(self, item.name) for item in fields(self) if item.compare)
+
+
+def _unpickle(*values: Any) -> Site:
+    return Site(**dict(zip((item.name for item in fields(Site) if item.compare), values, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +237,8 @@ def announce(reason: str) -> Scope:
 def _resolve(name: int | str) -> Site:
     if type(name) not in (int, str):
         raise TypeError(f"using_site takes a Site, an id or a host, not {type(name).__name__}")
-    found = {site for resolve in list(resolvers) if (site := resolve(name)) is not None}
+    answers = [site for resolve in list(resolvers) if (site := resolve(name)) is not None]
+    found = set(answers)
     if not found:
         hint = "" if resolvers else " (no application has included multisite in this process yet)"
         raise UnknownSite(name, f"no site is known as '{name}'{hint}" if hint else None)
@@ -210,4 +246,7 @@ def _resolve(name: int | str) -> Site:
         raise MultisiteError(
             f"'{name}' means different sites in the applications of this process: give using_site the Site itself"
         )
-    return found.pop()
+    if any(site.declared is not answers[0].declared for site in answers):
+        # One site of two applications, each of which may have declared other settings: neither's may be taken.
+        return replace(answers[0], declared=None)
+    return answers[0]

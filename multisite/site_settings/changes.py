@@ -1,0 +1,88 @@
+"""Setting and unsetting what a site has for itself, in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from multisite import domains
+from multisite.directory.changing import changing, refuse_unfinished
+from multisite.directory.details import check_locale, check_timezone
+from multisite.directory.info import SiteInfo, read_site
+from multisite.errors import MultisiteError, SettingError, shorten
+from multisite.models import SettingRow, SiteRow
+from multisite.site_settings.declared import Declared, own_texts
+from multisite.site_settings.setting import SITE_COLUMNS
+
+__all__ = ["set_settings", "unset_settings"]
+
+_CHECKS = {"locale": check_locale, "timezone": check_timezone}
+
+
+def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declared: Declared) -> SiteInfo:
+    """Set settings of the site that has the domain `host`, in any spelling, all of them or none; return it after that.
+
+    `texts` are the values by name; `locale` and `timezone`, which every site has, are set too. Raises `InvalidHost`,
+    `UnknownSite`, `SettingError` for a name that is not declared and for a bad value, and `MultisiteError` for a site
+    that is not complete.
+    """
+    columns: dict[str, str] = {}
+    for name, text in texts.items():
+        if name in _CHECKS:
+            columns[name] = _CHECKS[name](text)
+        elif name not in declared:
+            raise SettingError(name, text, f"one of {_names(declared)}")
+        else:
+            try:
+                declared[name].parse(text)
+            except ValueError as error:
+                raise SettingError(name, text, str(error)) from error
+    rows = {name: text for name, text in texts.items() if name not in columns}
+    domain = domains.to_ascii(host, allow_mixed=True)
+    with changing(engine) as connection:
+        info = read_site(connection, domain)
+        refuse_unfinished(info)
+        _update_columns(connection, info, columns)
+        _delete(connection, info, rows)
+        for name, text in rows.items():
+            connection.execute(sa.insert(SettingRow).values(site_id=info.site.id, name=name, value=text))
+        return read_site(connection, domain)
+
+
+def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: Declared) -> SiteInfo:
+    """Let the site that has the domain `host` have the defaults again for the settings `names`; return it after that.
+
+    A name that is not declared is taken if the site has a value for it. Raises `InvalidHost`, `UnknownSite`, and
+    `MultisiteError` for a name that is neither, or that every site has, and for a site that is not complete.
+    """
+    names = set(names)
+    if not names.isdisjoint(SITE_COLUMNS):
+        raise MultisiteError(
+            f"{' and '.join(SITE_COLUMNS)} have no default: every site has its own, so set another one"
+        )
+    domain = domains.to_ascii(host, allow_mixed=True)
+    with changing(engine) as connection:
+        info = read_site(connection, domain)
+        refuse_unfinished(info)
+        own = own_texts(info.site.own_settings)
+        for name in sorted(names):
+            if name not in declared and name not in own:
+                raise MultisiteError(f"no setting is called '{shorten(name)}': expected one of {_names(declared)}")
+        _delete(connection, info, names)
+        return read_site(connection, domain)
+
+
+def _names(declared: Declared) -> str:
+    return ", ".join(sorted({*SITE_COLUMNS, *(setting.name for setting in declared)}))
+
+
+def _update_columns(connection: Connection, info: SiteInfo, columns: Mapping[str, str]) -> None:
+    if columns:
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == info.site.id).values(**columns))
+
+
+def _delete(connection: Connection, info: SiteInfo, names: Iterable[str]) -> None:
+    named = SettingRow.name.in_(list(names))
+    connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == info.site.id, named))

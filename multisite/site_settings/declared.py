@@ -1,0 +1,182 @@
+"""The declared settings of an application, and what they are for a site."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from multisite.directory.shelf import Shelf
+from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting
+from multisite.settings import SITE_PREFIX
+from multisite.site import Site
+from multisite.site_settings.setting import Setting
+
+__all__ = ["Declared", "Described", "SiteSettings"]
+
+log = logging.getLogger(__name__)
+
+
+class SiteSettings(Mapping[str, Any]):
+    """The settings of a site: every declared name with its value, which may not be changed.
+
+    Asking for a name that is not declared raises `UndeclaredSetting`, a `KeyError`.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise UndeclaredSetting(name, self._values) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"SiteSettings({self._values!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A setting with its value for one site, for people.
+
+    `source` is `default`, `ini` or `site`, and `text` what stands there, None for a default. `value` is None also where
+    there is a `fault`: what was expected instead of `text`. `kind` is None for a value of the site that belongs to no
+    declared setting.
+    """
+
+    name: str
+    kind: str | None
+    value: Any
+    text: str | None
+    source: str
+    default: Any
+    doc: str
+    fault: str | None = None
+
+
+class _Fault(NamedTuple):
+    """Why the own settings of a site cannot be used: one of them, its text, and what was expected."""
+
+    name: str
+    text: str
+    expected: str
+
+
+class Declared:
+    """The settings that one application has declared. `ini` holds the texts below `multisite.site.`, by name.
+
+    What the own settings of a site mean is remembered, for the `size` texts that were used last.
+    """
+
+    def __init__(self, ini: Mapping[str, str], size: int = 1000) -> None:
+        self._ini = dict(ini)
+        self._size = size
+        self._settings: dict[str, Setting] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._defaults: dict[str, Any] | None = None
+        self._read: Shelf[str, SiteSettings | _Fault] = Shelf(self._size)
+        self._logged: Shelf[tuple[int, str], bool] = Shelf(self._size)
+
+    def __iter__(self) -> Iterator[Setting]:
+        return iter(self._settings.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._settings
+
+    def __getitem__(self, name: str) -> Setting:
+        return self._settings[name]
+
+    def add(self, setting: Setting) -> None:
+        """Declare `setting`, in place of one of the same name."""
+        self._settings[setting.name] = setting
+        self._forget()
+
+    def check_ini(self) -> None:
+        """Raise `SettingError` if a key of the ini is not declared, or a value there is none."""
+        for name, text in self._ini.items():
+            if name not in self._settings:
+                names = ", ".join(SITE_PREFIX + known for known in sorted(self._settings))
+                raise SettingError(SITE_PREFIX + name, text, f"one of {names}" if names else "no such key")
+        self.defaults()
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the value of each setting for a site that has none of its own. Raises `SettingError` for a bad one."""
+        if self._defaults is None:
+            self._defaults = {name: self._default(setting) for name, setting in self._settings.items()}
+        return self._defaults
+
+    def _default(self, setting: Setting) -> Any:
+        text = self._ini.get(setting.name)
+        if text is None:
+            return setting.default
+        try:
+            return setting.parse(text)
+        except ValueError as error:
+            raise SettingError(SITE_PREFIX + setting.name, text, str(error)) from error
+
+    def settings_of(self, site: Site) -> SiteSettings:
+        """Return the settings of `site`. Raises `SiteSettingError` if one of its own has a bad value.
+
+        That is logged when it is first seen.
+        """
+        found = self._read.get(site.own_settings)
+        if found is None:
+            found = self._work_out(site.own_settings)
+            self._read.put(site.own_settings, found)
+        if isinstance(found, SiteSettings):
+            return found
+        error = SiteSettingError(str(site), *found)
+        if not self._logged.get((site.id, site.own_settings)):
+            self._logged.put((site.id, site.own_settings), True)
+            log.error("%s; it answers 503 until then", error)
+        raise error
+
+    def _work_out(self, own: str) -> SiteSettings | _Fault:
+        values = dict(self.defaults())
+        for name, text in own_texts(own).items():
+            # What no application declares any more is no reason to close the site.
+            if name in self._settings:
+                try:
+                    values[name] = self._settings[name].parse(text)
+                except ValueError as error:
+                    return _Fault(name, text, str(error))
+        return SiteSettings(values)
+
+    def describe(self, site: Site) -> list[Described]:
+        """Return every setting with its value for `site`, by name, and values of its own that nothing declares."""
+        own = own_texts(site.own_settings)
+        return [self._describe(name, own.get(name)) for name in sorted({*self._settings, *own})]
+
+    def _describe(self, name: str, own: str | None) -> Described:
+        setting = self._settings.get(name)
+        if setting is None:
+            return Described(name, None, own, own, "site", None, "Not declared by the application (any more).")
+        default = self.defaults()[name]
+        text, source = (own, "site") if own is not None else (self._ini.get(name), "ini")
+        value, fault = default, None
+        if own is not None:
+            try:
+                value = setting.parse(own)
+            except ValueError as error:
+                value, fault = None, str(error)
+        return Described(
+            name, setting.kind.name, value, text, "default" if text is None else source, default, setting.doc, fault
+        )
+
+
+def own_texts(own: str) -> dict[str, str]:
+    """Return the texts of a site's own settings by name, from `Site.own_settings`."""
+    return json.loads(own) if own else {}
