@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 
-__all__ = ["DirectoryVersion", "DomainRow", "SettingRow", "SiteRow", "metadata", "raise_version"]
+__all__ = ["CHANNEL", "DirectoryVersion", "DomainRow", "SettingRow", "SiteRow", "metadata", "raise_version"]
 
 metadata = sa.MetaData(
     naming_convention={
@@ -157,10 +157,20 @@ class DirectoryVersion(_Base):
     template_generation: Mapped[int] = mapped_column(sa.BigInteger, server_default="0", default=0)
 
 
+CHANNEL = "multisite"
+"""The channel on which PostgreSQL notifies that the directory was changed."""
+
+
 def raise_version(connection: Connection) -> None:
-    """Raise the directory's version in the transaction of `connection`; others see it once that commits."""
+    """Raise the directory's version in the transaction of `connection`; others see it once that commits.
+
+    PostgreSQL tells those who listen at that moment (`multisite.notify`), and nobody if the change is rolled back.
+    """
     table = DirectoryVersion.__table__
     connection.execute(sa.update(DirectoryVersion).where(table.c.id == 1).values(version=table.c.version + 1))
+    if connection.dialect.name == "postgresql":
+        # Always: who changes the directory, a script or the command line, need not know who listens.
+        connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
 
 
 def _raise_version_on_change(mapper: Mapper[Any], connection: Connection, row: object) -> None:

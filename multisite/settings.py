@@ -144,6 +144,9 @@ class Settings:
         _seconds,
         "After how long an entry of the directory is read again although nothing is known to have changed.",
     )
+    notify: bool = _setting(
+        False, _boolean, "Whether PostgreSQL tells each process at once that the directory of sites has changed."
+    )
     unknown_host: str = _setting(
         "404", _unknown_host, "What a host without a site gets: 404, 421, or the pages of the site with this host."
     )

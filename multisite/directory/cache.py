@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from threading import Lock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,7 +23,10 @@ from multisite.directory.shelf import Shelf
 from multisite.directory.unknown import UnknownHosts
 from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
-from multisite.site import Site
+from multisite.site import SettingsOf, Site
+
+if TYPE_CHECKING:
+    from multisite.directory.listening import Listener
 
 __all__ = ["Directory"]
 
@@ -60,7 +63,8 @@ class Directory:
     of all domains are kept in a few bits each, so that a host that is new to the directory costs no query either.
 
     While the database is down or hangs, entries with a site go on being served. Raises `MultisiteError` for an
-    in-memory SQLite engine. `clock` gives seconds that never go back.
+    in-memory SQLite engine. `clock` gives seconds that never go back. `declared` are the settings of sites that the
+    application has declared.
     """
 
     def __init__(
@@ -71,7 +75,9 @@ class Directory:
         max_age_seconds: float = 300.0,
         directory_size: int = 10_000,
         patience_seconds: float = 5.0,
+        notify: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        declared: SettingsOf | None = None,
     ) -> None:
         refuse_memory(engine)
         self.engine = engine
@@ -79,6 +85,7 @@ class Directory:
         self._max_age_seconds = max_age_seconds
         self._patience_seconds = patience_seconds
         self._clock = clock
+        self._declared = declared
         self._known: Shelf[str | int, _Entry] = Shelf(directory_size)
         self._unknown: Shelf[str | int, _Entry] = Shelf(directory_size)
         self._unknown_hosts = UnknownHosts(engine, max_age_seconds=max_age_seconds, clock=clock)
@@ -91,8 +98,10 @@ class Directory:
         self._template_generation = 0
         self._check_at = clock()
         self._retry_at = clock()
+        self._hurries = 0
         self._log_at: float | None = None
         self._forget: Callable[[], object] | None = None
+        self._listener = _listener(engine, self.hurry) if notify else None
 
     def find(self, host: str, port: int | None = None, path: str = "") -> Match | None:
         """Return the `Match` of a request to `host` at `port` for `path`, or None: no site.
@@ -139,6 +148,11 @@ class Directory:
                 self._read_in_turn(NO_SITE, None, now, wait_seconds=0)
         return self._template_generation
 
+    def hurry(self) -> None:
+        """Let the next request look whether something has changed. One thread at a time may call this."""
+        self._hurries += 1
+        self._check_at = self._clock()
+
     def activate(self) -> None:
         """Let `using_site` find sites by this directory, for as long as something else keeps the directory alive."""
         if self._forget is not None:
@@ -156,6 +170,8 @@ class Directory:
 
     def deactivate(self) -> None:
         """Take back `activate`: for tests and reloads, where an application ends before its process does."""
+        if self._listener is not None:
+            self._listener.stop()
         if self._forget is not None:
             self._forget()
             self._forget = None
@@ -232,16 +248,23 @@ class Directory:
         """Read the entry of `key` and remember it. Only for who has the turn; `now` is before the turn was awaited."""
         if now < self._retry_at:
             raise DirectoryUnavailable("the database did not answer a moment ago")
-        asked_at = self._clock()
+        if self._listener is not None:
+            self._listener.start()
+        asked_at, hurries = self._clock(), self._hurries
         try:
-            answer = in_time(lambda: look_up(self.engine, key), self._patience_seconds)
+            answer = in_time(lambda: look_up(self.engine, key, self._declared), self._patience_seconds)
         except TimeoutError:
             raise self._failed(HANG_PAUSE_SECONDS, "the database does not answer") from None
         except DirectoryUnavailable as error:
             raise self._failed(self._refresh_seconds, error.reason) from None
         except (SQLAlchemyError, OSError, RuntimeError) as error:
             raise self._failed(self._refresh_seconds, str(error).partition("\n")[0]) from error
-        return self._store(key, answer, asked_at)
+        entry = self._store(key, answer, asked_at)
+        # The other way around a hurry could be lost. What was told after the question may not be in the answer.
+        self._check_at = asked_at + self._refresh_seconds
+        if self._hurries != hurries:
+            self._check_at = asked_at
+        return entry
 
     def _store(self, key: str | int, answer: Answer, asked_at: float) -> _Entry:
         entry = _Entry(answer.places, answer.version, asked_at + self._max_age_seconds)
@@ -253,8 +276,6 @@ class Directory:
         self._template_generation = answer.template_generation
         # The version last: until then others take the new entry for a stale one, and wait for their turn.
         self._version = answer.version
-        # A change made after the question was asked may not be in the answer, so the time runs from the question.
-        self._check_at = asked_at + self._refresh_seconds
         if self._log_at is not None:
             self._log_at = None
             log.info("the directory of sites can be read again")
@@ -273,6 +294,13 @@ class Directory:
 
 def _everywhere(host: str, match: Match) -> Places:
     return Places([(Domain(host), match)])
+
+
+def _listener(engine: Engine, hurry: Callable[[], None]) -> Listener:
+    # Only where it is asked for: who does not use it need not load it.
+    from multisite.directory.listening import Listener
+
+    return Listener(engine, hurry)
 
 
 def _forget(resolve: Callable[[int | str], Site | None]) -> None:
