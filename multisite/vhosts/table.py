@@ -1,0 +1,176 @@
+"""The table of domains: lines of the ini file as routes, and which of them a request means.
+
+    domain example.com / = mainapp
+    domain example.com port 8080 /admin = adminapp
+    domain *.shops.example / = shopapp
+    /health = healthapp
+
+The rules are those of `multisite.domains`: a port before none, an exact name before a wildcard, a longer wildcard
+before a shorter one, then the longest path. Lines without a domain come last, the longest path first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from multisite import domains
+from multisite.domains import Domain
+from multisite.errors import InvalidHost
+from multisite.vhosts.ini import Place, Places, VhostError, as_written
+
+__all__ = ["Route", "Table", "read_routes"]
+
+_FORM = "expected 'domain HOST [port N] PATH = APPLICATION' or '/PATH = APPLICATION'"
+
+
+class Route(NamedTuple):
+    """One line: requests for `domain` below `path` go to `application`.
+
+    `domain` is None for any host. `path` begins with a slash and has none at its end; it is empty for all paths.
+    `application` is the name of the application as the line writes it, `key` what stands before its equals sign.
+    """
+
+    domain: Domain | None
+    path: str
+    application: str
+    key: str
+    place: Place
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.application}"
+
+    @property
+    def line(self) -> str:
+        """What the line says, and where it stands."""
+        return f"{self}" + ("" if self.place.line is None else f" (line {self.place.line})")
+
+
+class Table:
+    """All routes. Finding one takes a look-up for each label of the host, and one for each step of the path.
+
+    How many routes there are does not matter, and nothing is remembered of hosts that were asked for.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._by_name: dict[int | None, dict[str, dict[str, Route]]] = {}
+        self._fallback: dict[str, Route] = {}
+        self._has_wildcards = False
+        for route in self.routes:
+            if route.domain is None:
+                self._fallback[route.path] = route
+                continue
+            names = self._by_name.setdefault(route.domain.port, {})
+            names.setdefault(route.domain.name, {})[route.path] = route
+            self._has_wildcards |= route.domain.is_wildcard
+        self._any_port = self._by_name.get(None, {})
+        self._has_ports = len(self._by_name) > (None in self._by_name)
+
+    def find(self, name: str, port: int | None, path: str) -> Route | None:
+        """Return the route of a request, or None.
+
+        `name` is a `hosts.Host.name`, `port` the one that was asked for (the scheme's own, where Host has none; None:
+        not known), `path` a PATH_INFO.
+        """
+        for paths in self._paths_of(name, port):
+            route = domains.longest(paths, path)
+            if route is not None:
+                return route
+        return domains.longest(self._fallback, path)
+
+    def fitting(self, name: str, port: int | None, path: str) -> list[Route]:
+        """Return every route that fits a request, the one that `find` returns first."""
+        return [
+            paths[prefix]
+            for paths in (*self._paths_of(name, port), self._fallback)
+            for prefix in sorted(paths, key=len, reverse=True)
+            if not prefix or path == prefix or path.startswith(prefix + "/")
+        ]
+
+    def _paths_of(self, name: str, port: int | None) -> Iterator[dict[str, Route]]:
+        names = domains.names_of(name) if self._has_wildcards else (name,)
+        by_port = [self._by_name.get(port, {}), self._any_port] if self._has_ports and port else [self._any_port]
+        for by_name in by_port:
+            for each in names:
+                if each in by_name:
+                    yield by_name[each]
+
+
+def read_routes(lines: Mapping[str, str], places: Places, *, allow_mixed: bool = False) -> list[Route]:
+    """Return the routes that `lines` mean, keys and values of a section.
+
+    Raises `VhostError` for the first line that cannot be meant, with its place and what to change.
+    """
+    routes: dict[tuple[Domain | None, str], Route] = {}
+    for key, value in lines.items():
+        route = _read_route(key, value, places.of(key), allow_mixed)
+        earlier = routes.setdefault((route.domain, route.path), route)
+        if earlier is not route:
+            raise VhostError(
+                route.place, f"'{route}' means the same domain and path as '{earlier.line}': leave one of them out"
+            )
+    return list(routes.values())
+
+
+def _read_route(key: str, value: str, place: Place, allow_mixed: bool) -> Route:
+    words = key.split()
+    written = as_written(key, value)
+    if not words or (words[0] != "domain" and not key.startswith("/")):
+        raise VhostError(place, f"{written} is not understood: {_FORM}{_hint_of_key(words)}")
+    # A scheme as in config:other.ini?key=value#name is no key that was cut.
+    if "=" in value and not value.startswith(("config:", "egg:", "call:")):
+        raise VhostError(place, f"{written}: a key ends at its first colon. {_hint_of_colon(key, value)}")
+    if len(value.split()) != 1:
+        raise VhostError(place, f"{written} has to name one application behind its equals sign")
+    try:
+        domain, path = _domain(words, allow_mixed) if words[0] == "domain" else (None, _path(words))
+    except InvalidHost as error:
+        raise VhostError(place, f"{written}: {error}") from None
+    except ValueError as error:
+        raise VhostError(place, f"{written}: {error}") from None
+    return Route(domain, path, value, key, place)
+
+
+def _domain(words: list[str], allow_mixed: bool) -> tuple[Domain, str]:
+    _, *rest = words
+    if not rest:
+        raise ValueError(_FORM)
+    host, *rest = rest
+    port = ""
+    if rest and rest[0] == "port":
+        if len(rest) < 2:
+            raise ValueError("no number stands behind the word port")
+        port, rest = f":{rest[1]}", rest[2:]
+    path = _path(rest or ["/"])
+    if "/" in host:
+        raise ValueError(f"a space is missing between the host and its path: {_FORM}")
+    domain = domains.to_ascii(f"{host}{port}{path}", allow_mixed=allow_mixed)
+    return domain, domain.path
+
+
+def _path(words: list[str]) -> str:
+    if len(words) > 1 or not words[0].startswith("/"):
+        raise ValueError(f"a path begins with a slash, and nothing comes behind it: {_FORM}")
+    try:
+        return domains.parse(f"any.invalid{words[0]}").path
+    except InvalidHost as error:
+        raise ValueError(f"'{words[0]}' cannot be a path here: {error.reason}") from None
+
+
+def _hint_of_key(words: list[str]) -> str:
+    if words and words[0] in {"http", "https"}:
+        return f"; a domain is written without {words[0]}://"
+    if words and words[0] == "port":
+        return "; a port needs a domain"
+    return ""
+
+
+def _hint_of_colon(key: str, value: str) -> str:
+    if "[" in key:
+        return "An IPv6 address cannot be written here; a line without a domain, '/ = APPLICATION', answers for it"
+    port, _, rest = value.partition(" ")
+    if port.isdigit():
+        meant = " ".join([key, "port", port, *rest.split()])
+        return f"A port is a word: '{meant}'"
+    return f"Ports are a word: {_FORM}"
