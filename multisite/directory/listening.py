@@ -1,8 +1,8 @@
 """Listening: PostgreSQL says that the directory was changed, which is quicker than to ask it once a while.
 
 `multisite.models.raise_version` notifies, and PostgreSQL passes that on when the change is committed. Listening takes a
-connection of its own and a thread that sleeps. It only makes the directory look earlier than it would have anyway: while
-the connection is lost, or where a pooler swallows what is told, changes are seen after `refresh_seconds`.
+connection of its own and a thread that sleeps. It only makes the directory look earlier than it would have anyway:
+while the connection is lost, or where a pooler swallows what is told, changes are seen after `refresh_seconds`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Listener:
         if engine.dialect.name != "postgresql":
             raise SettingError("multisite.notify", "true", f"false, since {engine.dialect.name} cannot notify anybody")
         if importlib.util.find_spec("psycopg") is None:
-            raise SettingError("multisite.notify", "true", "psycopg 3 to listen with: pip install 'multisite[postgresql]'")
+            raise SettingError(
+                "multisite.notify", "true", "psycopg 3 to listen with: pip install 'multisite[postgresql]'"
+            )
         self._engine = engine
         self._hurry = weakref.WeakMethod(hurry)
         self._stopped = Event()

@@ -1,0 +1,270 @@
+"""With multisite.notify a change is seen at once: PostgreSQL tells. While it cannot the directory goes on asking."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from conftest import closing_engine, make_own_tables
+
+from multisite.directory import Directory, engine_from_url, listening
+from multisite.directory.changes import add_site
+from multisite.errors import SettingError
+from multisite.models import DomainRow, SiteRow
+from multisite.settings import Settings
+from multisite.site import Site
+
+DEADLINE_SECONDS = 60
+
+
+def stand_still() -> float:
+    """Be the clock of a directory that is never told by the time that it should look for changes."""
+    return 1000.0
+
+
+def until(condition: Callable[[], object]) -> bool:
+    """Return whether `condition` came true in good time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.fixture
+def own_engine(postgresql_database_url: str) -> Iterator[sa.Engine]:
+    """An engine as another process has it, on a PostgreSQL database with our tables."""
+    with closing_engine(postgresql_database_url) as engine:
+        make_own_tables(engine)
+        yield engine
+
+
+@pytest.fixture
+def add(own_engine: sa.Engine, tmp_path: Path) -> Callable[..., Site]:
+    settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+    return lambda host: add_site(own_engine, host, settings=settings)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for connections, nor for threads that end."""
+    monkeypatch.setattr(listening, "RECONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(listening, "HEARTBEAT_SECONDS", 0.2)
+
+
+@pytest.fixture
+def listen(postgresql_database_url: str) -> Iterator[Callable[..., Directory]]:
+    """Make directories that are told, with a clock that stands still."""
+    made: list[Directory] = []
+
+    def make(driver: str = "psycopg", clock: Callable[[], float] = stand_still) -> Directory:
+        url = sa.make_url(postgresql_database_url).set(drivername=f"postgresql+{driver}")
+        directory = Directory(engine_from_url(url), notify=True, refresh_seconds=60, clock=clock)
+        made.append(directory)
+        # The first question begins the listening.
+        assert directory.find("unknown.example") is None
+        return directory
+
+    yield make
+    for directory in made:
+        directory.deactivate()
+        assert directory._listener is not None
+        assert directory._listener._thread is not None
+        directory._listener._thread.join(DEADLINE_SECONDS)
+        assert not directory._listener._thread.is_alive()
+        directory.engine.dispose()
+
+
+def listeners(engine: sa.Engine) -> list[int]:
+    """Return the processes of PostgreSQL that serve those who listen."""
+    found = sa.text(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'multisite directory' "
+        "AND datname = current_database() AND state = 'idle' AND query LIKE 'SELECT 1%'"
+    )
+    with engine.connect() as connection:
+        return list(connection.scalars(found))
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_site_that_another_process_adds_is_there_at_once(
+    own_engine: sa.Engine,
+    listen: Callable[..., Directory],
+    postgresql_database_url: str,
+    tmp_path: Path,
+    driver: str,
+) -> None:
+    directory = listen(driver)
+    assert until(lambda: listeners(own_engine))
+    assert directory.find("new.example") is None
+    ini = tmp_path / "app.ini"
+    ini.write_text(
+        f"[app:main]\nuse = egg:multisite\nsqlalchemy.url = {postgresql_database_url.replace('%', '%%')}\n"
+        f"multisite.sites_dir = {tmp_path}/sites\nmultisite.templates_dir = {tmp_path}/templates\n",
+        "utf-8",
+    )
+    command = [str(Path(sys.executable).with_name("multisite")), "-c", str(ini), "add-site", "new.example"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert until(lambda: directory.find("new.example"))
+
+
+def test_nobody_is_told_without_the_setting(add: Callable[..., Site], postgresql_database_url: str) -> None:
+    """The negative control: with this clock nothing else makes the directory look."""
+    with closing_engine(postgresql_database_url) as engine:
+        directory = Directory(engine, refresh_seconds=60, clock=stand_still)
+        assert directory.find("new.example") is None
+        add("new.example")
+        time.sleep(0.5)
+        assert directory.find("new.example") is None
+
+
+def test_changes_by_a_session_are_told_when_they_are_committed(
+    own_engine: sa.Engine, listen: Callable[..., Directory]
+) -> None:
+    directory = listen()
+    assert until(lambda: listeners(own_engine))
+    with sa.orm.Session(own_engine) as session:
+        session.add(SiteRow(id=1, name="x", folder="x"))
+        session.flush()
+        session.add(DomainRow(site_id=1, host="orm.example", kind="canonical"))
+        session.flush()
+        hurries = directory._hurries
+        assert directory.find("orm.example") is None
+        session.rollback()
+        session.add(SiteRow(id=1, name="x", folder="x"))
+        session.flush()
+        session.add(DomainRow(site_id=1, host="orm.example", kind="canonical"))
+        assert directory._hurries == hurries
+        session.commit()
+    assert until(lambda: directory.find("orm.example"))
+
+
+def test_a_lost_connection_is_made_again_and_meanwhile_the_directory_asks(
+    own_engine: sa.Engine,
+    add: Callable[..., Site],
+    listen: Callable[..., Directory],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level(logging.INFO, logger="multisite.directory")
+    now = 1000.0
+    directory = listen(clock=lambda: now)
+    assert until(lambda: listeners(own_engine))
+    may_connect = False
+    connect = listening._connect
+
+    def connect_if_it_may(engine: sa.Engine) -> object:
+        if not may_connect:
+            raise OSError("not yet")
+        return connect(engine)
+
+    monkeypatch.setattr(listening, "_connect", connect_if_it_may)
+    with own_engine.connect() as connection:
+        for pid in listeners(own_engine):
+            connection.execute(sa.select(sa.func.pg_terminate_backend(pid)))
+    assert until(lambda: caplog.records)
+    assert directory.find("asked.example") is None
+    add("asked.example")
+    assert directory.find("asked.example") is None
+    now += 60
+    assert directory.find("asked.example") is not None
+    # What is changed while nobody listens is seen when somebody does again.
+    add("between.example")
+    may_connect = True
+    assert until(lambda: directory.find("between.example"))
+    add("told.example")
+    assert until(lambda: directory.find("told.example"))
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert messages[0].startswith("changes of the directory are not told at once, the connection is lost: ")
+    assert messages[1] == "changes of the directory are told at once again"
+
+
+def test_what_is_told_while_the_database_is_being_asked_is_not_lost(
+    own_engine: sa.Engine, add: Callable[..., Site], postgresql_database_url: str
+) -> None:
+    with closing_engine(postgresql_database_url) as engine:
+        directory = Directory(engine, refresh_seconds=60, clock=stand_still)
+        told: list[bool] = []
+
+        def change(_connection: object, _cursor: object, _statement: str, *_others: object) -> None:
+            if not told:
+                told.append(True)
+                add("new.example")
+                directory.hurry()
+
+        sa.event.listen(engine, "after_cursor_execute", change)
+        assert directory.find("new.example") is None
+        assert directory.find("new.example") is not None
+
+
+FORK = """
+import os, sys, time
+from multisite.directory import Directory, engine_from_url, listening
+
+listening.HEARTBEAT_SECONDS = 0.2
+engine = engine_from_url(sys.argv[1])
+directory = Directory(engine, notify=True, refresh_seconds=60, clock=lambda: 1000.0)
+assert directory.find("unknown.example") is None
+while not directory._hurries:
+    time.sleep(0.01)
+engine.dispose()
+print("listening", flush=True)
+child = os.fork()
+assert directory.find("forked.example") is None
+print("asked", flush=True)
+deadline = time.monotonic() + 60
+while directory.find("forked.example") is None and time.monotonic() < deadline:
+    time.sleep(0.01)
+found = directory.find("forked.example") is not None
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+sys.stdout.flush()
+os._exit(0 if found else 1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked on Windows")
+def test_a_process_that_was_forked_listens_too(
+    own_engine: sa.Engine, add: Callable[..., Site], postgresql_database_url: str
+) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK, postgresql_database_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline().strip() for _ in range(3)] == ["listening", "asked", "asked"]
+        assert until(lambda: len(listeners(own_engine)) == 2)
+        add("forked.example")
+        _out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+def test_a_directory_that_is_thrown_away_listens_no_more(own_engine: sa.Engine, postgresql_database_url: str) -> None:
+    with closing_engine(postgresql_database_url) as engine:
+        directory = Directory(engine, notify=True)
+        directory.find("unknown.example")
+        assert until(lambda: listeners(own_engine))
+        del directory
+        assert until(lambda: not listeners(own_engine))
+
+
+def test_a_database_that_cannot_notify_is_refused(sqlite_database_url: str) -> None:
+    expected = r"^multisite\.notify = true: expected false, since sqlite cannot notify anybody$"
+    with closing_engine(sqlite_database_url) as engine, pytest.raises(SettingError, match=expected):
+        Directory(engine, notify=True)
+
+
+def test_who_does_not_use_it_does_not_load_it(sqlite_database_url: str) -> None:
+    script = (
+        "import sys; from multisite.directory import Directory, engine_from_url; "
+        "Directory(engine_from_url(sys.argv[1])); print('multisite.directory.listening' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, sqlite_database_url]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "False"
