@@ -22,14 +22,12 @@ from pyramid.scripting import prepare
 from pyramid.scripts.pshell import PShellCommand
 from transaction.interfaces import NoTransaction
 
+from multisite.each_site import SITE_VARIABLE
 from multisite.errors import UnknownSite
 from multisite.request import DIRECTORY
 from multisite.site import Site, using_site
 
-__all__ = ["SITE_VARIABLE", "code_runner", "run", "setup"]
-
-SITE_VARIABLE = "MULTISITE_SITE"
-"""The environment variable that names the site for pshell, and for the commands of `multisite each-site`."""
+__all__ = ["code_runner", "run", "setup"]
 
 Env = dict[str, Any]
 

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from conftest import closing_engine
+from huey import SqliteHuey
+from huey.exceptions import TaskException
+from pyramid.config import Configurator
+from pyramid.registry import Registry
 from scoped_models import ONE, TWO, Book, Library, build_library
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from multisite import CrossSiteError, NoCurrentSite, Site, all_sites, carry, current_site, using_site
+from multisite import CrossSiteError, NoCurrentSite, Site, UnknownSite, all_sites, carry, current_site, using_site
+from multisite.directory.availability import disable_site
+from multisite.jobs import site_of_job
+from multisite.models import DomainRow, SiteRow
+from multisite.request import DIRECTORY
 from multisite.site import current_scope, enter_request, leave_request
 
 
 @pytest.fixture
 def library(database_url: str) -> Iterator[Library]:
-    from conftest import closing_engine
-
     with closing_engine(database_url) as engine:
         yield build_library(engine)
 
@@ -195,3 +205,78 @@ def test_a_coroutine_handed_to_a_loop_in_another_thread_has_the_site_of_who_hand
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+# Jobs of a queue: the recipe of docs/scripts.md, with a consumer that runs.
+
+
+@pytest.fixture
+def application(tmp_path: Path, sqlite_database_url: str) -> Iterator[Registry]:
+    """The registry of an application that knows ONE and TWO and their books."""
+    with closing_engine(sqlite_database_url) as engine:
+        build_library(engine)
+        with Configurator(settings={"multisite.sites_dir": str(tmp_path / "sites")}) as config:
+            config.include("multisite")
+            config.set_multisite_engine(engine)
+        yield config.registry
+        config.registry[DIRECTORY].deactivate()
+
+
+@contextmanager
+def consuming(huey: SqliteHuey) -> Iterator[None]:
+    """Let two threads work off the queue inside the block."""
+    consumer = huey.create_consumer(workers=2, initial_delay=0.01, max_delay=0.05, scheduler_interval=1)
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    consumer.start()
+    try:
+        yield
+    finally:
+        consumer.stop(graceful=True)
+        for number, handler in before:
+            signal.signal(number, handler)
+        huey.storage.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # huey's threads leave their connections to the collector.
+def test_a_job_runs_for_the_site_that_it_was_stored_with(application: Registry, tmp_path: Path) -> None:
+    huey = SqliteHuey(filename=str(tmp_path / "jobs.db"))
+    engine = application[DIRECTORY].engine
+
+    @huey.task()
+    def look(site_id: int) -> tuple[str, list[str]]:
+        with using_site(site_of_job(application, site_id)) as site, Session(engine) as session:
+            return site.name, sorted(set(session.scalars(sa.select(Book.secret))))
+
+    @huey.task()
+    def look_at_nothing() -> bool:
+        return current_site() is None
+
+    with using_site(ONE):
+        jobs = [(site, look(site.id), look_at_nothing()) for site in [ONE, TWO] * 10]
+    with Session(engine) as session:
+        # Between the call and the run: the job has the site as it is then.
+        session.execute(sa.update(SiteRow).where(SiteRow.id == ONE.id).values(name="Renamed"))
+        session.commit()
+    with consuming(huey):
+        for site, job, nothing in jobs:
+            name = "Renamed" if site is ONE else TWO.name
+            assert job.get(blocking=True, timeout=60) == (name, [f"secret-{site.id}"])
+            assert nothing.get(blocking=True, timeout=60) is True
+        disable_site(engine, ONE.host)
+        for site_id, reason in (
+            (ONE.id, "one.example, the site with the id 1 that this job is for, is disabled"),
+            (99, "there is no site with the id 99, which this job is for: it was removed"),
+        ):
+            with pytest.raises(TaskException, match=reason):
+                look(site_id).get(blocking=True, timeout=60)
+        assert look(TWO.id).get(blocking=True, timeout=60)[0] == TWO.name
+
+
+def test_the_site_of_a_job_that_was_removed(application: Registry) -> None:
+    engine = application[DIRECTORY].engine
+    assert site_of_job(application, ONE.id) == ONE
+    with engine.begin() as connection:
+        connection.execute(sa.delete(DomainRow).where(DomainRow.site_id == ONE.id))
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == ONE.id).values(availability="removed"))
+    with pytest.raises(UnknownSite, match="it was removed"):
+        site_of_job(application, ONE.id)

@@ -60,6 +60,7 @@ COMMANDS = {
         "multisite.cli.life:refresh", "Let running servers read the tables again, after they were changed by hand."
     ),
     "shell": _Lazy("multisite.cli.shell:shell", "Open a Python shell with a request of a site."),
+    "each-site": _Lazy("multisite.cli.each_site:each_site", "Run a command once for every site."),
     "check": _Lazy("multisite.cli.check:check", "Look for faults in the separation of sites."),
     "row-security": _Lazy(
         "multisite.cli.row_security:row_security", "Let PostgreSQL itself keep the sites apart, or no longer."

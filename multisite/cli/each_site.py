@@ -1,0 +1,134 @@
+"""`multisite each-site`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multisite.cli.arguments import json_option
+from multisite.cli.output import print_json
+from multisite.errors import MultisiteError
+from multisite.ini import read_ini
+
+if TYPE_CHECKING:
+    from multisite.each_site import Outcome
+    from multisite.site import Site
+
+__all__ = ["each_site"]
+
+
+@click.command()
+@click.option("--only", multiple=True, metavar="PATTERN", help="Sites such as '*.example.com'; may be repeated.")
+@click.option("--skip", multiple=True, metavar="PATTERN", help="Leave such sites alone; may be repeated.")
+@click.option("--keep-going", is_flag=True, help="Go on with the other sites when it fails for one.")
+@click.option("--jobs", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many to run at a time.")
+@json_option
+@click.argument("command", nargs=-1, required=True)
+@click.pass_context
+def each_site(
+    ctx: click.Context,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    keep_going: bool,
+    jobs: int,
+    as_json: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Run a command once for every site.
+
+    COMMAND stands behind --, and finds the site in the environment, as MULTISITE_SITE and MULTISITE_SITE_ID; an
+    argument {} is the site's domain too. What it prints goes to stderr. Ends with 1 if it failed for a site, or was
+    not run for one.
+    """
+    from multisite.directory.changes import list_sites
+    from multisite.each_site import choose, run_for_each
+
+    ini = read_ini(ctx.obj)
+    if shutil.which(command[0]) is None:
+        raise MultisiteError(f"there is no command '{command[0]}'")
+    sites = ((info.site, info.status) for info in list_sites(ini.open_engine()))
+    chosen = choose(sites, only=only, skip=skip)
+    with _interrupted_by(signal.SIGTERM):
+        outcomes = run_for_each(
+            chosen,
+            command,
+            jobs=jobs,
+            keep_going=keep_going,
+            # So that commands of multisite read the same file, from whichever folder.
+            environ={**os.environ, "MULTISITE_CONFIG": _absolute(ctx.obj)},
+            say=lambda site, line: click.echo(f"{site} | {line}", err=True),
+            ended=_Progress(len(chosen)).note,
+        )
+    if as_json:
+        print_json([_as_dict(outcome) for outcome in outcomes])
+    else:
+        _print_table(outcomes)
+    if any(outcome.result in {"failed", "not run"} for outcome in outcomes):
+        ctx.exit(1)
+
+
+@contextmanager
+def _interrupted_by(number: int) -> Iterator[None]:
+    """Let a signal do what Ctrl-C does: who ends this command means what it runs."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _absolute(ini_uri: str) -> str:
+    path, hash_sign, section = ini_uri.partition("#")
+    return f"{Path(path).absolute()}{hash_sign}{section}"
+
+
+class _Progress:
+    """Says on stderr for which site the command has come to its end, and for how many."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._ended = 0
+
+    def note(self, outcome: Outcome) -> None:
+        self._ended += 1
+        click.echo(f"[{self._ended}/{self._count}] {_line(outcome.site, outcome)}", err=True)
+
+
+def _line(name: Site | str, outcome: Outcome) -> str:
+    return f"{name} {_words(outcome)}" + (f" in {outcome.seconds:.1f} s" if outcome.code is not None else "")
+
+
+def _words(outcome: Outcome) -> str:
+    if outcome.reason is not None:
+        return f"{outcome.result}: {outcome.reason}"
+    if not outcome.code:
+        return outcome.result
+    return f"failed with {outcome.code}" if outcome.code > 0 else f"ended by signal {-outcome.code}"
+
+
+def _print_table(outcomes: Sequence[Outcome]) -> None:
+    width = max((len(outcome.site.domain) for outcome in outcomes), default=0)
+    for outcome in outcomes:
+        click.echo(_line(f"{outcome.site.domain:<{width}} ", outcome))
+    counts = Counter(outcome.result for outcome in outcomes)
+    click.echo(f"{', '.join(f'{count} {result}' for result, count in counts.items()) or 'No sites'}.")
+
+
+def _as_dict(outcome: Outcome) -> dict[str, Any]:
+    """Return what JSON says: `result` is done, failed, not run or left out, `exit` None unless it ran to an end."""
+    return {
+        "id": outcome.site.id,
+        "domain": outcome.site.domain,
+        "result": outcome.result,
+        "exit": outcome.code,
+        "seconds": round(outcome.seconds, 3),
+        "reason": outcome.reason,
+    }
