@@ -30,7 +30,7 @@ requires = [
 
 postgresql = ["psycopg[binary]>=3.2"]
 
-caching = ["dogpile.cache>=1.3"]  # For mako.cache_impl = multisite.dogpile.
+caching = ["dogpile.cache>=1.3"]  # For multisite.caching and mako.cache_impl = multisite.dogpile.
 
 test = [
     *postgresql,
@@ -53,6 +53,7 @@ test = [
     "pyramid_retry>=2.1",
     "pytest>=8.2",
     "pytest-xdist>=3.6",  # Two cores run the tests in half the time.
+    "redis>=5.0",  # Its server is found on the machine, or those tests are skipped.
     "setuptools>=77",  # Builds the wheel in the environment at hand, so that nothing is downloaded for it.
     "webtest>=3.0.1",
 ]

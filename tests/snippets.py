@@ -183,7 +183,20 @@ def _static(folder: Path) -> Iterator[Namespace]:
         yield namespace
 
 
+@contextmanager
+def _caching(folder: Path) -> Iterator[Namespace]:
+    """The two sites, and a directory that `using_site` finds them by."""
+    from multisite.directory import Directory
+
+    with _two_sites(folder) as namespace:
+        directory = Directory(namespace["engine"])
+        directory.activate()
+        yield namespace
+        directory.deactivate()
+
+
 PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
+    "caching.md": _caching,
     "directives.md": _directives,
     "jinja2.md": _two_sites,
     "scripts.md": _scripts,
