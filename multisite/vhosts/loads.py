@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Condition
+from threading import Condition, get_ident
 from typing import Generic, TypeVar
 
 __all__ = ["Load", "load", "resident_bytes"]
@@ -23,7 +24,8 @@ PATIENCE_SECONDS = 60.0
 Loaded = TypeVar("Loaded")
 
 _condition = Condition()
-_running = 0
+_at_it: Counter[int] = Counter()
+"""How many loads each thread is in; one within another is part of that."""
 _begun = 0
 
 
@@ -48,8 +50,7 @@ def load(make: Callable[[], Loaded]) -> Load[Loaded]:
     before, known, started = resident_bytes(), set(sys.modules), time.perf_counter()
     value, error, was_alone = _attempt(make)
     if error is not None and not was_alone:
-        with _condition:
-            _condition.wait_for(lambda: _running == 0, timeout=PATIENCE_SECONDS)
+        _wait_for_others()
         value, error, _ = _attempt(make)
     after = resident_bytes()
     grown = None if before is None or after is None else after - before
@@ -57,20 +58,38 @@ def load(make: Callable[[], Loaded]) -> Load[Loaded]:
 
 
 def _attempt(make: Callable[[], Loaded]) -> tuple[Loaded | None, BaseException | None, bool]:
-    """Call `make`; return its value or its error, and whether nothing else was being loaded meanwhile."""
-    global _running, _begun  # noqa: PLW0603  # Imports are the process's, and so is who is at them.
+    """Call `make`; return its value or its error, and whether no other thread has loaded anything meanwhile."""
+    global _begun  # noqa: PLW0603  # Imports are the process's, and so is who is at them.
+    thread = get_ident()
     with _condition:
-        _running += 1
-        _begun += 1
-        mine, first = _begun, _running == 1
+        _begun += not _at_it[thread]
+        _at_it[thread] += 1
+        mine, alone = _begun, len(_at_it) == 1
     try:
         return make(), None, True
     except (Exception, SystemExit) as error:
-        return None, error, first and _begun == mine
+        return None, error, alone and _begun == mine
     finally:
         with _condition:
-            _running -= 1
-            _condition.notify_all()
+            _at_it[thread] -= 1
+            _forget_idle(thread)
+
+
+def _wait_for_others() -> None:
+    """Wait until no other thread loads anything; who waits here loads nothing."""
+    thread = get_ident()
+    with _condition:
+        outer = _at_it.pop(thread, 0)
+        _condition.notify_all()
+        _condition.wait_for(lambda: not _at_it, timeout=PATIENCE_SECONDS)
+        _at_it[thread] = outer
+        _forget_idle(thread)
+
+
+def _forget_idle(thread: int) -> None:
+    if not _at_it[thread]:
+        del _at_it[thread]
+    _condition.notify_all()
 
 
 def resident_bytes() -> int | None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from multisite import domains
 from multisite.domains import Domain
-from multisite.errors import InvalidHost
+from multisite.errors import InvalidHost, shorten
 from multisite.vhosts.ini import Place, Places, VhostError, as_written
 
 __all__ = ["Route", "Table", "read_routes"]
@@ -42,8 +42,8 @@ class Route(NamedTuple):
 
     @property
     def line(self) -> str:
-        """What the line says, and where it stands."""
-        return f"{self}" + ("" if self.place.line is None else f" (line {self.place.line})")
+        """What the line says in quotes, and where it stands."""
+        return f"'{self}'" + ("" if self.place.line is None else f" (line {self.place.line})")
 
 
 class Table:
@@ -108,7 +108,7 @@ def read_routes(lines: Mapping[str, str], places: Places, *, allow_mixed: bool =
         earlier = routes.setdefault((route.domain, route.path), route)
         if earlier is not route:
             raise VhostError(
-                route.place, f"'{route}' means the same domain and path as '{earlier.line}': leave one of them out"
+                route.place, f"'{route}' means the same domain and path as {earlier.line}: leave one of them out"
             )
     return list(routes.values())
 
@@ -141,12 +141,13 @@ def _domain(words: list[str], allow_mixed: bool) -> tuple[Domain, str]:
     if rest and rest[0] == "port":
         if len(rest) < 2:
             raise ValueError("no number stands behind the word port")
+        if not rest[1].isdigit():
+            raise ValueError(f"'{shorten(rest[1])}' is not a port")
         port, rest = f":{rest[1]}", rest[2:]
     path = _path(rest or ["/"])
     if "/" in host:
         raise ValueError(f"a space is missing between the host and its path: {_FORM}")
-    domain = domains.to_ascii(f"{host}{port}{path}", allow_mixed=allow_mixed)
-    return domain, domain.path
+    return domains.to_ascii(f"{host}{port}{path}", allow_mixed=allow_mixed), path
 
 
 def _path(words: list[str]) -> str:

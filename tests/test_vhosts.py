@@ -1,0 +1,286 @@
+"""Which application a request means, and every line of the ini file that cannot be meant."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import paste.deploy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vhosting import World, ask, world  # noqa: F401
+
+from multisite import domains
+from multisite.vhosts.ini import Place, Places, VhostError
+from multisite.vhosts.table import Route, Table, read_routes
+
+APPS = """
+    [app:mainapp]
+    use = call:PREFIX_echo:main
+    me = main
+    [app:staticapp]
+    use = call:PREFIX_echo:main
+    me = static
+    [app:app1]
+    use = call:PREFIX_echo:main
+    me = app1
+    [app:shopapp]
+    use = call:PREFIX_echo:main
+    me = shop
+"""
+
+ISSUE = (
+    """
+    [composite:main]
+    use = egg:multisite#vhosts
+    domain example.com / = mainapp
+    domain files.example.com / = staticapp
+    domain example.com /foo = app1
+    domain foo.example.com / = app1
+    domain *.shops.example / = shopapp
+    """
+    + APPS
+)
+
+
+def test_the_example_that_it_began_with_works_as_written(world: World) -> None:
+    app = world.load(ISSUE)
+    for url, expected in {
+        "//example.com/": "main '' '/'",
+        "//EXAMPLE.com.:80/": "main '' '/'",
+        "//example.com/foo": "app1 '/foo' ''",
+        "//example.com/foo/": "app1 '/foo' '/'",
+        "//example.com/foo/x/foo": "app1 '/foo' '/x/foo'",
+        "//example.com/food": "main '' '/food'",
+        "//example.com//foo": "main '' '//foo'",
+        "//files.example.com/foo": "static '' '/foo'",
+        "//foo.example.com/foo": "app1 '' '/foo'",
+        "//one.shops.example/": "shop '' '/'",
+        "//a.b.shops.example:6543/": "shop '' '/'",
+    }.items():
+        assert ask(app, url) == (200, expected, {"Content-Type": "text/plain"}), url
+    for url in ("//other.example/", "//shops.example/", "//badexample.com/", "//com/"):
+        assert ask(app, url).status == 404, url
+
+
+def test_ports_paths_international_names_and_lines_without_a_domain(world: World) -> None:
+    app = world.load(
+        """
+        [composite:main]
+        use = egg:multisite#vhosts
+        domain example.com port 8080 /admin = app1
+        domain example.com = mainapp
+        domain *.Bücher.example /laden/ = shopapp
+        /health = staticapp
+        /health/deep = app1
+        """
+        + APPS
+    )
+    for url, expected in {
+        "//example.com:8080/admin/x": "app1 '/admin' '/x'",
+        "//example.com/admin/x": "main '' '/admin/x'",
+        "//example.com:8080/": "main '' '/'",
+        "//a.xn--bcher-kva.example/laden/x": "shop '/laden' '/x'",
+        "//other.example/health": "static '/health' ''",
+        "//other.example/health/deep": "app1 '/health/deep' ''",
+        "//a.xn--bcher-kva.example/health": "static '/health' ''",
+        "//example.com/health": "main '' '/health'",  # a line with the domain goes first, as it did with Paste
+    }.items():
+        assert ask(app, url).text == expected, url
+    assert ask(app, "//a.xn--bcher-kva.example/").status == 404
+    assert ask(app, "//example.com/admin", **{"wsgi.url_scheme": "https", "HTTP_HOST": "example.com"}).status == 200
+
+
+def test_the_port_of_the_scheme_is_one(world: World) -> None:
+    app = world.load(
+        """
+        [composite:main]
+        use = egg:multisite#vhosts
+        domain example.com port 443 / = shopapp
+        domain example.com / = mainapp
+        """
+        + APPS
+    )
+    assert ask(app, "//example.com/").text.startswith("main")
+    assert ask(app, "//example.com/", **{"wsgi.url_scheme": "https"}).text.startswith("shop")
+
+
+def test_no_byte_of_a_path_is_lost_when_it_is_moved(world: World) -> None:
+    app = world.load(ISSUE)
+    # As WSGI has them: UTF-8, a lone continuation byte, what was %2F and %25 in the URL.
+    for rest in ("/b\xc3\xbccher", "/\xff\x80", "/a%2Fb%25", "/foo//foo/", "/\xc3"):
+        assert ask(app, f"//example.com/foo{rest}").text == f"app1 '/foo' {rest!r}"
+    assert ask(app, "//example.com/foo\xc3\xbc").text == "main '' '/foo\xc3\xbc'"
+    answer = ask(app, "//example.com/foo/x", SCRIPT_NAME="/outer")
+    assert answer.text == "app1 '/outer/foo' '/x'"
+
+
+def test_a_bad_host_and_an_unknown_one_are_told_nothing(world: World) -> None:
+    app = world.load(ISSUE)
+    for host in ("exa mple.com", "", None, "a@example.com", "example.com,other.example", "example.com:0", "x" * 300):
+        answer = ask(app, "//example.com/", HTTP_HOST=host)
+        assert answer.status == 400, host
+        assert "example" not in answer.text
+    assert ask(app, "//example.com/", REQUEST_URI="http://other.example/").status == 400
+    answer = ask(app, "//unknown.example/secret")
+    assert answer.status == 404
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert len(answer.text) < 100
+    for word in ("example", "secret", "app"):
+        assert word not in answer.text
+    head = ask(app, "//unknown.example/", REQUEST_METHOD="HEAD")
+    assert (head.status, head.text, head.headers["Content-Length"]) == (404, "", str(len(answer.text)))
+
+
+# Lines that cannot be meant
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("domain example.org / = nowhere", "names no application: No section 'nowhere'"),
+        ("domain EXAMPLE.com. / = app1", "means the same domain and path as 'domain example.com / = mainapp' (line 4)"),
+        ("domain example.com = mainapp", "means the same domain and path as 'domain example.com / = mainapp' (line 4)"),
+        ("domain exa_mple.com / = app1", "'exa_mple.com' is not a host: a host has letters"),
+        ("domain *.*.example / = app1", "a * stands for whole parts of a name"),
+        ("domain 127.1 / = app1", "its last part is a number"),
+        ("domain аpple.example / = app1", "mixes letters of"),
+        ("domain example.org:8080 / = app1", "A port is a word: 'domain example.org port 8080 / = app1'"),
+        ("domain example.org:8080 /=app1", "A port is a word: 'domain example.org port 8080 /=app1'"),
+        ("domain [::1] / = app1", "An IPv6 address cannot be written here"),
+        ("http://example.org/ = app1", "a domain is written without http://"),
+        ("domain example.org port / = app1", "'/' is not a port"),
+        ("domain example.org port = app1", "no number stands behind the word port"),
+        ("domain example.org port 70000 / = app1", "is not a port"),
+        ("port 80 / = app1", "a port needs a domain"),
+        ("domain = app1", "expected 'domain HOST [port N] PATH = APPLICATION'"),
+        ("domain example.org/ = app1", "a space is missing between the host and its path"),
+        ("domain example.org foo = app1", "a path begins with a slash"),
+        ("domain example.org / /foo = app1", "a path begins with a slash, and nothing comes behind it"),
+        ("domain example.org /bü = app1", "a path in it has letters, digits"),
+        ("domain example.org /a/../b = app1", "a path in it has letters, digits"),
+        ("/a//b = app1", "'/a//b' cannot be a path here: its path has an empty step"),
+        ("domain example.org / = app1 app2", "has to name one application"),
+        ("domain example.org / =", "has to name one application"),
+        ("domain example.org / = main", "leads back to [composite:main] itself"),
+        ("not_found_app = app1", "is not understood: expected 'domain HOST"),
+        ("vhosts.lasy = true", "expected one of vhosts.root, vhosts.lazy"),
+        ("vhosts.lazy = yes", "vhosts.lazy = yes: expected true or false"),
+        ("vhosts.retry_seconds = soon", "expected a number of seconds from 0 to 86400"),
+        ("vhosts.init = no.such.thing", "vhosts.init: 'no.such.thing' fails (ModuleNotFoundError"),
+    ],
+)
+def test_a_line_that_cannot_be_meant_is_named_with_its_section_and_line(world: World, line: str, message: str) -> None:
+    text = "# a comment\n[composite:main]\nuse = egg:multisite#vhosts\ndomain example.com / = mainapp\n" + line
+    path = world.ini(f"{text}\n{_plain(APPS)}")
+    with pytest.raises(VhostError) as raised:
+        paste.deploy.loadapp(f"config:{path}")
+    assert str(raised.value).startswith(f"{path}, line 5, [composite:main]: "), raised.value
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_mixture_of_scripts_that_is_meant_can_be_allowed(world: World) -> None:
+    app = world.load(
+        """
+    [composite:main]
+    use = egg:multisite#vhosts
+    vhosts.allow_mixed = true
+    domain аpple.example / = mainapp
+    """
+        + APPS
+    )
+    assert ask(app, "//xn--pple-43d.example/").status == 200
+
+
+def _plain(text: str) -> str:
+    return re.sub("^    ", "", text, flags=re.M)
+
+
+def test_no_line_at_all_and_a_section_in_a_circle_are_refused(world: World) -> None:
+    with pytest.raises(VhostError, match="no line says which application answers"):
+        world.load("[composite:main]\nuse = egg:multisite#vhosts\nvhosts.lazy = true\n")
+    # Through another composite it is that one's application which is broken.
+    app = world.load(
+        """
+    [composite:main]
+    use = egg:multisite#vhosts
+    domain a.example / = inner
+    domain b.example / = mainapp
+    [composite:inner]
+    use = egg:multisite#vhosts
+    / = main
+    """
+        + APPS
+    )
+    assert ask(app, "//b.example/").status == 200
+    assert ask(app, "//a.example/").status == 503
+
+
+def test_a_section_that_builds_on_another_one_is_told_by_its_own_line(world: World) -> None:
+    with pytest.raises(VhostError, match=re.escape("line 6, [composite:staging]: 'domain x.example / = gone'")):
+        world.load(
+            "[composite:main]\nuse = egg:multisite#vhosts\ndomain example.com / = mainapp\n[composite:staging]\n"
+            "use = main\ndomain x.example / = gone\n" + _plain(APPS),
+            name="staging",
+        )
+    with pytest.raises(VhostError, match=re.escape("line 3, [composite:main]: 'domain example.com / = gone'")):
+        world.load(
+            "[composite:main]\nuse = egg:multisite#vhosts\ndomain example.com / = gone\n[composite:staging]\n"
+            "use = main\ndomain x.example / = mainapp\n" + _plain(APPS),
+            name="staging",
+        )
+
+
+def test_without_a_file_errors_say_the_line_itself() -> None:
+    with pytest.raises(VhostError, match=r"^egg:multisite#vhosts: 'domain a\.\.b / = x'"):
+        read_routes({"domain a..b / = x".partition(" =")[0]: "x"}, Places(None, []))
+
+
+# The same rules as everywhere
+
+
+NAMES = st.sampled_from(
+    ["example.com", "a.example.com", "b.a.example.com", "*.example.com", "*.a.example.com", "*.com"]
+)
+DOMAINS = st.builds(
+    domains.Domain, NAMES, st.sampled_from([None, 80, 8080]), st.sampled_from(["", "/a", "/a/b", "/ab", "/a/b/c"])
+)
+ASKED = st.tuples(
+    st.sampled_from(["example.com", "a.example.com", "b.a.example.com", "x.example.com", "com", "127.0.0.1"]),
+    st.sampled_from([80, 8080, 443]),
+    st.sampled_from(["", "/", "/a", "/a/", "/ab", "/a/b/c/d", "/a/bc", "//a"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(DOMAINS, max_size=12, unique=True), st.sets(st.sampled_from(["", "/a", "/a/b"])), ASKED)
+def test_it_finds_what_the_rules_of_domains_say(
+    given_domains: list[domains.Domain], fallback: set[str], asked: tuple[str, int, str]
+) -> None:
+    name, port, path = asked
+    routes = [Route(each, each.path, str(each), str(each), Place()) for each in given_domains]
+    routes += [Route(None, each, f"any{each}", each, Place()) for each in fallback]
+    table = Table(routes)
+    fitting_names = domains.names_of(name)
+    best = domains.best([each for each in given_domains if each.name in fitting_names], port, path)
+    rest = [each for each in fallback if not each or path == each or path.startswith(each + "/")]
+    expected = str(best) if best is not None else f"any{max(rest, key=len)}" if rest else None
+    found = table.find(name, port, path)
+    assert (found and found.application) == expected
+    assert table.fitting(name, port, path)[:1] == ([found] if found else [])
+
+
+def test_nothing_of_a_database_or_of_pyramid_is_imported(world: World) -> None:
+    path = world.ini(ISSUE)
+    script = (
+        f"import sys; sys.path.insert(0, {str(world.folder)!r})\n"
+        f"from paste.deploy import loadapp; loadapp('config:{path}')\n"
+        "print(sorted({'pyramid', 'sqlalchemy', 'webob', 'mako', 'idna', 'multisite.directory'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+    assert "vhosts" in (Path(__file__).parents[1] / "setup.py").read_text("utf-8")

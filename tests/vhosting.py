@@ -1,0 +1,92 @@
+"""What the tests of vhosts are made of: ini files, applications in modules of their own, and requests."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, NamedTuple
+from wsgiref.util import setup_testing_defaults
+
+import paste.deploy
+import pytest
+
+from multisite.vhosts.composite import Vhosts
+
+_numbers = itertools.count()
+
+
+class Answer(NamedTuple):
+    status: int
+    text: str
+    headers: dict[str, str]
+
+
+def ask(app: Any, url: str, **environ: Any) -> Answer:
+    """Return what `app` answers to GET `url`, `//host:port/path`, whose path is as WSGI has it: decoded."""
+    host, slash, path = url.removeprefix("//").partition("/")
+    asked: dict[str, Any] = {"HTTP_HOST": host, "SCRIPT_NAME": "", "PATH_INFO": slash + path}
+    setup_testing_defaults(asked)
+    asked |= environ
+    asked = {key: value for key, value in asked.items() if value is not None}
+    answered: list[Any] = []
+    body = app(asked, lambda status, headers, exc_info=None: answered.extend([status, headers]))
+    text = b"".join(body).decode()
+    if hasattr(body, "close"):
+        body.close()
+    return Answer(int(answered[0].split()[0]), text, dict(answered[1]))
+
+
+class World:
+    """A folder with modules and an ini file, gone again after the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.prefix = f"vhosted{next(_numbers)}"
+
+    def module(self, name: str, text: str) -> str:
+        """Write a module and return its name, which no other test has; in `text`, PREFIX stands for its beginning."""
+        full = f"{self.prefix}_{name}"
+        (self.folder / f"{full}.py").write_text(dedent(text).replace("PREFIX", self.prefix), "utf-8")
+        importlib.invalidate_caches()
+        return full
+
+    def ini(self, text: str) -> Path:
+        """Write the ini file; PREFIX stands for the beginning of the names of modules."""
+        path = self.folder / "site.ini"
+        path.write_text(dedent(text).replace("PREFIX", self.prefix), "utf-8")
+        return path
+
+    def load(self, text: str, name: str | None = None) -> Vhosts:
+        """Write the ini file and load it as a server does."""
+        app: Vhosts = paste.deploy.loadapp(f"config:{self.ini(text)}", name=name)
+        return app
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    # A module that is written twice within a second would be read from its first compilation.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    world = World(tmp_path)
+    world.module("echo", ECHO)
+    yield world
+    for name in [name for name in sys.modules if name.startswith(world.prefix)]:
+        del sys.modules[name]
+
+
+ECHO = '''
+    """Applications that say who they are and where they believe to be."""
+    made = []
+
+    def main(global_conf, **settings):
+        made.append(settings)
+        def app(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [f"{settings['me']} {environ['SCRIPT_NAME']!r} {environ['PATH_INFO']!r}".encode()]
+        app.settings = settings
+        return app
+'''
