@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.engine import Engine
@@ -18,6 +17,7 @@ from multisite import site as current
 from multisite.directory.engines import refuse_memory
 from multisite.directory.errand import in_time
 from multisite.directory.lookup import Answer, look_up
+from multisite.directory.outage import Outage
 from multisite.directory.places import Match, Places
 from multisite.directory.shelf import Shelf
 from multisite.directory.unknown import UnknownHosts
@@ -30,14 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Directory"]
 
-log = logging.getLogger(__name__)
-
-LOG_PAUSE_SECONDS = 60.0
-"""How often, at most, a failing database is logged: it fails at every request that finds nothing in memory."""
-
 HANG_PAUSE_SECONDS = 10.0
 """For how long a database that did not answer in time is left alone: each try costs a thread and a connection."""
-
 
 NO_SITE = 0
 """An id that no site has: asking for it brings the version and nothing else."""
@@ -63,7 +57,8 @@ class Directory:
     of all domains are kept in a few bits each, so that a host that is new to the directory costs no query either.
 
     While the database is down or hangs, entries with a site go on being served. Raises `MultisiteError` for an
-    in-memory SQLite engine. `clock` gives seconds that never go back. `declared` are the settings of sites that the
+    in-memory SQLite engine. With `notify`, PostgreSQL tells of changes at once; raises `SettingError` where it cannot.
+    `clock` gives seconds that never go back. `declared` are the settings of sites that the
     application has declared.
     """
 
@@ -97,9 +92,8 @@ class Directory:
         self._version = -1
         self._template_generation = 0
         self._check_at = clock()
-        self._retry_at = clock()
         self._hurries = 0
-        self._log_at: float | None = None
+        self._outage = Outage(clock)
         self._forget: Callable[[], object] | None = None
         self._listener = _listener(engine, self.hurry) if notify else None
 
@@ -214,7 +208,7 @@ class Directory:
 
     def _is_ruled_out(self, key: str | int, now: float) -> bool:
         """Return whether `key` is a host that has no site for certain, which nothing needs to be remembered of."""
-        if now >= self._check_at or self._log_at is not None or not isinstance(key, str):
+        if now >= self._check_at or self._outage.is_on or not isinstance(key, str):
             return False  # Whether the version is still the one that is known here is to be asked first.
         return self._unknown_hosts.rules_out(key, self._version, now)
 
@@ -224,6 +218,8 @@ class Directory:
         `entry` is what is remembered and `now` when that was looked up. If the turn does not come within
         `wait_seconds`, or the database does not answer, `entry` has to do.
         """
+        if self._outage.is_on:
+            return self._read_in_outage(key, entry, now)
         if not self._turn.acquire(timeout=wait_seconds):
             return self._make_do(entry, now, DirectoryUnavailable("the database is slow to answer"))
         try:
@@ -238,6 +234,36 @@ class Directory:
         finally:
             self._turn.release()
 
+    def _read_in_outage(self, key: str | int, entry: _Entry | None, now: float) -> _Entry:
+        """Do the same while the database did not answer the last time: nobody waits but one who has nothing to show."""
+        error = DirectoryUnavailable("the database did not answer a moment ago")
+        if now < self._outage.retry_at or not self._turn.acquire(blocking=False):
+            return self._make_do(entry, now, error)
+        if key == NO_SITE or (entry is not None and entry.places is not None):
+            self._read_aside(key, now)
+            return self._make_do(entry, now, error)
+        try:
+            return self._read(key, now)
+        except DirectoryUnavailable as latest:
+            return self._make_do(entry, now, latest)
+        finally:
+            self._turn.release()
+
+    def _read_aside(self, key: str | int, now: float) -> None:
+        """Read `key` in another thread, which gives back the turn that this one has."""
+
+        def read() -> None:
+            try:
+                with suppress(DirectoryUnavailable):
+                    self._read(key, now)
+            finally:
+                self._turn.release()
+
+        try:
+            Thread(target=read, name="multisite-directory-aside", daemon=True).start()
+        except RuntimeError:  # There are too many threads.
+            self._turn.release()
+
     def _make_do(self, entry: _Entry | None, now: float, error: DirectoryUnavailable) -> _Entry:
         # That a host had no site some time ago is no reason to say so now; that it had one is a reason to serve it.
         if entry is not None and (entry.places is not None or self._is_fresh(entry, now)):
@@ -246,7 +272,7 @@ class Directory:
 
     def _read(self, key: str | int, now: float) -> _Entry:
         """Read the entry of `key` and remember it. Only for who has the turn; `now` is before the turn was awaited."""
-        if now < self._retry_at:
+        if now < self._outage.retry_at:
             raise DirectoryUnavailable("the database did not answer a moment ago")
         if self._listener is not None:
             self._listener.start()
@@ -254,17 +280,24 @@ class Directory:
         try:
             answer = in_time(lambda: look_up(self.engine, key, self._declared), self._patience_seconds)
         except TimeoutError:
-            raise self._failed(HANG_PAUSE_SECONDS, "the database does not answer") from None
+            raise self._failed("the database does not answer", HANG_PAUSE_SECONDS) from None
         except DirectoryUnavailable as error:
-            raise self._failed(self._refresh_seconds, error.reason) from None
+            raise self._failed(error.reason, self._refresh_seconds) from None
         except (SQLAlchemyError, OSError, RuntimeError) as error:
-            raise self._failed(self._refresh_seconds, str(error).partition("\n")[0]) from error
+            raise self._failed(str(error).partition("\n")[0], self._refresh_seconds) from error
         entry = self._store(key, answer, asked_at)
-        # The other way around a hurry could be lost. What was told after the question may not be in the answer.
+        # A change made after the question was asked may not be in the answer, so the time runs from the question; and
+        # the hurries are looked at last, or one could be lost.
         self._check_at = asked_at + self._refresh_seconds
         if self._hurries != hurries:
             self._check_at = asked_at
         return entry
+
+    def _failed(self, reason: str, pause_seconds: float) -> DirectoryUnavailable:
+        error = self._outage.fail(reason, pause_seconds)
+        # Threads that were waiting for their turn have looked before this, and will not try again one by one.
+        self._check_at = self._outage.retry_at
+        return error
 
     def _store(self, key: str | int, answer: Answer, asked_at: float) -> _Entry:
         entry = _Entry(answer.places, answer.version, asked_at + self._max_age_seconds)
@@ -276,20 +309,8 @@ class Directory:
         self._template_generation = answer.template_generation
         # The version last: until then others take the new entry for a stale one, and wait for their turn.
         self._version = answer.version
-        if self._log_at is not None:
-            self._log_at = None
-            log.info("the directory of sites can be read again")
+        self._outage.end()
         return entry
-
-    def _failed(self, pause_seconds: float, reason: str) -> DirectoryUnavailable:
-        """Note a failure, log it once in a while, and return the error to raise."""
-        now = self._clock()
-        # Threads that were waiting for their turn have looked before this, and will not try again one by one.
-        self._retry_at = self._check_at = now + pause_seconds
-        if self._log_at is None or now >= self._log_at:
-            self._log_at = now + LOG_PAUSE_SECONDS
-            log.error("the directory of sites cannot be read, known sites are served from memory: %s", reason)
-        return DirectoryUnavailable(reason)
 
 
 def _everywhere(host: str, match: Match) -> Places:

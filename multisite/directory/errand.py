@@ -1,27 +1,92 @@
-"""Errand: something that may hang, done in a thread of its own, so that who waits for it can stop waiting."""
+"""Errand: a question to a database that may hang, done in a thread of its own, so that who waits can stop waiting."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from threading import Thread
-from typing import TypeVar
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock, Thread
+from typing import Any, TypeVar
 
-__all__ = ["in_time"]
+from sqlalchemy.engine import Connection
+
+__all__ = ["held", "in_time"]
 
 Result = TypeVar("Result")
+
+CANCEL_SECONDS = 1.0
+"""How long the server has to take a request to cancel, before the line to it is cut all the same."""
+
+
+class _Line:
+    """The connection that an errand is using, which is cut when nobody waits for it any more.
+
+    Left alone, a thread and a connection of the pool would hang for each try until the pool is empty; and a question
+    that waits for a lock would hold a process of the server.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._connection: Any = None
+        self._is_cut = False
+
+    def hold(self, connection: Any) -> None:
+        with self._lock:
+            if self._is_cut:
+                raise TimeoutError
+            self._connection = connection
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._connection = None
+
+    def cut(self) -> None:
+        # Under the lock, or the connection might be back in the pool by now, and in use by somebody else.
+        with self._lock:
+            self._is_cut = True
+            if not hasattr(self._connection, "fileno"):
+                return  # Not connected yet, which the driver limits, or SQLite, which waits for five seconds.
+            with suppress(Exception):
+                in_time(self._connection.cancel, CANCEL_SECONDS)
+            with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+
+_errand = threading.local()
+
+
+@contextmanager
+def held(connection: Connection) -> Iterator[None]:
+    """Let `connection` be cut inside the block if this thread is on an errand that takes too long.
+
+    Raises `TimeoutError` if that is so already.
+    """
+    line: _Line | None = getattr(_errand, "line", None)
+    if line is None:
+        yield
+        return
+    line.hold(connection.connection.dbapi_connection)
+    try:
+        yield
+    finally:
+        line.let_go()
 
 
 def in_time(work: Callable[[], Result], patience_seconds: float) -> Result:
     """Return what `work` returns, or raise what it raises; raise `TimeoutError` if that takes too long.
 
-    A driver that waits for a dead database cannot be interrupted, but it can be left alone: the work then goes on,
-    and its result is thrown away. The thread costs about as much as the question itself, a quarter of a millisecond,
+    A driver that waits for a dead database cannot be interrupted, but it can be left alone: what is `held` then is cut,
+    and a result thrown away. The thread costs about as much as the question itself, a quarter of a millisecond,
     and only where a database is asked anyway.
     """
     results: list[Result] = []
     errors: list[BaseException] = []
+    line = _Line()
 
     def run() -> None:
+        _errand.line = line
         try:
             results.append(work())
         except BaseException as error:
@@ -33,5 +98,6 @@ def in_time(work: Callable[[], Result], patience_seconds: float) -> Result:
     if errors:
         raise errors.pop()
     if not results:
+        Thread(target=line.cut, name="multisite-directory-cut", daemon=True).start()
         raise TimeoutError
     return results[0]
