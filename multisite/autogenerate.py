@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = ["OWN_TABLES", "setup"]
 
-OWN_TABLES = frozenset({"sites", "domains", "multisite_settings", "multisite_version", "multisite_alembic_version"})
+OWN_TABLES = frozenset(
+    {
+        "sites",
+        "domains",
+        "multisite_settings",
+        "multisite_changes",
+        "multisite_version",
+        "multisite_alembic_version",
+    }
+)
 """The tables that only `multisite migrate` makes and changes."""
 
 

@@ -14,7 +14,16 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 
-__all__ = ["CHANNEL", "DirectoryVersion", "DomainRow", "SettingRow", "SiteRow", "metadata", "raise_version"]
+__all__ = [
+    "CHANNEL",
+    "ChangeRow",
+    "DirectoryVersion",
+    "DomainRow",
+    "SettingRow",
+    "SiteRow",
+    "metadata",
+    "raise_version",
+]
 
 metadata = sa.MetaData(
     naming_convention={
@@ -141,6 +150,19 @@ class SettingRow(_Base):
     )
     name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     value: Mapped[str] = mapped_column(sa.Text)
+
+
+class ChangeRow(_Base):
+    """How often the rows of a site were changed, by transactions that raise `version` as the last thing they do.
+
+    Only where pages are kept (`multisite.page_cache`). `site_id` 0 stands for all sites; nothing refers to `sites`,
+    since no site is ever without its row there.
+    """
+
+    __tablename__ = "multisite_changes"
+
+    site_id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    version: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class DirectoryVersion(_Base):

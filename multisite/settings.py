@@ -163,6 +163,13 @@ class Settings:
     max_requests_per_site: int = _setting(
         0, _limit, "How many requests of one site a process works on at the same time; 0 for no limit."
     )
+    page_cache_seconds: float = _setting(
+        0.0, _seconds, "For how long pages that views let everybody have are kept in memory; 0 for not at all."
+    )
+    page_cache_size: int = _setting(64, _count, "How many megabytes of such pages a process keeps.")
+    page_cache_ignored_cookies: tuple[str, ...] = _setting(
+        (), _names, "Names of cookies on which no page depends, or how they begin, with a star."
+    )
     tls_ask_path: str | None = _setting(
         None, _plain_path, "Path at which a proxy asks whether to get a certificate for a domain."
     )

@@ -480,6 +480,7 @@ def test_the_revisions_make_the_tables_of_the_models(ini: Path, database_url: st
         "multisite 0005",
         "multisite 0006",
         "multisite 0007",
+        "multisite 0008",
         "application content_0001",
     ]
     assert upgrade(ini) == []

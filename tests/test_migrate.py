@@ -28,7 +28,7 @@ from multisite.site import all_sites
 from multisite.whole_transaction import whole_transaction
 
 HERE = Path(__file__).parent
-OWN_REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
+OWN_REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
 
 
 @pytest.fixture
@@ -355,6 +355,7 @@ def test_upgrade_does_multisite_first_and_then_the_application(application: Appl
         "multisite 0005: how often the secrets of a site were replaced",
         "multisite 0006: the settings of sites",
         "multisite 0007: hosts of domains are what hosts can be",
+        "multisite 0008: how often the rows of sites were changed",
         "application a1: revision a1",
         "application a2: revision a2",
     ]
