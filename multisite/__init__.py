@@ -21,6 +21,7 @@ from multisite.errors import (
     MultisiteError,
     NoCurrentSite,
     SettingError,
+    SiteSettingError,
     UnknownSite,
     UnscopedStatement,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "SettingError",
     "Site",
     "SiteScoped",
+    "SiteSettingError",
     "UnknownSite",
     "UnscopedStatement",
     "all_sites",
@@ -67,7 +69,7 @@ def includeme(config: Configurator) -> None:
     """Let the application serve many sites. Including this
 
     - reads the settings below `multisite.` (raises `SettingError`),
-    - adds the directive `config.set_multisite_engine(engine)`,
+    - adds the directives `config.set_multisite_engine(engine)` and `config.add_site_setting(name, type, ...)`,
     - adds `request.site` and `request.site_url`, and views for hosts without a site,
     - adds the tween that finds the site, over the exception view and pyramid_tm,
     - includes pyramid_tm; adds `request.site_session`, `request.all_sites_session`, and `request.dbsession` if

@@ -12,6 +12,8 @@ from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping import tables
 from multisite.scoping.security import all_sites_roles
 from multisite.settings import Settings, parse_settings
+from multisite.site_settings import directive as site_settings
+from multisite.site_settings.directive import DECLARED
 
 __all__ = ["configure", "set_multisite_engine"]
 
@@ -25,6 +27,7 @@ def configure(config: Configurator) -> None:
     if settings.all_sites_role is not None:
         all_sites_roles.add(settings.all_sites_role)
     config.add_directive("set_multisite_engine", set_multisite_engine)
+    site_settings.includeme(config)
 
     engine = engine_from_settings(registry.settings) if registry.settings.get("sqlalchemy.url") else None
     if settings.database_url is not None:
@@ -55,6 +58,8 @@ def _set_directory(config: Configurator, engine: Engine) -> None:
         refresh_seconds=settings.refresh_seconds,
         max_age_seconds=settings.max_age_seconds,
         directory_size=settings.directory_size,
+        notify=settings.notify,
+        declared=config.registry[DECLARED],
     )
     directory.activate()
     config.registry[DIRECTORY] = directory

@@ -54,7 +54,7 @@ def find_match(request: Request) -> Match:
     """Return the site that `request` is for, and kind and path of the domain it came by.
 
     Raises `InvalidHost`, or `UnknownSite` also on open paths, or `DirectoryUnavailable` if the host is not in memory
-    and the database cannot be asked.
+    and the database cannot be asked, or `SiteSettingError` for a site whose own settings cannot be used.
     """
     if OPEN_PATH in request.environ:
         raise UnknownSite(None, "this path is open (multisite.open_paths): it answers without a site")
@@ -74,6 +74,8 @@ def find_match(request: Request) -> Match:
         match = directory.find(settings.unknown_host, port, path)
     if match is None:
         raise UnknownSite(host.name)
+    if match.site.own_settings:
+        match.site.settings  # noqa: B018  Only what a site has for itself can be bad, and then it answers nothing.
     return match
 
 

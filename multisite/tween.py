@@ -25,7 +25,7 @@ from pyramid.tweens import EXCVIEW
 
 from multisite import hosts
 from multisite.directory import Match
-from multisite.errors import MultisiteError
+from multisite.errors import MultisiteError, SiteSettingError
 from multisite.request import CLOSED, DEFAULT_PORTS, OPEN_PATH, SETTINGS, escape_path, find_match, netloc_of
 from multisite.settings import Settings
 from multisite.share import Share, busy, until_sent
@@ -122,6 +122,8 @@ class _Refusals:
 
     def log(self, error: MultisiteError) -> None:
         """Log `error`, or count it for the next line."""
+        if isinstance(error, SiteSettingError):  # Logged where it was first seen.
+            return
         now = time.monotonic()
         with self._lock:
             if now < self._next_at:

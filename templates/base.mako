@@ -21,6 +21,9 @@
 <header class="site-header">
   <%block name="brand">
   <p class="site-name"><a href="${home_url}" rel="home">${site.name}</a></p>
+% if site.settings["tagline"]:
+  <p class="tagline">${site.settings["tagline"]}</p>
+% endif
   </%block>
   <%block name="menu">
   <nav class="site-nav" aria-label="${text('main_menu')}">

@@ -201,6 +201,7 @@ PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "jinja2.md": _two_sites,
     "scripts.md": _scripts,
     "security.md": _two_sites,
+    "site-settings.md": _two_sites,
     "static.md": _static,
 }
 """The namespace that the examples of a page begin with; an empty one for any other page."""

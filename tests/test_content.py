@@ -25,7 +25,7 @@ from multisite.autogenerate import OWN_TABLES
 from multisite.content.formats import formats_for
 from multisite.content.language import PHRASES, phrase
 from multisite.content.models import Base, Entry, Tag, UtcDateTime, entry_tags
-from multisite.content.pages import PAGE_SIZE
+from multisite.content.settings import POSTS_PER_PAGE
 from multisite.content.variables import ERRORS
 from multisite.directory import engine_from_url
 from multisite.migrate import upgrade
@@ -97,7 +97,7 @@ def test_an_entry_appears_when_its_time_has_come(sqlite_sites: ContentSites) -> 
 
 
 def test_home_is_paged_newest_first_and_ends_where_the_entries_do(sites: ContentSites) -> None:
-    sites.add_many(sites.garden, 2 * PAGE_SIZE + 1)
+    sites.add_many(sites.garden, 2 * POSTS_PER_PAGE + 1)
     browser = sites.browser(GARDEN)
     seen = []
     page = browser.get("/")
@@ -107,14 +107,14 @@ def test_home_is_paged_newest_first_and_ends_where_the_entries_do(sites: Content
         if older is None:
             break
         page = browser.get(older["href"].removeprefix(f"http://{GARDEN}"))
-    assert seen == [f"Entry {number:03}" for number in range(2 * PAGE_SIZE + 1)]
+    assert seen == [f"Entry {number:03}" for number in range(2 * POSTS_PER_PAGE + 1)]
     assert page.html.select_one(".pager-newer")["href"] == f"http://{GARDEN}/?page=2"
     assert page.html.select_one("link[rel=canonical]")["href"] == f"http://{GARDEN}/?page=3"
     browser.get("/?page=4", status=404)
 
 
 def test_a_full_last_page_promises_no_further_one(sqlite_sites: ContentSites) -> None:
-    sqlite_sites.add_many(sqlite_sites.garden, PAGE_SIZE)
+    sqlite_sites.add_many(sqlite_sites.garden, POSTS_PER_PAGE)
     assert sqlite_sites.browser(GARDEN).get("/").html.select_one(".pager") is None
 
 
@@ -309,7 +309,7 @@ PATHS = [
 
 @pytest.fixture
 def filled(sqlite_sites: ContentSites) -> ContentSites:
-    sqlite_sites.add_many(sqlite_sites.garden, PAGE_SIZE + 2)
+    sqlite_sites.add_many(sqlite_sites.garden, POSTS_PER_PAGE + 2)
     sqlite_sites.add(sqlite_sites.garden, "tagged", tags=["t"])
     return sqlite_sites
 

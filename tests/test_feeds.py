@@ -10,6 +10,7 @@ import pytest
 from content_sites import GARDEN, STERNWARTE, ContentSites
 
 from multisite.content import feeds
+from multisite.content.settings import FEED_ENTRIES
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 SITEMAP = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
@@ -88,10 +89,10 @@ def test_the_feed_of_a_site_without_entries_is_a_feed(sqlite_sites: ContentSites
 
 
 def test_the_feed_ends_somewhere(sqlite_sites: ContentSites) -> None:
-    sqlite_sites.add_many(sqlite_sites.garden, feeds.FEED_SIZE + 5)
+    sqlite_sites.add_many(sqlite_sites.garden, FEED_ENTRIES + 5)
     feed = feed_of(sqlite_sites, GARDEN)
     check_rfc4287(feed)
-    assert len(feed.findall(f"{ATOM}entry")) == feeds.FEED_SIZE
+    assert len(feed.findall(f"{ATOM}entry")) == FEED_ENTRIES
 
 
 def test_characters_that_xml_cannot_hold_do_not_break_the_feed(sqlite_sites: ContentSites) -> None:

@@ -20,6 +20,7 @@ from multisite.check.connections import check_connections, check_foreign_keys, c
 from multisite.check.migrations import check_migrations
 from multisite.check.references import check_indexes, check_references
 from multisite.check.rows import check_rows_across_sites, check_rows_without_site
+from multisite.check.site_settings import check_site_settings
 from multisite.check.tables import check_tables, check_undeclared_tables, check_views
 from multisite.check.templates import check_templates
 from multisite.check.unique import check_unique_keys
@@ -45,7 +46,7 @@ APPLICATION_CHECKS: tuple[Check, ...] = (
 )
 """What concerns no single site."""
 
-SITE_CHECKS: tuple[Check, ...] = (check_rows_across_sites, check_templates)
+SITE_CHECKS: tuple[Check, ...] = (check_rows_across_sites, check_templates, check_site_settings)
 """What can also be looked at for one site alone, the one in `application.site` if that is not None."""
 
 

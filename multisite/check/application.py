@@ -26,7 +26,7 @@ from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping.tables import has_site_id, tables
 from multisite.site import Site
 
-__all__ = ["Application", "Database", "opened", "reason_of"]
+__all__ = ["Application", "Database", "load", "opened", "reason_of"]
 
 _ALEMBIC_TABLES = ("alembic_version", "multisite_alembic_version", "_alembic_tmp_")
 _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
@@ -96,7 +96,7 @@ def opened(
     """Yield what `multisite.check.run` is asked to look at."""
     ini = read_ini(app) if isinstance(app, (str, Path)) else None
     if ini is not None:
-        app = _load(str(app))
+        app = load(str(app))
     registry = getattr(app, "registry", app)
     if DIRECTORY not in registry:
         raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
@@ -122,7 +122,8 @@ def opened(
                     engine.dispose()
 
 
-def _load(uri: str) -> Any:
+def load(uri: str) -> Any:
+    """Return the application of an ini file. Raises `MultisiteError`, with the reason, if it cannot be loaded."""
     try:
         return get_app(uri)
     except MultisiteError:

@@ -52,6 +52,11 @@ COMMANDS = {
     "move-domain": _Lazy("multisite.cli.domains:move_domain", "Let a host lead to another site."),
     "set-canonical": _Lazy("multisite.cli.domains:set_canonical", "Let a site be known by another of its hosts."),
     "rename-site": _Lazy("multisite.cli.sites:rename_site", "Give a site another name for people."),
+    "settings": _Lazy(
+        "multisite.cli.site_settings:settings", "Show the settings of a site, and where each comes from."
+    ),
+    "set": _Lazy("multisite.cli.site_settings:set_settings", "Set settings of a site, all of them or none."),
+    "unset": _Lazy("multisite.cli.site_settings:unset_settings", "Let a site have the defaults again."),
     "disable-site": _Lazy("multisite.cli.life:disable_site", "Let a site answer as if it were not there."),
     "enable-site": _Lazy("multisite.cli.life:enable_site", "Open a site that was disabled or in maintenance."),
     "maintain-site": _Lazy("multisite.cli.life:maintain_site", "Let a site tell its visitors to come back."),

@@ -18,10 +18,7 @@ from multisite.content.conditional import conditional
 from multisite.content.models import Entry
 from multisite.site import Site
 
-__all__ = ["FEED_SIZE", "SITEMAP_SIZE", "includeme"]
-
-FEED_SIZE = 20
-"""Entries in the feed."""
+__all__ = ["SITEMAP_SIZE", "includeme"]
 
 SITEMAP_SIZE = 50_000
 """Addresses in one sitemap, the most that the protocol allows; beyond that there are several, and a list of them."""
@@ -35,10 +32,13 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def feed(request: Request) -> Response:
     """The newest entries, with their texts, as Atom."""
-    entries = queries.newest_with_bodies(request.dbsession, datetime.now(UTC), FEED_SIZE)
+    size = request.site.settings["feed_entries"]
+    entries = queries.newest_with_bodies(request.dbsession, datetime.now(UTC), size)
     site, addresses = request.site, request.addresses
     root = ET.Element("feed", {"xmlns": _ATOM, f"{{{_XML}}}lang": site.locale})
     _add(root, "title", site.name)
+    if site.settings["tagline"]:
+        _add(root, "subtitle", site.settings["tagline"])
     _add(root, "id", _permanent(addresses.home(), site))
     _add(root, "link", rel="alternate", type="text/html", href=addresses.home())
     _add(root, "link", rel="self", type="application/atom+xml", href=addresses.feed())

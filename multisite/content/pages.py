@@ -20,10 +20,7 @@ from multisite.content import queries
 from multisite.content.conditional import conditional
 from multisite.content.queries import Listing
 
-__all__ = ["ARCHIVE_SIZE", "PAGE_SIZE", "Pager", "YearCount", "includeme"]
-
-PAGE_SIZE = 10
-"""Entries on one page of the home page and of a tag."""
+__all__ = ["ARCHIVE_SIZE", "Pager", "YearCount", "includeme"]
 
 ARCHIVE_SIZE = 100
 """Entries on one page of a year, which shows their titles only."""
@@ -48,9 +45,9 @@ class YearCount:
 
 
 def home(request: Request) -> dict[str, Any]:
-    """The newest entries, ten a page."""
+    """The newest entries, a page of them."""
     number = _page_number(request)
-    listing = queries.list_entries(request.dbsession, _now(), page=number, size=PAGE_SIZE)
+    listing = queries.list_entries(request.dbsession, _now(), page=number, size=_page_size(request))
     pager = _pager(listing, request.addresses.home)
     return {
         "page_kind": "home",
@@ -84,7 +81,7 @@ def tag(request: Request) -> dict[str, Any]:
     found = queries.find_tag(request.dbsession, _slug(request))
     if found is None:
         raise HTTPNotFound
-    listing = queries.list_entries(request.dbsession, _now(), page=number, size=PAGE_SIZE, tag=found)
+    listing = queries.list_entries(request.dbsession, _now(), page=number, size=_page_size(request), tag=found)
     pager = _pager(listing, lambda page: request.addresses.tag(found, page))
     if not listing.entries:
         raise HTTPNotFound
@@ -152,6 +149,11 @@ def _slug(request: Request) -> str:
     if "\0" in slug:  # PostgreSQL refuses it as a parameter
         raise HTTPNotFound
     return slug
+
+
+def _page_size(request: Request) -> int:
+    size: int = request.site.settings["posts_per_page"]
+    return size
 
 
 def _page_number(request: Request) -> int:

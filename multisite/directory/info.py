@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from multisite import domains
+from multisite.directory.own_settings import own_settings_of, sorted_text
 from multisite.domains import Domain as Pattern
 from multisite.errors import UnknownSite
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
@@ -77,6 +78,7 @@ _SITES = sa.select(
     sa.func.nullif(_canonical.c.port, 0),
     _canonical.c.path,
     _site.c.secret_generation,
+    own_settings_of(_site.c.id),
     sa.case(
         (_site.c.status == "pending", "pending"),
         (_site.c.availability == "open", "active"),
@@ -159,8 +161,8 @@ def _infos(connection: Connection, rows: Iterable[sa.Row[*tuple[Any, ...]]]) -> 
         site_id: tuple(Domain(_text(row.host, row.port, row.path), row.kind) for row in group)
         for site_id, group in groupby(found, lambda row: row.site_id)
     }
-    for *columns, status, created in rows:
-        site = Site(*columns)
+    for *columns, own_settings, status, created in rows:
+        site = Site(*columns, sorted_text(own_settings))
         yield SiteInfo(site, status, _in_utc(created), domains.get(site.id, ()))
 
 

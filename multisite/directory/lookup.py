@@ -17,10 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from multisite import domains
 from multisite.directory.faults import fault_of_domain, fault_of_site, report
 from multisite.directory.places import Closed, Match, Places
+from multisite.directory.own_settings import own_settings_of, sorted_text
 from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
-from multisite.site import Site
+from multisite.site import SettingsOf, Site
 
 __all__ = ["Answer", "look_up"]
 
@@ -75,6 +76,8 @@ def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]
             _site.c.theme,
             generation.label("generation"),
             _site.c.status,
+            _site.c.secret_generation,
+            own_settings_of(_site.c.id).label("own_settings"),
             _site.c.availability,
             _site.c.maintenance_message,
             # As the driver gives it: a value that is no time is a fault of this site, not of the whole statement.
@@ -94,10 +97,11 @@ _BY_HOST = _statement(_asked.c.host.in_(sa.bindparam("key", expanding=True)))
 _BY_ID = _statement((_asked.c.site_id == sa.bindparam("key", type_=sa.BigInteger)) & (_asked.c.kind == "canonical"))
 
 
-def look_up(engine: Engine, key: str | int) -> Answer:
+def look_up(engine: Engine, key: str | int, declared: SettingsOf | None = None) -> Answer:
     """Return whose `key` is, the name of a host in canonical form or the id of a site, on a connection of its own.
 
     Raises `DirectoryUnavailable` if there are no tables or no version in them, and whatever SQLAlchemy raises.
+    `declared` is given to the sites that are found, None for an application without settings of sites.
     """
     if isinstance(key, int) and not 0 < key <= MAX_ID:
         key = 0
@@ -112,7 +116,7 @@ def look_up(engine: Engine, key: str | int) -> Answer:
     if not rows:
         raise DirectoryUnavailable("the table multisite_version is empty; run: multisite migrate")
     version, generation = rows[0][:2]
-    found = [(_domain(row), _match(row)) for row in rows if row.domain_id is not None and _is_sound(row)]
+    found = [(_domain(row), _match(row, declared)) for row in rows if row.domain_id is not None and _is_sound(row)]
     if isinstance(key, int):
         # Asked for by its id, a site is there for every port and path.
         found = [(Domain(domain.name), match) for domain, match in found]
@@ -150,7 +154,7 @@ def _domain(row: sa.Row[*tuple[Any, ...]]) -> Domain:
     return Domain(row.asked_host, row.asked_port or None, row.asked_path)
 
 
-def _match(row: sa.Row[*tuple[Any, ...]]) -> Match:
+def _match(row: sa.Row[*tuple[Any, ...]], declared: SettingsOf | None) -> Match:
     site = Site(
         row.id,
         row.host,
@@ -163,6 +167,9 @@ def _match(row: sa.Row[*tuple[Any, ...]]) -> Match:
         row.port or None,
         row.path,
     )
+        row.secret_generation,
+        sorted_text(row.own_settings),
+        declared,
     return Match(site, row.kind, row.asked_path, _closed(row))
 
 

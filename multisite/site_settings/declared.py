@@ -50,9 +50,9 @@ class SiteSettings(Mapping[str, Any]):
 class Described:
     """A setting with its value for one site, for people.
 
-    `source` is `default`, `ini` or `site`, and `text` what stands there, None for a default. `value` is None also where
-    there is a `fault`: what was expected instead of `text`. `kind` is None for a value of the site that belongs to no
-    declared setting.
+    `source` is `default`, `ini` or `site`, and `text` what stands there, None for a default that is None. `value` is
+    None also where there is a `fault`: what was expected instead of `text`. `default` is what the site would have
+    without a value of its own. `kind` is None for a value of the site that belongs to no declared setting.
     """
 
     name: str
@@ -164,17 +164,19 @@ class Declared:
         setting = self._settings.get(name)
         if setting is None:
             return Described(name, None, own, own, "site", None, "Not declared by the application (any more).")
-        default = self.defaults()[name]
-        text, source = (own, "site") if own is not None else (self._ini.get(name), "ini")
-        value, fault = default, None
+        default = value = self.defaults()[name]
+        fault = None
         if own is not None:
             try:
                 value = setting.parse(own)
             except ValueError as error:
                 value, fault = None, str(error)
-        return Described(
-            name, setting.kind.name, value, text, "default" if text is None else source, default, setting.doc, fault
-        )
+            text, source = own, "site"
+        elif name in self._ini:
+            text, source = self._ini[name], "ini"
+        else:
+            text, source = setting.spell(default), "default"
+        return Described(name, setting.kind.name, value, text, source, default, setting.doc, fault)
 
 
 def own_texts(own: str) -> dict[str, str]:

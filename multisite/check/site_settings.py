@@ -1,0 +1,39 @@
+"""Whether the values that sites have for themselves mean something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from multisite.check.application import Application
+from multisite.directory.info import list_sites
+from multisite.finding import Finding
+from multisite.request import DIRECTORY
+from multisite.site import Site
+from multisite.site_settings import Declared
+from multisite.site_settings.directive import DECLARED
+
+__all__ = ["check_site_settings"]
+
+
+def check_site_settings(application: Application) -> Iterator[Finding]:
+    """Report values of sites that are bad, which close their site, and those that belong to no declared setting."""
+    application.progress("the settings of sites")
+    engine = application.registry[DIRECTORY].engine
+    if application.site is not None:
+        yield from _of(application.site, application.registry[DECLARED])
+    elif engine.url.render_as_string() not in application.unreachable:
+        for info in list_sites(engine):
+            yield from _of(info.site, application.registry[DECLARED])
+
+
+def _of(site: Site, declared: Declared) -> Iterator[Finding]:
+    if not site.own_settings:
+        return
+    for each in declared.describe(site):
+        remedy = f"multisite unset {site} {each.name}"
+        if each.fault is not None:
+            message = f"'{each.text}' is set, and expected {each.fault}: the site answers 503"
+            yield Finding("site-setting", f"{site} {each.name}", message, f"{remedy}, or set another value")
+        elif each.kind is None:
+            message = "a value is set, and the application declares no such setting"
+            yield Finding("site-setting", f"{site} {each.name}", message, remedy, "notice")

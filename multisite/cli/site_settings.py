@@ -1,0 +1,147 @@
+"""`multisite set`, `unset` and `settings`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multisite.cli.arguments import HOST_COMMAND, host_argument, json_option
+from multisite.cli.output import print_json
+from multisite.errors import MultisiteError
+from multisite.ini import Ini, read_ini
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from multisite.site import Site
+    from multisite.site_settings import Declared, Described
+
+__all__ = ["set_settings", "settings", "unset_settings"]
+
+
+@click.command("set", context_settings=HOST_COMMAND)
+@host_argument("host")
+@click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
+@json_option
+@click.pass_obj
+def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json: bool) -> None:
+    """Set settings of a site, all of them or none.
+
+    HOST is any domain of the site. KEY is a setting that the application declares, or locale or timezone.
+    """
+    from multisite.site_settings import changes
+
+    texts: dict[str, str] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"'{assignment}' sets nothing: expected KEY=VALUE.")
+        if key in texts:
+            raise click.UsageError(f"{key} is set twice.")
+        texts[key] = text
+    with _application(ini_uri) as (ini, engine, declared):
+        site = changes.set_settings(engine, host, texts, declared=declared).site
+        if as_json:
+            print_json([_as_dict(each) for each in _described(site, declared)])
+            return
+        click.echo(f"Set {', '.join(texts)} of {site}. {_live(ini)}")
+
+
+@click.command("unset", context_settings=HOST_COMMAND)
+@host_argument("host")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@json_option
+@click.pass_obj
+def unset_settings(ini_uri: str, host: str, keys: tuple[str, ...], as_json: bool) -> None:
+    """Let a site have the defaults again.
+
+    HOST is any domain of the site. KEY is a setting that it has a value of its own for.
+    """
+    from multisite.site_settings import changes
+
+    with _application(ini_uri) as (ini, engine, declared):
+        site = changes.unset_settings(engine, host, keys, declared=declared).site
+        if as_json:
+            print_json([_as_dict(each) for each in _described(site, declared)])
+            return
+        click.echo(f"Unset {', '.join(dict.fromkeys(keys))} of {site}. {_live(ini)}")
+
+
+@click.command("settings", context_settings=HOST_COMMAND)
+@host_argument("host")
+@json_option
+@click.pass_obj
+def settings(ini_uri: str, host: str, as_json: bool) -> None:
+    """Show the settings of a site, and where each comes from.
+
+    HOST is any domain of the site.
+    """
+    from multisite.directory.info import show_site
+
+    with _application(ini_uri) as (_ini, engine, declared):
+        found = _described(show_site(engine, host).site, declared)
+    if as_json:
+        print_json([_as_dict(each) for each in found])
+        return
+    for each in found:
+        click.echo(f"{each.name} = {_shown(each)} ({each.source})")
+        click.echo(f"    {each.doc}" if each.fault is None else f"    expected {each.fault}: the site answers 503")
+
+
+@contextmanager
+def _application(ini_uri: str) -> Iterator[tuple[Ini, Engine, Declared]]:
+    """Yield what is needed of the application, which has to be loaded: it alone knows what settings there are."""
+    from multisite.check.application import load
+    from multisite.request import DIRECTORY
+    from multisite.site_settings.directive import DECLARED
+
+    ini = read_ini(ini_uri)
+    registry = load(ini_uri).registry
+    if DECLARED not in registry:
+        raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
+    engine = ini.open_engine()
+    try:
+        yield ini, engine, registry[DECLARED]
+    finally:
+        registry[DIRECTORY].engine.dispose()
+
+
+def _described(site: Site, declared: Declared) -> list[Described]:
+    """Return the settings of a site for people, with what every site has at the top."""
+    from multisite.site_settings import Described
+
+    locale, zone = site.locale, site.timezone
+    own = [
+        Described("locale", "locale", locale, locale, "site", None, "Language of the site, such as de-AT."),
+        Described("timezone", "time zone", zone, zone, "site", None, "By whose clocks its days begin."),
+    ]
+    return own + declared.describe(site)
+
+
+def _as_dict(each: Described) -> dict[str, Any]:
+    found = dataclasses.asdict(each)
+    return {**found, "value": _plain(each.value), "default": _plain(each.default)}
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON has it; as text what JSON has no word for."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return value
+
+
+def _shown(each: Described) -> str:
+    """Return the value as one would set it, on one line."""
+    return "(none)" if each.text is None else " ".join(each.text.split("\n"))
+
+
+def _live(ini: Ini) -> str:
+    seconds = ini.settings.refresh_seconds
+    return f"Running servers know it within {seconds:g} second{'s' * (seconds != 1)}."

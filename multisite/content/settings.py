@@ -1,0 +1,26 @@
+"""What each site of the reference application may have otherwise: the settings that `multisite set` takes."""
+
+from __future__ import annotations
+
+from pyramid.config import Configurator
+
+__all__ = ["FEED_ENTRIES", "POSTS_PER_PAGE", "includeme"]
+
+POSTS_PER_PAGE = 10
+"""The default of the setting `posts_per_page`."""
+
+FEED_ENTRIES = 20
+"""The default of the setting `feed_entries`."""
+
+
+def _check_size(number: int) -> None:
+    if not 1 <= number <= 100:
+        raise ValueError("a whole number from 1 to 100")
+
+
+def includeme(config: Configurator) -> None:
+    """Declare the settings."""
+    sentence = "Entries on one page of the home page and of a tag."
+    config.add_site_setting("posts_per_page", int, default=POSTS_PER_PAGE, doc=sentence, check=_check_size)
+    config.add_site_setting("feed_entries", int, default=FEED_ENTRIES, doc="Entries in the feed.", check=_check_size)
+    config.add_site_setting("tagline", str, default="", doc="A sentence below the name of the site.")
