@@ -23,6 +23,7 @@ from multisite.models import DirectoryVersion, metadata
 
 if TYPE_CHECKING:
     from content_sites import ContentSites
+    from vhosting import World
 
 
 DATABASES = frozenset({"sqlite", "postgresql"})
@@ -190,4 +191,13 @@ def sqlite_sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSi
     from content_sites import content_sites
 
     with content_sites(sqlite_database_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A folder for several applications in one process: their modules, and the ini file that names them."""
+    from vhosting import world_in
+
+    with world_in(tmp_path) as made:
         yield made

@@ -11,7 +11,7 @@ import paste.deploy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vhosting import World, ask, world  # noqa: F401
+from vhosting import World, ask
 
 from multisite import domains
 from multisite.vhosts.ini import Place, Places, VhostError
@@ -147,7 +147,7 @@ def test_a_bad_host_and_an_unknown_one_are_told_nothing(world: World) -> None:
         ("domain exa_mple.com / = app1", "'exa_mple.com' is not a host: a host has letters"),
         ("domain *.*.example / = app1", "a * stands for whole parts of a name"),
         ("domain 127.1 / = app1", "its last part is a number"),
-        ("domain аpple.example / = app1", "mixes letters of"),
+        ("domain \u0430pple.example / = app1", "mixes letters of"),
         ("domain example.org:8080 / = app1", "A port is a word: 'domain example.org port 8080 / = app1'"),
         ("domain example.org:8080 /=app1", "A port is a word: 'domain example.org port 8080 /=app1'"),
         ("domain [::1] / = app1", "An IPv6 address cannot be written here"),
@@ -189,7 +189,7 @@ def test_a_mixture_of_scripts_that_is_meant_can_be_allowed(world: World) -> None
     [composite:main]
     use = egg:multisite#vhosts
     vhosts.allow_mixed = true
-    domain аpple.example / = mainapp
+    domain \u0430pple.example / = mainapp
     """
         + APPS
     )

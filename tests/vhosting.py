@@ -6,6 +6,7 @@ import importlib
 import itertools
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple
@@ -41,7 +42,7 @@ def ask(app: Any, url: str, **environ: Any) -> Answer:
 
 
 class World:
-    """A folder with modules and an ini file, gone again after the test."""
+    """A folder with modules and an ini file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,22 +61,28 @@ class World:
         path.write_text(dedent(text).replace("PREFIX", self.prefix), "utf-8")
         return path
 
+    def forget(self) -> None:
+        """Forget the modules that were imported."""
+        for name in [name for name in sys.modules if name.startswith(f"{self.prefix}_")]:
+            del sys.modules[name]
+
     def load(self, text: str, name: str | None = None) -> Vhosts:
         """Write the ini file and load it as a server does."""
         app: Vhosts = paste.deploy.loadapp(f"config:{self.ini(text)}", name=name)
         return app
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    # A module that is written twice within a second would be read from its first compilation.
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    world = World(tmp_path)
-    world.module("echo", ECHO)
-    yield world
-    for name in [name for name in sys.modules if name.startswith(world.prefix)]:
-        del sys.modules[name]
+@contextmanager
+def world_in(folder: Path) -> Iterator[World]:
+    """Yield a `World` in `folder`, whose modules can be imported and are forgotten afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(folder), *sys.path])
+        # A module that is written twice within a second would be read from its first compilation.
+        patch.setattr(sys, "dont_write_bytecode", True)
+        world = World(folder)
+        world.module("echo", ECHO)
+        yield world
+        world.forget()
 
 
 ECHO = '''
