@@ -57,14 +57,18 @@ def claims_of(application: str, settings: Mapping[str, str]) -> Iterator[Claim]:
 
 
 def first_clash(claims: Iterable[Claim]) -> tuple[Claim, Claim] | None:
-    """Return two claims of different owners to one folder, or to one within the other; None if there are none."""
-    by_path: dict[Path, list[Claim]] = {}
-    for claim in claims:
-        by_path.setdefault(claim.path, []).append(claim)
+    """Return two claims of different owners to one folder, or to one within the other; None if there are none.
+
+    They come in the order in which they were given.
+    """
+    by_path: dict[Path, list[tuple[int, Claim]]] = {}
+    for number, claim in enumerate(claims):
+        by_path.setdefault(claim.path, []).append((number, claim))
     for path, here in by_path.items():
-        for each in (path, *path.parents):
-            for claim in here:
-                for other in by_path.get(each, ()):
-                    if other.owner != claim.owner:
-                        return other, claim
+        around = [each for folder in (path, *path.parents) for each in by_path.get(folder, ())]
+        for one in here:
+            for other in around:
+                if other[1].owner != one[1].owner:
+                    (_, first), (_, second) = sorted([one, other])
+                    return first, second
     return None
