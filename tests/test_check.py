@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import warm
 from click.testing import CliRunner
 from content_sites import ContentSites
 from pyramid.config import Configurator
@@ -584,7 +585,7 @@ def write_ini(bench: Workbench, folder: Path) -> Path:
 def run_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     code = "from multisite.cli import main; main(prog_name='multisite')"
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
+        [*warm.python(), "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 

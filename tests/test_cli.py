@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import warm
 from click.testing import CliRunner, Result
 
 from multisite.cli import COMMANDS, main
@@ -44,7 +45,7 @@ class Folder:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command as a shell does, but with every warning shown."""
         return subprocess.run(
-            [sys.executable, *options, *MULTISITE, *arguments],
+            [*warm.python(), *options, *MULTISITE, *arguments],
             cwd=self.path,
             env={**os.environ, "PYTHONPATH": str(HERE.parent), **(env or {})},
             capture_output=True,
@@ -406,7 +407,9 @@ UNUSABLE = {
     "sqlite:////nowhere/at/all.db": "unable to open database file",
     "sqlite://": "cannot live in memory",
     "postgresql+psycopg://me:secret@127.0.0.1:1/app": "Connection refused",
-    "postgresql+asyncpg://me:secret@127.0.0.1:1/app": "pip install",
+    "postgresql+pg8000://me:secret@127.0.0.1:1/app": "pip install",
+    "postgresql+asyncpg://me:secret@127.0.0.1:1/app": "is asynchronous",
+    "sqlite+aiosqlite:////tmp/x.db": "is asynchronous",
     "mysql://me:secret@127.0.0.1:1/app": "'mysql://...' is not installed",
     "nonsense+driver://me:secret@host/app": "nonsense",
     "no url at all": "names no database|cannot be used",
@@ -424,7 +427,7 @@ def test_an_unusable_database_is_one_line_without_the_password(empty: Folder, ur
     assert empty.folders() == []
 
 
-@pytest.mark.parametrize(("scheme", "helped"), [("postgresql+asyncpg", True), ("mysql", False)])
+@pytest.mark.parametrize(("scheme", "helped"), [("postgresql+pg8000", True), ("mysql", False)])
 def test_a_driver_that_is_missing_is_named_and_the_one_for_postgresql_only_where_it_helps(
     empty: Folder, scheme: str, helped: bool
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+import warm
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from bs4 import BeautifulSoup
@@ -498,7 +498,7 @@ def test_the_comparison_would_see_a_missing_column(ini: Path, database_url: str)
 
 def test_plain_alembic_makes_and_removes_the_same_tables(ini: Path, database_url: str) -> None:
     def alembic(*arguments: str) -> str:
-        command = [sys.executable, "-W", "ignore", "-m", "alembic", "-c", str(ini), *arguments]
+        command = [*warm.python(), "-W", "ignore", "-m", "alembic", "-c", str(ini), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         return done.stdout

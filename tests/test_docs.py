@@ -28,6 +28,7 @@ from zoneinfo import ZoneInfo
 import click
 import plaster
 import pytest
+import warm
 from mako.template import Template
 from pyramid.config import Configurator
 from pyramid.interfaces import IRequestExtensions
@@ -345,8 +346,7 @@ def demo(dev: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.rmtree(folder / "sites" / host)  # A site that somebody has added to this clone.
     shutil.copyfile(ROOT / "development.ini", folder / "development.ini")
     (folder / "var").mkdir()
-    (folder / ".venv").mkdir()
-    (folder / ".venv" / "bin").symlink_to(BIN)
+    make_programs(folder / ".venv" / "bin")
     clone = Clone(folder, dev)
     commands = ["multisite migrate"]
     for host, options in dev.DEMO_SITES.items():
@@ -356,6 +356,20 @@ def demo(dev: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         status, printed = clone.run(command)
         assert status == 0, printed
     return folder
+
+
+def make_programs(folder: Path) -> None:
+    """Make the folder of programs of an environment: those of this one, of which some start warm."""
+    folder.mkdir(parents=True)
+    for program in BIN.iterdir():
+        (folder / program.name).symlink_to(program)
+    for name, code in (
+        ("multisite", "import sys; from multisite.cli import main; sys.argv[0] = 'multisite'; main()"),
+        ("alembic", "import sys; from alembic.config import main; sys.argv[0] = 'alembic'; main()"),
+    ):
+        (folder / name).unlink()
+        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join([*warm.python(), "-c", code])} "$@"\n', "utf-8")
+        (folder / name).chmod(0o755)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 import pytest
 import sqlalchemy as sa
+import warm
 from alembic import op as alembic_op
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
@@ -76,7 +77,7 @@ class Application:
         env = {key: value for key, value in os.environ.items() if not key.startswith("MULTISITE_")}
         env["PYTHONPATH"] = os.pathsep.join([str(self.folder), *filter(None, [env.get("PYTHONPATH")])])
         return subprocess.Popen(
-            [sys.executable, *PROGRAMS[program], *arguments],
+            [*([sys.executable] if program == "pserve" else warm.python()), *PROGRAMS[program], *arguments],
             cwd=self.folder,
             env=env,
             stdin=subprocess.PIPE,

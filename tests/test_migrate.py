@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import warm
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
@@ -298,10 +299,12 @@ class Application:
             f"revision = {name!r}\ndown_revision = {after!r}\ndef upgrade():\n{body}\n",
         )
 
-    def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, env: dict[str, str] | None = None, python: list[str] | None = None
+    ) -> subprocess.Popen[str]:
         paths = [str(self.folder), str(HERE.parent)]
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            [*(python or [sys.executable]), *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
             stdout=subprocess.PIPE,
@@ -310,7 +313,7 @@ class Application:
         )
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> str:
-        process = self.start(*arguments, env=env)
+        process = self.start(*arguments, env=env, python=warm.python())
         out, err = process.communicate()
         assert process.returncode == 0, err
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,24 +14,46 @@ from multisite.errors import MultisiteError
 
 __all__ = ["engine_from_settings", "engine_from_url", "refuse_memory"]
 
+CONNECT_SECONDS = 10
+"""How long a server may take to let us in. psycopg waits for two minutes, psycopg2 for ever."""
+
+_LIBPQ = {"postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
+"""The drivers that have `connect_timeout`."""
+
 
 def engine_from_url(url: str | sa.URL, **options: Any) -> Engine:
     """Return a new engine for `url`; `options` are those of `sqlalchemy.create_engine`.
 
-    SQLite enforces foreign keys only where every connection asks for it, which those of this engine do.
+    SQLite enforces foreign keys only where every connection asks for it, which those of this engine do. A server that
+    takes a connection and says nothing is given up after ten seconds, unless `connect_timeout` says otherwise.
     """
-    return _enforcing(sa.create_engine(make_url(url), **options))
+    url = make_url(url)
+    options["connect_args"] = {**_connect_args(url), **options.get("connect_args", {})}
+    return _enforcing(sa.create_engine(url, **options))
 
 
 def engine_from_settings(settings: Mapping[str, Any], prefix: str = "sqlalchemy.") -> Engine:
     """Return a new engine from the settings below `prefix`, as `sqlalchemy.engine_from_config` reads them.
 
-    References are enforced on SQLite, as by `engine_from_url`.
+    References are enforced on SQLite and connections given up, as by `engine_from_url`.
     """
-    return _enforcing(sa.engine_from_config(dict(settings), prefix))
+    options = {f"{prefix}connect_args": _connect_args(make_url(settings[f"{prefix}url"])), **settings}
+    return _enforcing(sa.engine_from_config(options, prefix))
+
+
+def _connect_args(url: sa.URL) -> dict[str, Any]:
+    """Return what to connect to `url` with, so that it is given up in time where the driver would wait."""
+    if url.drivername not in _LIBPQ or "connect_timeout" in url.query or "PGCONNECT_TIMEOUT" in os.environ:
+        return {}
+    return {"connect_timeout": CONNECT_SECONDS}
 
 
 def _enforcing(engine: Engine) -> Engine:
+    if engine.dialect.is_async:
+        raise MultisiteError(
+            f"the driver of {engine.url!r} is asynchronous, and the directory of sites is read synchronously: give it "
+            "a URL with another driver, such as postgresql+psycopg://, as multisite.database_url"
+        )
     if engine.dialect.name == "sqlite":
         # An event of the pool, not of the engine: those of the engine cost something at every statement.
         event.listen(engine.pool, "connect", _enforce_foreign_keys)

@@ -1,0 +1,224 @@
+"""Programs that start warm: a test runs them in a process of their own, which need not import every library anew.
+
+    subprocess.run([*warm.python(), "-m", "alembic", "upgrade", "head"], ...)     # for sys.executable
+
+The libraries take most of the second that each command would take to start. So a server imports them once for all
+tests of a process, and forks for each program; standard streams, folder, environment, arguments, signals and exit code
+are the program's own. Of multisite the server imports no more than alembic does by itself, which is its plug-in: the
+wall is put up in each program, as ever. What tests how a program starts, is killed, or listens, starts a plain Python.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+import socket
+import sys
+
+PRELOADED = (
+    *("alembic.command", "alembic.config", "babel.dates", "babel.numbers", "click", "mako.ext.pygmentplugin"),
+    *("mako.lookup", "plaster_pastedeploy", "psycopg", "psycopg.pq", "pyramid.config", "pyramid.paster"),
+    *("pyramid.scripts.common", "pyramid_tm", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.ext.asyncio"),
+    *("sqlalchemy.dialects.sqlite", "sqlalchemy.orm", "transaction", "yaml", "zope.sqlalchemy"),
+)
+
+Asked = tuple[list[int], list[str], str, dict[str, str]]
+"""The descriptors of the standard streams, the arguments, the folder and the environment."""
+
+_server: list[str] = []
+
+
+def python() -> list[str]:
+    """Return what stands for `sys.executable` in a command; start the server if this is the first one."""
+    if not _server:
+        import atexit
+        import shutil
+        import subprocess
+        import tempfile
+
+        folder = tempfile.mkdtemp(prefix="warm")
+        address = os.path.join(folder, "socket")  # noqa: PTH118 - the program imports as little as it can.
+        env = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON" or name == "PYTHONPATH"}
+        server = subprocess.Popen(
+            [sys.executable, "-W", "ignore", __file__, "serve", address],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
+        )  # fmt: skip
+        assert server.stdin is not None
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        server.stdout.close()
+
+        def stop() -> None:
+            server.stdin.close()
+            server.wait()
+            shutil.rmtree(folder)
+
+        atexit.register(stop)
+        _server[:] = [sys.executable, "-IS", __file__, "start", address]
+    return list(_server)
+
+
+def start(address: str, arguments: list[str]) -> None:
+    """Be the program that the server forks: hand it everything over, pass signals on, and end as it ends."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(address)
+        told = marshal.dumps((arguments, os.getcwd(), dict(os.environ)))  # noqa: PTH109
+        socket.send_fds(server, [len(told).to_bytes(4, "big")], [0, 1, 2])
+        server.sendall(told)
+        pid = _number(server)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, lambda number, frame: os.kill(pid, number))
+        status = _number(server)
+    if status > 128:
+        if status - 128 in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(status - 128, signal.SIG_DFL)
+        os.kill(os.getpid(), status - 128)
+    os._exit(status)
+
+
+def _number(connection: socket.socket) -> int:
+    return int.from_bytes(connection.recv(4, socket.MSG_WAITALL), "big")
+
+
+class Server:
+    """Forks for every program that it is asked for, until the process that started it ends."""
+
+    def __init__(self, address: str) -> None:
+        import selectors
+
+        self.running: dict[int, socket.socket] = {}
+        """The connections by the process that was forked for them."""
+        self.woken, self.wakes = socket.socketpair()
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(address)
+        self.listening.listen(64)
+        for each in (self.woken, self.wakes):
+            each.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self.wakes.fileno())
+        self.selector = selectors.DefaultSelector()
+        for each in (sys.stdin, self.woken, self.listening):
+            self.selector.register(each, selectors.EVENT_READ)
+
+    def serve(self) -> Asked:
+        """Return only in a process that was forked, with what it is to become."""
+        while True:
+            ready = [key.fileobj for key, _events in self.selector.select()]
+            for pid, connection in self.running.items():
+                if connection in ready or sys.stdin in ready:
+                    os.kill(pid, signal.SIGKILL)  # Who asked for it has been killed, or has ended.
+            if sys.stdin in ready:
+                os._exit(0)
+            if self.woken in ready:
+                self.woken.recv(4096)
+                self._tell_ends()
+            if self.listening in ready and (asked := self._fork()):
+                self._close()
+                return asked
+
+    def _tell_ends(self) -> None:
+        for pid in list(self.running):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                code = os.waitstatus_to_exitcode(status)
+                self.selector.unregister(self.running[pid])
+                with self.running.pop(pid) as connection:
+                    _tell(connection, code if code >= 0 else 128 - code)  # As a shell has it.
+
+    def _fork(self) -> Asked | None:
+        """Return what to become in the process that was forked, None in this one."""
+        import selectors
+
+        connection, _address = self.listening.accept()
+        length, descriptors, _flags, _address = socket.recv_fds(connection, 4, 3)
+        told = connection.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
+        if (pid := os.fork()) == 0:
+            connection.close()
+            return (descriptors, *marshal.loads(told))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self.running[pid] = connection
+        self.selector.register(connection, selectors.EVENT_READ)
+        _tell(connection, pid)
+        return None
+
+    def _close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self.selector.close()
+        for each in (self.listening, self.woken, self.wakes, *self.running.values()):
+            each.close()
+
+
+def _tell(connection: socket.socket, number: int) -> None:
+    from contextlib import suppress
+
+    with suppress(OSError):
+        connection.sendall(number.to_bytes(4, "big"))
+
+
+def serve(address: str) -> None:
+    """Import the libraries, and serve. Where this goes on, it is in a process that was forked."""
+    import gc
+    from importlib import import_module
+
+    for name in PRELOADED:
+        import_module(name)
+    gc.collect()
+    gc.freeze()
+    server = Server(address)
+    os.write(1, b"ready\n")
+    _become(*server.serve())
+
+
+def _become(descriptors: list[int], arguments: list[str], folder: str, environ: dict[str, str]) -> None:
+    """Take over streams, folder and environment, and run what the arguments of a Python name."""
+    import importlib
+    import runpy
+    import types
+    import warnings
+
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    # The same objects, which libraries may have kept since they were imported.
+    encoding, _colon, errors = environ.get("PYTHONIOENCODING", "utf-8").partition(":")
+    sys.stdin.reconfigure(encoding=encoding, errors=errors or None)
+    sys.stdout.reconfigure(encoding=encoding, errors=errors or None, line_buffering=os.isatty(1))
+    sys.stderr.reconfigure(encoding=encoding)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.dont_write_bytecode = bool(environ.get("PYTHONDONTWRITEBYTECODE"))
+    options = [option for option in environ.get("PYTHONWARNINGS", "").split(",") if option]
+    while arguments[:1] == ["-W"]:
+        options.append(arguments[1])
+        del arguments[:2]
+    warnings.resetwarnings()
+    # What a Python that is told nothing does with warnings.
+    warnings.filterwarnings("default", category=DeprecationWarning, module="__main__")
+    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category=kind, append=True)
+    warnings._processoptions(options)
+    sys.path[:1] = ["", *filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))]
+    importlib.invalidate_caches()
+    program = sys.modules["__main__"] = types.ModuleType("__main__")
+    if arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        exec(compile(arguments[1], "<string>", "exec"), program.__dict__)
+    elif arguments[0] == "-m":
+        sys.path[0] = folder
+        sys.argv = arguments[1:]
+        runpy._run_module_as_main(arguments[1])
+    else:
+        sys.path[0] = os.path.dirname(os.path.abspath(arguments[0]))  # noqa: PTH100, PTH120
+        sys.argv = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    else:
+        start(sys.argv[2], sys.argv[3:])
