@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import Engine
@@ -26,10 +28,16 @@ def configure(config: Configurator) -> None:
     tables.global_tables.update(name.lower() for name in settings.global_tables)
     if settings.all_sites_role is not None:
         all_sites_roles.add(settings.all_sites_role)
+    if settings.secret is not None or settings.previous_secrets:
+        # Only applications that derive something from it need the module.
+        import_module("multisite.secrets").includeme(config)
     config.add_directive("set_multisite_engine", set_multisite_engine)
     site_settings.includeme(config)
 
-    engine = engine_from_settings(registry.settings) if registry.settings.get("sqlalchemy.url") else None
+    if registry.settings.get("sqlalchemy.url"):
+        engine = engine_from_settings(registry.settings)
+    else:
+        engine = registry.settings.get("shared.engine")  # Of several applications in one process: multisite.vhosts.
     if settings.database_url is not None:
         _set_directory(config, engine_from_settings({"sqlalchemy.url": settings.database_url}))
     elif engine is not None:
@@ -59,6 +67,7 @@ def _set_directory(config: Configurator, engine: Engine) -> None:
         max_age_seconds=settings.max_age_seconds,
         directory_size=settings.directory_size,
         notify=settings.notify,
+        snapshot=settings.snapshot,
         declared=config.registry[DECLARED],
     )
     directory.activate()

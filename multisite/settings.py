@@ -17,7 +17,16 @@ from typing import Any
 from multisite import hosts
 from multisite.errors import InvalidHost, SettingError
 
-__all__ = ["ALL_SITES_ROLE", "PREFIX", "SITE_PREFIX", "THEMES_FOLDER", "Settings", "parse_settings", "site_defaults"]
+__all__ = [
+    "ALL_SITES_ROLE",
+    "PREFIX",
+    "SITE_PREFIX",
+    "THEMES_FOLDER",
+    "Settings",
+    "fault_of_secret",
+    "parse_settings",
+    "site_defaults",
+]
 
 PREFIX = "multisite."
 
@@ -36,6 +45,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def _path(value: str) -> Path:
     if not value or "\0" in value:
         raise ValueError("a folder")
+    return Path(value).absolute()
+
+
+def _file(value: str) -> Path:
+    if not value or "\0" in value or value.endswith("/"):
+        raise ValueError("a file")
     return Path(value).absolute()
 
 
@@ -123,8 +138,40 @@ def _names(value: str) -> tuple[str, ...]:
     return tuple(value.split())
 
 
-def _setting(default: Any, parse: Callable[[str], Any], sentence: str) -> Any:
-    return field(default=default, metadata={"parse": parse, "sentence": sentence})
+MIN_SECRET_CHARACTERS = 32
+"""The shortest secret: so many hexadecimal digits hold 128 bits, what new keys need from 2031 on (NIST SP 800-57 part 1
+revision 5, section 5.6.3)."""
+
+
+def _secret(value: str) -> str:
+    kind, _, name = value.partition(":")
+    if kind in {"env", "file"}:
+        # Read when the application starts (`multisite.secrets`): commands that derive nothing do without.
+        if not name or "\0" in name:
+            raise ValueError("a secret, or where it is: env:NAME or file:PATH")
+    elif (fault := fault_of_secret(value)) is not None:
+        raise ValueError(fault)
+    return value
+
+
+def fault_of_secret(secret: str) -> str | None:
+    """Return what should have been there instead of `secret`, None if it is a good one."""
+    if len(secret) >= MIN_SECRET_CHARACTERS and not any(map(str.isspace, secret)):
+        return None
+    return (
+        f"{MIN_SECRET_CHARACTERS} characters at least, none of them a space; make a secret: "
+        "python3 -c 'import secrets; print(secrets.token_hex(32))'"
+    )
+
+
+def _secrets(value: str) -> tuple[str, ...]:
+    return tuple(map(_secret, value.split()))
+
+
+def _setting(default: Any, parse: Callable[[str], Any], sentence: str, *, hidden: bool = False) -> Any:
+    """Return a field of `Settings`. What is `hidden` shows up neither in its `repr` nor in an error."""
+    metadata = {"parse": parse, "sentence": sentence, "hidden": hidden}
+    return field(default=default, repr=not hidden, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -157,6 +204,9 @@ class Settings:
         (), _paths, "Paths that answer without a site: exact, or prefixes that end in a slash."
     )
     directory_size: int = _setting(10_000, _count, "How many hosts are kept in memory.")
+    snapshot: Path | None = _setting(
+        None, _file, "File that serves the sites asked for last while the database is down from the start on."
+    )
     error_pages: bool = _setting(
         True, _boolean, "Whether errors are answered by the templates 404.mako, 500.mako and so on, or error.mako."
     )
@@ -187,6 +237,12 @@ class Settings:
     all_sites_role: str | None = _setting(
         None, _role, "The PostgreSQL role that all_sites works under where row-level security is on."
     )
+    secret: str | None = _setting(
+        None, _secret, "What the secrets of all sites are derived from, env:NAME or file:PATH.", hidden=True
+    )
+    previous_secrets: tuple[str, ...] = _setting(
+        (), _secrets, "Former values of multisite.secret: what was signed with them is still accepted.", hidden=True
+    )
 
     @property
     def themes_dir(self) -> Path:
@@ -212,11 +268,13 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
             continue
         name = key[len(PREFIX) :]
         if name not in fields:
-            raise SettingError(key, value, f"one of {', '.join(PREFIX + known for known in fields)}")
+            shown = "(hidden)" if "secret" in name else value
+            raise SettingError(key, shown, f"one of {', '.join(PREFIX + known for known in fields)}")
         try:
             values[name] = fields[name].metadata["parse"](str(value).strip())
         except ValueError as error:
-            raise SettingError(key, value, str(error)) from None
+            shown = "(hidden)" if fields[name].metadata["hidden"] else value
+            raise SettingError(key, shown, str(error)) from None
     return Settings(**values)
 
 

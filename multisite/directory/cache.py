@@ -6,8 +6,9 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,34 +16,31 @@ from sqlalchemy.exc import SQLAlchemyError
 from multisite import domains
 from multisite import site as current
 from multisite.directory.engines import refuse_memory
+from multisite.directory.entry import Entry
 from multisite.directory.errand import in_time
 from multisite.directory.lookup import Answer, look_up
 from multisite.directory.outage import Outage
 from multisite.directory.places import Match, Places
+from multisite.directory.planted import Planted
 from multisite.directory.shelf import Shelf
 from multisite.directory.unknown import UnknownHosts
-from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
 from multisite.site import SettingsOf, Site
 
 if TYPE_CHECKING:
     from multisite.directory.listening import Listener
+    from multisite.directory.snapshot import Snapshot
 
 __all__ = ["Directory"]
+
+PATIENCE_SECONDS = 5.0
+"""How long a request waits for an answer of the database."""
 
 HANG_PAUSE_SECONDS = 10.0
 """For how long a database that did not answer in time is left alone: each try costs a thread and a connection."""
 
 NO_SITE = 0
 """An id that no site has: asking for it brings the version and nothing else."""
-
-
-class _Entry(NamedTuple):
-    """What is remembered for a key: its places (None: no site), as of which version, and until when."""
-
-    places: Places | None
-    version: int
-    expires: float
 
 
 class Directory:
@@ -58,6 +56,7 @@ class Directory:
 
     While the database is down or hangs, entries with a site go on being served. Raises `MultisiteError` for an
     in-memory SQLite engine. With `notify`, PostgreSQL tells of changes at once; raises `SettingError` where it cannot.
+    `snapshot` is the file from which sites are served where the database has been down since the start.
     `clock` gives seconds that never go back. `declared` are the settings of sites that the
     application has declared.
     """
@@ -69,8 +68,8 @@ class Directory:
         refresh_seconds: float = 1.0,
         max_age_seconds: float = 300.0,
         directory_size: int = 10_000,
-        patience_seconds: float = 5.0,
         notify: bool = False,
+        snapshot: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         declared: SettingsOf | None = None,
     ) -> None:
@@ -78,14 +77,13 @@ class Directory:
         self.engine = engine
         self._refresh_seconds = refresh_seconds
         self._max_age_seconds = max_age_seconds
-        self._patience_seconds = patience_seconds
+        self._patience_seconds = PATIENCE_SECONDS
         self._clock = clock
         self._declared = declared
-        self._known: Shelf[str | int, _Entry] = Shelf(directory_size)
-        self._unknown: Shelf[str | int, _Entry] = Shelf(directory_size)
+        self._known: Shelf[str | int, Entry] = Shelf(directory_size)
+        self._unknown: Shelf[str | int, Entry] = Shelf(directory_size)
         self._unknown_hosts = UnknownHosts(engine, max_age_seconds=max_age_seconds, clock=clock)
-        self._planted: dict[str | int, Places] = {}
-        self._plant_lock = Lock()
+        self._planted = Planted()
         # Only who has the turn reads from the database and writes the five below: answers are stored in the order in
         # which they were asked for, and a hundred threads that want one cold host send one query.
         self._turn = Lock()
@@ -96,6 +94,7 @@ class Directory:
         self._outage = Outage(clock)
         self._forget: Callable[[], object] | None = None
         self._listener = _listener(engine, self.hurry) if notify else None
+        self._snapshot = _snapshot(snapshot, directory_size, declared, clock) if snapshot else None
 
     def find(self, host: str, port: int | None = None, path: str = "") -> Match | None:
         """Return the `Match` of a request to `host` at `port` for `path`, or None: no site.
@@ -157,8 +156,9 @@ class Directory:
             directory = reference()
             return None if directory is None else directory.resolve(name)
 
-        current.resolvers.append(resolve)
-        finalizer = weakref.finalize(self, _forget, resolve)
+        resolver = current.Resolver(resolve)
+        current.resolvers.append(resolver)
+        finalizer = weakref.finalize(self, _forget, resolver)
         finalizer.atexit = False
         self._forget = finalizer
 
@@ -172,23 +172,16 @@ class Directory:
 
     def plant(self, site: Site, hosts: Iterable[str]) -> None:
         """Let `hosts` (canonical forms) lead to `site` in this directory only; no table is touched, nothing expires."""
-        planted: dict[str | int, Places] = {host: _everywhere(host, Match(site, "alias")) for host in hosts}
-        planted[site.host] = planted[site.id] = _everywhere(site.host, Match(site, "canonical"))
-        with self._plant_lock:
-            self._planted = {**self._planted, **planted}
+        self._planted.add(site, hosts)
 
     def uproot(self, site: Site) -> None:
         """Take back what `plant` did for `site`; what the tables say about its hosts holds again."""
-        with self._plant_lock:
-            self._planted = {
-                key: places
-                for key, places in self._planted.items()
-                if (match := places.find(None, "")) is None or match.site != site
-            }
+        self._planted.remove(site)
 
     def _find(self, key: str | int) -> Places | None:
-        if self._planted and key in self._planted:
-            return self._planted[key]
+        planted = self._planted.by_key
+        if planted and key in planted:
+            return planted[key]
         now = self._clock()
         entry = self._remembered(key)
         if entry is None or not self._is_fresh(entry, now):
@@ -200,10 +193,10 @@ class Directory:
             return self._read_in_turn(key, entry, now, wait_seconds=0).places
         return entry.places
 
-    def _remembered(self, key: str | int) -> _Entry | None:
+    def _remembered(self, key: str | int) -> Entry | None:
         return self._known.get(key) or self._unknown.get(key)
 
-    def _is_fresh(self, entry: _Entry, now: float) -> bool:
+    def _is_fresh(self, entry: Entry, now: float) -> bool:
         return entry.version == self._version and now < entry.expires
 
     def _is_ruled_out(self, key: str | int, now: float) -> bool:
@@ -212,7 +205,7 @@ class Directory:
             return False  # Whether the version is still the one that is known here is to be asked first.
         return self._unknown_hosts.rules_out(key, self._version, now)
 
-    def _read_in_turn(self, key: str | int, entry: _Entry | None, now: float, *, wait_seconds: float) -> _Entry:
+    def _read_in_turn(self, key: str | int, entry: Entry | None, now: float, *, wait_seconds: float) -> Entry:
         """Return the entry of `key` as the database has it, or as good as can be had.
 
         `entry` is what is remembered and `now` when that was looked up. If the turn does not come within
@@ -221,31 +214,32 @@ class Directory:
         if self._outage.is_on:
             return self._read_in_outage(key, entry, now)
         if not self._turn.acquire(timeout=wait_seconds):
-            return self._make_do(entry, now, DirectoryUnavailable("the database is slow to answer"))
+            return self._make_do(key, entry, now, DirectoryUnavailable("the database is slow to answer"))
         try:
             newer = self._remembered(key)
             if newer is not None and self._is_fresh(newer, now) and now < self._check_at:
                 return newer  # Another thread has read it while this one waited for its turn.
             if self._is_ruled_out(key, now):
-                return _Entry(None, self._version, now)
+                return Entry(None, self._version, now)
             return self._read(key, now)
         except DirectoryUnavailable as error:
-            return self._make_do(entry, now, error)
+            return self._make_do(key, entry, now, error)
         finally:
             self._turn.release()
 
-    def _read_in_outage(self, key: str | int, entry: _Entry | None, now: float) -> _Entry:
+    def _read_in_outage(self, key: str | int, entry: Entry | None, now: float) -> Entry:
         """Do the same while the database did not answer the last time: nobody waits but one who has nothing to show."""
         error = DirectoryUnavailable("the database did not answer a moment ago")
+        entry = self._last_known(key, entry)
         if now < self._outage.retry_at or not self._turn.acquire(blocking=False):
-            return self._make_do(entry, now, error)
+            return self._make_do(key, entry, now, error)
         if key == NO_SITE or (entry is not None and entry.places is not None):
             self._read_aside(key, now)
-            return self._make_do(entry, now, error)
+            return self._make_do(key, entry, now, error)
         try:
             return self._read(key, now)
         except DirectoryUnavailable as latest:
-            return self._make_do(entry, now, latest)
+            return self._make_do(key, entry, now, latest)
         finally:
             self._turn.release()
 
@@ -264,13 +258,20 @@ class Directory:
         except RuntimeError:  # There are too many threads.
             self._turn.release()
 
-    def _make_do(self, entry: _Entry | None, now: float, error: DirectoryUnavailable) -> _Entry:
+    def _make_do(self, key: str | int, entry: Entry | None, now: float, error: DirectoryUnavailable) -> Entry:
+        entry = self._last_known(key, entry)
         # That a host had no site some time ago is no reason to say so now; that it had one is a reason to serve it.
         if entry is not None and (entry.places is not None or self._is_fresh(entry, now)):
             return entry
         raise error
 
-    def _read(self, key: str | int, now: float) -> _Entry:
+    def _last_known(self, key: str | int, entry: Entry | None) -> Entry | None:
+        """Return `entry`, or what the snapshot has if the database has not answered since the start."""
+        if entry is None and self._version < 0 and self._snapshot is not None:
+            return self._snapshot.find(key)
+        return entry
+
+    def _read(self, key: str | int, now: float) -> Entry:
         """Read the entry of `key` and remember it. Only for who has the turn; `now` is before the turn was awaited."""
         if now < self._outage.retry_at:
             raise DirectoryUnavailable("the database did not answer a moment ago")
@@ -299,8 +300,9 @@ class Directory:
         self._check_at = self._outage.retry_at
         return error
 
-    def _store(self, key: str | int, answer: Answer, asked_at: float) -> _Entry:
-        entry = _Entry(answer.places, answer.version, asked_at + self._max_age_seconds)
+    def _store(self, key: str | int, answer: Answer, asked_at: float) -> Entry:
+        entry = Entry(answer.places, answer.version, asked_at + self._max_age_seconds)
+        is_new = self._version != answer.version or self._known.get(key) is None
         shelf, other = (self._unknown, self._known) if answer.places is None else (self._known, self._unknown)
         other.drop(key)
         shelf.put(key, entry)
@@ -310,11 +312,9 @@ class Directory:
         # The version last: until then others take the new entry for a stale one, and wait for their turn.
         self._version = answer.version
         self._outage.end()
+        if self._snapshot is not None:
+            self._snapshot.note(is_new=is_new, version=answer.version, known=self._known.items)
         return entry
-
-
-def _everywhere(host: str, match: Match) -> Places:
-    return Places([(Domain(host), match)])
 
 
 def _listener(engine: Engine, hurry: Callable[[], None]) -> Listener:
@@ -324,6 +324,12 @@ def _listener(engine: Engine, hurry: Callable[[], None]) -> Listener:
     return Listener(engine, hurry)
 
 
-def _forget(resolve: Callable[[int | str], Site | None]) -> None:
-    if resolve in current.resolvers:
-        current.resolvers.remove(resolve)
+def _snapshot(path: Path, size: int, declared: SettingsOf | None, clock: Callable[[], float]) -> Snapshot:
+    from multisite.directory.snapshot import Snapshot
+
+    return Snapshot(path, size, declared=declared, clock=clock)
+
+
+def _forget(resolver: current.Resolver) -> None:
+    if resolver in current.resolvers:
+        current.resolvers.remove(resolver)

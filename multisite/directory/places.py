@@ -77,6 +77,18 @@ class Places:
         for _port, paths in self._groups:
             yield from paths.values()
 
+    @property
+    def groups(self) -> tuple[tuple[int | None, dict[str, Match]], ...]:
+        """The matches by path, for a port (None: any) each, in the order in which they are looked for."""
+        return self._groups if self._only is None else ((None, {"": self._only}),)
+
+    @classmethod
+    def of_groups(cls, groups: Iterable[tuple[int | None, dict[str, Match]]]) -> Places:
+        """Return places that have these `groups`."""
+        places = cls(())
+        places._groups = tuple(groups)
+        return places
+
     def find(self, port: int | None, path: str) -> Match | None:
         """Return the match for a request at `port` (None: only domains of any port fit) for `path`, or None."""
         if self._only is not None:

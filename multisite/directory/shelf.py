@@ -29,6 +29,11 @@ class Shelf(Generic[Key, Value]):
         with self._lock:
             return len(self._young.keys() | self._old.keys())
 
+    def items(self) -> dict[Key, Value]:
+        """Return a copy of everything, what was used last at the end."""
+        with self._lock:
+            return {**{key: value for key, value in self._old.items() if key not in self._young}, **self._young}
+
     def get(self, key: Key) -> Value | None:
         """Return the value of `key`, or None if there is none (any more)."""
         value = self._young.get(key)
