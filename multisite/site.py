@@ -20,6 +20,7 @@ from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
+from multisite.application import current_application
 from multisite.errors import MultisiteError, UnknownSite
 
 __all__ = ["Scope", "Site", "all_sites", "carry", "current_scope", "current_site", "enter_request", "using_site"]
@@ -120,7 +121,19 @@ _scope: ContextVar[Scope | None] = ContextVar("multisite_scope", default=None)
 current_scope: Callable[[], Scope | None] = _scope.get
 """The scope of the running code; None where neither a request nor a block has set one."""
 
-resolvers: list[Callable[[int | str], Site | None]] = []
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Resolver:
+    """How `using_site` finds the sites of an application: `resolve` takes an id or a host.
+
+    `application` is the name of the one that was being loaded when this was made, None in a process with only one.
+    """
+
+    resolve: Callable[[int | str], Site | None]
+    application: str | None = field(default_factory=current_application.get)
+
+
+resolvers: list[Resolver] = []
 """Called by `using_site` with an id or a host; a directory adds itself when an application includes multisite."""
 
 
@@ -170,7 +183,8 @@ def using_site(site: Site | int | str) -> Block[Site]:
 
     `site` is a `Site`, or an id or host that the directory of the application knows. Sessions first used inside
     are pinned to it. Raises `UnknownSite` if no directory knows it, `InvalidHost` if it is a text but not a host,
-    `MultisiteError` if two applications of this process know different sites by that id or host.
+    `MultisiteError` if two applications of this process know different sites by that id or host, and none is running
+    (`multisite.vhosts`): one that is running has its own directory asked, and no other.
     """
     return Block(lambda: Scope(site if isinstance(site, Site) else _resolve(site)))
 
@@ -234,17 +248,29 @@ def announce(reason: str) -> Scope:
     return Scope(None, str(reason))
 
 
+def _resolvers_here() -> list[Resolver]:
+    """Return those of the running application; all, where none is running or it has not included multisite."""
+    here = current_application.get()
+    own = [resolver for resolver in resolvers if resolver.application == here] if here is not None else []
+    return own or list(resolvers)
+
+
 def _resolve(name: int | str) -> Site:
     if type(name) not in (int, str):
         raise TypeError(f"using_site takes a Site, an id or a host, not {type(name).__name__}")
-    answers = [site for resolve in list(resolvers) if (site := resolve(name)) is not None]
-    found = set(answers)
-    if not found:
+    asked = _resolvers_here()
+    answers = [site for resolver in asked if (site := resolver.resolve(name)) is not None]
+    if not answers:
         hint = "" if resolvers else " (no application has included multisite in this process yet)"
         raise UnknownSite(name, f"no site is known as '{name}'{hint}" if hint else None)
-    if len(found) > 1:
+    applications = {resolver.application for resolver in asked}
+    # Each application counts its sites from 1: an id that only one of them knows may be meant for another.
+    is_unclear = isinstance(name, int) and len(applications) > 1 and len(answers) < len(asked)
+    if len(set(answers)) > 1 or is_unclear:
+        named = ", ".join(sorted(application for application in applications if application))
         raise MultisiteError(
-            f"'{name}' means different sites in the applications of this process: give using_site the Site itself"
+            f"'{name}' means different sites in the applications of this process{named and f' ({named})'}: give "
+            "using_site the Site itself" + (", or work inside using_application(name)" if named else "")
         )
     if any(site.declared is not answers[0].declared for site in answers):
         # One site of two applications, each of which may have declared other settings: neither's may be taken.

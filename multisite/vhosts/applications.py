@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock, get_ident
 
 from multisite.application import current_application
@@ -123,7 +124,8 @@ class Application:
             return
         self._retry_at = self._clock() + self._retry_seconds
         self.reason = self._failed(self, done.error)
-        self.last_load = done
+        # Without the error, whose traceback would keep what the attempt has made: an application that nobody serves.
+        self.last_load = replace(done, error=None)
         log.error(
             "%s cannot be loaded: %s. Its domains answer 503; it is tried again after %g s",
             self.title, self.reason, self._retry_seconds, exc_info=done.error,
