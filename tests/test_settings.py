@@ -20,6 +20,8 @@ from multisite.settings import Settings, parse_settings
         *(("max_age_seconds", value) for value in ("1 s", "-0.1")),
         *(("unknown_host", value) for value in ("405", "a..b", "")),
         ("open_paths", "/health status"),
+        ("notify", "yes"),
+        *(("snapshot", value) for value in ("", "var/", "a\0b")),
         *(("development_suffix", value) for value in ("", ".localhost", "a..b", "localhost:80", "x/y")),
         *(("max_requests_per_site", value) for value in ("-1", "none", "")),
         *(("tls_ask_path", value) for value in ("", "/", "ask", "/ask/", "/{x}", "/a b")),
