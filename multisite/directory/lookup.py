@@ -15,9 +15,10 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from multisite import domains
+from multisite.directory.errand import held
 from multisite.directory.faults import fault_of_domain, fault_of_site, report
-from multisite.directory.places import Closed, Match, Places
 from multisite.directory.own_settings import own_settings_of, sorted_text
+from multisite.directory.places import Closed, Match, Places
 from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
@@ -75,9 +76,9 @@ def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]
             _site.c.timezone,
             _site.c.theme,
             generation.label("generation"),
-            _site.c.status,
             _site.c.secret_generation,
             own_settings_of(_site.c.id).label("own_settings"),
+            _site.c.status,
             _site.c.availability,
             _site.c.maintenance_message,
             # As the driver gives it: a value that is no time is a fault of this site, not of the whole statement.
@@ -100,8 +101,8 @@ _BY_ID = _statement((_asked.c.site_id == sa.bindparam("key", type_=sa.BigInteger
 def look_up(engine: Engine, key: str | int, declared: SettingsOf | None = None) -> Answer:
     """Return whose `key` is, the name of a host in canonical form or the id of a site, on a connection of its own.
 
-    Raises `DirectoryUnavailable` if there are no tables or no version in them, and whatever SQLAlchemy raises.
     `declared` is given to the sites that are found, None for an application without settings of sites.
+    Raises `DirectoryUnavailable` if there are no tables or no version in them, and whatever SQLAlchemy raises.
     """
     if isinstance(key, int) and not 0 < key <= MAX_ID:
         key = 0
@@ -166,10 +167,10 @@ def _match(row: sa.Row[*tuple[Any, ...]], declared: SettingsOf | None) -> Match:
         row.generation,
         row.port or None,
         row.path,
-    )
         row.secret_generation,
         sorted_text(row.own_settings),
         declared,
+    )
     return Match(site, row.kind, row.asked_path, _closed(row))
 
 
@@ -190,7 +191,7 @@ def _refuse_missing_tables(engine: Engine) -> None:
 
 
 def _fetch(engine: Engine, key: str | int) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-    with engine.connect() as connection:
+    with engine.connect() as connection, held(connection):
         if isinstance(key, int):
             return connection.execute(_BY_ID, {"key": key}).all()
         return connection.execute(_BY_HOST, {"key": domains.names_of(key)}).all()
