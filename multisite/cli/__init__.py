@@ -67,6 +67,7 @@ COMMANDS = {
     "shell": _Lazy("multisite.cli.shell:shell", "Open a Python shell with a request of a site."),
     "each-site": _Lazy("multisite.cli.each_site:each_site", "Run a command once for every site."),
     "check": _Lazy("multisite.cli.check:check", "Look for faults in the separation of sites."),
+    "vhosts": _Lazy("multisite.cli.vhosts:vhosts", "Show which application answers which domain, and load them all."),
     "row-security": _Lazy(
         "multisite.cli.row_security:row_security", "Let PostgreSQL itself keep the sites apart, or no longer."
     ),
