@@ -425,7 +425,8 @@ def test(options):
         report = Path(folder, "report.xml")
         # One process a core; a file stays together, since its tests share servers and environments that take seconds
         # to make. "-n 0" among the arguments runs everything in one process, as a debugger needs it.
-        spread = ["-n", "auto", "--dist", "loadfile"]
+        # Files are begun in the order that tests/conftest.py gives them: the longest first.
+        spread = ["-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
         status = run_to_end([PYTHON, "-m", "pytest", *spread, f"--junitxml={report}", *options.rest], **more)
         skips = read_skips(report)
     say("Skipped tests: {}".format(len(skips) or "none"))
