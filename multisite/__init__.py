@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pyramid.config import Configurator
 
     from multisite.scoping import SiteScoped, scoped_reference, scoped_text, site_id_column
+    from multisite.secrets import site_secret
 
 __all__ = [
     "CrossSiteError",
@@ -53,15 +54,20 @@ __all__ = [
     "scoped_reference",
     "scoped_text",
     "site_id_column",
+    "site_secret",
     "using_site",
 ]
 
-_NEEDS_SQLALCHEMY = frozenset({"SiteScoped", "scoped_reference", "scoped_text", "site_id_column"})
+_LATER = {
+    **dict.fromkeys(("SiteScoped", "scoped_reference", "scoped_text", "site_id_column"), "multisite.scoping"),
+    "site_secret": "multisite.secrets",
+}
+"""The names that need SQLAlchemy or Pyramid, and where they are."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NEEDS_SQLALCHEMY:
-        return getattr(import_module("multisite.scoping"), name)
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'multisite' has no attribute '{name}'")
 
 
@@ -74,6 +80,8 @@ def includeme(config: Configurator) -> None:
     - adds the tween that finds the site, over the exception view and pyramid_tm,
     - includes pyramid_tm; adds `request.site_session`, `request.all_sites_session`, and `request.dbsession` if
       `sqlalchemy.url` is set and the application has none of its own,
+    - adds `request.localizer`, `request.format`, `request.now`, `request.localtime` and `request.local_bounds`, and a
+      locale negotiator if the application has none,
     - registers the renderer for `.mako` over the folders of site and shared templates,
     - adds the tween that answers errors with pages of the site (unless `multisite.error_pages = false`),
     - lets `using_site` find sites by id and host.

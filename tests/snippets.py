@@ -79,6 +79,7 @@ def _two_sites(folder: Path) -> Iterator[Namespace]:
         "sqlalchemy.url": f"sqlite:///{folder / 'docs.db'}",
         "multisite.sites_dir": str(folder / "sites"),
         "multisite.templates_dir": str(folder / "templates"),
+        "multisite.secret": "of these examples, and as secret as they are".replace(" ", "-"),
     }
     (folder / "templates").mkdir()
     engine = engine_from_url(settings["sqlalchemy.url"])
@@ -201,6 +202,7 @@ PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "jinja2.md": _two_sites,
     "scripts.md": _scripts,
     "security.md": _two_sites,
+    "sessions.md": _two_sites,
     "site-settings.md": _two_sites,
     "static.md": _static,
 }

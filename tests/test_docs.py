@@ -90,6 +90,8 @@ TYPES = {
     settings_module._plain_path: "path",
     settings_module._networks: "list of networks",
     settings_module._role: "name of a PostgreSQL role",
+    settings_module._secret: "secret",
+    settings_module._secrets: "list of secrets",
 }
 """What the page calls the parsers of settings."""
 

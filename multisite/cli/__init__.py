@@ -52,6 +52,7 @@ COMMANDS = {
     "move-domain": _Lazy("multisite.cli.domains:move_domain", "Let a host lead to another site."),
     "set-canonical": _Lazy("multisite.cli.domains:set_canonical", "Let a site be known by another of its hosts."),
     "rename-site": _Lazy("multisite.cli.sites:rename_site", "Give a site another name for people."),
+    "rotate-secret": _Lazy("multisite.cli.secrets:rotate_secret", "Void the sessions, log-ins and tokens of a site."),
     "settings": _Lazy(
         "multisite.cli.site_settings:settings", "Show the settings of a site, and where each comes from."
     ),
