@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -23,7 +24,7 @@ from multisite.directory.changing import changing
 from multisite.directory.info import SiteInfo, read_site
 from multisite.errors import MultisiteError
 from multisite.models import DomainRow, SettingRow, SiteRow, metadata
-from multisite.scoping.column import SITE_COLUMN
+from multisite.scoping.column import SITE_COLUMN, site_id_column
 from multisite.settings import Settings
 from multisite.site import all_sites
 
@@ -49,8 +50,8 @@ def plan_removal(engine: Engine, host: str, *, settings: Settings) -> Removal:
     """Return what `remove_site` would remove, counted now. Raises the same; nothing is changed."""
     with engine.connect() as connection:
         info = read_site(connection, domains.to_ascii(host, allow_mixed=True))
-    with all_sites(f"counting the rows of {info.site}"), engine.connect() as connection:
-        rows = {each.table.name: _count(connection, each.table, info.site.id) for each in _tables(engine)}
+        with all_sites(f"counting the rows of {info.site}"):
+            rows = {each.name: _count(connection, each.table, info.site.id) for each in _tables(connection)}
     folder = settings.sites_dir / info.site.folder
     there = folder if folder.is_dir() and not folder.is_symlink() else None
     return Removal(info, {name: number for name, number in rows.items() if number}, there)
@@ -66,9 +67,9 @@ def remove_site(
 ) -> Removal:
     """Remove the site that has the domain `host`, in any spelling, and return what was removed.
 
-    All tables of the database whose `site_id` refers to `sites` are emptied of its rows, whether an application knows
-    them or not. `progress` is told a line for each batch. Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for
-    tables that refer to each other in a way that no order can follow.
+    All tables of the database whose `site_id` refers to `sites` are emptied of its rows, in every schema, whether an
+    application knows them or not. `progress` is told a line for each batch. Raises `InvalidHost`, `UnknownSite`, and
+    `MultisiteError` for tables that refer to each other in a way that no order can follow.
     """
     domain = domains.to_ascii(host, allow_mixed=True)
     plan = plan_removal(engine, host, settings=settings)
@@ -76,10 +77,10 @@ def remove_site(
     with changing(engine) as connection:
         connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(availability="removing"))
     rows: dict[str, int] = {}
-    with all_sites(f"removing the site {site}"):
-        for scoped in _tables(engine):
-            name, done = scoped.table.name, 0
-            for number in _delete(engine, scoped, site.id, batch_rows):
+    with all_sites(f"removing the site {site}"), engine.connect() as connection:
+        for scoped in _tables(connection):
+            name, done = scoped.name, 0
+            for number in _delete(connection, scoped, site.id, batch_rows):
                 done += number
                 progress(f"{name}: {done} of {plan.rows.get(name, done)} rows")
             if done:
@@ -100,39 +101,81 @@ class _Scoped:
     """A table with rows of sites. `circles` are its references to itself: pairs of a column and what that refers to."""
 
     table: sa.Table
+    key: tuple[str, ...]
     circles: tuple[tuple[tuple[str, str], ...], ...]
 
+    @property
+    def name(self) -> str:
+        """Its name, behind that of its schema if it is not in the default one."""
+        return self.table.fullname
 
-def _tables(engine: Engine) -> list[_Scoped]:
-    """Return the tables of the database whose `site_id` refers to `sites`, those that refer to others first."""
-    inspector = sa.inspect(engine)
-    keys = {name: inspector.get_foreign_keys(name) for name in inspector.get_table_names()}
-    scoped = {name for name, found in keys.items() if name not in metadata.tables and any(map(_is_to_sites, found))}
-    referred = {name: {key["referred_table"] for key in keys[name]} & scoped - {name} for name in sorted(scoped)}
+
+_Name = tuple[str | None, str]
+"""A table's schema, None where the database finds it without, and its name."""
+
+
+def _tables(connection: Connection) -> list[_Scoped]:
+    """Return the tables of the database whose `site_id` refers to `sites`, those that refer to others first.
+
+    Leaves no transaction open.
+    """
+    inspector = sa.inspect(connection)
+    keys: dict[_Name, list[ReflectedForeignKeyConstraint]] = {}
+    primary: dict[_Name, list[str]] = {}
+    for schema in _schemas(connection, inspector):
+        keys.update(inspector.get_multi_foreign_keys(schema=schema))
+        found = inspector.get_multi_pk_constraint(schema=schema)
+        primary.update({name: key["constrained_columns"] for name, key in found.items()})
+    connection.rollback()
+    scoped = {name for name, found in keys.items() if not _is_own(name) and any(map(_is_to_sites, found))}
+    referred = {name: set(map(_referred, keys[name])) & scoped - {name} for name in sorted(scoped, key=_text)}
     try:
         order = list(TopologicalSorter(referred).static_order())
     except CycleError as error:
         raise MultisiteError(
-            f"the tables {' and '.join(sorted(set(error.args[1])))} refer to each other, so that none can be emptied "
-            "before the other: delete the rows of this site there yourself, and run the same command again"
+            f"the tables {' and '.join(sorted(map(_text, set(error.args[1]))))} refer to each other, so that none can "
+            "be emptied before the other: delete the rows of this site there yourself, and run the same command again"
         ) from None
-    return [
-        _Scoped(
-            sa.Table(name, sa.MetaData(), autoload_with=engine, resolve_fks=False),
-            tuple(
-                tuple(zip(key["constrained_columns"], key["referred_columns"], strict=True))
-                for key in keys[name]
-                if key["referred_table"] == name
-            ),
-        )
-        for name in reversed(order)
-    ]
+    return [_scoped(name, primary.get(name, []), keys[name]) for name in reversed(order)]
+
+
+def _schemas(connection: Connection, inspector: sa.Inspector) -> list[str | None]:
+    """Return where to look for tables: None, and the schemas in which tables are not found without naming them."""
+    if connection.dialect.name != "postgresql":
+        return [None]  # There is one, or as with SQLite's attached files, no reference leads from one to another.
+    path = connection.scalars(sa.select(sa.func.unnest(sa.func.current_schemas(False))))
+    return [None, *sorted(set(inspector.get_schema_names()).difference(path, {"information_schema"}))]
+
+
+def _scoped(name: _Name, key: list[str], references: list[ReflectedForeignKeyConstraint]) -> _Scoped:
+    circles = tuple(
+        tuple(zip(each["constrained_columns"], each["referred_columns"], strict=True))
+        for each in references
+        if _referred(each) == name
+    )
+    names = dict.fromkeys([*key, *(column for circle in circles for pair in circle for column in pair)])
+    names.pop(SITE_COLUMN, None)
+    # With the column of a scoped table: row-level security, where it is in force, is to be told of all sites.
+    others: list[sa.Column[Any]] = [sa.Column(each, sa.types.NullType()) for each in names]
+    table = sa.Table(name[1], sa.MetaData(), site_id_column(), *others, schema=name[0])
+    return _Scoped(table, tuple(key), circles)
+
+
+def _text(name: _Name) -> str:
+    return ".".join(filter(None, name))
+
+
+def _referred(key: ReflectedForeignKeyConstraint) -> _Name:
+    return key["referred_schema"], key["referred_table"]
+
+
+def _is_own(name: _Name) -> bool:
+    return name[0] is None and name[1] in metadata.tables
 
 
 def _is_to_sites(key: ReflectedForeignKeyConstraint) -> bool:
     # A table of that name in another schema is somebody else's, and so are the rows that refer to it.
-    is_ours = key["referred_table"] == SiteRow.__tablename__ and key["referred_schema"] is None
-    return is_ours and key["constrained_columns"] == [SITE_COLUMN]
+    return _referred(key) == (None, SiteRow.__tablename__) and key["constrained_columns"] == [SITE_COLUMN]
 
 
 def _count(connection: Connection, table: sa.Table, site_id: int) -> int:
@@ -140,9 +183,9 @@ def _count(connection: Connection, table: sa.Table, site_id: int) -> int:
     return connection.execute(of_site).scalar_one()
 
 
-def _delete(engine: Engine, scoped: _Scoped, site_id: int, batch_rows: int) -> Iterator[int]:
+def _delete(connection: Connection, scoped: _Scoped, site_id: int, batch_rows: int) -> Iterator[int]:
     """Delete the rows of a site, a batch and a transaction at a time, and yield how many each was."""
-    table, key = scoped.table, list(scoped.table.primary_key.columns)
+    table, key = scoped.table, [scoped.table.columns[name] for name in scoped.key]
     of_site = table.columns[SITE_COLUMN] == site_id
     row, child = table.alias("row"), table.alias("child")
     chosen = sa.select(*(row.columns[column.name] for column in key)).where(row.columns[SITE_COLUMN] == site_id)
@@ -154,12 +197,12 @@ def _delete(engine: Engine, scoped: _Scoped, site_id: int, batch_rows: int) -> I
     found = chosen.limit(batch_rows).subquery()
     batch = sa.delete(table).where(of_site, sa.tuple_(*key).in_(sa.select(*found.columns)))
     while key:
-        with engine.begin() as connection:
+        with connection.begin():
             done = connection.execute(batch).rowcount
         if not done:
             break
         yield done
-    with engine.begin() as connection:
+    with connection.begin():
         # What has no key, or refers to itself in circles, goes in one statement.
         rest = connection.execute(sa.delete(table).where(of_site)).rowcount
     if rest:

@@ -1,22 +1,29 @@
-"""What the removal of a site leaves alone, where a database holds more than ours."""
+"""What the removal of a site leaves alone, and what it finds, where a database holds more than ours."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from conftest import closing_engine, make_own_tables
+from row_security import secured
 
 from multisite.directory.changes import add_site
-from multisite.removal import remove_site
-from multisite.settings import parse_settings
-from multisite.site import all_sites
+from multisite.errors import SettingError
+from multisite.models import SiteRow
+from multisite.removal import plan_removal, remove_site
+from multisite.scoping import security
+from multisite.settings import Settings
+from multisite.site import Site, all_sites
 
 
-def test_rows_of_sites_in_another_schema_stay(postgresql_database_url: str, tmp_path: Path) -> None:
-    (tmp_path / "templates").mkdir()
-    folders = {"multisite.sites_dir": str(tmp_path / "sites"), "multisite.templates_dir": str(tmp_path / "templates")}
-    settings = parse_settings(folders)
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+
+
+def test_rows_of_sites_in_another_schema_stay(postgresql_database_url: str, settings: Settings) -> None:
     with closing_engine(postgresql_database_url) as engine:
         make_own_tables(engine)
         site = add_site(engine, "one.example", settings=settings)
@@ -34,3 +41,99 @@ def test_rows_of_sites_in_another_schema_stay(postgresql_database_url: str, tmp_
         assert remove_site(engine, "one.example", settings=settings).rows == {"notes": 1}
         with all_sites("look at what is left"), engine.connect() as connection:
             assert connection.execute(sa.text("SELECT count(*) FROM digs")).scalar_one() == 1
+
+
+SCHEMAS = sa.MetaData()
+
+
+def _site_column() -> sa.Column[int]:
+    return sa.Column("site_id", sa.BigInteger, sa.ForeignKey(SiteRow.__table__.c.id), nullable=False)
+
+
+PAGES = sa.Table("removal_pages", SCHEMAS, sa.Column("id", sa.Integer, primary_key=True), _site_column())
+REMARKS = sa.Table(
+    "remarks",
+    SCHEMAS,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _site_column(),
+    sa.Column("page_id", sa.Integer, sa.ForeignKey(PAGES.c.id)),
+    sa.Column("answers_id", sa.Integer, sa.ForeignKey("talk.remarks.id")),
+    schema="talk",
+)
+VOTES = sa.Table(
+    "Votes",
+    SCHEMAS,
+    sa.Column("the id", sa.Integer, primary_key=True),
+    _site_column(),
+    sa.Column("remark_id", sa.Integer, sa.ForeignKey(REMARKS.c.id)),
+    schema="Old Polls",
+)
+EACH = {"removal_pages": 3, "talk.remarks": 3, "Old Polls.Votes": 3}
+
+
+def fill(engine: sa.Engine, site: Site) -> None:
+    with all_sites("a test"), engine.begin() as connection:
+        for number in range(10 * site.id, 10 * site.id + 3):
+            connection.execute(sa.insert(PAGES).values(id=number, site_id=site.id))
+            answers = number - 1 if number % 10 else None
+            connection.execute(
+                sa.insert(REMARKS).values(id=number, site_id=site.id, page_id=number, answers_id=answers)
+            )
+            connection.execute(sa.insert(VOTES).values({"the id": number, "site_id": site.id, "remark_id": number}))
+
+
+def count(engine: sa.Engine, site: Site) -> dict[str, int]:
+    with all_sites("a test"), engine.connect() as connection:
+        found = {
+            table.fullname: connection.scalar(
+                sa.select(sa.func.count()).select_from(table).where(table.c.site_id == site.id)
+            )
+            for table in SCHEMAS.tables.values()
+        }
+    return {name: number or 0 for name, number in found.items()}
+
+
+def make_tables(engine: sa.Engine) -> None:
+    make_own_tables(engine)
+    with engine.begin() as connection:
+        for schema in ("talk", "Old Polls"):
+            connection.execute(sa.schema.CreateSchema(schema))
+            connection.exec_driver_sql(f'GRANT USAGE ON SCHEMA "{schema}" TO PUBLIC')
+    SCHEMAS.create_all(engine)
+
+
+def test_rows_in_every_schema_go(postgresql_database_url: str, settings: Settings) -> None:
+    with closing_engine(postgresql_database_url) as engine:
+        make_tables(engine)
+        one, two = (add_site(engine, host, settings=settings) for host in ("one.example", "two.example"))
+        for site in (one, two):
+            fill(engine, site)
+        assert plan_removal(engine, "one.example", settings=settings).rows == EACH
+        assert remove_site(engine, "one.example", settings=settings, batch_rows=2).rows == EACH
+        assert count(engine, one) == dict.fromkeys(EACH, 0)
+        assert count(engine, two) == EACH
+
+
+def test_rows_go_where_the_database_itself_keeps_the_sites_apart(
+    postgresql_database_url: str, settings: Settings
+) -> None:
+    with closing_engine(postgresql_database_url) as admin:
+        make_tables(admin)
+        one, two = (add_site(admin, host, settings=settings) for host in ("one.example", "two.example"))
+        for site in (one, two):
+            fill(admin, site)
+        with secured(admin, SCHEMAS.tables.values()) as walls:
+            roles = f"{walls.app_role}, {walls.all_sites_role}"
+            with admin.begin() as connection:
+                for schema in ("talk", "Old Polls"):
+                    connection.exec_driver_sql(f'GRANT SELECT, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO {roles}')
+            # Without the role that sees all sites, what cannot be seen is not taken for nothing, and nothing is begun.
+            security.all_sites_roles.discard(walls.all_sites_role)
+            with pytest.raises(SettingError, match="multisite.all_sites_role"):
+                remove_site(walls.engine, "one.example", settings=settings)
+            security.all_sites_roles.add(walls.all_sites_role)
+            assert count(admin, one) == EACH
+            assert plan_removal(walls.engine, "one.example", settings=settings).rows == EACH
+            assert remove_site(walls.engine, "one.example", settings=settings, batch_rows=2).rows == EACH
+            assert count(admin, one) == dict.fromkeys(EACH, 0)
+            assert count(admin, two) == EACH
