@@ -37,12 +37,12 @@ FOLDER = "static"
 
 NEVER_SERVED = frozenset({
     ".mako", ".mak", ".jinja2", ".pt", ".py", ".pyc", ".ini", ".cfg", ".conf", ".toml", ".db", ".sqlite", ".sqlite3",
-    ".sql", ".pem",
+    ".sql", ".pem", ".key",
 })  # fmt: skip
 """Suffixes, in lower case, of what may lie beside the files but is templates, code, settings or data."""
 
 _COPIES = frozenset({".gz", ".br", ".zst", ".bak", ".orig", ".old", ".save", ".swp", ".tmp"})
-"""Suffixes of a copy of the file whose name stands before them: `page.mako.bak` is a template still."""
+"""Suffixes of a copy of the file whose name stands before them: `page.mako.bak` is a template still, and so is `page.mako.1`."""
 
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
 """The content codings (RFC 9110 section 8.4.1, RFC 7932) in which a file may lie beside itself, and their suffixes."""
@@ -156,7 +156,7 @@ def _is_plain(step: str) -> bool:
 
 def _is_public(name: str) -> bool:
     path = Path(name.lower().rstrip("~#. "))
-    while path.suffix in _COPIES:
+    while path.suffix in _COPIES or path.suffix[1:].isdigit():
         path = path.with_suffix("")
     # SQLite keeps what it has written last beside its file, under the same name and one of these.
     return re.sub("-(?:wal|shm|journal)$", "", path.suffix) not in NEVER_SERVED
