@@ -392,7 +392,8 @@ def test_a_compressed_file_that_is_asked_for_as_such_is_not_unpacked(browser: Te
 @pytest.mark.parametrize(
     "name",
     [
-        "page.mako.gz", "page.mako.bak", "page.mak~", "app.ini.old.gz", "page.mako::$DATA", "#page.mako#", "page.mako.1", "tls.KEY",
+        "page.mako.gz", "page.mako.bak", "page.mak~", "app.ini.old.gz", "page.mako::$DATA", "#page.mako#",
+        "page.mako.1", "tls.KEY",
         "app.db-wal", "app.db-journal", "app.sqlite3-shm", "app.sqlite-wal.gz",
     ],
 )  # fmt: skip
