@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -353,46 +350,6 @@ def patient(url: str) -> dict[str, int]:
     return {"timeout": 60} if url.startswith("sqlite") else {}
 
 
-RACERS = """
-import os, sys
-from pathlib import Path
-from multisite.directory import engine_from_url
-from multisite.directory.changes import add_site
-from multisite.errors import DomainTaken
-from multisite.settings import Settings
-import babel, idna, zoneinfo
-
-def race(number):
-    engine = engine_from_url(url, connect_args={"timeout": 60} if url.startswith("sqlite") else {})
-    settings = Settings(sites_dir=Path(sites), templates_dir=Path(sites))
-    os.read(gate, 1)
-    try:
-        add_site(engine, "a.example", settings=settings)
-    except DomainTaken as error:
-        return f"taken by {error.owner}"
-    return "won"
-
-url, sites, count = sys.argv[1:]
-gate, opener = os.pipe()
-for number in range(int(count)):
-    if os.fork() == 0:
-        os.close(opener)
-        os.write(1, (race(number) + "\\n").encode())
-        os._exit(0)
-os.close(opener)  # This opens the gate: all of them read the end of the file at once.
-for number in range(int(count)):
-    os.wait()
-"""
-
-
-def test_sixteen_processes_at_once_make_one_site(database_url: str, own_engine: sa.Engine, settings: Settings) -> None:
-    command = [sys.executable, "-c", RACERS, database_url, str(settings.sites_dir), str(AT_ONCE)]
-    outcomes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert sorted(outcomes) == ["taken by a.example"] * (AT_ONCE - 1) + ["won"]
-    assert hosts_of(own_engine) == {"a.example": "canonical"}
-    assert (statuses(own_engine), folders(settings)) == (["active"], ["a.example"])
-
-
 def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
     own_engine: sa.Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,109 +372,7 @@ def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
     assert folders(settings) == ["a.example"]
 
 
-# Death at any point.
-
-KILLER = """
-import os, sys
-from pathlib import Path
-import sqlalchemy as sa
-from sqlalchemy import event
-from multisite.directory import engine_from_url
-from multisite.directory.changes import add_site
-from multisite.settings import Settings
-import babel, idna, psycopg, zoneinfo
-
-url, sites, templates = sys.argv[1:]
-settings = Settings(sites_dir=Path(sites), templates_dir=Path(templates))
-left = None
-
-def point(*args):
-    global left
-    left -= 1
-    if left == 0:
-        os._exit(9)
-
-def audit(name, args):
-    if left is not None and (name.startswith(("shutil.", "os.mkdir", "os.rename", "os.rm", "os.remove"))
-            or name == "open" and sites in str(args[0])):
-        point()
-
-def work():
-    engine = engine_from_url(url, poolclass=sa.NullPool)
-    for name in ("begin", "before_cursor_execute", "after_cursor_execute", "commit"):
-        event.listen(engine, name, point)
-    add_site(engine, "a.example", settings=settings, aliases=["b.example"])
-
-sys.addaudithook(audit)
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        left = int(line)
-        work()
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@pytest.fixture
-def killer(database_url: str, settings: Settings) -> Iterator[Callable[[int], int]]:
-    """A function that runs `add_site` in a process that dies at its nth step; it returns the exit code, 9 if it died.
-
-    A step is a statement begun, a statement done, a commit about to be made, or a file system call.
-    """
-    command = [sys.executable, "-c", KILLER, database_url, str(settings.sites_dir), str(settings.templates_dir)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        stdin, stdout = process.stdin, process.stdout
-        assert stdin is not None
-        assert stdout is not None
-
-        def run(step: int) -> int:
-            stdin.write(f"{step}\n")
-            stdin.flush()
-            return int(stdout.readline())
-
-        yield run
-        stdin.close()
-
-
-def test_killed_at_any_point_it_is_completed_by_the_same_call(
-    killer: Callable[[int], int], own_engine: sa.Engine, settings: Settings
-) -> None:
-    (settings.templates_dir / "starter" / "static").mkdir(parents=True)
-    (settings.templates_dir / "starter" / "layout.mako").write_text("start here")
-    (settings.templates_dir / "starter" / "static" / "site.css").write_text("body {}")
-    seen = set()
-    for step in range(1, 1000):
-        code = killer(step)
-        half = folders(settings)
-        seen.add((tuple(statuses(own_engine)), tuple(half)))
-        directory = Directory(own_engine)
-        match = directory.find("a.example")
-        if code == 9:
-            assert match is None
-        site = match.site if match else add_site(own_engine, "a.example", settings=settings, aliases=["b.example"])
-        assert hosts_of(own_engine) == {"a.example": "canonical", "b.example": "alias"}
-        assert (statuses(own_engine), folders(settings)) == (["active"], ["a.example"])
-        assert files_of(settings.sites_dir / site.folder) == {"layout.mako": "start here", "static/site.css": "body {}"}
-        forget_everything(own_engine, settings)
-        if code == 0:
-            break
-        assert code == 9
-    # The test says something only if it has really seen each half of a site.
-    assert {
-        ((), ()),
-        (("pending",), ()),
-        (("pending",), (".staging-a.example",)),
-        (("pending",), ("a.example",)),
-        (("active",), ("a.example",)),
-    } <= seen
-
-
-def forget_everything(engine: sa.Engine, settings: Settings) -> None:
-    with engine.begin() as connection:
-        connection.execute(sa.delete(DomainRow))
-        connection.execute(sa.delete(SiteRow))
-    shutil.rmtree(settings.sites_dir, ignore_errors=True)
+# Begun and not completed (what `tests/test_kills.py` does to the command).
 
 
 def begin_and_die(engine: sa.Engine, aliases: tuple[str, ...]) -> None:
