@@ -49,8 +49,8 @@ BIN = Path(sys.executable).parent
 HOME = "/home/you/multisite"
 """What the pages call the folder of the clone."""
 
-WALKED_ELSEWHERE = {"existing.md"}
-"""Pages whose examples another test runs: tests/test_existing.py, as its own test demands."""
+WALKED_ELSEWHERE = {"existing.md": "test_existing.py", "vhosts.md": "test_vhosts_docs.py"}
+"""Pages whose examples another test runs, and which, as its own test demands."""
 
 NOT_RUN = {
     "python3 dev.py": "starts a server, installs, or runs these tests; the words are parsed, its output is compared",
@@ -512,8 +512,8 @@ def test_every_example_is_of_a_kind_that_is_tested() -> None:
 
 
 def test_the_page_that_is_walked_elsewhere_is() -> None:
-    for name in WALKED_ELSEWHERE:
-        assert f'"{name}"' in (ROOT / "tests" / "test_existing.py").read_text("utf-8")
+    for name, test in WALKED_ELSEWHERE.items():
+        assert f'"{name}"' in (ROOT / "tests" / test).read_text("utf-8")
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda p: p.name)

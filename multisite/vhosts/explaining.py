@@ -27,8 +27,8 @@ _EXPECTED = "expected a URL such as http://example.com/foo"
 def read_vhosts(file: Path, name: str | None = None) -> tuple[Vhosts, Callable[[], None]]:
     """Return the composite that `file` describes under `name` (None: `main`), and what runs the hooks of `vhosts.init`.
 
-    No application is loaded yet. A pipeline or a filter in front of it is looked through. Raises `VhostError` for what cannot be meant, and
-    `MultisiteError` if there is no such composite.
+    No application is loaded yet. A pipeline or a filter in front of it is looked through. Raises `VhostError` for what
+    cannot be meant, and `MultisiteError` if there is no such composite.
     """
     try:
         loader = ConfigLoader(str(file))
@@ -69,12 +69,11 @@ def find(table: Table, url: str) -> Answer:
         parts = urlsplit(url)
         host, port = hosts.parse(domains.to_ascii(parts.netloc).name), parts.port
     except (InvalidHost, ValueError) as error:
-        raise MultisiteError(
-            f"'{shorten(url)}' names no host: expected a URL such as http://example.com/foo"
-        ) from error
+        raise MultisiteError(f"'{shorten(url)}' names no host: {_EXPECTED}") from error
     if parts.scheme not in DEFAULT_PORTS:
-        raise MultisiteError(f"'{shorten(url)}' is not a URL such as http://example.com/foo")
-    path = unquote(parts.path or "/").decode("latin-1")
+        raise MultisiteError(f"'{shorten(url)}' has no scheme: {_EXPECTED}")
+    # As text, where WSGI has bytes in Latin-1: the paths of routes are ASCII, so that they fit either of them.
+    path = unquote(parts.path or "/", errors="replace")
     fitting = table.fitting(host.name, port or DEFAULT_PORTS[parts.scheme], path)
     if not fitting:
         return Answer(None, "", path, ())
