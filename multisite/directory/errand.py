@@ -24,7 +24,7 @@ class _Line:
     """The connection that an errand is using, which is cut when nobody waits for it any more.
 
     Left alone, a thread and a connection of the pool would hang for each try until the pool is empty; and a question
-    that waits for a lock would hold a process of the server.
+    that waits for a lock would hold a process of the server, until the lock is given.
     """
 
     def __init__(self) -> None:
@@ -49,9 +49,21 @@ class _Line:
             if not hasattr(self._connection, "fileno"):
                 return  # Not connected yet, which the driver limits, or SQLite, which waits for five seconds.
             with suppress(Exception):
-                in_time(self._connection.cancel, CANCEL_SECONDS)
+                _cancel(self._connection)
             with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as line:
                 line.shutdown(socket.SHUT_RDWR)
+
+
+def _cancel(connection: Any) -> None:
+    """Let the server give up what it does for `connection`, if the driver can say so without stopping everything.
+
+    The `cancel` of psycopg2, and of psycopg on a libpq before 17, waits for the server while no other thread can run.
+    """
+    if hasattr(connection, "cancel_safe"):
+        from psycopg import capabilities
+
+        if capabilities.has_cancel_safe():
+            connection.cancel_safe(timeout=CANCEL_SECONDS)
 
 
 _errand = threading.local()

