@@ -8,7 +8,7 @@ from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import Engine
 
-from multisite import dbsession, error_pages, maintenance, renderer, request, tls, tween
+from multisite import dbsession, error_pages, language, maintenance, renderer, request, tls, tween
 from multisite.directory import Directory, engine_from_settings
 from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping import tables
@@ -16,6 +16,7 @@ from multisite.scoping.security import all_sites_roles
 from multisite.settings import Settings, parse_settings
 from multisite.site_settings import directive as site_settings
 from multisite.site_settings.directive import DECLARED
+from multisite.translations import SiteTranslations
 
 __all__ = ["configure", "set_multisite_engine"]
 
@@ -49,6 +50,8 @@ def configure(config: Configurator) -> None:
     tls.includeme(config)
     dbsession.includeme(config, engine)
     renderer.includeme(config)
+    language.includeme(config)
+    registry[language.TRANSLATIONS] = SiteTranslations(registry[renderer.TEMPLATES])
     if settings.error_pages:
         error_pages.includeme(config)
     maintenance.includeme(config)

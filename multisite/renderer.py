@@ -24,6 +24,7 @@ from pyramid.path import AssetResolver
 from pyramid.settings import asbool, aslist
 
 from multisite.errors import MultisiteError
+from multisite.language import template_names
 from multisite.settings import Settings, parse_settings
 from multisite.site import Site, current_site
 from multisite.templates import SiteTemplates
@@ -100,7 +101,11 @@ class MakoRenderer:
         context = system.pop("context", None)
         if context is not None:
             system["_context"] = context
-        site = _site_of(system.get("request"))
+        request = system.get("request")
+        if request is not None:
+            # What the view, or the application's own subscriber, calls by one of these names stays what it is.
+            system = {**template_names(request), **system}
+        site = _site_of(request)
         try:
             template = self._templates.lookup(site).get_template(self._uri or self.find_uri())
             if self._defname is not None:

@@ -200,6 +200,7 @@ PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "caching.md": _caching,
     "directives.md": _directives,
     "jinja2.md": _two_sites,
+    "language.md": _two_sites,
     "scripts.md": _scripts,
     "security.md": _two_sites,
     "sessions.md": _two_sites,

@@ -165,7 +165,8 @@ class Declared:
         if setting is None:
             return Described(name, None, own, own, "site", None, "Not declared by the application (any more).")
         default = value = self.defaults()[name]
-        fault = None
+        fault: str | None = None
+        text: str | None
         if own is not None:
             try:
                 value = setting.parse(own)

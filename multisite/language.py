@@ -1,0 +1,183 @@
+"""The language and the time of a request: those of its site, for whatever formats or translates something.
+
+`request.locale_name` and `request.localizer` are Pyramid's own, so whatever uses those (deform, WTForms, templates of
+other kinds) has the language of the site, too.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pyramid.config import PHASE3_CONFIG, Configurator
+from pyramid.i18n import Localizer
+from pyramid.interfaces import ILocaleNegotiator
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.errors import MultisiteError
+from multisite.formats import Formats, formats_for
+from multisite.local_time import local_bounds, local_time, zone_of
+from multisite.negotiation import MAX_HEADER_CHARACTERS, best_language, locale_name
+from multisite.site import Site
+
+__all__ = ["includeme", "languages_of", "negotiate_locale", "template_names"]
+
+TRANSLATIONS = "multisite.translations"
+"""The key of the `SiteTranslations` in the registry."""
+
+
+def languages_of(site: Site) -> tuple[str, ...]:
+    """Return the languages of `site` as BCP 47 tags: its `locale`, then those of its setting `languages`."""
+    more = () if site.declared is None else site.settings.get("languages") or ()
+    return (site.locale,) if not more else tuple(dict.fromkeys((site.locale, *more)))
+
+
+def negotiate_locale(request: Request) -> str | None:
+    """Return the name of the locale for `request`: a locale negotiator of Pyramid. None without a site.
+
+    What the application has put into `request._LOCALE_` is taken as it is. A site that has several languages gives the
+    one that fits the visitor's Accept-Language best; its answer then says so by `Vary`.
+    """
+    explicit: str | None = getattr(request, "_LOCALE_", None)
+    if explicit is not None:
+        return explicit
+    site = _site_of(request)
+    if site is None:
+        return None
+    languages = languages_of(site)
+    if len(languages) == 1:
+        return locale_name(languages[0])
+    request.add_response_callback(_vary)
+    header = request.environ.get("HTTP_ACCEPT_LANGUAGE", "")
+    if not header or len(header) > MAX_HEADER_CHARACTERS:
+        return locale_name(languages[0])
+    # Of a header that is none WebOb gives None.
+    return locale_name(best_language(languages, request.accept_language.parsed or ()))
+
+
+def _vary(_request: Request, response: Response) -> None:
+    """Tell caches that another visitor may get another language (RFC 9110 section 12.5.5)."""
+    vary = response.vary or ()
+    if "*" not in vary and "accept-language" not in {name.lower() for name in vary}:
+        response.vary = (*vary, "Accept-Language")
+
+
+def _site_of(request: Request) -> Site | None:
+    try:
+        site: Site | None = getattr(request, "site", None)
+    except MultisiteError:  # A page that says so is rendered, too.
+        return None
+    return site
+
+
+def _localizer(request: Request) -> Localizer:
+    application = _applications(request)
+    site = _site_of(request)
+    if site is None:
+        return application
+    return request.registry[TRANSLATIONS].localizer(site, application)
+
+
+def _applications(request: Request) -> Localizer:
+    # Pyramid's own attribute, which this one stands in front of.
+    return Request.localizer.wrapped(request)
+
+
+def _formats(request: Request) -> Formats:
+    site: Site = request.site
+    currency = site.settings.get("currency") if site.declared is not None else None
+    return formats_for(request.locale_name.replace("_", "-"), zone_of(site), currency)
+
+
+def _now(request: Request) -> datetime:
+    return datetime.now(zone_of(request.site))
+
+
+def _localtime(request: Request, when: datetime) -> datetime:
+    return local_time(when, zone_of(request.site))
+
+
+def _local_bounds(
+    request: Request, year: int, month: int | None = None, day: int | None = None
+) -> tuple[datetime, datetime]:
+    return local_bounds(zone_of(request.site), year, month, day)
+
+
+class _Names:
+    """The names that templates have for the language of a request, each worked out when it is used.
+
+    A page that uses none of them is the same in every language, and need not be told apart by caches.
+    """
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def translate(self, message: str, mapping: Mapping[str, Any] | None = None, domain: str | None = None) -> str:
+        """Return `message` (`_()` in templates) in the language of the request, with `${name}` from `mapping`."""
+        translated: str = self._request.localizer.translate(message, domain=domain, mapping=mapping)
+        return translated
+
+    def pluralize(
+        self, singular: str, plural: str, n: int, mapping: Mapping[str, Any] | None = None, domain: str | None = None
+    ) -> str:
+        """Return what fits the number `n` (`ngettext()` in templates); `${n}` is the number unless `mapping` says."""
+        localizer = self._request.localizer
+        return str(localizer.pluralize(singular, plural, n, domain=domain, mapping={"n": n, **(mapping or {})}))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request.format, name)
+
+    def __call__(self, value: object, spec: str = "") -> str:
+        """Do what Python's own `format` does, which goes by the same name in templates."""
+        return builtins.format(value, spec)
+
+
+def template_names(request: Request) -> dict[str, Any]:
+    """Return what templates find besides what a view returns: `_`, `ngettext` and `format`."""
+    names = _Names(request)
+    return {"_": names.translate, "ngettext": names.pluralize, "format": names}
+
+
+def _check_languages(languages: tuple[str, ...]) -> None:
+    from multisite.directory.details import check_locale
+
+    for language in languages:
+        try:
+            check_locale(language)
+        except MultisiteError as error:
+            raise ValueError(f"tags of languages such as de, pt-BR ({error})") from error
+
+
+def _check_currency(code: str) -> None:
+    from babel.numbers import is_currency
+
+    if not is_currency(code):
+        raise ValueError("the code of a currency (ISO 4217), such as EUR")
+
+
+def includeme(config: Configurator) -> None:
+    """Add the language and the time of the request, and the settings `languages` and `currency` of sites.
+
+    The locale negotiator is set if the application has none.
+    """
+    registry = config.registry
+    config.add_request_method(_localizer, "localizer", reify=True)
+    config.add_request_method(_formats, "format", reify=True)
+    config.add_request_method(_now, "now")
+    config.add_request_method(_localtime, "localtime")
+    config.add_request_method(_local_bounds, "local_bounds")
+    sentence = "Languages beside its own that visitors may read it in, by what their browsers ask for."
+    config.add_site_setting("languages", list[str], default=(), doc=sentence, check=_check_languages)
+    config.add_site_setting("currency", str, default=None, doc="What prices are in: EUR.", check=_check_currency)
+
+    def register() -> None:
+        if registry.queryUtility(ILocaleNegotiator) is None:
+            registry.registerUtility(negotiate_locale, ILocaleNegotiator)
+
+    # Without a discriminator, since an application that sets one is right; and after it has.
+    config.action(None, register, order=PHASE3_CONFIG + 20)
