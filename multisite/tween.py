@@ -103,7 +103,7 @@ def _in_its_share(share: Share, handler: Handler, request: Request, site: Site) 
     except BaseException:
         share.give_back(site.id)
         raise
-    until_sent(response, partial(share.give_back, site.id))
+    until_sent(request, response, partial(share.give_back, site.id))
     return response
 
 

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from conftest import closing_engine, make_own_tables
 from pyramid.config import Configurator
+from pyramid.events import NewResponse
 from pyramid.request import Request
 from pyramid.response import FileIter, Response
+from pyramid.tweens import INGRESS
 from test_pyramid import serving
 
 from multisite.request import DIRECTORY
@@ -51,11 +53,38 @@ class Gate:
         body = FileIter(BytesIO(b"0123456789" * 1000), block_size=100)
         return Response(app_iter=body, content_length=10_000, conditional_response=True, etag="it")
 
+    def dropped(self, request: Request) -> Response:
+        """Stream to nobody: what is done with the response behind all tweens fails."""
+        if request.GET["by"] == "callback":
+            request.add_response_callback(fail)
+        return Response(app_iter=iter([b"never sent"]))
+
     def fail(self, request: Request) -> Response:
         raise RuntimeError("the view fails")
 
     def quick(self, request: Request) -> Response:
         return Response(f"quick at {request.site.host}")
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("a callback fails")
+
+
+def fail_if_dropped(event: NewResponse) -> None:
+    if event.request.params.get("by") == "subscriber":
+        fail()
+
+
+def failing_tween_factory(handler: Callable[[Request], Response], registry: object) -> Callable[[Request], Response]:
+    """Return a tween above all others that fails once it has a response."""
+
+    def failing_tween(request: Request) -> Response:
+        response = handler(request)
+        if request.params.get("by") == "tween":
+            fail()
+        return response
+
+    return failing_tween
 
 
 @pytest.fixture
@@ -77,9 +106,13 @@ def serve(gate: Gate, tmp_path: Path, sqlite_database_url: str) -> Iterator[Serv
             config = Configurator(settings={"multisite.max_requests_per_site": limit})
             config.include("multisite")
             config.set_multisite_engine(engine)
-            for name in ("wait", "stream", "file", "fail", "quick"):
+            for name in ("wait", "stream", "file", "fail", "dropped", "quick"):
                 config.add_route(name, f"/{name}")
                 config.add_view(getattr(gate, name), route_name=name)
+            config.add_subscriber(fail_if_dropped, NewResponse)
+            config.add_tween(
+                "test_share.failing_tween_factory", under=INGRESS, over="multisite.tween.site_tween_factory"
+            )
             app = config.make_wsgi_app()
             for host in ("busy.example", "other.example"):
                 plant_site(app, host)
@@ -180,6 +213,15 @@ def test_a_view_that_fails_gives_its_place_back(serve: Serve) -> None:
     for _ in range(3):
         assert get(address, "busy.example", "/fail")[0] == 500
     assert get(address, "busy.example", "/quick")[0] == 200
+
+
+@pytest.mark.parametrize("by", ["callback", "subscriber", "tween"])
+def test_a_body_that_is_dropped_by_a_failure_gives_its_place_back(serve: Serve, by: str) -> None:
+    address = serve(1)
+    for _ in range(3):
+        assert get(address, "busy.example", f"/dropped?by={by}")[0] == 500
+    assert get(address, "busy.example", "/dropped?by=nobody")[:2] == (200, "never sent")
+    assert get_soon(address, "/quick")[0] == 200
 
 
 def test_counting_is_exact_in_threads() -> None:
