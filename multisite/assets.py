@@ -42,7 +42,7 @@ NEVER_SERVED = frozenset({
 """Suffixes, in lower case, of what may lie beside the files but is templates, code, settings or data."""
 
 _COPIES = frozenset({".gz", ".br", ".zst", ".bak", ".orig", ".old", ".save", ".swp", ".tmp"})
-"""Suffixes of a copy of the file whose name stands before them: `page.mako.bak` is a template still, as `page.mako.1` is."""
+"""Suffixes of a copy of the file whose name stands before them: `page.mako.bak` is a template still. So are numbers."""
 
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
 """The content codings (RFC 9110 section 8.4.1, RFC 7932) in which a file may lie beside itself, and their suffixes."""
