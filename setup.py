@@ -93,13 +93,14 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["multisite", "multisite.*"]),
     # Folders without an __init__.py (revisions, templates, starter files) are data of the package above them.
-    package_data={"multisite": ["py.typed", "migrations/**/*", "**/*.mako", "**/static/**/*", "**/starter/**/*"]},
+    package_data={"multisite": ["py.typed", "migrations/**/*", "**/*.mako", "**/static/**/*", "**/starter/**/*", "content/locale/**/*"]},
     exclude_package_data={"": ["*.py[cod]", "__pycache__/*"]},
     zip_safe=False,
     install_requires=requires,
     extras_require={"test": test, "docs": docs, "postgresql": postgresql, "caching": caching, "lint": lint},
     entry_points={
         "console_scripts": ["multisite = multisite.cli:main"],
+        "pytest11": ["multisite = multisite.testing_plugin"],
         "paste.app_factory": ["main = multisite.content:main"],
         "paste.composite_factory": ["vhosts = multisite.vhosts:main"],
         # alembic uses only the names below alembic.autogenerate.

@@ -49,7 +49,11 @@ BIN = Path(sys.executable).parent
 HOME = "/home/you/multisite"
 """What the pages call the folder of the clone."""
 
-WALKED_ELSEWHERE = {"existing.md": "test_existing.py", "vhosts.md": "test_vhosts_docs.py"}
+WALKED_ELSEWHERE = {
+    "existing.md": "test_existing.py",
+    "testing.md": "test_leak_detector.py",
+    "vhosts.md": "test_vhosts_docs.py",
+}
 """Pages whose examples another test runs, and which, as its own test demands."""
 
 NOT_RUN = {

@@ -18,7 +18,7 @@ from multisite.errors import UnknownSite
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.site import Site
 
-__all__ = ["Domain", "SiteInfo", "list_sites", "owner_of", "read_site", "show_site"]
+__all__ = ["Domain", "SiteInfo", "list_sites", "owner_of", "read_site", "read_site_by_id", "show_site"]
 
 PAGE_SITES = 500
 """How many sites `list_sites` reads at once, on a connection that it gives back before it yields them."""
@@ -135,6 +135,11 @@ def read_site(connection: Connection, domain: Pattern) -> SiteInfo:
     for info in _infos(connection, rows):
         return info
     raise UnknownSite(str(domain), f"no site is known as '{domain}'; see those that are: multisite list-sites")
+
+
+def read_site_by_id(connection: Connection, site_id: int) -> SiteInfo | None:
+    """Return the site with this id, None if there is none or if it was removed."""
+    return next(_infos(connection, connection.execute(_SITES.where(_site.c.id == site_id)).all()), None)
 
 
 def owner_of(connection: Connection, domain: Pattern) -> str | None:

@@ -3,7 +3,8 @@
     dbsession = get_tm_session(session_factory, tm)          # the application's own, doomed to roll back
     site = plant_site(app, "example.com", dbsession)         # example.com now leads to a site, in this test only
 
-Nothing here is imported by multisite itself; WebTest is needed for `webtest_app` only.
+Nothing here is imported by multisite itself; WebTest is needed for `webtest_app` only. pytest finds the fixtures in
+`multisite.testing_plugin`; the leak detector is `multisite.testing.leaks`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from multisite.directory.folders import folder_name
 from multisite.models import DomainRow, SiteRow
 from multisite.request import DIRECTORY
 from multisite.site import Site, enter_request, leave_request
+from multisite.testing.rows import remove_rows
 
 if TYPE_CHECKING:
     from webtest import TestApp
 
-__all__ = ["plant_site", "request_for", "webtest_app"]
+__all__ = ["plant_site", "real_site", "request_for", "webtest_app"]
 
 _ids = itertools.count(2**40)
 """Ids of sites without a row, out of the way of real ones."""
@@ -73,13 +75,35 @@ def _row(dbsession: Session, host: str, name: str, locale: str, timezone: str) -
 
 
 @contextmanager
-def request_for(app: Any, host: str, path: str = "/") -> Iterator[Request]:
+def real_site(
+    app: Any, host: str, *, name: str | None = None, locale: str = "en", timezone: str = "UTC"
+) -> Iterator[Site]:
+    """Let `host` lead to a site inside the block, with rows in the database of `app` that every session sees.
+
+    Behind the block the site is gone, and with it every row that belongs to it. It gets no folder. A site that the
+    database has already is used as it is, and stays. Raises `InvalidHost`.
+    """
+    host = hosts.parse(host).name
+    engine = getattr(app, "registry", app)[DIRECTORY].engine
+    with Session(engine) as session:
+        is_new = not session.query(DomainRow).filter_by(host=host, port=0, path="").count()
+        site = _row(session, host, name or host, locale, timezone)
+        session.commit()
+    try:
+        yield site
+    finally:
+        if is_new:
+            remove_rows(engine, site)
+
+
+@contextmanager
+def request_for(app: Any, host: str, path: str = "/", **environ: Any) -> Iterator[Request]:
     """Yield a real request for `path` on `host`, with the extensions of `app`, its site current as in a view.
 
-    `app` is a Pyramid application or a registry. No transaction is begun: that is up to the test. Raises
-    `UnknownSite` or `InvalidHost`.
+    `app` is a Pyramid application or a registry, `environ` is added to that of the request. No transaction is begun:
+    that is up to the test. Raises `UnknownSite` or `InvalidHost`.
     """
-    blank = Request.blank(path, environ={"HTTP_HOST": host})
+    blank = Request.blank(path, environ={"HTTP_HOST": host, **environ})
     with prepare(request=blank, registry=getattr(app, "registry", app)) as env:
         request = env["request"]
         token = enter_request(request.site)

@@ -1,0 +1,233 @@
+"""Rows of canaries, in every scoped table of a database.
+
+Every column that can hold one gets a text or number of its own. Several rows a table, so that one of them looks like
+what is shown: flags set and not, dates in the past and none.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import product
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from multisite.errors import MultisiteError
+from multisite.models import DomainRow, SiteRow, raise_version
+from multisite.scoping.column import SITE_COLUMN
+from multisite.site import Site, using_site
+from multisite.testing.canaries import Canaries
+from multisite.testing.rows import remove_rows, scoped_tables
+
+__all__ = ["CANARY_HOST", "CANARY_SITE", "Seeded", "Values", "seed"]
+
+CANARY_HOST = "leak-canary.invalid"
+"""The domain of the site whose rows are canaries; RFC 2606 keeps the name from everybody."""
+
+CANARY_SITE = Site(1_899_999_999, CANARY_HOST, "Canary", CANARY_HOST)
+"""Neither name, host nor id is a canary: which sites there are, an application may show."""
+
+_VARIANTS = tuple(product((False, True), (False, True)))
+"""For each row of a table: what its flags are, and whether what may be NULL but is no canary is filled in."""
+
+Values = Mapping[str, Any]
+
+
+class Seeded(NamedTuple):
+    """The site of the canaries, how many rows it has, by table, and why a table or column has none."""
+
+    site: Site
+    rows: dict[str, int]
+    left_out: dict[str, str]
+
+
+class _CannotBeFilled(Exception):
+    """A column that nobody knows a value for."""
+
+
+def seed(engine: Engine, canaries: Canaries, values: Values | None = None) -> Seeded:
+    """Plant the canary site with rows in every scoped table that the database of `engine` has; return what there is.
+
+    `values` gives values for columns, by `table.column`, where the made-up ones would be refused: a value, or a
+    function that takes a canary text and the number of the row. What cannot be planted is left out, and named. A
+    database that has the site, from a run that was killed, gets it anew.
+    """
+    seeded = Seeded(CANARY_SITE, {}, {})
+    if _is_planted(engine):
+        remove_rows(engine, CANARY_SITE)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(SiteRow).values(id=CANARY_SITE.id, name=CANARY_SITE.name, folder=CANARY_SITE.folder)
+        )
+        connection.execute(sa.insert(DomainRow).values(site_id=CANARY_SITE.id, host=CANARY_SITE.host, kind="canonical"))
+        raise_version(connection)
+    for table in scoped_tables(engine):
+        _fill(engine, table, canaries, values or {}, seeded)
+    return seeded
+
+
+def _is_planted(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(SiteRow.id).where(SiteRow.id == CANARY_SITE.id)) is not None
+
+
+def _fill(engine: Engine, table: sa.Table, canaries: Canaries, values: Values, seeded: Seeded) -> None:
+    planted = 0
+    for number, (flag, filled) in enumerate(_VARIANTS):
+        try:
+            # Each in a transaction of its own: PostgreSQL would take nothing more after one that is refused.
+            with using_site(seeded.site), engine.begin() as connection:
+                row = _Row(connection, table, canaries, values, number, flag, filled)
+                connection.execute(table.insert().values(row.values()))
+            planted += 1
+        except (SQLAlchemyError, MultisiteError, _CannotBeFilled, ValueError, TypeError) as error:
+            seeded.left_out[table.fullname] = " ".join(str(getattr(error, "orig", None) or error).split())
+    seeded.rows[table.fullname] = planted
+    if planted:
+        seeded.left_out.pop(table.fullname, None)
+        for column in table.columns:
+            length = getattr(column.type, "length", None)
+            is_text = isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
+            if is_text and length is not None and length < len(canaries.word):
+                seeded.left_out[f"{table.fullname}.{column.name}"] = f"{length} characters are too short"
+
+
+def _place(column: sa.Column[Any], number: int) -> str:
+    return f"{column.table.fullname}.{column.name} (row {number + 1})"
+
+
+class _Row(NamedTuple):
+    """One row that is to be planted."""
+
+    connection: Connection
+    table: sa.Table
+    canaries: Canaries
+    given: Values
+    number: int
+    flag: bool
+    filled: bool
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of the row, by column; `site_id` is the wall's to fill in."""
+        found: dict[str, Any] = {}
+        for constraint in self.table.foreign_key_constraints:
+            found |= self._reference(constraint)
+        for column in self.table.columns:
+            given = self.given.get(f"{self.table.fullname}.{column.name}", _NOTHING)
+            if given is not _NOTHING:
+                text = self.canaries.text(_place(column, self.number))
+                found[column.key] = given(text, self.number) if callable(given) else given
+            elif column.key not in found and column.name != SITE_COLUMN and not _fills_itself(column):
+                value = self._value(column)
+                if value is not _NOTHING:
+                    found[column.key] = value
+        return found
+
+    def _value(self, column: sa.Column[Any]) -> Any:
+        place = _place(column, self.number)
+        for kind, make in _CANARIES:
+            if isinstance(_implementation(column.type), kind):
+                return make(self.canaries, place, _implementation(column.type))
+        if column.nullable and not self.filled:
+            return _NOTHING
+        for kind, made in _OTHERS:
+            if isinstance(_implementation(column.type), kind):
+                return made(_implementation(column.type), self.number, self.flag)
+        if column.nullable or column.default is not None or column.server_default is not None:
+            return _NOTHING
+        raise _CannotBeFilled(f"nobody knows a value for {column.name} ({column.type!r})")
+
+    def _reference(self, constraint: sa.ForeignKeyConstraint) -> dict[str, Any]:
+        """Return values that refer to a row: of the same number among the canaries, or whichever there is."""
+        target = constraint.referred_table
+        columns = [column for column in constraint.columns if column.name != SITE_COLUMN]
+        if not columns:
+            return {}
+        if target is self.table:
+            keys = None
+        else:
+            elements = [element.column for element in constraint.elements]
+            wanted = [element for element in elements if element.name != SITE_COLUMN]
+            rows = self.connection.execute(sa.select(*wanted).select_from(target).order_by(*wanted).limit(99)).all()
+            keys = rows[self.number % len(rows)] if rows else None
+        if keys is not None:
+            return {column.key: key for column, key in zip(columns, keys, strict=True)}
+        if all(column.nullable for column in columns):
+            return {column.key: None for column in columns}
+        raise _CannotBeFilled(f"there is no row in {target.fullname} to refer to")
+
+
+_NOTHING: Any = object()
+
+
+def _implementation(type_: Any) -> Any:
+    """Return the plain type behind one that an application has made."""
+    while isinstance(type_, sa.types.TypeDecorator) and not isinstance(type_, sa.Interval):
+        type_ = type_.impl_instance
+    return type_
+
+
+def _fills_itself(column: sa.Column[Any]) -> bool:
+    return column.computed is not None or (column.identity is not None and bool(column.identity.always))
+
+
+def _text(canaries: Canaries, place: str, type_: Any) -> str:
+    text = canaries.text(place)
+    return text if type_.length is None else text[: type_.length]
+
+
+def _numeric(canaries: Canaries, place: str, type_: Any) -> Any:
+    whole = None if type_.precision is None else type_.precision - (type_.scale or 0)
+    if isinstance(type_, sa.Float):
+        return float(canaries.number(place))
+    return Decimal(canaries.number(place) if whole is None or whole >= 10 else 1)
+
+
+def _first(type_: sa.Enum) -> Any:
+    if type_.enum_class is not None:
+        members: Iterable[enum.Enum] = type_.enum_class
+        return next(iter(members))
+    return type_.enums[0]
+
+
+def _uuid(canaries: Canaries, place: str, type_: sa.Uuid[Any]) -> Any:
+    found = canaries.uuid(place)
+    return found if type_.as_uuid else str(found)
+
+
+_CANARIES: tuple[tuple[Any, Callable[[Canaries, str, Any], Any]], ...] = (
+    (sa.Enum, lambda _canaries, _place, type_: _first(type_)),
+    (sa.String, _text),
+    (sa.SmallInteger, lambda _canaries, _place, _type: 1),
+    (sa.Integer, lambda canaries, place, _type: canaries.number(place)),
+    (sa.Numeric, _numeric),
+    (sa.LargeBinary, lambda canaries, place, _type: canaries.text(place).encode()),
+    (sa.JSON, lambda canaries, place, _type: {canaries.text(place): canaries.number(place)}),
+    (sa.Uuid, _uuid),
+)
+"""What can hold a canary. Kinds that are subclasses of others come before them."""
+
+
+def _some_time_ago(number: int) -> datetime:
+    return datetime.now(UTC) - timedelta(days=1, hours=number)
+
+
+def _datetime(type_: Any, number: int, _flag: bool) -> datetime:
+    ago = _some_time_ago(number)
+    return ago if type_.timezone else ago.replace(tzinfo=None)
+
+
+_OTHERS: tuple[tuple[Any, Callable[[Any, int, bool], Any]], ...] = (
+    (sa.Boolean, lambda _type, _number, flag: flag),
+    (sa.DateTime, _datetime),
+    (sa.Date, lambda _type, number, _flag: date.fromordinal(_some_time_ago(number).toordinal())),
+    (sa.Time, lambda _type, number, _flag: time(number, 0)),
+    (sa.Interval, lambda _type, number, _flag: timedelta(days=number)),
+    (sa.ARRAY, lambda _type, _number, _flag: []),
+)
+"""What can be filled in, but holds no canary."""

@@ -1,0 +1,156 @@
+"""What pytest finds by itself where multisite is installed: fixtures for the tests of an application, and the leak
+detector behind `--multisite-leaks`.
+
+Every run of pytest in such an environment imports this module, so it imports nothing: the fixtures do, when they are
+used. They need one fixture of the application's own, `app`, and use `dbsession` and `tm` where it has them, as the
+applications of Pyramid's cookiecutter do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyramid.request import Request
+    from webtest import TestApp
+
+    from multisite.site import Site
+
+__all__: list[str] = []
+
+LEAKS = "multisite_leaks"
+"""The setting in the ini of pytest that does what `--multisite-leaks` does."""
+
+HOSTS = ("one.example", "two.example")
+"""The hosts of the sites that the fixtures make; RFC 2606 keeps their names from everybody."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("multisite")
+    group.addoption(
+        "--multisite-leaks",
+        action="store_true",
+        help="Run the tests among canaries of another site, and fail those in which one of them shows.",
+    )
+    parser.addini(LEAKS, "Do what --multisite-leaks does.", type="bool", default=False)
+
+
+class _Hooks:
+    @pytest.hookspec(firstresult=True)
+    def pytest_multisite_canaries(self, config: pytest.Config) -> dict[str, Any] | None:
+        """Return values for columns, by `table.column`, in which the canaries of the leak detector would be refused.
+
+        Each is a value, or a function that takes a canary text and the number of the row (0 to 3).
+        """
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(_Hooks)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "crosses_sites(reason): the leak detector lets this test see rows of other sites."
+    )
+    # With pytest-xdist, the workers run the tests.
+    controls = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    if (config.getoption("multisite_leaks") or config.getini(LEAKS)) and not controls:
+        from multisite.testing.pytest_leaks import LeakPlugin
+
+        config.pluginmanager.register(LeakPlugin(config), "multisite-leaks-running")
+
+
+def _given(request: pytest.FixtureRequest, name: str) -> Any:
+    """Return the value of a fixture that the application may have; None if it has none."""
+    try:
+        return request.getfixturevalue(name)
+    except pytest.FixtureLookupError as error:
+        if error.argname != name:
+            raise
+        return None
+
+
+@pytest.fixture
+def multisite_app(request: pytest.FixtureRequest) -> Any:
+    """The application that the other fixtures are about: that of the fixture `app`, unless this one is overridden."""
+    return request.getfixturevalue("app")
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, multisite_app: Any) -> Iterator[Site]:
+    """A site of the application, `one.example`.
+
+    Where there is a fixture `dbsession`, its rows are in that session's transaction, which the test rolls back, and the
+    session is pinned to it (a session that is pinned already says which site it is). Else they are in the database, and
+    are removed after the test with all that belongs to the site.
+    """
+    from multisite.request import DIRECTORY
+    from multisite.testing import plant_site, real_site
+
+    dbsession = _given(request, "dbsession")
+    if dbsession is None:
+        with real_site(multisite_app, HOSTS[0]) as made:
+            yield made
+    elif (pinned := dbsession.info.get("site")) is not None:
+        yield pinned
+    else:
+        planted = plant_site(multisite_app, HOSTS[0], dbsession)
+        yield planted
+        multisite_app.registry[DIRECTORY].uproot(planted)
+
+
+@pytest.fixture
+def two_sites(multisite_app: Any) -> Iterator[tuple[Site, Site]]:
+    """Two sites of the application, `one.example` and `two.example`, with rows in the database that every session sees;
+    they are removed after the test, with all that belongs to them."""
+    from multisite.testing import real_site
+
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(real_site(multisite_app, host)) for host in HOSTS)
+        yield first, second
+
+
+@pytest.fixture
+def site_request(request: pytest.FixtureRequest, multisite_app: Any, site: Site) -> Iterator[Request]:
+    """A request of `site`, which is current, with a transaction that is aborted after the test."""
+    from multisite.testing import request_for
+
+    environ = _shared(request, site)
+    with request_for(multisite_app, site.host, **environ) as made:
+        if environ:
+            made.tm, made.dbsession = environ["tm.manager"], environ["app.dbsession"]
+            yield made
+            return
+        made.tm.begin()
+        yield made
+        made.tm.abort()
+
+
+@pytest.fixture
+def testapp_for(request: pytest.FixtureRequest, multisite_app: Any) -> Callable[..., TestApp]:
+    """A function that returns a `webtest.TestApp` for a host, or a `Site`; keyword arguments are added to the environ.
+
+    Where the fixtures `dbsession` and `tm` are there, the requests to the site of that session share it.
+    """
+    from multisite.testing import webtest_app
+
+    def testapp_for(host: Site | str, **environ: Any) -> TestApp:
+        name = host if isinstance(host, str) else host.domain
+        return webtest_app(multisite_app, name, **{**_shared(request, name), **environ})
+
+    return testapp_for
+
+
+def _shared(request: pytest.FixtureRequest, site: Site | str) -> dict[str, Any]:
+    """Return what lets a request share the session of the test, as the cookiecutter's tests do.
+
+    That is nothing if the test has no session, or if it belongs to another site.
+    """
+    dbsession, tm = _given(request, "dbsession"), _given(request, "tm")
+    if dbsession is None or tm is None or str(dbsession.info.get("site")) != str(site):
+        return {}
+    return {"app.dbsession": dbsession, "tm.active": True, "tm.manager": tm}

@@ -1,0 +1,287 @@
+"""The leak detector: passes what is good, fails what leaks, names where; on the pages of docs/testing.md and beyond."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import warm
+from snippets import ROOT, snippets
+
+PAGE = ROOT / "docs" / "testing.md"
+FILES = {name: snippet.text for snippet in snippets(PAGE, "python") if (name := snippet.text.partition("\n")[0][2:])}
+"""The Python examples of the page, by what stands in their first line."""
+
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "error", "-W", "ignore::DeprecationWarning",
+           "-W", "ignore:pkg_resources:UserWarning")  # fmt: skip
+
+
+class Project:
+    """The shop of the page in a folder of its own, whose tests are run in a process of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("shop.py", "conftest.py", "test_shop.py", "test_network.py"):
+            self.write(name, FILES[name])
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, "utf-8")
+
+    def add(self, name: str, text: str) -> None:
+        """Write more behind a file, so that what it defines again holds."""
+        path = self.folder / name
+        path.write_text(f"{path.read_text('utf-8')}\n\n{text}", "utf-8")
+
+    def leak(self, code: str) -> None:
+        """Put `code` into the shop, before its `main`."""
+        before, main, after = (self.folder / "shop.py").read_text("utf-8").partition("def main(")
+        self.write("shop.py", f"{before}{code}\n\n\n{main}{after}")
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*warm.python(), "-m", "pytest", *OPTIONS, *arguments], cwd=self.folder, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def told(printed: str) -> list[str]:
+    """Return the leaks that were printed, each as one line."""
+    found = re.findall(
+        r"^(?:E +)?  (\w[\w ]*: .*, of another site)\n(?:E +)?    in (.*)\n(?:(?:E +)?    at (.*)\n)?",
+        printed,
+        re.MULTILINE,
+    )
+    return [" | ".join(filter(None, leak)) for leak in found]
+
+
+def test_the_page_is_the_one_that_is_walked_here() -> None:
+    assert (PAGE.name, len(SESSIONS)) == ("testing.md", 2)
+    used = {"shop.py", "conftest.py", "test_shop.py", "test_network.py", "conftest.py, more of it"}
+    assert set(FILES) == used | {"shop.py, with a leak", "shop.py, with another leak"}
+
+
+def test_the_tests_of_a_good_application_pass_with_it_and_without(project: Project) -> None:
+    status, printed = project.run()
+    assert (status, "4 passed" in printed) == (0, True), printed
+    assert "multisite: leaks" not in printed
+    project.add("conftest.py", FILES["conftest.py, more of it"])
+    status, printed = project.run("--multisite-leaks")
+    assert (status, "4 passed" in printed) == (0, True), printed
+    assert "4 rows of canaries in 1 tables." in printed
+    assert "not watched" not in printed
+
+
+SESSIONS = [snippet.text for snippet in snippets(PAGE, "text") if "what belongs to another site" in snippet.text]
+"""What the page shows of runs that find a leak: the command, and what it prints."""
+
+
+@pytest.mark.parametrize(
+    ("file", "session"), list(zip(["shop.py, with a leak", "shop.py, with another leak"], SESSIONS, strict=True))
+)
+def test_the_leaks_of_the_page_are_found(project: Project, file: str, session: str) -> None:
+    project.leak(FILES[file])
+    command, _, shown = session.partition("\n")
+    status, printed = project.run(*command.removeprefix("$ pytest ").split())
+    assert status == 1, printed
+    assert len(told(printed)) == 1, printed
+    _, shown, *_ = re.split(r"^\.\.\.\n", shown, flags=re.MULTILINE)
+    for line in (re.escape(line).replace(r"\.\.\.", ".*") for line in shown.splitlines()):
+        assert re.search(rf"^(E +)?{line}$", printed, re.MULTILINE), f"the page shows {line}, and this is\n{printed}"
+
+
+OTHER_LEAKS = """
+import base64, logging
+from dogpile.cache import make_region
+from pyramid.session import SignedCookieSessionFactory
+
+seen = []
+region = make_region().configure("dogpile.cache.memory")
+
+
+def header(request):
+    rows = request.dbsession.connection().connection.cursor().execute("SELECT max(id) FROM books").fetchall()
+    return Response("", headers={"X-Newest": str(rows[0][0])})
+
+
+def cookie(request):
+    seen.extend(titles(request))
+    response = Response("")
+    response.set_cookie("seen", base64.b64encode("".join(seen).encode()).decode())
+    return response
+
+
+def log(request):
+    seen.extend(titles(request))
+    logging.getLogger("shop").warning("books: %s", seen)
+    return Response("")
+
+
+def cache(request):
+    return Response(str(len(region.get_or_create("titles", lambda: titles(request)))))
+
+
+def stream(request):
+    seen.extend(titles(request))
+    return Response(app_iter=(piece.encode() for title in seen for piece in (title[:5], title[5:])))
+
+
+def template(request):
+    from pyramid.renderers import render
+
+    request.site = request.registry["multisite.directory"].resolve("leak-canary.invalid") or request.site
+    return Response(render("page.mako", {}, request))
+
+
+VIEWS = (header, cookie, log, cache, stream, template)
+
+
+def add_views(config):
+    config.set_session_factory(SignedCookieSessionFactory("the same secret for all sites"))
+    for view in VIEWS:
+        config.add_route(view.__name__, "/" + view.__name__)
+        config.add_view(view, route_name=view.__name__)
+"""
+
+OTHER_TESTS = """
+import pytest
+
+@pytest.mark.parametrize("name", ["header", "cookie", "log", "cache", "stream", "template"])
+def test_page(site, testapp_for, name):
+    testapp_for(site).get("/" + name)
+
+
+@pytest.mark.crosses_sites("a test that says so")
+def test_another(site, testapp_for):
+    testapp_for(site).get("/stream")
+"""
+
+
+def test_leaks_of_other_kinds_are_found(project: Project) -> None:
+    """Without the detector nobody notices: the same tests pass."""
+    project.leak(OTHER_LEAKS)
+    text = (project.folder / "shop.py").read_text("utf-8")
+    project.write("shop.py", text.replace("config.add_view(home)", "config.add_view(home); add_views(config)"))
+    for folder in ("templates", "sites"):
+        (project.folder / folder).mkdir()
+    (project.folder / "templates" / "page.mako").write_text("<p>A page.</p>\n", "utf-8")
+    project.write("test_shop.py", OTHER_TESTS)
+    status, printed = project.run("test_shop.py")
+    assert status == 0, printed
+    status, printed = project.run("--multisite-leaks", "test_shop.py")
+    assert status == 1, printed
+    found = {leak.partition(", of another site")[0] for leak in told(printed)}
+    assert found == {
+        "SQL result: books.id", "header: books.id", "cookie: books.title", "log: books.title", "body: books.title",
+        "cache value: books.title", "cookie: the session", "body: the template /page.mako",
+    }, printed  # fmt: skip
+    assert "6 failed, 1 passed" in printed
+    assert list((project.folder / "sites").iterdir()) == []
+
+
+COOKIECUTTER = """
+import transaction
+from sqlalchemy.orm import sessionmaker
+import zope.sqlalchemy
+
+@pytest.fixture
+def tm():
+    tm = transaction.TransactionManager(explicit=True)
+    tm.begin()
+    tm.doom()
+    yield tm
+    tm.abort()
+
+
+@pytest.fixture
+def dbsession(app, tm):
+    session = sessionmaker(app.registry["multisite.directory"].engine)()
+    zope.sqlalchemy.register(session, transaction_manager=tm)
+    return session
+"""
+
+COOKIECUTTER_TESTS = """
+import pytest
+import shop
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_shared(site, dbsession, site_request, testapp_for, again):
+    dbsession.add(shop.Book(title="Roses"))
+    dbsession.flush()
+    assert site_request.dbsession is dbsession
+    assert shop.titles(site_request) == ["Roses"]
+    assert testapp_for(site).get("/").text == "Roses"
+    testapp_for("other.example").get("/", status=404)
+"""
+
+
+def test_the_session_of_the_test_is_shared_as_the_cookiecutters_tests_do(project: Project) -> None:
+    """What one test has written is rolled back before the next, the rows of its site as well."""
+    project.add("conftest.py", COOKIECUTTER)
+    project.write("test_shop.py", COOKIECUTTER_TESTS)
+    status, printed = project.run("--multisite-leaks", "test_shop.py")
+    assert (status, "2 passed" in printed) == (0, True), printed
+
+
+def test_the_tests_of_the_reference_application_among_canaries() -> None:
+    chosen = "sqlite and (shows_its_own_entries or pages or feed)"
+    done = subprocess.run(
+        # Not a warm one, which has imported multisite before pytest could mark it.
+        [sys.executable, "-m", "pytest", *OPTIONS, "--multisite-leaks", "tests/test_content.py", "-k", chosen],
+        cwd=ROOT, text=True, check=False, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d+ rows of canaries in 3 tables", done.stdout)
+    assert "not watched" not in done.stdout
+
+
+def test_a_run_that_planted_nothing_fails(project: Project) -> None:
+    project.write("test_shop.py", "def test_nothing(): pass\n")
+    status, printed = project.run("--multisite-leaks", "test_shop.py")
+    assert (status, "No canary was planted" in printed) == (1, True), printed
+
+
+def test_a_table_that_refuses_canaries_is_named(project: Project) -> None:
+    text = (project.folder / "shop.py").read_text("utf-8")
+    project.write(
+        "shop.py",
+        text.replace(
+            "title: Mapped[str]",
+            "title: Mapped[str]\n    kind: Mapped[str] = mapped_column(sa.String(3), "
+            "sa.CheckConstraint(\"kind IN ('new', 'old')\"), default='new')",
+        ),
+    )
+    status, printed = project.run("--multisite-leaks", "-k", "empty")
+    assert status == 1
+    assert "not watched: books (CHECK constraint failed" in printed
+    project.add("conftest.py", "def pytest_multisite_canaries():\n    return {'books.kind': 'old'}\n")
+    project.write("pytest.ini", "[pytest]\nmultisite_leaks = true\n")  # In the place of the option.
+    status, printed = project.run("-k", "empty")
+    assert status == 0, printed
+    assert "4 rows of canaries" in printed
+    assert "not watched: books.kind (3 characters are too short)" in printed
+
+
+def test_the_plugin_costs_nothing_where_it_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "test_modules.py").write_text(
+        "import sys\n\n\ndef test_modules():\n"
+        "    heavy = {'pyramid', 'sqlalchemy', 'mako', 'webtest', 'idna', 'click'} & set(sys.modules)\n"
+        "    assert not heavy\n    assert 'multisite.testing_plugin' in sys.modules\n",
+        "utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *OPTIONS[:5], "test_modules.py"], cwd=tmp_path, text=True, check=False,
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
