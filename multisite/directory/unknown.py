@@ -33,13 +33,19 @@ PAGE_NAMES = 1_000
 PAUSE_SECONDS = 0.005
 """How many names are read at once, and how long others have the processor then: a page takes some two milliseconds."""
 
+WILDCARD_ROOM = 4
+"""How much more room a wildcard has than a host. A host that seems to be there costs a query for itself, but `*.com`
+would for every host below it."""
+
 _domain = DomainRow.__table__
+_COUNT = sa.select(sa.func.count(), sa.func.count(sa.case((_domain.c.host.startswith("*."), 1)))).select_from(_domain)
 
 
 class _Names(NamedTuple):
     """The names of all domains as of a version, to be used until `expires`: people change tables by hand."""
 
-    names: Bloom
+    hosts: Bloom
+    wildcards: Bloom
     version: int
     expires: float
 
@@ -64,7 +70,8 @@ class UnknownHosts:
         found = self._names
         if found is None or found.version != version or now >= found.expires:
             return False
-        return not any(name in found.names for name in domains.names_of(host))
+        name, *wildcards = domains.names_of(host)
+        return name not in found.hosts and not any(wildcard in found.wildcards for wildcard in wildcards)
 
     def asked_in_vain(self) -> None:
         """Note that the database was asked for a host that has no site. One thread at a time may call this."""
@@ -78,22 +85,22 @@ class UnknownHosts:
     def _read(self) -> None:
         try:
             with self._engine.connect() as connection:
-                count = connection.scalar(sa.select(sa.func.count()).select_from(_domain)) or 0
+                count, wildcards = connection.execute(_COUNT).one()
             self._worth = max(MIN_QUERIES, count // NAMES_PER_QUERY)
             if self._asked >= self._worth:
-                self._names = _read_names(self._engine, count, self._clock() + self._max_age_seconds)
+                room = Bloom(count), Bloom(wildcards * WILDCARD_ROOM)
+                self._names = _read_names(self._engine, *room, self._clock() + self._max_age_seconds)
                 self._asked = 0
         except (SQLAlchemyError, OSError, RuntimeError):
             # Whoever asks for a host meets the same and says so; without names each is asked for, as before.
             self._asked = 0
 
 
-def _read_names(engine: Engine, count: int, expires: float) -> _Names | None:
-    """Return the names of all domains, about `count`, or None if they were changed meanwhile.
+def _read_names(engine: Engine, hosts: Bloom, wildcards: Bloom, expires: float) -> _Names | None:
+    """Put the names of all domains into `hosts` and `wildcards`; return None if they were changed meanwhile.
 
     They are read in pages, since a long transaction would stop writers on SQLite.
     """
-    names = Bloom(count)
     version = _version(engine)
     page = sa.select(_domain.c.id, _domain.c.host).order_by(_domain.c.id).limit(PAGE_NAMES)
     last = None
@@ -101,13 +108,13 @@ def _read_names(engine: Engine, count: int, expires: float) -> _Names | None:
         with engine.connect() as connection:
             rows = connection.execute(page if last is None else page.where(_domain.c.id > last)).all()
         for _id, host in rows:
-            names.add(host)
+            (wildcards if host.startswith("*.") else hosts).add(host)
         if len(rows) < PAGE_NAMES:
             break
         last = rows[-1].id
         time.sleep(PAUSE_SECONDS)
     # Every change raises the version and commits with it: if that has not moved, all pages are of one state.
-    return None if version is None or _version(engine) != version else _Names(names, version, expires)
+    return None if version is None or _version(engine) != version else _Names(hosts, wildcards, version, expires)
 
 
 def _version(engine: Engine) -> int | None:
