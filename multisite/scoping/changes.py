@@ -31,6 +31,7 @@ _HARMLESS_PREFIX = re.compile(r"\s*or\s+(ignore|abort|fail|rollback)\s*", re.IGN
 class ScopedChanges(_Compiler):
     """Limits changes to the site in scope. `ScopedCompiler`, which derives from it, has what it refers to."""
 
+    changes_rows: bool
     _claims: Claims
     _written: Counter[str]
 
@@ -42,6 +43,7 @@ class ScopedChanges(_Compiler):
         if table is None:
             self._refuse("a statement that changes something other than a table")
         elif self._is_scoped(table):
+            self.changes_rows = True
             claims.tables.add(target)
             limited = statement._generate()
             limited._where_criteria = (*in_brackets(statement._where_criteria), site_predicate(target))
@@ -75,6 +77,7 @@ class ScopedChanges(_Compiler):
         outer, self._claims = self._claims, Claims()
         table = _target_of(insert_stmt)
         if self._is_scoped(table):
+            self.changes_rows = True
             self._written[table.name.lower()] += 1
             self._check_insert(insert_stmt, table)
             self._check_values(insert_stmt)

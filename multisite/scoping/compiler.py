@@ -45,10 +45,12 @@ class ScopedCompiler(ScopedChanges):
     """Whether it names a table that is only called like a scoped one."""
     refusal: str | None
     """What cannot be limited, as the subject of a sentence; None if all can."""
+    changes_rows: bool
+    """Whether rows of such a table are inserted, updated or deleted, also where it only reads what that returns."""
     unknown: frozenset[str]
     """The tables that only text in it names, and that nobody declares: the database has to say what they are."""
     concerns_sites: bool
-    """Whether any of the four above is so: a statement that is not concerned is executed as it is."""
+    """Whether any of these but the change is so: a statement that is not concerned is executed as it is."""
     _claims: Claims
     _written: Counter[str]
     """How often a scoped table was written, and limited, by name."""
@@ -58,7 +60,7 @@ class ScopedCompiler(ScopedChanges):
     """Whether there is text in the statement that nobody but its author knows."""
 
     def __init__(self, dialect: Any, statement: ClauseElement | None, *args: Any, **kwargs: Any) -> None:
-        self.names_scoped = self.names_alike = False
+        self.names_scoped = self.names_alike = self.changes_rows = False
         self.refusal = None
         self.unknown = frozenset()
         self._claims = Claims()

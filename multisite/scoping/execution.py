@@ -21,7 +21,7 @@ from sqlalchemy.schema import DDL, CreateTableAs, CreateView
 from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
-from multisite.scoping.pin import ALL_SITES, known_scope_of, mark_changed, scope_of
+from multisite.scoping.pin import ALL_SITES, change_listeners, known_scope_of, mark_changed, scope_of
 from multisite.scoping.refusal import NoCurrentSite, UnscopedStatement
 from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text
 from multisite.scoping.tables import tables, unknown
@@ -31,6 +31,8 @@ __all__ = ["put_in_front"]
 
 _ADVICE = "use the model or its table, scoped_text() with :site_id, or all_sites(reason)"
 _READS = re.compile(r"\s*(select|with|values|pragma|show|explain)\b", re.IGNORECASE)
+_WRITES = re.compile(r"\b(insert|update|delete|merge|replace|truncate|copy)\b", re.IGNORECASE)
+"""Finds text that may change rows, wherever in it: behind a WITH, too."""
 
 _SAVEPOINTS = frozenset({"savepoint", "rollback_to_savepoint", "release_savepoint"})
 """The kinds of statements that may be all that a failed transaction allows."""
@@ -62,6 +64,11 @@ def init_compiled(
             _enter_unconcerned(connection, dbapi, compiled)
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
     scope = _scope_for(compiled, connection)
+    if compiled.changes_rows:
+        mark_changed(connection)  # Also where the change is inside of a SELECT.
+    if change_listeners and (compiled.changes_rows or (compiled.isplaintext and _WRITES.search(compiled.string))):
+        for listener in change_listeners:
+            listener(connection, scope)
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False and scope is not ALL_SITES:
         _enter(connection, dbapi, scope, compiled, required=True)
     if scope.site is None:
@@ -82,6 +89,9 @@ def init_statement(
         _refuse(reach.fault or _fault_in_names(connection, reach.unknown))
     if not _READS.match(statement):
         mark_changed(connection)
+    if change_listeners and (reach.fault or reach.unknown) and _WRITES.search(statement):
+        for listener in change_listeners:
+            listener(connection, ALL_SITES)
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False and not _is_migration(connection):
         enter_for_text(connection, dbapi, known_scope_of(connection), statement)
     return _init_statement(cls, dialect, connection, dbapi, options, statement, *args, **kw)

@@ -11,7 +11,7 @@ Only the first two obey their pin whatever is current. Any other session that is
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import ref
 
@@ -26,11 +26,25 @@ from multisite.scoping.model import SiteScoped
 from multisite.scoping.refusal import CrossSiteError, NoCurrentSite
 from multisite.site import Scope, Site, announce, current_scope
 
-__all__ = ["ALL_SITES", "PINNED", "Pin", "known_scope_of", "mark_changed", "merge_checked", "pin_of", "scope_of"]
+__all__ = [
+    "ALL_SITES",
+    "PINNED",
+    "Pin",
+    "change_listeners",
+    "known_scope_of",
+    "mark_changed",
+    "merge_checked",
+    "pin_of",
+    "scope_of",
+]
 
 ALL_SITES = Scope(None, "pinned to all sites")
 PINNED = "_multisite_pin"
 """The attribute that holds the pin, of a session and of the connections that it has in use."""
+
+
+change_listeners: list[Callable[[Connection, Scope], None]] = []
+"""Called with the connection and the scope of each statement that may change rows of sites, before it is executed."""
 
 
 class Pin:

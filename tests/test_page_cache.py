@@ -1,0 +1,755 @@
+"""The page cache: for everybody, of one site, never older than its rows; with two processes on one database."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Barrier, Event
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import warm
+from conftest import closing_engine, fresh_database, make_own_tables
+from page_cache_world import (
+    DEEDS,
+    GARDEN,
+    KEPT_DEEDS,
+    KITCHEN,
+    Policy,
+    books_page,
+    browser,
+    dispose,
+    make_app,
+    missing,
+)
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationError
+from pyramid.security import NO_PERMISSION_REQUIRED
+from scoped_models import Base, Book
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from multisite import Site, all_sites, scoped_text, using_site
+from multisite.directory.availability import PASS, disable_site, enable_site, maintain_site
+from multisite.directory.changes import add_site
+from multisite.models import ChangeRow
+from multisite.page_cache import PAGE_CACHE, PageCache
+from multisite.page_cache.pages import OVERHEAD_BYTES, Page, Pages
+from multisite.page_cache.versions import Version, Versions
+from multisite.request import DIRECTORY
+from multisite.scoping.pin import change_listeners
+from multisite.settings import parse_settings
+
+HERE = Path(__file__).parent
+
+
+class World:
+    """A database with two sites that have a book each, and applications that serve them."""
+
+    def __init__(self, url: str, folder: Path, engine: sa.Engine) -> None:
+        self.url, self.folder, self.engine = url, str(folder), engine
+        make_own_tables(engine)
+        Base.metadata.create_all(engine)
+        settings = parse_settings({"multisite.sites_dir": f"{folder}/sites", "multisite.templates_dir": f"{folder}/t"})
+        self.sites = {
+            host: add_site(engine, host, settings=settings, aliases=[f"www.{host}"]) for host in (GARDEN, KITCHEN)
+        }
+        self._apps: dict[tuple[Any, ...], Any] = {}
+
+    def app(self, **settings: Any) -> Any:
+        """Return the application with these settings, the same one each time, with nothing kept."""
+        key = tuple(sorted(settings.items()))
+        if key not in self._apps:
+            self._apps[key] = make_app(self.url, self.folder, **settings)
+        app = self._apps[key]
+        app.registry["made"].clear()
+        if (cache := app.registry.get(PAGE_CACHE)) is not None:
+            cache.pages = Pages(cache.pages.size_bytes)
+        return app
+
+    def empty(self) -> None:
+        with Session(self.engine, info={"all_sites": "a test"}) as session:
+            session.execute(sa.delete(Book))
+            for host, site in self.sites.items():
+                session.add(Book(site_id=site.id, slug=f"canary-of-{host}", secret="x"))
+            session.commit()
+
+    def close(self) -> None:
+        for app in self._apps.values():
+            dispose(app)
+
+
+@contextmanager
+def make_world(url: str, folder: Path) -> Iterator[World]:
+    with closing_engine(url) as engine:
+        world = World(url, folder, engine)
+        yield world
+        world.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with (
+        fresh_database(request, tmp_path_factory) as url,
+        make_world(url, tmp_path_factory.mktemp("world")) as world,
+    ):
+        yield world
+
+
+@pytest.fixture
+def world(shared_world: World) -> World:
+    """The same on SQLite and on PostgreSQL, with one book for each site."""
+    shared_world.empty()
+    return shared_world
+
+
+@pytest.fixture(scope="module")
+def sqlite_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    with make_world(f"sqlite:///{folder / 'pages.db'}", folder) as world:
+        world.empty()
+        yield world
+
+
+@pytest.fixture
+def app(sqlite_world: World) -> Any:
+    return sqlite_world.app()
+
+
+def made(app: Any) -> list[str]:
+    """Return the paths of the pages that were made since the last call."""
+    found, app.registry["made"][:] = list(app.registry["made"]), []
+    return found
+
+
+def is_kept(app: Any, path: str, host: str = GARDEN, **environ: str) -> bool:
+    """Tell whether the second of two requests is answered without making the page."""
+    browser(app, host, **environ).get(path, status="*")
+    made(app)
+    browser(app, host, **environ).get(path, status="*")  # A new one, which has got no cookie.
+    return not made(app)
+
+
+# Whose page it is
+
+
+def test_each_site_gets_its_own_page(world: World) -> None:
+    app = world.app()
+    for _ in range(3):
+        for host, other in ((GARDEN, KITCHEN), (KITCHEN, GARDEN)):
+            for name in (host, f"www.{host}"):
+                text = browser(app, name).get("/page/a?b=c").text
+                assert f"canary-of-{host}" in text
+                assert f"http://{name}/page/a?b=c" in text
+                assert f"canary-of-{other}" not in text
+    assert len(made(app)) == 4
+
+
+def test_a_key_without_the_site_would_mix_sites(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a domain that moves from one site to another would show, were the site neither in the key nor compared.
+    app = sqlite_world.app()
+    directory = app.registry[DIRECTORY]
+    garden, kitchen = (sqlite_world.sites[host] for host in (GARDEN, KITCHEN))
+
+    def moved() -> str:
+        sqlite_world.app()  # With nothing kept.
+        directory.plant(garden, ["moving.example"])
+        browser(app, "moving.example").get("/page/a")
+        directory.uproot(garden)
+        directory.plant(kitchen, ["moving.example"])
+        text = browser(app, "moving.example").get("/page/a").text
+        directory.uproot(kitchen)
+        return text
+
+    assert f"canary-of-{KITCHEN}" in moved()
+    monkeypatch.setattr("multisite.page_cache._key_of", lambda environ, site: environ["PATH_INFO"])
+    assert f"canary-of-{KITCHEN}" in moved()
+    monkeypatch.setattr(PageCache, "_find", lambda self, request, key, site, version: self.pages.get(key))
+    assert f"canary-of-{GARDEN}" in moved()
+
+
+def test_everything_in_the_address_is_in_the_key(app: Any) -> None:
+    addresses: list[tuple[str, dict[str, str]]] = [
+        ("/page/a", {}), ("/page/A", {}), ("/page/a/", {}), ("/page/a?", {}), ("/page/a?b", {}), ("/page/a?b=", {}),
+        ("/page/a?c&b", {}), ("/page/a%3Fb", {}), ("/page/%C3%A4", {}), ("/page/a", {"wsgi.url_scheme": "https"}),
+        ("/page/a", {"HTTP_HOST": f"{GARDEN}:8080"}), ("/page/a", {"SCRIPT_NAME": "/shop"}),
+    ]  # fmt: skip
+    texts = [[browser(app, GARDEN, **environ).get(path).text for path, environ in addresses] for _ in range(2)]
+    assert texts[0] == texts[1]
+    # A question mark without anything behind it does not reach the application.
+    assert len(made(app)) == len(set(texts[0])) == len(addresses) - 1
+
+
+# Who gets it
+
+
+ANYBODY: dict[str, dict[str, str]] = {
+    "nothing": {},
+    "a browser": {"HTTP_USER_AGENT": "Mozilla", "HTTP_ACCEPT": "text/html", "HTTP_ACCEPT_ENCODING": "gzip"},
+    "an empty cookie": {"HTTP_COOKIE": ""},
+    "cookies of statistics": {"HTTP_COOKIE": "_ga=GA1.2; _pk_id.1=x"},
+    "no content": {"CONTENT_LENGTH": "0"},
+}
+SOMEBODY: dict[str, dict[str, str]] = {
+    "a cookie": {"HTTP_COOKIE": "session=abc"},
+    "a cookie among others": {"HTTP_COOKIE": "_ga=1; session=abc"},
+    "a cookie without a value": {"HTTP_COOKIE": "_ga=1; session"},
+    "a cookie that begins otherwise": {"HTTP_COOKIE": "_gab=1"},
+    "a log-in": {"HTTP_AUTHORIZATION": "Basic YTpi"},
+    "a log-in of the server": {"REMOTE_USER": "me"},
+    "a part": {"HTTP_RANGE": "bytes=0-3"},
+    "content": {"CONTENT_LENGTH": "3"},
+}
+
+
+@pytest.mark.parametrize("environ", ANYBODY.values(), ids=ANYBODY)
+def test_anybody_gets_the_kept_page(sqlite_world: World, environ: dict[str, str]) -> None:
+    app = sqlite_world.app(page_cache_ignored_cookies="_ga _pk_*")
+    browser(app).get("/page/a")
+    made(app)
+    browser(app, **environ).get("/page/a")
+    assert made(app) == []
+
+
+@pytest.mark.parametrize("environ", SOMEBODY.values(), ids=SOMEBODY)
+def test_somebody_gets_a_page_of_their_own_which_is_not_kept(sqlite_world: World, environ: dict[str, str]) -> None:
+    app = sqlite_world.app(page_cache_ignored_cookies="_ga _pk_*")
+    for _ in range(2):
+        browser(app, **environ).get("/page/a")
+    assert len(made(app)) == 2
+    browser(app).get("/page/a")
+    assert len(made(app)) == 1
+    browser(app, **environ).get("/page/a")
+    assert len(made(app)) == 1
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_what_is_not_for_everybody_is_not_kept(app: Any, deed: str) -> None:
+    assert is_kept(app, f"/page/{deed}") is (deed in KEPT_DEEDS)
+
+
+@pytest.mark.parametrize("deed", sorted(set(DEEDS) - KEPT_DEEDS))
+def test_it_would_be_kept_without_a_reason_against_it(app: Any, deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multisite.page_cache.reason_against", lambda request, response: None)
+    assert is_kept(app, f"/page/{deed}")
+
+
+def test_only_views_that_say_so_are_kept(app: Any) -> None:
+    assert not is_kept(app, "/other")
+    assert is_kept(app, "/page/a")
+    assert not is_kept(app, "/brief")
+
+
+def test_a_page_inside_of_another_does_not_make_that_one_everybody_s(app: Any) -> None:
+    texts = [browser(app).get("/outer", headers={"X-User": name}).text.split()[0] for name in ("one", "two")]
+    assert texts == ["one", "two"]
+
+
+def test_a_path_that_the_view_has_changed_is_not_what_the_page_is_kept_under(app: Any) -> None:
+    browser(app).get("/page/path")
+    assert is_kept(app, "/page/changed")
+    assert made(app) == []
+    assert "/page/changed" in browser(app).get("/page/changed").text
+
+
+def test_errors_are_not_kept(app: Any) -> None:
+    for _ in range(2):
+        browser(app).get("/missing", status=404)
+    assert len(app.registry[PAGE_CACHE].pages) == 0
+
+
+def test_languages_are_apart_where_a_page_depends_on_them(app: Any) -> None:
+    for _ in range(2):
+        for language in ("de", "en", "de-AT, en;q=0.5"):
+            text = browser(app, HTTP_ACCEPT_LANGUAGE=language).get("/page/language").text
+            assert text == f"{language[:2]} {GARDEN}"
+    assert len(made(app)) == 2
+    browser(app, HTTP_ACCEPT_LANGUAGE="de").get("/page/a")
+    browser(app, HTTP_ACCEPT_LANGUAGE="en").get("/page/a")
+    assert len(made(app)) == 1
+
+
+def test_languages_would_mix_if_nobody_noticed(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multisite.page_cache._differs_by_language", lambda request, response: False)
+    texts = {browser(app, HTTP_ACCEPT_LANGUAGE=each).get("/page/language").text[:2] for each in ("de", "en")}
+    assert texts == {"de"}
+
+
+# What is answered
+
+
+def test_the_kept_page_is_the_page(app: Any) -> None:
+    first, second = (browser(app).get("/page/a") for _ in range(2))
+    assert len(made(app)) == 1
+    assert (first.status, first.body, sorted(first.headerlist)) == (
+        second.status, second.body, sorted(second.headerlist),
+    )  # fmt: skip
+
+
+def test_head_is_answered_from_the_page_of_get(app: Any) -> None:
+    head = browser(app).head("/page/a")
+    browser(app).head("/page/a")
+    assert len(made(app)) == 2  # Nothing is kept of an answer to HEAD.
+    get = browser(app).get("/page/a")
+    made(app)
+    kept = browser(app).head("/page/a")
+    assert made(app) == []
+    assert kept.body == b""
+    assert sorted(kept.headerlist) == sorted(get.headerlist) == sorted(head.headerlist)
+
+
+def test_304_comes_from_the_kept_page(app: Any) -> None:
+    etag = browser(app).get("/page/a").headers["ETag"]
+    made(app)
+    assert browser(app, HTTP_IF_NONE_MATCH=etag).get("/page/a", status=304).body == b""
+    assert browser(app, HTTP_IF_NONE_MATCH='"other"').get("/page/a", status=200).body
+    assert made(app) == []
+    part = browser(app, HTTP_RANGE="bytes=0-3").get("/page/a", status=206)
+    assert part.body == GARDEN[:4].encode()
+    assert is_kept(app, "/page/b", HTTP_IF_NONE_MATCH=etag)
+    assert browser(app).get("/page/b").body
+
+
+def test_a_kept_page_asks_the_database_nothing(sqlite_world: World) -> None:
+    app = sqlite_world.app(refresh_seconds=3600)
+    asked: list[str] = []
+    engine = app.registry[DIRECTORY].engine
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    browser(app).get("/page/a")
+    assert asked
+    asked.clear()
+    browser(app).get("/page/a")
+    assert asked == []
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def test_a_page_is_made_again_after_its_time(sqlite_world: World) -> None:
+    app = sqlite_world.app()
+    cache = app.registry[PAGE_CACHE]
+    now = [1000.0]
+    clock, cache._clock = cache._clock, lambda: now[0]
+    try:
+        browser(app).get("/page/a")
+        now[0] += 599
+        assert is_kept(app, "/page/a")
+        now[0] += 2
+        browser(app).get("/page/a")
+        assert len(made(app)) == 1
+    finally:
+        cache._clock = clock
+
+
+def test_a_site_that_is_another_one_now_makes_its_pages_again(sqlite_world: World) -> None:
+    # Settings, templates, secrets, names: whatever the directory says of a site is part of the value.
+    app = sqlite_world.app()
+    assert is_kept(app, "/page/a", KITCHEN)
+    with sqlite_world.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE sites SET template_generation = template_generation + 1 WHERE folder = :folder"),
+            {"folder": sqlite_world.sites[KITCHEN].folder},
+        )
+        connection.execute(sa.text("UPDATE multisite_version SET version = version + 1"))
+    made(app)
+    browser(app, KITCHEN).get("/page/a")
+    browser(app).get("/page/b")
+    assert made(app) == ["/page/a", "/page/b"]
+    assert is_kept(app, "/page/a", KITCHEN)
+
+
+def test_a_site_in_maintenance_or_disabled_gets_no_kept_page(sqlite_world: World) -> None:
+    app, engine = sqlite_world.app(), sqlite_world.engine
+    assert is_kept(app, "/page/a")
+    _info, word = maintain_site(engine, GARDEN, message="soon")
+    browser(app).get("/page/a", status=503)
+    operator = browser(app)
+    operator.get("/page/a", {PASS: word}).follow()
+    made(app)
+    assert "canary" in operator.get("/page/a").text
+    assert len(made(app)) == 1
+    disable_site(engine, GARDEN)
+    browser(app).get("/page/a", status=404)
+    enable_site(engine, GARDEN)
+    assert is_kept(app, "/page/a")
+
+
+def test_kept_pages_have_their_part_in_the_share_of_a_site(sqlite_world: World) -> None:
+    app = sqlite_world.app(max_requests_per_site=1)
+    browser(app).get("/page/a")
+    inside = []
+
+    def during(request: Any) -> None:
+        inside.append(browser(app).get("/page/a", status="*").status_int)
+
+    with monkeypatched(DEEDS, "busy", lambda request, _response: during(request)):
+        browser(app).get("/page/busy")
+    assert inside == [503]
+    assert browser(app).get("/page/a").status_int == 200
+
+
+@contextmanager
+def monkeypatched(mapping: dict[str, Any], key: str, value: Any) -> Iterator[None]:
+    mapping[key] = value
+    try:
+        yield
+    finally:
+        del mapping[key]
+
+
+# Changes
+
+
+WAYS = ("flush", "core", "postgresql: cte", "savepoint", "second", "all")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_change_is_seen_at_once_in_its_own_process(world: World, way: str) -> None:
+    app = world.app(refresh_seconds=3600)
+    for host in (GARDEN, KITCHEN):
+        assert is_kept(app, "/page/a", host)
+    browser(app).post(f"/add/{way.rpartition(' ')[2]}/new")
+    assert "new" in browser(app).get("/page/a").text
+    assert is_kept(app, "/page/a")
+    made(app)
+    browser(app, KITCHEN).get("/page/a")
+    # Of a change across all sites nobody knows whose rows it was.
+    assert len(made(app)) == (way == "all")
+
+
+def test_a_change_that_is_undone_changes_nothing(world: World) -> None:
+    app = world.app(refresh_seconds=3600)
+    assert is_kept(app, "/page/a")
+    before = versions(world)
+    browser(app).post("/add/undone/new")
+    assert versions(world) == before
+    assert is_kept(app, "/page/a")
+    assert made(app) == []
+
+
+def test_a_request_that_only_reads_raises_no_version(world: World) -> None:
+    app = world.app()
+    before = versions(world)
+    browser(app).get("/other")
+    browser(app).get("/page/a")
+    assert versions(world) == before
+    browser(app).post("/add/flush/new")
+    assert sum(versions(world).values()) == sum(before.values()) + 1
+
+
+def versions(world: World) -> dict[int, int]:
+    with world.engine.connect() as connection:
+        return {row.site_id: row.version for row in connection.execute(sa.select(ChangeRow.__table__))}
+
+
+def insert(connection: Any, slug: str) -> None:
+    connection.execute(sa.insert(Book), {"slug": slug, "secret": "x"})
+
+
+def by_begin(world: World) -> None:
+    with using_site(world.sites[GARDEN]), world.engine.begin() as connection:
+        insert(connection, "new")
+
+
+def by_text(world: World) -> None:
+    statement = scoped_text("INSERT INTO books (site_id, slug, secret, stock) VALUES (:site_id, 'new', 'x', 1)")
+    with using_site(world.sites[GARDEN]), world.engine.begin() as connection:
+        connection.execute(statement)
+
+
+def by_string(world: World) -> None:
+    site_id = world.sites[GARDEN].id
+    with all_sites("a test"), world.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO books (site_id, slug, secret, stock) VALUES ({site_id}, 'new', 'x', 1)"
+        )
+
+
+def by_autocommit(world: World) -> None:
+    engine = world.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with using_site(world.sites[GARDEN]), engine.connect() as connection:
+        insert(connection, "new")
+
+
+def by_a_session_on_a_connection(world: World) -> None:
+    with world.engine.begin() as connection, Session(connection, info={"site": world.sites[GARDEN]}) as session:
+        session.add(Book(slug="new", secret="x"))
+        session.commit()
+
+
+def by_a_second_transaction(world: World) -> None:
+    with using_site(world.sites[GARDEN]), world.engine.connect() as connection:
+        insert(connection, "rolled-back")
+        connection.rollback()
+        insert(connection, "new")
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "change", [by_begin, by_text, by_string, by_autocommit, by_a_session_on_a_connection, by_a_second_transaction]
+)
+def test_a_change_past_the_session_of_the_request_is_seen(world: World, change: Any) -> None:
+    app = world.app()
+    assert is_kept(app, "/page/a")
+    change(world)
+    text = browser(app).get("/page/a").text
+    assert "new" in text
+    assert "rolled-back" not in text
+    assert is_kept(app, "/page/a")
+
+
+def test_a_change_in_another_process_is_seen(world: World) -> None:
+    app = world.app()
+    for host in (GARDEN, KITCHEN):
+        assert is_kept(app, "/page/a", host)
+    command = [*warm.python(), str(HERE / "page_cache_world.py"), world.url, world.folder, GARDEN, "/add/flush/theirs"]
+    subprocess.run(command, check=True, capture_output=True, cwd=HERE)
+    assert "theirs" in browser(app).get("/page/a").text
+    made(app)
+    browser(app, KITCHEN).get("/page/a")
+    assert made(app) == []
+
+
+def test_what_another_process_changes_is_not_seen_where_nobody_says_so(world: World) -> None:
+    app = world.app()
+    assert is_kept(app, "/page/a")
+    listeners, change_listeners[:] = list(change_listeners), []
+    try:
+        by_begin(world)
+    finally:
+        change_listeners[:] = listeners
+    assert "new" not in browser(app).get("/page/a").text
+
+
+@pytest.mark.parametrize("late", ["before the rows are read", "after the rows were read"])
+def test_a_page_made_during_a_change_is_not_taken_for_a_new_one(world: World, late: str) -> None:
+    """A page reads its rows and waits; the change commits; the page is finished, and must not stay."""
+    app = world.app()
+    read, changed = Event(), Event()
+
+    def wait(_request: Any, _response: Any) -> None:
+        read.set()
+        assert changed.wait(30)
+
+    with monkeypatched(DEEDS, "slow", wait), ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(lambda: browser(app).get("/page/slow").text)
+        assert read.wait(30)
+        if late == "before the rows are read":
+            # The version as another process has it, which hears of the change when it asks the next time.
+            silently(world)
+        else:
+            by_begin(world)
+        changed.set()
+        assert "new" not in slow.result()
+    assert "new" in browser(app).get("/page/slow").text
+
+
+def test_a_page_made_during_a_change_would_stay_under_the_version_of_its_end(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = sqlite_world.app()
+    keep = PageCache._keep
+
+    def keep_late(
+        self: PageCache, request: Any, response: Any, key: Any, site: Site, _: Version, seconds: float
+    ) -> None:
+        keep(self, request, response, key, site, self.versions.of(site.id), seconds)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PageCache, "_keep", keep_late)
+    with monkeypatched(DEEDS, "slow", lambda _request, _response: by_begin(sqlite_world)):
+        browser(app).get("/page/slow")
+    assert "new" not in browser(app).get("/page/slow").text
+
+
+def silently(world: World) -> None:
+    """Change rows as another process does: with the version, and without a word to this one."""
+    from multisite.page_cache import changes
+
+    watched, changes._tell = changes._tell, lambda site_ids: None
+    try:
+        by_begin(world)
+    finally:
+        changes._tell = watched
+
+
+# Bounds
+
+
+def page_of(site_id: int, size: int) -> Page:
+    site = Site(site_id, f"s{site_id}.example", "", f"s{site_id}")
+    return Page(site, Version(0, 0, 0, 0), 0.0, (), b"x" * (size - OVERHEAD_BYTES), True)
+
+
+def test_pages_take_no_more_than_they_may() -> None:
+    pages = Pages(100_000)
+    for number in range(100):
+        assert pages.put(number, page_of(1, 10_000))
+        assert pages.total_bytes <= 100_000
+    assert [number for number in range(100) if pages.get(number)] == list(range(90, 100))
+    assert not pages.put("large", page_of(1, 12_501))
+    pages.put(99, page_of(1, 5_000))
+    assert pages.total_bytes == 95_000
+    assert len(pages) == 10
+
+
+def test_a_site_with_many_pages_does_not_push_out_the_others() -> None:
+    pages = Pages(100_000)
+    pages.put("other", page_of(2, 10_000))
+    for number in range(100):
+        pages.put(number, page_of(1, 10_000))
+    assert pages.get("other")
+    for number in range(100):
+        pages.put(("third", number), page_of(3, 10_000))
+    assert pages.get("other")
+    assert {len(pages._by_site[site_id]) for site_id in (1, 3)} <= {4, 5}
+
+
+def test_threads_of_two_sites_never_mix(world: World) -> None:
+    app = world.app(page_cache_size=1)
+    start = Barrier(4)
+
+    def work(number: int) -> int:
+        host, other = ((GARDEN, KITCHEN), (KITCHEN, GARDEN))[number % 2]
+        anybody = browser(app, host)
+        start.wait()
+        for turn in range(25):
+            text = anybody.get(f"/page/{turn % 5}").text
+            assert f"canary-of-{host}" in text
+            assert f"canary-of-{other}" not in text
+            if turn % 10 == 9:
+                anybody.post(f"/add/flush/{number}-{turn}")
+                assert f"{number}-{turn}" in anybody.get(f"/page/{turn % 5}").text
+        return number
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(work, range(4))) == [0, 1, 2, 3]
+
+
+# Where it is off, and where it cannot be
+
+
+def test_nothing_is_kept_unless_it_is_switched_on(sqlite_world: World) -> None:
+    for settings in ({"page_cache_seconds": "0"},):
+        app = sqlite_world.app(**settings)
+        assert PAGE_CACHE not in app.registry
+        assert not is_kept(app, "/page/a")
+        assert "page_cache" not in str(app.handle_request)
+
+
+def test_nothing_is_kept_while_templates_are_reloaded(sqlite_world: World) -> None:
+    with configured(sqlite_world, "pyramid.reload_templates") as config:
+        assert PAGE_CACHE not in config.make_wsgi_app().registry
+
+
+@contextmanager
+def configured(world: World, *switches: str) -> Iterator[Configurator]:
+    settings = {
+        "sqlalchemy.url": world.url,
+        "multisite.sites_dir": f"{world.folder}/sites",
+        "multisite.templates_dir": f"{world.folder}/templates",
+        "multisite.page_cache_seconds": "60",
+    }
+    config = Configurator(settings={**settings, **dict.fromkeys(switches, "true")})
+    config.include("multisite")
+    config.include("multisite.page_cache")
+    config.add_route("page", "/")
+    yield config
+    config.registry[DIRECTORY].engine.dispose()
+
+
+REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "a permission": ([{"page_cache": True, "permission": "view"}], "and the permission 'view', so it is not for every"),
+    "a number that is none": ([{"page_cache": "yes"}], "page_cache='yes': True, False or a number of seconds"),
+    "its own header": ([{"page_cache": True, "header": "X-A"}], "'header X-A', which is not in the key"),
+    "another view by header": ([{"page_cache": True}, {"header": "X-A"}], "'header X-A', which is not in the key"),
+    "another view by xhr": ([{"page_cache": True}, {"xhr": True}], "'xhr = True', which is not in the key"),
+    "another view by accept": (
+        [{"page_cache": True, "accept": "text/html"}, {"accept": "application/json"}], "which is not in the key",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("views", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_view_that_is_not_for_everybody_stops_the_start(
+    sqlite_world: World, views: list[dict[str, Any]], message: str
+) -> None:
+    with configured(sqlite_world) as config, pytest.raises(ConfigurationError, match=message):
+        config.set_security_policy(Policy())
+        for number, options in enumerate(views):
+            config.add_view((books_page, missing)[number], route_name="page", **options)
+        config.make_wsgi_app()
+
+
+def test_views_that_differ_by_what_is_in_the_key_are_fine(sqlite_world: World) -> None:
+    with configured(sqlite_world) as config:
+        config.add_view(books_page, route_name="page", page_cache=True, request_method="GET")
+        config.add_view(missing, route_name="page", request_param="b")
+        config.add_view(missing, route_name="page", request_method="POST")
+        config.add_view(books_page, name="x", page_cache=5, permission=NO_PERMISSION_REQUIRED)
+        config.make_wsgi_app()
+
+
+def test_a_policy_that_cannot_be_watched_stops_the_start(sqlite_world: World) -> None:
+    class Closed(Policy):
+        __slots__ = ()
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    with (
+        configured(sqlite_world) as config,
+        pytest.raises(ConfigurationError, match="cannot see when .*Closed.identity"),
+    ):
+        config.set_security_policy(Closed())
+        config.make_wsgi_app()
+
+
+def test_a_database_that_does_not_answer_leaves_what_is_kept(
+    sqlite_world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = sqlite_world.app()
+    known = app.registry[PAGE_CACHE].versions
+    assert is_kept(app, "/page/a")
+    fetch, known._fetch = known._fetch, lambda ids: (_ for _ in ()).throw(OSError("no such host"))
+    try:
+        assert is_kept(app, "/page/a")
+        assert (
+            caplog.messages.count("versions of sites cannot be read, and kept pages stay as they are: no such host")
+            == 1
+        )
+        known._known.pop(sqlite_world.sites[KITCHEN].id, None)
+        assert not is_kept(app, "/page/a", KITCHEN)
+    finally:
+        known._fetch = fetch
+        known._retry_at = known._check_at = 0
+
+
+def test_without_its_table_changes_are_made_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with make_world(f"sqlite:///{tmp_path / 'old.db'}", tmp_path) as old:
+        old.empty()
+        with old.engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE multisite_changes"))
+        app = old.app()
+        browser(app).post("/add/flush/new")
+        assert "new" in browser(app).get("/page/a").text
+        assert not is_kept(app, "/page/a")
+        assert "the table multisite_changes is missing" in caplog.text
+
+
+def test_many_sites_are_asked_for_at_once(world: World) -> None:
+    with world.engine.begin() as connection:
+        connection.execute(sa.delete(ChangeRow.__table__))
+        rows = [{"site_id": number, "version": number} for number in range(1, 1200)]
+        connection.execute(sa.insert(ChangeRow.__table__), rows)
+    asked = Versions(world.engine, refresh_seconds=0, size=1000)
+    for number in range(1, 1200, 100):
+        assert asked.of(number) == Version(number, 0, 0, 0)
+    assert Versions(world.engine, refresh_seconds=0, size=2000)._fetch(list(range(1, 1100)))[7] == 7
+    with world.engine.begin() as connection:
+        connection.execute(sa.delete(ChangeRow.__table__))
