@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import compare, measure, tables
+from benchmarks import compare, measure, tables, vhosts
 from benchmarks.candidates import BARE, CANDIDATES
 from benchmarks.compare import StatementEffort
 from benchmarks.measure import Effort
@@ -82,7 +82,14 @@ def statements(folder: Path, missing: str | None, *, quick: bool) -> Figures:
     }
 
 
-PARTS: dict[str, Callable[..., Figures]] = {"pages": pages, "statements": statements}
+def applications(folder: Path, missing: str | None, *, quick: bool) -> Figures:
+    """Measure several applications in one process, print tables, and return the figures."""
+    own = folder / "vhosts"
+    own.mkdir()
+    return vhosts.measure(own, quick=quick)
+
+
+PARTS: dict[str, Callable[..., Figures]] = {"pages": pages, "statements": statements, "vhosts": applications}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

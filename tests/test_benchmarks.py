@@ -51,6 +51,7 @@ def test_a_quick_run_shows_every_candidate_and_every_statement(tmp_path: Path) -
     for of_database in figures["statements"].values():
         assert set(of_database) == {HAND, WALL}
         assert all(list(pieces) == list(OPERATIONS) for pieces in of_database.values())
+    assert [row["applications"] for row in figures["vhosts"]["memory"]] == [1, 2, 1, 2]
     for counts in figures["caches"].values():
         assert counts["compiled for 3"] == counts["compiled for 1"] > 0
         assert counts["hits for 3"] == 2 * counts["compiled for 1"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import paste.deploy
@@ -284,3 +286,37 @@ def test_nothing_of_a_database_or_of_pyramid_is_imported(world: World) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr
     assert "vhosts" in (Path(__file__).parents[1] / "setup.py").read_text("utf-8")
+
+
+# What grows, and what does not: counted in calls of functions, which no neighbour on the machine disturbs
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def lines_of(count: int) -> dict[str, str]:
+    return {f"domain site{number}.example /": "app" for number in range(count)} | {"domain *.example /": "app"}
+
+
+def test_finding_an_application_takes_the_same_for_ten_domains_and_for_ten_thousand() -> None:
+    tables = [Table(read_routes(lines_of(count), Places(None, []))) for count in (10, 10_000)]
+    for name in ("site5.example", "x.site5.example", "nowhere.test"):
+        few, many = (calls_of(partial(table.find, name, 80, "/a/b")) for table in tables)
+        assert few == many
+
+
+def test_making_the_table_takes_the_same_for_each_line() -> None:
+    few, many = (calls_of(partial(read_routes, lines_of(count), Places(None, []))) for count in (100, 1_000))
+    assert many < 10.5 * few
