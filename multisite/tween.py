@@ -24,9 +24,10 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from multisite import hosts
+from multisite.credentials import check_at_start
 from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
-from multisite.request import CLOSED, DEFAULT_PORTS, OPEN_PATH, SETTINGS, escape_path, find_match, netloc_of
+from multisite.request import CLOSED, DEFAULT_PORTS, MOVED, OPEN_PATH, SETTINGS, escape_path, find_match, netloc_of
 from multisite.settings import Settings
 from multisite.share import Share, busy, until_sent
 from multisite.site import Site, enter_request, leave_request
@@ -38,14 +39,13 @@ log = logging.getLogger(__name__)
 LOG_PAUSE_SECONDS = 1.0
 """How often, at most, requests without a site are logged: anybody can send as many as they like."""
 
-MOVED = "multisite.moved"
-"""The key in the WSGI environ of the path that `_move` has moved to SCRIPT_NAME."""
-
 Handler = Callable[[Request], Response]
 
 
 def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return a tween that gives each request its site, or answers for want of one."""
+    # Tweens are made when the application is complete, and what is raised here reaches who starts it as it is.
+    check_at_start(registry)
     settings: Settings = registry[SETTINGS]
     open_paths = {path for path in settings.open_paths if not path.endswith("/")}
     if settings.tls_ask_path is not None:

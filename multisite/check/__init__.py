@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from multisite.check.application import Application, Database, opened, reason_of
 from multisite.check.columns import check_columns
 from multisite.check.connections import check_connections, check_foreign_keys, check_row_security
+from multisite.check.credentials import check_credentials
 from multisite.check.migrations import check_migrations
 from multisite.check.references import check_indexes, check_references
 from multisite.check.rows import check_rows_across_sites, check_rows_without_site
@@ -43,6 +44,7 @@ APPLICATION_CHECKS: tuple[Check, ...] = (
     check_foreign_keys,
     check_row_security,
     check_rows_without_site,
+    check_credentials,
 )
 """What concerns no single site."""
 
