@@ -95,7 +95,9 @@ def read_ini(uri: str | Path) -> Ini:
     if section not in sections:
         raise MultisiteError(f"{path} has no section [{section}]: name another one as in 'multisite -c {path}#name'")
     settings = parse_settings(app)
-    database_url = settings.database_url or app.get("sqlalchemy.url")
+    # The last is that of several applications in one process: multisite.vhosts.
+    shared = loader.get_settings("multisite:shared")
+    database_url = settings.database_url or app.get("sqlalchemy.url") or shared.get("sqlalchemy.url")
     if not database_url:
         raise MultisiteError(f"{path} names no database: set sqlalchemy.url in [{section}]")
     return Ini(path, settings, database_url, *_reachable(server), "alembic" in sections)

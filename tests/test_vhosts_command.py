@@ -146,3 +146,22 @@ def test_nobody_answering_and_bad_questions_end_with_1(world: World) -> None:
         assert done.exit_code == 1, words
         assert message in done.output
         assert "Traceback" not in done.output
+
+
+def test_other_commands_work_on_one_application_and_know_the_shared_database(world: World) -> None:
+    ini = world.ini(
+        """
+        [composite:main]
+        use = egg:multisite#vhosts
+        / = shop
+        [app:shop]
+        use = egg:multisite
+        [multisite:shared]
+        sqlalchemy.url = sqlite:///%(here)s/shared.db
+        """
+    )
+    done = CliRunner().invoke(main, ["-c", f"{ini}#shop", "list-sites"])
+    assert "run 'multisite migrate'" in done.output, done.output
+    assert (world.folder / "shared.db").exists()
+    done = CliRunner().invoke(main, ["-c", str(ini), "list-sites"])
+    assert f"has no section [app:main]: name another one as in 'multisite -c {ini}#name'" in done.output

@@ -162,6 +162,14 @@ def test_a_broken_application_is_tried_again_when_its_time_has_come(
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "WARNING"]
 
 
+def test_a_module_that_was_missing_is_found_when_it_has_come(world: World) -> None:
+    world.module("two", "import PREFIX_late\nmain = PREFIX_late.main\n")
+    app = world.load(TWO.format(lazy="false", retry=0))
+    assert ask(app, "//d.example/").status == 503
+    (world.folder / f"{world.prefix}_late.py").write_text(f"from {world.prefix}_echo import main\n", "utf-8")
+    assert ask(app, "//d.example/").text.startswith("two")
+
+
 class Slow:
     """A factory that waits until it is let go, and counts how often it is called; it fails as long as it should."""
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import invalidate_caches
 from threading import Lock, get_ident
 
 from multisite.application import current_application
@@ -107,6 +108,9 @@ class Application:
     def _load(self) -> None:
         """Load it, and log what came of it. Only for who has the turn."""
         was_broken = self.reason is not None
+        if was_broken:
+            # A module that was missing may be there now, and Python remembers what a folder did not have.
+            invalidate_caches()
         self._loading_in = get_ident()
         token = current_application.set(self.name)
         try:

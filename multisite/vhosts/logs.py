@@ -28,9 +28,9 @@ def _name(record: logging.LogRecord) -> None:
 class ApplicationFilter(logging.Filter):
     """Gives each record the attribute `application`; refuses none beyond what `logging.Filter(name)` refuses."""
 
-    def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+    def filter(self, record: logging.LogRecord) -> bool:
         _name(record)
-        return super().filter(record)
+        return bool(super().filter(record))
 
 
 class ApplicationFormatter(logging.Formatter):
