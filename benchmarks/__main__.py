@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import compare, measure, tables, vhosts
+from benchmarks import compare, finding, measure, tables, vhosts
 from benchmarks.candidates import BARE, CANDIDATES
 from benchmarks.compare import StatementEffort
 from benchmarks.measure import Effort
@@ -89,7 +89,20 @@ def applications(folder: Path, missing: str | None, *, quick: bool) -> Figures:
     return vhosts.measure(own, quick=quick)
 
 
-PARTS: dict[str, Callable[..., Figures]] = {"pages": pages, "statements": statements, "vhosts": applications}
+def sites(folder: Path, missing: str | None, *, quick: bool) -> Figures:
+    """Measure how a site is found, print tables, and return the figures."""
+    found, held_bytes = finding.finding(folder, finding.QUICK if quick else finding.FULL)
+    print(tables.format_finding(found))
+    print(f"A host that the directory holds takes {held_bytes:,.0f} bytes.", flush=True)
+    return {"finding": found, "held_bytes": held_bytes}
+
+
+PARTS: dict[str, Callable[..., Figures]] = {
+    "pages": pages,
+    "statements": statements,
+    "finding": sites,
+    "vhosts": applications,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,12 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.candidates import BARE, Candidate
 from benchmarks.compare import HAND, WALL
+from benchmarks.finding import KINDS
 from benchmarks.measure import Costs
 from benchmarks.page import PATHS
 from benchmarks.statements import OPERATIONS
 from benchmarks.turns import Cost
 
-__all__ = ["format_caches", "format_memory", "format_pages", "format_parts", "format_start_up", "format_statements"]
+__all__ = [
+    "format_caches",
+    "format_finding",
+    "format_memory",
+    "format_pages",
+    "format_parts",
+    "format_start_up",
+    "format_statements",
+]
 
 PARTS = {
     "/bare": "router, tweens, view",
@@ -106,6 +115,18 @@ def format_caches(caches: Mapping[str, Mapping[str, int]]) -> str:
     head = next(iter(caches.values()))
     rows = [[database, *(f"{each:,}" for each in counts.values())] for database, counts in caches.items()]
     return _table("Statements compiled, and found compiled, by sites in turn", ["Database", *head], rows)
+
+
+def format_finding(found: Mapping[int, Mapping[str, tuple[float, float]]]) -> str:
+    """Return the table of what finds a site, by the number of domains."""
+
+    def cells(kind: str) -> Iterable[str]:
+        for kinds in found.values():
+            yield "{:,.2f} ({:,.0f})".format(*kinds[kind]) if kind in kinds else "-"
+
+    rows = [[title, *cells(kind)] for kind, title in KINDS.items()]
+    head = ["Domains", *(f"{domains:,}" for domains in found)]
+    return _table("Finding a site, in µs (and by how often longer than by the dictionary)", head, rows)
 
 
 def format_start_up(seconds: Mapping[str, float]) -> str:

@@ -22,6 +22,7 @@ from benchmarks import layouts
 from benchmarks.__main__ import PARTS
 from benchmarks.candidates import BARE, CANDIDATES
 from benchmarks.compare import HAND, WALL, check_results
+from benchmarks.finding import KINDS, QUICK
 from benchmarks.measure import check_pages
 from benchmarks.page import PATHS
 from benchmarks.statements import OPERATIONS
@@ -41,12 +42,14 @@ def run(*arguments: str) -> str:
 
 def test_a_quick_run_shows_every_candidate_and_every_statement(tmp_path: Path) -> None:
     printed = run("-m", "benchmarks", "--quick", "--json", str(tmp_path / "figures.json"))
-    for title in [each.title for each in CANDIDATES] + list(OPERATIONS.values()):
+    for title in [each.title for each in CANDIDATES] + list(OPERATIONS.values()) + list(KINDS.values()):
         assert title in printed
     figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
     assert set(figures["costs"]) == {each.key for each in CANDIDATES}
     assert all(set(PATHS) <= set(pieces) for pieces in figures["costs"].values())
     assert figures["costs"][BARE.key]["/"]["ratio"] == 1
+    assert list(figures["finding"]) == [str(domains) for domains in QUICK.domains]
+    assert all(set(KINDS) - set(kinds) <= {"urlmap", "urlmap unknown"} for kinds in figures["finding"].values())
     assert list(figures["statements"]) == ["SQLite", "PostgreSQL"]
     for of_database in figures["statements"].values():
         assert set(of_database) == {HAND, WALL}
