@@ -1,9 +1,12 @@
-"""What pytest finds by itself where multisite is installed: fixtures for the tests of an application, and the leak
-detector behind `--multisite-leaks`.
+"""Fixtures for the tests of an application, and the leak detector behind `--multisite-leaks`: a plugin of pytest.
 
-Every run of pytest in such an environment imports this module, so it imports nothing: the fixtures do, when they are
-used. They need one fixture of the application's own, `app`, and use `dbsession` and `tm` where it has them, as the
-applications of Pyramid's cookiecutter do.
+    pytest_plugins = ["multisite.testing_plugin"]            # in the application's conftest.py
+
+It is named there, and no entry point of multisite's: pytest loads every module of a distribution that has one by a
+loader of its own, in every run in that environment, and Pyramid finds no assets in packages that were loaded so.
+
+The module itself imports nothing: the fixtures do, when they are used. They need one fixture of the application's own,
+`app`, and use `dbsession` and `tm` where it has them, as the applications of Pyramid's cookiecutter do.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ class Project:
         self.folder = folder
         for name in ("shop.py", "conftest.py", "test_shop.py", "test_network.py"):
             self.write(name, FILES[name])
+        self.add("conftest.py", FILES["conftest.py, with the fixture"])
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text, "utf-8")
@@ -67,7 +68,8 @@ def told(printed: str) -> list[str]:
 
 def test_the_page_is_the_one_that_is_walked_here() -> None:
     assert (PAGE.name, len(SESSIONS)) == ("testing.md", 2)
-    used = {"shop.py", "conftest.py", "test_shop.py", "test_network.py", "conftest.py, more of it"}
+    used = {"shop.py", "conftest.py", "test_shop.py", "test_network.py"}
+    used |= {"conftest.py, with the fixture", "conftest.py, more of it"}
     assert set(FILES) == used | {"shop.py, with a leak", "shop.py, with another leak"}
 
 
@@ -237,8 +239,8 @@ def test_the_session_of_the_test_is_shared_as_the_cookiecutters_tests_do(project
 def test_the_tests_of_the_reference_application_among_canaries() -> None:
     chosen = "sqlite and (shows_its_own_entries or pages or feed)"
     done = subprocess.run(
-        # Not a warm one, which has imported multisite before pytest could mark it.
-        [sys.executable, "-m", "pytest", *OPTIONS, "--multisite-leaks", "tests/test_content.py", "-k", chosen],
+        [*warm.python(), "-m", "pytest", *OPTIONS, "-p", "multisite.testing_plugin", "--multisite-leaks",
+         "tests/test_content.py", "-k", chosen],
         cwd=ROOT, text=True, check=False, capture_output=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -273,15 +275,14 @@ def test_a_table_that_refuses_canaries_is_named(project: Project) -> None:
     assert "not watched: books.kind (3 characters are too short)" in printed
 
 
-def test_the_plugin_costs_nothing_where_it_is_not_used(tmp_path: Path) -> None:
+def test_the_plugin_imports_nothing_before_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "test_modules.py").write_text(
         "import sys\n\n\ndef test_modules():\n"
         "    heavy = {'pyramid', 'sqlalchemy', 'mako', 'webtest', 'idna', 'click'} & set(sys.modules)\n"
         "    assert not heavy\n    assert 'multisite.testing_plugin' in sys.modules\n",
         "utf-8",
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *OPTIONS[:5], "test_modules.py"], cwd=tmp_path, text=True, check=False,
-        capture_output=True,
-    )  # fmt: skip
+    # A plain Python, in which nothing is imported yet.
+    command = [sys.executable, "-m", "pytest", *OPTIONS[:5], "-p", "multisite.testing_plugin", "test_modules.py"]
+    done = subprocess.run(command, cwd=tmp_path, text=True, check=False, capture_output=True)
     assert done.returncode == 0, done.stdout

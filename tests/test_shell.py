@@ -58,7 +58,7 @@ class Shop:
 
     def prints(self, *arguments: str, stdin: str | None = None) -> str:
         result = self.invoke(*arguments, stdin=stdin)
-        assert (result.exit_code, result.stderr) == (0, ""), result.output
+        assert (result.exit_code, result.stderr) == (0, ""), (result.output, result.exc_info)
         return result.stdout
 
     def tags(self, site: Site) -> list[str]:

@@ -3,8 +3,8 @@
     dbsession = get_tm_session(session_factory, tm)          # the application's own, doomed to roll back
     site = plant_site(app, "example.com", dbsession)         # example.com now leads to a site, in this test only
 
-Nothing here is imported by multisite itself; WebTest is needed for `webtest_app` only. pytest finds the fixtures in
-`multisite.testing_plugin`; the leak detector is `multisite.testing.leaks`.
+Nothing here is imported by multisite itself; WebTest is needed for `webtest_app` only. `multisite.testing_plugin` has
+fixtures for pytest; the leak detector is `multisite.testing.leaks`.
 """
 
 from __future__ import annotations
