@@ -24,11 +24,13 @@ __all__ = [
     "CLOSED",
     "DEFAULT_PORTS",
     "DIRECTORY",
+    "MOVED",
     "OPEN_PATH",
     "SETTINGS",
     "escape_path",
     "find_match",
     "includeme",
+    "mount_of",
     "netloc_of",
     "requested_host",
     "site_url",
@@ -44,7 +46,11 @@ OPEN_PATH = "multisite.open_path"
 """The key in the WSGI environ that says that the path of this request answers without a site."""
 
 SUFFIX = "multisite.development_suffix"
-"""The key in the WSGI environ of what came behind the name of the site, with its dot, if something did."""
+"""The key in the WSGI environ of what came behind the name of the site, with its dot, if something did, and for which
+Host that was: an environ may be sent again for another host, as a copy of the request is."""
+
+MOVED = "multisite.moved"
+"""The key in the WSGI environ of the path of the domain, which has been moved from PATH_INFO to SCRIPT_NAME."""
 
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 """What RFC 3986 section 3.3 allows in a path as it is."""
@@ -69,7 +75,7 @@ def find_match(request: Request) -> Match:
         name = host.name.removesuffix(f".{settings.development_suffix}")
         match = directory.find(name, None, path) if name != host.name else None
         if match is not None:
-            environ[SUFFIX] = f".{settings.development_suffix}"
+            environ[SUFFIX] = environ["HTTP_HOST"], f".{settings.development_suffix}"
     if match is None and settings.unknown_host not in {"404", "421"}:
         match = directory.find(settings.unknown_host, port, path)
     if match is None:
@@ -91,17 +97,22 @@ def site_url(
 ) -> str:
     """Return the absolute URL of `path` on `site`, by its canonical domain.
 
-    Scheme and port are those of this request, unless the domain has a port of its own; the path of the domain comes
-    before `path`. `path` begins with a slash and may hold any characters, `query` is a text, a mapping or pairs, None
-    for no query. Raises `ValueError` for a path without its slash.
+    Scheme and port are those of this request, unless the domain has a port of its own; where the application is mounted
+    and the path of the domain come before `path`. That begins with a slash and may hold any characters, `query` is a
+    text, a mapping or pairs, None for no query. Raises `ValueError` for a path without its slash.
     """
     if not path.startswith("/"):
         raise ValueError(f"the path of a site's URL begins with a slash, not '{path}'")
     text = query if isinstance(query, str) else urlencode(query or (), doseq=True)
     scheme: str = request.scheme
-    return urlunsplit(
-        (scheme, netloc_of(request, site), quote(site.path + path, safe=_PATH_CHARACTERS + "%"), text, "")
-    )
+    whole_path = mount_of(request.environ) + quote(site.path + path, safe=_PATH_CHARACTERS + "%")
+    return urlunsplit((scheme, netloc_of(request, site), whole_path, text, ""))
+
+
+def mount_of(environ: Mapping[str, Any]) -> str:
+    """Return the path below which the application is mounted, escaped: SCRIPT_NAME without the path of the domain."""
+    script_name: str = environ.get("SCRIPT_NAME", "")
+    return escape_path(script_name.removesuffix(environ.get(MOVED, "")))
 
 
 def escape_path(path: str) -> str:
@@ -116,7 +127,9 @@ def netloc_of(request: Request, site: Site) -> str:
     """
     environ = request.environ
     port = environ.get("SERVER_PORT") if "HTTP_HOST" not in environ else _port_of(request)
-    suffix = environ.get(SUFFIX, "")
+    found_for, suffix = environ.get(SUFFIX, (None, ""))
+    if found_for != environ.get("HTTP_HOST"):
+        suffix = ""
     if site.port is not None and not suffix:
         port = site.port
     if port and int(port) != DEFAULT_PORTS.get(request.scheme):

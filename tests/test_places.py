@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -314,6 +315,36 @@ def test_urls_on_another_site(add: Add, app: TestApp) -> None:
         assert page is None or lines[2] == page
 
 
+@pytest.mark.parametrize("mount", ["/app", "/a b\xc3\xbc", "/app/shop"])
+def test_urls_of_an_application_that_is_mounted_below_a_prefix(add: Add, app: TestApp, mount: str) -> None:
+    """As by paste's urlmap, or uwsgi's `mount`, for every host: SCRIPT_NAME holds it before we move anything there."""
+    for domain in ("one.example", "example.com/shop"):
+        add(domain)
+    written = quote(mount.encode("latin-1"))
+
+    def lines(host: str, path: str, other: str) -> list[str]:
+        environ = {"HTTP_HOST": host, "SERVER_PORT": "80", "SCRIPT_NAME": mount}
+        return list(app.request(f"{path}?other={other}", environ=environ).text.splitlines())
+
+    for host, path, here in (("one.example", "/url", ""), ("example.com", "/shop/url", "/shop")):
+        for other, there in (("one.example", ""), ("example.com/shop", "/shop")):
+            assert lines(host, path, other) == [
+                f"http://{other.partition('/')[0]}{written}{there}/a%20b?q=%C3%A4",
+                f"http://{host}{written}{here}/x/y",
+                f"http://{other.partition('/')[0]}{written}{there}/x/y",
+                f"http://{host}{written}{here}/assets/py.typed",
+            ]
+
+
+def test_a_redirect_of_an_application_that_is_mounted_below_a_prefix(
+    add: Add, app: TestApp, own_engine: sa.Engine
+) -> None:
+    add("example.com/shop")
+    add_domain(own_engine, "example.com/shop", "old.example", redirect=True)
+    environ = {"HTTP_HOST": "old.example", "SCRIPT_NAME": "/app"}
+    assert app.request("/x?y", environ=environ, status=301).location == "http://example.com/app/shop/x?y"
+
+
 def test_a_copy_on_a_laptop_answers_behind_a_suffix(add: Add, own_engine: sa.Engine, settings: dict[str, Any]) -> None:
     add("example.com")
     add("example.com/shop")
@@ -333,6 +364,18 @@ def test_a_copy_on_a_laptop_answers_behind_a_suffix(add: Add, own_engine: sa.Eng
     ]
     for url in ("http://unknown.example.localhost/", "http://localhost/", "http://example.com.localhost.evil/"):
         get(app, url, 404)
+    app.app.registry[DIRECTORY].deactivate()
+
+
+def test_a_suffix_is_not_taken_along_to_another_host(add: Add, own_engine: sa.Engine, settings: dict[str, Any]) -> None:
+    add("example.com")
+    add("garden.localhost")
+    app = make_app(own_engine, {**settings, "multisite.development_suffix": "localhost"})
+    request = Request.blank("/url", environ={"HTTP_HOST": "example.com.localhost"})
+    assert request.get_response(app.app).text.splitlines()[0].startswith("http://example.com.localhost/a%20b")
+    # A subrequest is made so, of an environ in which the first request has left its traces.
+    request.host = "garden.localhost"
+    assert request.get_response(app.app).text.splitlines()[0].startswith("http://garden.localhost/a%20b")
     app.app.registry[DIRECTORY].deactivate()
 
 
