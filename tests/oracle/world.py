@@ -6,6 +6,8 @@ multisite.
 
 from __future__ import annotations
 
+import gc
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import SimpleNamespace
@@ -31,6 +33,15 @@ def make_engine(url: str) -> sa.Engine:
                 connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _plant(raw: sqlite3.Connection, script: str) -> None:
+    try:
+        raw.executescript(script)
+    except sqlite3.OperationalError:
+        # A session that a step has left to the collector, in a circle with its error, holds the lock until then.
+        gc.collect()
+        raw.executescript(script)
 
 
 class World:
@@ -84,7 +95,10 @@ class World:
             sites = tuple(site for site in SITES if self.engines[site] is engine)
             script = planting(sites, dialect=self.dialect, with_site=self.with_site)
             raw = self.raw(engine)
-            raw.executescript(script) if self.dialect == "sqlite" else raw.execute(script)
+            if self.dialect == "sqlite":
+                _plant(raw, script)
+            else:
+                raw.execute(script)
 
     def close_sessions(self) -> None:
         for session in (*self.kept.values(), self.roaming):
