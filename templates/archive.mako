@@ -19,7 +19,7 @@ ${parts.page_links(pager)}
 % for item in years:
   <li>
     <a href="${item.url}"${' aria-current="page"' if item.year == year else '' | n}>${item.year}</a>
-    <span class="year-count">${text("entry_count", count=format_number(item.count))}</span>
+    <span class="year-count">${text("entry_count", n=item.count, count=format_number(item.count))}</span>
   </li>
 % endfor
 </ul>

@@ -1,6 +1,6 @@
 ## The whole document. A site changes it by the blocks below, from its own layout.mako, and by static/style.css.
 <!doctype html>
-<html lang="${site.locale}" dir="${direction}">
+<html lang="${language}" dir="${direction}">
 <head>
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -21,6 +21,8 @@
 <header class="site-header">
   <%block name="brand">
   <p class="site-name"><a href="${home_url}" rel="home">${site.name}</a></p>
+  </%block>
+  <%block name="tagline">
 % if site.settings["tagline"]:
   <p class="tagline">${site.settings["tagline"]}</p>
 % endif

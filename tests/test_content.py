@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gettext
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,9 @@ import sqlalchemy as sa
 import warm
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from bs4 import BeautifulSoup
 from content_sites import GARDEN, ROOT, STERNWARTE, ContentSites
 from pyramid.renderers import render as pyramid_render
@@ -22,14 +26,18 @@ from sqlalchemy.orm import Session
 
 from multisite import CrossSiteError, Site, all_sites
 from multisite.autogenerate import OWN_TABLES
-from multisite.content.formats import formats_for
-from multisite.content.language import PHRASES, phrase
+from multisite.content.language import DOMAIN, PHRASES, PLURALS
 from multisite.content.models import Base, Entry, Tag, UtcDateTime, entry_tags
 from multisite.content.settings import POSTS_PER_PAGE
 from multisite.content.variables import ERRORS
 from multisite.directory import engine_from_url
+from multisite.directory.changes import reload_templates
+from multisite.formats import formats_for
+from multisite.local_time import zone_of
 from multisite.migrate import upgrade
 from multisite.request import DIRECTORY
+from multisite.site_settings.changes import set_settings
+from multisite.site_settings.directive import DECLARED
 from multisite.testing import request_for
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -145,8 +153,8 @@ def test_a_page_number_that_is_no_utf8_is_not_found(sqlite_sites: ContentSites, 
 
 def test_a_site_without_entries_has_pages_too(sites: ContentSites) -> None:
     browser = sites.browser(STERNWARTE)
-    assert phrase("de", "nothing_yet") in browser.get("/")
-    assert phrase("de", "nothing_yet") in browser.get("/archive")
+    assert "Hier ist noch nichts erschienen." in browser.get("/")
+    assert "Hier ist noch nichts erschienen." in browser.get("/archive")
 
 
 def test_neighbours_lead_through_all_entries_and_back(sites: ContentSites) -> None:
@@ -250,19 +258,72 @@ def test_sites_do_not_disturb_each_other_in_threads(sqlite_sites: ContentSites) 
     assert seen == {(GARDEN, "May 5, 2024"), (STERNWARTE, "5. Mai 2024")}
 
 
+CATALOG = ROOT / "multisite" / "content" / "locale" / "de" / "LC_MESSAGES" / "content"
+
+
 def test_both_languages_have_all_phrases_with_the_same_values() -> None:
-    assert PHRASES["en"].keys() == PHRASES["de"].keys()
-    for name, english in PHRASES["en"].items():
-        assert english.count("{") == PHRASES["de"][name].count("{"), name
-    assert phrase("de-AT", "home") == "Startseite"
-    assert phrase("fr", "home") == "Home"
+    with CATALOG.with_suffix(".po").open("rb") as po, CATALOG.with_suffix(".mo").open("rb") as mo:
+        german, compiled = read_po(po), gettext.GNUTranslations(mo)
+    assert {message.id for message in german if message.id} == {*PHRASES.values(), *PLURALS.values()}
+    for message in german:
+        if not message.id:
+            continue
+        one, *more = (message.id,) if isinstance(message.id, str) else message.id
+        translations = [message.string] if not more else list(message.string)
+        assert all(text.count("{") == one.count("{") for text in translations), one
+        # What is served is what is written.
+        said = [compiled.ngettext(one, *more, n) for n in (1, 2)] if more else [compiled.gettext(one)]
+        assert said == translations
+
+
+def test_a_phrase_is_in_the_language_of_its_site_and_as_the_site_words_it(sqlite_sites: ContentSites) -> None:
+    with request_for(sqlite_sites.app, STERNWARTE) as request:
+        assert request.phrase("home") == "Startseite"
+        assert request.phrase("entry_count", n=1, count="1") == "1 Beitrag"
+        assert request.phrase("entry_count", n=1000, count="1.000") == "1.000 Beiträge"
+        assert request.phrase("page_number", number="2") == "Seite 2"
+    with request_for(sqlite_sites.app, GARDEN) as request:
+        assert request.phrase("home") == "Home"
+        assert request.phrase("entry_count", n=1, count="1") == "1 entry"
+    own = Catalog(locale="de")
+    own.add("Home", "Kuppel")
+    folder = Path(sqlite_sites.settings["multisite.sites_dir"]) / STERNWARTE / "locale" / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    with (folder / f"{DOMAIN}.mo").open("wb") as file:
+        write_mo(file, own)
+    reload_templates(sqlite_sites.engine)
+    browser = sqlite_sites.browser(STERNWARTE)
+    sqlite_sites.app.registry[DIRECTORY].hurry()
+    assert [link.text for link in browser.get("/").html.select(".site-nav a")] == ["Kuppel", "Archiv"]
+    assert [link.text for link in sqlite_sites.browser(GARDEN).get("/").html.select(".site-nav a")] == [
+        "Home",
+        "Archive",
+    ]
+
+
+def test_settings_of_a_site_change_its_pages_and_no_others(sqlite_sites: ContentSites) -> None:
+    declared = sqlite_sites.app.registry[DECLARED]
+    values = {"posts_per_page": "1", "feed_entries": "1", "tagline": "Sky & stars", "languages": "en"}
+    set_settings(sqlite_sites.engine, STERNWARTE, values, declared=declared)
+    for site in (sqlite_sites.garden, sqlite_sites.sternwarte):
+        for slug in ("x", "y"):
+            sqlite_sites.add(site, slug)
+    for host, count in ((STERNWARTE, 1), (GARDEN, 2)):
+        browser = sqlite_sites.browser(host)
+        page = browser.get("/", headers={"Accept-Language": "en"})
+        assert len(page.html.select(".entry-card")) == count
+        assert page.text.count("Sky &amp; stars") == page.headers.get("Vary", "").count("Accept-Language") == 2 - count
+        assert page.html.html["lang"] == "en"
+        assert browser.get("/feed.xml").text.count("<entry>") == count
+    german = sqlite_sites.browser(STERNWARTE).get("/", headers={"Accept-Language": "de-CH"})
+    assert (german.html.html["lang"], german.html.select_one(".site-nav a").text) == ("de", "Startseite")
 
 
 def test_every_phrase_is_said_somewhere() -> None:
     code = [*ROOT.glob("templates/*.mako"), *ROOT.glob("multisite/content/*.py")]
     said = set(re.findall(r"""(?:text|phrase)\(["']([a-z_]+)["']""", "".join(path.read_text("utf-8") for path in code)))
     said |= {f"error_{status}_{part}" for status in ERRORS for part in ("title", "text")}
-    assert {name.removesuffix("_one") for name in PHRASES["en"]} == said
+    assert {*PHRASES, *PLURALS} == said
 
 
 @pytest.mark.parametrize(
@@ -275,9 +336,9 @@ def test_every_phrase_is_said_somewhere() -> None:
     ],
 )
 def test_a_site_of_any_locale_and_zone_can_be_shown(locale: str, timezone: str, direction: str, date: str) -> None:
-    formats = formats_for(Site(1, "a.example", "A", "a", locale, timezone))
+    formats = formats_for(locale, zone_of(Site(1, "a.example", "A", "a", locale, timezone)))
     assert formats.direction == direction
-    assert formats.format_date(datetime(2024, 5, 5, 12, tzinfo=UTC)) == date
+    assert formats.date(datetime(2024, 5, 5, 12, tzinfo=UTC)) == date
 
 
 # Addresses and headers.
@@ -373,14 +434,15 @@ def test_the_404_is_in_the_layout_of_the_site_and_has_no_tag(filled: ContentSite
 def test_every_error_has_a_page_in_the_language_of_the_site(
     sqlite_sites: ContentSites, host: str, rest: str, status: int
 ) -> None:
-    site = sqlite_sites.garden if host == GARDEN else sqlite_sites.sternwarte
     known = status if status in ERRORS else status // 100 * 100
     variables = {"status": status, "reason": "Whatever"}
     with request_for(sqlite_sites.app, host, "/nothing/here") as request:
         page = BeautifulSoup(pyramid_render("/error.mako", variables, request=request), "html.parser")
+        title, text = (request.phrase(f"error_{known}_{part}") for part in ("title", "text"))
     assert page.title is not None
-    assert page.title.text == phrase(site.locale, f"error_{known}_title") + rest
-    assert phrase(site.locale, f"error_{known}_text") in page.text
+    assert page.title.text == title + rest
+    assert text in page.text
+    assert (title in PHRASES.values()) == (host == GARDEN)
     assert page.body["class"] == ["page-error"]
 
 

@@ -20,11 +20,11 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from multisite.content.files import find_files, read_text, shown
-from multisite.content.formats import zone_of
 from multisite.content.frontmatter import BadFile, parse_article
 from multisite.content.markdown import TooDeep, render
 from multisite.content.saving import Counts, Prepared, save_batch
 from multisite.ini import read_ini
+from multisite.local_time import zone_of
 from multisite.site import Site
 
 __all__ = ["BATCH_SIZE", "BadPath", "ImportReport", "import_entries", "import_entries_command"]

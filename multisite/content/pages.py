@@ -19,6 +19,7 @@ from pyramid.response import Response
 from multisite.content import queries
 from multisite.content.conditional import conditional
 from multisite.content.queries import Listing
+from multisite.local_time import zone_of
 
 __all__ = ["ARCHIVE_SIZE", "Pager", "YearCount", "includeme"]
 
@@ -112,7 +113,7 @@ def archive_year(request: Request) -> dict[str, Any]:
     """The entries of one year, from midnight to midnight in the site's time zone."""
     now, number, year = _now(), _page_number(request), int(request.matchdict["year"])
     try:
-        bounds = request.formats.year_bounds(year)
+        bounds = request.local_bounds(year)
     except ValueError:
         raise HTTPNotFound from None
     listing = queries.list_entries(request.dbsession, now, page=number, size=ARCHIVE_SIZE, between=bounds)
@@ -182,7 +183,7 @@ def _pager(listing: Listing, address: Callable[[int], str]) -> Pager:
 
 
 def _years(request: Request, now: datetime) -> list[YearCount]:
-    counts = queries.count_years(request.dbsession, now, request.formats)
+    counts = queries.count_years(request.dbsession, now, zone_of(request.site))
     return [YearCount(year, count, request.addresses.year(year)) for year, count in counts]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, load_only, selectinload
 from sqlalchemy.sql.elements import ColumnElement
 
-from multisite.content.formats import Formats
 from multisite.content.models import Entry, Tag
+from multisite.local_time import local_bounds, local_time
 
 __all__ = [
     "MAX_PAGE",
@@ -103,8 +104,8 @@ def find_tag(session: Session, slug: str) -> Tag | None:
     return session.scalars(sa.select(Tag).where(Tag.slug == slug)).one_or_none()
 
 
-def count_years(session: Session, now: datetime, formats: Formats) -> list[tuple[int, int]]:
-    """Return each year that has visible entries with their number, newest first; years begin at the site's midnight.
+def count_years(session: Session, now: datetime, zone: ZoneInfo) -> list[tuple[int, int]]:
+    """Return each year that has visible entries with their number, newest first; years begin at midnight in `zone`.
 
     The databases count: in every dialect a CASE over the years' beginnings, found from the first and the last entry.
     """
@@ -113,9 +114,9 @@ def count_years(session: Session, now: datetime, formats: Formats) -> list[tuple
     ).one()
     if first is None or last is None:
         return []
-    years = range(formats.local(last).year, formats.local(first).year - 1, -1)
+    years = range(local_time(last, zone).year, local_time(first, zone).year - 1, -1)
     begins: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [
-        (Entry.published >= formats.year_bounds(year)[0], sa.literal_column(str(year), sa.Integer))
+        (Entry.published >= local_bounds(zone, year)[0], sa.literal_column(str(year), sa.Integer))
         for year in years[:-1]
     ]
     earliest: ColumnElement[int] = sa.literal_column(str(years[-1]), sa.Integer)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -15,9 +14,9 @@ from pyramid.events import BeforeRender
 from pyramid.request import Request
 
 from multisite.content.addresses import Addresses
-from multisite.content.formats import Formats, formats_for
 from multisite.content.language import phrase
 from multisite.errors import MultisiteError
+from multisite.formats import Formats
 from multisite.static import static_path
 
 __all__ = ["NavItem", "includeme", "page_variables"]
@@ -39,7 +38,7 @@ class NavItem:
 def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
     """Return the variables of a page of the kind `page_kind` on the request's site."""
     site = request.site
-    formats: Formats = request.formats
+    formats: Formats = request.format
     addresses: Addresses = request.addresses
     text = request.phrase
     return {
@@ -49,12 +48,13 @@ def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
         "page_kind": page_kind,
         "canonical_url": None,
         "direction": formats.direction,
-        "format_date": formats.format_date,
-        "format_number": formats.format_number,
-        "iso_date": formats.iso_date,
+        "language": formats.language,
+        "format_date": formats.date,
+        "format_number": formats.number,
+        "iso_date": formats.iso,
         # Not "local", which Mako sets to a namespace of its own in every template.
         "local_time": formats.local,
-        "this_year": formats.local(datetime.now(UTC)).year,
+        "this_year": request.now().year,
         "home_url": addresses.home(),
         "archive_url": addresses.archive(),
         "feed_url": addresses.feed(),
@@ -95,17 +95,12 @@ def _add_variables(event: BeforeRender) -> None:
     event.update(variables)
 
 
-def _formats(request: Request) -> Formats:
-    return formats_for(request.site)
-
-
 def _phrase(request: Request, name: str, /, **values: object) -> str:
-    return phrase(request.site.locale, name, **values)
+    return phrase(request.localizer, name, **values)
 
 
 def includeme(config: Configurator) -> None:
-    """Add `request.formats`, `request.addresses`, `request.phrase`, and the variables of all that is rendered."""
-    config.add_request_method(_formats, "formats", reify=True)
+    """Add `request.addresses`, `request.phrase`, and the variables of all that is rendered."""
     config.add_request_method(Addresses, "addresses", reify=True)
     config.add_request_method(_phrase, "phrase")
     config.add_subscriber(_add_variables, BeforeRender)

@@ -2,7 +2,7 @@
 <%def name="season(tag, label)"><li><a href="${tag_url(tag)}">
 <svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true" focusable="false">${caller.body()}</svg>${label}</a></li></%def>\
 <!doctype html>
-<html lang="${site.locale}" dir="${direction}">
+<html lang="${language}" dir="${direction}">
 <head>
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
