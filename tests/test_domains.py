@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import re
 from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_hosts import ACCEPTED, MUTATED_HOSTS, PIECES, REFUSED, mutate
 
 from multisite import domains, hosts
 from multisite.domains import Domain
@@ -77,6 +80,54 @@ def test_parse_raises_nothing_else_and_what_it_takes_is_canonical(text: str) -> 
     except InvalidHost:
         return
     assert domains.parse(str(domain)) == domain
+
+
+def check(text: str) -> bool:
+    """Assert that `text` is refused by InvalidHost alone, or taken in canonical form; return whether it was taken."""
+    try:
+        domain = domains.parse(text)
+    except InvalidHost:
+        return False
+    assert type(domain) is Domain
+    assert domains.parse(str(domain)) == domain
+    assert str(domains.parse(str(domain))) == str(domain)
+    # What a request asks for is in the same form, and finds it.
+    host = domain.name.removeprefix("*.")
+    assert hosts.parse(host) == (host, None)
+    assert 0 < len(domain.name) <= 253
+    assert domain.is_wildcard == text.startswith("*.") == (host != domain.name)
+    asked = f"www.{host}" if domain.is_wildcard else host
+    assert len(asked) > 253 or domain.name in domains.names_of(hosts.parse(asked).name)
+    assert domain.port is None or 1 <= domain.port <= 65535
+    assert re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", domain.path)
+    assert not {".", ".."} & set(domain.path.split("/"))
+    assert len(domain.path) <= domains.MAX_PATH_CHARACTERS
+    assert domain.fits(domain.port or 80, domain.path or "/")
+    return True
+
+
+def test_mutated_domains_raise_nothing_but_invalid_host_and_are_canonical_if_taken() -> None:
+    chance = random.Random(20240602)
+    names = [*ACCEPTED, *(text for text in REFUSED if len(text) < 300)]
+    paths = ["", "", "/", "/shop", "/a/b~c", "/.well-known/", "//", "/../x", "/%61", "/" + "a" * 199, "/" + "a/" * 99]
+    seeds = [f"{star}{name}{path}" for star in ("", "*.", "*") for name in names for path in paths]
+    taken = sum(check(mutate(chance, chance.choice(seeds))) for _ in range(MUTATED_HOSTS))
+    # The mutations must reach both sides of the wall, or this test says nothing.
+    assert MUTATED_HOSTS // 50 < taken < MUTATED_HOSTS * 19 // 20
+
+
+def test_mutated_typed_domains_raise_nothing_but_invalid_host() -> None:
+    chance = random.Random(8)
+    seeds = ["*.Bücher.example/laden", "faß.de:8080", "http://a.example/x", "東京タワー.jp/", *PIECES]
+    taken = 0
+    for _ in range(MUTATED_HOSTS // 10):
+        try:
+            domain = domains.to_ascii(mutate(chance, chance.choice(seeds)))
+        except InvalidHost:
+            continue
+        taken += 1
+        assert domains.parse(str(domain)) == domain
+    assert taken
 
 
 @pytest.mark.parametrize(
