@@ -26,15 +26,13 @@ from sqlalchemy.exc import DBAPIError
 
 from multisite import hosts, models
 from multisite.directory.folders import folder_name
+from multisite.directory.revision import VERSION_TABLE
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 from multisite.settings import ALL_SITES_ROLE
 from multisite.whole_transaction import whole_transaction, whole_transactions_everywhere
 
 __all__ = ["VERSION_TABLE", "first_site", "is_current", "upgrade", "upgrade_own"]
-
-VERSION_TABLE = "multisite_alembic_version"
-"""Where alembic notes which of multisite's revisions a database has."""
 
 _OWN_SCRIPTS = Path(__file__).parent / "migrations"
 

@@ -69,7 +69,8 @@ def remove_site(
 
     All tables of the database whose `site_id` refers to `sites` are emptied of its rows, in every schema, whether an
     application knows them or not. `progress` is told a line for each batch. Raises `InvalidHost`, `UnknownSite`, and
-    `MultisiteError` for tables that refer to each other in a way that no order can follow.
+    `MultisiteError` for tables that refer to each other in a way that no order can follow, and for a folder that
+    cannot be moved; then the same call completes it once it can be.
     """
     domain = domains.to_ascii(host, allow_mixed=True)
     plan = plan_removal(engine, host, settings=settings)
@@ -210,10 +211,16 @@ def _delete(connection: Connection, scoped: _Scoped, site_id: int, batch_rows: i
 
 
 def _trash(folder: Path, settings: Settings) -> Path:
-    """Move a site's folder out of the way, and return where it is now."""
+    """Move a site's folder out of the way, and return where it is now. Raises `MultisiteError` if that cannot be."""
     trash = settings.sites_dir / TRASH
-    trash.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     target = trash / f"{folder.name[:200]}-{stamp}"
-    folder.rename(target)
+    try:
+        trash.mkdir(exist_ok=True)
+        folder.rename(target)
+    except OSError as error:
+        raise MultisiteError(
+            f"the folder {folder} cannot be moved to {trash}: {error.strerror or error}; make it possible, and run the "
+            "same command again"
+        ) from error
     return target

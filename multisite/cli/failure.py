@@ -18,6 +18,17 @@ __all__ = ["explain"]
 _MISSING = ("no such table", "no such column", "has no column named", "does not exist")
 """How SQLite and PostgreSQL say that the tables are not, or not yet, what the models say."""
 
+_ADVICE = {
+    ("unable to open",): "is there a folder for it?",
+    ("disk is full", "No space left", "disk I/O error"): "make room on its disk, and run the same command again",
+    ("readonly database", "read-only transaction"): "let who runs this write to it, and run the same command again",
+    ("permission denied",): "give the role of the URL in the ini that right, and run the same command again",
+    ("database is locked",): "something else writes to it: run the same command again in a moment",
+}
+"""What to do, by how SQLite and PostgreSQL say what is the matter."""
+
+_IS_IT_THERE = "is it there, and is the URL in the ini right?"
+
 _MISSING_TABLE = re.compile(r'no such table: (?:\w+\.)?(\w+)|relation "(?:\w+\.)?(\w+)" does not exist')
 
 
@@ -43,8 +54,8 @@ def _explain_database(error: DBAPIError) -> str:
             f"a table of the application is missing or out of date ({reason}): [alembic] in the ini has to name the "
             "application's migrations, and then 'multisite migrate' runs them"
         )
-    hint = "is there a folder for it" if "unable to open" in reason else "is it there, and is the URL in the ini right"
-    return f"the database cannot be used ({reason}): {hint}?"
+    advice = next((advice for signs, advice in _ADVICE.items() if any(sign in reason for sign in signs)), _IS_IT_THERE)
+    return f"the database cannot be used ({reason}): {advice}"
 
 
 def _is_about_own_tables(reason: str, statement: str) -> bool:

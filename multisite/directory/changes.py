@@ -8,12 +8,14 @@ until commit, on SQLite (which has one writer) and on PostgreSQL (where it locks
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from multisite import domains
 from multisite.directory.changing import changing, insert_domain, refuse_taken
@@ -106,10 +108,12 @@ def make_site(engine: Engine, host: str, *, settings: Settings, **details: Unpac
     site_id, is_ours = _reserve(engine, plan)
     try:
         return _complete(engine, plan, site_id, settings)
-    except (MultisiteError, OSError) as error:
+    except Exception as error:
         if is_ours and not isinstance(error, DomainTaken):
-            _withdraw(engine, site_id)
-        if isinstance(error, MultisiteError):
+            # If the database fails now too, the site stays pending: it is not found, and the same call completes it.
+            with suppress(SQLAlchemyError):
+                _withdraw(engine, site_id)
+        if not isinstance(error, OSError):
             raise
         folder = settings.sites_dir / folder_name(str(plan.domain))
         raise MultisiteError(

@@ -56,7 +56,14 @@ def make_folder(settings: Settings, folder: str, host: str, *, theme: str | None
     # A name of 253 characters leaves no room for a prefix: file systems take 255.
     staging = settings.sites_dir / f".staging-{folder}"[:255]
     shutil.rmtree(staging, ignore_errors=True)
-    _fill(staging, settings.templates_dir, host, theme)
+    try:
+        _fill(staging, settings.templates_dir, host, theme)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, shutil.Error):  # Of many files: the first says enough.
+            _source, _target, reason = error.args[0][0]
+            raise OSError(reason) from error
+        raise
     if place.exists():
         place.rmdir()  # It is empty. POSIX would rename over it, Windows would not.
     staging.rename(place)
