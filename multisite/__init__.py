@@ -30,6 +30,7 @@ from multisite.site import Site, all_sites, carry, current_site, using_site
 if TYPE_CHECKING:
     from pyramid.config import Configurator
 
+    from multisite.origins import is_local_url
     from multisite.scoping import SiteScoped, scoped_reference, scoped_text, site_id_column
     from multisite.secrets import site_secret
 
@@ -51,6 +52,7 @@ __all__ = [
     "current_site",
     "hosts",
     "includeme",
+    "is_local_url",
     "scoped_reference",
     "scoped_text",
     "site_id_column",
@@ -60,6 +62,7 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(("SiteScoped", "scoped_reference", "scoped_text", "site_id_column"), "multisite.scoping"),
+    "is_local_url": "multisite.origins",
     "site_secret": "multisite.secrets",
 }
 """The names that need SQLAlchemy or Pyramid, and where they are."""

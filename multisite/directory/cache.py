@@ -107,6 +107,10 @@ class Directory:
         # A site that is disabled is none to a visitor. Scripts find it all the same, by `resolve`.
         return match if match is None or match.answers else None
 
+    def places(self, host: str) -> Places | None:
+        """Return all that `host`, a `Host.name`, leads to, or None: no site. Raises as `find` does."""
+        return self._find(host)
+
     def has_host(self, host: str) -> bool:
         """Return whether `host`, a `Host.name`, leads to a site at any port and path. Raises as `find` does."""
         return any(match.answers for match in self._find(host) or ())
