@@ -77,15 +77,16 @@ class Site:
         """The settings that the application has declared, by name, with their values for this site.
 
         Asking for a name that is not declared raises `UndeclaredSetting`, a `KeyError`. Raises `SiteSettingError` if
-        the site has a bad value for one, and `MultisiteError` for a site that no directory has found, or that several
-        applications of this process have.
+        the site has a bad value for one, and `MultisiteError` for a site that no application of this process knows, or
+        that several know, outside of their requests.
         """
-        if self.declared is None:
+        declared = self.declared or _declared_for(self)
+        if declared is None:
             raise MultisiteError(
                 f"nobody knows what settings the site {self} has: take it from request.site, or from using_site() in a "
                 "process with one application"
             )
-        return self.declared.settings_of(self)
+        return declared.settings_of(self)
 
     @property
     def domain(self) -> str:
@@ -97,6 +98,14 @@ class Site:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickle, tuple(getattr(self, item.name) for item in fields(self) if item.compare)
+
+
+def _declared_for(site: Site) -> SettingsOf | None:
+    """Return what the one application that knows a copy of `site` has declared, None if there is no such one."""
+    try:
+        return _resolve(site.id).declared
+    except MultisiteError:
+        return None
 
 
 def _unpickle(*values: Any) -> Site:

@@ -34,6 +34,7 @@ from multisite.site_settings.changes import set_settings, unset_settings
 from multisite.site_settings.declared import Declared
 from multisite.site_settings.directive import CATEGORY, DECLARED
 from multisite.site_settings.setting import declare
+from multisite.testing import plant_site
 
 # What a text means.
 
@@ -157,6 +158,7 @@ def test_an_undeclared_name_is_a_key_error_with_a_sentence() -> None:
 
 
 def test_a_site_is_still_a_small_value() -> None:
+    current.resolvers.clear()  # Those of earlier tests, one of which may know a site with this id.
     plain, other = own(), own(it="1")
     found = Site(1, "a.example", "A", "a.example", declared=one_setting(int))
     assert found == plain != other
@@ -365,6 +367,15 @@ def test_two_applications_of_one_process_do_not_mix(sqlite_world: World) -> None
     sqlite_world.apps[1].registry[DIRECTORY].deactivate()
     with using_site("a.example") as site:
         assert site.settings["posts"] == 7
+        # A copy that came by a queue, or from the tables, is one that this application knows.
+        assert pickle.loads(pickle.dumps(site)).settings["posts"] == 7
+    assert show_site(sqlite_world.engine, "a.example").site.settings["posts"] == 7
+
+
+def test_a_planted_site_has_the_defaults(sqlite_world: World) -> None:
+    app = sqlite_world.app()
+    assert plant_site(app.app, "planted.example").settings["posts"] == 10
+    assert sqlite_world.read(app, "planted.example")["posts"] == "10"
 
 
 def test_declarations_conflict_as_everything_in_pyramid_does(sqlite_world: World) -> None:

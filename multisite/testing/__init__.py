@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from multisite.directory.folders import folder_name
 from multisite.models import DomainRow, SiteRow
 from multisite.request import DIRECTORY
 from multisite.site import Site, enter_request, leave_request
+from multisite.site_settings.directive import DECLARED
 from multisite.testing.rows import remove_rows
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ def plant_site(
     else:
         site = _row(dbsession, host, name or host, locale, timezone)
         dbsession.info["site"] = site
-    getattr(app, "registry", app)[DIRECTORY].plant(site, [host])
+    registry = getattr(app, "registry", app)
+    site = replace(site, declared=registry[DECLARED])
+    registry[DIRECTORY].plant(site, [host])
     return site
 
 
