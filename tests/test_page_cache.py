@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 import warm
 from conftest import closing_engine, fresh_database, make_own_tables
+from content_sites import ContentSites
 from page_cache_world import (
     DEEDS,
     GARDEN,
@@ -28,6 +29,7 @@ from page_cache_world import (
 )
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
+from pyramid.interfaces import IRequest, IRequestExtensions
 from pyramid.security import NO_PERMISSION_REQUIRED
 from scoped_models import Base, Book
 from sqlalchemy import event
@@ -43,6 +45,8 @@ from multisite.page_cache.versions import Version, Versions
 from multisite.request import DIRECTORY
 from multisite.scoping.pin import change_listeners
 from multisite.settings import parse_settings
+from multisite.site_settings.changes import set_settings
+from multisite.site_settings.directive import DECLARED
 
 HERE = Path(__file__).parent
 
@@ -753,3 +757,86 @@ def test_many_sites_are_asked_for_at_once(world: World) -> None:
     assert Versions(world.engine, refresh_seconds=0, size=2000)._fetch(list(range(1, 1100)))[7] == 7
     with world.engine.begin() as connection:
         connection.execute(sa.delete(ChangeRow.__table__))
+
+
+# The class of requests
+
+
+def extended(app: Any, **environ: str) -> Any:
+    from pyramid.request import Request
+
+    with app.request_context(Request.blank("/page/a", environ={"HTTP_HOST": GARDEN, **environ}).environ) as request:
+        return request
+
+
+def test_requests_have_what_pyramid_gives_them_and_share_one_class(sqlite_world: World) -> None:
+    kept, plain = sqlite_world.app(), sqlite_world.app(page_cache_seconds="0")
+    ours, theirs = extended(kept), extended(plain)
+    names = [*kept.registry.getUtility(IRequestExtensions).methods]
+    assert {"site_url", "site_session"} <= set(names)
+    assert all(getattr(ours, name).__func__ is getattr(theirs, name).__func__ for name in names)
+    assert (type(ours).__name__, type(ours).__module__) == (type(theirs).__name__, type(theirs).__module__)
+    assert set(dir(ours)) == set(dir(theirs))
+    assert IRequest.providedBy(ours)
+    assert type(ours) is type(extended(kept))
+    assert type(theirs) is not type(extended(plain))
+    assert ours.site.host == GARDEN
+    assert extended(kept, HTTP_HOST=KITCHEN).site.host == KITCHEN
+
+
+def test_what_is_added_to_requests_later_is_there_too(sqlite_world: World) -> None:
+    with configured(sqlite_world) as config:
+        app = config.make_wsgi_app()
+        assert not hasattr(extended(app), "late")
+        config.add_request_method(lambda request: request.site.host, "late", reify=True)
+        config.commit()
+        assert extended(app).late == GARDEN
+
+
+def test_a_subrequest_has_what_a_request_has(app: Any) -> None:
+    from pyramid.request import Request
+
+    asked = Request.blank("/page/a", environ={"HTTP_HOST": KITCHEN})
+    assert f"canary-of-{KITCHEN}" in app.invoke_subrequest(asked, use_tweens=True).text
+    assert asked.site.host == KITCHEN
+
+
+# The reference application
+
+
+PAGES = ("/", "/entries/first", "/tags/leaf", "/archive", "/archive/2024", "/feed.xml", "/sitemap.xml", "/robots.txt")
+
+
+def test_pages_and_feeds_of_the_reference_application_are_kept(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.settings.update({"multisite.page_cache_seconds": "600", "multisite.refresh_seconds": "0"})
+    for site in (sqlite_sites.garden, sqlite_sites.sternwarte):
+        sqlite_sites.add(site, "first", tags=["Leaf"])
+    hosts = (sqlite_sites.garden.host, sqlite_sites.sternwarte.host)
+    first = {(host, path): sqlite_sites.browser(host).get(path).body for host in hosts for path in PAGES}
+    assert sqlite_sites.queries()
+    again = {(host, path): sqlite_sites.browser(host).get(path).body for host in hosts for path in PAGES}
+    assert again == first
+    assert len(set(again.values())) == len(again)
+    assert sqlite_sites.queries() == []
+    sqlite_sites.add(sqlite_sites.garden, "second")
+    assert "second of Garden" in sqlite_sites.browser(hosts[0]).get("/").text
+    assert "second" not in sqlite_sites.browser(hosts[1]).get("/").text
+    assert sqlite_sites.browser(hosts[0]).get("/archive").body != first[hosts[0], "/archive"]
+
+
+def test_a_site_of_several_languages_keeps_a_page_in_each(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.settings.update({"multisite.page_cache_seconds": "600", "multisite.refresh_seconds": "0"})
+    sqlite_sites.add(sqlite_sites.garden, "first")
+    app = sqlite_sites.app
+    set_settings(sqlite_sites.engine, "garden.example", {"languages": "de"}, declared=app.registry[DECLARED])
+    found = []
+    for _ in range(2):
+        for language in ("de", "en"):
+            answer = browser(app, "garden.example", HTTP_ACCEPT_LANGUAGE=language).get("/")
+            assert answer.headers["Vary"] == "Accept-Language"
+            found.append(answer.text)
+        if len(found) == 2:
+            assert sqlite_sites.queries()
+    assert sqlite_sites.queries() == []
+    assert found[:2] == found[2:]
+    assert ["Startseite" in text for text in found] == [True, False, True, False]

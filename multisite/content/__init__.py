@@ -25,6 +25,7 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
     with Configurator(settings=settings) as config:
         config.include("multisite")
         config.include("multisite.static")
+        config.include("multisite.page_cache")
         config.include("multisite.content.settings")
         config.include("multisite.content.language")
         config.include("multisite.content.variables")

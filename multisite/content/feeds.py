@@ -150,4 +150,4 @@ def includeme(config: Configurator) -> None:
         ("robots", "/robots.txt", robots),
     ):
         config.add_route(name, pattern)
-        config.add_view(view, route_name=name, request_method=("GET", "HEAD"), decorator=conditional)
+        config.add_view(view, route_name=name, request_method=("GET", "HEAD"), decorator=conditional, page_cache=True)

@@ -198,5 +198,12 @@ def includeme(config: Configurator) -> None:
     )
     for name, pattern, view, template in pages:
         config.add_route(name, pattern)
-        config.add_view(view, route_name=name, renderer=template, request_method=("GET", "HEAD"), decorator=conditional)
+        config.add_view(
+            view,
+            route_name=name,
+            renderer=template,
+            request_method=("GET", "HEAD"),
+            decorator=conditional,
+            page_cache=True,
+        )
     config.add_exception_view(not_allowed, context=PredicateMismatch)

@@ -20,7 +20,7 @@ from typing import Any
 from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.events import ApplicationCreated
 from pyramid.exceptions import ConfigurationError
-from pyramid.interfaces import IAuthenticationPolicy, IDefaultPermission, ISecurityPolicy
+from pyramid.interfaces import IAuthenticationPolicy, IDefaultPermission, ILocaleNegotiator, ISecurityPolicy
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
@@ -29,7 +29,9 @@ from pyramid.settings import asbool
 from pyramid.tweens import EXCVIEW
 from pyramid.viewderivers import INGRESS
 
-from multisite.page_cache.keeping import LOOKED_AT_USER, ignoring, is_for_anybody, reason_against
+from multisite.language import negotiate_locale
+from multisite.page_cache import request_class
+from multisite.page_cache.keeping import LOOKED_AT_USER, ignoring, is_for_anybody, reason_against, says_language
 from multisite.page_cache.pages import Page, Pages
 from multisite.page_cache.versions import Version, Versions
 from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
@@ -88,9 +90,9 @@ class PageCache:
         if page is not None and page.body is None:
             page = self.pages.get((key, request.locale_name))
         # The site is in the key as well. What is compared here is all of it: its settings, templates and secrets.
-        if page is None or page.version != version or page.site != site or self._clock() >= page.expires:
+        if page is None or page.version != version or self._clock() >= page.expires:
             return None
-        return page
+        return page if page.site is site or page.site == site else None
 
     def _keep(
         self, request: Request, response: Response, key: Hashable, site: Site, version: Version, seconds: float
@@ -125,7 +127,11 @@ def _key_of(environ: dict[str, Any], site: Site) -> Hashable:
 
 
 def _differs_by_language(request: Request, response: Response) -> bool:
-    return "locale_name" in request.__dict__ or "accept-language" in {each.lower() for each in response.vary or ()}
+    if "accept-language" in {each.lower() for each in response.vary or ()} or says_language(request):
+        return True
+    # Another negotiator than ours need not say that it has looked at what the visitor wants.
+    ours = request.registry.queryUtility(ILocaleNegotiator) is negotiate_locale
+    return "locale_name" in request.__dict__ and not ours
 
 
 def _response_of(page: Page) -> Response:
@@ -198,7 +204,7 @@ def includeme(config: Configurator) -> None:
         ),
         over=("pyramid_tm.tm_tween_factory", EXCVIEW),
     )
-    config.add_subscriber(_check, ApplicationCreated)
+    config.add_subscriber(_complete, ApplicationCreated)
 
 
 def _connect(registry: Registry) -> None:
@@ -213,7 +219,7 @@ def _connect(registry: Registry) -> None:
     registry[PAGE_CACHE] = PageCache(versions, settings)
 
 
-def _check(event: ApplicationCreated) -> None:
+def _complete(event: ApplicationCreated) -> None:
     registry = event.app.registry
     for interface in (ISecurityPolicy, IAuthenticationPolicy):
         policy = registry.queryUtility(interface)
@@ -225,6 +231,7 @@ def _check(event: ApplicationCreated) -> None:
                 "false, or multisite.page_cache_seconds to 0"
             )
         _watch_policy(policy)
+    request_class.prepare(event.app)
     _refuse_other_answers(registry)
 
 

@@ -12,14 +12,15 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
+from multisite import language
 from multisite.request import CLOSED
 
-__all__ = ["LOOKED_AT_USER", "ignoring", "is_for_anybody", "reason_against"]
+__all__ = ["LOOKED_AT_USER", "ignoring", "is_for_anybody", "reason_against", "says_language"]
 
 LOOKED_AT_USER = "multisite.page_cache.looked_at_user"
 """The key in the WSGI environ that says that something asked who is logged in."""
 
-_SOMEBODY = ("HTTP_AUTHORIZATION", "REMOTE_USER", "HTTP_RANGE", "HTTP_PROXY_AUTHORIZATION")
+_SOMEBODY = frozenset({"HTTP_AUTHORIZATION", "REMOTE_USER", "HTTP_RANGE", "HTTP_PROXY_AUTHORIZATION"})
 """What a request has that is not anybody's, or for a part of a page."""
 
 _KNOWN_VARY = frozenset({"accept-language", "cookie", "host"})
@@ -47,14 +48,19 @@ def is_for_anybody(environ: Mapping[str, Any], ignores: Ignores) -> bool:
     cookie = environ.get("HTTP_COOKIE")
     if cookie and not ignores(cookie):
         return False
-    return not any(name in environ for name in _SOMEBODY) and environ.get("CONTENT_LENGTH") in {None, "", "0"}
+    return _SOMEBODY.isdisjoint(environ) and environ.get("CONTENT_LENGTH") in {None, "", "0"}
+
+
+def says_language(request: Request) -> bool:
+    """Tell whether the answer to `request` is going to say that it differs by language: one of several of the site."""
+    return language._vary in request.response_callbacks
 
 
 def reason_against(request: Request, response: Response) -> str | None:
     """Return why an answer is not for everybody, None if it is."""
     if request.method != "GET" or response.status_code != 200:
         return f"it is a {response.status_code} to {request.method}"
-    if request.response_callbacks:
+    if any(callback is not language._vary for callback in request.response_callbacks):
         return "something is added to it later, such as a cookie"
     if "session" in request.__dict__:
         return "the session was used"
