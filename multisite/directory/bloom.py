@@ -9,6 +9,9 @@ __all__ = ["MAX_BYTES", "Bloom"]
 BITS_PER_TEXT = 16
 """At least so many bits for each text, up to `MAX_BYTES`: then 1 text in 400 that was not put in seems to be there."""
 
+PLACES = 4
+"""How many bits are set for a text."""
+
 MAX_BYTES = 8 * 2**20
 """However many texts there are. With four million of them there are still 16 bits for each."""
 
@@ -34,19 +37,28 @@ class Bloom:
         """Return how many bytes it takes."""
         return len(self._bits)
 
-    def _places(self, text: str) -> tuple[int, int, int, int]:
-        # Four places out of one hash, by the steps of Kirsch and Mitzenmacher: as good as four hashes.
+    def _start(self, text: str) -> tuple[int, int]:
+        """Return a first place of `text`, still to be masked, and the step from each to the next.
+
+        Four places by the steps of Kirsch and Mitzenmacher, out of one hash, are as good as four hashes.
+        """
         place = hash(self._salt + text)
-        step, mask = (place >> 32) | 1, self._mask
-        return place & mask, (place + step) & mask, (place + 2 * step) & mask, (place + 3 * step) & mask
+        return place, (place >> 32) | 1
 
     def add(self, text: str) -> None:
         """Put `text` in."""
-        bits = self._bits
-        for place in self._places(text):
-            bits[place >> 3] |= 1 << (place & 7)
+        bits, mask = self._bits, self._mask
+        place, step = self._start(text)
+        for _ in range(PLACES):
+            bits[(place & mask) >> 3] |= 1 << (place & 7)
+            place += step
 
     def __contains__(self, text: str) -> bool:
         """Return False only if `text` was not put in."""
-        bits = self._bits
-        return all(bits[place >> 3] >> (place & 7) & 1 for place in self._places(text))
+        bits, mask = self._bits, self._mask
+        place, step = self._start(text)
+        for _ in range(PLACES):
+            if not bits[(place & mask) >> 3] >> (place & 7) & 1:
+                return False
+            place += step
+        return True

@@ -70,8 +70,10 @@ class UnknownHosts:
         found = self._names
         if found is None or found.version != version or now >= found.expires:
             return False
-        name, *wildcards = domains.names_of(host)
-        return name not in found.hosts and not any(wildcard in found.wildcards for wildcard in wildcards)
+        if host in found.hosts:
+            return False
+        wildcards = found.wildcards
+        return not any(name in wildcards for name in domains.names_of(host)[1:])
 
     def asked_in_vain(self) -> None:
         """Note that the database was asked for a host that has no site. One thread at a time may call this."""

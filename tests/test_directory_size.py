@@ -1,0 +1,81 @@
+"""A directory of many domains: no start-up, one indexed query for a cold host, and memory for what it may hold."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from conftest import closing_engine
+from sqlalchemy import event
+
+from multisite.directory import Directory
+
+SOAK = bool(os.environ.get("MULTISITE_SOAK"))
+DOMAINS = 1_000_000 if SOAK else 20_000
+SIZE = 10_000 if SOAK else 200
+
+
+@pytest.fixture
+def filled(own_engine: sa.Engine) -> sa.Engine:
+    """The tables with so many domains, of a site each."""
+    numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {DOMAINS})"
+    with own_engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO sites (id, name, folder) {numbers} SELECT i, 'Site ' || i, 's' || i FROM n"
+        )
+        connection.exec_driver_sql(
+            f"INSERT INTO domains (site_id, host, kind) {numbers} SELECT i, 's' || i || '.example', 'canonical' FROM n"
+        )
+    if own_engine.dialect.name == "postgresql":
+        with own_engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")
+    return own_engine
+
+
+def test_start_up_asks_nothing_a_cold_host_one_indexed_question_and_memory_is_bounded(
+    filled: sa.Engine, database_url: str
+) -> None:
+    with closing_engine(database_url) as engine:
+        asked: list[tuple[str, Any]] = []
+        event.listen(
+            engine,
+            "before_cursor_execute",
+            lambda _connection, _cursor, statement, values, _context, _many: asked.append((statement, values)),
+        )
+        directory = Directory(engine, directory_size=SIZE, refresh_seconds=86_400)
+        directory.activate()
+        assert asked == []
+        assert directory.find(f"s{DOMAINS}.example") is not None
+        assert directory.by_id(DOMAINS) is not None
+        assert len(asked) == 2
+        explain = "EXPLAIN " if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
+        with filled.connect() as connection:
+            for statement, values in asked:
+                plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, values))
+                assert "multisite_version" in plan or "Seq Scan" in plan or "SEARCH" in plan
+                for table in ("domains", "sites", "asked", "canonical"):
+                    assert f"Seq Scan on {table}" not in plan
+                    assert f"SCAN {table}" not in plan
+        # SQLAlchemy has caches of its own, which are filled once.
+        for number in range(1, SIZE + 1):
+            assert directory.find(f"s{number}.example") is not None
+        asked.clear()
+        gc.collect()
+        tracemalloc.start()
+        before, _peak = tracemalloc.get_traced_memory()
+        for number in range(SIZE + 1, 3 * SIZE + 1):
+            assert directory.find(f"s{number}.example") is not None
+            assert len(directory._known._young) + len(directory._known._old) <= SIZE
+        assert len(asked) == 2 * SIZE
+        # The statements themselves are not what is remembered here.
+        asked.clear()
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        # All that was asked for meanwhile would be twice as much, at 850 bytes each.
+        assert grown < 1_024 * SIZE
+        directory.deactivate()
