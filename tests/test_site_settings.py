@@ -441,6 +441,13 @@ def line(tmp_path: Path, sqlite_database_url: str) -> Line:
     return Line(tmp_path, sqlite_database_url)
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """The same for commands that change nothing."""
+    folder = tmp_path_factory.mktemp("unchanged")
+    return Line(folder, f"sqlite:///{folder / 'test.db'}")
+
+
 def test_commands_set_unset_and_show(line: Line) -> None:
     said = line.run("set", "A.example", "posts_per_page=5", "tagline=a = b", "locale=DE-at", "timezone=Europe/Vienna")
     assert said == (
@@ -476,15 +483,16 @@ def test_commands_set_unset_and_show(line: Line) -> None:
         (("settings", "b.example"), "no site is known as 'b.example'"),
     ],
 )
-def test_commands_refuse_in_one_line(line: Line, arguments: tuple[str, ...], expected: str) -> None:
-    (said,) = line.run(*arguments, code=1).splitlines()
+def test_commands_refuse_in_one_line(unchanged: Line, arguments: tuple[str, ...], expected: str) -> None:
+    (said,) = unchanged.run(*arguments, code=1).splitlines()
     assert said.startswith(f"Error: {expected}")
-    assert line.settings()["posts_per_page"]["source"] == "ini"
+    with closing_engine(f"sqlite:///{unchanged.ini.parent / 'test.db'}") as engine, engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(SettingRow)) == 0
 
 
 @pytest.mark.parametrize("assignments", [("tagline",), ("=x",), ("tagline=a", "tagline=b"), ()])
-def test_wrong_usage_is_exit_code_2(line: Line, assignments: tuple[str, ...]) -> None:
-    line.run("set", "a.example", *assignments, code=2)
+def test_wrong_usage_is_exit_code_2(unchanged: Line, assignments: tuple[str, ...]) -> None:
+    unchanged.run("set", "a.example", *assignments, code=2)
 
 
 def test_a_bad_row_is_shown_as_that_and_a_bad_ini_in_one_line(line: Line) -> None:
