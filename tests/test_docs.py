@@ -82,6 +82,7 @@ def section(page: Path, heading: str) -> str:
 
 TYPES = {
     settings_module._path: "folder",
+    settings_module._file: "file",
     settings_module._url: "database URL",
     settings_module._boolean: "`true` or `false`",
     settings_module._seconds: "seconds",
