@@ -32,9 +32,12 @@ postgresql = ["psycopg[binary]>=3.2"]
 
 caching = ["dogpile.cache>=1.3"]  # For multisite.caching and mako.cache_impl = multisite.dogpile.
 
+users = ["argon2-cffi>=23.1"]  # For multisite.users.
+
 test = [
     *postgresql,
     *caching,
+    *users,
     "aiosqlite>=0.20",  # An asynchronous driver for SQLite; psycopg has one for PostgreSQL.
     "asyncpg>=0.30",  # This and psycopg2 have errors of their own, which must not show other sites' values either.
     "axe-playwright-python>=0.1.4",  # Carries axe-core, so that nothing is downloaded while tests run.
@@ -109,7 +112,14 @@ setup(
     exclude_package_data={"": ["*.py[cod]", "__pycache__/*"]},
     zip_safe=False,
     install_requires=requires,
-    extras_require={"test": test, "docs": docs, "postgresql": postgresql, "caching": caching, "lint": lint},
+    extras_require={
+        "test": test,
+        "docs": docs,
+        "postgresql": postgresql,
+        "caching": caching,
+        "users": users,
+        "lint": lint,
+    },
     entry_points={
         "console_scripts": ["multisite = multisite.cli:main"],
         "paste.app_factory": ["main = multisite.content:main"],
