@@ -8,7 +8,7 @@ from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import Engine
 
-from multisite import dbsession, error_pages, language, maintenance, renderer, request, tls, tween
+from multisite import dbsession, error_pages, language, maintenance, renderer, request, subrequests, tls, tween
 from multisite.directory import Directory, engine_from_settings
 from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping import tables
@@ -47,6 +47,7 @@ def configure(config: Configurator) -> None:
 
     request.includeme(config)
     tween.includeme(config)
+    subrequests.includeme(config)
     tls.includeme(config)
     dbsession.includeme(config, engine)
     renderer.includeme(config)

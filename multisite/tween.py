@@ -66,13 +66,14 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
             _move_back(environ)
         if has_open_paths and is_open(environ.get("PATH_INFO", "")):
             environ[OPEN_PATH] = True
-            return handler(request)
+            # A subrequest may have come here, out of a request that has a site.
+            return _handle(handler, request, None)
         environ.pop(OPEN_PATH, None)
         try:
             match = find_match(request)
         except MultisiteError as error:
             refusals.log(error)
-            return request.invoke_exception_view(sys.exc_info())
+            return _handle(_show_exception, request, None)
         if match.kind == "redirect" and (response := _redirect(request, match)) is not None:
             return response
         if match.path:
@@ -86,12 +87,17 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     return site_tween
 
 
-def _handle(handler: Handler, request: Request, site: Site) -> Response:
+def _handle(handler: Handler, request: Request, site: Site | None) -> Response:
     token = enter_request(site)
     try:
         return handler(request)
     finally:
         leave_request(token)
+
+
+def _show_exception(request: Request) -> Response:
+    """Answer by the exception view of the error that is being handled."""
+    return request.invoke_exception_view(sys.exc_info())
 
 
 def _in_its_share(share: Share, handler: Handler, request: Request, site: Site) -> Response:

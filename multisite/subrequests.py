@@ -1,0 +1,84 @@
+"""Subrequests: what runs for another host than the request around it does not take that one's site for its own.
+
+With tweens, the tween finds the site of a subrequest as that of any request, and its callbacks run without one. Without
+tweens, nothing would find it: the site is made current here, around all that Pyramid does for the subrequest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.events import ApplicationCreated
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.errors import MultisiteError
+from multisite.request import find_match
+from multisite.site import Site, enter_request, leave_request
+
+__all__ = ["includeme"]
+
+
+def _invoke(plain: Callable[..., Response], registry: Any, request: Request, use_tweens: bool = False) -> Response:
+    with _current(None if use_tweens else _site_of(request, registry)):
+        response = plain(request, use_tweens=use_tweens)
+    body = response.app_iter
+    if not isinstance(body, (list, tuple)):
+        length = response.content_length
+        response.app_iter = _Body(body)
+        # WebOb forgets the length with the body that it belonged to.
+        response.content_length = length
+    return response
+
+
+@contextmanager
+def _current(site: Site | None) -> Iterator[None]:
+    token = enter_request(site)
+    try:
+        yield
+    finally:
+        leave_request(token)
+
+
+class _Body:
+    """The body of a subrequest that is made while it is read: without a site, as when a server reads it."""
+
+    def __init__(self, body: Iterable[bytes]) -> None:
+        self._body = body
+        self._pieces = iter(body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        with _current(None):
+            return next(self._pieces)
+
+    def close(self) -> None:
+        if hasattr(self._body, "close"):
+            with _current(None):
+                self._body.close()
+
+
+def _site_of(request: Request, registry: Any) -> Site | None:
+    request.registry = registry
+    try:
+        return find_match(request).site
+    except MultisiteError:
+        # Not even that of the request around it: who asks for the site gets this error, from `request.site`.
+        return None
+
+
+def _guard(event: ApplicationCreated) -> None:
+    # Each application hands its requests this attribute of its own. A tween or an event would cost every request.
+    app = event.app
+    app.invoke_subrequest = partial(_invoke, app.invoke_subrequest, app.registry)
+
+
+def includeme(config: Configurator) -> None:
+    """Let `request.invoke_subrequest` run each subrequest for its own site."""
+    config.add_subscriber(_guard, ApplicationCreated)
