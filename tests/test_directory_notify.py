@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from conftest import closing_engine, make_own_tables
+from pyramid.config import Configurator
 
 from multisite.directory import Directory, engine_from_url, listening
 from multisite.directory.changes import add_site
@@ -259,6 +260,12 @@ def test_a_database_that_cannot_notify_is_refused(sqlite_database_url: str) -> N
     expected = r"^multisite\.notify = true: expected false, since sqlite cannot notify anybody$"
     with closing_engine(sqlite_database_url) as engine, pytest.raises(SettingError, match=expected):
         Directory(engine, notify=True)
+
+
+def test_an_application_is_refused_with_it_at_the_start(sqlite_database_url: str) -> None:
+    settings = {"sqlalchemy.url": sqlite_database_url, "multisite.notify": "true"}
+    with pytest.raises(SettingError, match=r"multisite\.notify = true"):
+        Configurator(settings=settings).include("multisite")
 
 
 def test_who_does_not_use_it_does_not_load_it(sqlite_database_url: str) -> None:
