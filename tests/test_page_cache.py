@@ -39,7 +39,7 @@ from multisite import Site, all_sites, scoped_text, using_site
 from multisite.directory.availability import PASS, disable_site, enable_site, maintain_site
 from multisite.directory.changes import add_site
 from multisite.models import ChangeRow
-from multisite.page_cache import PAGE_CACHE, PageCache
+from multisite.page_cache import PAGE_CACHE, PageCache, changes
 from multisite.page_cache.pages import OVERHEAD_BYTES, Page, Pages
 from multisite.page_cache.versions import Version, Versions
 from multisite.request import DIRECTORY
@@ -573,8 +573,6 @@ def test_a_page_made_during_a_change_would_stay_under_the_version_of_its_end(
 
 def silently(world: World) -> None:
     """Change rows as another process does: with the version, and without a word to this one."""
-    from multisite.page_cache import changes
-
     watched, changes._tell = changes._tell, lambda site_ids: None
     try:
         by_begin(world)
@@ -840,3 +838,19 @@ def test_a_site_of_several_languages_keeps_a_page_in_each(sqlite_sites: ContentS
     assert sqlite_sites.queries() == []
     assert found[:2] == found[2:]
     assert ["Startseite" in text for text in found] == [True, False, True, False]
+
+
+def test_a_script_says_what_it_changes_if_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_announcing", [])
+    with make_world(f"sqlite:///{tmp_path / 'script.db'}", tmp_path) as script:
+        script.empty()
+        by_begin(script)
+        assert versions(script) == {}
+        changes.announce(script.engine)
+        by_second(script)
+        assert versions(script) == {script.sites[GARDEN].id: 1}
+
+
+def by_second(world: World) -> None:
+    with using_site(world.sites[GARDEN]), world.engine.begin() as connection:
+        insert(connection, "second")

@@ -162,6 +162,10 @@ def import_entries_command(ini_uri: str, host: str, paths: tuple[Path, ...], str
 
     ini = read_ini(ini_uri)
     engine = ini.open_engine()
+    if ini.settings.page_cache_seconds:
+        from multisite.page_cache.changes import announce
+
+        announce(engine)
     site = show_site(engine, host).site
     report = import_entries(engine, site, paths, strict=strict, progress=_show_progress)
     engine.dispose()

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Session
 
 from multisite.models import ChangeRow
@@ -21,7 +21,7 @@ from multisite.page_cache.versions import ALL, Versions
 from multisite.scoping.pin import PINNED, Pin, change_listeners
 from multisite.site import Scope
 
-__all__ = ["raise_versions", "watch"]
+__all__ = ["announce", "raise_versions", "watch"]
 
 _CHANGED = "_multisite_changed"
 """The attribute, of a connection and of a session, with the ids of the sites whose rows its transaction changes."""
@@ -37,6 +37,17 @@ def watch(versions: Versions) -> None:
     if _note not in change_listeners:
         change_listeners.append(_note)
         event.listen(Session, "after_commit", _committed)
+
+
+_announcing: list[Versions] = []
+"""Keeps what `announce` has made for as long as the process lives."""
+
+
+def announce(engine: Engine) -> None:
+    """Let servers that keep pages see what this process changes in the database of `engine`: for scripts that do not
+    make the application, which would do it by itself."""
+    _announcing.append(Versions(engine, refresh_seconds=0, size=1))
+    watch(_announcing[-1])
 
 
 def _note(connection: Connection, scope: Scope) -> None:

@@ -36,7 +36,7 @@ class ReadyExtensions:
             self._classes, self._count = {}, count
         ready = self._classes.get(cls)
         if ready is None:
-            request_like = cls.__new__(cls)
+            request_like: Any = object.__new__(cls)
             InstancePropertyHelper.apply_properties(request_like, {**extensions.methods, **extensions.descriptors})
             ready = self._classes[cls] = type(request_like)
         return ready
