@@ -17,7 +17,6 @@ __all__ = ["check_site_settings"]
 
 def check_site_settings(application: Application) -> Iterator[Finding]:
     """Report values of sites that are bad, which close their site, and those that belong to no declared setting."""
-    application.progress("the settings of sites")
     engine = application.registry[DIRECTORY].engine
     if application.site is not None:
         yield from _of(application.site, application.registry[DECLARED])
