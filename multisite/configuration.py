@@ -8,7 +8,19 @@ from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.exceptions import ConfigurationError
 from sqlalchemy import Engine
 
-from multisite import dbsession, error_pages, language, maintenance, renderer, request, subrequests, tls, tween
+from multisite import (
+    dbsession,
+    error_pages,
+    introspection,
+    language,
+    maintenance,
+    predicates,
+    renderer,
+    request,
+    subrequests,
+    tls,
+    tween,
+)
 from multisite.directory import Directory, engine_from_settings
 from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping import tables
@@ -48,6 +60,8 @@ def configure(config: Configurator) -> None:
     request.includeme(config)
     tween.includeme(config)
     subrequests.includeme(config)
+    predicates.includeme(config)
+    introspection.includeme(config, settings)
     tls.includeme(config)
     dbsession.includeme(config, engine)
     renderer.includeme(config)

@@ -1,0 +1,48 @@
+"""What `config.introspector` and the tools that show it know of multisite: its settings, and the open paths."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from pyramid.config import Configurator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from multisite.settings import PREFIX, Settings
+
+__all__ = ["CATEGORY", "OPEN_PATHS", "includeme", "shown"]
+
+CATEGORY = "multisite settings"
+OPEN_PATHS = "multisite open paths"
+
+_SECRET = frozenset({"secret", "previous_secrets"})
+_URLS = frozenset({"database_url", "owner_url"})
+
+
+def shown(name: str, value: Any) -> Any:
+    """Return what may be shown of the setting `name`: of a secret that there is one, of a URL no password."""
+    if name in _SECRET:
+        return "(set)" if value else None
+    if name in _URLS and value is not None:
+        try:
+            return make_url(value).render_as_string(hide_password=True)
+        except ArgumentError:
+            return "(set)"
+    return value
+
+
+def includeme(config: Configurator, settings: Settings) -> None:
+    """Describe `settings`, and each path that answers without a site."""
+    found = []
+    for field in dataclasses.fields(settings):
+        key, value = PREFIX + field.name, shown(field.name, getattr(settings, field.name))
+        entry = config.introspectable(CATEGORY, key, key, "setting")
+        entry.update(value=value, is_default=getattr(settings, field.name) == field.default)
+        entry["sentence"] = field.metadata["sentence"]
+        found.append(entry)
+    for path in settings.open_paths:
+        entry = config.introspectable(OPEN_PATHS, path, path, "open path")
+        entry.update(path=path, is_prefix=path.endswith("/"))
+        found.append(entry)
+    config.action(None, None, introspectables=tuple(found))
