@@ -366,6 +366,24 @@ def test_while_one_thread_reads_the_others_are_served(
         assert check.result() == Match(site, "canonical")
 
 
+def test_an_unknown_host_is_unknown_while_another_thread_finds_a_change(
+    add: Callable[..., Site], directory: Directory, clock: Clock
+) -> None:
+    add("a.example")
+    assert directory.find("unknown.example") is None
+
+    class Taken:
+        """The turn of another thread, which finds a new version just then."""
+
+        def acquire(self, **_how: object) -> bool:
+            directory._version += 1
+            return False
+
+    clock.now += 1
+    directory._turn = Taken()  # type: ignore[assignment]
+    assert directory.find("unknown.example") is None
+
+
 def settle(directory: Directory) -> None:
     """Wait until nobody asks the database: in an outage that is done in a thread of its own."""
     with directory._turn:

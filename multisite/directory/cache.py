@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -218,13 +219,14 @@ class Directory:
         if self._outage.is_on:
             return self._read_in_outage(key, entry, now)
         if not self._turn.acquire(timeout=wait_seconds):
+            if entry is not None and wait_seconds == 0:
+                return entry  # It was fresh a moment ago, whatever who has the turn may have found out since.
             return self._make_do(key, entry, now, DirectoryUnavailable("the database is slow to answer"))
         try:
-            newer = self._remembered(key)
+            is_ruled_out = self._is_ruled_out(key, now)
+            newer = Entry(None, self._version, math.inf) if is_ruled_out else self._remembered(key)
             if newer is not None and self._is_fresh(newer, now) and now < self._check_at:
                 return newer  # Another thread has read it while this one waited for its turn.
-            if self._is_ruled_out(key, now):
-                return Entry(None, self._version, now)
             return self._read(key, now)
         except DirectoryUnavailable as error:
             return self._make_do(key, entry, now, error)
