@@ -30,6 +30,7 @@ from page_cache_world import (
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.interfaces import IRequest, IRequestExtensions
+from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from scoped_models import Base, Book
 from sqlalchemy import event
@@ -207,6 +208,8 @@ SOMEBODY: dict[str, dict[str, str]] = {
     "a log-in of the server": {"REMOTE_USER": "me"},
     "a part": {"HTTP_RANGE": "bytes=0-3"},
     "content": {"CONTENT_LENGTH": "3"},
+    "content without a length": {"HTTP_TRANSFER_ENCODING": "chunked"},
+    "another root": {"HTTP_X_VHM_ROOT": "/"},
 }
 
 
@@ -277,8 +280,38 @@ def test_languages_are_apart_where_a_page_depends_on_them(app: Any) -> None:
     assert len(made(app)) == 1
 
 
+def test_a_page_that_chooses_by_the_header_itself_is_kept_for_each_header(sqlite_world: World) -> None:
+    """The site has one language, and the view another notion of it."""
+
+    def choose(request: Any) -> Response:
+        return Response(request.accept_language.lookup(["de", "en"], default="en"), vary=["Accept-Language"])
+
+    with configured(sqlite_world) as config:
+        config.add_view(choose, route_name="page", page_cache=True)
+        app = config.make_wsgi_app()
+        headers = ("de", "en", "de", "", "x" * 5_000 + ", de")
+        assert [browser(app).get("/", headers={"Accept-Language": each}).text for each in headers] == [
+            "de", "en", "de", "en", "en",
+        ]  # fmt: skip
+        assert app.registry[PAGE_CACHE].hits == 1
+
+
+def test_routes_that_fit_by_a_header_are_not_answered_by_the_page_of_another(sqlite_world: World) -> None:
+    with configured(sqlite_world) as config:
+        config.add_route("one", "/two", header="X-One")
+        config.add_route("two", "/{name}")
+        config.add_view(lambda _request: Response("one"), route_name="one", page_cache=True)
+        config.add_view(lambda _request: Response("two"), route_name="two", page_cache=True)
+        app = config.make_wsgi_app()
+        for headers, text in [({}, "two"), ({"X-One": "1"}, "one"), ({}, "two")]:
+            assert browser(app).get("/two", headers=headers).text == text
+        browser(app).get("/three")
+        browser(app).get("/three")
+        assert app.registry[PAGE_CACHE].hits == 1
+
+
 def test_languages_would_mix_if_nobody_noticed(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multisite.page_cache._differs_by_language", lambda request, response: False)
+    monkeypatch.setattr("multisite.page_cache._differs_by_language", lambda request: False)
     texts = {browser(app, HTTP_ACCEPT_LANGUAGE=each).get("/page/language").text[:2] for each in ("de", "en")}
     assert texts == {"de"}
 
@@ -581,6 +614,11 @@ def silently(world: World) -> None:
 
 
 # Bounds
+
+
+def test_a_long_address_is_not_kept(app: Any) -> None:
+    assert is_kept(app, "/page/a?" + "x" * 1_900)
+    assert not is_kept(app, "/page/a?" + "x" * 2_000)
 
 
 def page_of(site_id: int, size: int) -> Page:

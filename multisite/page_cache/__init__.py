@@ -15,21 +15,29 @@ import logging
 import time
 from collections.abc import Callable, Hashable
 from functools import wraps
+from hashlib import sha256
 from typing import Any
 
 from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.events import ApplicationCreated
 from pyramid.exceptions import ConfigurationError
-from pyramid.interfaces import IAuthenticationPolicy, IDefaultPermission, ILocaleNegotiator, ISecurityPolicy
+from pyramid.interfaces import (
+    IAuthenticationPolicy,
+    IDefaultPermission,
+    ILocaleNegotiator,
+    IRoutesMapper,
+    ISecurityPolicy,
+)
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.settings import asbool
+from pyramid.traversal import decode_path_info
 from pyramid.tweens import EXCVIEW
 from pyramid.viewderivers import INGRESS
 
-from multisite.language import negotiate_locale
+from multisite.language import MAX_HEADER_CHARACTERS, negotiate_locale
 from multisite.page_cache import request_class
 from multisite.page_cache.keeping import LOOKED_AT_USER, ignoring, is_for_anybody, reason_against, says_language
 from multisite.page_cache.pages import Page, Pages
@@ -48,7 +56,11 @@ PAGE_CACHE = "multisite.page_cache"
 MADE = "multisite.page_cache.made"
 """The key in the WSGI environ of the seconds for which a view's answer may be kept, and of that answer."""
 
+MAX_KEY_CHARACTERS = 2_000
+"""The longest address of a page that is kept, in characters of the key: what a page is taken to need besides itself."""
+
 Handler = Callable[[Request], Response]
+Key = tuple[int, str, str, str, str, str]
 View = Callable[[Any, Request], Response]
 
 
@@ -59,6 +71,8 @@ class PageCache:
         self.versions = versions
         self.pages = Pages(settings.page_cache_size * 1_000_000)
         self.hits = self.misses = 0
+        self.unsure_routes: list[Any] = []
+        """Routes that fit or do not by what is not in the key of a page."""
         self._ignores = ignoring(settings.page_cache_ignored_cookies)
         self._clock = clock
 
@@ -88,46 +102,67 @@ class PageCache:
     def _find(self, request: Request, key: Hashable, site: Site, version: Version) -> Page | None:
         page = self.pages.get(key)
         if page is not None and page.body is None:
-            page = self.pages.get((key, request.locale_name))
+            page = self.pages.get((key, _language_of(request, page.by_header)))
         # The site is in the key as well. What is compared here is all of it: its settings, templates and secrets.
         if page is None or page.version != version or self._clock() >= page.expires:
             return None
         return page if page.site is site or page.site == site else None
 
     def _keep(
-        self, request: Request, response: Response, key: Hashable, site: Site, version: Version, seconds: float
+        self, request: Request, response: Response, key: Key, site: Site, version: Version, seconds: float
     ) -> None:
-        reason = reason_against(request, response)
+        reason = reason_against(request, response) or self._reason_in(key)
         if reason is None and self.versions.of(site.id) != version:
             reason = "rows of the site were changed meanwhile"
         expires = self._clock() + seconds
         if reason is None:
             headers = tuple(response.headerlist)
             page = Page(site, version, expires, headers, b"".join(response.app_iter), response.conditional_response)
-            if _differs_by_language(request, response):
+            by_header = "accept-language" in {each.lower() for each in response.vary or ()}
+            if by_header or _differs_by_language(request):
                 # For a little longer than any of the pages: who finds this looks for the page of their language.
-                self.pages.put(key, page._replace(body=None, headers=()))
-                key = (key, request.locale_name)
+                self.pages.put(key, page._replace(body=None, headers=(), by_header=by_header))
+                key = (key, _language_of(request, by_header))
             if not self.pages.put(key, page):
                 reason = "it is too large"
         if reason is not None:
             log.debug("not kept: %s%s: %s", site, request.environ.get("PATH_INFO", ""), reason)
 
+    def _reason_in(self, key: Key) -> str | None:
+        """Return why nothing is kept under `key`, None if something is."""
+        if sum(map(len, key[1:])) > MAX_KEY_CHARACTERS:
+            return "its address is too long"
+        if self.unsure_routes:
+            path = decode_path_info(key[4] or "/")
+            for route in self.unsure_routes:
+                if route.match(path) is not None:
+                    return f"the route '{route.name}' fits its address, by what is not in the key"
+        return None
 
-def _key_of(environ: dict[str, Any], site: Site) -> Hashable:
+
+def _key_of(environ: dict[str, Any], site: Site) -> Key:
     """Return what a page is kept under: its site, and all that its address is made of, as it came."""
     return (
         site.id,
         environ["wsgi.url_scheme"],
-        environ.get("HTTP_HOST"),
+        environ.get("HTTP_HOST", ""),
         environ.get("SCRIPT_NAME", ""),
         environ.get("PATH_INFO", ""),
         environ.get("QUERY_STRING", ""),
     )
 
 
-def _differs_by_language(request: Request, response: Response) -> bool:
-    if "accept-language" in {each.lower() for each in response.vary or ()} or says_language(request):
+def _language_of(request: Request, by_header: bool) -> Hashable:
+    """Return what the pages of an address that differ by language are told apart by."""
+    if not by_header:
+        return request.locale_name
+    header = request.environ.get("HTTP_ACCEPT_LANGUAGE", "")
+    # A long one is no browser's, and would take more memory than the page.
+    return request.locale_name, header if len(header) <= MAX_HEADER_CHARACTERS else sha256(header.encode()).digest()
+
+
+def _differs_by_language(request: Request) -> bool:
+    if says_language(request):
         return True
     # Another negotiator than ours need not say that it has looked at what the visitor wants.
     ours = request.registry.queryUtility(ILocaleNegotiator) is negotiate_locale
@@ -232,6 +267,10 @@ def _complete(event: ApplicationCreated) -> None:
             )
         _watch_policy(policy)
     request_class.prepare(event.app)
+    mapper = registry.queryUtility(IRoutesMapper)
+    registry[PAGE_CACHE].unsure_routes += [
+        route for route in (mapper.get_routes() if mapper else ()) if not all(map(_is_in_the_key, route.predicates))
+    ]
     _refuse_other_answers(registry)
 
 
@@ -266,7 +305,9 @@ def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
     return noting
 
 
-_IN_THE_KEY = frozenset({"RequestMethod", "RequestParam", "MatchParam", "PathInfo", "PhysicalPath", "Containment"})
+_IN_THE_KEY = frozenset(
+    {"RequestMethod", "RequestParam", "MatchParam", "PathInfo", "PhysicalPath", "Containment", "Traverse"}
+)
 """Pyramid's predicates that look at nothing but what is in the key of a page, and at the context that this leads to."""
 
 

@@ -20,8 +20,14 @@ __all__ = ["LOOKED_AT_USER", "ignoring", "is_for_anybody", "reason_against", "sa
 LOOKED_AT_USER = "multisite.page_cache.looked_at_user"
 """The key in the WSGI environ that says that something asked who is logged in."""
 
-_SOMEBODY = frozenset({"HTTP_AUTHORIZATION", "REMOTE_USER", "HTTP_RANGE", "HTTP_PROXY_AUTHORIZATION"})
-"""What a request has that is not anybody's, or for a part of a page."""
+_SOMEBODY = frozenset(
+    {
+        "HTTP_AUTHORIZATION", "REMOTE_USER", "HTTP_PROXY_AUTHORIZATION", "HTTP_RANGE", "HTTP_TRANSFER_ENCODING",
+        # By this one Pyramid's traversal begins somewhere else, and whoever likes can send it.
+        "HTTP_X_VHM_ROOT",
+    }
+)  # fmt: skip
+"""What a request has that is not anybody's, is for a part of a page, or asks for another page than its address says."""
 
 _KNOWN_VARY = frozenset({"accept-language", "cookie", "host"})
 """What a page may depend on: the language and the host are in the key, and a request with a cookie gets none."""

@@ -17,14 +17,15 @@ from multisite.site import Site
 __all__ = ["Page", "Pages"]
 
 OVERHEAD_BYTES = 2_000
-"""What a page takes besides its body: the key, the headers, the objects."""
+"""What a page takes besides its body and its headers: the key, which is no longer than this, and the objects."""
 
 
 class Page(NamedTuple):
     """An answer with the status 200, and what it was made of.
 
-    `body` is None where what is kept is only that the pages of an address differ by language. `expires` is in seconds
-    of the clock of the cache; `is_conditional` as WebOb's `conditional_response`.
+    `body` is None where what is kept is only that the pages of an address differ by language: by that of the request,
+    or with `by_header` by what its Accept-Language says, since the view chooses for itself. `expires` is in seconds of
+    the clock of the cache; `is_conditional` as WebOb's `conditional_response`.
     """
 
     site: Site
@@ -33,11 +34,13 @@ class Page(NamedTuple):
     headers: tuple[tuple[str, str], ...]
     body: bytes | None
     is_conditional: bool
+    by_header: bool = False
 
     @property
     def size(self) -> int:
         """About how many bytes of memory it takes."""
-        return OVERHEAD_BYTES + (0 if self.body is None else len(self.body))
+        headers = sum(len(name) + len(value) for name, value in self.headers)
+        return OVERHEAD_BYTES + headers + (0 if self.body is None else len(self.body))
 
 
 class Pages:
