@@ -355,6 +355,25 @@ def test_invalidation_after_a_session_has_committed(memory: SiteRegion) -> None:
     engine.dispose()
 
 
+def test_invalidation_after_a_session_waits_for_the_end_of_the_transaction(memory: SiteRegion) -> None:
+    engine = sa.create_engine("sqlite://")
+    with using_site(GARDEN), Session(engine, info={"site": GARDEN}) as session:
+        memory.set("a", 1)
+        session.execute(sa.select(1))
+        memory.invalidate(after=session)
+        memory.invalidate(after=session)
+        with session.begin_nested():
+            session.execute(sa.select(1))
+        assert memory.get("a") == 1
+        session.commit()
+        assert memory.get("a") is NO_VALUE
+        memory.set("a", 2)
+        session.execute(sa.select(1))
+        session.commit()
+        assert memory.get("a") == 2
+    engine.dispose()
+
+
 OTHER_PROCESS = """
 import sys
 from multisite import Site, using_site
@@ -563,7 +582,7 @@ def test_objects_in_a_session_are_not_kept(authors: sa.Engine, memory: SiteRegio
             ):
                 with pytest.raises(MultisiteError, match="this Author is in a session and cannot be kept"):
                     keep()  # type: ignore[no-untyped-call]
-        for value in (session, session.execute(sa.select(1)), session.connection()):
+        for value in (session, session.execute(sa.select(1)), session.scalars(sa.select(1)), session.connection()):
             with pytest.raises(MultisiteError, match="cannot be kept: keep what it gives"):
                 memory.set("a", value)
         assert memory.get("a") is NO_VALUE

@@ -118,7 +118,16 @@ class SiteRegion(CacheRegion):
             return
         from sqlalchemy import event  # Only an application that has a session needs it.
 
-        event.listen(after, "after_commit", lambda _session: self._renew(site_id, hard=hard), once=True)
+        is_done = False
+
+        def renew(session: Session) -> None:
+            nonlocal is_done
+            # At the end of a savepoint others see nothing of it yet.
+            if not is_done and not session.in_nested_transaction():
+                is_done = True
+                self._renew(site_id, hard=hard)
+
+        event.listen(after, "after_commit", renew)
 
     def _renew(self, site_id: int, *, hard: bool) -> None:
         self._set_generation(site_id, "hard" if hard else "soft")

@@ -64,7 +64,10 @@ def _check_object(value: Any, state: Any, site_id: int) -> None:
 
 
 def _refuse_sessions(value: object) -> None:
-    for module, names in (("sqlalchemy.orm", ("Session", "Query")), ("sqlalchemy.engine", ("Result", "Connection"))):
+    for module, names in (
+        ("sqlalchemy.orm", ("Session", "Query")),
+        ("sqlalchemy.engine", ("Result", "FilterResult", "Connection")),
+    ):
         found = sys.modules.get(module)
         if found is not None and isinstance(value, tuple(getattr(found, name) for name in names)):
             raise MultisiteError(f"a {type(value).__name__} cannot be kept: keep what it gives, as a list")
