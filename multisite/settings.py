@@ -88,6 +88,13 @@ def _limit(value: str) -> int:
     return 0 if value == "0" else _count(value)
 
 
+def _header(value: str) -> str:
+    # Servers that take an underscore would let a visitor write the header of a proxy in another spelling.
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value):
+        raise ValueError("the name of a header, such as X-Request-ID")
+    return value
+
+
 def _plain_path(value: str) -> str:
     if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+", value):
         raise ValueError("a path such as /multisite/tls-ask, of letters, digits and -._~ between its slashes")
@@ -219,6 +226,9 @@ class Settings:
     page_cache_size: int = _setting(64, _count, "How many megabytes of such pages a process keeps.")
     page_cache_ignored_cookies: tuple[str, ...] = _setting(
         (), _names, "Names of cookies on which no page depends, or how they begin, with a star."
+    )
+    request_id_header: str | None = _setting(
+        None, _header, "Header in which a proxy sends the id of a request; none: each gets a new one."
     )
     tls_ask_path: str | None = _setting(
         None, _plain_path, "Path at which a proxy asks whether to get a certificate for a domain."

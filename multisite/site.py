@@ -142,6 +142,9 @@ class Resolver:
     application: str | None = field(default_factory=current_application.get)
 
 
+request_id: ContextVar[str | None] = ContextVar("multisite_request_id", default=None)
+"""The id of the request that the running code works for, for logs; `multisite.logs` sets it."""
+
 resolvers: list[Resolver] = []
 """Called by `using_site` with an id or a host; a directory adds itself when an application includes multisite."""
 
@@ -217,20 +220,22 @@ def carry(function: Callable[Parameters, Returned]) -> Callable[Parameters, Retu
     _refuse_later(function)
     scope = current_scope()
     # Carried on purpose, it counts as a block does, also against a session that an earlier job of a thread left open.
-    return partial(_carried, None if scope is None else Scope(scope.site, scope.reason), function)
+    return partial(_carried, None if scope is None else Scope(scope.site, scope.reason), request_id.get(), function)
 
 
 def _carried(
     scope: Scope | None,
+    asked_by: str | None,
     function: Callable[Parameters, Returned],
     /,
     *args: Parameters.args,
     **kwargs: Parameters.kwargs,
 ) -> Returned:
-    token = _scope.set(scope)
+    token, request_token = _scope.set(scope), request_id.set(asked_by)
     try:
         return function(*args, **kwargs)
     finally:
+        request_id.reset(request_token)
         _scope.reset(token)
 
 

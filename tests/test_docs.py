@@ -93,6 +93,7 @@ TYPES = {
     settings_module._limit: "whole number, or 0",
     settings_module._suffix: "end of a name",
     settings_module._plain_path: "path",
+    settings_module._header: "name of a header",
     settings_module._networks: "list of networks",
     settings_module._role: "name of a PostgreSQL role",
     settings_module._secret: "secret",
@@ -228,6 +229,9 @@ def test_ini_examples_are_read_by_what_reads_them(snippet: Snippet, tmp_path: Pa
     ini.write_text(snippet.text, "utf-8")
     sections = plaster.get_sections(str(ini))
     assert sections
+    if "loggers" in sections:
+        check_logging(ini)
+        return
     assert set(sections) <= {"app:main", "server:main", "pshell"}
     if "app:main" in sections:
         app = plaster.get_settings(str(ini), "app:main")
@@ -240,6 +244,13 @@ def test_ini_examples_are_read_by_what_reads_them(snippet: Snippet, tmp_path: Pa
         server = dict(plaster.get_settings(str(ini), "server:main"))
         assert server.pop("use") == "egg:waitress#main"
         Adjustments(**{key: value for key, value in server.items() if key not in ("here", "__file__")})
+
+
+def check_logging(ini: Path) -> None:
+    """Configure logging by an example, in a process of its own."""
+    script = "import logging, logging.config, sys; logging.config.fileConfig(sys.argv[1]); logging.error('found')"
+    done = subprocess.run([sys.executable, "-c", script, ini], capture_output=True, text=True, check=True)
+    assert done.stderr.endswith("[- -] [root:1] found\n")
 
 
 def test_an_ini_example_with_an_unknown_key_is_found() -> None:

@@ -26,6 +26,7 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         config.include("multisite")
         config.include("multisite.static")
         config.include("multisite.page_cache")
+        config.include("multisite.logs")
         config.include("multisite.content.settings")
         config.include("multisite.content.language")
         config.include("multisite.content.variables")
