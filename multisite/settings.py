@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -260,6 +260,13 @@ class Settings:
         return self.templates_dir / THEMES_FOLDER
 
 
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return the settings that `name` was most probably meant to be: all of them would be half a page."""
+    from difflib import get_close_matches  # Only a mistake needs it.
+
+    return ", ".join(PREFIX + each for each in get_close_matches(name, list(known), n=3, cutoff=0.0))
+
+
 def parse_settings(settings: Mapping[str, Any]) -> Settings:
     """Return the `Settings` found in `settings`, a mapping as Pyramid's registry or an ini section gives it.
 
@@ -279,7 +286,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
         name = key[len(PREFIX) :]
         if name not in fields:
             shown = "(hidden)" if "secret" in name else value
-            raise SettingError(key, shown, f"one of {', '.join(PREFIX + known for known in fields)}")
+            raise SettingError(key, shown, f"one of {_nearest(name, fields)}, or another that docs/settings.md names")
         try:
             values[name] = fields[name].metadata["parse"](str(value).strip())
         except ValueError as error:
