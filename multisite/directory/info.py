@@ -167,7 +167,7 @@ def _infos(connection: Connection, rows: Iterable[sa.Row[*tuple[Any, ...]]]) -> 
         for site_id, group in groupby(found, lambda row: row.site_id)
     }
     for *columns, own_settings, status, created in rows:
-        site = Site(*columns, sorted_text(own_settings))
+        site = Site(*columns, own_settings=sorted_text(own_settings))
         yield SiteInfo(site, status, _in_utc(created), domains.get(site.id, ()))
 
 
