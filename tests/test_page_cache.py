@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import sqlalchemy as sa
@@ -553,6 +554,54 @@ def test_a_change_in_another_process_is_seen(world: World) -> None:
     assert made(app) == []
 
 
+def test_a_database_is_the_same_by_another_url(sqlite_world: World) -> None:
+    app = sqlite_world.app()
+    assert is_kept(app, "/page/a")
+    before = versions(sqlite_world)
+    with closing_engine(f"sqlite+pysqlite:///{sqlite_world.engine.url.database}") as engine:
+        with using_site(sqlite_world.sites[GARDEN]), engine.begin() as connection:
+            insert(connection, "by-core")
+        assert sum(versions(sqlite_world).values()) == sum(before.values()) + 1
+        with Session(engine, info={"site": sqlite_world.sites[GARDEN]}) as session:
+            session.add(Book(slug="by-a-session", secret="x"))
+            session.commit()
+    # More than once where the session of a request, too, may not know that it is the same.
+    assert sum(versions(sqlite_world).values()) > sum(before.values()) + 1
+    text = browser(app).get("/page/a").text
+    assert "by-core" in text
+    assert "by-a-session" in text
+
+
+def test_a_change_says_nothing_to_the_database_of_another_application(sqlite_world: World, tmp_path: Path) -> None:
+    """Its sites have the same numbers, and it may be locked, or not be there."""
+    with make_world(f"sqlite:///{tmp_path / 'other.db'}", tmp_path) as other:
+        other.empty()
+        app, others = sqlite_world.app(), other.app()
+        for each in (app, others):
+            assert is_kept(each, "/page/a")
+        with other.engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            browser(app).post("/add/flush/here")
+            assert "here" in browser(app).get("/page/a").text
+        assert versions(other) == {}
+
+
+def test_rows_elsewhere_are_committed_though_their_version_cannot_be_raised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        make_world(f"sqlite:///{tmp_path / 'rows.db'}", tmp_path) as rows,
+        closing_engine(f"sqlite:///{tmp_path / 'gone.db'}") as gone,
+    ):
+        changes.watch(watching := Versions(gone, refresh_seconds=0, size=1))
+        watching._is_there = True
+        with Session(rows.engine, info={"site": rows.sites[GARDEN]}) as session:
+            session.add(Book(slug="kept", secret="x"))
+            session.commit()
+            assert session.scalars(sa.select(Book.slug)).all() == ["kept"]
+        assert "versions of sites cannot be raised, and pages outlive the rows they show: " in caplog.text
+
+
 def test_what_another_process_changes_is_not_seen_where_nobody_says_so(world: World) -> None:
     app = world.app()
     assert is_kept(app, "/page/a")
@@ -880,6 +929,7 @@ def test_a_site_of_several_languages_keeps_a_page_in_each(sqlite_sites: ContentS
 
 def test_a_script_says_what_it_changes_if_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "_announcing", [])
+    monkeypatch.setattr(changes, "_watched", WeakSet())  # As in a process without an application.
     with make_world(f"sqlite:///{tmp_path / 'script.db'}", tmp_path) as script:
         script.empty()
         by_begin(script)

@@ -7,6 +7,7 @@ to light together, in whatever process looks, and the lock on the version lasts 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
@@ -14,8 +15,10 @@ from weakref import WeakSet
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from multisite.application import current_application
 from multisite.models import ChangeRow
 from multisite.page_cache.versions import ALL, Versions
 from multisite.scoping.pin import PINNED, Pin, change_listeners
@@ -23,8 +26,13 @@ from multisite.site import Scope
 
 __all__ = ["announce", "raise_versions", "watch"]
 
+log = logging.getLogger(__name__)
+
 _CHANGED = "_multisite_changed"
 """The attribute, of a connection and of a session, with the ids of the sites whose rows its transaction changes."""
+
+_ELSEWHERE = "_multisite_changed_elsewhere"
+"""The attribute of a session with those of these sites whose rows are in a database without the versions."""
 
 _watched: WeakSet[Versions] = WeakSet()
 
@@ -67,6 +75,8 @@ def _note(connection: Connection, scope: Scope) -> None:
     session = None if pin is None else pin.session()
     if session is not None:
         session.__dict__.setdefault(_CHANGED, set()).add(site_id)
+        if not _is_watched(connection):
+            session.__dict__.setdefault(_ELSEWHERE, set()).add(site_id)
 
 
 def _raise(connection: Connection, *_args: object) -> None:
@@ -75,12 +85,24 @@ def _raise(connection: Connection, *_args: object) -> None:
         return
     site_ids = sorted(changed)
     changed.clear()
-    url = connection.engine.url
-    if any(versions.engine.url == url and versions.is_there(connection) for versions in list(_watched)):
+    has_session = connection.__dict__.get(PINNED) is not None
+    # One database may be reached by several URLs. A session says elsewhere what cannot be said here.
+    if (_is_watched(connection) or not has_session) and _is_there(connection):
         raise_versions(connection, site_ids)
-    if connection.__dict__.get(PINNED) is None:
+    if not has_session:
         # Nobody will say when it has committed. Whoever asks meanwhile gets the old version, and asks again soon.
         _tell(site_ids)
+
+
+def _is_watched(connection: Connection) -> bool:
+    url = connection.engine.url
+    return any(versions.engine.url == url for versions in list(_watched))
+
+
+def _is_there(connection: Connection) -> bool:
+    url = connection.engine.url
+    own = next((versions for versions in list(_watched) if versions.engine.url == url), None)
+    return sa.inspect(connection).has_table(_table.name) if own is None else own.is_there(connection)
 
 
 def _rolled_back(connection: Connection) -> None:
@@ -97,18 +119,27 @@ def _committed(session: Session) -> None:
     changed: set[int] | None = session.__dict__.pop(_CHANGED, None)
     if not changed:
         return
-    own = {connection.engine.url for connection in _connections(session)}
-    for versions in list(_watched):
-        if versions.engine.url not in own:
-            with versions.engine.begin() as connection:
-                if versions.is_there(connection):
-                    raise_versions(connection, sorted(changed))
+    elsewhere: set[int] = session.__dict__.pop(_ELSEWHERE, set())
+    if elsewhere:
+        _raise_elsewhere(sorted(elsewhere))
     _tell(sorted(changed))
 
 
-def _connections(session: Session) -> list[Any]:
-    transaction: Any = session.get_transaction()
-    return [] if transaction is None else [each[0] for each in set(transaction._connections.values())]
+def _raise_elsewhere(site_ids: list[int]) -> None:
+    here = current_application.get()
+    for versions in list(_watched):
+        if here is not None and versions.application not in {None, here}:
+            continue  # Another application of this process (multisite.vhosts), whose sites have the same numbers.
+        try:
+            with versions.engine.begin() as connection:
+                if versions.is_there(connection):
+                    raise_versions(connection, site_ids)
+        except SQLAlchemyError as error:
+            # The rows are committed: whoever did that must not be told that they are not.
+            log.error(
+                "versions of sites cannot be raised, and pages outlive the rows they show: %s",
+                str(error).partition("\n")[0],
+            )
 
 
 def _tell(site_ids: list[int]) -> None:

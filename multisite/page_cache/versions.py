@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from multisite.application import current_application
 from multisite.directory.errand import held, in_time
 from multisite.models import ChangeRow
 
@@ -62,6 +63,8 @@ class Versions:
     ) -> None:
         """At most `size` sites are known at a time."""
         self.engine = engine
+        self.application = current_application.get()
+        """The name of the application that asks, None in a process with only one."""
         self._refresh_seconds = refresh_seconds
         self._size = size
         self._clock = clock
