@@ -110,6 +110,10 @@ def test_hooks_run_once_before_any_application_is_loaded(world: World) -> None:
         ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("def main(:", "SyntaxError: invalid syntax"),
         ("raise SystemExit(3)", "SystemExit: 3"),
+        (
+            "class E(Exception):\n    def __str__(self):\n        raise ValueError\nraise E",
+            "E: its text cannot be made",
+        ),
         ("def main(global_conf): pass", "TypeError: main() got an unexpected keyword argument 'me'"),
     ],
 )

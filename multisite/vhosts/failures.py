@@ -23,10 +23,18 @@ def reason(application: Application, error: BaseException, applications: Iterabl
     `applications` are all of the process: where two of them declare the same table, the other one is named.
     """
     for each in _chain(error):
-        found = _DECLARED_TWICE.search(str(each))
+        found = _DECLARED_TWICE.search(_text_of(each))
         if found and type(each).__name__ == "InvalidRequestError":
             return _explain_declared_twice(found[1], each, application, applications)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    return f"{type(error).__name__}: {' '.join(_text_of(error).split())}".removesuffix(": ")
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        # It is the application's, and may be as broken as that is.
+        return "its text cannot be made"
 
 
 def _explain_declared_twice(
