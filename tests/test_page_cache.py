@@ -43,6 +43,7 @@ from multisite.directory.changes import add_site
 from multisite.models import ChangeRow
 from multisite.page_cache import PAGE_CACHE, PageCache, changes
 from multisite.page_cache.pages import OVERHEAD_BYTES, Page, Pages
+from multisite.page_cache.request_class import MAX_CLASSES
 from multisite.page_cache.versions import Version, Versions
 from multisite.request import DIRECTORY
 from multisite.scoping.pin import change_listeners
@@ -867,6 +868,21 @@ def test_requests_have_what_pyramid_gives_them_and_share_one_class(sqlite_world:
     assert type(theirs) is not type(extended(plain))
     assert ours.site.host == GARDEN
     assert extended(kept, HTTP_HOST=KITCHEN).site.host == KITCHEN
+
+
+def test_requests_that_each_have_a_class_of_their_own_take_no_memory(sqlite_world: World) -> None:
+    def factory(environ: dict[str, Any]) -> Request:
+        request = Request(environ)
+        request.set_property(lambda _request: "mine", "mine")
+        return request
+
+    factory.blank = Request.blank  # type: ignore[attr-defined]
+    with configured(sqlite_world) as config:
+        config.set_request_factory(factory)
+        config.add_view(lambda request: Response(f"{request.mine} {request.site}"), route_name="page")
+        app = config.make_wsgi_app()
+        assert {browser(app).get("/").text for _ in range(2 * MAX_CLASSES)} == {f"mine {GARDEN}"}
+        assert len(app.request_extensions._classes) <= MAX_CLASSES
 
 
 def test_what_is_added_to_requests_later_is_there_too(sqlite_world: World) -> None:

@@ -37,7 +37,8 @@ from pyramid.traversal import decode_path_info
 from pyramid.tweens import EXCVIEW
 from pyramid.viewderivers import INGRESS
 
-from multisite.language import MAX_HEADER_CHARACTERS, negotiate_locale
+from multisite.language import negotiate_locale
+from multisite.negotiation import MAX_HEADER_CHARACTERS
 from multisite.page_cache import request_class
 from multisite.page_cache.keeping import LOOKED_AT_USER, ignoring, is_for_anybody, reason_against, says_language
 from multisite.page_cache.pages import Page, Pages
@@ -122,8 +123,10 @@ class PageCache:
             if by_header or _differs_by_language(request):
                 # For a little longer than any of the pages: who finds this looks for the page of their language.
                 self.pages.put(key, page._replace(body=None, headers=(), by_header=by_header))
-                key = (key, _language_of(request, by_header))
-            if not self.pages.put(key, page):
+                kept = self.pages.put((key, _language_of(request, by_header)), page)
+            else:
+                kept = self.pages.put(key, page)
+            if not kept:
                 reason = "it is too large"
         if reason is not None:
             log.debug("not kept: %s%s: %s", site, request.environ.get("PATH_INFO", ""), reason)
@@ -154,11 +157,12 @@ def _key_of(environ: dict[str, Any], site: Site) -> Key:
 
 def _language_of(request: Request, by_header: bool) -> Hashable:
     """Return what the pages of an address that differ by language are told apart by."""
+    name: str = request.locale_name
     if not by_header:
-        return request.locale_name
+        return name
     header = request.environ.get("HTTP_ACCEPT_LANGUAGE", "")
     # A long one is no browser's, and would take more memory than the page.
-    return request.locale_name, header if len(header) <= MAX_HEADER_CHARACTERS else sha256(header.encode()).digest()
+    return name, header if len(header) <= MAX_HEADER_CHARACTERS else sha256(header.encode()).digest()
 
 
 def _differs_by_language(request: Request) -> bool:

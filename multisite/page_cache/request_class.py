@@ -14,6 +14,9 @@ from pyramid.util import InstancePropertyHelper
 
 __all__ = ["ReadyExtensions", "prepare"]
 
+MAX_CLASSES = 8
+"""Of how many classes the ready ones are kept: a request factory that adds a property itself makes one each time."""
+
 
 class ReadyExtensions:
     """Stands in for Pyramid's `IRequestExtensions` where the router applies them to a request.
@@ -38,7 +41,9 @@ class ReadyExtensions:
         if ready is None:
             request_like: Any = object.__new__(cls)
             InstancePropertyHelper.apply_properties(request_like, {**extensions.methods, **extensions.descriptors})
-            ready = self._classes[cls] = type(request_like)
+            ready = type(request_like)
+            if len(self._classes) < MAX_CLASSES:
+                self._classes[cls] = ready
         return ready
 
 
