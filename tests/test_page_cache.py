@@ -31,6 +31,7 @@ from page_cache_world import (
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.interfaces import IRequest, IRequestExtensions
+from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from scoped_models import Base, Book
