@@ -17,6 +17,7 @@ from multisite import (
     predicates,
     renderer,
     request,
+    shared_caches,
     subrequests,
     tls,
     tween,
@@ -70,6 +71,7 @@ def configure(config: Configurator) -> None:
     if settings.error_pages:
         error_pages.includeme(config)
     maintenance.includeme(config)
+    shared_caches.includeme(config)
 
 
 def set_multisite_engine(config: Configurator, engine: Engine) -> None:

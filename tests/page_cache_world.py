@@ -67,6 +67,9 @@ DEEDS: dict[str, Any] = {
     "vary-star": lambda _request, response: response.headers.update({"Vary": "*"}),
     "stream": _stream,
     "gzip": lambda _request, response: response.encode_content(),
+    "public": lambda _request, response: (
+        response.set_cookie("a", "1"), response.headers.update({"Cache-Control": "public, max-age=5"}),
+    ),
     "nonce": lambda _request, response: response.headers.update(
         {"Content-Security-Policy": "script-src 'nonce-abc'"}
     ),

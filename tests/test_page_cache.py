@@ -846,6 +846,20 @@ def test_many_sites_are_asked_for_at_once(world: World) -> None:
         connection.execute(sa.delete(ChangeRow.__table__))
 
 
+# Shared caches
+
+
+CACHE_CONTROL = {
+    "cookie": "private", "later": "private", "session": "private", "csrf": "private", "public": "public, max-age=5",
+    "a": None, "no-store": "No-Store", "private": "private, max-age=5",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("deed", CACHE_CONTROL)
+def test_an_answer_for_one_visitor_says_so_to_shared_caches(app: Any, deed: str) -> None:
+    assert browser(app).get(f"/page/{deed}").headers.get("Cache-Control") == CACHE_CONTROL[deed]
+
+
 # The class of requests
 
 
