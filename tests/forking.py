@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -79,6 +79,20 @@ def forker(folder: Path) -> Iterator[Forker]:
         yield Forker(process)
         assert process.stdin is not None
         process.stdin.close()
+
+
+def remembering(find_loaders: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `plaster.loaders.find_loaders` with a memory: it reads the metadata of every package that is installed,
+    which is half of the time that a command takes."""
+    found: dict[tuple[Any, ...], Any] = {}
+
+    def find(scheme: str, protocols: list[str] | None = None) -> Any:
+        key = scheme, *(protocols or ())
+        if key not in found:
+            found[key] = find_loaders(scheme, protocols)
+        return found[key]
+
+    return find
 
 
 # What runs in the process that forks.
@@ -161,6 +175,7 @@ def _run(main: Any, job: dict[str, Any]) -> list[Done]:
 def _serve() -> None:
     import babel  # noqa: F401
     import idna  # noqa: F401
+    import plaster.loaders
     import sqlalchemy as sa
     from sqlalchemy import event
     from sqlalchemy.dialects import postgresql, sqlite  # noqa: F401
@@ -178,6 +193,7 @@ def _serve() -> None:
     from multisite.directory.details import check_locale, check_timezone
     from multisite.ini import read_ini
 
+    plaster.loaders.find_loaders = remembering(plaster.loaders.find_loaders)
     check_locale("en")
     check_timezone("UTC")
     read_ini("development.ini")
