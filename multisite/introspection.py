@@ -16,19 +16,19 @@ __all__ = ["CATEGORY", "OPEN_PATHS", "includeme", "shown"]
 CATEGORY = "multisite settings"
 OPEN_PATHS = "multisite open paths"
 
-_SECRET = frozenset({"secret", "previous_secrets"})
+_FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 _URLS = frozenset({"database_url", "owner_url"})
 
 
 def shown(name: str, value: Any) -> Any:
     """Return what may be shown of the setting `name`: of a secret that there is one, of a URL no password."""
-    if name in _SECRET:
-        return "(set)" if value else None
     if name in _URLS and value is not None:
         try:
             return make_url(value).render_as_string(hide_password=True)
         except ArgumentError:
             return "(set)"
+    if _FIELDS[name].metadata["hidden"]:
+        return "(set)" if value else None
     return value
 
 

@@ -199,6 +199,7 @@ def _caching(folder: Path) -> Iterator[Namespace]:
 PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "caching.md": _caching,
     "logs.md": _caching,
+    "debugging.md": _two_sites,
     "directives.md": _directives,
     "jinja2.md": _two_sites,
     "language.md": _two_sites,

@@ -59,6 +59,8 @@ class Places:
         config = Configurator(
             settings={
                 "sqlalchemy.url": url,
+                # A view here holds up to four connections at once, which 16 threads together must not wait for.
+                "sqlalchemy.pool_size": "80",
                 "multisite.sites_dir": str(folder / "sites"),
                 "multisite.templates_dir": str(folder / "templates"),
                 "multisite.open_paths": "/open",
@@ -432,8 +434,9 @@ def serving(app: Any, threads: int) -> Iterator[tuple[str, int]]:
 
     It forgets about a connection whose request was ended by SystemExit: such ones are closed at the end.
     """
-    logger = logging.getLogger("waitress")
-    before, logger.disabled = logger.disabled, True
+    loggers = [logging.getLogger(name) for name in ("waitress", "waitress.queue")]
+    for logger in loggers:
+        logger.disabled = True
     server = create_server(app, host="127.0.0.1", port=0, threads=threads, connection_limit=1000)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -449,7 +452,8 @@ def serving(app: Any, threads: int) -> Iterator[tuple[str, int]]:
         server.task_dispatcher.shutdown()
         server.trigger.pull_trigger(close)
         thread.join(30)
-        logger.disabled = before
+        for logger in loggers:
+            logger.disabled = False
     assert not thread.is_alive()
 
 

@@ -138,6 +138,11 @@ def stream(request):
     return Response(app_iter=(piece.encode() for title in seen for piece in (title[:5], title[5:])))
 
 
+def setting(request):
+    seen.append(request.site.settings["motto"])
+    return Response(seen[0])
+
+
 def template(request):
     from pyramid.renderers import render
 
@@ -145,10 +150,11 @@ def template(request):
     return Response(render("page.mako", {}, request))
 
 
-VIEWS = (header, cookie, log, cache, stream, template)
+VIEWS = (header, cookie, log, cache, stream, setting, template)
 
 
 def add_views(config):
+    config.add_site_setting("motto", str, default="none", doc="What the site says of itself.")
     config.set_session_factory(SignedCookieSessionFactory("the same secret for all sites"))
     for view in VIEWS:
         config.add_route(view.__name__, "/" + view.__name__)
@@ -158,7 +164,7 @@ def add_views(config):
 OTHER_TESTS = """
 import pytest
 
-@pytest.mark.parametrize("name", ["header", "cookie", "log", "cache", "stream", "template"])
+@pytest.mark.parametrize("name", ["setting", "header", "cookie", "log", "cache", "stream", "template"])
 def test_page(site, testapp_for, name):
     testapp_for(site).get("/" + name)
 
@@ -185,9 +191,10 @@ def test_leaks_of_other_kinds_are_found(project: Project) -> None:
     found = {leak.partition(", of another site")[0] for leak in told(printed)}
     assert found == {
         "SQL result: books.id", "header: books.id", "cookie: books.title", "log: books.title", "body: books.title",
-        "cache value: books.title", "cookie: the session", "body: the template /page.mako",
+        "cache value: books.title", "cookie: the session", "body: the template /page.mako", "body: the setting motto",
+        "cookie: the setting motto", "log: the setting motto",
     }, printed  # fmt: skip
-    assert "6 failed, 1 passed" in printed
+    assert "7 failed, 1 passed" in printed
     assert list((project.folder / "sites").iterdir()) == []
 
 

@@ -57,10 +57,12 @@ def _cursors(detector: Detector, stack: ExitStack) -> None:
                 setattr(connection, attribute, watched)
 
     def about_to_execute(
-        connection: Any, cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
+        connection: Any, cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool
     ) -> None:
         if isinstance(cursor, _Watched):
             cursor.scope, cursor.statement = known_scope_of(connection), statement
+            # What names no scoped table belongs to nobody, such as what the directory asks about every site.
+            cursor.is_nobodys = not getattr(getattr(context, "compiled", None), "concerns_sites", True)
 
     for target, name, listener in (
         (Engine, "do_connect", prepare),
@@ -80,9 +82,10 @@ class _Watched:
     detector: Detector
     scope: Scope | None = None
     statement: str | None = None
+    is_nobodys = False
 
     def _look(self, rows: Iterable[Any]) -> None:
-        if self.detector.expects(self.scope or current_scope()):
+        if self.is_nobodys or self.detector.expects(self.scope or current_scope()):
             return
         detail = self.statement or "a cursor of the database driver, which no wall limits"
         for row in rows:

@@ -108,6 +108,7 @@ class Detector:
             try:
                 seeded = seed(engine, self.canaries, self.values)
                 probes.plant_templates(registry, self.canaries)
+                probes.plant_settings(registry, self.canaries)
             except Exception as error:
                 # The tables may not be there yet: then it is tried again at the next request.
                 del self._watched[id(registry)]

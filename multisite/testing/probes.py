@@ -1,4 +1,4 @@
-"""What the leak detector tries once for each application: templates of another site, its sessions and its log-ins."""
+"""What the leak detector does once for each application: templates and settings of another site, sessions, log-ins."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.scripting import prepare
 
+from multisite.errors import MultisiteError
 from multisite.renderer import TEMPLATES
-from multisite.request import SETTINGS
+from multisite.request import DIRECTORY, SETTINGS
 from multisite.site import enter_request, leave_request
+from multisite.site_settings.changes import set_settings
+from multisite.site_settings.directive import DECLARED
 from multisite.testing.canaries import Canaries
 from multisite.testing.seeding import CANARY_HOST, CANARY_SITE
 
-__all__ = ["accepted_cookies", "plant_templates", "remove_templates"]
+__all__ = ["accepted_cookies", "plant_settings", "plant_templates", "remove_templates"]
 
 _KEY = "canary"
 
@@ -35,6 +38,17 @@ def plant_templates(registry: Any, canaries: Canaries) -> None:
             path = folder / name.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{text}\n{canaries.text(f'the template {name}')}\n", "utf-8")
+
+
+def plant_settings(registry: Any, canaries: Canaries) -> None:
+    """Give the canaries' site a canary for every setting of sites that takes any text or whole number."""
+    declared = registry.get(DECLARED)
+    for setting in () if declared is None else declared.describe(CANARY_SITE):
+        place = f"the setting {setting.name}"
+        for value in (canaries.text(place), str(canaries.number(place))):
+            with suppress(MultisiteError):  # It is of another kind, or refuses that one.
+                set_settings(registry[DIRECTORY].engine, CANARY_HOST, {setting.name: value}, declared=declared)
+                break
 
 
 def remove_templates(registry: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from multisite.models import DomainRow, SiteRow, raise_version
+from multisite.models import SiteRow, metadata, raise_version
 from multisite.scoping.tables import has_site_id, tables
 from multisite.site import Site, using_site
 
@@ -16,8 +16,8 @@ def scoped_tables(engine: Engine) -> list[sa.Table]:
     """Return the scoped tables that the database of `engine` has, those that others refer to first."""
     there = sa.inspect(engine)
     found: dict[str, sa.Table] = {}
-    for metadata in tables.metadata:
-        for table in metadata.sorted_tables:
+    for declared in tables.metadata:
+        for table in declared.sorted_tables:
             if has_site_id(table) and there.has_table(table.name, table.schema):
                 found.setdefault(table.fullname, table)
     return list(found.values())
@@ -28,6 +28,8 @@ def remove_rows(engine: Engine, site: Site) -> None:
     with using_site(site), engine.begin() as connection:
         for table in reversed(scoped_tables(engine)):
             connection.execute(table.delete())
-        connection.execute(sa.delete(DomainRow).where(DomainRow.site_id == site.id))
+        for table in reversed(metadata.sorted_tables):
+            if "site_id" in table.columns and connection.dialect.has_table(connection, table.name):
+                connection.execute(table.delete().where(table.c.site_id == site.id))
         connection.execute(sa.delete(SiteRow).where(SiteRow.id == site.id))
         raise_version(connection)

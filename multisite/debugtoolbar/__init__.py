@@ -1,0 +1,32 @@
+"""A panel of pyramid_debugtoolbar that shows what multisite has done for a request.
+
+    config.include("multisite.debugtoolbar")            # or in the ini: pyramid.includes = multisite.debugtoolbar
+
+It includes pyramid_debugtoolbar, and is for development, as that is.
+"""
+
+from __future__ import annotations
+
+from pyramid.config import Configurator
+
+from multisite.errors import MultisiteError
+
+__all__ = ["includeme"]
+
+PANEL = "multisite.debugtoolbar.panel.SitePanel"
+
+
+def includeme(config: Configurator) -> None:
+    """Include pyramid_debugtoolbar, and add the panel. Raises `MultisiteError` if that is not installed."""
+    try:
+        config.include("pyramid_debugtoolbar")
+    except ModuleNotFoundError as error:
+        if error.name != "pyramid_debugtoolbar":
+            raise
+        raise MultisiteError(
+            "multisite.debugtoolbar needs pyramid_debugtoolbar: pip install 'pyramid_debugtoolbar>=4.12'"
+        ) from error
+    # The toolbar has turned its settings into lists, and reads them when the application is complete.
+    panels = config.registry.settings.setdefault("debugtoolbar.extra_panels", [])
+    if PANEL not in panels:
+        config.registry.settings["debugtoolbar.extra_panels"] = [*panels, PANEL]

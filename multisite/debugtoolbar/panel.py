@@ -1,0 +1,172 @@
+"""The panel: the site of a request and how it was found, its templates, statements, settings and caches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from mako.exceptions import TemplateLookupException
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.threadlocal import manager
+from pyramid_debugtoolbar.panels import DebugPanel
+
+from multisite import domains
+from multisite.debugtoolbar.recording import Recording, Used, recording
+from multisite.directory.changes import show_site
+from multisite.errors import MultisiteError
+from multisite.introspection import shown
+from multisite.renderer import TEMPLATES
+from multisite.request import DEFAULT_PORTS, DIRECTORY, MOVED, OPEN_PATH, SETTINGS, SUFFIX, requested_host
+from multisite.settings import PREFIX
+from multisite.site import Site
+from multisite.site_settings.directive import DECLARED
+
+__all__ = ["SitePanel"]
+
+Handler = Callable[[Request], Response]
+
+
+class SitePanel(DebugPanel):  # type: ignore[misc]  # pyramid_debugtoolbar has no types.
+    """The panel `Site`, made for each request that the toolbar is shown for."""
+
+    name = "multisite"
+    template = "multisite.debugtoolbar:panel.dbtmako"
+    title = "Site"
+    nav_title = "Site"
+    has_content = True
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._recording = Recording()
+        self._subtitle = ""
+
+    @property
+    def nav_subtitle(self) -> str:
+        """The site, beside the name of the panel."""
+        return self._subtitle
+
+    def wrap_handler(self, handler: Handler) -> Handler:
+        """Note what happens while the request is handled."""
+
+        def record(request: Request) -> Response:
+            with recording(self._recording):
+                return handler(request)
+
+        return record
+
+    def process_response(self, response: Response) -> None:
+        """Put together what the template shows. The toolbar keeps it, and the request goes."""
+        request, self._request = self._request, None
+        # What is asked here is not the request's doing, and no other panel shall count it.
+        manager.push({"request": None, "registry": request.registry})
+        try:
+            self._describe(request)
+        finally:
+            manager.pop()
+
+    def _describe(self, request: Request) -> None:
+        site, how = _found(request)
+        found = self._recording
+        self._subtitle = site.domain if site is not None else "none"
+        self.data.update(
+            site=[] if site is None else _facts(site),
+            how=how,
+            templates=_templates(request, found.templates),
+            statements=found.statements,
+            lookups=sorted(Counter(found.lookups).items()),
+            own_settings=_own_settings(request, site),
+            settings=_settings(request),
+        )
+
+
+def _facts(site: Site) -> list[tuple[str, object]]:
+    shown_fields = ("id", "domain", "name", "folder", "theme", "locale", "timezone", "template_generation")
+    return [(name, getattr(site, name)) for name in shown_fields]
+
+
+def _found(request: Request) -> tuple[Site | None, str]:
+    """Return the site of `request`, None if it has none, and in words how it was found, or why not."""
+    environ = request.environ
+    if OPEN_PATH in environ:
+        return None, "this path is open (multisite.open_paths): it answers without a site"
+    try:
+        host = requested_host(environ)
+        site: Site = request.site
+    except MultisiteError as error:
+        return None, str(error)
+    found_for, suffix = environ.get(SUFFIX, (None, ""))
+    if found_for != environ.get("HTTP_HOST"):
+        suffix = ""
+    name = host.name
+    path = environ.get(MOVED, "") + environ.get("PATH_INFO", "")
+    port = None if suffix else host.port or DEFAULT_PORTS.get(request.scheme)
+    domain = _domain(request, site, name.removesuffix(suffix), port, path)
+    if domain is None:
+        return (
+            site,
+            f"no domain fits {host}: fallback (multisite.unknown_host = {request.registry[SETTINGS].unknown_host})",
+        )
+    words = [f"by its {_kind(request, site, domain)} {domain}"]
+    if domain.is_wildcard:
+        words.append("a wildcard")
+    if domain.port is not None:
+        words.append("with its port")
+    if domain.path:
+        words.append("with its path")
+    if suffix:
+        words.append(f"without the development suffix {suffix} of {host}")
+    return site, ", ".join(words)
+
+
+def _domain(request: Request, site: Site, name: str, port: int | None, path: str) -> domains.Domain | None:
+    fitting = set(domains.names_of(name))
+    own = [domain for text in _domains(request, site) if (domain := domains.parse(text)).name in fitting]
+    return domains.best(own, port or 0, path)
+
+
+def _domains(request: Request, site: Site) -> dict[str, str]:
+    """Return the domains of `site` with their kinds; of one that only this process knows, the canonical one."""
+    try:
+        info = show_site(request.registry[DIRECTORY].engine, site.domain)
+    except Exception:  # A site planted by a test, or a database that is down: the page was answered all the same.
+        return {site.domain: "canonical"}
+    return {domain.host: domain.kind for domain in info.domains}
+
+
+def _kind(request: Request, site: Site, domain: domains.Domain) -> str:
+    return {"canonical": "canonical domain", "redirect": "redirect"}.get(_domains(request, site)[str(domain)], "alias")
+
+
+def _templates(request: Request, used: list[Used]) -> list[dict[str, Any]]:
+    """Return each template that was used, in order, with the layers in which it was looked for."""
+    overlay = request.registry[TEMPLATES].overlay
+    found = []
+    for template in dict.fromkeys(used):
+        layers = []
+        try:
+            for layer, place in overlay.candidates(template.name, template.site):
+                layers.append((layer.kind, str(place), overlay.look(layer, place) is not None))
+        except TemplateLookupException as error:
+            layers.append(("", str(error), False))
+        won = next((kind for kind, _place, there in layers if there), "")
+        found.append({"name": template.name, "file": template.file, "layer": won, "layers": layers})
+    return found
+
+
+def _own_settings(request: Request, site: Site | None) -> list[Any]:
+    declared = request.registry.get(DECLARED)
+    return [] if site is None or declared is None else declared.describe(site)
+
+
+def _settings(request: Request) -> list[tuple[str, object, str]]:
+    """Return the settings of multisite in the ini: key, value without secrets, and where it is from."""
+    settings = request.registry[SETTINGS]
+    given = request.registry.settings
+    names = [key for key in given if key.startswith(PREFIX)]
+    return [
+        (key, shown(key.removeprefix(PREFIX), getattr(settings, key.removeprefix(PREFIX))), "ini")
+        for key in sorted(names)
+        if hasattr(settings, key.removeprefix(PREFIX))
+    ]

@@ -1,0 +1,182 @@
+"""What happens in a request, noted while it happens: statements, templates and look-ups in caches.
+
+The places where it is noted are patched once, when the toolbar is first shown; without a toolbar nothing is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from multisite.scoping.execution import _plain
+from multisite.scoping.pin import known_scope_of
+from multisite.site import Scope, Site
+from multisite.templates import names
+from multisite.templates.lookup import SiteLookup
+
+__all__ = ["Lookup", "Recording", "Statement", "Used", "added_to", "recording"]
+
+MAX_NOTED = 500
+"""Of each kind; a page that does more of it than this has another problem."""
+
+_GENERATIONS = (":hard", ":soft")
+"""How the keys end under which multisite.caching keeps the generations of a site."""
+
+_TOKENS = re.compile(r"\s+|[\w.%\"]+|.")
+
+
+class Statement(NamedTuple):
+    """A statement as it was executed, and what it is limited to.
+
+    `parts` is its text in pieces, each with whether the wall has added it. `limit` says whose rows it reaches, None for
+    a statement without scoped tables.
+    """
+
+    parts: tuple[tuple[str, bool], ...]
+    limit: str | None
+
+
+class Used(NamedTuple):
+    """A template that was asked for: its name in the overlay, for which site, and the file that was used."""
+
+    name: str
+    site: Site | None
+    file: str
+
+
+class Lookup(NamedTuple):
+    """A look-up in a cache: `cache` says which, and `hit` whether it was there."""
+
+    cache: str
+    key: str
+    hit: bool
+
+
+@dataclass
+class Recording:
+    """What was noted of one request."""
+
+    statements: list[Statement] = field(default_factory=list)
+    templates: list[Used] = field(default_factory=list)
+    lookups: list[Lookup] = field(default_factory=list)
+
+
+_current: ContextVar[Recording | None] = ContextVar("multisite_recording", default=None)
+
+
+@contextmanager
+def recording(found: Recording) -> Iterator[None]:
+    """Note in `found` what happens inside the block."""
+    _install()
+    token = _current.set(found)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def _note(kind: str, make: Callable[[], Any]) -> None:
+    found = _current.get()
+    if found is not None and len(getattr(found, kind)) < MAX_NOTED:
+        getattr(found, kind).append(make())
+
+
+@cache
+def _install() -> None:
+    """Patch the places, once for the process."""
+    event.listen(Engine, "before_cursor_execute", _executed)
+    _after(SiteLookup, "get_template", _got_template)
+    try:
+        from dogpile.cache.region import CacheRegion
+    except ModuleNotFoundError:
+        pass
+    else:
+        _after(CacheRegion, "_get_from_backend", _got_value)
+        _after(CacheRegion, "_get_multi_from_backend", _got_values)
+    from multisite.page_cache import PageCache
+
+    _after(PageCache, "_find", _got_page)
+
+
+def _after(owner: Any, name: str, note: Callable[..., None]) -> None:
+    plain = getattr(owner, name)
+
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        found = plain(self, *args, **options)
+        if _current.get() is not None:
+            note(found, self, *args, **options)
+        return found
+
+    setattr(owner, name, call)
+
+
+def _executed(
+    connection: Connection, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool
+) -> None:
+    _note("statements", lambda: _statement(connection, statement, getattr(context, "compiled", None)))
+
+
+def _statement(connection: Connection, statement: str, compiled: Any) -> Statement:
+    if not getattr(compiled, "concerns_sites", False):
+        return Statement(((statement, False),), None)
+    scope = known_scope_of(connection)
+    return Statement(added_to(str(_plain(compiled)), str(compiled)), _limit(scope))
+
+
+def _limit(scope: Scope | None) -> str:
+    if scope is None:
+        return "no site"
+    return f"all sites: {scope.reason}" if scope.site is None else str(scope.site)
+
+
+def added_to(plain: str, text: str) -> tuple[tuple[str, bool], ...]:
+    """Return `text` in pieces, each with whether it is not in `plain`, as which it begins, goes on and ends."""
+    missing = deque(_TOKENS.findall(plain))
+    pieces: list[tuple[str, bool]] = []
+    for token in _TOKENS.findall(text):
+        # The wall adds and takes nothing away: what is not next in the plain text has come in between.
+        is_own = bool(missing) and missing[0] == token
+        if is_own:
+            missing.popleft()
+        if pieces and pieces[-1][1] is not is_own:
+            pieces[-1] = (pieces[-1][0] + token, pieces[-1][1])
+        else:
+            pieces.append((token, not is_own))
+    return tuple(pieces) if not missing else ((text, False),)
+
+
+def _got_template(view: Any, lookup: SiteLookup, uri: str, relativeto: str | None = None) -> None:
+    _note("templates", lambda: Used(names.canonical(uri, relativeto), lookup.site, str(view.filename)))
+
+
+def _got_value(value: Any, region: Any, key: Any) -> None:
+    _note("lookups", lambda: Lookup(_name_of(region), str(key), _is_hit(value)))
+
+
+def _got_values(values: Any, region: Any, keys: Any) -> None:
+    for key, value in zip(keys, values, strict=False):
+        if not str(key).endswith(_GENERATIONS):
+            _got_value(value, region, key)
+
+
+def _is_hit(value: Any) -> bool:
+    from dogpile.cache.api import NO_VALUE
+
+    return value is not NO_VALUE
+
+
+def _name_of(region: Any) -> str:
+    return f"region {region.name}" if getattr(region, "name", None) else "a region of dogpile.cache"
+
+
+def _got_page(page: Any, _pages: Any, request: Any, *_args: Any) -> None:
+    _note("lookups", lambda: Lookup("page cache", request.environ.get("PATH_INFO", ""), page is not None))
