@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -167,7 +167,7 @@ def _infos(connection: Connection, rows: Iterable[sa.Row[*tuple[Any, ...]]]) -> 
         for site_id, group in groupby(found, lambda row: row.site_id)
     }
     for *columns, own_settings, status, created in rows:
-        site = Site(*columns, own_settings=sorted_text(own_settings))
+        site = replace(Site(*columns), own_settings=sorted_text(own_settings))
         yield SiteInfo(site, status, _in_utc(created), domains.get(site.id, ()))
 
 
