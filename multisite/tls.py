@@ -7,6 +7,7 @@ may ask this learns which domains are here, so only this machine may unless `mul
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 from pyramid.config import Configurator
 from pyramid.request import Request
@@ -17,9 +18,9 @@ from multisite import hosts
 from multisite.directory import Directory
 from multisite.errors import DirectoryUnavailable, InvalidHost
 from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
-from multisite.settings import Settings
+from multisite.settings import Network, Settings
 
-__all__ = ["ask_view", "includeme"]
+__all__ = ["ask_view", "includeme", "may_ask"]
 
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
 """What a proxy adds to a request of somebody else; the proxy's own question has none of them."""
@@ -31,7 +32,7 @@ def ask_view(request: Request) -> Response:
         # Below the path of a site, where the proxy that keeps visitors from this one path does not look.
         return _answer(404)
     settings: Settings = request.registry[SETTINGS]
-    if not _may_ask(request, settings):
+    if not may_ask(request, settings.tls_ask_from):
         return _answer(403)
     try:
         host = hosts.parse(request.params.get("domain", ""))
@@ -44,7 +45,8 @@ def ask_view(request: Request) -> Response:
     return _answer(200 if found else 404)
 
 
-def _may_ask(request: Request, settings: Settings) -> bool:
+def may_ask(request: Request, networks: Sequence[Network]) -> bool:
+    """Return whether `request` comes from one of `networks` itself, and not through a proxy for somebody else."""
     if any(header in request.environ for header in _FORWARDED):
         return False
     try:
@@ -53,7 +55,7 @@ def _may_ask(request: Request, settings: Settings) -> bool:
         return False
     # A socket for both kinds of addresses shows 127.0.0.1 as ::ffff:127.0.0.1.
     plain = getattr(address, "ipv4_mapped", None) or address
-    return any(plain in network for network in settings.tls_ask_from)
+    return any(plain in network for network in networks)
 
 
 def _answer(status: int) -> Response:

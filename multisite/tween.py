@@ -48,8 +48,7 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     check_at_start(registry)
     settings: Settings = registry[SETTINGS]
     open_paths = {path for path in settings.open_paths if not path.endswith("/")}
-    if settings.tls_ask_path is not None:
-        open_paths.add(settings.tls_ask_path)
+    open_paths.update(path for path in (settings.tls_ask_path, settings.metrics_path) if path is not None)
     open_prefixes = tuple(path for path in settings.open_paths if path.endswith("/"))
 
     has_open_paths = bool(open_paths or open_prefixes)

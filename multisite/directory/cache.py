@@ -89,6 +89,8 @@ class Directory:
         # which they were asked for, and a hundred threads that want one cold host send one query.
         self._turn = Lock()
         self._version = -1
+        self.reads = 0
+        """How often the database was asked: for figures, which then need not count what is found in memory."""
         self._template_generation = 0
         self._check_at = clock()
         self._hurries = 0
@@ -283,6 +285,7 @@ class Directory:
             raise DirectoryUnavailable("the database did not answer a moment ago")
         if self._listener is not None:
             self._listener.start()
+        self.reads += 1
         asked_at, hurries = self._clock(), self._hurries
         try:
             answer = in_time(lambda: look_up(self.engine, key, self._declared), self._patience_seconds)

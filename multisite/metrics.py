@@ -1,0 +1,179 @@
+"""Figures for Prometheus: requests, their seconds and those in progress, by site; and what was found in memory.
+
+`config.include("multisite.metrics")` counts, and answers at `multisite.metrics_path` if that is set, to
+`multisite.metrics_from` alone. Needs prometheus-client (`multisite[metrics]`), whose own registry the figures are in,
+so that an application's own figures are answered as well.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+    from prometheus_client.exposition import choose_encoder
+except ModuleNotFoundError as error:
+    if not str(error.name).startswith("prometheus_client"):
+        raise
+    raise ImportError("multisite.metrics needs prometheus-client: pip install 'multisite[metrics]'") from error
+
+from pyramid.config import Configurator
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.tweens import INGRESS
+
+from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
+from multisite.settings import Settings
+from multisite.site import Site
+from multisite.tls import may_ask
+
+__all__ = ["MAX_SITES", "NO_SITE", "OTHER_SITES", "includeme", "label_of", "metrics_view"]
+
+MAX_SITES = 1_000
+"""Of how many sites there are figures of their own: Prometheus keeps each in memory, some fifteen for each site."""
+
+NO_SITE, OTHER_SITES = "-", "(other)"
+"""What stands for a request without a site, whatever host it named, and for sites beyond the first thousand."""
+
+REQUESTS = Counter("multisite_requests", "Requests by site and kind of status.", ["site", "status"])
+SECONDS = Histogram(
+    "multisite_request_seconds",
+    "Seconds until an answer was made, by site; a body that is made while it is sent takes longer.",
+    ["site"],
+    buckets=(0.005, 0.02, 0.1, 0.5, 2, 10),
+)
+IN_PROGRESS = Gauge(
+    "multisite_requests_in_progress", "Requests that an answer is being made for, by site.", ["site"],
+    multiprocess_mode="livesum",
+)  # fmt: skip
+DIRECTORY_LOOKUPS = Counter("multisite_directory_lookups", "Requests whose host was or was not in memory.", ["found"])
+PAGES = Counter("multisite_page_cache", "Answers of pages that may be kept, from memory or made.", ["found"])
+
+Handler = Callable[[Request], Response]
+
+_known_labels: dict[int, str] = {}
+_labels_lock = Lock()
+
+
+def label_of(site: Site | None) -> str:
+    """Return what figures of a site are called: its canonical domain, for as many sites as have their own."""
+    if site is None:
+        return NO_SITE
+    if site.id not in _known_labels:
+        with _labels_lock:
+            if len(_known_labels) >= MAX_SITES and site.id not in _known_labels:
+                return OTHER_SITES
+            _known_labels[site.id] = str(site)
+    # Not the domain that it has now: each name that a site ever had would be figures of their own.
+    return _known_labels[site.id]
+
+
+def _site_of(request: Request) -> Site | None:
+    """Return the site that the tween has found, without looking for one where there is none."""
+    site: Site | None = request.__dict__.get("site")
+    return None if OPEN_PATH in request.environ else site
+
+
+def counting_tween_factory(handler: Handler, registry: Registry) -> Handler:
+    """Return a tween, over the one that finds the site, that counts every request."""
+    reads = _Rest(lambda: registry[DIRECTORY].reads)
+
+    def counting_tween(request: Request) -> Response:
+        begun = time.perf_counter()
+        status = "error"
+        try:
+            response = handler(request)
+            status = f"{response.status_code // 100}xx"
+        finally:
+            label = label_of(_site_of(request))
+            REQUESTS.labels(label, status).inc()
+            SECONDS.labels(label).observe(time.perf_counter() - begun)
+            if OPEN_PATH not in request.environ:
+                misses = reads.since_last()
+                DIRECTORY_LOOKUPS.labels("no" if misses else "yes").inc(misses or 1)
+        return response
+
+    return counting_tween
+
+
+def progress_tween_factory(handler: Handler, registry: Registry) -> Handler:
+    """Return a tween, under the one that finds the site, that counts what is in progress, and pages in memory."""
+    # By its key: what keeps pages need not be loaded where none are kept.
+    cache: Any = registry.get("multisite.page_cache")
+    counts = [] if cache is None else [(_Rest(lambda: cache.hits), "yes"), (_Rest(lambda: cache.misses), "no")]
+
+    def progress_tween(request: Request) -> Response:
+        gauge = IN_PROGRESS.labels(label_of(_site_of(request)))
+        gauge.inc()
+        try:
+            return handler(request)
+        finally:
+            gauge.dec()
+            for count, found in counts:
+                if more := count.since_last():
+                    PAGES.labels(found).inc(more)
+
+    return progress_tween
+
+
+class _Rest:
+    """How much a count that somebody else keeps has grown since it was last asked for. Safe in threads."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._lock = Lock()
+        self._last = 0
+
+    def since_last(self) -> int:
+        if self._count() == self._last:
+            return 0
+        with self._lock:
+            last, self._last = self._last, self._count()
+            return self._last - last
+
+
+def metrics_view(request: Request) -> Response:
+    """Answer the figures, of all processes where prometheus-client is told to share them; 403 to who may not ask."""
+    settings: Settings = request.registry[SETTINGS]
+    if OPEN_PATH not in request.environ:
+        # Below the path of a site, where the proxy that keeps visitors from this one path does not look.
+        return Response(status=404, content_type="text/plain")
+    if not may_ask(request, settings.metrics_from):
+        return Response(status=403, content_type="text/plain")
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    response = Response(body=encode(registry))
+    response.headers["Content-Type"] = content_type
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def includeme(config: Configurator) -> None:
+    """Count requests, and answer the figures at `multisite.metrics_path`, if that is set. Needs multisite."""
+    config.add_tween(
+        "multisite.metrics.counting_tween_factory", under=INGRESS, over="multisite.tween.site_tween_factory"
+    )
+    config.add_tween(
+        "multisite.metrics.progress_tween_factory",
+        under="multisite.tween.site_tween_factory",
+        over=(
+            "multisite.error_pages.error_page_tween_factory",
+            "multisite.maintenance.maintenance_tween_factory",
+            "pyramid_tm.tm_tween_factory",
+        ),
+    )
+    settings: Settings = config.registry[SETTINGS]
+    if settings.metrics_path is not None:
+        config.add_route("multisite.metrics", settings.metrics_path, request_method="GET")
+        config.add_view(metrics_view, route_name="multisite.metrics", permission=NO_PERMISSION_REQUIRED)

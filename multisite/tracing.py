@@ -1,0 +1,55 @@
+"""Traces: the attribute `multisite.site` on the span of each request, for OpenTelemetry.
+
+`config.include("multisite.tracing")` beside whatever makes the spans, such as opentelemetry-instrumentation-pyramid or
+that for WSGI. Needs opentelemetry-api (`multisite[tracing]`); where no span is being recorded, nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+try:
+    from opentelemetry.trace import get_current_span
+except ModuleNotFoundError as error:
+    if not str(error.name).startswith("opentelemetry"):
+        raise
+    raise ImportError("multisite.tracing needs opentelemetry-api: pip install 'multisite[tracing]'") from error
+
+from pyramid.config import Configurator
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.site import current_site
+
+__all__ = ["ATTRIBUTE", "includeme", "tracing_tween_factory"]
+
+ATTRIBUTE = "multisite.site"
+"""The name of the attribute, whose value is the canonical domain of the site; it is not there without a site."""
+
+Handler = Callable[[Request], Response]
+
+
+def tracing_tween_factory(handler: Handler, registry: Registry) -> Handler:
+    """Return a tween, under the one that finds the site, that names it on the span of the request."""
+
+    def tracing_tween(request: Request) -> Response:
+        span, site = get_current_span(), current_site()
+        if site is not None and span.is_recording():
+            span.set_attribute(ATTRIBUTE, str(site))
+        return handler(request)
+
+    return tracing_tween
+
+
+def includeme(config: Configurator) -> None:
+    """Name the site on each request's span. Needs multisite."""
+    config.add_tween(
+        "multisite.tracing.tracing_tween_factory",
+        under="multisite.tween.site_tween_factory",
+        over=(
+            "multisite.error_pages.error_page_tween_factory",
+            "multisite.maintenance.maintenance_tween_factory",
+            "pyramid_tm.tm_tween_factory",
+        ),
+    )
