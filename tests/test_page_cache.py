@@ -973,3 +973,12 @@ def test_a_script_says_what_it_changes_if_it_is_told_to(tmp_path: Path, monkeypa
 def by_second(world: World) -> None:
     with using_site(world.sites[GARDEN]), world.engine.begin() as connection:
         insert(connection, "second")
+
+
+def test_pages_of_another_site_are_no_figures() -> None:
+    from benchmarks.page_cache import check_pages
+
+    check_pages({"made": ["one", "two"], "kept": ["one", "two"]}, 2)
+    for pages in ({"made": ["one", "two"], "kept": ["one", "one"]}, {"made": ["one", "one"], "kept": ["one", "one"]}):
+        with pytest.raises(RuntimeError, match="a site gets a page that is not its own"):
+            check_pages(pages, 2)
