@@ -33,8 +33,9 @@ from multisite.site import current_scope, enter_request, leave_request
 
 
 @pytest.fixture
-def library(database_url: str) -> Iterator[Library]:
-    with closing_engine(database_url) as engine:
+def library(sqlite_database_url: str) -> Iterator[Library]:
+    # Whose thread it is has nothing to do with the database.
+    with closing_engine(sqlite_database_url) as engine:
         yield build_library(engine)
 
 

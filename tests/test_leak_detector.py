@@ -20,6 +20,12 @@ OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "error", "-W"
            "-W", "ignore:pkg_resources:UserWarning")  # fmt: skip
 
 
+ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {
+    # The plug-ins of this environment take longer to import than these tests to run.
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"
+}
+
+
 class Project:
     """The shop of the page in a folder of its own, whose tests are run in a process of their own."""
 
@@ -46,7 +52,7 @@ class Project:
         done = subprocess.run(
             [*warm.python(), "-m", "pytest", *OPTIONS, *arguments], cwd=self.folder, text=True, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+            env=ENVIRON,
         )  # fmt: skip
         return done.returncode, done.stdout
 
@@ -248,7 +254,7 @@ def test_the_tests_of_the_reference_application_among_canaries() -> None:
     done = subprocess.run(
         [*warm.python(), "-m", "pytest", *OPTIONS, "-p", "multisite.testing_plugin", "--multisite-leaks",
          "tests/test_content.py", "-k", chosen],
-        cwd=ROOT, text=True, check=False, capture_output=True,
+        cwd=ROOT, text=True, check=False, capture_output=True, env=ENVIRON,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert re.search(r"\d+ rows of canaries in 3 tables", done.stdout)
@@ -291,5 +297,5 @@ def test_the_plugin_imports_nothing_before_it_is_used(tmp_path: Path) -> None:
     )
     # A plain Python, in which nothing is imported yet.
     command = [sys.executable, "-m", "pytest", *OPTIONS[:5], "-p", "multisite.testing_plugin", "test_modules.py"]
-    done = subprocess.run(command, cwd=tmp_path, text=True, check=False, capture_output=True)
+    done = subprocess.run(command, cwd=tmp_path, text=True, check=False, capture_output=True, env=ENVIRON)
     assert done.returncode == 0, done.stdout
