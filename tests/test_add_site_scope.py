@@ -130,15 +130,15 @@ class Database:
         return sorted(map(repr, sa.inspect(self.engine).get_foreign_keys(table)))
 
     def own_words(self) -> list[tuple[Any, ...]]:
+        versions = ("multisite_alembic_version", "alembic_version")
+        theirs = f"NOT IN ({', '.join(map(repr, (*migrate.models.metadata.tables, *versions)))})"
         if self.dialect == "sqlite":
             return sorted(
                 self.query(
                     "SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL "
-                    "AND tbl_name NOT IN ('sites', 'domains', 'multisite_settings')"
+                    f"AND tbl_name {theirs}"
                 )
             )
-        theirs = "NOT IN ('sites', 'domains', 'multisite_settings', 'multisite_version', "
-        theirs += "'multisite_alembic_version', 'alembic_version')"
         # PostgreSQL 18 keeps NOT NULL among the constraints, under names that stay in the order of their making.
         constraints = "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE "
         constraints += f"contype <> 'n' AND conrelid::regclass::text {theirs} AND connamespace = 'public'::regnamespace"
