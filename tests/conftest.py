@@ -6,6 +6,8 @@ import gc
 import importlib.util
 import os
 import tempfile
+import threading
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -58,6 +60,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if for_another:
         config.hook.pytest_deselected(items=list(for_another))
         items[:] = [item for item in items if item not in for_another]
+
+
+ERRANDS = frozenset({"multisite-directory", "multisite-directory-aside", "multisite-directory-names"})
+"""The threads in which a directory reads, and which nobody waits for while the database does not answer."""
+
+
+def wait_for_errands() -> None:
+    """Wait until no directory reads: what is given back to an engine that is gone would be left to the collector."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end and any(thread.name in ERRANDS for thread in threading.enumerate()):
+        time.sleep(0.01)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Let what a test's directories still read come to its end before their engines go."""
+    wait_for_errands()
 
 
 _last_file = pytest.StashKey[Path]()
@@ -153,6 +172,7 @@ def closing_engine(url: str) -> Iterator[sa.Engine]:
     try:
         yield engine
     finally:
+        wait_for_errands()
         engine.dispose()
 
 
