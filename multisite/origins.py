@@ -120,16 +120,23 @@ def _origin_of(url: str) -> str:
 
 
 def _is_own(request: Request, origin: Origin) -> bool:
-    """Return whether a domain of the request's site is at `origin`."""
-    if _is_of_request(request, origin):
+    """Return whether a domain of the request's site is at `origin`.
+
+    Where several domains fit, that is looked at in the order in which a request is found: a wildcard of this site says
+    nothing of a name that is another's, nor a domain of any port of a port that is.
+    """
+    if origin == _own_origin(request):
         return True
     directory: Directory = request.registry[DIRECTORY]
     for name, port in _names(request, origin):
         for wanted, matches in (directory.places(name) or Places(())).groups:
-            fits = _is_at_own_port(request, origin) if wanted is None else wanted == port
-            if fits and any(match.answers and _is_site_of(request, match) for match in matches.values()):
+            if not (_is_at_own_port(request, origin) if wanted is None else wanted == port):
+                continue
+            if any(match.answers and _is_site_of(request, match) for match in matches.values()):
                 return True
-    return False
+            if "" in matches:
+                return False  # It has all paths there, and what comes behind it has none.
+    return _is_of_request(request, origin)
 
 
 def _is_of_a_neighbour(request: Request, origin: Origin, referrer: str | None) -> bool:

@@ -30,6 +30,9 @@ SITES = {
     "shared.example/shop": [],
     "shared.example:8080": [],
     "fallback.example": [],
+    "own.garden.example": [],  # more precise than the wildcard of another site
+    "ports.example:80": [],
+    "ports.example:443": [],
 }
 
 
@@ -132,6 +135,9 @@ REFUSED = [
     ("http://garden.example.localhost:6543/", "http://garden.example.localhost:6544"),
     ("https://unknown.example/", "https://another-unknown.example"),
     ("https://fallback.example/", "https://unknown.example"),
+    ("https://garden.example/", "https://own.garden.example"),
+    ("http://garden.example:8080/", "http://shared.example:8080"),
+    ("http://ports.example/", "https://ports.example"),
     ("https://garden.example/", "http://partner.example"),
     ("https://garden.example/", "https://partner.example:8443"),
     ("https://garden.example/", "null"),
