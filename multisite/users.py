@@ -105,7 +105,9 @@ def fold_login(login: str) -> str:
 
     Raises `ValueError` for one that is empty, too long or holds control characters.
     """
-    key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", login.strip()).casefold())
+    # The length first: to bring 100 kB of combining marks in order takes a minute, for which no other thread runs.
+    text = login if len(login) <= MAX_LOGIN_CHARACTERS else ""
+    key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.strip()).casefold())
     if not key or len(key) > MAX_LOGIN_CHARACTERS or not key.isprintable():
         raise ValueError(f"a login has 1 to {MAX_LOGIN_CHARACTERS} printable characters")
     return key
@@ -143,7 +145,7 @@ class Account:
     def set_password(self, password: str) -> None:
         """Let this be the password. Raises `ValueError` for one that is too short or too long."""
         text = _normal(password)
-        if not self.min_password_characters <= len(text) <= MAX_PASSWORD_CHARACTERS:
+        if text is None or not self.min_password_characters <= len(text) <= MAX_PASSWORD_CHARACTERS:
             raise ValueError(f"a password has {self.min_password_characters} to {MAX_PASSWORD_CHARACTERS} characters")
         self.password_hash = self.password_hasher.hash(text)
 
@@ -199,21 +201,24 @@ def _attempted(login: str) -> str:
         return ""  # All that cannot be a login counts as one.
 
 
-def _normal(password: str) -> str:
-    """Return the password as it is hashed: keyboards compose letters in different ways (NIST SP 800-63B: NFKC)."""
-    return unicodedata.normalize("NFKC", password)
+def _normal(password: str) -> str | None:
+    """Return the password as it is hashed: keyboards compose letters in different ways (NIST SP 800-63B: NFKC).
+
+    None for one that is too long as it was typed, which is not worth the time: see `fold_login`.
+    """
+    return None if len(password) > MAX_PASSWORD_CHARACTERS else unicodedata.normalize("NFKC", password)
 
 
 def _verify(hasher: PasswordHasher, account: Account | None, password: str) -> bool:
     known = account.password_hash if account is not None else None
-    text = _normal(password[: MAX_PASSWORD_CHARACTERS + 1])
+    text = _normal(password)
     nobodys = _nobodys_hash(hasher)
     try:
         # Also for a login that nobody has, so that the time tells nothing.
-        hasher.verify(known or nobodys, text)
+        hasher.verify(known or nobodys, text or "")
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False
-    if account is None or known is None:
+    if account is None or known is None or text is None:
         return False
     if hasher.check_needs_rehash(known):
         account.password_hash = hasher.hash(text)

@@ -162,7 +162,7 @@ def test_logins_are_compared_without_case_width_and_composition(one: str, other:
     assert fold_login(one) == fold_login(other) == fold_login(fold_login(one))
 
 
-@pytest.mark.parametrize("login", ["", "  ", "a\0b", "a\nb", "\u202eadmin", "x" * 255, "\ud800"])
+@pytest.mark.parametrize("login", ["", "  ", "a\0b", "a\nb", "\u202eadmin", "x" * 255, "e\u0301" * 200, "\ud800"])
 def test_what_cannot_be_a_login_is_refused_and_nobodys(engine: sa.Engine, login: str) -> None:
     with pytest.raises(ValueError, match="a login has 1 to 254 printable characters"):
         User(login=login)
@@ -179,7 +179,7 @@ def test_passwords_are_hashed_and_long_enough(engine: sa.Engine) -> None:
     assert user.password_hash.startswith("$argon2id$")
     assert PASSWORD not in user.password_hash
     assert not user.check_password("")
-    for bad in ("", "x" * 14, "x" * 1001):
+    for bad in ("", "x" * 14, "x" * 1001, "e\u0301" * 600):
         with pytest.raises(ValueError, match="15 to 1000 characters"):
             user.set_password(bad)
     # Typed on a keyboard that composes, and on one that does not.
@@ -187,6 +187,10 @@ def test_passwords_are_hashed_and_long_enough(engine: sa.Engine) -> None:
     assert user.check_password("Zoe\u0308" + "!" * 20)
     assert not user.check_password("Zoe" + "!" * 20)
     assert not user.check_password("x" * 1_000_000)
+    # Not even where the first 1001 of them are composed to the password.
+    user.set_password("é" + "한" * 333)
+    assert user.check_password("é" + "한" * 333)
+    assert not user.check_password("e\u0301" + "\u1112\u1161\u11ab" * 333 + "?")
     assert not user.check_password("\ud800")
 
 
