@@ -17,7 +17,7 @@ from conftest import closing_engine
 
 from multisite.directory import Directory, faults
 from multisite.directory.changes import add_site, list_sites, show_site
-from multisite.errors import MultisiteError
+from multisite.errors import DirectoryUnavailable, MultisiteError
 from multisite.migrate import _own_scripts, upgrade_own
 from multisite.models import DomainRow, SiteRow, metadata
 from multisite.settings import Settings
@@ -202,6 +202,31 @@ def found(engine: sa.Engine) -> dict[str, str]:
     directory = Directory(engine)
     matches = {host: directory.find(host, None, "/shop/x") for host in ("alias.example", SITE, OTHER)}
     return {host: match.site.host for host, match in matches.items() if match is not None}
+
+
+BYTES = {
+    "setting": "INSERT INTO multisite_settings (site_id, name, value) VALUES (1, 'colour', x'ff')",
+    "name": "UPDATE sites SET name = CAST(x'ff' AS TEXT) WHERE id = 1",
+}
+
+
+@pytest.mark.parametrize("what", BYTES)
+def test_bytes_that_are_no_text_take_down_their_site_alone(
+    what: str, sqlite_database_url: str, settings: Settings
+) -> None:
+    with closing_engine(sqlite_database_url) as engine:
+        upgrade_own(engine)
+        add_site(engine, SITE, settings=settings)
+        add_site(engine, OTHER, settings=settings)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(BYTES[what])
+        directory = Directory(engine)
+        # Neither is in memory yet, and the second is asked for right after the first could not be read.
+        with pytest.raises(DirectoryUnavailable, match="cannot be read: .*UTF-8"):
+            directory.find(SITE)
+        match = directory.find(OTHER)
+        assert match is not None
+        assert match.site.domain == OTHER
 
 
 def test_a_line_is_not_written_for_ever(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

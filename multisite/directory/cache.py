@@ -19,7 +19,7 @@ from multisite import site as current
 from multisite.directory.engines import refuse_memory
 from multisite.directory.entry import Entry
 from multisite.directory.errand import in_time
-from multisite.directory.lookup import Answer, look_up
+from multisite.directory.lookup import Answer, UnreadableRows, look_up
 from multisite.directory.outage import Outage
 from multisite.directory.places import Match, Places
 from multisite.directory.planted import Planted
@@ -291,6 +291,8 @@ class Directory:
             answer = in_time(lambda: look_up(self.engine, key, self._declared), self._patience_seconds)
         except TimeoutError:
             raise self._failed("the database does not answer", HANG_PAUSE_SECONDS) from None
+        except UnreadableRows:
+            raise
         except DirectoryUnavailable as error:
             raise self._failed(error.reason, self._refresh_seconds) from None
         except (SQLAlchemyError, OSError, RuntimeError) as error:

@@ -24,7 +24,7 @@ from multisite.errors import DirectoryUnavailable
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.site import SettingsOf, Site
 
-__all__ = ["Answer", "look_up"]
+__all__ = ["Answer", "UnreadableRows", "look_up"]
 
 MAX_ID = 2**63 - 1
 """The largest id that the tables can hold; drivers fail on larger ones."""
@@ -39,6 +39,10 @@ class Answer(NamedTuple):
     version: int
     template_generation: int
     places: Places | None
+
+
+class UnreadableRows(DirectoryUnavailable):
+    """The database answers, but what it has for one host or id the driver cannot read: no other has to suffer."""
 
 
 _version = DirectoryVersion.__table__
@@ -102,7 +106,8 @@ def look_up(engine: Engine, key: str | int, declared: SettingsOf | None = None) 
     """Return whose `key` is, the name of a host in canonical form or the id of a site, on a connection of its own.
 
     `declared` is given to the sites that are found, None for an application without settings of sites.
-    Raises `DirectoryUnavailable` if there are no tables or no version in them, and whatever SQLAlchemy raises.
+    Raises `DirectoryUnavailable` if there are no tables or no version in them, `UnreadableRows` if it is only about
+    `key`, and whatever SQLAlchemy raises.
     """
     if isinstance(key, int) and not 0 < key <= MAX_ID:
         key = 0
@@ -111,7 +116,11 @@ def look_up(engine: Engine, key: str | int, declared: SettingsOf | None = None) 
     except DBAPIError as error:
         if not error.connection_invalidated:
             _refuse_missing_tables(engine)
-            raise
+            # Bytes that are no text, for instance, which SQLite takes from anybody.
+            _fetch(engine, 0)
+            reason = str(error).partition("\n")[0]
+            report(f"what there is for {key}", reason)
+            raise UnreadableRows(reason) from error
         # The pool had a connection from before the database was restarted; it has thrown all of those away now.
         rows = _fetch(engine, key)
     if not rows:
