@@ -19,6 +19,7 @@ from multisite.directory import Directory, Match, snapshot
 from multisite.directory.availability import maintain_site
 from multisite.directory.changes import add_domain, add_site, remove_domain
 from multisite.errors import DirectoryUnavailable, SettingError
+from multisite.migrate import upgrade_own
 from multisite.settings import Settings
 from multisite.site import Site
 
@@ -211,6 +212,33 @@ def test_processes_share_it_for_as_long_as_nothing_is_changed(
     assert len(file.read_text("utf-8").splitlines()) == 2
 
 
+def test_that_of_another_database_is_left_alone(
+    own_engine: sa.Engine,
+    add: Callable[..., Site],
+    started: Callable[..., Directory],
+    file: Path,
+    clock: Clock,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    add("a.example")
+    first = started()
+    assert first.find("a.example")
+    write(first)
+    # Set to the same file by mistake, as by an ini that was copied: its ids are those of other sites.
+    with closing_engine(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        directory = Directory(other, snapshot=file, clock=clock)
+        with pytest.raises(DirectoryUnavailable):
+            directory.find("a.example")
+        assert f"the snapshot {file} is left alone: it is of another database" in caplog.text
+        upgrade_own(other)
+        clock.now += 60
+        add_site(other, "b.example", settings=Settings(sites_dir=tmp_path / "b", templates_dir=tmp_path / "templates"))
+        assert directory.find("b.example")
+        write(directory)
+    assert '"a.example"' not in file.read_text("utf-8")
+
+
 def spoil(file: Path, damage: str) -> None:
     text = file.read_text("utf-8")
     head, _, body = text.partition("\n")
@@ -221,7 +249,7 @@ def spoil(file: Path, damage: str) -> None:
         "changed": lambda: text.replace('"a.example"', '"b.example"'),
         "no object": lambda: f"[]\n{body}",
         "nothing in it": lambda: "{}",
-        "of another format": lambda: text.replace('"format": 1', '"format": 2'),
+        "of another format": lambda: text.replace('"format": 2', '"format": 3'),
         "of another code": lambda: json.dumps({**json.loads(head), "site": ["id"]}) + "\n" + body,
     }
     if damage in changed:

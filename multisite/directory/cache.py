@@ -97,7 +97,7 @@ class Directory:
         self._outage = Outage(clock)
         self._forget: Callable[[], object] | None = None
         self._listener = _listener(engine, self.hurry) if notify else None
-        self._snapshot = _snapshot(snapshot, directory_size, declared, clock) if snapshot else None
+        self._snapshot = _snapshot(snapshot, directory_size, engine, declared, clock) if snapshot else None
 
     def find(self, host: str, port: int | None = None, path: str = "") -> Match | None:
         """Return the `Match` of a request to `host` at `port` for `path`, or None: no site.
@@ -335,10 +335,12 @@ def _listener(engine: Engine, hurry: Callable[[], None]) -> Listener:
     return Listener(engine, hurry)
 
 
-def _snapshot(path: Path, size: int, declared: SettingsOf | None, clock: Callable[[], float]) -> Snapshot:
+def _snapshot(
+    path: Path, size: int, engine: Engine, declared: SettingsOf | None, clock: Callable[[], float]
+) -> Snapshot:
     from multisite.directory.snapshot import Snapshot
 
-    return Snapshot(path, size, declared=declared, clock=clock)
+    return Snapshot(path, size, database=engine.url, declared=declared, clock=clock)
 
 
 def _forget(resolver: current.Resolver) -> None:

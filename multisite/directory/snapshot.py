@@ -21,6 +21,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+from sqlalchemy.engine import URL
+
 from multisite.directory.entry import Entry
 from multisite.directory.places import Closed, Match, Places
 from multisite.errors import SettingError
@@ -30,7 +32,7 @@ __all__ = ["Snapshot"]
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Another number for files that mean something else. What a site consists of is compared beside it."""
 
 WRITE_PAUSE_SECONDS = 60.0
@@ -47,15 +49,19 @@ Entries = dict[str | int, Entry]
 class Snapshot:
     """The snapshot in the file `path`, of `size` keys at most.
 
-    `declared` is given to its sites; `clock` is that of the directory. Raises `SettingError` if the file has no folder.
-    What goes wrong with it later is logged in a line and never raised: the directory works without.
+    `database` is where they are from: a file from another one has other sites by the same ids. `declared` is given to
+    its sites; `clock` is that of the directory. Raises `SettingError` if the file has no folder. What goes wrong with
+    it later is logged in a line and never raised: the directory works without.
     """
 
-    def __init__(self, path: Path, size: int, *, declared: SettingsOf | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, size: int, *, database: URL, declared: SettingsOf | None, clock: Callable[[], float]
+    ) -> None:
         if path.is_dir() or not path.parent.is_dir():
             raise SettingError("multisite.snapshot", path, "a file, in a folder that is there")
         self._path = path
         self._size = size
+        self._database = _name_of(database)
         self._declared = declared
         self._clock = clock
         self._kept: Entries | None = None
@@ -94,10 +100,10 @@ class Snapshot:
         try:
             others: Entries = {}
             with suppress(OSError, *UNREADABLE):
-                others = _load(self._path, None, self._size)
+                others = _load(self._path, self._database, None, self._size)
             # What another process has read of the version that still is, or this one before it was started again.
             kept = {key: entry for key, entry in others.items() if entry.version == version} | known()
-            _write(self._path, _last(kept, self._size))
+            _write(self._path, self._database, _last(kept, self._size))
         except OSError as error:
             if not self._is_broken:
                 log.error("the snapshot %s cannot be written: %s", self._path, error.strerror or error)
@@ -107,7 +113,7 @@ class Snapshot:
 
     def _load(self) -> Entries:
         try:
-            kept = _load(self._path, self._declared, self._size)
+            kept = _load(self._path, self._database, self._declared, self._size)
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -125,11 +131,18 @@ def _last(entries: Entries, size: int) -> Entries:
     return dict(list(entries.items())[-size:])
 
 
-def _write(path: Path, entries: Entries) -> None:
+def _name_of(database: URL) -> str:
+    """Return what tells a database from others, without its password; SHA-256, since the rest is nobody's business."""
+    host = database.host or database.query.get("host")  # That of a socket.
+    place = (database.get_backend_name(), host, database.port, database.database)
+    return hashlib.sha256(repr(place).encode()).hexdigest()
+
+
+def _write(path: Path, database: str, entries: Entries) -> None:
     """Write the file beside itself and then put it in its place, so that nobody ever reads half of one."""
     lines = [json.dumps([key, entry.version, _plain(entry.places)]) for key, entry in entries.items() if entry.places]
     body = "\n".join(lines).encode()
-    head = {"format": FORMAT, "site": _SITE_FIELDS, "sha256": hashlib.sha256(body).hexdigest()}
+    head = {"format": FORMAT, "site": _SITE_FIELDS, "database": database, "sha256": hashlib.sha256(body).hexdigest()}
     # Only its owner can read what this makes.
     with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:
         try:
@@ -142,7 +155,7 @@ def _write(path: Path, entries: Entries) -> None:
             raise
 
 
-def _load(path: Path, declared: SettingsOf | None, size: int) -> Entries:
+def _load(path: Path, database: str, declared: SettingsOf | None, size: int) -> Entries:
     """Return what the file has. Raises `ValueError` with a reason, or another error, for one that is not right."""
     with path.open("rb") as file:
         _refuse_foreign(os.fstat(file.fileno()))
@@ -150,6 +163,8 @@ def _load(path: Path, declared: SettingsOf | None, size: int) -> Entries:
     head = json.loads(head_line)
     if (head["format"], head["site"]) != (FORMAT, _SITE_FIELDS):
         raise ValueError("it was written by another version of multisite")
+    if head["database"] != database:
+        raise ValueError("it is of another database")
     if head["sha256"] != hashlib.sha256(body).hexdigest():
         raise ValueError("it is damaged")
     lines = map(json.loads, body.splitlines()[-size:])
