@@ -183,6 +183,7 @@ def test_a_lost_connection_is_made_again_and_meanwhile_the_directory_asks(
     assert until(lambda: directory.find("between.example"))
     add("told.example")
     assert until(lambda: directory.find("told.example"))
+    assert until(lambda: len(caplog.records) >= 2)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
     assert messages[0].startswith("changes of the directory are not told at once, the connection is lost: ")
