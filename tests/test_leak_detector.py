@@ -19,8 +19,12 @@ FILES = {name: snippet.text for snippet in snippets(PAGE, "python") if (name := 
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "error", "-W", "ignore::DeprecationWarning",
            "-W", "ignore:pkg_resources:UserWarning")  # fmt: skip
 
-
-ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {
+ENVIRON = {
+    # Where CI is set, pytest prints each failure a second time in its summary.
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith("PYTEST_") and name not in {"CI", "BUILD_NUMBER"}
+} | {
     # The plug-ins of this environment take longer to import than these tests to run.
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"
 }
