@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from threading import Lock
+
+from multisite import forks
 
 __all__ = ["RETRY_AFTER_SECONDS", "Body", "Share"]
 
@@ -16,8 +17,13 @@ class Share:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lock = Lock()
+        self._lock = forks.new_lock()
         self._in_progress: dict[Hashable, int] = {}
+        forks.begins_anew(self, Share._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Count from nothing in a process that was forked: what others were at there is the parent's."""
+        self._in_progress.clear()
 
     def take(self, key: Hashable) -> bool:
         """Take a place for a request of this key; return False, and take none, if all of its places are taken."""
@@ -31,12 +37,12 @@ class Share:
     def give_back(self, key: Hashable) -> None:
         """Give back the place that one successful `take` has taken."""
         with self._lock:
-            taken = self._in_progress[key] - 1
-            if taken:
+            taken = self._in_progress.get(key, 0) - 1
+            if taken > 0:
                 self._in_progress[key] = taken
             else:
                 # What is not in use costs nothing: there may be a million sites.
-                del self._in_progress[key]
+                self._in_progress.pop(key, None)
 
     def in_progress(self, key: Hashable) -> int:
         """Return how many requests of this key are in progress."""

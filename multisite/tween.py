@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from threading import Lock
 from typing import Any
 from urllib.parse import urlunsplit
 
@@ -23,7 +22,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
-from multisite import hosts
+from multisite import forks, hosts
 from multisite.credentials import check_at_start
 from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
@@ -121,7 +120,7 @@ class _Refusals:
     """What was refused for want of a site, in the log: a line a second at most, whoever asks how often."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = forks.new_lock()
         self._next_at = 0.0
         self._left_out = 0
 

@@ -8,15 +8,15 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from multisite import domains
+from multisite import domains, forks
 from multisite import site as current
-from multisite.directory.engines import refuse_memory
+from multisite.directory.engines import begins_anew, refuse_memory
 from multisite.directory.entry import Entry
 from multisite.directory.errand import in_time
 from multisite.directory.lookup import Answer, UnreadableRows, look_up
@@ -87,7 +87,7 @@ class Directory:
         self._planted = Planted()
         # Only who has the turn reads from the database and writes the five below: answers are stored in the order in
         # which they were asked for, and a hundred threads that want one cold host send one query.
-        self._turn = Lock()
+        self._turn = forks.new_lock()
         self._version = -1
         self.reads = 0
         """How often the database was asked: for figures, which then need not count what is found in memory."""
@@ -98,6 +98,9 @@ class Directory:
         self._forget: Callable[[], object] | None = None
         self._listener = _listener(engine, self.hurry) if notify else None
         self._snapshot = _snapshot(snapshot, directory_size, engine, declared, clock) if snapshot else None
+        begins_anew(engine)
+        # In a process that was forked there is no thread that listens, until the database is asked.
+        forks.begins_anew(self, Directory.hurry)
 
     def find(self, host: str, port: int | None = None, path: str = "") -> Match | None:
         """Return the `Match` of a request to `host` at `port` for `path`, or None: no site.

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 
+from multisite import forks
 from multisite.errors import MultisiteError
 
-__all__ = ["engine_from_settings", "engine_from_url", "refuse_memory"]
+__all__ = ["begins_anew", "engine_from_settings", "engine_from_url", "refuse_memory"]
 
 CONNECT_SECONDS = 10
 """How long a server may take to let us in. psycopg waits for two minutes, psycopg2 for ever."""
@@ -48,6 +49,24 @@ def _connect_args(url: sa.URL) -> dict[str, Any]:
     return {"connect_timeout": CONNECT_SECONDS}
 
 
+def begins_anew(engine: Engine) -> None:
+    """Let `engine` have connections of its own in each process that is forked from this one.
+
+    Those that its pool holds are the parent's: what one process asked the other could get the answer to, which is the
+    wrong site, or another site's rows.
+    """
+    forks.begins_anew(engine, _leave_to_the_parent)
+
+
+_inherited_pools: list[sa.Pool] = []
+"""Kept: drivers complain of connections that are thrown away open, and some would end them for the parent too."""
+
+
+def _leave_to_the_parent(engine: Engine) -> None:
+    _inherited_pools.append(engine.pool)
+    engine.dispose(close=False)
+
+
 def _enforcing(engine: Engine) -> Engine:
     if engine.dialect.is_async:
         raise MultisiteError(
@@ -57,6 +76,7 @@ def _enforcing(engine: Engine) -> Engine:
     if engine.dialect.name == "sqlite":
         # An event of the pool, not of the engine: those of the engine cost something at every statement.
         event.listen(engine.pool, "connect", _enforce_foreign_keys)
+    begins_anew(engine)
     return engine
 
 

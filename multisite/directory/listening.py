@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import selectors
 import weakref
 from collections.abc import Callable
@@ -51,7 +50,6 @@ class Listener:
         self._hurry = weakref.WeakMethod(hurry)
         self._stopped = Event()
         self._thread: Thread | None = None
-        _listeners.add(self)
 
     def start(self) -> None:
         """Listen, if this process does not yet: threads are not there any more in a process that was forked."""
@@ -62,7 +60,6 @@ class Listener:
     def stop(self) -> None:
         """Let the thread end, at its next heartbeat at the latest, and never start again."""
         self._stopped.set()
-        _listeners.discard(self)
 
     def tell(self) -> bool:
         """Let the directory look for changes; return False if there is no directory any more."""
@@ -113,16 +110,3 @@ def _connect(engine: Engine) -> Any:
     connection: Any = pooled.dbapi_connection
     connection.autocommit = True
     return connection
-
-
-_listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for listener in list(_listeners):
-        # The next request reads from the database then, which starts the thread.
-        listener.tell()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

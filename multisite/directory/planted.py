@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from threading import Lock
 
+from multisite import forks
 from multisite.directory.places import Match, Places
 from multisite.domains import Domain
 from multisite.site import Site
@@ -17,7 +17,7 @@ class Planted:
 
     def __init__(self) -> None:
         self.by_key: dict[str | int, Places] = {}
-        self._lock = Lock()
+        self._lock = forks.new_lock()
 
     def add(self, site: Site, hosts: Iterable[str]) -> None:
         """Let `hosts` (canonical forms), and the site's own, lead to `site`."""

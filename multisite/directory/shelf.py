@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Generic, TypeVar
+
+from multisite import forks
 
 __all__ = ["Shelf"]
 
@@ -23,7 +24,7 @@ class Shelf(Generic[Key, Value]):
         self._half = max(1, size // 2)
         self._young: dict[Key, Value] = {}
         self._old: dict[Key, Value] = {}
-        self._lock = Lock()
+        self._lock = forks.new_lock()
 
     def __len__(self) -> int:
         with self._lock:

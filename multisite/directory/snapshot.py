@@ -18,11 +18,12 @@ from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 
 from sqlalchemy.engine import URL
 
+from multisite import forks
 from multisite.directory.entry import Entry
 from multisite.directory.places import Closed, Match, Places
 from multisite.errors import SettingError
@@ -65,7 +66,7 @@ class Snapshot:
         self._declared = declared
         self._clock = clock
         self._kept: Entries | None = None
-        self._load_lock = Lock()
+        self._load_lock = forks.new_lock()
         self._is_due = False
         self._write_at = clock() + WRITE_PAUSE_SECONDS
         self._writer: Thread | None = None

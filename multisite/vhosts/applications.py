@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import invalidate_caches
-from threading import Lock, get_ident
+from threading import get_ident
 
+from multisite import forks
 from multisite.application import current_application
 from multisite.vhosts.answers import WSGIApplication
 from multisite.vhosts.loads import Load, load
@@ -60,7 +61,7 @@ class Application:
         self._failed = failed
         self._clock = clock
         self._wsgi: WSGIApplication | None = None
-        self._turn = Lock()
+        self._turn = forks.new_lock()
         self._loading_in: int | None = None
         self._retry_at = 0.0
 

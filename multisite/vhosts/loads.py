@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Condition, get_ident
 from typing import Generic, TypeVar
 
+from multisite import forks
+
 __all__ = ["Load", "load", "resident_bytes"]
 
 PATIENCE_SECONDS = 60.0
@@ -23,7 +25,7 @@ PATIENCE_SECONDS = 60.0
 
 Loaded = TypeVar("Loaded")
 
-_condition = Condition()
+_condition = Condition(forks.new_lock())
 _at_it: Counter[int] = Counter()
 """How many loads each thread is in; one within another is part of that."""
 _begun = 0

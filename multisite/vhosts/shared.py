@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pkgutil import resolve_name
-from threading import Lock
 from typing import Any, NamedTuple
 
+from multisite import forks
 from multisite.vhosts.ini import Places, VhostError, as_written
 
 __all__ = ["SECTION", "Shared", "read_shared"]
@@ -48,7 +48,7 @@ class Shared:
     def __init__(self, resources: Mapping[str, _Resource], places: Places) -> None:
         self._resources = resources
         self._places = places
-        self._lock = Lock()
+        self._lock = forks.new_lock()
         self._made: dict[str, Any] = {}
 
     @property

@@ -1,0 +1,73 @@
+"""A process that was forked asks by connections of its own, waits for nobody who is not there, and counts from nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from multisite.directory.changes import add_site
+from multisite.settings import Settings
+
+FORK = """
+import os, sys, threading
+from multisite import forks
+from multisite.directory import Directory, cache, engine_from_url
+from multisite.errors import DirectoryUnavailable
+from multisite.in_progress import Share
+
+cache.PATIENCE_SECONDS = 0.2
+engine = engine_from_url(sys.argv[1])
+directory = Directory(engine, refresh_seconds=0)
+assert directory.find("one.example").site.host == "one.example"
+with engine.connect() as connection:
+    inherited = connection.connection.dbapi_connection
+share = Share(1)
+assert share.take("one.example")
+locks = [directory._turn, directory._known._lock, directory._unknown._lock, share._lock]
+for lock in locks:
+    lock.acquire()  # As another thread does, which is not there after the fork.
+if sys.argv[2] == "as if nobody knew":
+    forks._locks.clear()
+    forks._inherited.clear()
+child = os.fork()
+if child:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+if any(not lock.acquire(timeout=0.2) for lock in locks):
+    print("a lock is held")
+    for lock in locks:
+        lock.release()
+else:
+    for lock in locks:
+        lock.release()
+with engine.connect() as connection:
+    if connection.connection.dbapi_connection is inherited:
+        print("the connection is the parent's")
+if not share.take("one.example"):
+    print("a place is taken")
+assert directory.find("two.example").site.host == "two.example"
+sys.stdout.flush()
+os._exit(0)
+"""
+
+FAULTS = ["a lock is held", "the connection is the parent's", "a place is taken"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked on Windows")
+def test_a_process_that_was_forked_begins_anew(own_engine: sa.Engine, database_url: str, tmp_path: Path) -> None:
+    settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+    for host in ("one.example", "two.example"):
+        add_site(own_engine, host, settings=settings)
+
+    def forked(how: str) -> list[str]:
+        command = [sys.executable, "-W", "ignore", "-c", FORK, database_url, how]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout.splitlines()
+
+    assert forked("as it is") == []
+    assert forked("as if nobody knew") == FAULTS
