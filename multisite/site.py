@@ -213,14 +213,16 @@ def all_sites(reason: str) -> Block[None]:
 def carry(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
     """Return `function` as it is to be called in another thread: there it works for what is current here and now.
 
-    That is one site, all sites with their reason, or none: what is current where it runs does not matter, and is so
-    again afterwards. The result can be called any number of times, in several threads at once, and pickled if
-    `function` can. Raises `TypeError` for one whose body runs only after the call.
+    That is one site, all sites with their reason, or none, in the application that is running (`multisite.vhosts`):
+    what is current where it runs does not matter, and is so again afterwards. The result can be called any number of
+    times, in several threads at once, and pickled if `function` can. Raises `TypeError` for one whose body runs only
+    after the call.
     """
     _refuse_later(function)
     scope = current_scope()
     # Carried on purpose, it counts as a block does, also against a session that an earlier job of a thread left open.
-    return partial(_carried, None if scope is None else Scope(scope.site, scope.reason), request_id.get(), function)
+    block = None if scope is None else Scope(scope.site, scope.reason)
+    return partial(_carried, block, current_application.get(), request_id.get(), function)
 
 
 def _carried(
@@ -237,6 +239,7 @@ def _carried(
     finally:
         request_id.reset(request_token)
         _scope.reset(token)
+    application: str | None,
 
 
 def _refuse_later(function: Callable[..., Any]) -> None:
@@ -244,9 +247,11 @@ def _refuse_later(function: Callable[..., Any]) -> None:
         name = getattr(function, "__qualname__", repr(function))
         raise TypeError(f"{name} runs after it was called: put its body into a with block instead")
 
+    application_token = current_application.set(application)
 
 def announce(reason: str) -> Scope:
     """Log that the calling code is about to work across all sites, and why, as one record; return the scope for it.
+        current_application.reset(application_token)
 
     The record is that of the application's own line. Raises `ValueError` if `reason` is empty.
     """

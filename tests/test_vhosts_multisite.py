@@ -25,11 +25,12 @@ from multisite.settings import parse_settings
 from multisite.vhosts.composite import Vhosts
 
 SCOPED = """
+    from concurrent.futures import ThreadPoolExecutor
     import sqlalchemy as sa
     from pyramid.config import Configurator
     from pyramid.response import Response
     from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-    from multisite import MultisiteError, SiteScoped, using_site
+    from multisite import MultisiteError, SiteScoped, carry, using_site
 
     class Base(DeclarativeBase):
         pass
@@ -51,11 +52,18 @@ SCOPED = """
         except (LookupError, MultisiteError) as error:
             return Response(type(error).__name__)
 
+    def threaded(request):
+        how = carry(named) if request.matchdict["how"] == "carried" else named
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(how, request).result()
+
     def main(global_conf, **settings):
         with Configurator(settings=settings) as config:
             config.include("multisite")
             config.add_route("notes", "/")
             config.add_view(notes, route_name="notes")
+            config.add_route("threaded", "/threaded/{how}/{name}")
+            config.add_view(threaded, route_name="threaded")
             config.add_route("named", "/using/{name}")
             config.add_view(named, route_name="named")
             return config.make_wsgi_app()
@@ -236,6 +244,18 @@ def test_in_a_request_using_site_asks_the_directory_of_its_application(process: 
         "//one.example/using/two.example": "UnknownSite",
     }.items():
         assert ask(process.app, url).text == expected, url
+
+
+def test_carry_takes_the_application_along(process: Process) -> None:
+    for url, carried, plain in (
+        ("//one.example/threaded/{}/both.example", "2 both.example of one", "MultisiteError"),
+        ("//two.example/threaded/{}/both.example", "3 both.example of two", "MultisiteError"),
+        ("//two.example/threaded/{}/1", "1 two.example of two", "MultisiteError"),
+        ("//one.example/threaded/{}/two.example", "UnknownSite", "1 two.example of two"),
+    ):
+        assert ask(process.app, url.format("carried")).text == carried, url
+        # The control: a plain thread knows of no application, so it asks all of them.
+        assert ask(process.app, url.format("plain")).text == plain, url
 
 
 def test_without_knowing_the_application_it_would_be_the_wrong_site_or_none(
