@@ -22,7 +22,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
-from multisite import forks, hosts
+from multisite import forks, hosts, request_class
 from multisite.credentials import check_at_start
 from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
@@ -30,6 +30,7 @@ from multisite.request import CLOSED, DEFAULT_PORTS, MOVED, OPEN_PATH, SETTINGS,
 from multisite.settings import Settings
 from multisite.share import Share, busy, until_sent
 from multisite.site import Site, enter_request, leave_request
+from multisite.start import start
 
 __all__ = ["includeme", "site_tween_factory"]
 
@@ -44,7 +45,9 @@ Handler = Callable[[Request], Response]
 def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return a tween that gives each request its site, or answers for want of one."""
     # Tweens are made when the application is complete, and what is raised here reaches who starts it as it is.
+    start(registry)
     check_at_start(registry)
+    request_class.prepare(registry)
     settings: Settings = registry[SETTINGS]
     open_paths = {path for path in settings.open_paths if not path.endswith("/")}
     open_paths.update(path for path in (settings.tls_ask_path, settings.metrics_path) if path is not None)

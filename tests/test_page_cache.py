@@ -30,7 +30,6 @@ from page_cache_world import (
 )
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
-from pyramid.interfaces import IRequest, IRequestExtensions
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
@@ -44,7 +43,6 @@ from multisite.directory.changes import add_site
 from multisite.models import ChangeRow
 from multisite.page_cache import PAGE_CACHE, PageCache, changes
 from multisite.page_cache.pages import OVERHEAD_BYTES, Page, Pages
-from multisite.page_cache.request_class import MAX_CLASSES
 from multisite.page_cache.versions import Version, Versions
 from multisite.request import DIRECTORY
 from multisite.scoping.pin import change_listeners
@@ -860,57 +858,10 @@ def test_an_answer_for_one_visitor_says_so_to_shared_caches(app: Any, deed: str)
     assert browser(app).get(f"/page/{deed}").headers.get("Cache-Control") == CACHE_CONTROL[deed]
 
 
-# The class of requests
-
-
-def extended(app: Any, **environ: str) -> Any:
-    from pyramid.request import Request
-
-    with app.request_context(Request.blank("/page/a", environ={"HTTP_HOST": GARDEN, **environ}).environ) as request:
-        return request
-
-
-def test_requests_have_what_pyramid_gives_them_and_share_one_class(sqlite_world: World) -> None:
-    kept, plain = sqlite_world.app(), sqlite_world.app(page_cache_seconds="0")
-    ours, theirs = extended(kept), extended(plain)
-    names = [*kept.registry.getUtility(IRequestExtensions).methods]
-    assert {"site_url", "site_session"} <= set(names)
-    assert all(getattr(ours, name).__func__ is getattr(theirs, name).__func__ for name in names)
-    assert (type(ours).__name__, type(ours).__module__) == (type(theirs).__name__, type(theirs).__module__)
-    assert set(dir(ours)) == set(dir(theirs))
-    assert IRequest.providedBy(ours)
-    assert type(ours) is type(extended(kept))
-    assert type(theirs) is not type(extended(plain))
-    assert ours.site.host == GARDEN
-    assert extended(kept, HTTP_HOST=KITCHEN).site.host == KITCHEN
-
-
-def test_requests_that_each_have_a_class_of_their_own_take_no_memory(sqlite_world: World) -> None:
-    def factory(environ: dict[str, Any]) -> Request:
-        request = Request(environ)
-        request.set_property(lambda _request: "mine", "mine")
-        return request
-
-    factory.blank = Request.blank  # type: ignore[attr-defined]
-    with configured(sqlite_world) as config:
-        config.set_request_factory(factory)
-        config.add_view(lambda request: Response(f"{request.mine} {request.site}"), route_name="page")
-        app = config.make_wsgi_app()
-        assert {browser(app).get("/").text for _ in range(2 * MAX_CLASSES)} == {f"mine {GARDEN}"}
-        assert len(app.request_extensions._classes) <= MAX_CLASSES
-
-
-def test_what_is_added_to_requests_later_is_there_too(sqlite_world: World) -> None:
-    with configured(sqlite_world) as config:
-        app = config.make_wsgi_app()
-        assert not hasattr(extended(app), "late")
-        config.add_request_method(lambda request: request.site.host, "late", reify=True)
-        config.commit()
-        assert extended(app).late == GARDEN
+# Subrequests
 
 
 def test_a_subrequest_has_what_a_request_has(app: Any) -> None:
-    from pyramid.request import Request
 
     asked = Request.blank("/page/a", environ={"HTTP_HOST": KITCHEN})
     assert f"canary-of-{KITCHEN}" in app.invoke_subrequest(asked, use_tweens=True).text

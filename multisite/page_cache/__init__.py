@@ -39,7 +39,6 @@ from pyramid.viewderivers import INGRESS
 
 from multisite.language import negotiate_locale
 from multisite.negotiation import MAX_HEADER_CHARACTERS
-from multisite.page_cache import request_class
 from multisite.page_cache.keeping import LOOKED_AT_USER, ignoring, is_for_anybody, reason_against, says_language
 from multisite.page_cache.pages import Page, Pages
 from multisite.page_cache.versions import Version, Versions
@@ -270,7 +269,6 @@ def _complete(event: ApplicationCreated) -> None:
                 "false, or multisite.page_cache_seconds to 0"
             )
         _watch_policy(policy)
-    request_class.prepare(event.app)
     mapper = registry.queryUtility(IRoutesMapper)
     registry[PAGE_CACHE].unsure_routes += [
         route for route in (mapper.get_routes() if mapper else ()) if not all(map(_is_in_the_key, route.predicates))
