@@ -15,8 +15,9 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from conftest import closing_engine
 
-from multisite.directory import Directory, faults
+from multisite.directory import Directory, faults, lookup
 from multisite.directory.changes import add_site, list_sites, show_site
+from multisite.directory.places import FAULTY, Places
 from multisite.errors import DirectoryUnavailable, MultisiteError
 from multisite.migrate import _own_scripts, upgrade_own
 from multisite.models import DomainRow, SiteRow, metadata
@@ -202,6 +203,42 @@ def found(engine: sa.Engine) -> dict[str, str]:
     directory = Directory(engine)
     matches = {host: directory.find(host, None, "/shop/x") for host in ("alias.example", SITE, OTHER)}
     return {host: match.site.host for host, match in matches.items() if match is not None}
+
+
+OF_THE_OTHER = (
+    "DELETE FROM sites WHERE id = 2",
+    "UPDATE sites SET status = 'done' WHERE id = 2",
+    "UPDATE domains SET kind = 'copy' WHERE site_id = 2",
+    "UPDATE domains SET port = -1 WHERE site_id = 2",
+    "UPDATE domains SET path = 'shop' WHERE id = 3",
+)
+"""Faults of the second site, whose domains those of the first one surround."""
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_what_is_left_out_does_not_lead_to_the_site_of_a_wildcard_or_a_shorter_path(
+    database_url: str, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not guarded:
+        monkeypatch.setattr(lookup, "Places", lambda found: Places(pair for pair in found if pair[1] is not FAULTY))
+    with closing_engine(database_url) as engine:
+        make_tables_that_refuse_nothing(engine)
+        for change in OF_THE_OTHER:
+            with engine.begin() as connection:
+                for statement in SOUND:
+                    connection.exec_driver_sql(statement)
+                values = "(4, 1, '*.example', 0, '', 'alias'), (5, 2, 'one.example', 0, '/shop', 'alias')"
+                connection.exec_driver_sql(f"INSERT INTO domains (id, site_id, host, port, path, kind) VALUES {values}")
+                connection.exec_driver_sql(change)
+            directory = Directory(engine)
+            assert (directory.find(OTHER) is None) is guarded, change
+            assert directory.has_host(OTHER) is not guarded
+            if "id = 3" not in change and "port" not in change:
+                assert (directory.find(SITE, None, "/shop/x") is None) is guarded, change
+            for host, path in ((SITE, "/"), ("third.example", "/shop")):
+                match = directory.find(host, None, path)
+                assert match is not None
+                assert match.site.host == SITE
 
 
 BYTES = {

@@ -14,9 +14,10 @@ from pyramid.config import Configurator
 from webtest import TestApp
 
 from multisite.directory import engine_from_url
+from multisite.directory.availability import disable_site
 from multisite.directory.changes import add_domain, add_site
 from multisite.request import DIRECTORY
-from multisite.settings import parse_settings
+from multisite.settings import Settings, parse_settings
 
 PATH = "/multisite/tls-ask"
 
@@ -124,6 +125,17 @@ def test_below_the_path_of_a_site_there_is_no_answer(app: TestApp, engine: sa.En
     add_site(engine, "example.com/shop", settings=parsed)
     assert ask(app, "domain=example.com") == 200
     app.get(f"/shop{PATH}?domain=example.com", headers={"Host": "example.com"}, status=404)
+
+
+def test_a_disabled_site_gets_no_certificate_for_the_sake_of_a_wildcard_around_it(
+    app: TestApp, engine: sa.Engine, tmp_path: Path
+) -> None:
+    add_domain(engine, "example.com", "*.example.org")
+    add_site(engine, "shut.example.org", settings=Settings(sites_dir=tmp_path / "sites"))
+    add_domain(engine, "shut.example.org", "half.example.org/shop")
+    disable_site(engine, "shut.example.org")
+    domains = ("any.example.org", "half.example.org", "shut.example.org")
+    assert [ask(app, f"domain={domain}") for domain in domains] == [200, 200, 404]
 
 
 def test_other_addresses_may_be_allowed(engine: sa.Engine, tmp_path: Path) -> None:

@@ -118,8 +118,9 @@ class Directory:
         return self._find(host)
 
     def has_host(self, host: str) -> bool:
-        """Return whether `host`, a `Host.name`, leads to a site at any port and path. Raises as `find` does."""
-        return any(match.answers for match in self._find(host) or ())
+        """Return whether `host`, a `Host.name`, leads to a site that answers visitors. Raises as `find` does."""
+        places = self._find(host)
+        return places is not None and places.answers
 
     def by_id(self, site_id: int) -> Site | None:
         """Return the site with this id, or None. Raises `DirectoryUnavailable` as `find` does."""

@@ -18,7 +18,7 @@ from multisite import domains
 from multisite.directory.errand import held
 from multisite.directory.faults import fault_of_domain, fault_of_site, report
 from multisite.directory.own_settings import own_settings_of, sorted_text
-from multisite.directory.places import Closed, Match, Places
+from multisite.directory.places import FAULTY, Closed, Match, Places
 from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
@@ -126,11 +126,16 @@ def look_up(engine: Engine, key: str | int, declared: SettingsOf | None = None) 
     if not rows:
         raise DirectoryUnavailable("the table multisite_version is empty; run: multisite migrate")
     version, generation = rows[0][:2]
-    found = [(_domain(row), _match(row, declared)) for row in rows if row.domain_id is not None and _is_sound(row)]
+    found = [(row, _is_sound(row)) for row in rows if row.domain_id is not None]
+    # A site that is pending is not there yet, and leaves its domains to whoever has them.
+    sound = [(_domain(row), _match(row, declared)) for row, is_sound in found if is_sound and row.status != "pending"]
+    if not sound:
+        return Answer(version, generation, None)
     if isinstance(key, int):
         # Asked for by its id, a site is there for every port and path.
-        found = [(Domain(domain.name), match) for domain, match in found]
-    return Answer(version, generation, Places(found) if found else None)
+        return Answer(version, generation, Places((Domain(domain.name), match) for domain, match in sound))
+    faulty = [(_meant(row), FAULTY) for row, is_sound in found if not is_sound]
+    return Answer(version, generation, Places(sound + faulty))
 
 
 def _is_sound(row: sa.Row[*tuple[Any, ...]]) -> bool:
@@ -144,8 +149,6 @@ def _is_sound(row: sa.Row[*tuple[Any, ...]]) -> bool:
     fault = fault_of_site(row.status, row.availability, row.theme, row.maintenance_until, texts)
     if fault is not None:
         report(site, fault)
-        return False
-    if row.status == "pending":
         return False
     if row.canonical_id is None:
         report(site, "it has no canonical domain")
@@ -162,6 +165,13 @@ def _is_sound(row: sa.Row[*tuple[Any, ...]]) -> bool:
 
 def _domain(row: sa.Row[*tuple[Any, ...]]) -> Domain:
     return Domain(row.asked_host, row.asked_port or None, row.asked_path)
+
+
+def _meant(row: sa.Row[*tuple[Any, ...]]) -> Domain:
+    """Return the domain that a faulty row is about, all of its host if that cannot be told."""
+    if fault_of_domain(row.asked_host, row.asked_port, row.asked_path, "alias") is not None:
+        return Domain(row.asked_host)
+    return _domain(row)
 
 
 def _match(row: sa.Row[*tuple[Any, ...]], declared: SettingsOf | None) -> Match:

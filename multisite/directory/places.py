@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
 from multisite.domains import Domain, longest
 from multisite.site import Site
 
-__all__ = ["Closed", "Match", "Places"]
+__all__ = ["FAULTY", "Closed", "Match", "Places"]
 
 
 class Closed(NamedTuple):
@@ -48,6 +48,11 @@ class Match(NamedTuple):
         return self.closed is None or self.closed.is_maintenance
 
 
+FAULTY = Match(Site(0, "", "", ""), "faulty", closed=Closed("faulty"))
+"""The match of a domain whose row, or that of its site, is not as it has to be: it leads nowhere. Left out, it would
+leave its requests to a wildcard or a shorter path, and so to the site of somebody else."""
+
+
 class Places:
     """The matches of one host, made from the domains whose names fit it (`domains.names_of`).
 
@@ -62,7 +67,8 @@ class Places:
         self._only: Match | None = None
         self._groups: tuple[tuple[int | None, dict[str, Match]], ...] = ()
         groups: dict[tuple[int | None, str], dict[str, Match]] = {}
-        ordered = sorted(matches, key=lambda item: item[0].precedence, reverse=True)
+        # Where a sound domain is the same as what a faulty row may have meant, it comes last and holds.
+        ordered = sorted(matches, key=lambda item: (item[0].precedence, item[1].kind == FAULTY.kind), reverse=True)
         if len(ordered) == 1 and ordered[0][0].port is None and not ordered[0][0].path:
             self._only = ordered[0][1]
             return
@@ -70,12 +76,15 @@ class Places:
             groups.setdefault((domain.port, domain.name), {})[domain.path] = match
         self._groups = tuple((port, paths) for (port, _name), paths in groups.items())
 
-    def __iter__(self) -> Iterator[Match]:
-        """Yield every match of the host."""
-        if self._only is not None:
-            yield self._only
-        for _port, paths in self._groups:
-            yield from paths.values()
+    @property
+    def answers(self) -> bool:
+        """Whether the host leads to a site that answers visitors, at some port and path."""
+        for port, paths in self.groups:
+            if any(match.answers for match in paths.values()):
+                return True
+            if port is None and "" in paths:
+                return False  # That has all that is left; a wildcard behind it is never asked.
+        return False
 
     @property
     def groups(self) -> tuple[tuple[int | None, dict[str, Match]], ...]:
@@ -97,5 +106,5 @@ class Places:
             if wanted is None or wanted == port:
                 match = longest(paths, path)
                 if match is not None:
-                    return match
+                    return None if match.kind == FAULTY.kind else match
         return None
