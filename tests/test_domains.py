@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from test_hosts import ACCEPTED, MUTATED_HOSTS, PIECES, REFUSED, mutate
 
 from multisite import domains, hosts
+from multisite.directory.places import Match, Places
 from multisite.domains import Domain
 from multisite.errors import InvalidHost
+from multisite.site import Site
 
 
 @pytest.mark.parametrize(
@@ -202,14 +204,18 @@ def test_the_order_of_insertion_never_matters() -> None:
         "example.com/a/b",
         "*.com",
     ]
-    asked = [
-        (host, path)
-        for host in ("example.com", "example.com:8080", "a.example.com", "a.b.example.com", "other.com", "com", "x.org")
-        for path in ("", "/", "/a", "/a/", "/ab", "/a/b", "/a/b/c", "//a")
-    ]
-    expected = [find(chosen, host, path) for host, path in asked]
-    for order in permutations(chosen):
-        assert [find(order, host, path) for host, path in asked] == expected
+    paths = ("", "/", "/a", "/a/", "/ab", "/a/b", "/a/b/c", "//a")
+    for host in ("example.com", "example.com:8080", "a.example.com", "a.b.example.com", "other.com", "com", "x.org"):
+        expected = [find(chosen, host, path) for path in paths]
+        name, port = hosts.parse(host)
+        # In each order of all of them, those whose names fit stand in some order of their own: each of these is tried.
+        known = [domain for domain in map(domains.parse, chosen) if domain.name in domains.names_of(name)]
+        for order in permutations(known):
+            found = [domains.best(order, port or 80, path) for path in paths]
+            assert [None if domain is None else str(domain) for domain in found] == expected
+            places = Places((domain, Match(Site(0, str(domain), "", ""), "alias")) for domain in order)
+            matches = [places.find(port or 80, path) for path in paths]
+            assert [None if match is None else match.site.host for match in matches] == expected
 
 
 @pytest.mark.parametrize(
