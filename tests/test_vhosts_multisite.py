@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, fresh_postgresql
+from conftest import closing_engine, fresh_postgresql, make_own_tables
 from sqlalchemy.orm import Session
 from vhosting import World, ask, world_in
 
@@ -21,7 +22,8 @@ from multisite.application import using_application
 from multisite.directory.changes import add_site
 from multisite.migrate import upgrade_own
 from multisite.request import DIRECTORY
-from multisite.settings import parse_settings
+from multisite.settings import Settings, parse_settings
+from multisite.vhosts import applications
 from multisite.vhosts.composite import Vhosts
 
 SCOPED = """
@@ -347,3 +349,78 @@ def test_one_engine_for_two_faces_of_the_same_sites(tmp_path: Path, world: World
         for each in made:
             each.registry[DIRECTORY].deactivate()  # type: ignore[attr-defined]
         engines[0].dispose()
+
+
+KNOWING = """
+    from multisite import MultisiteError, UnknownSite, using_site
+    from multisite.application import current_application
+    from multisite.directory import Directory, engine_from_url
+
+    def main(global_conf, url):
+        directory = Directory(engine_from_url(url))
+        directory.activate()
+
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            name = environ["PATH_INFO"].strip("/")
+            try:
+                with using_site(int(name) if name.isdigit() else name) as site:
+                    return [f"{current_application.get()}: {site.name}".encode()]
+            except (UnknownSite, MultisiteError) as error:
+                return [type(error).__name__.encode()]
+
+        app.directory = directory
+        return app
+"""
+
+OF_ANOTHER_FILE = """
+    [composite:main]
+    use = egg:multisite#vhosts
+    / = sites
+    [app:sites]
+    use = call:PREFIX_knowing:main
+    url = {url}
+"""
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_applications_of_one_name_in_two_ini_files_know_their_own_sites(
+    world: World, tmp_path: Path, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current, "resolvers", [])
+    if not apart:
+        monkeypatch.setattr(applications, "ApplicationName", str)
+    world.module("knowing", KNOWING)
+    composites = []
+    with ExitStack() as stack:
+        for number, hosts in enumerate((["both.example"], ["other.example", "both.example"])):
+            url = f"sqlite:///{tmp_path}/{number}.db"
+            engine = stack.enter_context(closing_engine(url))
+            make_own_tables(engine)
+            for host in hosts:
+                settings = Settings(sites_dir=tmp_path / str(number))
+                add_site(engine, host, settings=settings, name=f"{host} of {number}")
+            composites.append(world.load(OF_ANOTHER_FILE.format(url=url)))
+        one, other = composites
+        asked = [ask(one, f"//any.example/{name}").text for name in ("both.example", "other.example", "2")]
+        if apart:
+            assert asked == ["sites: both.example of 0", "UnknownSite", "UnknownSite"]
+            assert ask(other, "//any.example/both.example").text == "sites: both.example of 1"
+        else:
+            assert asked == ["MultisiteError", "sites: other.example of 1", "sites: both.example of 1"]
+        # From outside both are meant by their name, and neither is taken.
+        with using_application("sites"), pytest.raises(MultisiteError, match=r"\(sites, sites\)" if apart else r"\(sites\)"):
+            using_site("both.example").__enter__()
+        for composite in composites:
+            directory = composite.applications["sites"].get().directory  # type: ignore[attr-defined]
+            directory.deactivate()
+            directory.engine.dispose()
+
+
+def test_the_name_of_an_application_is_plain_text_in_another_process() -> None:
+    name, same = applications.ApplicationName("sites"), applications.ApplicationName("sites")
+    assert len({name, same}) == 2
+    assert name == "sites" == same
+    copied = pickle.loads(pickle.dumps(name))
+    assert (type(copied), copied) == (str, "sites")
+    assert copied == name

@@ -11,7 +11,7 @@ from importlib import invalidate_caches
 from threading import get_ident
 
 from multisite import forks
-from multisite.application import current_application
+from multisite.application import ApplicationName, current_application
 from multisite.vhosts.answers import WSGIApplication
 from multisite.vhosts.loads import Load, load
 
@@ -48,7 +48,7 @@ class Application:
         failed: Callable[[Application, BaseException], str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name = name
+        self.name = ApplicationName(name)
         self.title = title
         self.last_load: Load[WSGIApplication] | None = None
         """The last attempt to load it, None before the first."""

@@ -11,7 +11,7 @@ from multisite.host_header import DEFAULT_PORTS, requested_host
 from multisite.in_progress import RETRY_AFTER_SECONDS, Body, Share
 from multisite.vhosts.answers import Environ, StartResponse, answer
 from multisite.vhosts.applications import Application, Unavailable
-from multisite.vhosts.table import Route, Table
+from multisite.vhosts.table import Table
 
 __all__ = ["Vhosts"]
 
@@ -45,12 +45,13 @@ class Vhosts:
         route = self.table.find(host.name, port, environ.get("PATH_INFO", ""))
         if route is None:
             return answer(environ, start_response, 404)
-        name, share = route.application, self._share
+        application, share = self.applications[route.application], self._share
+        name = application.name
         if share is not None and not share.take(name):
             return answer(environ, start_response, 503, retry_after_seconds=RETRY_AFTER_SECONDS)
         give_back = _nothing if share is None else partial(share.give_back, name)
         try:
-            body = self._hand_on(route, environ, start_response)
+            body = _hand_on(application, route.path, environ, start_response)
         except BaseException:
             give_back()
             raise
@@ -61,20 +62,22 @@ class Vhosts:
             return body
         return _NamedBody(body, give_back, name)
 
-    def _hand_on(self, route: Route, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        try:
-            wsgi = self.applications[route.application].get()
-        except Unavailable as unavailable:
-            return answer(environ, start_response, 503, retry_after_seconds=unavailable.retry_after_seconds)
-        if route.path:
-            # WSGI has the path as bytes in Latin-1, and that of a route is ASCII: no character is cut in two.
-            environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + route.path
-            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(route.path)
-        token = current_application.set(route.application)
-        try:
-            return wsgi(environ, start_response)
-        finally:
-            current_application.reset(token)
+
+def _hand_on(application: Application, path: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Let `application` answer a request that came to it by a route of this `path`."""
+    try:
+        wsgi = application.get()
+    except Unavailable as unavailable:
+        return answer(environ, start_response, 503, retry_after_seconds=unavailable.retry_after_seconds)
+    if path:
+        # WSGI has the path as bytes in Latin-1, and that of a route is ASCII: no character is cut in two.
+        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + path
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(path)
+    token = current_application.set(application.name)
+    try:
+        return wsgi(environ, start_response)
+    finally:
+        current_application.reset(token)
 
 
 def _nothing() -> None:
