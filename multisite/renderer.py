@@ -18,7 +18,6 @@ from typing import Any
 from mako.exceptions import CompileException, RichTraceback, SyntaxException
 from pyramid.asset import abspath_from_asset_spec
 from pyramid.config import PHASE1_CONFIG, Configurator
-from pyramid.events import ApplicationCreated
 from pyramid.interfaces import IRendererFactory
 from pyramid.path import AssetResolver
 from pyramid.settings import asbool, aslist
@@ -27,6 +26,7 @@ from multisite.errors import MultisiteError
 from multisite.language import template_names
 from multisite.settings import Settings, parse_settings
 from multisite.site import Site, current_site
+from multisite.start import at_start
 from multisite.templates import SiteTemplates
 from multisite.templates.cache import DOGPILE
 from multisite.templates.dogpile import region_from_settings
@@ -271,7 +271,7 @@ def includeme(config: Configurator) -> None:
     for extension in EXTENSIONS:
         factories[extension] = _factory_of(templates)
 
-    def register(_event: object = None) -> None:
+    def register(_registry: object = None) -> None:
         # What pyramid_mako's own directive has registered knows no sites.
         for extension, factory in list(registry.getUtilitiesFor(IRendererFactory)):
             if type(factory).__module__ == "pyramid_mako":
@@ -284,7 +284,7 @@ def includeme(config: Configurator) -> None:
     # A discriminator would conflict with pyramid_mako's, which registers in PHASE1 and must not have the last word.
     config.action(None, register, order=PHASE1_CONFIG + 1, introspectables=(introspectable,))
     # Nor may it where the application commits its configuration before it includes pyramid_mako.
-    config.add_subscriber(register, ApplicationCreated)
+    at_start(registry, register)
 
 
 def add_mako_renderer(config: Configurator, extension: str, settings_prefix: str = "mako.") -> None:

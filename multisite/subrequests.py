@@ -12,13 +12,13 @@ from functools import partial
 from typing import Any
 
 from pyramid.config import Configurator
-from pyramid.events import ApplicationCreated
 from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite.errors import MultisiteError
 from multisite.request import find_match
 from multisite.site import Site, enter_request, leave_request
+from multisite.start import at_start, with_application
 
 __all__ = ["includeme"]
 
@@ -73,12 +73,11 @@ def _site_of(request: Request, registry: Any) -> Site | None:
         return None
 
 
-def _guard(event: ApplicationCreated) -> None:
+def _guard(app: Any) -> None:
     # Each application hands its requests this attribute of its own. A tween or an event would cost every request.
-    app = event.app
     app.invoke_subrequest = partial(_invoke, app.invoke_subrequest, app.registry)
 
 
 def includeme(config: Configurator) -> None:
     """Let `request.invoke_subrequest` run each subrequest for its own site."""
-    config.add_subscriber(_guard, ApplicationCreated)
+    at_start(config.registry, lambda registry: with_application(registry, _guard))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from pyramid.config import Configurator
-from pyramid.events import ApplicationCreated
 from pyramid.exceptions import ConfigurationError
 from pyramid.request import Request
 from pyramid.response import Response
@@ -16,6 +15,7 @@ from multisite.errors import SiteSettingError
 from multisite.settings import site_defaults
 from multisite.site_settings.declared import Declared
 from multisite.site_settings.setting import declare
+from multisite.start import at_start
 
 __all__ = ["DECLARED", "add_site_setting", "includeme"]
 
@@ -68,9 +68,5 @@ def includeme(config: Configurator) -> None:
     config.registry[DECLARED] = declared
     config.add_directive("add_site_setting", add_site_setting)
     config.add_exception_view(bad_setting_view, context=SiteSettingError)
-
-    def check(_event: ApplicationCreated) -> None:
-        declared.check_ini()
-
-    # Only now is it known what there is; and in an action Pyramid would wrap the error beyond recognition.
-    config.add_subscriber(check, ApplicationCreated)
+    # Only then is it known what there is; and in an action Pyramid would wrap the error beyond recognition.
+    at_start(config.registry, lambda _registry: declared.check_ini())
