@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from importlib import import_module
 
 from pyramid.config import PHASE3_CONFIG, Configurator
@@ -81,6 +82,7 @@ def set_multisite_engine(config: Configurator, engine: Engine) -> None:
 
 def _set_directory(config: Configurator, engine: Engine) -> None:
     settings: Settings = config.registry[SETTINGS]
+    config.registry[DECLARED].database = _name_of_database(engine)
     directory = Directory(
         engine,
         refresh_seconds=settings.refresh_seconds,
@@ -92,6 +94,12 @@ def _set_directory(config: Configurator, engine: Engine) -> None:
     )
     directory.activate()
     config.registry[DIRECTORY] = directory
+
+
+def _name_of_database(engine: Engine) -> str:
+    """Return what tells a database apart from others, whoever asks it: for keys."""
+    url = engine.url.set(drivername=engine.url.get_backend_name(), username=None, password=None)
+    return sha256(url.render_as_string().encode()).hexdigest()[:16]
 
 
 def _connect_directory(config: Configurator) -> None:

@@ -30,7 +30,7 @@ from pyramid.tweens import INGRESS
 
 from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
 from multisite.settings import Settings
-from multisite.site import Site
+from multisite.site import SettingsOf, Site
 from multisite.tls import may_ask
 
 __all__ = ["MAX_SITES", "NO_SITE", "OTHER_SITES", "includeme", "label_of", "metrics_view"]
@@ -57,7 +57,8 @@ PAGES = Counter("multisite_page_cache", "Answers of pages that may be kept, from
 
 Handler = Callable[[Request], Response]
 
-_known_labels: dict[int, str] = {}
+_known_labels: dict[tuple[SettingsOf | None, int], str] = {}
+"""By the id of a site, and its application: two of one process may have databases whose sites have the same ids."""
 _labels_lock = Lock()
 
 
@@ -65,13 +66,14 @@ def label_of(site: Site | None) -> str:
     """Return what figures of a site are called: its canonical domain, for as many sites as have their own."""
     if site is None:
         return NO_SITE
-    if site.id not in _known_labels:
+    key = site.declared, site.id
+    if key not in _known_labels:
         with _labels_lock:
-            if len(_known_labels) >= MAX_SITES and site.id not in _known_labels:
+            if len(_known_labels) >= MAX_SITES and key not in _known_labels:
                 return OTHER_SITES
-            _known_labels[site.id] = str(site)
+            _known_labels[key] = str(site)
     # Not the domain that it has now: each name that a site ever had would be figures of their own.
-    return _known_labels[site.id]
+    return _known_labels[key]
 
 
 def _site_of(request: Request) -> Site | None:

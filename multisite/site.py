@@ -37,7 +37,14 @@ _PASSED_BY = re.compile(r"(multisite\.(site|dbsession|scoping)|sqlalchemy|zope\.
 
 
 class SettingsOf(Protocol):
-    """What an application has declared as settings of sites."""
+    """What an application has declared as settings of sites.
+
+    `database` tells the database of its directory apart from others, by whose sites have the same ids. `application` is
+    its name, None in a process with only one.
+    """
+
+    database: str
+    application: str | None
 
     def settings_of(self, site: Site, /) -> Mapping[str, Any]:
         """Return the settings of `site`, by name."""
@@ -80,7 +87,7 @@ class Site:
         the site has a bad value for one, and `MultisiteError` for a site that no application of this process knows, or
         that several know, outside of their requests.
         """
-        declared = self.declared or _declared_for(self)
+        declared = declared_for(self)
         if declared is None:
             raise MultisiteError(
                 f"nobody knows what settings the site {self} has: take it from request.site, or from using_site() in a "
@@ -100,8 +107,13 @@ class Site:
         return _unpickle, tuple(getattr(self, item.name) for item in fields(self) if item.compare)
 
 
-def _declared_for(site: Site) -> SettingsOf | None:
-    """Return what the one application that knows a copy of `site` has declared, None if there is no such one."""
+def declared_for(site: Site) -> SettingsOf | None:
+    """Return what the application of `site` has declared; for a copy without, what the one that knows it has.
+
+    None if there is no such one.
+    """
+    if site.declared is not None:
+        return site.declared
     try:
         return _resolve(site.id).declared
     except MultisiteError:
@@ -227,6 +239,7 @@ def carry(function: Callable[Parameters, Returned]) -> Callable[Parameters, Retu
 
 def _carried(
     scope: Scope | None,
+    application: str | None,
     asked_by: str | None,
     function: Callable[Parameters, Returned],
     /,
@@ -234,12 +247,13 @@ def _carried(
     **kwargs: Parameters.kwargs,
 ) -> Returned:
     token, request_token = _scope.set(scope), request_id.set(asked_by)
+    application_token = current_application.set(application)
     try:
         return function(*args, **kwargs)
     finally:
+        current_application.reset(application_token)
         request_id.reset(request_token)
         _scope.reset(token)
-    application: str | None,
 
 
 def _refuse_later(function: Callable[..., Any]) -> None:
@@ -247,11 +261,9 @@ def _refuse_later(function: Callable[..., Any]) -> None:
         name = getattr(function, "__qualname__", repr(function))
         raise TypeError(f"{name} runs after it was called: put its body into a with block instead")
 
-    application_token = current_application.set(application)
 
 def announce(reason: str) -> Scope:
     """Log that the calling code is about to work across all sites, and why, as one record; return the scope for it.
-        current_application.reset(application_token)
 
     The record is that of the application's own line. Raises `ValueError` if `reason` is empty.
     """

@@ -31,7 +31,7 @@ from multisite.scoping.pin import pin_of
 
 try:
     from argon2 import PasswordHasher
-    from argon2.exceptions import InvalidHashError, VerificationError
+    from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 except ModuleNotFoundError as error:
     if not str(error.name).startswith("argon2"):
         raise
@@ -168,7 +168,9 @@ class Account:
 
         It takes as long for a login that nobody has. Raises `TooManyAttempts`, for such a login too.
         """
-        key = cls, cls._site_id_of(session), _attempted(login)
+        # The ids of sites are those of a database, and a process may have several.
+        database = session.get_bind(cls).engine.url
+        key = cls, database, cls._site_id_of(session), _attempted(login)
         cls.attempts.begin(key)
         user = cls.find(session, login)
         if not _verify(cls.password_hasher, user, password):
@@ -212,17 +214,26 @@ def _normal(password: str) -> str | None:
 def _verify(hasher: PasswordHasher, account: Account | None, password: str) -> bool:
     known = account.password_hash if account is not None else None
     text = _normal(password)
-    nobodys = _nobodys_hash(hasher)
-    try:
-        # Also for a login that nobody has, so that the time tells nothing.
-        hasher.verify(known or nobodys, text or "")
-    except (VerificationError, InvalidHashError, UnicodeEncodeError):
+    # Also for a login that nobody has, so that the time tells nothing.
+    if not _takes(hasher, known or _nobodys_hash(hasher), text or ""):
         return False
     if account is None or known is None or text is None:
         return False
     if hasher.check_needs_rehash(known):
         account.password_hash = hasher.hash(text)
     return True
+
+
+def _takes(hasher: PasswordHasher, known: str, text: str) -> bool:
+    try:
+        return hasher.verify(known, text)
+    except (VerifyMismatchError, UnicodeEncodeError):
+        return False
+    except (VerificationError, InvalidHashError):
+        # No hash, such as the "!" of who may not log in. That is found at once, and the time would tell of it.
+        if known != (nobodys := _nobodys_hash(hasher)):
+            _takes(hasher, nobodys, text)
+        return False
 
 
 @lru_cache(maxsize=8)

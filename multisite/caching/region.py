@@ -1,9 +1,12 @@
 """The region: dogpile.cache's, with the site in each key and generations that invalidate one site.
 
-A key is `name:site:generation:key`. The generation of a site is a random text kept in the backend itself, so that every
-process that shares the backend sees when another one takes its place. It is read before a value is made and is part of
-the key, so that a value made from what was there before an invalidation cannot come to stand behind it; dogpile's own
-way, a time, lets one through that was begun before and finished after.
+A key is `name:owner:generation:key`. The owner is the id of the site, and its database as well where one process may
+have sites of several: two applications that import the same region have each a site number 1.
+
+The generation of a site is a random text kept in the backend itself, so that every process that shares the backend sees
+when another one takes its place. It is read before a value is made and is part of the key, so that a value made from
+what was there before an invalidation cannot come to stand behind it; dogpile's own way, a time, lets one through that
+was begun before and finished after.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from dogpile.cache.region import CacheRegion, RegionInvalidationStrategy
 from multisite.caching import keys
 from multisite.caching.values import check_value
 from multisite.errors import CrossSiteError, MultisiteError, NoCurrentSite
-from multisite.site import Site, current_scope
+from multisite.site import Site, current_scope, declared_for
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -44,9 +47,10 @@ _SOFT = "soft"
 class _Placed(str):
     """A key, and the site it is for, in the generations that were the site's when it was asked for."""
 
-    __slots__ = ("hard", "site_id", "soft")
+    __slots__ = ("hard", "owner", "site_id", "soft")
 
     site_id: int
+    owner: str
     hard: str
     soft: str
 
@@ -99,6 +103,7 @@ class SiteRegion(CacheRegion):
         if options.get("region_invalidator") is not None:
             raise ValueError("a region of multisite has a region_invalidator of its own, for each site")
         super().configure(backend, *args, **options)
+        self._actual_backend = None  # dogpile remembers the one that this may have replaced.
         self.region_invalidator = _Soft()
         return self
 
@@ -110,11 +115,11 @@ class SiteRegion(CacheRegion):
         until then come from the rows as they were. Raises `NoCurrentSite`, `CrossSiteError` within `all_sites`, and
         `MultisiteError` for a soft invalidation of a region without an expiration time.
         """
-        site_id = _current_site_id() if site is None else site.id
+        owner = self._owner(_current_site() if site is None else site)
         if not hard and not self.expiration_time:
             raise MultisiteError("only a region with an expiration_time can be invalidated softly")
         if after is None:
-            self._renew(site_id, hard=hard)
+            self._renew(owner, hard=hard)
             return
         from sqlalchemy import event  # Only an application that has a session needs it.
 
@@ -125,16 +130,16 @@ class SiteRegion(CacheRegion):
             # At the end of a savepoint others see nothing of it yet.
             if not is_done and not session.in_nested_transaction():
                 is_done = True
-                self._renew(site_id, hard=hard)
+                self._renew(owner, hard=hard)
 
         event.listen(after, "after_commit", renew)
 
-    def _renew(self, site_id: int, *, hard: bool) -> None:
-        self._set_generation(site_id, "hard" if hard else "soft")
+    def _renew(self, owner: str, *, hard: bool) -> None:
+        self._set_generation(owner, "hard" if hard else "soft")
         # Nobody will ask for the old values again. Other backends have a time after which they drop what they keep.
         if hard and isinstance(self.actual_backend, MemoryBackend):
-            kept, generation = self.actual_backend._cache, self._generations(site_id)[0]
-            mine, new = f"{self.name}:{site_id}:", f"{self.name}:{site_id}:{generation}:"
+            kept, generation = self.actual_backend._cache, self._generations(owner)[0]
+            mine, new = f"{self.name}:{owner}:", f"{self.name}:{owner}:{generation}:"
             for key in list(kept):
                 if key.startswith(mine) and key.count(":") > 2 and not key.startswith(new):
                     kept.pop(key, None)
@@ -174,35 +179,47 @@ class SiteRegion(CacheRegion):
         return self._place_all([key])[0]
 
     def _place_all(self, keys: Iterable[str]) -> list[_Placed]:
-        site_id = _current_site_id()
-        hard, soft = self._generations(site_id)
-        return [_placed(key, site_id, hard, soft) for key in keys]
+        site = _current_site()
+        owner = self._owner(site)
+        hard, soft = self._generations(owner)
+        return [_placed(key, site.id, owner, hard, soft) for key in keys]
+
+    def _owner(self, site: Site) -> str:
+        """Return what stands for `site` in the keys.
+
+        A backend that several processes share is told the database only in a process of several applications
+        (`multisite.vhosts`): a script may reach it by another URL than the server, and has to find what that keeps.
+        """
+        declared = declared_for(site)
+        if declared is None or not (declared.application or isinstance(self.actual_backend, MemoryBackend)):
+            return str(site.id)
+        return f"{site.id}@{declared.database}"
 
     def _mangle(self, key: str) -> _Placed:
         """Return the key for the backend, which knows its site and its generations too."""
         placed = key if isinstance(key, _Placed) else self._place(key)
         spelt = f"={placed}" if len(placed) <= MAX_KEY_CHARACTERS and _AS_IT_IS(placed) else f"#{_hashed(placed)}"
-        text = f"{self.name}:{placed.site_id}:{placed.hard}:{spelt}"
-        return _placed(text, placed.site_id, placed.hard, placed.soft)
+        text = f"{self.name}:{placed.owner}:{placed.hard}:{spelt}"
+        return _placed(text, placed.site_id, placed.owner, placed.hard, placed.soft)
 
-    def _generations(self, site_id: int) -> tuple[str, str]:
+    def _generations(self, owner: str) -> tuple[str, str]:
         """Return the hard and the soft generation of a site, in one question to the backend."""
-        names = [self._generation_key(site_id, kind) for kind in ("hard", "soft")]
+        names = [self._generation_key(owner, kind) for kind in ("hard", "soft")]
         found = super()._get_multi_from_backend(names)
         hard, soft = (
             # A backend may drop what it likes. A new generation then is the safe side: what was kept is not found.
-            self._set_generation(site_id, kind) if value is NO_VALUE else value.payload
+            self._set_generation(owner, kind) if value is NO_VALUE else value.payload
             for kind, value in zip(("hard", "soft"), found, strict=True)
         )
         return hard, soft
 
-    def _set_generation(self, site_id: int, kind: str) -> str:
+    def _set_generation(self, owner: str, kind: str) -> str:
         generation = secrets.token_hex(8)
-        super()._set_cached_value_to_backend(self._generation_key(site_id, kind), self._value(generation))
+        super()._set_cached_value_to_backend(self._generation_key(owner, kind), self._value(generation))
         return generation
 
-    def _generation_key(self, site_id: int, kind: str) -> str:
-        return f"{self.name}:{site_id}:{kind}"
+    def _generation_key(self, owner: str, kind: str) -> str:
+        return f"{self.name}:{owner}:{kind}"
 
     def _get_from_backend(self, key: Any) -> Any:
         return _as_of(key, super()._get_from_backend(key))
@@ -233,7 +250,7 @@ def make_region(name: str = "multisite", **options: Any) -> SiteRegion:
     return SiteRegion(name, **options)
 
 
-def _current_site_id() -> int:
+def _current_site() -> Site:
     scope = current_scope()
     if scope is None:
         raise NoCurrentSite("a cache key")
@@ -242,14 +259,14 @@ def _current_site_id() -> int:
             f"a cache key is one site's, and all sites are current here ({scope.reason}): use it within "
             "using_site(site), for one site after the other"
         )
-    return scope.site.id
+    return scope.site
 
 
-def _placed(key: str, site_id: int, hard: str, soft: str) -> _Placed:
+def _placed(key: str, site_id: int, owner: str, hard: str, soft: str) -> _Placed:
     if not isinstance(key, str):
         raise TypeError(f"a cache key is a text, not {type(key).__name__}")
     placed = _Placed(key)
-    placed.site_id, placed.hard, placed.soft = site_id, hard, soft
+    placed.site_id, placed.owner, placed.hard, placed.soft = site_id, owner, hard, soft
     return placed
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from multisite.application import current_application
 from multisite.directory.shelf import Shelf
 from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting
 from multisite.settings import SITE_PREFIX
@@ -83,6 +84,9 @@ class Declared:
         self._ini = dict(ini)
         self._size = size
         self._settings: dict[str, Setting] = {}
+        self.application = current_application.get()
+        self.database = ""
+        """What tells the database of the application's sites apart from others; the directory sets it."""
         self._forget()
 
     def _forget(self) -> None:
