@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -74,6 +75,7 @@ def test_paste_loads_it_once_for_each_domain(world: World) -> None:
 
 HOOKS = """
     import sys
+    import paste.deploy
     ran = []
 
     def first(global_conf):
@@ -82,6 +84,9 @@ HOOKS = """
 
     def fails(global_conf):
         raise OSError("no")
+
+    def loads(global_conf):
+        paste.deploy.loadapp("config:" + global_conf["__file__"])
 """
 
 
@@ -98,6 +103,30 @@ def test_hooks_run_once_before_any_application_is_loaded(world: World) -> None:
     assert sys.modules[hooks].ran == [str(world.folder)]
     with pytest.raises(VhostError, match=r"vhosts.init: '\w+\.fails' fails \(OSError: no\)"):
         world.load(text.replace(f"{hooks}.first", f"{hooks}.fails"))
+
+
+def test_a_hook_that_loads_its_own_ini_file_is_an_error_and_does_not_wait_for_itself(world: World) -> None:
+    world.module("hooks", HOOKS)
+    world.module("two", MODELS)
+    hook = f"{world.prefix}_hooks.loads"
+    text = TWO.format(lazy="false", retry=0).replace("vhosts.lazy", f"vhosts.init = {hook}\n    vhosts.lazy", 1)
+    failed: list[BaseException] = []
+
+    def load() -> None:
+        with pytest.raises(VhostError) as caught:
+            world.load(text)
+        failed.append(caught.value)
+
+    # Twice, since the first failure must not leave the hook for one that has run or is running.
+    for _ in range(2):
+        # In a thread that ends with the process: the test would wait for ever where the load does.
+        thread = threading.Thread(target=load, daemon=True)
+        thread.start()
+        thread.join(20)
+    assert len(failed) == 2
+    for error in failed:
+        expected = rf"site\.ini, line \d+, \[composite:main\]: vhosts\.init: '{hook}' fails \(RuntimeError: it loads "
+        assert re.search(expected, str(error)), error
 
 
 # Broken applications

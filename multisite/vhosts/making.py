@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from multisite.vhosts import failures, folders, pastedeploy
@@ -138,25 +138,38 @@ def _load(
 
 
 _done: set[Callable[..., object]] = set()
-_init_lock = Lock()
+_running: list[Callable[..., object]] = []
+_init_lock = RLock()
 
 
 def run_once(names: Iterable[str], global_conf: Mapping[str, str], places: Places) -> None:
     """Call each of the functions by these dotted names with `global_conf`, unless this process has done so before.
 
-    Raises `VhostError` for one that is not there or fails.
+    Raises `VhostError` for one that is not there or fails, or that loads an ini file which calls it.
     """
     with _init_lock:
         for name in names:
             try:
-                hook = resolve_name(name)
-                if hook not in _done:
-                    hook(global_conf)
-                    _done.add(hook)
+                _run(resolve_name(name), global_conf)
+            except VhostError:
+                raise  # That of an ini file which the hook loads says more.
             except Exception as error:
                 raise VhostError(
                     places.of(f"{PREFIX}init"), f"{PREFIX}init: '{name}' fails ({type(error).__name__}: {error})"
                 ) from error
+
+
+def _run(hook: Callable[..., object], global_conf: Mapping[str, str]) -> None:
+    if hook in _done:
+        return
+    if hook in _running:
+        raise RuntimeError("it loads an ini file that calls it again: a hook runs before any application is loaded")
+    _running.append(hook)
+    try:
+        hook(global_conf)
+    finally:
+        _running.remove(hook)
+    _done.add(hook)
 
 
 def _one_line(error: BaseException) -> str:
