@@ -7,20 +7,38 @@ the same unless it is told (RFC 9111 section 7.3). What differs by language says
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from pyramid.config import Configurator
-from pyramid.events import NewResponse
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.start import with_application
 
 __all__ = ["includeme"]
 
 
-def _mark_private(event: NewResponse) -> None:
+def _invoke(plain: Callable[..., Response], request: Request, *args: Any, **options: Any) -> Response:
+    response = plain(request, *args, **options)
+    _mark_private(request, response)
+    return response
+
+
+def _mark_private(request: Request, response: Response) -> None:
     """Add `Cache-Control: private` to the answer for one visitor, unless the application has said what may be kept."""
-    headers = event.response.headerlist
+    headers = response.headerlist
     names = {name.lower() for name, _value in headers}
-    if "cache-control" not in names and ("set-cookie" in names or "session" in event.request.__dict__):
+    if "cache-control" not in names and ("set-cookie" in names or "session" in request.__dict__):
         headers.append(("Cache-Control", "private"))
+
+
+def _guard(app: Any) -> None:
+    # The one place behind all callbacks, which add cookies, that costs a request no event.
+    app.invoke_request = partial(_invoke, app.invoke_request)
 
 
 def includeme(config: Configurator) -> None:
     """Mark what is of one visitor, when the callbacks that add cookies have run."""
-    config.add_subscriber(_mark_private, NewResponse)
+    with_application(config.registry, _guard)

@@ -18,7 +18,7 @@ from pyramid.response import Response
 from multisite.errors import MultisiteError
 from multisite.request import find_match
 from multisite.site import Site, enter_request, leave_request
-from multisite.start import at_start, with_application
+from multisite.start import with_application
 
 __all__ = ["includeme"]
 
@@ -80,4 +80,4 @@ def _guard(app: Any) -> None:
 
 def includeme(config: Configurator) -> None:
     """Let `request.invoke_subrequest` run each subrequest for its own site."""
-    at_start(config.registry, lambda registry: with_application(registry, _guard))
+    with_application(config.registry, _guard)

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import transaction
 import zope.sqlalchemy
 from conftest import make_own_tables
 from pyramid.config import Configurator
+from pyramid.events import ApplicationCreated, NewResponse
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.scripting import prepare
@@ -528,3 +530,22 @@ def test_pipelined_requests_for_two_sites(app: TestApp) -> None:
         answer = exchange(address, one + two + one)
     found = [part[: len("one.example")] for part in answer.decode().split("secret of ")[1:]]
     assert found == ["one.example", "two.example", "one.example"]
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_pyramid_announces_no_events_that_nobody_listens_to(
+    settings: dict[str, Any], make: Make, listens: bool
+) -> None:
+    config = configure(settings)
+    heard: list[str] = []
+    if listens:
+        config.add_subscriber(lambda _event: heard.append("created"), ApplicationCreated)
+        config.add_subscriber(lambda _event: heard.append("response"), NewResponse)
+    for _ in range(2):  # Of one configuration several applications may be made.
+        app = make(config)
+        guarded = app.app.invoke_subrequest
+        assert isinstance(guarded, partial)
+        assert guarded.args[0].__self__ is app.app
+    get(app, "/books")
+    assert config.registry.has_listeners is listens
+    assert heard == (["created", "created", "response"] if listens else [])
