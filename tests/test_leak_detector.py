@@ -83,13 +83,28 @@ def test_the_page_is_the_one_that_is_walked_here() -> None:
     assert set(FILES) == used | {"shop.py, with a leak", "shop.py, with another leak"}
 
 
+KEYS = """
+import shop
+
+
+def test_keys(site_request):
+    for number in range(300):
+        site_request.dbsession.add(shop.Book(title=f"Book {number}"))
+        site_request.dbsession.flush()
+    books = site_request.dbsession.query(shop.Book).all()
+    assert len({book.id for book in books}) == 300
+"""
+"""SQLite counts keys on from the highest there is, that of a canary: what it comes to is nobody's canary."""
+
+
 def test_the_tests_of_a_good_application_pass_with_it_and_without(project: Project) -> None:
+    project.write("test_keys.py", KEYS)
     status, printed = project.run()
-    assert (status, "4 passed" in printed) == (0, True), printed
+    assert (status, "5 passed" in printed) == (0, True), printed
     assert "multisite: leaks" not in printed
     project.add("conftest.py", FILES["conftest.py, more of it"])
     status, printed = project.run("--multisite-leaks")
-    assert (status, "4 passed" in printed) == (0, True), printed
+    assert (status, "5 passed" in printed) == (0, True), printed
     assert "4 rows of canaries in 1 tables." in printed
     assert "not watched" not in printed
 

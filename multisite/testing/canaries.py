@@ -19,6 +19,10 @@ __all__ = ["Canaries"]
 FIRST_NUMBER = 1_900_000_000
 """Canary numbers are as long as 32 bits allow: what an application counts to, and what it measures, is less."""
 
+GAP = 10_000
+"""How many numbers behind the canary of a key are none: SQLite counts on from the highest key that a table has, and what
+it comes to is the application's own."""
+
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{10}(?![0-9])")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 """What may be base64: the value of a signed cookie, for instance."""
@@ -34,8 +38,10 @@ class Canaries:
     def __init__(self, seed: int | None = None) -> None:
         chosen = random.Random(seed)  # noqa: S311  # It has to be unlikely, not secret.
         self.word = "q" + "".join(chosen.choices(string.ascii_lowercase, k=7)) + "canary"
-        self._base = FIRST_NUMBER + chosen.randrange(2_000) * 100_000
+        self._next = self._base = FIRST_NUMBER + chosen.randrange(1_000) * 100_000
         self._places: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._numbered: dict[int, str] = {}
         self._uuids: dict[str, str] = {}
         self._text = re.compile(rf"{self.word}(?:([0-9]+)z)?")
 
@@ -46,9 +52,15 @@ class Canaries:
         """Return the text that is planted at `place`, such as `books.title`: always the same one."""
         return f"{self.word}{self._index(place)}z"
 
-    def number(self, place: str) -> int:
-        """Return the number that is planted at `place`, of 31 bits."""
-        return self._base + self._index(place)
+    def number(self, place: str, *, is_key: bool = False) -> int:
+        """Return the number that is planted at `place`, of 31 bits; always the same one.
+
+        Behind that of a key (`is_key`), from which a database may count on, `GAP` numbers are nobody's.
+        """
+        if place not in self._numbers:
+            self._numbers[place], self._numbered[self._next] = self._next, place
+            self._next += GAP if is_key else 1
+        return self._numbers[place]
 
     def uuid(self, place: str) -> UUID:
         """Return the UUID that is planted at `place`."""
@@ -77,9 +89,9 @@ class Canaries:
             index = int(match[1] or -1)
             yield places[index] if 0 <= index < len(places) else "?"
         for match in _NUMBER.finditer(text):
-            index = int(match[0]) - self._base
-            if 0 <= index < len(places):
-                yield places[index]
+            place = self._numbered.get(int(match[0]))
+            if place is not None:
+                yield place
         for spelling, place in self._uuids.items():
             if spelling in lowered:
                 yield place

@@ -130,6 +130,8 @@ class _Row(NamedTuple):
 
     def _value(self, column: sa.Column[Any]) -> Any:
         place = _place(column, self.number)
+        if column is self.table.autoincrement_column and not isinstance(column.type, sa.SmallInteger):
+            return self.canaries.number(place, is_key=True)
         for kind, make in _CANARIES:
             if isinstance(_implementation(column.type), kind):
                 return make(self.canaries, place, _implementation(column.type))
