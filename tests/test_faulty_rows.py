@@ -266,6 +266,38 @@ def test_bytes_that_are_no_text_take_down_their_site_alone(
         assert match.site.domain == OTHER
 
 
+UNREADABLE = {
+    "UPDATE sites SET name = CAST(x'ff' AS TEXT) WHERE id = 1": "row 1 of sites",
+    "UPDATE sites SET created = 'soon' WHERE id = 1": "row 1 of sites",
+    "UPDATE sites SET created = x'ff' WHERE id = 1": "row 1 of sites",
+    "INSERT INTO multisite_settings (site_id, name, value) VALUES (1, 'colour', x'ff')": (
+        "row 1, colour of multisite_settings"
+    ),
+    "UPDATE domains SET host = CAST(x'ff' AS TEXT) WHERE id = 2": "row 2 of domains",
+}
+
+
+def test_what_is_listed_names_the_row_that_cannot_be_read(sqlite_database_url: str) -> None:
+    with closing_engine(sqlite_database_url) as engine:
+        make_tables_that_refuse_nothing(engine)
+        for change, row in UNREADABLE.items():
+            with engine.begin() as connection:
+                for statement in ("DELETE FROM multisite_settings", *SOUND):
+                    connection.exec_driver_sql(statement)
+                connection.exec_driver_sql(change)
+            assert show_site(engine, OTHER).site.host == OTHER
+            for read in (lambda: list(list_sites(engine)), lambda: show_site(engine, SITE)):
+                expected = f"^{row} cannot be read \\(.+\\): correct it in the table, then run: multisite refresh$"
+                with pytest.raises(MultisiteError, match=expected):
+                    read()
+        # What no row is to blame for is raised as it was.
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM domains")
+            connection.exec_driver_sql("DROP TABLE multisite_settings")
+        with pytest.raises(sa.exc.OperationalError, match="no such table"):
+            list(list_sites(engine))
+
+
 def test_a_line_is_not_written_for_ever(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "_reported", {})
     for number in range(3 * faults.MAX_REPORTED):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from multisite import domains
 from multisite.directory.own_settings import own_settings_of, sorted_text
+from multisite.directory.unreadable import naming_unreadable_rows
 from multisite.domains import Domain as Pattern
 from multisite.errors import UnknownSite
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
@@ -105,7 +106,7 @@ def list_sites(engine: Engine) -> Iterator[SiteInfo]:
         after = sa.tuple_(last.name, last.port or 0, last.path)
         page = _SITES.where(after < _ORDER).order_by(*_ORDER.clauses).limit(PAGE_SITES)
         with engine.connect() as connection:
-            infos = list(_infos(connection, connection.execute(page).all()))
+            infos = _infos(connection, page)
         yield from infos
         if len(infos) < PAGE_SITES:
             return
@@ -131,15 +132,16 @@ def is_domain(columns: Any, domain: Pattern) -> sa.ColumnElement[bool]:
 def read_site(connection: Connection, domain: Pattern) -> SiteInfo:
     """Return the site that has `domain`. Raises `UnknownSite` if none has."""
     owner = sa.select(_domain.c.site_id).where(is_domain(_domain.c, domain)).scalar_subquery()
-    rows = connection.execute(_SITES.where(_site.c.id == owner)).all()
-    for info in _infos(connection, rows):
-        return info
+    infos = _infos(connection, _SITES.where(_site.c.id == owner))
+    if infos:
+        return infos[0]
     raise UnknownSite(str(domain), f"no site is known as '{domain}'; see those that are: multisite list-sites")
 
 
 def read_site_by_id(connection: Connection, site_id: int) -> SiteInfo | None:
     """Return the site with this id, None if there is none or if it was removed."""
-    return next(_infos(connection, connection.execute(_SITES.where(_site.c.id == site_id)).all()), None)
+    infos = _infos(connection, _SITES.where(_site.c.id == site_id))
+    return infos[0] if infos else None
 
 
 def owner_of(connection: Connection, domain: Pattern) -> str | None:
@@ -159,16 +161,24 @@ def _text(name: str, port: int, path: str) -> str:
     return str(Pattern(name, port or None, path))
 
 
-def _infos(connection: Connection, rows: Iterable[sa.Row[*tuple[Any, ...]]]) -> Iterator[SiteInfo]:
-    rows = list(rows)
-    found = connection.execute(_DOMAINS.where(_domain.c.site_id.in_([row.id for row in rows])))
+def _infos(connection: Connection, statement: sa.Select[*tuple[Any, ...]]) -> list[SiteInfo]:
+    """Return the sites that `statement`, made of `_SITES`, finds. Raises `MultisiteError` for a row it cannot read."""
+    with naming_unreadable_rows(connection):
+        rows = connection.execute(statement).all()
+        found = connection.execute(_DOMAINS.where(_domain.c.site_id.in_([row.id for row in rows]))).all()
     domains = {
         site_id: tuple(Domain(_text(row.host, row.port, row.path), row.kind) for row in group)
         for site_id, group in groupby(found, lambda row: row.site_id)
     }
-    for *columns, own_settings, status, created in rows:
-        site = replace(Site(*columns), own_settings=sorted_text(own_settings))
-        yield SiteInfo(site, status, _in_utc(created), domains.get(site.id, ()))
+    return [
+        SiteInfo(
+            site := replace(Site(*columns), own_settings=sorted_text(own_settings)),
+            status,
+            _in_utc(created),
+            domains.get(site.id, ()),
+        )
+        for *columns, own_settings, status, created in rows
+    ]
 
 
 def _in_utc(created: datetime) -> datetime:
