@@ -22,6 +22,7 @@ from multisite.errors import InvalidHost, SettingError, UnknownSite
 from multisite.renderer import TEMPLATES, view_templates
 from multisite.settings import parse_settings
 from multisite.site import Site, using_site
+from multisite.start import start
 from multisite.templates import SiteTemplates
 
 SITES = {
@@ -38,6 +39,12 @@ def site_of(request: Any) -> Site:
         return SITES[request.host]
     except KeyError:
         raise UnknownSite(request.host) from None
+
+
+def starting_tween_factory(handler: Any, registry: Any) -> Any:
+    """Do at the start what the tween does that finds the site, in an application that includes all of multisite."""
+    start(registry)
+    return handler
 
 
 class World:
@@ -58,6 +65,7 @@ class World:
         values = {key.replace("__", "."): value for key, value in settings.items()}
         config = Configurator(package=self.package, settings=folders | values)
         config.add_request_method(site_of, "site", reify=True)
+        config.add_tween(f"{__name__}.starting_tween_factory")
         for include in includes or ("multisite.renderer",):
             config.include(include)
         return config
