@@ -43,6 +43,8 @@ CANDIDATES = (
         Candidate(f"own-{sites}", f"multisite's session, {_sites(sites)}", "benchmarks.served:with_own_session", sites)
         for sites in (1, 1_000, 100_000)
     ),
+    Candidate("own-environment", "  and the rest a site can own, 1 site", "benchmarks.served:with_environment", 1),
+    Candidate("own-figures", "  and figures, 1 site", "benchmarks.served:with_environment_and_figures", 1),
     Candidate("own-retry", "  and pyramid_retry, 1 site", "benchmarks.served:with_own_session_and_retry", 1),
     *(
         Candidate(

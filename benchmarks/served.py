@@ -9,11 +9,13 @@ import sqlalchemy as sa
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.router import Router
+from pyramid.session import SignedCookieSessionFactory
 from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase
 
 from benchmarks.page import ENTRIES, EntryColumns, add_views
 from multisite import SiteScoped
+from multisite.sessions import per_site
 
 
 class Base(DeclarativeBase):
@@ -38,6 +40,38 @@ def with_own_session(settings: dict[str, Any]) -> Router:
         config.include("multisite")
         add_views(config, latest, Entry)
         return config.make_wsgi_app()
+
+
+def with_environment(settings: dict[str, Any], *more_to_include: str) -> Router:
+    """Return the same where a site has all that it can own, on a page that is made anew and looks at much of it.
+
+    It asks for a setting of the site, the visitor's language and the site's time, behind a page cache that has nothing
+    of it, with sessions and logs by site.
+    """
+    more = {"multisite.secret": "0f" * 32, "multisite.page_cache_seconds": "60"}
+    with Configurator(settings=settings | more) as config:
+        config.include("multisite")
+        config.include("multisite.page_cache")
+        config.include("multisite.logs")
+        for name in more_to_include:
+            config.include(name)
+        config.set_session_factory(per_site(SignedCookieSessionFactory))
+        config.add_site_setting("entries", int, default=ENTRIES, doc="Entries on one page.", check=lambda n: n > 0)
+        add_views(config, latest_of_setting, Entry)
+        return config.make_wsgi_app()
+
+
+def with_environment_and_figures(settings: dict[str, Any]) -> Router:
+    """Return the same with figures for Prometheus."""
+    return with_environment(settings, "multisite.metrics")
+
+
+def latest_of_setting(request: Request) -> Sequence[Entry]:
+    """Return the same, as many as the site's setting says, for the site's own time and the visitor's language."""
+    if (request.locale_name, request.now().tzname()) != ("en", "UTC"):
+        raise RuntimeError(f"{request.site} is not as the benchmark has made it")
+    entries = select(Entry).order_by(Entry.published.desc()).limit(request.site.settings["entries"])
+    return request.dbsession.scalars(entries).all()
 
 
 def with_own_session_and_retry(settings: dict[str, Any]) -> Router:

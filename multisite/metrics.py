@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -55,6 +56,13 @@ IN_PROGRESS = Gauge(
 DIRECTORY_LOOKUPS = Counter("multisite_directory_lookups", "Requests whose host was or was not in memory.", ["found"])
 PAGES = Counter("multisite_page_cache", "Answers of pages that may be kept, from memory or made.", ["found"])
 
+# prometheus-client looks each of them up under a lock, which is most of what counting costs. No label is ever removed.
+_requests = cache(REQUESTS.labels)
+_seconds = cache(SECONDS.labels)
+_in_progress = cache(IN_PROGRESS.labels)
+_lookups = cache(DIRECTORY_LOOKUPS.labels)
+_pages = cache(PAGES.labels)
+
 Handler = Callable[[Request], Response]
 
 _known_labels: dict[tuple[SettingsOf | None, int], str] = {}
@@ -94,11 +102,11 @@ def counting_tween_factory(handler: Handler, registry: Registry) -> Handler:
             status = f"{response.status_code // 100}xx"
         finally:
             label = label_of(_site_of(request))
-            REQUESTS.labels(label, status).inc()
-            SECONDS.labels(label).observe(time.perf_counter() - begun)
+            _requests(label, status).inc()
+            _seconds(label).observe(time.perf_counter() - begun)
             if OPEN_PATH not in request.environ:
                 misses = reads.since_last()
-                DIRECTORY_LOOKUPS.labels("no" if misses else "yes").inc(misses or 1)
+                _lookups("no" if misses else "yes").inc(misses or 1)
         return response
 
     return counting_tween
@@ -111,7 +119,7 @@ def progress_tween_factory(handler: Handler, registry: Registry) -> Handler:
     counts = [] if cache is None else [(_Rest(lambda: cache.hits), "yes"), (_Rest(lambda: cache.misses), "no")]
 
     def progress_tween(request: Request) -> Response:
-        gauge = IN_PROGRESS.labels(label_of(_site_of(request)))
+        gauge = _in_progress(label_of(_site_of(request)))
         gauge.inc()
         try:
             return handler(request)
@@ -119,7 +127,7 @@ def progress_tween_factory(handler: Handler, registry: Registry) -> Handler:
             gauge.dec()
             for count, found in counts:
                 if more := count.since_last():
-                    PAGES.labels(found).inc(more)
+                    _pages(found).inc(more)
 
     return progress_tween
 
