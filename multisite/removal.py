@@ -127,9 +127,18 @@ def _tables(connection: Connection) -> list[_Scoped]:
         keys.update(inspector.get_multi_foreign_keys(schema=schema))
         found = inspector.get_multi_pk_constraint(schema=schema)
         primary.update({name: key["constrained_columns"] for name, key in found.items()})
+    parents = _parents(connection)
     connection.rollback()
     scoped = {name for name, found in keys.items() if not _is_own(name) and any(map(_is_to_sites, found))}
-    referred = {name: set(map(_referred, keys[name])) & scoped - {name} for name in sorted(scoped, key=_text)}
+
+    def whole(name: _Name) -> _Name:
+        """Return the table that the rows of `name` are counted and deleted with: itself, or what it is a part of."""
+        return whole(parents[name]) if parents.get(name) in scoped else name
+
+    referred: dict[_Name, set[_Name]] = {}
+    for name in sorted(scoped, key=_text):
+        others = {whole(other) for other in map(_referred, keys[name]) if other in scoped} - {whole(name)}
+        referred.setdefault(whole(name), set()).update(others)
     try:
         order = list(TopologicalSorter(referred).static_order())
     except CycleError as error:
@@ -146,6 +155,30 @@ def _schemas(connection: Connection, inspector: sa.Inspector) -> list[str | None
         return [None]  # There is one, or as with SQLite's attached files, no reference leads from one to another.
     path = connection.scalars(sa.select(sa.func.unnest(sa.func.current_schemas(False))))
     return [None, *sorted(set(inspector.get_schema_names()).difference(path, {"information_schema"}))]
+
+
+_PARENTS = sa.text(
+    """
+    SELECT part_schema.nspname = ANY (current_schemas(false)), part_schema.nspname, part.relname,
+        parent_schema.nspname = ANY (current_schemas(false)), parent_schema.nspname, parent.relname
+    FROM pg_catalog.pg_inherits
+    JOIN pg_catalog.pg_class AS part ON part.oid = inhrelid
+    JOIN pg_catalog.pg_class AS parent ON parent.oid = inhparent
+    JOIN pg_catalog.pg_namespace AS part_schema ON part_schema.oid = part.relnamespace
+    JOIN pg_catalog.pg_namespace AS parent_schema ON parent_schema.oid = parent.relnamespace
+    WHERE part.relkind IN ('r', 'p')
+    """
+)
+
+
+def _parents(connection: Connection) -> dict[_Name, _Name]:
+    """Return of which table each is a part: a partition, or one that inherits, whose rows are its parent's as well."""
+    if connection.dialect.name != "postgresql":
+        return {}
+    return {
+        (None if is_found else schema, name): (None if parent_is_found else parent_schema, parent)
+        for is_found, schema, name, parent_is_found, parent_schema, parent in connection.execute(_PARENTS)
+    }
 
 
 def _scoped(name: _Name, key: list[str], references: list[ReflectedForeignKeyConstraint]) -> _Scoped:

@@ -43,6 +43,40 @@ def test_rows_of_sites_in_another_schema_stay(postgresql_database_url: str, sett
             assert connection.execute(sa.text("SELECT count(*) FROM digs")).scalar_one() == 1
 
 
+PARTITIONED = (
+    "CREATE SCHEMA parts",
+    "CREATE TABLE pages (id INTEGER, site_id BIGINT NOT NULL REFERENCES sites, year INTEGER, PRIMARY KEY (id, year)) "
+    "PARTITION BY LIST (year)",
+    "CREATE TABLE pages_1 PARTITION OF pages FOR VALUES IN (1)",
+    "CREATE TABLE parts.pages_2 PARTITION OF pages FOR VALUES IN (2, 3) PARTITION BY LIST (year)",
+    "CREATE TABLE parts.pages_3 PARTITION OF parts.pages_2 FOR VALUES IN (3)",
+    # Refers to a part, and so has to go before the whole.
+    "CREATE TABLE a_remarks (id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites, page INTEGER, "
+    "year INTEGER, FOREIGN KEY (page, year) REFERENCES pages_1)",
+    "CREATE TABLE things (id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites)",
+    "CREATE TABLE cars (PRIMARY KEY (id), FOREIGN KEY (site_id) REFERENCES sites) INHERITS (things)",
+)
+
+
+def test_rows_of_partitions_are_counted_once(postgresql_database_url: str, settings: Settings) -> None:
+    with closing_engine(postgresql_database_url) as engine:
+        make_own_tables(engine)
+        one, two = (add_site(engine, host, settings=settings) for host in ("one.example", "two.example"))
+        with all_sites("set up a test"), engine.begin() as connection:
+            for statement in PARTITIONED:
+                connection.exec_driver_sql(statement)
+            for number, site in enumerate((one, two)):
+                for year in (1, 3):
+                    connection.exec_driver_sql(f"INSERT INTO pages VALUES ({number}, {site.id}, {year})")
+                connection.exec_driver_sql(f"INSERT INTO a_remarks VALUES ({number}, {site.id}, {number}, 1)")
+                connection.exec_driver_sql(f"INSERT INTO things VALUES ({number}, {site.id})")
+                connection.exec_driver_sql(f"INSERT INTO cars VALUES ({number}, {site.id})")
+        expected = {"a_remarks": 1, "pages": 2, "things": 2}
+        assert plan_removal(engine, "one.example", settings=settings).rows == expected
+        assert remove_site(engine, "one.example", settings=settings, batch_rows=1).rows == expected
+        assert plan_removal(engine, "two.example", settings=settings).rows == expected
+
+
 SCHEMAS = sa.MetaData()
 
 
