@@ -77,6 +77,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def fresh() -> None:
     for each in (metrics.REQUESTS, metrics.SECONDS, metrics.IN_PROGRESS, metrics.DIRECTORY_LOOKUPS, metrics.PAGES):
         each.clear()
+    for kept in (metrics._requests, metrics._seconds, metrics._in_progress, metrics._lookups, metrics._pages):
+        kept.cache_clear()
     metrics._known_labels.clear()
 
 
