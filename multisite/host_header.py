@@ -32,9 +32,12 @@ def requested_host(environ: Mapping[str, Any]) -> hosts.Host:
     target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
     if isinstance(target, str) and _ABSOLUTE.match(target):
         try:
-            named = hosts.parse(urlsplit(target).netloc)
+            scheme, netloc, *_ = urlsplit(target)
+            named = hosts.parse(netloc)
         except ValueError as error:
             raise InvalidHost(target, "the request's target names something else than a host") from error
-        if named.name != host.name:
+        own_port = DEFAULT_PORTS.get(scheme)
+        # Another port may be another site, and what stands before us may go by the one of the two that we do not.
+        if (named.name, named.port or own_port) != (host.name, host.port or own_port):
             raise InvalidHost(target, "the request's target names another host than its Host")
     return host

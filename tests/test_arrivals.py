@@ -116,6 +116,7 @@ REFUSED = {
     "a port that is none": (b"GET / HTTP/1.1", b"Host: one.example:99999\r\n", b"400"),
     "a Host of 200 kB": (b"GET / HTTP/1.1", b"Host: " + b"a" * 200_000 + b"\r\n", b"4.."),
     "another absolute target": (b"GET http://two.example/ HTTP/1.1", ONE, b"400"),
+    "an absolute target at another port": (b"GET http://one.example:8080/ HTTP/1.1", ONE, b"400"),
     "an absolute target without a host": (b"GET http:///x HTTP/1.1", ONE, b"400"),
     "an unknown host": (b"GET / HTTP/1.1", b"Host: unknown.example\r\n", b"404"),
     "a forwarded host": (b"GET / HTTP/1.1", b"Host: unknown.example\r\nX-Forwarded-Host: one.example\r\n", b"404"),

@@ -45,14 +45,18 @@ def test_rows_of_sites_in_another_schema_stay(postgresql_database_url: str, sett
 
 PARTITIONED = (
     "CREATE SCHEMA parts",
-    "CREATE TABLE pages (id INTEGER, site_id BIGINT NOT NULL REFERENCES sites, year INTEGER, PRIMARY KEY (id, year)) "
-    "PARTITION BY LIST (year)",
+    (
+        "CREATE TABLE pages (id INTEGER, site_id BIGINT NOT NULL REFERENCES sites, year INTEGER, PRIMARY KEY (id, year)) "
+        "PARTITION BY LIST (year)"
+    ),
     "CREATE TABLE pages_1 PARTITION OF pages FOR VALUES IN (1)",
     "CREATE TABLE parts.pages_2 PARTITION OF pages FOR VALUES IN (2, 3) PARTITION BY LIST (year)",
     "CREATE TABLE parts.pages_3 PARTITION OF parts.pages_2 FOR VALUES IN (3)",
     # Refers to a part, and so has to go before the whole.
-    "CREATE TABLE a_remarks (id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites, page INTEGER, "
-    "year INTEGER, FOREIGN KEY (page, year) REFERENCES pages_1)",
+    (
+        "CREATE TABLE a_remarks (id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites, page INTEGER, "
+        "year INTEGER, FOREIGN KEY (page, year) REFERENCES pages_1)"
+    ),
     "CREATE TABLE things (id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites)",
     "CREATE TABLE cars (PRIMARY KEY (id), FOREIGN KEY (site_id) REFERENCES sites) INHERITS (things)",
 )

@@ -127,6 +127,15 @@ def test_a_bad_host_and_an_unknown_one_are_told_nothing(world: World) -> None:
         assert answer.status == 400, host
         assert "example" not in answer.text
     assert ask(app, "//example.com/", REQUEST_URI="http://other.example/").status == 400
+    # A port, where only one of the two names it, is the one of the scheme.
+    for host, target, status in (
+        ("example.com", "http://example.com:8080/", 400),
+        ("example.com:8080", "http://example.com/", 400),
+        ("example.com:80", "HTTP://example.com/", 200),
+        ("example.com", "https://example.com:443/", 200),
+        ("example.com:8080", "https://example.com:8080/", 200),
+    ):
+        assert ask(app, f"//{host}/", REQUEST_URI=target).status == status, (host, target)
     answer = ask(app, "//unknown.example/secret")
     assert answer.status == 404
     assert answer.headers["Cache-Control"] == "no-store"

@@ -53,7 +53,7 @@ def _first_unreadable(connection: Connection) -> str | None:
                 try:
                     connection.execute(sa.select(*columns).where(*conditions)).all()
                 except UNREADABLE:
-                    return f"row {', '.join(map(str, key))} of {table.name}"
+                    return f"row {', '.join(map(str, key))} of {model.__tablename__}"
         except DBAPIError:
             return None
     return None
