@@ -59,12 +59,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "crosses_sites(reason): the leak detector lets this test see rows of other sites."
     )
-    # With pytest-xdist, the workers run the tests.
-    controls = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
-    if (config.getoption("multisite_leaks") or config.getini(LEAKS)) and not controls:
-        from multisite.testing.pytest_leaks import LeakPlugin
+    if config.getoption("multisite_leaks") or config.getini(LEAKS):
+        from multisite.testing.pytest_leaks import GatheringPlugin, LeakPlugin
 
-        config.pluginmanager.register(LeakPlugin(config), "multisite-leaks-running")
+        # With pytest-xdist, the workers run the tests.
+        controls = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+        config.pluginmanager.register(GatheringPlugin() if controls else LeakPlugin(config), "multisite-leaks-running")
 
 
 def _given(request: pytest.FixtureRequest, name: str) -> Any:

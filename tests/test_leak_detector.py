@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import warm
 from snippets import ROOT, snippets
 
+from multisite.testing.pytest_leaks import GatheringPlugin
+
 PAGE = ROOT / "docs" / "testing.md"
 FILES = {name: snippet.text for snippet in snippets(PAGE, "python") if (name := snippet.text.partition("\n")[0][2:])}
 """The Python examples of the page, by what stands in their first line."""
 
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "error", "-W", "ignore::DeprecationWarning",
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "error", "-W", "ignore::DeprecationWarning",
            "-W", "ignore:pkg_resources:UserWarning")  # fmt: skip
 
 ENVIRON = {
@@ -284,6 +289,23 @@ def test_a_run_that_planted_nothing_fails(project: Project) -> None:
     project.write("test_shop.py", "def test_nothing(): pass\n")
     status, printed = project.run("--multisite-leaks", "test_shop.py")
     assert (status, "No canary was planted" in printed) == (1, True), printed
+
+
+def test_workers_of_xdist_hand_over_what_was_watched(project: Project) -> None:
+    project.write("test_shop.py", "def test_home(site, testapp_for): testapp_for(site).get('/')\n")
+    status, printed = project.run("--multisite-leaks", "-p", "xdist", "-n", "1", "test_shop.py")
+    assert (status, "4 rows of canaries in 1 tables." in printed) == (0, True), printed
+
+
+@pytest.mark.parametrize("rows", [{}, {"books": 4}])
+def test_workers_that_planted_nothing_at_all_fail_the_run(rows: dict[str, int]) -> None:
+    plugin = GatheringPlugin()
+    for worker in ({}, rows):
+        handed = json.dumps({"tests": 1, "rows": worker, "left_out": {}})
+        plugin.pytest_testnodedown(SimpleNamespace(workeroutput={"multisite_leaks": handed}))
+    session: Any = SimpleNamespace(exitstatus=0)
+    plugin.pytest_sessionfinish(session)
+    assert session.exitstatus == (0 if rows else 1)
 
 
 def test_a_table_that_refuses_canaries_is_named(project: Project) -> None:

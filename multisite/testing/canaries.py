@@ -20,8 +20,8 @@ FIRST_NUMBER = 1_900_000_000
 """Canary numbers are as long as 32 bits allow: what an application counts to, and what it measures, is less."""
 
 GAP = 10_000
-"""How many numbers behind the canary of a key are none: SQLite counts on from the highest key that a table has, and what
-it comes to is the application's own."""
+"""How many numbers behind the canary of a key are none: SQLite counts on from the highest key that a table has, and
+what it comes to is the application's own."""
 
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{10}(?![0-9])")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")

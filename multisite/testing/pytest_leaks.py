@@ -2,22 +2,81 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
 from multisite.request import DIRECTORY
 from multisite.testing.leaks import Detector, Leak
 
-__all__ = ["LeakPlugin"]
+__all__ = ["GatheringPlugin", "LeakPlugin"]
+
+_OUTPUT = "multisite_leaks"
+"""The key under which a worker of pytest-xdist hands its tally to the process that controls it."""
+
+
+class Tally(TypedDict):
+    """What one process has done: how many tests it ran, how many canary rows it has by table, and what is not watched.
+
+    `left_out` says of each table and column that is not watched why.
+    """
+
+    tests: int
+    rows: dict[str, int]
+    left_out: dict[str, str]
 
 
 def _told(leaks: list[Leak]) -> str:
     return "\n".join(["multisite: what belongs to another site shows", *(f"  {leak}" for leak in leaks)])
 
 
-class LeakPlugin:
+class _Ending:
+    """The end of a run: it says how much was watched, and fails if that is nothing."""
+
+    def tallies(self) -> list[Tally]:
+        """Return the tally of each process that has run tests."""
+        raise NotImplementedError
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a run without a canary: it would have found nothing, whatever the application did."""
+        tallies = self.tallies()
+        if any(tally["tests"] for tally in tallies) and not any(tally["rows"] for tally in tallies):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        terminalreporter.section("multisite: leaks")
+        rows: dict[str, int] = {}
+        left_out: dict[str, str] = {}
+        for tally in self.tallies():
+            # Workers have the same tables, in one database or each in its own.
+            rows |= {table: max(number, rows.get(table, 0)) for table, number in tally["rows"].items()}
+            left_out |= tally["left_out"]
+        if rows:
+            terminalreporter.line(f"{sum(rows.values())} rows of canaries in {len(rows)} tables.")
+        else:
+            terminalreporter.line("No canary was planted: no test has used an application with scoped tables.")
+        for what, reason in left_out.items():
+            terminalreporter.line(f"not watched: {what} ({reason})")
+
+
+class GatheringPlugin(_Ending):
+    """Gathers what the workers of pytest-xdist have done, in the process that controls them."""
+
+    def __init__(self) -> None:
+        self._tallies: list[Tally] = []
+
+    def tallies(self) -> list[Tally]:
+        return self._tallies
+
+    def pytest_testnodedown(self, node: Any) -> None:
+        # One that has crashed has nothing to hand over, and its test fails.
+        if _OUTPUT in getattr(node, "workeroutput", {}):
+            self._tallies.append(json.loads(node.workeroutput[_OUTPUT]))
+
+
+class LeakPlugin(_Ending):
     """Keeps a `Detector` on while tests run, and fails those in which it finds a leak."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -71,23 +130,19 @@ class LeakPlugin:
         return value
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self._tests and not self._rows():
-            # It would have found nothing, whatever the application did.
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        terminalreporter.section("multisite: leaks")
-        rows = self._rows()
-        if rows:
-            tables = {table for seeded in self._detector.seeded.values() for table in seeded.rows}
-            terminalreporter.line(f"{rows} rows of canaries in {len(tables)} tables.")
+        if hasattr(session.config, "workeroutput"):
+            # How many of the tests use the application is for all workers together to say. As JSON, since execnet
+            # takes no subclass of str, as which SQLAlchemy has the names of tables.
+            session.config.workeroutput[_OUTPUT] = json.dumps(self.tallies()[0])
         else:
-            terminalreporter.line("No canary was planted: no test has used an application with scoped tables.")
+            super().pytest_sessionfinish(session)
+
+    def tallies(self) -> list[Tally]:
+        rows: dict[str, int] = {}
         left_out = dict(self._detector.missed)
         for seeded in self._detector.seeded.values():
             left_out |= seeded.left_out
-        for what, reason in left_out.items():
-            terminalreporter.line(f"not watched: {what} ({reason})")
-
-    def _rows(self) -> int:
-        return sum(sum(seeded.rows.values()) for seeded in self._detector.seeded.values())
+            for table, number in seeded.rows.items():
+                if number:
+                    rows[table] = rows.get(table, 0) + number
+        return [Tally(tests=self._tests, rows=rows, left_out=left_out)]
