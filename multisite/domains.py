@@ -24,6 +24,8 @@ MAX_PATH_CHARACTERS = 200
 _STEP = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
 """A step of a path: what RFC 3986 section 2.3 calls unreserved, which no client and no proxy writes in two ways."""
 
+_ENDS_OF_ADDRESSES = frozenset("0123456789]")
+
 _STAR = "a * stands for whole parts of a name, and only in front: *.example.com"
 
 
@@ -114,10 +116,13 @@ def names_of(name: str) -> tuple[str, ...]:
 
     `shop.example.com` has `*.example.com` and `*.com`. There are at most 127, since a host has no more labels.
     """
-    if _is_address(name):
-        return (name,)
-    labels = name.split(".")
-    return (name, *("*." + ".".join(labels[i:]) for i in range(1, len(labels))))
+    names = [name]
+    if not _is_address(name):
+        dot = name.find(".")
+        while dot >= 0:
+            names.append("*" + name[dot:])
+            dot = name.find(".", dot + 1)
+    return tuple(names)
 
 
 def best(domains: Iterable[Domain], port: int, path: str) -> Domain | None:
@@ -148,8 +153,8 @@ def _precedence(domain: Domain) -> tuple[bool, bool, int, int]:
 
 
 def _is_address(name: str) -> bool:
-    # Other names whose last label is a number are no hosts.
-    return name.startswith("[") or name.rpartition(".")[2].isdigit()
+    # Other names whose last label is a number are no hosts. Nearly every name ends with a letter, which is quick to see.
+    return name[-1:] in _ENDS_OF_ADDRESSES and (name[0] == "[" or name.rpartition(".")[2].isdigit())
 
 
 def _split_port(text: str) -> tuple[str, str]:

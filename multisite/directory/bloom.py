@@ -31,7 +31,7 @@ class Bloom:
         self._bits = bytearray(bits // 8)
         self._mask = bits - 1
         # Python's own hash of a text is keyed as well, but not where PYTHONHASHSEED is set.
-        self._salt = secrets.token_hex(8)
+        self._salt = secrets.randbits(61)
 
     def __len__(self) -> int:
         """Return how many bytes it takes."""
@@ -42,7 +42,7 @@ class Bloom:
 
         Four places by the steps of Kirsch and Mitzenmacher, out of one hash, are as good as four hashes.
         """
-        place = hash(self._salt + text)
+        place = hash((self._salt, text))
         return place, (place >> 32) | 1
 
     def add(self, text: str) -> None:
@@ -56,9 +56,13 @@ class Bloom:
     def __contains__(self, text: str) -> bool:
         """Return False only if `text` was not put in."""
         bits, mask = self._bits, self._mask
-        place, step = self._start(text)
-        for _ in range(PLACES):
+        # What `_start` returns. Half of what was not put in ends at the first place.
+        place = hash((self._salt, text))
+        if not bits[(place & mask) >> 3] >> (place & 7) & 1:
+            return False
+        step = (place >> 32) | 1
+        for _ in range(PLACES - 1):
+            place += step
             if not bits[(place & mask) >> 3] >> (place & 7) & 1:
                 return False
-            place += step
         return True
