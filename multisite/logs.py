@@ -47,8 +47,9 @@ NONE, ALL = "-", "*"
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 """Matches the ids that are taken over from a proxy. None of them ends a field or a line."""
 
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-"""What may end or change a line for whoever shows it, except for the end of a line itself."""
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What may end or change a line for whoever shows it, except for the end of a line itself; and halves of characters,
+for which there are no bytes, so that the record would be lost."""
 
 
 def current_request_id() -> str | None:
@@ -108,7 +109,13 @@ class SiteFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         describe(record)
-        return super().format(record)
+        # Formatters leave the text of a traceback here for the next one: a plain one has left it as it came.
+        left = record.exc_text
+        record.exc_text = None if record.exc_info or not left else f"    {_tame(left)}"
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = left or record.exc_text
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - The name is that of logging.
         message = record.message

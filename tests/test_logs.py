@@ -90,6 +90,7 @@ def test_a_plain_formatter_cannot_say_it(lines: Lines) -> None:
 
 
 FORGED = ["a\n[kitchen.example x] b", "a\r[kitchen.example x] b", "a\u2028b", "a\x1b[2Kb", "a\x85b", "a\x0bb", "\0"]
+FORGED += ["a\u202eb", "a\u2066b", "a\ud800b"]
 
 
 @pytest.mark.parametrize("text", FORGED)
@@ -102,6 +103,22 @@ def test_what_visitors_send_does_not_look_like_a_record(lines: Lines, text: str)
     written = lines.stream.getvalue()
     assert set(written) - set("\n") == {letter for letter in written if letter.isprintable()}
     assert [line for line in lines.all() if not line.startswith("    ")][1:] == ["[- -] failed"]
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_a_traceback_that_a_plain_formatter_has_left_is_no_record_either(is_sent: bool) -> None:
+    try:
+        raise ValueError("a\n[kitchen.example x] b\x1b[2K")
+    except ValueError:
+        record = log.makeRecord("x", logging.ERROR, "f", 1, "failed", (), sys.exc_info())
+    assert "\x1b" in logging.Formatter().format(record)
+    if is_sent:  # To another process, which gets the text alone.
+        record.exc_info = None
+    first, *others = SiteFormatter("[%(site)s] %(message)s").format(record).splitlines()
+    assert first == "[-] failed"
+    assert others[-1].endswith("b\\x1b[2K")
+    assert all(line.startswith("    ") for line in others)
+    assert "\x1b" in logging.Formatter().format(record)
 
 
 def test_a_long_message_is_cut_and_a_traceback_is_not(lines: Lines) -> None:
