@@ -153,7 +153,7 @@ def _precedence(domain: Domain) -> tuple[bool, bool, int, int]:
 
 
 def _is_address(name: str) -> bool:
-    # Other names whose last label is a number are no hosts. Nearly every name ends with a letter, which is quick to see.
+    # Other names whose last label is a number are no hosts. Nearly every name ends with a letter, and needs no more.
     return name[-1:] in _ENDS_OF_ADDRESSES and (name[0] == "[" or name.rpartition(".")[2].isdigit())
 
 
