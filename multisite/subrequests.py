@@ -14,6 +14,7 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
+from pyramid.threadlocal import get_current_request
 
 from multisite.errors import MultisiteError
 from multisite.request import find_match
@@ -24,6 +25,9 @@ __all__ = ["includeme"]
 
 
 def _invoke(plain: Callable[..., Response], registry: Any, request: Request, use_tweens: bool = False) -> Response:
+    outer = get_current_request()
+    if outer is not None and outer is not request:
+        outer.add_response_callback(_made_of_another)
     with _current(None if use_tweens else _site_of(request, registry)):
         response = plain(request, use_tweens=use_tweens)
     body = response.app_iter
@@ -33,6 +37,13 @@ def _invoke(plain: Callable[..., Response], registry: Any, request: Request, use
         # WebOb forgets the length with the body that it belonged to.
         response.content_length = length
     return response
+
+
+def _made_of_another(_request: Request, _response: Response) -> None:
+    """Do nothing: that it is going to be called keeps the answer out of the page cache.
+
+    What another answer was made of (a session, a language, the rows of another site) is not known of this one.
+    """
 
 
 @contextmanager
