@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable
 from functools import cache
-from threading import Lock
 from typing import Any
 
 try:
@@ -29,6 +28,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.tweens import INGRESS
 
+from multisite.forks import new_lock
 from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
 from multisite.settings import Settings
 from multisite.site import SettingsOf, Site
@@ -67,7 +67,7 @@ Handler = Callable[[Request], Response]
 
 _known_labels: dict[tuple[SettingsOf | None, int], str] = {}
 """By the id of a site, and its application: two of one process may have databases whose sites have the same ids."""
-_labels_lock = Lock()
+_labels_lock = new_lock()
 
 
 def label_of(site: Site | None) -> str:
@@ -137,7 +137,7 @@ class _Rest:
 
     def __init__(self, count: Callable[[], int]) -> None:
         self._count = count
-        self._lock = Lock()
+        self._lock = new_lock()
         self._last = 0
 
     def since_last(self) -> int:

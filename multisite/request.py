@@ -30,6 +30,7 @@ __all__ = [
     "escape_path",
     "find_match",
     "includeme",
+    "looked_at_cookies",
     "mount_of",
     "netloc_of",
     "requested_host",
@@ -54,6 +55,12 @@ MOVED = "multisite.moved"
 
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 """What RFC 3986 section 3.3 allows in a path as it is."""
+
+
+def looked_at_cookies(environ: Mapping[str, Any]) -> bool:
+    """Return whether the request has come with cookies, and somebody has looked at them so far."""
+    # WebOb keeps here what it has found in the header, for who asks next.
+    return "webob._parsed_cookies" in environ and bool(environ.get("HTTP_COOKIE"))
 
 
 def find_match(request: Request) -> Match:

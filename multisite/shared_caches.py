@@ -1,8 +1,9 @@
 """Shared caches: what a proxy or a CDN must not hand to somebody else says so.
 
 Sites differ by their host, which is part of what such a cache keeps an answer under (RFC 9111 section 2). Visitors do
-not: an answer that sets a cookie, or for which the session was used, is of one visitor. Such a cache may keep it all
-the same unless it is told (RFC 9111 section 7.3). What differs by language says `Vary` in `multisite.language`.
+not: an answer that sets a cookie, or for which the session was used or a cookie that came was looked at, is of one
+visitor. Such a cache may keep it all the same unless it is told (RFC 9111 section 7.3). What differs by language says
+`Vary` in `multisite.language`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
+from multisite.request import looked_at_cookies
 from multisite.start import with_application
 
 __all__ = ["includeme"]
@@ -30,7 +32,9 @@ def _mark_private(request: Request, response: Response) -> None:
     """Add `Cache-Control: private` to the answer for one visitor, unless the application has said what may be kept."""
     headers = response.headerlist
     names = {name.lower() for name, _value in headers}
-    if "cache-control" not in names and ("set-cookie" in names or "session" in request.__dict__):
+    if "cache-control" in names:
+        return
+    if "set-cookie" in names or "session" in request.__dict__ or looked_at_cookies(request.environ):
         headers.append(("Cache-Control", "private"))
 
 

@@ -17,7 +17,6 @@ import time
 import unicodedata
 from collections.abc import Callable, Hashable
 from functools import lru_cache
-from threading import Lock
 from typing import Any, ClassVar, Self
 
 import sqlalchemy as sa
@@ -25,6 +24,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Mapped, Mapper, Session, mapped_column, validates
 
 from multisite.errors import MultisiteError
+from multisite.forks import new_lock
 from multisite.scoping import SiteScoped
 from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.pin import pin_of
@@ -77,7 +77,7 @@ class Attempts:
         self._max_keys = max_keys
         self._clock = clock
         self._counts: dict[Hashable, tuple[int, float]] = {}
-        self._lock = Lock()
+        self._lock = new_lock()
 
     def begin(self, key: Hashable) -> None:
         """Count an attempt, before it is known how it ends, lest many at once be one. Raises `TooManyAttempts`."""

@@ -58,6 +58,7 @@ DEEDS: dict[str, Any] = {
     "later": lambda request, _response: request.add_response_callback(lambda _, late: late.set_cookie("a", "1")),
     "session": lambda request, _response: request.session.get("a"),
     "csrf": lambda request, _response: request.session.get_csrf_token(),
+    "cookies": lambda request, response: setattr(response, "text", f"{response.text} {dict(request.cookies)}"),
     "identity": lambda request, _response: request.identity,
     "userid": lambda request, _response: request.authenticated_userid,
     "permission": lambda request, _response: request.has_permission("view"),
@@ -71,14 +72,14 @@ DEEDS: dict[str, Any] = {
         response.set_cookie("a", "1"), response.headers.update({"Cache-Control": "public, max-age=5"}),
     ),
     "nonce": lambda _request, response: response.headers.update(
-        {"Content-Security-Policy": "script-src 'nonce-abc'"}
+        {"Content-Security-Policy": "script-src 'NONCE-abc'"}
     ),
     "status": lambda _request, response: setattr(response, "status", 203),
     "language": lambda request, response: setattr(response, "text", f"{request.locale_name} {request.site.host}"),
     "vary-language": lambda _request, response: response.headers.update({"Vary": "Accept-Language, Cookie"}),
     "path": lambda request, _response: request.environ.update({"PATH_INFO": "/page/changed"}),
 }  # fmt: skip
-KEPT_DEEDS = frozenset({"language", "vary-language", "path"})
+KEPT_DEEDS = frozenset({"cookies", "language", "vary-language", "path"})
 
 
 def missing(request: Request) -> Response:

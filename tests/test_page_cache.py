@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier, Event, Lock, Semaphore
 from typing import Any
 from weakref import WeakSet
 
@@ -37,12 +38,13 @@ from scoped_models import Base, Book
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from multisite import Site, all_sites, scoped_text, using_site
+from multisite import Site, all_sites, page_cache, scoped_text, using_site
 from multisite.directory.availability import PASS, disable_site, enable_site, maintain_site
 from multisite.directory.changes import add_site
 from multisite.models import ChangeRow
-from multisite.page_cache import PAGE_CACHE, PageCache, changes
+from multisite.page_cache import PAGE_CACHE, PageCache, changes, turns
 from multisite.page_cache.pages import OVERHEAD_BYTES, Page, Pages
+from multisite.page_cache.turns import Turn
 from multisite.page_cache.versions import Version, Versions
 from multisite.request import DIRECTORY
 from multisite.scoping.pin import change_listeners
@@ -172,7 +174,7 @@ def test_a_key_without_the_site_would_mix_sites(sqlite_world: World, monkeypatch
         return text
 
     assert f"canary-of-{KITCHEN}" in moved()
-    monkeypatch.setattr("multisite.page_cache._key_of", lambda environ, site: environ["PATH_INFO"])
+    monkeypatch.setattr("multisite.page_cache.cache._key_of", lambda environ, site: environ["PATH_INFO"])
     assert f"canary-of-{KITCHEN}" in moved()
     monkeypatch.setattr(PageCache, "_find", lambda self, request, key, site, version: self.pages.get(key))
     assert f"canary-of-{GARDEN}" in moved()
@@ -235,6 +237,20 @@ def test_somebody_gets_a_page_of_their_own_which_is_not_kept(sqlite_world: World
     assert len(made(app)) == 1
 
 
+@pytest.mark.parametrize("header", ["_ga=1", "_ga=1,theme=poison", "_ga=1 theme=poison"])
+def test_what_a_page_has_taken_from_a_cookie_is_not_for_everybody(
+    sqlite_world: World, header: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked() -> str:
+        app = sqlite_world.app(page_cache_ignored_cookies="_ga")
+        browser(app, HTTP_COOKIE=header).get("/page/cookies")
+        return browser(app).get("/page/cookies").text
+
+    assert asked().endswith(" {}")
+    monkeypatch.setattr("multisite.page_cache.keeping.looked_at_cookies", lambda _environ: False)
+    assert "_ga" in asked()
+
+
 @pytest.mark.parametrize("deed", DEEDS)
 def test_what_is_not_for_everybody_is_not_kept(app: Any, deed: str) -> None:
     assert is_kept(app, f"/page/{deed}") is (deed in KEPT_DEEDS)
@@ -242,7 +258,7 @@ def test_what_is_not_for_everybody_is_not_kept(app: Any, deed: str) -> None:
 
 @pytest.mark.parametrize("deed", sorted(set(DEEDS) - KEPT_DEEDS))
 def test_it_would_be_kept_without_a_reason_against_it(app: Any, deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multisite.page_cache.reason_against", lambda request, response: None)
+    monkeypatch.setattr("multisite.page_cache.cache.reason_against", lambda request, response: None)
     assert is_kept(app, f"/page/{deed}")
 
 
@@ -312,7 +328,7 @@ def test_routes_that_fit_by_a_header_are_not_answered_by_the_page_of_another(sql
 
 
 def test_languages_would_mix_if_nobody_noticed(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multisite.page_cache._differs_by_language", lambda request: False)
+    monkeypatch.setattr("multisite.page_cache.cache._differs_by_language", lambda request: False)
     texts = {browser(app, HTTP_ACCEPT_LANGUAGE=each).get("/page/language").text[:2] for each in ("de", "en")}
     assert texts == {"de"}
 
@@ -644,8 +660,8 @@ def test_a_page_made_during_a_change_would_stay_under_the_version_of_its_end(
 
     def keep_late(
         self: PageCache, request: Any, response: Any, key: Any, site: Site, _: Version, seconds: float
-    ) -> None:
-        keep(self, request, response, key, site, self.versions.of(site.id), seconds)  # type: ignore[arg-type]
+    ) -> bool:
+        return keep(self, request, response, key, site, self.versions.of(site.id), seconds)  # type: ignore[arg-type]
 
     monkeypatch.setattr(PageCache, "_keep", keep_late)
     with monkeypatched(DEEDS, "slow", lambda _request, _response: by_begin(sqlite_world)):
@@ -697,6 +713,91 @@ def test_a_site_with_many_pages_does_not_push_out_the_others() -> None:
         pages.put(("third", number), page_of(3, 10_000))
     assert pages.get("other")
     assert {len(pages._by_site[site_id]) for site_id in (1, 3)} <= {4, 5}
+
+
+def ask_at_once(app: Any, path: str, count: int, *, release: Callable[[], object], **environ: str) -> list[str]:
+    """Send so many requests, the first of which waits within its view until all others were sent; return the texts."""
+    with ThreadPoolExecutor(count) as pool:
+        asked = [pool.submit(lambda: browser(app, **environ).get(path).text)]
+        release()
+        asked += [pool.submit(lambda: browser(app, **environ).get(path).text) for _ in range(count - 1)]
+        return [each.result() for each in asked]
+
+
+@contextmanager
+def slow_page(app: Any, *, others: int) -> Iterator[Callable[[], object]]:
+    """Let the page `slow` wait in its first request, until as many others wait for that; give what waits for the first
+    request to be there."""
+    begun, waited = Event(), Semaphore(0)
+    is_first = Lock()
+    wait = Turn.wait
+
+    def noting(self: Turn) -> Page | None:
+        waited.release()
+        return wait(self)
+
+    def deed(_request: Any, _response: Any) -> None:
+        if is_first.acquire(blocking=False):
+            begun.set()
+            for _ in range(others + 1):
+                assert waited.acquire(timeout=30)
+
+    with pytest.MonkeyPatch.context() as patched, monkeypatched(DEEDS, "slow", deed):
+        patched.setattr(Turn, "wait", noting)
+        yield lambda: begun.wait(30)
+
+
+def test_of_many_that_want_one_page_one_makes_it(sqlite_world: World) -> None:
+    app = sqlite_world.app()
+    cache = app.registry[PAGE_CACHE]
+    hits, misses = cache.hits, cache.misses
+    with slow_page(app, others=5) as release:
+        texts = ask_at_once(app, "/page/slow?one", 6, release=release)
+    assert len(set(texts)) == 1
+    assert made(app) == ["/page/slow"]
+    assert (cache.hits - hits, cache.misses - misses) == (5, 1)
+    assert cache._turns.making == {}
+
+
+def test_each_would_make_it_if_nobody_waited(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = sqlite_world.app()
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.0)
+    with slow_page(app, others=1) as release:
+        ask_at_once(app, "/page/slow?each", 2, release=release)
+    assert len(made(app)) == 2
+    assert app.registry[PAGE_CACHE]._turns.making == {}
+
+
+def test_nobody_waits_for_a_page_that_is_not_kept_anyway(sqlite_world: World) -> None:
+    app = sqlite_world.app()
+    arrived = Barrier(1)
+
+    def deed(request: Request, response: Any) -> None:
+        DEEDS["session"](request, response)
+        arrived.wait(30)
+
+    with monkeypatched(DEEDS, "both", deed), ThreadPoolExecutor(2) as pool:
+        browser(app).get("/page/both")
+        # Each waits for the other one: they have to be in the view at the same time.
+        arrived = Barrier(2)
+        list(pool.map(lambda _: browser(app).get("/page/both"), range(2)))
+    assert len(made(app)) == 3
+
+
+def test_a_page_that_asks_for_itself_does_not_wait_for_itself(app: Any) -> None:
+    inner: list[str] = []
+
+    def ask_again(request: Request, _response: Any) -> None:
+        if not inner:
+            inner.append("")
+            again = Request.blank(request.url)
+            inner[0] = request.invoke_subrequest(again, use_tweens=True).text
+
+    with monkeypatched(DEEDS, "again", ask_again):
+        begun = time.monotonic()
+        assert browser(app).get("/page/again").text == inner[0]
+    assert time.monotonic() - begun < turns.PATIENCE_SECONDS
+    assert len(made(app)) == 2
 
 
 def test_threads_of_two_sites_never_mix(world: World) -> None:
@@ -775,6 +876,13 @@ def test_a_view_that_is_not_for_everybody_stops_the_start(
         config.make_wsgi_app()
 
 
+def test_an_application_whose_views_cannot_be_looked_through_stops_the_start(sqlite_world: World) -> None:
+    with configured(sqlite_world) as config:
+        config.introspection = False
+        with pytest.raises(ConfigurationError, match="leave out introspection=False"):
+            page_cache.includeme(config)
+
+
 def test_views_that_differ_by_what_is_in_the_key_are_fine(sqlite_world: World) -> None:
     with configured(sqlite_world) as config:
         config.add_view(books_page, route_name="page", page_cache=True, request_method="GET")
@@ -831,6 +939,19 @@ def test_without_its_table_changes_are_made_all_the_same(tmp_path: Path, caplog:
         assert "the table multisite_changes is missing" in caplog.text
 
 
+def test_changes_of_many_sites_take_no_more_memory_than_may_be_known(sqlite_world: World) -> None:
+    versions = Versions(sqlite_world.engine, refresh_seconds=600, size=5)
+    seen = [versions.of(1)]
+    for site_id in (1, *range(100, 150), 1):
+        versions.changed(site_id)
+        seen.append(versions.of(1))
+        assert len(versions._here) <= 7
+    # What was kept before a change of the site is never good again, whatever was forgotten meanwhile.
+    assert seen[0] not in seen[1:]
+    assert seen[1] not in seen[20:]
+    assert seen[-1] not in seen[:-1]
+
+
 def test_many_sites_are_asked_for_at_once(world: World) -> None:
     with world.engine.begin() as connection:
         connection.execute(sa.delete(ChangeRow.__table__))
@@ -856,6 +977,13 @@ CACHE_CONTROL = {
 @pytest.mark.parametrize("deed", CACHE_CONTROL)
 def test_an_answer_for_one_visitor_says_so_to_shared_caches(app: Any, deed: str) -> None:
     assert browser(app).get(f"/page/{deed}").headers.get("Cache-Control") == CACHE_CONTROL[deed]
+
+
+def test_a_page_that_depends_on_a_cookie_that_came_is_of_one_visitor(app: Any) -> None:
+    # As one does that greets who is logged in: nothing is set, and no session is needed for an auth ticket.
+    assert "Cache-Control" not in browser(app).get("/page/cookies").headers
+    assert browser(app, HTTP_COOKIE="auth_tkt=abc").get("/page/cookies").headers["Cache-Control"] == "private"
+    assert "Cache-Control" not in browser(app, HTTP_COOKIE="auth_tkt=abc").get("/page/a").headers
 
 
 # Subrequests

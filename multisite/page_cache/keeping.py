@@ -13,7 +13,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite import language
-from multisite.request import CLOSED
+from multisite.request import CLOSED, looked_at_cookies
 
 __all__ = ["LOOKED_AT_USER", "ignoring", "is_for_anybody", "reason_against", "says_language"]
 
@@ -72,6 +72,9 @@ def reason_against(request: Request, response: Response) -> str | None:
         return "the session was used"
     if LOOKED_AT_USER in request.environ:
         return "something asked who is logged in"
+    if looked_at_cookies(request.environ):
+        # Ignored ones, or what only WebOb takes for a cookie: by "_ga=1,theme=dark" it has two.
+        return "something looked at the cookies, and the request had some"
     return _reason_in(response)
 
 
@@ -96,7 +99,7 @@ def _in_vary(value: str) -> str | None:
 
 
 def _in_policy(value: str) -> str | None:
-    return "its Content-Security-Policy has a nonce, which is for one answer" if "'nonce-" in value else None
+    return "its Content-Security-Policy has a nonce, which is for one answer" if "'nonce-" in value.lower() else None
 
 
 _CHECKS: dict[str, Callable[[str], str | None]] = {

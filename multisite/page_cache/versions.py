@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from threading import Lock
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -19,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from multisite.application import current_application
 from multisite.directory.errand import held, in_time
+from multisite.forks import new_lock
 from multisite.models import ChangeRow
 
 __all__ = ["Version", "Versions"]
@@ -68,10 +68,10 @@ class Versions:
         self._refresh_seconds = refresh_seconds
         self._size = size
         self._clock = clock
-        self._turn = Lock()
+        self._turn = new_lock()
         self._known: dict[int, Version] = {}
         self._here: dict[int, int] = {}
-        self._here_lock = Lock()
+        self._here_lock = new_lock()
         self._check_at = self._retry_at = clock()
         self._is_there = False
 
@@ -95,6 +95,9 @@ class Versions:
         """Let no page made until now be taken for a new one: rows of this site (0: of all) were changed here."""
         with self._here_lock:
             # First the count, which is read before the table is: whoever is at that stores it with the old one.
+            if len(self._here) > self._size and site_id not in self._here:
+                # Counted as one across all sites, of which no version is another one's.
+                self._here, site_id = {ALL: self._here.get(ALL, 0)}, ALL
             self._here[site_id] = self._here.get(site_id, 0) + 1
             if site_id == ALL:
                 self._known.clear()
