@@ -466,6 +466,9 @@ def test_commands_set_unset_and_show(line: Line) -> None:
     assert "posts_per_page = 5 (site)" in shown
     assert "    Entries on one page of the home page and of a tag." in shown
     assert line.run("unset", "a.example", "posts_per_page", "feed_entries").startswith("Unset posts_per_page, feed_")
+    # The people of a site may be let to set it, and those who look after all sites read it in a terminal.
+    line.run("set", "a.example", "tagline=grün\n\x1b[2J\r\u202e")
+    assert "tagline = grün \\x1b[2J\\r\\u202e (site)" in line.run("settings", "a.example").splitlines()
     assert (line.settings()["posts_per_page"]["value"], line.settings()["posts_per_page"]["source"]) == (30, "ini")
 
 

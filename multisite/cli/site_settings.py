@@ -46,10 +46,7 @@ def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json:
         texts[key] = text
     with _application(ini_uri) as (ini, engine, declared):
         site = changes.set_settings(engine, host, texts, declared=declared).site
-        if as_json:
-            print_json([_as_dict(each) for each in _described(site, declared)])
-            return
-        click.echo(f"Set {', '.join(texts)} of {site}. {_live(ini)}")
+        _tell(f"Set {', '.join(texts)}", ini, site, declared, as_json=as_json)
 
 
 @click.command("unset", context_settings=HOST_COMMAND)
@@ -66,10 +63,7 @@ def unset_settings(ini_uri: str, host: str, keys: tuple[str, ...], as_json: bool
 
     with _application(ini_uri) as (ini, engine, declared):
         site = changes.unset_settings(engine, host, keys, declared=declared).site
-        if as_json:
-            print_json([_as_dict(each) for each in _described(site, declared)])
-            return
-        click.echo(f"Unset {', '.join(dict.fromkeys(keys))} of {site}. {_live(ini)}")
+        _tell(f"Unset {', '.join(dict.fromkeys(keys))}", ini, site, declared, as_json=as_json)
 
 
 @click.command("settings", context_settings=HOST_COMMAND)
@@ -89,8 +83,10 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
         print_json([_as_dict(each) for each in found])
         return
     for each in found:
-        click.echo(f"{each.name} = {_shown(each)} ({each.source})")
-        click.echo(f"    {each.doc}" if each.fault is None else f"    expected {each.fault}: the site answers 503")
+        text = "(none)" if each.text is None else each.text
+        click.echo(_on_one_line(f"{each.name} = {text} ({each.source})"))
+        expected = each.doc if each.fault is None else f"expected {each.fault}: the site answers 503"
+        click.echo(f"    {_on_one_line(expected)}")
 
 
 @contextmanager
@@ -109,6 +105,15 @@ def _application(ini_uri: str) -> Iterator[tuple[Ini, Engine, Declared]]:
         yield ini, engine, registry[DECLARED]
     finally:
         registry[DIRECTORY].engine.dispose()
+
+
+def _tell(done: str, ini: Ini, site: Site, declared: Declared, *, as_json: bool) -> None:
+    """Say what was done to a site, and from when on it counts; or show what its settings are now."""
+    if as_json:
+        print_json([_as_dict(each) for each in _described(site, declared)])
+        return
+    seconds = ini.settings.refresh_seconds
+    click.echo(f"{done} of {site}. Running servers know it within {seconds:g} second{'s' * (seconds != 1)}.")
 
 
 def _described(site: Site, declared: Declared) -> list[Described]:
@@ -137,11 +142,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _shown(each: Described) -> str:
-    """Return the value as one would set it, on one line."""
-    return "(none)" if each.text is None else " ".join(each.text.split("\n"))
-
-
-def _live(ini: Ini) -> str:
-    seconds = ini.settings.refresh_seconds
-    return f"Running servers know it within {seconds:g} second{'s' * (seconds != 1)}."
+def _on_one_line(text: str) -> str:
+    """Return `text` for a terminal, which must not obey what the people of a site may have set it to."""
+    line = " ".join(text.split("\n"))
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
