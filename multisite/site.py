@@ -13,7 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ContextDecorator
+from contextlib import ContextDecorator, suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -190,7 +190,13 @@ class Block(ContextDecorator, Generic[Given]):
         return scope.site  # type: ignore[return-value]  # Each of the functions below knows which it gives.
 
     def __exit__(self, *error: object) -> None:
-        _scope.reset(self._tokens.pop())
+        # The last one that was entered here: other threads and tasks may be inside of the same block.
+        for token in reversed(self._tokens):
+            with suppress(ValueError):  # Of another context.
+                _scope.reset(token)
+                self._tokens.remove(token)
+                return
+        raise ValueError("a block of using_site or all_sites ends where it has not begun")
 
     def __call__(self, function: Function) -> Function:
         """Decorate `function`. Raises `TypeError` for one whose body runs only after the call, outside of the block."""

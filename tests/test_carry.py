@@ -118,6 +118,30 @@ def test_no_site_is_carried_too() -> None:
         assert current_site() is ONE
 
 
+def test_one_block_in_several_threads_at_once_ends_in_each_of_them() -> None:
+    """A block may be made once, in a module, say: who leaves it first does not leave it for another."""
+    block, entered, left = using_site(ONE), threading.Barrier(2), threading.Event()
+
+    def look(is_first: bool) -> list[Site | None]:
+        with block:
+            entered.wait(30)
+            seen = [current_site()]
+            assert is_first or left.wait(30)
+        left.set()
+        return [*seen, current_site()]
+
+    with ThreadPoolExecutor(2) as threads:
+        futures = [threads.submit(look, is_first) for is_first in (True, False)]
+        assert [future.result(60) for future in futures] == [[ONE, None]] * 2
+
+
+def test_a_block_that_ends_in_another_context_is_an_error(pool: ThreadPoolExecutor) -> None:
+    block = using_site(ONE)
+    pool.submit(block.__enter__).result()
+    with pytest.raises(ValueError, match="ends where it has not begun"):
+        block.__exit__()
+
+
 def test_what_fails_leaves_nothing_behind(pool: ThreadPoolExecutor) -> None:
     def fail(error: BaseException) -> None:
         raise error
