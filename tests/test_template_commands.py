@@ -148,6 +148,26 @@ def test_compile_templates_compiles_all_and_tells_all_mistakes_at_the_end(folder
     assert "line: 2" in site
 
 
+def test_compile_templates_prunes_what_is_of_no_use_any_more(folder: Folder) -> None:
+    folder.write(app="mako.module_directory = %(here)s/var/templates")
+    page = write(folder, "templates/page.mako", "old")
+    done(folder, "compile-templates")
+    done(folder, "compile-templates")  # Python keeps what it reads.
+    compiled = folder.path / "var/templates"
+    before = set(compiled.glob("*.py"))
+    mine = [compiled / name for name in ("mine.py", f"{'a' * 32}.txt")]
+    for file in mine:
+        file.touch()
+    page.write_text("new")
+    assert "Removed" not in done(folder, "compile-templates"), "nobody has asked for it"
+    assert done(folder, "compile-templates", "--prune").endswith("Removed 1 that is of no use any more.\n")
+    (old,) = before - set(compiled.glob("*.py"))
+    assert len(list(compiled.glob("*.py"))) == len(before) + 1, "the new one, and the file that is none"
+    assert not list((compiled / "__pycache__").glob(f"{old.stem}.*"))
+    assert all(file.exists() for file in mine)
+    assert done(folder, "compile-templates", "--prune").endswith("Removed 0 that are of no use any more.\n")
+
+
 def test_compile_templates_says_where_it_is_on_a_terminal(folder: Folder) -> None:
     folder.write(app="mako.module_directory = %(here)s/var/templates")
     terminal, end = os.openpty()

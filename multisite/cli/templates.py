@@ -140,8 +140,9 @@ def _within(seconds: float) -> str:
 
 
 @click.command()
+@click.option("--prune", "does_prune", is_flag=True, help="Remove what was compiled once and is of no use any more.")
 @click.pass_context
-def compile_templates(ctx: click.Context) -> None:
+def compile_templates(ctx: click.Context, does_prune: bool) -> None:
     """Compile all templates ahead, into mako.module_directory.
 
     Loads the application, without serving it, and compiles the templates of all sites and themes, the shared ones, and
@@ -149,7 +150,7 @@ def compile_templates(ctx: click.Context) -> None:
     """
     from multisite.directory.changes import list_sites
     from multisite.renderer import view_templates
-    from multisite.templates.ahead import compile_all
+    from multisite.templates.ahead import compile_all, prune
 
     engine = read_ini(ctx.obj).open_engine()
     templates, registry = _load(ctx.obj)
@@ -165,6 +166,9 @@ def compile_templates(ctx: click.Context) -> None:
         click.echo(f"{path}: {message}", err=True)
     done = f"{progress.count - len(progress.failures)} templates are compiled in {templates.module_directory}."
     click.echo(done + (f" {len(progress.failures)} could not be compiled." if progress.failures else ""))
+    if does_prune:
+        removed = prune(templates.module_directory, progress.digests)
+        click.echo(f"Removed {removed} that {'is' if removed == 1 else 'are'} of no use any more.")
     if progress.failures:
         ctx.exit(1)
 
@@ -175,11 +179,14 @@ class _Progress:
     def __init__(self) -> None:
         self.count = 0
         self.failures: list[tuple[Path, str]] = []
+        self.digests: set[str] = set()
         # On a terminal at once; elsewhere only where it takes its time.
         self._next_at = time.monotonic() + (0 if sys.stderr.isatty() else 2)
 
     def note(self, outcome: Outcome) -> None:
         self.count += 1
+        if outcome.digest is not None:
+            self.digests.add(outcome.digest)
         if outcome.error is not None:
             self.failures.append((outcome.path, " ".join(str(outcome.error).split()) or type(outcome.error).__name__))
         if time.monotonic() >= self._next_at:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,15 +15,22 @@ from multisite.templates import names
 from multisite.templates.lookup import SiteTemplates
 from multisite.templates.overlay import Layer, Overlay
 
-__all__ = ["Outcome", "compile_all"]
+__all__ = ["Outcome", "compile_all", "prune"]
+
+_COMPILED = re.compile(r"([0-9a-f]{32})(\.[a-z0-9.-]+)?\.pyc?")
+"""A file in `module_directory` that holds a compiled template, or what Python made of that."""
 
 
 class Outcome(NamedTuple):
-    """A file, the name that it was compiled under, and why it could not be, None if it was."""
+    """A file, the name that it was compiled under, and why it could not be, None if it was.
+
+    `digest` is what its file in `module_directory` is called, None if it could not be compiled.
+    """
 
     path: Path
     name: str
     error: Exception | None
+    digest: str | None = None
 
 
 def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[Outcome]:
@@ -39,11 +47,26 @@ def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[
             if found is None or (found.path, name) in done:
                 continue
             done.add((found.path, name))
-            templates.compile(found, name)
+            view = templates.compile(found, name)
         except Exception as error:  # A template runs code at this, which may raise anything.
             yield Outcome(place, name, error)
         else:
-            yield Outcome(found.path, name, None)
+            yield Outcome(found.path, name, None, view.compiled.digest)
+
+
+def prune(folder: Path, kept: Container[str]) -> int:
+    """Remove from `folder`, a `module_directory`, the compiled templates whose digests are not in `kept`.
+
+    Returns how many. Whoever needs one of them makes it again, and a server that has it in memory does not miss it.
+    """
+    removed = 0
+    for place in (folder, folder / "__pycache__"):
+        for file in sorted(place.iterdir()) if place.is_dir() else ():
+            match = _COMPILED.fullmatch(file.name)
+            if match is not None and match[1] not in kept:
+                file.unlink(missing_ok=True)
+                removed += file.suffix == ".py"
+    return removed
 
 
 def _places(overlay: Overlay, sites: Iterable[Site], assets: list[str]) -> Iterator[tuple[Layer, Path, str]]:
