@@ -23,10 +23,10 @@ def write(request: Request) -> Response:
 
 
 def make() -> Any:
-    from multisite.directory import cache, snapshot
+    from multisite.directory import memory, snapshot
 
     # The same in less time.
-    cache.PATIENCE_SECONDS, cache.HANG_PAUSE_SECONDS, snapshot.WRITE_PAUSE_SECONDS = 0.5, 0.5, 0.1
+    memory.PATIENCE_SECONDS, memory.HANG_PAUSE_SECONDS, snapshot.WRITE_PAUSE_SECONDS = 0.5, 0.5, 0.1
     config = Configurator(
         settings={
             "sqlalchemy.url": os.environ["OUTAGE_URL"],

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from multisite import site as current
-from multisite.directory import Directory, Match, cache, engine_from_url
+from multisite.directory import Directory, Match, engine_from_url, memory
 from multisite.directory.changes import add_domain, add_site, remove_domain
 from multisite.directory.errand import in_time
 from multisite.directory.lookup import Answer, look_up
@@ -252,7 +252,7 @@ def test_read_by_two_statements_it_would_be(
         return answer._replace(version=version)
 
     add("a.example", aliases=["b.example"])
-    monkeypatch.setattr(cache, "look_up", look_up_in_two_steps)
+    monkeypatch.setattr(memory, "look_up", look_up_in_two_steps)
     assert make_race(own_engine, engine, directory, clock) is not None
 
 

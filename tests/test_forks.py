@@ -16,11 +16,11 @@ from multisite.settings import Settings
 FORK = """
 import os, sys, threading
 from multisite import forks
-from multisite.directory import Directory, cache, engine_from_url
+from multisite.directory import Directory, engine_from_url, memory
 from multisite.errors import DirectoryUnavailable
 from multisite.in_progress import Share
 
-cache.PATIENCE_SECONDS = 0.2
+memory.PATIENCE_SECONDS = 0.2
 engine = engine_from_url(sys.argv[1])
 directory = Directory(engine, refresh_seconds=0)
 assert directory.find("one.example").site.host == "one.example"
