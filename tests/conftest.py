@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from multisite import site as current
 from multisite.directory import engine_from_url
+from multisite.migrate import upgrade_own
 from multisite.models import DirectoryVersion, metadata
 
 if TYPE_CHECKING:
@@ -263,6 +264,24 @@ def make_own_tables(engine: sa.Engine) -> None:
     metadata.create_all(engine)
     with engine.begin() as connection:
         connection.execute(sa.insert(DirectoryVersion).values(id=1, version=0))
+
+
+_migrated: list[bytes] = []
+
+
+def migrate_own(engine: sa.Engine) -> None:
+    """Do what `upgrade_own` does to an empty database; SQLite gets a copy of the file that it has made the first time.
+
+    For tests that need the tables as a migration leaves them, and do not test how it makes them.
+    """
+    path = Path(engine.url.database or "")
+    if engine.dialect.name == "sqlite" and _migrated:
+        path.write_bytes(_migrated[0])
+        return
+    upgrade_own(engine)
+    if engine.dialect.name == "sqlite":
+        engine.dispose()  # What is in the write-ahead log is brought into the file by the last to leave it.
+        _migrated.append(path.read_bytes())
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from conftest import migrate_own
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 from webtest import TestApp
@@ -23,7 +24,6 @@ from multisite.content.models import Base, Entry, Tag
 from multisite.content.slugs import slugify
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
-from multisite.migrate import upgrade_own
 from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 
@@ -100,22 +100,53 @@ class ContentSites:
 def content_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
     """Yield two sites without entries: a garden in English and UTC, an observatory in German and in Berlin's time."""
     engine = engine_from_url(database_url)
-    upgrade_own(engine)
-    Base.metadata.create_all(engine)
     shutil.copytree(ROOT / "templates", folder / "templates")
     settings = {
         "sqlalchemy.url": database_url,
         "multisite.sites_dir": str(folder / "sites"),
         "multisite.templates_dir": str(folder / "templates"),
     }
-    parsed = parse_settings(settings)
-    sites = ContentSites(
-        engine,
-        settings,
-        add_site(engine, GARDEN, settings=parsed, name="Garden", aliases=["alias.example"]),
-        add_site(engine, STERNWARTE, settings=parsed, name="Sternwarte", locale="de", timezone="Europe/Berlin"),
-    )
+    if engine.dialect.name == "sqlite":
+        garden, sternwarte = copy_sites(engine, settings)
+    else:
+        garden, sternwarte = make_sites(engine, settings)
+    sites = ContentSites(engine, settings, garden, sternwarte)
     yield sites
     if "app" in vars(sites):
         sites.app.registry[DIRECTORY].engine.dispose()
     engine.dispose()
+
+
+def make_sites(engine: sa.Engine, settings: dict[str, str]) -> tuple[Site, Site]:
+    """Make the tables and add the two sites."""
+    migrate_own(engine)
+    Base.metadata.create_all(engine)
+    parsed = parse_settings(settings)
+    return (
+        add_site(engine, GARDEN, settings=parsed, name="Garden", aliases=["alias.example"]),
+        add_site(engine, STERNWARTE, settings=parsed, name="Sternwarte", locale="de", timezone="Europe/Berlin"),
+    )
+
+
+_made: list[tuple[bytes, dict[Path, bytes | None], tuple[Site, Site]]] = []
+"""The SQLite file and the folders of the sites (None: a folder) as they were made the first time, and the sites."""
+
+
+def copy_sites(engine: sa.Engine, settings: dict[str, str]) -> tuple[Site, Site]:
+    """Do the same on SQLite, where a file can be copied for each test but the first."""
+    database, folders = Path(engine.url.database or ""), Path(settings["multisite.sites_dir"])
+    if not _made:
+        sites = make_sites(engine, settings)
+        engine.dispose()
+        found = {
+            path.relative_to(folders): None if path.is_dir() else path.read_bytes()
+            for path in sorted(folders.rglob("*"))
+        }
+        _made.append((database.read_bytes(), found, sites))
+        return sites
+    content, found, sites = _made[0]
+    database.write_bytes(content)
+    folders.mkdir()
+    for path, text in found.items():
+        folders.joinpath(path).mkdir() if text is None else folders.joinpath(path).write_bytes(text)
+    return sites

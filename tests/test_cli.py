@@ -15,8 +15,10 @@ import pytest
 import sqlalchemy as sa
 import warm
 from click.testing import CliRunner, Result
+from conftest import migrate_own
 
 from multisite.cli import COMMANDS, main
+from multisite.directory import engine_from_url
 from multisite.ini import read_ini
 
 HERE = Path(__file__).parent
@@ -96,7 +98,9 @@ def empty(tmp_path: Path, sqlite_database_url: str) -> Folder:
 @pytest.fixture
 def migrated(empty: Folder) -> Folder:
     """A folder with a SQLite database that has the tables."""
-    assert empty.invoke("migrate").exit_code == 0
+    engine = engine_from_url(empty.database_url)
+    migrate_own(engine)
+    engine.dispose()
     return empty
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from conftest import migrate_own
 from pyramid.config import Configurator
 from pyramid.exceptions import PredicateMismatch
 from pyramid.httpexceptions import (
@@ -32,7 +33,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
 from multisite.errors import SettingError
-from multisite.migrate import upgrade_own
 from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 
@@ -53,7 +53,7 @@ class Errors:
             "multisite.open_paths": "/open",
         }
         engine = engine_from_url(self.url)
-        upgrade_own(engine)
+        migrate_own(engine)
         self.write("templates/page.mako", "<%inherit file='layout.mako'/>page")
         self.write("templates/layout.mako", "shared layout ${self.body()}")
         for host in (GARDEN, KITCHEN):
