@@ -199,7 +199,7 @@ def test_python_examples_do_what_the_page_says(page: Path, tmp_path: Path) -> No
     ):
         warnings += ["-W", f"ignore:{module_warning}"]
     done = subprocess.run(
-        [sys.executable, *warnings, ROOT / "tests" / "snippets.py", page, tmp_path],
+        [*warm.python(), *warnings, str(ROOT / "tests" / "snippets.py"), str(page), str(tmp_path)],
         # Python takes a filter that the environment gives too for a repetition, and lets "error" come after it.
         env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
         capture_output=True, text=True, check=False,
@@ -213,7 +213,7 @@ def test_a_python_example_that_does_something_else_is_found(tmp_path: Path) -> N
     page.write_text("```pycon\n>>> 1 + 1\n3\n```\n", "utf-8")
     (tmp_path / "work").mkdir()
     done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "snippets.py", page, tmp_path / "work"],
+        [*warm.python(), str(ROOT / "tests" / "snippets.py"), str(page), str(tmp_path / "work")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode != 0
