@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from directories import Clock
 
 from multisite import site as current
 from multisite.directory import engine_from_url
+from multisite.directory.changes import add_site
 from multisite.migrate import upgrade_own
 from multisite.models import DirectoryVersion, metadata
+from multisite.settings import Settings
+from multisite.site import Site
 
 if TYPE_CHECKING:
     from content_sites import ContentSites
@@ -275,11 +279,12 @@ def migrate_own(engine: sa.Engine) -> None:
     For tests that need the tables as a migration leaves them, and do not test how it makes them.
     """
     path = Path(engine.url.database or "")
-    if engine.dialect.name == "sqlite" and _migrated:
+    if engine.dialect.name != "sqlite" or path.exists():
+        upgrade_own(engine)
+    elif _migrated:
         path.write_bytes(_migrated[0])
-        return
-    upgrade_own(engine)
-    if engine.dialect.name == "sqlite":
+    else:
+        upgrade_own(engine)
         engine.dispose()  # What is in the write-ahead log is brought into the file by the last to leave it.
         _migrated.append(path.read_bytes())
 
@@ -291,6 +296,26 @@ def own_engine(database_url: str) -> Iterator[sa.Engine]:
     make_own_tables(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str, own_engine: sa.Engine) -> Iterator[sa.Engine]:
+    """The engine of a directory under test, on the database of `own_engine`."""
+    with closing_engine(database_url) as engine:
+        yield engine
+
+
+@pytest.fixture
+def add(own_engine: sa.Engine, tmp_path: Path) -> Callable[..., Site]:
+    """Add a site as another process would: through an engine that the directory under test does not know."""
+    settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+    return lambda host, **details: add_site(own_engine, host, settings=settings, **details)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still until it is moved."""
+    return Clock()
 
 
 @pytest.fixture

@@ -12,72 +12,23 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from directories import Clock, counted
 from sqlalchemy import event
 
 from multisite import site as current
 from multisite.directory import Directory, Match, engine_from_url, memory
-from multisite.directory.changes import add_domain, add_site, remove_domain
+from multisite.directory.changes import add_domain, remove_domain
 from multisite.directory.errand import in_time
 from multisite.directory.lookup import Answer, look_up
 from multisite.directory.shelf import Shelf
 from multisite.errors import DirectoryUnavailable, InvalidHost, MultisiteError, UnknownSite
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
-from multisite.settings import Settings
 from multisite.site import Site, using_site
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
-
-
-@pytest.fixture
-def add(own_engine: sa.Engine, settings: Settings) -> Callable[..., Site]:
-    """Add a site as another process would: through an engine that the directory does not know."""
-    return lambda host, **details: add_site(own_engine, host, settings=settings, **details)
-
-
-@pytest.fixture
-def engine(database_url: str, own_engine: sa.Engine) -> Iterator[sa.Engine]:
-    """The engine of the directory under test, on the database of `own_engine`."""
-    engine = engine_from_url(database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
 def directory(engine: sa.Engine, clock: Clock) -> Directory:
     return Directory(engine, clock=clock)
-
-
-@contextmanager
-def counted(engine: sa.Engine) -> Iterator[list[str]]:
-    """Collect the statements that run on `engine` inside the block."""
-    statements: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 def test_a_site_is_found_by_each_of_its_hosts_and_by_id(

@@ -13,31 +13,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from conftest import closing_engine, make_own_tables
+from directories import DEADLINE_SECONDS, until
 from pyramid.config import Configurator
 
 from multisite.directory import Directory, engine_from_url, listening
-from multisite.directory.changes import add_site
 from multisite.errors import SettingError
 from multisite.models import DomainRow, SiteRow
-from multisite.settings import Settings
 from multisite.site import Site
-
-DEADLINE_SECONDS = 60
 
 
 def stand_still() -> float:
     """Be the clock of a directory that is never told by the time that it should look for changes."""
     return 1000.0
-
-
-def until(condition: Callable[[], object]) -> bool:
-    """Return whether `condition` came true in good time."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @pytest.fixture
@@ -46,12 +33,6 @@ def own_engine(postgresql_database_url: str) -> Iterator[sa.Engine]:
     with closing_engine(postgresql_database_url) as engine:
         make_own_tables(engine)
         yield engine
-
-
-@pytest.fixture
-def add(own_engine: sa.Engine, tmp_path: Path) -> Callable[..., Site]:
-    settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
-    return lambda host: add_site(own_engine, host, settings=settings)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any, Self
 import pytest
 import sqlalchemy as sa
 from conftest import closing_engine, make_own_tables
+from directories import DEADLINE_SECONDS, Clock, until
 from scoped_models import Base, Book
 from sqlalchemy.orm import Session
 
@@ -33,27 +34,6 @@ from multisite.settings import Settings
 from multisite.site import Site, all_sites
 
 HERE = Path(__file__).parent
-DEADLINE_SECONDS = 60
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def until(condition: Callable[[], object]) -> bool:
-    """Return whether `condition` came true in good time."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def on_errands() -> list[str]:
@@ -343,7 +323,7 @@ class Load:
         count = 0
         while not self.is_over:
             count += 1
-            time.sleep(0.01)  # Or eight clients are busy with nothing else.
+            time.sleep(0.03)  # Or eight clients are busy with nothing else.
             host = ("a.example", "b.example")[count % 2]
             answer = self.server.ask(host)
             if answer != (200, host):

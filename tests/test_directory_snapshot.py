@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from conftest import closing_engine
+from directories import Clock
 
 from multisite.directory import Directory, Match, snapshot
 from multisite.directory.availability import maintain_site
@@ -24,30 +25,9 @@ from multisite.settings import Settings
 from multisite.site import Site
 
 
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "sites.snapshot"
-
-
-@pytest.fixture
-def add(own_engine: sa.Engine, tmp_path: Path) -> Callable[..., Site]:
-    settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
-    return lambda host, **details: add_site(own_engine, host, settings=settings, **details)
 
 
 @pytest.fixture

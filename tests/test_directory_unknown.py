@@ -6,68 +6,22 @@ import os
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from directories import Clock, counted
 from sqlalchemy import event
 
-from multisite.directory import Directory, Match, engine_from_url, unknown
+from multisite.directory import Directory, Match, unknown
 from multisite.directory.bloom import MAX_BYTES, Bloom
-from multisite.directory.changes import add_domain, add_site, remove_domain
+from multisite.directory.changes import add_domain, remove_domain
 from multisite.errors import DirectoryUnavailable
 from multisite.models import DomainRow, SiteRow
-from multisite.settings import Settings
 from multisite.site import Site
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 HOSTS = 100_000 if SOAK else 10_000
 DOMAINS = 1_000_000 if SOAK else 20_000
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def add(own_engine: sa.Engine, tmp_path: Path) -> Callable[..., Site]:
-    settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
-    return lambda host, **details: add_site(own_engine, host, settings=settings, **details)
-
-
-@pytest.fixture
-def engine(database_url: str, own_engine: sa.Engine) -> Iterator[sa.Engine]:
-    """The engine of the directory, on the database of `own_engine`."""
-    engine = engine_from_url(database_url)
-    yield engine
-    engine.dispose()
-
-
-@contextmanager
-def counted(engine: sa.Engine) -> Iterator[list[str]]:
-    """Collect the statements that run on `engine` inside the block."""
-    statements: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 def ask_in_vain(directory: Directory, names: Iterator[int], times: int = unknown.MIN_QUERIES) -> None:
