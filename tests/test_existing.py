@@ -45,12 +45,13 @@ MIGRATE = "multisite migrate"
 ADD_LOCALHOST = f"multisite add-domain {FIRST} localhost"
 ADD_SECOND = f"multisite add-site {SECOND}"
 CHECK = "alembic -c development.ini check"
+CHECK_SITES = "multisite check"
 UPGRADE = "alembic -c development.ini upgrade head"
 INITIALIZE = "initialize_notes_db development.ini"
 TEST = "pytest"
 SERVE = "pserve development.ini"
 SHELL = "pshell development.ini"
-COMMANDS = {MIGRATE, ADD_LOCALHOST, ADD_SECOND, CHECK, UPGRADE, INITIALIZE, TEST, SERVE, SHELL}
+COMMANDS = {MIGRATE, ADD_LOCALHOST, ADD_SECOND, CHECK, CHECK_SITES, UPGRADE, INITIALIZE, TEST, SERVE, SHELL}
 """What the tests run."""
 
 PROGRAMS = {
@@ -213,7 +214,7 @@ def test_autogenerate_finds_nothing(converted: Application) -> None:
 
 def test_the_check_finds_no_fault(converted: Application) -> None:
     # Its env.py sets up logging, so alembic tells what it does, too.
-    *findings, summary = [line for line in converted.run("multisite check").splitlines() if line and "INFO" not in line]
+    *findings, summary = [line for line in converted.run(CHECK_SITES).splitlines() if line and "INFO" not in line]
     if "sqlite" in (converted.folder / "development.ini").read_text("utf-8"):
         # Its engine is its own, and no note refers to another: a notice is what that is worth.
         assert [finding.partition(":")[0] for finding in findings] == ["notice foreign-keys-off the engine of notes"]
