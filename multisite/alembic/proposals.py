@@ -7,7 +7,7 @@ is new after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from alembic.operations import MigrateOperation, ops
 from alembic.util import CommandError
 
 from multisite.alembic.definition import SITE_COLUMN
+from multisite.alembic.division import divided, dropped
 from multisite.alembic.model import Model, is_same
 from multisite.alembic.naming import Naming
 from multisite.alembic.plan import Options, Plan, label, plan_drop, plan_scope
@@ -46,7 +47,7 @@ def propose(
     kind = _SCHEMAS.get(context.migration_context.dialect.name)
     if kind is None or context.connection is None:
         return
-    proposals = _Proposals(context, Projection(kind(context.connection)), list(_dropped(upgrade_ops)))
+    proposals = _Proposals(context, Projection(kind(context.connection)), list(dropped(upgrade_ops)))
     try:
         for table in _in_order_of_references(proposals.projection, losing, reverse=True):
             if proposals.projection.table(table).is_scoped:
@@ -55,7 +56,7 @@ def propose(
             proposals.add(table)
     except MultisiteError as error:
         raise CommandError(str(error)) from error
-    before, after = _divided(proposals.projection, upgrade_ops.ops)
+    before, after = divided(proposals.projection, upgrade_ops.ops)
     upgrade_ops.ops[:] = [*before, *proposals.operations, *after]
 
 
@@ -225,69 +226,6 @@ def _source(plan: Plan) -> dict[str, Any]:
             through = {"through": list(reference.columns)}  # type: ignore[dict-item]
         return {"parent": reference.target.name, **through}
     return {"site": TODO}
-
-
-def _divided(
-    projection: Projection, operations: Iterable[MigrateOperation]
-) -> tuple[list[MigrateOperation], list[MigrateOperation]]:
-    """Return alembic's operations that come before ours and those that come after, without those ours stand for."""
-    before: list[MigrateOperation] = []
-    after: list[MigrateOperation] = []
-    operations = list(operations)
-    gone = {(each.schema, each.table_name) for each in operations if isinstance(each, ops.DropTableOp)}
-    for operation in operations:
-        if not isinstance(operation, ops.ModifyTableOps):
-            # A table that goes may refer to one that was scoped: on the way back it comes when that is scoped again.
-            (before if isinstance(operation, ops.DropTableOp) else after).append(operation)
-            continue
-        if (operation.schema, operation.table_name) in gone:
-            before.append(operation)
-            continue
-        name = TableName(operation.schema, operation.table_name)
-        first: list[MigrateOperation] = []
-        then: list[MigrateOperation] = []
-        for each in operation.ops:
-            if name in projection.after and _is_covered(each, projection.before[name], projection.after[name]):
-                continue
-            drops = name in projection.after and isinstance(each, (ops.DropConstraintOp, ops.DropIndexOp))
-            (first if drops else then).append(each)
-        for part, where in ((first, before), (then, after)):
-            if part:
-                where.append(ops.ModifyTableOps(operation.table_name, part, schema=operation.schema))
-    return before, after
-
-
-def _is_covered(operation: MigrateOperation, before: Table, after: Table) -> bool:
-    """Return whether our operations, which turn the table `before` into `after`, do what `operation` says."""
-    if isinstance(operation, ops.AddColumnOp):
-        return operation.column.name == SITE_COLUMN and SITE_COLUMN in after.columns
-    if isinstance(operation, ops.DropColumnOp):
-        return operation.column_name == SITE_COLUMN and SITE_COLUMN not in after.columns
-    there: set[Key | Reference] = {*before.keys, *before.references}
-    to_be: set[Key | Reference] = {*after.keys, *after.references}
-    if isinstance(operation, (ops.DropConstraintOp, ops.DropIndexOp)):
-        return any(is_same(item, _subject(operation)) for item in there - to_be)
-    if isinstance(operation, (ops.AddConstraintOp, ops.CreateIndexOp)):
-        return any(is_same(item, _subject(operation)) for item in to_be)
-    return False
-
-
-def _dropped(upgrade_ops: ops.UpgradeOps) -> Iterator[tuple[TableName, object]]:
-    """Yield each constraint or index that alembic drops, and its table."""
-    for operation in upgrade_ops.ops:
-        if isinstance(operation, ops.ModifyTableOps):
-            for each in operation.ops:
-                if isinstance(each, (ops.DropConstraintOp, ops.DropIndexOp)):
-                    yield TableName(operation.schema, operation.table_name), _subject(each)
-
-
-def _subject(
-    operation: ops.DropConstraintOp | ops.DropIndexOp | ops.AddConstraintOp | ops.CreateIndexOp,
-) -> object:
-    """Return the constraint or index that an operation of alembic adds or drops."""
-    if isinstance(operation, (ops.DropIndexOp, ops.CreateIndexOp)):
-        return operation.to_index()
-    return operation.to_constraint()
 
 
 @renderers.dispatch_for(AddSiteScope)

@@ -63,12 +63,14 @@ def _views(connection: Connection, schema: str | None) -> Iterator[str]:
     if schema is None:
         yield from _optional(dialect, "get_temp_view_names", connection, None)
     yield from _optional(dialect, "get_materialized_view_names", connection, schema)
+    # A foreign table is as good as a view: what it shows is decided elsewhere.
+    yield from _optional(dialect, "_get_foreign_table_names", connection, schema)
 
 
 def _optional(dialect: object, method: str, connection: Connection, schema: str | None) -> Iterator[str]:
     """Yield the names that a method of the dialect gives, which not every dialect has."""
     try:
-        yield from getattr(dialect, method)(connection, schema)
+        yield from getattr(dialect, method, lambda *_: ())(connection, schema)
     except NotImplementedError:
         return
 

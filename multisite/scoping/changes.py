@@ -18,6 +18,7 @@ from sqlalchemy.util import immutabledict
 
 from multisite.scoping.column import SITE_COLUMN, is_site_id
 from multisite.scoping.predicate import Claims, in_brackets, site_predicate, table_of
+from multisite.scoping.reading import is_value
 from multisite.scoping.tables import has_site_id, tables, unknown
 
 _Compiler: Any = object
@@ -34,6 +35,7 @@ class ScopedChanges(_Compiler):
     changes_rows: bool
     _claims: Claims
     _written: Counter[str]
+    _conflicts: int
 
     def _limit_dml(self, statement: Any) -> tuple[Any, Claims]:
         """Return `statement` limited to the site, and the claims in force while it is rendered."""
@@ -59,6 +61,7 @@ class ScopedChanges(_Compiler):
         update_stmt, self._claims = self._limit_dml(update_stmt)
         if update_stmt is not unlimited:
             self._check_values(update_stmt)
+            self._check_defaults(_target_of(update_stmt), "onupdate")
             self._check_prefixes(update_stmt)
         try:
             return super().visit_update(update_stmt, *args, **kw)
@@ -81,7 +84,9 @@ class ScopedChanges(_Compiler):
             self._written[table.name.lower()] += 1
             self._check_insert(insert_stmt, table)
             self._check_values(insert_stmt)
+            self._check_defaults(table, "default")
             self._check_prefixes(insert_stmt)
+            insert_stmt = _values_in_brackets(insert_stmt)
         elif tables.is_unknown(table):
             self._refuse(unknown(table.name))
         try:
@@ -119,13 +124,30 @@ class ScopedChanges(_Compiler):
             for column, value in pairs:
                 self._check_value(table, column, _is_bound_site_id(value))
 
+    def _check_defaults(self, table: Any, kind: str) -> None:
+        """Refuse what a column is set to by itself (`kind` is "default" or "onupdate") if that could be a site_id."""
+        for column in getattr(table_of(table), "c", ()):
+            default = getattr(column, kind, None)
+            if default is None:
+                continue
+            self._check_value(table, column, _fills_in(default))
+            if default.is_clause_element:
+                text = str(default.arg.compile(dialect=self.dialect))
+                if not is_value(text, self.dialect.name):
+                    self._refuse(f"{kind} of the column '{column.name}', which is more than a value,")
+
     def _check_value(self, table: Any, column: Any, is_checked: bool) -> None:
         """Refuse to set `column` of `table` if that could be its site_id and the value is not checked by its type."""
         name = getattr(column, "name", column)
         if name.lower() == SITE_COLUMN and not (is_checked and name == SITE_COLUMN and has_site_id(table)):
             self._refuse("a value of site_id that is not a plain one, given through the model,")
 
+    def visit_on_conflict_do_nothing(self, on_conflict: Any, **kw: Any) -> str:
+        self._conflicts += 1
+        return super().visit_on_conflict_do_nothing(on_conflict, **kw)
+
     def visit_on_conflict_do_update(self, on_conflict: Any, **kw: Any) -> str:
+        self._conflicts += 1
         target = self.stack[-1]["selectable"].table
         if self._is_scoped(target):
             values = dict(on_conflict.update_values_to_set)
@@ -159,6 +181,20 @@ def _in_brackets(value: Any) -> Any:
         return value
     is_default = isinstance(value, sa.TextClause) and value.text.strip().upper() == "DEFAULT"
     return value if is_default else Grouping(value)
+
+
+def _values_in_brackets(insert: Any) -> Any:
+    """Return `insert` with each value that is SQL in brackets, so that none can end the row and begin another."""
+    limited = insert._generate()
+    limited._values = immutabledict((key, _in_brackets(value)) for key, value in (insert._values or {}).items()) or None
+    limited._multi_values = tuple([_row_in_brackets(row) for row in rows] for rows in insert._multi_values or ())
+    return limited
+
+
+def _row_in_brackets(row: Any) -> Any:
+    if hasattr(row, "items"):
+        return {key: _in_brackets(value) for key, value in row.items()}
+    return [_in_brackets(value) for value in row]
 
 
 def _is_bound_site_id(value: Any) -> bool:

@@ -13,13 +13,14 @@ from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy.sql.elements import ClauseElement, and_
+from sqlalchemy.sql.elements import ClauseElement, _truncated_label, and_
 from sqlalchemy.sql.expression import TableClause, TextualSelect
 
 from multisite.scoping.changes import ScopedChanges
 from multisite.scoping.column import SITE_COLUMN, SITE_PARAMETER
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
-from multisite.scoping.reading import is_whole, read
+from multisite.scoping.reading import is_value, is_whole, read
+from multisite.scoping.refusal import UnscopedStatement
 from multisite.scoping.tables import CATALOGS_WITH_ROWS, has_site_id, tables, unknown
 from multisite.scoping.text import ScopedText
 
@@ -54,10 +55,10 @@ class ScopedCompiler(ScopedChanges):
     _claims: Claims
     _written: Counter[str]
     """How often a scoped table was written, and limited, by name."""
+    _conflicts: int
+    """How often an ON CONFLICT was written, and limited."""
     _known: set[str]
     """The names that a `scoped_text()` uses, whose author vouches for them."""
-    _has_text: bool
-    """Whether there is text in the statement that nobody but its author knows."""
 
     def __init__(self, dialect: Any, statement: ClauseElement | None, *args: Any, **kwargs: Any) -> None:
         self.names_scoped = self.names_alike = self.changes_rows = False
@@ -66,7 +67,7 @@ class ScopedCompiler(ScopedChanges):
         self._claims = Claims()
         self._written = Counter()
         self._known = set()
-        self._has_text = False
+        self._conflicts = 0
         super().__init__(dialect, statement, *args, **kwargs)
         if statement is not None:
             self._check_finished(self.string)
@@ -76,9 +77,8 @@ class ScopedCompiler(ScopedChanges):
 
     def _check_finished(self, sql: str) -> None:
         """Refuse a statement that reads more than what has been limited, whichever way that came into it."""
-        if not self._has_text and tables.count_in(sql) <= self._written.total():
-            return
-        reach = tables.reach_of(sql, self.dialect.name, self._written, self._known)
+        # Each is read, also without text in it: constructs and types of the application's own write what they like.
+        reach = tables.reach_of(sql, self.dialect.name, self._written, self._known, self._conflicts)
         self.unknown |= reach.unknown
         if reach.fault:
             self._refuse(reach.fault)
@@ -175,7 +175,9 @@ class ScopedCompiler(ScopedChanges):
         for each in (cte, cte._cte_alias):
             if asfrom and each is not None:
                 # It hides a table of that name, so it is one mention that needs no limit.
-                self._written[str(each.name).lower()] += 1
+                anonymous = isinstance(each.name, _truncated_label)
+                name = self._truncated_identifier("alias", each.name) if anonymous else each.name
+                self._written[str(name).lower()] += 1
         return super().visit_cte(cte, asfrom=asfrom, **kw)
 
     # -- text ----------------------------------------------------------------------------------------------------
@@ -204,31 +206,23 @@ class ScopedCompiler(ScopedChanges):
             reading = read(textclause.text, self.dialect.name)
             self._written.update(reading.tables)
             self._known.update(reading.tables)
+            self._conflicts += reading.conflicts
         elif not self.stack:
             reach = tables.reach_of_string(textclause.text, self.dialect.name)
             self.unknown |= reach.unknown
             if reach.fault:
                 self._refuse(reach.fault)
-        else:
-            self._has_text = True
-            if len(self.stack) > 1 or not isinstance(self.stack[0]["selectable"], TextualSelect):
-                self._whole(textclause.text)
+        elif len(self.stack) > 1 or not isinstance(self.stack[0]["selectable"], TextualSelect):
+            self._whole(textclause.text)
         return super().visit_textclause(textclause, **kw)
 
-    def visit_tstring_text(self, element: Any, **kw: Any) -> str:
-        self._has_text = True
-        return super().visit_tstring_text(element, **kw)
-
     def escape_literal_column(self, text: str) -> str:
-        self._has_text = True
         return super().escape_literal_column(self._whole(text))
 
     def get_statement_hint_text(self, hint_texts: Any) -> str:
-        self._has_text = True
         return self._whole(super().get_statement_hint_text(hint_texts))
 
     def format_from_hint_text(self, *args: Any) -> str:
-        self._has_text = True
         return self._whole(super().format_from_hint_text(*args))
 
     def visit_extract(self, extract: Any, **kw: Any) -> str:
@@ -239,13 +233,38 @@ class ScopedCompiler(ScopedChanges):
     def visit_function(self, func: Any, *args: Any, **kw: Any) -> str:
         if fault := tables.fault_in_call(func.name):
             self._refuse(fault)
-        return super().visit_function(func, *args, **kw)
+        return self._named(func.name, super().visit_function(func, *args, **kw))
+
+    def visit_label(self, label: Any, *args: Any, **kw: Any) -> str:
+        return self._named(label.name, super().visit_label(label, *args, **kw))
+
+    def visit_collation(self, element: Any, **kw: Any) -> str:
+        return self._named(element.collation, super().visit_collation(element, **kw))
+
+    def render_bind_cast(self, type_: Any, *args: Any, **kw: Any) -> str:
+        text = super().render_bind_cast(type_, *args, **kw)
+        if not is_value(text, self.dialect.name):
+            self._refuse(f"a value of the type {type(type_).__name__}, which writes more than its name,")
+        return text
+
+    def _is_plain(self, text: str) -> bool:
+        return is_value(text, self.dialect.name) and not read(text, self.dialect.name).tables
+
+    def render_literal_value(self, value: Any, type_: Any, *args: Any, **kw: Any) -> str:
+        text = super().render_literal_value(value, type_, *args, **kw)
+        if not (type(type_).__module__.startswith("sqlalchemy.") or self._is_plain(text)):
+            fault = f"a literal of the type {type(type_).__name__}, which writes more than a value,"
+            if hasattr(self, "string"):
+                # It is written into a statement that has been compiled, and read, before.
+                raise UnscopedStatement(f"{fault} cannot be limited to a site: leave it a parameter")
+            self._refuse(fault)
+        return text
 
     def visit_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> str:
         if bindparam.key == SITE_PARAMETER.key:
             if type(bindparam.type) is not type(SITE_PARAMETER.type):
                 self._refuse(f"a parameter of the reserved name {bindparam.key}")
-            # It has no value before it is executed, so it stays a parameter when values are printed in place.
+            # Without a value before it is executed, it stays a parameter when values are printed in place.
             kw["literal_binds"] = False
         return super().visit_bindparam(bindparam, *args, **kw)
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["Reading", "is_whole", "read"]
+from multisite.scoping.column import SITE_PARAMETER
+
+__all__ = ["Reading", "is_value", "is_whole", "read"]
 
 _COMMON = r"""
     (?P<comment>--[^{newline}]*|/\*.*?\*/|/\*)
@@ -44,6 +46,8 @@ _END_OF_FROM = frozenset(
         "WINDOW", "RETURNING", "FOR", "SELECT", "VALUES", "DEFAULT",
     }
 )  # fmt: skip
+_COMBINES = frozenset({"UNION", "EXCEPT", "INTERSECT"})
+_NO_VALUE = frozenset({"SELECT", "VALUES", "TABLE", "CONFLICT", "RETURNING", *_COMBINES})
 _QUERIES = frozenset({"SELECT", "DELETE", "UPDATE", "MERGE"})
 _NOT_A_TARGET = frozenset({"FOR", "KEY", "DO", "ON"})
 """Before UPDATE: a lock, an upsert or a referential action, none of which is followed by a table."""
@@ -52,11 +56,15 @@ _NOT_A_TARGET = frozenset({"FOR", "KEY", "DO", "ON"})
 @dataclass
 class Reading:
     """What a statement holds. `tables` are the names, lower-cased and without schema, that rows are taken from or
-    written to, one for each mention; `calls` the functions called; `fault` says what
-    cannot be read at all, None if nothing."""
+    written to, one for each mention; `calls` the functions called, lower-cased too; `fault` says what cannot be read at
+    all, None if nothing."""
 
     tables: list[str] = field(default_factory=list)
     calls: set[str] = field(default_factory=set)
+    combined: set[str] = field(default_factory=set)
+    """The tables into which an INSERT writes what more than one SELECT gives, such as by a UNION."""
+    conflicts: int = 0
+    """How often ON CONFLICT is written."""
     fault: str | None = None
 
 
@@ -69,6 +77,8 @@ class _Level:
     in_from: bool = False
     expects: str | None = None
     """The keyword after which a table comes next, None elsewhere."""
+    into: str | None = None
+    """The table that an INSERT here writes to."""
 
 
 def _tokens(sql: str, dialect: str) -> list[tuple[str, str]]:
@@ -100,6 +110,18 @@ def is_whole(text: str, dialect: str) -> bool:
     return depth == 0
 
 
+def is_value(text: str, dialect: str) -> bool:
+    """Return whether `text` is whole and can be one value only: not two with a comma, and no query but in brackets."""
+    if not is_whole(text, dialect):
+        return False
+    depth = 0
+    for kind, part in _tokens(text, dialect):
+        depth += (part in "([") - (part in ")]") if kind == "mark" else 0
+        if depth == 0 and (part == "," or (kind == "word" and part.upper() in _NO_VALUE)):
+            return False
+    return True
+
+
 def _is_nested(comment: str, dialect: str) -> bool:
     """Return whether a comment holds the start of another: in PostgreSQL it then ends later than it was read here."""
     return dialect == "postgresql" and comment.startswith("/*") and "/*" in comment[2:]
@@ -108,7 +130,7 @@ def _is_nested(comment: str, dialect: str) -> bool:
 def read(sql: str, dialect: str) -> Reading:
     """Return what the statement `sql` reads, by the lexical rules of the dialect of that name."""
     tokens = _tokens(sql, dialect)
-    reading = _Scanner(tokens).reading
+    reading = _Scanner(tokens, dialect).reading
     if any(kind == "comment" and _is_nested(text, dialect) for kind, text in tokens):
         reading.fault = "a comment within a comment"
     return reading
@@ -117,15 +139,20 @@ def read(sql: str, dialect: str) -> Reading:
 class _Scanner:
     """Goes through the tokens once, with a stack of levels for the brackets."""
 
-    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+    def __init__(self, tokens: list[tuple[str, str]], dialect: str) -> None:
+        # Only SQLite takes a table behind IN; position('a' IN title) of the others has a column there.
+        self.before_tables = {"INTO", "COPY", "IN"} if dialect == "sqlite" else {"INTO", "COPY"}
         self.tokens = [each for each in tokens if each[0] != "comment"]
         self.reading = Reading()
         self.levels = [_Level()]
         self.words = ["", ""]
         self.position = 0
         self.truncates = False
-        if any(kind == "comment" and "site_id" in text for kind, text in tokens):
-            self.reading.fault = "a comment over the limit to a site"
+        for kind, text in tokens:
+            if kind == "comment" and "site_id" in text:
+                self.reading.fault = "a comment over the limit to a site"
+            elif kind in ("string", "quoted") and SITE_PARAMETER.key in text:
+                self.reading.fault = "a string over the limit to a site"
         while self.position < len(self.tokens):
             kind, text = self.tokens[self.position]
             self.position += 1
@@ -161,11 +188,12 @@ class _Scanner:
         # Behind a point comes a column, whatever it is called.
         is_column = self.position > 1 and self.tokens[self.position - 2][1] == "."
         word = text.upper() if kind == "word" and not is_column else ""
-        if word == "DO" and self.position == 1:
+        if word == "DO" and (self.position == 1 or self.tokens[self.position - 2][1] == ";"):
             self.reading.fault = "a block of code"
+        self._note_insert(word)
         if not (word and self._keyword(word)):
-            if kind == "word" and self._peek() == "(":
-                self.reading.calls.add(text.lower())
+            if kind != "string" and self._peek() == "(":
+                self.reading.calls.add(_bare(text))
             if self.levels[-1].expects:
                 self._table(text)
         self.words = [self.words[-1], word]
@@ -186,7 +214,7 @@ class _Scanner:
         elif word in ("JOIN", "TRUNCATE") or (word == "USING" and level.deletes):
             level.in_from, level.expects = True, word
             self.truncates = self.truncates or word == "TRUNCATE"
-        elif word in ("INTO", "COPY", "IN") or (word == "UPDATE" and last not in _NOT_A_TARGET):
+        elif word in self.before_tables or (word == "UPDATE" and last not in _NOT_A_TARGET):
             # Not the end of FROM: ON title IN (…) may be followed by a comma and another table.
             level.expects = word
         elif word == "CASCADE" and self.truncates:
@@ -198,6 +226,13 @@ class _Scanner:
         else:
             return False
         return True
+
+    def _note_insert(self, word: str) -> None:
+        """Take note of what could give an INSERT more rows than its one SELECT, or what happens to others."""
+        into = self.levels[-1].into
+        if into and word in _COMBINES:
+            self.reading.combined.add(into)
+        self.reading.conflicts += word == "CONFLICT" and self.words[-1] == "ON"
 
     def _is_alias(self, word: str, last: str) -> bool:
         """Return whether a keyword that ends FROM elsewhere is a name in it: each database lets some of them be one."""
@@ -224,9 +259,10 @@ class _Scanner:
             self.position += 2
         if schema == "information_schema":
             return
-        # After IN comes a table only in SQLite; position('a' IN title) has a column there.
         if self._peek() != "(" or keyword in ("INTO", "COPY"):
-            self.reading.tables.append(("in " if keyword == "IN" else "") + _bare(text))
+            self.reading.tables.append(_bare(text))
+            if keyword == "INTO":
+                self.levels[-1].into = _bare(text)
 
 
 def _bare(name: str) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy.sql.expression import TableClause
 from multisite.errors import shorten
 from multisite.models import metadata
 from multisite.scoping.column import SITE_COLUMN, is_site_id
-from multisite.scoping.reading import read
+from multisite.scoping.reading import Reading, read
 
 __all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "has_site_id", "tables", "unknown"]
 
@@ -47,9 +47,6 @@ _RUNS_SQL = re.compile(
 
 _HARMLESS = re.compile(r"\s*pragma\b", re.IGNORECASE)
 """A pragma describes tables, it does not read them, and reflection is made of it."""
-
-_QUALIFIES = re.compile(r'["`\]]?\s*\.').match
-"""Matches behind a name that qualifies another, as `entries` in `entries.title`."""
 
 _ALWAYS_KNOWN = frozenset({"alembic_version", "multisite_alembic_version"})
 
@@ -141,12 +138,6 @@ class ScopedTables:
             self._pattern = re.compile(rf"(?<![\w$])(?:{names})(?![\w$])", re.IGNORECASE)
         return self._pattern
 
-    def count_in(self, sql: str) -> int:
-        """Return how often `sql` names scoped tables, other than to qualify a column."""
-        if not self.scoped:
-            return 0
-        return sum(not _QUALIFIES(sql, found.end()) for found in self._mentions().finditer(sql))
-
     def fault_in_call(self, name: str) -> str | None:
         """Return why a function of that name is refused, or None."""
         return f"the function {name}()" if _RUNS_SQL.match(name.lower()) else None
@@ -155,27 +146,40 @@ class ScopedTables:
         """Return the reach of `sql`, a whole statement written as a string: it may not name a scoped table at all."""
         return _reach_of_string(sql, dialect, len(self.scoped))
 
-    def reach_of(self, sql: str, dialect: str, written: Counter[str], known: Collection[str]) -> Reach:
+    def reach_of(
+        self, sql: str, dialect: str, written: Counter[str], known: Collection[str], conflicts: int = 0
+    ) -> Reach:
         """Return how far the statement `sql` reaches past the limit to a site.
 
         `written` counts the scoped tables that the compiler has limited, by name; `known` are the names of others that
-        somebody vouches for.
+        somebody vouches for; `conflicts` is how many ON CONFLICT it has limited.
         """
         reading = read(sql, dialect)
-        if reading.fault:
-            return Reach(reading.fault)
-        for call in reading.calls:
-            if fault := self.fault_in_call(call):
-                return Reach(fault)
-        for name, times in Counter(name.removeprefix("in ") for name in reading.tables).items():
+        if fault := reading.fault or self._fault_in(reading, known, conflicts):
+            return Reach(fault)
+        unknown = set()
+        for name, times in Counter(reading.tables).items():
             if name in self.scoped and times > written[name]:
                 return Reach(f"text that queries the scoped table '{name}'")
             if name in CATALOGS_WITH_ROWS:
                 return Reach(f"the system table {name}")
-        # What WITH defines is unknown too, and the database knows no view of that name. What comes after IN is a column
-        # more often than a table.
-        names = {name for name in reading.tables if not name.startswith("in ") and not self.is_known(name)}
-        return Reach(unknown=frozenset(names.difference(known)))
+            # What a WITH in text defines is unknown too, and the database knows no view of that name.
+            if times > written[name] and not self.is_known(name) and name not in known:
+                unknown.add(name)
+        return Reach(unknown=frozenset(unknown))
+
+    def _fault_in(self, reading: Reading, known: Collection[str], conflicts: int) -> str | None:
+        """Return what is wrong with a statement apart from the tables that it takes rows from, or None."""
+        for call in reading.calls:
+            if fault := self.fault_in_call(call):
+                return fault
+        for name in reading.combined & self.scoped:
+            if name not in known:
+                # SQLAlchemy adds our site_id to one SELECT; text that adds another would give its own.
+                return f"an INSERT INTO '{name}' of several queries"
+        if reading.conflicts > conflicts and self.scoped.intersection(reading.tables):
+            return "text that holds an ON CONFLICT"
+        return None
 
 
 @lru_cache(maxsize=1024)

@@ -212,6 +212,7 @@ def _from() -> Any:
 @fault("no limit on the row that an upsert runs into")
 def _upsert() -> Any:
     def visit(self: Any, on_conflict: Any, **kw: Any) -> Any:
+        self._conflicts += 1
         return super(changes.ScopedChanges, self).visit_on_conflict_do_update(on_conflict, **kw)
 
     return patch.object(changes.ScopedChanges, "visit_on_conflict_do_update", visit)

@@ -29,6 +29,48 @@ def _smuggle(element: Smuggled, compiler: Any, **kw: Any) -> str:
     return "(SELECT max(secret) FROM books)"
 
 
+class Spelt(sa.types.UserDefinedType[str]):
+    """A type of its own, whose name in SQL is whatever is given."""
+
+    cache_ok = True
+
+    def __init__(self, spelling: str) -> None:
+        self.spelling = spelling
+
+    def get_col_spec(self, **kw: Any) -> str:
+        return self.spelling
+
+
+class Written(sa.types.TypeDecorator[int]):
+    """A type of its own, whose literals are whatever is given."""
+
+    impl = Integer
+    cache_ok = True
+
+    def __init__(self, literal: str) -> None:
+        super().__init__()
+        self.literal = literal
+
+    def literal_processor(self, dialect: Any) -> Any:
+        return lambda value: self.literal
+
+
+def _literal(sql: str) -> Any:
+    return sa.bindparam("written", 1, type_=Written(sql), literal_execute=True)
+
+
+class SmuggledView(sa.sql.expression.ColumnElement[str]):
+    """The same by a name that is not that of a scoped table: neither text nor a table is in the statement."""
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(SmuggledView)
+def _smuggle_view(element: SmuggledView, compiler: Any, **kw: Any) -> str:
+    return "(SELECT max(secret) FROM books_view)"
+
+
 class MakeCopy(sa.schema.ExecutableDDLElement):
     """DDL with a compiler of its own, as recipes for views have it."""
 
@@ -50,6 +92,14 @@ def driver(p: Place, sql: str, *args: Any) -> Any:
 def sql(p: Place, sql: str, *args: Any) -> Any:
     result = p.s.execute(text(sql), *args)
     return [tuple(row) for row in result] if result.returns_rows else None
+
+
+def _foreign_table(p: Place) -> Any:
+    p.s.connection().connection.cursor().execute(
+        "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;"
+        "CREATE FOREIGN TABLE far (x text) SERVER s"
+    )
+    return sql(p, "SELECT x FROM far")
 
 
 add(
@@ -113,10 +163,16 @@ add(
         )[1],
         "postgresql: dynamic SQL": lambda p: sql(p, "DO $$ BEGIN EXECUTE 'DELETE FROM margin_' || 'notes'; END $$"),
         "postgresql: dynamic SQL that names it": lambda p: sql(p, "DO $$ BEGIN DELETE FROM margin_notes; END $$"),
+        "postgresql: dynamic SQL behind a query": lambda p: sql(
+            p, "SELECT 1; DO $$ BEGIN EXECUTE 'DELETE FROM margin_' || 'notes'; END $$"
+        ),
         "postgresql: cascade of a global table": lambda p: sql(p, "TRUNCATE sites CASCADE"),
         "postgresql: text on statistics": lambda p: sql(p, "SELECT most_common_vals::text FROM pg_catalog.pg_stats"),
         "postgresql: function that runs SQL, in text": lambda p: str(
             sql(p, "SELECT schema_to_xml('public', true, false, '')")
+        ),
+        "postgresql: quoted function that runs SQL": lambda p: sql(
+            p, """SELECT "query_to_xml"('select secret from bo' || 'oks', true, false, '')::text"""
         ),
         "postgresql: unicode escapes": lambda p: sql(p, 'SELECT secret FROM U&"b\\006f\\006fks"'),
         "postgresql: unicode escapes, driver": lambda p: driver(p, 'SELECT secret FROM U&"b\\006f\\006fks"'),
@@ -140,6 +196,7 @@ add(
         "text that WINDOW names like a view": lambda p: sql(
             p, "SELECT secret FROM books_view WINDOW books_view AS (ORDER BY id)"
         ),
+        "postgresql: text on a foreign table": lambda p: _foreign_table(p),
         "postgresql: only the existence of rows": lambda p: [
             p.foreign for row in sql(p, "SELECT DISTINCT FROM books_view")
         ],
@@ -200,6 +257,9 @@ add(
         "sqlite: row in a table": lambda p: [
             p.foreign for (found,) in p.rows(select(text("(2, 21, 21) IN shelf_books"))) if found
         ],
+        "sqlite: row in a table of nobody": lambda p: [
+            p.foreign for (found,) in sql(p, f"SELECT ('{p.foreign}', 2) IN unmapped") if found
+        ],
         "sqlite: row in a table, operator": lambda p: [
             p.foreign
             for (found,) in p.rows(select(literal_column("(2, 21, 21)").op("IN")(column("shelf_books"))))
@@ -232,11 +292,37 @@ add(
         "unquoted cte": lambda p: p.rows(
             select(select(Country.name).cte(unquoted("c AS (SELECT secret AS name FROM books), d")).c.name)
         ),
+        "unquoted label, view": lambda p: p.rows(
+            select(literal("1").label(unquoted("x, (SELECT max(secret) FROM books_view)")))
+        ),
+        "unquoted function, view": lambda p: p.rows(
+            select(Function(unquoted("(SELECT max(secret) FROM books_view)||lower"), literal("x")))
+        ),
+        "unquoted names with a string over the limit": lambda p: p.rows(
+            select(Book.secret.label(unquoted("x FROM books WHERE '' <> '"))).order_by(
+                sa.collate(literal_column("1"), unquoted("x'"))
+            )
+        ),
         "unquoted collation": lambda p: p.rows(
             select(sa.collate(literal("x"), unquoted("nocase UNION SELECT secret FROM books")))
         ),
         # -- constructs and functions
         "construct of its own": lambda p: p.rows(select(Smuggled())),
+        "construct of its own on a view": lambda p: p.rows(select(SmuggledView())),
+        "postgresql: types of its own with a string over the limit": lambda p: p.rows(
+            select(sa.cast(Book.secret, Spelt("text) FROM books WHERE ('' <> '"))).order_by(
+                sa.cast(literal_column("1"), Spelt("')--"))
+            )
+        ),
+        "literal of its own that adds a query": lambda p: p.rows(
+            select(Country.name).where(Country.id == _literal("1 UNION SELECT secret FROM books"))
+        ),
+        "literal of its own that ends the brackets": lambda p: p.rows(
+            select(Book.secret).where(Book.id == _literal("0 OR 1=1) OR (1=1"))
+        ),
+        "type of its own on a view": lambda p: p.rows(
+            select(sa.cast(literal("x"), Spelt("TEXT) || (SELECT max(secret) FROM books_view) || CAST('' AS TEXT")))
+        ),
         "construct of its own as a criterion": lambda p: [
             p.foreign for _ in p.rows(select(Country.id).where(Smuggled() == p.foreign))
         ],

@@ -8,18 +8,20 @@ from typing import Any
 import sqlalchemy as sa
 from scoped_models import Author, Base, Book, Country, Shelf, shelf_books
 from sqlalchemy import column, func, literal, literal_column, select, text
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import aliased, column_property, synonym
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql.elements import quoted_name
 
 from multisite import CrossSiteError, UnscopedStatement
-from multisite.scoping import SiteId
+from multisite.scoping import SiteId, site_id_column
 from ways import Place, add, exactly, gone, nothing, own, refused, way
 from ways.models import Disc, Medium, Note, Poster, Room, Slip, note_authors
 
 books, shelves, notes = Book.__table__, Shelf.__table__, Note.__table__
 other = books.alias("other")
+more_text = text("'x', site_id = 2")
 TWO_LITERAL = literal_column("2")
 NEW = {"id": 98, "slug": "new", "secret": "new", "stock": 1, "author_id": None}
 HOW = {"auto": "auto", "evaluate": "evaluate", "fetch": "fetch", "no synchronizing": False}
@@ -40,6 +42,44 @@ class Renamed(Base):
     @moved.update_expression
     def moved(cls, value: Any) -> Any:  # noqa: N805
         return [(cls.site_id, literal_column(str(value)))]
+
+
+class Spelt(sa.types.UserDefinedType[str]):
+    """A type whose name in SQL is whatever is given, and which is written behind each value."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def __init__(self, spelling: str) -> None:
+        self.spelling = spelling
+
+    def get_col_spec(self, **kw: Any) -> str:
+        return self.spelling
+
+
+class Construct(sa.sql.expression.ColumnElement[str]):
+    """A construct with a compiler of its own."""
+
+    inherit_cache = False
+    type = sa.String()
+
+    def __init__(self, sql: str) -> None:
+        self.sql = sql
+
+
+@compiles(Construct)
+def _write(element: Construct, compiler: Any, **kw: Any) -> str:
+    return element.sql
+
+
+def _slips(*columns: sa.Column[Any]) -> sa.Table:
+    """Return the table of slips once more, with columns of its own."""
+    return sa.Table("slips", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), *columns)
+
+
+def _copied(*columns: Any) -> Any:
+    """Return an INSERT of slips FROM a SELECT of `columns`, or of nothing much."""
+    return lambda change: sa.insert(Slip).from_select(["secret"], change(select(*(columns or [literal("x")]))))
 
 
 class Columned(Base):
@@ -601,6 +641,66 @@ add(
             _upsert(p, Slip, id=98, secret="x", site_id=p.other.id).on_conflict_do_nothing()
         ),
         # -- SQL in values and defaults
+        **{
+            f"insert from a select that text adds a row to: {name}": lambda p, made=made: unchecked(p, made)
+            for name, made in {
+                "criterion": _copied()(lambda query: query.where(text("1=1 UNION ALL SELECT 'y', 2"))),
+                "suffix": _copied()(lambda query: query.suffix_with("UNION ALL SELECT 'y', 2")),
+                "prefix": _copied()(lambda query: query.prefix_with("'y', 2 UNION ALL SELECT")),
+                "hint": _copied()(lambda query: query.with_statement_hint("UNION ALL SELECT 'y', 2")),
+                "FROM": _copied()(lambda query: query.select_from(text("sites UNION ALL SELECT 'y', 2"))),
+                "column": _copied(literal_column("'y', 2 UNION ALL SELECT 'x'"))(lambda query: query),
+                "construct": _copied(Construct("'y', 2 UNION ALL SELECT 'x'"))(lambda query: query),
+            }.items()
+        },
+        "insert from a select that text gives an ON CONFLICT": lambda p: unchecked(
+            p,
+            sa.insert(Slip).from_select(
+                ["id", "secret"],
+                select(literal(p.their()), literal("x")).where(
+                    text("1=1 ON CONFLICT (id) DO UPDATE SET secret = 'changed'")
+                ),
+            ),
+        ),
+        "insert a construct that adds a row": lambda p: unchecked(
+            p, sa.insert(Slip).values(secret=Construct("'x', 2), ('y'"))
+        ),
+        "insert a second row of a construct that adds one": lambda p: unchecked(
+            p, sa.insert(Slip).values([{"secret": "x"}, {"secret": Construct("'x', 2), ('y'")}])
+        ),
+        "insert a construct as a default that adds a row": lambda p: unchecked(
+            p,
+            _slips(
+                sa.Column("secret", sa.String, default=Construct("'x', 2), ('y'")),
+                site_id_column(),
+            )
+            .insert()
+            .values(),
+        ),
+        "postgresql: insert a value whose type adds a row": lambda p: unchecked(
+            p, sa.insert(Slip).values(secret=literal("x", Spelt("text, 2), ('y'::text")))
+        ),
+        "postgresql: update to a value whose type sets a second column": lambda p: unchecked(
+            p, sa.update(Slip).values(secret=literal("x", Spelt("text, site_id = 2")))
+        ),
+        "update by an onupdate that sets a second column": lambda p: unchecked(
+            p,
+            _slips(sa.Column("secret", sa.String, onupdate=more_text), sa.Column("room_id", sa.Integer))
+            .update()
+            .values(room_id=7),
+        ),
+        "update by the onupdate of a site_id": lambda p: unchecked(
+            p,
+            _slips(sa.Column("secret", sa.String), sa.Column("site_id", sa.BigInteger, onupdate=2))
+            .update()
+            .values(secret="x"),
+        ),
+        "update by the onupdate of our type that is SQL": lambda p: unchecked(
+            p,
+            _slips(sa.Column("secret", sa.String), sa.Column("site_id", SiteId, onupdate=TWO_LITERAL))
+            .update()
+            .values(secret="x"),
+        ),
         "query as a default": lambda p: (
             (
                 p.do(
@@ -635,7 +735,6 @@ def _more(statement: Any) -> Any:
     return act
 
 
-more_text = text("'x', site_id = 2")
 add(
     "writes",
     exactly(2),

@@ -1,0 +1,77 @@
+"""What alembic proposes, divided: what comes before our operations, what after them, and what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from alembic.operations import MigrateOperation, ops
+
+from multisite.alembic.definition import SITE_COLUMN
+from multisite.alembic.model import is_same
+from multisite.alembic.projection import Projection
+from multisite.alembic.schema import Key, Reference, Table, TableName
+
+__all__ = ["divided", "dropped"]
+
+
+def divided(
+    projection: Projection, operations: Iterable[MigrateOperation]
+) -> tuple[list[MigrateOperation], list[MigrateOperation]]:
+    """Return alembic's operations that come before ours and those that come after, without those ours stand for."""
+    before: list[MigrateOperation] = []
+    after: list[MigrateOperation] = []
+    operations = list(operations)
+    gone = {(each.schema, each.table_name) for each in operations if isinstance(each, ops.DropTableOp)}
+    for operation in operations:
+        if not isinstance(operation, ops.ModifyTableOps):
+            # A table that goes may refer to one that was scoped: on the way back it comes when that is scoped again.
+            (before if isinstance(operation, ops.DropTableOp) else after).append(operation)
+            continue
+        if (operation.schema, operation.table_name) in gone:
+            before.append(operation)
+            continue
+        name = TableName(operation.schema, operation.table_name)
+        first: list[MigrateOperation] = []
+        then: list[MigrateOperation] = []
+        for each in operation.ops:
+            if name in projection.after and _is_covered(each, projection.before[name], projection.after[name]):
+                continue
+            drops = name in projection.after and isinstance(each, (ops.DropConstraintOp, ops.DropIndexOp))
+            (first if drops else then).append(each)
+        for part, where in ((first, before), (then, after)):
+            if part:
+                where.append(ops.ModifyTableOps(operation.table_name, part, schema=operation.schema))
+    return before, after
+
+
+def _is_covered(operation: MigrateOperation, before: Table, after: Table) -> bool:
+    """Return whether our operations, which turn the table `before` into `after`, do what `operation` says."""
+    if isinstance(operation, ops.AddColumnOp):
+        return operation.column.name == SITE_COLUMN and SITE_COLUMN in after.columns
+    if isinstance(operation, ops.DropColumnOp):
+        return operation.column_name == SITE_COLUMN and SITE_COLUMN not in after.columns
+    there: set[Key | Reference] = {*before.keys, *before.references}
+    to_be: set[Key | Reference] = {*after.keys, *after.references}
+    if isinstance(operation, (ops.DropConstraintOp, ops.DropIndexOp)):
+        return any(is_same(item, _subject(operation)) for item in there - to_be)
+    if isinstance(operation, (ops.AddConstraintOp, ops.CreateIndexOp)):
+        return any(is_same(item, _subject(operation)) for item in to_be)
+    return False
+
+
+def dropped(upgrade_ops: ops.UpgradeOps) -> Iterator[tuple[TableName, object]]:
+    """Yield each constraint or index that alembic drops, and its table."""
+    for operation in upgrade_ops.ops:
+        if isinstance(operation, ops.ModifyTableOps):
+            for each in operation.ops:
+                if isinstance(each, (ops.DropConstraintOp, ops.DropIndexOp)):
+                    yield TableName(operation.schema, operation.table_name), _subject(each)
+
+
+def _subject(
+    operation: ops.DropConstraintOp | ops.DropIndexOp | ops.AddConstraintOp | ops.CreateIndexOp,
+) -> object:
+    """Return the constraint or index that an operation of alembic adds or drops."""
+    if isinstance(operation, (ops.DropIndexOp, ops.CreateIndexOp)):
+        return operation.to_index()
+    return operation.to_constraint()
