@@ -210,16 +210,21 @@ KEPT += ("publication",)
 
 def empty_postgresql(url: str) -> bool:
     """Drop the schemas of a database, and return whether it is then as if it were new."""
-    with talking_to(url) as run:
-        for name in run("SELECT quote_ident(nspname) FROM pg_namespace WHERE oid >= 16384 OR nspname = 'public'"):
-            run(f"DROP SCHEMA {name} CASCADE")
-        run("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
-        run("GRANT USAGE ON SCHEMA public TO PUBLIC")
-        found = [f"SELECT 1 FROM pg_{kind} WHERE oid >= 16384" for kind in KEPT]
-        own = "(SELECT oid FROM pg_database WHERE datname = current_database() AND datacl IS NULL)"
-        unlike = "count(*) <> 1 OR bool_or(setrole <> 0 OR setconfig <> '{lock_timeout=60s}')"
-        kept = f"SELECT 1 FROM pg_db_role_setting WHERE setdatabase = {own} HAVING {unlike}"
-        return not run(" UNION ALL ".join([*found, kept]))
+    import psycopg
+
+    found = [f"SELECT 1 FROM pg_{kind} WHERE oid >= 16384" for kind in KEPT]
+    own = "(SELECT oid FROM pg_database WHERE datname = current_database() AND datacl IS NULL)"
+    unlike = "count(*) <> 1 OR bool_or(setrole <> 0 OR setconfig <> '{lock_timeout=60s}')"
+    found.append(f"SELECT 1 FROM pg_db_role_setting WHERE setdatabase = {own} HAVING {unlike}")
+    try:
+        with talking_to(url) as run:
+            for name in run("SELECT quote_ident(nspname) FROM pg_namespace WHERE oid >= 16384 OR nspname = 'public'"):
+                run(f"DROP SCHEMA {name} CASCADE")
+            run("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+            run("GRANT USAGE ON SCHEMA public TO PUBLIC")
+            return not run(" UNION ALL ".join(found))
+    except psycopg.Error:  # It may have been set to be read only.
+        return False
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 import warm
 from click.testing import CliRunner
+from conftest import migrate_own
 from content_sites import ContentSites
 from pyramid.config import Configurator
 from row_security import secured
@@ -29,7 +30,6 @@ from multisite.cli import main
 from multisite.content.models import Base as ContentBase
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
-from multisite.migrate import upgrade_own
 from multisite.models import BigId
 from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
@@ -113,7 +113,7 @@ class Workbench:
 @contextmanager
 def make_workbench(url: str, folder: Path, **more: str) -> Iterator[Workbench]:
     engine = engine_from_url(url)
-    upgrade_own(engine)
+    migrate_own(engine)
     settings = {
         "sqlalchemy.url": url,
         "multisite.sites_dir": str(folder / "sites"),

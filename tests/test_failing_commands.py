@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from conftest import closing_engine
+from conftest import closing_engine, migrate_own
 from forking import remembering
 from test_cli import Folder
 
 from multisite.directory.changes import add_site, list_sites, show_site
-from multisite.migrate import _own_scripts, upgrade_own
+from multisite.migrate import _own_scripts
 from multisite.models import SiteRow
 from multisite.removal import TRASH
 from multisite.settings import Settings
@@ -57,7 +57,7 @@ def folder(tmp_path: Path, database_url: str) -> Folder:
 def add_sites(folder: Folder) -> None:
     settings = Settings(sites_dir=folder.path / "sites", templates_dir=folder.path / "templates")
     with closing_engine(folder.database_url) as engine:
-        upgrade_own(engine)
+        migrate_own(engine)
         add_site(engine, "a.example", aliases=["b.example"], settings=settings)
         add_site(engine, "z.example", settings=settings)
 

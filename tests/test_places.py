@@ -222,14 +222,14 @@ def test_the_order_in_which_domains_are_added_never_matters(own_engine: sa.Engin
     asked += [("other.example.com", 80, path) for path in ("/", "/a", "/a/b/c")]
     seen = set()
     for order in permutations(texts):
-        with own_engine.begin() as connection:
-            connection.execute(sa.delete(DomainRow).where(DomainRow.kind == "alias"))
+        rows = [
+            {"host": name, "port": port or 0, "path": path, "kind": "alias", "site_id": sites[text].id}
+            for text, (name, port, path) in zip(order, map(domains.parse, order), strict=True)
+        ]
         # In one transaction all, and not by add_domain each: there are 120 of these orders.
         with own_engine.begin() as connection:
-            for text in order:
-                name, port, path = domains.parse(text)
-                row = {"host": name, "port": port or 0, "path": path, "kind": "alias", "site_id": sites[text].id}
-                connection.execute(sa.insert(DomainRow).values(**row))
+            connection.execute(sa.delete(DomainRow).where(DomainRow.kind == "alias"))
+            connection.execute(sa.insert(DomainRow), rows)
         directory = Directory(own_engine)
         seen.add(tuple(str(match.site) if (match := directory.find(*each)) else "" for each in asked))
     assert seen == {
