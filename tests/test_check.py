@@ -320,6 +320,35 @@ def test_a_site_id_that_holds_nothing(bench: Workbench) -> None:
     assert rows.message == "3 rows belong to no site (site_id 99)"
 
 
+def test_rows_that_the_directory_leaves_out(bench: Workbench) -> None:
+    bench.sound()
+    if bench.engine.dialect.name != "sqlite":
+        return
+    one, two = (site.id for site in bench.sites)
+    connection = bench.engine.raw_connection()
+    for sql in (
+        "PRAGMA ignore_check_constraints = ON",
+        "PRAGMA foreign_keys = OFF",
+        f"UPDATE sites SET status = 'done' WHERE id = {one}",
+        f"UPDATE domains SET kind = 'alias' WHERE site_id = {two}",
+        f"INSERT INTO domains (id, site_id, host, kind) VALUES (98, {two}, 'NO.example', 'alias')",
+        "INSERT INTO domains (id, site_id, host, kind) VALUES (99, 77, 'stray.example', 'alias')",
+        "PRAGMA ignore_check_constraints = OFF",
+        "PRAGMA foreign_keys = ON",
+    ):
+        connection.driver_connection.execute(sql)
+        connection.commit()
+    connection.close()
+    subjects = (f"row {one} of sites", f"row {two} of sites", "row 98 of domains", "row 99 of domains")
+    findings = bench.finds(*(f"directory-row {subject}" for subject in subjects))
+    assert [finding.message.partition(": ")[2] for finding in findings] == [
+        "its status is 'done'",
+        "it has no canonical domain",
+        "'NO.example' is spelt 'no.example'",
+        "it leads to the site 77, which is not there",
+    ]
+
+
 def test_a_table_that_no_model_declares(bench: Workbench) -> None:
     bench.sound()
     bench.execute("CREATE TABLE chk_undeclared (id INTEGER PRIMARY KEY, site_id BIGINT)")

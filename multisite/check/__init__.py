@@ -18,6 +18,7 @@ from multisite.check.application import Application, Database, opened, reason_of
 from multisite.check.columns import check_columns
 from multisite.check.connections import check_connections, check_foreign_keys, check_row_security
 from multisite.check.credentials import check_credentials
+from multisite.check.directory import check_directory
 from multisite.check.migrations import check_migrations
 from multisite.check.references import check_indexes, check_references
 from multisite.check.rows import check_rows_across_sites, check_rows_without_site
@@ -34,6 +35,7 @@ Check = Callable[[Application], Iterable[Finding]]
 
 APPLICATION_CHECKS: tuple[Check, ...] = (
     check_migrations,
+    check_directory,
     check_tables,
     check_columns,
     check_unique_keys,

@@ -1,0 +1,64 @@
+"""Whether the rows of `sites` and `domains` are what they have to be: what is not is left out of the directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from multisite.check.application import Application
+from multisite.directory.faults import fault_of_domain, fault_of_site
+from multisite.finding import Finding
+from multisite.models import DomainRow, SiteRow
+from multisite.request import DIRECTORY
+
+__all__ = ["check_directory"]
+
+_SITES = sa.select(
+    SiteRow.id,
+    SiteRow.status,
+    SiteRow.availability,
+    SiteRow.theme,
+    # As the driver gives it: a value that is no time is what is looked for.
+    sa.type_coerce(SiteRow.maintenance_until, sa.types.NullType()).label("until"),
+    SiteRow.name,
+    SiteRow.folder,
+    SiteRow.locale,
+    SiteRow.timezone,
+    sa.exists().where(DomainRow.site_id == SiteRow.id, DomainRow.kind == "canonical").label("has_canonical"),
+).order_by(SiteRow.id)
+
+_DOMAINS = (
+    sa.select(
+        DomainRow.id, DomainRow.host, DomainRow.port, DomainRow.path, DomainRow.kind, DomainRow.site_id, SiteRow.id
+    )
+    .outerjoin_from(DomainRow, SiteRow, SiteRow.id == DomainRow.site_id)
+    .order_by(DomainRow.id)
+)
+
+
+def check_directory(application: Application) -> Iterator[Finding]:
+    """Report rows that constraints refuse and that are there all the same, from a dump or from before a constraint."""
+    application.progress("the rows of sites and domains")
+    with application.registry[DIRECTORY].engine.connect() as connection:
+        for id_, status, availability, theme, until, *texts, has_canonical in connection.execute(_SITES):
+            fault = fault_of_site(status, availability, theme, until, tuple(texts))
+            if fault is None and not has_canonical:
+                fault = "it has no canonical domain"
+            if fault is not None:
+                yield _left_out("sites", id_, fault)
+        for id_, host, port, path, kind, site_id, found in connection.execute(_DOMAINS):
+            fault = fault_of_domain(host, port, path, kind)
+            if fault is None and found is None:
+                fault = f"it leads to the site {site_id}, which is not there"
+            if fault is not None:
+                yield _left_out("domains", id_, fault)
+
+
+def _left_out(table: str, id_: int, fault: str) -> Finding:
+    return Finding(
+        "directory-row",
+        f"row {id_} of {table}",
+        f"is left out of the directory: {fault}",
+        "correct it in the table, then run: multisite refresh",
+    )
