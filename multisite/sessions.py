@@ -21,7 +21,7 @@ from pyramid.csrf import CookieCSRFStoragePolicy
 from pyramid.request import Request
 from pyramid.session import BaseCookieSessionFactory, SignedCookieSessionFactory
 from pyramid.util import SimpleSerializer
-from webob.cookies import JSONSerializer, SignedSerializer
+from webob.cookies import JSONSerializer, RequestCookies, SignedSerializer, parse_cookie
 
 from multisite.directory.shelf import Shelf
 from multisite.request import escape_path
@@ -72,6 +72,7 @@ class PerSite:
     def of(self, request: Request) -> Any:
         """Return what `factory` has made for the site of `request`."""
         site: Site = request.site
+        _read_cookies(request)
         is_secure = request.scheme == "https"
         script_name = request.environ.get("SCRIPT_NAME", "")
         # The secrets too: an object of a module may serve two applications of one process.
@@ -140,11 +141,27 @@ def cookie_name(name: str, site: Site, *, is_secure: bool, path: str) -> str:
     """Return the name of the cookie that is `name` to the application.
 
     It holds the id of the site, since a browser does not tell ports apart, and sends cookies of `/` to `/shop` too
-    (RFC 6265 sections 8.5 and 5.4). Over https it has one of the prefixes by which the browser itself sees to it that
-    nobody else has set it: `__Host-`, which is for `/` alone, or `__Secure-` (RFC 6265bis section 4.1.3).
+    (RFC 6265 sections 8.5 and 5.4). Over https it has one of the prefixes that the browser itself looks after (RFC
+    6265bis section 4.1.3): `__Host-`, which is for `/` alone, and which no other host has set; or `__Secure-`, which
+    nobody has set on an open network.
     """
     prefix = ("__Host-" if path == "/" else "__Secure-") if is_secure else ""
     return f"{prefix}{name}_{site.id}"
+
+
+def _read_cookies(request: Request) -> None:
+    """Read the cookies where one of them is no UTF-8: for the sake of that one WebOb would read none.
+
+    A page of a subdomain, which may be another site, can set such a one for the domain above, and its visitors would
+    get errors there until it is gone.
+    """
+    try:
+        request.cookies.get("")
+    except UnicodeDecodeError:
+        header = request.environ["HTTP_COOKIE"]
+        found = {name.decode(): value.decode("utf-8", "replace") for name, value in parse_cookie(header)}
+        # Where WebOb remembers what it has read.
+        request.environ[RequestCookies._cache_key] = found, header
 
 
 _DOMAINS = ("domain", "cookie_domain")

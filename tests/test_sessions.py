@@ -282,6 +282,19 @@ def test_what_cannot_be_a_sites_own_is_refused() -> None:
         per_site(SignedCookieSessionFactory, time_out=60)
 
 
+@pytest.mark.parametrize("bad", ['x="\\377"', 'x="\xff"', 'x="a; \\377"'])
+def test_a_cookie_that_a_subdomain_has_set_to_no_text_breaks_no_page(
+    app: Any, settings: dict[str, str], bad: str
+) -> None:
+    own, _token = credentials(app, HOSTS[0])
+    header = "; ".join([bad, *(f"{name}={value}" for name, value in own.items()), bad])
+    blank = Request.blank("/get", base_url=f"http://{HOSTS[0]}", environ={"HTTP_COOKIE": header})
+    assert blank.copy().get_response(app).text == "session login ticket"
+    shared = application(settings, plain)
+    assert blank.copy().get_response(shared).status_code == 500
+    shared.registry[DIRECTORY].engine.dispose()
+
+
 def test_tokens_in_the_session_belong_to_the_site_as_well(settings: dict[str, str]) -> None:
     def shared_sessions(factory: Any, **options: Any) -> Any:
         # Only the policy and the helper are per site: a session that all sites accept shows that they matter.
