@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from multisite.settings import THEMES_FOLDER, Settings
+from multisite.settings import STATIC_FOLDER, THEMES_FOLDER, Settings
 from multisite.site import Site
 
 __all__ = [
@@ -32,8 +32,8 @@ __all__ = [
     "list_assets",
 ]
 
-FOLDER = "static"
-"""The name of the folder, in a site's folder, in a theme's and among the shared templates."""
+FOLDER = STATIC_FOLDER
+"""The name of the folder that holds the static files of a layer."""
 
 NEVER_SERVED = frozenset({
     ".mako", ".mak", ".jinja2", ".pt", ".py", ".pyc", ".ini", ".cfg", ".conf", ".toml", ".db", ".sqlite", ".sqlite3",

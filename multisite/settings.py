@@ -21,6 +21,7 @@ __all__ = [
     "ALL_SITES_ROLE",
     "PREFIX",
     "SITE_PREFIX",
+    "STATIC_FOLDER",
     "THEMES_FOLDER",
     "Settings",
     "fault_of_secret",
@@ -35,6 +36,9 @@ SITE_PREFIX = f"{PREFIX}site."
 
 ALL_SITES_ROLE = f"{PREFIX}all_sites_role"
 """The key of that setting, which the migrations of an application look up too."""
+
+STATIC_FOLDER = "static"
+"""The folder of static files, in a site's folder, in a theme's and among the shared templates."""
 
 THEMES_FOLDER = "themes"
 """The folder among the shared templates that holds one folder for each theme, and that no template's name reaches."""
@@ -300,7 +304,12 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
         except ValueError as error:
             shown = "(hidden)" if fields[name].metadata["hidden"] else value
             raise SettingError(key, shown, str(error)) from None
-    return Settings(**values)
+    parsed = Settings(**values)
+    for folder in (parsed.themes_dir, parsed.templates_dir / STATIC_FOLDER):
+        # What lies there is every site's: its files would be served to the visitors of the others.
+        if parsed.sites_dir.resolve().is_relative_to(folder.resolve()):
+            raise SettingError("multisite.sites_dir", parsed.sites_dir, f"a folder outside of {folder}")
+    return parsed
 
 
 def site_defaults(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -68,3 +68,14 @@ def test_nothing_has_to_be_said_otherwise() -> None:
     assert parse_settings({"multisite.sites_dir": "sites", "multisite.templates_dir": "templates"}) == Settings(
         sites_dir=Path.cwd() / "sites", templates_dir=Path.cwd() / "templates"
     )
+
+
+@pytest.mark.parametrize("folder", ["static", "static/sites", "themes", "themes/sites", "link"])
+def test_the_sites_do_not_lie_among_what_all_sites_serve(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "static").mkdir()
+    (tmp_path / "link").symlink_to("static")
+    settings = {"multisite.templates_dir": str(tmp_path), "multisite.sites_dir": str(tmp_path / folder)}
+    with pytest.raises(SettingError, match=r"multisite\.sites_dir = .*: expected a folder outside of "):
+        parse_settings(settings)
+    settings["multisite.sites_dir"] = str(tmp_path / "sites")
+    assert parse_settings(settings).sites_dir == tmp_path / "sites"
