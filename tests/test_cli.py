@@ -373,6 +373,15 @@ def test_wrong_usage_is_exit_2(migrated: Folder, arguments: list[str]) -> None:
 
 # What is not as it should be.
 
+
+@pytest.mark.parametrize(("typed", "meant"), [("list-site", "list-sites"), ("shel", "shell"), ("nonsense", None)])
+def test_a_misspelt_command_is_told_the_nearest_one(migrated: Folder, typed: str, meant: str | None) -> None:
+    result = migrated.invoke(typed)
+    assert result.exit_code == 2
+    hint = f" Did you mean '{meant}'?" if meant else ""
+    assert result.stderr.endswith(f"Error: No such command '{typed}'.{hint}\n")
+
+
 DIRECTORY_COMMANDS = [
     ["add-site", "a.example"],
     ["list-sites"],

@@ -27,7 +27,8 @@ def shell(ctx: click.Context, host: str, code: str | None) -> None:
 
     info = show_site(read_ini(ctx.obj).open_engine(), host)
     if info.status != "active":
-        next_command = NEXT_COMMANDS[info.status].format(site=info.site)
+        # One that no command has written is for who wrote it.
+        next_command = NEXT_COMMANDS.get(info.status, "correct it in the table sites").format(site=info.site)
         click.echo(f"{info.site} is not open to visitors ({info.status}): {next_command}", err=True)
     # The application, and with it Pyramid.
     from multisite.shell import code_runner, run
