@@ -45,6 +45,12 @@ LONG = (
     "test_migrate",
     "test_content",
     "test_oracle",
+    "test_ways",
+    "test_importing",
+    "test_benchmarks",
+    "test_check",
+    "test_pyramid",
+    "test_races",
 )
 """The files that take longest, which begin: one that begins last would leave the other processes idle."""
 
@@ -65,6 +71,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if for_another:
         config.hook.pytest_deselected(items=list(for_another))
         items[:] = [item for item in items if item not in for_another]
+
+
+def pytest_collection_finish() -> None:
+    """Leave the thousands of tests, and what they have imported, out of every collection of garbage to come."""
+    gc.collect()
+    gc.freeze()
 
 
 ERRANDS = frozenset({"multisite-directory", "multisite-directory-aside", "multisite-directory-names"})

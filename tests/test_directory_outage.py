@@ -323,7 +323,7 @@ class Load:
         count = 0
         while not self.is_over:
             count += 1
-            time.sleep(0.03)  # Or eight clients are busy with nothing else.
+            time.sleep(0.01)  # Or eight clients are busy with nothing else.
             host = ("a.example", "b.example")[count % 2]
             answer = self.server.ask(host)
             if answer != (200, host):
