@@ -409,7 +409,10 @@ def test_applications_of_one_name_in_two_ini_files_know_their_own_sites(
         else:
             assert asked == ["MultisiteError", "sites: other.example of 1", "sites: both.example of 1"]
         # From outside both are meant by their name, and neither is taken.
-        with using_application("sites"), pytest.raises(MultisiteError, match=r"\(sites, sites\)" if apart else r"\(sites\)"):
+        with (
+            using_application("sites"),
+            pytest.raises(MultisiteError, match=r"\(sites, sites\)" if apart else r"\(sites\)"),
+        ):
             using_site("both.example").__enter__()
         for composite in composites:
             directory = composite.applications["sites"].get().directory  # type: ignore[attr-defined]
