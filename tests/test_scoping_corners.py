@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from conftest import closing_engine, fresh_database
-from scoped_models import ONE, TWO, Author, Book, Country, Library, build_library
+from scoped_models import ONE, TWO, Author, BigId, Book, Country, Library, Shelf, build_library
 from sqlalchemy import column, func, literal_column, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, aliased, load_only
@@ -322,3 +322,22 @@ def test_whole_fragments(sql: str) -> None:
 def test_broken_fragments(sql: str) -> None:
     assert not is_whole(sql, "sqlite")
     assert not is_whole(sql, "postgresql")
+
+
+def test_a_query_as_a_default_is_one_value(library: Library) -> None:
+    """What ends its row or sets a second column is refused (tests/ways/writes.py); a query in brackets is not."""
+    table = sa.Table(
+        "shelves",
+        sa.MetaData(),
+        sa.Column("id", BigId, primary_key=True),
+        sa.Column(
+            "slug", sa.String, default=sa.select(sa.func.max(Book.slug)), onupdate=sa.select(sa.func.min(Book.slug))
+        ),
+        sa.Column("secret", sa.String),
+        site_id_column(),
+    )
+    with library.session(ONE) as session:
+        session.execute(table.insert().values(id=99, secret="x"))
+        assert session.scalar(sa.select(Shelf.slug).where(Shelf.id == 99)) == "book-3"
+        session.execute(table.update().where(table.c.id == 99).values(secret="y"))
+        assert session.scalar(sa.select(Shelf.slug).where(Shelf.id == 99)) == "book-1"

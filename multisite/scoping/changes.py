@@ -132,7 +132,7 @@ class ScopedChanges(_Compiler):
                 continue
             self._check_value(table, column, _fills_in(default))
             if default.is_clause_element:
-                text = str(default.arg.compile(dialect=self.dialect))
+                text = str(default.arg.self_group().compile(dialect=self.dialect))
                 if not is_value(text, self.dialect.name):
                     self._refuse(f"{kind} of the column '{column.name}', which is more than a value,")
 
