@@ -50,7 +50,7 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
         word = dict(query).get(PASS)
         if word is not None and _passes(closed, word):
             return _passed(request, word, [(name, value) for name, value in query if name != PASS])
-        if not _passes(closed, request.cookies.get(cookie_name(request.site), "")):
+        if not _passes(closed, _word_of_cookie(request)):
             return _come_back(closed)
         response = handler(request)
         # What only operators see is for nobody's cache.
@@ -58,6 +58,15 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
         return response
 
     return maintenance_tween
+
+
+def _word_of_cookie(request: Request) -> str:
+    try:
+        word: str = request.cookies.get(cookie_name(request.site), "")
+    except UnicodeDecodeError:
+        # Anybody can send any bytes, and what is raised from here would reach the server.
+        return ""
+    return word
 
 
 def _passes(closed: Closed, word: str) -> bool:

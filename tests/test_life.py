@@ -148,6 +148,7 @@ def test_operators_pass_by_their_link_and_nobody_else(add: Add, app: TestApp, ow
     for wrong in (other, "", word + "x", "%00", "\xe4"):
         get(app, "one.example", Cookie=f"{name}={wrong}", status=503)
         get(app, "one.example", f"/?{PASS}={wrong}".encode("latin-1").decode("ascii", "ignore"), status=503)
+    get(app, "one.example", Cookie=rf'{name}="\377"', status=503)
     # A word is worth something until the next maintenance, and in none of the tables.
     maintain_site(own_engine, "one.example")
     get(app, "one.example", Cookie=f"{name}={word}", status=503)

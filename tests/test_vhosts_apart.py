@@ -162,6 +162,12 @@ def test_two_that_are_set_to_the_same_folder_are_refused(world: World, lazy: str
             "sqlalchemy.url = sqlite:///b\n    multisite.sites_dir = sites",
             "'multisite.sites_dir = ",
         ),
+        (
+            "",
+            "sqlalchemy.url = sqlite:///a\n    multisite.snapshot = known",
+            "sqlalchemy.url = sqlite:///b\n    multisite.snapshot = known",
+            "'multisite.snapshot = ",
+        ),
     ],
 )
 def test_so_are_less_obvious_ones(world: World, more: str, one: str, two: str, message: str) -> None:
@@ -174,8 +180,10 @@ def test_so_are_less_obvious_ones(world: World, more: str, one: str, two: str, m
 
 
 def test_what_belongs_together_may_share(world: World) -> None:
-    same = "sqlalchemy.url = sqlite:///a\n    multisite.sites_dir = sites"
+    same = "sqlalchemy.url = sqlite:///a\n    multisite.sites_dir = sites\n    multisite.snapshot = sites/known"
     world.load(PAIR.format(more="", one=same, two=same))
+    own = "data_dir = d\n    multisite.sites_dir = d/sites\n    multisite.snapshot = d/known"
+    world.load(PAIR.format(more="", one=own, two=""))
     world.load(PAIR.format(more="", one="data_dir = d\n    cache_dir = d", two="data_dir = dd"))
     world.load(PAIR.format(more="vhosts.root = v", one="", two=""))
 

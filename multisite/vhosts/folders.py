@@ -20,14 +20,16 @@ GIVEN = {"cache_dir": "cache", "data_dir": "data", "mako.module_directory": "mak
 _WRITTEN = re.compile(r"(?:.*\.)?(?:cache_dir|data_dir|module_directory)")
 """Those, and what frameworks call theirs, such as `session.data_dir`."""
 
-_SITES = "multisite.sites_dir"
+_OF_SITES = ("multisite.sites_dir", "multisite.snapshot")
+"""What belongs to a database of sites. The second is a file, which is as good as a folder here."""
+
 _DATABASES = ("multisite.database_url", "sqlalchemy.url")
 
 
 class Claim(NamedTuple):
     """A folder that an application writes to: `value` as the setting `key` has it, `path` with its links followed.
 
-    `owner` is who may share it: the application, or for the folders of sites whoever has the same database.
+    `owner` is who may share it: the application, or for what belongs to sites whoever has the same database.
     """
 
     application: str
@@ -51,13 +53,13 @@ def claims_of(application: str, settings: Mapping[str, str]) -> Iterator[Claim]:
     """Yield the folders that `settings` let an application write to."""
     database = next((settings[key] for key in _DATABASES if settings.get(key)), application)
     for key, value in settings.items():
-        if value and (key == _SITES or _WRITTEN.fullmatch(key)):
-            owner = f"{_SITES} {database}" if key == _SITES else application
+        if value and (key in _OF_SITES or _WRITTEN.fullmatch(key)):
+            owner = f"{_OF_SITES} {database}" if key in _OF_SITES else application
             yield Claim(application, key, value, Path(value).resolve(), owner)
 
 
 def first_clash(claims: Iterable[Claim]) -> tuple[Claim, Claim] | None:
-    """Return two claims of different owners to one folder, or to one within the other; None if there are none.
+    """Return two claims to one folder, or to one within the other, of different owners and applications, or None.
 
     They come in the order in which they were given.
     """
@@ -68,7 +70,7 @@ def first_clash(claims: Iterable[Claim]) -> tuple[Claim, Claim] | None:
         around = [each for folder in (path, *path.parents) for each in by_path.get(folder, ())]
         for one in here:
             for other in around:
-                if other[1].owner != one[1].owner:
+                if other[1].owner != one[1].owner and other[1].application != one[1].application:
                     (_, first), (_, second) = sorted([one, other])
                     return first, second
     return None
