@@ -1,4 +1,4 @@
-"""A process that was forked asks by connections of its own, waits for nobody who is not there, and counts from nothing."""
+"""A process that was forked asks by connections of its own, waits for nobody who is not there, counts from nothing."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ def test_rows_of_sites_in_another_schema_stay(postgresql_database_url: str, sett
 PARTITIONED = (
     "CREATE SCHEMA parts",
     (
-        "CREATE TABLE pages (id INTEGER, site_id BIGINT NOT NULL REFERENCES sites, year INTEGER, PRIMARY KEY (id, year)) "
-        "PARTITION BY LIST (year)"
+        "CREATE TABLE pages (id INTEGER, site_id BIGINT NOT NULL REFERENCES sites, year INTEGER, "
+        "PRIMARY KEY (id, year)) PARTITION BY LIST (year)"
     ),
     "CREATE TABLE pages_1 PARTITION OF pages FOR VALUES IN (1)",
     "CREATE TABLE parts.pages_2 PARTITION OF pages FOR VALUES IN (2, 3) PARTITION BY LIST (year)",
