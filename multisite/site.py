@@ -15,13 +15,14 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ContextDecorator, suppress
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from multisite.application import current_application
-from multisite.errors import MultisiteError, UnknownSite
+from multisite.errors import MultisiteError
+from multisite.resolving import resolve
 
 __all__ = ["Scope", "Site", "all_sites", "carry", "current_scope", "current_site", "enter_request", "using_site"]
 
@@ -115,7 +116,7 @@ def declared_for(site: Site) -> SettingsOf | None:
     if site.declared is not None:
         return site.declared
     try:
-        return _resolve(site.id).declared
+        return resolve(site.id).declared
     except MultisiteError:
         return None
 
@@ -143,22 +144,8 @@ current_scope: Callable[[], Scope | None] = _scope.get
 """The scope of the running code; None where neither a request nor a block has set one."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Resolver:
-    """How `using_site` finds the sites of an application: `resolve` takes an id or a host.
-
-    `application` is the name of the one that was being loaded when this was made, None in a process with only one.
-    """
-
-    resolve: Callable[[int | str], Site | None]
-    application: str | None = field(default_factory=current_application.get)
-
-
 request_id: ContextVar[str | None] = ContextVar("multisite_request_id", default=None)
 """The id of the request that the running code works for, for logs; `multisite.logs` sets it."""
-
-resolvers: list[Resolver] = []
-"""Called by `using_site` with an id or a host; a directory adds itself when an application includes multisite."""
 
 
 def current_site() -> Site | None:
@@ -216,7 +203,7 @@ def using_site(site: Site | int | str) -> Block[Site]:
     `MultisiteError` if two applications of this process know different sites by that id or host, and none is running
     (`multisite.vhosts`): one that is running has its own directory asked, and no other.
     """
-    return Block(lambda: Scope(site if isinstance(site, Site) else _resolve(site)))
+    return Block(lambda: Scope(site if isinstance(site, Site) else resolve(site)))
 
 
 def all_sites(reason: str) -> Block[None]:
@@ -283,33 +270,3 @@ def announce(reason: str) -> Scope:
         "all sites: %s (%s:%s in %s)", reason, code.co_filename, frame.f_lineno, code.co_qualname, stacklevel=level
     )
     return Scope(None, str(reason))
-
-
-def _resolvers_here() -> list[Resolver]:
-    """Return those of the running application; all, where none is running or it has not included multisite."""
-    here = current_application.get()
-    own = [resolver for resolver in resolvers if resolver.application == here] if here is not None else []
-    return own or list(resolvers)
-
-
-def _resolve(name: int | str) -> Site:
-    if type(name) not in (int, str):
-        raise TypeError(f"using_site takes a Site, an id or a host, not {type(name).__name__}")
-    asked = _resolvers_here()
-    answers = [site for resolver in asked if (site := resolver.resolve(name)) is not None]
-    if not answers:
-        hint = "" if resolvers else " (no application has included multisite in this process yet)"
-        raise UnknownSite(name, f"no site is known as '{name}'{hint}" if hint else None)
-    applications = {resolver.application for resolver in asked}
-    # Each application counts its sites from 1: an id that only one of them knows may be meant for another.
-    is_unclear = isinstance(name, int) and len(applications) > 1 and len(answers) < len(asked)
-    if len(set(answers)) > 1 or is_unclear:
-        named = ", ".join(sorted(application for application in applications if application))
-        raise MultisiteError(
-            f"'{name}' means different sites in the applications of this process{named and f' ({named})'}: give "
-            "using_site the Site itself" + (", or work inside using_application(name)" if named else "")
-        )
-    if any(site.declared is not answers[0].declared for site in answers):
-        # One site of two applications, each of which may have declared other settings: neither's may be taken.
-        return replace(answers[0], declared=None)
-    return answers[0]

@@ -20,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 from directories import Clock
 
-from multisite import site as current
+from multisite import resolving
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
 from multisite.migrate import upgrade_own
@@ -103,7 +103,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Forget the applications that tests of another file have left: `using_site` would ask them, of gone databases."""
     if item.config.stash.get(_last_file, None) != item.path:
         item.config.stash[_last_file] = item.path
-        current.resolvers.clear()
+        resolving.resolvers.clear()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from directories import Clock, counted
 from sqlalchemy import event
 
-from multisite import site as current
+from multisite import resolving
 from multisite.directory import Directory, Match, engine_from_url, memory
 from multisite.directory.changes import add_domain, remove_domain
 from multisite.directory.errand import in_time
@@ -479,12 +479,12 @@ def test_an_activated_directory_serves_using_site_and_is_forgotten_with_its_appl
     add: Callable[..., Site], engine: sa.Engine
 ) -> None:
     site = add("a.example")
-    before = list(current.resolvers)
+    before = list(resolving.resolvers)
     directory = Directory(engine)
-    assert current.resolvers == before
+    assert resolving.resolvers == before
     directory.activate()
     directory.activate()
-    assert len(current.resolvers) == len(before) + 1
+    assert len(resolving.resolvers) == len(before) + 1
     with using_site("A.example") as found:
         assert found == site
     with using_site(site.id) as found:
@@ -493,7 +493,7 @@ def test_an_activated_directory_serves_using_site_and_is_forgotten_with_its_appl
         pass
     del directory
     gc.collect()
-    assert current.resolvers == before
+    assert resolving.resolvers == before
 
 
 @pytest.mark.parametrize(

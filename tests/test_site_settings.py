@@ -21,8 +21,7 @@ from pyramid.request import Request
 from sqlalchemy import event
 from webtest import TestApp
 
-from multisite import MultisiteError, SettingError, Site, SiteSettingError, check, using_site
-from multisite import site as current
+from multisite import MultisiteError, SettingError, Site, SiteSettingError, check, resolving, using_site
 from multisite.cli import main
 from multisite.directory.changes import add_site, show_site
 from multisite.errors import UndeclaredSetting
@@ -158,7 +157,7 @@ def test_an_undeclared_name_is_a_key_error_with_a_sentence() -> None:
 
 
 def test_a_site_is_still_a_small_value() -> None:
-    current.resolvers.clear()  # Those of earlier tests, one of which may know a site with this id.
+    resolving.resolvers.clear()  # Those of earlier tests, one of which may know a site with this id.
     plain, other = own(), own(it="1")
     found = Site(1, "a.example", "A", "a.example", declared=one_setting(int))
     assert found == plain != other
@@ -355,7 +354,7 @@ def test_two_applications_of_one_process_do_not_mix(sqlite_world: World) -> None
     def declare_otherwise(config: Configurator) -> None:
         config.add_site_setting("posts", str, default="none", doc="Another meaning.")
 
-    current.resolvers.clear()  # Those of earlier tests, whose databases are gone.
+    resolving.resolvers.clear()  # Those of earlier tests, whose databases are gone.
     first, second = sqlite_world.app(), sqlite_world.app(declare_otherwise, site__posts="some")
     assert sqlite_world.read(first, "a.example") == {"posts": "10", "colour": "red"}
     assert sqlite_world.read(second, "a.example") == {"posts": "some"}

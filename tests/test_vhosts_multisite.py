@@ -16,8 +16,7 @@ from conftest import closing_engine, fresh_postgresql, make_own_tables
 from sqlalchemy.orm import Session
 from vhosting import World, ask, world_in
 
-from multisite import MultisiteError, Site, UnknownSite, using_site
-from multisite import site as current
+from multisite import MultisiteError, Site, UnknownSite, resolving, using_site
 from multisite.application import using_application
 from multisite.directory.changes import add_site
 from multisite.migrate import upgrade_own
@@ -264,7 +263,7 @@ def test_without_knowing_the_application_it_would_be_the_wrong_site_or_none(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: all directories are asked, as without the name of the application."""
-    monkeypatch.setattr(current, "_resolvers_here", lambda: list(current.resolvers))
+    monkeypatch.setattr(resolving, "_resolvers_here", lambda: list(resolving.resolvers))
     assert ask(process.app, "//one.example/using/both.example").text == "MultisiteError"
     assert ask(process.app, "//one.example/using/two.example").text == "1 two.example of two"
 
@@ -387,7 +386,7 @@ OF_ANOTHER_FILE = """
 def test_applications_of_one_name_in_two_ini_files_know_their_own_sites(
     world: World, tmp_path: Path, apart: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(current, "resolvers", [])
+    monkeypatch.setattr(resolving, "resolvers", [])
     if not apart:
         monkeypatch.setattr(applications, "ApplicationName", str)
     world.module("knowing", KNOWING)

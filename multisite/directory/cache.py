@@ -6,9 +6,9 @@ import weakref
 from collections.abc import Callable, Iterable
 
 from multisite import domains
-from multisite import site as current
 from multisite.directory.memory import Memory
 from multisite.directory.places import Match, Places
+from multisite.resolving import Resolver, resolvers
 from multisite.site import Site
 
 __all__ = ["Directory"]
@@ -82,8 +82,8 @@ class Directory(Memory):
             directory = reference()
             return None if directory is None else directory.resolve(name)
 
-        resolver = current.Resolver(resolve)
-        current.resolvers.append(resolver)
+        resolver = Resolver(resolve)
+        resolvers.append(resolver)
         finalizer = weakref.finalize(self, _forget, resolver)
         finalizer.atexit = False
         self._forget = finalizer
@@ -105,6 +105,6 @@ class Directory(Memory):
         self._planted.remove(site)
 
 
-def _forget(resolver: current.Resolver) -> None:
-    if resolver in current.resolvers:
-        current.resolvers.remove(resolver)
+def _forget(resolver: Resolver) -> None:
+    if resolver in resolvers:
+        resolvers.remove(resolver)
