@@ -5,10 +5,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 
-from multisite import domains
+from multisite import domains, resolving
 from multisite.directory.memory import Memory
 from multisite.directory.places import Match, Places
-from multisite.resolving import Resolver, resolvers
 from multisite.site import Site
 
 __all__ = ["Directory"]
@@ -82,8 +81,8 @@ class Directory(Memory):
             directory = reference()
             return None if directory is None else directory.resolve(name)
 
-        resolver = Resolver(resolve)
-        resolvers.append(resolver)
+        resolver = resolving.Resolver(resolve)
+        resolving.resolvers.append(resolver)
         finalizer = weakref.finalize(self, _forget, resolver)
         finalizer.atexit = False
         self._forget = finalizer
@@ -105,6 +104,6 @@ class Directory(Memory):
         self._planted.remove(site)
 
 
-def _forget(resolver: Resolver) -> None:
-    if resolver in resolvers:
-        resolvers.remove(resolver)
+def _forget(resolver: resolving.Resolver) -> None:
+    if resolver in resolving.resolvers:
+        resolving.resolvers.remove(resolver)
