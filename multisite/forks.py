@@ -13,17 +13,22 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, TypeVar
 
-__all__ = ["begins_anew", "new_lock"]
+__all__ = ["begins_anew", "freed", "new_lock"]
 
+AnyLock = TypeVar("AnyLock")
 Inherited = TypeVar("Inherited")
 
-_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _inherited: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
 
 
 def new_lock() -> Lock:
     """Return a lock that is free again in a process that was forked, whoever held it."""
-    lock = Lock()
+    return freed(Lock())
+
+
+def freed(lock: AnyLock) -> AnyLock:
+    """Let `lock`, a `Lock` or an `RLock`, be free again in a process that was forked; return it."""
     _locks.add(lock)
     return lock
 
@@ -39,7 +44,7 @@ def begins_anew(what: Inherited, begin: Callable[[Inherited], object]) -> None:
 def _after_fork() -> None:
     for lock in list(_locks):
         # The standard library does the same with its own: nobody but who held it could release it.
-        lock._at_fork_reinit()  # type: ignore[attr-defined]
+        lock._at_fork_reinit()
     for what, begin in list(_inherited.items()):
         begin(what)
 

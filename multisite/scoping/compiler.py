@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache
-from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
 from sqlalchemy.sql.elements import ClauseElement, _truncated_label, and_
 from sqlalchemy.sql.expression import TableClause, TextualSelect
 
+from multisite import forks
 from multisite.scoping.changes import ScopedChanges
 from multisite.scoping.column import SITE_COLUMN, SITE_PARAMETER
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
@@ -28,7 +28,7 @@ _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
 
 _compiled: WeakSet[ScopedCompiler] = WeakSet()
-_compiled_lock = Lock()
+_compiled_lock = forks.new_lock()
 
 __all__ = ["PlainCompiler", "ScopedCompiler", "plain_class", "scoped_class"]
 

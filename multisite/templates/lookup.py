@@ -8,13 +8,13 @@ generation of templates gets a new lookup, which finds every file anew.
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mako.exceptions import TemplateLookupException, TopLevelLookupException
 
+from multisite import forks
 from multisite.errors import SettingError
 from multisite.site import Site
 from multisite.templates import names
@@ -70,7 +70,7 @@ class SiteTemplates:
         self._max_sites = max_sites
         self._lookups: dict[int, SiteLookup] = {}
         self._shared = SiteLookup(self, None, 0)
-        self._adding = threading.Lock()
+        self._adding = forks.new_lock()
 
     def lookup(self, site: Site | None) -> SiteLookup:
         """Return the lookup for `site`; None stands for the shared layers only.

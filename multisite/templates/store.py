@@ -29,6 +29,7 @@ from typing import Any
 import mako
 from mako.template import ModuleTemplate, Template
 
+from multisite import forks
 from multisite.templates import names
 from multisite.templates.cache import SiteCache
 from multisite.templates.overlay import Found
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 SETTLED_NS = 3_000_000_000
 """A file changed less than this before it was read may change again and keep its times (FAT counts in 2 s)."""
 
-_compiling = threading.RLock()
+_compiling = forks.freed(threading.RLock())
 """Mako replaces `warnings.showwarning` while it compiles, so that only one thread of a process may."""
 
 
