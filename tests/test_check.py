@@ -563,6 +563,7 @@ def test_progress_names_what_may_take_long(sqlite_bench: Workbench) -> None:
     told: list[str] = []
     sqlite_bench.run(progress=told.append)
     assert told[1:] == [
+        "the rows of sites and domains",
         "the sites of chk_books",
         "the sites of chk_writers",
         "the rows of chk_books that refer to chk_writers",

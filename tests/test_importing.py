@@ -688,7 +688,7 @@ def peak_bytes(sites: ContentSites, folder: Path, count: int, *, strict: bool) -
     return peak
 
 
-@pytest.mark.parametrize(("strict", "count"), [(False, 2000 if os.environ.get("MULTISITE_SOAK") else 800), (True, 800)])
+@pytest.mark.parametrize(("strict", "count"), [(False, 2000), (True, 800)])
 def test_many_files_need_hardly_more_memory_than_few(
     sqlite_sites: ContentSites, tmp_path: Path, strict: bool, count: int
 ) -> None:

@@ -74,6 +74,12 @@ class Application:
     progress: Callable[[str], None]
 
     @property
+    def directory(self) -> Engine | None:
+        """The engine by which sites are found; None where its database does not answer."""
+        engine: Engine = self.registry[DIRECTORY].engine
+        return engine if engine.url in {database.engine.url for database in self.databases} else None
+
+    @property
     def global_tables(self) -> frozenset[str]:
         """The names, lower-cased, of `multisite.global_tables`."""
         return frozenset(name.lower() for name in self.registry[SETTINGS].global_tables)

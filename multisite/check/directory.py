@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from multisite.check.application import Application
 from multisite.directory.faults import fault_of_domain, fault_of_site
 from multisite.finding import Finding
+from multisite.migrate import is_current
 from multisite.models import DomainRow, SiteRow
-from multisite.request import DIRECTORY
 
 __all__ = ["check_directory"]
 
@@ -39,8 +39,12 @@ _DOMAINS = (
 
 def check_directory(application: Application) -> Iterator[Finding]:
     """Report rows that constraints refuse and that are there all the same, from a dump or from before a constraint."""
-    application.progress("the rows of sites and domains")
-    with application.registry[DIRECTORY].engine.connect() as connection:
+    if application.directory is None:
+        return
+    with application.directory.connect() as connection:
+        if not is_current(connection):  # Which is a finding of its own.
+            return
+        application.progress("the rows of sites and domains")
         for id_, status, availability, theme, until, *texts, has_canonical in connection.execute(_SITES):
             fault = fault_of_site(status, availability, theme, until, tuple(texts))
             # Of a site that was removed nothing is left but this row, which keeps its id from being used again.

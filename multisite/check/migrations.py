@@ -12,7 +12,6 @@ from alembic.script import ScriptDirectory
 from multisite.check.application import Application
 from multisite.finding import Finding
 from multisite.migrate import is_current
-from multisite.request import DIRECTORY
 
 __all__ = ["check_migrations"]
 
@@ -21,9 +20,8 @@ _REMEDY = "run 'multisite migrate'"
 
 def check_migrations(application: Application) -> Iterator[Finding]:
     """Report multisite's own tables, and the application's, if they are behind their revisions, or ahead of them."""
-    engine = application.registry[DIRECTORY].engine
-    if engine.url in {database.engine.url for database in application.databases}:
-        with engine.connect() as connection:
+    if application.directory is not None:
+        with application.directory.connect() as connection:
             if not is_current(connection):
                 yield Finding(
                     "own-tables", "sites, domains", "the tables are not of this version of multisite", _REMEDY
