@@ -30,7 +30,13 @@ _SITES = sa.select(
 
 _DOMAINS = (
     sa.select(
-        DomainRow.id, DomainRow.host, DomainRow.port, DomainRow.path, DomainRow.kind, DomainRow.site_id, SiteRow.id
+        DomainRow.id,
+        DomainRow.host,
+        DomainRow.port,
+        DomainRow.path,
+        DomainRow.kind,
+        DomainRow.site_id,
+        SiteRow.id.is_(None),
     )
     .outerjoin_from(DomainRow, SiteRow, SiteRow.id == DomainRow.site_id)
     .order_by(DomainRow.id)
@@ -52,9 +58,9 @@ def check_directory(application: Application) -> Iterator[Finding]:
                 fault = "it has no canonical domain"
             if fault is not None:
                 yield _left_out("sites", id_, fault)
-        for id_, host, port, path, kind, site_id, found in connection.execute(_DOMAINS):
+        for id_, host, port, path, kind, site_id, is_stray in connection.execute(_DOMAINS):
             fault = fault_of_domain(host, port, path, kind)
-            if fault is None and found is None:
+            if fault is None and is_stray:
                 fault = f"it leads to the site {site_id}, which is not there"
             if fault is not None:
                 yield _left_out("domains", id_, fault)
