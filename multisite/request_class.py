@@ -1,9 +1,9 @@
 """The class of requests with all that was added to them, made once instead of at each request.
 
 Pyramid makes a class anew for each request that properties were added to (`config.add_request_method`), and binds each
-added method to it: some 200,000 instructions, half of what a whole request without a session takes otherwise, and
-garbage that only the collector finds (docs/benchmarks.md). A request is no different for the class that is kept here:
-it has the same attributes, of a class of the same name.
+added method to it: some 200,000 instructions, two fifths of a request that needs no session (docs/benchmarks.md), and
+garbage that only the collector finds. A request is no different for the class that is kept here: it has the same
+attributes, of a class of the same name.
 """
 
 from __future__ import annotations
