@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from alembic.util import DispatchPriority, PriorityDispatchResult
@@ -103,3 +104,17 @@ def _is_site_id(column_type: Any) -> bool:
     # column, it is there.
     column = sys.modules.get("multisite.scoping.column")
     return column is not None and isinstance(column_type, column.SiteId)
+
+
+class _PluginModule(ModuleType):
+    """A plugin for alembic in the form that each of its releases loads.
+
+    1.18.0 to 1.20.0 iterate over what the entry point names, and set up each module that they get. Later releases take
+    the module itself, and warn of anything else. So the module iterates over itself.
+    """
+
+    def __iter__(self) -> Iterator[ModuleType]:
+        yield self
+
+
+sys.modules[__name__].__class__ = _PluginModule
