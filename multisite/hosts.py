@@ -22,19 +22,25 @@ _MAX_TEXT_CHARACTERS = MAX_NAME_CHARACTERS + len(".:65535")
 _MAX_TYPED_CHARACTERS = 4 * MAX_NAME_CHARACTERS
 """What a person may type: UTS 46 can make a name shorter, but not by much, and must not be fed a megabyte."""
 
-# The quantifiers are possessive, so that no text makes the pattern try a label twice: the time is linear.
-_LABEL = r"(?!-)[A-Za-z0-9-]{1,63}+(?<!-)"
-_PORT = r"(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"  # 1 to 65535
+# No possessive quantifiers and no atomic groups: `re` of Python 3.11.2, which Debian 12 has, matches them wrongly
+# inside groups. The time is linear in the length without them, because at each character of a text these patterns can
+# go on in one way only. What a pattern would need lookarounds for is asked of the text itself.
+_PORT = r"(?::([1-9][0-9]{0,4}))?"
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 
-_LABELS = rf"(?:{_LABEL}\.(?=[A-Za-z0-9]))*+"  # all but the last; a dot at the very end is not theirs
-_COMMON = re.compile(rf"({_LABELS}(?=[A-Za-z]){_LABEL})\.?{_PORT}")
-"""What nearly every request has: a name whose last label begins with a letter, and so cannot be read as a number."""
+_NAME = re.compile(rf"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)\.?{_PORT}")
+"""A name by its characters and its ends, with an optional trailing dot; `parse` checks the labels."""
 
-_UNCOMMON = re.compile(rf"({_LABELS}({_LABEL}))\.?{_PORT}")
 _QUAD = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
-_NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _BRACKETED = re.compile(rf"(\[([0-9a-f:]{{2,39}})\]){_PORT}")
+
+_MAX_LABEL_CHARACTERS = 63
+"""The longest part of a name between its dots (RFC 1035 section 2.3.4)."""
+
+_MAX_PORT = 65535
+
+_DIGITS = frozenset("0123456789")
 
 
 class Host(NamedTuple):
@@ -61,34 +67,40 @@ def parse(text: str) -> Host:
         raise InvalidHost(f"<{type(text).__name__}>", "it is not a text")
     if len(text) > _MAX_TEXT_CHARACTERS:
         raise InvalidHost(text, f"it is longer than {MAX_NAME_CHARACTERS} characters")
-    match = _COMMON.fullmatch(text)
+    match = _NAME.fullmatch(text)
     if match is None:
-        return _parse_uncommon(text)
-    name, port = match.groups()
-    return _host(text, name.lower(), port)
-
-
-def _host(text: str, name: str, port: str | None) -> Host:
-    if len(name) > MAX_NAME_CHARACTERS:
-        raise InvalidHost(text, f"it is longer than {MAX_NAME_CHARACTERS} characters")
-    # The pattern has already limited the port to five ASCII digits, so int() can neither fail nor be slow.
-    return Host(name, None if port is None else int(port))
-
-
-def _parse_uncommon(text: str) -> Host:
-    if text.startswith("["):
         return _parse_bracketed(text)
-    match = _UNCOMMON.fullmatch(text)
-    if match is None:
+    name, port = match.groups()
+    if ".." in name or ".-" in name or "-." in name or (len(name) > _MAX_LABEL_CHARACTERS and not _fits(name)):
         raise InvalidHost(text, _why_not(text))
-    name, last_label, port = match.groups()
-    if _NUMBER.fullmatch(last_label) and not _QUAD.fullmatch(name):
+    name = name.lower()
+    # A last label that begins with a letter, as that of nearly every name does, cannot be read as a number.
+    if name[name.rfind(".") + 1] in _DIGITS and not _is_quad_or_name(name):
         # Software reads such names as addresses in more ways than one: 127.1 is 127.0.0.1 to a browser.
         raise InvalidHost(text, "its last part is a number, but it is not an address of four numbers from 0 to 255")
-    return _host(text, name.lower(), port)
+    return Host(name, None if port is None else _port(text, port))
+
+
+def _fits(name: str) -> bool:
+    return len(name) <= MAX_NAME_CHARACTERS and max(map(len, name.split("."))) <= _MAX_LABEL_CHARACTERS
+
+
+def _is_quad_or_name(name: str) -> bool:
+    """Return whether `name` is a dotted quad, or cannot be taken for an address (WHATWG URL, "ends in a number")."""
+    return _NUMBER.fullmatch(name.rpartition(".")[2]) is None or _QUAD.fullmatch(name) is not None
+
+
+def _port(text: str, digits: str) -> int:
+    # The pattern has limited the port to five ASCII digits, so int() can neither fail nor be slow.
+    port = int(digits)
+    if port > _MAX_PORT:
+        raise InvalidHost(text, _NOT_A_PORT.format(f":{digits}"))
+    return port
 
 
 def _parse_bracketed(text: str) -> Host:
+    if not text.startswith("["):
+        raise InvalidHost(text, _why_not(text))
     match = _BRACKETED.fullmatch(text)
     if match is None:
         raise InvalidHost(text, "it is not an IPv6 address in brackets, in lower-case hexadecimal")
@@ -99,7 +111,7 @@ def _parse_bracketed(text: str) -> Host:
         raise InvalidHost(text, "it is not an IPv6 address in brackets") from None
     if address != normal:
         raise InvalidHost(text, f"the normal form of this address is [{normal}]")
-    return _host(text, name, port)
+    return Host(name, None if port is None else _port(text, port))
 
 
 def _normal_ipv6(address: ipaddress.IPv6Address) -> str:
@@ -115,6 +127,8 @@ def _normal_ipv6(address: ipaddress.IPv6Address) -> str:
     return f"{before.rstrip(':')}::{after.lstrip(':')}"
 
 
+_NOT_A_PORT = "'{}' is not a port: a number from 1 to 65535 without leading zeros"
+
 _FAULTS = (
     (r"^$", "it is empty"),
     (r"([^\x00-\x7f])", "'{}' is outside of ASCII (write such names in their xn-- form)"),
@@ -122,14 +136,14 @@ _FAULTS = (
     (r"^\.|^:|^[^:]*\.\.", "a part between the dots is empty"),
     (r"^[^:]*?[^.:]{64}", "a part between the dots is longer than 63 characters"),
     (r"^-|^[^:]*?(?:\.-|-[.:]|-$)", "a part between the dots begins or ends with a hyphen"),
-    (r"(:.*)", "'{}' is not a port: a number from 1 to 65535 without leading zeros"),
+    (r"(:.*)", _NOT_A_PORT),
 )
 """What can be wrong with a text of at most 260 characters, in the order in which it is told."""
 
 
 def _why_not(text: str) -> str:
     """Return which rule is broken first by `text`, which is not a name with an optional port."""
-    return _first_fault(_FAULTS, text) or "it is not a name with an optional port"
+    return _first_fault(_FAULTS, text) or f"it is longer than {MAX_NAME_CHARACTERS} characters"
 
 
 def _first_fault(faults: tuple[tuple[str, str], ...], text: str) -> str | None:

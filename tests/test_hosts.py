@@ -6,10 +6,12 @@ import ipaddress
 import os
 import random
 import re
+import string
 import subprocess
 import sys
 
 import pytest
+from host_values import HOST_VALUES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +93,79 @@ def test_everything_else_is_refused_with_a_reason(text: str) -> None:
     assert str(caught.value).isascii()
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("source", HOST_VALUES, ids=lambda source: source.split(":")[0])
+def test_the_host_values_of_the_rfcs_have_the_right_answers(source: str) -> None:
+    answers = {text: canonical_form(text) for text in HOST_VALUES[source]}
+    assert answers == HOST_VALUES[source]
+
+
+def canonical_form(text: str) -> str | None:
+    """Return the canonical form of `text`, None if it is refused."""
+    try:
+        return str(parse(text))
+    except InvalidHost:
+        return None
+
+
+def labels_of(text: str) -> str | None:
+    """Return the canonical form of a text without brackets, by the rules alone: no regular expression, no `multisite`.
+
+    A second reader of the same rules, which a fault of one Python's `re` cannot mislead.
+    """
+    letters, digits = frozenset(string.ascii_letters), frozenset(string.digits)
+    name, colon, port = text.partition(":")
+    if colon and not (set(port) <= digits and port[:1] not in ("", "0") and len(port) < 6 and int(port) < 65536):
+        return None
+    labels = name.removesuffix(".").split(".")
+    for label in labels:
+        if not 1 <= len(label) <= 63 or not set(label) <= letters | digits | {"-"} or "-" in (label[0], label[-1]):
+            return None
+    last = labels[-1].lower()
+    if set(last) <= digits or (last[:2] == "0x" and set(last[2:]) <= digits | set("abcdef")):
+        bytes_ = [int(label) if set(label) <= digits and str(int(label)) == label else 256 for label in labels]
+        if len(labels) != 4 or max(bytes_) > 255:
+            return None
+    canonical = ".".join(labels).lower()
+    return canonical + colon + port if len(canonical) <= 253 else None
+
+
+def test_a_second_reader_of_the_rules_says_the_same_of_every_text() -> None:
+    chance = random.Random(3112)
+    seeds = [text for values in HOST_VALUES.values() for text in values if "[" not in text]
+    texts = [*seeds, *(mutate(chance, chance.choice(seeds)) for _ in range(MUTATED_HOSTS))]
+    # Few changes leave a host, so hosts are put together as well, of parts that are good or nearly so.
+    parts = ["a", "7", "0x", "f", "0x1f", "-", "a-b", "1-", "255", "256", "01", "a" * 63, "a" * 64, "", "B", "xn--a"]
+    ends = ["", "", ".", ":1", ".:65535", ":65536", ":01", "..", ":"]
+    for _ in range(MUTATED_HOSTS):
+        joined = ".".join(chance.choices(parts, k=chance.randrange(1, 6)))
+        texts.append(joined + chance.choice(ends))
+    texts = [text for text in texts if "[" not in text]
+    wrong = [text for text in texts if canonical_form(text) != labels_of(text)]
+    assert not wrong
+    taken = sum(canonical_form(text) is not None for text in texts)
+    assert len(texts) // 20 < taken < len(texts) * 19 // 20
+
+
+LONG_TEXTS = """
+import re
+from multisite import hosts
+
+parts = ["a", "a.", "a-", "-", ".", "..", ".-", "1", "1.", "a:", ":", ":1", "0", "0:", "[", "::", "0x", "f", "_", "a_"]
+patterns = [value for value in vars(hosts).values() if isinstance(value, re.Pattern)]
+for pattern in patterns:
+    for part in parts:
+        for before in ("", "a", "[", "a:"):
+            assert pattern.fullmatch(before + part * 300_000 + "!") is None
+print(len(patterns))
+"""
+
+
+def test_the_patterns_take_linear_time_also_for_texts_that_are_never_given_to_them() -> None:
+    # 10^11 steps would take an hour, and all of these texts take 1,000 times fewer.
+    done = subprocess.run([sys.executable, "-c", LONG_TEXTS], capture_output=True, text=True, check=True, timeout=120)
+    assert int(done.stdout) >= 4
 
 
 class Awkward:
