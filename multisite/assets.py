@@ -12,10 +12,11 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from multisite.real_file import RealFile, open_real_file
 from multisite.settings import STATIC_FOLDER, THEMES_FOLDER, Settings
 from multisite.site import Site
 
@@ -25,11 +26,13 @@ __all__ = [
     "HASH_DIGITS",
     "NEVER_SERVED",
     "Asset",
+    "OpenAsset",
     "content_type",
     "digest_of",
     "find_asset",
     "layers",
     "list_assets",
+    "open_asset",
 ]
 
 FOLDER = STATIC_FOLDER
@@ -77,12 +80,18 @@ class Asset:
     path: Path
     root: Path
 
-    def digest(self) -> str:
-        """Return the SHA-256 of its content, as 64 hexadecimal digits. Raises `OSError` if it has gone."""
-        return digest_of(self.path)
 
-    def encoded(self) -> dict[str, Path]:
-        """Return the files beside it that hold the same, compressed, by content coding.
+class OpenAsset(RealFile):
+    """A file that may be served, open. What is sent, hashed or copied is read from `file`, never by its path again."""
+
+    __slots__ = ()
+
+    def digest(self) -> str:
+        """Return the SHA-256 of its content, as 64 hexadecimal digits. The file stands at its beginning afterwards."""
+        return _digest_of(self)
+
+    def encoded(self) -> dict[str, OpenAsset]:
+        """Return the files beside it that hold the same, compressed, by content coding; the caller closes them.
 
         They are of its own layer, or the style of one site would come with the content of another; and not older than
         it, or a changed file would not be seen.
@@ -91,11 +100,13 @@ class Asset:
         for encoding, suffix in ENCODINGS.items():
             candidate = self.path.with_name(self.path.name + suffix)
             try:
-                status = candidate.lstat()
-                if stat.S_ISREG(status.st_mode) and status.st_mtime_ns >= self.path.stat().st_mtime_ns:
-                    found[encoding] = candidate
-            except OSError:
+                opened = open_real_file(candidate, follow_links=False)
+            except (OSError, ValueError):
                 continue
+            if opened.path == candidate and opened.status.st_mtime_ns >= self.status.st_mtime_ns:
+                found[encoding] = OpenAsset(opened.file, opened.path, opened.status)
+            else:
+                opened.file.close()
         return found
 
 
@@ -103,8 +114,26 @@ def find_asset(roots: Iterable[Path], steps: Sequence[str]) -> Asset | None:
     """Return the file with the name `steps` (`("img", "logo.svg")`) below the first of `roots` that has it.
 
     None if there is none, or if it is none to serve: a name that begins with a dot, a template, code, or what a link
-    leads to outside of its root.
+    leads to outside of its root. To read the file use `open_asset`: by now the name may lead elsewhere.
     """
+    found = _find(roots, steps)
+    if found is None:
+        return None
+    root, opened = found
+    with opened:
+        return Asset(opened.path, root)
+
+
+def open_asset(roots: Iterable[Path], steps: Sequence[str]) -> OpenAsset | None:
+    """Return the file that `find_asset` finds, open, so that what was checked is what is read; the caller closes it.
+
+    None also for a file that cannot be read.
+    """
+    found = _find(roots, steps)
+    return None if found is None else found[1]
+
+
+def _find(roots: Iterable[Path], steps: Sequence[str]) -> tuple[Path, OpenAsset] | None:
     if not steps or not all(map(_is_plain, steps)) or not _is_public(steps[-1]):
         return None
     for root in roots:
@@ -112,14 +141,22 @@ def find_asset(roots: Iterable[Path], steps: Sequence[str]) -> Asset | None:
         try:
             if not stat.S_ISREG(candidate.stat().st_mode):
                 continue
-            path = candidate.resolve(strict=True)
-        except (OSError, RuntimeError, ValueError):  # not there, a name too long or with no bytes, a circle of links
+        except (OSError, ValueError):  # not there, a name too long or with no bytes, a circle of links
             continue
+        try:
+            opened = open_real_file(candidate)
+        except OSError:  # removed since, or not ours to read
+            return None
         # Where the file really lies decides: through a link, neither another folder nor a hidden name is reached.
-        if path.is_relative_to(root) and all(map(_is_plain, path.relative_to(root).parts)) and _is_public(path.name):
-            return Asset(path, root)
+        if _may_serve(root, opened.path):
+            return root, OpenAsset(opened.file, opened.path, opened.status)
+        opened.file.close()
         return None
     return None
+
+
+def _may_serve(root: Path, path: Path) -> bool:
+    return path.is_relative_to(root) and all(map(_is_plain, path.relative_to(root).parts)) and _is_public(path.name)
 
 
 def layers(settings: Settings, site: Site | None) -> Iterator[Path]:
@@ -173,12 +210,31 @@ def content_type(name: str) -> str:
 
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file's content, as 64 hexadecimal digits; it is read again once it has changed."""
-    status = path.stat()
+    with open_real_file(path) as opened:
+        return _digest_of(opened)
+
+
+def _digest_of(opened: RealFile) -> str:
+    status = opened.status
     # Its inode and the time of that tell of a file that was put in its place with the same size and time.
-    return _digest(path, status.st_mtime_ns, status.st_size, status.st_ctime_ns, status.st_ino)
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    digest = _digest(_Content(opened.path, times, status.st_size, status.st_ino, opened.file.fileno()))
+    opened.file.seek(0)
+    return digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """One content of a file, and the descriptor from which it can be read at this moment."""
+
+    path: Path
+    times_ns: tuple[int, int]
+    size_bytes: int
+    inode: int
+    descriptor: int = field(compare=False)
 
 
 @lru_cache(maxsize=16_384)
-def _digest(path: Path, *_signature: int) -> str:
-    with path.open("rb") as file:
+def _digest(content: _Content) -> str:
+    with open(content.descriptor, "rb", closefd=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,11 +16,24 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
-from multisite.assets import ENCODINGS, FOLDER, HASH_DIGITS, Asset, content_type, digest_of, list_assets
+from multisite.assets import (
+    ENCODINGS,
+    FOLDER,
+    HASH_DIGITS,
+    Asset,
+    OpenAsset,
+    content_type,
+    digest_of,
+    layers,
+    list_assets,
+    open_asset,
+)
 from multisite.directory.folders import folder_name
 from multisite.directory.info import SiteInfo
 from multisite.domains import Domain, names_of, parse
@@ -125,10 +138,11 @@ class _Layout:
         if folder.is_symlink():  # the site of an alias has become a site of its own
             self.remove(folder)
         assets = list_assets(settings, site)
+        roots = list(layers(settings, site))
         wanted: set[Path] = set()
-        for asset_name, asset in assets.items():
+        for asset_name in assets:
             if not _is_form_of_another(asset_name, assets):
-                wanted.update(self._lay_out(folder, asset_name, asset))
+                wanted.update(self._lay_out(folder, asset_name, roots))
         for parent, _folders, files in os.walk(folder, topdown=False):
             for file in files:
                 if (path := Path(parent, file)) not in wanted:
@@ -137,43 +151,45 @@ class _Layout:
                 Path(parent).rmdir()
         self.collected.sites += 1
 
-    def _lay_out(self, folder: Path, name: str, asset: Asset) -> Iterator[Path]:
+    def _lay_out(self, folder: Path, name: str, roots: list[Path]) -> Iterator[Path]:
         """Lay out one file in its forms, and yield where."""
-        try:
-            digest = asset.digest()
-            for suffix, source in self._forms(name, asset, digest).items():
-                for parent in (digest[:HASH_DIGITS], ""):
-                    path = folder / parent / FOLDER / f"{name}{suffix}"
-                    self._put(path, source, digest if suffix == "" else _digest_of(source))
-                    self.collected.files += 1
-                    yield path
-        except FileNotFoundError:
+        asset = open_asset(roots, name.split("/"))
+        if asset is None:
             # Removed or replaced while we ran: the application serves it until the next run, which comes after that.
             return
+        with ExitStack() as files:
+            digest = files.enter_context(asset).digest()
+            forms: dict[str, OpenAsset | bytes] = {"": asset}
+            for encoding, encoded in asset.encoded().items():
+                forms[ENCODINGS[encoding]] = files.enter_context(encoded)
+            if self.compress and ".gz" not in forms and content_type(name).startswith(_COMPRESSES):
+                if digest not in self.packed:
+                    self.packed[digest] = _compress(asset.file)
+                if (packed := self.packed[digest]) is not None:
+                    forms[".gz"] = packed
+            for suffix, source in forms.items():
+                for parent in (digest[:HASH_DIGITS], ""):
+                    path = folder / parent / FOLDER / f"{name}{suffix}"
+                    try:
+                        self._put(path, source)
+                    except _Changed:  # as above
+                        return
+                    self.collected.files += 1
+                    yield path
 
-    def _forms(self, name: str, asset: Asset, digest: str) -> dict[str, Path | bytes]:
-        """Return the file and its compressed forms, by what is added to its name: paths, or contents made here."""
-        forms: dict[str, Path | bytes] = {"": asset.path}
-        forms |= {ENCODINGS[encoding]: path for encoding, path in asset.encoded().items()}
-        if self.compress and ".gz" not in forms and content_type(name).startswith(_COMPRESSES):
-            if digest not in self.packed:
-                self.packed[digest] = _compress(asset.path)
-            if (packed := self.packed[digest]) is not None:
-                forms[".gz"] = packed
-        return forms
-
-    def _put(self, path: Path, source: Path | bytes, digest: str) -> None:
+    def _put(self, path: Path, source: OpenAsset | bytes) -> None:
         """Let `path` hold what `source` holds, as a link to the same content elsewhere where that can be.
 
-        Raises `FileNotFoundError` if `source` has gone, or no longer has the content of `digest`.
+        Raises `_Changed` if `source` was written to since its digest was taken.
         """
-        if not path.is_file() or _digest_of(path) != digest:
+        digest = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else source.digest()
+        if not path.is_file() or digest_of(path) != digest:
             self.waiting.mkdir(exist_ok=True)
             new = self.waiting / str(next(self.numbers))
             if not _link(new, self.whole.get(digest)):
                 _copy(source, new)
-                if _digest_of(new) != digest:
-                    raise FileNotFoundError(f"{source!r} has changed")
+                if digest_of(new) != digest:
+                    raise _Changed
             path.parent.mkdir(parents=True, exist_ok=True)
             new.replace(path)
             self.collected.written += 1
@@ -203,13 +219,13 @@ class _Layout:
             self.collected.removed += 1
 
 
+class _Changed(Exception):
+    """A file was written to while it was laid out."""
+
+
 def _is_form_of_another(name: str, assets: dict[str, Asset]) -> bool:
     """Tell whether `name` is the compressed form of another file, with which it is laid out if it is not older."""
     return any(name.endswith(suffix) and name.removesuffix(suffix) in assets for suffix in ENCODINGS.values())
-
-
-def _digest_of(source: Path | bytes) -> str:
-    return digest_of(source) if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
 
 
 def _link(new: Path, known: Path | None) -> bool:
@@ -223,16 +239,17 @@ def _link(new: Path, known: Path | None) -> bool:
     return True
 
 
-def _copy(source: Path | bytes, new: Path) -> None:
-    if isinstance(source, Path):
-        shutil.copyfile(source, new)
-    else:
+def _copy(source: OpenAsset | bytes, new: Path) -> None:
+    if isinstance(source, bytes):
         new.write_bytes(source)
+    else:
+        with new.open("wb") as file:
+            shutil.copyfileobj(source.file, file)
 
 
-def _compress(path: Path) -> bytes | None:
+def _compress(file: BinaryIO) -> bytes | None:
     """Return the content of the file compressed, the same each time; None if that saves less than a tenth."""
-    content = path.read_bytes()
+    content = file.read()
     if len(content) < COMPRESSED_BYTES:
         return None
     packed = gzip.compress(content, mtime=0)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from pyramid.request import Request
 from pyramid.response import FileIter, Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from multisite.assets import HASH_DIGITS, Asset, content_type, digest_of, find_asset, layers
+from multisite.assets import HASH_DIGITS, OpenAsset, content_type, layers, open_asset
 from multisite.errors import MultisiteError
 from multisite.request import SETTINGS
 from multisite.site import Site
@@ -62,9 +62,9 @@ class SiteStatic:
     def __init__(self) -> None:
         self.specs: list[str] = []
 
-    def find(self, request: Request, steps: Sequence[str]) -> Asset | None:
-        """Return the file called `steps` of the request's site; None if there is none to serve."""
-        return find_asset(self._roots(request, steps), steps)
+    def open(self, request: Request, steps: Sequence[str]) -> OpenAsset | None:
+        """Return the file called `steps` of the request's site, open; None if there is none to serve."""
+        return open_asset(self._roots(request, steps), steps)
 
     def _roots(self, request: Request, steps: Sequence[str]) -> Iterator[Path]:
         yield from layers(request.registry[SETTINGS], _site_or_none(request))
@@ -77,44 +77,49 @@ class SiteStatic:
 
     def __call__(self, context: Any, request: Request) -> Response:
         """Answer with the file, 304 where the browser has it, or 404."""
-        asset = self.find(request, request.matchdict["subpath"])
+        asset = self.open(request, request.matchdict["subpath"])
         if asset is None:
             raise HTTPNotFound
-        try:
-            return _response(request, asset)
-        except OSError as error:  # removed since, or not ours to read
-            raise HTTPNotFound from error
+        with ExitStack() as files:
+            files.enter_context(asset)
+            forms: dict[str | None, OpenAsset] = {None: asset}
+            for encoding, encoded in asset.encoded().items():
+                forms[encoding] = files.enter_context(encoded)
+            try:
+                return _response(request, forms)
+            except OSError as error:  # It could be opened, and not be read.
+                raise HTTPNotFound from error
 
     def bust(self, request: Request, subpath: str, kw: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Add the hash of the content to an address: a cache buster of Pyramid's.
 
         A file that is not there keeps its plain address: a missing picture is no reason to lose a page.
         """
-        asset = self.find(request, subpath.split("/"))
+        asset = self.open(request, subpath.split("/"))
         if asset is not None:
-            with suppress(OSError):
+            with asset, suppress(OSError):
                 kw.setdefault("_query", {"v": asset.digest()[:HASH_DIGITS]})
         return subpath, kw
 
 
-def _response(request: Request, asset: Asset) -> Response:
-    encoded = asset.encoded()
-    encoding, path = _choose(request, asset.path, encoded)
+def _response(request: Request, forms: dict[str | None, OpenAsset]) -> Response:
+    """Return the answer with one of the `forms` of a file by their content coding, None for the file itself."""
+    asset = forms[None]
+    encoding = _choose(request, forms)
+    chosen = forms[encoding]
     # First, so that it is never newer than what is sent: under the hash in an address nothing older must be kept.
-    digest, etag = asset.digest(), digest_of(path)
-    file = path.open("rb")
-    size = os.fstat(file.fileno()).st_size
+    digest, etag = asset.digest(), chosen.digest()
     response = Response(conditional_response=True)
     # As a header, since the attribute claims a charset for everything made of XML, which says so itself.
     response.headers["Content-Type"] = content_type(asset.path.name)
-    if size <= _SMALL_BYTES:
-        with file:
-            response.body = file.read()
+    if chosen.status.st_size <= _SMALL_BYTES:
+        response.body = chosen.file.read()
     else:
-        response.app_iter = FileIter(file)
-        response.content_length = size
+        # The caller closes its own descriptor when this returns.
+        response.app_iter = FileIter(os.fdopen(os.dup(chosen.file.fileno()), "rb"))
+        response.content_length = chosen.status.st_size
     response.content_encoding = encoding
-    if encoded:
+    if len(forms) > 1:
         response.vary = ("Accept-Encoding",)
     response.accept_ranges = "bytes"
     # No Last-Modified: the file of the theme or of the shared layer, which a name stands for once the site's own is
@@ -129,13 +134,14 @@ def _response(request: Request, asset: Asset) -> Response:
     return response
 
 
-def _choose(request: Request, path: Path, encoded: dict[str, Path]) -> tuple[str | None, Path]:
-    """Return the smallest form that the browser takes, and its content coding."""
-    if not encoded or not request.accept_encoding:
-        return None, path
-    accepted = [coding for coding, _quality in request.accept_encoding.acceptable_offers(list(encoded))]
-    choices = [(None, path), *((coding, encoded[coding]) for coding in accepted)]
-    return min(choices, key=lambda choice: choice[1].stat().st_size)
+def _choose(request: Request, forms: dict[str | None, OpenAsset]) -> str | None:
+    """Return the content coding of the smallest form that the browser takes, None for the file itself."""
+    codings = [coding for coding in forms if coding is not None]
+    if not codings or not request.accept_encoding:
+        return None
+    accepted = [coding for coding, _quality in request.accept_encoding.acceptable_offers(codings)]
+    choices: list[str | None] = [None, *accepted]
+    return min(choices, key=lambda coding: forms[coding].status.st_size)
 
 
 def static_path(request: Request, name: str) -> str:

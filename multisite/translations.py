@@ -127,7 +127,7 @@ class SiteTranslations:
         if known is not None and known.signature == found.signature:
             return known.translations
         try:
-            catalog = _Catalog(found.signature, _parse(found.path))
+            catalog = _Catalog(found.signature, _parse(found))
         except Exception as error:
             # Whatever its bytes make gettext stumble over: the rest of the site, and all others, have theirs.
             log.error("the translations %s of the site %s cannot be used: %r", found.path, site, error)
@@ -136,11 +136,11 @@ class SiteTranslations:
         return catalog.translations
 
 
-def _parse(path: Path) -> Translations:
-    if path.stat().st_size > MAX_CATALOG_BYTES:
-        raise ValueError(f"more than {MAX_CATALOG_BYTES} bytes")
-    with path.open("rb") as file:
-        return Translations(file)
+def _parse(found: Found) -> Translations:
+    with found.open() as opened:
+        if opened.status.st_size > MAX_CATALOG_BYTES:
+            raise ValueError(f"more than {MAX_CATALOG_BYTES} bytes")
+        return Translations(opened.file)
 
 
 def _merged(below: Translations, chains: dict[str, Translations]) -> Translations:

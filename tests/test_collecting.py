@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from click.testing import CliRunner
@@ -199,14 +200,15 @@ def test_other_people_s_folders_are_left_alone(laid: Laid, tmp_path: Path) -> No
 def test_a_file_that_goes_while_it_runs_is_left_out(laid: Laid, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (laid.own / f"{name}.css").write_text(name)
-    copy = shutil.copyfile
+    copy = shutil.copyfileobj
 
-    def copy_late(source: Path, target: Path) -> None:
-        if source.name == "one.css":
-            source.write_text("changed while it is copied")
+    def copy_late(source: BinaryIO, target: BinaryIO) -> None:
+        if source.read() == b"one":
+            (laid.own / "one.css").write_text("changed while it is copied")
+        source.seek(0)
         copy(source, target)
 
-    monkeypatch.setattr(shutil, "copyfile", copy_late)
+    monkeypatch.setattr(shutil, "copyfileobj", copy_late)
     laid.collect()
     assert {Path(path).name for path in laid.files()} == {"two.css"}
     monkeypatch.undo()

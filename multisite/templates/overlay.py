@@ -22,6 +22,7 @@ from types import ModuleType
 from mako.exceptions import TemplateLookupException, TopLevelLookupException
 
 from multisite.errors import shorten
+from multisite.real_file import RealFile, open_real_file
 from multisite.settings import THEMES_FOLDER
 from multisite.site import Site
 from multisite.templates import names
@@ -53,20 +54,44 @@ class Layer:
     root: Path
     foreign: tuple[Path, ...] = ()
 
+    def contains(self, path: Path) -> bool:
+        """Return whether the real path `path` belongs to this layer and is not hidden in it."""
+        inside = path.is_relative_to(self.root) and not any(
+            step.startswith(".") for step in path.relative_to(self.root).parts
+        )
+        return inside and not any(map(path.is_relative_to, self.foreign))
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """The file that a name stands for.
 
-    `path` is its real path and `kind` that of its layer. `signature` changes when the file does: one
+    `path` is its real path in `layer`. `signature` changes when the file does: one
     replaced by an older file differs in its times, one replaced within a tick of the clock in its inode. `changed_ns`
     is when file or entry last changed, in nanoseconds since 1970.
     """
 
     path: Path
-    kind: str
+    layer: Layer
     signature: tuple[int, ...]
     changed_ns: int
+
+    @property
+    def kind(self) -> str:
+        """The kind of its layer."""
+        return self.layer.kind
+
+    def open(self) -> RealFile:
+        """Open the file. Read it with this and not by its path, which a link may have taken since it was looked at.
+
+        Raises `OSError` if it is gone or cannot be read, `TemplateLookupException` if the path by now leads out of
+        the layer.
+        """
+        opened = open_real_file(self.path)
+        if not self.layer.contains(opened.path):
+            opened.file.close()
+            raise _outside(self.path, self.layer)
+        return opened
 
 
 class Overlay:
@@ -196,13 +221,14 @@ class Overlay:
         if not stat.S_ISREG(status.st_mode):
             raise TemplateLookupException(f"the template {candidate} is not a file")
         path = candidate.resolve()
-        inside = path.is_relative_to(layer.root) and not any(
-            step.startswith(".") for step in path.relative_to(layer.root).parts
-        )
-        if not inside or any(map(path.is_relative_to, layer.foreign)):
-            raise TemplateLookupException(f"the template {candidate} is not used: it lies outside of {layer.root}")
+        if not layer.contains(path):
+            raise _outside(candidate, layer)
         signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
-        return Found(path, layer.kind, signature, max(status.st_mtime_ns, status.st_ctime_ns))
+        return Found(path, layer, signature, max(status.st_mtime_ns, status.st_ctime_ns))
+
+
+def _outside(path: Path, layer: Layer) -> TemplateLookupException:
+    return TemplateLookupException(f"the template {path} is not used: it lies outside of {layer.root}")
 
 
 def _folder_name(site: Site, what: str, name: str) -> str:

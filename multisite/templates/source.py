@@ -6,12 +6,12 @@ it for long where templates are not reloaded.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from mako.exceptions import TemplateLookupException
+
+from multisite.templates.overlay import Found
 
 __all__ = ["MAX_TEMPLATE_BYTES", "sources"]
 
@@ -28,38 +28,38 @@ PATIENCE_SECONDS = 1.0
 """How long one is waited for that goes on changing."""
 
 
-def sources(path: Path) -> Iterator[bytes]:
+def sources(found: Found) -> Iterator[bytes]:
     """Yield the content of the file and, to who asks again because it makes no sense, what it becomes a moment later.
 
     A file that was changed just now is read until two readings agree, an empty one until it is not that any more, or
-    no longer fresh. Raises `OSError`, and `TemplateLookupException` for a file that is too large.
+    no longer fresh. Raises `OSError`, and `TemplateLookupException` for a file that is too large, or whose path by now
+    leads out of its layer.
     """
-    source, is_fresh = _read(path)
+    source, is_fresh = _read(found)
     give_up_at = time.monotonic() + PATIENCE_SECONDS
     while is_fresh and time.monotonic() < give_up_at:
         before = source
         time.sleep(PAUSE_SECONDS)
-        source, is_fresh = _read(path)
+        source, is_fresh = _read(found)
         if source == before and source:
             break
     yield source
     before = source
     while is_fresh and time.monotonic() < give_up_at:
         time.sleep(PAUSE_SECONDS)
-        newer, is_fresh = _read(path)
+        newer, is_fresh = _read(found)
         if newer and newer == before != source:
             source = newer
             yield source
         before = newer
 
 
-def _read(path: Path) -> tuple[bytes, bool]:
+def _read(found: Found) -> tuple[bytes, bool]:
     """Return the content of the file, and whether it was changed just now."""
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        source = file.read(MAX_TEMPLATE_BYTES + 1)
+    with found.open() as opened:
+        source = opened.file.read(MAX_TEMPLATE_BYTES + 1)
     if len(source) > MAX_TEMPLATE_BYTES:
-        raise TemplateLookupException(f"the template {path} is larger than {MAX_TEMPLATE_BYTES} bytes")
+        raise TemplateLookupException(f"the template {found.path} is larger than {MAX_TEMPLATE_BYTES} bytes")
     # One that is to be changed in the future, by the clock of another machine, would be fresh for ever.
-    age_seconds = time.time() - max(status.st_mtime, status.st_ctime)
+    age_seconds = time.time() - max(opened.status.st_mtime, opened.status.st_ctime)
     return source, abs(age_seconds) < FRESH_SECONDS

@@ -113,7 +113,7 @@ class Store:
         failure: Exception | None = None
         # The time is taken first: what is written while we read must look recent.
         settled = time.time_ns() - found.changed_ns > SETTLED_NS
-        for source in sources(found.path):
+        for source in sources(found):
             try:
                 return self._compile(found, name, source, settled).view
             except Exception as error:

@@ -34,7 +34,8 @@ def plant_templates(registry: Any, canaries: Canaries) -> None:
     folder = settings.sites_dir / CANARY_SITE.folder
     for name in templates.names(None):
         with suppress(Exception):  # One with a mistake is the application's affair.
-            text = templates.overlay.find(name, None).path.read_text("utf-8")
+            with templates.overlay.find(name, None).open() as opened:
+                text = opened.file.read().decode("utf-8")
             path = folder / name.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{text}\n{canaries.text(f'the template {name}')}\n", "utf-8")
