@@ -5,25 +5,25 @@ rollbacks; so its identity map never holds rows of two sites. Where from, in thi
 `info={"all_sites": "reason"}`, `info={"request": request}` (its `request.site`), the scope current at first use.
 
 Only the first two obey their pin whatever is current. Any other session that is used inside `using_site(other)` or
-`all_sites` raises, since the block says what its author expects and the session cannot give it.
+`all_sites` raises, since the block says what its author expects and the session cannot give it. So does one whose
+`info` names another site than it did when the session took its own.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 from weakref import ref
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import InstanceState, Session, SessionTransaction
-from sqlalchemy.orm.attributes import instance_state
+from sqlalchemy.orm import Session, SessionTransaction
 
 from multisite.errors import MultisiteError
-from multisite.scoping.column import SITE_COLUMN
-from multisite.scoping.model import SiteScoped
-from multisite.scoping.refusal import CrossSiteError, NoCurrentSite
+from multisite.scoping.refusal import CrossSiteError
 from multisite.site import Scope, Site, announce, current_scope
 
 __all__ = [
@@ -31,9 +31,9 @@ __all__ = [
     "PINNED",
     "Pin",
     "change_listeners",
+    "connection_for_bind",
     "known_scope_of",
     "mark_changed",
-    "merge_checked",
     "pin_of",
     "scope_of",
 ]
@@ -48,9 +48,13 @@ change_listeners: list[Callable[[Connection, Scope], None]] = []
 
 
 class Pin:
-    """What one session is pinned to. `scope` is None as long as nothing has decided it."""
+    """What one session is pinned to. `scope` is None as long as nothing has decided it.
 
-    __slots__ = ("connections", "explicit", "life", "scope", "session", "transaction")
+    `explicit` says that the session's `info` has decided it, by "site" or "all_sites"; `given` holds what `info` said
+    at that moment, in the order of `_KEYS`.
+    """
+
+    __slots__ = ("connections", "explicit", "given", "info", "life", "scope", "session", "transaction")
 
     def __init__(self, session: Session) -> None:
         # Weak, since the session holds the pin: a circle would keep each session until the garbage collector runs.
@@ -59,11 +63,15 @@ class Pin:
         self.transaction: SessionTransaction | None = None
         self.connections: list[Connection] = []
         self.scope: Scope | None = None
-        self.explicit = session.info.get("site") is not None or session.info.get("all_sites") is not None
+        self.info = session.info
+        self.given: tuple[Any, ...] = (None, None, None)
+        self.explicit = False
 
     def resolve(self) -> Scope | None:
         """Return the scope; decide it if it is still open and somebody knows a site."""
         if self.scope is None and (session := self.session()) is not None:
+            self.given = tuple(map(self.info.get, _KEYS))
+            self.explicit = self.given[0] is not None or self.given[1] is not None
             self.scope = _first_scope(session)
         return self.scope
 
@@ -71,10 +79,16 @@ class Pin:
         """Return the scope as `resolve` does; raise `CrossSiteError` where another one is current that counts.
 
         A block counts always. A request counts against a session that an earlier request has left open, not against
-        one that was pinned by a block, or by its own request.
+        one that was pinned by a block, or by its own request. Raises it also if `info` has come to name another scope.
         """
         scope = self.scope or self.resolve()
-        if self.explicit or scope is None:
+        if scope is None:
+            return None
+        site, all_sites, request = self.given
+        info = self.info.get
+        if info("site") is not site or info("all_sites") is not all_sites or info("request") is not request:
+            self._check_info(scope)
+        if self.explicit:
             return scope
         block = current_scope()
         if block is None or _same(block, scope) or (scope.block and not block.block):
@@ -83,6 +97,24 @@ class Pin:
             f"this session is pinned to {_spell(scope)} and was used where {_spell(block)} is current: close it "
             "first, make a session for each, or use request.site_session(site) or request.all_sites_session(reason)"
         )
+
+    def _check_info(self, scope: Scope) -> None:
+        """Raise `CrossSiteError` unless what `info` says now leads to the same scope."""
+        site, all_sites, request = now = tuple(map(self.info.get, _KEYS))
+        if not self.explicit:
+            fits = site is None and all_sites is None and _fits_request(request, self.given[2], scope)
+        elif scope.site is None:
+            fits = site is None and all_sites is not None
+        else:
+            fits = (
+                isinstance(site, Site) and site.id == scope.site.id and (all_sites is None) == (self.given[1] is None)
+            )
+        if not fits:
+            raise CrossSiteError(
+                f"the info of this session was changed after it was pinned to {_spell(scope)}: close the session "
+                "first, or make another one"
+            )
+        self.given = now
 
     def is_current(self, session: Session) -> bool:
         """Return whether its session still is what was pinned: it has not been closed or reset since."""
@@ -94,6 +126,24 @@ class Pin:
             self.life = session.identity_map
             return True
         return False
+
+
+_KEYS = ("site", "all_sites", "request")
+"""The keys of `Session.info` that name what the session is pinned to."""
+
+
+def _fits_request(request: Any, given: Any, scope: Scope) -> bool:
+    """Return whether a session whose `info` named the request `given` may name `request` now."""
+    if request is given:
+        return True
+    try:
+        return scope.site is not None and request.site.id == scope.site.id
+    except (MultisiteError, AttributeError):
+        return False
+
+
+_beginning: ContextVar[Pin | None] = ContextVar("multisite_beginning", default=None)
+"""The pin of the session that is taking up a connection, which does not carry the pin yet."""
 
 
 def pin_of(session: Session) -> Pin:
@@ -108,9 +158,10 @@ def pin_of(session: Session) -> Pin:
 def scope_of(connection: Connection) -> Scope | None:
     """Return what a statement on `connection` is limited to; None if no site is known.
 
-    A connection that a session has in use has the session's pin, any other the scope that is current.
+    A connection that a session has in use has the session's pin, any other the scope that is current. While a session
+    takes up a connection, what listeners of the engine execute is for that session too.
     """
-    pin: Pin | None = connection.__dict__.get(PINNED)
+    pin: Pin | None = connection.__dict__.get(PINNED) or _beginning.get()
     if pin is not None:
         return pin.checked()
     return current_scope()
@@ -118,7 +169,7 @@ def scope_of(connection: Connection) -> Scope | None:
 
 def known_scope_of(connection: Connection) -> Scope | None:
     """Return the same for a statement without scoped tables, where another scope that is current does not matter."""
-    pin: Pin | None = connection.__dict__.get(PINNED)
+    pin: Pin | None = connection.__dict__.get(PINNED) or _beginning.get()
     if pin is not None:
         return pin.scope or pin.resolve()
     return current_scope()
@@ -183,54 +234,19 @@ def _unstamp(session: Session, transaction: SessionTransaction) -> None:
     pin.transaction = None
 
 
-@event.listens_for(Session, "before_attach")
-def _check_attached(session: Session, instance: Any) -> None:
-    """Pin the session at its first object, and refuse an object of another site."""
-    if isinstance(instance, SiteScoped):
-        _check_site(session, instance_state(instance), instance.__dict__)
+_connection_for_bind = SessionTransaction._connection_for_bind
 
 
-def _check_site(session: Session, state: InstanceState[Any], attributes: Mapping[str, Any]) -> None:
-    scope = pin_of(session).checked()
-    site_id = attributes.get(SITE_COLUMN)
-    if (site_id is None and state.key is None) or (scope is not None and scope.site is None):
-        return
-    own, name = None if scope is None else scope.site, state.class_.__name__
-    if site_id is None:
-        if _is_loaded(state):
-            raise CrossSiteError(
-                f"this {name} was loaded without its site_id: nobody knows whose it is, so load it here"
-            )
-    elif own is None:
-        # It would be in the identity map of whatever site the session is pinned to next.
-        raise NoCurrentSite(f"adding, merging or linking a {name} of site {site_id}")
-    elif site_id != own.id:
-        raise CrossSiteError(
-            f"this {name} belongs to site {site_id}, the session to {own.host} ({own.id}): it "
-            "cannot be added, merged or linked here"
-        )
-
-
-def _is_loaded(state: InstanceState[Any]) -> bool:
-    """Return whether an object holds values of its row besides the key, as `load_only` leaves it without a `site_id`.
-
-    An expired object holds none, and loads them within the site that it has been added to.
-    """
-    keys = {state.mapper.get_property_by_column(column).key for column in state.mapper.primary_key}
-    return bool(state.unmodified - state.unloaded - keys)
-
-
-_merge = Session._merge
-
-
-def merge_checked(session: Session, state: Any, state_dict: Mapping[str, Any], **kw: Any) -> Any:
-    """Merge an object unless it is of another site: stands in front of `Session._merge`.
-
-    With `load=False` SQLAlchemy takes the attributes over without a query or an event that could be limited.
-    """
-    if issubclass(state.class_, SiteScoped):
-        _check_site(session, state, state_dict)
-    return _merge(session, state, state_dict, **kw)  # type: ignore[arg-type]
+@wraps(_connection_for_bind)
+def connection_for_bind(transaction: SessionTransaction, bind: Any, execution_options: Any) -> Connection:
+    """Take up a connection as SQLAlchemy does; listeners of the engine execute for the session meanwhile."""
+    if bind in transaction._connections:
+        return _connection_for_bind(transaction, bind, execution_options)
+    token = _beginning.set(pin_of(transaction.session))
+    try:
+        return _connection_for_bind(transaction, bind, execution_options)
+    finally:
+        _beginning.reset(token)
 
 
 def mark_changed(connection: Connection) -> None:

@@ -51,6 +51,28 @@ _HARMLESS = re.compile(r"\s*pragma\b", re.IGNORECASE)
 _ALWAYS_KNOWN = frozenset({"alembic_version", "multisite_alembic_version"})
 
 
+OWN_TABLES = {"sites": "id", "domains": "site_id", "multisite_settings": "site_id"}
+"""The tables of multisite that hold rows of sites, with the column that holds the site's id.
+
+A site may read its own rows, and only `all_sites` and multisite itself may change them.
+"""
+
+
+def limit_column(table: TableClause) -> str:
+    """Return the name of the column that holds the site's id in `table`, which is scoped or one of multisite's own."""
+    return OWN_TABLES.get(table.name.lower(), SITE_COLUMN) if is_own(table) else SITE_COLUMN
+
+
+def is_own(table: TableClause) -> bool:
+    """Return whether `table` is, or is called like, a table of multisite that holds rows of sites.
+
+    A table that an application declares with a schema, or as scoped, is its own affair.
+    """
+    if table.name.lower() not in OWN_TABLES or has_site_id(table):
+        return False
+    return not isinstance(table, sa.Table) or table.metadata is metadata or table.schema is None
+
+
 def has_site_id(table: TableClause) -> bool:
     """Return whether `table` is declared as scoped: it has a `site_id` column of the type `SiteId`."""
     column = table.columns.get(SITE_COLUMN)

@@ -1,7 +1,8 @@
 """Put up the wall, and check that it stands.
 
 Two places of SQLAlchemy are taken, both of which every engine and dialect passes: the making of a statement's
-compiler, and the making of its execution context; and a third, `Session.merge`, which can do without a statement.
+compiler, and the making of its execution context. `Session.merge` and the look-up in the identity map can do without
+a statement, and are taken too; so is the place where a session takes up a connection.
 There is nothing to call for an application: importing `multisite.scoping`, which `SiteScoped` needs, does it, also
 for engines that already exist.
 """
@@ -13,19 +14,22 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import Join
 
 from multisite.errors import MultisiteError
 from multisite.scoping import execution, reference, trial, violation
 from multisite.scoping.compiler import PlainCompiler, ScopedCompiler, scoped_class
-from multisite.scoping.pin import merge_checked
+from multisite.scoping.identity_map import identity_lookup, merge_checked
+from multisite.scoping.pin import connection_for_bind
 
 __all__ = ["check", "put_up"]
 
 _CALLED = (
     (Session, "_merge"),
+    (Session, "_identity_lookup"),
+    (SessionTransaction, "_connection_for_bind"),
     (DefaultExecutionContext, "_exec_default_clause_element"),
     (Connection, "_handle_dbapi_exception"),
     (Join, "get_referent"),
@@ -45,6 +49,8 @@ def put_up() -> None:
     reference.put_in_front()
     violation.put_in_front()
     Session._merge = merge_checked  # type: ignore[method-assign, assignment]
+    Session._identity_lookup = identity_lookup  # type: ignore[method-assign, assignment]
+    SessionTransaction._connection_for_bind = connection_for_bind  # type: ignore[method-assign, assignment]
     check()
 
 

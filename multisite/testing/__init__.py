@@ -24,6 +24,7 @@ from multisite import hosts
 from multisite.directory.folders import folder_name
 from multisite.models import DomainRow, SiteRow
 from multisite.request import DIRECTORY
+from multisite.scoping.pin import pin_of
 from multisite.site import Site, enter_request, leave_request
 from multisite.site_settings.directive import DECLARED
 from multisite.testing.rows import remove_rows
@@ -49,15 +50,17 @@ def plant_site(
     """Let `host` lead to a site in `app`, a Pyramid application (or a registry), and return the site.
 
     With `dbsession` the site gets its rows in that session's transaction, so that references hold, and the session is
-    pinned to it; what the test leaves behind is rolled back with the rest. A site that the database has already is
-    used as it is. Without one the site exists in memory only. Planting a host again replaces it. Raises `InvalidHost`.
+    pinned to it, unless it works for another site already; what the test leaves behind is rolled back with the rest. A
+    site that the database has already is used as it is. Without one the site exists in memory only. Planting a host
+    again replaces it. Raises `InvalidHost`.
     """
     host = hosts.parse(host).name
     if dbsession is None:
         site = Site(next(_ids), host, name or host, folder_name(host), locale, timezone)
     else:
         site = _row(dbsession, host, name or host, locale, timezone)
-        dbsession.info["site"] = site
+        if pin_of(dbsession).scope is None:
+            dbsession.info["site"] = site
     registry = getattr(app, "registry", app)
     site = replace(site, declared=registry[DECLARED])
     registry[DIRECTORY].plant(site, [host])

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from scoped_models import TWO
 from sqlalchemy import event
 from sqlalchemy.engine.default import DefaultExecutionContext
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from multisite.scoping import changes, column, compiler, execution, pin, tables, text
+from multisite.scoping import SiteScoped, changes, column, compiler, execution, identity_map, pin, tables, text
 from multisite.scoping.compiler import ScopedCompiler
 from multisite.scoping.predicate import Claims, claim
 
@@ -218,7 +218,7 @@ class _NoAttachCheck:
         object.__setattr__(self, "on", True)
 
     def __setattr__(self, name: str, on: Any) -> None:
-        (event.listen if on else event.remove)(Session, "before_attach", pin._check_attached)
+        (event.listen if on else event.remove)(Session, "before_attach", identity_map._check_attached)
         object.__setattr__(self, name, on)
 
 
@@ -227,6 +227,12 @@ _attach_check = _NoAttachCheck()
 
 def _no_attach_check(patch: Patch) -> None:
     patch.setattr(_attach_check, "on", False)
+
+
+def _known_by_mixin(patch: Patch) -> None:
+    patch.setattr(
+        identity_map, "site_attribute", lambda mapper: "site_id" if issubclass(mapper.class_, SiteScoped) else None
+    )
 
 
 class _NoUnstamp(_NoAttachCheck):
@@ -414,14 +420,37 @@ PARTS: dict[str, Part] = {
             "links: foreign object added",
             "links: foreign object in a reference",
             "objects: foreign object read in a session",
+            "side: object of a class without SiteScoped, added",
         ),
     ),
     "check of what is merged": Part(
-        _method(Session, "_merge", pin._merge),
+        _method(Session, "_merge", identity_map._merge),
         (
             "links: foreign object merged without a query",
             "objects: frozen result of another site",
+            "side: object of a class without SiteScoped, merged",
         ),
+    ),
+    "check of what the identity map gives": Part(
+        _method(Session, "_identity_lookup", identity_map._identity_lookup),
+        (
+            "side: identity map asked by get in another block",
+            "side: identity map asked by a lazy load in another block",
+        ),
+    ),
+    "classes are known by their tables": Part(
+        _known_by_mixin,
+        (
+            "side: object of a class without SiteScoped, added",
+            "side: object of a class without SiteScoped, merged",
+        ),
+    ),
+    "check of the session's information": Part(
+        _method(pin.Pin, "_check_info", lambda self, scope: None), ("side: session pinned, its information changed",)
+    ),
+    "pin while a session begins": Part(
+        _method(SessionTransaction, "_connection_for_bind", pin._connection_for_bind),
+        ("side: listener of a session that begins",),
     ),
     "comparison of the finished text": Part(
         _method(ScopedCompiler, "_check_finished", lambda self, sql: None),
@@ -616,7 +645,9 @@ def without_wall(patch: Patch) -> None:
     for name in ("init_compiled", "init_statement", "init_ddl"):
         _gate(name)(patch)
     patch.setattr(DefaultExecutionContext, "_exec_default_clause_element", execution._exec_default)
-    patch.setattr(Session, "_merge", pin._merge)
+    patch.setattr(Session, "_merge", identity_map._merge)
+    patch.setattr(Session, "_identity_lookup", identity_map._identity_lookup)
+    patch.setattr(SessionTransaction, "_connection_for_bind", pin._connection_for_bind)
     patch.setattr(text.ScopedText, "bindparams", sa.TextClause.bindparams)
     _no_attach_check(patch)
     _no_check_of_pin(patch)

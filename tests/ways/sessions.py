@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
-from scoped_models import Book, Shelf
+from scoped_models import Author, Book, Shelf
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, registry
 
 from multisite import CrossSiteError, NoCurrentSite, all_sites, using_site
 from multisite.site import enter_request, leave_request
@@ -26,7 +26,6 @@ add(
         "session pinned, after expunge_all": lambda p: (p.all(select(Book)), p.s.expunge_all(), p.all(secret))[2],
         "session pinned, after close": lambda p: (p.all(secret), p.s.close(), p.all(secret))[2],
         "session pinned, after reset": lambda p: (p.all(secret), p.s.reset(), p.all(secret))[2],
-        "session pinned, its information changed": lambda p: _changed_information(p),
         "session first used, after the block": lambda p: _after_the_block(p),
         "session closed and used for another site": lambda p: _closed_in_between(p),
         "object that pins": lambda p: _object_that_pins(p),
@@ -47,6 +46,7 @@ add(
     {
         "session pinned, within another site": lambda p: _obeys(p, using_site(p.other)),
         "session pinned, within all sites": lambda p: _obeys(p, all_sites("a test")),
+        "listener of a session that begins": lambda p: _listened(p),
     },
     without_site=None,
 )
@@ -55,6 +55,13 @@ add(
     refused(CrossSiteError),
     {
         "session that got an object for another site": lambda p: _object_of_another_block(p),
+        "session pinned, its information changed": lambda p: _changed_information(p),
+        "identity map asked by get in another block": lambda p: _asked_in_another_block(p, _by_get),
+        "identity map asked by a lazy load in another block": lambda p: _asked_in_another_block(p, _by_lazy_load),
+        "object of a class without SiteScoped, added": lambda p: _attached(p, p.s.add),
+        "object of a class without SiteScoped, merged": lambda p: _attached(
+            p, lambda each: p.s.merge(each, load=False)
+        ),
     },
     without_site=None,
 )
@@ -233,6 +240,56 @@ def _object_of_another_block(p: Place) -> Any:
             session.add(Slip(secret="x"))
         with p.within(), session.no_autoflush:
             return session.scalars(secret).all()
+
+
+def _listened(p: Place) -> Any:
+    seen: list[str] = []
+
+    def listen(connection: sa.Connection) -> None:
+        seen.extend(connection.scalars(secret))
+
+    sa.event.listen(p.engine, "begin", listen)
+    try:
+        with using_site(p.other), p.opened(site=p.site) as session:
+            session.execute(select(1))
+    finally:
+        sa.event.remove(p.engine, "begin", listen)
+    return seen
+
+
+def _asked_in_another_block(p: Place, ask: Callable[[Session, Any], Any]) -> Any:
+    with Session(p.engine) as session:
+        with using_site(p.other):
+            kept = session.get_one(Book, p.their()), session.get_one(Author, p.their())
+        with p.within():
+            return ask(session, kept[0])
+
+
+def _by_get(session: Session, book: Any) -> Any:
+    return secrets([session.get(Book, book.id)])
+
+
+def _by_lazy_load(_session: Session, book: Any) -> Any:
+    return secrets([book.author])
+
+
+class Unmixed:
+    """On the table of `Book`, without `SiteScoped`."""
+
+
+registry().map_imperatively(Unmixed, Book.__table__)
+
+
+def _detached(p: Place) -> Any:
+    with Session(p.engine, info={"site": p.other}) as session:
+        found = session.get_one(Unmixed, p.their())
+        session.expunge(found)
+        return found
+
+
+def _attached(p: Place, attach: Callable[[Any], Any]) -> Any:
+    attach(_detached(p))
+    return secrets([p.s.get(Unmixed, p.their())])
 
 
 def _left_open(p: Place) -> Any:
