@@ -44,6 +44,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 NOTE = VENV / "dev.json"
+FORMER_METADATA = ROOT / "multisite.egg-info"
 INSTALL_LOG = VENV / "install.log"
 INI = ROOT / "development.ini"
 VAR = ROOT / "var"
@@ -148,10 +149,16 @@ def ensure_environment(*extras):
             "setup": digest_of(ROOT / "setup.py"),
             "extras": sorted({*extras, *note.get("extras", [])}),
         }
-        if note == wanted and environment_works():
+        if note == wanted and not FORMER_METADATA.exists() and environment_works():
             return
         # A note that says "installing" was left by a run that was killed: what it left behind may be half a package.
-        if note.get("state") == "installing" or note.get("root", str(ROOT)) != str(ROOT) or not python_works():
+        # The distribution was called multisite once: if both are installed, alembic refuses the plugin of the second.
+        if (
+            note.get("state") == "installing"
+            or note.get("root", str(ROOT)) != str(ROOT)
+            or FORMER_METADATA.exists()
+            or not python_works()
+        ):
             make_environment()
         write_json(NOTE, {**wanted, "state": "installing"})
         install(wanted["extras"], lock)
@@ -170,7 +177,7 @@ def environment_works():
     script = (
         "import re\n"
         "from importlib.metadata import distribution\n"
-        "for line in distribution('multisite').requires:\n"
+        "for line in distribution('pyramid-multisite').requires:\n"
         "    'extra ==' in line or distribution(re.match(r'[\\w.-]+', line)[0])\n"
     )
     command = BIN / ("multisite.exe" if os.name == "nt" else "multisite")
@@ -190,6 +197,7 @@ def make_environment():
     say(f"{'Making .venv anew' if VENV.exists() else 'Making a private environment in .venv'}")
     with contextlib.suppress(FileNotFoundError):
         VENV.unlink() if VENV.is_symlink() or VENV.is_file() else shutil.rmtree(VENV)
+    shutil.rmtree(FORMER_METADATA, ignore_errors=True)
     venv.EnvBuilder(symlinks=os.name != "nt", with_pip=False).create(VENV)
 
 

@@ -1,4 +1,8 @@
-"""What multisite is, what it needs, and what it installs. The tools are set up in pyproject.toml."""
+"""What multisite is, what it needs, and what it installs. The tools are set up in pyproject.toml.
+
+The distribution is called pyramid-multisite, because the name `multisite` is somebody else's on the package index; what
+is imported, included and run is called multisite.
+"""
 
 from pathlib import Path
 
@@ -82,7 +86,7 @@ lint = [
 ]
 
 setup(
-    name="multisite",
+    name="pyramid-multisite",
     version="0.1",
     description="Many sites from one Pyramid application: each with its own host, rows and templates.",
     long_description=readme.read_text("utf-8") if readme.exists() else "",

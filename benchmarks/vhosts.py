@@ -48,8 +48,8 @@ FULL = Effort(
 )  # fmt: skip
 QUICK = Effort(domains=(10, 100), paste_domains=10, requests=20, applications=(1, 2), processes=1, visits=3)
 
-URLMAP, VHOSTS = "Paste's urlmap", "egg:multisite#vhosts"
-_USES = {VHOSTS: "egg:multisite#vhosts", URLMAP: "egg:Paste#urlmap"}
+URLMAP, VHOSTS = "Paste's urlmap", "egg:pyramid-multisite#vhosts"
+_USES = {VHOSTS: "egg:pyramid-multisite#vhosts", URLMAP: "egg:Paste#urlmap"}
 
 Figures = dict[str, Any]
 
@@ -176,7 +176,7 @@ def _loaded(folder: Path, name: str, numbers: Any) -> Iterator[Process]:
         f"[app:app{number}]\nuse = call:benched_app_{number}:main\nsqlalchemy.url = sqlite:///{folder}/app{number}.db"
         for number in numbers
     ]
-    ini.write_text("\n".join(["[composite:main]", "use = egg:multisite#vhosts", *lines, *sections]), "utf-8")
+    ini.write_text("\n".join(["[composite:main]", "use = egg:pyramid-multisite#vhosts", *lines, *sections]), "utf-8")
     from benchmarks.vhosts_worker import APPLICATION
 
     for number in numbers:
@@ -231,7 +231,7 @@ def _neighbour(folder: Path, effort: Effort) -> list[Figures]:
 def _serving(folder: Path, name: str) -> Iterator[int]:
     ini = folder / f"{name}.ini"
     ini.write_text(
-        "[composite:main]\nuse = egg:multisite#vhosts\ndomain quick.example / = answers\n"
+        "[composite:main]\nuse = egg:pyramid-multisite#vhosts\ndomain quick.example / = answers\n"
         "domain busy.example / = computes\n[app:answers]\nuse = call:benchmarks.vhosts_worker:answers\n"
         "[app:computes]\nuse = call:benchmarks.vhosts_worker:computes\n",
         "utf-8",

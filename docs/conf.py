@@ -4,7 +4,7 @@ from importlib.metadata import version as installed_version
 
 project = "multisite"
 author = "the multisite authors"
-release = version = installed_version("multisite")
+release = version = installed_version("pyramid-multisite")
 
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]

@@ -67,7 +67,7 @@ class Ini:
         except ModuleNotFoundError as error:
             hint = "install it, or name another one as in DATABASE+DRIVER://..."
             if kind.partition("+")[0] == "postgresql":
-                hint = "pip install 'multisite[postgresql]' and write the URL as postgresql+psycopg://..."
+                hint = "pip install 'pyramid-multisite[postgresql]' and write the URL as postgresql+psycopg://..."
             raise MultisiteError(
                 f"the driver for the database URL '{kind}://...' is not installed ({error}): {hint}"
             ) from error
@@ -97,6 +97,11 @@ def read_ini(uri: str | Path) -> Ini:
         raise MultisiteError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if section not in sections:
         raise MultisiteError(f"{path} has no section [{section}]: name another one as in 'multisite -c {path}#name'")
+    if re.fullmatch(r"egg:multisite(#.*)?", app.get("use", "")):
+        # PasteDeploy would say that the distribution 'multisite' is missing, and whoever installs that gets another.
+        raise MultisiteError(
+            f"{path}: 'use = egg:multisite' names somebody else's distribution: write 'use = egg:pyramid-multisite'"
+        )
     settings = parse_settings(app)
     # The last is that of several applications in one process: multisite.vhosts.
     shared = loader.get_settings("multisite:shared")

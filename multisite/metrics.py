@@ -1,8 +1,8 @@
 """Figures for Prometheus: requests, their seconds and those in progress, by site; and what was found in memory.
 
 `config.include("multisite.metrics")` counts, and answers at `multisite.metrics_path` if that is set, to
-`multisite.metrics_from` alone. Needs prometheus-client (`multisite[metrics]`), whose own registry the figures are in,
-so that an application's own figures are answered as well.
+`multisite.metrics_from` alone. Needs prometheus-client (`pyramid-multisite[metrics]`), whose own registry the figures
+are in, so that an application's own figures are answered as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ try:
 except ModuleNotFoundError as error:
     if not str(error.name).startswith("prometheus_client"):
         raise
-    raise ImportError("multisite.metrics needs prometheus-client: pip install 'multisite[metrics]'") from error
+    raise ImportError("multisite.metrics needs prometheus-client: pip install 'pyramid-multisite[metrics]'") from error
 
 from pyramid.config import Configurator
 from pyramid.registry import Registry

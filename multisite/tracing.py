@@ -1,7 +1,7 @@
 """Traces: the attribute `multisite.site` on the span of each request, for OpenTelemetry.
 
 `config.include("multisite.tracing")` beside whatever makes the spans, such as opentelemetry-instrumentation-pyramid or
-that for WSGI. Needs opentelemetry-api (`multisite[tracing]`); where no span is being recorded, nothing is done.
+that for WSGI. Needs opentelemetry-api (`pyramid-multisite[tracing]`); where no span is being recorded, nothing is done.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ try:
 except ModuleNotFoundError as error:
     if not str(error.name).startswith("opentelemetry"):
         raise
-    raise ImportError("multisite.tracing needs opentelemetry-api: pip install 'multisite[tracing]'") from error
+    raise ImportError("multisite.tracing needs opentelemetry-api: pip install 'pyramid-multisite[tracing]'") from error
 
 from pyramid.config import Configurator
 from pyramid.registry import Registry

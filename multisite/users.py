@@ -6,7 +6,7 @@
 
     user = User.log_in(request.dbsession, "admin", "correct horse battery staple")      # None if that is wrong
 
-`admin` of one site is nobody on another. Needs argon2-cffi (`multisite[users]`).
+`admin` of one site is nobody on another. Needs argon2-cffi (`pyramid-multisite[users]`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ try:
 except ModuleNotFoundError as error:
     if not str(error.name).startswith("argon2"):
         raise
-    raise ImportError("multisite.users needs argon2-cffi: pip install 'multisite[users]'") from error
+    raise ImportError("multisite.users needs argon2-cffi: pip install 'pyramid-multisite[users]'") from error
 
 __all__ = ["Account", "Attempts", "SiteUser", "TooManyAttempts", "fold_login"]
 

@@ -132,7 +132,7 @@ def _run_migration(engine: Any, upgrade: Callable[[], None]) -> None:
 
 def _write_ini(ini: Path, settings: dict[str, str]) -> None:
     lines = "\n".join(f"{key} = {value}" for key, value in settings.items())
-    ini.write_text(f"[app:main]\nuse = egg:multisite\n{lines}\n", "utf-8")
+    ini.write_text(f"[app:main]\nuse = egg:pyramid-multisite\n{lines}\n", "utf-8")
 
 
 def _run_script(folder: Path, settings: dict[str, str], greet: Callable[[str], None]) -> None:

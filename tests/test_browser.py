@@ -18,8 +18,10 @@ from types import ModuleType
 import pytest
 import yaml
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: install multisite[test]")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing: install multisite[test]")
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: install pyramid-multisite[test]")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="axe is missing: install pyramid-multisite[test]"
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -613,7 +613,9 @@ def write_ini(bench: Workbench, folder: Path) -> Path:
         if key.startswith(("sqlalchemy.", "multisite."))
     ]
     ini.write_text(
-        "\n".join(["[app:main]", "use = egg:multisite", *lines, "[alembic]", f"script_location = {ROOT}/migrations\n"])
+        "\n".join(
+            ["[app:main]", "use = egg:pyramid-multisite", *lines, "[alembic]", f"script_location = {ROOT}/migrations\n"]
+        )
     )
     return ini
 
@@ -698,7 +700,7 @@ def test_the_command_says_in_one_line_what_is_wrong(
 
 def test_an_application_that_cannot_be_loaded_is_one_line(sqlite_bench: Workbench, tmp_path: Path) -> None:
     ini = write_ini(sqlite_bench, tmp_path)
-    ini.write_text(ini.read_text().replace("egg:multisite", "egg:nowhere"))
+    ini.write_text(ini.read_text().replace("egg:pyramid-multisite", "egg:nowhere"))
     result = CliRunner().invoke(main, ["-c", str(ini), "check"])
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "cannot be loaded" in result.stderr

@@ -37,7 +37,7 @@ class Folder:
         """Write the ini, with more lines in `[app:main]` and other ones in `[server:main]`."""
         url = (url or self.database_url).replace("%", "%%")
         (self.path / "development.ini").write_text(
-            f"[app:main]\nuse = egg:multisite\nsqlalchemy.url = {url}\n"
+            f"[app:main]\nuse = egg:pyramid-multisite\nsqlalchemy.url = {url}\n"
             "multisite.sites_dir = %(here)s/sites\nmultisite.templates_dir = %(here)s/templates\n"
             f"{app}\n[server:main]\nuse = egg:waitress#main\n{server}\n"
         )
@@ -447,7 +447,7 @@ def test_a_driver_that_is_missing_is_named_and_the_one_for_postgresql_only_where
     empty.write(url=f"{scheme}://me:secret@127.0.0.1:1/app")
     line = empty.fails("list-sites")
     assert f"the driver for the database URL '{scheme}://...' is not installed" in line
-    assert ("multisite[postgresql]" in line) is helped
+    assert ("pyramid-multisite[postgresql]" in line) is helped
 
 
 def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
@@ -468,7 +468,11 @@ def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
             "[app:main]\nsqlalchemy.url = sqlite:////x.db\nmultisite.nonsense = 1",
             "multisite.nonsense = 1: expected one of",
         ),
-        ("[app:main]\nuse = egg:multisite", "names no database"),
+        ("[app:main]\nuse = egg:pyramid-multisite", "names no database"),
+        (
+            "[app:main]\nuse = egg:multisite\nsqlalchemy.url = sqlite:////x.db",
+            "write 'use = egg:pyramid-multisite'",
+        ),
         ("[server:main]\nport = 1", "has no section [app:main]"),
         ("[app:main]\nsqlalchemy.url = %(nowhere)s", "cannot be read"),
         ("nonsense", "cannot be read"),

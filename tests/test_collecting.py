@@ -46,7 +46,9 @@ class Laid:
             file.unlink()
         self.ini = folder / "app.ini"
         lines = "\n".join(f"{key} = {value}" for key, value in sites.settings.items())
-        self.ini.write_text(f"[app:main]\nuse = egg:multisite\n{lines}\n\n[server:main]\nuse = egg:waitress#main\n")
+        self.ini.write_text(
+            f"[app:main]\nuse = egg:pyramid-multisite\n{lines}\n\n[server:main]\nuse = egg:waitress#main\n"
+        )
 
     def collect(self, *options: str) -> dict[str, int]:
         done = CliRunner().invoke(main, ["-c", str(self.ini), "collect-static", "--json", *options, str(self.target)])

@@ -329,6 +329,26 @@ def test_the_tests_verb_passes_arguments_on_and_lists_the_skips(python: Path, cl
     assert done.stdout.splitlines()[-1] == "Skipped tests: none"
 
 
+def test_an_environment_from_before_the_distribution_was_renamed_is_made_again(
+    dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = tmp_path / "multisite.egg-info"
+    former.mkdir()
+    (tmp_path / ".venv").mkdir()
+    stale = tmp_path / ".venv" / "stale"
+    stale.touch()
+    for name, value in {"FORMER_METADATA": former, "VENV": tmp_path / ".venv", "NOTE": tmp_path / "dev.json"}.items():
+        monkeypatch.setattr(dev, name, value)
+    installed = []
+    monkeypatch.setattr(dev, "install", lambda extras, lock: installed.append(extras))
+    for name in ("python_works", "environment_works"):
+        monkeypatch.setattr(dev, name, lambda: True)
+    dev.ensure_environment("test")
+    assert (stale.exists(), former.exists(), installed) == (False, False, [["test"]])
+    dev.ensure_environment("test")
+    assert len(installed) == 1
+
+
 def test_two_first_runs_at_once_do_not_meet(dev: ModuleType) -> None:
     with dev.one_at_a_time() as lock:
         script = f"import fcntl; fcntl.flock(open({dev.__file__!r}, 'rb'), fcntl.LOCK_EX | fcntl.LOCK_NB)"

@@ -88,7 +88,7 @@ def test_a_site_that_another_process_adds_is_there_at_once(
     assert directory.find("new.example") is None
     ini = tmp_path / "app.ini"
     ini.write_text(
-        f"[app:main]\nuse = egg:multisite\nsqlalchemy.url = {postgresql_database_url.replace('%', '%%')}\n"
+        f"[app:main]\nuse = egg:pyramid-multisite\nsqlalchemy.url = {postgresql_database_url.replace('%', '%%')}\n"
         f"multisite.sites_dir = {tmp_path}/sites\nmultisite.templates_dir = {tmp_path}/templates\n",
         "utf-8",
     )

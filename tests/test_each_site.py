@@ -34,7 +34,7 @@ class Place:
         self.folder = folder
         self.engine = engine
         self.ini = folder / "development.ini"
-        self.ini.write_text(f"[app:main]\nuse = egg:multisite\nsqlalchemy.url = {engine.url}\n", "utf-8")
+        self.ini.write_text(f"[app:main]\nuse = egg:pyramid-multisite\nsqlalchemy.url = {engine.url}\n", "utf-8")
         make_own_tables(engine)
         settings = parse_settings({"multisite.sites_dir": folder / "sites"})
         self.sites = [add_site(engine, host, settings=settings) for host in HOSTS]

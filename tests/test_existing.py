@@ -356,4 +356,4 @@ def test_the_page_shows_each_change(name: str) -> None:
 def test_the_page_names_no_command_that_is_not_run_here() -> None:
     named = set(re.findall(r"^\$ (.*)$", PAGE.read_text("utf-8"), flags=re.MULTILINE))
     assert MIGRATE in named
-    assert named - COMMANDS <= {"pip install multisite", f"curl -H 'Host: {SECOND}' http://localhost:6543/"}
+    assert named - COMMANDS <= {"pip install ../multisite", f"curl -H 'Host: {SECOND}' http://localhost:6543/"}

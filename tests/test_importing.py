@@ -739,7 +739,9 @@ def test_large_texts_end_a_batch_early(sqlite_sites: ContentSites, folder: Path)
 def ini(sqlite_sites: ContentSites, tmp_path: Path) -> Path:
     path = tmp_path / "test.ini"
     lines = [f"{key} = {value}" for key, value in sqlite_sites.settings.items()]
-    path.write_text("\n".join(["[app:main]", "use = egg:multisite", *lines, "[server:main]", "use = egg:waitress", ""]))
+    path.write_text(
+        "\n".join(["[app:main]", "use = egg:pyramid-multisite", *lines, "[server:main]", "use = egg:waitress", ""])
+    )
     return path
 
 

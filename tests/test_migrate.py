@@ -648,9 +648,9 @@ def installed(application: Application) -> Application:
     plugin = "alembic.autogenerate.multisite = multisite.autogenerate"
     assert plugin in (HERE.parent / "setup.py").read_text()
     # First on the path, so that it stands for the distribution of the same name, whether that is installed or not.
-    metadata = application.folder / "multisite-0.dist-info"
+    metadata = application.folder / "pyramid_multisite-0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: multisite\nVersion: 0\n")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: pyramid-multisite\nVersion: 0\n")
     (metadata / "entry_points.txt").write_text(f"[alembic.plugins]\n{plugin}\n")
     return application
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 INI = """\
 [app:main]
-use = egg:multisite
+use = egg:pyramid-multisite
 sqlalchemy.url = sqlite:///%(here)s/sites.db
 multisite.sites_dir = %(here)s/sites
 multisite.templates_dir = %(here)s/templates
@@ -102,7 +102,9 @@ def installed(environment: Path, tmp_path: Path) -> Installed:
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"multisite", f"multisite-{wheel.name.split('-')[1]}.dist-info"}
+    assert wheel.name.startswith("pyramid_multisite-")
+    version = wheel.name.split("-")[1]
+    assert {name.split("/")[0] for name in names} == {"multisite", f"pyramid_multisite-{version}.dist-info"}
     assert not [name for name in names if name.endswith(".pyc")]
 
 

@@ -182,7 +182,7 @@ def write_ini(folder: Path, made: Secured, *, role: str = "") -> Path:
     ini = folder / "app.ini"
     app, owner = (made.url(name).replace("%", "%%") for name in (made.app_role, made.owner_role))
     ini.write_text(
-        f"[app:main]\nuse = egg:multisite\nsqlalchemy.url = {app}\nmultisite.owner_url = {owner}\n"
+        f"[app:main]\nuse = egg:pyramid-multisite\nsqlalchemy.url = {app}\nmultisite.owner_url = {owner}\n"
         f"multisite.sites_dir = {folder}/sites\nmultisite.templates_dir = {folder}/templates\n"
         + (f"multisite.all_sites_role = {role}\n" if role else "")
         + "[server:main]\nuse = egg:waitress#main\nport = 6543\n",

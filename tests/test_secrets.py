@@ -222,7 +222,8 @@ def test_rotating_replaces_the_secrets_of_one_site(own_engine: sa.Engine, tmp_pa
     url = own_engine.url.render_as_string(hide_password=False)
     ini = tmp_path / "app.ini"
     ini.write_text(
-        f"[app:main]\nuse = egg:multisite\nsqlalchemy.url = {url.replace('%', '%%')}\nmultisite.secret = {SECRET}\n"
+        f"[app:main]\nuse = egg:pyramid-multisite\nsqlalchemy.url = {url.replace('%', '%%')}\n"
+        f"multisite.secret = {SECRET}\n"
         f"multisite.sites_dir = {tmp_path}/sites\nmultisite.templates_dir = {tmp_path}\nmultisite.refresh_seconds = 0\n"
         "[server:main]\n"
     )

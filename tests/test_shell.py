@@ -25,7 +25,7 @@ from multisite.shell import run
 
 INI = """
 [app:main]
-use = egg:multisite
+use = egg:pyramid-multisite
 sqlalchemy.url = {url}
 multisite.sites_dir = %(here)s/sites
 multisite.templates_dir = %(here)s/templates

@@ -422,7 +422,7 @@ class Line:
 
     def write(self, line: str) -> None:
         self.ini.write_text(
-            "[app:main]\nuse = egg:multisite\nsqlalchemy.url = sqlite:///%(here)s/test.db\n"
+            "[app:main]\nuse = egg:pyramid-multisite\nsqlalchemy.url = sqlite:///%(here)s/test.db\n"
             f"multisite.sites_dir = %(here)s/sites\nmultisite.templates_dir = %(here)s/templates\n{line}\n"
         )
 

@@ -37,7 +37,7 @@ APPS = """
 ISSUE = (
     """
     [composite:main]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     domain example.com / = mainapp
     domain files.example.com / = staticapp
     domain example.com /foo = app1
@@ -72,7 +72,7 @@ def test_ports_paths_international_names_and_lines_without_a_domain(world: World
     app = world.load(
         """
         [composite:main]
-        use = egg:multisite#vhosts
+        use = egg:pyramid-multisite#vhosts
         domain example.com port 8080 /admin = app1
         domain example.com = mainapp
         domain *.Bücher.example /laden/ = shopapp
@@ -100,7 +100,7 @@ def test_the_port_of_the_scheme_is_one(world: World) -> None:
     app = world.load(
         """
         [composite:main]
-        use = egg:multisite#vhosts
+        use = egg:pyramid-multisite#vhosts
         domain example.com port 443 / = shopapp
         domain example.com / = mainapp
         """
@@ -185,7 +185,7 @@ def test_a_bad_host_and_an_unknown_one_are_told_nothing(world: World) -> None:
     ],
 )
 def test_a_line_that_cannot_be_meant_is_named_with_its_section_and_line(world: World, line: str, message: str) -> None:
-    text = "# a comment\n[composite:main]\nuse = egg:multisite#vhosts\ndomain example.com / = mainapp\n" + line
+    text = "# a comment\n[composite:main]\nuse = egg:pyramid-multisite#vhosts\ndomain example.com / = mainapp\n" + line
     path = world.ini(f"{text}\n{_plain(APPS)}")
     with pytest.raises(VhostError) as raised:
         paste.deploy.loadapp(f"config:{path}")
@@ -198,7 +198,7 @@ def test_a_mixture_of_scripts_that_is_meant_can_be_allowed(world: World) -> None
     app = world.load(
         """
     [composite:main]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     vhosts.allow_mixed = true
     domain \u0430pple.example / = mainapp
     """
@@ -213,16 +213,16 @@ def _plain(text: str) -> str:
 
 def test_no_line_at_all_and_a_section_in_a_circle_are_refused(world: World) -> None:
     with pytest.raises(VhostError, match="no line says which application answers"):
-        world.load("[composite:main]\nuse = egg:multisite#vhosts\nvhosts.lazy = true\n")
+        world.load("[composite:main]\nuse = egg:pyramid-multisite#vhosts\nvhosts.lazy = true\n")
     # Through another composite it is that one's application which is broken.
     app = world.load(
         """
     [composite:main]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     domain a.example / = inner
     domain b.example / = mainapp
     [composite:inner]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     / = main
     """
         + APPS
@@ -234,20 +234,20 @@ def test_no_line_at_all_and_a_section_in_a_circle_are_refused(world: World) -> N
 def test_a_section_that_builds_on_another_one_is_told_by_its_own_line(world: World) -> None:
     with pytest.raises(VhostError, match=re.escape("line 6, [composite:staging]: 'domain x.example / = gone'")):
         world.load(
-            "[composite:main]\nuse = egg:multisite#vhosts\ndomain example.com / = mainapp\n[composite:staging]\n"
-            "use = main\ndomain x.example / = gone\n" + _plain(APPS),
+            "[composite:main]\nuse = egg:pyramid-multisite#vhosts\ndomain example.com / = mainapp\n"
+            "[composite:staging]\nuse = main\ndomain x.example / = gone\n" + _plain(APPS),
             name="staging",
         )
     with pytest.raises(VhostError, match=re.escape("line 3, [composite:main]: 'domain example.com / = gone'")):
         world.load(
-            "[composite:main]\nuse = egg:multisite#vhosts\ndomain example.com / = gone\n[composite:staging]\n"
+            "[composite:main]\nuse = egg:pyramid-multisite#vhosts\ndomain example.com / = gone\n[composite:staging]\n"
             "use = main\ndomain x.example / = mainapp\n" + _plain(APPS),
             name="staging",
         )
 
 
 def test_without_a_file_errors_say_the_line_itself() -> None:
-    with pytest.raises(VhostError, match=r"^egg:multisite#vhosts: 'domain a\.\.b / = x'"):
+    with pytest.raises(VhostError, match=r"^egg:pyramid-multisite#vhosts: 'domain a\.\.b / = x'"):
         read_routes({"domain a..b / = x".partition(" =")[0]: "x"}, Places(None, []))
 
 

@@ -23,7 +23,7 @@ from multisite.vhosts.logs import ApplicationFilter, ApplicationFormatter
 
 PAIR = """
     [composite:main]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     domain one.example / = one
     domain two.example / = two
     {more}
@@ -81,7 +81,7 @@ def test_a_factory_gets_what_it_takes_and_a_pipeline_s_last_part_gets_it(world: 
     app = world.load(
         """
         [composite:main]
-        use = egg:multisite#vhosts
+        use = egg:pyramid-multisite#vhosts
         vhosts.root = var
         / = none
         /pipe = pipe
@@ -103,7 +103,7 @@ def test_a_factory_gets_what_it_takes_and_a_pipeline_s_last_part_gets_it(world: 
         use = call:PREFIX_few:main
         filter-with = adds
         [composite:nested]
-        use = egg:multisite#vhosts
+        use = egg:pyramid-multisite#vhosts
         / = none
         """
     )

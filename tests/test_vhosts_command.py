@@ -18,7 +18,7 @@ INI = """
     [filter:adds]
     paste.filter_app_factory = PREFIX_filters:adds
     [composite:domains]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     vhosts.lazy = true
     vhosts.init = PREFIX_filters.hook
     domain example.com / = one
@@ -100,7 +100,7 @@ def test_every_rule_can_be_the_reason(world: World) -> None:
     ini = world.ini(
         """
         [composite:main]
-        use = egg:multisite#vhosts
+        use = egg:pyramid-multisite#vhosts
         domain a.b.example / = one
         domain *.b.example / = one
         domain *.example / = one
@@ -152,10 +152,10 @@ def test_other_commands_work_on_one_application_and_know_the_shared_database(wor
     ini = world.ini(
         """
         [composite:main]
-        use = egg:multisite#vhosts
+        use = egg:pyramid-multisite#vhosts
         / = shop
         [app:shop]
-        use = egg:multisite
+        use = egg:pyramid-multisite
         [multisite:shared]
         sqlalchemy.url = sqlite:///%(here)s/shared.db
         """

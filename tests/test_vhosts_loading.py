@@ -25,7 +25,7 @@ from multisite.vhosts.ini import VhostError
 
 TWO = """
     [composite:main]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     domain a.example / = one
     domain b.example / = one
     domain c.example /sub = one
@@ -325,7 +325,7 @@ def circle(world: World) -> Vhosts:
     return world.load(
         """
         [composite:main]
-        use = egg:multisite#vhosts
+        use = egg:pyramid-multisite#vhosts
         vhosts.lazy = true
         vhosts.retry_seconds = 300
         domain left.example / = left
@@ -460,7 +460,7 @@ GATE = """
 
 SHARED_THREADS = """
     [composite:main]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     vhosts.max_requests = {limit}
     domain busy.example / = busy
     domain alias.example / = busy

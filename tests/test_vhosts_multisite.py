@@ -126,7 +126,7 @@ PLAIN = """
 
 INI = """
     [composite:main]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     domain one.example / = one
     domain two.example / = two
     domain both.example /one = one
@@ -320,7 +320,7 @@ def test_one_engine_for_two_faces_of_the_same_sites(tmp_path: Path, world: World
     app = world.load(
         """
         [composite:main]
-        use = egg:multisite#vhosts
+        use = egg:pyramid-multisite#vhosts
         vhosts.lazy = true
         /admin = admin
         / = public
@@ -374,7 +374,7 @@ KNOWING = """
 
 OF_ANOTHER_FILE = """
     [composite:main]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     / = sites
     [app:sites]
     use = call:PREFIX_knowing:main

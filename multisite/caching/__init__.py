@@ -3,7 +3,8 @@
     from multisite.caching import make_region
 
 in the place of `from dogpile.cache import make_region`. Every key holds the site that is current, of the request or of
-`using_site`; without one there is no key, and `NoCurrentSite` is raised. Needs dogpile.cache (`multisite[caching]`).
+`using_site`; without one there is no key, and `NoCurrentSite` is raised. Needs dogpile.cache
+(`pyramid-multisite[caching]`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,6 @@ try:
 except ModuleNotFoundError as error:
     if not str(error.name).startswith("dogpile"):
         raise
-    raise ImportError("multisite.caching needs dogpile.cache: pip install 'multisite[caching]'") from error
+    raise ImportError("multisite.caching needs dogpile.cache: pip install 'pyramid-multisite[caching]'") from error
 
 __all__ = ["SiteRegion", "make_region"]

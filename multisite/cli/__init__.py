@@ -145,7 +145,7 @@ def _forget_output() -> None:
 
 
 @click.group(cls=_LazyGroup)
-@click.version_option(package_name="multisite")
+@click.version_option(package_name="pyramid-multisite")
 @click.option(
     "-c",
     "--config",

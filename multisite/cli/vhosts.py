@@ -28,8 +28,8 @@ __all__ = ["vhosts"]
 def vhosts(ctx: click.Context, ini_argument: str | None, url: str | None, as_json: bool) -> None:
     """Show which application answers which domain, and load them all.
 
-    INI is the ini file with the section that uses egg:multisite#vhosts, -c if it is not named; its name may follow, as
-    in production.ini#main.
+    INI is the ini file with the section that uses egg:pyramid-multisite#vhosts, -c if it is not named; its name may
+    follow, as in production.ini#main.
     """
     from multisite.vhosts.explaining import read_vhosts
 

@@ -1,7 +1,7 @@
 """The reference application: small content sites of identical structure, one layout each.
 
-`main` is the `paste.app_factory` behind `use = egg:multisite`. Read it as an example of an application that includes
-multisite; its models, pages and importer are plain modules that know nothing of hosts and domains.
+`main` is the `paste.app_factory` behind `use = egg:pyramid-multisite`. Read it as an example of an application that
+includes multisite; its models, pages and importer are plain modules that know nothing of hosts and domains.
 """
 
 from __future__ import annotations

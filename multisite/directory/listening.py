@@ -44,7 +44,7 @@ class Listener:
             raise SettingError("multisite.notify", "true", f"false, since {engine.dialect.name} cannot notify anybody")
         if importlib.util.find_spec("psycopg") is None:
             raise SettingError(
-                "multisite.notify", "true", "psycopg 3 to listen with: pip install 'multisite[postgresql]'"
+                "multisite.notify", "true", "psycopg 3 to listen with: pip install 'pyramid-multisite[postgresql]'"
             )
         self._engine = engine
         self._hurry = weakref.WeakMethod(hurry)

@@ -61,7 +61,7 @@ def region_from_settings(settings: Mapping[str, Any], prefix: str) -> Any:
         from dogpile.cache import make_region
         from dogpile.cache.exception import PluginNotFound
     except ImportError:
-        expected = "dogpile.cache to be installed: pip install 'multisite[caching]'"
+        expected = "dogpile.cache to be installed: pip install 'pyramid-multisite[caching]'"
         raise SettingError("mako.cache_impl", "multisite.dogpile", expected) from None
     # Keys hold what authors and visitors write, and backends take neither all characters nor any length.
     region = make_region(key_mangler=lambda key: hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest())

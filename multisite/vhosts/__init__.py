@@ -1,7 +1,7 @@
 """Several WSGI applications in one process, by domain.
 
     [composite:main]
-    use = egg:multisite#vhosts
+    use = egg:pyramid-multisite#vhosts
     domain example.com / = mainapp
     domain *.shops.example / = shopapp
 
@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 
 def main(loader: Any, global_conf: Mapping[str, str], **settings: str) -> Vhosts:
-    """Return the WSGI application: the `paste.composite_factory` behind `use = egg:multisite#vhosts`.
+    """Return the WSGI application: the `paste.composite_factory` behind `use = egg:pyramid-multisite#vhosts`.
 
     Runs what `vhosts.init` names, and loads the applications, unless `vhosts.lazy` is set. Raises `VhostError` for a
     line that cannot be meant; an application that cannot be loaded is logged, and answers 503.

@@ -40,7 +40,7 @@ def read_vhosts(file: Path, name: str | None = None) -> tuple[Vhosts, Callable[[
     if context.object is not multisite.vhosts.main:
         raise MultisiteError(
             f"{file}: '{name or 'main'}' is no table of domains: "
-            "expected a section such as [composite:main] with 'use = egg:multisite#vhosts'"
+            "expected a section such as [composite:main] with 'use = egg:pyramid-multisite#vhosts'"
         )
     vhosts, options, places = make(context.loader, context.global_conf, context.local_conf)
     return vhosts, partial(run_once, options.init, context.global_conf, places)

@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         parts = [self.file or "", f"line {self.line}" if self.line else "", f"[{self.section}]" if self.section else ""]
-        return ", ".join(filter(None, parts)) or "egg:multisite#vhosts"
+        return ", ".join(filter(None, parts)) or "egg:pyramid-multisite#vhosts"
 
 
 class VhostError(MultisiteError, ValueError):

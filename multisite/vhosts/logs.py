@@ -6,8 +6,8 @@ In an ini file, which has no filters, by the class of a formatter:
     class = multisite.vhosts.logs.ApplicationFormatter
     format = %(asctime)s %(levelname)s [%(application)s] [%(name)s] %(message)s
 
-Elsewhere by the filter, on a handler. Nothing of this needs `egg:multisite#vhosts` to be loaded: where no application
-runs, the attribute is `-`.
+Elsewhere by the filter, on a handler. Nothing of this needs `egg:pyramid-multisite#vhosts` to be loaded: where no
+application runs, the attribute is `-`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The settings of `egg:multisite#vhosts`, which begin with `vhosts.` and stand beside the lines of the domains."""
+"""The settings of `egg:pyramid-multisite#vhosts`, which begin with `vhosts.`; they stand beside the domains' lines."""
 
 from __future__ import annotations
 
