@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import importlib.util
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import click.testing
 import pytest
 import sqlalchemy as sa
 from directories import Clock
@@ -32,6 +35,23 @@ if TYPE_CHECKING:
     from content_sites import ContentSites
     from vhosting import World
 
+
+if importlib.metadata.version("click").startswith("8.1."):
+
+    class _Runner(click.testing.CliRunner):
+        """What CliRunner is from click 8.2 on: stderr is kept apart from stdout, and `output` has both."""
+
+        def __init__(self) -> None:
+            super().__init__(mix_stderr=False)  # type: ignore[call-arg]
+
+        @contextmanager
+        def isolation(self, *args: Any, **options: Any) -> Iterator[Any]:
+            with super().isolation(*args, **options) as streams:
+                sys.stderr.reconfigure(write_through=True)  # type: ignore[union-attr]
+                yield streams
+
+    click.testing.CliRunner = _Runner  # type: ignore[misc]
+    click.testing.Result.output = property(lambda result: result.stdout + result.stderr)  # type: ignore[method-assign, assignment]
 
 DATABASES = frozenset({"sqlite", "postgresql"})
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import mako
 import pytest
 from mako.exceptions import RichTraceback, SyntaxException, TemplateLookupException, TopLevelLookupException
 from mako.template import Template
@@ -280,8 +281,11 @@ def test_the_debug_toolbar_shows_the_code_of_the_site(world: World, modules: str
     templates = world.templates(**options)
     sites = {"garden": GARDEN, "kitchen": KITCHEN, "dusk": Site(3, "third.example", "", "third", theme="dusk")}
     views = {word: templates.lookup(site).get_template("page.mako") for word, site in sites.items()}
+    # Mako before 1.4 does not tell Python the code of a template that was compiled in this process.
+    shows_code = not mako.__version__.startswith("1.3.")
     for word, view in views.items():
-        assert [other for other in sites if f"'{other} '" in _shown_by_toolbar(view)] == [word]
+        shown = [other for other in sites if f"'{other} '" in _shown_by_toolbar(view)]
+        assert shown == ([word] if shows_code else [])
     if modules is not None:
         # The control: with plain Mako the kitchen's code lies where the garden's was.
         plain = []
