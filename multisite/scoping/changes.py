@@ -53,6 +53,8 @@ class ScopedChanges(_Compiler):
                 limited._values = immutabledict(
                     (key, _in_brackets(value)) for key, value in (statement._values or {}).items()
                 )
+                if ordered := _ordered_values(statement):
+                    limited._ordered_values = [(key, _in_brackets(value)) for key, value in ordered]
             statement = limited
         return statement, claims
 
@@ -118,6 +120,8 @@ class ScopedChanges(_Compiler):
         for column in table.c:
             self._named(column.name, "")
         many = [row for rows in statement._multi_values or () for row in rows]
+        for column, value in _ordered_values(statement):
+            self._check_value(table, column, _is_bound_site_id(value))
         for row in (dict.fromkeys(self.column_keys or ()), dict(statement._values or ()), *many):
             # A row may also be a tuple of values, in the order of the columns.
             pairs = row.items() if hasattr(row, "items") else zip(table.c, row, strict=False)
@@ -173,6 +177,11 @@ def _target_of(statement: Any) -> Any:
         if key in annotations:
             return annotations[key]
     return statement.table
+
+
+def _ordered_values(statement: Any) -> list[tuple[Any, Any]]:
+    """Return what `update().ordered_values()` sets. SQLAlchemy 2.1 keeps it with the other values, in `_values`."""
+    return getattr(statement, "_ordered_values", None) or []
 
 
 def _in_brackets(value: Any) -> Any:

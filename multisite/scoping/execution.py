@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
-from sqlalchemy.schema import DDL, CreateTableAs, CreateView
+from sqlalchemy.schema import DDL
 
 from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain
 from multisite.scoping.column import executing
@@ -36,6 +36,11 @@ _WRITES = re.compile(r"\b(insert|update|delete|merge|replace|truncate|copy)\b", 
 
 _SAVEPOINTS = frozenset({"savepoint", "rollback_to_savepoint", "release_savepoint"})
 """The kinds of statements that may be all that a failed transaction allows."""
+
+_HOLDS_QUERY: tuple[type, ...] = tuple(
+    getattr(sa.schema, name) for name in ("CreateTableAs", "CreateView") if hasattr(sa.schema, name)
+)
+"""SQLAlchemy's constructs for DDL that hold a query. It has them since 2.1."""
 
 _init_compiled = DefaultExecutionContext._init_compiled.__func__  # type: ignore[attr-defined]
 _init_statement = DefaultExecutionContext._init_statement.__func__  # type: ignore[attr-defined]
@@ -102,7 +107,7 @@ def init_ddl(
 ) -> Any:
     """Refuse DDL that holds a query on a scoped table; any other changes tables, not rows, and passes."""
     ddl = compiled.statement
-    with_query = isinstance(ddl, (CreateTableAs, CreateView))
+    with_query = isinstance(ddl, _HOLDS_QUERY)
     # SQLAlchemy's other constructs hold no query; what an application has made itself may.
     if with_query or isinstance(ddl, DDL) or not type(ddl).__module__.startswith("sqlalchemy."):
         text = str(compiled)

@@ -198,7 +198,8 @@ def _ask(connection: Connection, dbapi: Any) -> RowSecurity | bool:
 
 def _refusal(connection: Connection, dbapi: Any, target: _Target) -> Exception | None:
     """Return why the transaction cannot be told `target`, or None."""
-    if connection.dialect.detect_autocommit_setting(dbapi.dbapi_connection):
+    # Every driver of PostgreSQL has this; `Dialect.detect_autocommit_setting()` came with SQLAlchemy 2.0.43.
+    if dbapi.dbapi_connection.autocommit:
         return UnscopedStatement(
             "row-level security needs a transaction, which a connection in AUTOCOMMIT has not: use another connection "
             "for scoped tables"

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
+from releases import SQLALCHEMY
 from scoped_models import ONE, TWO
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -114,6 +115,21 @@ class Way:
     def id(self) -> str:
         return f"{self.group}: {self.name}"
 
+    @property
+    def exists(self) -> bool:
+        """Whether the SQLAlchemy at hand has the API that it uses."""
+        return SQLALCHEMY >= (2, 1) or self.id not in SINCE_2_1
+
+
+SINCE_2_1 = {
+    "links: foreign objects merged": "Session.merge_all",
+    "reads: distinct on": "Select.ext",
+    "reads: VALUES in a cte": "Values.cte",
+    "text: statement into a table": "Select.into",
+    "text: construct of a view": "CreateView",
+    "text: construct of a table": "CreateTableAs",
+}
+"""The ways that use an API which SQLAlchemy has since 2.1, by group and name."""
 
 WAYS: dict[str, Way] = {}
 """All ways, by group and name."""
