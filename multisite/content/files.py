@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from multisite.content.frontmatter import BadFile
+from multisite.content.bad_file import BadFile
 
 __all__ = ["MAX_FILE_BYTES", "find_files", "read_text", "shown"]
 

@@ -7,29 +7,24 @@ to the first empty one (Pelican). Everything here works on text and raises `BadF
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
 from pathlib import PurePath
 from typing import Any
 
-import yaml
-
-from multisite.content.limits import TITLE_LENGTH
+from multisite.content.bad_file import BadFile
+from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
+from multisite.content.metadata import split_metadata
 from multisite.content.slugs import slugify
 
 __all__ = ["Article", "BadFile", "parse_article", "parse_date"]
 
-MAX_FRONT_MATTER = 65_536
-"""Characters of a front matter: the parser that cannot be crashed by its input is a slow one."""
-
-_YAML_EDGE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
-_TOML_EDGE = re.compile(r"^\+\+\+[ \t]*$", re.MULTILINE)
-_PELICAN_LINE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(?:[ \t]+(.*)|[ \t]*)$")
-_MERGE = "tag:yaml.org,2002:merge"
 _UNLISTED = frozenset({"draft", "hidden", "skip"})
 """What Pelican lists nowhere. Any other status is a word of the author's own."""
+
+_MAX_NUMBER = 10**100
+"""The largest number that is taken for a text: Python refuses to write one of 5,000 digits."""
 
 _DATED_NAME = re.compile(r"(\d{4}-\d{1,2}-\d{1,2})[-_](.+)")
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
@@ -39,10 +34,6 @@ _DATE = re.compile(
     r"\s*(Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
-
-
-class BadFile(ValueError):
-    """A file that cannot become an entry; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +56,7 @@ def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
     The file's name gives the slug where the front matter has none (the folder's name for `index.md`), and the date
     where it begins with one. Raises `BadFile`.
     """
-    fields, body = _split(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+    fields, body = split_metadata(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
     file_date, file_slug = _from_name(path)
     title = " ".join(_text(fields, "title").split())
     if not title:
@@ -120,96 +111,6 @@ def _offset(text: str | None) -> tzinfo | None:
     return datetime.fromisoformat(f"2000-01-01T00:00:00{text}").tzinfo
 
 
-def _split(text: str) -> tuple[dict[str, Any], str]:
-    for mark, edge, load in (("---", _YAML_EDGE, _load_yaml), ("+++", _TOML_EDGE, _load_toml)):
-        first_line, _, rest = text.partition("\n")
-        if first_line.rstrip() != mark:
-            continue
-        end = edge.search(rest)
-        if end is None:
-            raise BadFile(f"the front matter has no closing {mark} line")
-        if end.start() > MAX_FRONT_MATTER:
-            raise BadFile(f"the front matter has more than {MAX_FRONT_MATTER} characters")
-        return _with_words_as_tags(load(rest[: end.start()])), rest[end.end() :]
-    if _PELICAN_LINE.match(text.partition("\n")[0]):
-        return _load_pelican(text)
-    raise BadFile("no front matter: the first line is neither '---' nor '+++' nor like 'Title: …'")
-
-
-class _FrontMatterLoader(yaml.SafeLoader):
-    """The safe loader, leaving plain scalars as they are written: a title may be `2024`, `Yes` or `1.10`.
-
-    What is left of their meanings is `<<`, which takes the fields of another mapping into this one.
-
-    Not the faster one in C: 60,000 opening brackets end that one, and the process with it, by a segmentation fault.
-    """
-
-    yaml_implicit_resolvers: dict[str, Any] = {"<": [(_MERGE, re.compile("<<$"))]}
-    merged = 0
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merge, up to a bound: mappings that merge nine others each would fill the memory in a dozen lines."""
-        super().flatten_mapping(node)
-        self.merged += len(node.value)
-        if self.merged > MAX_FRONT_MATTER:
-            raise yaml.constructor.ConstructorError(problem="too many fields to merge", problem_mark=node.start_mark)
-
-
-def _as_written(loader: _FrontMatterLoader, node: yaml.ScalarNode) -> str:
-    return str(loader.construct_scalar(node))
-
-
-_FrontMatterLoader.add_constructor(_MERGE, _as_written)  # where it is no key, `<<` is a text
-
-
-def _load_yaml(text: str) -> dict[str, Any]:
-    try:
-        fields = yaml.load(text, Loader=_FrontMatterLoader)  # noqa: S506 (it is a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
-        raise BadFile(f"the front matter is not YAML{line}: {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadFile(f"the front matter is not YAML: {_shown(error)}") from None
-    except RecursionError:
-        raise BadFile("the front matter is nested too deep") from None
-    if fields is None or fields == "":
-        return {}
-    if not isinstance(fields, dict):
-        raise BadFile("the front matter is not a list of 'key: value' lines")
-    return _lower_keys(fields)
-
-
-def _load_toml(text: str) -> dict[str, Any]:
-    try:
-        return _lower_keys(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise BadFile(f"the front matter is not TOML: {error}") from None
-    except RecursionError:
-        raise BadFile("the front matter is nested too deep") from None
-
-
-def _load_pelican(text: str) -> tuple[dict[str, Any], str]:
-    fields: dict[str, Any] = {}
-    last = ""
-    lines = text.split("\n")
-    for number, line in enumerate(lines):
-        match = _PELICAN_LINE.match(line)
-        if not line.strip():
-            return fields, "\n".join(lines[number + 1 :])
-        if match is not None:
-            last = match[1].lower()
-            fields[last] = (match[2] or "").strip()
-        elif line.startswith("    "):
-            fields[last] = f"{fields[last]} {line.strip()}".strip()
-        else:
-            return fields, "\n".join(lines[number:])
-    return fields, ""
-
-
-def _lower_keys(fields: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key).lower(): value for key, value in fields.items() if isinstance(key, str)}
-
-
 def _from_name(path: PurePath) -> tuple[str | None, str]:
     stem = path.stem if path.stem.lower() not in ("index", "readme") else path.parent.name
     match = _DATED_NAME.fullmatch(stem)
@@ -224,6 +125,8 @@ def _text(fields: Mapping[str, Any], *names: str) -> str:
             continue
         if isinstance(value, bool) or not isinstance(value, (str, int, float, date, time)):
             raise BadFile(f"{name} is not a text")
+        if isinstance(value, int) and abs(value) > _MAX_NUMBER:
+            raise BadFile(f"{name} is a number of more than 100 digits")
         return _clean(name, str(value)).strip()
     return ""
 
@@ -269,23 +172,19 @@ def _truth(fields: Mapping[str, Any], name: str) -> bool | None:
 def _tags(fields: Mapping[str, Any]) -> tuple[str, ...]:
     value = fields.get("tags")
     names = value if isinstance(value, list) else _tags_in_line(_text(fields, "tags"))
+    if len(names) > MAX_TAGS:
+        raise BadFile(f"more than {MAX_TAGS} tags")
     found: dict[str, str] = {}
     for name in names:
         text = " ".join(_text({"tags": name}, "tags").split())
-        slug = slugify(text)
         if len(text) > TITLE_LENGTH:
             raise BadFile(f"a tag has more than {TITLE_LENGTH} characters")
+        slug = slugify(text)
         if text and not slug:
             raise BadFile(f"tag {_shown(text)} has no letter or digit")
         if text:
             found.setdefault(slug, text)
     return tuple(found.values())
-
-
-def _with_words_as_tags(fields: dict[str, Any]) -> dict[str, Any]:
-    """Make a list of the tags in a line without commas: Jekyll and Hugo take each word for one, Pelican the line."""
-    line = fields.get("tags")
-    return {**fields, "tags": line.split()} if isinstance(line, str) and not {",", ";"} & set(line) else fields
 
 
 def _tags_in_line(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 The source may hold HTML: whoever writes for one site must still not run a script in the browser of a visitor. So
 everything is rendered by markdown-it-py first and then cleaned by nh3, which keeps a list of what is allowed. This
-happens once, when an entry is saved.
+happens once, when an entry is saved. Any text takes time and memory in proportion to its length, or is refused.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-__all__ = ["MAX_DEPTH", "SUMMARY_LENGTH", "Rendered", "TooDeep", "render"]
+from multisite.content.limits import MAX_DEPTH, MAX_MARKUP
+from multisite.content.tidy import TooDeep, balance, count_depth
 
-MAX_DEPTH = 1000
-"""How deep HTML may be nested: cleaning takes time with the square of the depth (200,000 open tags: three minutes)."""
+__all__ = ["MAX_DEPTH", "SUMMARY_LENGTH", "Rendered", "TooDeep", "render"]
 
 SUMMARY_LENGTH = 240
 """Characters of a summary that is made from the first paragraph."""
@@ -51,14 +51,11 @@ _ATTRIBUTES: dict[str, set[str]] = {
 _SCHEMES = {"http", "https", "mailto", "tel"}
 
 
-_VOID = frozenset(
-    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-)
-_TAG_EDGE = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9-]*)")
-
-
-class TooDeep(ValueError):
-    """A text whose HTML is nested more than `MAX_DEPTH` deep."""
+_ALLOWED = {tag: _ATTRIBUTES["*"] | _ATTRIBUTES.get(tag, set()) for tag in _TAGS}
+_MARKUP = re.compile(r"[\n\t*_`\[\]<>&~|!\\]")
+_RAW_HTML = frozenset({"html_block", "html_inline"})
+_SCHEME = re.compile(r"([^/?#:]*):")
+_INVISIBLE = re.compile("[\x00-\x20\x7f-\xa0]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +70,18 @@ def render(source: str) -> Rendered:
     """Render the Markdown `source` (CommonMark with tables and strikethrough; HTML allowed, then cleaned).
 
     Headings move down one level where the text has one of level 1, which belongs to the page's title. Raises
-    `TooDeep` for HTML that would take minutes to clean.
+    `TooDeep` for a text that would take minutes or fill the memory.
     """
+    if len(source) > MAX_MARKUP and sum(1 for _ in _MARKUP.finditer(source)) > MAX_MARKUP:
+        raise TooDeep(f"more than {MAX_MARKUP:,} lines and signs of Markdown")
     environment: dict[str, Any] = {}
     tokens = _parser.parse(source, environment)
     _leave_first_level_to_the_title(tokens)
     html = _renderer.render(tokens, _parser.options, environment)
-    _refuse_too_deep(html)
+    if _has_raw_html(tokens):
+        html = balance(html, _ALLOWED)
+    elif count_depth(html) > MAX_DEPTH:
+        raise TooDeep(f"HTML nested more than {MAX_DEPTH} deep")
     return Rendered(html=_cleaner.clean(html), summary=_summary(tokens))
 
 
@@ -102,16 +104,13 @@ def _summary(tokens: Sequence[Token]) -> str:
 def _plain_text(tokens: Sequence[Token]) -> str:
     # Through the cleaner, since only that knows that the text between <script> and </script> is none.
     html = _renderer.renderInline(tokens, _parser.options, {})
+    if _has_raw_html(tokens):
+        html = balance(html, _ALLOWED)
     return unescape(nh3.clean(html, tags=set()))
 
 
-def _refuse_too_deep(html: str) -> None:
-    depth = 0
-    for closing, name in _TAG_EDGE.findall(html):
-        if name.lower() not in _VOID:
-            depth += -1 if closing else 1
-        if depth > MAX_DEPTH:
-            raise TooDeep(f"HTML nested more than {MAX_DEPTH} deep")
+def _has_raw_html(tokens: Sequence[Token]) -> bool:
+    return any(token.type in _RAW_HTML or (token.children and _has_raw_html(token.children)) for token in tokens)
 
 
 def _shorten(text: str) -> str:
@@ -127,6 +126,9 @@ def _keep_attribute(tag: str, attribute: str, value: str) -> str | None:
         return " ".join(kept) or None
     if attribute == "style":
         return value if value in ("text-align:left", "text-align:right", "text-align:center") else None
+    if attribute == "cite":  # an address that nh3 does not take for one
+        scheme = _SCHEME.match(_INVISIBLE.sub("", value))
+        return value if scheme is None or scheme[1].lower() in _SCHEMES else None
     return value
 
 

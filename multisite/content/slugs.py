@@ -9,6 +9,9 @@ from multisite.content.limits import SLUG_LENGTH
 
 __all__ = ["slugify"]
 
+_MAX_TEXT = 5 * SLUG_LENGTH
+"""Characters of a text that are looked at: to compose a long run of marks takes time with its square."""
+
 _HYPHENS = re.compile("-+")
 _SIGNS = re.compile(r"(?<=[^\W\d_])[+#]+(?!\w)")
 _SPOKEN = str.maketrans({"+": "-plus", "#": "-sharp"})
@@ -21,6 +24,8 @@ def slugify(text: str) -> str:
     title alike. Marks that cannot be composed count as letters, as Hindi needs them. `+` and `#` at the end of a word
     are spoken, `c-plus-plus`, so that C, C++ and C# stay three tags.
     """
-    composed = _SIGNS.sub(lambda match: match[0].translate(_SPOKEN), unicodedata.normalize("NFC", text).lower())
+    composed = _SIGNS.sub(
+        lambda match: match[0].translate(_SPOKEN), unicodedata.normalize("NFC", text[:_MAX_TEXT]).lower()
+    )
     kept = "".join(c if c.isalnum() or unicodedata.category(c) in ("Mn", "Mc") else "-" for c in composed)
     return _HYPHENS.sub("-", kept).strip("-")[:SLUG_LENGTH].strip("-")

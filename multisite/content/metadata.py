@@ -1,0 +1,182 @@
+"""Split a file into its metadata and its text, in each notation of the front matter.
+
+YAML between `---` lines (Jekyll, Hugo), TOML between `+++` lines (Hugo), and `Key: value` lines up to the first empty
+one (Pelican). The time is bounded by `MAX_FRONT_MATTER`, and the only exception is `BadFile`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+from yaml.constructor import ConstructorError
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from multisite.content.bad_file import BadFile
+from multisite.content.limits import MAX_FRONT_MATTER
+
+__all__ = ["split_metadata"]
+
+_YAML_EDGE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
+_TOML_EDGE = re.compile(r"^\+\+\+[ \t]*$", re.MULTILINE)
+_PELICAN_LINE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(?:[ \t]+(.*)|[ \t]*)$")
+_MERGE = "tag:yaml.org,2002:merge"
+
+_MAX_SCALAR = 100
+"""Characters of a YAML scalar with an explicit type: `1:1:1:…` to the base of 60 takes time with its square."""
+
+_MAX_KEY_PARTS = 64
+_DOTTED_KEY = re.compile(
+    r"""(?<![\w-])(?:(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % _MAX_KEY_PARTS,  # noqa: UP031
+    re.ASCII,
+)
+"""A TOML key of more parts than anybody needs: tomllib takes time with the square of their number."""
+
+
+def split_metadata(text: str) -> tuple[dict[str, Any], str]:
+    """Return the fields of the front matter of `text`, their names in lower case, and what is behind it."""
+    for mark, edge, load in (("---", _YAML_EDGE, _load_yaml), ("+++", _TOML_EDGE, _load_toml)):
+        first_line, _, rest = text.partition("\n")
+        if first_line.rstrip() != mark:
+            continue
+        end = edge.search(rest)
+        if end is None:
+            raise BadFile(f"the front matter has no closing {mark} line")
+        fields = _load(load, rest[: end.start()])
+        return _with_words_as_tags(fields), rest[end.end() :]
+    if _PELICAN_LINE.match(text.partition("\n")[0]):
+        return _load_pelican(text)
+    raise BadFile("no front matter: the first line is neither '---' nor '+++' nor like 'Title: …'")
+
+
+def _load(load: Callable[[str], dict[str, Any]], text: str) -> dict[str, Any]:
+    if len(text) > MAX_FRONT_MATTER:
+        raise BadFile(f"the front matter has more than {MAX_FRONT_MATTER} characters")
+    try:
+        return load(text)
+    except RecursionError:
+        raise BadFile("the front matter is nested too deep") from None
+
+
+class _FrontMatterLoader(yaml.SafeLoader):
+    """The safe loader, leaving plain scalars as they are written: a title may be `2024`, `Yes` or `1.10`.
+
+    What is left of their meanings is `<<`, which takes the fields of another mapping into this one.
+
+    Not the faster one in C: 60,000 opening brackets end that one, and the process with it, by a segmentation fault.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {"<": [(_MERGE, re.compile("<<$"))]}
+    merged = 0
+
+    def flatten_mapping(self, node: MappingNode) -> None:
+        """Merge, up to a bound: mappings that merge nine others each would fill the memory in a dozen lines.
+
+        Of several mappings the first one that has a key decides (https://yaml.org/type/merge.html). It is not left to
+        PyYAML, whose release 6.0.4 lets the last one decide.
+        """
+        sources = [value for key, value in node.value if key.tag == _MERGE]
+        if not sources:
+            return
+        node.value = own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        node.value = [pair for source in sources for pair in self._pairs(source)] + own
+
+    def _pairs(self, source: Node) -> list[tuple[Node, Node]]:
+        """Return the pairs of a mapping, or of a list of them: later ones win, so the first mapping comes last."""
+        mappings = source.value[::-1] if isinstance(source, SequenceNode) else [source]
+        pairs: list[tuple[Node, Node]] = []
+        for mapping in mappings:
+            if not isinstance(mapping, MappingNode):
+                raise ConstructorError(None, None, "only fields can be merged", source.start_mark)
+            self.flatten_mapping(mapping)
+            self.merged += len(mapping.value) + 1
+            if self.merged > MAX_FRONT_MATTER:
+                raise ConstructorError(None, None, "too many fields to merge", source.start_mark)
+            pairs += mapping.value
+        return pairs
+
+
+def _as_written(loader: _FrontMatterLoader, node: ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+def _typed(name: str) -> Callable[[_FrontMatterLoader, ScalarNode], Any]:
+    """Return a constructor of scalars with the explicit type `!!name`, for which PyYAML's own raises anything."""
+    construct = yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{name}"]
+
+    def construct_typed(loader: _FrontMatterLoader, node: ScalarNode) -> Any:
+        try:
+            if len(node.value) <= _MAX_SCALAR:
+                return construct(loader, node)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            pass
+        raise ConstructorError(None, None, f"not a value of the type !!{name}", node.start_mark)
+
+    return construct_typed
+
+
+_FrontMatterLoader.add_constructor(_MERGE, _as_written)  # where it is no key, `<<` is a text
+for _name in ("bool", "float", "int", "timestamp"):
+    _FrontMatterLoader.add_constructor(f"tag:yaml.org,2002:{_name}", _typed(_name))
+
+
+def _load_yaml(text: str) -> dict[str, Any]:
+    try:
+        fields = yaml.load(text, Loader=_FrontMatterLoader)  # noqa: S506 (it is a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
+        raise BadFile(f"the front matter is not YAML{line}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadFile(f"the front matter is not YAML: {str(error)[:200]}") from None
+    if fields is None or fields == "":
+        return {}
+    if not isinstance(fields, dict):
+        raise BadFile("the front matter is not a list of 'key: value' lines")
+    return _lower_keys(fields)
+
+
+def _load_toml(text: str) -> dict[str, Any]:
+    if _DOTTED_KEY.search(text):
+        raise BadFile(f"the front matter is nested too deep: a key of more than {_MAX_KEY_PARTS} parts")
+    try:
+        return _lower_keys(tomllib.loads(text))
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number of 5,000 digits
+        raise BadFile(f"the front matter is not TOML: {str(error)[:200]}") from None
+
+
+def _load_pelican(text: str) -> tuple[dict[str, Any], str]:
+    fields: dict[str, list[str]] = {}
+    last = ""
+    position = 0
+    while position < len(text):
+        end = text.find("\n", position)
+        end = len(text) if end < 0 else end
+        line = text[position:end]
+        if end > MAX_FRONT_MATTER:
+            raise BadFile(f"the front matter has more than {MAX_FRONT_MATTER} characters")
+        match = _PELICAN_LINE.match(line)
+        if not line.strip():
+            position = end + 1
+            break
+        if match is not None:
+            last = match[1].lower()
+            fields[last] = [(match[2] or "").strip()]
+        elif line.startswith("    "):
+            fields[last].append(line.strip())
+        else:
+            break
+        position = end + 1
+    return {name: " ".join(lines).strip() for name, lines in fields.items()}, text[position:]
+
+
+def _lower_keys(fields: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key).lower(): value for key, value in fields.items() if isinstance(key, str)}
+
+
+def _with_words_as_tags(fields: dict[str, Any]) -> dict[str, Any]:
+    """Make a list of the tags in a line without commas: Jekyll and Hugo take each word for one, Pelican the line."""
+    line = fields.get("tags")
+    return {**fields, "tags": line.split()} if isinstance(line, str) and not {",", ";"} & set(line) else fields
