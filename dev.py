@@ -49,6 +49,8 @@ INSTALL_LOG = VENV / "install.log"
 INI = ROOT / "development.ini"
 VAR = ROOT / "var"
 DEMO_NOTE = VAR / "demo.json"
+SERVER_FILE = VAR / "server"
+"""Where the server listens, for the commands of multisite: `multisite.server_file` in development.ini."""
 
 DEMO_SITES = {
     "garden.localhost": ["--name", "The Slow Garden"],
@@ -57,8 +59,8 @@ DEMO_SITES = {
 }
 """The sites that `serve` adds where they are missing, with the options given to `multisite add-site`."""
 
-PKG_RESOURCES = "ignore:pkg_resources is deprecated as an API:UserWarning"
-"""Pyramid 2.1 imports pkg_resources, and setuptools says at that import that it will go. Nobody here can mend that."""
+PKG_RESOURCES = "ignore:pkg_resources is deprecated as an API"
+"""Pyramid imports pkg_resources, and setuptools says at that import that it will go. Nobody here can mend that."""
 
 NETWORK_FAILURES = (
     "NewConnectionError",
@@ -92,7 +94,7 @@ def main(arguments=None):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return options.run(options)
-    except DevError as error:
+    except (DevError, OSError) as error:
         print(f"dev.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -151,6 +153,7 @@ def ensure_environment(*extras):
         }
         if note == wanted and not FORMER_METADATA.exists() and environment_works():
             return
+        refuse_foreign(VENV)
         # A note that says "installing" was left by a run that was killed: what it left behind may be half a package.
         # The distribution was called multisite once: if both are installed, alembic refuses the plugin of the second.
         if (
@@ -165,6 +168,20 @@ def ensure_environment(*extras):
         if not environment_works():
             raise DevError(f"the installation into {VENV} is not complete: see {INSTALL_LOG}")
         write_json(NOTE, wanted)
+
+
+def refuse_foreign(path):
+    """Raise `DevError` if this user cannot write to the folder `path`, or make it where it is missing."""
+    there = path if path.exists() else path.parent
+    if os.access(there, os.W_OK):
+        return
+    try:
+        owner = there.owner()
+    except (KeyError, NotImplementedError):
+        owner = f"user {there.stat().st_uid}"
+    raise DevError(
+        f"{there} cannot be written: it belongs to {owner}. Remove it as that user, or use a clone of your own"
+    )
 
 
 def python_works():
@@ -195,8 +212,12 @@ def run_quietly(command):
 def make_environment():
     """Make an empty .venv, in place of whatever is there."""
     say(f"{'Making .venv anew' if VENV.exists() else 'Making a private environment in .venv'}")
-    with contextlib.suppress(FileNotFoundError):
+    try:
         VENV.unlink() if VENV.is_symlink() or VENV.is_file() else shutil.rmtree(VENV)
+    except FileNotFoundError:
+        pass
+    except PermissionError as error:
+        raise DevError(f"{VENV} cannot be removed, since a part of it belongs to somebody else ({error})") from None
     shutil.rmtree(FORMER_METADATA, ignore_errors=True)
     venv.EnvBuilder(symlinks=os.name != "nt", with_pip=False).create(VENV)
 
@@ -290,11 +311,13 @@ def serve(options):
     port = options.port or port
     refuse_taken_port(address, port)
     ensure_environment()
+    refuse_foreign(VAR)
     prepare_demo()
     say("Starting the server")
     server = subprocess.Popen(server_command(options.port), env=environment())
     try:
         wait_until_listening(server, address, port)
+        SERVER_FILE.write_text(f"{address}:{port}\n", "utf-8")
         announce(address, port)
         return server.wait()
     except KeyboardInterrupt:
@@ -305,6 +328,7 @@ def serve(options):
         return 0
     finally:
         stop(server)
+        SERVER_FILE.unlink(missing_ok=True)
 
 
 def server_command(port=None):

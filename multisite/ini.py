@@ -26,7 +26,8 @@ __all__ = ["Ini", "read_ini"]
 class Ini:
     """An ini file, read.
 
-    `server_host` and `server_port` are where `[server:main]` can be reached from this machine.
+    `server_host` and `server_port` are where the server that `multisite.server_file` names, or else `[server:main]`,
+    can be reached from this machine.
     """
 
     path: Path
@@ -108,7 +109,9 @@ def read_ini(uri: str | Path) -> Ini:
     database_url = settings.database_url or app.get("sqlalchemy.url") or shared.get("sqlalchemy.url")
     if not database_url:
         raise MultisiteError(f"{path} names no database: set sqlalchemy.url in [{section}]")
-    return Ini(path, settings, database_url, *_reachable(server), "alembic" in sections)
+    running = _running(settings.server_file)
+    reachable = _reachable({"listen": running} if running else server)
+    return Ini(path, settings, database_url, *reachable, "alembic" in sections)
 
 
 def _split(uri: str) -> tuple[Path, str]:
@@ -130,6 +133,15 @@ def _app_settings(loader: Any, section: str) -> Mapping[str, str]:
 
 _LISTEN = re.compile(r"(.*):(\d{1,5})")
 _EVERYWHERE = {"", "*", "0.0.0.0", "[::]", "::"}  # noqa: S104 (recognised here, not listened on)
+
+
+def _running(file: Path | None) -> str | None:
+    """Return `host:port` as a running server has written it into `file`; None if it has not, or not that."""
+    try:
+        text = "" if file is None else file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if _LISTEN.fullmatch(text) else None
 
 
 def _reachable(server: Mapping[str, str]) -> tuple[str, int]:

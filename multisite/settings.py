@@ -215,6 +215,9 @@ class Settings:
         (), _paths, "Paths that answer without a site: exact, or prefixes that end in a slash."
     )
     directory_size: int = _setting(10_000, _count, "How many hosts are kept in memory.")
+    server_file: Path | None = _setting(
+        None, _file, "File in which a server says where it listens, for the addresses that commands print."
+    )
     snapshot: Path | None = _setting(
         None, _file, "File that serves the sites asked for last while the database is down from the start on."
     )

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
 """The Python behind our own environment."""
 
-PARTS = ["dev.py", "setup.py", "pyproject.toml", "LICENSE", "README.md", "development.ini"]
+PARTS = ["dev.py", "setup.py", "pyproject.toml", "LICENSE", "README.md", "development.ini", ".gitignore"]
 FOLDERS = ["multisite", "migrations", "templates", "sites"]
 
 SMALL_TESTS = """\
@@ -121,6 +122,10 @@ LISTENS_TO_CTRL_C = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
 """Starts a program as a terminal does; what a shell runs in the background ignores Ctrl-C, and so do its children."""
+
+
+AS_A_USER = "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 1); os.execv(sys.argv[1], sys.argv[1:])"
+"""Starts a program for which permissions count even if root runs it: without CAP_DAC_OVERRIDE (see capabilities(7))."""
 
 
 @contextmanager
@@ -262,6 +267,24 @@ def test_without_pip_the_reason_is_one_clear_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("note", [{"state": "installing"}, {"state": "ready"}], ids=["incomplete", "outdated"])
+def test_an_environment_of_another_user_is_one_clear_line(python: Path, tmp_path: Path, note: dict[str, str]) -> None:
+    folder = copy_clone(tmp_path / "clone")
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "dev.json").write_text(json.dumps(note), "utf-8")
+    for path in (folder / ".venv" / "dev.json", folder / ".venv" / "bin", folder / ".venv"):
+        path.chmod(0o555)
+        if os.getuid() == 0:
+            os.chown(path, 65534, 65534)
+    command = [sys.executable, "-c", AS_A_USER, str(python), "dev.py", "docs"]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    (folder / ".venv").chmod(0o755)
+    assert done.returncode == 1, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert str(folder / ".venv") in done.stderr
+    assert f"belongs to {(folder / '.venv').owner()}" in done.stderr
+
+
 def test_the_first_run_completes_a_half_made_environment_and_says_what_it_does(first_run: list[str]) -> None:
     text = "\n".join(first_run)
     assert "Making .venv anew" in text
@@ -283,6 +306,64 @@ def test_the_second_run_installs_and_imports_nothing(python: Path, clone: Path) 
         program.communicate(timeout=60)
     assert next(line for line in lines if line) == "Starting the server"
     assert (clone / ".venv" / "install.log").stat() == before
+
+
+@pytest.mark.usefixtures("first_run")
+def test_commands_print_the_port_of_the_server_that_runs(python: Path, clone: Path) -> None:
+    def multisite(*words: str) -> str:
+        command = [str(clone / ".venv" / "bin" / "multisite"), *words]
+        return subprocess.run(command, cwd=clone, env=environment(), capture_output=True, text=True, check=True).stdout
+
+    port = free_port()
+    with serving(python, clone, port) as (program, _):
+        assert f"Open http://fifth.localhost:{port}/\n" in multisite("add-site", "fifth.localhost")
+        assert f"http://fifth.localhost:{port}/\n" in multisite("show-site", "fifth.localhost")
+        link = re.search(r"http://fifth\.localhost:\d+/\?\S+", multisite("maintain-site", "fifth.localhost"))
+        assert link is not None
+        assert link[0].startswith(f"http://fifth.localhost:{port}/?")
+        program.terminate()
+        program.communicate(timeout=60)
+    assert "http://fifth.localhost:6543/\n" in multisite("show-site", "fifth.localhost")
+    multisite("remove-site", "fifth.localhost", "--yes")
+
+
+@pytest.mark.usefixtures("first_run")
+def test_many_first_visits_at_once_leave_no_warning_in_the_terminal(python: Path, clone: Path) -> None:
+    """A browser opens six connections for each host, and waitress has four threads."""
+    port = free_port()
+    with serving(python, clone, port) as (program, _):
+        with ThreadPoolExecutor(24) as pool:
+            answers = pool.map(get, [port] * 24, ["garden.localhost", "kitchen.localhost"] * 12)
+            assert {status for status, _ in answers} == {200}
+        program.terminate()
+        rest, _ = program.communicate(timeout=60)
+    assert "WARN" not in rest
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.usefixtures("first_run")
+def test_what_commands_make_in_a_clone_is_not_shown_by_git(clone: Path, tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        command = ["git", f"--git-dir={tmp_path / 'git'}", f"--work-tree={clone}", *words]
+        return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=True).stdout
+
+    git("init", "--quiet")
+    git("add", ".")
+    tracked = git("ls-files").splitlines()
+    for host in ("garden.localhost", "kitchen.localhost", "sternwarte.localhost"):
+        assert f"sites/{host}/layout.mako" in tracked
+    assert [name for name in tracked if name.startswith((".venv", "var"))] == []
+    commands = ["add-site sixth.localhost", "add-site seventh.localhost", "remove-site seventh.localhost --yes"]
+    for words in commands:
+        subprocess.run(
+            [str(clone / ".venv" / "bin" / "multisite"), *words.split()], cwd=clone, env=environment(), check=True
+        )
+    assert (clone / "sites" / "sixth.localhost").is_dir()
+    assert (clone / "sites" / ".trash").is_dir()
+    assert git("status", "--porcelain", "--untracked-files=all").replace("A  ", "").splitlines() == tracked
+    (clone / "sites" / "garden.localhost" / "new.mako").write_text("A demo site's own file is shown.", "utf-8")
+    assert "?? sites/garden.localhost/new.mako" in git("status", "--porcelain")
+    (clone / "sites" / "garden.localhost" / "new.mako").unlink()
 
 
 @pytest.mark.usefixtures("first_run")
