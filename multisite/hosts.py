@@ -33,7 +33,8 @@ _NAME = re.compile(rf"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)\.?{_PORT}")
 
 _QUAD = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_BRACKETED = re.compile(rf"(\[([0-9a-f:]{{2,39}})\]){_PORT}")
+_BRACKETED = re.compile(rf"\[([0-9A-Fa-f:.]{{2,45}})\]{_PORT}")
+"""An IPv6 address by its characters and its greatest length, which is that of six groups and a dotted quad."""
 
 _MAX_LABEL_CHARACTERS = 63
 """The longest part of a name between its dots (RFC 1035 section 2.3.4)."""
@@ -59,6 +60,8 @@ class Host(NamedTuple):
 
 def parse(text: str) -> Host:
     """Return the `Host` that `text` spells, as it stands in a Host header.
+
+    An IPv6 address may have any form that RFC 3986 section 3.2.2 allows, and gets the one of RFC 5952.
 
     Raises `InvalidHost` for everything that is not exactly a host with an optional port; nothing else is raised,
     whatever is given.
@@ -103,14 +106,13 @@ def _parse_bracketed(text: str) -> Host:
         raise InvalidHost(text, _why_not(text))
     match = _BRACKETED.fullmatch(text)
     if match is None:
-        raise InvalidHost(text, "it is not an IPv6 address in brackets, in lower-case hexadecimal")
-    name, address, port = match.groups()
+        raise InvalidHost(text, "it is not an IPv6 address in brackets")
+    address, port = match.groups()
     try:
-        normal = _normal_ipv6(ipaddress.IPv6Address(address))
+        # The characters are known, so there is no zone identifier, which `IPv6Address` would take.
+        name = f"[{_normal_ipv6(ipaddress.IPv6Address(address))}]"
     except ValueError:
         raise InvalidHost(text, "it is not an IPv6 address in brackets") from None
-    if address != normal:
-        raise InvalidHost(text, f"the normal form of this address is [{normal}]")
     return Host(name, None if port is None else _port(text, port))
 
 

@@ -195,6 +195,18 @@ def test_a_host_that_is_not_one_is_400(app: TestApp, host: str) -> None:
     assert host not in response.text or not host
 
 
+IPV6_FORMS = ["[2001:db8::7]", "[2001:DB8:0:0:0:0:0:7]", "[2001:0db8::0007]:80", "[2001:db8::0.0.0.7]"]
+
+
+@pytest.mark.parametrize("host", IPV6_FORMS)
+def test_an_ipv6_address_leads_to_one_site_in_every_form(settings: dict[str, Any], make: Make, host: str) -> None:
+    app = make(configure(settings | {"multisite.refresh_seconds": "0"}))
+    get(app, "/site", host, status=404)
+    add_domain(app.app.registry[DIRECTORY].engine, "one.example", "[2001:DB8::0:0:7]")
+    assert get(app, "/site", host).text == "one.example one.example"
+    get(app, "/site", "[2001:db8::8]", status=404)
+
+
 def test_no_session_is_begun_without_a_site(settings: dict[str, Any], make: Make) -> None:
     begun: list[Request] = []
 
@@ -491,6 +503,12 @@ def exchange(address: tuple[str, int], request: bytes) -> bytes:
         (b"GET http://two.example/books HTTP/1.1", b"Host: one.example\r\n", b"400"),
         (b"GET http://one.example/books HTTP/1.1", b"Host: one.example\r\n", b"200"),
         (b"GET /books HTTP/1.1", b"Host: unknown.example\r\n", b"404"),
+        (b"GET /books HTTP/1.1", b"Host: [2001:DB8::1]\r\n", b"404"),
+        (b"GET /books HTTP/1.1", b"Host: [0:0:0:0:0:0:0:1]:80\r\n", b"404"),
+        (b"GET /books HTTP/1.1", b"Host: [::ffff:127.0.0.1]\r\n", b"404"),
+        (b"GET http://[2001:db8:0::1]/books HTTP/1.1", b"Host: [2001:DB8::1]\r\n", b"404"),
+        (b"GET http://[2001:db8:0::2]/books HTTP/1.1", b"Host: [2001:DB8::1]\r\n", b"400"),
+        (b"GET /books HTTP/1.1", b"Host: [fe80::1%25eth0]\r\n", b"400"),
         (b"GET /books HTTP/1.1", b"Host: one.example\x00\r\n", b"400"),
         (b"GET /%c0%ae HTTP/1.1", b"Host: one.example\r\n", b"400"),
         (b"GET /books/%ff HTTP/1.1", b"Host: unknown.example\r\n", b"404"),
