@@ -240,6 +240,34 @@ def test_damaged_modules_are_made_again(world: World, caplog: pytest.LogCaptureF
         caplog.clear()
 
 
+def test_a_module_cut_anywhere_is_made_again(world: World) -> None:
+    """Also where what is left is Python: it would be loaded, and miss a def, a part of the page, or what it uses."""
+    modules = world.root / "modules"
+    world.write("templates/page.mako", "<%def name='a()'>a</%def><%def name='b()'>b</%def>${a()}${b()}")
+    assert render(world.templates(module_directory=modules), GARDEN) == "ab"
+    [file] = modules.glob("*.py")
+    whole = file.read_bytes()
+    for length in range(0, len(whole), 3):
+        file.write_bytes(whole[:length])
+        for cached in modules.glob("__pycache__/*"):
+            cached.unlink()
+        assert render(world.templates(module_directory=modules), GARDEN) == "ab", whole[:length]
+        assert file.read_bytes().rstrip()[-30:] == whole.rstrip()[-30:], "whole again"
+
+
+def test_python_s_own_copy_of_a_module_cut_anywhere_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    modules = world.root / "modules"
+    world.write("templates/page.mako", "<%def name='a()'>a</%def><%def name='b()'>b</%def>${a()}${b()}")
+    for _ in range(2):
+        render(world.templates(module_directory=modules), GARDEN)
+    [file] = modules.glob("__pycache__/*.pyc")
+    whole = file.read_bytes()
+    for length in range(0, len(whole), 20):
+        file.write_bytes(whole[:length])
+        assert render(world.templates(module_directory=modules), GARDEN) == "ab"
+
+
 def test_a_module_directory_that_cannot_be_written_stops_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.write("templates/page.mako", "page")
     blocked = world.write("modules", "a file, not a folder")

@@ -158,12 +158,16 @@ class Store:
     def _load_module(self, found: Found, source: bytes, address: str, file: Path) -> Template | None:
         """Return the template that `file` was compiled from, None if the file is damaged."""
         try:
+            code = file.read_text("utf-8")
+            if not code.rstrip().endswith(_END):
+                # What is left of a file that was cut (power loss, a full disk, rsync) may be Python all the same.
+                raise ValueError("its end is missing")
             module = _import_file(file, _module_name(address))
             options = {key: self._options[key] for key in _RUNTIME_OPTIONS if key in self._options}
             template = ModuleTemplate(
                 module,
                 module_filename=str(file),
-                module_source=file.read_text("utf-8"),
+                module_source=code,
                 template_filename=str(found.path),
                 template_source=source,
                 **options,
@@ -175,6 +179,9 @@ class Store:
         template.module_directory = str(file.parent)
         return template
 
+
+_END = '__M_END_METADATA\n"""'
+"""The last lines of every module that Mako writes."""
 
 _RUNTIME_OPTIONS = (
     "output_encoding",
