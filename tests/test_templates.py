@@ -247,7 +247,7 @@ def test_a_module_cut_anywhere_is_made_again(world: World) -> None:
     assert render(world.templates(module_directory=modules), GARDEN) == "ab"
     [file] = modules.glob("*.py")
     whole = file.read_bytes()
-    for length in range(0, len(whole), 3):
+    for length in range(0, len(whole), 11):
         file.write_bytes(whole[:length])
         for cached in modules.glob("__pycache__/*"):
             cached.unlink()
