@@ -57,7 +57,6 @@ def configure(config: Configurator) -> None:
         _set_directory(config, engine_from_settings({"sqlalchemy.url": settings.database_url}))
     elif engine is not None:
         _set_directory(config, engine)
-    config.action(None, lambda: _connect_directory(config), order=PHASE3_CONFIG + 20)
 
     request.includeme(config)
     tween.includeme(config)
@@ -68,11 +67,11 @@ def configure(config: Configurator) -> None:
     dbsession.includeme(config, engine)
     renderer.includeme(config)
     language.includeme(config)
-    registry[language.TRANSLATIONS] = SiteTranslations(registry[renderer.TEMPLATES])
     if settings.error_pages:
         error_pages.includeme(config)
     maintenance.includeme(config)
     shared_caches.includeme(config)
+    config.action(None, lambda: _connect_templates(config), order=PHASE3_CONFIG + 20)
 
 
 def set_multisite_engine(config: Configurator, engine: Engine) -> None:
@@ -102,11 +101,13 @@ def _name_of_database(engine: Engine) -> str:
     return sha256(url.render_as_string().encode()).hexdigest()[:16]
 
 
-def _connect_directory(config: Configurator) -> None:
-    """Let the templates know the directory, which a directive may have replaced after they were made."""
+def _connect_templates(config: Configurator) -> None:
+    """Connect the templates to the directory and the translations to the templates, both in their final form."""
     if DIRECTORY not in config.registry:
         raise ConfigurationError(
             "multisite does not know where its tables are: set sqlalchemy.url or multisite.database_url, or call "
             "config.set_multisite_engine(engine)"
         )
-    config.registry[renderer.TEMPLATES].shared_generation = config.registry[DIRECTORY].template_generation
+    templates = config.registry[renderer.TEMPLATES]
+    templates.shared_generation = config.registry[DIRECTORY].template_generation
+    config.registry[language.TRANSLATIONS] = SiteTranslations(templates)

@@ -7,22 +7,21 @@ the place of pyramid_mako where an application includes both. The templates are 
 from __future__ import annotations
 
 import sys
-import traceback
-from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mako.exceptions import CompileException, RichTraceback, SyntaxException
 from pyramid.config import PHASE1_CONFIG, Configurator
 from pyramid.interfaces import IRendererFactory
 from pyramid.path import AssetResolver
+from pyramid.threadlocal import get_current_request
 
 from multisite.errors import MultisiteError
 from multisite.language import template_names
 from multisite.mako_settings import parse_mako_options
+from multisite.render_errors import add_note
 from multisite.settings import Settings, parse_settings
 from multisite.site import Site, current_site
 from multisite.start import at_start
@@ -32,10 +31,11 @@ __all__ = [
     "EXTENSIONS",
     "TEMPLATES",
     "MakoRenderer",
+    "MakoRendererFactory",
+    "all_templates",
     "includeme",
     "parse_mako_options",
     "templates_from_settings",
-    "view_templates",
 ]
 
 TEMPLATES = "multisite.templates"
@@ -47,12 +47,8 @@ EXTENSIONS = (".mako", ".mak")
 FACTORIES = "multisite.renderers"
 """The key in the registry of the renderer factories, by extension."""
 
-
-CIRCLE_FRAMES = 20
-"""A template that is met so often in the traceback of a RecursionError is what it is about."""
-
-
-Factory = Callable[[Any], "MakoRenderer"]
+SUFFIXES = "multisite.template_suffixes"
+"""The key in the registry of the suffixes of the files that are taken for templates, a set that directives add to."""
 
 
 class MakoRenderer:
@@ -73,6 +69,17 @@ class MakoRenderer:
             # Names in templates import nothing, as they may hold what a visitor typed; this one stands in the code.
             import_module(self._name.partition(":")[0])
         self._uri = None if templates.reload else self.find_uri()
+
+    @property
+    def template(self) -> Any:
+        """The template for the site of the current request, else for the current site, else the shared one.
+
+        `get_renderer("page.mako").template` is how applications of pyramid_mako come to it. Raises as `get_template`.
+        """
+        return self._template(_site_of(get_current_request()))
+
+    def _template(self, site: Site | None) -> Any:
+        return self._templates.lookup(site).get_template(self._uri or self.find_uri())
 
     def find_uri(self) -> str:
         """Return the name for the overlay: a relative one is of the package if the package has that file."""
@@ -101,24 +108,55 @@ class MakoRenderer:
             system = {**template_names(request), **system}
         site = _site_of(request)
         try:
-            template = self._templates.lookup(site).get_template(self._uri or self.find_uri())
+            template = self._template(site)
             if self._defname is not None:
                 template = template.get_def(self._defname)
             page: str = template.render_unicode(**system)
         except Exception as error:
-            _add_note(error, site)
+            add_note(error, site)
             raise
         return page
 
 
-def view_templates(registry: Any) -> set[str]:
-    """Return the names, as the overlay takes them, of the templates that the views of an application render."""
-    helpers = [entry["introspectable"]["renderer"] for entry in registry.introspector.get_category("templates") or ()]
-    return {
-        MakoRenderer(registry[TEMPLATES], helper.name, getattr(helper.package, "__name__", None)).find_uri()
-        for helper in helpers
-        if helper.type in registry[FACTORIES]
-    }
+class MakoRendererFactory:
+    """Makes the renderers of the names with one extension: what Pyramid calls a renderer factory."""
+
+    def __init__(self, make_templates: Callable[[], SiteTemplates]) -> None:
+        """`make_templates` is called once, when the first of the templates is needed or the application starts.
+
+        So settings may come after the directive, as they may for pyramid_mako.
+        """
+        self._make_templates = make_templates
+        # Pyramid asks for the renderer of a view at every request. Bounded, since `render()` takes any names.
+        self._renderer = lru_cache(1_000)(self._make_renderer)
+
+    @cached_property
+    def templates(self) -> SiteTemplates:
+        """The templates that are rendered."""
+        return self._make_templates()
+
+    def __call__(self, info: Any) -> MakoRenderer:
+        return self._renderer(info.name, getattr(info.package, "__name__", None))
+
+    def _make_renderer(self, name: str, package: str | None) -> MakoRenderer:
+        return MakoRenderer(self.templates, name, package)
+
+
+def all_templates(registry: Any) -> list[tuple[SiteTemplates, set[str]]]:
+    """Return the templates of an application, and the names of them that its views render, as the overlay takes them.
+
+    The first are those of `.mako`. There are others where an extension has settings of its own.
+    """
+    factories = registry[FACTORIES]
+    found: dict[int, tuple[SiteTemplates, set[str]]] = {}
+    for templates in (registry[TEMPLATES], *(factory.templates for factory in factories.values())):
+        found.setdefault(id(templates), (templates, set()))
+    for entry in registry.introspector.get_category("templates") or ():
+        helper = entry["introspectable"]["renderer"]
+        if helper.type in factories:
+            factory = factories[helper.type]
+            found[id(factory.templates)][1].add(factory(helper).find_uri())
+    return list(found.values())
 
 
 def _site_of(request: Any) -> Site | None:
@@ -128,40 +166,6 @@ def _site_of(request: Any) -> Site | None:
     except MultisiteError:  # The page that says so (no such host, the database is down) is rendered, too.
         site = None
     return current_site() if site is None else site
-
-
-def _add_note(error: Exception, site: Site | None) -> None:
-    file, line = _place(error)
-    note = f"multisite: site {'-' if site is None else site}"
-    if file is not None:
-        note += f", template {file}, line {line}"
-    if note not in getattr(error, "__notes__", ()):  # A template that renders another passes here twice.
-        error.add_note(note)
-
-
-def _place(error: Exception) -> tuple[str | None, int]:
-    """Return file and line of the template in which `error` arose; None if it was in none."""
-    if isinstance(error, (SyntaxException, CompileException)):
-        return error.filename, error.lineno
-    if isinstance(error, RecursionError):
-        _name_the_circle(error)
-    for record in reversed(RichTraceback(error=error, traceback=error.__traceback__).records):
-        if record[4] is not None:
-            return record[4], record[5]
-    return None, 0
-
-
-def _name_the_circle(error: RecursionError) -> None:
-    """Add a note with the templates that inherit from or include each other without end, if that is what they do."""
-    frames = Counter(
-        frame.f_globals["_template_filename"]
-        for frame, _line in traceback.walk_tb(error.__traceback__)
-        if "_template_filename" in frame.f_globals
-    )
-    circle = [file for file, count in frames.items() if count >= CIRCLE_FRAMES]
-    note = f"multisite: these templates inherit from or include each other without end: {', '.join(circle)}"
-    if circle and note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
 
 
 def find_asset(package: str, path: str) -> Path | None:
@@ -192,52 +196,78 @@ def includeme(config: Configurator) -> None:
     Raises `SettingError` for a bad setting below `multisite.`. The renderers win over those of pyramid_mako.
     """
     registry = config.registry
-    settings = registry.get("multisite.settings") or parse_settings(registry.settings)
-    templates = templates_from_settings(settings, parse_mako_options(registry.settings, config.maybe_dotted))
-    registry[TEMPLATES] = templates
-
-    factories: dict[str, Factory] = {}
+    suffixes = registry[SUFFIXES] = set(EXTENSIONS)
+    registry[TEMPLATES] = _make_templates(config, suffixes)
+    parsed = _mako_settings(registry)
+    factories: dict[str, MakoRendererFactory] = {}
     registry[FACTORIES] = factories
     config.add_directive("add_mako_renderer", add_mako_renderer)
     for extension in EXTENSIONS:
-        factories[extension] = _factory_of(templates)
+        factories[extension] = _shared_factory(registry)
 
     def register(_registry: object = None) -> None:
         # What pyramid_mako's own directive has registered knows no sites.
         for extension, factory in list(registry.getUtilitiesFor(IRendererFactory)):
-            if type(factory).__module__ == "pyramid_mako":
-                factories.setdefault(extension, factories[EXTENSIONS[0]])
+            if type(factory).__module__ == "pyramid_mako" and extension not in factories:
+                _add_factory(registry, extension, _shared_factory(registry), suffixes)
         for extension, factory in factories.items():
             registry.registerUtility(factory, IRendererFactory, name=extension)
 
+    def register_late() -> None:
+        # pyramid_mako reads its settings here as well: those that came after it was included are seen.
+        if _mako_settings(registry) != parsed:
+            registry[TEMPLATES] = _make_templates(config, suffixes)
+        register()
+
     introspectable = config.introspectable("multisite templates", TEMPLATES, "templates of all sites", "overlay")
-    introspectable["templates"] = templates
+    introspectable["templates"] = registry[TEMPLATES]
     # A discriminator would conflict with pyramid_mako's, which registers in PHASE1 and must not have the last word.
-    config.action(None, register, order=PHASE1_CONFIG + 1, introspectables=(introspectable,))
+    config.action(None, register_late, order=PHASE1_CONFIG + 1, introspectables=(introspectable,))
     # Nor may it where the application commits its configuration before it includes pyramid_mako.
     at_start(registry, register)
+    # What is wrong with the settings of a further extension stops the start, not the first page.
+    at_start(registry, lambda _registry: [factory.templates for factory in factories.values()])
 
 
 def add_mako_renderer(config: Configurator, extension: str, settings_prefix: str = "mako.") -> None:
     """Render names that end with `extension` (".html") as `.mako` is: a directive, that of pyramid_mako.
 
-    `settings_prefix` is what the keys of its settings begin with.
+    `settings_prefix` is what the keys of its settings begin with; they may be added after this.
     """
     registry = config.registry
-    templates = registry[TEMPLATES]
-    if settings_prefix != "mako.":
-        settings = registry.get("multisite.settings") or parse_settings(registry.settings)
-        options = parse_mako_options(registry.settings, config.maybe_dotted, settings_prefix)
-        templates = templates_from_settings(settings, options)
-    registry[FACTORIES][extension] = _factory_of(templates)
-    config.add_renderer(extension, registry[FACTORIES][extension])
+    if settings_prefix == "mako.":
+        factory, suffixes = _shared_factory(registry), registry[SUFFIXES]
+    else:
+        suffixes = set()
+        factory = MakoRendererFactory(lambda: _make_templates(config, suffixes, settings_prefix))
+    _add_factory(registry, extension, factory, suffixes)
+    config.add_renderer(extension, factory)
 
 
-def _factory_of(templates: SiteTemplates) -> Factory:
-    # Pyramid asks for the renderer of a view anew at every request. Bounded, since `render()` takes any names.
-    cached = lru_cache(1_000)(partial(MakoRenderer, templates))
+def _add_factory(registry: Any, extension: str, factory: MakoRendererFactory, suffixes: set[str]) -> None:
+    registry[FACTORIES][extension] = factory
+    if extension.startswith("."):  # Otherwise it is the whole name of a renderer.
+        suffixes.add(extension)
 
-    def factory(info: Any) -> MakoRenderer:
-        return cached(info.name, getattr(info.package, "__name__", None))
 
-    return factory
+def _shared_factory(registry: Any) -> MakoRendererFactory:
+    return MakoRendererFactory(lambda: registry[TEMPLATES])
+
+
+def _make_templates(config: Configurator, suffixes: Collection[str], prefix: str = "mako.") -> SiteTemplates:
+    registry = config.registry
+    settings = registry.get("multisite.settings") or parse_settings(registry.settings)
+    options = parse_mako_options(registry.settings, config.maybe_dotted, prefix)
+    templates = templates_from_settings(settings, options | {"suffixes": suffixes})
+    if prefix != "mako.":
+        # Asked for late: that one learns it when the configuration is complete.
+        templates.shared_generation = lambda: registry[TEMPLATES].shared_generation()  # noqa: PLW0108
+    return templates
+
+
+def _mako_settings(registry: Any) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in registry.settings.items()
+        if key.startswith("mako.") or key == "pyramid.reload_templates"
+    }

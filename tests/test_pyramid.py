@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import transaction
 import zope.sqlalchemy
 from conftest import make_own_tables
+from pyramid import testing
 from pyramid.config import Configurator
 from pyramid.events import ApplicationCreated, NewResponse
 from pyramid.request import Request
@@ -437,6 +438,17 @@ def test_an_application_replaces_the_answers_by_views_of_its_own(settings: dict[
     config.add_exception_view(lambda error, request: Response("gone fishing", status=404), context=UnknownSite)
     app = make(config)
     assert get(app, "/", "unknown.example", status=404).text == "gone fishing"
+
+
+def test_a_configurator_that_commits_at_once_can_include_it(settings: dict[str, Any], make: Make) -> None:
+    """`pyramid.testing.setUp()` makes such a one."""
+    config = testing.setUp(settings=settings)
+    try:
+        config.include("multisite")
+        config.add_view(lambda request: Response(request.site.host))
+        assert get(make(config), "/", "two.example").text == "two.example"
+    finally:
+        testing.tearDown()
 
 
 def test_a_bad_setting_stops_the_start(settings: dict[str, Any]) -> None:

@@ -13,13 +13,13 @@ import pytest
 from mako.exceptions import RichTraceback, SyntaxException, TopLevelLookupException
 from pyramid import testing
 from pyramid.config import Configurator
-from pyramid.renderers import render, render_to_response
+from pyramid.renderers import get_renderer, render, render_to_response
 from pyramid.response import Response
 from webtest import TestApp
 
 from multisite import renderer
 from multisite.errors import InvalidHost, SettingError, UnknownSite
-from multisite.renderer import TEMPLATES, view_templates
+from multisite.renderer import TEMPLATES, all_templates
 from multisite.settings import parse_settings
 from multisite.site import Site, using_site
 from multisite.start import start
@@ -410,7 +410,8 @@ def test_a_second_extension_by_the_directive_of_pyramid_mako(world: World, inclu
     add_page(config, "templates/page.html")
     app = TestApp(config.make_wsgi_app())
     assert [get(app, host) for host in SITES] == ["garden: package", "package"]
-    assert world.package.__name__ in str(view_templates(config.registry))
+    [(_, used)] = all_templates(config.registry)
+    assert world.package.__name__ in str(used)
 
 
 def test_an_extension_may_have_settings_of_its_own(world: World) -> None:
@@ -423,6 +424,78 @@ def test_an_extension_may_have_settings_of_its_own(world: World) -> None:
         add_page(config, name, {"x": "<b>"})
         app = TestApp(config.make_wsgi_app())
         assert [get(app, host) for host in SITES] == pages
+
+
+@pytest.mark.parametrize("includes", [["multisite.renderer"], ["pyramid_mako", "multisite.renderer"]])
+def test_settings_may_come_after_the_extension(world: World, includes: list[str]) -> None:
+    world.write("more/page.txt", "${x}")
+    config = world.config(*includes)
+    config.add_mako_renderer(".txt", settings_prefix="text.")
+    config.add_settings({"text.directories": str(world.root / "more"), "text.default_filters": "str"})
+    add_page(config, "page.txt", {"x": "<b>"})
+    assert get(TestApp(config.make_wsgi_app()), "garden.example") == "<b>"
+
+
+def test_settings_may_come_after_the_include(world: World) -> None:
+    """As for pyramid_mako, which reads them when the configuration is committed."""
+    world.write("more/page.mako", "${x}")
+    world.write("more/page.html", "${x}")
+    config = world.config()
+    config.add_mako_renderer(".html")
+    config.add_settings({"mako.directories": str(world.root / "more"), "mako.default_filters": "str"})
+    for extension in ("mako", "html"):
+        config.add_route(extension, f"/{extension}")
+        config.add_view(lambda _: {"x": "<b>"}, route_name=extension, renderer=f"page.{extension}")
+    app = TestApp(config.make_wsgi_app())
+    for extension in ("mako", "html"):
+        assert app.get(f"/{extension}", headers={"Host": "garden.example"}).text.strip() == "<b>"
+
+
+def test_a_bad_setting_of_an_extension_stops_the_start(world: World) -> None:
+    config = world.config(text__cache_impl="nothing")
+    config.add_mako_renderer(".txt", settings_prefix="text.")
+    config.add_settings({"text.preprocessor": "no.such.module"})
+    with pytest.raises(ImportError, match="no"):
+        config.make_wsgi_app()
+
+
+def test_pages_without_a_site_of_an_extension_with_settings_are_looked_for_again(world: World) -> None:
+    page = world.write("templates/page.txt", "old")
+    config = world.config()
+    config.add_mako_renderer(".txt", settings_prefix="text.")
+    config.make_wsgi_app()
+    config.begin()
+    try:
+        assert render("page.txt", {}).strip() == "old"
+        page.unlink()
+        world.write("more.txt", "new").rename(page)
+        config.registry[TEMPLATES].shared_generation = lambda: 1
+        assert render("page.txt", {}).strip() == "new"
+    finally:
+        config.end()
+
+
+def test_the_template_of_a_renderer_is_that_of_the_current_site(world: World) -> None:
+    """`get_renderer("page.mako").template` is how applications of pyramid_mako come to it."""
+    world.write("templates/page.mako", "shared<%def name='one()'>one</%def>")
+    world.write("sites/garden/page.mako", "garden's")
+
+    def view(_request: Any) -> Response:
+        return Response(get_renderer("page.mako").template.render_unicode())
+
+    config = world.config()
+    config.add_route("page", "/")
+    config.add_view(view, route_name="page")
+    app = TestApp(config.make_wsgi_app())
+    assert [get(app, host) for host in SITES] == ["garden's", "shared"]
+    config.begin()
+    try:
+        found = get_renderer("page.mako")
+        assert found.template.get_def("one").render_unicode() == "one"
+        with using_site(SITES["garden.example"]):
+            assert found.template.render_unicode() == "garden's"
+    finally:
+        config.end()
 
 
 def test_renderer_names_may_be_given_at_render_time_and_by_the_request(world: World) -> None:

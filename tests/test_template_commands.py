@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -182,3 +183,72 @@ def test_compile_templates_says_where_it_is_on_a_terminal(folder: Folder) -> Non
     os.close(end)
     assert b"1 templates so far, now at " in os.read(terminal, 1000)
     os.close(terminal)
+
+
+# Extensions that an application adds
+
+
+APPLICATION = """
+from pyramid.config import Configurator
+
+
+def main(global_config, **settings):
+    with Configurator(settings=settings) as config:
+        config.include("multisite")
+        config.add_mako_renderer(".tmpl")
+        config.add_mako_renderer(".html")
+        config.add_mako_renderer(".txt", settings_prefix="text.")
+        config.add_settings({"text.default_filters": "str", "text.directories": settings["text_folder"]})
+        config.add_route("page", "/")
+        config.add_view(lambda request: {}, route_name="page", renderer="page.tmpl")
+        return config.make_wsgi_app()
+"""
+
+
+@pytest.fixture
+def extended(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """An application that renders `.tmpl`, `.html` and, with settings of its own, `.txt`."""
+    name = f"extended_{os.getpid()}_{folder.path.name}"
+    write(folder, f"{name}.py", APPLICATION)
+    monkeypatch.syspath_prepend(str(folder.path))
+    folder.write(app="mako.module_directory = %(here)s/var/templates\ntext_folder = %(here)s/texts")
+    ini = folder.path / "development.ini"
+    ini.write_text(re.sub("^use = .*$", f"use = call:{name}:main", ini.read_text(), count=1, flags=re.MULTILINE))
+    return folder
+
+
+def test_templates_with_an_added_extension_are_checked(extended: Folder) -> None:
+    for path in ("templates/base.tmpl", "sites/garden.example/own.html", "texts/mail.txt"):
+        write(extended, path, "% if x:\nbroken\n")
+    write(extended, "templates/page.tmpl", "<%inherit file='nowhere.tmpl'/>")
+    for path in ("templates/static/hello.html", "sites/garden.example/static/hello.html"):
+        write(extended, path, "% if this is a static file:\n")
+    result = extended.invoke("check")
+    found = [line for line in result.stdout.splitlines() if "template" in line]
+    assert [sum(name in line for line in found) for name in ("base.tmpl", "own.html", "mail.txt", "nowhere.tmpl")] == [
+        1, 1, 1, 1
+    ], result.output  # fmt: skip
+    assert "static" not in result.stdout
+
+
+def test_templates_with_an_added_extension_are_compiled_ahead(extended: Folder) -> None:
+    write(extended, "templates/page.tmpl", "<%inherit file='layout.mako'/>page")
+    write(extended, "sites/garden.example/own.html", "own")
+    write(extended, "texts/mail.txt", "mail")
+    write(extended, "templates/static/hello.html", "% if this is a static file:\n")
+    compiled = extended.path / "var/templates"
+    # The two shared ones and the garden's layout as ever, page.tmpl and own.html.
+    assert done(extended, "compile-templates") == f"5 templates are compiled in {compiled}.\n"
+    ini = extended.path / "development.ini"
+    ini.write_text(ini.read_text().replace("text_folder", "text.module_directory = %(here)s/var/texts\ntext_folder"))
+    texts = extended.path / "var/texts"
+    assert done(extended, "compile-templates", "--prune") == (
+        f"6 templates are compiled in {compiled} and {texts}.\nRemoved 0 that are of no use any more.\n"
+    )
+    assert (len(list(compiled.glob("*.py"))), len(list(texts.glob("*.py")))) == (5, 1)
+
+
+def test_which_asks_the_templates_of_the_extension(extended: Folder) -> None:
+    mail = write(extended, "texts/mail.txt", "mail")
+    assert f"* shared2  {mail}" in done(extended, "which", "garden.example", "mail.txt").splitlines()
+    assert "no layer" in extended.fails("which", "garden.example", "mail.tmpl")

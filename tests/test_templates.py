@@ -103,7 +103,21 @@ def test_an_asset_in_the_shared_folder_is_the_shared_template(world: World, pack
     assert render(templates, GARDEN, f"{package}:skin/blog/page.mako") == "garden"
     view = templates.lookup(KITCHEN).get_template(f"{package}:skin/blog/page.mako")
     assert view is templates.lookup(KITCHEN).get_template("blog/page.mako")
-    assert view.uri == "/blog/page.mako"
+    assert view.uri == "blog/page.mako"
+
+
+def test_a_template_has_the_uri_that_mako_gives_it(world: World) -> None:
+    """Templates compare with it: `% if self.uri == "page.mako"`."""
+    uris = "${self.uri} ${local.uri} ${context.lookup.get_template('other.mako', self.uri).uri}"
+    world.write("templates/base.mako", f"{uris} ${{next.uri}}")
+    for folder in ("", "blog/"):
+        world.write(f"templates/{folder}page.mako", "<%inherit file='/base.mako'/>")
+        world.write(f"templates/{folder}other.mako", "other")
+        page = f"{folder}page.mako"
+        assert render(world.templates(), GARDEN, page) == f"{page} base.mako {folder}other.mako {page}"
+    world.write("templates/alone.mako", "${self.uri} ${local.uri}")
+    for templates in (world.templates().lookup(GARDEN), world.plain_lookup(GARDEN)):
+        assert templates.get_template("alone.mako").render_unicode().strip() == "alone.mako alone.mako"
 
 
 def test_further_directories_come_below_the_shared_templates(world: World) -> None:

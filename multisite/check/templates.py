@@ -8,10 +8,9 @@ from pathlib import Path
 from multisite.check.application import Application
 from multisite.directory.changes import list_sites
 from multisite.finding import Finding
-from multisite.renderer import TEMPLATES, view_templates
+from multisite.renderer import all_templates
 from multisite.request import DIRECTORY
 from multisite.site import Site
-from multisite.templates import SiteTemplates
 from multisite.templates.faults import Fault, find_faults
 from multisite.templates.overlay import Overlay
 
@@ -21,7 +20,6 @@ __all__ = ["check_templates"]
 def check_templates(application: Application) -> Iterator[Finding]:
     """Report templates that cannot be compiled, that call what is not there, or that inherit from themselves."""
     application.progress("the templates")
-    templates: SiteTemplates = application.registry[TEMPLATES]
     site = application.site
     if site is not None:
         sites = [site]
@@ -30,13 +28,15 @@ def check_templates(application: Application) -> Iterator[Finding]:
         if engine.url.render_as_string() in application.unreachable:
             return
         sites = [info.site for info in list_sites(engine)]
-    for fault in find_faults(templates, sites, view_templates(application.registry)):
-        if site is not None and not _is_of(templates.overlay, site, fault.path):
-            continue  # a theme that this site does not have
-        where = "" if fault.line is None else f", line {fault.line}"
-        yield Finding(
-            "template", f"{fault.path}{where}", f"{_on(fault)}{fault.reason}", "its page answers 500 until then"
-        )
+    for templates, used in all_templates(application.registry):
+        for fault in find_faults(templates, sites, used):
+            if site is None or _is_of(templates.overlay, site, fault.path):  # not a theme that this site does not have
+                yield _finding(fault)
+
+
+def _finding(fault: Fault) -> Finding:
+    where = "" if fault.line is None else f", line {fault.line}"
+    return Finding("template", f"{fault.path}{where}", f"{_on(fault)}{fault.reason}", "its page answers 500 until then")
 
 
 def _is_of(overlay: Overlay, site: Site, path: Path) -> bool:

@@ -81,7 +81,7 @@ def which(ini_uri: str, host: str, name: str, as_json: bool) -> None:
 
     ini = read_ini(ini_uri)
     site = show_site(ini.open_engine(), host).site
-    templates, _registry = _load(ini_uri)
+    templates = _templates_for(_load(ini_uri), name)
     layers = _explain(templates, site, name)
     winner = next((path for _layer, path, state in layers if state == "has it"), None)
     if as_json:
@@ -149,25 +149,27 @@ def compile_templates(ctx: click.Context, does_prune: bool) -> None:
     those of the packages whose templates the views name. Servers that start later compile none of them.
     """
     from multisite.directory.changes import list_sites
-    from multisite.renderer import view_templates
+    from multisite.renderer import all_templates
     from multisite.templates.ahead import compile_all, prune
 
     engine = read_ini(ctx.obj).open_engine()
-    templates, registry = _load(ctx.obj)
-    if templates.module_directory is None:
+    kept = [(templates, used) for templates, used in all_templates(_load(ctx.obj)) if templates.module_directory]
+    if not kept:
         raise MultisiteError(
             "compiled templates are kept nowhere: set mako.module_directory in the ini, as in %(here)s/var/templates"
         )
-    sites = (info.site for info in list_sites(engine))
+    sites = [info.site for info in list_sites(engine)]
     progress = _Progress()
-    for outcome in compile_all(templates, sites, view_templates(registry)):
-        progress.note(outcome)
+    for templates, used in kept:
+        for outcome in compile_all(templates, sites, used):
+            progress.note(outcome)
+    folders = sorted({str(templates.module_directory) for templates, _used in kept})
     for path, message in progress.failures:
         click.echo(f"{path}: {message}", err=True)
-    done = f"{progress.count - len(progress.failures)} templates are compiled in {templates.module_directory}."
+    done = f"{progress.count - len(progress.failures)} templates are compiled in {' and '.join(folders)}."
     click.echo(done + (f" {len(progress.failures)} could not be compiled." if progress.failures else ""))
     if does_prune:
-        removed = prune(templates.module_directory, progress.digests)
+        removed = sum(prune(Path(folder), progress.digests) for folder in folders)
         click.echo(f"Removed {removed} that {'is' if removed == 1 else 'are'} of no use any more.")
     if progress.failures:
         ctx.exit(1)
@@ -194,8 +196,8 @@ class _Progress:
             click.echo(f"{self.count} templates so far, now at {outcome.path}", err=True)
 
 
-def _load(uri: str) -> tuple[SiteTemplates, Any]:
-    """Return the templates and the registry of the application, which alone knows its settings and packages."""
+def _load(uri: str) -> Any:
+    """Return the registry of the application, which alone knows its templates, settings and packages."""
     from pyramid.config import global_registries
     from pyramid.paster import get_app
 
@@ -206,4 +208,13 @@ def _load(uri: str) -> tuple[SiteTemplates, Any]:
     registry = getattr(app, "registry", None) or global_registries.last
     if TEMPLATES not in registry:
         raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
-    return registry[TEMPLATES], registry
+    return registry
+
+
+def _templates_for(registry: Any, name: str) -> SiteTemplates:
+    """Return the templates that `name` is one of: an extension may have settings, and so folders, of its own."""
+    from multisite.renderer import FACTORIES, TEMPLATES
+
+    factory = registry[FACTORIES].get(Path(name).suffix)
+    templates: SiteTemplates = registry[TEMPLATES] if factory is None else factory.templates
+    return templates

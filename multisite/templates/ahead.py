@@ -37,8 +37,8 @@ def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[
     """Compile every template of every layer once, and yield each with what came of it.
 
     `used` are names that an application renders: where they are asset specs, the templates beside them in the package
-    are compiled too, and what overrides them under these names, since what they call is found in the package. Files are
-    templates if they end with `TEMPLATE_SUFFIXES`. The templates are not held: this fills `module_directory`.
+    are compiled too, and what overrides them under these names, since what they call is found in the package. The
+    overlay says which files are templates. They are not held: this fills `module_directory`.
     """
     done: set[tuple[Path, str]] = set()
     for layer, place, name in _places(templates.overlay, sites, list(_packaged(templates.overlay, used))):

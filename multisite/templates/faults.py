@@ -18,7 +18,6 @@ from mako.parsetree import IncludeTag, InheritTag, NamespaceTag
 from multisite.site import Site
 from multisite.templates.ahead import compile_all
 from multisite.templates.lookup import SiteLookup, SiteTemplates
-from multisite.templates.overlay import TEMPLATE_SUFFIXES
 from multisite.templates.store import SharedTemplate
 
 __all__ = ["Fault", "find_faults"]
@@ -91,9 +90,10 @@ def _folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[Fault]:
     overlay = templates.overlay
     layers = [*overlay.layers(None), *overlay.themes(), *(overlay.layers(site)[0] for site in sites)]
     for layer in layers:
-        for suffix in TEMPLATE_SUFFIXES:
+        for suffix in sorted(overlay.suffixes):
             for path in sorted(layer.root.rglob(f"*{suffix}")):
-                if path.is_dir() and (layer.kind != "shared" or not path.is_relative_to(overlay.themes_dir)):
+                is_template = path.is_dir() and overlay.is_listed(path.relative_to(layer.root))
+                if is_template and (layer.kind != "shared" or not path.is_relative_to(overlay.themes_dir)):
                     yield Fault(path, None, "it is a folder, and has the name of a template")
 
 

@@ -8,7 +8,7 @@ generation of templates gets a new lookup, which finds every file anew.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,8 +32,8 @@ class SiteTemplates:
     the next look-up; without it, a name that was found is not looked for again until the site's `template_generation`
     is another one. `max_sites` is the number of sites whose lookups are kept in memory, each less than 1 kB if it has
     no files of its own. `module_directory` keeps compiled templates for the next start. `find_asset` finds files of
-    packages. `options` are keyword arguments of `mako.template.Template`, where `default_filters` is `["h"]` and
-    `input_encoding` UTF-8 unless given.
+    packages. `suffixes` are those of the files that `names` lists (None: `.mako` and `.mak`). `options` are keyword
+    arguments of `mako.template.Template`, where `default_filters` is `["h"]` and `input_encoding` UTF-8 unless given.
 
     Raises `SettingError` if the shared folder lies in the folder of the sites.
     """
@@ -51,6 +51,7 @@ class SiteTemplates:
         max_sites: int = 10_000,
         module_directory: Path | None = None,
         find_asset: FindAsset = find_asset,
+        suffixes: Collection[str] | None = None,
         **options: Any,
     ) -> None:
         shared = tuple(Path(folder).absolute() for folder in (templates_dir, *directories))
@@ -60,7 +61,7 @@ class SiteTemplates:
         options = {"default_filters": ["h"], "input_encoding": "utf-8"} | options
         self.reload = reload
         self.module_directory = module_directory
-        self.overlay = Overlay(Path(sites_dir).absolute(), shared, find_asset)
+        self.overlay = Overlay(Path(sites_dir).absolute(), shared, find_asset, suffixes)
         self.shared_generation = _never_again
         # Two applications of one process may share folders of templates, and the caches of plug-ins.
         self.cache_prefix = hashlib.sha256(str(self.overlay.sites_dir).encode("utf-8", "surrogateescape")).hexdigest()[

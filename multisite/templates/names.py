@@ -107,10 +107,9 @@ def split_below(name: str) -> tuple[str | None, str]:
 
 def split(name: str) -> tuple[str | None, str]:
     """Split a canonical name into its package, None for a name of the overlay, and the path behind it."""
-    if name.startswith("/"):
-        return None, name[1:]
-    package, _, path = name.partition(":")
-    return package, path
+    package, colon, path = name.partition(":")
+    # A template's own `uri` may stand here, which begins without the slash.
+    return (package, path) if colon else (None, name.removeprefix("/"))
 
 
 def layer_path(name: str) -> str:

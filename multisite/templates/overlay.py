@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from mako.exceptions import TemplateLookupException, TopLevelLookupException
 
 from multisite.errors import shorten
 from multisite.real_file import RealFile, open_real_file
-from multisite.settings import THEMES_FOLDER
+from multisite.settings import STATIC_FOLDER, THEMES_FOLDER
 from multisite.site import Site
 from multisite.templates import names
 
@@ -36,9 +36,10 @@ None means that there is no such package. It must not import the package, since 
 """
 
 TEMPLATE_SUFFIXES = (".mako", ".mak")
-"""What files are taken for templates where all of them are listed; a name may be that of any other file, too.
+"""What files are taken for templates where all of them are listed, beside those with further suffixes of an overlay.
 
-A package's files are templates if they end like this or lie in a folder `templates`: the rest is its code.
+A name may be that of any other file, too. A package's files are templates if they end like this or lie in a folder
+`templates`: the rest is its code.
 """
 
 
@@ -98,12 +99,16 @@ class Overlay:
     """The layers of all sites.
 
     `sites_dir` holds one folder for each site; `shared` lists the folders that all sites share, first one first, with
-    the themes in a folder of that first one. None has to exist yet. `find_asset` finds files of packages.
+    the themes in a folder of that first one. None has to exist yet. `find_asset` finds files of packages. `suffixes`
+    are those of the files that are listed as templates; the set may grow until that is done.
     """
 
-    def __init__(self, sites_dir: Path, shared: tuple[Path, ...], find_asset: FindAsset) -> None:
+    def __init__(
+        self, sites_dir: Path, shared: tuple[Path, ...], find_asset: FindAsset, suffixes: Collection[str] | None = None
+    ) -> None:
         self.sites_dir = sites_dir
         self.shared = shared
+        self.suffixes = frozenset(TEMPLATE_SUFFIXES) if suffixes is None else suffixes
         self.themes_dir = shared[0] / THEMES_FOLDER
         self._find_asset = find_asset
 
@@ -133,7 +138,7 @@ class Overlay:
         return [Layer("theme", folder, (sites,)) for folder in folders if not folder.name.startswith(".")]
 
     def names(self, layer: Layer) -> Iterator[str]:
-        """Yield the canonical names of the templates in `layer`, whose file names end with `TEMPLATE_SUFFIXES`.
+        """Yield the canonical names of the templates in `layer`: of the files with one of the `suffixes`.
 
         Folders behind links are left out, since they may lead in a circle.
         """
@@ -143,9 +148,17 @@ class Overlay:
             if layer.kind == "shared" and not here.parts:
                 folders[:] = [name for name in folders if name.casefold() != THEMES_FOLDER]
             for file in sorted(files):
-                if file.endswith(TEMPLATE_SUFFIXES):
+                if self.is_listed(here / file):
                     with suppress(TopLevelLookupException):  # a dot file, or something else that no name can name
                         yield names.canonical(f"/{(here / file).as_posix()}")
+
+    def is_listed(self, path: Path) -> bool:
+        """Return whether a file at `path` below the root of a layer is taken for a template where all are listed."""
+        # An application may render `.html`, which is also what static files are called.
+        return any(
+            path.name.endswith(suffix) and (suffix in TEMPLATE_SUFFIXES or path.parts[0] != STATIC_FOLDER)
+            for suffix in self.suffixes
+        )
 
     def find(self, name: str, site: Site | None) -> Found:
         """Return the file that the canonical `name` stands for, for `site` (None: no site).
@@ -182,11 +195,14 @@ class Overlay:
             # On some file systems THEMES is the same folder.
             if layer.kind != "shared" or path.partition("/")[0].casefold() != THEMES_FOLDER
         ]
-        if asset is not None and _is_template(asset_path):
+        if asset is not None and self._is_template(asset_path):
             layers.append((Layer("package", _asset_root(asset, asset_path), self._foreign()), asset))
         for layer, candidate in layers:
             if below is None or _rank(layer.kind) > _rank(below):
                 yield layer, candidate
+
+    def _is_template(self, path: str) -> bool:
+        return path.endswith((*TEMPLATE_SUFFIXES, *self.suffixes)) or names.TEMPLATES_FOLDER in path.split("/")[:-1]
 
     def asset(self, name: str) -> Path | None:
         """Return where the package of the asset spec `name` has, or would have, that file; None without package."""
@@ -242,10 +258,6 @@ def _rank(kind: str) -> tuple[int, int]:
     word = kind.rstrip("0123456789")
     number = kind.removeprefix(word)
     return ("site", "theme", "shared", "package").index(word), int(number) if number else 1
-
-
-def _is_template(path: str) -> bool:
-    return path.endswith(TEMPLATE_SUFFIXES) or names.TEMPLATES_FOLDER in path.split("/")[:-1]
 
 
 def _asset_root(asset: Path, path: str) -> Path:

@@ -229,12 +229,20 @@ def _write(file: Path, code: str) -> None:
 
 
 def _view_class(template: Template, name: str) -> type[SharedTemplate]:
-    """Return the class whose instances are views of `template`; `name` becomes their `uri`."""
+    """Return the class whose instances are views of `template`.
+
+    `name` becomes their `uri`, which templates compare with: without the slash that it begins with, as they write it.
+    """
     attributes = {
         # A function that became a class attribute must not turn into a method.
         key: staticmethod(value) if hasattr(type(value), "__get__") else value
         for key, value in vars(template).items()
         if key != "lookup"
     }
-    attributes |= {"__slots__": (), "__module__": __name__, "uri": name, "reserved_names": template.reserved_names}
+    attributes |= {
+        "__slots__": (),
+        "__module__": __name__,
+        "uri": name.removeprefix("/"),
+        "reserved_names": template.reserved_names,
+    }
     return type("SharedTemplate", (SharedTemplate,), attributes)
