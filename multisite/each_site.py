@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from multisite import program
 from multisite.errors import MultisiteError
 from multisite.site import Site
 
@@ -82,7 +83,8 @@ def choose(sites: Iterable[tuple[Site, str]], *, only: Sequence[str] = (), skip:
             chosen.append(Chosen(site, None if status in RUNS_FOR else status))
     if unused:
         pattern = next(iter(unused.values()))
-        raise MultisiteError(f"no site fits '{pattern}'; see the sites that there are: multisite list-sites")
+        command = program.command("list-sites")
+        raise MultisiteError(f"no site fits '{pattern}'; see the sites that there are: {command}")
     return chosen
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from multisite import program
+
 __all__ = [
     "CrossSiteError",
     "DirectoryUnavailable",
@@ -114,7 +116,7 @@ class SiteSettingError(MultisiteError, ValueError):
         self.expected = expected
         super().__init__(
             f"the site {site} has the setting {key} = {shorten(value)}, expected {expected}: set another one with "
-            f"'multisite set {site} {key}=...', or 'multisite unset {site} {key}'"
+            f"'{program.command(f'set {site} {key}=...')}', or '{program.command(f'unset {site} {key}')}'"
         )
 
 

@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from multisite import program
 from multisite.errors import MultisiteError
 from multisite.local_time import local_time
 
@@ -108,7 +109,7 @@ class Formats:
         if code is None:
             raise MultisiteError(
                 "money is in some currency: name it, as in format.money(amount, 'EUR'), or give the site one: "
-                "multisite set HOST currency=EUR"
+                f"{program.command('set HOST currency=EUR')}"
             )
         return str(format_currency(amount, code, locale=self.locale))
 

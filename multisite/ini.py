@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import plaster
 
+from multisite import program
 from multisite.errors import MultisiteError
 from multisite.settings import Settings, parse_settings
 
@@ -87,7 +88,8 @@ def read_ini(uri: str | Path) -> Ini:
     path, section = _split(str(uri))
     if not path.is_file():
         raise MultisiteError(
-            f"there is no file {path}: name your ini file as in 'multisite -c production.ini', or in MULTISITE_CONFIG"
+            f"there is no file {path}: name your ini file as in '{program.command('-c production.ini')}', or in "
+            "MULTISITE_CONFIG"
         )
     try:
         loader = plaster.get_loader(str(uri), protocols=["wsgi"])
@@ -97,7 +99,9 @@ def read_ini(uri: str | Path) -> Ini:
     except (configparser.Error, plaster.PlasterError, UnicodeDecodeError, LookupError, OSError, ImportError) as error:
         raise MultisiteError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if section not in sections:
-        raise MultisiteError(f"{path} has no section [{section}]: name another one as in 'multisite -c {path}#name'")
+        raise MultisiteError(
+            f"{path} has no section [{section}]: name another one as in '{program.command(f'-c {path}#name')}'"
+        )
     if re.fullmatch(r"egg:multisite(#.*)?", app.get("use", "")):
         # PasteDeploy would say that the distribution 'multisite' is missing, and whoever installs that gets another.
         raise MultisiteError(

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import DBAPIError
 
-from multisite import hosts, models
+from multisite import hosts, models, program
 from multisite.directory.folders import folder_name
 from multisite.directory.revision import VERSION_TABLE
 from multisite.errors import MultisiteError
@@ -94,7 +94,7 @@ def first_site(connection: Connection | MockConnection, host: str, *, name: str 
     if isinstance(connection, MockConnection):
         raise MultisiteError(
             "first_site reads and writes the database, which 'alembic upgrade --sql' does not open: run the migration "
-            "with 'multisite migrate' or 'alembic upgrade head'"
+            f"with '{program.command('migrate')}' or 'alembic upgrade head'"
         )
     upgrade_own(connection)
     sites, domains = models.metadata.tables["sites"], models.metadata.tables["domains"]
@@ -154,7 +154,7 @@ def _refuse_foreign_tables(connection: Connection) -> None:
     there = set(sa.inspect(connection).get_table_names()) & set(models.metadata.tables)
     if there:
         raise MultisiteError(
-            f"this database already has a table named {' and '.join(sorted(there))} that 'multisite migrate' did not "
+            f"this database already has a table named {' and '.join(sorted(there))} that multisite did not "
             "make: rename it, or give multisite a database of its own with multisite.database_url"
         )
 

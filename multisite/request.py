@@ -13,7 +13,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.settings import asbool
 
-from multisite import hosts
+from multisite import hosts, program
 from multisite.directory import Directory, Match
 from multisite.errors import DirectoryUnavailable, InvalidHost, UnknownSite
 from multisite.host_header import DEFAULT_PORTS, requested_host
@@ -161,7 +161,8 @@ def unknown_site_view(error: UnknownSite, request: Request) -> Response:
     settings: Settings = request.registry[SETTINGS]
     text = "There is no site here.\n"
     if error.name is not None and _in_development(request):
-        text += f"\nTo add it (said because pyramid.reload_templates is on):\n\n    multisite add-site {error.name}\n"
+        command = program.command(f"add-site {error.name}")
+        text += f"\nTo add it (said because pyramid.reload_templates is on):\n\n    {command}\n"
     return _plain(421 if settings.unknown_host == "421" else 404, text)
 
 

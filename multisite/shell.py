@@ -22,6 +22,7 @@ from pyramid.scripting import prepare
 from pyramid.scripts.pshell import PShellCommand
 from transaction.interfaces import NoTransaction
 
+from multisite import program
 from multisite.each_site import SITE_VARIABLE
 from multisite.errors import UnknownSite
 from multisite.request import DIRECTORY, MOVED
@@ -71,7 +72,8 @@ def setup(env: Env) -> Iterator[None]:
         return
     site = env["registry"][DIRECTORY].resolve(host)
     if site is None:
-        raise UnknownSite(host, f"no site is known as '{host}', which {SITE_VARIABLE} names: multisite list-sites")
+        sites = program.command("list-sites")
+        raise UnknownSite(host, f"no site is known as '{host}', which {SITE_VARIABLE} names: {sites}")
     _pin(env, site)
     with using_site(site):
         yield from _in_transaction(env)

@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Connection, Engine
 
+from multisite import program
 from multisite.errors import MultisiteError
 
 __all__ = ["whole_operation", "whole_transaction", "whole_transactions_everywhere"]
@@ -65,7 +66,8 @@ def whole_operation(connection: Connection, what: str) -> Iterator[None]:
         if connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
             raise MultisiteError(
                 f"{what} needs PRAGMA foreign_keys to be off, or the rows that refer to it would be deleted, and in a "
-                "transaction it cannot be switched off: run 'multisite migrate', which does that before it begins"
+                f"transaction it cannot be switched off: run '{program.command('migrate')}', which does that before it "
+                "begins"
             )
         yield
         return

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from vhosting import World
 
 
+# As in an activated environment: messages then suggest `multisite`, and not the path of its script.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
 if importlib.metadata.version("click").startswith("8.1."):
 
     class _Runner(click.testing.CliRunner):

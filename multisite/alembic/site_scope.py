@@ -24,6 +24,7 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Connection
 
+from multisite import program
 from multisite.alembic import alter
 from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.naming import Naming
@@ -205,7 +206,7 @@ def _connection(context: MigrationContext, operation: AddSiteScope | DropSiteSco
     if context.as_sql or connection is None:
         raise MultisiteError(
             f"to change '{operation.table_name}' the database has to be read, which 'alembic upgrade --sql' does not "
-            "open: run the migration with 'multisite migrate' or 'alembic upgrade head'"
+            f"open: run the migration with '{program.command('migrate')}' or 'alembic upgrade head'"
         )
     return connection
 
@@ -235,7 +236,8 @@ def _site_id(schema: Schema, site: int | str) -> int:
     if isinstance(site, str):
         return first_site(schema.connection, site)
     if not schema.execute(f"SELECT 1 FROM sites WHERE id = {int(site)}"):
-        raise MultisiteError(f"no site has the id {site}: see multisite list-sites, or name the site by its host")
+        sites = program.command("list-sites")
+        raise MultisiteError(f"no site has the id {site}: see '{sites}', or name the site by its host")
     return site
 
 

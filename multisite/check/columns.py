@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from multisite import program
 from multisite.check.application import Application, Database
 from multisite.check.shape import Shape, TableName
 from multisite.finding import Finding
@@ -11,7 +12,9 @@ from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["check_columns"]
 
-_MIGRATE = "write a revision ('alembic revision --autogenerate') and run 'multisite migrate'"
+
+def _migrate() -> str:
+    return f"write a revision ('alembic revision --autogenerate') and run '{program.command('migrate')}'"
 
 
 def check_columns(application: Application) -> Iterator[Finding]:
@@ -21,14 +24,14 @@ def check_columns(application: Application) -> Iterator[Finding]:
             if found is not None:
                 yield from _faults(database, found)
             elif declared.name not in database.views:
-                yield Finding("missing-table", str(declared.name), "is not in the database", _MIGRATE)
+                yield Finding("missing-table", str(declared.name), "is not in the database", _migrate())
 
 
 def _faults(database: Database, found: Shape) -> Iterator[Finding]:
     name = str(found.name)
     if SITE_COLUMN not in found.nullable:
         message = "the model is SiteScoped, but the table in the database has no column site_id"
-        yield Finding("missing-site-id", name, message, _MIGRATE)
+        yield Finding("missing-site-id", name, message, _migrate())
         return
     if found.nullable[SITE_COLUMN]:
         message = "site_id may be NULL in the database: such a row belongs to no site and nobody sees it"
@@ -37,4 +40,4 @@ def _faults(database: Database, found: Shape) -> Iterator[Finding]:
     # Where the sites are in another database there is nothing to refer to.
     if database.sites() is not None and TableName(None, "sites") not in targets:
         message = "site_id has no foreign key to sites in the database, which takes ids that no site has"
-        yield Finding("unreferenced-site-id", name, message, _MIGRATE)
+        yield Finding("unreferenced-site-id", name, message, _migrate())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
+from multisite import program
 from multisite.check.application import Application
 from multisite.directory.faults import fault_of_domain, fault_of_site
 from multisite.finding import Finding
@@ -71,5 +72,5 @@ def _left_out(table: str, id_: int, fault: str) -> Finding:
         "directory-row",
         f"row {id_} of {table}",
         f"is left out of the directory: {fault}",
-        "correct it in the table, then run: multisite refresh",
+        f"correct it in the table, then run: {program.command('refresh')}",
     )

@@ -9,13 +9,16 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
+from multisite import program
 from multisite.check.application import Application
 from multisite.finding import Finding
 from multisite.migrate import is_current
 
 __all__ = ["check_migrations"]
 
-_REMEDY = "run 'multisite migrate'"
+
+def _remedy() -> str:
+    return f"run '{program.command('migrate')}'"
 
 
 def check_migrations(application: Application) -> Iterator[Finding]:
@@ -24,7 +27,7 @@ def check_migrations(application: Application) -> Iterator[Finding]:
         with application.directory.connect() as connection:
             if not is_current(connection):
                 yield Finding(
-                    "own-tables", "sites, domains", "the tables are not of this version of multisite", _REMEDY
+                    "own-tables", "sites, domains", "the tables are not of this version of multisite", _remedy()
                 )
     if application.ini is not None and application.ini.has_alembic and not application.unreachable:
         config = Config(application.ini.path)
@@ -32,7 +35,7 @@ def check_migrations(application: Application) -> Iterator[Finding]:
         there, wanted = _current_heads(config, script), set(script.get_heads())
         if there != wanted:
             message = f"the database is at {_spell(there)}, the application's revisions are at {_spell(wanted)}"
-            yield Finding("migrations", str(application.ini.path), message, _REMEDY)
+            yield Finding("migrations", str(application.ini.path), message, _remedy())
 
 
 def _current_heads(config: Config, script: ScriptDirectory) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from multisite import program
 from multisite.check.application import Application
 from multisite.directory.info import list_sites
 from multisite.finding import Finding
@@ -29,7 +30,7 @@ def _of(site: Site, declared: Declared) -> Iterator[Finding]:
     if not site.own_settings:
         return
     for each in declared.describe(site):
-        remedy = f"multisite unset {site} {each.name}"
+        remedy = program.command(f"unset {site} {each.name}")
         if each.fault is not None:
             message = f"'{each.text}' is set, and expected {each.fault}: the site answers 503"
             yield Finding("site-setting", f"{site} {each.name}", message, f"{remedy}, or set another value")

@@ -10,6 +10,7 @@ import re
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from multisite import program
 from multisite.autogenerate import OWN_TABLES
 from multisite.errors import MultisiteError
 
@@ -49,10 +50,10 @@ def _explain_database(error: DBAPIError) -> str:
     reason = _one_line(error.orig)
     if error.statement and any(sign in reason for sign in _MISSING):
         if _is_about_own_tables(reason, error.statement):
-            return f"the tables of multisite are missing or out of date ({reason}): run 'multisite migrate'"
+            return f"the tables of multisite are missing or out of date ({reason}): run '{program.command('migrate')}'"
         return (
             f"a table of the application is missing or out of date ({reason}): [alembic] in the ini has to name the "
-            "application's migrations, and then 'multisite migrate' runs them"
+            f"application's migrations, and then '{program.command('migrate')}' runs them"
         )
     advice = next((advice for signs, advice in _ADVICE.items() if any(sign in reason for sign in signs)), _IS_IT_THERE)
     return f"the database cannot be used ({reason}): {advice}"

@@ -8,12 +8,14 @@ from urllib.parse import urlencode
 
 import click
 
+from multisite import program
 from multisite.cli.arguments import HOST_COMMAND, host_argument, json_option
 from multisite.cli.output import print_json, site_info_as_dict
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 
 if TYPE_CHECKING:
+    from multisite.directory.changes import SiteInfo
     from multisite.removal import Removal
 
 __all__ = ["disable_site", "enable_site", "maintain_site", "refresh", "remove_site"]
@@ -54,7 +56,7 @@ def disable_site(ini_uri: str, host: str, as_json: bool) -> None:
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
-        click.echo(f"{info.site} is disabled: it answers 404. Open it again: multisite enable-site {info.site}")
+        click.echo(f"{info.site} is disabled: it answers 404. Open it again: {_enable(info)}")
 
 
 @click.command(context_settings=HOST_COMMAND)
@@ -76,8 +78,12 @@ def maintain_site(ini_uri: str, host: str, message: str | None, until: str | Non
     if as_json:
         print_json({**site_info_as_dict(info, ini), "pass": link})
     else:
-        click.echo(f"{info.site} is in maintenance: it answers 503. Open it again: multisite enable-site {info.site}")
+        click.echo(f"{info.site} is in maintenance: it answers 503. Open it again: {_enable(info)}")
         click.echo(f"Whoever opens this link sees the site meanwhile: {link}")
+
+
+def _enable(info: SiteInfo) -> str:
+    return program.command(f"enable-site {info.site}")
 
 
 def _time(text: str | None) -> datetime | None:
@@ -127,7 +133,7 @@ def _print_removal(found: Removal, ini: Ini, dry_run: bool, as_json: bool) -> No
         click.echo(f"{number:>9} rows in {name}")
     site = found.info.site
     if dry_run:
-        click.echo(f"{site} would be removed: multisite remove-site {site} --yes")
+        click.echo(f"{site} would be removed: {program.command(f'remove-site {site} --yes')}")
         if folder is not None:
             click.echo(f"Its folder would be moved away: {folder}")
         return

@@ -8,21 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from multisite import program
+
 if TYPE_CHECKING:
     from multisite.directory.changes import SiteInfo
     from multisite.ini import Ini
     from multisite.site import Site
 
-__all__ = ["print_json", "print_json_list", "print_site", "site_as_dict", "site_info_as_dict"]
+__all__ = ["next_step", "print_json", "print_json_list", "print_site", "site_as_dict", "site_info_as_dict"]
 
 
 NEXT_COMMANDS = {
-    "pending": "complete it with 'multisite add-site {site}'",
-    "maintenance": "open it with 'multisite enable-site {site}'",
-    "disabled": "open it with 'multisite enable-site {site}'",
-    "removing": "complete that with 'multisite remove-site {site} --yes'",
+    "pending": ("complete it", "add-site {site}"),
+    "maintenance": ("open it", "enable-site {site}"),
+    "disabled": ("open it", "enable-site {site}"),
+    "removing": ("complete that", "remove-site {site} --yes"),
 }
-"""What can be done about a site that is not active, by its status."""
+"""What can be done about a site that is not active, by its status: in words, and the arguments of the command."""
+
+
+def next_step(info: SiteInfo) -> str:
+    """Return what can be done about a site that is not active, with the command for it."""
+    if info.status not in NEXT_COMMANDS:
+        # No command has written that, so whoever did knows more.
+        return "correct it in the table sites"
+    words, arguments = NEXT_COMMANDS[info.status]
+    return f"{words} with '{program.command(arguments.format(site=info.site))}'"
 
 
 def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
@@ -74,9 +85,7 @@ def print_site(info: SiteInfo, ini: Ini) -> None:
     site = info.site
     click.echo(f"{site} ({site.name})")
     if info.status != "active":
-        # One that no command has written is for who wrote it.
-        next_command = NEXT_COMMANDS.get(info.status, "correct it in the table sites").format(site=site)
-        click.echo(f"  status    {info.status}: {next_command}")
+        click.echo(f"  status    {info.status}: {next_step(info)}")
     click.echo(f"  address   {ini.address(site)}")
     click.echo(f"  folder    {ini.settings.sites_dir / site.folder}")
     if site.theme is not None:

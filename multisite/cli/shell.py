@@ -7,7 +7,7 @@ import sys
 import click
 
 from multisite.cli.arguments import HOST_COMMAND, host_argument
-from multisite.cli.output import NEXT_COMMANDS
+from multisite.cli.output import next_step
 from multisite.ini import read_ini
 
 __all__ = ["shell"]
@@ -27,9 +27,7 @@ def shell(ctx: click.Context, host: str, code: str | None) -> None:
 
     info = show_site(read_ini(ctx.obj).open_engine(), host)
     if info.status != "active":
-        # One that no command has written is for who wrote it.
-        next_command = NEXT_COMMANDS.get(info.status, "correct it in the table sites").format(site=info.site)
-        click.echo(f"{info.site} is not open to visitors ({info.status}): {next_command}", err=True)
+        click.echo(f"{info.site} is not open to visitors ({info.status}): {next_step(info)}", err=True)
     # The application, and with it Pyramid.
     from multisite.shell import code_runner, run
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from multisite import program
 from multisite.cli.arguments import HOST_COMMAND, host_argument, json_option
 from multisite.cli.output import print_json, site_info_as_dict
 from multisite.errors import MultisiteError
@@ -64,7 +65,7 @@ def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
     else:
         click.echo(f"Made the theme {name}.")
         click.echo(f"Edit its layout in {folder}")
-        click.echo(f"Give it to a site: multisite set-theme HOST {name}")
+        click.echo(f"Give it to a site: {program.command(f'set-theme HOST {name}')}")
 
 
 @click.command(context_settings=HOST_COMMAND)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from multisite import program
 from multisite.directory.info import SiteInfo, owner_of
 from multisite.domains import Domain
 from multisite.errors import DomainTaken, MultisiteError
@@ -33,7 +34,7 @@ def changing(engine: Engine, *wanted: Domain) -> Iterator[Connection]:
         with engine.begin() as connection:
             raise_version(connection)
             if connection.scalar(sa.select(DirectoryVersion.version)) is None:
-                raise MultisiteError(_NO_TABLES)
+                raise MultisiteError(_no_tables())
             yield connection
     except IntegrityError as error:
         with engine.connect() as connection:
@@ -42,10 +43,11 @@ def changing(engine: Engine, *wanted: Domain) -> Iterator[Connection]:
     except DatabaseError:
         if sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
             raise
-        raise MultisiteError(_NO_TABLES) from None
+        raise MultisiteError(_no_tables()) from None
 
 
-_NO_TABLES = "the tables of multisite are not there yet; make them: multisite migrate"
+def _no_tables() -> str:
+    return f"the tables of multisite are not there yet; make them: {program.command('migrate')}"
 
 
 def refuse_taken(connection: Connection, *wanted: Domain) -> None:
@@ -59,11 +61,11 @@ def refuse_taken(connection: Connection, *wanted: Domain) -> None:
 def refuse_unfinished(info: SiteInfo) -> None:
     """Raise `MultisiteError` for a site that is not complete, or is being removed with all its domains."""
     if info.status == "pending":
-        raise MultisiteError(f"the site {info.site} is not complete; complete it: multisite add-site {info.site}")
+        command = program.command(f"add-site {info.site}")
+        raise MultisiteError(f"the site {info.site} is not complete; complete it: {command}")
     if info.status == "removing":
-        raise MultisiteError(
-            f"the site {info.site} is being removed; complete that: multisite remove-site {info.site} --yes"
-        )
+        command = program.command(f"remove-site {info.site} --yes")
+        raise MultisiteError(f"the site {info.site} is being removed; complete that: {command}")
 
 
 def insert_domain(connection: Connection, site_id: int, domain: Domain, kind: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from multisite import domains
+from multisite import domains, program
 from multisite.directory.changing import changing, insert_domain, refuse_taken, refuse_unfinished
 from multisite.directory.info import SiteInfo, is_domain, read_site
 from multisite.domains import Domain
@@ -46,7 +46,7 @@ def remove_domain(engine: Engine, host: str) -> SiteInfo:
         if str(name) == info.site.domain:
             raise MultisiteError(
                 f"'{name}' is the canonical domain of its site, without which the site could not be found; "
-                f"see its other domains: multisite show-site {name}"
+                f"see its other domains: {program.command(f'show-site {name}')}"
             )
         connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, name)))
         return read_site(connection, domains.parse(info.site.domain))
@@ -85,7 +85,7 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
         if before.site.domain == str(domain):
             raise MultisiteError(
                 f"'{domain}' is the canonical domain of its site, without which the site could not be found; let it be "
-                "known by another one first: multisite set-canonical HOST"
+                f"known by another one first: {program.command('set-canonical HOST')}"
             )
         values = {"site_id": target.site.id, "kind": "redirect" if redirect else "alias"}
         connection.execute(sa.update(DomainRow).where(is_domain(_rows.c, domain)).values(**values))

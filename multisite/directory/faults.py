@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from multisite import domains
+from multisite import domains, program
 from multisite.directory.themes import is_theme_name
 from multisite.domains import Domain
 from multisite.errors import InvalidHost, shorten
@@ -96,4 +96,5 @@ def report(row: str, fault: str) -> None:
     if len(_reported) >= MAX_REPORTED:
         _reported.clear()
     _reported[line] = None
-    log.error("the directory of sites is faulty: %s; correct it in the table, then run: multisite refresh", line)
+    refresh = program.command("refresh")
+    log.error("the directory of sites is faulty: %s; correct it in the table, then run: %s", line, refresh)

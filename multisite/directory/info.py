@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from multisite import domains
+from multisite import domains, program
 from multisite.directory.own_settings import own_settings_of, sorted_text
 from multisite.directory.unreadable import naming_unreadable_rows
 from multisite.domains import Domain as Pattern
@@ -135,7 +135,8 @@ def read_site(connection: Connection, domain: Pattern) -> SiteInfo:
     infos = _infos(connection, _SITES.where(_site.c.id == owner))
     if infos:
         return infos[0]
-    raise UnknownSite(str(domain), f"no site is known as '{domain}'; see those that are: multisite list-sites")
+    sites = program.command("list-sites")
+    raise UnknownSite(str(domain), f"no site is known as '{domain}'; see those that are: {sites}")
 
 
 def read_site_by_id(connection: Connection, site_id: int) -> SiteInfo | None:

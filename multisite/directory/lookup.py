@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from multisite import domains
+from multisite import domains, program
 from multisite.directory.errand import held
 from multisite.directory.faults import fault_of_domain, fault_of_site, report
 from multisite.directory.own_settings import own_settings_of, sorted_text
@@ -124,7 +124,7 @@ def look_up(engine: Engine, key: str | int, declared: SettingsOf | None = None) 
         # The pool had a connection from before the database was restarted; it has thrown all of those away now.
         rows = _fetch(engine, key)
     if not rows:
-        raise DirectoryUnavailable("the table multisite_version is empty; run: multisite migrate")
+        raise DirectoryUnavailable(f"the table multisite_version is empty; run: {program.command('migrate')}")
     version, generation = rows[0][:2]
     found = [(row, _is_sound(row)) for row in rows if row.domain_id is not None]
     # A site that is pending is not there yet, and leaves its domains to whoever has them.
@@ -206,7 +206,7 @@ def _closed(row: sa.Row[*tuple[Any, ...]]) -> Closed | None:
 
 def _refuse_missing_tables(engine: Engine) -> None:
     if not sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
-        raise DirectoryUnavailable("the tables of multisite are missing; run: multisite migrate")
+        raise DirectoryUnavailable(f"the tables of multisite are missing; run: {program.command('migrate')}")
 
 
 def _fetch(engine: Engine, key: str | int) -> Sequence[sa.Row[*tuple[Any, ...]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from multisite import program
 from multisite.errors import MultisiteError
 
 __all__ = ["VERSION_TABLE", "refuse_other_revision"]
@@ -43,5 +44,5 @@ def refuse_other_revision(engine: Engine) -> None:
     if noted != {known[-1]}:
         raise MultisiteError(
             f"the tables of multisite in this database are out of date (revision {', '.join(noted) or 'none'}, and not "
-            f"{known[-1]}): run 'multisite migrate'"
+            f"{known[-1]}): run '{program.command('migrate')}'"
         )

@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+from multisite import program
 from multisite.errors import MultisiteError, shorten
 from multisite.settings import Settings
 
@@ -41,7 +42,8 @@ def check_theme(settings: Settings, name: str) -> str:
     if name not in themes:
         known = f"there are {', '.join(themes)}; " if themes else ""
         raise MultisiteError(
-            f"there is no theme '{name}' in {settings.themes_dir}: {known}make it: multisite new-theme {name}"
+            f"there is no theme '{name}' in {settings.themes_dir}: {known}make it: "
+            f"{program.command(f'new-theme {name}')}"
         )
     return name
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from multisite import program
 from multisite.errors import MultisiteError
 from multisite.models import DomainRow, SettingRow, SiteRow
 
@@ -33,7 +34,7 @@ def naming_unreadable_rows(connection: Connection) -> Iterator[None]:
             raise
         reason = str(getattr(error, "orig", error)).partition("\n")[0]
         raise MultisiteError(
-            f"{row} cannot be read ({reason}): correct it in the table, then run: multisite refresh"
+            f"{row} cannot be read ({reason}): correct it in the table, then run: {program.command('refresh')}"
         ) from error
 
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from multisite import program
 from multisite.application import current_application
 from multisite.directory.errand import held, in_time
 from multisite.forks import new_lock
@@ -109,7 +110,8 @@ class Versions:
         if not self._is_there:
             self._is_there = sa.inspect(connection).has_table(_table.name)
             if not self._is_there:
-                log.error("the table %s is missing, so pages outlive the rows they show: multisite migrate", _table)
+                migrate = program.command("migrate")
+                log.error("the table %s is missing, so pages outlive the rows they show: %s", _table, migrate)
         return self._is_there
 
     def _read(self, site_id: int, now: float) -> None:

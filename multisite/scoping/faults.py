@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from multisite import program
 from multisite.finding import Finding
 from multisite.models import metadata
 from multisite.scoping.security import ALL_SITES_POLICY, SETTING, all_sites_roles
@@ -131,7 +132,8 @@ def row_security_faults(connection: Connection) -> Iterator[Finding]:
 
 
 def _table_faults(table: SecuredTable, role: str) -> Iterator[Finding]:
-    enable = f"op.enable_row_security('{table.table}') in a migration, or 'multisite row-security enable'"
+    command = program.command("row-security enable")
+    enable = f"op.enable_row_security('{table.table}') in a migration, or '{command}'"
     if not table.is_secured:
         yield Finding(
             "row-security-missing", str(table), "has no row-level security, which other tables of sites have", enable

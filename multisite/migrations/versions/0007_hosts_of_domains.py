@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
+from multisite import program
 from multisite.errors import MultisiteError
 
 revision = "0007"
@@ -28,7 +29,7 @@ def upgrade(op: Operations) -> None:
     for row_id, host in op.get_bind().execute(fault):
         raise MultisiteError(
             f"row {row_id} of domains has the host '{host}', which is none: correct or delete it, and run "
-            "'multisite migrate' again"
+            f"'{program.command('migrate')}' again"
         )
     _change(op, AFTER)
 
