@@ -382,11 +382,11 @@ def make_programs(folder: Path) -> None:
     for program in BIN.iterdir():
         (folder / program.name).symlink_to(program)
     for name, code in (
-        ("multisite", "import sys; from multisite.cli import main; sys.argv[0] = 'multisite'; main()"),
-        ("alembic", "import sys; from alembic.config import main; sys.argv[0] = 'alembic'; main()"),
+        ("multisite", "import sys; from multisite.cli import main; del sys.argv[0]; main()"),
+        ("alembic", "import sys; from alembic.config import main; del sys.argv[0]; main()"),
     ):
         (folder / name).unlink()
-        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join([*warm.python(), "-c", code])} "$@"\n', "utf-8")
+        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join([*warm.python(), "-c", code])} "$0" "$@"\n', "utf-8")
         (folder / name).chmod(0o755)
 
 
