@@ -47,14 +47,15 @@ class Ini:
         """Return an engine for the tables of multisite, for one command: it keeps no connection open.
 
         With `as_owner` it is one on `multisite.owner_url`, if that is set, for who may change tables. Raises
-        `MultisiteError` if the URL is none, if its driver is not installed, if it is that of a database in memory,
-        which would be gone with the command, and unless `as_owner`, for tables older or newer than this multisite.
+        `MultisiteError` if the URL is none, if its driver is not installed, if it is that of another database than
+        SQLite and PostgreSQL or of one in memory, which would be gone with the command, and unless `as_owner`, for
+        tables older or newer than this multisite.
         """
         # Reading an ini for its settings should not cost the import of SQLAlchemy.
         from sqlalchemy import NullPool
         from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-        from multisite.directory.engines import engine_from_url, refuse_memory
+        from multisite.directory.engines import engine_from_url, refuse_unusable
         from multisite.directory.revision import refuse_other_revision
 
         url = (self.settings.owner_url if as_owner else None) or self.database_url
@@ -73,7 +74,7 @@ class Ini:
             raise MultisiteError(
                 f"the driver for the database URL '{kind}://...' is not installed ({error}): {hint}"
             ) from error
-        refuse_memory(engine)
+        refuse_unusable(engine)
         if not as_owner:
             refuse_other_revision(engine)
         return engine

@@ -25,6 +25,7 @@ from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import DBAPIError
 
 from multisite import hosts, models, program
+from multisite.dialects import fault_of_dialect
 from multisite.directory.folders import folder_name
 from multisite.directory.revision import VERSION_TABLE
 from multisite.errors import MultisiteError
@@ -64,9 +65,11 @@ def upgrade_own(bind: Engine | Connection) -> list[str]:
     """Bring the tables of multisite up to date, and return one line for each revision that was applied.
 
     A connection that is in a transaction stays in it: the caller commits. Otherwise the upgrade is one transaction of
-    its own. Raises `MultisiteError` where the database has tables of those names that are not multisite's, or was
-    upgraded by a newer multisite.
+    its own. Raises `MultisiteError` where the database has tables of those names that are not multisite's, was
+    upgraded by a newer multisite, or is neither SQLite nor PostgreSQL.
     """
+    if fault := fault_of_dialect(bind.dialect.name):
+        raise MultisiteError(fault)
     if isinstance(bind, Engine):
         with bind.connect() as connection:
             return upgrade_own(connection)

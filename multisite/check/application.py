@@ -19,6 +19,7 @@ from sqlalchemy.orm.mapper import _all_registries
 
 from multisite import models as own
 from multisite.check.shape import Reference, Shape, TableName, declared_shape, shapes_in_database, views_in_database
+from multisite.dialects import fault_of_dialect
 from multisite.directory.info import show_site
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
@@ -62,7 +63,8 @@ class Application:
     """What a check looks at. `site` is the one to look at, None for all; `ini` is None for one that was made in code.
 
     `engines` are all that the application uses, by what it uses them for; `unreachable` those whose databases do not
-    answer, with the reason. `progress` is told what is being done, before something that may take long.
+    answer, and `unsupported` those of scoped tables whose dialect is not supported, with the reason. `progress` is
+    told what is being done, before something that may take long.
     """
 
     registry: Any
@@ -71,6 +73,7 @@ class Application:
     engines: Mapping[str, Engine]
     databases: tuple[Database, ...]
     unreachable: Mapping[str, str]
+    unsupported: Mapping[str, str]
     progress: Callable[[str], None]
 
     @property
@@ -117,10 +120,10 @@ def opened(
         apply_request_extensions(request)
         session, failed = _session_of(request)
         engines = _engines(registry, session, metadata)
-        databases, unreachable = _databases(engines, progress)
+        databases, unreachable, unsupported = _databases(engines, progress)
         used = {purpose: engine for purpose, (engine, _) in engines.items()}
         try:
-            yield Application(registry, site, ini, used, databases, failed | unreachable, progress)
+            yield Application(registry, site, ini, used, databases, failed | unreachable, unsupported, progress)
         finally:
             if ini is not None:
                 # Nobody else has this application, which was loaded to be looked at.
@@ -203,22 +206,30 @@ def _bind(session: Any, mapper: Mapper[Any] | None, table: sa.Table) -> Engine |
 
 def _databases(
     engines: Mapping[str, tuple[Engine, list[sa.Table]]], progress: Callable[[str], None]
-) -> tuple[tuple[Database, ...], dict[str, str]]:
-    """Return the databases that answer, one for each address, and what the others say."""
+) -> tuple[tuple[Database, ...], dict[str, str], dict[str, str]]:
+    """Return the databases that answer, one for each address, what the others say, and those of no use for sites.
+
+    A database of another dialect without scoped tables is left alone.
+    """
     by_url: dict[sa.URL, tuple[Engine, list[sa.Table]]] = {}
     for engine, tables_of_engine in engines.values():
         by_url.setdefault(engine.url, (engine, []))[1].extend(tables_of_engine)
     databases: list[Database] = []
     unreachable: dict[str, str] = {}
+    unsupported: dict[str, str] = {}
     for url, (engine, tables_of_database) in by_url.items():
         name = url.render_as_string()
+        if fault := fault_of_dialect(engine.dialect.name):
+            if any(has_site_id(table) for table in tables_of_database):
+                unsupported[name] = fault
+            continue
         progress(f"the tables of {name}")
         try:
             with engine.connect() as connection:
                 databases.append(_look_at(connection, tables_of_database))
         except (sa.exc.SQLAlchemyError, MultisiteError) as error:
             unreachable[name] = reason_of(error)
-    return tuple(databases), unreachable
+    return tuple(databases), unreachable, unsupported
 
 
 def _look_at(connection: Connection, declared_tables: Iterable[sa.Table]) -> Database:

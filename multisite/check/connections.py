@@ -12,7 +12,9 @@ __all__ = ["check_connections", "check_foreign_keys", "check_row_security"]
 
 
 def check_connections(application: Application) -> Iterator[Finding]:
-    """Report databases that cannot be looked at; the other checks do without them."""
+    """Report databases that cannot be looked at, or hold no scoped tables; the other checks do without them."""
+    for name, fault in application.unsupported.items():
+        yield Finding("database-unsupported", name, fault, "keep scoped tables on one of those, or unscoped ones there")
     for name, reason in application.unreachable.items():
         yield Finding("database", name, f"cannot be looked at ({reason})", "is it there, and is the URL right")
 

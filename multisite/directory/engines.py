@@ -11,9 +11,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 
 from multisite import forks
+from multisite.dialects import fault_of_dialect
 from multisite.errors import MultisiteError
 
-__all__ = ["begins_anew", "engine_from_settings", "engine_from_url", "refuse_memory"]
+__all__ = ["begins_anew", "engine_from_settings", "engine_from_url", "refuse_unusable"]
 
 CONNECT_SECONDS = 10
 """How long a server may take to let us in. psycopg waits for two minutes, psycopg2 for ever."""
@@ -86,8 +87,10 @@ def _enforce_foreign_keys(dbapi_connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def refuse_memory(engine: Engine) -> None:
-    """Raise `MultisiteError` if `engine` is on an in-memory SQLite database."""
+def refuse_unusable(engine: Engine) -> None:
+    """Raise `MultisiteError` if the database of `engine` cannot hold the directory: in memory, or not supported."""
+    if fault := fault_of_dialect(engine.dialect.name):
+        raise MultisiteError(fault)
     if engine.dialect.name == "sqlite" and _is_memory(engine.url):
         raise MultisiteError(
             f"the directory of sites cannot live in memory ({engine.url!r}): every connection of its own would open "

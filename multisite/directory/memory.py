@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from multisite import forks
-from multisite.directory.engines import begins_anew, refuse_memory
+from multisite.directory.engines import begins_anew, refuse_unusable
 from multisite.directory.entry import Entry
 from multisite.directory.errand import in_time
 from multisite.directory.lookup import Answer, UnreadableRows, look_up
@@ -64,7 +64,7 @@ class Memory:
         clock: Callable[[], float] = time.monotonic,
         declared: SettingsOf | None = None,
     ) -> None:
-        refuse_memory(engine)
+        refuse_unusable(engine)
         self.engine = engine
         self._refresh_seconds = refresh_seconds
         self._max_age_seconds = max_age_seconds

@@ -16,6 +16,7 @@ from sqlalchemy.sql.elements import ClauseElement, _truncated_label, and_
 from sqlalchemy.sql.expression import TableClause, TextualSelect
 
 from multisite import forks
+from multisite.dialects import SUPPORTED
 from multisite.scoping.changes import ScopedChanges
 from multisite.scoping.column import SITE_COLUMN, SITE_PARAMETER
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
@@ -71,6 +72,9 @@ class ScopedCompiler(ScopedChanges):
         super().__init__(dialect, statement, *args, **kwargs)
         if statement is not None:
             self._check_finished(self.string)
+            if self.dialect.name not in SUPPORTED and tables.named_in(self.string):
+                # Whether what names it is a comment or a string there, nobody here knows.
+                self.names_alike = True
         self.concerns_sites = any((self.names_scoped, self.names_alike, self.refusal, self.unknown))
         with _compiled_lock:
             _compiled.add(self)

@@ -18,7 +18,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.schema import DDL
 
-from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain
+from multisite.dialects import fault_of_dialect
+from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain, tables_changed, text_executed
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
 from multisite.scoping.pin import ALL_SITES, change_listeners, known_scope_of, mark_changed, scope_of
@@ -61,7 +62,7 @@ def init_compiled(
         compiled.isinsert
         or compiled.isupdate
         or compiled.isdelete
-        or (compiled.isplaintext and not _READS.match(compiled.string))
+        or (compiled.isplaintext and _changes(compiled.string))
     ):
         mark_changed(connection)
     if not concerned:
@@ -92,7 +93,7 @@ def init_statement(
     reach = tables.reach_of_string(statement, dialect.name)
     if (reach.fault or reach.unknown) and not _is_open(connection):
         _refuse(reach.fault or _fault_in_names(connection, reach.unknown))
-    if not _READS.match(statement):
+    if _changes(statement):
         mark_changed(connection)
     if change_listeners and (reach.fault or reach.unknown) and _WRITES.search(statement):
         for listener in change_listeners:
@@ -106,6 +107,7 @@ def init_ddl(
     cls: type, dialect: Any, connection: Connection, dbapi: Any, options: Any, compiled: Any, *args: Any, **kw: Any
 ) -> Any:
     """Refuse DDL that holds a query on a scoped table; any other changes tables, not rows, and passes."""
+    tables_changed()
     ddl = compiled.statement
     with_query = isinstance(ddl, _HOLDS_QUERY)
     # SQLAlchemy's other constructs hold no query; what an application has made itself may.
@@ -141,6 +143,14 @@ def handle_dbapi_exception(self: Any, error: BaseException) -> None:
     ask_again_after(self.root_connection, error)
 
 
+def _changes(sql: str) -> bool:
+    """Return whether a statement written as text may change something, and take note if that may be the tables."""
+    if _READS.match(sql):
+        return False
+    text_executed(sql)
+    return True
+
+
 def _enter_unconcerned(connection: Connection, dbapi: Any, compiled: Any) -> None:
     """Tell the database the site also for a statement that names no scoped table: a function or a view in it may."""
     if compiled.statement.__visit_name__ not in _SAVEPOINTS and not _is_migration(connection):
@@ -156,6 +166,8 @@ def _enter(connection: Connection, dbapi: Any, scope: Scope | None, compiled: An
 
 def _scope_for(compiled: Any, connection: Connection) -> Scope:
     """Return the scope to execute `compiled` for; raise if there is none or it cannot be limited."""
+    if (fault := fault_of_dialect(connection.dialect.name)) and (compiled.names_scoped or has_sites(connection)):
+        raise UnscopedStatement(fault)
     scope = scope_of(connection)
     if compiled.names_scoped:
         connection.dialect.__dict__[HAS_SITES] = True
@@ -185,6 +197,10 @@ def _fault_in_names(connection: Connection, names: frozenset[str]) -> str | None
 
 def _is_open(connection: Connection) -> bool:
     """Return whether a string that names a scoped table may be executed: all sites, a migration, a foreign database."""
+    if fault := fault_of_dialect(connection.dialect.name):
+        if has_sites(connection):
+            raise UnscopedStatement(fault)
+        return True
     scope = scope_of(connection)
     if scope is not None and scope.site is None:
         return True
