@@ -121,6 +121,21 @@ def test_home_is_paged_newest_first_and_ends_where_the_entries_do(sites: Content
     browser.get("/?page=4", status=404)
 
 
+@pytest.mark.parametrize("reload", ["true", "false"])
+def test_an_empty_home_page_tells_its_owner_what_to_do_while_templates_are_reloaded(
+    sqlite_sites: ContentSites, reload: str
+) -> None:
+    sqlite_sites.settings["pyramid.reload_templates"] = reload
+    browser = sqlite_sites.browser(GARDEN)
+    page = browser.get("/")
+    assert page.html.select_one(".nothing-yet").text == "Nothing has been published here yet."
+    commands = [code.text for code in page.html.select(".next-step code.command")]
+    assert commands == ([f"multisite import-entries {GARDEN} FOLDER"] if reload == "true" else [])
+    sqlite_sites.add(sqlite_sites.garden, "first")
+    page = browser.get("/")
+    assert page.html.select(".nothing-yet, .next-step") == []
+
+
 def test_a_full_last_page_promises_no_further_one(sqlite_sites: ContentSites) -> None:
     sqlite_sites.add_many(sqlite_sites.garden, POSTS_PER_PAGE)
     assert sqlite_sites.browser(GARDEN).get("/").html.select_one(".pager") is None

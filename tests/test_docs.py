@@ -480,6 +480,18 @@ def test_commands_do_what_the_page_says(page: Path, demo: Path, dev: ModuleType,
         assert walk(page, clone)
 
 
+def test_pictures_of_imported_articles_are_there(demo: Path, dev: ModuleType, tmp_path: Path) -> None:
+    """What README.md imports into the fourth site are articles of another one, whose pictures are its static files."""
+    with clone_of(demo, dev, tmp_path / "clone") as clone:
+        walk(ROOT / "README.md", clone)
+        articles = (clone.folder / "sites" / "garden.localhost" / "content").glob("*.md")
+        found = [path for each in articles for path in re.findall(r"\]\((/static/\S+?)\)", each.read_text("utf-8"))]
+        assert found
+        for path in found:
+            answer = clone.curl(f"curl -I -H 'Host: fourth.localhost' http://127.0.0.1:6543{path}")
+            assert answer.startswith("HTTP/1.1 200 "), f"{path}: {answer}"
+
+
 def test_every_template_of_a_page_is_part_of_a_page_that_answers(demo: Path, dev: ModuleType, tmp_path: Path) -> None:
     found = every("mako")
     assert found

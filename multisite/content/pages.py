@@ -15,7 +15,9 @@ from pyramid.exceptions import PredicateMismatch
 from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 from pyramid.response import Response
+from pyramid.settings import asbool
 
+from multisite import program
 from multisite.content import queries
 from multisite.content.conditional import conditional
 from multisite.content.queries import Listing
@@ -56,7 +58,15 @@ def home(request: Request) -> dict[str, Any]:
         "canonical_url": request.addresses.home(number),
         "entries": listing.entries,
         "pager": pager,
+        "import_command": None if listing.entries else _import_command(request),
     }
+
+
+def _import_command(request: Request) -> str | None:
+    """Return the command that fills the site, for its owner; None outside development, where visitors would read it."""
+    if not asbool(request.registry.settings.get("pyramid.reload_templates")):
+        return None
+    return program.command(f"import-entries {request.site} FOLDER")
 
 
 def entry(request: Request) -> dict[str, Any]:
