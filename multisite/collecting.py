@@ -93,7 +93,9 @@ def _names(infos: Iterable[SiteInfo]) -> dict[int, list[str]]:
     The folder is found by the host alone. So domains with a wildcard, a port or a path are left to the application,
     and hosts that with some port, or with the path of the files, lead somewhere else: to a site that is open or not.
     """
-    domains = [(info.site.id, parse(domain.host), domain.kind) for info in infos for domain in info.domains]
+    domains = [
+        (info.site.id, parse(domain.host, underscores=True), domain.kind) for info in infos for domain in info.domains
+    ]
     divided = {
         domain.name
         for _, domain, _ in domains

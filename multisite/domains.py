@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from multisite import hosts
 from multisite.errors import InvalidHost
 
-__all__ = ["MAX_PATH_CHARACTERS", "Domain", "best", "longest", "names_of", "parse", "to_ascii"]
+__all__ = ["MAX_PATH_CHARACTERS", "Domain", "best", "existing", "longest", "names_of", "parse", "to_ascii"]
 
 Found = TypeVar("Found")
 
@@ -67,8 +67,11 @@ class Domain(NamedTuple):
         return f"{self.name}{'' if self.port is None else f':{self.port}'}{self.path}"
 
 
-def parse(text: str) -> Domain:
-    """Return the `Domain` that `text` spells. Raises `InvalidHost`, and nothing else, if it is none."""
+def parse(text: str, *, underscores: bool = False) -> Domain:
+    """Return the `Domain` that `text` spells; `underscores` is as for `hosts.parse`.
+
+    Raises `InvalidHost`, and nothing else, if it is none.
+    """
     if not isinstance(text, str):
         raise InvalidHost(f"<{type(text).__name__}>", "it is not a text")
     host_text, _, path_text = text.partition("/")
@@ -77,7 +80,7 @@ def parse(text: str) -> Domain:
     if "*" in host_text[2 * wildcard :]:
         raise InvalidHost(text, _STAR)
     try:
-        host = hosts.parse(host_text[2:] if wildcard else host_text)
+        host = hosts.parse(host_text[2:] if wildcard else host_text, underscores=underscores)
     except InvalidHost as error:
         raise InvalidHost(text, error.reason) from None
     if not wildcard:
@@ -89,7 +92,7 @@ def parse(text: str) -> Domain:
     return Domain(f"*.{host.name}", host.port, path)
 
 
-def to_ascii(text: str, *, allow_mixed: bool = False) -> Domain:
+def to_ascii(text: str, *, allow_mixed: bool = False, underscores: bool = False) -> Domain:
     """Return the `Domain` that a person means by `text`: `*.Bücher.example/laden` is `*.xn--bcher-kva.example/laden`.
 
     The host is taken as by `hosts.to_ascii`, and may have a port and a path behind it. Raises `InvalidHost` with a
@@ -98,17 +101,25 @@ def to_ascii(text: str, *, allow_mixed: bool = False) -> Domain:
     if not isinstance(text, str):
         raise InvalidHost(f"<{type(text).__name__}>", "it is not a text")
     if "://" in text:
-        hosts.to_ascii(text)  # Raises, and says what to leave out.
+        hosts.to_ascii(text, underscores=underscores)  # Raises, and says what to leave out.
     host_text, slash, path = text.partition("/")
     wildcard = "*." if host_text.startswith("*.") else ""
     if "*" in host_text[len(wildcard) :]:
         raise InvalidHost(text, _STAR)
     name, port = _split_port(host_text[len(wildcard) :])
     try:
-        ascii_name = hosts.to_ascii(name, allow_mixed=allow_mixed)
+        ascii_name = hosts.to_ascii(name, allow_mixed=allow_mixed, underscores=underscores)
     except InvalidHost as error:
         raise InvalidHost(text, error.reason) from None
-    return parse(f"{wildcard}{ascii_name}{port}{slash}{path}")
+    return parse(f"{wildcard}{ascii_name}{port}{slash}{path}", underscores=underscores)
+
+
+def existing(text: str) -> Domain:
+    """Return the `Domain` that a person means by `text`, to look up what was added before.
+
+    What `to_ascii` refuses unless it is told otherwise is taken here: the question was answered when it was added.
+    """
+    return to_ascii(text, allow_mixed=True, underscores=True)
 
 
 def names_of(name: str) -> tuple[str, ...]:

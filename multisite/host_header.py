@@ -18,8 +18,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def requested_host(environ: Mapping[str, Any]) -> hosts.Host:
-    """Return the host that a request is for.
+def requested_host(environ: Mapping[str, Any], *, underscores: bool = False) -> hosts.Host:
+    """Return the host that a request is for; `underscores` is as for `hosts.parse`.
 
     Raises `InvalidHost` if there is none, more than one (servers join them by commas), or a target in absolute form
     that names another (RFC 9112 sections 3.2 and 3.2.2: those are a 400). X-Forwarded-Host is not looked at: believing
@@ -28,12 +28,12 @@ def requested_host(environ: Mapping[str, Any]) -> hosts.Host:
     text = environ.get("HTTP_HOST")
     if text is None:
         raise InvalidHost("", "the request has no Host")
-    host = hosts.parse(text)
+    host = hosts.parse(text, underscores=underscores)
     target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
     if isinstance(target, str) and _ABSOLUTE.match(target):
         try:
             scheme, netloc, *_ = urlsplit(target)
-            named = hosts.parse(netloc)
+            named = hosts.parse(netloc, underscores=underscores)
         except ValueError as error:
             raise InvalidHost(target, "the request's target names something else than a host") from error
         own_port = DEFAULT_PORTS.get(scheme)

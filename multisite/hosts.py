@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from multisite.errors import InvalidHost, shorten
@@ -30,6 +31,9 @@ _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 
 _NAME = re.compile(rf"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)\.?{_PORT}")
 """A name by its characters and its ends, with an optional trailing dot; `parse` checks the labels."""
+
+_UNDERSCORED_NAME = re.compile(rf"([A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?)\.?{_PORT}")
+"""The same where an underscore may stand wherever a letter may, as in labels of DNS (RFC 2181 section 11)."""
 
 _QUAD = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -58,10 +62,12 @@ class Host(NamedTuple):
         return self.name if self.port is None else f"{self.name}:{self.port}"
 
 
-def parse(text: str) -> Host:
+def parse(text: str, *, underscores: bool = False) -> Host:
     """Return the `Host` that `text` spells, as it stands in a Host header.
 
-    An IPv6 address may have any form that RFC 3986 section 3.2.2 allows, and gets the one of RFC 5952.
+    With `underscores` an underscore counts as a letter: RFC 1123 section 2.1 has none in host names, but DNS can carry
+    them, and they are in use. An IPv6 address may have any form that RFC 3986 section 3.2.2 allows, and gets the one of
+    RFC 5952.
 
     Raises `InvalidHost` for everything that is not exactly a host with an optional port; nothing else is raised,
     whatever is given.
@@ -70,12 +76,12 @@ def parse(text: str) -> Host:
         raise InvalidHost(f"<{type(text).__name__}>", "it is not a text")
     if len(text) > _MAX_TEXT_CHARACTERS:
         raise InvalidHost(text, f"it is longer than {MAX_NAME_CHARACTERS} characters")
-    match = _NAME.fullmatch(text)
+    match = (_UNDERSCORED_NAME if underscores else _NAME).fullmatch(text)
     if match is None:
-        return _parse_bracketed(text)
+        return _parse_bracketed(text, underscores)
     name, port = match.groups()
     if ".." in name or ".-" in name or "-." in name or (len(name) > _MAX_LABEL_CHARACTERS and not _fits(name)):
-        raise InvalidHost(text, _why_not(text))
+        raise InvalidHost(text, _why_not(text, underscores))
     name = name.lower()
     # A last label that begins with a letter, as that of nearly every name does, cannot be read as a number.
     if name[name.rfind(".") + 1] in _DIGITS and not _is_quad_or_name(name):
@@ -101,9 +107,9 @@ def _port(text: str, digits: str) -> int:
     return port
 
 
-def _parse_bracketed(text: str) -> Host:
+def _parse_bracketed(text: str, underscores: bool) -> Host:
     if not text.startswith("["):
-        raise InvalidHost(text, _why_not(text))
+        raise InvalidHost(text, _why_not(text, underscores))
     match = _BRACKETED.fullmatch(text)
     if match is None:
         raise InvalidHost(text, "it is not an IPv6 address in brackets")
@@ -131,10 +137,16 @@ def _normal_ipv6(address: ipaddress.IPv6Address) -> str:
 
 _NOT_A_PORT = "'{}' is not a port: a number from 1 to 65535 without leading zeros"
 
+_UNDERSCORE = (
+    r"^[^:]*?(_)",
+    "a host has letters, digits, hyphens and dots, but not '{}' (the setting allow_underscores permits it)",
+)
+
 _FAULTS = (
     (r"^$", "it is empty"),
     (r"([^\x00-\x7f])", "'{}' is outside of ASCII (write such names in their xn-- form)"),
-    (r"^[^:]*?([^A-Za-z0-9.:-])", "a host has letters, digits, hyphens and dots, but not '{}'"),
+    (r"^[^:]*?([^A-Za-z0-9_.:-])", "a host has letters, digits, hyphens and dots, but not '{}'"),
+    _UNDERSCORE,
     (r"^\.|^:|^[^:]*\.\.", "a part between the dots is empty"),
     (r"^[^:]*?[^.:]{64}", "a part between the dots is longer than 63 characters"),
     (r"^-|^[^:]*?(?:\.-|-[.:]|-$)", "a part between the dots begins or ends with a hyphen"),
@@ -143,12 +155,13 @@ _FAULTS = (
 """What can be wrong with a text of at most 260 characters, in the order in which it is told."""
 
 
-def _why_not(text: str) -> str:
+def _why_not(text: str, underscores: bool) -> str:
     """Return which rule is broken first by `text`, which is not a name with an optional port."""
-    return _first_fault(_FAULTS, text) or f"it is longer than {MAX_NAME_CHARACTERS} characters"
+    faults = [fault for fault in _FAULTS if not (underscores and fault is _UNDERSCORE)]
+    return _first_fault(faults, text) or f"it is longer than {MAX_NAME_CHARACTERS} characters"
 
 
-def _first_fault(faults: tuple[tuple[str, str], ...], text: str) -> str | None:
+def _first_fault(faults: Iterable[tuple[str, str]], text: str) -> str | None:
     for pattern, reason in faults:
         match = re.search(pattern, text, re.DOTALL)
         if match:
@@ -156,12 +169,13 @@ def _first_fault(faults: tuple[tuple[str, str], ...], text: str) -> str | None:
     return None
 
 
-def to_ascii(text: str, *, allow_mixed: bool = False) -> str:
+def to_ascii(text: str, *, allow_mixed: bool = False, underscores: bool = False) -> str:
     """Return the host name that a person means by `text`, as it is stored: `Bücher.example` is `xn--bcher-kva.example`.
 
     Names are mapped by UTS 46 and checked by IDNA 2008. Labels that mix scripts in a way no language does are refused
-    unless `allow_mixed`, since they are how a name is made to look like another's. Raises `InvalidHost` with a reason
-    that says what to change; a port is refused too.
+    unless `allow_mixed`, since they are how a name is made to look like another's. `underscores` is as for `parse`; a
+    label that has one and letters outside of ASCII is refused all the same, as no A-label stands for it. Raises
+    `InvalidHost` with a reason that says what to change; a port is refused too.
     """
     if not isinstance(text, str):
         raise InvalidHost(f"<{type(text).__name__}>", "it is not a text")
@@ -171,8 +185,8 @@ def to_ascii(text: str, *, allow_mixed: bool = False) -> str:
     if reason:
         raise InvalidHost(text, reason)
     if text.isascii() and "xn--" not in text.lower():
-        return parse(text).name
-    return _idna(text, allow_mixed)
+        return parse(text, underscores=underscores).name
+    return _idna(text, allow_mixed, underscores)
 
 
 _TYPED_FAULTS = (
@@ -187,13 +201,19 @@ _TYPED_FAULTS = (
 """What people type where a host is meant, and what to leave out."""
 
 
-def _idna(text: str, allow_mixed: bool) -> str:
+def _idna(text: str, allow_mixed: bool, underscores: bool) -> str:
     # Only the command line comes here, and idna's tables cost a tenth of a second to load.
     import idna
 
     try:
-        name = parse(idna.encode(text, uts46=True).decode("ascii")).name
-        labels = [idna.decode(label) for label in name.split(".")]
+        typed = idna.uts46_remap(text, std3_rules=False).split(".")
+        # IDNA 2008 refuses an underscore in any label (RFC 5891 section 4.2.2), so those of ASCII are kept from it.
+        kept = {place: label for place, label in enumerate(typed) if underscores and _is_underscored(label)}
+        mapped = ".".join("x" if place in kept else label for place, label in enumerate(typed))
+        encoded = idna.encode(mapped, uts46=True).decode("ascii").split(".")
+        labels = [kept.get(place, label) for place, label in enumerate(encoded)]
+        name = parse(".".join(labels), underscores=underscores).name
+        labels = [idna.decode(label) for label in name.split(".") if "_" not in label]
     except idna.IDNAError as error:
         raise InvalidHost(text, shorten(error)) from None
     except InvalidHost as error:
@@ -204,6 +224,10 @@ def _idna(text: str, allow_mixed: bool) -> str:
             found = " and ".join(sorted(scripts))
             raise InvalidHost(text, f"'{shorten(label)}' mixes letters of {found}, as names do that imitate another")
     return name
+
+
+def _is_underscored(label: str) -> bool:
+    return "_" in label and label.isascii() and not label.startswith("xn--")
 
 
 _USUAL_MIXTURES: tuple[set[str], ...] = (

@@ -93,7 +93,7 @@ def first_site(connection: Connection | MockConnection, host: str, *, name: str 
     None for the host itself. Raises `InvalidHost`, what `upgrade_own` raises, and `MultisiteError` where alembic only
     prints SQL.
     """
-    wanted = hosts.to_ascii(host)
+    wanted = hosts.to_ascii(host, underscores=True)
     if isinstance(connection, MockConnection):
         raise MultisiteError(
             "first_site reads and writes the database, which 'alembic upgrade --sql' does not open: run the migration "

@@ -57,10 +57,11 @@ THEME_CHECK = (
 """The name of a theme is that of a folder, the same on every file system. `ltrim` leaves what it does not list."""
 
 HOST_CHECK = (
-    f"ltrim(host, '{_NAME_STARTS}-.:[]*') = '' AND length(host) > 0 AND replace(host, '..', '') = host "
+    f"ltrim(host, '{_NAME_STARTS}-_.:[]*') = '' AND length(host) > 0 AND replace(host, '..', '') = host "
     "AND substr(host, 1, 1) <> '.' AND substr(host, length(host), 1) <> '.'"
 )
-"""Upper case, a trailing dot and what else is in no host. The whole of the canonical form no CHECK can say."""
+"""Upper case, a trailing dot and what else is in no host. The whole of the canonical form no CHECK can say; whether
+underscores are allowed is a setting (`multisite.allow_underscores`)."""
 
 AVAILABILITY_CHECK = "availability IN ('open', 'maintenance', 'disabled', 'removing', 'removed')"
 

@@ -51,7 +51,7 @@ def parse_origin(text: str) -> Origin:
     if match is None:
         raise ValueError(f"'{shorten(text)}' is not an origin such as https://example.com")
     scheme = match[1].lower()
-    name, port = hosts.parse(match[2])
+    name, port = hosts.parse(match[2], underscores=True)
     return Origin(scheme, name, None if port == DEFAULT_PORTS[scheme] else port)
 
 
@@ -224,7 +224,7 @@ def _names(request: Request, origin: Origin) -> Iterable[tuple[str, int | None]]
 
 def _own_origin(request: Request) -> Origin:
     """Return the origin that a page at the address of `request` would have."""
-    name, port = hosts.parse(request.environ.get("HTTP_HOST", ""))
+    name, port = hosts.parse(request.environ.get("HTTP_HOST", ""), underscores=True)
     # Of http and https either: a proxy that ends TLS may not have told which.
     return Origin(request.scheme, name, None if port in DEFAULT_PORTS.values() else port)
 

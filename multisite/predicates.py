@@ -28,7 +28,7 @@ class SitePredicate:
     def __init__(self, value: str | tuple[str, ...] | list[str], _config: Any) -> None:
         texts = (value,) if isinstance(value, str) else tuple(value)
         try:
-            self._domains = tuple(domains.to_ascii(text, allow_mixed=True) for text in texts)
+            self._domains = tuple(domains.existing(text) for text in texts)
         except InvalidHost as error:
             raise ConfigurationError(f"site={value!r}: {error}") from None
         if not self._domains:

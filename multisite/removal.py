@@ -49,7 +49,7 @@ class Removal:
 def plan_removal(engine: Engine, host: str, *, settings: Settings) -> Removal:
     """Return what `remove_site` would remove, counted now. Raises the same; nothing is changed."""
     with engine.connect() as connection:
-        info = read_site(connection, domains.to_ascii(host, allow_mixed=True))
+        info = read_site(connection, domains.existing(host))
         with all_sites(f"counting the rows of {info.site}"):
             rows = {each.name: _count(connection, each.table, info.site.id) for each in _tables(connection)}
     folder = settings.sites_dir / info.site.folder
@@ -72,7 +72,7 @@ def remove_site(
     `MultisiteError` for tables that refer to each other in a way that no order can follow, and for a folder that
     cannot be moved; then the same call completes it once it can be.
     """
-    domain = domains.to_ascii(host, allow_mixed=True)
+    domain = domains.existing(host)
     plan = plan_removal(engine, host, settings=settings)
     site = plan.info.site
     with changing(engine) as connection:

@@ -72,8 +72,8 @@ def find_match(request: Request) -> Match:
     if OPEN_PATH in request.environ:
         raise UnknownSite(None, "this path is open (multisite.open_paths): it answers without a site")
     environ = request.environ
-    host = requested_host(environ)
     settings: Settings = request.registry[SETTINGS]
+    host = requested_host(environ, underscores=settings.allow_underscores)
     directory: Directory = request.registry[DIRECTORY]
     port = host.port or DEFAULT_PORTS.get(environ["wsgi.url_scheme"])
     path = environ.get("PATH_INFO", "")
@@ -146,7 +146,7 @@ def netloc_of(request: Request, site: Site) -> str:
 
 def _port_of(request: Request) -> int | None:
     try:
-        return hosts.parse(request.environ["HTTP_HOST"]).port
+        return hosts.parse(request.environ["HTTP_HOST"], underscores=True).port
     except InvalidHost:
         return None
 

@@ -123,14 +123,14 @@ def _unknown_host(value: str) -> str:
     if value in {"404", "421"}:
         return value
     try:
-        return hosts.parse(value).name
+        return hosts.parse(value, underscores=True).name
     except InvalidHost:
         raise ValueError("404, 421, or the host of the site to fall back to") from None
 
 
 def _suffix(value: str) -> str:
     try:
-        name, port = hosts.parse(value)
+        name, port = hosts.parse(value, underscores=True)
     except InvalidHost:
         name, port = "", None
     if not name or port is not None:
@@ -204,6 +204,9 @@ class Settings:
     )
     notify: bool = _setting(
         False, _boolean, "Whether PostgreSQL tells each process at once that the directory of sites has changed."
+    )
+    allow_underscores: bool = _setting(
+        False, _boolean, "Whether the names of hosts may have underscores, in domains and in requests."
     )
     unknown_host: str = _setting(
         "404", _unknown_host, "What a host without a site gets: 404, 421, or the pages of the site with this host."

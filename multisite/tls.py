@@ -35,7 +35,7 @@ def ask_view(request: Request) -> Response:
     if not may_ask(request, settings.tls_ask_from):
         return _answer(403)
     try:
-        host = hosts.parse(request.params.get("domain", ""))
+        host = hosts.parse(request.params.get("domain", ""), underscores=settings.allow_underscores)
         directory: Directory = request.registry[DIRECTORY]
         found = host.port is None and directory.has_host(host.name)
     except (InvalidHost, UnicodeDecodeError):

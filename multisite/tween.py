@@ -115,7 +115,7 @@ def _in_its_share(share: Share, handler: Handler, request: Request, site: Site) 
 
 
 def _requested_netloc(request: Request) -> str:
-    name, port = hosts.parse(request.environ["HTTP_HOST"])
+    name, port = hosts.parse(request.environ["HTTP_HOST"], underscores=True)
     return name if port in {None, DEFAULT_PORTS.get(request.scheme)} else f"{name}:{port}"
 
 

@@ -6,7 +6,7 @@ value and no leading zeros, a number is an address only as a dotted quad, zone i
 
 from __future__ import annotations
 
-__all__ = ["HOST_VALUES", "UNDERSCORED_VALUES"]
+__all__ = ["HOST_VALUES", "MORE_UNDERSCORED_VALUES", "UNDERSCORED_VALUES"]
 
 _A63 = "a" * 63
 _NAME_253 = ".".join([_A63, _A63, _A63, "b" * 61])
@@ -551,5 +551,51 @@ HOST_VALUES: dict[str, dict[str, str | None]] = {
 }
 """By the text that gives the answer: `{value: canonical form or None}`."""
 
-UNDERSCORED_VALUES: dict[str, str | None] = {}
-"""The same with `underscores=True`, where that gives another answer."""
+UNDERSCORED_VALUES: dict[str, str | None] = {
+    "a_b.example": "a_b.example",
+    "_a.example": "_a.example",
+    "a_.example": "a_.example",
+    "a.example_": "a.example_",
+    "my_shop.example.com": "my_shop.example.com",
+    "_sip._tcp.example.com": "_sip._tcp.example.com",
+    "_dmarc.example.com": "_dmarc.example.com",
+    "_acme-challenge.example.com": "_acme-challenge.example.com",
+    "selector._domainkey.example.com": "selector._domainkey.example.com",
+    "_443._tcp.www.example.com": "_443._tcp.www.example.com",
+}
+"""Those values whose answer is another one with `underscores=True`."""
+
+MORE_UNDERSCORED_VALUES: dict[str, str | None] = {
+    "My_Shop.Example.COM.:8080": "my_shop.example.com:8080",
+    "_": "_",
+    "__": "__",
+    "web_1": "web_1",
+    "web_1:8000": "web_1:8000",
+    "a.1_0": "a.1_0",
+    "a.0x_1": "a.0x_1",
+    "a._1": "a._1",
+    "1_2.3.4.5": None,
+    "1.2.3.4_": "1.2.3.4_",
+    "_.1": None,
+    "a_-b.example": "a_-b.example",
+    "a-_b.example": "a-_b.example",
+    "-_a.example": None,
+    "a_-.example": None,
+    "_-.example": None,
+    "a_b..example": None,
+    "._a": None,
+    "a_b:": None,
+    "a_b:8_0": None,
+    "a_b c": None,
+    "a_b@c": None,
+    "a%5fb.example": None,
+    "a\uff3fb.example": None,
+    "a_\u00fc.example": None,
+    "_" * 63: "_" * 63,
+    "_" * 64: None,
+    "_." * 126 + "_": "_." * 126 + "_",
+    "_." * 127 + "_": None,
+    "[::1_0]": None,
+    "[fe80::1_]": None,
+}
+"""Values that only mean something, or are only refused for another reason, with `underscores=True`."""

@@ -558,6 +558,7 @@ def test_the_revisions_make_the_tables_of_the_models(ini: Path, database_url: st
         "multisite 0006",
         "multisite 0007",
         "multisite 0008",
+        "multisite 0009",
         "application content_0001",
     ]
     assert upgrade(ini) == []

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from host_values import HOST_VALUES
+from host_values import HOST_VALUES, MORE_UNDERSCORED_VALUES, UNDERSCORED_VALUES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,20 +101,36 @@ def test_the_host_values_of_the_rfcs_have_the_right_answers(source: str) -> None
     assert answers == HOST_VALUES[source]
 
 
-def canonical_form(text: str) -> str | None:
+def test_with_underscores_only_names_with_underscores_have_other_answers() -> None:
+    values = {text: name for group in HOST_VALUES.values() for text, name in group.items()} | UNDERSCORED_VALUES
+    values |= MORE_UNDERSCORED_VALUES
+    assert {text: canonical_form(text, underscores=True) for text in values} == values
+    assert [text for text in (*UNDERSCORED_VALUES, *MORE_UNDERSCORED_VALUES) if canonical_form(text)] == []
+
+
+def test_the_reason_names_the_setting_exactly_where_that_would_help() -> None:
+    for text, underscores in (("my_shop.example", False), ("a_b:80", False), ("_", False)):
+        with pytest.raises(InvalidHost, match="the setting allow_underscores permits it"):
+            parse(text, underscores=underscores)
+    for text, reason in {"my_shop..example": "is empty", "a_b:x_1": "':x_1' is not a port", "-a_b": "hyphen"}.items():
+        with pytest.raises(InvalidHost, match=re.escape(reason)):
+            parse(text, underscores=True)
+
+
+def canonical_form(text: str, *, underscores: bool = False) -> str | None:
     """Return the canonical form of `text`, None if it is refused."""
     try:
-        return str(parse(text))
+        return str(parse(text, underscores=underscores))
     except InvalidHost:
         return None
 
 
-def labels_of(text: str) -> str | None:
+def labels_of(text: str, *, underscores: bool) -> str | None:
     """Return the canonical form of a text without brackets, by the rules alone: no regular expression, no `multisite`.
 
     A second reader of the same rules, which a fault of one Python's `re` cannot mislead.
     """
-    letters, digits = frozenset(string.ascii_letters), frozenset(string.digits)
+    letters, digits = frozenset(string.ascii_letters + "_" * underscores), frozenset(string.digits)
     name, colon, port = text.partition(":")
     if colon and not (set(port) <= digits and port[:1] not in ("", "0") and len(port) < 6 and int(port) < 65536):
         return None
@@ -131,20 +147,45 @@ def labels_of(text: str) -> str | None:
     return canonical + colon + port if len(canonical) <= 253 else None
 
 
-def test_a_second_reader_of_the_rules_says_the_same_of_every_text() -> None:
+@pytest.mark.parametrize("underscores", [False, True])
+def test_a_second_reader_of_the_rules_says_the_same_of_every_text(underscores: bool) -> None:
     chance = random.Random(3112)
     seeds = [text for values in HOST_VALUES.values() for text in values if "[" not in text]
     texts = [*seeds, *(mutate(chance, chance.choice(seeds)) for _ in range(MUTATED_HOSTS))]
     # Few changes leave a host, so hosts are put together as well, of parts that are good or nearly so.
-    parts = ["a", "7", "0x", "f", "0x1f", "-", "a-b", "1-", "255", "256", "01", "a" * 63, "a" * 64, "", "B", "xn--a"]
+    parts = [
+        "a",
+        "7",
+        "0x",
+        "f",
+        "0x1f",
+        "-",
+        "a-b",
+        "1-",
+        "255",
+        "256",
+        "01",
+        "a" * 63,
+        "a" * 64,
+        "",
+        "B",
+        "xn--a",
+        "_",
+        "1_0",
+        "a_",
+    ]
     ends = ["", "", ".", ":1", ".:65535", ":65536", ":01", "..", ":"]
     for _ in range(MUTATED_HOSTS):
         joined = ".".join(chance.choices(parts, k=chance.randrange(1, 6)))
         texts.append(joined + chance.choice(ends))
     texts = [text for text in texts if "[" not in text]
-    wrong = [text for text in texts if canonical_form(text) != labels_of(text)]
+    wrong = [
+        text
+        for text in texts
+        if canonical_form(text, underscores=underscores) != labels_of(text, underscores=underscores)
+    ]
     assert not wrong
-    taken = sum(canonical_form(text) is not None for text in texts)
+    taken = sum(canonical_form(text, underscores=underscores) is not None for text in texts)
     assert len(texts) // 20 < taken < len(texts) * 19 // 20
 
 
@@ -391,6 +432,31 @@ def test_a_typed_name_becomes_the_name_that_dns_knows(text: str) -> None:
     assert TYPED[text] in (None, name)
     assert parse(name) == Host(name, None)
     assert to_ascii(name) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("My_Shop.Example.com", "my_shop.example.com"),
+        ("my_shop.Bücher.example", "my_shop.xn--bcher-kva.example"),
+        ("my_shop.xn--bcher-kva.example", "my_shop.xn--bcher-kva.example"),
+        ("_a.x.bücher。_b.example.", "_a.x.xn--bcher-kva._b.example"),
+        ("bücher._", "xn--bcher-kva._"),
+    ],
+)
+def test_a_typed_name_may_have_underscores_where_they_are_allowed(text: str, name: str) -> None:
+    assert to_ascii(text, underscores=True) == name
+    assert to_ascii(name, underscores=True) == name
+    with pytest.raises(InvalidHost):
+        to_ascii(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["bü_cher.example", "xn--b_cher.example", "my_shop..bücher.example", "-_.bücher.example"]
+)
+def test_an_underscore_is_no_letter_of_a_name_outside_of_ascii(text: str) -> None:
+    with pytest.raises(InvalidHost):
+        to_ascii(text, underscores=True)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from vhosting import World, ask
 
 from multisite import domains
+from multisite.errors import MultisiteError
+from multisite.vhosts.explaining import find
 from multisite.vhosts.ini import Place, Places, VhostError
 from multisite.vhosts.table import Route, Table, read_routes
 
@@ -94,6 +96,30 @@ def test_ports_paths_international_names_and_lines_without_a_domain(world: World
         assert ask(app, url).text == expected, url
     assert ask(app, "//a.xn--bcher-kva.example/").status == 404
     assert ask(app, "//example.com/admin", **{"wsgi.url_scheme": "https", "HTTP_HOST": "example.com"}).status == 200
+
+
+def test_underscores_need_a_setting(world: World) -> None:
+    lines = """
+        [composite:main]
+        use = egg:pyramid-multisite#vhosts
+        domain example.com / = mainapp
+        domain *.example.com / = shopapp
+    """
+    app = world.load(lines + APPS)
+    assert ask(app, "//my_shop.example.com/").status == 400
+    with pytest.raises(MultisiteError, match="names no host"):
+        find(app.table, "http://my_shop.example.com/", underscores=app.allow_underscores)
+    app = world.load(
+        lines + "    vhosts.allow_underscores = true\n        domain my_shop.example.com / = app1\n" + APPS
+    )
+    assert ask(app, "//MY_shop.example.com:80/x").text == "app1 '' '/x'"
+    assert ask(app, "//your_shop.example.com/").text == "shop '' '/'"
+    assert ask(app, "//my-shop.example.com/").text == "shop '' '/'"
+    route = find(app.table, "http://my_shop.example.com/", underscores=app.allow_underscores).route
+    assert route is not None
+    assert route.application == "app1"
+    with pytest.raises(VhostError, match=r"not '_' \(the setting allow_underscores permits it\)"):
+        world.load(lines + "    domain my_shop.example.com / = app1\n" + APPS)
 
 
 def test_the_port_of_the_scheme_is_one(world: World) -> None:

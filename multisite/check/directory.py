@@ -12,6 +12,7 @@ from multisite.directory.faults import fault_of_domain, fault_of_site
 from multisite.finding import Finding
 from multisite.migrate import is_current
 from multisite.models import DomainRow, SiteRow
+from multisite.request import SETTINGS
 
 __all__ = ["check_directory"]
 
@@ -45,7 +46,8 @@ _DOMAINS = (
 
 
 def check_directory(application: Application) -> Iterator[Finding]:
-    """Report rows that constraints refuse and that are there all the same, from a dump or from before a constraint."""
+    """Report rows that constraints refuse and that are there all the same, from a dump or from before a constraint, and
+    hosts that were added while underscores were allowed."""
     if application.directory is None:
         return
     with application.directory.connect() as connection:
@@ -65,6 +67,17 @@ def check_directory(application: Application) -> Iterator[Finding]:
                 fault = f"it leads to the site {site_id}, which is not there"
             if fault is not None:
                 yield _left_out("domains", id_, fault)
+            elif "_" in host and not application.registry[SETTINGS].allow_underscores:
+                yield _refused(host)
+
+
+def _refused(host: str) -> Finding:
+    return Finding(
+        "refused-host",
+        host,
+        "requests for it are refused, because its name has an underscore",
+        f"set multisite.allow_underscores = true, or let the site do without: multisite remove-domain {host}",
+    )
 
 
 def _left_out(table: str, id_: int, fault: str) -> Finding:

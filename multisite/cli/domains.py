@@ -27,7 +27,14 @@ def add_domain(ini_uri: str, site: str, host: str, redirect: bool, allow_mixed: 
     from multisite.directory import changes
 
     ini = read_ini(ini_uri)
-    info = changes.add_domain(ini.open_engine(), site, host, redirect=redirect, allow_mixed=allow_mixed)
+    info = changes.add_domain(
+        ini.open_engine(),
+        site,
+        host,
+        redirect=redirect,
+        allow_mixed=allow_mixed,
+        allow_underscores=ini.settings.allow_underscores,
+    )
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:

@@ -97,7 +97,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 def _print_answer(ctx: click.Context, found: Vhosts, url: str, as_json: bool) -> None:
     from multisite.vhosts.explaining import find
 
-    answer = find(found.table, url)
+    answer = find(found.table, url, underscores=found.allow_underscores)
     route = answer.route
     if as_json:
         print_json(

@@ -92,7 +92,7 @@ def _found(request: Request) -> tuple[Site | None, str]:
     if OPEN_PATH in environ:
         return None, "this path is open (multisite.open_paths): it answers without a site"
     try:
-        host = requested_host(environ)
+        host = requested_host(environ, underscores=True)
         site: Site = request.site
     except MultisiteError as error:
         return None, str(error)
@@ -122,7 +122,9 @@ def _found(request: Request) -> tuple[Site | None, str]:
 
 def _domain(request: Request, site: Site, name: str, port: int | None, path: str) -> domains.Domain | None:
     fitting = set(domains.names_of(name))
-    own = [domain for text in _domains(request, site) if (domain := domains.parse(text)).name in fitting]
+    own = [
+        domain for text in _domains(request, site) if (domain := domains.parse(text, underscores=True)).name in fitting
+    ]
     return domains.best(own, port or 0, path)
 
 

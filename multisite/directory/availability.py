@@ -73,7 +73,7 @@ def digest_of(word: str) -> str:
 def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
     if until.tzinfo is None:
         with engine.connect() as connection:
-            zone = read_site(connection, domains.to_ascii(host, allow_mixed=True)).site.timezone
+            zone = read_site(connection, domains.existing(host)).site.timezone
         until = until.replace(tzinfo=ZoneInfo(zone))
     try:
         until_utc = until.astimezone(UTC)
@@ -85,7 +85,7 @@ def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
 
 
 def _set(engine: Engine, host: str, **values: object) -> SiteInfo:
-    domain = domains.to_ascii(host, allow_mixed=True)
+    domain = domains.existing(host)
     with changing(engine) as connection:
         info = read_site(connection, domain)
         refuse_unfinished(info)

@@ -66,7 +66,7 @@ class Directory(Memory):
         """
         if isinstance(name, int):
             return self.by_id(name)
-        host, port, path = domains.parse(name)
+        host, port, path = domains.parse(name, underscores=True)
         places = self._find(host)
         match = None if places is None else places.find(port, path)
         return None if match is None else match.site

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -132,8 +133,9 @@ def _plan(
     theme: str | None = None,
     allow_mixed: bool = False,
 ) -> _Plan:
-    asked = canonical(domains.to_ascii(host, allow_mixed=allow_mixed))
-    others = dict.fromkeys(domains.to_ascii(alias, allow_mixed=allow_mixed) for alias in aliases)
+    parse = partial(domains.to_ascii, allow_mixed=allow_mixed, underscores=settings.allow_underscores)
+    asked = canonical(parse(host))
+    others = dict.fromkeys(map(parse, aliases))
     others.pop(asked, None)
     return _Plan(
         asked,
@@ -206,7 +208,7 @@ def rename_site(engine: Engine, host: str, name: str) -> SiteInfo:
 
     Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for what cannot be a name.
     """
-    domain = domains.to_ascii(host, allow_mixed=True)
+    domain = domains.existing(host)
     checked = check_name(name)
     with changing(engine) as connection:
         site_id = read_site(connection, domain).site.id
@@ -219,7 +221,7 @@ def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Setting
 
     Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` if there is no such theme.
     """
-    name = domains.to_ascii(host, allow_mixed=True)
+    name = domains.existing(host)
     if theme is not None:
         check_theme(settings, theme)
     with changing(engine) as connection:
@@ -239,7 +241,7 @@ def reload_templates(engine: Engine, host: str | None = None) -> None:
 
     Raises `InvalidHost` and `UnknownSite`.
     """
-    name = None if host is None else domains.to_ascii(host, allow_mixed=True)
+    name = None if host is None else domains.existing(host)
     with changing(engine) as connection:
         if name is None:
             change = sa.update(DirectoryVersion)

@@ -18,16 +18,23 @@ _rows = DomainRow.__table__
 
 
 def add_domain(
-    engine: Engine, site_host: str, host: str, *, redirect: bool = False, allow_mixed: bool = False
+    engine: Engine,
+    site_host: str,
+    host: str,
+    *,
+    redirect: bool = False,
+    allow_mixed: bool = False,
+    allow_underscores: bool = False,
 ) -> SiteInfo:
     """Let `host` lead to the site that has the domain `site_host` too, in any spelling; return the site after that.
 
-    `redirect` sends browsers to the canonical domain instead of serving them. Raises `InvalidHost`, `UnknownSite` for
+    `redirect` sends browsers to the canonical domain instead of serving them. `allow_underscores` is that of the
+    settings by which the site is served, which decide about its requests. Raises `InvalidHost`, `UnknownSite` for
     `site_host`, `DomainTaken` if `host` leads to this or another site already, `MultisiteError` for a site that is not
     complete or is being removed.
     """
-    owner = domains.to_ascii(site_host, allow_mixed=True)
-    name = domains.to_ascii(host, allow_mixed=allow_mixed)
+    owner = domains.existing(site_host)
+    name = domains.to_ascii(host, allow_mixed=allow_mixed, underscores=allow_underscores)
     with changing(engine, name) as connection:
         info = _finished_site(connection, owner)
         refuse_taken(connection, name)
@@ -40,7 +47,7 @@ def remove_domain(engine: Engine, host: str) -> SiteInfo:
 
     Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for a canonical domain.
     """
-    name = domains.to_ascii(host, allow_mixed=True)
+    name = domains.existing(host)
     with changing(engine) as connection:
         info = read_site(connection, name)
         if str(name) == info.site.domain:
@@ -49,7 +56,7 @@ def remove_domain(engine: Engine, host: str) -> SiteInfo:
                 f"see its other domains: {program.command(f'show-site {name}')}"
             )
         connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, name)))
-        return read_site(connection, domains.parse(info.site.domain))
+        return read_site(connection, domains.parse(info.site.domain, underscores=True))
 
 
 def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteInfo:
@@ -58,7 +65,7 @@ def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteI
     What was canonical becomes an alias, or with `redirect` a redirect to `host`. The folder keeps its name. Raises
     `InvalidHost` also for a wildcard, and `UnknownSite`.
     """
-    domain = canonical(domains.to_ascii(host, allow_mixed=True))
+    domain = canonical(domains.existing(host))
     with changing(engine) as connection:
         info = _finished_site(connection, domain)
         if info.site.domain != str(domain):
@@ -77,8 +84,8 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
     one site or to the other. Raises `InvalidHost`, `UnknownSite` for either, and `MultisiteError` for a canonical
     domain of another site.
     """
-    domain = domains.to_ascii(host, allow_mixed=True)
-    owner = domains.to_ascii(site_host, allow_mixed=True)
+    domain = domains.existing(host)
+    owner = domains.existing(site_host)
     with changing(engine) as connection:
         target = _finished_site(connection, owner)
         before = read_site(connection, domain)

@@ -44,7 +44,7 @@ def _faults_of_domain(host: Any, port: Any, path: Any, kind: Any) -> Iterator[st
         yield "its host or its path is no text"
     written = Domain(host, port or None, path)
     try:
-        parsed = domains.parse(str(written))
+        parsed = domains.parse(str(written), underscores=True)
     except InvalidHost as error:
         yield str(error)
         return

@@ -119,7 +119,7 @@ def show_site(engine: Engine, host: str) -> SiteInfo:
 
     Raises `InvalidHost`, or `UnknownSite` if no site has that domain.
     """
-    domain = domains.to_ascii(host, allow_mixed=True)
+    domain = domains.existing(host)
     with engine.connect() as connection:
         return read_site(connection, domain)
 

@@ -21,7 +21,7 @@ def rotate_secret(engine: Engine, host: str) -> SiteInfo:
     Running servers accept nothing that was signed before, once they have read the directory again. Raises
     `InvalidHost` and `UnknownSite`.
     """
-    domain = domains.to_ascii(host, allow_mixed=True)
+    domain = domains.existing(host)
     with changing(engine) as connection:
         site_id = read_site(connection, domain).site.id
         generation = _sites.c.secret_generation + 1

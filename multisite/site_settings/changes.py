@@ -40,7 +40,7 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
             except ValueError as error:
                 raise SettingError(name, text, str(error)) from error
     rows = {name: text for name, text in texts.items() if name not in columns}
-    domain = domains.to_ascii(host, allow_mixed=True)
+    domain = domains.existing(host)
     with changing(engine) as connection:
         info = read_site(connection, domain)
         refuse_unfinished(info)
@@ -62,7 +62,7 @@ def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared:
         raise MultisiteError(
             f"{' and '.join(SITE_COLUMNS)} have no default: every site has its own, so set another one"
         )
-    domain = domains.to_ascii(host, allow_mixed=True)
+    domain = domains.existing(host)
     with changing(engine) as connection:
         info = read_site(connection, domain)
         refuse_unfinished(info)

@@ -54,7 +54,7 @@ def plant_site(
     site that the database has already is used as it is. Without one the site exists in memory only. Planting a host
     again replaces it. Raises `InvalidHost`.
     """
-    host = hosts.parse(host).name
+    host = hosts.parse(host, underscores=True).name
     if dbsession is None:
         site = Site(next(_ids), host, name or host, folder_name(host), locale, timezone)
     else:
@@ -90,7 +90,7 @@ def real_site(
     Behind the block the site is gone, and with it every row that belongs to it. It gets no folder. A site that the
     database has already is used as it is, and stays. Raises `InvalidHost`.
     """
-    host = hosts.parse(host).name
+    host = hosts.parse(host, underscores=True).name
     engine = getattr(app, "registry", app)[DIRECTORY].engine
     with Session(engine) as session:
         is_new = not session.query(DomainRow).filter_by(host=host, port=0, path="").count()

@@ -20,11 +20,19 @@ class Vhosts:
     """Several applications behind one table of domains.
 
     `applications` are by the name that the lines of the table give them. Of each, at most `max_requests` are worked on
-    at the same time; 0 for no limit.
+    at the same time; 0 for no limit. `allow_underscores` says whether the names of hosts may have them.
     """
 
-    def __init__(self, table: Table, applications: Mapping[str, Application], *, max_requests: int = 0) -> None:
+    def __init__(
+        self,
+        table: Table,
+        applications: Mapping[str, Application],
+        *,
+        max_requests: int = 0,
+        allow_underscores: bool = False,
+    ) -> None:
         self.table = table
+        self.allow_underscores = allow_underscores
         self.applications = applications
         self._share = Share(max_requests) if max_requests else None
 
@@ -38,7 +46,7 @@ class Vhosts:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            host = requested_host(environ)
+            host = requested_host(environ, underscores=self.allow_underscores)
         except InvalidHost:
             return answer(environ, start_response, 400)
         port = host.port or DEFAULT_PORTS.get(environ["wsgi.url_scheme"])

@@ -63,11 +63,17 @@ class Answer(NamedTuple):
     others: tuple[tuple[Route, str], ...]
 
 
-def find(table: Table, url: str) -> Answer:
-    """Return who answers `url`, as `http://example.com/foo/x`. Raises `MultisiteError` for what is no URL."""
+def find(table: Table, url: str, *, underscores: bool = False) -> Answer:
+    """Return who answers `url`, as `http://example.com/foo/x`; `underscores` is as for `hosts.parse`.
+
+    Raises `MultisiteError` for what is no URL.
+    """
     try:
         parts = urlsplit(url)
-        host, port = hosts.parse(domains.to_ascii(parts.netloc).name), parts.port
+        host, port = (
+            hosts.parse(domains.to_ascii(parts.netloc, underscores=underscores).name, underscores=underscores),
+            parts.port,
+        )
     except (InvalidHost, ValueError) as error:
         raise MultisiteError(f"'{shorten(url)}' names no host: {_EXPECTED}") from error
     if parts.scheme not in DEFAULT_PORTS:

@@ -34,7 +34,7 @@ def make(loader: Any, global_conf: Mapping[str, str], settings: Mapping[str, str
     places = Places(global_conf.get("__file__"), settings)
     here = Place(places.file, places.section)
     options, lines = read_options(settings, places)
-    routes = read_routes(lines, places, allow_mixed=options.allow_mixed)
+    routes = read_routes(lines, places, allow_mixed=options.allow_mixed, allow_underscores=options.allow_underscores)
     if not routes:
         raise VhostError(here, "no line says which application answers, such as 'domain example.com / = mainapp'")
     if here.section is not None and here in _outer.get():
@@ -54,7 +54,10 @@ def make(loader: Any, global_conf: Mapping[str, str], settings: Mapping[str, str
     for name, title in titles.items():
         load = partial(_load, loader, name, dict(global_conf), own[name], shared, inner)
         applications[name] = Application(name, title, load, retry_seconds=options.retry_seconds, failed=failed)
-    return Vhosts(Table(routes), applications, max_requests=options.max_requests), options, places
+    vhosts = Vhosts(
+        Table(routes), applications, max_requests=options.max_requests, allow_underscores=options.allow_underscores
+    )
+    return vhosts, options, places
 
 
 def _titles(loader: Any, routes: Iterable[Route], places: Places) -> dict[str, str]:

@@ -35,6 +35,7 @@ class Options:
     max_requests: int = _option(0, _limit)
     init: tuple[str, ...] = _option((), _names)
     allow_mixed: bool = _option(default=False, parse=_boolean)
+    allow_underscores: bool = _option(default=False, parse=_boolean)
 
 
 def read_options(settings: Mapping[str, str], places: Places) -> tuple[Options, dict[str, str]]:

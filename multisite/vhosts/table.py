@@ -11,7 +11,8 @@ before a shorter one, then the longest path. Lines without a domain come last, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from multisite import domains
@@ -97,14 +98,19 @@ class Table:
                     yield by_name[each]
 
 
-def read_routes(lines: Mapping[str, str], places: Places, *, allow_mixed: bool = False) -> list[Route]:
+def read_routes(
+    lines: Mapping[str, str], places: Places, *, allow_mixed: bool = False, allow_underscores: bool = False
+) -> list[Route]:
     """Return the routes that `lines` mean, keys and values of a section.
+
+    The two others are what `domains.to_ascii` takes.
 
     Raises `VhostError` for the first line that cannot be meant, with its place and what to change.
     """
     routes: dict[tuple[Domain | None, str], Route] = {}
+    parse = partial(domains.to_ascii, allow_mixed=allow_mixed, underscores=allow_underscores)
     for key, value in lines.items():
-        route = _read_route(key, value, places.of(key), allow_mixed)
+        route = _read_route(key, value, places.of(key), parse)
         earlier = routes.setdefault((route.domain, route.path), route)
         if earlier is not route:
             raise VhostError(
@@ -113,7 +119,7 @@ def read_routes(lines: Mapping[str, str], places: Places, *, allow_mixed: bool =
     return list(routes.values())
 
 
-def _read_route(key: str, value: str, place: Place, allow_mixed: bool) -> Route:
+def _read_route(key: str, value: str, place: Place, parse: Callable[[str], Domain]) -> Route:
     words = key.split()
     written = as_written(key, value)
     if not words or (words[0] != "domain" and not key.startswith("/")):
@@ -124,7 +130,7 @@ def _read_route(key: str, value: str, place: Place, allow_mixed: bool) -> Route:
     if len(value.split()) != 1:
         raise VhostError(place, f"{written} has to name one application behind its equals sign")
     try:
-        domain, path = _domain(words, allow_mixed) if words[0] == "domain" else (None, _path(words))
+        domain, path = _domain(words, parse) if words[0] == "domain" else (None, _path(words))
     except InvalidHost as error:
         raise VhostError(place, f"{written}: {error}") from None
     except ValueError as error:
@@ -132,7 +138,7 @@ def _read_route(key: str, value: str, place: Place, allow_mixed: bool) -> Route:
     return Route(domain, path, value, key, place)
 
 
-def _domain(words: list[str], allow_mixed: bool) -> tuple[Domain, str]:
+def _domain(words: list[str], parse: Callable[[str], Domain]) -> tuple[Domain, str]:
     _, *rest = words
     if not rest:
         raise ValueError(_FORM)
@@ -147,7 +153,7 @@ def _domain(words: list[str], allow_mixed: bool) -> tuple[Domain, str]:
     path = _path(rest or ["/"])
     if "/" in host:
         raise ValueError(f"a space is missing between the host and its path: {_FORM}")
-    return domains.to_ascii(f"{host}{port}{path}", allow_mixed=allow_mixed), path
+    return parse(f"{host}{port}{path}"), path
 
 
 def _path(words: list[str]) -> str:
