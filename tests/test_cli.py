@@ -717,3 +717,38 @@ def test_the_life_of_a_site_mistyped(migrated: Folder, arguments: tuple[str, ...
     assert result.exit_code == code
     assert words in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "near"),
+    [
+        (("add-site", "new.example", "--local", "de"), "--local", "--locale"),
+        (("add-site", "--local=de", "new.example"), "--local", "--locale"),
+        (("add-site", "new.example", "--name", "New", "--tehme", "x"), "--tehme", "--theme"),
+        (("rename-site", "new.example", "--nmae"), "--nmae", ""),
+        (("set", "new.example", "--local", "de"), "--local", ""),
+        (("set-theme", "new.example", "--nonne"), "--nonne", "--none"),
+        (("which", "--jsn", "new.example", "page.mako"), "--jsn", "--json"),
+        (("remove-site", "new.example", "--yess"), "--yess", "--yes"),
+        (("maintain-site", "new.example", "--mesage", "back soon"), "--mesage", "--message"),
+        (("move-domain", "--x", "new.example", "b.example"), "--x", ""),
+        (("each-site", "--jbs", "2", "--", "true"), "--jbs", "--jobs"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest(
+    migrated: Folder, arguments: tuple[str, ...], option: str, near: str
+) -> None:
+    done = migrated.invoke(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("Error: No such option")
+    assert option in error
+    assert (near in error) if near else ("Did you mean" not in error)
+    assert migrated.rows() == 0
+
+
+def test_what_begins_with_hyphens_can_be_a_value_all_the_same(migrated: Folder) -> None:
+    assert migrated.invoke("add-site", "new.example", "--name", "--new--").exit_code == 0
+    assert "is called --newer-- now" in migrated.invoke("rename-site", "new.example", "--", "--newer--").stdout
+    for arguments in (("add-site", "-a.example"), ("show-site", "-a.example")):
+        assert "'-a.example' is not a host" in migrated.fails(*arguments)

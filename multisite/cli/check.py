@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multisite.cli.arguments import HOST_COMMAND, host_argument, json_option
+from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host", required=False)
+@click.command(cls=HostCommand)
+@click.argument("host", required=False)
 @json_option
 @click.pass_context
 def check(ctx: click.Context, host: str | None, as_json: bool) -> None:

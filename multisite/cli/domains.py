@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from multisite.cli.arguments import HOST_COMMAND, allow_mixed_option, host_argument, json_option
+from multisite.cli.arguments import HostCommand, allow_mixed_option, json_option
 from multisite.cli.output import print_json, site_info_as_dict
 from multisite.ini import read_ini
 
 __all__ = ["add_domain", "move_domain", "remove_domain", "set_canonical"]
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("site")
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("site")
+@click.argument("host")
 @click.option("--redirect", is_flag=True, help="Send browsers to the site's canonical host instead of serving HOST.")
 @allow_mixed_option
 @json_option
@@ -41,8 +41,8 @@ def add_domain(ini_uri: str, site: str, host: str, redirect: bool, allow_mixed: 
         click.echo(f"Added {host}: it {'redirects' if redirect else 'leads'} to {info.site} ({info.site.name}).")
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @json_option
 @click.pass_obj
 def remove_domain(ini_uri: str, host: str, as_json: bool) -> None:
@@ -60,9 +60,9 @@ def remove_domain(ini_uri: str, host: str, as_json: bool) -> None:
         click.echo(f"Removed {host}: it led to {info.site} ({info.site.name}).")
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
-@host_argument("site")
+@click.command(cls=HostCommand)
+@click.argument("host")
+@click.argument("site")
 @click.option("--redirect", is_flag=True, help="Send browsers to the canonical domain of SITE instead of serving HOST.")
 @json_option
 @click.pass_obj
@@ -81,8 +81,8 @@ def move_domain(ini_uri: str, host: str, site: str, redirect: bool, as_json: boo
         click.echo(f"Moved {host}: it {'redirects' if redirect else 'leads'} to {info.site} ({info.site.name}).")
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @click.option("--redirect", is_flag=True, help="Send browsers that come to the former one to HOST.")
 @json_option
 @click.pass_obj

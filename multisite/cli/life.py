@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import click
 
 from multisite import program
-from multisite.cli.arguments import HOST_COMMAND, host_argument, json_option
+from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, site_info_as_dict
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["disable_site", "enable_site", "maintain_site", "refresh", "remove_site"]
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @json_option
 @click.pass_obj
 def enable_site(ini_uri: str, host: str, as_json: bool) -> None:
@@ -40,8 +40,8 @@ def enable_site(ini_uri: str, host: str, as_json: bool) -> None:
         click.echo(f"{info.site} is open.")
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @json_option
 @click.pass_obj
 def disable_site(ini_uri: str, host: str, as_json: bool) -> None:
@@ -59,8 +59,8 @@ def disable_site(ini_uri: str, host: str, as_json: bool) -> None:
         click.echo(f"{info.site} is disabled: it answers 404. Open it again: {_enable(info)}")
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @click.option("--message", help="What visitors are told.")
 @click.option("--until", metavar="TIME", help="When it will be over, such as 2030-01-31T18:00, by the site's clock.")
 @json_option
@@ -95,8 +95,8 @@ def _time(text: str | None) -> datetime | None:
         raise MultisiteError(f"'{text}' is not a time: expected one such as 2030-01-31T18:00") from None
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @click.option("--yes", is_flag=True, help="Really do it.")
 @click.option("--dry-run", is_flag=True, help="Count what would be removed, and remove nothing.")
 @json_option

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from multisite.cli.arguments import HOST_COMMAND, host_argument, json_option
+from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, site_info_as_dict
 from multisite.ini import read_ini
 
 __all__ = ["rotate_secret"]
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @json_option
 @click.pass_obj
 def rotate_secret(ini_uri: str, host: str, as_json: bool) -> None:

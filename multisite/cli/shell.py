@@ -6,15 +6,15 @@ import sys
 
 import click
 
-from multisite.cli.arguments import HOST_COMMAND, host_argument
+from multisite.cli.arguments import HostCommand
 from multisite.cli.output import next_step
 from multisite.ini import read_ini
 
 __all__ = ["shell"]
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @click.option("-c", "code", metavar="CODE", help="Run CODE instead of a shell.")
 @click.pass_context
 def shell(ctx: click.Context, host: str, code: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multisite.cli.arguments import HOST_COMMAND, host_argument, json_option
+from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["set_settings", "settings", "unset_settings"]
 
 
-@click.command("set", context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command("set", cls=HostCommand)
+@click.argument("host")
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
 @json_option
 @click.pass_obj
@@ -49,8 +49,8 @@ def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json:
         _tell(f"Set {', '.join(texts)}", ini, site, declared, as_json=as_json)
 
 
-@click.command("unset", context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command("unset", cls=HostCommand)
+@click.argument("host")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @json_option
 @click.pass_obj
@@ -66,8 +66,8 @@ def unset_settings(ini_uri: str, host: str, keys: tuple[str, ...], as_json: bool
         _tell(f"Unset {', '.join(dict.fromkeys(keys))}", ini, site, declared, as_json=as_json)
 
 
-@click.command("settings", context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command("settings", cls=HostCommand)
+@click.argument("host")
 @json_option
 @click.pass_obj
 def settings(ini_uri: str, host: str, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from multisite.cli.arguments import HOST_COMMAND, allow_mixed_option, host_argument, json_option
+from multisite.cli.arguments import HostCommand, allow_mixed_option, json_option
 from multisite.cli.output import (
     print_json,
     print_json_list,
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["add_site", "list_sites", "rename_site", "show_site"]
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @click.option("--name", help="What people call the site.  [default: HOST]")
 @click.option("--alias", "aliases", multiple=True, metavar="HOST", help="Another host of the site; may be repeated.")
 @click.option("--locale", default="en", show_default=True, metavar="TAG", help="Language of the site, such as de-AT.")
@@ -95,8 +95,8 @@ def list_sites(ini_uri: str, as_json: bool) -> None:
         )
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @json_option
 @click.pass_obj
 def show_site(ini_uri: str, host: str, as_json: bool) -> None:
@@ -114,8 +114,8 @@ def show_site(ini_uri: str, host: str, as_json: bool) -> None:
         print_site(info, ini)
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @click.argument("name")
 @json_option
 @click.pass_obj

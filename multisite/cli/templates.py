@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multisite import program
-from multisite.cli.arguments import HOST_COMMAND, host_argument, json_option
+from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, site_info_as_dict
 from multisite.errors import MultisiteError
 from multisite.ini import read_ini
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["compile_templates", "new_theme", "reload_templates", "set_theme", "which"]
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @click.argument("name", required=False)
 @click.option("--none", "no_theme", is_flag=True, help="Take the theme away.")
 @json_option
@@ -68,8 +68,8 @@ def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
         click.echo(f"Give it to a site: {program.command(f'set-theme HOST {name}')}")
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host")
+@click.command(cls=HostCommand)
+@click.argument("host")
 @click.argument("name")
 @json_option
 @click.pass_obj
@@ -119,8 +119,8 @@ def _explain(templates: SiteTemplates, site: Any, name: str) -> list[tuple[Layer
     return found
 
 
-@click.command(context_settings=HOST_COMMAND)
-@host_argument("host", required=False)
+@click.command(cls=HostCommand)
+@click.argument("host", required=False)
 @click.pass_obj
 def reload_templates(ini_uri: str, host: str | None) -> None:
     """Let running servers look for changed templates.

@@ -170,6 +170,8 @@ def _hint_of_key(words: list[str]) -> str:
         return f"; a domain is written without {words[0]}://"
     if words and words[0] == "port":
         return "; a port needs a domain"
+    if words == ["not_found_app"]:  # of Paste's urlmap
+        return "; what no other line fits is answered by the line '/ = APPLICATION'"
     return ""
 
 
