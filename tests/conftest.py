@@ -22,6 +22,7 @@ import click.testing
 import pytest
 import sqlalchemy as sa
 from directories import Clock
+from hypothesis import HealthCheck, settings
 
 from multisite import resolving
 from multisite.directory import engine_from_url
@@ -55,6 +56,10 @@ if importlib.metadata.version("click").startswith("8.1."):
 
     click.testing.CliRunner = _Runner  # type: ignore[misc]
     click.testing.Result.output = property(lambda result: result.stdout + result.stderr)  # type: ignore[method-assign, assignment]
+
+# By default Hypothesis fails an example that takes 200 ms, and examples that are slow to make: on a busy machine any.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 DATABASES = frozenset({"sqlite", "postgresql"})
 

@@ -149,7 +149,7 @@ def make_app(url: str, folder: str, **settings: Any) -> Any:
     for name, view, pattern, options in (
         ("page", page, "/page/{deed:.*}", {"page_cache": True}),
         ("other", books_page, "/other", {}),
-        ("brief", books_page, "/brief", {"page_cache": 0.001}),
+        ("brief", books_page, "/brief", {"page_cache": 0.5}),
         ("missing", missing, "/missing", {"page_cache": True}),
         ("outer", outer, "/outer", {}),
         ("add", add, "/add/{way}/{slug}", {"request_method": "POST"}),

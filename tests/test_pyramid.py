@@ -489,11 +489,11 @@ def serving(app: Any, threads: int = 2, **options: Any) -> Iterator[tuple[str, i
         server.task_dispatcher.shutdown()
         # waitress has no call that ends its loop from another thread; a trigger runs this one inside it.
         server.trigger.pull_trigger(server.close)
-        thread.join(10)
+        thread.join(60)
 
 
 def exchange(address: tuple[str, int], request: bytes) -> bytes:
-    with closing(socket.create_connection(address, timeout=10)) as connection:
+    with closing(socket.create_connection(address, timeout=60)) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         answer = b""

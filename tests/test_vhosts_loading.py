@@ -122,7 +122,7 @@ def test_a_hook_that_loads_its_own_ini_file_is_an_error_and_does_not_wait_for_it
         # In a thread that ends with the process: the test would wait for ever where the load does.
         thread = threading.Thread(target=load, daemon=True)
         thread.start()
-        thread.join(20)
+        thread.join(60)
     assert len(failed) == 2
     for error in failed:
         expected = rf"site\.ini, line \d+, \[composite:main\]: vhosts\.init: '{hook}' fails \(RuntimeError: it loads "
@@ -400,7 +400,7 @@ def test_files_of_a_broken_application_are_watched_under_reload(world: World) ->
 
 
 def status(port: int) -> int:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/", headers={"Host": "d.example"})
         return connection.getresponse().status
