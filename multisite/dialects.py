@@ -2,7 +2,7 @@
 
 The scoping layer reads finished SQL by the lexical rules of its dialect. By another's rules it would take a part that
 the server executes for a comment, as MariaDB does with `/*! … */`. So a dialect is supported if its rules are in
-`multisite.scoping.reading`, and the catalogue of bypass attempts passes on it.
+`multisite.scoping.lexical`, and the catalogue of bypass attempts passes on it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session, aliased, load_only
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, all_sites, using_site
 from multisite.models import DomainRow
 from multisite.scoping import SiteId, site_id_column
-from multisite.scoping.reading import is_whole, read
+from multisite.scoping.fragments import is_whole
+from multisite.scoping.reading import read
 from multisite.scoping.tables import has_site_id, tables
 
 pytestmark = pytest.mark.filterwarnings(
@@ -341,3 +342,22 @@ def test_a_query_as_a_default_is_one_value(library: Library) -> None:
         assert session.scalar(sa.select(Shelf.slug).where(Shelf.id == 99)) == "book-3"
         session.execute(table.update().where(table.c.id == 99).values(secret="y"))
         assert session.scalar(sa.select(Shelf.slug).where(Shelf.id == 99)) == "book-1"
+
+
+@pytest.mark.parametrize("kind", ["model", "text"])
+def test_a_query_as_the_default_of_a_key(library: Library, kind: str) -> None:
+    """SQLAlchemy executes it by itself before the INSERT: limited, or refused where it is a string for the server."""
+    if kind == "model":
+        key = sa.Column("id", BigId, primary_key=True, default=select(func.max(Book.id) + 80).scalar_subquery())
+    elif library.engine.dialect.name == "sqlite":
+        return  # It executes none by itself.
+    else:
+        default = text("(SELECT max(id) FROM books)")
+        key = sa.Column("id", BigId, primary_key=True, autoincrement=True, server_default=default)
+    table = sa.Table("countries", sa.MetaData(), key, sa.Column("name", sa.String), implicit_returning=False)
+    with library.session(ONE) as session:
+        if kind == "model":
+            assert session.execute(table.insert().values(name="x")).inserted_primary_key == (93,)
+        else:
+            with pytest.raises(UnscopedStatement, match="'books'"):
+                session.execute(table.insert().values(name="x"))

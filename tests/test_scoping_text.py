@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 
 from multisite import UnscopedStatement
 from multisite.scoping.compiler import ScopedCompiler
-from multisite.scoping.reading import is_whole, read
+from multisite.scoping.fragments import is_whole
+from multisite.scoping.reading import read
+from multisite.scoping.tables import Reach, tables
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -60,6 +62,19 @@ WAYS: dict[str, Callable[[Session], Any]] = {
     "postgresql: name with dollars": lambda s: s.scalars(
         select(Book.secret).where(text("EXISTS (SELECT 1 AS x$b$) ) OR ( EXISTS (SELECT 1 AS x$b$)"))
     ).all(),
+    "postgresql: string that goes on in the next line": lambda s: s.execute(
+        select(literal_column("E'a'\n'b\\'' || (SELECT max(secret) FROM books) --'"))
+    ).all(),
+    "postgresql: tags of a string in other letters": lambda s: s.execute(
+        select(literal_column("concat($a$x$A$ $a$, (SELECT max(secret) FROM books), $a$ $A$ $a$)"))
+    ).all(),
+    "sqlite: byte order mark": lambda s: s.execute(
+        select(literal_column("(SELECT max(secret) FROM \ufeffbooks)"))
+    ).all(),
+    "postgresql: alias with a dotless i": taken_from("countries l\u0131m\u0131t (x, y), books b"),
+    "postgresql: alias with a long s": taken_from("countries off\u017fet (x, y), books b"),
+    "postgresql: alias with a no-break space": taken_from("countries c\u00a0WHERE (x, y), books b"),
+    "postgresql: alias with an ellipsis": taken_from("countries c\u2026LIMIT (x, y), books b"),
     "postgresql: string of two pieces of text": lambda s: s.execute(
         select(literal_column("$q$")).select_from(Book).order_by(text("$q$ || secret FROM books"))
     ).all(),
@@ -82,16 +97,29 @@ def test_refuses_text_that_is_hard_to_read(library: Library, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_negative_control_without_reading_it_leaks(library: Library, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ScopedCompiler, "_check_finished", lambda self, sql: None)
+    monkeypatch.setattr(ScopedCompiler, "_check_finished", lambda self: None)
     monkeypatch.setattr("multisite.scoping.compiler.is_whole", lambda text, dialect: True)
+    monkeypatch.setattr("multisite.scoping.compiler.is_limited", lambda *args: True)
     library.engine.clear_compiled_cache()
     with library.session(ONE) as session:
         assert "secret-2" in str(WAYS[way](session))
     library.engine.clear_compiled_cache()
 
 
+def test_refuses_a_parameter_in_tcls_way(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite takes `$x(')` for one parameter, and what seems to be a string behind it for SQL."""
+    if library.engine.dialect.name != "sqlite":
+        return
+    with library.session(ONE) as session:
+        execute = session.connection().exec_driver_sql
+        with pytest.raises(UnscopedStatement, match="the end is not clear"):
+            execute("SELECT $x('), secret FROM books --')", ("a",))
+        monkeypatch.setattr(tables, "reach_of_string", lambda *args: Reach())
+        assert "secret-2" in str(execute("SELECT $x('), secret FROM books --')", ("a",)).all())
+
+
 @pytest.mark.parametrize(
-    ("sql", "tables"),
+    ("sql", "names"),
     [
         ("SELECT * FROM t WHERE a IN (1, 2) GROUP BY a, b LIMIT 1 OFFSET 2", "t"),
         ("SELECT * FROM a JOIN b ON a.x IN (1), c", "a b c"),
@@ -105,9 +133,9 @@ def test_negative_control_without_reading_it_leaks(library: Library, way: str, m
         ("DELETE FROM a USING b update JOIN c ON true, d", "a b c d"),
     ],
 )
-def test_reads_what_comes_before_and_behind_a_comma(sql: str, tables: str) -> None:
+def test_reads_what_comes_before_and_behind_a_comma(sql: str, names: str) -> None:
     for dialect in ("postgresql", "sqlite"):
-        assert read(sql, dialect).tables == tables.split()
+        assert read(sql, dialect).tables == names.split()
 
 
 @pytest.mark.parametrize("sql", ["a$b + (c$d)", "/* ( */ (a)", "'$' || ('a$b$')"])

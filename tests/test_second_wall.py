@@ -19,6 +19,7 @@ from row_security import Secured, secured, without_first_wall
 from scoped_models import ONE, TWO, Base
 from ways import Rows, Way, all_ways, rows_of_both, run_way
 from ways.models import MoreBase, build, forget_compiled, plant_again
+from ways.tails import TOLD
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.* has a cartesian product:sqlalchemy.exc.SAWarning",
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 WAYS = {name: way for name, way in all_ways().items() if "postgresql" in way.databases and not way.apart}
+SYNTAX_ERRORS = {f"text: {name}" for name in TOLD}
 UNMAPPED: Any = SimpleNamespace(name="unmapped", schema=None)
 """The table that no model speaks for: to make a `Table` of it would declare it."""
 SCOPED = [table for base in (Base, MoreBase) for table in base.metadata.sorted_tables if "site_id" in table.c]
@@ -94,5 +96,5 @@ def test_the_second_wall_alone_closes_all_that_is_sql(ground: Ground) -> None:
 
 def test_negative_control_without_either_wall_they_leak(ground: Ground) -> None:
     """Row-level security is not in force for a superuser."""
-    reads = {name: way for name, way in WAYS.items() if way.group in ("reads", "text")}
+    reads = {name: way for name, way in WAYS.items() if way.group in ("reads", "text") and name not in SYNTAX_ERRORS}
     assert len(leaks_of(ground, ground.secured.admin, reads)) > 0.8 * len(reads)

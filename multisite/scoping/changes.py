@@ -8,7 +8,7 @@ a second column.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,9 +17,9 @@ from sqlalchemy.sql.expression import FromClause
 from sqlalchemy.util import immutabledict
 
 from multisite.scoping.column import SITE_COLUMN, is_site_id
+from multisite.scoping.fragments import does_one_thing, is_limited, is_value
 from multisite.scoping.predicate import Claims, in_brackets, site_predicate, table_of
-from multisite.scoping.reading import is_value
-from multisite.scoping.tables import has_site_id, tables, unknown
+from multisite.scoping.tables import Written, has_site_id, tables
 
 _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
@@ -34,8 +34,7 @@ class ScopedChanges(_Compiler):
 
     changes_rows: bool
     _claims: Claims
-    _written: Counter[str]
-    _conflicts: int
+    _written: Written
 
     def _limit_dml(self, statement: Any) -> tuple[Any, Claims]:
         """Return `statement` limited to the site, and the claims in force while it is rendered."""
@@ -48,7 +47,8 @@ class ScopedChanges(_Compiler):
             self.changes_rows = True
             claims.tables.add(target)
             limited = statement._generate()
-            limited._where_criteria = (*in_brackets(statement._where_criteria), site_predicate(target))
+            claims.where.append(site_predicate(target))
+            limited._where_criteria = (*claims.where, *in_brackets(statement._where_criteria))
             if statement.is_update:
                 limited._values = immutabledict(
                     (key, _in_brackets(value)) for key, value in (statement._values or {}).items()
@@ -66,15 +66,22 @@ class ScopedChanges(_Compiler):
             self._check_defaults(_target_of(update_stmt), "onupdate")
             self._check_prefixes(update_stmt)
         try:
-            return super().visit_update(update_stmt, *args, **kw)
+            return self._check_limit(super().visit_update(update_stmt, *args, **kw))
         finally:
             self._claims = outer
+
+    def _check_limit(self, text: str) -> str:
+        """Refuse an UPDATE or DELETE, written as `text`, whose limit something else in it could widen."""
+        for predicate in self._claims.where:
+            if not is_limited(text, self.process(predicate), self.dialect.name):
+                self._refuse("a change with text behind its criteria, or that ends their brackets,")
+        return text
 
     def visit_delete(self, delete_stmt: Any, *args: Any, **kw: Any) -> str:
         outer = self._claims
         delete_stmt, self._claims = self._limit_dml(delete_stmt)
         try:
-            return super().visit_delete(delete_stmt, *args, **kw)
+            return self._check_limit(super().visit_delete(delete_stmt, *args, **kw))
         finally:
             self._claims = outer
 
@@ -83,14 +90,14 @@ class ScopedChanges(_Compiler):
         table = _target_of(insert_stmt)
         if self._is_scoped(table):
             self.changes_rows = True
-            self._written[table.name.lower()] += 1
+            self._written.add(table.name, limited=False)
             self._check_insert(insert_stmt, table)
             self._check_values(insert_stmt)
             self._check_defaults(table, "default")
             self._check_prefixes(insert_stmt)
             insert_stmt = _values_in_brackets(insert_stmt)
         elif tables.is_unknown(table):
-            self._refuse(unknown(table.name))
+            self.unknown |= {table.name.lower()}
         try:
             return super().visit_insert(insert_stmt, *args, **kw)
         finally:
@@ -117,8 +124,6 @@ class ScopedChanges(_Compiler):
     def _check_values(self, statement: Any) -> None:
         """Refuse an expression as the value of `site_id`; a bound value is checked by the type of the column."""
         table = _target_of(statement)
-        for column in table.c:
-            self._named(column.name, "")
         many = [row for rows in statement._multi_values or () for row in rows]
         for column, value in _ordered_values(statement):
             self._check_value(table, column, _is_bound_site_id(value))
@@ -147,23 +152,32 @@ class ScopedChanges(_Compiler):
             self._refuse("a value of site_id that is not a plain one, given through the model,")
 
     def visit_on_conflict_do_nothing(self, on_conflict: Any, **kw: Any) -> str:
-        self._conflicts += 1
-        return super().visit_on_conflict_do_nothing(on_conflict, **kw)
+        return self._check_conflict(super().visit_on_conflict_do_nothing(on_conflict, **kw))
 
     def visit_on_conflict_do_update(self, on_conflict: Any, **kw: Any) -> str:
-        self._conflicts += 1
         target = self.stack[-1]["selectable"].table
+        limits = []
         if self._is_scoped(target):
             values = dict(on_conflict.update_values_to_set)
             for column, value in values.items():
                 self._check_value(target, column, _is_bound_site_id(value) or _is_excluded_site_id(value))
-            self._named(getattr(on_conflict, "constraint_target", None) or "", "")
+            limits = [site_predicate(target)]
             own = [on_conflict.update_whereclause] if on_conflict.update_whereclause is not None else []
             limited = on_conflict._clone()
             limited.update_values_to_set = [(column, _in_brackets(value)) for column, value in values.items()]
-            limited.update_whereclause = and_(*in_brackets(own), site_predicate(target))
+            limited.update_whereclause = and_(*limits, *in_brackets(own))
             on_conflict = limited
-        return super().visit_on_conflict_do_update(on_conflict, **kw)
+        return self._check_conflict(super().visit_on_conflict_do_update(on_conflict, **kw), limits)
+
+    def _check_conflict(self, text: str, limits: Sequence[Any] = ()) -> str:
+        """Refuse an ON CONFLICT, written as `text`, in which something does more than it says."""
+        self._written.conflicts += 1
+        where = {"include_table": True, "use_schema": False}
+        if not does_one_thing(text, self.dialect.name) or not all(
+            is_limited(text, self.process(limit, **where), self.dialect.name, behind="DO") for limit in limits
+        ):
+            self._refuse("an ON CONFLICT with text that ends what it stands in")
+        return text
 
 
 def _target_of(statement: Any) -> Any:

@@ -7,7 +7,7 @@ statement is about to be executed. It runs when a statement is first compiled, n
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from functools import cache
 from typing import Any
 from weakref import WeakSet
@@ -19,14 +19,20 @@ from multisite import forks
 from multisite.dialects import SUPPORTED
 from multisite.scoping.changes import ScopedChanges
 from multisite.scoping.column import SITE_COLUMN, SITE_PARAMETER
+from multisite.scoping.fragments import is_limited, is_value, is_whole
+from multisite.scoping.names import SQL_IN_PLACE_OF_A_NAME, watched
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
-from multisite.scoping.reading import is_value, is_whole, read
+from multisite.scoping.reading import read
 from multisite.scoping.refusal import UnscopedStatement
-from multisite.scoping.tables import CATALOGS_WITH_ROWS, has_site_id, tables, unknown
+from multisite.scoping.tables import CATALOGS_WITH_ROWS, Written, has_site_id, tables
 from multisite.scoping.text import ScopedText
 
 _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
+
+_OPEN = "a fragment of text with unbalanced brackets, an open comment or quote, or a semicolon"
+_KNOWN_HINT = re.compile(r"only|not indexed|indexed by \"?\w+\"?", re.IGNORECASE).fullmatch
+"""The hints behind a table that PostgreSQL and SQLite have."""
 
 _compiled: WeakSet[ScopedCompiler] = WeakSet()
 _compiled_lock = forks.new_lock()
@@ -54,24 +60,27 @@ class ScopedCompiler(ScopedChanges):
     concerns_sites: bool
     """Whether any of these but the change is so: a statement that is not concerned is executed as it is."""
     _claims: Claims
-    _written: Counter[str]
-    """How often a scoped table was written, and limited, by name."""
-    _conflicts: int
-    """How often an ON CONFLICT was written, and limited."""
-    _known: set[str]
-    """The names that a `scoped_text()` uses, whose author vouches for them."""
+    _limits: list[str | None]
+    """The limit in WHERE of each SELECT that is being written, the innermost last; None for one that has none there."""
+    _written: Written
+    _text_that_widens: str | None
+    """Text that could end what it stands in, or change what a limit means; None if there is none."""
+    _as_written: str | None
+    """The statement with the names of its parameters, where the driver wants them by position; else None."""
+    _derives: bool
+    """Whether each scoped table is written as a derived table, whose limit nothing outside of it can widen."""
 
     def __init__(self, dialect: Any, statement: ClauseElement | None, *args: Any, **kwargs: Any) -> None:
-        self.names_scoped = self.names_alike = self.changes_rows = False
-        self.refusal = None
-        self.unknown = frozenset()
-        self._claims = Claims()
-        self._written = Counter()
-        self._known = set()
-        self._conflicts = 0
+        self._begin(derives=False)
         super().__init__(dialect, statement, *args, **kwargs)
+        if self.preparer.has_sql:
+            self._widens(SQL_IN_PLACE_OF_A_NAME)
+        if self._text_that_widens and not self.changes_rows:
+            self.__dict__.clear()
+            self._begin(derives=True)
+            super().__init__(dialect, statement, *args, **kwargs)
         if statement is not None:
-            self._check_finished(self.string)
+            self._check_finished()
             if self.dialect.name not in SUPPORTED and tables.named_in(self.string):
                 # Whether what names it is a comment or a string there, nobody here knows.
                 self.names_alike = True
@@ -79,13 +88,47 @@ class ScopedCompiler(ScopedChanges):
         with _compiled_lock:
             _compiled.add(self)
 
-    def _check_finished(self, sql: str) -> None:
-        """Refuse a statement that reads more than what has been limited, whichever way that came into it."""
+    def _begin(self, *, derives: bool) -> None:
+        self.names_scoped = self.names_alike = self.changes_rows = False
+        self.refusal = self._text_that_widens = self._as_written = None
+        self._limits = []
+        self.unknown = frozenset()
+        self._claims = Claims()
+        self._written = Written()
+        self._derives = derives
+
+    def _check_finished(self) -> None:
+        """Refuse a statement that reaches further than what has been limited, whichever way that came into it."""
         # Each is read, also without text in it: constructs and types of the application's own write what they like.
-        reach = tables.reach_of(sql, self.dialect.name, self._written, self._known, self._conflicts)
+        reading = read(self._as_written or self.string, self.dialect.name)
+        reach = tables.reach_of(reading, self._written)
         self.unknown |= reach.unknown
+        if self.changes_rows and not self._derives:
+            if self._text_that_widens:
+                self._refuse(self._text_that_widens)
+            elif reading.is_open and not self._written.known:
+                self._refuse(_OPEN)
         if reach.fault:
             self._refuse(reach.fault)
+        self.preparer.is_finished = True
+        self._as_written = None
+
+    def _process_positional(self) -> None:
+        self._as_written = self.string
+        super()._process_positional()
+
+    def _process_numeric(self) -> None:
+        self._as_written = self.string
+        super()._process_numeric()
+
+    @property
+    def preparer(self) -> Any:
+        """What writes names: SQLAlchemy's own, watched."""
+        return self.__dict__["preparer"]
+
+    @preparer.setter
+    def preparer(self, preparer: Any) -> None:
+        self.__dict__["preparer"] = watched(preparer)
 
     # -- what is scoped ------------------------------------------------------------------------------------------
 
@@ -102,6 +145,19 @@ class ScopedCompiler(ScopedChanges):
         if self.refusal is None:
             self.refusal = what
 
+    def _widens(self, what: str = _OPEN) -> None:
+        """Take note of text that could widen a limit. A SELECT is then written with derived tables; a change, which
+        cannot be, is refused."""
+        self._text_that_widens = self._text_that_widens or what
+
+    def _whole(self, text: str) -> str:
+        if not is_whole(text, self.dialect.name):
+            if is_whole(text, self.dialect.name, with_comments=True):
+                self._widens()
+            else:
+                self._refuse(_OPEN)
+        return text
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     def visit_table(
@@ -112,16 +168,15 @@ class ScopedCompiler(ScopedChanges):
             table, asfrom=asfrom, iscrud=iscrud, ashint=ashint, enclosing_alias=enclosing_alias,
             within_tstring=within_tstring, **kw,
         )  # fmt: skip
-        text = self._named(table.name, self._named(getattr(table, "schema", "") or "", text))
         if ashint or not (asfrom or within_tstring):
             return text
         if not self._is_scoped(table):
             if tables.is_unknown(table):
-                self._refuse(unknown(table.name))
+                self.unknown |= {table.name.lower()}
             if table.name.lower() in CATALOGS_WITH_ROWS:
                 self._refuse(f"the system table {table.name}")
             return text
-        self._written[table.name.lower()] += 1
+        self._written.add(table.name)
         aliased = enclosing_alias is not None and enclosing_alias.element is table
         claimed = (enclosing_alias if aliased else table) in self._claims.tables
         if iscrud and not claimed:
@@ -131,7 +186,10 @@ class ScopedCompiler(ScopedChanges):
             return text
         column = self.preparer.quote(SITE_COLUMN)
         site = self.process(site_predicate(table).right)
-        derived = f"(SELECT * FROM {text} WHERE {column} = {site})"  # noqa: S608  # Both are quoted names of tables.
+        derived = f"SELECT * FROM {text} WHERE {column} = {site}"  # noqa: S608  # Both are quoted names of tables.
+        if not is_limited(derived, f"{column} = {site}", self.dialect.name):
+            self._refuse(f"a hint on the table '{table.name}'")
+        derived = f"({derived})"
         if aliased:
             return derived
         return derived + self.get_render_as_alias_suffix(self.preparer.quote(table.name))
@@ -145,23 +203,37 @@ class ScopedCompiler(ScopedChanges):
         schema = self.preparer.schema_for_object(table)
         return text.removeprefix(self.preparer.quote_schema(schema) + ".") if schema else text
 
+    def visit_select(self, select: Any, *args: Any, **kw: Any) -> str:
+        self._limits.append(None)
+        text = super().visit_select(select, *args, **kw)
+        limit = self._limits.pop()
+        if limit and not is_limited(text, limit, self.dialect.name):
+            self._widens("a query with text behind its criteria, or that ends their brackets,")
+        return text
+
     def _compose_select_body(
-        self, text: str, select: Any, compile_state: Any, inner_columns: Any, froms: Any, *args: Any
-    ) -> str:
-        outer, self._claims = self._claims, claim(froms, self._is_scoped)
+        self, text: str, select: Any, compile_state: Any, inner_columns: Any, froms: Any, byfrom: Any, toplevel: Any,
+        kwargs: Any,
+    ) -> str:  # fmt: skip
+        outer, self._claims = self._claims, Claims() if self._derives else claim(froms, self._is_scoped)
+        limit = None
         try:
             if self._claims.where:
                 limited = select._generate()
-                limited._where_criteria = (*in_brackets(select._where_criteria), *self._claims.where)
+                # The limit comes first, so that the database decides by it before it looks at values of a row.
+                limited._where_criteria = (*self._claims.where, *in_brackets(select._where_criteria))
+                limit = self._generate_delimited_and_list(self._claims.where, **kwargs)
                 select = limited
-            return super()._compose_select_body(text, select, compile_state, inner_columns, froms, *args)
+            return super()._compose_select_body(
+                text, select, compile_state, inner_columns, froms, byfrom, toplevel, kwargs
+            )
         finally:
-            self._claims = outer
+            self._claims, self._limits[-1] = outer, limit
 
     def visit_join(self, join: Any, *args: Any, **kw: Any) -> str:
         if criteria := self._claims.on.get(join):
             limited = join._clone()
-            limited.onclause = and_(*in_brackets([join.onclause]), *criteria)
+            limited.onclause = and_(*criteria, *in_brackets([join.onclause]))
             join = limited
         return super().visit_join(join, *args, **kw)
 
@@ -171,7 +243,7 @@ class ScopedCompiler(ScopedChanges):
             # What is claimed is a place in this FROM clause; an alias of a claimed alias is another place.
             self._claims = Claims()
         try:
-            return self._named(alias.name, super().visit_alias(alias, *args, **kw))
+            return super().visit_alias(alias, *args, **kw)
         finally:
             self._claims = outer
 
@@ -181,22 +253,10 @@ class ScopedCompiler(ScopedChanges):
                 # It hides a table of that name, so it is one mention that needs no limit.
                 anonymous = isinstance(each.name, _truncated_label)
                 name = self._truncated_identifier("alias", each.name) if anonymous else each.name
-                self._written[str(name).lower()] += 1
+                self._written.add(str(name), limited=False)
         return super().visit_cte(cte, asfrom=asfrom, **kw)
 
     # -- text ----------------------------------------------------------------------------------------------------
-
-    def _whole(self, text: str) -> str:
-        """Refuse `text` if it could end the brackets around it, or turn what follows it into a comment."""
-        if not is_whole(text, self.dialect.name):
-            self._refuse("a fragment of text with unbalanced brackets, an open comment or quote, or a semicolon")
-        return text
-
-    def _named(self, name: str, text: str) -> str:
-        """Return `text`; refuse it if it holds SQL in place of a name, by `quoted_name(…, quote=False)`."""
-        if getattr(name, "quote", None) is False and not name.isidentifier():
-            self._refuse("SQL in place of a name")
-        return text
 
     def visit_grouping(self, grouping: Any, *args: Any, **kw: Any) -> str:
         # Every criterion next to a limit is in brackets.
@@ -208,9 +268,10 @@ class ScopedCompiler(ScopedChanges):
         if isinstance(textclause, ScopedText):
             self.names_scoped = True
             reading = read(textclause.text, self.dialect.name)
-            self._written.update(reading.tables)
-            self._known.update(reading.tables)
-            self._conflicts += reading.conflicts
+            for name in reading.tables:
+                self._written.add(name, limited=False)
+            self._written.known.update(reading.tables)
+            self._written.conflicts += reading.conflicts
         elif not self.stack:
             reach = tables.reach_of_string(textclause.text, self.dialect.name)
             self.unknown |= reach.unknown
@@ -223,45 +284,26 @@ class ScopedCompiler(ScopedChanges):
     def escape_literal_column(self, text: str) -> str:
         return super().escape_literal_column(self._whole(text))
 
-    def get_statement_hint_text(self, hint_texts: Any) -> str:
-        return self._whole(super().get_statement_hint_text(hint_texts))
-
-    def format_from_hint_text(self, *args: Any) -> str:
-        return self._whole(super().format_from_hint_text(*args))
-
-    def visit_extract(self, extract: Any, **kw: Any) -> str:
-        if not str(extract.field).isidentifier():
-            self._refuse("an extract() of something other than a field")
-        return super().visit_extract(extract, **kw)
-
-    def visit_function(self, func: Any, *args: Any, **kw: Any) -> str:
-        if fault := tables.fault_in_call(func.name):
-            self._refuse(fault)
-        return self._named(func.name, super().visit_function(func, *args, **kw))
-
-    def visit_label(self, label: Any, *args: Any, **kw: Any) -> str:
-        return self._named(label.name, super().visit_label(label, *args, **kw))
-
-    def visit_collation(self, element: Any, **kw: Any) -> str:
-        return self._named(element.collation, super().visit_collation(element, **kw))
+    def format_from_hint_text(self, sqltext: str, table: Any, hint: Any, iscrud: bool) -> str:
+        if not _KNOWN_HINT(str(hint).strip()):
+            # It stands between a table and its limit, in ON too.
+            self._widens("a hint behind the name of a table")
+        return super().format_from_hint_text(sqltext, table, hint, iscrud)
 
     def render_bind_cast(self, type_: Any, *args: Any, **kw: Any) -> str:
         text = super().render_bind_cast(type_, *args, **kw)
-        if not is_value(text, self.dialect.name):
-            self._refuse(f"a value of the type {type(type_).__name__}, which writes more than its name,")
+        if not is_value(self._whole(text), self.dialect.name):
+            self._widens(f"a value of the type {type(type_).__name__}, which writes more than its name,")
         return text
-
-    def _is_plain(self, text: str) -> bool:
-        return is_value(text, self.dialect.name) and not read(text, self.dialect.name).tables
 
     def render_literal_value(self, value: Any, type_: Any, *args: Any, **kw: Any) -> str:
         text = super().render_literal_value(value, type_, *args, **kw)
-        if not (type(type_).__module__.startswith("sqlalchemy.") or self._is_plain(text)):
+        if not is_value(text, self.dialect.name) or read(text, self.dialect.name).tables:
             fault = f"a literal of the type {type(type_).__name__}, which writes more than a value,"
             if hasattr(self, "string"):
                 # It is written into a statement that has been compiled, and read, before.
                 raise UnscopedStatement(f"{fault} cannot be limited to a site: leave it a parameter")
-            self._refuse(fault)
+            self._widens(fault)
         return text
 
     def visit_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> str:
@@ -289,9 +331,10 @@ def _subclass(mixin: type, compiler: Any) -> Any:
     if issubclass(compiler, (ScopedCompiler, PlainCompiler)):
         # The dialect's own is the base behind the mixin.
         compiler = compiler.__bases__[1]
-    name = mixin.__name__.removesuffix("Compiler") + compiler.__name__
-    # SQLCompiler has a metaclass, which is what has to make the class.
-    return type(compiler)(name, (mixin, compiler), {})
+    # It goes by the name of the dialect's own, which is the one that SQLAlchemy's messages are about. SQLCompiler has a
+    # metaclass, which is what has to make the class.
+    spelt = {"__module__": compiler.__module__, "__qualname__": compiler.__qualname__}
+    return type(compiler)(compiler.__name__, (mixin, compiler), spelt)
 
 
 @cache

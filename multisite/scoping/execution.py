@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,9 +22,10 @@ from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain, tables_ch
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
 from multisite.scoping.pin import ALL_SITES, change_listeners, known_scope_of, mark_changed, scope_of
+from multisite.scoping.reading import read
 from multisite.scoping.refusal import NoCurrentSite, UnscopedStatement
 from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text
-from multisite.scoping.tables import tables, unknown
+from multisite.scoping.tables import Written, tables, unknown
 from multisite.site import Scope
 
 __all__ = ["put_in_front"]
@@ -47,6 +47,7 @@ _init_compiled = DefaultExecutionContext._init_compiled.__func__  # type: ignore
 _init_statement = DefaultExecutionContext._init_statement.__func__  # type: ignore[attr-defined]
 _init_ddl = DefaultExecutionContext._init_ddl.__func__  # type: ignore[attr-defined]
 _exec_default: Any = DefaultExecutionContext._exec_default_clause_element
+_execute_scalar: Any = DefaultExecutionContext._execute_scalar
 
 
 def init_compiled(
@@ -113,7 +114,7 @@ def init_ddl(
     # SQLAlchemy's other constructs hold no query; what an application has made itself may.
     if with_query or isinstance(ddl, DDL) or not type(ddl).__module__.startswith("sqlalchemy."):
         text = str(compiled)
-        reach = tables.reach_of(text, dialect.name, Counter(), frozenset())
+        reach = tables.reach_of(read(text, dialect.name), Written())
         fault = None
         if (reach.fault or reach.unknown) and (with_query or not _is_open(connection)):
             fault = reach.fault or _fault_in_names(connection, reach.unknown)
@@ -136,6 +137,16 @@ def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
         return _exec_default(self, column, default, type_)
     finally:
         executing.reset(token)
+
+
+def execute_scalar(self: Any, stmt: str, type_: Any, parameters: Any = None) -> Any:
+    """Refuse a string that SQLAlchemy executes by itself before an INSERT, such as the `server_default` of a key."""
+    # What `exec_default` has compiled, and limited, comes with parameters, be they none.
+    if parameters is None:
+        connection, reach = self.root_connection, tables.reach_of_string(stmt, self.dialect.name)
+        if (reach.fault or reach.unknown) and not _is_open(connection):
+            _refuse(reach.fault or _fault_in_names(connection, reach.unknown))
+    return _execute_scalar(self, stmt, type_, parameters=parameters)
 
 
 def handle_dbapi_exception(self: Any, error: BaseException) -> None:
@@ -251,4 +262,5 @@ def put_in_front() -> None:
     DefaultExecutionContext._init_statement = classmethod(init_statement)  # type: ignore[method-assign, assignment]
     DefaultExecutionContext._init_ddl = classmethod(init_ddl)  # type: ignore[method-assign, assignment]
     DefaultExecutionContext._exec_default_clause_element = exec_default  # type: ignore[method-assign]
+    DefaultExecutionContext._execute_scalar = execute_scalar  # type: ignore[method-assign]
     DefaultExecutionContext.handle_dbapi_exception = handle_dbapi_exception  # type: ignore[method-assign]

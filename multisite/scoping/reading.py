@@ -8,35 +8,14 @@ compiled. Where the grammar is not clear the scanner sees a table too many, neve
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from multisite.scoping.column import SITE_PARAMETER
+from multisite.scoping.fragments import is_nested
+from multisite.scoping.lexical import keyword, tokens
 
-__all__ = ["Reading", "is_value", "is_whole", "read"]
-
-_COMMON = r"""
-    (?P<comment>--[^{newline}]*|/\*.*?\*/|/\*)
-  | (?P<string>'(?:[^']|'')*')
-  | (?P<quoted>"(?:[^"]|"")*"{quoted})
-  | (?P<word>[^\W\d][\w$]*)
-  | (?P<space>\s+)
-  | (?P<mark>\d[\d.]*|.)
-"""
-_FLAGS = re.VERBOSE | re.DOTALL | re.IGNORECASE
-_POSTGRESQL = re.compile(
-    r"(?P<escaped>\bE'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$)|"
-    + _COMMON.format(quoted="", newline=r"\n\r"),
-    _FLAGS,
-)
-_OTHERS = re.compile(_COMMON.format(quoted=r"|`(?:[^`]|``)*`|\[[^\]]*\]", newline=r"\n"), _FLAGS)
-
-_PLAIN = re.compile(r"[\w\s.,=<>?:%+*|!&@]*").fullmatch
-_BREAKS_OUT = frozenset("'\"`;")
-
-_PLACEHOLDERS = re.compile(r"__\[SCHEMA_(?:\w|[ .-](?=\w))*\]\.|__\[POSTCOMPILE_\w*\]")
-"""What SQLAlchemy replaces when a compiled statement is executed. Text may spell an array's element like one, so
-nothing counts as one that could hold a query, a quote or a comment."""
+__all__ = ["Reading", "read"]
 
 _BEFORE_A_NAME = frozenset({"LATERAL", "ONLY", "OR", "NOT", "EXISTS"})
 _AFTER_OR = frozenset({"IGNORE", "REPLACE", "ABORT", "FAIL", "ROLLBACK"})
@@ -47,7 +26,6 @@ _END_OF_FROM = frozenset(
     }
 )  # fmt: skip
 _COMBINES = frozenset({"UNION", "EXCEPT", "INTERSECT"})
-_NO_VALUE = frozenset({"SELECT", "VALUES", "TABLE", "CONFLICT", "RETURNING", *_COMBINES})
 _QUERIES = frozenset({"SELECT", "DELETE", "UPDATE", "MERGE"})
 _NOT_A_TARGET = frozenset({"FOR", "KEY", "DO", "ON"})
 """Before UPDATE: a lock, an upsert or a referential action, none of which is followed by a table."""
@@ -65,6 +43,12 @@ class Reading:
     """The tables into which an INSERT writes what more than one SELECT gives, such as by a UNION."""
     conflicts: int = 0
     """How often ON CONFLICT is written."""
+    limits: int = 0
+    """How often the parameter is named that limits to a site."""
+    kinds: set[str] = field(default_factory=set)
+    """The keyword that each statement in it begins with, "" for one that begins with something else."""
+    is_open: bool = False
+    """Whether a comment goes on to the end of its line, over whatever comes there."""
     fault: str | None = None
 
 
@@ -81,59 +65,27 @@ class _Level:
     """The table that an INSERT here writes to."""
 
 
-def _tokens(sql: str, dialect: str) -> list[tuple[str, str]]:
-    pattern = _POSTGRESQL if dialect == "postgresql" else _OTHERS
-    found = []
-    for match in pattern.finditer(_PLACEHOLDERS.sub("", sql)):
-        kind = match.lastgroup or "mark"
-        if kind in ("tag", "escaped"):
-            kind = "string"
-        if kind != "space":
-            found.append((kind, match.group()))
-    return found
-
-
-def is_whole(text: str, dialect: str) -> bool:
-    """Return whether `text` stays inside brackets that are put around it: its own are balanced, and it leaves no
-    string, quoted name or comment open and no statement ended."""
-    if _PLAIN(text):
-        return True
-    depth = 0
-    for kind, part in _tokens(text, dialect):
-        if kind == "comment" and (part[:2] == "--" or part == "/*" or _is_nested(part, dialect)):
-            return False
-        if kind == "mark":
-            depth += (part == "(") - (part == ")")
-            # A lone dollar would begin a string of PostgreSQL, which another piece of text ends.
-            if depth < 0 or part in _BREAKS_OUT or (part == "$" and dialect == "postgresql"):
-                return False
-    return depth == 0
-
-
-def is_value(text: str, dialect: str) -> bool:
-    """Return whether `text` is whole and can be one value only: not two with a comma, and no query but in brackets."""
-    if not is_whole(text, dialect):
-        return False
-    depth = 0
-    for kind, part in _tokens(text, dialect):
-        depth += (part in "([") - (part in ")]") if kind == "mark" else 0
-        if depth == 0 and (part == "," or (kind == "word" and part.upper() in _NO_VALUE)):
-            return False
-    return True
-
-
-def _is_nested(comment: str, dialect: str) -> bool:
-    """Return whether a comment holds the start of another: in PostgreSQL it then ends later than it was read here."""
-    return dialect == "postgresql" and comment.startswith("/*") and "/*" in comment[2:]
-
-
 def read(sql: str, dialect: str) -> Reading:
     """Return what the statement `sql` reads, by the lexical rules of the dialect of that name."""
-    tokens = _tokens(sql, dialect)
-    reading = _Scanner(tokens, dialect).reading
-    if any(kind == "comment" and _is_nested(text, dialect) for kind, text in tokens):
+    found = tokens(sql, dialect)
+    reading = _Scanner(found, dialect).reading
+    if any(kind == "comment" and is_nested(text, dialect) for kind, text in found):
         reading.fault = "a comment within a comment"
+    elif any(kind == "odd" for kind, text in found):
+        reading.fault = "a string or a parameter of which the end is not clear"
+    reading.kinds = set(_kinds(found))
+    reading.is_open = any(kind == "comment" and text.startswith("--") for kind, text in found)
     return reading
+
+
+def _kinds(found: list[tuple[str, str]]) -> Iterator[str]:
+    begins = True
+    for kind, text in found:
+        if text == ";":
+            begins = True
+        elif begins and kind != "comment" and text != "(":
+            yield keyword(text) if kind == "word" else ""
+            begins = False
 
 
 class _Scanner:
@@ -148,11 +100,6 @@ class _Scanner:
         self.words = ["", ""]
         self.position = 0
         self.truncates = False
-        for kind, text in tokens:
-            if kind == "comment" and "site_id" in text:
-                self.reading.fault = "a comment over the limit to a site"
-            elif kind in ("string", "quoted") and SITE_PARAMETER.key in text:
-                self.reading.fault = "a string over the limit to a site"
         while self.position < len(self.tokens):
             kind, text = self.tokens[self.position]
             self.position += 1
@@ -187,10 +134,11 @@ class _Scanner:
     def _name_or_keyword(self, kind: str, text: str) -> None:
         # Behind a point comes a column, whatever it is called.
         is_column = self.position > 1 and self.tokens[self.position - 2][1] == "."
-        word = text.upper() if kind == "word" and not is_column else ""
+        word = keyword(text) if kind == "word" and not is_column else ""
         if word == "DO" and (self.position == 1 or self.tokens[self.position - 2][1] == ";"):
             self.reading.fault = "a block of code"
         self._note_insert(word)
+        self.reading.limits += text == SITE_PARAMETER.key
         if not (word and self._keyword(word)):
             if kind != "string" and self._peek() == "(":
                 self.reading.calls.add(_bare(text))
@@ -240,14 +188,14 @@ class _Scanner:
             return last != "UPDATE"
         if word == "VALUES":
             return self.tokens[self.position - 2][1] != "("
-        indexed = "INDEXED" in (self._peek().upper(), self._peek(1).upper())
+        indexed = "INDEXED" in (keyword(self._peek()), keyword(self._peek(1)))
         return word != "SELECT" and (last == "AS" or self._peek() == "," or indexed)
 
     def _is_skipped(self, word: str, last: str) -> bool:
         """Return whether `word` comes between a keyword and the table: UPDATE OR IGNORE, FROM ONLY, TABLE IF EXISTS."""
         if word in _BEFORE_A_NAME or (word in _AFTER_OR and last == "OR"):
             return True
-        following = self._peek().upper()
+        following = keyword(self._peek())
         return (word == "IF" and following in ("NOT", "EXISTS")) or (word == "ROWS" and following == "FROM")
 
     def _table(self, text: str) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
@@ -24,7 +24,7 @@ from multisite.models import metadata
 from multisite.scoping.column import SITE_COLUMN, is_site_id
 from multisite.scoping.reading import Reading, read
 
-__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "has_site_id", "tables", "unknown"]
+__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "Written", "has_site_id", "tables", "unknown"]
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 SYSTEM_PREFIXES = ("sqlite_", "pg_", "pragma_")
@@ -38,15 +38,28 @@ CATALOGS_WITH_ROWS = frozenset(
 """System tables that show values out of everybody's rows."""
 
 _RUNS_SQL = re.compile(
-    r"(query|table|schema|database|cursor)_to_xml|ts_stat|ts_rewrite|dblink|crosstab|connectby|xpath_table"
-    r"|get_raw_page|(heap|bt|brin|gin|gist|hash)_page|tuple_data_split|pg_logical_slot_|pg_get_wal_"
-    r"|st_(estimated|find)_?extent|run_command_on_|master_run_on_worker|pg_background_launch"
-    r"|pg_read_(binary_)?file|load_extension|eval$"
-)
+    r"(query|table|schema|database|cursor)_to_xml(schema|_and_xmlschema)?|ts_stat|ts_rewrite|dblink(_\w+)?"
+    r"|crosstab(\d|_hash)?|connectby|xpath_table"
+    r"|get_raw_page|(heap|bt|brin|gin|gist|hash)_\w*page\w*|tuple_data_split|pg_logical_slot_\w+|pg_get_wal_\w+"
+    r"|st_(estimated|find)_?extent|run_command_on_\w+|master_run_on_worker|pg_background_launch"
+    r"|pg_read_(binary_)?file|load_extension|eval"
+).fullmatch
 """Functions that run the SQL they are given as a string, or read tables past SQL."""
 
 _HARMLESS = re.compile(r"\s*pragma\b", re.IGNORECASE)
 """A pragma describes tables, it does not read them, and reflection is made of it."""
+
+_READ_BY_SCANNER = frozenset(
+    {
+        "SELECT", "WITH", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "EXPLAIN", "ANALYZE", "VACUUM", "REINDEX",
+        "LISTEN", "UNLISTEN", "NOTIFY", "SET", "RESET", "SHOW", "BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "COMMIT",
+    }
+)  # fmt: skip
+"""What text may begin with to be read like any other SQL. What begins otherwise (CREATE FUNCTION, PREPARE, DO, COPY)
+may have SQL in a string, or do to a whole table what is no reading, and must not mention a scoped table at all."""
+
+_LEXICAL_SETTING = "standard_conforming_strings"
+"""Switched off, PostgreSQL ends strings elsewhere than they are read to end here."""
 
 _ALWAYS_KNOWN = frozenset({"alembic_version", "multisite_alembic_version"})
 
@@ -86,6 +99,25 @@ class Reach:
 
     fault: str | None = None
     unknown: frozenset[str] = frozenset()
+
+
+@dataclass
+class Written:
+    """What the compiler has written, and limited, of one statement."""
+
+    tables: Counter[str] = field(default_factory=Counter)
+    """How often each scoped table was written, by name, and whatever hides one; also what `known` says."""
+    unlimited: Counter[str] = field(default_factory=Counter)
+    """How many of these need no limit: the target of an INSERT, a CTE that hides a table, what is `known`."""
+    known: set[str] = field(default_factory=set)
+    """The names that a `scoped_text()` uses, whose author vouches for them."""
+    conflicts: int = 0
+    """How often an ON CONFLICT was written."""
+
+    def add(self, name: str, *, limited: bool = True) -> None:
+        """Take note that the table of that name was written."""
+        self.tables[name.lower()] += 1
+        self.unlimited[name.lower()] += not limited
 
 
 def unknown(name: str) -> str:
@@ -160,46 +192,40 @@ class ScopedTables:
             self._pattern = re.compile(rf"(?<![\w$])(?:{names})(?![\w$])", re.IGNORECASE)
         return self._pattern
 
-    def fault_in_call(self, name: str) -> str | None:
-        """Return why a function of that name is refused, or None."""
-        return f"the function {name}()" if _RUNS_SQL.match(name.lower()) else None
-
     def reach_of_string(self, sql: str, dialect: str) -> Reach:
-        """Return the reach of `sql`, a whole statement written as a string: it may not name a scoped table at all."""
+        """Return the reach of `sql`, a whole statement written as a string: no scoped table in it is limited."""
         return _reach_of_string(sql, dialect, len(self.scoped))
 
-    def reach_of(
-        self, sql: str, dialect: str, written: Counter[str], known: Collection[str], conflicts: int = 0
-    ) -> Reach:
-        """Return how far the statement `sql` reaches past the limit to a site.
-
-        `written` counts the scoped tables that the compiler has limited, by name; `known` are the names of others that
-        somebody vouches for; `conflicts` is how many ON CONFLICT it has limited.
-        """
-        reading = read(sql, dialect)
-        if fault := reading.fault or self._fault_in(reading, known, conflicts):
+    def reach_of(self, reading: Reading, written: Written) -> Reach:
+        """Return how far a statement reaches past what the compiler has `written`, and limited, of it."""
+        if fault := reading.fault or self._fault_in(reading, written):
             return Reach(fault)
-        unknown = set()
-        for name, times in Counter(reading.tables).items():
-            if name in self.scoped and times > written[name]:
+        unknown, mentions = set(), Counter(reading.tables)
+        known = written.known
+        for name, times in mentions.items():
+            if name in self.scoped and times > written.tables[name]:
                 return Reach(f"text that queries the scoped table '{name}'")
             if name in CATALOGS_WITH_ROWS:
                 return Reach(f"the system table {name}")
             # What a WITH in text defines is unknown too, and the database knows no view of that name.
-            if times > written[name] and not self.is_known(name) and name not in known:
+            if times > written.tables[name] and not self.is_known(name) and name not in known:
                 unknown.add(name)
+        limited = sum((mentions & written.tables - written.unlimited)[name] for name in self.scoped & mentions.keys())
+        if limited > reading.limits:
+            # A construct had a table written and dropped that; or text has put a comment or a string over a limit.
+            return Reach("a scoped table without its limit")
         return Reach(unknown=frozenset(unknown))
 
-    def _fault_in(self, reading: Reading, known: Collection[str], conflicts: int) -> str | None:
+    def _fault_in(self, reading: Reading, written: Written) -> str | None:
         """Return what is wrong with a statement apart from the tables that it takes rows from, or None."""
         for call in reading.calls:
-            if fault := self.fault_in_call(call):
-                return fault
+            if _RUNS_SQL(call):
+                return f"the function {call}()"
         for name in reading.combined & self.scoped:
-            if name not in known:
+            if name not in written.known:
                 # SQLAlchemy adds our site_id to one SELECT; text that adds another would give its own.
                 return f"an INSERT INTO '{name}' of several queries"
-        if reading.conflicts > conflicts and self.scoped.intersection(reading.tables):
+        if reading.conflicts > written.conflicts and self.scoped.intersection(reading.tables):
             return "text that holds an ON CONFLICT"
         return None
 
@@ -208,9 +234,12 @@ class ScopedTables:
 def _reach_of_string(sql: str, dialect: str, _scoped_tables: int) -> Reach:
     if _HARMLESS.match(sql):
         return Reach()
-    if name := tables.named_in(sql):
+    reading = read(sql, dialect)
+    if not reading.kinds <= _READ_BY_SCANNER and (name := tables.named_in(sql)):
         return Reach(f"a string of SQL that names the scoped table '{name}'")
-    return tables.reach_of(sql, dialect, Counter(), frozenset())
+    if _LEXICAL_SETTING in sql.lower() and reading.kinds != {"SHOW"}:
+        return Reach(f"a string of SQL on {_LEXICAL_SETTING}, which decides where strings end,")
+    return tables.reach_of(reading, Written())
 
 
 tables = ScopedTables()

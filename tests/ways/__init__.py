@@ -128,6 +128,11 @@ SINCE_2_1 = {
     "text: statement into a table": "Select.into",
     "text: construct of a view": "CreateView",
     "text: construct of a table": "CreateTableAs",
+    "text: extension behind WHERE": "Select.ext",
+    "text: extension at the end": "Select.ext",
+    "text: extension before the columns": "Select.ext",
+    "text: delete with an extension": "Delete.ext",
+    "text: update with an extension": "Update.ext",
 }
 """The ways that use an API which SQLAlchemy has since 2.1, by group and name."""
 
@@ -164,7 +169,7 @@ def way(group: str, expected: Expected, **options: Any) -> Callable[[Callable[[P
 
 def all_ways() -> dict[str, Way]:
     """Return the whole table."""
-    from ways import cache, connections, limits, links, objects, reads, requests, sessions, tasks, text, writes  # noqa: F401  # They enter their ways.
+    from ways import cache, connections, limits, links, objects, reads, requests, sessions, tails, tasks, text, writes  # noqa: F401  # They enter their ways.
 
     return WAYS
 

@@ -19,9 +19,10 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from multisite.scoping import SiteScoped, changes, column, compiler, execution, identity_map, pin, tables, text
+from multisite.scoping import SiteScoped, changes, column, compiler, execution, identity_map, names, pin, tables, text
 from multisite.scoping.compiler import ScopedCompiler
 from multisite.scoping.predicate import Claims, claim
+from ways.tails import TOLD
 
 __all__ = ["HARMLESS", "PARTS", "Part", "without_wall"]
 
@@ -106,7 +107,7 @@ def _both(*offs: Callable[[Patch], None]) -> Callable[[Patch], None]:
 
 def _plain_conflict(patch: Patch) -> None:
     def unlimited(self: Any, on_conflict: Any, **kw: Any) -> str:
-        self._conflicts += 1
+        self._written.conflicts += 1
         return super(changes.ScopedChanges, self).visit_on_conflict_do_update(on_conflict, **kw)
 
     patch.setattr(changes.ScopedChanges, "visit_on_conflict_do_update", unlimited)
@@ -115,6 +116,22 @@ def _plain_conflict(patch: Patch) -> None:
 def _no_brackets(patch: Patch) -> None:
     for module in (compiler, changes):
         patch.setattr(module, "in_brackets", lambda criteria: tuple(criteria))
+
+
+def _limit_not_read(patch: Patch) -> None:
+    for module in (compiler, changes):
+        patch.setattr(module, "is_limited", lambda *args, **kw: True)
+
+
+def _limits_not_counted(patch: Patch) -> None:
+    read = compiler.read
+
+    def counted(sql: str, dialect: str) -> Any:
+        reading = read(sql, dialect)
+        reading.limits = 99
+        return reading
+
+    patch.setattr(compiler, "read", counted)
 
 
 def _alias_keeps_claims(patch: Patch) -> None:
@@ -251,12 +268,6 @@ def _catalogs_open(patch: Patch) -> None:
         patch.setattr(module, "CATALOGS_WITH_ROWS", frozenset())
 
 
-def _no_check_of_fields(patch: Patch) -> None:
-    patch.delattr(ScopedCompiler, "visit_extract")
-    # The finished text is compared too, which finds the same.
-    patch.setattr(ScopedCompiler, "_check_finished", lambda self, sql: None)
-
-
 def _not_matched_by_name(patch: Patch) -> None:
     patch.setattr(tables_module.ScopedTables, "is_scoped", lambda self, table: False)
 
@@ -319,8 +330,6 @@ PARTS: dict[str, Part] = {
     "brackets around criteria": Part(
         _no_brackets,
         (
-            "reads: text criterion with OR",
-            "reads: literal criterion with OR",
             "writes: update with OR in text",
             "writes: delete with OR in text",
         ),
@@ -453,13 +462,30 @@ PARTS: dict[str, Part] = {
         ("side: listener of a session that begins",),
     ),
     "comparison of the finished text": Part(
-        _method(ScopedCompiler, "_check_finished", lambda self, sql: None),
+        _method(ScopedCompiler, "_check_finished", lambda self: None),
         (
             "text: suffix in two parts",
             "text: operator and column",
             "text: text as FROM",
             "text: construct of its own",
             "text: statement hint",
+        ),
+    ),
+    "limit that is read once more": Part(
+        _limit_not_read,
+        (
+            "text: suffix OR",
+            "text: suffix OR of a scalar subquery",
+            "text: statement hint OR",
+            "text: extension behind WHERE",
+            "text: update with an extension",
+        ),
+    ),
+    "limits that are counted": Part(
+        _limits_not_counted,
+        (
+            "text: construct that writes a table and another",
+            "text: construct that writes a table and another, joined",
         ),
     ),
     "check that a fragment is whole": Part(
@@ -470,11 +496,8 @@ PARTS: dict[str, Part] = {
         ),
     ),
     "check of names": Part(
-        _method(ScopedCompiler, "_named", lambda self, name, text: text),
-        (
-            "text: unquoted alias with a comment",
-            "writes: move by an unquoted column",
-        ),
+        lambda patch: patch.delattr(names._WatchedNames, "quote"),
+        ("writes: move by an unquoted column",),
     ),
     "check of whole strings": Part(
         _reach("reach_of_string"),
@@ -504,8 +527,13 @@ PARTS: dict[str, Part] = {
         lambda patch: patch.setattr(DefaultExecutionContext, "_exec_default_clause_element", execution._exec_default),
         ("writes: query as a default",),
     ),
+    "gate for strings that SQLAlchemy executes by itself": Part(
+        lambda patch: patch.setattr(DefaultExecutionContext, "_execute_scalar", execution._execute_scalar),
+        ("text: default of the server that is executed first",),
+        ("postgresql",),
+    ),
     "functions that run SQL": Part(
-        _method(tables_module.ScopedTables, "fault_in_call", lambda self, name: None),
+        _method(tables_module, "_RUNS_SQL", lambda name: None),
         (
             "text: function that runs SQL",
             "text: statistics of words",
@@ -550,7 +578,6 @@ PARTS: dict[str, Part] = {
             "reads: reflected table",
         ),
     ),
-    "field of EXTRACT": Part(_no_check_of_fields, ("text: extract",), ("postgresql",)),
     "parameter of the reserved name": Part(
         lambda patch: patch.delattr(ScopedCompiler, "visit_bindparam"), ("text: parameter of our name",)
     ),
@@ -626,6 +653,7 @@ HARMLESS: dict[str, tuple[str, ...]] = {
         "writes: upsert that does nothing",
         "writes: upsert to a reference to a foreign row",
     ),
+    "the database calls it a syntax error": tuple(f"text: {name}" for name in sorted(TOLD)),
     "it is refused before there is a statement": (
         "side: all sites for a blank reason",
         "side: all sites without a reason",
@@ -648,6 +676,7 @@ def without_wall(patch: Patch) -> None:
     patch.setattr(Session, "_merge", identity_map._merge)
     patch.setattr(Session, "_identity_lookup", identity_map._identity_lookup)
     patch.setattr(SessionTransaction, "_connection_for_bind", pin._connection_for_bind)
+    patch.setattr(DefaultExecutionContext, "_execute_scalar", execution._execute_scalar)
     patch.setattr(text.ScopedText, "bindparams", sa.TextClause.bindparams)
     _no_attach_check(patch)
     _no_check_of_pin(patch)

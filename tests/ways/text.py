@@ -283,12 +283,6 @@ add(
         "unquoted alias": lambda p: p.rows(
             select(text("'x'")).select_from(countries.alias(unquoted("c UNION SELECT secret FROM books")))
         ),
-        "unquoted column that ends the brackets": lambda p: p.rows(
-            select(Book.secret).where(column(unquoted("1) = 1 OR (1"), Integer) == 1)
-        ),
-        "unquoted alias with a comment": lambda p: p.rows(
-            select(Book.secret).select_from(books, countries.alias(unquoted("c --")))
-        ),
         "unquoted cte": lambda p: p.rows(
             select(select(Country.name).cte(unquoted("c AS (SELECT secret AS name FROM books), d")).c.name)
         ),

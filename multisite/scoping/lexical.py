@@ -1,0 +1,62 @@
+"""The lexical rules of SQL, for SQLite and for PostgreSQL: all that is known here of how a dialect is written.
+
+Sources: the SQLite tokenizer (src/tokenize.c) and PostgreSQL's manual, "Lexical Structure", with its scanner
+(src/backend/parser/scan.l). To both every character beyond ASCII belongs to a name, and only ASCII letters are without
+case; a Unicode space ends nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["keyword", "tokens"]
+
+_LETTER = r"A-Za-z_\x80-\U0010ffff"
+_COMMON = rf"""
+    (?P<comment>--[^{{newline}}]*|/\*.*?\*/|/\*)
+  | (?P<string>'(?:[^']|'')*')
+  | (?P<quoted>"(?:[^"]|"")*"{{quoted}})
+  | (?P<space>[ \t\n\r\f\v]+{{space}})
+  | (?P<word>[{_LETTER}][{_LETTER}0-9$]*)
+  | (?P<mark>\d[\d.]*|.)
+"""
+_ESCAPED = r"[eE]'(?:[^'\\]|\\.|'')*'"
+_POSTGRESQL = re.compile(
+    # A string with escapes goes on, with escapes, in a string on one of the next lines.
+    rf"(?P<odd>{_ESCAPED}(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*')"
+    rf"|(?P<escaped>{_ESCAPED}|\$(?P<tag>[{_LETTER}][{_LETTER}0-9]*|)\$.*?\$(?P=tag)\$)|"
+    + _COMMON.format(quoted="", space="", newline=r"\n\r"),
+    re.VERBOSE | re.DOTALL,
+)
+_OTHERS = re.compile(
+    # A parameter in Tcl's way, `$name(…)`, may hold quotes. A byte order mark is white space.
+    rf"(?P<odd>[$@#:](?:[{_LETTER}0-9$]|::)+\()|"
+    + _COMMON.format(quoted=r"|`(?:[^`]|``)*`|\[[^\]]*\]", space=r"|\ufeff", newline=r"\n"),
+    re.VERBOSE | re.DOTALL,
+)
+
+_PLACEHOLDERS = re.compile(r"__\[SCHEMA_(?:\w|[ .-](?=\w))*\]\.|__\[POSTCOMPILE_\w*\]")
+"""What SQLAlchemy replaces when a compiled statement is executed. Text may spell an array's element like one, so
+nothing counts as one that could hold a query, a quote or a comment."""
+
+
+def tokens(sql: str, dialect: str) -> list[tuple[str, str]]:
+    """Return the tokens of `sql` without white space, each as its kind and its text.
+
+    The kinds are "comment", "string", "quoted" (a name in quotes), "word", "mark", and "odd" for what is allowed and
+    cannot be told apart reliably.
+    """
+    pattern = _POSTGRESQL if dialect == "postgresql" else _OTHERS
+    found = []
+    for match in pattern.finditer(_PLACEHOLDERS.sub("", sql)):
+        kind = match.lastgroup or "mark"
+        if kind in ("tag", "escaped"):
+            kind = "string"
+        if kind != "space":
+            found.append((kind, match.group()))
+    return found
+
+
+def keyword(text: str) -> str:
+    """Return `text` as a keyword, in capitals; "" if it can be none: with a Turkish dotless i, LIMIT is a name."""
+    return text.upper() if text.isascii() else ""
