@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from multisite import (
     dbsession,
+    edge,
     error_pages,
     introspection,
     language,
@@ -59,6 +60,7 @@ def configure(config: Configurator) -> None:
         _set_directory(config, engine)
 
     request.includeme(config)
+    edge.includeme(config)
     tween.includeme(config)
     subrequests.includeme(config)
     predicates.includeme(config)

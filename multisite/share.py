@@ -6,16 +6,20 @@ other site waits. This counts, and does nothing else: how often a visitor may as
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
-from pyramid.request import Request
 from pyramid.response import Response
 
-from multisite.in_progress import RETRY_AFTER_SECONDS, Body, Share
+from multisite.in_progress import RETRY_AFTER_SECONDS, Share
 
-__all__ = ["RETRY_AFTER_SECONDS", "Share", "busy", "until_sent"]
+__all__ = ["HELD", "RETRY_AFTER_SECONDS", "Share", "busy", "give_back_held", "hold_until_sent"]
+
+HELD = "multisite.held"
+"""The key in the WSGI environ of a list: what gives back the slots that a request holds until its response is sent.
+
+The WSGI edge puts it there (`multisite.edge`).
+"""
 
 
 def busy() -> Response:
@@ -25,26 +29,21 @@ def busy() -> Response:
     return response
 
 
-def until_sent(request: Request, response: Response, give_back: Callable[[], None]) -> None:
-    """Call `give_back` once `response` has been sent: now if its body is made already, else when the server closes it.
+def hold_until_sent(environ: MutableMapping[str, Any], response: Response, give_back: Callable[[], None]) -> None:
+    """Call `give_back` once the request has been answered: now if the body of `response` is made already.
 
-    A body that is made as it goes out occupies its thread until then (PEP 3333 wants every server to call `close`).
+    A body that is made as it goes out occupies its thread until then. A subrequest is of the thread of another request,
+    which has a slot of its own: it holds none beyond its response.
     """
-    body = response.app_iter
-    if isinstance(body, (list, tuple)):
+    held = environ.get(HELD)
+    if held is None or isinstance(response.app_iter, (list, tuple)):
         give_back()
-        return
-    length = response.content_length
-    response.app_iter = sent = Body(body, give_back)
-    # WebOb forgets the length with the body that it belonged to.
-    response.content_length = length
-    request.add_finished_callback(partial(_close_if_dropped, sent, sys.exception()))
+    else:
+        held.append(give_back)
 
 
-def _close_if_dropped(body: Body, handled: BaseException | None, request: Request) -> None:
-    """Close `body` if it will never be sent: what a callback, a subscriber or another tween raises goes out instead.
-
-    `handled` is what was being handled before. The router calls this while it still handles what was raised.
-    """
-    if sys.exception() is not handled:
-        body.close()
+def give_back_held(environ: MutableMapping[str, Any]) -> None:
+    """Give back all slots that the request of `environ` still holds. May be called again."""
+    held = environ.get(HELD)
+    while held:
+        held.pop()()

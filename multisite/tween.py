@@ -28,7 +28,7 @@ from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
 from multisite.request import CLOSED, DEFAULT_PORTS, MOVED, OPEN_PATH, SETTINGS, escape_path, find_match, netloc_of
 from multisite.settings import Settings
-from multisite.share import Share, busy, until_sent
+from multisite.share import Share, busy, give_back_held, hold_until_sent
 from multisite.site import Site, enter_request, leave_request
 from multisite.start import start
 
@@ -103,6 +103,8 @@ def _show_exception(request: Request) -> Response:
 
 def _in_its_share(share: Share, handler: Handler, request: Request, site: Site) -> Response:
     """Handle `request` if its site has a place left, which it keeps until its response has been sent."""
+    # The environ may have been here, for a response that pyramid_retry or another tween has dropped.
+    give_back_held(request.environ)
     if not share.take(site.id):
         return busy()
     try:
@@ -110,7 +112,7 @@ def _in_its_share(share: Share, handler: Handler, request: Request, site: Site) 
     except BaseException:
         share.give_back(site.id)
         raise
-    until_sent(request, response, partial(share.give_back, site.id))
+    hold_until_sent(request.environ, response, partial(share.give_back, site.id))
     return response
 
 

@@ -18,6 +18,7 @@ from pyramid.events import NewResponse
 from pyramid.request import Request
 from pyramid.response import FileIter, Response
 from pyramid.tweens import INGRESS
+from pyramid_retry import RetryableException, is_last_attempt
 from test_pyramid import serving
 
 from multisite.request import DIRECTORY
@@ -59,6 +60,19 @@ class Gate:
             request.add_response_callback(fail)
         return Response(app_iter=iter([b"never sent"]))
 
+    def refused(self, request: Request) -> Response:
+        """Stream with a header that no server sends."""
+        response = Response(app_iter=iter([b"never sent"]))
+        response.headerlist.append(("X-Refused", "a\r\nSet-Cookie: b=c"))
+        return response
+
+    def again(self, request: Request) -> Response:
+        """Stream, and fail the first time after that, so that pyramid_retry tries once more."""
+        if is_last_attempt(request):
+            return Response(app_iter=iter([b"at last"]))
+        request.add_response_callback(fail_for_once)
+        return Response(app_iter=iter([b"never sent"]))
+
     def fail(self, request: Request) -> Response:
         raise RuntimeError("the view fails")
 
@@ -70,19 +84,24 @@ def fail(*_: object) -> None:
     raise RuntimeError("a callback fails")
 
 
+def fail_for_once(*_: object) -> None:
+    raise RetryableException
+
+
 def fail_if_dropped(event: NewResponse) -> None:
     if event.request.params.get("by") == "subscriber":
         fail()
 
 
 def failing_tween_factory(handler: Callable[[Request], Response], registry: object) -> Callable[[Request], Response]:
-    """Return a tween above all others that fails once it has a response."""
+    """Return a tween above all others that fails, or answers something else, once it has a response."""
 
     def failing_tween(request: Request) -> Response:
         response = handler(request)
         if request.params.get("by") == "tween":
             fail()
-        return response
+        # The first response is forgotten, and not closed.
+        return Response("replaced") if request.params.get("by") == "replacing" else response
 
     return failing_tween
 
@@ -105,8 +124,9 @@ def serve(gate: Gate, tmp_path: Path, sqlite_database_url: str) -> Iterator[Serv
         def serve(limit: int) -> tuple[str, int]:
             config = Configurator(settings={"multisite.max_requests_per_site": limit})
             config.include("multisite")
+            config.include("pyramid_retry")
             config.set_multisite_engine(engine)
-            for name in ("wait", "stream", "file", "fail", "dropped", "quick"):
+            for name in ("wait", "stream", "file", "fail", "dropped", "refused", "again", "quick"):
                 config.add_route(name, f"/{name}")
                 config.add_view(getattr(gate, name), route_name=name)
             config.add_subscriber(fail_if_dropped, NewResponse)
@@ -221,6 +241,38 @@ def test_a_body_that_is_dropped_by_a_failure_gives_its_place_back(serve: Serve, 
     for _ in range(3):
         assert get(address, "busy.example", f"/dropped?by={by}")[0] == 500
     assert get(address, "busy.example", "/dropped?by=nobody")[:2] == (200, "never sent")
+    assert get_soon(address, "/quick")[0] == 200
+
+
+def test_a_response_that_a_tween_replaces_gives_its_place_back(serve: Serve) -> None:
+    address = serve(1)
+    for _ in range(3):
+        assert get_soon(address, "/dropped?by=replacing") == (200, "replaced")
+    assert get_soon(address, "/quick")[0] == 200
+
+
+def test_a_response_that_the_server_refuses_gives_its_place_back(serve: Serve) -> None:
+    address = serve(1)
+    for _ in range(3):
+        assert get(address, "busy.example", "/refused")[0] == 500
+    assert get_soon(address, "/quick")[0] == 200
+
+
+def test_a_response_that_is_tried_again_has_given_its_place_back(serve: Serve) -> None:
+    address = serve(1)
+    for _ in range(3):
+        assert get_soon(address, "/again") == (200, "at last")
+    assert get_soon(address, "/quick")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "field", ["Range: bytes=-", f"Range: bytes=-{'9' * 5_000}", "If-Range: Sun, 06 Nov 99999 00:00:00 GMT"]
+)
+def test_a_header_that_nobody_can_read_gives_the_place_back(serve: Serve, field: str) -> None:
+    address = serve(1)
+    name, _, value = field.partition(": ")
+    for _ in range(3):
+        assert get_soon(address, "/file", **{"Range": "bytes=0-1", name: value}) == (200, "0123456789" * 1000)
     assert get_soon(address, "/quick")[0] == 200
 
 
