@@ -90,6 +90,8 @@ lint = [
     "types-PyYAML>=6.0",
 ]
 
+ci = ["uv>=0.8"]  # For .ci/run: the lowest release of each requirement, and environments made in seconds.
+
 setup(
     name="pyramid-multisite",
     version="0.1",
@@ -138,6 +140,7 @@ setup(
         "tracing": tracing,
         "users": users,
         "lint": lint,
+        "ci": ci,
     },
     entry_points={
         "console_scripts": ["multisite = multisite.cli:main"],
