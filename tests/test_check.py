@@ -635,7 +635,7 @@ def test_the_command_on_the_reference_application(bench: Workbench, tmp_path: Pa
     ini = write_ini(bench, tmp_path)
     findings = multisite.check.run(ini, metadata=[ContentBase.metadata])
     assert [finding.kind for finding in findings] == ["migrations", *["missing-table"] * 3]
-    assert findings[0].message.startswith("the database is at none, the application's revisions are at content_0001")
+    assert findings[0].message.startswith("the database is at none, the application's revisions are at content_0002")
     migrate(ini)
     done = run_command("-c", ini, "check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Nothing found.\n", "")

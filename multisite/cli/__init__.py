@@ -73,7 +73,8 @@ COMMANDS = {
         "multisite.cli.row_security:row_security", "Let PostgreSQL itself keep the sites apart, or no longer."
     ),
     "import-entries": _Lazy(
-        "multisite.content.importing:import_entries_command", "Import Markdown files into a site of multisite.content."
+        "multisite.content.import_command:import_entries_command",
+        "Import Markdown files into a site of multisite.content.",
     ),
 }
 """Every command. A test compares the sentences with the commands' own."""

@@ -63,6 +63,8 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
     _add(item, "updated", _rfc3339(_changed(entry)))
     if entry.published is not None:
         _add(item, "published", _rfc3339(entry.published))
+    if entry.author:
+        _add(_add(item, "author"), "name", entry.author)
     for tag in entry.tags:
         _add(item, "category", term=tag.slug, label=tag.name)
     if entry.summary:

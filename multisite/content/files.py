@@ -15,19 +15,33 @@ MAX_FILE_BYTES = 2_000_000
 """Bytes of a file: a longer one is no article, and would be held in memory several times over."""
 
 _SUFFIXES = frozenset({".md", ".markdown"})
+_OTHERS = {
+    ".adoc": "AsciiDoc",
+    ".asciidoc": "AsciiDoc",
+    ".ipynb": "a notebook",
+    ".org": "Org-mode",
+    ".rst": "reStructuredText",
+    ".textile": "Textile",
+}
+"""What the same tools make pages of."""
 
 
-def find_files(paths: Iterable[str | Path], on_bad: Callable[[Path, str], None]) -> list[Path]:
+def find_files(
+    paths: Iterable[str | Path],
+    on_bad: Callable[[Path, str], None],
+    on_skipped: Callable[[Path, str], None] = lambda _path, _reason: None,
+) -> list[Path]:
     """Return the Markdown files in `paths`, files or folders, each once, in an order that is the same every time.
 
     Folders are walked to any depth; links to folders, and names that begin with a dot, are left out there.
-    `on_bad(path, reason)` is called for a path that leads nowhere and for a folder that cannot be read.
+    `on_bad(path, reason)` is called for a path that leads nowhere and for a folder that cannot be read, and
+    `on_skipped(path, reason)` for a text in another language than Markdown.
     """
     found: dict[str, Path] = {}
     for given in paths:
         path = Path(given)
         if path.is_dir():
-            for file in _walk(path, on_bad):
+            for file in _walk(path, on_bad, on_skipped):
                 found.setdefault(os.path.realpath(file), file)
         elif not os.path.lexists(path):
             on_bad(path, "there is no such file or folder")
@@ -38,15 +52,20 @@ def find_files(paths: Iterable[str | Path], on_bad: Callable[[Path, str], None])
     return list(found.values())
 
 
-def _walk(folder: Path, on_bad: Callable[[Path, str], None]) -> Iterator[Path]:
+def _walk(folder: Path, on_bad: Callable[[Path, str], None], on_skipped: Callable[[Path, str], None]) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         on_bad(Path(error.filename), f"cannot be read: {error.strerror}")
 
     for parent, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES:
+            suffix = Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
+            if suffix in _SUFFIXES:
                 yield Path(parent, name)
+            elif suffix in _OTHERS:
+                on_skipped(Path(parent, name), f"{_OTHERS[suffix]}, which is not read")
 
 
 def read_text(path: Path) -> str:

@@ -1,44 +1,48 @@
-"""A Markdown file of Jekyll, Hugo or Pelican, read into an `Article`.
+"""A Markdown file of Jekyll, Hugo, Zola or Pelican, read into an `Article`.
 
-Three notations: YAML between `---` lines (Jekyll, Hugo), TOML between `+++` lines (Hugo), and `Key: value` lines up
-to the first empty one (Pelican). Everything here works on text and raises `BadFile` with a reason for a person.
+What each field means is decided as the tool does that it belongs to. Everything here works on text and raises `BadFile`
+with a reason for a person, or `NotAnEntry` for a file that its own tool shows nowhere.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, tzinfo
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
 from pathlib import PurePath
 from typing import Any
 
-from multisite.content.bad_file import BadFile
-from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
-from multisite.content.metadata import split_metadata
+from multisite.content.bad_file import BadFile, NotAnEntry
+from multisite.content.dates import parse_date
+from multisite.content.fields import read_date, read_names, read_text_field, read_truth
+from multisite.content.limits import TITLE_LENGTH
+from multisite.content.metadata import Metadata, Notation, split_metadata
 from multisite.content.slugs import slugify
 
-__all__ = ["Article", "BadFile", "parse_article", "parse_date"]
+__all__ = ["Article", "BadFile", "NotAnEntry", "parse_article", "parse_date"]
 
 _UNLISTED = frozenset({"draft", "hidden", "skip"})
 """What Pelican lists nowhere. Any other status is a word of the author's own."""
 
-_MAX_NUMBER = 10**100
-"""The largest number that is taken for a text: Python refuses to write one of 5,000 digits."""
+_DATED_NAME = re.compile(r"(\d{4}-\d{1,2}-\d{1,2})(?:T[\d:.]+(?:Z|[+-]\d{2}:\d{2})?)?[-_](.+)", re.ASCII)
+_HEADING = re.compile(r"\s*#[ \t]+(\S.*?)[ \t]*#*[ \t]*(?:\n|$)")
+_NO, _LINK = frozenset({"never", "false"}), frozenset({"never", "false", "link"})
+_NESTED = ("taxonomies", "extra", "params")
+"""Tables in which Zola and Hugo keep what others write at the top."""
 
-_DATED_NAME = re.compile(r"(\d{4}-\d{1,2}-\d{1,2})[-_](.+)")
-_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
-_DATE = re.compile(
-    r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})"
-    r"(?:(?:[T\s]\s*)(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
-    r"\s*(Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?)?",
-    re.ASCII,
+_NESTED_NAMES = frozenset(
+    {"author", "authors", "categories", "date", "description", "lastmod", "summary", "tags", "title", "updated"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """What a file says. `published` is None only for drafts, `summary` and `updated` are None where it says nothing."""
+    """What a file says. `published` is None only for drafts, `summary` and `updated` are None where it says nothing.
+
+    `line` is the number of the line, from 1, in which `body` begins; `notes` are sentences about what the file says
+    and an entry cannot have. These and the fields behind them do not count when two articles are compared.
+    """
 
     slug: str
     title: str
@@ -48,67 +52,105 @@ class Article:
     updated: datetime | None
     summary: str | None
     draft: bool
+    categories: tuple[str, ...] = field(default=(), compare=False)
+    author: str | None = field(default=None, compare=False)
+    language: str | None = field(default=None, compare=False)
+    notation: Notation = field(default="yaml", compare=False)
+    line: int = field(default=1, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
     """Return the article in `text`, the content of the file `path`; dates without a zone are in `zone`.
 
     The file's name gives the slug where the front matter has none (the folder's name for `index.md`), and the date
-    where it begins with one. Raises `BadFile`.
+    where it begins with one. Raises `BadFile`, and `NotAnEntry` where the tool of the file would make no page of it.
     """
-    fields, body = split_metadata(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+    found = split_metadata(text.replace("\r\n", "\n").replace("\r", "\n"))
+    fields = _flattened(found.fields)
+    _refuse_parts_of_pages(fields)
     file_date, file_slug = _from_name(path)
-    title = " ".join(_text(fields, "title").split())
-    if not title:
-        raise BadFile("no title")
-    if len(title) > TITLE_LENGTH:
-        raise BadFile(f"the title has more than {TITLE_LENGTH} characters")
-    slug = slugify(_text(fields, "slug") or file_slug)
+    title, body, line = _title(fields, found, file_slug if file_date else None)
+    slug = slugify(read_text_field(fields, "slug") or file_slug)
     if not slug:
         raise BadFile("no slug: neither the front matter nor the file's name has a letter or digit to make one of")
-    draft = _is_draft(fields) or "_drafts" in path.parts
-    published = _date(fields, zone, "date", "publishdate", "pubdate")
-    if published is None and _truth(fields, "published") is None:
-        published = _date(fields, zone, "published")
-    if published is None and file_date is not None:
-        published = parse_date(file_date, zone)
+    expiry = read_date(fields, zone, "expirydate", "unpublishdate")
+    draft = _is_draft(fields) or "_drafts" in path.parts or (expiry is not None and expiry <= datetime.now(UTC))
+    published = _published(fields, zone, file_date)
     if published is None and not draft:
         raise BadFile("no date, and it is not a draft")
     return Article(
         slug=slug,
         title=title,
         body=body.strip("\n"),
-        tags=_tags(fields),
+        tags=read_names(fields, "tags", "tag"),
         published=published,
-        updated=_date(fields, zone, "updated", "lastmod", "modified", "last_modified_at"),
-        summary=" ".join(_text(fields, "summary", "description", "excerpt").split()) or None,
+        updated=read_date(fields, zone, "updated", "lastmod", "modified", "last_modified_at"),
+        summary=" ".join(read_text_field(fields, "summary", "description", "excerpt").split()) or None,
         draft=draft,
+        categories=_categories(fields, found.notation),
+        author=_author(fields),
+        language=read_text_field(fields, "lang", "language").lower() or None,
+        notation=found.notation,
+        line=line,
+        notes=_notes(fields, expiry, draft),
     )
 
 
-def parse_date(text: str, zone: tzinfo) -> datetime:
-    """Return `text` (`2024-10-12`, `2024/5/1 9:30`, `2024-10-12T09:30:00+02:00`, …) in UTC; raises `BadFile`.
+def _flattened(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the fields that Zola has in `[extra]` and `[taxonomies]`, and Hugo in `[params]`, to the others."""
+    flat = dict(fields)
+    for table in _NESTED:
+        inner = fields.get(table)
+        if isinstance(inner, Mapping):
+            for name, value in inner.items():
+                if str(name).lower() in _NESTED_NAMES:
+                    flat.setdefault(str(name).lower(), value)
+    return flat
 
-    Without an offset it is the time that clocks in `zone` show; without a time it is midnight there.
+
+def _refuse_parts_of_pages(fields: Mapping[str, Any]) -> None:
+    """Refuse what Hugo does not render: https://gohugo.io/content-management/build-options/."""
+    if read_truth(fields, "headless"):
+        raise NotAnEntry("a headless bundle, of which Hugo makes no page")
+    if _build(fields, "render") in _LINK:
+        raise NotAnEntry("its build options say that Hugo makes no page of it")
+
+
+def _build(fields: Mapping[str, Any], name: str) -> str:
+    options = fields.get("build", fields.get("_build"))
+    return str(options.get(name, "")).lower() if isinstance(options, Mapping) else ""
+
+
+def _title(fields: Mapping[str, Any], found: Metadata, dated_slug: str | None) -> tuple[str, str, int]:
+    """Return the title, and the text and its line, without the heading if that is the title.
+
+    Where the front matter has none, it is the heading with which the text begins (jekyll-titles-from-headings), or is
+    made from the file's name, as Jekyll does with a post.
     """
-    match = _DATE.fullmatch(text.strip())
-    if match is None:
-        raise BadFile(f"date {_shown(text)} is not like 2024-10-12, 2024-10-12 09:30 or 2024-10-12T09:30:00+02:00")
-    year, month, day, hour, minute, second, fraction, offset = match.groups()
-    try:
-        clock = time(int(hour or 0), int(minute or 0), int(second or 0), int((fraction or "0").ljust(6, "0")[:6]))
-        when = datetime.combine(date(int(year), int(month), int(day)), clock, _offset(offset) or zone)
-        return when.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise BadFile(f"date {_shown(text)}: {error}") from None
+    title = " ".join(read_text_field(fields, "title").split())
+    body, line = found.body, found.line
+    if not title and (heading := _HEADING.match(body)) is not None:
+        title, body, line = heading[1], body[heading.end() :], line + body.count("\n", 0, heading.end())
+    if not title and dated_slug is not None and found.notation == "yaml":
+        title = " ".join(word.capitalize() for word in dated_slug.split("-") if word)
+    if not title:
+        raise BadFile("no title")
+    if len(title) > TITLE_LENGTH:
+        raise BadFile(f"the title has more than {TITLE_LENGTH} characters")
+    return title, body, line + len(body) - len(body.lstrip("\n"))
 
 
-def _offset(text: str | None) -> tzinfo | None:
-    if not text:
-        return None
-    if text in ("Z", "z", "UTC", "GMT"):
-        return UTC
-    return datetime.fromisoformat(f"2000-01-01T00:00:00{text}").tzinfo
+def _published(fields: Mapping[str, Any], zone: tzinfo, file_date: str | None) -> datetime | None:
+    published = read_date(fields, zone, "date", "publishdate", "pubdate")
+    embargo = read_date(fields, zone, "publishdate")
+    if embargo is not None and embargo > datetime.now(UTC):
+        return embargo  # the page is not there before, whatever the date on it
+    if published is None and read_truth(fields, "published") is None:
+        published = read_date(fields, zone, "published")
+    if published is None and file_date is not None:
+        published = parse_date(file_date, zone)
+    return published or read_date(fields, zone, "lastmod", "modified")  # Hugo's order
 
 
 def _from_name(path: PurePath) -> tuple[str | None, str]:
@@ -117,81 +159,36 @@ def _from_name(path: PurePath) -> tuple[str | None, str]:
     return (match[1], match[2]) if match else (None, stem)
 
 
-def _text(fields: Mapping[str, Any], *names: str) -> str:
-    """Return the first of `names` that says something, as text; empty where none does."""
-    for name in names:
-        value = fields.get(name)
-        if value is None or value in ("", "~", "null"):
-            continue
-        if isinstance(value, bool) or not isinstance(value, (str, int, float, date, time)):
-            raise BadFile(f"{name} is not a text")
-        if isinstance(value, int) and abs(value) > _MAX_NUMBER:
-            raise BadFile(f"{name} is a number of more than 100 digits")
-        return _clean(name, str(value)).strip()
-    return ""
-
-
-def _clean(name: str, text: str) -> str:
-    # A lone surrogate or a NUL, which YAML can spell as an escape, would end the whole batch in the database.
-    if _NO_TEXT.search(text):
-        raise BadFile(f"{name} holds characters that no text has")
-    return text
-
-
-def _date(fields: Mapping[str, Any], zone: tzinfo, *names: str) -> datetime | None:
-    for name in names:
-        value = fields.get(name)
-        if isinstance(value, (datetime, date)):
-            value = value.isoformat()
-        if text := _text({name: value}, name):
-            return parse_date(text, zone)
-    return None
-
-
 def _is_draft(fields: Mapping[str, Any]) -> bool:
-    if _text(fields, "status").lower() in _UNLISTED:
+    if read_text_field(fields, "status").lower() in _UNLISTED or _build(fields, "list") in _NO:
         return True
-    draft, published = _truth(fields, "draft"), _truth(fields, "published")
+    draft, published = read_truth(fields, "draft"), read_truth(fields, "published")
     return draft is True or published is False
 
 
-def _truth(fields: Mapping[str, Any], name: str) -> bool | None:
-    value = fields.get(name)
-    if isinstance(value, bool):
-        return value
-    text = _text(fields, name).lower()
-    if text in ("true", "yes", "on", "1"):
-        return True
-    if text in ("false", "no", "off", "0"):
-        return False
-    if not text or name == "published":  # some write the date there, which is read as that
-        return None
-    raise BadFile(f"{name} is {_shown(text)}: expected true or false")
+def _categories(fields: Mapping[str, Any], notation: Notation) -> tuple[str, ...]:
+    """Return the categories: a list, or words in YAML and TOML (Jekyll), or the one that a line of Pelican names."""
+    names = fields.get("categories")
+    if isinstance(names, str) and notation != "lines":
+        names = names.split("," if "," in names else None)
+    found = read_names({"categories": names}, "categories", "category")
+    single = read_text_field(fields, "category") if not isinstance(fields.get("category"), list) else ""
+    return read_names({"categories": [*found, single]}, "categories", "category")
 
 
-def _tags(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    value = fields.get("tags")
-    names = value if isinstance(value, list) else _tags_in_line(_text(fields, "tags"))
-    if len(names) > MAX_TAGS:
-        raise BadFile(f"more than {MAX_TAGS} tags")
-    found: dict[str, str] = {}
-    for name in names:
-        text = " ".join(_text({"tags": name}, "tags").split())
-        if len(text) > TITLE_LENGTH:
-            raise BadFile(f"a tag has more than {TITLE_LENGTH} characters")
-        slug = slugify(text)
-        if text and not slug:
-            raise BadFile(f"tag {_shown(text)} has no letter or digit")
-        if text:
-            found.setdefault(slug, text)
-    return tuple(found.values())
+def _author(fields: Mapping[str, Any]) -> str | None:
+    """Return the names of the authors, with commas between them; None where there is none that is a text."""
+    value = fields.get("authors") or fields.get("author")
+    names = value if isinstance(value, list) else [value]
+    names = [name.get("name") if isinstance(name, Mapping) else name for name in names]
+    text = ", ".join(" ".join(name.split()) for name in names if isinstance(name, str) and name.strip())
+    return read_text_field({"author": text}, "author")[:TITLE_LENGTH] or None
 
 
-def _tags_in_line(text: str) -> list[str]:
-    """Split a line of tags at semicolons, as Pelican does, else at commas."""
-    return text.split(";" if ";" in text else ",")
-
-
-def _shown(value: object) -> str:
-    text = str(value)
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+def _notes(fields: Mapping[str, Any], expiry: datetime | None, draft: bool) -> tuple[str, ...]:
+    notes = []
+    if expiry is not None and not draft:
+        notes.append(f"it stays after its expiry date {expiry:%Y-%m-%d}: entries do not expire")
+    if _build(fields, "list") in _NO:
+        notes.append("it is a draft: Hugo shows its page, but lists it nowhere")
+    return tuple(notes)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_DEPTH", "MAX_FRONT_MATTER", "MAX_MARKUP", "MAX_TAGS", "SLUG_LENGTH", "TITLE_LENGTH"]
+__all__ = ["MAX_DEPTH", "MAX_FRONT_MATTER", "MAX_MARKUP", "MAX_TAGS", "SLUG_LENGTH", "SOURCE_LENGTH", "TITLE_LENGTH"]
 
 SLUG_LENGTH = 200
 """Characters of a slug, of an entry and of a tag alike."""
 
 TITLE_LENGTH = 300
 """Characters of a title and of a tag's name."""
+
+SOURCE_LENGTH = 500
+"""Characters of the path that an entry was imported from; a longer one is not kept."""
 
 MAX_TAGS = 100
 """Tags of an entry: the tags of a whole batch are parameters of one statement, of which databases take some 32,000."""

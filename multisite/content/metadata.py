@@ -1,15 +1,18 @@
 """Split a file into its metadata and its text, in each notation of the front matter.
 
-YAML between `---` lines (Jekyll, Hugo), TOML between `+++` lines (Hugo), and `Key: value` lines up to the first empty
-one (Pelican). The time is bounded by `MAX_FRONT_MATTER`, and the only exception is `BadFile`.
+YAML between `---` lines (Jekyll, Hugo), TOML between `+++` lines (Hugo, Zola), a JSON object (Hugo), and `Key: value`
+lines up to the first empty one (Pelican). The time is bounded by `MAX_FRONT_MATTER`, and the only exception is
+`BadFile`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -18,11 +21,22 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from multisite.content.bad_file import BadFile
 from multisite.content.limits import MAX_FRONT_MATTER
 
-__all__ = ["split_metadata"]
+__all__ = ["Metadata", "Notation", "split_metadata"]
+
+Notation = Literal["yaml", "toml", "json", "lines"]
+
+_BLANK = re.compile(r"[\ufeff\s]*")
+"""What may stand before the front matter: Hugo skips white space, and editors of Windows leave a mark, or two."""
 
 _YAML_EDGE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 _TOML_EDGE = re.compile(r"^\+\+\+[ \t]*$", re.MULTILINE)
-_PELICAN_LINE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(?:[ \t]+(.*)|[ \t]*)$")
+_PELICAN_START = re.compile(
+    r"([A-Za-z][A-Za-z0-9_-]*):(?:[ \t]|$)|(?:title|date|slug|tags|author|category):", re.IGNORECASE
+)
+_PELICAN_LINE = re.compile(r" {0,3}([A-Za-z0-9_-]+):[ \t]*(.*)$")
+_PELICAN_END = re.compile(r"(?:---|\.\.\.)(?:\s.*)?$")
+_PELICAN_LISTS = frozenset({"tags", "authors"})
+_TAB = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'[^'\n]*')|(?<=[^\t\n ]) *\t[\t ]*""")
 _MERGE = "tag:yaml.org,2002:merge"
 
 _MAX_SCALAR = 100
@@ -36,19 +50,42 @@ _DOTTED_KEY = re.compile(
 """A TOML key of more parts than anybody needs: tomllib takes time with the square of their number."""
 
 
-def split_metadata(text: str) -> tuple[dict[str, Any], str]:
-    """Return the fields of the front matter of `text`, their names in lower case, and what is behind it."""
-    for mark, edge, load in (("---", _YAML_EDGE, _load_yaml), ("+++", _TOML_EDGE, _load_toml)):
-        first_line, _, rest = text.partition("\n")
-        if first_line.rstrip() != mark:
-            continue
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The front matter of a file: its fields, their names in lower case, and the text behind it.
+
+    `line` is the number of the line, from 1, in which the text begins.
+    """
+
+    fields: dict[str, Any]
+    body: str
+    notation: Notation
+    line: int
+
+
+def split_metadata(text: str) -> Metadata:
+    """Return the metadata and the text of a file, whose lines end in `\\n`."""
+    blank = _BLANK.match(text)
+    start = blank.end() if blank else 0
+    fields, notation, end = _read_fields(text[start:])
+    return Metadata(fields, text[start + end :], notation, text.count("\n", 0, start + end) + 1)
+
+
+def _read_fields(text: str) -> tuple[dict[str, Any], Notation, int]:
+    first_line, _, rest = text.partition("\n")
+    if first_line.rstrip() in ("---", "+++"):
+        notation: Notation = "yaml" if first_line.startswith("-") else "toml"
+        edge, load = (_YAML_EDGE, _load_yaml) if notation == "yaml" else (_TOML_EDGE, _load_toml)
         end = edge.search(rest)
         if end is None:
-            raise BadFile(f"the front matter has no closing {mark} line")
+            raise BadFile(f"the front matter has no closing {first_line.rstrip()} line")
         fields = _load(load, rest[: end.start()])
-        return _with_words_as_tags(fields), rest[end.end() :]
-    if _PELICAN_LINE.match(text.partition("\n")[0]):
-        return _load_pelican(text)
+        return _with_words_as_tags(fields), notation, len(first_line) + 1 + end.end()
+    if text.startswith("{") and text[1:].lstrip()[:1] in ('"', "}"):
+        return _load_json(text)
+    if _PELICAN_START.match(first_line):
+        fields, position = _load_lines(text)
+        return fields, "lines", position
     raise BadFile("no front matter: the first line is neither '---' nor '+++' nor like 'Title: …'")
 
 
@@ -125,7 +162,14 @@ for _name in ("bool", "float", "int", "timestamp"):
 
 def _load_yaml(text: str) -> dict[str, Any]:
     try:
-        fields = yaml.load(text, Loader=_FrontMatterLoader)  # noqa: S506 (it is a SafeLoader)
+        try:
+            fields = yaml.load(text, Loader=_FrontMatterLoader)  # noqa: S506 (it is a SafeLoader)
+        except yaml.scanner.ScannerError:
+            # YAML takes a tab for white space between tokens (1.2.2, section 6.2), and PyYAML does not.
+            spaced = _TAB.sub(lambda match: match[1] or " ", text)
+            if spaced == text:
+                raise
+            fields = yaml.load(spaced, Loader=_FrontMatterLoader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
         raise BadFile(f"the front matter is not YAML{line}: {error.problem}") from None
@@ -147,9 +191,22 @@ def _load_toml(text: str) -> dict[str, Any]:
         raise BadFile(f"the front matter is not TOML: {str(error)[:200]}") from None
 
 
-def _load_pelican(text: str) -> tuple[dict[str, Any], str]:
+def _load_json(text: str) -> tuple[dict[str, Any], Notation, int]:
+    try:
+        fields, end = json.JSONDecoder().raw_decode(text[: MAX_FRONT_MATTER + 1])
+    except ValueError as error:  # JSONDecodeError is one, and so is a number of 5,000 digits
+        if len(text) > MAX_FRONT_MATTER:
+            raise BadFile(f"the front matter is not JSON, or has more than {MAX_FRONT_MATTER} characters") from None
+        raise BadFile(f"the front matter is not JSON: {str(error)[:200]}") from None
+    except RecursionError:
+        raise BadFile("the front matter is nested too deep") from None
+    return _with_words_as_tags(_lower_keys(fields)), "json", end
+
+
+def _load_lines(text: str) -> tuple[dict[str, Any], int]:
+    """Read `Key: value` lines as Python-Markdown does, and return the fields and where the text begins."""
     fields: dict[str, list[str]] = {}
-    last = ""
+    values: list[str] = []
     position = 0
     while position < len(text):
         end = text.find("\n", position)
@@ -158,18 +215,31 @@ def _load_pelican(text: str) -> tuple[dict[str, Any], str]:
         if end > MAX_FRONT_MATTER:
             raise BadFile(f"the front matter has more than {MAX_FRONT_MATTER} characters")
         match = _PELICAN_LINE.match(line)
-        if not line.strip():
-            position = end + 1
-            break
+        if not line.strip() or _PELICAN_END.match(line):
+            return _joined(fields), end + 1
         if match is not None:
-            last = match[1].lower()
-            fields[last] = [(match[2] or "").strip()]
-        elif line.startswith("    "):
-            fields[last].append(line.strip())
+            values = [match[2].strip()]
+            name = match[1].lower()
+            if name in _PELICAN_LISTS:
+                values = fields.get(name, []) + values
+                fields[name] = values
+            else:  # Pelican uses the first of two
+                fields.setdefault(name, values)
+        elif line.startswith(("    ", "\t", " \t", "  \t", "   \t")):
+            values.append(line.strip())
         else:
             break
         position = end + 1
-    return {name: " ".join(lines).strip() for name, lines in fields.items()}, text[position:]
+    return _joined(fields), position
+
+
+def _joined(fields: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Make one text of the lines of each field; a list may go on in the next line with or without a comma."""
+    found = {}
+    for name, lines in fields.items():
+        separator = ";" if any(";" in line for line in lines) else ","
+        found[name] = (separator if name in _PELICAN_LISTS else " ").join(lines).strip()
+    return found
 
 
 def _lower_keys(fields: Mapping[Any, Any]) -> dict[str, Any]:

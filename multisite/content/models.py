@@ -13,7 +13,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-from multisite.content.limits import SLUG_LENGTH, TITLE_LENGTH
+from multisite.content.limits import SLUG_LENGTH, SOURCE_LENGTH, TITLE_LENGTH
 from multisite.models import BigId
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 
@@ -83,7 +83,8 @@ class Entry(SiteScoped, Base):
 
     `body` is Markdown as its author wrote it; `body_html` is what `multisite.content.markdown` made of it when it was
     saved, clean and ready to send, so that showing a page renders no Markdown. `summary` is plain text. `published`
-    is None only for drafts; an entry is seen once `published` is past and `draft` is false.
+    is None only for drafts; an entry is seen once `published` is past and `draft` is false. `author` is who wrote it,
+    `source` the absolute path of the file that it was imported from; both are None where that is not known.
     """
 
     __tablename__ = "entries"
@@ -103,5 +104,7 @@ class Entry(SiteScoped, Base):
     published: Mapped[datetime | None] = mapped_column(UtcDateTime)
     updated: Mapped[datetime] = mapped_column(UtcDateTime, default=lambda: datetime.now(UTC))
     draft: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+    source: Mapped[str | None] = mapped_column(sa.String(SOURCE_LENGTH))
+    author: Mapped[str | None] = mapped_column(sa.String(TITLE_LENGTH))
 
     tags: Mapped[list[Tag]] = relationship(secondary=entry_tags, order_by=Tag.name, passive_deletes=True)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
 from multisite.content.frontmatter import Article
+from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.markdown import Rendered
 from multisite.content.models import Entry, Tag
+from multisite.content.report import Counts, Note
 from multisite.content.slugs import slugify
 from multisite.errors import MultisiteError
+from multisite.local_time import local_time
 
-__all__ = ["Counts", "Prepared", "save_batch"]
+__all__ = ["Prepared", "Saved", "save_batch"]
 
 _Model = TypeVar("_Model", Entry, Tag)
 
@@ -31,27 +35,34 @@ class Prepared:
 
     article: Article
     rendered: Rendered
+    source: str
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the entry: those of the article, and its categories, which an entry has no other place for."""
+        names = {slugify(name): name for name in (*self.article.categories, *self.article.tags)}
+        return tuple(names.values())
 
 
-@dataclass(slots=True)
-class Counts:
-    """What became of entries: how many were added, updated, and found unchanged."""
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What became of a batch, and what is worth knowing of it."""
 
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
+    counts: Counts = field(default_factory=Counts)
+    notes: list[Note] = field(default_factory=list)
 
 
-def save_batch(session: Session, batch: Sequence[Prepared], *, commit: bool) -> Counts:
+def save_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *, commit: bool) -> Saved:
     """Add or update the entries of `batch` by slug, let go of the objects, and return what was done.
 
+    An entry of another day and file keeps its slug, and the slug of the new one gets its day, by the clocks in `zone`.
     Without `commit` everything stays in the session's transaction. Raises `MultisiteError` where another import is
     in the way and goes on being so.
     """
     for attempt in range(1, _ATTEMPTS + 1):
-        counts = Counts()
+        saved = Saved()
         try:
-            _save(session, batch, counts)
+            _save(session, batch, zone, saved)
             if commit:
                 session.commit()
             break
@@ -62,28 +73,61 @@ def save_batch(session: Session, batch: Sequence[Prepared], *, commit: bool) -> 
                     f"the database refused an entry ({error.orig}): another import may be running, try again after it"
                 ) from error
     session.expunge_all()
-    return counts
+    return saved
 
 
-def _save(session: Session, batch: Sequence[Prepared], counts: Counts) -> None:
-    entries = _existing(session, Entry, [item.article.slug for item in batch])
-    names = {slugify(name): name for item in batch for name in item.article.tags}
+def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: Saved) -> None:
+    slugs = [slug for item in batch for slug in (item.article.slug, _dated_slug(item, zone)) if slug is not None]
+    entries = _existing(session, Entry, slugs)
+    names = {slugify(name): name for item in batch for name in item.tags}
     tags = _existing(session, Tag, list(names))
     for slug, name in names.items():
         if slug not in tags:
             tags[slug] = Tag(slug=slug, name=name)
             session.add(tags[slug])
     for item in batch:
-        entry = entries.get(item.article.slug)
-        wanted = [tags[slugify(name)] for name in item.article.tags]
+        slug = _choose_slug(item, entries, zone)
+        entry = entries.get(slug)
+        wanted = [tags[slugify(name)] for name in item.tags]
         if entry is None:
-            session.add(_new_entry(item, wanted))
-            counts.added += 1
+            entries[slug] = _new_entry(slug, item, wanted)
+            session.add(entries[slug])
+            saved.counts.added += 1
         elif _update_entry(entry, item, wanted):
-            counts.updated += 1
+            saved.counts.updated += 1
         else:
-            counts.unchanged += 1
+            saved.counts.unchanged += 1
+        if slug != item.article.slug:
+            text = f"its slug is '{slug}', since an entry of another day has '{item.article.slug}'"
+            saved.notes.append(Note(item.source, None, "address", text, lost=False))
     session.flush()
+
+
+def _choose_slug(item: Prepared, entries: Mapping[str, Entry], zone: ZoneInfo) -> str:
+    """Return the slug of the article: its own, or with the day where that is the slug of another article.
+
+    An entry is that of the article if it has come from the same file, or is of the same day.
+    """
+    own, dated = item.article.slug, _dated_slug(item, zone)
+    if dated is None:
+        return own
+    here = [(slug, entries[slug]) for slug in (own, dated) if slug in entries]
+    for slug, entry in here:
+        if entry.source is not None and entry.source == item.source:
+            return slug
+    for slug, entry in here:
+        if entry.published is None or _day(entry.published, zone) == _day(item.article.published, zone):
+            return slug
+    return dated if own in entries else own
+
+
+def _dated_slug(item: Prepared, zone: ZoneInfo) -> str | None:
+    day = _day(item.article.published, zone)
+    return None if day is None else slugify(f"{day}-{item.article.slug}")
+
+
+def _day(when: datetime | None, zone: ZoneInfo) -> date | None:
+    return None if when is None else local_time(when, zone).date()
 
 
 def _existing(session: Session, model: type[_Model], slugs: Sequence[str]) -> dict[str, _Model]:
@@ -102,17 +146,26 @@ def _values(item: Prepared) -> dict[str, Any]:
         "body_html": item.rendered.html,
         "published": article.published,
         "draft": article.draft,
+        "author": article.author,
     }
 
 
-def _new_entry(item: Prepared, tags: list[Tag]) -> Entry:
+def _new_entry(slug: str, item: Prepared, tags: list[Tag]) -> Entry:
     article = item.article
     updated = article.updated or article.published or datetime.now(UTC)
-    return Entry(slug=article.slug, updated=updated, tags=tags, **_values(item))
+    return Entry(slug=slug, updated=updated, tags=tags, source=_source(item), **_values(item))
+
+
+def _source(item: Prepared) -> str | None:
+    return item.source if len(item.source) <= SOURCE_LENGTH else None
 
 
 def _update_entry(entry: Entry, item: Prepared, tags: list[Tag]) -> bool:
-    """Make `entry` what the file says, and return whether anything had to be changed."""
+    """Make `entry` what the file says, and return whether anything had to be changed.
+
+    That the file lies elsewhere now is kept, and is no change of the entry.
+    """
+    entry.source = _source(item)
     changed = False
     for name, value in _values(item).items():
         if getattr(entry, name) != value:

@@ -1,0 +1,74 @@
+"""Dates as blogs write them: as Jekyll (Ruby's Time.parse), Hugo and Pelican (dateutil) read them, in English."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+
+from multisite.content.bad_file import BadFile
+
+__all__ = ["parse_date"]
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"  # noqa: E501
+_TIME = r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?(?:\s*([ap])\.?m\b\.?)?"
+_ZONE = r"(?:(?:UTC|GMT)?[+-]\d{2}(?::?\d{2})?|[A-Z]{1,5})"
+_DAY = (
+    r"(?:(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})|(\d{4})(\d{2})(\d{2})"
+    rf"|(?:[a-z]{{3,9}},?\s+)?(?:(\d{{1,2}})(?:st|nd|rd|th)?\s+({_MONTH})|({_MONTH})\s+(\d{{1,2}})(?:st|nd|rd|th)?),?\s+(\d{{4}}))"
+)
+_DATE = re.compile(
+    rf"{_DAY}(?:(?:T|,?\s)\s*(?:at\s+)?{_TIME}(?:\s*({_ZONE}))?|\s+({_ZONE}))?", re.ASCII | re.IGNORECASE
+)
+
+_ZONES = {"Z": 0, "UT": 0, "UTC": 0, "GMT": 0, "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "MET": 1, "CEST": 2, "MEST": 2}
+_ZONES |= {"EET": 2, "EEST": 3, "MSK": 3, "JST": 9, "KST": 9}
+_ZONES |= {"EDT": -4, "EST": -5, "CDT": -5, "CST": -6, "MDT": -6, "MST": -7, "PDT": -7, "PST": -8}
+"""Hours east of Greenwich, for the names in RFC 2822 section 4.3 and the common ones of Ruby's Time.parse."""
+
+
+def parse_date(text: str, zone: tzinfo) -> datetime:
+    """Return `text` (`2024-10-12`, `2024/5/1 9:30`, `March 3, 2015`, an RFC 2822 date, …) in UTC; raises `BadFile`.
+
+    Without an offset it is the time that clocks in `zone` show; without a time it is midnight there.
+    """
+    match = _DATE.fullmatch(text.strip()) if len(text) < 100 else None
+    if match is None:
+        raise BadFile(f"date {_shown(text)} is not like 2024-10-12, 2024-10-12 09:30 or 2024-10-12T09:30:00+02:00")
+    hour, minute, second, fraction, half, zone_behind_time, zone_behind_day = match.groups()[-7:]
+    try:
+        clock = time(_hour(hour, half), int(minute or 0), int(second or 0), int((fraction or "0").ljust(6, "0")[:6]))
+        when = datetime.combine(_day(match), clock, _offset(zone_behind_time or zone_behind_day) or zone)
+        return when.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadFile(f"date {_shown(text)}: {error}") from None
+
+
+def _day(match: re.Match[str]) -> date:
+    year, month, day, year2, month2, day2, day3, month3, month4, day4, year3 = match.groups()[:11]
+    name = month3 or month4
+    number = _MONTHS.index(name[:3].lower()) + 1 if name else int(month or month2)
+    return date(int(year or year2 or year3), number, int(day or day2 or day3 or day4))
+
+
+def _hour(hour: str | None, half: str | None) -> int:
+    if half is None:
+        return int(hour or 0)
+    if not 1 <= int(hour or 0) <= 12:
+        raise ValueError("hour must be in 1..12 with AM and PM")
+    return int(hour or 0) % 12 + (12 if half.lower() == "p" else 0)
+
+
+def _offset(text: str | None) -> tzinfo | None:
+    if not text:
+        return None
+    if text.upper() in _ZONES:
+        return timezone(timedelta(hours=_ZONES[text.upper()]))
+    sign = re.search("[+-]", text)
+    if sign is None:
+        raise ValueError(f"unknown time zone {text}")
+    return datetime.fromisoformat(f"2000-01-01T00:00:00{text[sign.start() :]}").tzinfo
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -1,0 +1,66 @@
+"""Translations in file names: `about.md`, `about.fr.md`, `index.en.md`, as Hugo keeps them beside each other.
+
+A site has one language, and an entry one text: of several translations one is imported.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from babel import localedata
+
+__all__ = ["choose_translations", "same_language"]
+
+_PAGES = frozenset({"_index", "index", "readme"})
+
+
+def choose_translations(
+    files: Sequence[Path], locale: str, on_skipped: Callable[[Path, str], None]
+) -> list[tuple[Path, Path]]:
+    """Return the files to import, each with the path that it would have without a language in its name.
+
+    Of the translations of one text it is the one in `locale`, else the one without a language, else the first;
+    `on_skipped(path, reason)` is called for the others.
+    """
+    groups: dict[Path, list[tuple[Path, str | None]]] = {}
+    versions = Counter(name for path in files for name in {path.with_suffix(""), path.with_suffix("").with_suffix("")})
+    for path in files:
+        base, language = _split_language(path, versions)
+        groups.setdefault(base, []).append((path, language))
+    chosen = []
+    for base, group in groups.items():
+        path, _ = min(group, key=lambda member: _rank(member[1], locale))
+        chosen.append((path, base))
+        for other, language in group:
+            if other is not path:
+                on_skipped(other, f"a translation{f' ({language})' if language else ''} of {path.name}")
+    return chosen
+
+
+def same_language(code: str, locale: str) -> bool:
+    """Return whether `code` (`de`, `de-AT`) names the language of `locale` (`de`, `de_CH`)."""
+    return _language(code) == _language(locale)
+
+
+def _language(code: str) -> str:
+    return code.replace("-", "_").partition("_")[0].lower()
+
+
+def _rank(language: str | None, locale: str) -> int:
+    if language is None:
+        return 1
+    return 0 if same_language(language, locale) else 2
+
+
+def _split_language(path: Path, versions: Mapping[Path, int]) -> tuple[Path, str | None]:
+    """Return the path without its language, and that; None where the part of the name only looks like one."""
+    base, dot, language = path.stem.rpartition(".")
+    without = path.with_name(f"{base}{path.suffix}") if dot and base else path
+    if without is path or not language.replace("-", "").replace("_", "").isalpha():
+        return path, None
+    if localedata.normalize_locale(language.replace("-", "_")) is None:
+        return path, None
+    has_others = versions[without.with_suffix("")] > 1
+    return (without, language) if base.lower() in _PAGES or has_others else (path, None)
