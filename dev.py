@@ -147,7 +147,7 @@ def ensure_environment(*extras):
         wanted = {
             "state": "ready",
             "root": str(ROOT),  # The commands in .venv name it, so an environment that was moved is of no use.
-            "python": "{}.{}".format(*sys.version_info),
+            "python": identity_of_python(),
             "setup": digest_of(ROOT / "setup.py"),
             "extras": sorted({*extras, *note.get("extras", [])}),
         }
@@ -184,9 +184,18 @@ def refuse_foreign(path):
     )
 
 
+def identity_of_python():
+    """Return what tells the Python that runs this file from others: its version with compiler and date, and its file.
+
+    Two of one minor version differ: Debian's 3.11.2 has faults that a later one of pyenv's has not.
+    """
+    return [sys.version, os.path.realpath(sys._base_executable)]
+
+
 def python_works():
-    """Tell whether .venv has a Python that starts and is of the version that runs this file."""
-    return run_quietly([PYTHON, "-c", f"import sys; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})"])
+    """Tell whether .venv has a Python that starts, and is the one that runs this file."""
+    own = "[sys.version, os.path.realpath(sys._base_executable)]"
+    return run_quietly([PYTHON, "-c", f"import os, sys; sys.exit({own} != {identity_of_python()!r})"])
 
 
 def environment_works():

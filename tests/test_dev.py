@@ -430,6 +430,22 @@ def test_an_environment_from_before_the_distribution_was_renamed_is_made_again(
     assert len(installed) == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "is_the_same"),
+    [("pass", True), ("sys.version = '3.11.99 (main) [GCC]'", False), ("sys._base_executable = chr(47)", False)],
+)
+def test_an_environment_of_another_python_is_made_again(
+    dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, is_the_same: bool
+) -> None:
+    """Even the same version from another place is another Python: Debian's 3.11.2 is not what pyenv built."""
+    python = tmp_path / "python"
+    pretend = f"import sys; {change}; exec(sys.argv[2])"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{pretend}" "$@"\n', "utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr(dev, "PYTHON", python)
+    assert dev.python_works() is is_the_same
+
+
 def test_two_first_runs_at_once_do_not_meet(dev: ModuleType) -> None:
     with dev.one_at_a_time() as lock:
         script = f"import fcntl; fcntl.flock(open({dev.__file__!r}, 'rb'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
