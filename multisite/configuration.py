@@ -24,6 +24,7 @@ from multisite import (
     tls,
     tween,
 )
+from multisite.bound_role import check_bound_role
 from multisite.directory import Directory, engine_from_settings
 from multisite.request import DIRECTORY, SETTINGS
 from multisite.scoping import tables
@@ -31,6 +32,7 @@ from multisite.scoping.security import all_sites_roles
 from multisite.settings import Settings, parse_settings
 from multisite.site_settings import directive as site_settings
 from multisite.site_settings.directive import DECLARED
+from multisite.start import at_start
 from multisite.translations import SiteTranslations
 
 __all__ = ["configure", "set_multisite_engine"]
@@ -74,6 +76,7 @@ def configure(config: Configurator) -> None:
     maintenance.includeme(config)
     shared_caches.includeme(config)
     config.action(None, lambda: _connect_templates(config), order=PHASE3_CONFIG + 20)
+    at_start(registry, lambda _registry: check_bound_role(registry, engine))
 
 
 def set_multisite_engine(config: Configurator, engine: Engine) -> None:

@@ -30,7 +30,7 @@ from multisite.directory.folders import folder_name
 from multisite.directory.revision import VERSION_TABLE
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
-from multisite.settings import ALL_SITES_ROLE
+from multisite.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM
 from multisite.whole_transaction import whole_transaction, whole_transactions_everywhere
 
 __all__ = ["VERSION_TABLE", "first_site", "is_current", "upgrade", "upgrade_own"]
@@ -167,6 +167,7 @@ def _upgrade_application(ini: Ini) -> list[str]:
     script = ScriptDirectory.from_config(config := Config(ini.path))
     # For op.enable_row_security: of the section that the command was given, which alembic does not know.
     config.attributes[ALL_SITES_ROLE] = ini.settings.all_sites_role
+    config.attributes[ROW_SECURITY_FORM] = ini.settings.row_security_form
     log = _Log("application")
 
     def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:

@@ -17,17 +17,18 @@ from sqlalchemy.engine import Engine
 
 from multisite.alembic.row_security import DisableRowSecurity, EnableRowSecurity
 from multisite.errors import MultisiteError
-from multisite.scoping.faults import SecuredTable, secured_tables
+from multisite.scoping.secured_tables import SecuredTable, secured_tables
 
 __all__ = ["disable", "enable"]
 
 
-def enable(engine: Engine, *, all_sites_role: str | None) -> list[str]:
+def enable(engine: Engine, *, all_sites_role: str | None, form: str | None = None) -> list[str]:
     """Switch it on for every table that belongs to sites, and return their names. Safe to repeat.
 
     `engine` is the owner's. `all_sites_role` is the role that sees the rows of all sites; None gives nobody that
-    right. Raises `MultisiteError` on another database than PostgreSQL, where there is no such role, and where `engine`
-    is not the owner's.
+    right. `form` is that of the policies, "role" or "setting", which tables of the other form are turned into; None
+    takes what suits the database. Raises `MultisiteError` on another database than PostgreSQL, where there is no such
+    role, and where `engine` is not the owner's.
     """
     with _operations(engine) as (operations, tables):
         if all_sites_role is not None and not _exists(operations, all_sites_role):
@@ -35,15 +36,18 @@ def enable(engine: Engine, *, all_sites_role: str | None) -> list[str]:
                 f"there is no role '{all_sites_role}', which multisite.all_sites_role names: CREATE ROLE it, and GRANT "
                 "it to the roles of the application and of the owner"
             )
-        for table in tables:
-            operations.invoke(EnableRowSecurity(table.table, schema=table.schema, all_sites_role=all_sites_role))
-        return [str(table) for table in tables]
+        takers = [table for table in tables if not table.is_foreign]
+        for table in takers:
+            operations.invoke(
+                EnableRowSecurity(table.table, schema=table.schema, all_sites_role=all_sites_role, form=form)
+            )
+        return [str(table) for table in takers]
 
 
 def disable(engine: Engine) -> list[str]:
     """Switch it off for the tables that have it, and return their names. Raises as `enable` does."""
     with _operations(engine) as (operations, tables):
-        found = [table for table in tables if table.is_enabled or table.has_policy]
+        found = [table for table in tables if not table.is_foreign and (table.is_enabled or table.has_policy)]
         for table in found:
             operations.invoke(DisableRowSecurity(table.table, schema=table.schema))
         return [str(table) for table in found]

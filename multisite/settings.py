@@ -20,6 +20,8 @@ from multisite.errors import InvalidHost, SettingError
 __all__ = [
     "ALL_SITES_ROLE",
     "PREFIX",
+    "ROW_SECURITY_FORM",
+    "ROW_SECURITY_FORMS",
     "SITE_PREFIX",
     "STATIC_FOLDER",
     "THEMES_FOLDER",
@@ -36,6 +38,12 @@ SITE_PREFIX = f"{PREFIX}site."
 
 ALL_SITES_ROLE = f"{PREFIX}all_sites_role"
 """The key of that setting, which the migrations of an application look up too."""
+
+ROW_SECURITY_FORM = f"{PREFIX}row_security_form"
+"""The key of that setting, which the migrations of an application look up too."""
+
+ROW_SECURITY_FORMS = ("role", "setting")
+"""How a transaction says that it is for all sites where row-level security is on: by a role, or by the setting."""
 
 STATIC_FOLDER = "static"
 """The folder of static files, in a site's folder, in a theme's and among the shared templates."""
@@ -116,6 +124,12 @@ def _role(value: str) -> str:
     # PostgreSQL cuts a longer name off, and then means another role.
     if not 0 < len(value.encode()) <= 63 or "\0" in value:
         raise ValueError("the name of a PostgreSQL role, of 63 bytes at most")
+    return value
+
+
+def _form(value: str) -> str:
+    if value not in ROW_SECURITY_FORMS:
+        raise ValueError("role or setting")
     return value
 
 
@@ -264,6 +278,12 @@ class Settings:
     )
     all_sites_role: str | None = _setting(
         None, _role, "The PostgreSQL role that all_sites works under where row-level security is on."
+    )
+    row_security_form: str | None = _setting(
+        None, _form, "How row-level security is told of all sites: by a role or by the setting; none: as suits."
+    )
+    allow_row_security_bypass: bool = _setting(
+        False, _boolean, "Whether the application starts although row-level security does not hold for its role."
     )
     secret: str | None = _setting(
         None, _secret, "What the secrets of all sites are derived from, env:NAME or file:PATH.", hidden=True

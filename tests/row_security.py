@@ -86,11 +86,11 @@ def roles(admin: sa.Engine) -> Iterator[Secured]:
 
 
 @contextmanager
-def secured(admin: sa.Engine, tables: Iterable[sa.Table]) -> Iterator[Secured]:
+def secured(admin: sa.Engine, tables: Iterable[sa.Table], *, form: str | None = None) -> Iterator[Secured]:
     """Switch row-level security on for `tables`, which are in the database of `admin`, the engine of a superuser.
 
     Inside the block `secured.engine` is one of the application's role, and `all_sites` works. Afterwards the tables
-    are what they were.
+    are what they were. `form` is that of the policies.
     """
     scoped = list(tables)
     with roles(admin) as made:
@@ -103,7 +103,7 @@ def secured(admin: sa.Engine, tables: Iterable[sa.Table]) -> Iterator[Secured]:
                 cursor.execute(f"ALTER TABLE {name} OWNER TO {made.owner_role}")
         with made.operations() as op:
             for table in scoped:
-                op.enable_row_security(table.name, schema=table.schema, all_sites_role=made.all_sites_role)
+                op.enable_row_security(table.name, schema=table.schema, all_sites_role=made.all_sites_role, form=form)
         try:
             yield made
         finally:

@@ -96,6 +96,7 @@ TYPES = {
     settings_module._header: "name of a header",
     settings_module._networks: "list of networks",
     settings_module._role: "name of a PostgreSQL role",
+    settings_module._form: "`role` or `setting`",
     settings_module._secret: "secret",
     settings_module._secrets: "list of secrets",
 }

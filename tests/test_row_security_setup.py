@@ -69,7 +69,7 @@ def test_down_leaves_what_was_before_up(postgresql_database_url: str) -> None:
             op.enable_row_security("books")
             op.enable_row_security("books")
         names = {row[0] for row in state_of(engine)[0]}
-        assert names == {"multisite_site"}
+        assert names == {"multisite_site", "multisite_limit"}
         with operations(engine) as op:
             op.disable_row_security("books")
             op.disable_row_security("books")
@@ -82,7 +82,7 @@ def test_a_table_in_a_schema_with_names_that_need_quotes(postgresql_database_url
         op.execute('CREATE TABLE "My Schema"."Order" (site_id bigint)')
         op.execute('CREATE ROLE "All ""Sites" NOLOGIN')
         op.enable_row_security("Order", schema="My Schema", all_sites_role='All "Sites')
-        assert len(raw(op.get_bind(), POLICIES)) == 2
+        assert len(raw(op.get_bind(), POLICIES)) == 3
         op.disable_row_security("Order", schema="My Schema")
         assert raw(op.get_bind(), POLICIES) == set()
         op.execute('DROP ROLE "All ""Sites"')
@@ -96,14 +96,19 @@ def test_offline_it_is_printed_as_sql() -> None:
     with Operations.context(context) as op:
         op.enable_row_security("entries", all_sites_role="app_all_sites")
         op.disable_row_security("entries")
-    own = "site_id = (SELECT CAST(current_setting('multisite.site_id') AS bigint))"
-    drop = [f"DROP POLICY IF EXISTS {name} ON entries" for name in ("multisite_site", "multisite_all_sites")]
+    setting = "CAST(current_setting('multisite.site_id') AS bigint)"
+    sees_all = "pg_has_role(current_user, 'app_all_sites', 'USAGE')"
+    own = f"site_id = (SELECT {setting})"
+    limit = f"(SELECT {sees_all}) OR site_id = (SELECT CASE WHEN NOT {sees_all} THEN {setting} END)"
+    names = ("multisite_site", "multisite_all_sites", "multisite_limit")
+    drop = [f"DROP POLICY IF EXISTS {name} ON entries" for name in names]
     assert [line.strip() for line in printed.getvalue().split(";") if line.strip()] == [
         "ALTER TABLE entries ENABLE ROW LEVEL SECURITY",
         "ALTER TABLE entries FORCE ROW LEVEL SECURITY",
         *drop,
         f"CREATE POLICY multisite_site ON entries USING ({own}) WITH CHECK ({own})",
         "CREATE POLICY multisite_all_sites ON entries TO app_all_sites USING (true) WITH CHECK (true)",
+        f"CREATE POLICY multisite_limit ON entries AS RESTRICTIVE USING ({limit}) WITH CHECK ({limit})",
         *drop,
         "ALTER TABLE entries NO FORCE ROW LEVEL SECURITY",
         "ALTER TABLE entries DISABLE ROW LEVEL SECURITY",
@@ -171,7 +176,11 @@ def test_a_revision_finds_the_role_in_the_ini_file(postgresql_database_url: str,
             command.upgrade(Config(ini), "head")
         with admin.connect() as connection:
             found = {row[:2] for row in raw(connection, POLICIES)}
-            assert found == {("multisite_site", "{-}"), ("multisite_all_sites", f"{{{made.all_sites_role}}}")}
+            assert found == {
+                ("multisite_site", "{-}"),
+                ("multisite_limit", "{-}"),
+                ("multisite_all_sites", f"{{{made.all_sites_role}}}"),
+            }
             assert raw(connection, "SELECT id FROM books") == {11, 12}
 
 

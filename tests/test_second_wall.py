@@ -40,6 +40,8 @@ OPEN: dict[str, tuple[str, ...]] = {
         "side: key that another site has",
         "side: reference without a constraint",
     ),
+    "it is in the connection, which two sites use": ("side: temporary table of a connection used for two sites",),
+    "PostgreSQL keeps it beside the tables, where there are no policies": ("side: large object",),
     "it is in memory, and no SQL is needed": (
         "side: cached object of another site",
         "side: object kept from another site",
@@ -66,11 +68,11 @@ class Ground:
         return rows_of_both(connection)
 
 
-@pytest.fixture(scope="module")
-def ground(postgresql_url: str) -> Iterator[Ground]:
+@pytest.fixture(scope="module", params=["role", pytest.param("setting", marks=pytest.mark.soak)])
+def ground(request: pytest.FixtureRequest, postgresql_url: str) -> Iterator[Ground]:
     with fresh_postgresql(postgresql_url) as url, closing_engine(url) as admin:
         build(admin)
-        with secured(admin, [*SCOPED, UNMAPPED]) as made:
+        with secured(admin, [*SCOPED, UNMAPPED], form=request.param) as made:
             with closing(admin.raw_connection()) as connection:
                 planted = rows_of_both(connection)
             yield Ground(made, planted)

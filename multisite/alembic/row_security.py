@@ -8,50 +8,90 @@
     def downgrade() -> None:
         op.disable_row_security("entries")
 
-The policies are two. One is for everybody: rows of the site that the transaction says it is for, and an error where it
-says none. It is not for the application's role alone, since a role without a policy would silently see nothing. The
-other is for the role that `all_sites` works under. What a transaction says is `multisite.scoping.security`'s affair.
+The policies are three. One is for everybody: rows of the site that the transaction says it is for, and an error where
+it says none. It is not for the application's role alone, since a role without a policy would silently see nothing. The
+second is for the role that `all_sites` works under, and for the owner, who is a member of it. The third says the same
+as the first, and is RESTRICTIVE: PostgreSQL lets a row pass that any permissive policy lets pass, so one of the
+application's own would otherwise widen ours. What a transaction says is `multisite.scoping.security`'s affair.
+
+A query on a partition, or on a table that INHERITS, is not limited by the policies of its parent: each gets its own.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import plaster
 import sqlalchemy as sa
 from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 
-from multisite.scoping.security import ALL_SITES_POLICY, SETTING, SITE_POLICY
-from multisite.settings import ALL_SITES_ROLE
+from multisite.errors import SettingError
+from multisite.scoping.security import ALL_SITES, ALL_SITES_POLICY, LIMIT_POLICY, SETTING, SITE_POLICY
+from multisite.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM, ROW_SECURITY_FORMS
 
 __all__ = ["DisableRowSecurity", "EnableRowSecurity"]
 
 log = logging.getLogger(__name__)
+
+_DESCENDANTS = sa.text(
+    """
+    WITH RECURSIVE pg_below (oid) AS (
+        SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass(:name)
+        UNION SELECT i.inhrelid FROM pg_inherits i JOIN pg_below b ON i.inhparent = b.oid
+    )
+    SELECT n.nspname::text, c.relname::text FROM pg_below b JOIN pg_class c ON c.oid = b.oid
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') ORDER BY 1, 2
+    """
+)
+"""The partitions and children of a table, down to the last. Foreign tables among them cannot have policies."""
+
+_HAS_CITUS = sa.text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
 
 
 @Operations.register_operation("enable_row_security")
 class EnableRowSecurity(MigrateOperation):
     """Switch row-level security on for one table."""
 
-    def __init__(self, table_name: str, *, schema: str | None = None, all_sites_role: str | None = None) -> None:
+    def __init__(
+        self,
+        table_name: str,
+        *,
+        schema: str | None = None,
+        all_sites_role: str | None = None,
+        form: str | None = None,
+    ) -> None:
+        if form is not None and form not in ROW_SECURITY_FORMS:
+            raise ValueError(f"form of row-level security: 'role' or 'setting', not {form!r}")
         self.table_name = table_name
         self.schema = schema
         self.all_sites_role = all_sites_role
+        self.form = form
 
     @classmethod
     def enable_row_security(
-        cls, operations: Operations, table_name: str, *, schema: str | None = None, all_sites_role: str | None = None
+        cls,
+        operations: Operations,
+        table_name: str,
+        *,
+        schema: str | None = None,
+        all_sites_role: str | None = None,
+        form: str | None = None,
     ) -> None:
         """Let the database show and take rows of `table_name` for one site at a time, also to the table's owner.
 
-        Safe to repeat: it brings the policies up to date. `schema` is the table's, None for the search path's.
-        `all_sites_role` is the role that sees every site's rows; None takes `multisite.all_sites_role` from the ini
-        file that alembic reads, and if that is not set, nobody does. On other databases than PostgreSQL nothing is
-        done, and logged: the same revision runs everywhere.
+        Safe to repeat: it brings the policies up to date, and turns one form into the other. The table's partitions and
+        children (INHERITS) get them too, but not under `--sql`, where nobody can be asked which there are. `schema` is
+        the table's, None for the search path's. `all_sites_role` is the role that sees every site's rows; None takes
+        `multisite.all_sites_role` from the ini file that alembic reads, and if that is not set, nobody does. `form` is
+        "role" or "setting", how a transaction says that it is for all sites; None takes `multisite.row_security_form`
+        from there, and if that is not set, "setting" where the extension citus is installed and "role" elsewhere. On
+        other databases than PostgreSQL nothing is done, and logged: the same revision runs everywhere. Raises
+        `ValueError` for another form.
         """
-        operations.invoke(cls(table_name, schema=schema, all_sites_role=all_sites_role))
+        operations.invoke(cls(table_name, schema=schema, all_sites_role=all_sites_role, form=form))
 
     def reverse(self) -> DisableRowSecurity:
         return DisableRowSecurity(self.table_name, schema=self.schema)
@@ -67,7 +107,10 @@ class DisableRowSecurity(MigrateOperation):
 
     @classmethod
     def disable_row_security(cls, operations: Operations, table_name: str, *, schema: str | None = None) -> None:
-        """Undo `enable_row_security`; policies of other names stay. Safe to repeat. `schema` as there."""
+        """Undo `enable_row_security`, for partitions and children too; policies of other names stay. Safe to repeat.
+
+        `schema` as there.
+        """
         operations.invoke(cls(table_name, schema=schema))
 
     def reverse(self) -> EnableRowSecurity:
@@ -79,11 +122,15 @@ def _enable(operations: Operations, operation: EnableRowSecurity) -> None:
     context = operations.get_context()
     if not _is_postgresql(context, operation.table_name):
         return
-    role = operation.all_sites_role or _configured_role(context)
+    role = operation.all_sites_role or _configured(context, ALL_SITES_ROLE)
     if role is None:
         log.info("%s: no %s, so nobody sees the rows of all sites", operation.table_name, ALL_SITES_ROLE)
-    for statement in _enabling(_Names(context, operation), role):
-        operations.execute(statement)
+    form = operation.form or _configured(context, ROW_SECURITY_FORM) or _default_form(context)
+    if form not in ROW_SECURITY_FORMS:
+        raise SettingError(ROW_SECURITY_FORM, form, "role or setting")
+    for table in _tables(context, operation):
+        for statement in _enabling(table, role, form, context.dialect):
+            _execute(operations, statement)
 
 
 @Operations.implementation_for(DisableRowSecurity)
@@ -91,41 +138,89 @@ def _disable(operations: Operations, operation: DisableRowSecurity) -> None:
     context = operations.get_context()
     if not _is_postgresql(context, operation.table_name):
         return
-    for statement in _disabling(_Names(context, operation)):
-        operations.execute(statement)
+    for table in _tables(context, operation):
+        for statement in _disabling(table):
+            _execute(operations, statement)
 
 
-class _Names:
-    """The names of one operation, quoted where they need it. `table` has its schema in front."""
+def _tables(context: MigrationContext, operation: EnableRowSecurity | DisableRowSecurity) -> Iterator[str]:
+    """Yield the table and its descendants as SQL, quoted where they need it."""
+    format_table = context.dialect.identifier_preparer.format_table
+    name = format_table(sa.table(operation.table_name, schema=operation.schema))
+    yield name
+    if context.connection is not None and not context.as_sql:
+        for schema, table in context.connection.execute(_DESCENDANTS, {"name": name}).fetchall():
+            yield format_table(sa.table(table, schema=schema))
 
-    def __init__(self, context: MigrationContext, operation: EnableRowSecurity | DisableRowSecurity) -> None:
-        preparer = context.dialect.identifier_preparer
-        self.quote = preparer.quote
-        self.table = preparer.format_table(sa.table(operation.table_name, schema=operation.schema))
+
+def _execute(operations: Operations, statement: str) -> None:
+    # A colon in the name of a table or role begins no parameter.
+    operations.execute(sa.text(statement.replace(":", "\\:")))
 
 
-def _enabling(names: _Names, role: str | None) -> Iterator[str]:
-    table = names.table
+def _enabling(table: str, role: str | None, form: str, dialect: sa.Dialect) -> Iterator[str]:
     yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
     yield f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"
     yield from _dropping_policies(table)
-    # In a subselect, so that it is evaluated once for a statement and not for each row. Without its second argument
-    # current_setting() is an error where nothing was set; with it, it would be no rows.
-    own = f"site_id = (SELECT CAST(current_setting('{SETTING}') AS bigint))"
+    literal = None if role is None else _literal(role)
+    own, limit = (_conditions_of_role if form == "role" else _conditions_of_setting)(literal)
     yield f"CREATE POLICY {SITE_POLICY} ON {table} USING ({own}) WITH CHECK ({own})"
     if role is not None:
-        yield f"CREATE POLICY {ALL_SITES_POLICY} ON {table} TO {names.quote(role)} USING (true) WITH CHECK (true)"
+        to = dialect.identifier_preparer.quote(role)
+        yield f"CREATE POLICY {ALL_SITES_POLICY} ON {table} TO {to} USING (true) WITH CHECK (true)"
+    yield f"CREATE POLICY {LIMIT_POLICY} ON {table} AS RESTRICTIVE USING ({limit}) WITH CHECK ({limit})"
 
 
-def _disabling(names: _Names) -> Iterator[str]:
-    yield from _dropping_policies(names.table)
-    yield f"ALTER TABLE {names.table} NO FORCE ROW LEVEL SECURITY"
-    yield f"ALTER TABLE {names.table} DISABLE ROW LEVEL SECURITY"
+# Without its second argument current_setting() is an error where nothing was set; with it, it would be no rows.
+_SITE = f"current_setting('{SETTING}')"
+
+
+def _conditions_of_role(role: str | None) -> tuple[str, str]:
+    """Return the conditions of the policy for everybody and of the restrictive one, for a role as a literal.
+
+    In subselects, so that they are evaluated once for a statement and not for each row. The CASE keeps those who see
+    all sites from the error of a setting that nobody has set: a parallel plan evaluates every subselect beforehand.
+    """
+    own = f"site_id = (SELECT CAST({_SITE} AS bigint))"
+    if role is None:
+        return own, own
+    sees_all = f"pg_has_role(current_user, {role}, 'USAGE')"
+    limit = f"site_id = (SELECT CASE WHEN NOT {sees_all} THEN CAST({_SITE} AS bigint) END)"
+    return own, f"(SELECT {sees_all}) OR {limit}"
+
+
+def _conditions_of_setting(role: str | None) -> tuple[str, str]:
+    """Return the same for a database that passes on settings but no roles, and that takes no subselect in a policy."""
+    if role is None:
+        own = f"site_id = CAST({_SITE} AS bigint)"
+        return own, own
+    own = (
+        f"site_id = CAST(nullif({_SITE}, '{ALL_SITES}') AS bigint) "
+        f"OR ({_SITE} = '{ALL_SITES}' AND pg_has_role(current_user, {role}, 'MEMBER'))"
+    )
+    return own, f"CASE WHEN pg_has_role(current_user, {role}, 'USAGE') THEN true ELSE {own} END"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _disabling(table: str) -> Iterator[str]:
+    yield from _dropping_policies(table)
+    yield f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"
+    yield f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"
 
 
 def _dropping_policies(table: str) -> Iterator[str]:
-    for policy in (SITE_POLICY, ALL_SITES_POLICY):
+    for policy in (SITE_POLICY, ALL_SITES_POLICY, LIMIT_POLICY):
         yield f"DROP POLICY IF EXISTS {policy} ON {table}"
+
+
+def _default_form(context: MigrationContext) -> str:
+    """Return the form for a database of which nobody has said one."""
+    if context.connection is None or context.as_sql:
+        return "role"
+    return "setting" if context.connection.scalar(_HAS_CITUS) else "role"
 
 
 def _is_postgresql(context: MigrationContext, table_name: str) -> bool:
@@ -137,18 +232,19 @@ def _is_postgresql(context: MigrationContext, table_name: str) -> bool:
     return False
 
 
-def _configured_role(context: MigrationContext) -> str | None:
-    """Return `multisite.all_sites_role` as the ini file has it that alembic was started with; None if it has none."""
+def _configured(context: MigrationContext, key: str) -> str | None:
+    """Return the setting `key` as the ini file has it that alembic was started with; None if it has none."""
     config = context.config
     if config is None:
         return None
-    if ALL_SITES_ROLE in config.attributes:
-        handed_on: str | None = config.attributes[ALL_SITES_ROLE]
+    if key in config.attributes:
+        handed_on: str | None = config.attributes[key]
         return handed_on
     if config.config_file_name is None:
         return None
     try:
-        settings: Mapping[str, str] = plaster.get_settings(str(config.config_file_name), "app:main")
+        settings: Mapping[str, Any] = plaster.get_settings(str(config.config_file_name), "app:main")
     except (plaster.PlasterError, LookupError):
         return None
-    return settings.get(ALL_SITES_ROLE)
+    value: str | None = settings.get(key)
+    return value

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Mapper, RelationshipDirection
 from sqlalchemy.orm.mapper import _all_registries
 
 from multisite import models as own
+from multisite.bound_role import only_looked_at
 from multisite.check.shape import Reference, Shape, TableName, declared_shape, shapes_in_database, views_in_database
 from multisite.dialects import fault_of_dialect
 from multisite.directory.info import show_site
@@ -105,7 +106,8 @@ def opened(
     """Yield what `multisite.check.run` is asked to look at."""
     ini = read_ini(app) if isinstance(app, (str, Path)) else None
     if ini is not None:
-        app = load(str(app))
+        with only_looked_at():
+            app = load(str(app))
     registry = getattr(app, "registry", app)
     if DIRECTORY not in registry:
         raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')

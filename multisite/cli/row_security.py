@@ -16,14 +16,15 @@ def row_security(ini_uri: str, what: str) -> None:
     """Let PostgreSQL itself keep the sites apart, or no longer.
 
     'enable' switches row-level security on for every table that belongs to sites, 'disable' switches it off. Both may
-    be repeated: after tables have been added, or after multisite.all_sites_role was set.
+    be repeated: after tables have been added, or after multisite.all_sites_role or multisite.row_security_form was set.
     """
     from multisite.row_security import disable, enable
 
     ini = read_ini(ini_uri)
     engine = ini.open_engine(as_owner=True)
     role = ini.settings.all_sites_role
-    tables = enable(engine, all_sites_role=role) if what == "enable" else disable(engine)
+    form = ini.settings.row_security_form
+    tables = enable(engine, all_sites_role=role, form=form) if what == "enable" else disable(engine)
     for table in tables:
         click.echo(f"{table}: row-level security is {'on' if what == 'enable' else 'off'}")
     if not tables:

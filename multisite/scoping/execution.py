@@ -21,10 +21,11 @@ from multisite.dialects import fault_of_dialect
 from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain, tables_changed, text_executed
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
+from multisite.scoping.connection_state import keep_from_others, leaves_state, sets_role
 from multisite.scoping.pin import ALL_SITES, change_listeners, known_scope_of, mark_changed, scope_of
 from multisite.scoping.reading import read
 from multisite.scoping.refusal import NoCurrentSite, UnscopedStatement
-from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text
+from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text, forget_what_was_told
 from multisite.scoping.tables import Written, tables, unknown
 from multisite.site import Scope
 
@@ -50,7 +51,7 @@ _exec_default: Any = DefaultExecutionContext._exec_default_clause_element
 _execute_scalar: Any = DefaultExecutionContext._execute_scalar
 
 
-def init_compiled(
+def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement pays for each call in it.
     cls: type, dialect: Any, connection: Connection, dbapi: Any, options: Any, compiled: Any, *args: Any, **kw: Any
 ) -> Any:
     """Build the parameters of a compiled statement for the scope of `connection`."""
@@ -59,6 +60,10 @@ def init_compiled(
     except AttributeError:
         compiled = _recompiled(compiled, connection, options)
         concerned = compiled.concerns_sites
+    try:
+        state = compiled.multisite_state
+    except AttributeError:
+        state = compiled.multisite_state = _state_of(compiled.string)
     if (
         compiled.isinsert
         or compiled.isupdate
@@ -69,6 +74,8 @@ def init_compiled(
     if not concerned:
         if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
             _enter_unconcerned(connection, dbapi, compiled)
+        if state:
+            _look_after(state, connection, dbapi)
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
     scope = _scope_for(compiled, connection)
     if compiled.changes_rows:
@@ -78,6 +85,8 @@ def init_compiled(
             listener(connection, scope)
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False and scope is not ALL_SITES:
         _enter(connection, dbapi, scope, compiled, required=True)
+    if state:
+        _look_after(state, connection, dbapi)
     if scope.site is None:
         compiled = _plain(compiled)
     token = executing.set(scope)
@@ -101,6 +110,7 @@ def init_statement(
             listener(connection, ALL_SITES)
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False and not _is_migration(connection):
         enter_for_text(connection, dbapi, known_scope_of(connection), statement)
+    _look_after(_state_of(statement), connection, dbapi)
     return _init_statement(cls, dialect, connection, dbapi, options, statement, *args, **kw)
 
 
@@ -123,16 +133,24 @@ def init_ddl(
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
         # Not as the role that sees all sites, which owns nothing.
         enter(connection, dbapi, None)
+    _look_after(_state_of(str(compiled)), connection, dbapi)
     return _init_ddl(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
 
 
 def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
     """Execute a column's default that is SQL, which SQLAlchemy does past `init_compiled`, for the same scope."""
-    connection = self.root_connection
+    connection, dbapi = self.root_connection, self._dbapi_connection
     compiled: Any = sa.select(default.arg).compile(dialect=self.dialect)
+    is_secured = connection.dialect.__dict__.get(ROW_SECURITY) is not False
     if not compiled.concerns_sites:
+        if is_secured:
+            _enter_unconcerned(connection, dbapi, compiled)
         return _exec_default(self, column, default, type_)
-    token = executing.set(_scope_for(compiled, connection))
+    scope = _scope_for(compiled, connection)
+    if is_secured and scope is not ALL_SITES:
+        # It may come first in its transaction.
+        enter(connection, dbapi, scope)
+    token = executing.set(scope)
     try:
         return _exec_default(self, column, default, type_)
     finally:
@@ -173,6 +191,20 @@ def _enter(connection: Connection, dbapi: Any, scope: Scope | None, compiled: An
         enter_for_text(connection, dbapi, scope, compiled.string, required=required)
     else:
         enter(connection, dbapi, scope, required=required)
+
+
+def _state_of(sql: str) -> tuple[bool, bool] | None:
+    """Return whether `sql` leaves something in its connection and whether it sets the role; None for neither."""
+    found = leaves_state(sql), sets_role(sql)
+    return found if any(found) else None
+
+
+def _look_after(state: tuple[bool, bool] | None, connection: Connection, dbapi: Any) -> None:
+    leaves, sets = state or (False, False)
+    if leaves:
+        keep_from_others(connection)
+    if sets:
+        forget_what_was_told(connection, dbapi)
 
 
 def _scope_for(compiled: Any, connection: Connection) -> Scope:

@@ -6,37 +6,31 @@ All of it is read from PostgreSQL's catalogue, for the role that logs in. Nothin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from multisite import program
 from multisite.finding import Finding
-from multisite.models import metadata
-from multisite.scoping.security import ALL_SITES_POLICY, SETTING, all_sites_roles
+from multisite.scoping.secured_tables import SecuredTable, secured_tables, spell
+from multisite.scoping.security import ROW_SECURITY, SETTING, RowSecurity, all_sites_roles
 
-__all__ = ["SecuredTable", "row_security_faults", "secured_tables"]
-
-_TABLES = sa.text(
-    """
-    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner), pg_has_role(session_user, c.relowner, 'USAGE'),
-           c.relrowsecurity, c.relforcerowsecurity,
-           EXISTS (SELECT FROM pg_policy p
-                   WHERE p.polrelid = c.oid AND pg_get_expr(p.polqual, p.polrelid) LIKE '%' || :setting || '%'),
-           ARRAY(SELECT unnest(p.roles)::text FROM pg_policies p
-                 WHERE p.schemaname = n.nspname AND p.tablename = c.relname AND p.policyname = :all_sites),
-           has_table_privilege(session_user, c.oid, 'TRUNCATE')
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relname <> ALL (:own) AND EXISTS (
-        SELECT FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
-        WHERE k.conrelid = c.oid AND k.contype = 'f' AND a.attname = 'site_id'
-          AND k.confrelid IN (SELECT s.oid FROM pg_class s WHERE s.relname = 'sites'))
-    ORDER BY n.nspname, c.relname
-    """
-)
+__all__ = ["row_security_faults"]
 
 _ROLE = sa.text("SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = session_user")
+
+_PRESETS = sa.text(
+    """
+    SELECT CASE WHEN s.setrole = 0 THEN format('ALTER DATABASE %I', current_database())
+                WHEN s.setdatabase = 0 THEN format('ALTER ROLE %I', session_user)
+                ELSE format('ALTER ROLE %I IN DATABASE %I', session_user, current_database()) END
+    FROM pg_db_role_setting s
+    WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+      AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+      AND EXISTS (SELECT FROM unnest(s.setconfig) AS c WHERE c LIKE :setting || '=_%')
+    ORDER BY 1
+    """
+)
 
 _MEMBERSHIP = sa.text(
     """
@@ -76,38 +70,6 @@ _FUNCTIONS = sa.text(
 )
 
 
-class SecuredTable(NamedTuple):
-    """A table of the database that belongs to sites: its `site_id` refers to `sites`.
-
-    `is_ours` is whether the role that logged in owns it, or has the rights of who does. `has_policy` is whether a
-    policy compares with the site of the transaction; `all_sites_roles` are those that see all of it.
-    """
-
-    schema: str
-    table: str
-    owner: str
-    is_ours: bool
-    is_enabled: bool
-    is_forced: bool
-    has_policy: bool
-    all_sites_roles: list[str]
-    may_be_truncated: bool
-
-    def __str__(self) -> str:
-        return _spell(self.schema, self.table)
-
-    @property
-    def is_secured(self) -> bool:
-        """Whether row-level security is on, for others than the owner at least."""
-        return self.is_enabled and self.has_policy
-
-
-def secured_tables(connection: Connection) -> list[SecuredTable]:
-    """Return the tables of a PostgreSQL database that belong to sites, whether or not row-level security is on."""
-    parameters = {"setting": SETTING, "all_sites": ALL_SITES_POLICY, "own": sorted(metadata.tables)}
-    return [SecuredTable(*row) for row in connection.execute(_TABLES, parameters)]
-
-
 def row_security_faults(connection: Connection) -> Iterator[Finding]:
     """Yield what lets rows of other sites past row-level security, for the role that `connection` logged in as.
 
@@ -120,26 +82,54 @@ def row_security_faults(connection: Connection) -> Iterator[Finding]:
         return
     role, is_superuser, bypasses = connection.execute(_ROLE).one()
     if is_superuser or bypasses:
-        what = "a superuser" if is_superuser else "a role with BYPASSRLS"
-        yield _bypassed(
-            role, f"is {what}, for which row-level security does not hold", "let the application use another"
-        )
+        yield _unbound(role, is_superuser=is_superuser)
         return
     for table in tables:
         yield from _table_faults(table, role)
     yield from _role_faults(connection, tables, role)
+    yield from _preset_faults(connection, role)
     yield from _object_faults(connection)
 
 
-def _table_faults(table: SecuredTable, role: str) -> Iterator[Finding]:
+def _unbound(role: str, *, is_superuser: bool) -> Finding:
+    what = "a superuser" if is_superuser else "a role with BYPASSRLS"
+    return _bypassed(
+        role, f"is {what}, for which row-level security does not hold", "let the application use another role"
+    )
+
+
+def _unforced(table: SecuredTable, role: str) -> Finding:
+    message = f"belongs to {role} and is without FORCE: it does not hold for its owner"
+    return _bypassed(str(table), message, _enable(table))
+
+
+def _inherited(role: str, name: str) -> Finding:
+    return _bypassed(
+        role, f"inherits the rights of {name}, so it sees the rows of all sites without all_sites",
+        f"ALTER ROLE {role} NOINHERIT, then REVOKE {name} FROM {role} and GRANT it again",
+    )  # fmt: skip
+
+
+def _enable(table: SecuredTable) -> str:
     command = program.command("row-security enable")
-    enable = f"op.enable_row_security('{table.table}') in a migration, or '{command}'"
+    return f"op.enable_row_security('{table.table}') in a migration, or '{command}'"
+
+
+def _table_faults(table: SecuredTable, role: str) -> Iterator[Finding]:
+    if table.is_foreign:
+        if table.is_reachable:
+            yield _bypassed(
+                str(table), "is a foreign table, for which PostgreSQL has no row-level security",
+                f"REVOKE ALL ON {table} FROM {role}, or from whom it has the right, and use its parent",
+            )  # fmt: skip
+        return
     if not table.is_secured:
         yield Finding(
-            "row-security-missing", str(table), "has no row-level security, which other tables of sites have", enable
-        )
+            "row-security-missing", str(table), "has no row-level security, which other tables of sites have",
+            _enable(table),
+        )  # fmt: skip
     elif table.is_ours and not table.is_forced:
-        yield _bypassed(str(table), f"belongs to {role} and is without FORCE: it does not hold for its owner", enable)
+        yield _unforced(table, role)
     elif table.is_ours:
         yield Finding(
             "row-security-owner", str(table),
@@ -149,21 +139,44 @@ def _table_faults(table: SecuredTable, role: str) -> Iterator[Finding]:
     elif table.may_be_truncated:
         remedy = f"REVOKE TRUNCATE ON {table} FROM {role}, or from whom it has the right"
         yield _bypassed(str(table), f"{role} may TRUNCATE it, which empties it for all sites", remedy)
+    if table.is_secured and not table.has_limit:
+        if table.widening:
+            message = f"has policies of the application's own, which widen ours: {', '.join(table.widening)}"
+            yield _bypassed(str(table), message, f"{_enable(table)}, which adds a restrictive one")
+        else:
+            yield Finding(
+                "row-security-limit", str(table), "is without the restrictive policy that no other one can widen",
+                "switch row-level security on once more, which adds it", "notice",
+            )  # fmt: skip
+
+
+def _preset_faults(connection: Connection, role: str) -> Iterator[Finding]:
+    message = f"begins with {SETTING} already set, so that a cursor that was told no site sees one all the same"
+    found = connection.scalars(_PRESETS, {"setting": SETTING}).all()
+    security = connection.dialect.__dict__.get(ROW_SECURITY)
+    if found:
+        remedy = " and ".join(f"{statement} RESET {SETTING}" for statement in found)
+        yield Finding("row-security-preset", role, message, remedy)
+    elif isinstance(security, RowSecurity) and security.is_preset:
+        remedy = "take it out of the options of the URL, of PGOPTIONS, or of postgresql.conf"
+        yield Finding("row-security-preset", role, message, remedy)
+
+
+def _membership(connection: Connection, name: str) -> tuple[bool, bool, bool]:
+    """Return whether the role `name` is there, whether the one that logged in is a member, and whether it inherits."""
+    found = connection.execute(_MEMBERSHIP, {"role": name}).one_or_none()
+    return (False, False, False) if found is None else (True, bool(found[0]), bool(found[1]))
 
 
 def _role_faults(connection: Connection, tables: list[SecuredTable], role: str) -> Iterator[Finding]:
     secured = [table for table in tables if table.is_secured]
     in_policies = {name for table in secured for name in table.all_sites_roles}
     for name in sorted(in_policies | all_sites_roles):
-        found = connection.execute(_MEMBERSHIP, {"role": name}).one_or_none()
-        is_member, inherits = found or (False, False)
+        is_there, is_member, inherits = _membership(connection, name)
         if inherits:
-            yield _bypassed(
-                role, f"inherits the rights of {name}, so it sees the rows of all sites without all_sites",
-                f"ALTER ROLE {role} NOINHERIT, then REVOKE {name} FROM {role} and GRANT it again",
-            )  # fmt: skip
+            yield _inherited(role, name)
         elif name in all_sites_roles and not is_member:
-            remedy = f"GRANT {name} TO {role}" if found else f"CREATE ROLE {name} NOLOGIN, and GRANT it to {role}"
+            remedy = f"GRANT {name} TO {role}" if is_there else f"CREATE ROLE {name} NOLOGIN, and GRANT it to {role}"
             yield Finding("row-security-role", name, f"{role} cannot enter it, so all_sites fails", remedy)
     for name in sorted(all_sites_roles):
         for table in secured:
@@ -176,7 +189,7 @@ def _role_faults(connection: Connection, tables: list[SecuredTable], role: str) 
 
 def _object_faults(connection: Connection) -> Iterator[Finding]:
     for schema, view, is_materialized in connection.execute(_VIEWS, {"setting": SETTING}):
-        name = _spell(schema, view)
+        name = spell(schema, view)
         if is_materialized:
             yield _bypassed(name, "is a materialized view: it keeps rows of all sites", f"REVOKE SELECT ON {name}")
         else:
@@ -186,7 +199,7 @@ def _object_faults(connection: Connection) -> Iterator[Finding]:
             )  # fmt: skip
     for schema, function, owner in connection.execute(_FUNCTIONS):
         yield Finding(
-            "row-security-function", _spell(schema, function),
+            "row-security-function", spell(schema, function),
             f"is SECURITY DEFINER: row-level security holds inside as far as it does for {owner}",
             "see that it keeps to one site, or make it SECURITY INVOKER", "notice",
         )  # fmt: skip
@@ -194,7 +207,3 @@ def _object_faults(connection: Connection) -> Iterator[Finding]:
 
 def _bypassed(subject: str, message: str, remedy: str) -> Finding:
     return Finding("row-security-bypassed", subject, message, remedy)
-
-
-def _spell(schema: str, name: Any) -> str:
-    return str(name) if schema == "public" else f"{schema}.{name}"

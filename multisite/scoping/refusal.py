@@ -11,7 +11,11 @@ from sqlalchemy.exc import DontWrapMixin
 
 from multisite import errors
 
-__all__ = ["CrossSiteError", "NoCurrentSite", "SettingError", "UnscopedStatement"]
+__all__ = ["CrossSiteError", "MultisiteError", "NoCurrentSite", "SettingError", "UnscopedStatement"]
+
+
+class MultisiteError(errors.MultisiteError, DontWrapMixin):
+    __doc__ = errors.MultisiteError.__doc__
 
 
 class NoCurrentSite(errors.NoCurrentSite, DontWrapMixin):
@@ -30,5 +34,5 @@ class UnscopedStatement(errors.UnscopedStatement, DontWrapMixin):
     __doc__ = errors.UnscopedStatement.__doc__
 
 
-for _class in (NoCurrentSite, CrossSiteError, SettingError, UnscopedStatement):
+for _class in (MultisiteError, NoCurrentSite, CrossSiteError, SettingError, UnscopedStatement):
     _class.__module__ = errors.__name__

@@ -5,6 +5,9 @@ and are an error where a transaction has not been told. It is told here, once, b
 the scope of a plain Connection has changed or a savepoint has taken back what it was told. Under `all_sites` it gets
 another role instead, for which there is a policy without a limit.
 
+That is the form `role` of the policies. Those of the form `setting` take the word "all" in the setting for all sites
+from members of that role: a distributed PostgreSQL passes settings on to its other servers, and no roles.
+
 Whatever is said holds for the transaction (SET LOCAL), so nothing of it can reach the next user of the connection,
 behind pgbouncer neither. It is said by literal SET, and not by `set_config()`, because a Citus coordinator passes only
 that on to its workers.
@@ -21,12 +24,15 @@ from weakref import ref
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.base import NestedTransaction
 
-from multisite.scoping.refusal import SettingError, UnscopedStatement
+from multisite.scoping.refusal import MultisiteError, SettingError, UnscopedStatement
 from multisite.settings import ALL_SITES_ROLE
 from multisite.site import Scope
 
 __all__ = [
+    "ALL_SITES",
     "ALL_SITES_POLICY",
+    "LIMIT_POLICY",
+    "MUST_BIND",
     "ROW_SECURITY",
     "SETTING",
     "SITE_POLICY",
@@ -34,6 +40,7 @@ __all__ = [
     "ask_again_after",
     "enter",
     "enter_for_text",
+    "forget_what_was_told",
 ]
 
 log = logging.getLogger(__name__)
@@ -43,10 +50,18 @@ SETTING = "multisite.site_id"
 
 SITE_POLICY = "multisite_site"
 ALL_SITES_POLICY = "multisite_all_sites"
+LIMIT_POLICY = "multisite_limit"
+"""The names of our policies: of a site, of all sites, and the restrictive one that no other can widen."""
+
+ALL_SITES = "all"
+"""What the setting holds for all sites, in policies of the form `setting`."""
 
 ROW_SECURITY = "_multisite_row_security"
 """The attribute of a dialect that remembers what the database behind it says about row-level security: False where it
 is not in force for us, else a `RowSecurity`. It is missing as long as nobody has asked."""
+
+MUST_BIND = "_multisite_must_bind"
+"""The attribute of a dialect whose statements fail where row-level security is in force, but not for its role."""
 
 all_sites_roles: set[str] = set()
 """What the applications of this process have in `multisite.all_sites_role`: one for each database, as a rule."""
@@ -54,16 +69,21 @@ all_sites_roles: set[str] = set()
 _ENTERED = "_multisite_entered"
 """The attribute of a connection that remembers what its transaction was told."""
 
-_ALL_SITES = "all sites"
+_TOUCHED = "_multisite_touched"
+"""The attribute of a connection on which somebody else has set the role or the site, which may outlast a commit."""
+
 _UNKNOWN = "unknown"
 _Target = int | str | None
-"""What a transaction is told: the id of a site, `_ALL_SITES`, or None for no site. `_UNKNOWN` after somebody else has
+"""What a transaction is told: the id of a site, `ALL_SITES`, or None for no site. `_UNKNOWN` after somebody else has
 said something."""
 
 _QUESTION = f"""
-    SELECT coalesce(bool_or(row_security_active(polrelid)), false),
+    SELECT count(*) > 0, coalesce(bool_or(row_security_active(polrelid)), false),
            CASE current_setting('role') WHEN 'none' THEN 'NONE' ELSE quote_ident(current_user) END,
-           ARRAY(SELECT DISTINCT unnest(roles)::text FROM pg_policies WHERE policyname = '{ALL_SITES_POLICY}')
+           ARRAY(SELECT DISTINCT unnest(roles)::text FROM pg_policies WHERE policyname = '{ALL_SITES_POLICY}'),
+           coalesce(bool_and(pg_get_expr(polqual, polrelid) NOT LIKE '%SELECT%')
+                    FILTER (WHERE polname = '{SITE_POLICY}'), false),
+           coalesce(current_setting('{SETTING}', true), '') <> ''
     FROM pg_policy WHERE pg_get_expr(polqual, polrelid) LIKE '%{SETTING}%'
 """  # noqa: S608  # Constants.
 
@@ -81,12 +101,16 @@ _MISSING = frozenset({"42704", "22P02"})
 class RowSecurity(NamedTuple):
     """What an engine has to know where row-level security is in force.
 
-    `own_role` is the role of its transactions, as SET ROLE takes it. `roles` are those that see all sites. `options`
-    go to the driver's `execute`.
+    `own_role` is the role of its transactions, as SET ROLE takes it. `roles` are those that see all sites.
+    `takes_setting` is whether all policies are of the form `setting`, which lets the role pass too. `is_preset` is
+    whether connections begin with a site already set, as ALTER ROLE … SET does it, so that saying nothing would not be
+    an error. `options` go to the driver's `execute`.
     """
 
     own_role: str
     roles: frozenset[str]
+    takes_setting: bool
+    is_preset: bool
     options: Mapping[str, Any]
 
 
@@ -108,10 +132,10 @@ def enter(connection: Connection, dbapi: Any, scope: Scope | None, *, required: 
     of a transaction; unless `required`, nothing is told then, which is enough for statements without scoped tables.
     """
     security: RowSecurity | bool | None = connection.dialect.__dict__.get(ROW_SECURITY)
-    target: _Target = None if scope is None else _ALL_SITES if scope.site is None else scope.site.id
+    target: _Target = None if scope is None else ALL_SITES if scope.site is None else scope.site.id
     entered = _entered(connection)
     if entered is None:
-        if target is None:
+        if target is None and not _may_be_set(connection, security):
             return
     elif entered.target == target and _is_open(entered.savepoint):
         return
@@ -137,12 +161,34 @@ def enter_for_text(
         connection.__dict__[_ENTERED] = entered._replace(target=_UNKNOWN)
 
 
+def forget_what_was_told(connection: Connection, dbapi: Any) -> None:
+    """Take note that the statement about to be executed may set the role or the site, also past its transaction."""
+    dialect = connection.dialect
+    if dialect.name != "postgresql":
+        return
+    if dialect.__dict__.get(ROW_SECURITY) is None and _can_be_told(connection):
+        # Which role is ours, nobody can tell afterwards.
+        _ask(connection, dbapi)
+    connection.__dict__[_TOUCHED] = True
+    if (entered := _entered(connection)) is not None:
+        connection.__dict__[_ENTERED] = entered._replace(target=_UNKNOWN, widened=True)
+
+
 def ask_again_after(connection: Connection, error: BaseException) -> None:
-    """Forget that row-level security is off if `error` says that it was switched on since: the next statement asks."""
+    """Forget what the database has said of row-level security if `error` says that it has changed: the next statement
+    asks. It was switched on since, or its policies are of the other form now."""
     known = connection.dialect.__dict__
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if state in _MISSING and known.get(ROW_SECURITY) is False and connection.dialect.name == "postgresql":
+    if state in _MISSING and ROW_SECURITY in known and connection.dialect.name == "postgresql":
         del known[ROW_SECURITY]
+
+
+def _may_be_set(connection: Connection, security: RowSecurity | bool | None) -> bool:
+    """Return whether a transaction that was told nothing may be for a site, or for all of them, all the same."""
+    if security is None:
+        # Nobody has asked yet; only where it is in force does it matter.
+        return connection.dialect.name == "postgresql"
+    return isinstance(security, RowSecurity) and (security.is_preset or _TOUCHED in connection.__dict__)
 
 
 def _entered(connection: Connection) -> _Entered | None:
@@ -185,13 +231,19 @@ def _ask(connection: Connection, dbapi: Any) -> RowSecurity | bool:
         cursor = dbapi.cursor()
         try:
             cursor.execute(_QUESTION)
-            is_active, role, roles = cursor.fetchone()
+            has_policies, is_active, role, roles, takes_setting, is_preset = cursor.fetchone()
         finally:
             cursor.close()
+        if has_policies and not is_active and dialect.__dict__.get(MUST_BIND):
+            raise MultisiteError(
+                "row-level security is on in this database, and does not hold for the role of this application: let it "
+                "use a role as in docs/row-security.md, or set multisite.allow_row_security_bypass = true"
+            )
         if is_active:
             # psycopg would otherwise come to keep a prepared statement for each site.
             options = {"prepare": False} if dialect.driver == "psycopg" and not dialect.is_async else {}
-            found = RowSecurity(role, frozenset(roles), options)
+            own_role = "NONE" if _TOUCHED in connection.__dict__ else role
+            found = RowSecurity(own_role, frozenset(roles), takes_setting, is_preset, options)
     dialect.__dict__[ROW_SECURITY] = found
     return found
 
@@ -204,7 +256,7 @@ def _refusal(connection: Connection, dbapi: Any, target: _Target) -> Exception |
             "row-level security needs a transaction, which a connection in AUTOCOMMIT has not: use another connection "
             "for scoped tables"
         )
-    if target != _ALL_SITES or _all_sites_role(connection) is not None:
+    if target != ALL_SITES or _all_sites_role(connection) is not None:
         return None
     # It may have been made since.
     security = _ask(connection, dbapi)
@@ -225,14 +277,14 @@ def _all_sites_role(connection: Connection) -> str | None:
 
 def _tell(connection: Connection, dbapi: Any, target: _Target, entered: _Entered | None) -> None:
     security: RowSecurity = connection.dialect.__dict__[ROW_SECURITY]
-    widened = entered is not None and entered.widened
-    role = _all_sites_role(connection) if target == _ALL_SITES else None
-    if role is not None:
+    widened = _TOUCHED in connection.__dict__ or (entered is not None and entered.widened)
+    role = _all_sites_role(connection) if target == ALL_SITES else None
+    if role is not None and not security.takes_setting:
         widened = True
         statements = [f"SET LOCAL ROLE {connection.dialect.identifier_preparer.quote(role)}"]
     else:
         statements = [f"SET LOCAL ROLE {security.own_role}"] if widened else []
-        statements.append(f"SET LOCAL {SETTING} = '{'' if target is None else format(target, 'd')}'")
+        statements.append(f"SET LOCAL {SETTING} = '{'' if target is None else target}'")
     if connection._transaction is None:
         # As the statement itself would, in a moment: what is remembered is remembered of a transaction.
         connection._autobegin()

@@ -166,6 +166,34 @@ def table_dropped(p: Place) -> Any:
     return None if there else p.foreign
 
 
+REPORT = "CREATE TEMPORARY TABLE report AS SELECT secret FROM books WHERE site_id = CAST(:site_id AS bigint)"
+
+
+@way("side", limit("use a connection for one site; the pool gives one that keeps something to nobody else"))
+def temporary_table_of_a_connection_used_for_two_sites(p: Place) -> Any:
+    with p.engine.connect() as connection:
+        with using_site(p.other):
+            connection.execute(scoped_text(REPORT))
+        try:
+            with p.within():
+                return connection.scalars(text("SELECT secret FROM report")).all()
+        finally:
+            connection.execute(text("DROP TABLE report"))
+
+
+@way(
+    "side",
+    limit("keep what belongs to a site in a column of a scoped table: large objects are in none, and have no policies"),
+    databases=("postgresql",),
+)
+def large_object(p: Place) -> Any:
+    with p.engine.connect() as connection:
+        with using_site(p.other):
+            number = connection.scalar(select(func.lo_from_bytea(0, p.foreign.encode())))
+        with p.within():
+            return connection.scalar(select(func.convert_from(func.lo_get(number), "UTF8")))
+
+
 @way("side", limit("it is what `all_sites` is for: search the log for its reasons"))
 def all_sites_with_a_reason(p: Place) -> Any:
     with all_sites("a report over all sites"):

@@ -1,0 +1,116 @@
+"""Whether row-level security holds for the role that an application works as, asked when the application starts.
+
+PostgreSQL says nothing where it does not: for a superuser, a role with BYPASSRLS, the owner of a table without FORCE
+and a role that inherits the one of all sites, every row of every site passes. Where somebody has made our policies,
+that is an accident, and the application does not start. `multisite check` looks for this and for much more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import sqlalchemy as sa
+from pyramid.settings import asbool
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from multisite.errors import MultisiteError
+from multisite.request import DIRECTORY, SETTINGS
+from multisite.scoping.security import ALL_SITES_POLICY, MUST_BIND, SETTING
+from multisite.settings import PREFIX
+
+__all__ = ["check_bound_role", "only_looked_at", "unbound_reason"]
+
+log = logging.getLogger(__name__)
+
+_looked_at: ContextVar[bool] = ContextVar("multisite_looked_at", default=False)
+
+# As the role that the application works as, which need not be the one that has logged in.
+_BINDING = sa.text(
+    """
+    SELECT r.rolname, r.rolsuper, r.rolbypassrls,
+           ARRAY(SELECT DISTINCT p.polrelid::regclass::text FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+                 WHERE pg_get_expr(p.polqual, p.polrelid) LIKE '%' || :setting || '%'
+                   AND c.relrowsecurity AND NOT row_security_active(p.polrelid) ORDER BY 1),
+           ARRAY(SELECT DISTINCT a.rolname::text FROM pg_policy p JOIN pg_roles a ON a.oid = ANY (p.polroles)
+                 WHERE p.polname = :all_sites AND pg_has_role(r.oid, a.oid, 'USAGE') ORDER BY 1)
+    FROM pg_roles r WHERE r.rolname = current_user
+    """
+)
+
+
+@contextmanager
+def only_looked_at() -> Iterator[None]:
+    """Let applications that are made within the block start all the same: `multisite check` says what is wrong."""
+    token = _looked_at.set(True)
+    try:
+        yield
+    finally:
+        _looked_at.reset(token)
+
+
+def unbound_reason(connection: Connection) -> str | None:
+    """Return why our policies do not hold for the role of `connection`; None where they do, or where there are none."""
+    if connection.dialect.name != "postgresql":
+        return None
+    parameters = {"setting": SETTING, "all_sites": ALL_SITES_POLICY}
+    role, is_superuser, bypasses, passing, inherited = connection.execute(_BINDING, parameters).one()
+    if passing and (is_superuser or bypasses):
+        return f"{role} is {'a superuser' if is_superuser else 'a role with BYPASSRLS'}"
+    if passing:
+        return f"{role} has the rights of the owner of {', '.join(passing)}, without FORCE ROW LEVEL SECURITY"
+    if inherited:
+        return f"{role} inherits the rights of {', '.join(inherited)}, which sees the rows of all sites"
+    return None
+
+
+def check_bound_role(registry: Any, engine: Engine | None) -> None:
+    """Look at the engines of an application that is complete: `engine`, and those in its registry.
+
+    Raises `MultisiteError` where policies of ours do not hold for the role of one. A database that does not answer is
+    asked again by the first statement that reaches it, which then fails.
+    """
+    if _looked_at.get() or asbool(registry.settings.get("pyramid.reload_templates")):
+        return
+    if registry[SETTINGS].allow_row_security_bypass:
+        return
+    for each in _engines(registry, engine):
+        if each.dialect.name != "postgresql":
+            continue
+        if each.dialect.is_async:
+            each.dialect.__dict__[MUST_BIND] = True
+            continue
+        try:
+            reason = _reason(each)
+        except sa.exc.DBAPIError as error:
+            each.dialect.__dict__[MUST_BIND] = True
+            log.warning("whether row-level security holds cannot be asked yet: %s", error.orig)
+            continue
+        if reason is not None:
+            raise MultisiteError(
+                f"row-level security is on in {each.url.render_as_string()}, and does not hold for this "
+                f"application: {reason}. Let it use a role as in docs/row-security.md, or set "
+                f"{PREFIX}allow_row_security_bypass = true"
+            )
+
+
+def _reason(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        # Not given back: processes that are forked after the start would share it.
+        connection.detach()
+        return unbound_reason(connection)
+
+
+def _engines(registry: Any, engine: Engine | None) -> Iterator[Engine]:
+    """Yield each engine once: `engine`, that of the directory, and those that the application keeps in its registry."""
+    seen: list[Engine] = []
+    for value in (engine, registry[DIRECTORY].engine, *registry.values()):
+        factory = value.session_factory if isinstance(value, scoped_session) else value
+        found = factory.kw.get("bind") if isinstance(factory, sessionmaker) else factory
+        if isinstance(found, Engine) and found not in seen:
+            seen.append(found)
+            yield found

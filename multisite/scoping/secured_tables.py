@@ -1,0 +1,102 @@
+"""The tables of a PostgreSQL database that belong to sites, and what row-level security each has.
+
+Read from PostgreSQL's catalogue, for the role that logs in: for `multisite check`, and for the command that switches
+row-level security on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from multisite.models import DirectoryVersion, metadata
+from multisite.scoping.security import ALL_SITES_POLICY, LIMIT_POLICY, SETTING, SITE_POLICY
+
+__all__ = ["SecuredTable", "secured_tables", "spell"]
+
+# What WITH names begins with pg_, so that the wall need not ask what tables those are.
+_TABLES = sa.text(
+    """
+    WITH RECURSIVE pg_sites (oid, namespace) AS (
+        SELECT s.oid, s.relnamespace FROM pg_class s JOIN pg_class v ON v.relnamespace = s.relnamespace
+        WHERE s.relname = 'sites' AND v.relname = :version
+    ), pg_scoped (oid) AS (
+        SELECT k.conrelid FROM pg_constraint k
+        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+        WHERE k.contype = 'f' AND a.attname = 'site_id' AND k.confrelid IN (SELECT oid FROM pg_sites)
+        -- Children do not inherit a reference, and partitions may not either.
+        UNION SELECT i.inhrelid FROM pg_inherits i JOIN pg_scoped ON pg_scoped.oid = i.inhparent
+    )
+    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner), pg_has_role(session_user, c.relowner, 'USAGE'),
+           c.relkind = 'f', has_table_privilege(session_user, c.oid, 'SELECT, INSERT, UPDATE, DELETE'),
+           c.relrowsecurity, c.relforcerowsecurity,
+           EXISTS (SELECT FROM pg_policy p
+                   WHERE p.polrelid = c.oid AND p.polpermissive
+                     AND pg_get_expr(p.polqual, p.polrelid) LIKE '%' || :setting || '%'),
+           EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polname = :limit),
+           ARRAY(SELECT p.polname::text FROM pg_policy p
+                 WHERE p.polrelid = c.oid AND p.polpermissive AND p.polname NOT IN (:site, :all_sites) ORDER BY 1),
+           ARRAY(SELECT unnest(p.roles)::text FROM pg_policies p
+                 WHERE p.schemaname = n.nspname AND p.tablename = c.relname AND p.policyname = :all_sites),
+           has_table_privilege(session_user, c.oid, 'TRUNCATE')
+    FROM pg_scoped JOIN pg_class c ON c.oid = pg_scoped.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'f')
+      AND NOT (c.relname = ANY (:own) AND c.relnamespace IN (SELECT namespace FROM pg_sites))
+    ORDER BY n.nspname, c.relname
+    """
+)
+
+
+class SecuredTable(NamedTuple):
+    """A table of the database that belongs to sites: its `site_id` refers to `sites`, or that of its parent does.
+
+    `is_ours` is whether the role that logged in owns it, or has the rights of who does; `is_reachable` whether it may
+    read or change it at all. `is_foreign` is a foreign table, which has no policies. `has_policy` is whether a policy
+    compares with the site of the transaction, `has_limit` whether there is the restrictive one; `widening` names the
+    permissive ones that are not ours. `all_sites_roles` are the roles that see all of it.
+    """
+
+    schema: str
+    table: str
+    owner: str
+    is_ours: bool
+    is_foreign: bool
+    is_reachable: bool
+    is_enabled: bool
+    is_forced: bool
+    has_policy: bool
+    has_limit: bool
+    widening: list[str]
+    all_sites_roles: list[str]
+    may_be_truncated: bool
+
+    def __str__(self) -> str:
+        return spell(self.schema, self.table)
+
+    @property
+    def is_secured(self) -> bool:
+        """Whether row-level security is on, for others than the owner at least."""
+        return self.is_enabled and self.has_policy
+
+
+def secured_tables(connection: Connection) -> list[SecuredTable]:
+    """Return the tables of a PostgreSQL database that belong to sites, whether or not row-level security is on.
+
+    Partitions and children of such tables are among them, and foreign tables among those.
+    """
+    parameters = {
+        "setting": SETTING,
+        "site": SITE_POLICY,
+        "limit": LIMIT_POLICY,
+        "all_sites": ALL_SITES_POLICY,
+        "version": DirectoryVersion.__tablename__,
+        "own": sorted(metadata.tables),
+    }
+    return [SecuredTable(*row) for row in connection.execute(_TABLES, parameters)]
+
+
+def spell(schema: str, name: str) -> str:
+    """Return the name of a table as people write it."""
+    return name if schema == "public" else f"{schema}.{name}"
