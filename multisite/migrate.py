@@ -25,6 +25,7 @@ from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import DBAPIError
 
 from multisite import hosts, models, program
+from multisite.application_scripts import application_scripts
 from multisite.dialects import fault_of_dialect
 from multisite.directory.folders import folder_name
 from multisite.directory.revision import VERSION_TABLE
@@ -47,17 +48,19 @@ def upgrade(ini_path: str | Path, *, show: Callable[[str], object] | None = None
 
     The tables of multisite come first, then, where the ini has an `[alembic]` section, the application's to its head.
     `show` is told how far an operation of `multisite.alembic` has come, which logs it otherwise.
-    Safe to repeat, from any earlier state, and to run twice at once. Raises what `read_ini` and `upgrade_own` raise,
-    `MultisiteError` where the database refuses a revision, alembic's `CommandError`, and whatever else an env.py or a
-    revision of the application raises.
+    Safe to repeat, from any earlier state, and to run twice at once. Raises what `read_ini`, `application_scripts` and
+    `upgrade_own` raise, `MultisiteError` where the database refuses a revision, alembic's `CommandError`, and whatever
+    else an env.py or a revision of the application raises.
     """
     ini = read_ini(ini_path)
+    # First, so that no tables are made where the second half cannot follow.
+    scripts = application_scripts(ini.path) if ini.has_alembic else None
     engine = ini.open_engine(as_owner=True)
     with _one_at_a_time(engine):
         done = upgrade_own(engine)
-        if ini.has_alembic:
+        if scripts is not None:
             with _showing(show):
-                done += _upgrade_application(ini)
+                done += _upgrade_application(ini, *scripts)
     return done
 
 
@@ -162,9 +165,8 @@ def _refuse_foreign_tables(connection: Connection) -> None:
         )
 
 
-def _upgrade_application(ini: Ini) -> list[str]:
+def _upgrade_application(ini: Ini, config: Config, script: ScriptDirectory) -> list[str]:
     """Do what `alembic -c INI upgrade head` does, but on SQLite in a transaction that is one."""
-    script = ScriptDirectory.from_config(config := Config(ini.path))
     # For op.enable_row_security: of the section that the command was given, which alembic does not know.
     config.attributes[ALL_SITES_ROLE] = ini.settings.all_sites_role
     config.attributes[ROW_SECURITY_FORM] = ini.settings.row_security_form

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -444,6 +444,49 @@ def test_an_ini_without_alembic_gets_the_tables_of_multisite_only(application: A
     application.ini.write_text(application.ini.read_text().split("[alembic]")[0])
     assert revisions(application.upgrade()) == OWN_REVISIONS
     assert application.table_names() == OWN_TABLES
+
+
+def _break_location(application: Application) -> None:
+    application.ini.write_text(application.ini.read_text().replace("script_location = %(here)s", "script_location = x"))
+
+
+def _break_key(application: Application) -> None:
+    application.ini.write_text(application.ini.read_text().replace("script_location", "script_locations"))
+
+
+def _break_env(application: Application) -> None:
+    (application.folder / "env.py").unlink()
+
+
+def _break_heads(application: Application) -> None:
+    for name in ("a1", "a2"):
+        application.revision(name, None, "op.execute('SELECT 1')")
+
+
+def _break_chain(application: Application) -> None:
+    application.revision("a2", "a1", "op.execute('SELECT 1')")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_break_location, "script_location = x: there is no such folder; name the folder that holds the application's"),
+        (_break_key, "has no script_location: name the folder that holds the application's env.py"),
+        (_break_env, "there is no env.py in it"),
+        (_break_heads, "2 ends, a1 and a2: join them with 'alembic merge heads'"),
+        (_break_chain, "the revisions do not hang together: a1 is not there"),
+    ],
+)
+def test_migrations_that_cannot_run_are_found_before_any_table_is_made(
+    application: Application, damage: Callable[[Application], None], message: str
+) -> None:
+    damage(application)
+    with pytest.raises(MultisiteError) as raised:
+        migrate.upgrade(application.ini)
+    assert message in str(raised.value)
+    assert str(raised.value).startswith(f"{application.ini}, [alembic]: ")
+    assert "init" not in str(raised.value), "alembic's own advice is for somebody who begins"
+    assert application.table_names() == set()
 
 
 def test_two_at_once_run_each_revision_once(application: Application) -> None:

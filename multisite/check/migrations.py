@@ -10,6 +10,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 from multisite import program
+from multisite.application_scripts import application_scripts
 from multisite.check.application import Application
 from multisite.finding import Finding
 from multisite.migrate import is_current
@@ -30,8 +31,7 @@ def check_migrations(application: Application) -> Iterator[Finding]:
                     "own-tables", "sites, domains", "the tables are not of this version of multisite", _remedy()
                 )
     if application.ini is not None and application.ini.has_alembic and not application.unreachable:
-        config = Config(application.ini.path)
-        script = ScriptDirectory.from_config(config)
+        config, script = application_scripts(application.ini.path)
         there, wanted = _current_heads(config, script), set(script.get_heads())
         if there != wanted:
             message = f"the database is at {_spell(there)}, the application's revisions are at {_spell(wanted)}"
