@@ -1,9 +1,9 @@
 """Removal of a site: its rows, its folder, its domains.
 
-The site is disabled first. Then its rows go, in the order of references and in batches that are a transaction each, so
-that a table of any size is locked for a moment only; then its folder, into a folder of trash; and last its domains.
-Until then the same call again completes what was interrupted. What stays is the row in `sites`, so that its id is never
-used again: ids may be in backups, logs and other databases.
+The site is disabled first. Then its folder is moved into a folder of trash, which can fail and can be undone; then its
+rows are deleted, in the order of references and in batches that are a transaction each, so that a table of any size is
+locked for a moment only; and last its domains. Until then the same call again completes what was interrupted. What
+stays is the row in `sites`, so that its id is never used again: ids may be in backups, logs and other databases.
 """
 
 from __future__ import annotations
@@ -70,13 +70,17 @@ def remove_site(
     All tables of the database whose `site_id` refers to `sites` are emptied of its rows, in every schema, whether an
     application knows them or not. `progress` is told a line for each batch. Raises `InvalidHost`, `UnknownSite`, and
     `MultisiteError` for tables that refer to each other in a way that no order can follow, and for a folder that
-    cannot be moved; then the same call completes it once it can be.
+    cannot be moved: then the site is what it was.
     """
     domain = domains.existing(host)
     plan = plan_removal(engine, host, settings=settings)
     site = plan.info.site
-    with changing(engine) as connection:
-        connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(availability="removing"))
+    before = _set_availability(engine, site.id, "removing")
+    try:
+        folder = _trash(plan.folder, settings) if plan.folder is not None else None
+    except MultisiteError:
+        _set_availability(engine, site.id, before)
+        raise
     rows: dict[str, int] = {}
     with all_sites(f"removing the site {site}"), engine.connect() as connection:
         for scoped in _tables(connection):
@@ -86,7 +90,6 @@ def remove_site(
                 progress(f"{name}: {done} of {plan.rows.get(name, done)} rows")
             if done:
                 rows[name] = done
-    folder = _trash(plan.folder, settings) if plan.folder is not None else None
     with changing(engine) as connection:
         # Read again: somebody else may have completed this in the meantime.
         read_site(connection, domain)
@@ -95,6 +98,15 @@ def remove_site(
         gone = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
         connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(**gone))
     return Removal(plan.info, rows, folder)
+
+
+def _set_availability(engine: Engine, site_id: int, availability: str) -> str:
+    """Set the column `availability` of a site, and return what it was."""
+    of_site = SiteRow.id == site_id
+    with changing(engine) as connection:
+        before: str = connection.execute(sa.select(SiteRow.availability).where(of_site)).scalar_one()
+        connection.execute(sa.update(SiteRow).where(of_site).values(availability=availability))
+    return before
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +265,7 @@ def _trash(folder: Path, settings: Settings) -> Path:
         folder.rename(target)
     except OSError as error:
         raise MultisiteError(
-            f"the folder {folder} cannot be moved to {trash}: {error.strerror or error}; make it possible, and run the "
-            "same command again"
+            f"the folder {folder} cannot be moved to {trash}: {error.strerror or error}; nothing was removed: make it "
+            "possible, and run the same command again"
         ) from error
     return target

@@ -10,9 +10,9 @@ from conftest import closing_engine, make_own_tables
 from row_security import secured
 
 from multisite.directory.changes import add_site
-from multisite.errors import SettingError
+from multisite.errors import MultisiteError, SettingError
 from multisite.models import SiteRow
-from multisite.removal import plan_removal, remove_site
+from multisite.removal import TRASH, plan_removal, remove_site
 from multisite.scoping import security
 from multisite.settings import Settings
 from multisite.site import Site, all_sites
@@ -41,6 +41,28 @@ def test_rows_of_sites_in_another_schema_stay(postgresql_database_url: str, sett
         assert remove_site(engine, "one.example", settings=settings).rows == {"notes": 1}
         with all_sites("look at what is left"), engine.connect() as connection:
             assert connection.execute(sa.text("SELECT count(*) FROM digs")).scalar_one() == 1
+
+
+@pytest.mark.parametrize("availability", ["open", "disabled", "removing"])
+def test_a_folder_that_cannot_be_moved_is_found_before_rows_are_deleted(
+    sqlite_database_url: str, settings: Settings, availability: str
+) -> None:
+    with closing_engine(sqlite_database_url) as engine:
+        make_own_tables(engine)
+        site = add_site(engine, "one.example", settings=settings)
+        with all_sites("set up a test"), engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE notes (id INTEGER, site_id INTEGER REFERENCES sites)")
+            connection.exec_driver_sql(f"INSERT INTO notes VALUES (1, {site.id})")
+            connection.execute(sa.update(SiteRow).values(availability=availability))
+        trash = settings.sites_dir / TRASH
+        trash.write_text("a file")
+        with pytest.raises(MultisiteError, match="nothing was removed"):
+            remove_site(engine, "one.example", settings=settings)
+        assert plan_removal(engine, "one.example", settings=settings).rows == {"notes": 1}
+        with engine.connect() as connection:
+            assert connection.execute(sa.select(SiteRow.availability)).scalar_one() == availability
+        trash.unlink()
+        assert remove_site(engine, "one.example", settings=settings).rows == {"notes": 1}
 
 
 PARTITIONED = (
