@@ -61,6 +61,34 @@ def test_a_theme_is_made_given_shown_and_taken_away(folder: Folder) -> None:
     assert not (folder.path / "sites/fourth.example/layout.mako").exists()
 
 
+def test_files_of_the_site_that_hide_those_of_its_theme_are_named(folder: Folder) -> None:
+    """The layout that `add-site` copies into a site's folder wins over that of any theme."""
+    done(folder, "new-theme", "dusk")
+    for path in ("page.mako", "other.mako", "static/style.css", "README.txt"):
+        write(folder, f"templates/themes/dusk/{path}", "the theme's")
+    own = folder.path / "sites/garden.example"
+    write(folder, "sites/garden.example/page.mako", "<%inherit file='parent:page.mako'/>")
+    for path in ("static/style.css", "README.txt"):
+        write(folder, f"sites/garden.example/{path}", "the site's")
+    said = done(folder, "set-theme", "garden.example", "dusk").splitlines()
+    first = (
+        "garden.example has the theme dusk. Running servers show it within 1 second, except for what files of the site"
+    )
+    remove = "hides the theme's file of that name: remove it"
+    assert said == [
+        f"{first} hide.",
+        f'{own}/layout.mako {remove}, or let it inherit from "parent:layout.mako".',
+        f"{own}/static/style.css {remove}.",
+    ]
+    assert "hides" not in done(folder, "set-theme", "garden.example", "--none")
+    write(folder, "sites/new.example/layout.mako", "there before")
+    assert "hides the theme's file" in done(folder, "add-site", "new.example", "--theme", "dusk")
+    for number in range(12):
+        for place in ("templates/themes/dusk", "sites/new.example"):
+            write(folder, f"{place}/static/{number}.css", "")
+    assert done(folder, "set-theme", "new.example", "dusk").endswith("\n3 more files hide those of the theme.\n")
+
+
 def test_what_cannot_be_done_with_themes_is_said_in_one_line(folder: Folder) -> None:
     assert folder.fails("set-theme", "kitchen.example", "dusk").endswith("make it: multisite new-theme dusk")
     assert "no site is known as 'nowhere.example'" in folder.fails("set-theme", "nowhere.example", "--none")

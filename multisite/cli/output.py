@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,18 @@ if TYPE_CHECKING:
     from multisite.ini import Ini
     from multisite.site import Site
 
-__all__ = ["next_step", "print_json", "print_json_list", "print_site", "site_as_dict", "site_info_as_dict"]
+__all__ = [
+    "next_step",
+    "print_hidden_files",
+    "print_json",
+    "print_json_list",
+    "print_site",
+    "site_as_dict",
+    "site_info_as_dict",
+]
+
+MAX_HIDDEN_FILES = 10
+"""So many files are named one by one."""
 
 
 NEXT_COMMANDS = {
@@ -95,3 +107,12 @@ def print_site(info: SiteInfo, ini: Ini) -> None:
         for domain in info.domains:
             if domain.kind == kind:
                 click.echo(f"  {kind:9} {domain.host}")
+
+
+def print_hidden_files(paths: Sequence[Path]) -> None:
+    """Print which files of a site hide those of its theme, and what to do about each."""
+    for path in paths[:MAX_HIDDEN_FILES]:
+        otherwise = "" if path.suffix not in {".mako", ".mak"} else f', or let it inherit from "parent:{path.name}"'
+        click.echo(f"{path} hides the theme's file of that name: remove it{otherwise}.")
+    if len(paths) > MAX_HIDDEN_FILES:
+        click.echo(f"{len(paths) - MAX_HIDDEN_FILES} more files hide those of the theme.")

@@ -9,6 +9,7 @@ import click
 
 from multisite.cli.arguments import HostCommand, allow_mixed_option, json_option
 from multisite.cli.output import (
+    print_hidden_files,
     print_json,
     print_json_list,
     print_site,
@@ -50,10 +51,13 @@ def add_site(ini_uri: str, host: str, as_json: bool, **details: Unpack[SiteDetai
 
 
 def _print_new_site(new: NewSite, ini: Ini) -> None:
+    from multisite.directory.themes import hidden_files
+
     site, host = new.site, new.site.host
     click.echo(f"Added {site}.")
     what = "Edit its layout in" if (new.folder / "layout.mako").is_file() else "Put templates of its own into"
     click.echo(f"{what} {new.folder}" + (" (which was there before, and is as it was)" * new.adopted))
+    print_hidden_files(hidden_files(ini.settings, site))
     click.echo(f"Open {ini.address(site)}")
     if _needs_dns(host):
         click.echo(

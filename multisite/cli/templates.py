@@ -11,7 +11,7 @@ import click
 
 from multisite import program
 from multisite.cli.arguments import HostCommand, json_option
-from multisite.cli.output import print_json, site_info_as_dict
+from multisite.cli.output import print_hidden_files, print_json, site_info_as_dict
 from multisite.errors import MultisiteError
 from multisite.ini import read_ini
 
@@ -35,6 +35,7 @@ def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json
     HOST is any host of the site, NAME a theme made by new-theme.
     """
     from multisite.directory import changes
+    from multisite.directory.themes import hidden_files
 
     if no_theme == (name is not None):
         raise click.UsageError("Name a theme, or say --none.")
@@ -44,7 +45,11 @@ def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json
         print_json(site_info_as_dict(info, ini))
     else:
         what = "no theme" if name is None else f"the theme {name}"
-        click.echo(f"{info.site} has {what}. Running servers show it {_within(ini.settings.refresh_seconds)}.")
+        hidden = hidden_files(ini.settings, info.site)
+        within = _within(ini.settings.refresh_seconds)
+        but = ", except for what files of the site hide" if hidden else ""
+        click.echo(f"{info.site} has {what}. Running servers show it {within}{but}.")
+        print_hidden_files(hidden)
 
 
 @click.command()

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from multisite import program
 from multisite.errors import MultisiteError, shorten
-from multisite.settings import Settings
+from multisite.settings import STATIC_FOLDER, Settings
+from multisite.site import Site
 
-__all__ = ["check_theme", "is_theme_name", "list_themes", "make_theme"]
+__all__ = ["check_theme", "hidden_files", "is_theme_name", "list_themes", "make_theme"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """The same that the CHECK of the column `theme` says."""
+
+_TEMPLATE_SUFFIXES = frozenset({".mako", ".mak"})
 
 LAYOUT = """\
 ## The layout of the theme {name}: pages of its sites inherit from it. It extends the shared layout.mako, which
@@ -46,6 +49,25 @@ def check_theme(settings: Settings, name: str) -> str:
             f"{program.command(f'new-theme {name}')}"
         )
     return name
+
+
+def hidden_files(settings: Settings, site: Site) -> list[Path]:
+    """Return the files in the folder of `site` that hide templates and static files of its theme, sorted.
+
+    A template that names `parent:` builds on the theme's, and hides nothing.
+    """
+    if site.theme is None:
+        return []
+    theme, own = settings.themes_dir / site.theme, settings.sites_dir / site.folder
+    found = []
+    for path in sorted(theme.rglob("*")):
+        below = path.relative_to(theme)
+        is_template = below.suffix in _TEMPLATE_SUFFIXES
+        ours = own / below
+        counts = is_template or below.parts[0] == STATIC_FOLDER
+        if counts and path.is_file() and ours.is_file() and not (is_template and b"parent:" in ours.read_bytes()):
+            found.append(ours)
+    return found
 
 
 def make_theme(settings: Settings, name: str) -> Path:
