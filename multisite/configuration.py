@@ -16,7 +16,6 @@ from multisite import (
     introspection,
     language,
     maintenance,
-    predicates,
     renderer,
     request,
     shared_caches,
@@ -65,11 +64,11 @@ def configure(config: Configurator) -> None:
     edge.includeme(config)
     tween.includeme(config)
     subrequests.includeme(config)
-    predicates.includeme(config)
+    config.include("multisite.predicates")  # Applications may include these two as well, before or after.
     introspection.includeme(config, settings)
     tls.includeme(config)
     dbsession.includeme(config, engine)
-    renderer.includeme(config)
+    config.include("multisite.renderer")
     language.includeme(config)
     if settings.error_pages:
         error_pages.includeme(config)

@@ -159,9 +159,12 @@ def request_id_tween_factory(
 
 
 def includeme(config: Configurator) -> None:
-    """Give each request an id: adds a tween over the one that finds the site. Needs multisite."""
+    """Give each request an id: adds a tween over the one that finds the site. Includes multisite."""
     from pyramid.tweens import INGRESS
 
+    from multisite.includes import with_multisite
+
+    with_multisite(config)
     config.add_tween(
         "multisite.logs.request_id_tween_factory", under=INGRESS, over="multisite.tween.site_tween_factory"
     )

@@ -29,6 +29,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.tweens import INGRESS
 
 from multisite.forks import new_lock
+from multisite.includes import with_multisite
 from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
 from multisite.settings import Settings
 from multisite.site import SettingsOf, Site
@@ -170,7 +171,11 @@ def metrics_view(request: Request) -> Response:
 
 
 def includeme(config: Configurator) -> None:
-    """Count requests, and answer the figures at `multisite.metrics_path`, if that is set. Needs multisite."""
+    """Count requests, and answer the figures at `multisite.metrics_path`, if that is set. Includes multisite."""
+    with_multisite(config, _configure)
+
+
+def _configure(config: Configurator) -> None:
     config.add_tween(
         "multisite.metrics.counting_tween_factory", under=INGRESS, over="multisite.tween.site_tween_factory"
     )

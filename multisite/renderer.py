@@ -214,7 +214,8 @@ def includeme(config: Configurator) -> None:
             registry.registerUtility(factory, IRendererFactory, name=extension)
 
     def register_late() -> None:
-        # pyramid_mako reads its settings here as well: those that came after it was included are seen.
+        # pyramid_mako reads its settings here as well: those that came after it was included are seen. Those of
+        # multisite may have come after this was included by itself.
         if _mako_settings(registry) != parsed:
             registry[TEMPLATES] = _make_templates(config, suffixes)
         register()
@@ -269,5 +270,5 @@ def _mako_settings(registry: Any) -> dict[str, Any]:
     return {
         key: value
         for key, value in registry.settings.items()
-        if key.startswith("mako.") or key == "pyramid.reload_templates"
+        if key.startswith(("mako.", "multisite.")) or key == "pyramid.reload_templates"
     }

@@ -32,6 +32,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 
 from multisite.assets import HASH_DIGITS, OpenAsset, content_type, layers, open_asset
 from multisite.errors import MultisiteError
+from multisite.includes import with_multisite
 from multisite.request import SETTINGS
 from multisite.site import Site
 
@@ -192,7 +193,8 @@ def add_site_static_view(config: Configurator, name: str, path: str) -> None:
 def includeme(config: Configurator) -> None:
     """Serve the static files of each site, and the shared ones, below `/static/`.
 
-    Adds the directive `config.add_site_static_view(name, path)`.
+    Adds the directive `config.add_site_static_view(name, path)`. Includes multisite.
     """
+    with_multisite(config)
     config.add_directive("add_site_static_view", add_site_static_view)
     config.add_site_static_view("static", SPEC)

@@ -20,6 +20,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 
+from multisite.includes import with_multisite
 from multisite.site import current_site
 
 __all__ = ["ATTRIBUTE", "includeme", "tracing_tween_factory"]
@@ -43,7 +44,8 @@ def tracing_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
 
 def includeme(config: Configurator) -> None:
-    """Name the site on each request's span. Needs multisite."""
+    """Name the site on each request's span. Includes multisite."""
+    with_multisite(config)
     config.add_tween(
         "multisite.tracing.tracing_tween_factory",
         under="multisite.tween.site_tween_factory",

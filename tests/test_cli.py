@@ -577,6 +577,26 @@ def test_help_imports_neither_pyramid_nor_sqlalchemy(tmp_path: Path, arguments: 
     assert imported & {"pyramid", "sqlalchemy", "alembic", "mako", "babel", "idna"} == set()
 
 
+def test_the_package_runs_as_the_command_does(empty: Folder) -> None:
+    def run(*arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "multisite", *arguments],
+            cwd=empty.path,
+            env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    assert run("--help").startswith("Usage: python -m multisite [OPTIONS] COMMAND")
+    assert "version" in run("--version")
+    run("migrate")
+    assert "Added a.example." in run("add-site", "a.example")
+    assert run("show-site", "b.example", code=1).startswith("Error: no site is known as 'b.example'")
+
+
 def test_commands_do_not_import_pyramid(migrated: Folder) -> None:
     script = (
         "import sys\nfrom multisite.cli import main\n"

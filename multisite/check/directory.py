@@ -76,7 +76,7 @@ def _refused(host: str) -> Finding:
         "refused-host",
         host,
         "requests for it are refused, because its name has an underscore",
-        f"set multisite.allow_underscores = true, or let the site do without: multisite remove-domain {host}",
+        f"set multisite.allow_underscores = true, or do without it: {program.command(f'remove-domain {host}')}",
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pyramid.config import Configurator
 
 from multisite.errors import MultisiteError
+from multisite.includes import with_multisite
 
 __all__ = ["includeme"]
 
@@ -17,7 +18,7 @@ PANEL = "multisite.debugtoolbar.panel.SitePanel"
 
 
 def includeme(config: Configurator) -> None:
-    """Include pyramid_debugtoolbar, and add the panel. Raises `MultisiteError` if that is not installed."""
+    """Include pyramid_debugtoolbar and multisite, add the panel. Raises `MultisiteError` if that is not installed."""
     try:
         config.include("pyramid_debugtoolbar")
     except ModuleNotFoundError as error:
@@ -26,6 +27,7 @@ def includeme(config: Configurator) -> None:
         raise MultisiteError(
             "multisite.debugtoolbar needs pyramid_debugtoolbar: pip install 'pyramid_debugtoolbar>=4.12'"
         ) from error
+    with_multisite(config)
     # The toolbar has turned its settings into lists, and reads them when the application is complete.
     panels = config.registry.settings.setdefault("debugtoolbar.extra_panels", [])
     if PANEL not in panels:

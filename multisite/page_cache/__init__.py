@@ -26,6 +26,7 @@ from pyramid.settings import asbool
 from pyramid.tweens import EXCVIEW
 from pyramid.viewderivers import INGRESS
 
+from multisite.includes import with_multisite
 from multisite.page_cache import conditions
 from multisite.page_cache.cache import Handler, PageCache, made_by
 from multisite.page_cache.versions import Versions
@@ -89,8 +90,15 @@ def _is_on(registry: Registry) -> bool:
 
 
 def includeme(config: Configurator) -> None:
-    """Let views have the option `page_cache`; keep pages if `multisite.page_cache_seconds` is set. Needs multisite."""
+    """Let views have the option `page_cache`; keep pages if `multisite.page_cache_seconds` is set.
+
+    Includes multisite. Raises `ConfigurationError` where pages are to be kept and the application has no introspection.
+    """
     config.add_view_deriver(page_cache_view, "page_cache", under=INGRESS, over="secured_view")
+    with_multisite(config, _configure)
+
+
+def _configure(config: Configurator) -> None:
     if not _is_on(config.registry):
         if config.registry[SETTINGS].page_cache_seconds:
             log.info("no pages are kept, since pyramid.reload_templates is on")

@@ -1,0 +1,6 @@
+"""`python -m multisite` is the command `multisite`, also where its script is not on the PATH."""
+
+from multisite.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="python -m multisite")
