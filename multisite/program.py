@@ -22,7 +22,8 @@ def command(arguments: str) -> str:
 
     Returns:
         `multisite migrate` if the PATH finds the script that runs, or that of the environment that runs, such as a
-        server's. Otherwise its path, relative if the script is below the current directory.
+        server's. Otherwise its path, relative if the script is below the current directory. Where
+        `python -m multisite` was started, that.
     """
     return f"{_program()} {arguments}"
 
@@ -33,6 +34,8 @@ def _program() -> str:
     import shutil
     import sysconfig
 
+    if sys.orig_argv[1:3] == ["-m", "multisite"]:
+        return f"{shlex.quote(sys.orig_argv[0])} -m multisite"
     started = Path(sys.argv[0]) if sys.argv else Path()
     if started.name not in _NAMES or not started.is_file():
         started = Path(sysconfig.get_path("scripts"), "multisite.exe" if os.name == "nt" else "multisite")

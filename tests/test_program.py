@@ -68,6 +68,11 @@ def test_another_multisite_on_the_path_is_not_meant(clone: Path, tmp_path: Path)
     assert names_missing_ini([".venv/bin/multisite"], clone, path) == ".venv/bin/multisite -c production.ini"
 
 
+def test_a_module_that_was_started_by_its_name_is_suggested_so(tmp_path: Path) -> None:
+    suggested = names_missing_ini([sys.executable, "-m", "multisite"], tmp_path, os.environ["PATH"])
+    assert suggested == f"{sys.executable} -m multisite -c production.ini"
+
+
 def test_a_server_names_the_script_of_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [str(BIN / "pserve"), "development.ini"])
     monkeypatch.setenv("PATH", os.defpath)
