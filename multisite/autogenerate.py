@@ -41,6 +41,7 @@ OWN_TABLES = frozenset(
 def setup(plugin: Plugin) -> None:
     """Register with alembic, after the comparison of tables has said what it would do."""
     plugin.add_autogenerate_comparator(_leave_out_own_tables, "schema", "multisite", priority=DispatchPriority.LAST)
+    plugin.add_autogenerate_comparator(_leave_cut_names, "schema", "multisite_names", priority=DispatchPriority.LAST)
     plugin.add_autogenerate_comparator(_propose_scopes, "schema", "multisite_scopes", priority=DispatchPriority.LAST)
     plugin.add_autogenerate_comparator(_render_site_id, "autogenerate", "multisite")
 
@@ -55,6 +56,32 @@ def _leave_out_own_tables(
         if getattr(op, "schema", None) is not None or getattr(op, "table_name", None) not in OWN_TABLES
     ]
     return PriorityDispatchResult.CONTINUE
+
+
+def _leave_cut_names(
+    context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
+) -> PriorityDispatchResult:
+    """Leave a key its name that PostgreSQL has cut off: a conversion of an earlier release gave it one that was too
+    long, and SQLAlchemy shortens it otherwise."""
+    if context.migration_context.dialect.name == "postgresql":
+        for table in upgrade_ops.ops:
+            operations = getattr(table, "ops", [])
+            names = {getattr(each, "constraint_name", None): each for each in operations}
+            for name, added in list(names.items()):
+                dropped = names.get(_cut(name))
+                if dropped is not None and dropped is not added and _adds_unique(added):
+                    operations[:] = [each for each in operations if each is not added and each is not dropped]
+        upgrade_ops.ops[:] = [each for each in upgrade_ops.ops if getattr(each, "ops", True)]
+    return PriorityDispatchResult.CONTINUE
+
+
+def _cut(name: str | None) -> str:
+    """Return what PostgreSQL makes of the name of a constraint: its first 63 bytes."""
+    return (name or "").encode()[:63].decode(errors="ignore")
+
+
+def _adds_unique(operation: Any) -> bool:
+    return type(operation).__name__ == "CreateUniqueConstraintOp"
 
 
 def _propose_scopes(

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Self
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import Mapped, Mapper, Session, mapped_column, validates
+from sqlalchemy.sql.elements import conv
 
 from multisite.errors import MultisiteError
 from multisite.forks import new_lock
@@ -252,4 +253,4 @@ def _add_unique_key(mapper: Mapper[Any], cls: type[Account]) -> None:
     uniques = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
     if all([column.name for column in each.columns] != columns for each in uniques):
         # The name is spelt out: a naming convention by the first column alone would give it to others of this table.
-        table.append_constraint(sa.UniqueConstraint(*columns, name="_".join(["uq", table.name, *columns])))
+        table.append_constraint(sa.UniqueConstraint(*columns, name=conv("_".join(["uq", table.name, *columns]))))

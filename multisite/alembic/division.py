@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from alembic.operations import MigrateOperation, ops
+from sqlalchemy import Dialect
 
 from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.model import is_same
@@ -21,6 +22,7 @@ def divided(
     before: list[MigrateOperation] = []
     after: list[MigrateOperation] = []
     operations = list(operations)
+    dialect = projection.connection.dialect
     gone = {(each.schema, each.table_name) for each in operations if isinstance(each, ops.DropTableOp)}
     for operation in operations:
         if not isinstance(operation, ops.ModifyTableOps):
@@ -34,7 +36,7 @@ def divided(
         first: list[MigrateOperation] = []
         then: list[MigrateOperation] = []
         for each in operation.ops:
-            if name in projection.after and _is_covered(each, projection.before[name], projection.after[name]):
+            if name in projection.after and _is_covered(each, projection.before[name], projection.after[name], dialect):
                 continue
             drops = name in projection.after and isinstance(each, (ops.DropConstraintOp, ops.DropIndexOp))
             (first if drops else then).append(each)
@@ -44,7 +46,7 @@ def divided(
     return before, after
 
 
-def _is_covered(operation: MigrateOperation, before: Table, after: Table) -> bool:
+def _is_covered(operation: MigrateOperation, before: Table, after: Table, dialect: Dialect) -> bool:
     """Return whether our operations, which turn the table `before` into `after`, do what `operation` says."""
     if isinstance(operation, ops.AddColumnOp):
         return operation.column.name == SITE_COLUMN and SITE_COLUMN in after.columns
@@ -53,9 +55,9 @@ def _is_covered(operation: MigrateOperation, before: Table, after: Table) -> boo
     there: set[Key | Reference] = {*before.keys, *before.references}
     to_be: set[Key | Reference] = {*after.keys, *after.references}
     if isinstance(operation, (ops.DropConstraintOp, ops.DropIndexOp)):
-        return any(is_same(item, _subject(operation)) for item in there - to_be)
+        return any(is_same(item, _subject(operation), dialect) for item in there - to_be)
     if isinstance(operation, (ops.AddConstraintOp, ops.CreateIndexOp)):
-        return any(is_same(item, _subject(operation)) for item in to_be)
+        return any(is_same(item, _subject(operation), dialect) for item in to_be)
     return False
 
 

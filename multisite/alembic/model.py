@@ -64,11 +64,13 @@ class Model:
                     yield constraint
 
 
-def is_same(item: Key | Reference, constraint: object) -> bool:
-    """Return whether `constraint`, of alembic, is `item`: by name if both have one, and by columns."""
+def is_same(item: Key | Reference, constraint: object, dialect: sa.Dialect) -> bool:
+    """Return whether `constraint` is `item`: by its name in the database if both have one, and by its columns."""
     if not isinstance(constraint, Constraint) or not _is_like(item, constraint):
         return False
-    if isinstance(item, Key) and item.name is not None and constraint.name not in (None, item.name):
+    is_named = isinstance(item, Key) and None not in (item.name, constraint.name)
+    # Alembic may have a name as it was given, which the database takes only when it is shortened.
+    if is_named and item.name not in (constraint.name, _get_constraint_final_name(constraint, dialect)):
         return False
     return set(_columns(constraint)) == set(item.columns)
 

@@ -8,12 +8,13 @@ from typing import Any
 from alembic.operations.schemaobj import SchemaObjects
 from alembic.runtime.migration import MigrationContext
 from alembic.util.sqla_compat import _get_constraint_final_name
+from sqlalchemy.sql.elements import conv
 
 from multisite.alembic.schema import Key, Reference, TableName
 
 __all__ = ["Naming"]
 
-_MAX_CHARACTERS = 63
+_MAX_BYTES = 63
 """Where PostgreSQL cuts names that it makes itself."""
 
 
@@ -51,6 +52,11 @@ class Naming:
         constraint = self._objects.unique_constraint(None, table.name, columns, schema=table.schema)
         return self._final(constraint) or self._default(table, columns, "key")
 
+    def of_site_key(self, table: TableName, columns: Sequence[str]) -> str | None:
+        """Return what the key of a table within its site is called: as a scoped model calls it."""
+        name = conv("_".join(["uq", table.name, *columns]))
+        return self._final(self._objects.unique_constraint(name, table.name, columns, schema=table.schema))
+
     def of_reference(
         self, table: TableName, columns: Sequence[str], target: TableName, target_columns: Sequence[str]
     ) -> str | None:
@@ -73,4 +79,4 @@ class Naming:
     def _default(self, table: TableName, columns: Sequence[str], suffix: str) -> str | None:
         name = "_".join([table.name, *columns, suffix])
         # A longer one is cut by rules that are PostgreSQL's own affair; it stays what it is.
-        return name if self._dialect.name == "postgresql" and len(name) <= _MAX_CHARACTERS else None
+        return name if self._dialect.name == "postgresql" and len(name.encode()) <= _MAX_BYTES else None

@@ -254,9 +254,7 @@ def _added(schema: Schema, table: Table, keys: list[Change[Key]], naming: Naming
     columns = (SITE_COLUMN, *table.primary_key)
     become = [set(change.new.columns) for change in keys if change.new is not None and change.new.is_whole]
     if table.primary_key and not table.is_unique(set(columns)) and set(columns) not in become:
-        # The name that a scoped model gives it.
-        name = "_".join(["uq", table.name.name, *columns])
-        yield Key(name, columns, True, False, f"UNIQUE ({schema.quote(*columns)})")
+        yield Key(naming.of_site_key(table.name, columns), columns, True, False, f"UNIQUE ({schema.quote(*columns)})")
     if table.site_reference is None:
         sites = TableName(None, "sites")
         given = naming.of_reference(table.name, (SITE_COLUMN,), sites, ("id",))

@@ -154,7 +154,8 @@ class _Proposals:
     def _is_dropped(self, item: Key | Reference, name: TableName) -> bool:
         """Return whether alembic drops `item`, which it does before our operations where nothing takes its place."""
         table = item.table if isinstance(item, Reference) else name
-        return any(dropped_from == table and is_same(item, dropped) for dropped_from, dropped in self.dropped)
+        dialect = self.context.dialect
+        return any(dropped_from == table and is_same(item, dropped, dialect) for dropped_from, dropped in self.dropped)
 
     def _would_change(self, item: Key | Reference, name: TableName) -> bool:
         """Return whether `item` would get a `site_id` if nobody kept it."""

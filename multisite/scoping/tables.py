@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.sql.elements import conv
 from sqlalchemy.sql.expression import TableClause
 
 from multisite.errors import shorten
@@ -256,7 +257,8 @@ def _add_unique_key(table: sa.Table) -> None:
         return
     # The name is spelt out: under the cookiecutter's naming convention, which uses the first column only, this
     # constraint and the application's own UNIQUE (site_id, slug) would get one and the same name.
-    name = "_".join(["uq", table.name, SITE_COLUMN, *keys])
+    # By `conv` SQLAlchemy shortens it where the database takes no longer one.
+    name = conv("_".join(["uq", table.name, SITE_COLUMN, *keys]))
     table.append_constraint(sa.UniqueConstraint(SITE_COLUMN, *keys, name=name, info={_ADDED: True}))
 
 
