@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from itertools import count
 from time import monotonic
 
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import NoSuchTableError
 
-from multisite.dialects import SUPPORTED
 from multisite.models import DirectoryVersion
-from multisite.scoping.column import SITE_COLUMN
+from multisite.scoping.relations import relations
+from multisite.scoping.tables import tables
 
 __all__ = ["HAS_SITES", "has_sites", "not_plain", "tables_changed", "text_executed"]
 
@@ -48,10 +47,7 @@ def has_sites(connection: Connection) -> bool:
     asked_after, asked_at = connection.info.get(_NO_SITES, (None, now))
     if asked_after == changes and now - asked_at < NO_SITES_SECONDS:
         return False
-    known[HAS_SITES] = any(
-        connection.dialect.has_table(connection, DirectoryVersion.__tablename__, schema=schema)
-        for schema in _schemas(connection)
-    )
+    known[HAS_SITES] = _has_scoped_tables(connection)
     connection.info[_NO_SITES] = changes, now
     return bool(known[HAS_SITES])
 
@@ -69,55 +65,20 @@ def text_executed(sql: str) -> None:
 
 
 def not_plain(connection: Connection, names: Collection[str]) -> str | None:
-    """Return the first of `names` (lower-cased) that is a view, or has a `site_id` that no model speaks for; or None.
+    """Return the first of `names` (lower-cased) that may show rows of scoped tables; None if there is none.
 
-    A view may show rows of scoped tables. What is found to be a plain table is remembered; a table that does not exist
-    is the database's to complain about.
+    That is a view, a virtual or foreign table, what belongs to a virtual table, a table that has a `site_id` and no
+    model, and the parent of such a table. A table that does not exist is the database's to complain about. Nothing is
+    remembered: what is a plain table now may be replaced by a view of the same name.
     """
-    plain: set[str] = connection.dialect.__dict__.setdefault("_multisite_plain_tables", set())
-    wanted = {name for name in names if name not in plain}
-    if not wanted:
-        return None
-    for schema in _schemas(connection):
-        for name in _views(connection, schema):
-            if name.lower() in wanted:
-                return name
-        for name in connection.dialect.get_table_names(connection, schema):
-            if name.lower() in wanted and _has_site_column(connection, name, schema):
-                return name
-    plain |= wanted
-    return None
+    wanted = set(names)
+    found = (each for each in relations(connection, wanted) if not each.is_plain) if wanted else ()
+    return next((each.name for each in found), None)
 
 
-def _schemas(connection: Connection) -> tuple[str | None, ...]:
-    if connection.dialect.name not in SUPPORTED:
-        # The catalogue of a database that nobody has tried may be asked for no more than each dialect has to answer.
-        return (None,)
-    # All of them, since a table can be reached past the search path, or in an attached file.
-    return (None, *connection.dialect.get_schema_names(connection))
-
-
-def _views(connection: Connection, schema: str | None) -> Iterator[str]:
-    dialect = connection.dialect
-    yield from dialect.get_view_names(connection, schema)
-    if schema is None:
-        yield from _optional(dialect, "get_temp_view_names", connection, None)
-    yield from _optional(dialect, "get_materialized_view_names", connection, schema)
-    # A foreign table is as good as a view: what it shows is decided elsewhere.
-    yield from _optional(dialect, "_get_foreign_table_names", connection, schema)
-
-
-def _optional(dialect: object, method: str, connection: Connection, schema: str | None) -> Iterator[str]:
-    """Yield the names that a method of the dialect gives, which not every dialect has."""
-    try:
-        yield from getattr(dialect, method, lambda *_: ())(connection, schema)
-    except NotImplementedError:
-        return
-
-
-def _has_site_column(connection: Connection, name: str, schema: str | None) -> bool:
-    try:
-        columns = connection.dialect.get_columns(connection, name, schema)
-    except NoSuchTableError:
-        return False
-    return any(column["name"].lower() == SITE_COLUMN for column in columns)
+def _has_scoped_tables(connection: Connection) -> bool:
+    """Return whether the database has the tables of multisite, or without them one that a model declares as scoped."""
+    version = DirectoryVersion.__tablename__
+    return any(
+        each.name.lower() == version or each.has_site for each in relations(connection, {version, *tables.scoped})
+    )

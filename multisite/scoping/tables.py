@@ -137,6 +137,8 @@ class ScopedTables:
         self.scoped: set[str] = set()
         self.declared: set[str] = set()
         self.global_tables: set[str] = set()
+        self.parents: set[str] = set()
+        """The names of the tables that scoped ones inherit from, in PostgreSQL: they show the rows of these."""
         self.metadata: WeakSet[sa.MetaData] = WeakSet()
         """Every MetaData that has declared a table, for who wants to look at them all."""
         self.changed: Callable[[], None] = lambda: None
@@ -151,6 +153,8 @@ class ScopedTables:
         if not has_site_id(table):
             return
         _add_unique_key(table)
+        parents = table.kwargs.get("postgresql_inherits") or ()
+        self.parents.update(parent.lower() for parent in ((parents,) if isinstance(parents, str) else parents))
         self.add(name)
 
     def add(self, name: str) -> None:
@@ -208,6 +212,8 @@ class ScopedTables:
                 return Reach(f"text that queries the scoped table '{name}'")
             if name in CATALOGS_WITH_ROWS:
                 return Reach(f"the system table {name}")
+            if name in self.parents - self.scoped:
+                return Reach(f"'{name}', from which scoped tables inherit, and which has no site_id,")
             # What a WITH in text defines is unknown too, and the database knows no view of that name.
             if times > written.tables[name] and not self.is_known(name) and name not in known:
                 unknown.add(name)
