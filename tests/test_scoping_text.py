@@ -98,7 +98,7 @@ def test_refuses_text_that_is_hard_to_read(library: Library, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_negative_control_without_reading_it_leaks(library: Library, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ScopedCompiler, "_check_finished", lambda self: None)
-    monkeypatch.setattr("multisite.scoping.compiler.is_whole", lambda text, dialect: True)
+    monkeypatch.setattr("multisite.scoping.fragment_compiler.is_whole", lambda text, dialect: True)
     monkeypatch.setattr("multisite.scoping.compiler.is_limited", lambda *args: True)
     library.engine.clear_compiled_cache()
     with library.session(ONE) as session:

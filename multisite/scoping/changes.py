@@ -19,7 +19,8 @@ from sqlalchemy.util import immutabledict
 from multisite.scoping.column import SITE_COLUMN, is_site_id
 from multisite.scoping.fragments import does_one_thing, is_limited, is_value
 from multisite.scoping.predicate import Claims, in_brackets, site_predicate, table_of
-from multisite.scoping.tables import Written, has_site_id, tables
+from multisite.scoping.tables import has_site_id, tables
+from multisite.scoping.written import Written
 
 _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""

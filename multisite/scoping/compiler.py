@@ -7,32 +7,26 @@ statement is about to be executed. It runs when a statement is first compiled, n
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any
 from weakref import WeakSet
 
 from sqlalchemy.sql.elements import ClauseElement, _truncated_label, and_
-from sqlalchemy.sql.expression import TableClause, TextualSelect
+from sqlalchemy.sql.expression import TableClause
 
 from multisite import forks
 from multisite.dialects import SUPPORTED
-from multisite.scoping.changes import ScopedChanges
-from multisite.scoping.column import SITE_COLUMN, SITE_PARAMETER
-from multisite.scoping.fragments import is_limited, is_value, is_whole
-from multisite.scoping.names import SQL_IN_PLACE_OF_A_NAME, watched
+from multisite.scoping.column import SITE_COLUMN
+from multisite.scoping.fragment_compiler import OPEN, ScopedFragments
+from multisite.scoping.fragments import is_limited
+from multisite.scoping.names import SQL_IN_PLACE_OF_A_NAME
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
 from multisite.scoping.reading import read
-from multisite.scoping.refusal import UnscopedStatement
-from multisite.scoping.tables import CATALOGS_WITH_ROWS, Written, has_site_id, tables
-from multisite.scoping.text import ScopedText
+from multisite.scoping.tables import CATALOGS_WITH_ROWS, has_site_id, tables
+from multisite.scoping.written import Written
 
 _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
-
-_OPEN = "a fragment of text with unbalanced brackets, an open comment or quote, or a semicolon"
-_KNOWN_HINT = re.compile(r"only|not indexed|indexed by \"?\w+\"?", re.IGNORECASE).fullmatch
-"""The hints behind a table that PostgreSQL and SQLite have."""
 
 _compiled: WeakSet[ScopedCompiler] = WeakSet()
 _compiled_lock = forks.new_lock()
@@ -44,7 +38,7 @@ class PlainCompiler(_Compiler):
     """Marks a compiler class that writes what it is told: for `all_sites`, migrations and foreign databases."""
 
 
-class ScopedCompiler(ScopedChanges):
+class ScopedCompiler(ScopedFragments):
     """Limits a statement to the site in scope. Mixed in front of a subclass of `SQLCompiler`."""
 
     names_scoped: bool
@@ -107,7 +101,7 @@ class ScopedCompiler(ScopedChanges):
             if self._text_that_widens:
                 self._refuse(self._text_that_widens)
             elif reading.is_open and not self._written.known:
-                self._refuse(_OPEN)
+                self._refuse(OPEN)
         if reach.fault:
             self._refuse(reach.fault)
         self.preparer.is_finished = True
@@ -120,15 +114,6 @@ class ScopedCompiler(ScopedChanges):
     def _process_numeric(self) -> None:
         self._as_written = self.string
         super()._process_numeric()
-
-    @property
-    def preparer(self) -> Any:
-        """What writes names: SQLAlchemy's own, watched."""
-        return self.__dict__["preparer"]
-
-    @preparer.setter
-    def preparer(self, preparer: Any) -> None:
-        self.__dict__["preparer"] = watched(preparer)
 
     # -- what is scoped ------------------------------------------------------------------------------------------
 
@@ -144,19 +129,6 @@ class ScopedCompiler(ScopedChanges):
     def _refuse(self, what: str) -> None:
         if self.refusal is None:
             self.refusal = what
-
-    def _widens(self, what: str = _OPEN) -> None:
-        """Take note of text that could widen a limit. A SELECT is then written with derived tables; a change, which
-        cannot be, is refused."""
-        self._text_that_widens = self._text_that_widens or what
-
-    def _whole(self, text: str) -> str:
-        if not is_whole(text, self.dialect.name):
-            if is_whole(text, self.dialect.name, with_comments=True):
-                self._widens()
-            else:
-                self._refuse(_OPEN)
-        return text
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -255,64 +227,6 @@ class ScopedCompiler(ScopedChanges):
                 name = self._truncated_identifier("alias", each.name) if anonymous else each.name
                 self._written.add(str(name), limited=False)
         return super().visit_cte(cte, asfrom=asfrom, **kw)
-
-    # -- text ----------------------------------------------------------------------------------------------------
-
-    def visit_grouping(self, grouping: Any, *args: Any, **kw: Any) -> str:
-        # Every criterion next to a limit is in brackets.
-        text = super().visit_grouping(grouping, *args, **kw)
-        self._whole(text[1:-1])
-        return text
-
-    def visit_textclause(self, textclause: Any, **kw: Any) -> str:
-        if isinstance(textclause, ScopedText):
-            self.names_scoped = True
-            reading = read(textclause.text, self.dialect.name)
-            for name in reading.tables:
-                self._written.add(name, limited=False)
-            self._written.known.update(reading.tables)
-            self._written.conflicts += reading.conflicts
-        elif not self.stack:
-            reach = tables.reach_of_string(textclause.text, self.dialect.name)
-            self.unknown |= reach.unknown
-            if reach.fault:
-                self._refuse(reach.fault)
-        elif len(self.stack) > 1 or not isinstance(self.stack[0]["selectable"], TextualSelect):
-            self._whole(textclause.text)
-        return super().visit_textclause(textclause, **kw)
-
-    def escape_literal_column(self, text: str) -> str:
-        return super().escape_literal_column(self._whole(text))
-
-    def format_from_hint_text(self, sqltext: str, table: Any, hint: Any, iscrud: bool) -> str:
-        if not _KNOWN_HINT(str(hint).strip()):
-            # It stands between a table and its limit, in ON too.
-            self._widens("a hint behind the name of a table")
-        return super().format_from_hint_text(sqltext, table, hint, iscrud)
-
-    def render_bind_cast(self, type_: Any, *args: Any, **kw: Any) -> str:
-        text = super().render_bind_cast(type_, *args, **kw)
-        if not is_value(self._whole(text), self.dialect.name):
-            self._widens(f"a value of the type {type(type_).__name__}, which writes more than its name,")
-        return text
-
-    def render_literal_value(self, value: Any, type_: Any, *args: Any, **kw: Any) -> str:
-        text = super().render_literal_value(value, type_, *args, **kw)
-        if not is_value(text, self.dialect.name) or read(text, self.dialect.name).tables:
-            fault = f"a literal of the type {type(type_).__name__}, which writes more than a value,"
-            if hasattr(self, "string"):
-                # It is written into a statement that has been compiled, and read, before.
-                raise UnscopedStatement(f"{fault} cannot be limited to a site: leave it a parameter")
-            self._widens(fault)
-        return text
-
-    def visit_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> str:
-        if bindparam.key == SITE_PARAMETER.key:
-            if type(bindparam.type) is not type(SITE_PARAMETER.type):
-                self._refuse(f"a parameter of the reserved name {bindparam.key}")
-            # Without a value before it is executed, it stays a parameter when values are printed in place.
-            kw["literal_binds"] = False
-        return super().visit_bindparam(bindparam, *args, **kw)
 
 
 def _forget_compiled() -> None:

@@ -26,7 +26,8 @@ from multisite.scoping.pin import ALL_SITES, change_listeners, known_scope_of, m
 from multisite.scoping.reading import read
 from multisite.scoping.refusal import NoCurrentSite, UnscopedStatement
 from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text, forget_what_was_told
-from multisite.scoping.tables import Written, tables, unknown
+from multisite.scoping.tables import tables, unknown
+from multisite.scoping.written import Written
 from multisite.site import Scope
 
 __all__ = ["put_in_front"]

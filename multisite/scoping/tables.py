@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
@@ -24,8 +24,9 @@ from multisite.errors import shorten
 from multisite.models import metadata
 from multisite.scoping.column import SITE_COLUMN, is_site_id
 from multisite.scoping.reading import Reading, read
+from multisite.scoping.written import Written
 
-__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "Written", "has_site_id", "tables", "unknown"]
+__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "has_site_id", "tables", "unknown"]
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 SYSTEM_PREFIXES = ("sqlite_", "pg_", "pragma_")
@@ -100,25 +101,6 @@ class Reach:
 
     fault: str | None = None
     unknown: frozenset[str] = frozenset()
-
-
-@dataclass
-class Written:
-    """What the compiler has written, and limited, of one statement."""
-
-    tables: Counter[str] = field(default_factory=Counter)
-    """How often each scoped table was written, by name, and whatever hides one; also what `known` says."""
-    unlimited: Counter[str] = field(default_factory=Counter)
-    """How many of these need no limit: the target of an INSERT, a CTE that hides a table, what is `known`."""
-    known: set[str] = field(default_factory=set)
-    """The names that a `scoped_text()` uses, whose author vouches for them."""
-    conflicts: int = 0
-    """How often an ON CONFLICT was written."""
-
-    def add(self, name: str, *, limited: bool = True) -> None:
-        """Take note that the table of that name was written."""
-        self.tables[name.lower()] += 1
-        self.unlimited[name.lower()] += not limited
 
 
 def unknown(name: str) -> str:

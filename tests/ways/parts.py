@@ -21,6 +21,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from multisite.scoping import SiteScoped, changes, column, compiler, execution, identity_map, names, pin, tables, text
 from multisite.scoping.compiler import ScopedCompiler
+from multisite.scoping.fragment_compiler import ScopedFragments
 from multisite.scoping.predicate import Claims, claim
 from ways.tails import TOLD
 
@@ -579,7 +580,7 @@ PARTS: dict[str, Part] = {
         ),
     ),
     "parameter of the reserved name": Part(
-        lambda patch: patch.delattr(ScopedCompiler, "visit_bindparam"), ("text: parameter of our name",)
+        lambda patch: patch.delattr(ScopedFragments, "visit_bindparam"), ("text: parameter of our name",)
     ),
     "parameter of scoped_text": Part(
         _method(text.ScopedText, "bindparams", sa.TextClause.bindparams),

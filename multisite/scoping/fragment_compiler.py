@@ -1,0 +1,113 @@
+"""Text inside of statements: the part of the scoped compiler that looks at fragments while they are written.
+
+`fragments` says whether one stays where it was put. What does not is refused, or has each scoped table of the statement
+written as a derived table, whose limit nothing outside of it can widen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy.sql.expression import TextualSelect
+
+from multisite.scoping.changes import ScopedChanges
+from multisite.scoping.column import SITE_PARAMETER
+from multisite.scoping.fragments import is_value, is_whole
+from multisite.scoping.names import watched
+from multisite.scoping.reading import read
+from multisite.scoping.refusal import UnscopedStatement
+from multisite.scoping.tables import tables
+from multisite.scoping.text import ScopedText
+
+__all__ = ["OPEN", "ScopedFragments"]
+
+OPEN = "a fragment of text with unbalanced brackets, an open comment or quote, or a semicolon"
+_KNOWN_HINT = re.compile(r"only|not indexed|indexed by \"?\w+\"?", re.IGNORECASE).fullmatch
+"""The hints behind a table that PostgreSQL and SQLite have."""
+
+
+class ScopedFragments(ScopedChanges):
+    """Looks at text within statements. `ScopedCompiler`, which derives from it, has what it refers to."""
+
+    names_scoped: bool
+    unknown: frozenset[str]
+    _text_that_widens: str | None
+
+    @property
+    def preparer(self) -> Any:
+        """What writes names: SQLAlchemy's own, watched."""
+        return self.__dict__["preparer"]
+
+    @preparer.setter
+    def preparer(self, preparer: Any) -> None:
+        self.__dict__["preparer"] = watched(preparer)
+
+    def _widens(self, what: str = OPEN) -> None:
+        """Take note of text that could widen a limit. A SELECT is then written with derived tables; a change, which
+        cannot be, is refused."""
+        self._text_that_widens = self._text_that_widens or what
+
+    def _whole(self, text: str) -> str:
+        if not is_whole(text, self.dialect.name):
+            if is_whole(text, self.dialect.name, with_comments=True):
+                self._widens()
+            else:
+                self._refuse(OPEN)
+        return text
+
+    def visit_grouping(self, grouping: Any, *args: Any, **kw: Any) -> str:
+        # Every criterion next to a limit is in brackets.
+        text = super().visit_grouping(grouping, *args, **kw)
+        self._whole(text[1:-1])
+        return text
+
+    def visit_textclause(self, textclause: Any, **kw: Any) -> str:
+        if isinstance(textclause, ScopedText):
+            self.names_scoped = True
+            reading = read(textclause.text, self.dialect.name)
+            for name in reading.tables:
+                self._written.add(name, limited=False)
+            self._written.known.update(reading.tables)
+            self._written.conflicts += reading.conflicts
+        elif not self.stack:
+            reach = tables.reach_of_string(textclause.text, self.dialect.name)
+            self.unknown |= reach.unknown
+            if reach.fault:
+                self._refuse(reach.fault)
+        elif len(self.stack) > 1 or not isinstance(self.stack[0]["selectable"], TextualSelect):
+            self._whole(textclause.text)
+        return super().visit_textclause(textclause, **kw)
+
+    def escape_literal_column(self, text: str) -> str:
+        return super().escape_literal_column(self._whole(text))
+
+    def format_from_hint_text(self, sqltext: str, table: Any, hint: Any, iscrud: bool) -> str:
+        if not _KNOWN_HINT(str(hint).strip()):
+            # It stands between a table and its limit, in ON too.
+            self._widens("a hint behind the name of a table")
+        return super().format_from_hint_text(sqltext, table, hint, iscrud)
+
+    def render_bind_cast(self, type_: Any, *args: Any, **kw: Any) -> str:
+        text = super().render_bind_cast(type_, *args, **kw)
+        if not is_value(self._whole(text), self.dialect.name):
+            self._widens(f"a value of the type {type(type_).__name__}, which writes more than its name,")
+        return text
+
+    def render_literal_value(self, value: Any, type_: Any, *args: Any, **kw: Any) -> str:
+        text = super().render_literal_value(value, type_, *args, **kw)
+        if not is_value(text, self.dialect.name) or read(text, self.dialect.name).tables:
+            fault = f"a literal of the type {type(type_).__name__}, which writes more than a value,"
+            if hasattr(self, "string"):
+                # It is written into a statement that has been compiled, and read, before.
+                raise UnscopedStatement(f"{fault} cannot be limited to a site: leave it a parameter")
+            self._widens(fault)
+        return text
+
+    def visit_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> str:
+        if bindparam.key == SITE_PARAMETER.key:
+            if type(bindparam.type) is not type(SITE_PARAMETER.type):
+                self._refuse(f"a parameter of the reserved name {bindparam.key}")
+            # Without a value before it is executed, it stays a parameter when values are printed in place.
+            kw["literal_binds"] = False
+        return super().visit_bindparam(bindparam, *args, **kw)
