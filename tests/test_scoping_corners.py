@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from conftest import closing_engine, fresh_database
 from scoped_models import ONE, TWO, Author, BigId, Book, Country, Library, Shelf, build_library
 from sqlalchemy import column, func, literal_column, select, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased, load_only
 
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, all_sites, using_site
@@ -125,6 +127,22 @@ HARMLESS: dict[str, Any] = {
     "group and having in text": select(func.count(Book.id)).group_by(text("books.stock")).having(text("count(*) > 0")),
     "ON in text": select(Book.id).join(Author, text("books.author_id = authors.id")),
     "window": select(func.max(Book.id).over(partition_by=Book.stock, order_by=Book.id)),
+    "name of a table as a constant": text("SELECT name FROM countries WHERE name = 'books'"),
+    "name of a table as a label": text("SELECT count(*) AS books FROM countries"),
+    "name of a table as an alias": text("SELECT books.name FROM countries AS books"),
+    "name of a table in a comment": text("SELECT 1 /* books */ -- and authors"),
+    "name of a table as a column": text("SELECT c.books FROM (SELECT 1 AS books) AS c"),
+    "criterion with a comment": select(Book.id).where(text("stock > 0 -- on stock")).where(text("id > 0")),
+    "sqlite: ANALYZE": text("ANALYZE books"),
+    "postgresql: name of a table as a function's alias": text(
+        "SELECT name FROM countries WHERE EXISTS (SELECT 1 FROM generate_series(1, 2) books)"
+    ),
+    "postgresql: ANALYZE": text("ANALYZE books"),
+    "postgresql: LISTEN": text("LISTEN books"),
+    "postgresql: NOTIFY": text("NOTIFY books, 'authors'"),
+    "postgresql: lock by the hash of a name": text("SELECT pg_advisory_xact_lock(hashtext('books'))"),
+    "postgresql: sequence": text("SELECT setval(pg_get_serial_sequence('books', 'id'), 100)"),
+    "postgresql: size": text("SELECT pg_total_relation_size('books')"),
     "insert in text": text("INSERT INTO countries (id, name) VALUES (77, 'x')"),
     "update in text": text("UPDATE countries SET name = 'z', id = 5 WHERE id = 77"),
     "own expression on domains": sa.update(DomainRow).values(site_id=DomainRow.site_id + 0),
@@ -198,6 +216,67 @@ def test_functions_that_run_sql_or_read_past_it_are_refused_in_every_form(librar
     ):
         with library.session(ONE) as session, pytest.raises(UnscopedStatement, match=f"(?i)function {name}"):
             session.execute(statement)
+
+
+@pytest.mark.parametrize("name", ["ts_status", "query_to_xml_of_mine", "evaluate", "crosstab_report", "connectby2"])
+def test_functions_whose_names_begin_alike_are_not_refused(library: Library, name: str) -> None:
+    compiled: Any = select(getattr(func, name)(1)).compile(library.engine)
+    assert compiled.refusal is None
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS 'SELECT max(secret) FROM books'",
+        "PREPARE p AS SELECT 1; EXECUTE p('books')",
+        "SELECT 1; CREATE FUNCTION f() RETURNS text LANGUAGE sql AS 'SELECT max(secret) FROM books'",
+        "SET standard_conforming_strings = off",
+        "SELECT set_config('standard_conforming_strings', 'off', true)",
+    ],
+)
+def test_what_may_hold_sql_in_a_string_must_not_mention_a_scoped_table(library: Library, sql: str) -> None:
+    with library.session(ONE) as session:
+        for execute in (lambda: session.execute(text(sql)), lambda: session.connection().exec_driver_sql(sql)):
+            with pytest.raises(UnscopedStatement):
+                execute()
+
+
+def test_an_upsert_in_a_cte_can_be_printed() -> None:
+    for dialect in (postgresql, sqlite):
+        insert = dialect.insert(Shelf).values(id=1, slug="x", secret="x")
+        for upsert in (
+            insert.on_conflict_do_nothing(),
+            insert.on_conflict_do_update(index_elements=["id"], set_={"secret": "y"}),
+        ):
+            assert "ON CONFLICT" in str(select(upsert.returning(Shelf.id).cte().c.id))
+
+
+def test_messages_name_the_compiler_of_the_dialect(library: Library) -> None:
+    class Strange(sa.sql.expression.ColumnElement[Any]):
+        __visit_name__ = "strange"
+        inherit_cache = True
+
+    own = library.engine.dialect.statement_compiler
+    with pytest.raises(sa.exc.UnsupportedCompilationError) as raised:
+        select(Strange()).compile(library.engine)
+    assert f"Compiler <{own.__module__}.{own.__qualname__} object" in str(raised.value)
+    assert "Scoped" not in str(raised.value)
+
+
+@pytest.mark.parametrize("library", ["postgresql"], indirect=True)  # Its catalogue is read by text with such aliases.
+def test_alembic_compares_tables_that_are_called_like_its_aliases(library: Library) -> None:
+    declared = sa.MetaData()
+    names = ["a", "c", "d", "t"]
+    for name in names:
+        sa.Table(name, declared, sa.Column("id", BigId, primary_key=True), site_id_column())
+    try:
+        with library.engine.connect() as connection:
+            found = compare_metadata(MigrationContext.configure(connection), declared)
+        assert {change[1].name for change in found if change[0] == "add_table"} == set(names)
+    finally:
+        tables.scoped.difference_update(names)
+        tables.declared.difference_update(names)
+        tables.changed()
 
 
 def test_a_view_that_is_declared_with_its_site_is_limited(library: Library) -> None:
@@ -342,6 +421,50 @@ def test_a_query_as_a_default_is_one_value(library: Library) -> None:
         assert session.scalar(sa.select(Shelf.slug).where(Shelf.id == 99)) == "book-3"
         session.execute(table.update().where(table.c.id == 99).values(secret="y"))
         assert session.scalar(sa.select(Shelf.slug).where(Shelf.id == 99)) == "book-1"
+
+
+# -- values of another site -------------------------------------------------------------------------------------------
+
+FAILING: dict[str, Callable[[Any, Any], Any]] = {
+    "criterion": lambda number, book: select(book.id).where(number(book) > 0),
+    "criterion beside another": lambda number, book: select(book.id).where(book.stock > 0, number(book) > 0),
+    "column": lambda number, book: select(number(book)),
+    "order": lambda number, book: select(book.id).order_by(number(book)),
+    "group": lambda number, book: select(func.count()).select_from(book).group_by(number(book)),
+    "aggregate": lambda number, book: select(func.sum(number(book))),
+    "inner join": lambda number, book: select(Author.id).join(book, sa.and_(book.id == Author.id, number(book) > 0)),
+    "outer join": lambda number, book: select(Author.id).outerjoin(book, number(book) == Author.id),
+    "full join": lambda number, book: select(Author.id).outerjoin(book, number(book) == Author.id, full=True),
+    "subquery": lambda number, book: select(Author.id).where(Author.id.in_(select(number(book)))),
+    "exists": lambda number, book: select(Author.id).where(select(book.id).where(number(book) > 0).exists()),
+    "derived table": lambda number, book: select(book.id).where(number(book) > 0).suffix_with("-- derived"),
+    "update": lambda number, book: sa.update(book).values(stock=2).where(number(book) > 0),
+    "update to it": lambda number, book: sa.update(book).values(stock=number(book)),
+    "delete": lambda number, book: sa.delete(book).where(number(book) < 0),
+}
+
+
+@pytest.mark.parametrize("way", FAILING)
+def test_a_malformed_value_of_another_site_fails_no_statement(library: Library, way: str) -> None:
+    """The limit is looked at first: an error would tell of the value, and let one site stop another."""
+    with all_sites("set up a test"), library.engine.connect() as connection:
+        connection.execute(sa.update(Book).values(secret="11"))
+        connection.execute(sa.update(Book).values(secret="{").where(Book.id == 22))
+        number = _number_of_sqlite if library.engine.dialect.name == "sqlite" else _number_of_postgresql
+        with pytest.raises(sa.exc.DBAPIError), connection.begin_nested():
+            connection.execute(select(number(Book)).order_by(number(Book))).all()
+        statement = FAILING[way](number, Book)
+        options = {"synchronize_session": False} if statement.is_dml else {}
+        with Session(connection, info={"site": ONE}) as session:
+            session.execute(statement, execution_options=options)
+
+
+def _number_of_sqlite(book: Any) -> Any:
+    return func.json_extract(book.secret, "$", type_=sa.Integer)
+
+
+def _number_of_postgresql(book: Any) -> Any:
+    return sa.cast(book.secret, sa.Integer)
 
 
 @pytest.mark.parametrize("kind", ["model", "text"])

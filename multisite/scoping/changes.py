@@ -153,7 +153,7 @@ class ScopedChanges(_Compiler):
             self._refuse("a value of site_id that is not a plain one, given through the model,")
 
     def visit_on_conflict_do_nothing(self, on_conflict: Any, **kw: Any) -> str:
-        return self._check_conflict(super().visit_on_conflict_do_nothing(on_conflict, **kw))
+        return self._check_conflict(self._write_conflict(super(), on_conflict, **kw))
 
     def visit_on_conflict_do_update(self, on_conflict: Any, **kw: Any) -> str:
         target = self.stack[-1]["selectable"].table
@@ -168,7 +168,14 @@ class ScopedChanges(_Compiler):
             limited.update_values_to_set = [(column, _in_brackets(value)) for column, value in values.items()]
             limited.update_whereclause = and_(*limits, *in_brackets(own))
             on_conflict = limited
-        return self._check_conflict(super().visit_on_conflict_do_update(on_conflict, **kw), limits)
+        return self._check_conflict(self._write_conflict(super(), on_conflict, **kw), limits)
+
+    def _write_conflict(self, dialects_own: Any, on_conflict: Any, **kw: Any) -> str:
+        write = getattr(dialects_own, f"visit_{on_conflict.__visit_name__}", None)
+        if write is not None:
+            return write(on_conflict, **kw)
+        # The compiler behind str() has none, and has it written by that of the dialect that the construct is of.
+        return self.visit_unsupported_compilation(on_conflict, AttributeError(on_conflict.__visit_name__), **kw)
 
     def _check_conflict(self, text: str, limits: Sequence[Any] = ()) -> str:
         """Refuse an ON CONFLICT, written as `text`, in which something does more than it says."""

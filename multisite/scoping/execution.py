@@ -130,7 +130,7 @@ def init_ddl(
         if (reach.fault or reach.unknown) and (with_query or not _is_open(connection)):
             fault = reach.fault or _fault_in_names(connection, reach.unknown)
         if fault:
-            raise UnscopedStatement(f"DDL with {fault}; write it as text in a migration: {text[:99]}")
+            raise UnscopedStatement(f"DDL with {fault}; execute it in a migration, or all_sites: {text[:99]}")
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
         # Not as the role that sees all sites, which owns nothing.
         enter(connection, dbapi, None)
