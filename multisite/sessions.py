@@ -24,6 +24,7 @@ from pyramid.util import SimpleSerializer
 from webob.cookies import JSONSerializer, RequestCookies, SignedSerializer, parse_cookie
 
 from multisite.directory.shelf import Shelf
+from multisite.errors import InvalidHost, UnknownSite
 from multisite.request import escape_path
 from multisite.secrets import SECRETS, secrets_of
 from multisite.site import Site
@@ -53,7 +54,8 @@ class PerSite:
     """A factory of sessions, a helper or a policy whose parts belong to sites; made by `per_site`.
 
     Called with a request it calls what was made for the site of the request. So do its methods, which are those of the
-    factory where that is a class, and all take the request first. Where a request has no site, `UnknownSite` is raised.
+    factory where that is a class, and all take the request first. Where a request has no site, as on an open path,
+    `UnknownSite` is raised; but methods that say who is logged in return None, since pyramid_tm asks at each request.
     """
 
     is_per_site = True
@@ -91,6 +93,8 @@ class PerSite:
             raise AttributeError(f"{self!r} has no attribute '{name}'")
 
         def method(request: Request, *args: Any, **kwargs: Any) -> Any:
+            if name in _IDENTIFYING and not _has_site(request):
+                return None
             return getattr(self.of(request), name)(request, *args, **kwargs)
 
         return method
@@ -163,6 +167,17 @@ def _read_cookies(request: Request) -> None:
         # Where WebOb remembers what it has read.
         request.environ[RequestCookies._cache_key] = found, header
 
+
+def _has_site(request: Request) -> bool:
+    try:
+        request.site  # noqa: B018
+    except (UnknownSite, InvalidHost):
+        return False
+    return True
+
+
+_IDENTIFYING = {"identify", "authenticated_userid", "unauthenticated_userid"}
+"""The methods of Pyramid's helpers that say who is logged in, for each of which None means nobody."""
 
 _DOMAINS = ("domain", "cookie_domain")
 _WIDER_DOMAINS = ("wild_domain", "parent_domain")
