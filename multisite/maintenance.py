@@ -1,6 +1,7 @@
 """Maintenance: the answer of a site that tells its visitors to come back, and the link by which operators pass.
 
-The page is the site's own error page for 503 (`multisite.error_pages`), which gets the message as `detail`.
+The page is the site's own error page for 503 (`multisite.error_pages`), which gets the message as `detail`. Static files
+are served meanwhile, so that the page has its style sheet: they are in folders, which no migration changes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from urllib.parse import parse_qsl, urlencode
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPSeeOther, HTTPServiceUnavailable
+from pyramid.interfaces import IRoutesMapper, IStaticURLInfo
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
+from pyramid.traversal import decode_path_info
 from pyramid.tweens import EXCVIEW
 
 from multisite.directory.availability import PASS, digest_of
@@ -51,7 +54,7 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if word is not None and _passes(closed, word):
             return _passed(request, word, [(name, value) for name, value in query if name != PASS])
         if not _passes(closed, _word_of_cookie(request)):
-            return _come_back(closed)
+            return handler(request) if _is_for_static_file(request) else _come_back(closed)
         response = handler(request)
         # What only operators see is for nobody's cache.
         response.headers["Cache-Control"] = "no-store"
@@ -67,6 +70,25 @@ def _word_of_cookie(request: Request) -> str:
         # Anybody can send any bytes, and what is raised from here would reach the server.
         return ""
     return word
+
+
+def _is_for_static_file(request: Request) -> bool:
+    """Tell whether `request` is for a static view, of multisite's kind or of Pyramid's."""
+    views = request.registry.queryUtility(IStaticURLInfo)
+    mapper = request.registry.queryUtility(IRoutesMapper)
+    if views is None or mapper is None or request.method not in {"GET", "HEAD"}:
+        return False
+    names = {name for _url, _spec, name in views.registrations if name is not None}
+    try:
+        path = decode_path_info(request.environ.get("PATH_INFO") or "/")
+    except UnicodeDecodeError:
+        return False
+    # Those first: predicates of other routes may ask what a site in maintenance cannot answer.
+    if not any(route.name in names and route.match(path) is not None for route in mapper.get_routes()):
+        return False
+    # Another route may come before it, and take the request.
+    route = mapper(request)["route"]
+    return route is not None and route.name in names
 
 
 def _passes(closed: Closed, word: str) -> bool:

@@ -69,16 +69,17 @@ def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
     }
 
 
-def error_variables(request: Request, status: int) -> dict[str, Any]:
+def error_variables(request: Request, status: int, detail: str | None = None) -> dict[str, Any]:
     """Return what the page of an error with this HTTP status has besides, or has otherwise.
 
-    A status without words of its own has those of its class: 410 is like 400.
+    A status without words of its own has those of its class: 410 is like 400. `detail` is shown for 503, where it is
+    what the operators tell the visitors of a site in maintenance; elsewhere it is made for programmers.
     """
     known = status if status in ERRORS else 500 if status >= 500 else 400
     return {
         "page_kind": "notfound" if status == 404 else "error",
         "title": request.phrase(f"error_{known}_title"),
-        "error_text": request.phrase(f"error_{known}_text"),
+        "error_text": (known == 503 and detail) or request.phrase(f"error_{known}_text"),
     }
 
 
@@ -91,7 +92,7 @@ def _add_variables(event: BeforeRender) -> None:
     except MultisiteError:  # a page about there being no site
         return
     if (status := event.rendering_val.get("status")) is not None:
-        variables |= error_variables(request, status)
+        variables |= error_variables(request, status, event.rendering_val.get("detail"))
     event.update(variables)
 
 
