@@ -1,7 +1,7 @@
 """Maintenance: the answer of a site that tells its visitors to come back, and the link by which operators pass.
 
-The page is the site's own error page for 503 (`multisite.error_pages`), which gets the message as `detail`. Static files
-are served meanwhile, so that the page has its style sheet: they are in folders, which no migration changes.
+The page is the site's own error page for 503 (`multisite.error_pages`), which gets the message as `detail`. Static
+files are served meanwhile, so that the page has its style sheet: they are in folders, which no migration changes.
 """
 
 from __future__ import annotations

@@ -176,10 +176,10 @@ def directory_unavailable_view(error: DirectoryUnavailable, request: Request) ->
     return response
 
 
-def undecodable_path_view(error: URLDecodeError, request: Request) -> Response:
-    """Answer a path whose escaped bytes are no UTF-8: 400, as the browser's mistake, where Pyramid would fail."""
+def undecodable_address_view(error: URLDecodeError, request: Request) -> Response:
+    """Answer a path or a query whose escaped bytes are not UTF-8: 400, as the browser's mistake."""
     # Without a body, so that a site that has a page for this shows it.
-    return HTTPBadRequest("The path of this request is not UTF-8.", headers={"Cache-Control": "no-store"})
+    return HTTPBadRequest("The address of this request is not UTF-8.", headers={"Cache-Control": "no-store"})
 
 
 def _in_development(request: Request) -> bool:
@@ -200,5 +200,5 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(site_url, "site_url")
     config.add_exception_view(invalid_host_view, context=InvalidHost)
     config.add_exception_view(unknown_site_view, context=UnknownSite)
-    config.add_exception_view(undecodable_path_view, context=URLDecodeError)
+    config.add_exception_view(undecodable_address_view, context=URLDecodeError)
     config.add_exception_view(directory_unavailable_view, context=DirectoryUnavailable)

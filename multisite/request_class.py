@@ -3,7 +3,7 @@
 Pyramid makes a class anew for each request that properties were added to (`config.add_request_method`), and binds each
 added method to it: some 200,000 instructions, two fifths of a request that needs no session (docs/benchmarks.md), and
 garbage that only the collector finds. A request is no different for the class that is kept here: it has the same
-attributes, of a class of the same name.
+attributes, of a class of the same name. Its query and its form are read with care (`multisite.forms`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 from pyramid.interfaces import IRequestExtensions
 from pyramid.registry import Registry
 from pyramid.util import InstancePropertyHelper
+
+from multisite.forms import readable
 
 __all__ = ["RequestClass", "prepare"]
 
@@ -38,7 +40,7 @@ class RequestClass:
 
     def _make(self, cls: type) -> type:
         request_like: Any = object.__new__(cls)
-        InstancePropertyHelper.apply_properties(request_like, self.attributes)
+        InstancePropertyHelper.apply_properties(request_like, {**readable(cls), **self.attributes})
         ready = type(request_like)
         if len(self._ready) < MAX_CLASSES:
             # The ready one too: a request that is sent through the application once more has it already.

@@ -160,10 +160,10 @@ def test_an_address_that_is_no_utf8_is_a_bad_request(sqlite_sites: ContentSites)
 
 
 @pytest.mark.parametrize("path", ["/", "/archive/2024", "/tags/a"])
-def test_a_page_number_that_is_no_utf8_is_not_found(sqlite_sites: ContentSites, path: str) -> None:
+def test_a_page_number_that_is_not_utf8_is_a_bad_request(sqlite_sites: ContentSites, path: str) -> None:
     sqlite_sites.add(sqlite_sites.garden, "a", tags=["a"])
     sqlite_sites.browser(GARDEN).get(f"{path}?page=1")
-    sqlite_sites.browser(GARDEN).get(f"{path}?page=%ff", status=404)
+    sqlite_sites.browser(GARDEN).get(f"{path}?page=%ff", status=400)
 
 
 def test_a_site_without_entries_has_pages_too(sites: ContentSites) -> None:

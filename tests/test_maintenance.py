@@ -22,6 +22,7 @@ from multisite.settings import parse_settings
 
 
 def test_the_page_has_its_style_sheet_and_the_message(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.settings["multisite.refresh_seconds"] = "0"
     maintain_site(sqlite_sites.engine, GARDEN, message="Moving <house>, back at six.")
     browser = sqlite_sites.browser(GARDEN)
     page = browser.get("/", status=503)

@@ -169,10 +169,7 @@ def _page_size(request: Request) -> int:
 
 def _page_number(request: Request) -> int:
     """Return the number in `?page=`, 1 where there is none; 404 for anything that is not the number of a page."""
-    try:
-        text = request.GET.get("page", "1")
-    except UnicodeDecodeError:  # some parameter is no UTF-8, and then none can be read
-        raise HTTPNotFound from None
+    text = request.GET.get("page", "1")
     if not (text.isascii() and text.isdigit() and len(text) < 8 and not text.startswith("0")):
         raise HTTPNotFound
     number = int(text)
