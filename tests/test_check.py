@@ -631,11 +631,55 @@ def migrate(ini: Path) -> None:
     assert CliRunner().invoke(main, ["-c", str(ini), "migrate"]).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("metadata", "advice"),
+    [
+        ("None", "its model is not in the target_metadata of env.py"),
+        ("sa.MetaData()", "its model is not in the target_metadata of env.py"),
+        ("[other, known]", "write a revision ('alembic revision --autogenerate') and run '"),
+        ("known", "write a revision ('alembic revision --autogenerate') and run '"),
+    ],
+)
+def test_a_table_that_alembic_cannot_find_is_said_to_be_one(
+    sqlite_bench: Workbench, tmp_path: Path, metadata: str, advice: str
+) -> None:
+    """An env.py that imports no model lets `alembic revision --autogenerate` write an empty revision."""
+    ini = write_ini(sqlite_bench, tmp_path)
+    ini.write_text(ini.read_text().replace(f"{ROOT}/migrations", f"{tmp_path}/migrations"))
+    (tmp_path / "migrations" / "versions").mkdir(parents=True)
+    (tmp_path / "migrations" / "env.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import context\n"
+        "other, known = sa.MetaData(), sa.MetaData()\n"
+        "sa.Table('chk_books', known), sa.Table('chk_writers', known)\n"
+        f"engine = sa.create_engine({sqlite_bench.app.registry.settings['sqlalchemy.url']!r})\n"
+        "with engine.connect() as connection:\n"
+        f"    context.configure(connection=connection, target_metadata={metadata})\n"
+        "    with context.begin_transaction():\n        context.run_migrations()\n"
+        "engine.dispose()\n"
+    )
+    declare(sqlite_bench.metadata)
+    findings = multisite.check.run(ini, metadata=[sqlite_bench.metadata])
+    missing = [finding for finding in findings if finding.kind == "missing-table"]
+    assert [finding.subject for finding in missing] == ["chk_books", "chk_writers"]
+    assert [advice in str(finding) for finding in missing] == [True, True], missing
+
+
+def test_a_table_of_an_application_without_migrations_is_not_left_to_alembic(
+    sqlite_bench: Workbench, tmp_path: Path
+) -> None:
+    ini = write_ini(sqlite_bench, tmp_path)
+    ini.write_text(ini.read_text().partition("[alembic]")[0])
+    declare(sqlite_bench.metadata)
+    findings = multisite.check.run(ini, metadata=[sqlite_bench.metadata])
+    assert "name the application's migrations in [alembic] of the ini" in str(findings[0])
+
+
 def test_the_command_on_the_reference_application(bench: Workbench, tmp_path: Path) -> None:
     ini = write_ini(bench, tmp_path)
     findings = multisite.check.run(ini, metadata=[ContentBase.metadata])
     assert [finding.kind for finding in findings] == ["migrations", *["missing-table"] * 3]
     assert findings[0].message.startswith("the database is at none, the application's revisions are at content_0002")
+    assert all("migrate', and check again" in str(finding) for finding in findings[1:])
     migrate(ini)
     done = run_command("-c", ini, "check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Nothing found.\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy.orm.mapper import _all_registries
 
 from multisite import models as own
 from multisite.bound_role import only_looked_at
+from multisite.check.environment import Environment, read_environment
 from multisite.check.shape import Reference, Shape, TableName, declared_shape, shapes_in_database, views_in_database
 from multisite.dialects import fault_of_dialect
 from multisite.directory.info import show_site
@@ -82,6 +84,16 @@ class Application:
         """The engine by which sites are found; None where its database does not answer."""
         engine: Engine = self.registry[DIRECTORY].engine
         return engine if engine.url in {database.engine.url for database in self.databases} else None
+
+    @cached_property
+    def environment(self) -> Environment | None:
+        """What the env.py of the application's migrations says; None without one, or where a database does not answer.
+
+        Raises what `read_environment` raises.
+        """
+        if self.ini is None or not self.ini.has_alembic or self.unreachable:
+            return None
+        return read_environment(self.ini.path)
 
     @property
     def global_tables(self) -> frozenset[str]:

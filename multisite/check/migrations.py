@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
+from collections.abc import Collection, Iterator
 
 from multisite import program
-from multisite.application_scripts import application_scripts
 from multisite.check.application import Application
 from multisite.finding import Finding
 from multisite.migrate import is_current
@@ -30,26 +24,15 @@ def check_migrations(application: Application) -> Iterator[Finding]:
                 yield Finding(
                     "own-tables", "sites, domains", "the tables are not of this version of multisite", _remedy()
                 )
-    if application.ini is not None and application.ini.has_alembic and not application.unreachable:
-        config, script = application_scripts(application.ini.path)
-        there, wanted = _current_heads(config, script), set(script.get_heads())
-        if there != wanted:
-            message = f"the database is at {_spell(there)}, the application's revisions are at {_spell(wanted)}"
-            yield Finding("migrations", str(application.ini.path), message, _remedy())
+    environment = application.environment
+    if environment is not None and environment.heads != environment.wanted:
+        message = f"the database is at {_spell(environment.heads)}, the application's revisions are at "
+        yield Finding("migrations", _ini(application), message + _spell(environment.wanted), _remedy())
 
 
-def _current_heads(config: Config, script: ScriptDirectory) -> set[str]:
-    """Return the revisions that the application's database has: its env.py knows where they are noted."""
-    heads: set[str] = set()
-
-    def note(revisions: Any, _context: Any) -> list[Any]:
-        heads.update(revisions)
-        return []
-
-    with EnvironmentContext(config, script, fn=note, dont_mutate=True):
-        script.run_env()
-    return heads
+def _ini(application: Application) -> str:
+    return "" if application.ini is None else str(application.ini.path)
 
 
-def _spell(revisions: set[str]) -> str:
+def _spell(revisions: Collection[str]) -> str:
     return ", ".join(sorted(revisions)) or "none"
