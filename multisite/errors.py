@@ -21,6 +21,7 @@ __all__ = [
     "SettingError",
     "SiteSettingError",
     "UndeclaredSetting",
+    "UnknownSetting",
     "UnknownSite",
     "UnscopedStatement",
 ]
@@ -36,6 +37,13 @@ def shorten(text: object) -> str:
     if len(escaped) <= MAX_ECHOED_CHARACTERS and len(raw) <= MAX_ECHOED_CHARACTERS:
         return escaped
     return escaped[: MAX_ECHOED_CHARACTERS - 3] + "..."
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of `known` that `name` was most probably meant to be, None if none is like it."""
+    from difflib import get_close_matches  # Only a mistake needs it.
+
+    return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 class MultisiteError(Exception):
@@ -104,6 +112,22 @@ class SettingError(MultisiteError, ValueError):
         self.value = value
         self.expected = expected
         super().__init__(f"{key} = {shorten(value)}: expected {expected}")
+
+
+class UnknownSetting(SettingError):
+    """A setting that there is not. Carries `key`, `value`, and as `expected` the settings that may have been meant."""
+
+    def __init__(
+        self, name: str, value: object, known: Iterable[str], *, prefix: str = "", listed: str | None = None
+    ) -> None:
+        """Args: `known` are the names behind `prefix`; `listed` says where they are listed, None for in the message."""
+        known = sorted(known)
+        near = nearest(name, known)
+        self.key = prefix + name
+        self.value = value
+        self.expected = prefix + near if near else listed or ", ".join(prefix + each for each in known) or "none"
+        hint = f"did you mean {self.expected}?" if near else f"those that there are: {self.expected}"
+        MultisiteError.__init__(self, f"there is no setting {shorten(self.key)}; {hint}")
 
 
 class SiteSettingError(MultisiteError, ValueError):

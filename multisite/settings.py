@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from multisite import hosts
-from multisite.errors import InvalidHost, SettingError
+from multisite.errors import InvalidHost, SettingError, UnknownSetting
 
 __all__ = [
     "ALL_SITES_ROLE",
@@ -298,13 +298,6 @@ class Settings:
         return self.templates_dir / THEMES_FOLDER
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return the settings that `name` was most probably meant to be: all of them would be half a page."""
-    from difflib import get_close_matches  # Only a mistake needs it.
-
-    return ", ".join(PREFIX + each for each in get_close_matches(name, list(known), n=3, cutoff=0.0))
-
-
 def parse_settings(settings: Mapping[str, Any]) -> Settings:
     """Return the `Settings` found in `settings`, a mapping as Pyramid's registry or an ini section gives it.
 
@@ -324,7 +317,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
         name = key[len(PREFIX) :]
         if name not in fields:
             shown = "(hidden)" if "secret" in name else value
-            raise SettingError(key, shown, f"one of {_nearest(name, fields)}, or another that docs/settings.md names")
+            raise UnknownSetting(name, shown, fields, prefix=PREFIX, listed="docs/settings.md")
         try:
             values[name] = fields[name].metadata["parse"](str(value).strip())
         except ValueError as error:

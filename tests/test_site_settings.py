@@ -278,7 +278,7 @@ def test_the_ini_gives_defaults_below_those_of_sites(sqlite_world: World) -> Non
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"site__post": "1"}, "multisite.site.post = 1: expected one of multisite.site.colour, "),
+        ({"site__post": "1"}, "there is no setting multisite.site.post; did you mean multisite.site.posts?"),
         ({"site__posts": "many"}, "multisite.site.posts = many: expected a whole number"),
         ({"site__posts": "101"}, "multisite.site.posts = 101: expected a whole number up to 100"),
     ],
@@ -476,11 +476,13 @@ def test_commands_set_unset_and_show(line: Line) -> None:
     [
         (("set", "a.example", "posts_per_page=many"), "posts_per_page = many: expected a whole number"),
         (("set", "a.example", "posts_per_page=0"), "posts_per_page = 0: expected a whole number from 1 to 100"),
-        (("set", "a.example", "posts=5"), "posts = 5: expected one of "),
+        (("set", "a.example", "posts=5"), "there is no setting posts; those that there are: "),
         (("set", "a.example", "timezone=Mars"), "'Mars' is not a time zone"),
         (("set", "a.example", "locale=xx-YY"), "'xx-YY' is not a locale"),
         (("set", "b.example", "tagline=x"), "no site is known as 'b.example'"),
-        (("unset", "a.example", "posts"), "no setting is called 'posts': expected one of"),
+        (("set", "a.example", "tag_line=x"), "there is no setting tag_line; did you mean tagline?"),
+        (("set", "a.example", "local=de"), "there is no setting local; did you mean locale?"),
+        (("unset", "a.example", "posts"), "there is no setting posts; those that there are: currency, "),
         (("unset", "a.example", "locale"), "locale and timezone have no default"),
         (("settings", "b.example"), "no site is known as 'b.example'"),
     ],
@@ -505,4 +507,4 @@ def test_a_bad_row_is_shown_as_that_and_a_bad_ini_in_one_line(line: Line) -> Non
     assert (found["value"], found["text"], found["fault"]) == (None, "x", "a whole number")
     assert "    expected a whole number: the site answers 503" in line.run("settings", "a.example")
     line.write("multisite.site.posts = 5")
-    assert line.run("settings", "a.example", code=1).startswith("Error: multisite.site.posts = 5: expected one of")
+    assert line.run("settings", "a.example", code=1).startswith("Error: there is no setting multisite.site.posts;")

@@ -205,7 +205,7 @@ def test_a_bad_host_and_an_unknown_one_are_told_nothing(world: World) -> None:
         ("domain example.org / = main", "leads back to [composite:main] itself"),
         ("nonsense = app1", "is not understood: expected 'domain HOST"),
         ("not_found_app = app1", "; what no other line fits is answered by the line '/ = APPLICATION'"),
-        ("vhosts.lasy = true", "expected one of vhosts.root, vhosts.lazy"),
+        ("vhosts.lasy = true", "there is no setting vhosts.lasy; did you mean vhosts.lazy?"),
         ("vhosts.lazy = yes", "vhosts.lazy = yes: expected true or false"),
         ("vhosts.retry_seconds = soon", "expected a number of seconds from 0 to 86400"),
         ("vhosts.init = no.such.thing", "vhosts.init: 'no.such.thing' fails (ModuleNotFoundError"),

@@ -11,7 +11,7 @@ from multisite import domains
 from multisite.directory.changing import changing, refuse_unfinished
 from multisite.directory.details import check_locale, check_timezone
 from multisite.directory.info import SiteInfo, read_site
-from multisite.errors import MultisiteError, SettingError, shorten
+from multisite.errors import MultisiteError, SettingError, UnknownSetting
 from multisite.models import SettingRow, SiteRow
 from multisite.site_settings.declared import Declared, own_texts
 from multisite.site_settings.setting import SITE_COLUMNS
@@ -33,7 +33,7 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
         if name in _CHECKS:
             columns[name] = _CHECKS[name](text)
         elif name not in declared:
-            raise SettingError(name, text, f"one of {_names(declared)}")
+            raise UnknownSetting(name, text, _names(declared))
         else:
             try:
                 declared[name].parse(text)
@@ -69,13 +69,13 @@ def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared:
         own = own_texts(info.site.own_settings)
         for name in sorted(names):
             if name not in declared and name not in own:
-                raise MultisiteError(f"no setting is called '{shorten(name)}': expected one of {_names(declared)}")
+                raise UnknownSetting(name, None, _names(declared))
         _delete(connection, info, names)
         return read_site(connection, domain)
 
 
-def _names(declared: Declared) -> str:
-    return ", ".join(sorted({*SITE_COLUMNS, *(setting.name for setting in declared)}))
+def _names(declared: Declared) -> set[str]:
+    return {*SITE_COLUMNS, *(setting.name for setting in declared)}
 
 
 def _update_columns(connection: Connection, info: SiteInfo, columns: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from multisite.application import current_application
 from multisite.directory.shelf import Shelf
-from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting
+from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting, UnknownSetting
 from multisite.settings import SITE_PREFIX
 from multisite.site import Site
 from multisite.site_settings.setting import Setting
@@ -112,8 +112,7 @@ class Declared:
         """Raise `SettingError` if a key of the ini is not declared, or a value there is none."""
         for name, text in self._ini.items():
             if name not in self._settings:
-                names = ", ".join(SITE_PREFIX + known for known in sorted(self._settings))
-                raise SettingError(SITE_PREFIX + name, text, f"one of {names}" if names else "no such key")
+                raise UnknownSetting(name, text, self._settings, prefix=SITE_PREFIX)
         self.defaults()
 
     def defaults(self) -> dict[str, Any]:

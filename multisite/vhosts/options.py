@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multisite.errors import shorten
+from multisite.errors import UnknownSetting, shorten
 from multisite.settings import _boolean, _limit, _names, _path, _seconds
 from multisite.vhosts.ini import Places, VhostError
 
@@ -48,7 +48,8 @@ def read_options(settings: Mapping[str, str], places: Places) -> tuple[Options, 
             lines[key] = value
             continue
         if key not in fields:
-            raise VhostError(places.of(key), f"{key} = {shorten(value)}: expected one of {', '.join(fields)}")
+            names = [name.removeprefix(PREFIX) for name in fields]
+            raise VhostError(places.of(key), str(UnknownSetting(key.removeprefix(PREFIX), value, names, prefix=PREFIX)))
         try:
             values[fields[key].name] = fields[key].metadata["parse"](value.strip())
         except ValueError as error:
