@@ -12,6 +12,7 @@ transaction has been rolled back by the time it runs: nothing that an error page
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
 from collections.abc import Callable
 
@@ -39,7 +40,7 @@ NAMES = ("/{status}.mako", "/error.mako")
 """The templates of an error page: the first that the site, its theme or the shared folder has is shown."""
 
 RETRY_AFTER_SECONDS = 5
-"""When to ask again after a 503: the directory of sites, too, tries the database again in seconds."""
+"""When to ask again after a 503, where the database of the application could not be used."""
 
 Handler = Callable[[Request], Response]
 
@@ -82,7 +83,8 @@ def _response_to(request: Request, error: Exception) -> HTTPError:
         exc_info=error,
     )
     if unavailable:
-        return HTTPServiceUnavailable(headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        seconds = error.retry_after_seconds if isinstance(error, DirectoryUnavailable) else RETRY_AFTER_SECONDS
+        return HTTPServiceUnavailable(headers={"Retry-After": str(seconds)})
     return HTTPInternalServerError()
 
 
@@ -93,11 +95,15 @@ def _is_tried_again(request: Request, error: Exception) -> bool:
 
 
 def _is_unavailable(error: Exception) -> bool:
-    """Tell whether the database could not be reached, or went away: what a visitor may try again in a moment."""
+    """Tell whether the database could not be reached, went away, or is locked by another process for long: what a
+    visitor may try again in a moment."""
     if isinstance(error, (DirectoryUnavailable, PoolTimeout)):
         return True
     if not isinstance(error, DBAPIError):
         return False
+    # What another connection writes to an SQLite file locks all of it, and this one has waited for seconds already.
+    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return True
     # Without a statement it was the connection that failed. SQLite calls a missing table operational, too.
     return error.connection_invalidated or (isinstance(error, OperationalError) and error.statement is None)
 

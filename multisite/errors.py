@@ -68,10 +68,14 @@ class UnknownSite(MultisiteError, LookupError):
 
 
 class DirectoryUnavailable(MultisiteError):
-    """The directory of sites cannot be read just now, so that nobody can say whether a host has a site."""
+    """The directory of sites cannot be read just now, so that nobody can say whether a host has a site.
 
-    def __init__(self, reason: str) -> None:
+    `retry_after_seconds` is when the database is asked again at the latest, a whole number.
+    """
+
+    def __init__(self, reason: str, retry_after_seconds: int = 5) -> None:
         self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
         super().__init__(f"the directory of sites cannot be read: {reason}")
 
 

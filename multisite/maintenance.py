@@ -7,6 +7,7 @@ files are served meanwhile, so that the page has its style sheet: they are in fo
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlencode
@@ -114,7 +115,7 @@ def _passed(request: Request, word: str, query: list[tuple[str, str]]) -> Respon
 def _come_back(closed: Closed) -> Response:
     seconds = RETRY_AFTER_SECONDS
     if closed.until is not None:
-        left = int((closed.until - datetime.now(UTC)).total_seconds())
+        left = math.ceil((closed.until - datetime.now(UTC)).total_seconds())
         seconds = left if left > 0 else seconds
     # A delay in seconds (RFC 9110 section 10.2.3): dates depend on the visitor's clock.
     headers = {"Retry-After": str(seconds), "Cache-Control": "no-store"}

@@ -172,7 +172,7 @@ def directory_unavailable_view(error: DirectoryUnavailable, request: Request) ->
     if _in_development(request):
         text += f"\nThe directory of sites cannot be read: {error.reason}\n"
     response = _plain(503, text)
-    response.headers["Retry-After"] = "5"
+    response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
 
 

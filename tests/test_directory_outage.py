@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import logging
+import math
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +29,7 @@ from directories import DEADLINE_SECONDS, Clock, until
 from scoped_models import Base, Book
 from sqlalchemy.orm import Session
 
-from multisite.directory import Directory, Match, engine_from_settings, engine_from_url, errand
+from multisite.directory import Directory, Match, engine_from_settings, engine_from_url, errand, memory
 from multisite.directory.changes import add_site
 from multisite.errors import DirectoryUnavailable
 from multisite.settings import Settings
@@ -87,6 +89,54 @@ def test_a_server_that_never_answers_is_asked_by_one_thread_at_a_time(silent: li
         # Nothing is left behind, neither threads nor places in the pool.
         assert until(lambda: not on_errands())
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+@contextmanager
+def locked(engine: sa.Engine) -> Iterator[None]:
+    """Lock a file of SQLite as another process does that writes for long."""
+    with closing(sqlite3.connect(engine.url.database or "", isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@pytest.mark.parametrize("how", ["it waits for longer than we do", "it gives up sooner"])
+def test_after_a_lock_of_sqlite_a_visitor_who_comes_back_when_he_was_told_is_answered(
+    sqlite_database_url: str, settings: Settings, how: str
+) -> None:
+    clock = Clock()
+    seconds = 60 if "longer" in how else 0
+    with closing_engine(f"{sqlite_database_url}?timeout={seconds}") as engine:
+        make_own_tables(engine)
+        for host in ("a.example", "b.example"):
+            add_site(engine, host, settings=settings)
+        directory = Directory(engine, clock=clock, refresh_seconds=3600)
+        directory._patience_seconds = 0.2 if seconds else 60.0
+
+        def told(host: str) -> int:
+            with pytest.raises(DirectoryUnavailable) as caught:
+                directory.find(host)
+            return caught.value.retry_after_seconds
+
+        with locked(engine):
+            assert told("b.example") == 10
+            clock.now += 3.5
+            assert told("c.example") == 7
+        assert until(lambda: not on_errands())
+        clock.now += 6.4
+        assert told("b.example") == 1
+        clock.now += 1
+        assert directory.find("b.example") is not None
+        assert directory.find("c.example") is None
+
+
+def test_who_waits_behind_a_slow_answer_is_told_when_that_is_over_at_the_latest(silent: list[socket.socket]) -> None:
+    port = silent[0].getsockname()[1]
+    with closing_engine(f"postgresql+psycopg://someone@127.0.0.1:{port}/x?connect_timeout=2") as engine:
+        directory = Directory(engine)
+        directory._patience_seconds = 0.2
+        with directory._turn, pytest.raises(DirectoryUnavailable, match="slow to answer") as caught:
+            directory.find("a.example")
+        assert caught.value.retry_after_seconds == math.ceil(0.2 + memory.HANG_PAUSE_SECONDS)
 
 
 def test_our_engines_give_up_servers_that_never_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
@@ -32,7 +34,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
-from multisite.errors import SettingError
+from multisite.errors import DirectoryUnavailable, SettingError
 from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 
@@ -311,6 +313,40 @@ def test_a_database_that_cannot_be_reached_is_a_503(errors: Errors, what: str, s
     page = ask(errors.app(), f"/raise?what={what}")
     assert (page.status_code, page.headers.get("Retry-After")) == (status, "5" if status == 503 else None)
     assert page.text == f"{page.status} of {GARDEN}"
+
+
+def test_a_file_of_sqlite_that_another_process_locks_is_a_503(errors: Errors) -> None:
+    def write(request: Request) -> Response:
+        with request.dbsession.get_bind().connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return Response("written")
+
+    def configure(config: Configurator) -> None:
+        config.add_route("write", "/write")
+        config.add_view(write, route_name="write")
+
+    app = errors.app(configure, sqlalchemy__url=f"{errors.url}?timeout=0")
+    assert ask(app, "/write").text == "written"
+    with closing(sqlite3.connect(errors.folder / "sites.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        page = ask(app, "/write")
+        assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
+    assert ask(app, "/write").text == "written"
+
+
+def test_the_answer_for_an_unavailable_directory_says_when_that_is_asked_again(errors: Errors) -> None:
+    def unavailable(*_: object) -> NoReturn:
+        raise DirectoryUnavailable("the database does not answer", 7)
+
+    def configure(config: Configurator) -> None:
+        config.add_route("x", "/x")
+        config.add_view(unavailable, route_name="x")
+
+    app = errors.app(configure)
+    assert ask(app, "/x").headers["Retry-After"] == "7"
+    app.registry[DIRECTORY].find = unavailable
+    page = ask(app, "/x")
+    assert (page.status_code, page.headers["Retry-After"]) == (503, "7")
 
 
 def test_the_page_of_503_is_shown_while_the_database_is_down(errors: Errors) -> None:

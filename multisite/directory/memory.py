@@ -69,6 +69,8 @@ class Memory:
         self._refresh_seconds = refresh_seconds
         self._max_age_seconds = max_age_seconds
         self._patience_seconds = PATIENCE_SECONDS
+        # After an error at once. Who is told of changes asks seldom for their sake, and must not wait as long for this.
+        self._pause_seconds = min(refresh_seconds, HANG_PAUSE_SECONDS)
         self._clock = clock
         self._declared = declared
         self._known: Shelf[str | int, Entry] = Shelf(directory_size)
@@ -146,7 +148,7 @@ class Memory:
         if not self._turn.acquire(timeout=wait_seconds):
             if entry is not None and wait_seconds == 0:
                 return entry  # It was fresh a moment ago, whatever who has the turn may have found out since.
-            return self._make_do(key, entry, now, DirectoryUnavailable("the database is slow to answer"))
+            return self._make_do(key, entry, now, self._slow())
         try:
             is_ruled_out = self._is_ruled_out(key, now)
             newer = Entry(None, self._version, math.inf) if is_ruled_out else self._remembered(key)
@@ -160,7 +162,7 @@ class Memory:
 
     def _read_in_outage(self, key: str | int, entry: Entry | None, now: float) -> Entry:
         """Do the same while the database did not answer the last time: nobody waits but one who has nothing to show."""
-        error = DirectoryUnavailable("the database did not answer a moment ago")
+        error = self._outage.error("the database did not answer a moment ago")
         entry = self._last_known(key, entry)
         if now < self._outage.retry_at or not self._turn.acquire(blocking=False):
             return self._make_do(key, entry, now, error)
@@ -205,7 +207,7 @@ class Memory:
     def _read(self, key: str | int, now: float) -> Entry:
         """Read the entry of `key` and remember it. Only for who has the turn; `now` is before the turn was awaited."""
         if now < self._outage.retry_at:
-            raise DirectoryUnavailable("the database did not answer a moment ago")
+            raise self._outage.error("the database did not answer a moment ago")
         if self._listener is not None:
             self._listener.start()
         self.reads += 1
@@ -217,9 +219,9 @@ class Memory:
         except UnreadableRows:
             raise
         except DirectoryUnavailable as error:
-            raise self._failed(error.reason, self._refresh_seconds) from None
+            raise self._failed(error.reason, self._pause_seconds) from None
         except (SQLAlchemyError, OSError, RuntimeError) as error:
-            raise self._failed(str(error).partition("\n")[0], self._refresh_seconds) from error
+            raise self._failed(str(error).partition("\n")[0], self._pause_seconds) from error
         entry = self._store(key, answer, asked_at)
         # A change made after the question was asked may not be in the answer, so the time runs from the question; and
         # the hurries are looked at last, or one could be lost.
@@ -233,6 +235,12 @@ class Memory:
         # Threads that were waiting for their turn have looked before this, and will not try again one by one.
         self._check_at = self._outage.retry_at
         return error
+
+    def _slow(self) -> DirectoryUnavailable:
+        # Who has the turn may get no answer either, and then the database is left alone.
+        return DirectoryUnavailable(
+            "the database is slow to answer", math.ceil(self._patience_seconds + HANG_PAUSE_SECONDS)
+        )
 
     def _store(self, key: str | int, answer: Answer, asked_at: float) -> Entry:
         entry = Entry(answer.places, answer.version, asked_at + self._max_age_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 from multisite.errors import DirectoryUnavailable
@@ -38,7 +39,11 @@ class Outage:
         if self._log_at is None or now >= self._log_at:
             self._log_at = now + LOG_PAUSE_SECONDS
             log.error("the directory of sites cannot be read, known sites are served from memory: %s", reason)
-        return DirectoryUnavailable(reason)
+        return self.error(reason)
+
+    def error(self, reason: str) -> DirectoryUnavailable:
+        """Return the error to raise until the database is asked again."""
+        return DirectoryUnavailable(reason, max(1, math.ceil(self.retry_at - self._clock())))
 
     def end(self) -> None:
         """Note that the database has answered."""
