@@ -6,6 +6,7 @@ from typing import Any
 
 from multisite.directory.info import read_site_by_id
 from multisite.errors import MultisiteError, UnknownSite
+from multisite.models import AS_MULTISITE
 from multisite.request import DIRECTORY
 from multisite.site import Site
 
@@ -22,7 +23,7 @@ def site_of_job(app: Any, site_id: int) -> Site:
     and `MultisiteError` if it is disabled, is being removed or is not complete: nothing is to be done for it then.
     """
     engine = getattr(app, "registry", app)[DIRECTORY].engine
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
         info = read_site_by_id(connection, site_id)
     if info is None:
         raise UnknownSite(site_id, f"there is no site with the id {site_id}, which this job is for: it was removed")

@@ -105,13 +105,14 @@ def first_site(connection: Connection | MockConnection, host: str, *, name: str 
     upgrade_own(connection)
     sites, domains = models.metadata.tables["sites"], models.metadata.tables["domains"]
     there = sa.select(domains.c.site_id).where(domains.c.host == wanted, domains.c.port == 0, domains.c.path == "")
-    found: int | None = connection.scalar(there)
-    if found is not None:
-        return found
-    add = sa.insert(sites).values(name=name or wanted, folder=folder_name(wanted)).returning(sites.c.id)
-    site_id: int = connection.execute(add).scalar_one()
-    connection.execute(sa.insert(domains).values(site_id=site_id, host=wanted, kind="canonical"))
-    models.raise_version(connection)
+    with models.as_multisite(connection):
+        found: int | None = connection.scalar(there)
+        if found is not None:
+            return found
+        add = sa.insert(sites).values(name=name or wanted, folder=folder_name(wanted)).returning(sites.c.id)
+        site_id: int = connection.execute(add).scalar_one()
+        connection.execute(sa.insert(domains).values(site_id=site_id, host=wanted, kind="canonical"))
+        models.raise_version(connection)
     return site_id
 
 
@@ -147,7 +148,8 @@ def _run_own(connection: Connection) -> list[str]:
     try:
         # The revisions get `op` as an argument: installing alembic's global one would take away that of an
         # application's revision which is calling us.
-        context.run_migrations(op=Operations(context))
+        with models.as_multisite(connection):
+            context.run_migrations(op=Operations(context))
     except CommandError as error:
         raise MultisiteError(
             f"the tables of multisite in this database are of another version ({error}): install the multisite that "

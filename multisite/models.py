@@ -6,6 +6,8 @@ foreign key to `sites` from another MetaData must name the Column object: `Forei
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +17,15 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 
 __all__ = [
+    "AS_MULTISITE",
     "CHANNEL",
+    "OWN_ACCESS",
     "ChangeRow",
     "DirectoryVersion",
     "DomainRow",
     "SettingRow",
     "SiteRow",
+    "as_multisite",
     "metadata",
     "raise_version",
 ]
@@ -37,6 +42,27 @@ metadata = sa.MetaData(
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """A 64-bit key. SQLite numbers rows by itself only where the type is spelt INTEGER, which is 64 bits there."""
+
+
+OWN_ACCESS = "multisite_own_access"
+"""The execution option of connections with which multisite itself reads and changes these tables, for every site.
+
+For all others they are limited like an application's scoped tables: a site reads its own rows, and changes none.
+"""
+
+AS_MULTISITE = {OWN_ACCESS: True}
+"""What such a connection is made with: `engine.connect().execution_options(**AS_MULTISITE)`."""
+
+
+@contextmanager
+def as_multisite(connection: Connection) -> Iterator[None]:
+    """Let `connection`, which somebody else has made, be such a one inside the block."""
+    before = bool(connection.get_execution_options().get(OWN_ACCESS))
+    connection.execution_options(**AS_MULTISITE)
+    try:
+        yield
+    finally:
+        connection.execution_options(**{OWN_ACCESS: before})
 
 
 class _Base(DeclarativeBase):

@@ -23,7 +23,7 @@ from multisite import domains
 from multisite.directory.changing import changing
 from multisite.directory.info import SiteInfo, read_site
 from multisite.errors import MultisiteError
-from multisite.models import DomainRow, SettingRow, SiteRow, metadata
+from multisite.models import AS_MULTISITE, DomainRow, SettingRow, SiteRow, metadata
 from multisite.scoping.column import SITE_COLUMN, site_id_column
 from multisite.settings import Settings
 from multisite.site import all_sites
@@ -48,7 +48,7 @@ class Removal:
 
 def plan_removal(engine: Engine, host: str, *, settings: Settings) -> Removal:
     """Return what `remove_site` would remove, counted now. Raises the same; nothing is changed."""
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
         info = read_site(connection, domains.existing(host))
         with all_sites(f"counting the rows of {info.site}"):
             rows = {each.name: _count(connection, each.table, info.site.id) for each in _tables(connection)}

@@ -99,7 +99,7 @@ def clear_rows(engine: sa.Engine) -> None:
 
 def plant_rows(engine: sa.Engine) -> None:
     """Plant the rows that `build_library` describes."""
-    with Session(engine) as session:
+    with all_sites("plant the sites of a test"), Session(engine) as session:
         session.add(DirectoryVersion(id=1, version=0))
         for site in (ONE, TWO):
             session.add(SiteRow(id=site.id, name=site.name, folder=site.folder))

@@ -119,6 +119,8 @@ def _run_migration(engine: Any, upgrade: Callable[[], None]) -> None:
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
 
+    from multisite import all_sites
+
     with engine.connect() as connection:
         connection.execute(sa.text("CREATE TABLE notes (id INTEGER PRIMARY KEY, name VARCHAR, "
                                    "CONSTRAINT uq_notes_name UNIQUE (name))"))  # fmt: skip
@@ -126,7 +128,8 @@ def _run_migration(engine: Any, upgrade: Callable[[], None]) -> None:
         connection.commit()
         with Operations.context(MigrationContext.configure(connection)):
             upgrade()
-        found = connection.execute(sa.text("SELECT notes.name, host FROM notes JOIN domains USING (site_id)")).all()
+        with all_sites("what the migration has done"):
+            found = connection.execute(sa.text("SELECT notes.name, host FROM notes JOIN domains USING (site_id)")).all()
     assert found == [("first", "www.example.com")], found
 
 

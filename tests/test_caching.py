@@ -559,7 +559,7 @@ def authors(tmp_path: Path) -> Iterator[sa.Engine]:
     with closing_engine(f"sqlite:///{tmp_path / 'authors.db'}") as engine:
         make_own_tables(engine)
         Base.metadata.create_all(engine)
-        with engine.begin() as connection:
+        with all_sites("a test"), engine.begin() as connection:
             rows = [{"id": site.id, "name": site.name, "folder": site.folder} for site in (GARDEN, KITCHEN)]
             connection.execute(sa.text("INSERT INTO sites (id, name, folder) VALUES (:id, :name, :folder)"), rows)
         for site in (GARDEN, KITCHEN):

@@ -278,7 +278,7 @@ def test_a_job_runs_for_the_site_that_it_was_stored_with(application: Registry, 
 
     with using_site(ONE):
         jobs = [(site, look(site.id), look_at_nothing()) for site in [ONE, TWO] * 10]
-    with Session(engine) as session:
+    with all_sites("a test"), Session(engine) as session:
         # Between the call and the run: the job has the site as it is then.
         session.execute(sa.update(SiteRow).where(SiteRow.id == ONE.id).values(name="Renamed"))
         session.commit()
@@ -300,7 +300,7 @@ def test_a_job_runs_for_the_site_that_it_was_stored_with(application: Registry, 
 def test_the_site_of_a_job_that_was_removed(application: Registry) -> None:
     engine = application[DIRECTORY].engine
     assert site_of_job(application, ONE.id) == ONE
-    with engine.begin() as connection:
+    with all_sites("a test"), engine.begin() as connection:
         connection.execute(sa.delete(DomainRow).where(DomainRow.site_id == ONE.id))
         connection.execute(sa.update(SiteRow).where(SiteRow.id == ONE.id).values(availability="removed"))
     with pytest.raises(UnknownSite, match="it was removed"):

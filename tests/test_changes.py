@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from multisite import all_sites
 from multisite.directory import Directory, changes, changing, engine_from_url
 from multisite.directory.changes import (
     Domain,
@@ -40,12 +41,12 @@ def version(engine: sa.Engine) -> int:
 
 
 def hosts_of(engine: sa.Engine) -> dict[str, str]:
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         return {host: kind for host, kind in connection.execute(sa.select(DomainRow.host, DomainRow.kind))}  # noqa: C416
 
 
 def statuses(engine: sa.Engine) -> list[str]:
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         return list(connection.scalars(sa.select(SiteRow.status)))
 
 

@@ -17,6 +17,7 @@ import warm
 from click.testing import CliRunner, Result
 from conftest import migrate_own
 
+from multisite import all_sites
 from multisite.cli import COMMANDS, main
 from multisite.directory import engine_from_url
 from multisite.ini import read_ini
@@ -76,7 +77,7 @@ class Folder:
 
     def rows(self) -> int:
         engine = sa.create_engine(self.database_url, poolclass=sa.NullPool)
-        with engine.connect() as connection:
+        with all_sites("a test"), engine.connect() as connection:
             statement = "SELECT (SELECT count(*) FROM sites) + (SELECT count(*) FROM domains)"
             return int(connection.exec_driver_sql(statement).scalar_one())
 
@@ -213,7 +214,7 @@ def test_an_empty_list_is_one(migrated: Folder) -> None:
 
 def test_a_site_that_is_not_complete_is_shown_as_that(migrated: Folder) -> None:
     migrated.invoke("add-site", "a.example")
-    with sa.create_engine(migrated.database_url, poolclass=sa.NullPool).begin() as connection:
+    with all_sites("a test"), sa.create_engine(migrated.database_url, poolclass=sa.NullPool).begin() as connection:
         connection.exec_driver_sql("UPDATE sites SET status = 'pending'")
     assert "(pending)" in migrated.invoke("list-sites").stdout
     assert "complete it with 'multisite add-site a.example'" in migrated.invoke("show-site", "a.example").stdout

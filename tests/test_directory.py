@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from directories import Clock, counted
 from sqlalchemy import event
 
-from multisite import resolving
+from multisite import all_sites, resolving
 from multisite.directory import Directory, Match, engine_from_url, memory
 from multisite.directory.changes import add_domain, remove_domain
 from multisite.directory.errand import in_time
@@ -97,7 +97,7 @@ def test_a_changed_row_is_seen_too(
 ) -> None:
     site = add("a.example")
     assert directory.find("a.example") == Match(site, "canonical")
-    with sa.orm.Session(own_engine) as session:
+    with all_sites("a test"), sa.orm.Session(own_engine) as session:
         session.get_one(SiteRow, site.id).name = "Renamed"
         session.commit()
     clock.now += 1
@@ -110,7 +110,7 @@ def test_a_pending_site_is_not_found(
     own_engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
 ) -> None:
     site = add("a.example")
-    with sa.orm.Session(own_engine) as session:
+    with all_sites("a test"), sa.orm.Session(own_engine) as session:
         session.get_one(SiteRow, site.id).status = "pending"
         session.commit()
     assert directory.find("a.example") is None
@@ -123,7 +123,7 @@ def test_entries_are_read_again_at_max_age_although_no_version_changed(
     site = add("a.example")
     assert directory.find("a.example") is not None
     assert directory.find("b.example") is None
-    with own_engine.begin() as connection:
+    with all_sites("a test"), own_engine.begin() as connection:
         # People edit tables by hand, and forget the version.
         connection.execute(sa.insert(DomainRow).values(site_id=site.id, host="b.example", kind="alias"))
     for _ in range(299):
@@ -140,7 +140,7 @@ def test_a_version_that_goes_back_is_a_change_as_well(
     """As after a backup was put back."""
     add("a.example")
     assert directory.find("a.example") is not None
-    with own_engine.begin() as connection:
+    with all_sites("a test"), own_engine.begin() as connection:
         connection.execute(sa.delete(DomainRow))
         connection.execute(sa.update(DirectoryVersion).values(version=0))
     clock.now += 1
@@ -518,7 +518,7 @@ def test_our_engines_enforce_foreign_keys_on_sqlite(tmp_path: Path, enforcing: b
     engine = engine_from_url(url) if enforcing else sa.create_engine(url)
     make_own_tables(engine)
     orphan = sa.insert(DomainRow).values(site_id=12345, host="orphan.example", kind="alias")
-    with engine.begin() as connection:
+    with all_sites("a test"), engine.begin() as connection:
         if enforcing:
             with pytest.raises(sa.exc.IntegrityError):
                 connection.execute(orphan)

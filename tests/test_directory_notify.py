@@ -16,6 +16,7 @@ from conftest import closing_engine, make_own_tables
 from directories import DEADLINE_SECONDS, until
 from pyramid.config import Configurator
 
+from multisite import all_sites
 from multisite.directory import Directory, engine_from_url, listening
 from multisite.errors import SettingError
 from multisite.models import DomainRow, SiteRow
@@ -113,7 +114,7 @@ def test_changes_by_a_session_are_told_when_they_are_committed(
 ) -> None:
     directory = listen()
     assert until(lambda: listeners(own_engine))
-    with sa.orm.Session(own_engine) as session:
+    with all_sites("a test"), sa.orm.Session(own_engine) as session:
         session.add(SiteRow(id=1, name="x", folder="x"))
         session.flush()
         session.add(DomainRow(site_id=1, host="orm.example", kind="canonical"))

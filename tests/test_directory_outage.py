@@ -212,7 +212,7 @@ def test_a_question_that_hangs_is_given_up_and_the_next_one_answered(
         directory = Directory(engine, clock=clock)
         directory._patience_seconds = 0.3
         assert directory.find("a.example") == Match(site, "canonical")
-        with engine.connect() as connection:
+        with all_sites("a test"), engine.connect() as connection:
             pid = connection.scalar(sa.select(sa.func.pg_backend_pid()))
         with stopped(pid):
             clock.now += 1
@@ -242,7 +242,8 @@ def test_a_question_that_waits_for_a_lock_is_cancelled_at_the_server(
         directory = Directory(engine, clock=clock)
         directory._patience_seconds = 0.3
         assert directory.find("a.example") == Match(site, "canonical")
-        locking.exec_driver_sql("LOCK TABLE domains IN ACCESS EXCLUSIVE MODE")
+        with all_sites("a test"):
+            locking.exec_driver_sql("LOCK TABLE domains IN ACCESS EXCLUSIVE MODE")
         for _ in range(3):
             with pytest.raises(DirectoryUnavailable, match="does not answer"):
                 directory.find("cold.example")

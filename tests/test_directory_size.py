@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from conftest import closing_engine
 from sqlalchemy import event
 
+from multisite import all_sites
 from multisite.directory import Directory
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
@@ -23,7 +24,7 @@ SIZE = 10_000 if SOAK else 200
 def filled(own_engine: sa.Engine) -> sa.Engine:
     """The tables with so many domains, of a site each."""
     numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {DOMAINS})"
-    with own_engine.begin() as connection:
+    with all_sites("a test"), own_engine.begin() as connection:
         connection.exec_driver_sql(
             f"INSERT INTO sites (id, name, folder) {numbers} SELECT i, 'Site ' || i, 's' || i FROM n"
         )
@@ -31,7 +32,7 @@ def filled(own_engine: sa.Engine) -> sa.Engine:
             f"INSERT INTO domains (site_id, host, kind) {numbers} SELECT i, 's' || i || '.example', 'canonical' FROM n"
         )
     if own_engine.dialect.name == "postgresql":
-        with own_engine.connect() as connection:
+        with all_sites("a test"), own_engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")
     return own_engine
 
@@ -53,7 +54,7 @@ def test_start_up_asks_nothing_a_cold_host_one_indexed_question_and_memory_is_bo
         assert directory.by_id(DOMAINS) is not None
         assert len(asked) == 2
         explain = "EXPLAIN " if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
-        with filled.connect() as connection:
+        with all_sites("a test"), filled.connect() as connection:
             for statement, values in asked:
                 plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, values))
                 assert "multisite_version" in plan or "Seq Scan" in plan or "SEARCH" in plan

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from directories import Clock, counted
 from sqlalchemy import event
 
+from multisite import all_sites
 from multisite.directory import Directory, Match, unknown
 from multisite.directory.bloom import MAX_BYTES, Bloom
 from multisite.directory.changes import add_domain, remove_domain
@@ -105,7 +106,7 @@ def test_a_row_that_was_added_by_hand_is_seen_at_max_age(
     site = add("a.example")
     directory = Directory(engine, clock=clock)
     ask_in_vain(directory, names)
-    with own_engine.begin() as connection:
+    with all_sites("a test"), own_engine.begin() as connection:
         connection.execute(sa.insert(DomainRow).values(site_id=site.id, host="hand.example", kind="alias"))
     for _ in range(299):
         clock.now += 1
@@ -127,7 +128,7 @@ def change_while_read(
         if threading.current_thread().name == "multisite-directory-names" and "LIMIT" in statement and not added:
             # The id is below that of the row that was read last.
             added.append(add("between.example"))
-            with own_engine.begin() as connection:
+            with all_sites("a test"), own_engine.begin() as connection:
                 connection.execute(sa.update(DomainRow).where(DomainRow.host == "between.example").values(id=-1))
 
     event.listen(engine, "after_cursor_execute", change)
@@ -211,7 +212,7 @@ def test_names_that_cannot_be_read_are_read_another_time(
 def test_with_many_domains_names_are_read_where_it_pays_and_every_domain_is_found(
     own_engine: sa.Engine, engine: sa.Engine, clock: Clock, names: Iterator[int]
 ) -> None:
-    with own_engine.begin() as connection:
+    with all_sites("a test"), own_engine.begin() as connection:
         connection.execute(sa.insert(SiteRow).values(id=1, name="x", folder="x"))
         connection.execute(sa.insert(DomainRow).values(site_id=1, host="x.example", kind="canonical"))
         connection.exec_driver_sql(

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 from conftest import closing_engine, make_own_tables
 
-from multisite import MultisiteError, Site
+from multisite import MultisiteError, Site, all_sites
 from multisite.cli import main
 from multisite.directory.availability import disable_site, maintain_site
 from multisite.directory.changes import add_site
@@ -111,7 +111,7 @@ def test_it_may_go_on(place: Place) -> None:
 def test_sites_that_are_closed_are_left_out_and_named(place: Place) -> None:
     disable_site(place.engine, "a.example")
     maintain_site(place.engine, "c.other")
-    with place.engine.begin() as connection:
+    with all_sites("a test"), place.engine.begin() as connection:
         connection.execute(sa.update(SiteRow).where(SiteRow.folder == "b.example").values(status="pending"))
     found = place.json("--", "true")
     assert [(item["domain"], item["result"], item["reason"]) for item in found] == [

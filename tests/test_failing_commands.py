@@ -17,9 +17,10 @@ from conftest import closing_engine, migrate_own
 from forking import remembering
 from test_cli import Folder
 
+from multisite import all_sites
 from multisite.directory.changes import add_site, list_sites, show_site
 from multisite.migrate import _own_scripts
-from multisite.models import SiteRow
+from multisite.models import AS_MULTISITE, SiteRow
 from multisite.removal import TRASH
 from multisite.settings import Settings
 from multisite.whole_transaction import whole_transaction
@@ -64,7 +65,7 @@ def add_sites(folder: Folder) -> None:
 
 def state(folder: Folder) -> tuple[object, ...]:
     """Return everything: the rows of all tables of multisite, and the folders."""
-    with closing_engine(folder.database_url) as engine, engine.connect() as connection:
+    with all_sites("a test"), closing_engine(folder.database_url) as engine, engine.connect() as connection:
         rows = [
             connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY id").all()
             for table in ("sites", "domains", "multisite_version")
@@ -102,7 +103,7 @@ def test_a_database_that_is_down(folder: Folder) -> None:
 
 def note_revision(folder: Folder, number: str) -> None:
     """Let the tables of multisite be noted as of that revision."""
-    with closing_engine(folder.database_url) as engine, engine.begin() as connection:
+    with all_sites("a test"), closing_engine(folder.database_url) as engine, engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE multisite_alembic_version SET version_num = '{number}'")
 
 
@@ -124,6 +125,7 @@ def test_every_older_revision_is_told_by_itself_without_a_note(tmp_path: Path, n
     """Also without the note, as in a copy of some tables, a change that lacks a column is not made by half."""
     folder = Folder(tmp_path, f"sqlite:///{tmp_path / 'test.db'}")
     with closing_engine(folder.database_url) as engine, engine.connect() as connection, whole_transaction(connection):
+        connection.execution_options(**AS_MULTISITE)
         operations = Operations(MigrationContext.configure(connection))
         for revision in reversed(list(_own_scripts().iterate_revisions(number, "base"))):
             revision.module.upgrade(operations)
@@ -257,6 +259,6 @@ def test_a_missing_folder_of_sites_is_made(folder: Folder) -> None:
     assert folder.folders() == ["newer.example"]
     # A site whose folder is gone is removed all the same.
     assert folder.invoke("remove-site", "new.example", "--yes").exit_code == 0
-    with closing_engine(folder.database_url) as engine, engine.connect() as connection:
+    with all_sites("a test"), closing_engine(folder.database_url) as engine, engine.connect() as connection:
         gone = sa.select(SiteRow.availability).where(SiteRow.name == "new.example")
         assert connection.scalar(gone) == "removed"

@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from conftest import closing_engine
 
+from multisite import all_sites
 from multisite.directory import Directory, faults, lookup
 from multisite.directory.changes import add_site, list_sites, show_site
 from multisite.directory.places import FAULTY, Places
@@ -71,7 +72,7 @@ def test_what_must_not_be_is_refused_by_the_tables(engine: sa.Engine) -> None:
     accepted = []
     for what, change in REFUSED.items():
         try:
-            with engine.begin() as connection:
+            with all_sites("a test"), engine.begin() as connection:
                 assert connection.execute(sa.text(change)).rowcount == 1, what
         except (sa.exc.IntegrityError, sa.exc.DataError):
             continue
@@ -80,7 +81,7 @@ def test_what_must_not_be_is_refused_by_the_tables(engine: sa.Engine) -> None:
 
 
 def rows(engine: sa.Engine) -> list[tuple[object, ...]]:
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         return [
             tuple(row)
             for table in (SiteRow.__table__, DomainRow.__table__)
@@ -91,7 +92,7 @@ def rows(engine: sa.Engine) -> list[tuple[object, ...]]:
 @contextmanager
 def revising(engine: sa.Engine) -> Iterator[tuple[ModuleType, Operations]]:
     """Give the revision that brought the CHECK of hosts, and what it takes, in a transaction."""
-    with engine.connect() as connection, whole_transaction(connection):
+    with all_sites("a test"), engine.connect() as connection, whole_transaction(connection):
         yield _own_scripts().get_revision("0007").module, Operations(MigrationContext.configure(connection))
 
 
@@ -111,7 +112,7 @@ def test_a_host_that_is_none_is_named_before_the_tables_refuse_it(database_url: 
             op.execute("UPDATE domains SET host = 'one.example'")
             revision.upgrade(op)
         assert show_site(engine, SITE).site.host == SITE
-        with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+        with all_sites("a test"), pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
             connection.execute(sa.text("UPDATE domains SET host = 'one.example.'"))
 
 
@@ -167,7 +168,7 @@ def make_tables_that_refuse_nothing(engine: sa.Engine) -> None:
     for table in metadata.tables.values():
         sa.Table(table.name, bare, *(sa.Column(column.name, column.type) for column in table.columns))
     bare.create_all(engine)
-    with engine.begin() as connection:
+    with all_sites("a test"), engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO multisite_version (id, version, template_generation) VALUES (1, 0, 0)")
 
 
@@ -181,11 +182,11 @@ def test_what_is_there_all_the_same_is_left_out_and_named_and_the_rest_goes_on(
         for change, line in {**FAULTS, **(SQLITE_FAULTS if is_sqlite else {})}.items():
             monkeypatch.setattr(faults, "_reported", {})
             caplog.clear()
-            with engine.begin() as connection:
+            with all_sites("a test"), engine.begin() as connection:
                 for statement in SOUND:
                     connection.exec_driver_sql(statement)
             assert found(engine) == {SITE: SITE, "alias.example": SITE, OTHER: OTHER}
-            with engine.begin() as connection:
+            with all_sites("a test"), engine.begin() as connection:
                 assert connection.exec_driver_sql(change).rowcount == 1
             # Of the site with the fault nothing is served but what its other, sound domains lead to.
             rest = {SITE: SITE, OTHER: OTHER} if "of domains" in line and "id = 2" in change else {OTHER: OTHER}
@@ -224,7 +225,7 @@ def test_what_is_left_out_does_not_lead_to_the_site_of_a_wildcard_or_a_shorter_p
     with closing_engine(database_url) as engine:
         make_tables_that_refuse_nothing(engine)
         for change in OF_THE_OTHER:
-            with engine.begin() as connection:
+            with all_sites("a test"), engine.begin() as connection:
                 for statement in SOUND:
                     connection.exec_driver_sql(statement)
                 values = "(4, 1, '*.example', 0, '', 'alias'), (5, 2, 'one.example', 0, '/shop', 'alias')"
@@ -255,7 +256,7 @@ def test_bytes_that_are_no_text_take_down_their_site_alone(
         upgrade_own(engine)
         add_site(engine, SITE, settings=settings)
         add_site(engine, OTHER, settings=settings)
-        with engine.begin() as connection:
+        with all_sites("a test"), engine.begin() as connection:
             connection.exec_driver_sql(BYTES[what])
         directory = Directory(engine)
         # Neither is in memory yet, and the second is asked for right after the first could not be read.
@@ -281,7 +282,7 @@ def test_what_is_listed_names_the_row_that_cannot_be_read(sqlite_database_url: s
     with closing_engine(sqlite_database_url) as engine:
         make_tables_that_refuse_nothing(engine)
         for change, row in UNREADABLE.items():
-            with engine.begin() as connection:
+            with all_sites("a test"), engine.begin() as connection:
                 for statement in ("DELETE FROM multisite_settings", *SOUND):
                     connection.exec_driver_sql(statement)
                 connection.exec_driver_sql(change)
@@ -291,7 +292,7 @@ def test_what_is_listed_names_the_row_that_cannot_be_read(sqlite_database_url: s
                 with pytest.raises(MultisiteError, match=expected):
                     read()
         # What no row is to blame for is raised as it was.
-        with engine.begin() as connection:
+        with all_sites("a test"), engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM domains")
             connection.exec_driver_sql("DROP TABLE multisite_settings")
         with pytest.raises(sa.exc.OperationalError, match="no such table"):

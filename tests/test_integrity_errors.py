@@ -84,7 +84,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             with all_sites("set up a test"), engine.begin() as connection:
                 for constraint in ONLY_POSTGRESQL:
                     connection.exec_driver_sql(f"ALTER TABLE guests ADD {constraint}")
-        with Session(engine) as session:
+        with all_sites("a test"), Session(engine) as session:
             session.add_all(SiteRow(id=site.id, name=site.name, folder=site.folder) for site in (ONE, TWO))
             session.add(Country(id=7))
             session.commit()

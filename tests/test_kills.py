@@ -78,14 +78,14 @@ class World:
         return answer.text if answer.status_int == 200 else None
 
     def forget(self) -> None:
-        with self.engine.begin() as connection:
+        with all_sites("a test"), self.engine.begin() as connection:
             connection.execute(sa.delete(DomainRow))
             connection.execute(sa.delete(SiteRow))
         shutil.rmtree(self.sites_dir, ignore_errors=True)
 
     def state(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the status of each site and the names of the folders."""
-        with self.engine.connect() as connection:
+        with all_sites("a test"), self.engine.connect() as connection:
             return tuple(connection.scalars(sa.select(SiteRow.status))), tuple(self.folder.folders())
 
 
@@ -182,7 +182,7 @@ def test_what_is_half_made_would_be_served_were_it_not_pending(world: World) -> 
     world.forget()
     world.commands.killed_at(whole.steps.index("os.rename") + 1, *ADD)
     assert world.page("a.example") is None
-    with world.engine.begin() as connection:
+    with all_sites("a test"), world.engine.begin() as connection:
         connection.execute(sa.update(SiteRow).values(status="active"))
     assert world.page("a.example") == "shared: page of The A"
 

@@ -152,7 +152,7 @@ def test_operators_pass_by_their_link_and_nobody_else(add: Add, app: TestApp, ow
     # A word is worth something until the next maintenance, and in none of the tables.
     maintain_site(own_engine, "one.example")
     get(app, "one.example", Cookie=f"{name}={word}", status=503)
-    with own_engine.connect() as connection:
+    with all_sites("a test"), own_engine.connect() as connection:
         assert word not in str(connection.execute(sa.select(SiteRow.__table__)).all())
 
 
@@ -212,7 +212,7 @@ def test_a_message_that_is_none_is_refused(add: Add, own_engine: sa.Engine, mess
 def test_until_is_by_the_clock_of_the_site_and_lies_ahead(add: Add, own_engine: sa.Engine) -> None:
     add("one.example", timezone="Asia/Tokyo")
     maintain_site(own_engine, "one.example", until=datetime(2100, 1, 1, 9, 0))  # noqa: DTZ001  # That is what is tested.
-    with own_engine.connect() as connection:
+    with all_sites("a test"), own_engine.connect() as connection:
         stored = connection.execute(sa.select(SiteRow.maintenance_until)).scalar_one()
     assert stored is not None
     assert stored.replace(tzinfo=stored.tzinfo or UTC) == datetime(2100, 1, 1, tzinfo=UTC)
@@ -230,7 +230,7 @@ def test_a_time_that_no_calendar_has_in_utc_is_refused(add: Add, own_engine: sa.
 def test_what_is_not_complete_is_not_opened(add: Add, own_engine: sa.Engine) -> None:
     add("one.example")
     for column, value, command in (("status", "pending", "add-site"), ("availability", "removing", "remove-site")):
-        with own_engine.begin() as connection:
+        with all_sites("a test"), own_engine.begin() as connection:
             connection.execute(sa.update(SiteRow).values({"status": "active", "availability": "open", column: value}))
         with pytest.raises(MultisiteError, match=f"multisite {command} one.example"):
             enable_site(own_engine, "one.example")
@@ -238,7 +238,7 @@ def test_what_is_not_complete_is_not_opened(add: Add, own_engine: sa.Engine) -> 
 
 def test_a_status_that_is_none_is_refused_by_the_database(add: Add, own_engine: sa.Engine) -> None:
     add("one.example")
-    with pytest.raises(sa.exc.IntegrityError), own_engine.begin() as connection:
+    with all_sites("a test"), pytest.raises(sa.exc.IntegrityError), own_engine.begin() as connection:
         connection.execute(sa.update(SiteRow).values(availability="closed"))
 
 
@@ -375,14 +375,14 @@ def test_a_removal_stopped_at_any_point_is_completed_by_the_next(
             enable_site(filled, "one.example")
     assert stops == lines > 8
     assert counts(filled, site.id) == {"life_statistics": 1}
-    with filled.connect() as connection:
+    with all_sites("a test"), filled.connect() as connection:
         assert connection.execute(sa.select(DomainRow.host)).scalars().all() == ["two.example"]
 
 
 def test_a_site_that_is_being_removed_gets_no_domains(own_engine: sa.Engine, add: Add) -> None:
     add("one.example", aliases=["alias.example"])
     add("two.example", aliases=["moved.example"])
-    with own_engine.begin() as connection:
+    with all_sites("a test"), own_engine.begin() as connection:
         connection.execute(sa.update(SiteRow).where(SiteRow.name == "one.example").values(availability="removing"))
     # They would be gone with it, and their site would not have them back.
     for change in (
@@ -441,7 +441,7 @@ def test_rows_changed_by_hand_are_seen_after_refresh(add: Add, own_engine: sa.En
         return [match.site.name for host in ("one.example", "two.example") if (match := directory.find(host))]
 
     assert names() == ["one.example", "two.example"]
-    with own_engine.begin() as connection:
+    with all_sites("a test"), own_engine.begin() as connection:
         connection.exec_driver_sql("UPDATE sites SET name = 'by hand'")
     now = 2.0
     # With the version, which nobody has raised, the first of them is read again.

@@ -60,7 +60,7 @@ def revisions(lines: list[str]) -> list[str]:
 
 def test_the_revisions_make_exactly_the_tables_of_the_models(engine: sa.Engine) -> None:
     assert revisions(migrate.upgrade_own(engine)) == OWN_REVISIONS
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         options = {"version_table": migrate.VERSION_TABLE, "compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, models.metadata) == []
@@ -82,7 +82,7 @@ def schema(engine: sa.Engine) -> set[tuple[object, ...]]:
             """SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
                FROM information_schema.columns WHERE table_schema = 'public'""",
         ]
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         rows = [tuple(row) for statement in statements for row in connection.exec_driver_sql(statement)]
         if engine.dialect.name == "sqlite":
             rows += _constraints(sa.inspect(connection))
@@ -109,7 +109,7 @@ def test_the_database_itself_sees_no_difference_to_the_models(engine: sa.Engine)
 def test_repeating_does_nothing_and_the_version_row_is_there(engine: sa.Engine) -> None:
     migrate.upgrade_own(engine)
     assert migrate.upgrade_own(engine) == []
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         assert connection.execute(sa.select(models.DirectoryVersion.__table__)).all() == [(1, 0, 0)]
         assert migrate.upgrade_own(connection) == []
 
@@ -118,7 +118,7 @@ def test_the_caller_of_a_connection_in_a_transaction_decides(engine: sa.Engine) 
     """On SQLite the sqlite3 driver has to be told to begin; without that the tables would be there already."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         connection.execute(sa.text("SELECT 1"))
         migrate.upgrade_own(connection)
         assert "sites" in table_names(connection)
@@ -194,7 +194,7 @@ def test_references_that_were_broken_before_do_not_stop_a_migration(sqlite_engin
 def test_a_connection_that_is_always_in_a_transaction_is_begun_all_the_same(sqlite_database_url: str) -> None:
     engine = sa.create_engine(sqlite_database_url, connect_args={"autocommit": False})
     assert revisions(migrate.upgrade_own(engine)) == OWN_REVISIONS
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         assert connection.connection.dbapi_connection.autocommit is False  # type: ignore[union-attr]
     engine.dispose()
 
@@ -203,12 +203,12 @@ def test_a_connection_that_is_always_in_a_transaction_is_begun_all_the_same(sqli
 
 
 def test_first_site_makes_tables_and_site_and_finds_them_again(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+    with all_sites("a test"), engine.begin() as connection:
         site_id = migrate.first_site(connection, "WWW.Example.com.", name="Example")
         assert migrate.first_site(connection, "www.example.com") == site_id
         other = migrate.first_site(connection, "bücher.example")
     assert other != site_id
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         sites = connection.execute(sa.text("SELECT name, folder, status FROM sites ORDER BY id")).all()
         assert sites == [("Example", "www.example.com", "active"), ("xn--bcher-kva.example",) * 2 + ("active",)]
         domains = connection.execute(sa.text("SELECT host, kind FROM domains ORDER BY id")).all()
@@ -789,7 +789,7 @@ def test_domains_keep_their_rows_when_they_get_ports_and_paths(engine: sa.Engine
     def until_0002(heads: Any, _context: Any) -> Any:
         return migrate._own_scripts()._upgrade_revs("0002", heads)
 
-    with engine.begin() as connection:
+    with all_sites("a test"), engine.begin() as connection:
         context = MigrationContext.configure(
             connection, opts={"version_table": migrate.VERSION_TABLE, "fn": until_0002}
         )
@@ -803,12 +803,12 @@ def test_domains_keep_their_rows_when_they_get_ports_and_paths(engine: sa.Engine
             # Which SQLite checks, all of them, when a table is renamed.
             connection.exec_driver_sql("CREATE VIEW broken AS SELECT * FROM nowhere")
     migrate.upgrade_own(engine)
-    with engine.connect() as connection:
+    with all_sites("a test"), engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT id, site_id, host, port, path, kind FROM domains ORDER BY id").all()
     assert [tuple(row) for row in rows] == [
         (3, 7, "canonical.example", 0, "", "canonical"),
         (4, 7, "alias.example", 0, "", "alias"),
         (5, 7, "redirect.example", 0, "", "redirect"),
     ]
-    with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+    with all_sites("a test"), pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO domains (id, site_id, host) VALUES (9, 7, 'alias.example')")

@@ -16,7 +16,7 @@ from pyramid.response import Response
 from pyramid.session import SignedCookieSessionFactory
 from sqlalchemy.orm import Session
 
-from multisite import domains, is_local_url
+from multisite import all_sites, domains, is_local_url
 from multisite.directory import engine_from_url
 from multisite.models import DomainRow, SiteRow
 from multisite.origins import check_origins, origin_check, parse_origin
@@ -52,7 +52,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
     engine = engine_from_url(found["sqlalchemy.url"])
     make_own_tables(engine)
-    with Session(engine) as session, session.begin():
+    with all_sites("a test"), Session(engine) as session, session.begin():
         for number, (canonical, aliases) in enumerate(SITES.items(), 1):
             session.add(SiteRow(id=number, name=canonical, folder=f"site{number}"))
             session.flush()

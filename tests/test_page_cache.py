@@ -415,7 +415,7 @@ def test_a_site_that_is_another_one_now_makes_its_pages_again(sqlite_world: Worl
     # Settings, templates, secrets, names: whatever the directory says of a site is part of the value.
     app = sqlite_world.app()
     assert is_kept(app, "/page/a", KITCHEN)
-    with sqlite_world.engine.begin() as connection:
+    with all_sites("a test"), sqlite_world.engine.begin() as connection:
         connection.execute(
             sa.text("UPDATE sites SET template_generation = template_generation + 1 WHERE folder = :folder"),
             {"folder": sqlite_world.sites[KITCHEN].folder},

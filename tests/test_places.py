@@ -15,7 +15,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webtest import TestApp
 
-from multisite import DomainTaken, InvalidHost, MultisiteError, UnknownSite, domains, using_site
+from multisite import DomainTaken, InvalidHost, MultisiteError, UnknownSite, all_sites, domains, using_site
 from multisite.directory import Directory
 from multisite.directory.availability import maintain_site
 from multisite.directory.changes import (
@@ -227,7 +227,7 @@ def test_the_order_in_which_domains_are_added_never_matters(own_engine: sa.Engin
             for text, (name, port, path) in zip(order, map(domains.parse, order), strict=True)
         ]
         # In one transaction all, and not by add_domain each: there are 120 of these orders.
-        with own_engine.begin() as connection:
+        with all_sites("a test"), own_engine.begin() as connection:
             connection.execute(sa.delete(DomainRow).where(DomainRow.kind == "alias"))
             connection.execute(sa.insert(DomainRow), rows)
         directory = Directory(own_engine)
@@ -461,7 +461,7 @@ def test_sites_on_one_host_are_listed_by_domain_with_folders_of_their_own(
 
 def test_lists_of_many_pages_have_every_site_once(own_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multisite.directory.info.PAGE_SITES", 2)
-    with own_engine.begin() as connection:
+    with all_sites("a test"), own_engine.begin() as connection:
         for number, (port, path) in enumerate([(0, ""), (0, "/a"), (0, "/b"), (80, ""), (80, "/a"), (81, "")]):
             connection.exec_driver_sql(f"INSERT INTO sites (id, name, folder) VALUES ({number + 1}, 'x', 'f{number}')")
             row = {"site_id": number + 1, "host": "example.com", "port": port, "path": path, "kind": "canonical"}

@@ -24,6 +24,7 @@ from pyramid.response import Response
 from test_cli import Folder
 from test_pyramid import serving
 
+from multisite import all_sites
 from multisite.directory.availability import disable_site, enable_site
 from multisite.directory.changes import (
     add_domain,
@@ -273,7 +274,7 @@ def test_changes_while_clients_ask_show_no_wrong_site_and_no_failure(
     assert visitors.wrong == []
     assert len(visitors.asked) > 2
     # The negative control: a domain that leads to a site of another pair is seen to be wrong.
-    with closing_engine(database_url) as engine, engine.begin() as connection:
+    with all_sites("a test"), closing_engine(database_url) as engine, engine.begin() as connection:
         other = sa.select(SiteRow.id).where(SiteRow.folder == "b1.example").scalar_subquery()
         connection.execute(sa.update(SiteRow).where(SiteRow.id == other).values(availability="open"))
         moved = sa.update(DomainRow).where(DomainRow.host == "a0.example")

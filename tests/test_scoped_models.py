@@ -70,9 +70,9 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
     make_own_tables(engine)
     Base.metadata.create_all(engine)
     for site in (ONE, TWO):
+        with all_sites("a test"), engine.begin() as connection:
+            connection.execute(sa.insert(SiteRow).values(id=site.id, name=site.name, folder=site.folder))
         with Session(engine, info={"site": site}) as session:
-            session.add(SiteRow(id=site.id, name=site.name, folder=site.folder))
-            session.flush()
             session.add(Note(id=site.id * 10, title=f"note {site.id}"))
             session.add(Doc(id=site.id * 10 + 1, title=f"doc {site.id}", body=f"body {site.id}"))
             session.commit()

@@ -24,7 +24,7 @@ from pyramid.session import BaseCookieSessionFactory, SignedCookieSessionFactory
 from pyramid_session_redis import RedisSessionFactory
 from sqlalchemy.orm import Session
 
-from multisite import SettingError, Site, UnknownSite, domains
+from multisite import SettingError, Site, UnknownSite, all_sites, domains
 from multisite.check import run
 from multisite.directory import engine_from_url
 from multisite.directory.secret_generation import rotate_secret
@@ -102,7 +102,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
     engine = engine_from_url(found["sqlalchemy.url"])
     make_own_tables(engine)
-    with Session(engine) as session, session.begin():
+    with all_sites("a test"), Session(engine) as session, session.begin():
         for place in (*HOSTS, *PLACES):
             row = SiteRow(name=place, folder=place.translate({ord(":"): "_", ord("/"): "_"}))
             session.add(row)

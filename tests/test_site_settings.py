@@ -21,7 +21,7 @@ from pyramid.request import Request
 from sqlalchemy import event
 from webtest import TestApp
 
-from multisite import MultisiteError, SettingError, Site, SiteSettingError, check, resolving, using_site
+from multisite import MultisiteError, SettingError, Site, SiteSettingError, all_sites, check, resolving, using_site
 from multisite.cli import main
 from multisite.directory.changes import add_site, show_site
 from multisite.errors import UndeclaredSetting
@@ -212,7 +212,7 @@ class World:
 
     def edit(self, site: Site, name: str, value: str) -> None:
         """Change a row by hand, and let it be seen."""
-        with self.engine.begin() as connection:
+        with all_sites("a test"), self.engine.begin() as connection:
             connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == site.id, SettingRow.name == name))
             connection.execute(sa.insert(SettingRow).values(site_id=site.id, name=name, value=value))
 
@@ -403,7 +403,7 @@ def test_what_is_left_of_a_removed_site_has_no_settings(sqlite_world: World) -> 
     app = sqlite_world.app()
     set_settings(sqlite_world.engine, "a.example", {"posts": "7"}, declared=declared_of(app))
     remove_site(sqlite_world.engine, "a.example", settings=parse_settings(sqlite_world.settings))
-    with sqlite_world.engine.connect() as connection:
+    with all_sites("a test"), sqlite_world.engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(SettingRow)) == 0
 
 
@@ -490,7 +490,8 @@ def test_commands_set_unset_and_show(line: Line) -> None:
 def test_commands_refuse_in_one_line(unchanged: Line, arguments: tuple[str, ...], expected: str) -> None:
     (said,) = unchanged.run(*arguments, code=1).splitlines()
     assert said.startswith(f"Error: {expected}")
-    with closing_engine(f"sqlite:///{unchanged.ini.parent / 'test.db'}") as engine, engine.connect() as connection:
+    url = f"sqlite:///{unchanged.ini.parent / 'test.db'}"
+    with closing_engine(url) as engine, all_sites("a test"), engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(SettingRow)) == 0
 
 
@@ -501,7 +502,8 @@ def test_wrong_usage_is_exit_code_2(unchanged: Line, assignments: tuple[str, ...
 
 def test_a_bad_row_is_shown_as_that_and_a_bad_ini_in_one_line(line: Line) -> None:
     line.run("set", "a.example", "tagline=x")
-    with closing_engine(f"sqlite:///{line.ini.parent / 'test.db'}") as engine, engine.begin() as connection:
+    url = f"sqlite:///{line.ini.parent / 'test.db'}"
+    with closing_engine(url) as engine, all_sites("a test"), engine.begin() as connection:
         connection.execute(sa.update(SettingRow).values(name="posts_per_page"))
     found = line.settings()["posts_per_page"]
     assert (found["value"], found["text"], found["fault"]) == (None, "x", "a whole number")

@@ -13,7 +13,7 @@ from pyramid.router import Router
 from scoped_models import Base, Book
 from sqlalchemy.orm import Session
 
-from multisite import InvalidHost, UnknownSite, current_site
+from multisite import InvalidHost, UnknownSite, all_sites, current_site
 from multisite.directory.changes import add_site
 from multisite.models import SiteRow
 from multisite.request import DIRECTORY, SETTINGS
@@ -35,7 +35,7 @@ def app(own_engine: sa.Engine, tmp_path: Path) -> Iterator[Router]:
 def test_a_site_in_memory_only(app: Router, own_engine: sa.Engine) -> None:
     site = plant_site(app, "Planted.example.", locale="de")
     assert webtest_app(app, "planted.example").get("/").text == "planted.example de"
-    with Session(own_engine) as session:
+    with all_sites("a test"), Session(own_engine) as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(SiteRow)) == 0
     app.registry[DIRECTORY].uproot(site)
     webtest_app(app, "planted.example").get("/", status=404)
@@ -55,7 +55,7 @@ def test_a_site_that_rolls_back_with_its_session(app: Router, own_engine: sa.Eng
         session.flush()
         assert session.scalars(sa.select(Book.site_id)).all() == [site.id]
         assert webtest_app(app, "planted.example").get("/").text == "planted.example en"
-    with Session(own_engine) as session:
+    with all_sites("a test"), Session(own_engine) as session:
         assert session.scalars(sa.select(SiteRow)).all() == []
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pyramid.config import Configurator
 from webtest import TestApp
 
+from multisite import all_sites
 from multisite.directory import Directory
 from multisite.directory.changes import add_site, make_site, reload_templates, set_theme, show_site
 from multisite.directory.themes import list_themes, make_theme
@@ -63,10 +64,10 @@ def test_the_database_takes_the_same_names_and_no_others(own_engine: sa.Engine, 
     change = sa.update(SiteRow).where(SiteRow.__table__.c.id == site.id)
     for name, is_one in NAMES.items():
         if is_one:
-            with own_engine.begin() as connection:
+            with all_sites("a test"), own_engine.begin() as connection:
                 connection.execute(change.values(theme=name))
         else:
-            with pytest.raises(sa.exc.DBAPIError), own_engine.begin() as connection:
+            with all_sites("a test"), pytest.raises(sa.exc.DBAPIError), own_engine.begin() as connection:
                 connection.execute(change.values(theme=name))
 
 

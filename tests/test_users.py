@@ -67,7 +67,7 @@ def tables(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
         make_own_tables(engine)
         Base.metadata.create_all(engine)
-        with Session(engine) as session, session.begin():
+        with all_sites("a test"), Session(engine) as session, session.begin():
             session.add_all(SiteRow(id=site.id, name=site.name, folder=site.folder) for site in (ONE, TWO))
         yield engine
 

@@ -11,7 +11,7 @@ from multisite.check.application import Application
 from multisite.directory.faults import fault_of_domain, fault_of_site
 from multisite.finding import Finding
 from multisite.migrate import is_current
-from multisite.models import DomainRow, SiteRow
+from multisite.models import AS_MULTISITE, DomainRow, SiteRow
 from multisite.request import SETTINGS
 
 __all__ = ["check_directory"]
@@ -50,7 +50,7 @@ def check_directory(application: Application) -> Iterator[Finding]:
     hosts that were added while underscores were allowed."""
     if application.directory is None:
         return
-    with application.directory.connect() as connection:
+    with application.directory.connect().execution_options(**AS_MULTISITE) as connection:
         if not is_current(connection):  # Which is a finding of its own.
             return
         application.progress("the rows of sites and domains")

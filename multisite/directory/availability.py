@@ -14,7 +14,7 @@ from multisite import domains
 from multisite.directory.changing import changing, refuse_unfinished
 from multisite.directory.info import SiteInfo, read_site
 from multisite.errors import MultisiteError
-from multisite.models import SiteRow
+from multisite.models import AS_MULTISITE, SiteRow
 
 __all__ = ["MAX_MESSAGE_CHARACTERS", "PASS", "digest_of", "disable_site", "enable_site", "maintain_site"]
 
@@ -72,7 +72,7 @@ def digest_of(word: str) -> str:
 
 def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
     if until.tzinfo is None:
-        with engine.connect() as connection:
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
             zone = read_site(connection, domains.existing(host)).site.timezone
         until = until.replace(tzinfo=ZoneInfo(zone))
     try:

@@ -18,7 +18,7 @@ from multisite import program
 from multisite.directory.info import SiteInfo, owner_of
 from multisite.domains import Domain
 from multisite.errors import DomainTaken, MultisiteError
-from multisite.models import DirectoryVersion, DomainRow, raise_version
+from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow, raise_version
 
 __all__ = ["changing", "insert_domain", "refuse_taken", "refuse_unfinished"]
 
@@ -31,13 +31,13 @@ def changing(engine: Engine, *wanted: Domain) -> Iterator[Connection]:
     who changed the tables without raising the version first, and `MultisiteError` if the tables are not there.
     """
     try:
-        with engine.begin() as connection:
+        with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
             raise_version(connection)
             if connection.scalar(sa.select(DirectoryVersion.version)) is None:
                 raise MultisiteError(_no_tables())
             yield connection
     except IntegrityError as error:
-        with engine.connect() as connection:
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
             refuse_taken(connection, *wanted)
         raise MultisiteError(f"the directory cannot be changed so: {error.orig}") from error
     except DatabaseError:

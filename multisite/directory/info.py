@@ -16,7 +16,7 @@ from multisite.directory.own_settings import own_settings_of, sorted_text
 from multisite.directory.unreadable import naming_unreadable_rows
 from multisite.domains import Domain as Pattern
 from multisite.errors import UnknownSite
-from multisite.models import DirectoryVersion, DomainRow, SiteRow
+from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow, SiteRow
 from multisite.site import Site
 
 __all__ = ["Domain", "SiteInfo", "list_sites", "owner_of", "read_site", "read_site_by_id", "show_site"]
@@ -105,7 +105,7 @@ def list_sites(engine: Engine) -> Iterator[SiteInfo]:
     while True:
         after = sa.tuple_(last.name, last.port or 0, last.path)
         page = _SITES.where(after < _ORDER).order_by(*_ORDER.clauses).limit(PAGE_SITES)
-        with engine.connect() as connection:
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
             infos = _infos(connection, page)
         yield from infos
         if len(infos) < PAGE_SITES:
@@ -120,7 +120,7 @@ def show_site(engine: Engine, host: str) -> SiteInfo:
     Raises `InvalidHost`, or `UnknownSite` if no site has that domain.
     """
     domain = domains.existing(host)
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
         return read_site(connection, domain)
 
 

@@ -21,7 +21,7 @@ from multisite.directory.own_settings import own_settings_of, sorted_text
 from multisite.directory.places import FAULTY, Closed, Match, Places
 from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
-from multisite.models import DirectoryVersion, DomainRow, SiteRow
+from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow, SiteRow
 from multisite.site import SettingsOf, Site
 
 __all__ = ["Answer", "UnreadableRows", "look_up"]
@@ -210,7 +210,7 @@ def _refuse_missing_tables(engine: Engine) -> None:
 
 
 def _fetch(engine: Engine, key: str | int) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-    with engine.connect() as connection, held(connection):
+    with engine.connect().execution_options(**AS_MULTISITE) as connection, held(connection):
         if isinstance(key, int):
             return connection.execute(_BY_ID, {"key": key}).all()
         return connection.execute(_BY_HOST, {"key": domains.names_of(key)}).all()

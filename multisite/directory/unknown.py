@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from multisite import domains
 from multisite.directory.bloom import Bloom
-from multisite.models import DirectoryVersion, DomainRow
+from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow
 
 __all__ = ["UnknownHosts"]
 
@@ -89,7 +89,7 @@ class UnknownHosts:
 
     def _read(self) -> None:
         try:
-            with self._engine.connect() as connection:
+            with self._engine.connect().execution_options(**AS_MULTISITE) as connection:
                 count, wildcards = connection.execute(_COUNT).one()
             self._worth = max(MIN_QUERIES, count // NAMES_PER_QUERY)
             if self._asked >= self._worth:
@@ -110,7 +110,7 @@ def _read_names(engine: Engine, hosts: Bloom, wildcards: Bloom, expires: float) 
     page = sa.select(_domain.c.id, _domain.c.host).order_by(_domain.c.id).limit(PAGE_NAMES)
     last = None
     while True:
-        with engine.connect() as connection:
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
             rows = connection.execute(page if last is None else page.where(_domain.c.id > last)).all()
         for _id, host in rows:
             (wildcards if host.startswith("*.") else hosts).add(host)
@@ -123,5 +123,5 @@ def _read_names(engine: Engine, hosts: Bloom, wildcards: Bloom, expires: float) 
 
 
 def _version(engine: Engine) -> int | None:
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
         return connection.scalar(sa.select(DirectoryVersion.version))

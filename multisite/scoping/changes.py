@@ -19,7 +19,7 @@ from sqlalchemy.util import immutabledict
 from multisite.scoping.column import SITE_COLUMN, is_site_id
 from multisite.scoping.fragments import does_one_thing, is_limited, is_value
 from multisite.scoping.predicate import Claims, in_brackets, site_predicate, table_of
-from multisite.scoping.tables import has_site_id, tables
+from multisite.scoping.tables import has_site_id, is_own, tables
 from multisite.scoping.written import Written
 
 _Compiler: Any = object
@@ -34,6 +34,7 @@ class ScopedChanges(_Compiler):
     """Limits changes to the site in scope. `ScopedCompiler`, which derives from it, has what it refers to."""
 
     changes_rows: bool
+    changes_own: str | None
     _claims: Claims
     _written: Written
 
@@ -45,7 +46,7 @@ class ScopedChanges(_Compiler):
         if table is None:
             self._refuse("a statement that changes something other than a table")
         elif self._is_scoped(table):
-            self.changes_rows = True
+            self._note_change(table)
             claims.tables.add(target)
             limited = statement._generate()
             claims.where.append(site_predicate(target))
@@ -90,19 +91,28 @@ class ScopedChanges(_Compiler):
         outer, self._claims = self._claims, Claims()
         table = _target_of(insert_stmt)
         if self._is_scoped(table):
-            self.changes_rows = True
+            self._note_change(table)
             self._written.add(table.name, limited=False)
-            self._check_insert(insert_stmt, table)
+            if not is_own(table):
+                self._check_insert(insert_stmt, table)
             self._check_values(insert_stmt)
             self._check_defaults(table, "default")
             self._check_prefixes(insert_stmt)
             insert_stmt = _values_in_brackets(insert_stmt)
         elif tables.is_unknown(table):
             self.unknown |= {table.name.lower()}
+        elif table.name.lower() in tables.scoped:
+            self._written.add(table.name, limited=False)
         try:
             return super().visit_insert(insert_stmt, *args, **kw)
         finally:
             self._claims = outer
+
+    def _note_change(self, table: Any) -> None:
+        if is_own(table):
+            self.changes_own = table.name
+        else:
+            self.changes_rows = True
 
     def _check_insert(self, insert: Any, table: Any) -> None:
         name = table.name

@@ -16,13 +16,12 @@ from sqlalchemy.sql.expression import TableClause
 
 from multisite import forks
 from multisite.dialects import SUPPORTED
-from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.fragment_compiler import OPEN, ScopedFragments
 from multisite.scoping.fragments import is_limited
 from multisite.scoping.names import SQL_IN_PLACE_OF_A_NAME
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
 from multisite.scoping.reading import read
-from multisite.scoping.tables import CATALOGS_WITH_ROWS, has_site_id, tables
+from multisite.scoping.tables import CATALOGS_WITH_ROWS, has_site_id, limit_column, tables
 from multisite.scoping.written import Written
 
 _Compiler: Any = object
@@ -47,6 +46,8 @@ class ScopedCompiler(ScopedFragments):
     """Whether it names a table that is only called like a scoped one."""
     refusal: str | None
     """What cannot be limited, as the subject of a sentence; None if all can."""
+    changes_own: str | None
+    """The table of multisite itself whose rows it changes, None if it changes none."""
     changes_rows: bool
     """Whether rows of such a table are inserted, updated or deleted, also where it only reads what that returns."""
     unknown: frozenset[str]
@@ -84,7 +85,7 @@ class ScopedCompiler(ScopedFragments):
 
     def _begin(self, *, derives: bool) -> None:
         self.names_scoped = self.names_alike = self.changes_rows = False
-        self.refusal = self._text_that_widens = self._as_written = None
+        self.refusal = self.changes_own = self._text_that_widens = self._as_written = None
         self._limits = []
         self.unknown = frozenset()
         self._claims = Claims()
@@ -147,6 +148,9 @@ class ScopedCompiler(ScopedFragments):
                 self.unknown |= {table.name.lower()}
             if table.name.lower() in CATALOGS_WITH_ROWS:
                 self._refuse(f"the system table {table.name}")
+            if table.name.lower() in tables.scoped:
+                # Another table of that name, declared with its schema.
+                self._written.add(table.name, limited=False)
             return text
         self._written.add(table.name)
         aliased = enclosing_alias is not None and enclosing_alias.element is table
@@ -156,7 +160,7 @@ class ScopedCompiler(ScopedFragments):
             self._refuse(f"a change of '{table.name}' by a statement on another table")
         if iscrud or claimed:
             return text
-        column = self.preparer.quote(SITE_COLUMN)
+        column = self.preparer.quote(limit_column(table))
         site = self.process(site_predicate(table).right)
         derived = f"SELECT * FROM {text} WHERE {column} = {site}"  # noqa: S608  # Both are quoted names of tables.
         if not is_limited(derived, f"{column} = {site}", self.dialect.name):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,13 +19,14 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.schema import DDL
 
 from multisite.dialects import fault_of_dialect
+from multisite.models import OWN_ACCESS
 from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain, tables_changed, text_executed
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
 from multisite.scoping.connection_state import keep_from_others, leaves_state, sets_role
 from multisite.scoping.pin import ALL_SITES, change_listeners, known_scope_of, mark_changed, scope_of
 from multisite.scoping.reading import read
-from multisite.scoping.refusal import NoCurrentSite, UnscopedStatement
+from multisite.scoping.refusal import CrossSiteError, NoCurrentSite, UnscopedStatement
 from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text, forget_what_was_told
 from multisite.scoping.tables import tables, unknown
 from multisite.scoping.written import Written
@@ -78,7 +80,7 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
         if state:
             _look_after(state, connection, dbapi)
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
-    scope = _scope_for(compiled, connection)
+    scope = _scope_for(compiled, connection, options)
     if compiled.changes_rows:
         mark_changed(connection)  # Also where the change is inside of a SELECT.
     if change_listeners and (compiled.changes_rows or (compiled.isplaintext and _WRITES.search(compiled.string))):
@@ -147,7 +149,7 @@ def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
         if is_secured:
             _enter_unconcerned(connection, dbapi, compiled)
         return _exec_default(self, column, default, type_)
-    scope = _scope_for(compiled, connection)
+    scope = _scope_for(compiled, connection, {})
     if is_secured and scope is not ALL_SITES:
         # It may come first in its transaction.
         enter(connection, dbapi, scope)
@@ -208,8 +210,10 @@ def _look_after(state: tuple[bool, bool] | None, connection: Connection, dbapi: 
         forget_what_was_told(connection, dbapi)
 
 
-def _scope_for(compiled: Any, connection: Connection) -> Scope:
+def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]) -> Scope:
     """Return the scope to execute `compiled` for; raise if there is none or it cannot be limited."""
+    if options.get(OWN_ACCESS) and not compiled.names_scoped:
+        return ALL_SITES
     if (fault := fault_of_dialect(connection.dialect.name)) and (compiled.names_scoped or has_sites(connection)):
         raise UnscopedStatement(fault)
     scope = scope_of(connection)
@@ -219,12 +223,17 @@ def _scope_for(compiled: Any, connection: Connection) -> Scope:
         return scope
     if _is_migration(connection) or (not compiled.names_scoped and not has_sites(connection)):
         return ALL_SITES
-    if compiled.refusal is not None or compiled.unknown:
+    if compiled.changes_own is None and (compiled.refusal is not None or compiled.unknown):
         _refuse(compiled.refusal or _fault_in_names(connection, compiled.unknown))
     if scope is None and not (compiled.names_scoped or compiled.names_alike):
         return ALL_SITES
     if scope is None:
         raise NoCurrentSite("a statement on scoped tables")
+    if compiled.changes_own is not None:
+        raise CrossSiteError(
+            f"the table '{compiled.changes_own}' of multisite cannot be changed within a site: use its commands or "
+            "functions, or all_sites(reason)"
+        )
     return scope
 
 
@@ -241,6 +250,8 @@ def _fault_in_names(connection: Connection, names: frozenset[str]) -> str | None
 
 def _is_open(connection: Connection) -> bool:
     """Return whether a string that names a scoped table may be executed: all sites, a migration, a foreign database."""
+    if connection.get_execution_options().get(OWN_ACCESS):
+        return True
     if fault := fault_of_dialect(connection.dialect.name):
         if has_sites(connection):
             raise UnscopedStatement(fault)

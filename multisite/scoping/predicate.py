@@ -15,7 +15,8 @@ from sqlalchemy.sql.elements import ColumnClause, ColumnElement, Grouping
 from sqlalchemy.sql.expression import FromClause, TableClause
 from sqlalchemy.sql.selectable import Alias, FromGrouping, Join, TableSample
 
-from multisite.scoping.column import SITE_COLUMN, SITE_PARAMETER
+from multisite.scoping.column import SITE_PARAMETER
+from multisite.scoping.tables import limit_column
 
 __all__ = ["Claims", "claim", "in_brackets", "site_predicate", "table_of"]
 
@@ -40,12 +41,12 @@ def table_of(element: FromClause) -> TableClause | None:
 
 
 def site_predicate(element: FromClause) -> Predicate:
-    """Return `element.site_id = :site`, rendered with the name or alias of `element`.
+    """Return `element.site_id = :site`, rendered with the name or alias of `element`, a table or what is made of one.
 
     The column is made here rather than looked up, so that it exists for `table("entries")` too and never carries
     another type than the parameter's.
     """
-    column: ColumnClause[int] = ColumnClause(SITE_COLUMN, sa.BigInteger(), _selectable=element)
+    column: ColumnClause[int] = ColumnClause(limit_column(table_of(element)), sa.BigInteger(), _selectable=element)
     return column == SITE_PARAMETER
 
 

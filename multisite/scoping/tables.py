@@ -1,6 +1,7 @@
 """Which tables are scoped, and how a name in SQL is recognised as one of them.
 
-A table is scoped if it has a `site_id` column of the type `SiteId`; what happens to be called like a scoped table
+A table is scoped if it has a `site_id` column of the type `SiteId`, and so are the tables of multisite itself that hold
+rows of sites; what happens to be called like a scoped table
 (a second `Table`, `table("entries")`, a reflected one, text) counts as that table. Every `Table` that any MetaData
 declares passes here once, by an event on the class.
 """
@@ -73,9 +74,9 @@ A site may read its own rows, and only `all_sites` and multisite itself may chan
 """
 
 
-def limit_column(table: TableClause) -> str:
+def limit_column(table: TableClause | None) -> str:
     """Return the name of the column that holds the site's id in `table`, which is scoped or one of multisite's own."""
-    return OWN_TABLES.get(table.name.lower(), SITE_COLUMN) if is_own(table) else SITE_COLUMN
+    return OWN_TABLES[table.name.lower()] if table is not None and is_own(table) else SITE_COLUMN
 
 
 def is_own(table: TableClause) -> bool:
@@ -116,7 +117,7 @@ class ScopedTables:
     """
 
     def __init__(self) -> None:
-        self.scoped: set[str] = set()
+        self.scoped: set[str] = set(OWN_TABLES)
         self.declared: set[str] = set()
         self.global_tables: set[str] = set()
         self.parents: set[str] = set()
@@ -148,7 +149,8 @@ class ScopedTables:
 
     def is_scoped(self, table: TableClause) -> bool:
         """Return whether `table` is, or is called like, a scoped table."""
-        return table.name.lower() in self.scoped
+        name = table.name.lower()
+        return name in self.scoped and (name not in OWN_TABLES or is_own(table) or has_site_id(table))
 
     def is_unknown(self, table: TableClause) -> bool:
         """Return whether nothing tells what `table` is: no MetaData declares it and no setting lists it."""
@@ -167,15 +169,16 @@ class ScopedTables:
         )
 
     def named_in(self, text: str) -> str | None:
-        """Return the first scoped table that `text` names, as spelt there, or None."""
-        if not self.scoped:
+        """Return the first scoped table of an application that `text` names, as spelt there, or None."""
+        if self.scoped == OWN_TABLES.keys():
             return None
         found = self._mentions().search(text)
         return found.group() if found else None
 
     def _mentions(self) -> re.Pattern[str]:
         if self._pattern is None:
-            names = "|".join(re.escape(name) for name in sorted(self.scoped, key=len, reverse=True))
+            # Not multisite's own: "sites" and "domains" are words, which queries are looked through for by `read`.
+            names = "|".join(re.escape(name) for name in sorted(self.scoped - OWN_TABLES.keys(), key=len, reverse=True))
             self._pattern = re.compile(rf"(?<![\w$])(?:{names})(?![\w$])", re.IGNORECASE)
         return self._pattern
 

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from multisite import hosts
 from multisite.directory.folders import folder_name
-from multisite.models import DomainRow, SiteRow
+from multisite.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
 from multisite.request import DIRECTORY
 from multisite.scoping.pin import pin_of
 from multisite.site import Site, enter_request, leave_request
@@ -68,17 +68,26 @@ def plant_site(
 
 
 def _row(dbsession: Session, host: str, name: str, locale: str, timezone: str) -> Site:
-    there = sa.select(SiteRow).join(DomainRow)
-    row = dbsession.scalars(
-        there.where(DomainRow.host == host, DomainRow.port == 0, DomainRow.path == "")
-    ).one_or_none()
+    columns = SiteRow.__table__.c
+    there = sa.select(columns.id, columns.name, columns.folder, columns.locale, columns.timezone, columns.theme)
+    there = there.join(DomainRow, DomainRow.site_id == columns.id).where(_is_at(host))
+    row = dbsession.execute(there, execution_options=AS_MULTISITE).one_or_none()
     if row is None:
-        row = SiteRow(name=name, folder=folder_name(host), locale=locale, timezone=timezone)
-        dbsession.add(row)
-        dbsession.flush()
-        dbsession.add(DomainRow(site_id=row.id, host=host, kind="canonical"))
-        dbsession.flush()
-    return Site(row.id, host, row.name, row.folder, row.locale, row.timezone, row.theme)
+        _add_rows(dbsession, host, name=name, folder=folder_name(host), locale=locale, timezone=timezone)
+        row = dbsession.execute(there, execution_options=AS_MULTISITE).one()
+    id_, *details = row
+    return Site(id_, host, *details)
+
+
+def _add_rows(dbsession: Session, host: str, **values: str) -> None:
+    added: Any = dbsession.execute(sa.insert(SiteRow).values(values), execution_options=AS_MULTISITE)
+    domain = {"site_id": added.inserted_primary_key[0], "host": host, "kind": "canonical"}
+    dbsession.execute(sa.insert(DomainRow).values(domain), execution_options=AS_MULTISITE)
+    raise_version(dbsession.connection())
+
+
+def _is_at(host: str) -> sa.ColumnElement[bool]:
+    return sa.and_(DomainRow.host == host, DomainRow.port == 0, DomainRow.path == "")
 
 
 @contextmanager
@@ -93,7 +102,8 @@ def real_site(
     host = hosts.parse(host, underscores=True).name
     engine = getattr(app, "registry", app)[DIRECTORY].engine
     with Session(engine) as session:
-        is_new = not session.query(DomainRow).filter_by(host=host, port=0, path="").count()
+        there = sa.select(sa.exists().where(_is_at(host)))
+        is_new = not session.scalar(there, execution_options=AS_MULTISITE)
         site = _row(session, host, name or host, locale, timezone)
         session.commit()
     try:

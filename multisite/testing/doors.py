@@ -16,6 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
+from multisite.models import OWN_ACCESS
 from multisite.scoping.pin import known_scope_of
 from multisite.site import Scope, current_scope
 from multisite.testing.responses import watch_responses
@@ -56,7 +57,9 @@ def _cursors(detector: Detector, stack: ExitStack) -> None:
         if isinstance(cursor, _Watched):
             cursor.scope, cursor.statement = known_scope_of(connection), statement
             # What names no scoped table belongs to nobody, such as what the directory asks about every site.
-            cursor.is_nobodys = not getattr(getattr(context, "compiled", None), "concerns_sites", True)
+            concerns_sites = getattr(getattr(context, "compiled", None), "concerns_sites", True)
+            # The directory reads the rows of any site, by connections of its own.
+            cursor.is_nobodys = not concerns_sites or context.execution_options.get(OWN_ACCESS, False)
 
     for target, name, listener in (
         (Engine, "do_connect", prepare),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from multisite.models import SiteRow, metadata, raise_version
+from multisite.models import AS_MULTISITE, SiteRow, metadata, raise_version
 from multisite.scoping.tables import has_site_id, tables
 from multisite.site import Site, using_site
 
@@ -25,7 +25,7 @@ def scoped_tables(engine: Engine) -> list[sa.Table]:
 
 def remove_rows(engine: Engine, site: Site) -> None:
     """Remove `site` from the tables, with every row that belongs to it; nothing is left to say that it was there."""
-    with using_site(site), engine.begin() as connection:
+    with using_site(site), engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
         for table in reversed(scoped_tables(engine)):
             connection.execute(table.delete())
         for table in reversed(metadata.sorted_tables):

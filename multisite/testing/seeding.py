@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from multisite.errors import MultisiteError
-from multisite.models import DomainRow, SiteRow, raise_version
+from multisite.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
 from multisite.scoping.column import SITE_COLUMN
 from multisite.site import Site, using_site
 from multisite.testing.canaries import Canaries
@@ -60,7 +60,7 @@ def seed(engine: Engine, canaries: Canaries, values: Values | None = None) -> Se
     seeded = Seeded(CANARY_SITE, {}, {})
     if _is_planted(engine):
         remove_rows(engine, CANARY_SITE)
-    with engine.begin() as connection:
+    with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
         connection.execute(
             sa.insert(SiteRow).values(id=CANARY_SITE.id, name=CANARY_SITE.name, folder=CANARY_SITE.folder)
         )
@@ -72,7 +72,7 @@ def seed(engine: Engine, canaries: Canaries, values: Values | None = None) -> Se
 
 
 def _is_planted(engine: Engine) -> bool:
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
         return connection.scalar(sa.select(SiteRow.id).where(SiteRow.id == CANARY_SITE.id)) is not None
 
 

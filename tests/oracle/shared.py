@@ -55,7 +55,7 @@ class SharedWorld(World):
         engine = self.engines[1]
         metadata.create_all(engine)
         self.models.metadata.create_all(engine)
-        with Session(engine) as session:
+        with all_sites("a test"), Session(engine) as session:
             session.add(DirectoryVersion(id=1, version=0))
             session.add_all(SiteRow(id=site.id, name=site.name, folder=site.folder) for site in SITE.values())
             session.commit()
