@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 LOG_PAUSE_SECONDS = 1.0
 """How often, at most, requests without a site are logged: anybody can send as many as they like."""
 
+REDIRECT_SECONDS = 300
+"""How long browsers and proxies keep the redirect of a domain, which may be another's tomorrow: without a time they may
+keep it as long as they like (RFC 9110 section 15.4.2, RFC 9111 section 4.2.2)."""
+
 Handler = Callable[[Request], Response]
 
 
@@ -175,7 +179,7 @@ def _redirect(request: Request, match: Match) -> Response | None:
     escaped = escape_path(environ.get("SCRIPT_NAME", "") + (path or "/"))
     location = urlunsplit((request.scheme, netloc, escaped, request.query_string, ""))
     kind = HTTPMovedPermanently if request.method in {"GET", "HEAD"} else HTTPPermanentRedirect
-    return kind(location=location)
+    return kind(location=location, headers={"Cache-Control": f"max-age={REDIRECT_SECONDS}"})
 
 
 def includeme(config: Configurator) -> None:

@@ -36,6 +36,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from scoped_models import Base, Book
 from sqlalchemy import event
 from sqlalchemy.orm import Session
+from test_pyramid import exchange, serving
 
 from multisite import Site, all_sites, page_cache, scoped_text, using_site
 from multisite.directory.availability import PASS, disable_site, enable_site, maintain_site
@@ -177,6 +178,18 @@ def test_a_key_without_the_site_would_mix_sites(sqlite_world: World, monkeypatch
     assert f"canary-of-{KITCHEN}" in moved()
     monkeypatch.setattr(PageCache, "_find", lambda self, request, key, site, version: self.pages.get(key))
     assert f"canary-of-{GARDEN}" in moved()
+
+
+def test_a_question_mark_without_a_query_is_the_same_page(app: Any) -> None:
+    with serving(app) as address:
+        pages = [
+            exchange(address, f"GET {target} HTTP/1.1\r\nHost: {GARDEN}\r\nConnection: close\r\n\r\n".encode())
+            for target in ("/page/mark", "/page/mark?", "/page/mark?#x")
+        ]
+    assert made(app) == ["/page/mark"]
+    bodies = [page.partition(b"\r\n\r\n")[2] for page in pages]
+    assert bodies == [bodies[0]] * 3
+    assert b"/page/mark " in bodies[0]
 
 
 def test_everything_in_the_address_is_in_the_key(app: Any) -> None:

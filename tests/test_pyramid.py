@@ -296,8 +296,10 @@ def test_redirects_keep_path_query_and_port(engine: sa.Engine, app: TestApp) -> 
     assert get(app, "/books", "alias.one.example").text == "secret of one.example"
     response = get(app, "/a%20b?c=d%26&e", "www.one.example:8080", status=301)
     assert response.location == "http://one.example:8080/a%20b?c=d%26&e"
+    assert response.headers["Cache-Control"] == "max-age=300"
     response = app.post("/x", headers={"Host": "www.one.example"}, status=308)
     assert response.location == "http://one.example/x"
+    assert response.headers["Cache-Control"] == "max-age=300"
     response = app.get("/", extra_environ={"HTTP_HOST": "www.one.example", "PATH_INFO": "//evil.example/"}, status=301)
     assert response.location == "http://one.example//evil.example/"
 
@@ -316,6 +318,18 @@ def test_site_url(app: TestApp) -> None:
     assert get(app, "/url?path=/%C3%BC", "one.example:6543").text == "http://other.example:6543/%C3%BC?a=b+c"
     with pytest.raises(ValueError, match="begins with a slash"):
         get(app, "/url?path=x")
+
+
+def test_route_url_begins_as_the_request_did_and_site_url_by_the_canonical_domain(
+    engine: sa.Engine, app: TestApp
+) -> None:
+    add_domain(engine, "one.example", "alias.one.example")
+    environ = Request.blank("/", environ={"HTTP_HOST": "Alias.ONE.example:8080"}).environ
+    with app.app.request_context(environ) as request:
+        assert request.route_url("0") == "http://Alias.ONE.example:8080/books"
+        assert request.site_url(request.site, "/books") == "http://one.example:8080/books"
+        address = request.site_url(request.site).rstrip("/")
+        assert request.route_url("0", _app_url=address) == "http://one.example:8080/books"
 
 
 def test_a_site_added_while_running_is_served(engine: sa.Engine, settings: dict[str, Any], app: TestApp) -> None:
