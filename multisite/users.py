@@ -58,11 +58,13 @@ class TooManyAttempts(MultisiteError):
 
 
 class Attempts:
-    """How often somebody has tried lately, for any number of keys, of which the last `max_keys` are remembered.
+    """How often somebody has tried lately, for any number of keys.
 
-    After `limit` attempts that failed there is none for a key until `pause_seconds` after the first of them. Each
-    process counts for itself, in memory: a table would be rolled back together with the request that failed. `clock`
-    gives seconds that never go back.
+    Of the keys with as many attempts, the last `max_keys` are remembered. So others that are tried once, however many,
+    do not let one be forgotten that was tried twice: only as many others with as many attempts each do. After `limit`
+    attempts that failed there is none for a key until `pause_seconds` after the first of them. Each process counts for
+    itself, in memory: a table would be rolled back together with the request that failed. `clock` gives seconds that
+    never go back.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Attempts:
         limit: int = 10,
         pause_seconds: float = 900.0,
         *,
-        max_keys: int = 50_000,
+        max_keys: int = 100_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = limit
@@ -78,6 +80,8 @@ class Attempts:
         self._max_keys = max_keys
         self._clock = clock
         self._counts: dict[Hashable, tuple[int, float]] = {}
+        # The same keys apart by their attempts, first that with one, in the order in which they came to be there.
+        self._keys_by_count: list[dict[Hashable, None]] = [{} for _ in range(limit)]
         self._lock = new_lock()
 
     def begin(self, key: Hashable) -> None:
@@ -87,18 +91,24 @@ class Attempts:
             count, until = self._counts.get(key, (0, 0.0))
             if now >= until:
                 count, until = 0, now + self._pause_seconds
-                # At the end again, so that the first of the dictionary is the one to forget.
-                self._counts.pop(key, None)
             if count >= self._limit:
                 raise TooManyAttempts(max(1, math.ceil(until - now)))
+            self._forget(key)
             self._counts[key] = count + 1, until
-            if len(self._counts) > self._max_keys:
-                del self._counts[next(iter(self._counts))]
+            alike = self._keys_by_count[count]
+            alike[key] = None
+            if len(alike) > self._max_keys:
+                self._forget(next(iter(alike)))
 
     def succeeded(self, key: Hashable) -> None:
         """Forget what was counted for `key`."""
         with self._lock:
-            self._counts.pop(key, None)
+            self._forget(key)
+
+    def _forget(self, key: Hashable) -> None:
+        count, _ = self._counts.pop(key, (0, 0.0))
+        if count:
+            del self._keys_by_count[count - 1][key]
 
 
 def fold_login(login: str) -> str:

@@ -298,6 +298,52 @@ def test_attempts_come_back_after_the_pause_and_memory_is_bounded() -> None:
     assert len(attempts._counts) == 100
 
 
+def test_a_counter_outlives_fifty_thousand_others() -> None:
+    attempts = Attempts()
+    for _ in range(10):
+        attempts.begin("blocked")
+    for _ in range(9):
+        attempts.begin("nearly")
+    for number in range(50_000):
+        for _ in range(1 + number % 3):
+            attempts.begin(number)
+    with pytest.raises(TooManyAttempts):
+        attempts.begin("blocked")
+    attempts.begin("nearly")
+    with pytest.raises(TooManyAttempts):
+        attempts.begin("nearly")
+    for number in range(50_000):  # Nor do others suffer.
+        attempts.begin(number)
+
+
+def test_only_as_many_others_with_as_many_attempts_let_one_be_forgotten() -> None:
+    attempts = Attempts(3, max_keys=5)
+
+    def exhaust(key: object, times: int) -> None:
+        for _ in range(times):
+            attempts.begin(key)
+
+    exhaust("a", 3)
+    for number in range(1_000):
+        exhaust(number, 2)
+    assert len(attempts._counts) <= 3 * 5
+    with pytest.raises(TooManyAttempts):
+        attempts.begin("a")
+    # Who is new is counted all the same: nobody can fill the memory with others first.
+    exhaust("b", 3)
+    with pytest.raises(TooManyAttempts):
+        attempts.begin("b")
+    for number in range(2_000, 2_004):
+        exhaust(number, 3)
+    with pytest.raises(TooManyAttempts):
+        attempts.begin("b")
+    exhaust(2_004, 3)
+    attempts.begin("a")
+    attempts.succeeded("b")
+    exhaust("b", 3)
+    assert sum(map(len, attempts._keys_by_count)) == len(attempts._counts) <= 3 * 5
+
+
 def test_many_attempts_at_once_are_many() -> None:
     attempts = Attempts(10)
 
