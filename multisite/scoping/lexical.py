@@ -8,6 +8,7 @@ case; a Unicode space ends nothing.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 __all__ = ["keyword", "tokens"]
 
@@ -40,11 +41,13 @@ _PLACEHOLDERS = re.compile(r"__\[SCHEMA_(?:\w|[ .-](?=\w))*\]\.|__\[POSTCOMPILE_
 nothing counts as one that could hold a query, a quote or a comment."""
 
 
-def tokens(sql: str, dialect: str) -> list[tuple[str, str]]:
+@lru_cache(maxsize=32)
+def tokens(sql: str, dialect: str) -> tuple[tuple[str, str], ...]:
     """Return the tokens of `sql` without white space, each as its kind and its text.
 
     The kinds are "comment", "string", "quoted" (a name in quotes), "word", "mark", and "odd" for what is allowed and
-    cannot be told apart reliably.
+    cannot be told apart reliably. The last few are remembered, since a statement is read when it is limited and again
+    when it is finished.
     """
     pattern = _POSTGRESQL if dialect == "postgresql" else _OTHERS
     found = []
@@ -54,7 +57,7 @@ def tokens(sql: str, dialect: str) -> list[tuple[str, str]]:
             kind = "string"
         if kind != "space":
             found.append((kind, match.group()))
-    return found
+    return tuple(found)
 
 
 def keyword(text: str) -> str:

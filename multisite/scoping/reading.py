@@ -8,7 +8,7 @@ compiled. Where the grammar is not clear the scanner sees a table too many, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from multisite.scoping.column import SITE_PARAMETER
@@ -78,7 +78,7 @@ def read(sql: str, dialect: str) -> Reading:
     return reading
 
 
-def _kinds(found: list[tuple[str, str]]) -> Iterator[str]:
+def _kinds(found: Sequence[tuple[str, str]]) -> Iterator[str]:
     begins = True
     for kind, text in found:
         if text == ";":
@@ -91,7 +91,7 @@ def _kinds(found: list[tuple[str, str]]) -> Iterator[str]:
 class _Scanner:
     """Goes through the tokens once, with a stack of levels for the brackets."""
 
-    def __init__(self, tokens: list[tuple[str, str]], dialect: str) -> None:
+    def __init__(self, tokens: Sequence[tuple[str, str]], dialect: str) -> None:
         # Only SQLite takes a table behind IN; position('a' IN title) of the others has a column there.
         self.before_tables = {"INTO", "COPY", "IN"} if dialect == "sqlite" else {"INTO", "COPY"}
         self.tokens = [each for each in tokens if each[0] != "comment"]
