@@ -7,7 +7,6 @@ a second column.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,8 +25,6 @@ _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
 
 __all__ = ["ScopedChanges"]
-
-_HARMLESS_PREFIX = re.compile(r"\s*or\s+(ignore|abort|fail|rollback)\s*", re.IGNORECASE).fullmatch
 
 
 class ScopedChanges(_Compiler):
@@ -66,7 +63,7 @@ class ScopedChanges(_Compiler):
         if update_stmt is not unlimited:
             self._check_values(update_stmt)
             self._check_defaults(_target_of(update_stmt), "onupdate")
-            self._check_prefixes(update_stmt)
+            self._check_keys(table_of(_target_of(update_stmt)))
         try:
             return self._check_limit(super().visit_update(update_stmt, *args, **kw))
         finally:
@@ -97,7 +94,7 @@ class ScopedChanges(_Compiler):
                 self._check_insert(insert_stmt, table)
             self._check_values(insert_stmt)
             self._check_defaults(table, "default")
-            self._check_prefixes(insert_stmt)
+            self._check_keys(table)
             insert_stmt = _values_in_brackets(insert_stmt)
         elif tables.is_unknown(table):
             self.unknown |= {table.name.lower()}
@@ -124,12 +121,9 @@ class ScopedChanges(_Compiler):
         if clause is not None and clause.__visit_name__ not in ("on_conflict_do_update", "on_conflict_do_nothing"):
             self._refuse(f"an INSERT INTO '{name}' with something other than ON CONFLICT")
 
-    def _check_prefixes(self, statement: Any) -> None:
-        """Refuse what may delete a row of another site that holds the same key."""
-        table = table_of(_target_of(statement))
-        if not all(_HARMLESS_PREFIX(getattr(text, "text", "")) for text, _ in statement._prefixes):
-            self._refuse("a change with a prefix such as OR REPLACE")
-        elif isinstance(table, sa.Table) and self.dialect.name == "sqlite" and _replaces(table):
+    def _check_keys(self, table: Any) -> None:
+        """Refuse to change a table that itself replaces a row of another site that holds the same key."""
+        if isinstance(table, sa.Table) and self.dialect.name == "sqlite" and _replaces(table):
             self._refuse(f"a change of '{table.name}', which has keys with ON CONFLICT REPLACE,")
 
     def _check_values(self, statement: Any) -> None:

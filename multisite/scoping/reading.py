@@ -43,6 +43,8 @@ class Reading:
     """The tables into which an INSERT writes what more than one SELECT gives, such as by a UNION."""
     conflicts: int = 0
     """How often ON CONFLICT is written."""
+    replaces: bool = False
+    """Whether it has OR REPLACE, or REPLACE INTO, which deletes rows that hold the same key."""
     limits: int = 0
     """How often the parameter is named that limits to a site."""
     kinds: set[str] = field(default_factory=set)
@@ -181,6 +183,8 @@ class _Scanner:
         if into and word in _COMBINES:
             self.reading.combined.add(into)
         self.reading.conflicts += word == "CONFLICT" and self.words[-1] == "ON"
+        if word == "REPLACE" and self._peek() != "(":
+            self.reading.replaces |= self.words[-1] == "OR" or keyword(self._peek()) == "INTO"
 
     def _is_alias(self, word: str, last: str) -> bool:
         """Return whether a keyword that ends FROM elsewhere is a name in it: each database lets some of them be one."""

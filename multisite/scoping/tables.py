@@ -219,6 +219,8 @@ class ScopedTables:
                 return f"an INSERT INTO '{name}' of several queries"
         if reading.conflicts > written.conflicts and self.scoped.intersection(reading.tables):
             return "text that holds an ON CONFLICT"
+        if reading.replaces and self.scoped.intersection(reading.tables) - written.known:
+            return "a change with OR REPLACE, which may delete a row of another site,"
         return None
 
 

@@ -7,7 +7,7 @@ then end otherwise. `without_wall` takes all of it away.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -124,15 +124,10 @@ def _limit_not_read(patch: Patch) -> None:
         patch.setattr(module, "is_limited", lambda *args, **kw: True)
 
 
-def _limits_not_counted(patch: Patch) -> None:
+def _read_with(**fields: Any) -> Callable[[Patch], None]:
+    """Have finished SQL read as if it had these."""
     read = compiler.read
-
-    def counted(sql: str, dialect: str) -> Any:
-        reading = read(sql, dialect)
-        reading.limits = 99
-        return reading
-
-    patch.setattr(compiler, "read", counted)
+    return lambda patch: patch.setattr(compiler, "read", lambda *args: replace(read(*args), **fields))
 
 
 def _alias_keeps_claims(patch: Patch) -> None:
@@ -358,8 +353,8 @@ PARTS: dict[str, Part] = {
             "links: site_id changed to an expression",
         ),
     ),
-    "check of prefixes": Part(
-        _method(changes.ScopedChanges, "_check_prefixes", lambda self, statement: None),
+    "check of OR REPLACE": Part(
+        _read_with(replaces=False),
         (
             "writes: insert or replace",
             "writes: update or replace",
@@ -483,7 +478,7 @@ PARTS: dict[str, Part] = {
         ),
     ),
     "limits that are counted": Part(
-        _limits_not_counted,
+        _read_with(limits=99),
         (
             "text: construct that writes a table and another",
             "text: construct that writes a table and another, joined",

@@ -289,6 +289,13 @@ ATTEMPTS: dict[str, Any] = {
         .values(id=p.their(), slug="x", secret="x")
         .on_conflict_do_update(index_elements=["id"], set_={"secret": Written("'x') WHERE 1=1 OR ('x' = 'x'")})
     ),
+    "sqlite: insert with a construct as its prefix": lambda p: p.do(
+        insert(Shelf).prefix_with(Written("OR REPLACE")).values(id=p.their(), slug="x", secret="x")
+    ),
+    "sqlite: update with a construct as its prefix": lambda p: p.do(
+        update_of(Book).prefix_with(Written("/**/ OR REPLACE")).where(Book.id == p.own(3)).values(id=p.their(3)),
+        execution_options={"synchronize_session": False},
+    ),
     "copy of a query with a comment": lambda p: p.do(
         insert(Shelf).from_select(["id", "slug", "secret"], select(literal(98), literal("x"), Written("'x', 2 --")))
     ),
