@@ -310,8 +310,11 @@ MIXED = ["\u0440\u0430ypal.example"]
 )
 def test_a_bad_host_leaves_no_row_and_no_folder(migrated: Folder, arguments: list[str]) -> None:
     migrated.invoke("add-site", "a.example")
-    for host in BAD_HOSTS + MIXED * (arguments != ["remove-domain"]):
-        assert "is not a host" in migrated.fails(*arguments, host), host
+    removes = arguments == ["remove-domain"]
+    for host in BAD_HOSTS + MIXED * (not removes):
+        # A host with an underscore may be there from when multisite.allow_underscores was on.
+        said = "no site is known as" if removes and "_" in host else "is not a host"
+        assert said in migrated.fails(*arguments, host), host
         assert (migrated.rows(), migrated.folders()) == (2, ["a.example"]), host
 
 

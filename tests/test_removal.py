@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_moved_is_found_before_rows_are_deleted(
         with pytest.raises(MultisiteError, match="nothing was removed"):
             remove_site(engine, "one.example", settings=settings)
         assert plan_removal(engine, "one.example", settings=settings).rows == {"notes": 1}
-        with engine.connect() as connection:
+        with all_sites("look at a test"), engine.connect() as connection:
             assert connection.execute(sa.select(SiteRow.availability)).scalar_one() == availability
         trash.unlink()
         assert remove_site(engine, "one.example", settings=settings).rows == {"notes": 1}
