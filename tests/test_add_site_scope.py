@@ -87,11 +87,10 @@ class Database:
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return the rows of every table of the application, in the order of the whole row."""
         own = migrate.models.metadata.tables
-        quote = self.engine.dialect.identifier_preparer.quote_identifier
         names = [
             name for name in sa.inspect(self.engine).get_table_names() if name not in own and "version" not in name
         ]
-        return {name: sorted(self.query(f"SELECT * FROM {quote(name)}"), key=repr) for name in names}
+        return {name: sorted(self.query(f"SELECT * FROM {quoted(name)}"), key=repr) for name in names}
 
     def schema(self) -> dict[str, Any]:
         """Return what reflection and the database itself say of each table of the application."""
@@ -153,6 +152,11 @@ class Database:
             found = migrate.first_site(op.get_bind(), host)
             op.get_bind().commit()
             return found
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL, which nobody will look through for parameters."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def enforcing(engine: sa.Engine) -> sa.Engine:
@@ -775,7 +779,7 @@ def test_postgresql_sees_all_rows_where_row_security_is_forced(postgresql: Datab
         refused(
             postgresql,
             lambda op: op.drop_site_scope("authors"),
-            r"more than its keys and references is about it.*policy; op.disable_row_security\(\) comes first",
+            r"more than its keys and references is about it.*multisite_\w+ \(op.disable_row_security",
         )
     finally:
         postgresql.execute(f"REASSIGN OWNED BY {role} TO CURRENT_USER", f"DROP OWNED BY {role}", f"DROP ROLE {role}")

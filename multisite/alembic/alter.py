@@ -8,23 +8,32 @@ from contextlib import contextmanager
 from typing import Any
 
 from multisite.alembic.definition import SITE_COLUMN
+from multisite.alembic.index_details import statements_after
 from multisite.alembic.plan import Change, Plan
 from multisite.alembic.postgresql import PostgresqlSchema
 from multisite.alembic.rows import SiteOfRow
 from multisite.alembic.schema import Key, Reference, TableName
 from multisite.errors import MultisiteError
+from multisite.scoping.security import OUR_POLICIES
 
 __all__ = ["add_site", "drop_site", "undisturbed"]
 
 Progress = Callable[[int], None]
 """Is told how many rows are done; more than there are means all of them."""
 
-_TRIGGER_STATES = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+_ENABLING = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+
+_TRIGGERS = (
+    "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = :oid AND NOT tgisinternal "
+    "AND tgparentid = 0 AND tgenabled <> 'D'"
+)
+_RULES = "SELECT rulename::text, ev_enabled::text FROM pg_rewrite WHERE ev_class = :oid AND ev_enabled <> 'D'"
 
 
 def add_site(schema: PostgresqlSchema, plan: Plan, site: SiteOfRow, batch_size: int, progress: Progress) -> None:
     """Add `site_id` to the table of `plan`, filled in, and change its keys and all references."""
     table = schema.sql_name(plan.table.name)
+    details = statements_after(schema, plan)
     _drop(schema, plan)
     if site.is_constant:
         # PostgreSQL keeps such a default beside the table and rewrites nothing, however many rows there are.
@@ -38,15 +47,16 @@ def add_site(schema: PostgresqlSchema, plan: Plan, site: SiteOfRow, batch_size: 
         with _without_triggers(schema, plan.table.name):
             _fill(schema, plan, site, batch_size, progress)
         schema.execute(f"ALTER TABLE {table} ALTER COLUMN {SITE_COLUMN} SET NOT NULL")
-    _add(schema, plan)
+    _add(schema, plan, details)
 
 
 def drop_site(schema: PostgresqlSchema, plan: Plan) -> None:
     """Take `site_id` from the table of `plan`, and from its keys and all references."""
     _refuse_dependents(schema, plan)
+    details = statements_after(schema, plan)
     _drop(schema, plan)
     schema.execute(f"ALTER TABLE {schema.sql_name(plan.table.name)} DROP COLUMN {SITE_COLUMN}")
-    _add(schema, plan)
+    _add(schema, plan, details)
 
 
 def _fill(schema: PostgresqlSchema, plan: Plan, site: SiteOfRow, batch_size: int, progress: Progress) -> None:
@@ -59,25 +69,33 @@ def _fill(schema: PostgresqlSchema, plan: Plan, site: SiteOfRow, batch_size: int
         schema.execute(update)
         progress(sys.maxsize)
         return
-    names = [f"key_{number}" for number in range(len(plan.table.primary_key))]
-    bound = ", ".join(f":{name}" for name in names)
+    # Keys come and go as text: a driver may give one in a form that it does not take back, as of jsonb.
+    as_text = ", ".join(f"CAST(r.{schema.quote(column)} AS text)" for column in plan.table.primary_key)
+    types = schema.types(plan.table, plan.table.primary_key)
+    names = [f"key_{number}" for number in range(len(types))]
     after, done = "", 0
     values: dict[str, Any] = {}
     while True:
         found = schema.query(
-            f"SELECT {key} FROM {table} AS r {f'WHERE ({key}) > ({bound})' if after else ''} "
+            f"SELECT {as_text} FROM {table} AS r {f'WHERE ({key}) > ({_bound(names, types)})' if after else ''} "
             f"ORDER BY {key} LIMIT 1 OFFSET {int(batch_size) - 1}",
             **values,
         )
         upto = {f"upto_{number}": value for number, value in enumerate(found[0])} if found else {}
-        before = f" AND ({key}) <= ({', '.join(f':{name}' for name in upto)})" if upto else ""
+        before = f" AND ({key}) <= ({_bound(list(upto), types)})" if upto else ""
         schema.change(f"{update}{after}{before}", **values, **upto)
         if not upto:
             progress(sys.maxsize)
             return
         done += batch_size
         progress(done)
-        after, values = f" AND ({key}) > ({bound})", dict(zip(names, found[0], strict=True))
+        after = f" AND ({key}) > ({_bound(names, types)})"
+        values = dict(zip(names, found[0], strict=True))
+
+
+def _bound(names: Sequence[str], types: Sequence[str]) -> str:
+    """Return parameters that hold text, as values of these types."""
+    return ", ".join(f"CAST(CAST(:{name} AS text) AS {type_})" for name, type_ in zip(names, types, strict=True))
 
 
 def _drop(schema: PostgresqlSchema, plan: Plan) -> None:
@@ -90,13 +108,15 @@ def _drop(schema: PostgresqlSchema, plan: Plan) -> None:
             schema.execute(f"ALTER TABLE {schema.sql_name(table)} DROP CONSTRAINT {schema.quote(old.name or '')}")
 
 
-def _add(schema: PostgresqlSchema, plan: Plan) -> None:
+def _add(schema: PostgresqlSchema, plan: Plan, details: Sequence[str]) -> None:
     for change in plan.keys:
         _add_changed(schema, plan, change)
     for added in plan.added:
         _add_constraint(schema, plan.table.name, added)
     for reference in (*plan.references, *plan.incoming):
         _add_changed(schema, plan, reference)
+    for statement in details:
+        schema.execute(statement)
 
 
 def _add_changed(schema: PostgresqlSchema, plan: Plan, change: Change[Key] | Change[Reference]) -> None:
@@ -127,37 +147,47 @@ def _refuse_dependents(schema: PostgresqlSchema, plan: Plan) -> None:
     rows = schema.query(
         "SELECT c.conname::text, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_attribute a "
         "ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey) "
-        "WHERE c.conrelid = :oid AND a.attname = :column AND c.contype IN ('c', 'x') "
-        "UNION ALL SELECT p.polname::text, 'a policy; op.disable_row_security() comes first' FROM pg_policy p "
-        "WHERE p.polrelid = :oid",
+        "WHERE c.conrelid = :oid AND a.attname = :column AND c.contype IN ('c', 'x')",
         oid=plan.table.place,
         column=SITE_COLUMN,
     )
-    for name, definition in rows:
-        if name not in planned:
-            raise MultisiteError(
-                f"site_id cannot be taken from '{plan.table.name}', since more than its keys and references is about "
-                f"it; change this first: {name} ({definition})"
-            )
+    found = [(name, definition) for name, definition in rows if name not in planned]
+    for name, definition in (*found, *_policies(schema, plan)):
+        raise MultisiteError(
+            f"site_id cannot be taken from '{plan.table.name}', since more than its keys and references is about "
+            f"it; change this first: {name} ({definition})"
+        )
+
+
+def _policies(schema: PostgresqlSchema, plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield each policy that is about `site_id`, of this table or of another one, and what takes it away."""
+    rows = schema.query(
+        "SELECT p.polname::text, p.polrelid::regclass::text, format('DROP POLICY %I ON %s', p.polname, "
+        "p.polrelid::regclass) FROM pg_policy p WHERE EXISTS (SELECT FROM pg_depend d JOIN pg_attribute a "
+        "ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid WHERE d.classid = 'pg_policy'::regclass "
+        "AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND a.attname = :column) "
+        "ORDER BY 1",
+        oid=plan.table.place,
+        column=SITE_COLUMN,
+    )
+    for name, table, statement in rows:
+        yield name, f"op.disable_row_security('{table}')" if name in OUR_POLICIES else statement
 
 
 @contextmanager
 def _without_triggers(schema: PostgresqlSchema, table: TableName) -> Iterator[None]:
-    """Let no trigger of the application see the filling in, or every row would count as changed today."""
-    name = schema.sql_name(table)
-    triggers: Sequence[tuple[str, str]] = [
-        (row[0], row[1])
-        for row in schema.query(
-            "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = :oid AND NOT tgisinternal "
-            "AND tgparentid = 0 AND tgenabled <> 'D'",
-            oid=schema.oid(table),
-        )
+    """Let no trigger and no rule of the application see the filling in, or every row would count as changed today."""
+    name, oid = schema.sql_name(table), schema.oid(table)
+    switched = [
+        (f"{kind} {schema.quote(each)}", state)
+        for kind, query in (("TRIGGER", _TRIGGERS), ("RULE", _RULES))
+        for each, state in schema.query(query, oid=oid)
     ]
-    for trigger, _ in triggers:
-        schema.execute(f"ALTER TABLE {name} DISABLE TRIGGER {schema.quote(trigger)}")
+    for what, _ in switched:
+        schema.execute(f"ALTER TABLE {name} DISABLE {what}")
     yield
-    for trigger, state in triggers:
-        schema.execute(f"ALTER TABLE {name} {_TRIGGER_STATES[state]} TRIGGER {schema.quote(trigger)}")
+    for what, state in switched:
+        schema.execute(f"ALTER TABLE {name} {_ENABLING[state]} {what}")
 
 
 @contextmanager

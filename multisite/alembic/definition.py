@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = [
     "SITE_COLUMN",
     "Token",
+    "clears_listed",
     "elements",
     "group_end",
     "mentions_site",
@@ -21,6 +23,7 @@ __all__ = [
     "with_name",
     "with_on_delete",
     "with_site",
+    "without_match_full",
     "without_site",
 ]
 
@@ -135,8 +138,10 @@ def with_on_delete(definition: str, action: str | None) -> str:
     tokens = tokens_of(definition)
     for index, token in enumerate(tokens[:-2]):
         if token.is_word("ON") and tokens[index + 1].is_word("DELETE"):
-            words = 2 if tokens[index + 2].is_word("SET", "NO") else 1
-            end = tokens[index + 1 + words].end
+            last = index + (3 if tokens[index + 2].is_word("SET", "NO") else 2)
+            if tokens[last + 1 : last + 2] and tokens[last + 1].text == "(":
+                last = group_end(tokens, last + 1)
+            end = tokens[last].end
             definition = definition[: token.start].rstrip() + definition[end:]
             break
     if action is None:
@@ -145,6 +150,24 @@ def with_on_delete(definition: str, action: str | None) -> str:
     *_, (tokens, opening) = _lists(definition)
     position = tokens[group_end(tokens, opening)].end
     return f"{definition[:position]} ON DELETE {action}{definition[position:]}"
+
+
+def clears_listed(definition: str) -> bool:
+    """Return whether a FOREIGN KEY says which columns ON DELETE SET NULL or SET DEFAULT clears."""
+    tokens = tokens_of(definition)
+    return any(
+        first.is_word("DELETE") and second.is_word("SET") and bracket.text == "("
+        for first, second, _, bracket in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False)
+    )
+
+
+def without_match_full(definition: str) -> str:
+    """Return a FOREIGN KEY without MATCH FULL."""
+    tokens = tokens_of(definition)
+    for first, second in pairwise(tokens):
+        if first.is_word("MATCH") and second.is_word("FULL"):
+            return definition[: first.start].rstrip() + definition[second.end :]
+    return definition
 
 
 def mentions_site(sql: str) -> bool:

@@ -11,10 +11,12 @@ from typing import Generic, TypeVar
 
 from multisite.alembic.definition import (
     SITE_COLUMN,
+    clears_listed,
     mentions_site,
     with_name,
     with_on_delete,
     with_site,
+    without_match_full,
     without_site,
 )
 from multisite.alembic.naming import Naming
@@ -26,6 +28,7 @@ __all__ = ["Change", "Item", "Options", "Plan", "label", "plan_drop", "plan_scop
 Item = TypeVar("Item", Key, Reference)
 
 _CLEARS = ("SET NULL", "SET DEFAULT")
+_INTEGERS = ("smallint", "integer", "bigint")
 _ACTIONS = ("CASCADE", "RESTRICT", "NO ACTION", *_CLEARS)
 
 
@@ -75,6 +78,7 @@ def plan_scope(schema: Schema, table: Table, naming: Naming, options: Options) -
     """Return what makes `table` scoped. Raises `MultisiteError` for what cannot become part of a site."""
     _check_site_column(table)
     planner = _Planner(schema, table, naming, options)
+    planner.check_exclusions()
     keys = [planner.with_site(key) for key in table.keys if key.unique and planner.is_free(key)]
     unique = _unique_within_site(table, keys)
     references, incoming = [], []
@@ -127,12 +131,21 @@ class _Planner:
         every = (*self.table.references, *self.incoming)
         references = {label(reference, self.table.name) for reference in every}
         known = references | {reference.name for reference in every if reference.name}
-        known |= {label(key, self.table.name) for key in self.table.keys}
+        known |= {label(key, self.table.name) for key in self.table.keys} | set(self.table.exclusions)
         for said, allowed in ((self.options.keep, known), (self.options.on_delete, references)):
             for each in said:
                 if each not in allowed:
                     there = ", ".join(sorted(allowed)) or "nothing"
                     raise MultisiteError(f"'{self.table.name}' has nothing called '{each}': it has {there}")
+
+    def check_exclusions(self) -> None:
+        """Refuse a constraint that would go on comparing rows of different sites."""
+        for name, definition in self.table.exclusions.items():
+            if name not in self.options.keep and not mentions_site(definition):
+                raise MultisiteError(
+                    f"{name} of '{self.table.name}' ({definition}) would hold across sites: drop it first and make it "
+                    f"again afterwards with site_id WITH = in it, or let it be as it is with keep=['{name}']"
+                )
 
     def takes(self, item: Key | Reference) -> bool:
         """Return whether the author does not want to keep `item` as it is."""
@@ -167,16 +180,38 @@ class _Planner:
 
     def with_site_too(self, reference: Reference) -> Change[Reference]:
         """Return the change of a reference between scoped tables, which cannot clear its columns any more."""
-        for event, action in (("DELETE", self._action(reference)), ("UPDATE", reference.on_update)):
-            if action in _CLEARS:
-                said = label(reference, self.table.name)
-                raise MultisiteError(
-                    f"{reference} has ON {event} {action}, which would clear site_id too. Say what is to be instead, "
-                    f"as in ondelete={{'{said}': 'NO ACTION'}}, or 'RESTRICT' or 'CASCADE', and clear the column in "
-                    f"code before a row of {reference.target} is deleted"
-                )
+        said = label(reference, self.table.name)
+        action = self._action(reference)
+        if action in _CLEARS and not (action == reference.on_delete and clears_listed(reference.definition)):
+            raise MultisiteError(
+                f"{reference} has ON DELETE {action}, which would clear site_id too. Say what is to be instead, "
+                f"as in ondelete={{'{said}': 'NO ACTION'}}, or 'RESTRICT' or 'CASCADE', and clear the column in "
+                f"code before a row of {reference.target} is deleted"
+            )
+        if reference.on_update in _CLEARS:
+            raise MultisiteError(
+                f"{reference} has ON UPDATE {reference.on_update}, which would clear site_id too: change that first, "
+                f"or let the reference be as it is with keep=['{said}']"
+            )
         columns, targets = (SITE_COLUMN, *reference.columns), (SITE_COLUMN, *reference.target_columns)
-        return self._changed_reference(reference, columns, targets, with_site(reference.definition))
+        return self._changed_reference(reference, columns, targets, with_site(self._match(reference)))
+
+    def _match(self, reference: Reference) -> str:
+        """Return the definition of `reference` without MATCH FULL, which says that all of its columns are NULL or none.
+
+        `site_id` never is. Where it is of one column, or none of them may be NULL, it means the same without it.
+        """
+        definition = without_match_full(reference.definition)
+        if not self.schema.has_match_full or definition == reference.definition:
+            return reference.definition
+        nullable = self.schema.table(reference.table).columns
+        if len(reference.columns) > 1 and any(nullable[column] for column in reference.columns):
+            raise MultisiteError(
+                f"{reference} is MATCH FULL, which no row satisfies where one of {', '.join(reference.columns)} is "
+                "NULL and site_id is not: let none of them be NULL, or let the reference be as it is with "
+                f"keep=['{label(reference, self.table.name)}']"
+            )
+        return definition
 
     def without_site_too(self, reference: Reference) -> Change[Reference]:
         rest = without_site(reference.definition)
@@ -194,7 +229,7 @@ class _Planner:
             columns=columns,
             target_columns=targets,
             on_delete=action,
-            definition=with_on_delete(definition, action),
+            definition=definition if action == reference.on_delete else with_on_delete(definition, action),
         )
         return Change(reference, new)
 
@@ -211,6 +246,11 @@ def _plain(columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_site_column(table: Table) -> None:
+    if table.site_type not in (None, *_INTEGERS):
+        raise MultisiteError(
+            f"'{table.name}' has a column site_id already, of the type {table.site_type}: expected bigint; rename it "
+            "first"
+        )
     for reference in table.references:
         if reference.columns == (SITE_COLUMN,) and reference.target.name != "sites":
             raise MultisiteError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing
 from multisite.errors import MultisiteError
 
@@ -26,7 +28,7 @@ _CONSTRAINTS = f"""
            {_names("c.confkey", "c.confrelid")} AS target_columns,
            c.confdeltype::text AS on_delete, c.confupdtype::text AS on_update
     FROM pg_constraint c
-    WHERE c.conparentid = 0 AND c.contype IN ('p', 'u', 'f')
+    WHERE c.conparentid = 0 AND c.contype IN ('p', 'u', 'f', 'x')
 """
 
 _INDEXES = f"""
@@ -42,6 +44,8 @@ _INDEXES = f"""
 class PostgresqlSchema(Schema):
     """The tables of a database, in whichever schema."""
 
+    has_match_full = True
+
     def oid(self, name: TableName) -> int | None:
         """Return the number that PostgreSQL knows the table by, None if there is none."""
         (row,) = self.query("SELECT to_regclass(:name)::oid", name=self.sql_name(name))
@@ -55,8 +59,9 @@ class PostgresqlSchema(Schema):
         if kind not in ("r", "p"):
             raise MultisiteError(f"'{name}' is not a table: give the tables that it is made of to a site")
         columns = self.query(
-            "SELECT attname::text, NOT attnotnull FROM pg_attribute WHERE attrelid = :oid AND attnum > 0 "
-            "AND NOT attisdropped ORDER BY attnum",
+            "SELECT attname::text, NOT attnotnull, format_type(CASE WHEN t.typbasetype = 0 THEN t.oid "
+            "ELSE t.typbasetype END, NULL) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
+            "WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
             oid=oid,
         )
         constraints = self.query(f"{_CONSTRAINTS} AND c.conrelid = :oid ORDER BY c.conname", oid=oid)
@@ -70,12 +75,23 @@ class PostgresqlSchema(Schema):
         ]
         return Table(
             real_name,
-            dict(map(tuple, columns)),
+            {name: nullable for name, nullable, _ in columns},
             primary_key[0] if primary_key else (),
             tuple(keys),
             tuple(self._reference(row) for row in constraints if row.kind == "f"),
             oid,
+            next((type_ for name, _, type_ in columns if name == SITE_COLUMN), None),
+            {row.name: row.definition for row in constraints if row.kind == "x"},
         )
+
+    def types(self, table: Table, columns: Sequence[str]) -> list[str]:
+        """Return the types of `columns` as SQL."""
+        rows = self.query(
+            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = :oid",
+            oid=table.place,
+        )
+        types = dict(map(tuple, rows))
+        return [types[column] for column in columns]
 
     def incoming(self, name: TableName) -> list[Reference]:
         rows = self.query(

@@ -18,6 +18,7 @@ class Projection(Schema):
     def __init__(self, real: Schema) -> None:
         super().__init__(real.connection)
         self._real = real
+        self.has_match_full = real.has_match_full
         self.before: dict[TableName, Table] = {}
         """The tables that plans change, as they are now."""
         self.after: dict[TableName, Table] = {}

@@ -172,7 +172,8 @@ class _Proposals:
         for item in items:
             wanted = self.model.successor(item, name, scoped=scoped)
             if isinstance(item, Reference) and isinstance(wanted, sa.ForeignKeyConstraint):
-                action = (wanted.ondelete or "NO ACTION").upper()
+                # The columns that it may list are the database's, whose text stays.
+                action = (wanted.ondelete or "NO ACTION").upper().partition("(")[0].strip()
                 if action != (item.on_delete or "NO ACTION"):
                     found[label(item, name)] = action
         return found

@@ -28,8 +28,16 @@ import sqlalchemy as sa
 from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 
+from multisite.alembic.schema import sql_name
 from multisite.errors import SettingError
-from multisite.scoping.security import ALL_SITES, ALL_SITES_POLICY, LIMIT_POLICY, SETTING, SITE_POLICY
+from multisite.scoping.security import (
+    ALL_SITES,
+    ALL_SITES_POLICY,
+    LIMIT_POLICY,
+    OUR_POLICIES,
+    SETTING,
+    SITE_POLICY,
+)
 from multisite.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM, ROW_SECURITY_FORMS
 
 __all__ = ["DisableRowSecurity", "EnableRowSecurity"]
@@ -145,12 +153,11 @@ def _disable(operations: Operations, operation: DisableRowSecurity) -> None:
 
 def _tables(context: MigrationContext, operation: EnableRowSecurity | DisableRowSecurity) -> Iterator[str]:
     """Yield the table and its descendants as SQL, quoted where they need it."""
-    format_table = context.dialect.identifier_preparer.format_table
-    name = format_table(sa.table(operation.table_name, schema=operation.schema))
+    name = sql_name(context.dialect, operation.table_name, operation.schema)
     yield name
     if context.connection is not None and not context.as_sql:
         for schema, table in context.connection.execute(_DESCENDANTS, {"name": name}).fetchall():
-            yield format_table(sa.table(table, schema=schema))
+            yield sql_name(context.dialect, table, schema)
 
 
 def _execute(operations: Operations, statement: str) -> None:
@@ -166,7 +173,7 @@ def _enabling(table: str, role: str | None, form: str, dialect: sa.Dialect) -> I
     own, limit = (_conditions_of_role if form == "role" else _conditions_of_setting)(literal)
     yield f"CREATE POLICY {SITE_POLICY} ON {table} USING ({own}) WITH CHECK ({own})"
     if role is not None:
-        to = dialect.identifier_preparer.quote(role)
+        to = sql_name(dialect, role)
         yield f"CREATE POLICY {ALL_SITES_POLICY} ON {table} TO {to} USING (true) WITH CHECK (true)"
     yield f"CREATE POLICY {LIMIT_POLICY} ON {table} AS RESTRICTIVE USING ({limit}) WITH CHECK ({limit})"
 
@@ -212,7 +219,7 @@ def _disabling(table: str) -> Iterator[str]:
 
 
 def _dropping_policies(table: str) -> Iterator[str]:
-    for policy in (SITE_POLICY, ALL_SITES_POLICY, LIMIT_POLICY):
+    for policy in OUR_POLICIES:
         yield f"DROP POLICY IF EXISTS {policy} ON {table}"
 
 

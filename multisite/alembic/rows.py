@@ -60,7 +60,8 @@ def through(schema: Schema, table: Table, parent: str, columns: Sequence[str]) -
         for reference in table.references
         if reference.target.name == parent != table.name.name and (not columns or reference.columns == tuple(columns))
     ]
-    if len(found) != 1:
+    # The same reference may be there twice; to whom it leads is no question then.
+    if len({(reference.columns, reference.target_columns) for reference in found}) != 1:
         by = f" by {', '.join(columns)}" if columns else ""
         several = ", ".join(f"through='{', '.join(each.columns)}'" for each in found)
         raise MultisiteError(

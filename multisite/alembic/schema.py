@@ -5,8 +5,9 @@ Read from the database itself, in its own words, since reflection does not know 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +17,10 @@ from sqlalchemy.engine import Connection
 from multisite.alembic.definition import SITE_COLUMN, tokens_of
 from multisite.errors import MultisiteError
 
-__all__ = ["Key", "Reference", "Schema", "Table", "TableName", "missing"]
+__all__ = ["Key", "Reference", "Schema", "Table", "TableName", "missing", "sql_name"]
+
+_COLON = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
+"""What SQLAlchemy takes for a parameter."""
 
 OWN_TABLES = ("sites", "domains", "multisite_settings")
 
@@ -76,7 +80,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the application. `columns` says of each whether it may be NULL."""
+    """A table of the application. `columns` says of each whether it may be NULL.
+
+    `site_type` is what the database calls the type of a column `site_id`, None where there is none; `exclusions` are
+    the definitions of its EXCLUDE constraints, by name.
+    """
 
     name: TableName
     columns: dict[str, bool]
@@ -84,6 +92,8 @@ class Table:
     keys: tuple[Key, ...]
     references: tuple[Reference, ...]
     place: Any = field(default=None, compare=False, repr=False)
+    site_type: str | None = None
+    exclusions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_scoped(self) -> bool:
@@ -92,7 +102,8 @@ class Table:
             self.site_reference is not None
             and not self.columns[SITE_COLUMN]
             and (not self.primary_key or self.is_unique({SITE_COLUMN, *self.primary_key}))
-            and self.name.name not in OWN_TABLES
+            # A table of that name in a schema of its own is somebody else's.
+            and not (self.name.schema is None and self.name.name in OWN_TABLES)
         )
 
     @property
@@ -113,6 +124,9 @@ class Table:
 class Schema(ABC):
     """The tables of the database that `connection` is to."""
 
+    has_match_full = False
+    """Whether MATCH FULL of a reference means something: SQLite reads it and does as without."""
+
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
@@ -126,12 +140,11 @@ class Schema(ABC):
 
     def quote(self, *names: str) -> str:
         """Return column names as SQL, with commas between them."""
-        return ", ".join(map(self.connection.dialect.identifier_preparer.quote, names))
+        return ", ".join(sql_name(self.connection.dialect, name) for name in names)
 
     def sql_name(self, table: TableName) -> str:
         """Return the name of a table as SQL."""
-        name = self.quote(table.name)
-        return f"{self.quote(table.schema)}.{name}" if table.schema else name
+        return sql_name(self.connection.dialect, table.name, table.schema)
 
     def named(self, item: Key | Reference) -> str:
         """Return a constraint as SQL, with its name if it has one."""
@@ -147,11 +160,24 @@ class Schema(ABC):
 
     def query(self, sql: str, **parameters: Any) -> Sequence[Any]:
         """Return the rows of a query with parameters, as `:name`."""
-        return self.connection.execute(sa.text(sql), parameters).fetchall()
+        return self.connection.execute(_text(sql, parameters), parameters).fetchall()
 
     def change(self, sql: str, **parameters: Any) -> None:
         """Execute a statement with parameters, as `:name`, that returns no rows."""
-        self.connection.execute(sa.text(sql), parameters)
+        self.connection.execute(_text(sql, parameters), parameters)
+
+
+def sql_name(dialect: sa.Dialect, name: str, schema: str | None = None) -> str:
+    """Return a name as SQL, with its schema before it, quoted where it has to be."""
+    preparer = dialect.identifier_preparer
+    parts = [preparer.quote(part) for part in (schema, name) if part]
+    # Some drivers want each percent sign twice, which SQLAlchemy sees to once more where it has parameters.
+    return ".".join(part.replace("%%", "%") if preparer._double_percents else part for part in parts)
+
+
+def _text(sql: str, parameters: Mapping[str, Any]) -> sa.TextClause:
+    """Return `sql` with parameters, and no others: a name may hold a colon, too."""
+    return sa.text(_COLON.sub(lambda found: found[0] if found[1] in parameters else f"\\{found[0]}", sql))
 
 
 def missing(name: TableName) -> MultisiteError:

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from multisite.alembic.create_table import Clause, CreateTable
-from multisite.alembic.definition import elements, group_end, tokens_of, unquoted
+from multisite.alembic.definition import SITE_COLUMN, elements, group_end, tokens_of, unquoted
 from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing
 from multisite.errors import MultisiteError
 
 __all__ = ["SqliteSchema"]
+
+
+_NOT_NUMERIC = ("CHAR", "CLOB", "TEXT", "BLOB", "REAL", "FLOA", "DOUB")
 
 
 class SqliteSchema(Schema):
@@ -57,6 +60,7 @@ class SqliteSchema(Schema):
             (*keys, *self._indexes(name, spelling)),
             tuple(references),
             create,
+            next((_site_type(row[2]) for row in rows if row[1].lower() == SITE_COLUMN), None),
         )
         self._check(table)
         return table
@@ -137,6 +141,17 @@ class SqliteSchema(Schema):
     def _refers(self, table: str, target: str) -> bool:
         rows = self.execute(f"PRAGMA main.foreign_key_list({self.quote(table)})")
         return any(row[2].lower() == target.lower() for row in rows)
+
+
+def _site_type(declared: str) -> str:
+    """Return what PostgreSQL would call a type that keeps whole numbers as they are, and others as they are declared.
+
+    SQLite takes any name for a type: one with INT in it is an integer, one of nothing keeps what it is given, and those
+    without CHAR, CLOB, TEXT, BLOB, REAL, FLOA and DOUB are numeric (its manual, "Datatypes in SQLite", section 3.1).
+    """
+    name = declared.upper()
+    is_integer = "INT" in name or not any(part in name for part in _NOT_NUMERIC)
+    return "bigint" if is_integer else declared
 
 
 def _columns(definition: str, spelling: dict[str, str]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ __all__ = [
     "ALL_SITES_POLICY",
     "LIMIT_POLICY",
     "MUST_BIND",
+    "OUR_POLICIES",
     "ROW_SECURITY",
     "SETTING",
     "SITE_POLICY",
@@ -52,6 +53,8 @@ SITE_POLICY = "multisite_site"
 ALL_SITES_POLICY = "multisite_all_sites"
 LIMIT_POLICY = "multisite_limit"
 """The names of our policies: of a site, of all sites, and the restrictive one that no other can widen."""
+
+OUR_POLICIES = (SITE_POLICY, ALL_SITES_POLICY, LIMIT_POLICY)
 
 ALL_SITES = "all"
 """What the setting holds for all sites, in policies of the form `setting`."""
