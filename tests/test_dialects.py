@@ -1,327 +1,344 @@
-"""Databases of dialects that are not supported, and databases without tables of multisite in the same process."""
+"""The dialects of Markdown that blogs are written in, and what stands in their texts beside Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, fresh_database, make_own_tables
-from elsewhere import Elsewhere
-from pyramid.config import Configurator
-from scoped_models import ONE, Base, Book
-from sqlalchemy import select, text
-from sqlalchemy.dialects import mysql
+from bs4 import BeautifulSoup
+from content_sites import GARDEN, ContentSites
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from multisite import MultisiteError, UnscopedStatement, all_sites, check, using_site
-from multisite.dialects import SUPPORTED, fault_of_dialect
-from multisite.directory import Directory
-from multisite.migrate import first_site, upgrade_own
-from multisite.models import metadata
-from multisite.scoping import catalog
+from multisite.content.cleaning import ANCHOR_PREFIX
+from multisite.content.dialects import Dialect
+from multisite.content.importing import import_entries
+from multisite.content.markdown import TooDeep, render
+from multisite.content.models import Entry
+from multisite.content.shortcodes import expand_shortcodes
 
-SENTENCE = (
-    "multisite supports SQLite and PostgreSQL, and this database is elsewhere: statements on scoped tables cannot be "
-    "limited to a site there"
+DIALECTS: tuple[Dialect, ...] = ("kramdown", "goldmark", "python-markdown")
+
+
+def html(source: str, dialect: Dialect = "kramdown") -> str:
+    return render(source, dialect).html.strip()
+
+
+def expand(text: str) -> tuple[str, list[tuple[int, str]]]:
+    reported: list[tuple[int, str]] = []
+    expanded = expand_shortcodes(
+        text,
+        lambda target: None if "missing" in target else f"/entries/{target}",
+        lambda line, _kind, tag: reported.append((line, tag)),
+    )
+    return expanded, reported
+
+
+def anchors(text: str) -> tuple[set[str], set[str]]:
+    """Return the targets in some HTML, and the fragments that its links lead to."""
+    soup = BeautifulSoup(text, "html.parser")
+    targets = {
+        str(tag.get("id") or tag.get("name")) for tag in soup.find_all(lambda tag: tag.get("id") or tag.get("name"))
+    }
+    return targets, {str(tag["href"])[1:] for tag in soup.find_all("a", href=re.compile("^#"))}
+
+
+# Anchors.
+
+
+@pytest.mark.parametrize(
+    ("heading", "github", "ascii_only"),
+    [
+        ("Part one", "part-one", "part-one"),
+        ("What's *new* & `x_y`?", "whats-new--x_y", "whats-new-x_y"),
+        ("Über Äpfel", "über-äpfel", "uber-apfel"),
+        ("1. First - second", "1-first---second", "1-first-second"),
+        ("日本", "日本", "section"),
+        ("???", "section", "section"),
+    ],
 )
-OTHERS = sa.Table("books", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("title", sa.String))
-"""A table of another application that is called like a scoped one of this process."""
+def test_headings_have_the_ids_that_the_tools_give_them(heading: str, github: str, ascii_only: str) -> None:
+    for dialect, expected in (("kramdown", github), ("goldmark", github), ("python-markdown", ascii_only)):
+        assert f'<h2 id="{ANCHOR_PREFIX}{expected}">' in render(f"## {heading}", dialect).html
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[sa.Engine]:
-    with closing_engine(f"elsewhere:///{tmp_path}/elsewhere.db") as engine:
-        assert isinstance(engine.dialect, Elsewhere)
-        yield engine
+def test_ids_are_unique_and_those_of_the_author_go_first() -> None:
+    found = html("## A\n\n## A\n\n### B {#a}\n\n## A")
+    assert re.findall('id="user-content-([^"]+)"', found) == ["a-1", "a-2", "a", "a-3"]
+    assert 'id="user-content-a_1"' in html("## A\n\n## A", "python-markdown")
 
 
-def test_every_other_dialect_than_the_supported_ones_is_a_fault() -> None:
-    assert [name for name in ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "") if fault_of_dialect(name)] == [
-        "mysql",
-        "mariadb",
-        "oracle",
-        "",
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_links_within_a_text_lead_somewhere(dialect: Dialect) -> None:
+    found = html(
+        "[1](#part-one) [2](#two) [3](#old) [4](#own) [^1]\n\n## Part one\n\n<h2 id='two'>Two</h2>\n\n"
+        "<a name=old></a>x\n\n## Four {#own}\n\n[^1]: Note.\n",
+        dialect,
+    )
+    targets, links = anchors(found)
+    assert len(links) >= 6
+    assert links <= targets
+    assert all(target.startswith(ANCHOR_PREFIX) for target in targets)
+
+
+def test_without_a_dialect_a_text_has_no_ids() -> None:
+    assert render("## A {#b}\n\n<p id=x>y</p>\n\nsee https://example.com").html == (
+        "<h2>A {#b}</h2>\n<p>y</p>\n<p>see https://example.com</p>\n"
+    )
+
+
+# What is more than CommonMark.
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("- [x] done\n- [ ] not", "<ul>\n<li>☑ done</li>\n<li>☐ not</li>\n</ul>"),
+        ("Term\n:   What it is.", "<dl>\n<dt>Term</dt>\n<dd>What it is.</dd>\n</dl>"),
+        ("$$x_1 * y_1 * z$$", "<p>$$x_1 * y_1 * z$$</p>"),
+        ("a $x_1 * y_1 * z$ b", "<p>a $x_1 * y_1 * z$ b</p>"),
+        ("a $$x_1 < y_1$$ b", "<p>a $$x_1 &lt; y_1$$ b</p>"),
+        ("$5 *and* $6", "<p>$5 <em>and</em> $6</p>"),
+        (
+            "at https://example.com/a_b_c.",
+            '<p>at <a href="https://example.com/a_b_c">https://example.com/a_b_c</a>.</p>',
+        ),
+        ("content.py and a@b.example", "<p>content.py and a@b.example</p>"),
+        ("Text.\n{: .note #first}", '<p id="user-content-first">Text.</p>'),
+        ('[x](/y){:target="_blank"} z', '<p><a href="/y">x</a> z</p>'),
+        ("`x`{:.ruby} {: y }", "<p><code>x</code> {: y }</p>"),
+        ("## A\n{: #b}", '<h2 id="user-content-b">A</h2>'),
+        ("* TOC\n{:toc}\n\nText.", "<p>Text.</p>"),
+        ("[TOC]\n\nText.", "<p>Text.</p>"),
+        ("Text {braces} {a: b}", "<p>Text {braces} {a: b}</p>"),
+        ('<div markdown="1">\n**bold**\n</div>', "<div>\n<p><strong>bold</strong></p>\n</div>"),
+        ("    {: .x}", "<pre><code>{: .x}\n</code></pre>"),
+    ],
+)
+def test_what_the_tools_have_beside_commonmark(source: str, expected: str, dialect: Dialect) -> None:
+    assert html(source, dialect) == expected
+
+
+def test_a_heading_without_a_space_is_one_of_python_markdown() -> None:
+    assert html("##Tight\n\n```\n#code\n```", "python-markdown") == (
+        '<h2 id="user-content-tight">Tight</h2>\n<pre><code>#code\n</code></pre>'
+    )
+    assert html("##Tight", "goldmark") == "<p>##Tight</p>"
+
+
+def test_a_summary_ends_where_the_author_says() -> None:
+    for mark in ("<!--more-->", "<!-- more -->", "<!--MORE-->"):
+        assert render(f"One.\n\n## Head\n\nTwo[^1].\n\n{mark}\n\nThree.\n\n[^1]: x", "goldmark").summary == "One. Two."
+    assert len(render("word " * 5000 + "\n\n<!--more-->\n\nx", "kramdown").summary) <= 1001
+
+
+# HTML that is not kept.
+
+FRAME = ["became a link <iframe>"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected", "losses"),
+    [
+        ("<iframe src='https://v.example' title='A talk'></iframe>", '<a href="https://v.example">A talk</a>', FRAME),
+        ("<iframe src='//www.youtube.com/embed/abcdefghijk?x=1'></iframe>", "watch?v=abcdefghijk", FRAME),
+        ("<iframe src='javascript:alert(1)'></iframe>", "", ["left out <iframe>"]),
+        ("<object data='/a.pdf'></object>", '<a href="/a.pdf">/a.pdf</a>', ["became a link <object>"]),
+        ("<script src='https://gist.github.com/u/1.js'></script>", 'github.com/u/1">Gist', ["became a link <script>"]),
+        ("<script>x</script>", "", ["left out <script>"]),
+        ("<style>p {}</style>", "", ["left out <style>"]),
+        ("<form><input></form>", "", ["left out <form>", "left out <input>"]),
+        ("<img src='data:image/gif;base64,R0=' alt=x>", "alt", ["left out a picture in a data: address"]),
+        ("![x](data:image/gif;base64,R0lGODlhAQABAAAAACw=)", "alt", ["left out a picture in a data: address"]),
+        ("<video src='/a.mp4' autoplay onplay=x>no</video>", '<video src="/a.mp4"', []),
+        ("<audio><source src='/a.mp3' type='audio/mpeg'></audio>", '<source src="/a.mp3" type="audio/mpeg">', []),
+        ("<video src='javascript:x'></video>", "<video", []),
+        ("<font color=red>x</font><center>y</center>", "xy", []),
+    ],
+)  # fmt: skip
+def test_what_is_shown_from_elsewhere_becomes_a_link_or_is_named(source: str, expected: str, losses: list[str]) -> None:
+    found = render(f"One.\n\n<div>\n{source}\n</div>\n", "kramdown")
+    if source.startswith("!["):
+        found = render(f"One.\n\n\n{source}", "kramdown")
+    assert expected in found.html
+    assert [f"{loss.kind} {loss.text}" for loss in found.losses] == losses
+    assert {loss.line for loss in found.losses} <= {3}
+    for word in ("<iframe", "<script", "<object", "javascript:", "data:", "onplay", "autoplay"):
+        assert word not in found.html
+
+
+def test_a_picture_is_named_once() -> None:
+    found = render("<b>x</b>\n\n![x](data:image/gif;base64,R0lGODlhAQABAAAAACw=)", "goldmark")
+    assert [(loss.line, loss.kind) for loss in found.losses] == [(2, "left out")]
+
+
+def test_lines_of_losses_are_those_of_the_text() -> None:
+    found = render(
+        "a <br> b\nc\n<form> d <b>x</b>\n<svg>\n\n> e\n> <canvas>\n\n<p>\n\n</p>\n\n<p>1\n2\n<input>\n", "goldmark"
+    )
+    assert [(loss.line, loss.text) for loss in found.losses] == [
+        (2, "<form>"),
+        (3, "<svg>"),
+        (6, "<canvas>"),
+        (14, "<input>"),
     ]
-    assert fault_of_dialect("elsewhere") == SENTENCE
-    assert set(SUPPORTED) == {"sqlite", "postgresql"}
 
 
-SCOPES: dict[str, Callable[[], Any]] = {"a site": lambda: using_site(ONE), "all sites": lambda: all_sites("test")}
-STATEMENTS: dict[str, Any] = {
-    "entity": select(Book.secret),
-    "table": select(Book.__table__.c.secret),
-    "insert": sa.insert(Book).values(id=1, slug="x", secret="x"),
-    "update": sa.update(Book).values(secret="x"),
-    "delete": sa.delete(Book),
-    "text in a criterion": select(Book.secret).where(text("1=1 /*! ) OR (1=1 */")),
-}
+# Tags and shortcodes.
+
+FIGURE = '<figure><img src="a.png" alt="A"><figcaption>&#x27;B&#x27; &lt; C</figcaption></figure>'
 
 
-@pytest.mark.parametrize("statement", STATEMENTS)
-@pytest.mark.parametrize("scope", SCOPES)
-def test_a_statement_on_a_scoped_table_is_refused(elsewhere: sa.Engine, statement: str, scope: str) -> None:
-    Base.metadata.create_all(elsewhere, [Book.__table__])
-    with SCOPES[scope](), Session(elsewhere) as session, pytest.raises(UnscopedStatement) as caught:
-        session.execute(STATEMENTS[statement])
-    assert str(caught.value) == SENTENCE
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{% highlight ruby linenos %}\nputs 1\n{% endhighlight %}\n", "```ruby\nputs 1\n```\n"),
+        ("{%- highlight c++ -%}x{%- endhighlight -%}", "```c++\nx\n```"),
+        ("{% highlight md %}\n```\nx\n```\n{% endhighlight %}", "````md\n```\nx\n```\n````"),
+        ("1. a\n\n   {% highlight c %}\n   x\n   {% endhighlight %}\n", "1. a\n\n   ```c\n   x\n   \n   ```\n"),
+        ('{{< highlight go "linenos=table" >}}\nx\n{{< /highlight >}}', "```go\nx\n```"),
+        ("{% raw %}{{ x }} {% y %}{% endraw %}", "{{ x }} {% y %}"),
+        ("```\n{% raw %}\n{{ x }}\n{% endraw %}\n```", "```\n\n{{ x }}\n\n```"),
+        ("a{% comment %}b\nc{% endcomment %}d", "ad"),
+        ("[x]({{ site.baseurl }}/docs/) {{site.url}}/y", "[x](/docs/) /y"),
+        ("{{ '/a/b.png' | relative_url }} {{ \"/c\" | prepend: site.baseurl }}", "/a/b.png /c"),
+        ("[x]({% post_url 2015-11-17-name %})", "[x](/entries/2015-11-17-name)"),
+        ("[x]({% link _posts/a.md %})", "[x](/entries/_posts/a.md)"),
+        ('[x]({{< ref "a.md#b" >}}) {{% relref path="c.md" %}}', "[x](/entries/a.md#b) /entries/c.md"),
+        ('{{< figure src="a.png" alt="A" caption="\'B\' < C" >}}', FIGURE),
+        ('{{< figure src="a.png" link="/b" >}}', '<figure><a href="/b"><img src="a.png" alt=""></a></figure>'),
+        ("{% gist u/12 %}", "[Gist](https://gist.github.com/u/12)"),
+        ("{{< gist u 12 >}}", "[Gist](https://gist.github.com/u/12)"),
+        ("{{< vimeo 123 >}}", "[Vimeo](https://vimeo.com/123)"),
+        ("{{< tweet 45 >}}", "[Tweet](https://twitter.com/i/status/45)"),
+        ("`{{ x }}` and ``{% y %}``", "`{{ x }}` and ``{% y %}``"),
+        ("~~~\n{{< figure src=x >}}\n~~~", "~~~\n{{< figure src=x >}}\n~~~"),
+    ],
+)  # fmt: skip
+def test_known_tags_become_what_they_mean(text: str, expected: str) -> None:
+    assert expand(text) == (expected, [])
 
 
-def test_negative_control_without_the_refusal_the_statements_run(
-    elsewhere: sa.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("multisite.scoping.execution.fault_of_dialect", lambda name: None)
-    Base.metadata.create_all(elsewhere, [Book.__table__])
-    with using_site(ONE), Session(elsewhere) as session:
-        assert session.execute(STATEMENTS["entity"]).all() == []
+def test_a_video_is_a_link_with_its_picture() -> None:
+    for text in ("{{< youtube abcdefghijk >}}", '{{< youtube id="abcdefghijk" >}}', "{% youtube abcdefghijk %}"):
+        found = html(expand(text)[0], "goldmark")
+        assert '<a href="https://www.youtube.com/watch?v=abcdefghijk"><img src="https://i.ytimg.com/' in found
 
 
-NAMING: dict[str, Any] = {
-    "text": text("SELECT * FROM books"),
-    "text in a comment that it may execute": text("SELECT 1 /*! UNION SELECT id FROM books */"),
-    "a fragment in a comment": select(text("1 /*! FROM books */")),
-    "a table of the same name": select(OTHERS),
-    "a lightweight table": select(sa.table("books", sa.column("id"))),
-    "text on a table that nobody declares": text("SELECT * FROM nobodys"),
-}
-
-
-@pytest.fixture
-def by_hand(elsewhere: sa.Engine) -> sa.Engine:
-    """A database of another dialect in which somebody has made the tables by hand."""
-    metadata.create_all(elsewhere)
-    Base.metadata.create_all(elsewhere)
-    with elsewhere.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE nobodys (id INTEGER)")
-    return elsewhere
-
-
-@pytest.mark.parametrize("statement", NAMING)
-@pytest.mark.parametrize("scope", SCOPES)
-def test_what_names_a_scoped_table_is_refused_where_there_are_sites(
-    by_hand: sa.Engine, statement: str, scope: str
-) -> None:
-    with SCOPES[scope](), by_hand.connect() as connection, pytest.raises(UnscopedStatement) as caught:
-        connection.execute(NAMING[statement])
-    assert str(caught.value) == SENTENCE
-
-
-def test_a_string_for_the_driver_is_refused_where_there_are_sites(by_hand: sa.Engine) -> None:
-    with using_site(ONE), by_hand.connect() as connection, pytest.raises(UnscopedStatement) as caught:
-        connection.exec_driver_sql("SELECT 1 /*! UNION SELECT id FROM books */")
-    assert str(caught.value) == SENTENCE
-
-
-@pytest.mark.parametrize("statement", NAMING)
-def test_a_database_without_sites_is_left_alone(elsewhere: sa.Engine, statement: str) -> None:
-    OTHERS.create(elsewhere)
-    with elsewhere.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE nobodys (id INTEGER)")
-        connection.execute(NAMING[statement])
-        connection.exec_driver_sql("SELECT * FROM books")
-
-
-def test_what_a_statement_looks_like_can_be_printed_for_any_dialect() -> None:
-    """Nothing is raised where a statement is only compiled: refused is its execution."""
-    assert "FROM books" in str(select(Book.secret).compile(dialect=mysql.dialect()))
-    printed: list[str] = []
-    mock = sa.create_mock_engine("mysql+pymysql://", lambda sql, *args, **kw: printed.append(str(sql)))
-    mock_books = sa.Table("mock_books", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
-    mock_books.create(mock, checkfirst=False)
-    assert "CREATE TABLE mock_books" in printed[0]
-
-
-# -- the start and the check ------------------------------------------------------------------------------------------
-
-
-def test_a_directory_and_its_tables_are_refused(elsewhere: sa.Engine) -> None:
-    refused: list[Callable[[], Any]] = [
-        lambda: Directory(elsewhere),
-        lambda: upgrade_own(elsewhere),
-        lambda: _first_site(elsewhere),
+def test_unknown_tags_stay_and_are_reported_with_their_line() -> None:
+    text = "a\n{% include x.html %}\n\n`{% y %}`\n{{ page.title }} {{< own a=b >}}\n"
+    text += "{% post_url missing %}\n{% highlight c %}\n"
+    expanded, reported = expand(text)
+    assert expanded == text
+    assert reported == [
+        (1, "{% include x.html %}"),
+        (4, "{{ page.title }}"),
+        (4, "{{< own a=b >}}"),
+        (5, "{% post_url missing %}"),
+        (6, "{% highlight c %}"),
     ]
-    for act in refused:
-        with pytest.raises(MultisiteError) as caught:
-            act()
-        assert str(caught.value) == SENTENCE
-    with elsewhere.connect() as connection:
-        assert sa.inspect(connection).get_table_names() == []
 
 
-def _first_site(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
-        first_site(connection, "one.example")
+def test_arguments_of_shortcodes_are_text() -> None:
+    found = html(expand('{{< figure src="javascript:alert(1)" caption="<script>x</script>" >}}')[0], "goldmark")
+    assert "<script" not in found
+    assert "javascript:" not in found
+    assert expand("{{< youtube ../../x?y >}}")[1]
+    assert expand("{{< gist u '\"onload=x' >}}")[0].count("onload") == 1
 
 
-def test_the_start_says_it(elsewhere: sa.Engine) -> None:
-    with pytest.raises(MultisiteError) as caught, Configurator(settings={"sqlalchemy.url": elsewhere.url}) as config:
-        config.include("multisite")
-    assert str(caught.value) == SENTENCE
+# Anything.
 
 
-@pytest.mark.parametrize("model", [Book.__table__, OTHERS], ids=["scoped", "unscoped"])
-def test_the_check_says_it_of_a_second_database_with_scoped_tables(
-    elsewhere: sa.Engine, sqlite_database_url: str, model: sa.Table
-) -> None:
-    with closing_engine(sqlite_database_url) as engine, Configurator() as config:
-        make_own_tables(engine)
-        config.include("multisite")
-        config.set_multisite_engine(engine)
-        config.add_request_method(lambda request: Session(elsewhere), "dbsession", reify=True)
-        config.commit()
-        found = check.run(config.make_wsgi_app(), metadata=[model.metadata])
-    said = [(each.subject, each.message) for each in found if each.kind == "database-unsupported"]
-    assert said == ([(str(elsewhere.url), SENTENCE)] if model is Book.__table__ else [])
+PIECES = """
+{: .a #b}|{:toc}|* TOC|## A {#b}|[^1]|[^1]: x|- [ ] x|Term|: d|$$|$x$|{% raw %}|{% endraw %}|{% highlight c %}|[TOC]
+{% endhighlight %}|{{< figure src=a >}}|<div markdown=1>|</div>|<iframe src=x>|https://a.b|```|<!--more-->|<!--@5-->
+<script>|{{ x }}|`|## |>|<video src=a>|<a name=b>
+"""
+PIECE = st.one_of(st.text(max_size=15), st.sampled_from(PIECES.strip().replace("\n", "|").split("|")))
 
 
-# -- databases without sites ------------------------------------------------------------------------------------------
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECE, max_size=25).map("\n".join), st.sampled_from(DIALECTS))
+def test_any_text_is_rendered_in_each_dialect(text: str, dialect: Dialect) -> None:
+    try:
+        found = render(expand(text)[0], dialect)
+    except TooDeep:
+        return
+    found.html.encode()
+    assert not re.search(r"<(script|iframe|style|form|input)|\son\w+=|(src|href)=.?javascript", found.html)
+    targets, _ = anchors(found.html)
+    assert all(target.startswith(ANCHOR_PREFIX) for target in targets)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(catalog, "monotonic", made)
-    return made
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "elsewhere"])
-def second_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a database of another application: it has a table called like a scoped one, and one of its own."""
-    if request.param == "elsewhere":
-        url = f"elsewhere:///{tmp_path_factory.mktemp('second')}/second.db"
-        _make_second(url)
-        yield url
-    else:
-        with fresh_database(request, tmp_path_factory) as url:
-            _make_second(url)
-            yield url
-
-
-def _make_second(url: str) -> None:
-    with closing_engine(url) as engine, engine.begin() as connection:
-        OTHERS.create(connection)
-        connection.exec_driver_sql("CREATE TABLE nobodys (id INTEGER)")
-        connection.exec_driver_sql("INSERT INTO books (id, title) VALUES (1, 'x')")
-
-
-@pytest.fixture
-def second(second_url: str) -> Iterator[sa.Engine]:
-    with closing_engine(second_url) as engine:
-        yield engine
-
-
-def use(connection: sa.Connection) -> None:
-    """Execute each kind of statement that has the catalogue asked."""
-    assert connection.execute(select(OTHERS.c.title)).all() == [("x",)]
-    assert connection.execute(text("SELECT title FROM books")).all() == [("x",)]
-    assert connection.execute(text("SELECT id FROM nobodys")).all() == []
-    assert connection.exec_driver_sql("SELECT title FROM books").all() == [("x",)]
-
-
-USES = 4
-
-
-def test_that_there_are_no_sites_is_remembered(second: sa.Engine, clock: Clock) -> None:
-    executed: list[str] = []
-    sa.event.listen(second, "before_cursor_execute", lambda *args: executed.append(args[2]))
-    with second.connect() as connection:
-        use(connection)
-        assert len(executed) > USES
-        executed.clear()
-        for _ in range(3):
-            use(connection)
-        assert len(executed) == 3 * USES
-    with second.connect() as connection:
-        # The same connection of the driver, out of the pool.
-        use(connection)
-        assert len(executed) == 4 * USES
-        clock.now += catalog.NO_SITES_SECONDS
-        use(connection)
-        assert len(executed) > 5 * USES
-
-
-TEXTS = ("SELECT title FROM books", "SELECT id FROM books WHERE 1 = 1")
-
-
-def is_left_alone(connection: sa.Connection) -> bool:
-    """Return whether text on the table passes; all kinds of strings have to agree."""
-    ends = set()
-    for execute in (lambda: connection.execute(text(TEXTS[0])), lambda: connection.exec_driver_sql(TEXTS[1])):
-        try:
-            execute()
-            ends.add(True)
-        except UnscopedStatement:
-            ends.add(False)
-    assert len(ends) == 1
-    return ends.pop()
-
-
-MAKING: dict[str, Callable[[sa.Connection], Any]] = {
-    "constructs": metadata.create_all,
-    "text": lambda connection: connection.execute(text("CREATE TABLE multisite_version (id INTEGER)")),
-    "a string for the driver": lambda connection: connection.exec_driver_sql(
-        "CREATE TABLE multisite_version (id INTEGER)"
-    ),
-    "a table that is renamed": lambda connection: connection.execute(
-        text("ALTER TABLE nobodys RENAME TO multisite_version")
-    ),
-    "text behind a comment": lambda connection: connection.execute(
-        text("/* select */ CREATE TABLE multisite_version (id INTEGER)")
-    ),
+LONG = {
+    "lists of attributes": "x\n{: " + ".a" * 20_000 + "!}\n",
+    "many of them": "x\n{: .a}\n\n" * 8_000,
+    "places for a table of contents": "* a\n{:toc}\n\n" * 8_000,
+    "headings of one name": "## a\n\n" * 15_000,
+    "footnotes": "".join(f"[^{n}] " for n in range(9_000)) + "\n\n" + "".join(f"[^{n}]: x\n" for n in range(9_000)),
+    "one footnote many times": "[^1] " * 15_000 + "\n\n[^1]: x\n",
+    "dollars": "$a " * 50_000,
+    "dollars in pairs": "$$a\n" * 30_000,
+    "addresses": "https://a.example " * 20_000,
+    "schemes": "http:" * 100_000,
+    "an address of a megabyte": "https://a.example/" + "a-" * 500_000,
+    "parentheses in an address": "https://a.example/" + "(" * 200_000,
+    "terms": "a\n: b\n\n" * 12_000,
+    "open tags": "{% " * 100_000,
+    "open blocks": "{% highlight c %}\n" * 30_000,
+    "open outputs": "{{ " * 100_000,
+    "open shortcodes": "{{< a=" * 50_000,
+    "code spans": "`" * 90_000,
+    "elements that are Markdown": "<div markdown=1>\n" * 900,
+    "frames": "<iframe src='https://a.example'></iframe>\n" * 9_000,
+    "tasks": "- [ ] a\n" * 15_000,
 }
 
 
-@pytest.mark.parametrize("making", MAKING)
-def test_tables_that_this_process_makes_later_are_noticed_at_once(
-    second: sa.Engine, second_url: str, clock: Clock, making: str
-) -> None:
-    with second.connect() as connection:
-        assert is_left_alone(connection)
-    with closing_engine(second_url) as another, another.begin() as connection:
-        MAKING[making](connection)
-    with second.connect() as connection:
-        assert not is_left_alone(connection)
+def test_no_dialect_takes_minutes_for_a_text(tmp_path: Path) -> None:
+    """All of them in one process that has two minutes: a minute for one would not go by unseen."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_dialects import DIALECTS, LONG, TooDeep, expand, render\n"
+        "for name, text in LONG.items():\n"
+        "    print(name, flush=True)\n"
+        "    try: render(expand(text[: len(text) // 2])[0], 'kramdown')\n"
+        "    except TooDeep: pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_tables_that_another_process_makes_are_noticed_within_a_second(
-    second: sa.Engine, second_url: str, clock: Clock
-) -> None:
-    with second.connect() as connection:
-        assert is_left_alone(connection)
-    with closing_engine(second_url) as another:
-        # A cursor of the driver is what this process knows as little of as of another one.
-        raw = another.raw_connection()
-        raw.cursor().execute("CREATE TABLE multisite_version (id INTEGER)")
-        raw.commit()
-        raw.close()
-    with second.connect() as connection:
-        assert is_left_alone(connection)
-        clock.now += catalog.NO_SITES_SECONDS
-        assert not is_left_alone(connection)
-    with second.connect() as connection, connection.begin():
-        # A new connection of the driver asks for itself, whatever the time.
-        assert not is_left_alone(connection)
+# Into the database.
 
 
-def test_a_connection_of_its_own_asks_for_itself(second: sa.Engine, second_url: str, clock: Clock) -> None:
-    """Each may have attached other files, or have another search path."""
-    with second.connect() as connection, second.connect() as other:
-        assert is_left_alone(connection)
-        with closing_engine(second_url) as another:
-            raw = another.raw_connection()
-            raw.cursor().execute("CREATE TABLE multisite_version (id INTEGER)")
-            raw.commit()
-            raw.close()
-        assert not is_left_alone(other)
-        # And what one has found holds for all of them.
-        assert not is_left_alone(connection)
+def test_an_import_says_what_it_left_out_with_file_and_line(sites: ContentSites, tmp_path: Path) -> None:
+    (tmp_path / "2020-01-01-a.md").write_text(
+        "---\ntitle: x\n---\n\nSee [b]({% post_url 2019-05-05-b %}).\n\n{% include x %}\n\n"
+        "<iframe src='https://v.example'></iframe>\n\n<form>\n\n## A {#b}\n"
+    )
+    (tmp_path / "2019-05-05-b.md").write_text("---\ntitle: x\nslug: other\n---\n")
+    report = import_entries(sites.engine, sites.garden, [tmp_path])
+    assert [(note.line, note.kind, note.text, note.lost) for note in report.notes] == [
+        (7, "raw text", "{% include x %}", True),
+        (9, "became a link", "<iframe>", False),
+        (11, "left out", "<form>", True),
+    ]
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        entry = session.scalars(sa.select(Entry).where(Entry.slug == "a")).one()
+        assert '<a href="/entries/other">b</a>' in entry.body_html
+        assert '<h2 id="user-content-b">A</h2>' in entry.body_html
+    assert "user-content-b" in sites.browser(GARDEN).get("/entries/a").text

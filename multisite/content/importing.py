@@ -6,22 +6,27 @@ matched by slug, so that importing a folder again changes only what has changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from multisite.content.bad_file import BadFile, NotAnEntry
+from multisite.content.dialects import Dialect
 from multisite.content.file_languages import choose_translations, same_language
 from multisite.content.files import find_files, read_text, shown
 from multisite.content.frontmatter import Article, parse_article
-from multisite.content.markdown import TooDeep, render
-from multisite.content.report import BadPath, ImportReport, Note
+from multisite.content.markdown import Rendered, TooDeep, render
+from multisite.content.metadata import Notation
+from multisite.content.report import BadPath, ImportReport, Loss, Note
 from multisite.content.saving import Prepared, save_batch
+from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
 from multisite.local_time import local_time, zone_of
 from multisite.site import Site
@@ -63,8 +68,9 @@ def import_entries(
     def on_skipped(path: Path, reason: str) -> None:
         report.skipped.append(BadPath(shown(path), reason))
 
-    reader = _Reader(site, report, SlugPattern(address_pattern))
     files = choose_translations(find_files(paths, on_bad, on_skipped), site.locale, on_skipped)
+    names = {base.name: path for path, base in reversed(files)}
+    reader = _Reader(site, report, SlugPattern(address_pattern), names)
     with closing(Session(engine, info={"site": site})) as session:
         for batch in _batches(files, reader, progress):
             saved = save_batch(session, batch, zone_of(site), commit=not (strict or dry_run))
@@ -103,6 +109,7 @@ class _Reader:
     site: Site
     report: ImportReport
     pattern: SlugPattern
+    files: Mapping[str, Path]
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
 
     def read(self, path: Path, base: Path) -> Prepared | None:
@@ -114,15 +121,42 @@ class _Reader:
             if base.stem == "_index":
                 raise NotAnEntry("Hugo's page of a section, which is no entry")
             article = self._article(path, base)
-            rendered = render(article.body)
+            losses: list[Loss] = []
+            rendered = self._render(article, path, losses)
         except NotAnEntry as error:
             self.report.skipped.append(BadPath(shown(path), str(error)))
         except (BadFile, TooDeep) as error:
             self.report.bad.append(BadPath(shown(path), str(error)))
         else:
             self.report.notes += [Note(shown(path), None, "front matter", text) for text in article.notes]
+            self.report.notes += [
+                Note(shown(path), article.line + loss.line, loss.kind, loss.text, lost=loss.lost)
+                for loss in sorted((*losses, *rendered.losses), key=lambda loss: loss.line)
+            ]
             return Prepared(article, rendered, shown(path.absolute()))
         return None
+
+    def _render(self, article: Article, path: Path, losses: list[Loss]) -> Rendered:
+        body = article.body
+        if article.notation != "lines":
+            body = expand_shortcodes(body, partial(self._resolve, path), lambda *loss: losses.append(Loss(*loss)))
+        return render(body, _dialect(article.notation, path))
+
+    def _resolve(self, path: Path, target: str) -> str | None:
+        """Return the address of the entry that a post or a link in the file `path` names; None where there is none."""
+        wanted, mark, fragment = target.partition("#")
+        name = PurePosixPath(wanted).name
+        found = self.files.get(name) or self.files.get(f"{name}.md") or self.files.get(f"{name}.markdown")
+        beside = path.parent / wanted
+        if beside.suffix in (".md", ".markdown") and beside.is_file():
+            found = beside
+        if found is None:
+            return None
+        try:
+            article = parse_article(read_text(found), found.absolute(), zone_of(self.site))
+        except (BadFile, NotAnEntry):
+            return None
+        return f"/entries/{quote(article.slug, safe='')}{mark}{fragment}"
 
     def _article(self, path: Path, base: Path) -> Article:
         zone = zone_of(self.site)
@@ -135,3 +169,11 @@ class _Reader:
                 raise NotAnEntry(f"a translation ({article.language}) of {shown(owner)}")
             raise BadFile(f"its slug '{article.slug}' is also that of {shown(owner)}")
         return article
+
+
+def _dialect(notation: Notation, path: Path) -> Dialect:
+    """Return the dialect of the tool that a file is for: YAML with a dated name, or in its folders, is Jekyll's."""
+    if notation == "lines":
+        return "python-markdown"
+    is_post = path.name[:4].isdigit() or {"_posts", "_drafts"} & set(path.parts)
+    return "kramdown" if notation == "yaml" and is_post else "goldmark"

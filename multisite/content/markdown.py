@@ -14,75 +14,69 @@ from html import unescape
 from itertools import pairwise
 from typing import Any
 
-import nh3
-from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from multisite.content.cleaning import clean, text_of
+from multisite.content.dialects import Dialect, Parser, prepare
 from multisite.content.limits import MAX_DEPTH, MAX_MARKUP
-from multisite.content.tidy import TooDeep, balance, count_depth
+from multisite.content.report import Loss
+from multisite.content.tidy import BECAME_LINK, TooDeep, count_depth
 
 __all__ = ["MAX_DEPTH", "SUMMARY_LENGTH", "Rendered", "TooDeep", "render"]
 
 SUMMARY_LENGTH = 240
 """Characters of a summary that is made from the first paragraph."""
 
-_TAGS = frozenset(
-    """
-    a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure
-    h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup
-    table tbody td tfoot th thead time tr u ul var
-    """.split()  # noqa: SIM905 (sixty quoted words are harder to read)
-)
-_ATTRIBUTES: dict[str, set[str]] = {
-    "*": {"lang", "dir", "title"},
-    "a": {"href", "hreflang"},
-    "code": {"class"},  # the language of a code block; cut down to language-… below
-    "col": {"span"},
-    "colgroup": {"span"},
-    "del": {"cite", "datetime"},
-    "img": {"src", "alt", "width", "height"},
-    "ins": {"cite", "datetime"},
-    "ol": {"start", "reversed"},
-    "td": {"colspan", "rowspan", "style"},  # the style of a column; cut down to text-align below
-    "th": {"colspan", "rowspan", "scope", "style"},
-    "time": {"datetime"},
-}
-_SCHEMES = {"http", "https", "mailto", "tel"}
+_EXCERPT_LENGTH = 1000
+"""Characters of a summary that the author has marked by `<!--more-->`."""
 
-
-_ALLOWED = {tag: _ATTRIBUTES["*"] | _ATTRIBUTES.get(tag, set()) for tag in _TAGS}
+_MAX_LOSSES = 100
 _MARKUP = re.compile(r"[\n\t*_`\[\]<>&~|!\\]")
+_MORE = re.compile(r"\s*(?:<!--@\d+-->)?<!--\s*more\s*-->\s*", re.IGNORECASE)
 _RAW_HTML = frozenset({"html_block", "html_inline"})
-_SCHEME = re.compile(r"([^/?#:]*):")
-_INVISIBLE = re.compile("[\x00-\x20\x7f-\xa0]")
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What came out of a Markdown text: clean `html`, and the plain text of its first paragraph as `summary`."""
+    """What came out of a Markdown text: clean `html`, and the plain text of its first paragraph as `summary`.
+
+    `losses` tells what was left out, of at most 100 places.
+    """
 
     html: str
     summary: str
+    losses: tuple[Loss, ...] = ()
 
 
-def render(source: str) -> Rendered:
-    """Render the Markdown `source` (CommonMark with tables and strikethrough; HTML allowed, then cleaned).
+def render(source: str, dialect: Dialect = "commonmark") -> Rendered:
+    """Render the Markdown `source` (HTML allowed, then cleaned).
 
-    Headings move down one level where the text has one of level 1, which belongs to the page's title. Raises
-    `TooDeep` for a text that would take minutes or fill the memory.
+    `commonmark` is CommonMark with tables and strikethrough. The other dialects are those of the tools that blogs are
+    imported from, with ids of headings, footnotes and more, as `multisite.content.dialects` tells. Headings move down
+    one level where the text has one of level 1, which belongs to the page's title. Raises `TooDeep` for a text that
+    would take minutes or fill the memory.
     """
     if len(source) > MAX_MARKUP and sum(1 for _ in _MARKUP.finditer(source)) > MAX_MARKUP:
         raise TooDeep(f"more than {MAX_MARKUP:,} lines and signs of Markdown")
+    parser = Parser.of(dialect)
     environment: dict[str, Any] = {}
-    tokens = _parser.parse(source, environment)
+    tokens = parser.parse(prepare(source, dialect), environment)
     _leave_first_level_to_the_title(tokens)
-    html = _renderer.render(tokens, _parser.options, environment)
-    if _has_raw_html(tokens):
-        html = balance(html, _ALLOWED)
-    elif count_depth(html) > MAX_DEPTH:
+    losses = _take_data_images(tokens)
+    raw = _has_raw_html(tokens)
+    summary = _summary(tokens, parser)
+    if raw:
+        _mark_lines(tokens)
+    html = parser.render(tokens, environment)
+    if not raw and count_depth(html) > MAX_DEPTH:
         raise TooDeep(f"HTML nested more than {MAX_DEPTH} deep")
-    return Rendered(html=_cleaner.clean(html), summary=_summary(tokens))
+
+    def on_removed(line: int, kind: str, text: str) -> None:
+        if len(losses) < _MAX_LOSSES:
+            losses.append(Loss(line, kind, text, lost=kind != BECAME_LINK))
+
+    cleaned = clean(html, raw=raw, anchors=dialect != "commonmark", on_removed=on_removed)
+    return Rendered(html=cleaned, summary=summary, losses=tuple(losses))
 
 
 def _leave_first_level_to_the_title(tokens: Sequence[Token]) -> None:
@@ -92,53 +86,58 @@ def _leave_first_level_to_the_title(tokens: Sequence[Token]) -> None:
             token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
 
 
-def _summary(tokens: Sequence[Token]) -> str:
-    for before, token in pairwise(tokens):
-        if before.type == "paragraph_open" and before.level == 0 and token.type == "inline":
-            text = " ".join(_plain_text(token.children or ()).split())
-            if text:
-                return _shorten(text)
-    return ""
+def _mark_lines(tokens: Sequence[Token]) -> None:
+    """Put comments with the number of the line before the author's HTML, for the report of what is left out."""
+    for token in tokens:
+        line = token.map[0] if token.map else 0
+        if token.type == "html_block":
+            token.content = f"<!--@{line}-->{token.content}"
+        for child in token.children or ():
+            if child.type in ("softbreak", "hardbreak"):
+                line += 1
+            elif child.type == "html_inline":
+                child.content = f"<!--@{line}-->{child.content}"
+                line += child.content.count("\n")
 
 
-def _plain_text(tokens: Sequence[Token]) -> str:
-    # Through the cleaner, since only that knows that the text between <script> and </script> is none.
-    html = _renderer.renderInline(tokens, _parser.options, {})
-    if _has_raw_html(tokens):
-        html = balance(html, _ALLOWED)
-    return unescape(nh3.clean(html, tags=set()))
+def _take_data_images(tokens: Sequence[Token]) -> list[Loss]:
+    """Take away the pictures whose bytes stand in their address, which cleaning would not keep, and tell of them."""
+    found = []
+    for token in tokens:
+        for child in token.children or ():
+            if child.type == "image" and str(child.attrs.get("src", "")).startswith("data:"):
+                child.attrs["src"] = ""
+                found.append(Loss(token.map[0] if token.map else 0, "left out", "a picture in a data: address"))
+    return found[:_MAX_LOSSES]
+
+
+def _summary(tokens: Sequence[Token], parser: Parser) -> str:
+    """Return the text before `<!--more-->`, else the beginning of the first paragraph that has a text."""
+    more = [
+        index for index, token in enumerate(tokens) if token.type == "html_block" and _MORE.fullmatch(token.content)
+    ]
+    paragraphs = (
+        token
+        for before, token in pairwise(tokens[: more[0]] if more else tokens)
+        if before.type == "paragraph_open" and before.level == 0 and token.type == "inline"
+    )
+    texts = (" ".join(_plain_text(token.children or (), parser).split()) for token in paragraphs)
+    if more:
+        return _shorten(" ".join(filter(None, texts)), _EXCERPT_LENGTH)
+    return _shorten(next(filter(None, texts), ""), SUMMARY_LENGTH)
+
+
+def _plain_text(tokens: Sequence[Token], parser: Parser) -> str:
+    tokens = [token for token in tokens if token.type != "footnote_ref"]
+    return unescape(text_of(parser.render_inline(tokens), raw=_has_raw_html(tokens)))
 
 
 def _has_raw_html(tokens: Sequence[Token]) -> bool:
     return any(token.type in _RAW_HTML or (token.children and _has_raw_html(token.children)) for token in tokens)
 
 
-def _shorten(text: str) -> str:
-    if len(text) <= SUMMARY_LENGTH:
+def _shorten(text: str, length: int) -> str:
+    if len(text) <= length:
         return text
-    cut = text[:SUMMARY_LENGTH]
+    cut = text[:length]
     return (cut.rpartition(" ")[0] or cut).rstrip(" ,;:.") + "…"
-
-
-def _keep_attribute(tag: str, attribute: str, value: str) -> str | None:
-    if tag == "code" and attribute == "class":
-        kept = [name for name in value.split() if name.startswith("language-")]
-        return " ".join(kept) or None
-    if attribute == "style":
-        return value if value in ("text-align:left", "text-align:right", "text-align:center") else None
-    if attribute == "cite":  # an address that nh3 does not take for one
-        scheme = _SCHEME.match(_INVISIBLE.sub("", value))
-        return value if scheme is None or scheme[1].lower() in _SCHEMES else None
-    return value
-
-
-_parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-_renderer = RendererHTML(_parser)
-_cleaner = nh3.Cleaner(
-    tags=set(_TAGS),
-    attributes=_ATTRIBUTES,
-    attribute_filter=_keep_attribute,
-    url_schemes=_SCHEMES,
-    link_rel=None,
-    set_tag_attribute_values={"img": {"loading": "lazy"}},
-)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["BadPath", "Counts", "ImportReport", "Note"]
+__all__ = ["BadPath", "Counts", "ImportReport", "Loss", "Note"]
 
 
 @dataclass(slots=True)
@@ -23,6 +23,16 @@ class BadPath:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something of a text that is not in what it became, or otherwise: its line, from 0 in the text, and what it is."""
+
+    line: int
+    kind: str
+    text: str
+    lost: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,37 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from multisite.content.embeds import embed_link
 from multisite.content.limits import MAX_DEPTH
 
-__all__ = ["TooDeep", "balance", "count_depth"]
+__all__ = ["BECAME_LINK", "TooDeep", "balance", "count_depth"]
 
-_VOID = frozenset({"br", "col", "hr", "img", "wbr"})
+BECAME_LINK = "became a link"
+"""The kind of what is not left out: a link leads to what an element has shown."""
+
+_VOID = frozenset({"br", "col", "hr", "img", "source", "track", "wbr"})
+_EMBEDS = frozenset({"embed", "iframe", "object", "script"})
+"""Elements that show something from elsewhere, and become a link to it."""
+
+_REPORTED = _EMBEDS | {
+    "applet",
+    "button",
+    "canvas",
+    "form",
+    "frame",
+    "input",
+    "math",
+    "select",
+    "style",
+    "svg",
+    "textarea",
+}
+"""Elements that a reader would miss; others are layout."""
+
 _DROPPED = frozenset({"iframe", "noembed", "noframes", "script", "style"})
 """Elements whose content is no text for a reader, and is not parsed as HTML."""
 
@@ -56,6 +78,7 @@ _REACH = 50
 """How many open elements are looked at for one to close."""
 
 _START = re.compile(r"<(?:!--|[!?]|/?[a-zA-Z])")
+_LINE = re.compile(r"<!--@(\d{1,7})-->")
 _COMMENT_END = re.compile(r"--!?>")
 _NAME = re.compile(r"[^\s/>]+")
 _ATTRIBUTE = re.compile(r"[\s/]*([^\s/>][^\s/>=]*)(\s*=\s*)?")
@@ -72,6 +95,7 @@ class _Tag:
     name: str
     closing: bool
     attributes: Mapping[str, str]
+    line: int
 
 
 @dataclass(slots=True)
@@ -110,10 +134,16 @@ class _Open:
         return any(scope[name] for scope in reversed(scopes))
 
 
-def balance(html: str, allowed: Mapping[str, AbstractSet[str]]) -> str:
+def balance(
+    html: str,
+    allowed: Mapping[str, AbstractSet[str]],
+    on_removed: Callable[[int, str, str], None] = lambda _line, _kind, _text: None,
+) -> str:
     """Return `html` with the elements and attributes in `allowed` only, each closed where it has to be.
 
-    `allowed` maps each element to its attributes. Time and length of what is returned grow with the length of `html`.
+    `allowed` maps each element to its attributes. An element that shows something from elsewhere becomes a link to
+    that. `on_removed(line, kind, text)` is called for what is left out; its line is that of the last comment
+    `<!--@LINE-->` and the lines since. Time and length of what is returned grow with the length of `html`.
     Raises `TooDeep` where more than `MAX_DEPTH` elements are open.
     """
     written: list[str] = []
@@ -122,11 +152,13 @@ def balance(html: str, allowed: Mapping[str, AbstractSet[str]]) -> str:
         if isinstance(part, str):
             written.append(part)
         elif part.name not in allowed:
-            continue
+            written.append(_replaced(part, on_removed))
         elif part.closing:
             if is_open.has(part.name):
                 written += [f"</{name}>" for name in is_open.pop_to(part.name)]
         else:
+            if part.name == "img" and part.attributes.get("src", "").lstrip().startswith("data:"):
+                on_removed(part.line, "left out", "a picture in a data: address")
             written += [f"</{name}>" for name in _closed_by(part.name, is_open)]
             if part.name in _VOID:
                 written.append(_opening(part, allowed[part.name]))
@@ -160,6 +192,18 @@ def _closed_by(name: str, is_open: _Open) -> Iterator[str]:
             return
 
 
+def _replaced(tag: _Tag, on_removed: Callable[[int, str, str], None]) -> str:
+    """Return what stands in the place of an element that is not allowed, and tell of it."""
+    if tag.closing or tag.name not in _REPORTED:
+        return ""
+    link = embed_link(tag.name, tag.attributes) if tag.name in _EMBEDS else None
+    if link is not None:
+        on_removed(tag.line, BECAME_LINK, f"<{tag.name}>")
+    else:
+        on_removed(tag.line, "left out", f"<{tag.name}>")
+    return link or ""
+
+
 def _opening(tag: _Tag, allowed: AbstractSet[str]) -> str:
     attributes = "".join(f' {name}="{value}"' for name, value in tag.attributes.items() if name in allowed)
     return f"<{tag.name}{attributes}>"
@@ -167,16 +211,20 @@ def _opening(tag: _Tag, allowed: AbstractSet[str]) -> str:
 
 def _tokens(html: str) -> Iterator[str | _Tag]:
     """Yield the tags of `html`, and the text between them; what is never closed ends it (HTML, 13.2.5)."""
-    position = 0
+    position = line = counted = 0
     while (start := _START.search(html, position)) is not None:
         yield html[position : start.start()].replace("<", "&lt;")
         if start[0] == "<!--":
             end = _COMMENT_END.search(html, start.end() - 2)
             position = end.end() if end else len(html)
+            if mark := _LINE.match(html, start.start(), position):
+                line, counted = int(mark[1]), position
         elif start[0] in ("<!", "<?"):
             position = (html.find(">", start.end()) + 1) or len(html)
         else:
-            tag, position = _read_tag(html, start.start())
+            line += html.count("\n", counted, start.start())
+            counted = start.start()
+            tag, position = _read_tag(html, start.start(), line)
             if tag is None:
                 return
             yield tag
@@ -188,7 +236,7 @@ def _tokens(html: str) -> Iterator[str | _Tag]:
     yield html[position:].replace("<", "&lt;")
 
 
-def _read_tag(html: str, start: int) -> tuple[_Tag | None, int]:
+def _read_tag(html: str, start: int, line: int) -> tuple[_Tag | None, int]:
     """Return the tag that begins at `start`, and where it ends; None for the tag if it does not end."""
     closing = html[start + 1] == "/"
     name = _NAME.match(html, start + 1 + closing)
@@ -212,4 +260,4 @@ def _read_tag(html: str, start: int) -> tuple[_Tag | None, int]:
     end = html.find(">", position)
     if end < 0:
         return None, len(html)
-    return _Tag(name[0].lower(), closing, attributes), end + 1
+    return _Tag(name[0].lower(), closing, attributes, line), end + 1

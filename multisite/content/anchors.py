@@ -1,0 +1,43 @@
+"""Ids of headings, as the tools give them, so that links to them go on leading there."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+
+from markdown_it.token import Token
+
+__all__ = ["add_heading_ids"]
+
+_GITHUB_DROPS = re.compile(r"[^\w\- \t]")
+_DASHES = re.compile(r"[-\s]+")
+
+
+def add_heading_ids(tokens: Sequence[Token], *, ascii_only: bool) -> None:
+    """Give each heading that has none an id of its own.
+
+    As GitHub does, and with it Hugo and Jekyll's kramdown; with `ascii_only` as the extension toc of Python-Markdown.
+    """
+    taken = {str(token.attrs["id"]) for token in tokens if "id" in token.attrs}
+    last: dict[str, int] = {}
+    for token, inline in pairwise(tokens):
+        if token.type == "heading_open" and "id" not in token.attrs:
+            text = "".join(child.content for child in inline.children or () if child.type in ("text", "code_inline"))
+            base = _ascii_slug(text) if ascii_only else _github_slug(text)
+            name, separator = base or "section", "_" if ascii_only else "-"
+            while name in taken:
+                last[base] = last.get(base, 0) + 1
+                name = f"{base or 'section'}{separator}{last[base]}"
+            taken.add(name)
+            token.attrSet("id", name)
+
+
+def _github_slug(text: str) -> str:
+    return _GITHUB_DROPS.sub("", text.strip().lower()).replace(" ", "-").replace("\t", "-")
+
+
+def _ascii_slug(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text[:1000]).encode("ascii", "ignore").decode("ascii")
+    return _DASHES.sub("-", re.sub(r"[^\w\s-]", "", plain).strip().lower())

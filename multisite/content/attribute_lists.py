@@ -1,0 +1,100 @@
+"""Attribute lists, `{: .note #first}` and `{#id}`, of which the ids are kept: they are no text.
+
+https://kramdown.gettalong.org/syntax.html#attribute-list-definitions and the extension attr_list of Python-Markdown.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Any
+
+from markdown_it.token import Token
+
+__all__ = ["drop_inline_lists", "read_block_lists"]
+
+_PAIR = r"""(?:[#.][\w:-]+)+|[\w-]+=(?:"[^"{}\n]*"|'[^'{}\n]*'|[^\s"'{}]+)"""
+_ITEM = rf"{_PAIR}|[\w-]+"
+# The items have spaces between them, so that there is one way alone to read a list: no backtracking over its splits.
+_HEADING_END = re.compile(rf"[ \t]\{{:?[ \t]*((?:{_PAIR})(?:[ \t]+(?:{_PAIR}))*)[ \t]*\}}[ \t]*$")
+_LIST = rf"\{{:[ \t]*(?P<list>(?:{_ITEM})(?:[ \t]+(?:{_ITEM}))*)[ \t]*\}}"
+_LAST_LINE = re.compile(rf"(?:^|\n)[ \t]*{_LIST}[ \t]*$")
+_INLINE = re.compile(_LIST)
+_ID = re.compile(r"#([\w:.-]+)")
+_INLINE_ENDS = frozenset({"code_inline", "em_close", "image", "link_close", "s_close", "strong_close"})
+_MAX_LIST = 1000
+"""Characters at the end of a paragraph in which a list is looked for."""
+
+
+def read_block_lists(state: Any) -> None:
+    """Take the lists from the ends of headings and paragraphs, before their text is parsed, and keep the ids."""
+    tokens: list[Token] = state.tokens
+    removed: set[int] = set()
+    has_toc = False
+    for index in range(1, len(tokens)):
+        token, before = tokens[index], tokens[index - 1]
+        if token.type != "inline" or not token.content.endswith(("}", "} ", "]")):
+            continue
+        if before.type == "heading_open":
+            _read_heading(before, token)
+        elif before.type == "paragraph_open":
+            nothing, is_toc = _read_paragraph(tokens, index)
+            # Once, since the list is looked for from here, and its place is one.
+            removed |= _enclosing_list(tokens, index) if is_toc and not has_toc else nothing
+            has_toc = has_toc or is_toc
+    if removed:
+        state.tokens = [token for number, token in enumerate(tokens) if number not in removed]
+
+
+def drop_inline_lists(state: Any) -> None:
+    """Drop the lists behind links, pictures, code and emphasis."""
+    for token in state.tokens:
+        children = token.children or []
+        for before, child in pairwise(children):
+            if child.type == "text" and before.type in _INLINE_ENDS and (found := _INLINE.match(child.content)):
+                child.content = child.content[found.end() :]
+
+
+def _read_heading(heading: Token, inline: Token) -> None:
+    found = _HEADING_END.search(inline.content[-_MAX_LIST:])
+    if found is not None:
+        inline.content = inline.content[: -len(found[0])]
+        _set_id(heading, found[1])
+
+
+def _read_paragraph(tokens: list[Token], index: int) -> tuple[set[int], bool]:
+    """Take the list from the paragraph whose text is at `index`.
+
+    Return which tokens stand for nothing now, and whether the list is the place of a table of contents.
+    """
+    inline, whole = tokens[index], {index - 1, index, index + 1}
+    if inline.content == "[TOC]":
+        return whole, False
+    found = _LAST_LINE.search(inline.content[-_MAX_LIST:])
+    if found is None:
+        return set(), False
+    inline.content = inline.content[: -len(found[0])]
+    if "toc" in found["list"].split():
+        return whole, True
+    if inline.content.strip():
+        _set_id(tokens[index - 1], found["list"])
+        return set(), False
+    if index > 3 and tokens[index - 2].type == "heading_close":  # on a line of its own, it is that of the block above
+        _set_id(tokens[index - 4], found["list"])
+    return whole, False
+
+
+def _set_id(token: Token, attributes: str) -> None:
+    if name := _ID.search(attributes):
+        token.attrSet("id", name[1])
+
+
+def _enclosing_list(tokens: list[Token], index: int) -> set[int]:
+    start, end = index, index
+    while start > 0 and not tokens[start].type.endswith("_list_open"):
+        start -= 1
+    while end < len(tokens) - 1 and not (
+        tokens[end].type.endswith("_list_close") and tokens[end].level == tokens[start].level
+    ):
+        end += 1
+    return set(range(start, end + 1)) if tokens[start].type.endswith("_list_open") else {index - 1, index, index + 1}

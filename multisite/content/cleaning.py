@@ -1,0 +1,108 @@
+"""Clean HTML, with a list of what is allowed.
+
+Whoever writes for a site must not run a script in the browser of a visitor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+
+import nh3
+
+from multisite.content.tidy import balance
+
+__all__ = ["ANCHOR_PREFIX", "OnRemoved", "clean", "text_of"]
+
+OnRemoved = Callable[[int, str, str], None]
+"""Called with a line, a kind and a text, for what is left out of the HTML."""
+
+ANCHOR_PREFIX = "user-content-"
+"""What stands before the ids and names of a text on its page, as at GitHub, so that none is that of the layout."""
+
+_TAGS = frozenset(
+    """
+    a abbr audio b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure
+    h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small source span strong sub summary sup
+    table tbody td tfoot th thead time tr u ul var video
+    """.split()  # noqa: SIM905 (sixty quoted words are harder to read)
+)
+_ATTRIBUTES: dict[str, set[str]] = {
+    "*": {"lang", "dir", "title"},
+    "a": {"href", "hreflang"},
+    "audio": {"src"},
+    "code": {"class"},  # the language of a code block; cut down to language-… below
+    "col": {"span"},
+    "colgroup": {"span"},
+    "del": {"cite", "datetime"},
+    "img": {"src", "alt", "width", "height"},
+    "ins": {"cite", "datetime"},
+    "ol": {"start", "reversed"},
+    "source": {"src", "type"},
+    "td": {"colspan", "rowspan", "style"},  # the style of a column; cut down to text-align below
+    "th": {"colspan", "rowspan", "scope", "style"},
+    "time": {"datetime"},
+    "video": {"src", "width", "height"},
+}
+_SCHEMES = {"http", "https", "mailto", "tel"}
+_ALLOWED: Mapping[str, AbstractSet[str]] = {tag: _ATTRIBUTES["*"] | _ATTRIBUTES.get(tag, set()) for tag in _TAGS}
+_ANCHORED_ATTRIBUTES = {**_ATTRIBUTES, "*": _ATTRIBUTES["*"] | {"id"}, "a": _ATTRIBUTES["a"] | {"name"}}
+_ANCHORED = {tag: _ANCHORED_ATTRIBUTES["*"] | _ANCHORED_ATTRIBUTES.get(tag, set()) for tag in _TAGS}
+_SCHEME = re.compile(r"([^/?#:]*):")
+_INVISIBLE = re.compile("[\x00-\x20\x7f-\xa0]")
+
+
+def clean(html: str, *, raw: bool, anchors: bool, on_removed: OnRemoved) -> str:
+    """Return what is allowed of `html`. `raw` says that it holds HTML of an author, which may be unbalanced.
+
+    With `anchors`, ids stay, with `ANCHOR_PREFIX`, which links within the text get as well. Raises `TooDeep`.
+    """
+    if raw:
+        html = balance(html, _ANCHORED if anchors else _ALLOWED, on_removed)
+    return (_anchored_cleaner if anchors else _cleaner).clean(html)
+
+
+def text_of(html: str, *, raw: bool) -> str:
+    """Return `html` without its tags, its entities as they are written."""
+    # Through the cleaner, since only that knows that the text between <script> and </script> is none.
+    return nh3.clean(balance(html, _ALLOWED) if raw else html, tags=set())
+
+
+def _keep_attribute(tag: str, attribute: str, value: str) -> str | None:
+    if tag == "code" and attribute == "class":
+        kept = [name for name in value.split() if name.startswith("language-")]
+        return " ".join(kept) or None
+    if attribute == "style":
+        return value if value in ("text-align:left", "text-align:right", "text-align:center") else None
+    if attribute == "cite":  # an address that nh3 does not take for one
+        scheme = _SCHEME.match(_INVISIBLE.sub("", value))
+        return value if scheme is None or scheme[1].lower() in _SCHEMES else None
+    return value
+
+
+def _keep_anchor(tag: str, attribute: str, value: str) -> str | None:
+    if attribute in ("id", "name"):
+        return f"{ANCHOR_PREFIX}{value}" if value and not value.isspace() else None
+    if attribute == "href" and value.startswith("#") and len(value) > 1:
+        return f"#{ANCHOR_PREFIX}{value[1:]}"
+    return _keep_attribute(tag, attribute, value)
+
+
+def _make_cleaner(attributes: dict[str, set[str]], keep: Callable[[str, str, str], str | None]) -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags=set(_TAGS),
+        attributes=attributes,
+        attribute_filter=keep,
+        url_schemes=_SCHEMES,
+        link_rel=None,
+        set_tag_attribute_values={
+            "img": {"loading": "lazy"},
+            "audio": {"controls": "", "preload": "metadata"},
+            "video": {"controls": "", "preload": "metadata"},
+        },
+    )
+
+
+_cleaner = _make_cleaner(_ATTRIBUTES, _keep_attribute)
+_anchored_cleaner = _make_cleaner(_ANCHORED_ATTRIBUTES, _keep_anchor)
