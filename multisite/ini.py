@@ -87,6 +87,8 @@ def read_ini(uri: str | Path) -> Ini:
     names no database.
     """
     path, section = _split(str(uri))
+    if path.is_dir():
+        raise MultisiteError(f"{path} is a folder: name the ini file in it")
     if not path.is_file():
         raise MultisiteError(
             f"there is no file {path}: name your ini file as in '{program.command('-c production.ini')}', or in "
@@ -98,11 +100,11 @@ def read_ini(uri: str | Path) -> Ini:
         app = _app_settings(loader, section)
         server = loader.get_settings("server:main")
     except (configparser.Error, plaster.PlasterError, UnicodeDecodeError, LookupError, OSError, ImportError) as error:
-        raise MultisiteError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        raise MultisiteError(f"{path} cannot be read: {_reason(error)}") from error
     if section not in sections:
-        raise MultisiteError(
-            f"{path} has no section [{section}]: name another one as in '{program.command(f'-c {path}#name')}'"
-        )
+        others = [name.removeprefix("app:") for name in sections if name.startswith("app:")]
+        another = program.command(f"-c {path}#{others[0] if others else 'name'}")
+        raise MultisiteError(f"{path} has no section [{section}]: name another one as in '{another}'")
     if re.fullmatch(r"egg:multisite(#.*)?", app.get("use", "")):
         # PasteDeploy would say that the distribution 'multisite' is missing, and whoever installs that gets another.
         raise MultisiteError(
@@ -117,6 +119,21 @@ def read_ini(uri: str | Path) -> Ini:
     running = _running(settings.server_file)
     reachable = _reachable({"listen": running} if running else server)
     return Ini(path, settings, database_url, *reachable, "alembic" in sections)
+
+
+def _reason(error: Exception) -> str:
+    """Return why an ini file cannot be read, without its values, which may hold passwords."""
+    if isinstance(error, plaster.PlasterError):
+        return "the name of an ini file ends in .ini"
+    if isinstance(error, configparser.InterpolationMissingOptionError):
+        return f"[{error.section}] {error.option}: there is no %({error.reference})s"
+    if isinstance(error, configparser.InterpolationError):
+        return f"[{error.section}] {error.option}: a percent sign is written twice, as %%"
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno} stands before the first [section]"
+    if isinstance(error, configparser.ParsingError):
+        return f"line {error.errors[0][0]} is neither [section] nor KEY = VALUE"
+    return " ".join(str(error).split())
 
 
 def _split(uri: str) -> tuple[Path, str]:

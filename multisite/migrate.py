@@ -175,6 +175,7 @@ def _upgrade_application(ini: Ini, config: Config, script: ScriptDirectory) -> l
     log = _Log("application")
 
     def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:
+        _refuse_unknown(script, heads)
         yield from log.noting(script._upgrade_revs("head", heads))
 
     environment = EnvironmentContext(config, script, fn=steps, as_sql=False, destination_rev="head")
@@ -188,6 +189,17 @@ def _upgrade_application(ini: Ini, config: Config, script: ScriptDirectory) -> l
             f"the application's revision {log.running} failed and was rolled back: {error.orig}, at: {error.statement}"
         ) from error
     return log.done
+
+
+def _refuse_unknown(script: ScriptDirectory, heads: Any) -> None:
+    for head in heads:
+        try:
+            script.get_revision(head)
+        except CommandError:
+            raise MultisiteError(
+                f"the database is at the application's revision {head}, which is not in {script.dir}: run the code "
+                "that has it, or bring its file back"
+            ) from None
 
 
 class _Log:

@@ -478,8 +478,14 @@ def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
             "write 'use = egg:pyramid-multisite'",
         ),
         ("[server:main]\nport = 1", "has no section [app:main]"),
-        ("[app:main]\nsqlalchemy.url = %(nowhere)s", "cannot be read"),
-        ("nonsense", "cannot be read"),
+        ("[app:main]\nsqlalchemy.url = %(nowhere)s", "[app:main] sqlalchemy.url: there is no %(nowhere)s"),
+        (
+            "[app:main]\nsqlalchemy.url = x://u:pass%40word@h",
+            "[app:main] sqlalchemy.url: a percent sign is written twice",
+        ),
+        ("[app:main]\nthe password", "line 2 is neither [section] nor KEY = VALUE"),
+        ("password", "line 1 stands before the first [section]"),
+        ("[app:other]\nx = 1", "ini#other'"),
         ("[app:main]\n[app:main]", "cannot be read"),
         ("[app:main]\nuse = config:missing.ini", "cannot be read"),
         ("", "has no section [app:main]"),
@@ -487,7 +493,9 @@ def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
 )
 def test_a_bad_ini_is_one_line(empty: Folder, text: str, reason: str, arguments: list[str]) -> None:
     (empty.path / "development.ini").write_text(text)
-    assert reason in empty.fails(*arguments)
+    said = empty.fails(*arguments)
+    assert reason in said
+    assert "word" not in said, "a line may hold a password"
 
 
 def test_an_ini_that_is_no_text_or_a_folder_is_one_line(migrated: Folder) -> None:
@@ -496,7 +504,11 @@ def test_an_ini_that_is_no_text_or_a_folder_is_one_line(migrated: Folder) -> Non
     assert "cannot be read" in migrated.fails("list-sites")
     ini.unlink()
     ini.mkdir()
-    assert "there is no file" in migrated.fails("list-sites")
+    assert migrated.fails("list-sites") == f"{ini} is a folder: name the ini file in it"
+    other = migrated.path / "settings.txt"
+    other.write_text("[app:main]")
+    said = CliRunner().invoke(main, ["-c", str(other), "list-sites"]).stderr
+    assert said == f"Error: {other} cannot be read: the name of an ini file ends in .ini\n"
 
 
 @pytest.fixture
@@ -542,7 +554,7 @@ def test_what_alembic_refuses_is_one_line(migrated: Folder, with_revisions: Call
     with_revisions("pass")
     assert migrated.invoke("migrate").exit_code == 0
     (migrated.path / "migrations" / "versions" / "a1.py").unlink()
-    assert migrated.fails("migrate") == "alembic: Can't locate revision identified by 'a1'"
+    assert migrated.fails("migrate").startswith("the database is at the application's revision a1, which is not in ")
     (migrated.path / "migrations").rename(migrated.path / "elsewhere")
     assert "there is no such folder; name the folder that holds" in migrated.fails("migrate")
 
