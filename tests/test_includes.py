@@ -197,5 +197,5 @@ def test_an_engine_that_is_set_by_the_directive_is_used_whatever_came_first(apps
 def test_a_bad_setting_is_named_also_where_multisite_is_included_late(folder: Path) -> None:
     config = Configurator(settings={**settings_of(folder), "multisite.nonsense": "1"})
     config.include("multisite.metrics")
-    with pytest.raises(ConfigurationExecutionError, match=r"multisite\.nonsense = 1"):
+    with pytest.raises(ConfigurationExecutionError, match=r"multisite\.nonsense"):
         config.commit()
