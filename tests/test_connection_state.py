@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from conftest import closing_engine
 from row_security import Secured, secured
 from scoped_models import ONE, TWO, Book, build_library
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 from test_row_security import SCOPED, raw, raw_command, setting
@@ -182,6 +184,20 @@ def test_held_cursors_and_prepared_statements_are_gone_too(library: Secured, fir
                 session.commit()
             with Session(one, info={"site": ONE}) as session, pytest.raises(DBAPIError, match="kept"):
                 session.execute(sa.text(then))
+
+
+def test_an_asynchronous_engine_replaces_its_connection_too(library: Secured) -> None:
+    async def both() -> None:
+        engine = create_async_engine(library.url(library.app_role), pool_size=1, max_overflow=0)
+        async with AsyncSession(engine, info={"site": TWO}) as session:
+            await session.execute(REPORT)
+            await session.commit()
+        async with AsyncSession(engine, info={"site": ONE}) as session:
+            with pytest.raises(DBAPIError, match="report"):
+                await session.execute(sa.text("SELECT secret FROM report"))
+        await engine.dispose()
+
+    asyncio.run(both())
 
 
 # The role and the site that somebody else sets

@@ -18,6 +18,7 @@ from test_row_security_setup import faults, faults_of, invoke, write_ini
 
 from multisite import all_sites, using_site
 from multisite.scoping import security
+from multisite.scoping.security import ROW_SECURITY
 
 
 @pytest.fixture(params=["role", "setting"])
@@ -350,3 +351,17 @@ def test_another_form_is_refused(library: Secured, tmp_path: Path) -> None:
     text = ini.read_text("utf-8")
     ini.write_text(text.replace("[server:", "multisite.row_security_form = other\n[server:"), "utf-8")
     assert "role or setting" in invoke(ini, "row-security", "enable").output
+
+
+def test_a_question_in_the_middle_of_a_transaction_is_no_finding(library: Secured) -> None:
+    """What was told is no preset: the database is asked again where the role for all sites was not known."""
+    with closing_engine(library.url(library.app_role)) as engine:
+        with engine.connect() as connection:
+            with using_site(ONE):
+                connection.execute(sa.select(1))
+            del engine.dialect.__dict__[ROW_SECURITY]
+            with using_site(TWO):
+                connection.execute(sa.select(1))
+                assert raw(connection) == {"secret-2"}
+        assert faults(engine) == {}
+        check_nothing_is_seen_without_a_site(engine)

@@ -6,6 +6,7 @@ All of it is read from PostgreSQL's catalogue, for the role that logs in. Nothin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Connection
 from multisite import program
 from multisite.finding import Finding
 from multisite.scoping.secured_tables import SecuredTable, secured_tables, spell
-from multisite.scoping.security import ROW_SECURITY, SETTING, RowSecurity, all_sites_roles
+from multisite.scoping.security import SETTING, all_sites_roles
 
 __all__ = ["row_security_faults"]
 
@@ -153,13 +154,20 @@ def _table_faults(table: SecuredTable, role: str) -> Iterator[Finding]:
 def _preset_faults(connection: Connection, role: str) -> Iterator[Finding]:
     message = f"begins with {SETTING} already set, so that a cursor that was told no site sees one all the same"
     found = connection.scalars(_PRESETS, {"setting": SETTING}).all()
-    security = connection.dialect.__dict__.get(ROW_SECURITY)
     if found:
         remedy = " and ".join(f"{statement} RESET {SETTING}" for statement in found)
         yield Finding("row-security-preset", role, message, remedy)
-    elif isinstance(security, RowSecurity) and security.is_preset:
+    elif _begins_with_site(connection):
         remedy = "take it out of the options of the URL, of PGOPTIONS, or of postgresql.conf"
         yield Finding("row-security-preset", role, message, remedy)
+
+
+def _begins_with_site(connection: Connection) -> bool:
+    """Return whether a connection of the same engine, which nobody has told anything, is for a site."""
+    with closing(connection.engine.raw_connection()) as other, closing(other.cursor()) as cursor:
+        cursor.execute(f"SELECT coalesce(current_setting('{SETTING}', true), '') <> ''")  # A constant.
+        (found,) = cursor.fetchone() or (False,)
+        return bool(found)
 
 
 def _membership(connection: Connection, name: str) -> tuple[bool, bool, bool]:

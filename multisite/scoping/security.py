@@ -105,15 +105,15 @@ class RowSecurity(NamedTuple):
     """What an engine has to know where row-level security is in force.
 
     `own_role` is the role of its transactions, as SET ROLE takes it. `roles` are those that see all sites.
-    `takes_setting` is whether all policies are of the form `setting`, which lets the role pass too. `is_preset` is
-    whether connections begin with a site already set, as ALTER ROLE … SET does it, so that saying nothing would not be
-    an error. `options` go to the driver's `execute`.
+    `takes_setting` is whether all policies are of the form `setting`, which lets the role pass too. `may_be_preset` is
+    whether a site was set when the database was asked: connections may begin with one, as ALTER ROLE … SET does it, so
+    that saying nothing would not be an error. `options` go to the driver's `execute`.
     """
 
     own_role: str
     roles: frozenset[str]
     takes_setting: bool
-    is_preset: bool
+    may_be_preset: bool
     options: Mapping[str, Any]
 
 
@@ -191,7 +191,7 @@ def _may_be_set(connection: Connection, security: RowSecurity | bool | None) -> 
     if security is None:
         # Nobody has asked yet; only where it is in force does it matter.
         return connection.dialect.name == "postgresql"
-    return isinstance(security, RowSecurity) and (security.is_preset or _TOUCHED in connection.__dict__)
+    return isinstance(security, RowSecurity) and (security.may_be_preset or _TOUCHED in connection.__dict__)
 
 
 def _entered(connection: Connection) -> _Entered | None:
@@ -234,7 +234,7 @@ def _ask(connection: Connection, dbapi: Any) -> RowSecurity | bool:
         cursor = dbapi.cursor()
         try:
             cursor.execute(_QUESTION)
-            has_policies, is_active, role, roles, takes_setting, is_preset = cursor.fetchone()
+            has_policies, is_active, role, roles, takes_setting, is_set = cursor.fetchone()
         finally:
             cursor.close()
         if has_policies and not is_active and dialect.__dict__.get(MUST_BIND):
@@ -246,7 +246,7 @@ def _ask(connection: Connection, dbapi: Any) -> RowSecurity | bool:
             # psycopg would otherwise come to keep a prepared statement for each site.
             options = {"prepare": False} if dialect.driver == "psycopg" and not dialect.is_async else {}
             own_role = "NONE" if _TOUCHED in connection.__dict__ else role
-            found = RowSecurity(own_role, frozenset(roles), takes_setting, is_preset, options)
+            found = RowSecurity(own_role, frozenset(roles), takes_setting, is_set, options)
     dialect.__dict__[ROW_SECURITY] = found
     return found
 
