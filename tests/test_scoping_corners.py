@@ -355,6 +355,28 @@ def test_a_scoped_table_in_an_attached_file_is_not_foreign(library: Library, tmp
 # -- sessions ---------------------------------------------------------------------------------------------------------
 
 
+def test_sessions_of_two_sites_take_turns_on_the_connection_of_a_test(library: Library) -> None:
+    """A test's fixture gives them one connection, whose transaction it rolls back."""
+    with library.engine.connect() as connection, connection.begin() as transaction:
+        sessions = [
+            Session(connection, info={"site": site}, join_transaction_mode="create_savepoint") for site in (ONE, TWO)
+        ]
+        for _ in range(2):
+            for number, session in enumerate(sessions, 1):
+                assert set(session.scalars(select(Book.secret))) == {f"secret-{number}"}
+                session.add(Shelf(slug="new", secret=f"secret-{number}"))
+                session.commit()
+        sessions[0].execute(select(Book.id))
+        with pytest.raises(CrossSiteError, match="two sessions share this connection"):
+            sessions[1].execute(select(Book.id))
+        sessions[1].rollback()
+        sessions[0].rollback()
+        assert sessions[1].scalars(select(Shelf.site_id).where(Shelf.slug == "new")).all() == [2, 2]
+        for session in sessions:
+            session.close()
+        transaction.rollback()
+
+
 # -- the scanner ------------------------------------------------------------------------------------------------------
 
 READ = {

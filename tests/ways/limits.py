@@ -112,6 +112,36 @@ def view_declared_as_a_table(p: Place) -> Any:
 
 @way(
     "side",
+    limit("declare no index of all sites' words, or give it `site_id_column()`: FTS5 keeps it as an UNINDEXED column"),
+    databases=("sqlite",),
+)
+def virtual_table_declared_as_a_table(p: Place) -> Any:
+    by_driver_only(p, "CREATE VIRTUAL TABLE books_index USING fts5(secret)")
+    with closing(p.s.connection().connection.cursor()) as cursor:
+        cursor.execute("INSERT INTO books_index SELECT secret FROM books")
+    index = sa.Table("books_index", sa.MetaData(), sa.Column("secret", sa.String))
+    try:
+        return p.rows(select(index.c.secret))
+    finally:
+        tables.declared.discard("books_index")
+
+
+@way(
+    "side",
+    limit("let a scoped table inherit by `postgresql_inherits=` only, or give its parent `site_id_column()`"),
+    databases=("postgresql",),
+)
+def parent_declared_and_inherited_from_by_SQL(p: Place) -> Any:  # noqa: N802  # Its name is shown.
+    by_driver_only(p, "CREATE TABLE base_of_books (secret VARCHAR NOT NULL); ALTER TABLE books INHERIT base_of_books")
+    parent = sa.Table("base_of_books", sa.MetaData(), sa.Column("secret", sa.String))
+    try:
+        return p.rows(select(parent.c.secret))
+    finally:
+        tables.declared.discard("base_of_books")
+
+
+@way(
+    "side",
     limit("list no view on scoped tables in `multisite.global_tables`, or make it `security_invoker`"),
 )
 def view_listed_as_global(p: Place) -> Any:
