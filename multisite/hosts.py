@@ -29,11 +29,13 @@ _MAX_TYPED_CHARACTERS = 4 * MAX_NAME_CHARACTERS
 _PORT = r"(?::([1-9][0-9]{0,4}))?"
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 
-_NAME = re.compile(rf"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)\.?{_PORT}")
-"""A name by its characters and its ends, with an optional trailing dot; `parse` checks the labels."""
+_NAME = re.compile(rf"([A-Za-z0-9][A-Za-z0-9.-]*){_PORT}")
+"""A name by its characters and its first one, and a port: `parse` checks the labels in the text itself."""
 
-_UNDERSCORED_NAME = re.compile(rf"([A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?)\.?{_PORT}")
+_UNDERSCORED_NAME = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9._-]*){_PORT}")
 """The same where an underscore may stand wherever a letter may, as in labels of DNS (RFC 2181 section 11)."""
+
+_match_name = _NAME.fullmatch  # Looked up once, for every request.
 
 _QUAD = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -46,6 +48,9 @@ _MAX_LABEL_CHARACTERS = 63
 _MAX_PORT = 65535
 
 _DIGITS = frozenset("0123456789")
+
+_ENDS_OF_NUMBERS = frozenset("0123456789abcdefx")
+"""What the last label of a name ends with if it can be read as a number: nearly all end with another letter."""
 
 
 class Host(NamedTuple):
@@ -76,18 +81,26 @@ def parse(text: str, *, underscores: bool = False) -> Host:
         raise InvalidHost(f"<{type(text).__name__}>", "it is not a text")
     if len(text) > _MAX_TEXT_CHARACTERS:
         raise InvalidHost(text, f"it is longer than {MAX_NAME_CHARACTERS} characters")
-    match = (_UNDERSCORED_NAME if underscores else _NAME).fullmatch(text)
+    match = _UNDERSCORED_NAME.fullmatch(text) if underscores else _match_name(text)
     if match is None:
         return _parse_bracketed(text, underscores)
     name, port = match.groups()
-    if ".." in name or ".-" in name or "-." in name or (len(name) > _MAX_LABEL_CHARACTERS and not _fits(name)):
-        raise InvalidHost(text, _why_not(text, underscores))
     name = name.lower()
-    # A last label that begins with a letter, as that of nearly every name does, cannot be read as a number.
-    if name[name.rfind(".") + 1] in _DIGITS and not _is_quad_or_name(name):
+    if name[-1] == ".":
+        name = name[:-1]
+    if ".." in name or name[-1] == "." or ("-" in name and _has_bad_edge(name)):
+        raise InvalidHost(text, _why_not(text, underscores))
+    if len(name) > _MAX_LABEL_CHARACTERS and not _fits(name):
+        raise InvalidHost(text, _why_not(text, underscores))
+    if name[-1] in _ENDS_OF_NUMBERS and not _is_quad_or_name(name):
         # Software reads such names as addresses in more ways than one: 127.1 is 127.0.0.1 to a browser.
         raise InvalidHost(text, "its last part is a number, but it is not an address of four numbers from 0 to 255")
     return Host(name, None if port is None else _port(text, port))
+
+
+def _has_bad_edge(name: str) -> bool:
+    """Return whether a label begins or ends with a hyphen; that the first does not is known."""
+    return ".-" in name or "-." in name or name[-1] == "-"
 
 
 def _fits(name: str) -> bool:
@@ -96,7 +109,8 @@ def _fits(name: str) -> bool:
 
 def _is_quad_or_name(name: str) -> bool:
     """Return whether `name` is a dotted quad, or cannot be taken for an address (WHATWG URL, "ends in a number")."""
-    return _NUMBER.fullmatch(name.rpartition(".")[2]) is None or _QUAD.fullmatch(name) is not None
+    last = name[name.rfind(".") + 1 :]
+    return last[0] not in _DIGITS or _NUMBER.fullmatch(last) is None or _QUAD.fullmatch(name) is not None
 
 
 def _port(text: str, digits: str) -> int:
