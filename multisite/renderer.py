@@ -217,7 +217,7 @@ def includeme(config: Configurator) -> None:
         # pyramid_mako reads its settings here as well: those that came after it was included are seen. Those of
         # multisite may have come after this was included by itself.
         if _mako_settings(registry) != parsed:
-            registry[TEMPLATES] = _make_templates(config, suffixes)
+            registry[TEMPLATES] = introspectable["templates"] = _make_templates(config, suffixes)
         register()
 
     introspectable = config.introspectable("multisite templates", TEMPLATES, "templates of all sites", "overlay")
