@@ -8,6 +8,7 @@ that is an accident, and the application does not start. `multisite check` looks
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from pyramid.settings import asbool
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.orm import scoped_session, sessionmaker
+from sqlalchemy.orm import scoped_session
 
 from multisite.errors import MultisiteError
 from multisite.request import DIRECTORY, SETTINGS
@@ -108,9 +109,20 @@ def _reason(engine: Engine) -> str | None:
 def _engines(registry: Any, engine: Engine | None) -> Iterator[Engine]:
     """Yield each engine once: `engine`, that of the directory, and those that the application keeps in its registry."""
     seen: list[Engine] = []
+    factories, asynchronous = _classes("sessionmaker", "async_sessionmaker"), _classes("AsyncEngine")
+    found: Any
     for value in (engine, registry[DIRECTORY].engine, *registry.values()):
-        factory = value.session_factory if isinstance(value, scoped_session) else value
-        found = factory.kw.get("bind") if isinstance(factory, sessionmaker) else factory
+        found = value.session_factory if isinstance(value, scoped_session) else value
+        if isinstance(found, factories):
+            found = found.kw.get("bind")
+        if isinstance(found, asynchronous):
+            found = found.sync_engine
         if isinstance(found, Engine) and found not in seen:
             seen.append(found)
             yield found
+
+
+def _classes(*names: str) -> tuple[Any, ...]:
+    """Return the classes of SQLAlchemy with these names that somebody has imported: only they can have instances."""
+    modules = [sys.modules.get(name) for name in ("sqlalchemy.orm", "sqlalchemy.ext.asyncio")]
+    return tuple(vars(module)[name] for module in modules if module for name in names if name in vars(module))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from conftest import closing_engine
 from pyramid.config import Configurator
 from row_security import Secured, secured
 from scoped_models import ONE, Book, build_library
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 from test_row_security import SCOPED, raw_command
 from test_row_security_setup import write_ini
@@ -101,6 +104,23 @@ def test_every_engine_that_the_application_keeps_is_asked(library: Secured, tmp_
     with pytest.raises(MultisiteError, match="superuser"):
         start(good, tmp_path, registry={"dbsession_factory": sessionmaker(bind=library.admin)})
     assert MUST_BIND not in library.admin.dialect.__dict__
+
+
+def test_an_asynchronous_engine_is_asked_at_its_first_statement(library: Secured, tmp_path: Path) -> None:
+    async def read(engine: AsyncEngine) -> None:
+        async with AsyncSession(engine, info={"site": ONE}) as session:
+            await session.scalars(sa.select(Book))
+
+    async def both() -> None:
+        for url, is_refused in ((admin_url(library), True), (library.url(library.app_role), False)):
+            engine = create_async_engine(url)
+            sessions = async_sessionmaker(engine)
+            start(library.url(library.app_role), tmp_path, registry={"sessions": sessions})
+            with pytest.raises(MultisiteError, match="does not hold") if is_refused else nullcontext():
+                await read(engine)
+            await engine.dispose()
+
+    asyncio.run(both())
 
 
 def test_a_role_that_was_set_on_connect_counts(library: Secured, tmp_path: Path) -> None:
