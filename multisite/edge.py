@@ -47,6 +47,7 @@ def _reading(policy: Policy) -> Policy:
             or "HTTP_RANGE" in environ
             or "HTTP_IF_MODIFIED_SINCE" in environ
             or "HTTP_IF_UNMODIFIED_SINCE" in environ
+            or "HTTP_X_VHM_ROOT" in environ
         ) and (name := header_fields.clean(environ)) is not None:
             refusal: Answer = _too_long(name)
             return refusal

@@ -86,6 +86,9 @@ def clean(environ: Environ) -> str | None:
         del environ["HTTP_RANGE"]
         # Without a Range it says nothing (RFC 9110 section 13.1.5).
         environ.pop("HTTP_IF_RANGE", None)
+    # The root of Pyramid's traversal, which reads it wherever it looks for a page that no route fits.
+    if "HTTP_X_VHM_ROOT" in environ and not _is_utf8(environ["HTTP_X_VHM_ROOT"]):
+        del environ["HTTP_X_VHM_ROOT"]
     cookie = environ.get("HTTP_COOKIE", "")
     if len(cookie) > MAX_COOKIE_CHARACTERS:
         return "Cookie"
@@ -119,6 +122,14 @@ def _is_date(text: str) -> bool:
         datetime.fromtimestamp(mktime_tz((*parsed[:9], parsed[9] or 0)), UTC)
     except (ValueError, OverflowError, OSError, TypeError, IndexError):
         # The parser is for mail, and lets through years, months and offsets that no calendar has.
+        return False
+    return True
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("latin-1").decode()
+    except UnicodeError:
         return False
     return True
 
