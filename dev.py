@@ -179,9 +179,8 @@ def refuse_foreign(path):
         owner = there.owner()
     except (KeyError, NotImplementedError):
         owner = f"user {there.stat().st_uid}"
-    raise DevError(
-        f"{there} cannot be written: it belongs to {owner}. Remove it as that user, or use a clone of your own"
-    )
+    remedy = "remove it as that user" if there == path else "run dev.py as that user"
+    raise DevError(f"{there} cannot be written: it belongs to {owner}. Either {remedy}, or use a clone of your own")
 
 
 def identity_of_python():

@@ -282,7 +282,7 @@ def test_an_environment_of_another_user_is_one_clear_line(python: Path, tmp_path
     assert done.returncode == 1, done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert str(folder / ".venv") in done.stderr
-    assert f"belongs to {(folder / '.venv').owner()}" in done.stderr
+    assert f"belongs to {(folder / '.venv').owner()}. Either remove it as that user" in done.stderr
 
 
 def test_the_first_run_completes_a_half_made_environment_and_says_what_it_does(first_run: list[str]) -> None:
