@@ -65,6 +65,24 @@ def test_negative_control_without_the_restrictive_policy_it_widens_ours_and_is_n
     assert "in_stock" in found["row-security-bypassed books"].message
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "ALTER POLICY multisite_limit ON books USING (true) WITH CHECK (true)",
+        "ALTER POLICY multisite_limit ON books TO {owner}",
+        "ALTER POLICY multisite_limit ON books USING (stock > 0)",
+        """DROP POLICY multisite_limit ON books;
+        CREATE POLICY multisite_limit ON books AS RESTRICTIVE FOR INSERT WITH CHECK (site_id = 1)""",
+    ],
+)
+def test_a_restrictive_policy_that_somebody_has_changed_is_none(library: Secured, sql: str) -> None:
+    with library.admin.connect() as connection:
+        raw_command(connection, sql.format(owner=library.owner_role))
+        assert list(faults_of(connection, library)) == ["row-security-limit books"]
+        raw_command(connection, f"RESET SESSION AUTHORIZATION; {OWN_POLICY}")
+        assert list(faults_of(connection, library)) == ["row-security-bypassed books"]
+
+
 def test_policies_of_an_earlier_release_are_a_notice_as_long_as_nothing_widens_them(library: Secured) -> None:
     with library.admin.connect() as connection:
         raw_command(connection, "DROP POLICY multisite_limit ON books")

@@ -35,7 +35,9 @@ _TABLES = sa.text(
            EXISTS (SELECT FROM pg_policy p
                    WHERE p.polrelid = c.oid AND p.polpermissive
                      AND pg_get_expr(p.polqual, p.polrelid) LIKE '%' || :setting || '%'),
-           EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polname = :limit),
+           EXISTS (SELECT FROM pg_policy p
+                   WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polname = :limit AND p.polcmd = '*'
+                     AND p.polroles = '{0}' AND pg_get_expr(p.polqual, p.polrelid) LIKE '%' || :setting || '%'),
            ARRAY(SELECT p.polname::text FROM pg_policy p
                  WHERE p.polrelid = c.oid AND p.polpermissive AND p.polname NOT IN (:site, :all_sites) ORDER BY 1),
            ARRAY(SELECT unnest(p.roles)::text FROM pg_policies p
@@ -54,8 +56,8 @@ class SecuredTable(NamedTuple):
 
     `is_ours` is whether the role that logged in owns it, or has the rights of who does; `is_reachable` whether it may
     read or change it at all. `is_foreign` is a foreign table, which has no policies. `has_policy` is whether a policy
-    compares with the site of the transaction, `has_limit` whether there is the restrictive one; `widening` names the
-    permissive ones that are not ours. `all_sites_roles` are the roles that see all of it.
+    compares with the site of the transaction, `has_limit` whether there is the restrictive one, for everybody;
+    `widening` names the permissive ones that are not ours. `all_sites_roles` are the roles that see all of it.
     """
 
     schema: str
