@@ -283,6 +283,14 @@ def test_a_pinned_session_is_named_outside_of_requests_too(shop: Shop, lines: Li
     assert [line.split()[0] for line in found] == ["[*", "[garden.example/shop"]
 
 
+def test_a_row_is_about_the_site_of_its_session(shop: Shop, lines: Lines) -> None:
+    lines.add("sqlalchemy.engine.Engine").setLevel(logging.DEBUG)
+    with using_site(GARDEN), Session(shop.engine, info={"all_sites": "a test"}) as session:
+        session.execute(sa.text("SELECT 5")).all()
+    found = [line for line in lines.all() if "Row (5,)" in line]
+    assert [line.split()[0] for line in found] == ["[*"]
+
+
 def test_json_has_it_too(shop: Shop) -> None:
     class Json(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
 from alembic.util.sqla_compat import _get_constraint_final_name
-from sqlalchemy.sql.schema import _get_table_key
 
 from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.schema import Key, Reference, TableName
@@ -56,7 +55,8 @@ class Model:
         return None
 
     def _constraints(self, name: TableName) -> Iterator[Constraint]:
-        table = self._tables.get(_get_table_key(name.name, name.schema))
+        # This is how a MetaData names its tables.
+        table = self._tables.get(f"{name.schema}.{name.name}" if name.schema else name.name)
         if table is not None:
             yield from table.indexes
             for constraint in table.constraints:

@@ -294,9 +294,10 @@ def _recompiled(compiled: Any, connection: Connection, options: Any) -> Any:
 
     The cache it was found in holds others of its time, so it is emptied.
     """
-    compiled_cache = options.get("compiled_cache", connection.engine._compiled_cache)
-    if compiled_cache is not None:
-        compiled_cache.clear()
+    if "compiled_cache" not in options:
+        connection.engine.clear_compiled_cache()
+    elif options["compiled_cache"] is not None:
+        options["compiled_cache"].clear()
     return _compile(compiled, scoped_class(compiled.__class__))
 
 

@@ -147,6 +147,14 @@ class ScopedTables:
             self._pattern = None
             self.changed()
 
+    def forget(self, metadata: sa.MetaData) -> None:
+        """Forget the tables of `metadata`, whose names no other MetaData may have."""
+        names = {table.name.lower() for table in metadata.tables.values()}
+        self.scoped -= names
+        self.declared -= names
+        self.metadata.discard(metadata)
+        self._pattern = None
+
     def is_scoped(self, table: TableClause) -> bool:
         """Return whether `table` is, or is called like, a scoped table."""
         name = table.name.lower()

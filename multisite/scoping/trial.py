@@ -16,14 +16,16 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from multisite.errors import NoCurrentSite, UnscopedStatement
+from multisite.scoping import trial_changes
 from multisite.scoping.column import SITE_PARAMETER, SiteId
-from multisite.site import Scope, Site
+from multisite.site import Scope, Site, using_site
 
-__all__ = ["WallFault", "calls", "compiles", "executes"]
+__all__ = ["WallFault", "calls", "compiles", "executes", "has", "overrides"]
 
 _table = sa.table("multisite_wall_check", sa.column("id", sa.Integer), sa.column("site_id", SiteId))
 _rows = sa.select(_table.c.id).order_by(_table.c.id)
@@ -56,6 +58,23 @@ def calls(owner: type, name: str) -> None:
         raise WallFault(f"nothing in {owner.__name__} calls {name}")
 
 
+def has(owner: type, name: str) -> None:
+    """Raise `WallFault` if the class `owner` has no attribute `name`."""
+    if not hasattr(owner, name):
+        raise WallFault(f"{owner.__name__} has no {name}")
+
+
+def overrides(mixin: type, compiler: type = SQLiteCompiler) -> None:
+    """Raise `WallFault` if `mixin` has a method that no compiler of SQLAlchemy has, so that nothing would call it.
+
+    Its own begin with an underscore. SQLite's compiler is the example of those that know ON CONFLICT.
+    """
+    for each in mixin.__mro__:
+        for name, method in vars(each).items():
+            if isinstance(method, FunctionType) and not name.startswith("_"):
+                has(compiler, name)
+
+
 def compiles() -> None:
     """Compile one statement of each kind and raise `WallFault` if any comes out without the site."""
     table, other = _table, _table.alias()
@@ -84,9 +103,14 @@ def executes() -> None:
 
 def _execute() -> None:
     database = sqlite3.connect(":memory:", check_same_thread=False)
-    database.executescript(_CREATED)
+    database.executescript(_CREATED + trial_changes.CREATED)
     engine = sa.create_engine("sqlite://", creator=lambda: database, poolclass=StaticPool)
     try:
+        with using_site(Site(1, "one", "", "")), engine.connect() as connection:
+            # First, as long as it is not known that this database has no row-level security.
+            found = list(connection.scalars(_rows))
+        if found != [1]:
+            raise WallFault(f"a connection without a session reads the rows {found}")
         for info, expected in (
             ({"site": Site(1, "one", "", "")}, [1]),
             ({"site": Site(2, "two", "", "")}, [2]),
@@ -95,7 +119,12 @@ def _execute() -> None:
             _check_rows(Session(engine, info=info), expected)
         with Session(engine) as session:
             for what, (error, execute) in _REFUSED.items():
-                _check_refusal(session, what, error, execute)
+                _check_refusal(session, what, (error,), execute)
+        with trial_changes.mapped_models(), Session(engine, info={"site": Site(1, "one", "", "")}) as session:
+            for what, (errors, execute) in trial_changes.REFUSED.items():
+                _check_refusal(session, what, errors, execute)
+            if fault := trial_changes.fault_of_reads(session) or trial_changes.fault_of_changes(session):
+                raise WallFault(fault)
     finally:
         engine.dispose()
         database.close()
@@ -112,9 +141,11 @@ def _check_rows(session: Session, expected: list[int]) -> None:
         raise WallFault("a session that is closed keeps its identity map")
 
 
-def _check_refusal(session: Session, what: str, error: type[Exception], execute: Callable[[Session], Any]) -> None:
+def _check_refusal(
+    session: Session, what: str, errors: tuple[type[Exception], ...], execute: Callable[[Session], Any]
+) -> None:
     try:
         execute(session)
-    except error:
+    except errors:
         return
     raise WallFault(f"{what} is not refused")

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy.engine import Connection
+from sqlalchemy import ForeignKey
+from sqlalchemy.engine import Connection, NestedTransaction
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -35,6 +36,15 @@ _CALLED = (
     (Join, "get_referent"),
 )
 """What the wall stands in front of, and no statement of the trial comes by."""
+
+_THERE = (
+    (Connection, "_autobegin"),
+    (NestedTransaction, "_previous_nested"),
+    (ForeignKey, "_set_parent"),
+    (SQLCompiler, "_compose_select_body"),
+)
+"""What is used only with row-level security, which a database in memory has not, or stands in for SQLAlchemy's without
+a statement that is wrong if it does not: without claims each table is limited in brackets of its own."""
 
 
 def _new_compiler(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,6 +69,9 @@ def check() -> None:
     try:
         for owner, name in _CALLED:
             trial.calls(owner, name)
+        for there, name in _THERE:
+            trial.has(there, name)
+        trial.overrides(ScopedCompiler)
         trial.compiles()
         trial.executes()
     except Exception as error:
