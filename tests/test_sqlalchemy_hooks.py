@@ -56,6 +56,7 @@ OWN = {
     "_selectable": "an argument of ColumnClause, which raises TypeError without it",
     "_cache": "of our own",
     "_getframe": "of sys",
+    "_index": "of our own",
     "_parent": "a part of a name",
     "_value": "of our own",
     "_context": "of our renderer",

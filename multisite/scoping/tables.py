@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.sql.elements import conv
 from sqlalchemy.sql.expression import TableClause
 
+from multisite.dialects import SUPPORTED
 from multisite.errors import shorten
 from multisite.models import metadata
 from multisite.scoping.column import SITE_COLUMN, is_site_id
@@ -237,7 +238,9 @@ def _reach_of_string(sql: str, dialect: str, _scoped_tables: int) -> Reach:
     if _HARMLESS.match(sql):
         return Reach()
     reading = read(sql, dialect)
-    if not reading.kinds <= _READ_BY_SCANNER and (name := tables.named_in(sql)):
+    # What another dialect takes for a comment or a string, the scanner does not know.
+    is_read = dialect in SUPPORTED and reading.kinds <= _READ_BY_SCANNER
+    if not is_read and (name := tables.named_in(sql)):
         return Reach(f"a string of SQL that names the scoped table '{name}'")
     if _LEXICAL_SETTING in sql.lower() and reading.kinds != {"SHOW"}:
         return Reach(f"a string of SQL on {_LEXICAL_SETTING}, which decides where strings end,")

@@ -37,7 +37,7 @@ UNION ALL SELECT id, site_id, extra FROM multisite_trial_part ORDER BY 1, 3
 """
 _AFTERWARDS = [
     (1, 1, "changed"), (1, 1, "changed part"), (2, 2, "other"), (2, 2, "other"),
-    (3, 1, "part"), (3, 1, "whole"), (4, 1, "part"), (4, 1, "whole"),
+    (3, 1, "part"), (3, 1, "whole"), (4, 1, "part"), (4, 1, "whole"), (13, 1, "default"),
 ]  # fmt: skip
 
 
@@ -59,8 +59,14 @@ def mapped_models() -> Iterator[None]:
     """Map both models for as long as the block runs; nothing of them stays in the register of tables."""
     models, metadata = registry(), sa.MetaData()
     try:
-        key = sa.Column("id", sa.Integer, primary_key=True)
-        whole = sa.Table("multisite_trial", metadata, key, site_id_column(), sa.Column("note", sa.String))
+        # A default that is a query, and executed before the INSERT.
+        rows = sa.table("multisite_trial", sa.column("site_id"))
+        default = sa.select(sa.func.count() + 10).select_from(rows)
+        whole = sa.Table(
+            "multisite_trial", metadata,
+            sa.Column("id", sa.Integer, primary_key=True, default=default.scalar_subquery()), site_id_column(),
+            sa.Column("note", sa.String), implicit_returning=False,
+        )  # fmt: skip
         # Copied, as the columns of a mixin are.
         key = sa.Column("id", scoped_reference(whole.c.id), primary_key=True)._copy()
         part = sa.Table("multisite_trial_part", metadata, key, site_id_column(), sa.Column("extra", sa.String))
@@ -130,6 +136,7 @@ def fault_of_changes(session: Session) -> str | None:
     whole, part = _table(), _table(Part)
     rows = [{"id": number, "note": "whole", "extra": "part"} for number in (3, 4)]
     session.execute(sa.insert(Part), rows)
+    session.execute(sa.insert(whole).values(note="default"))
     session.execute(sa.update(Part), [{"id": 1, "note": "changed", "extra": "changed part"}])
     upsert = sqlite.insert(whole).values(id=2, note="taken")
     session.execute(upsert.on_conflict_do_update(index_elements=["id"], set_={"note": upsert.excluded.note}))

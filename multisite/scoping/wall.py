@@ -42,9 +42,10 @@ _THERE = (
     (NestedTransaction, "_previous_nested"),
     (ForeignKey, "_set_parent"),
     (SQLCompiler, "_compose_select_body"),
+    (SQLCompiler, "_process_numeric"),
 )
-"""What is used only with row-level security, which a database in memory has not, or stands in for SQLAlchemy's without
-a statement that is wrong if it does not: without claims each table is limited in brackets of its own."""
+"""What is used only with row-level security or with numbered parameters, which a database in memory has not; or stands
+in for SQLAlchemy's and is not missed: without claims each table is limited in brackets of its own."""
 
 
 def _new_compiler(cls: Any, *args: Any, **kwargs: Any) -> Any:
