@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from textwrap import dedent
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from multisite.errors import MultisiteError
 from multisite.scoping import trial, wall
+from multisite.site import Site
 
 RELEASES: dict[str, tuple[str, str | None]] = {
     "as it is": ("", None),
@@ -81,6 +84,7 @@ import sqlalchemy.sql.compiler
 from functools import partial
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.orm import Session
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
@@ -154,7 +158,6 @@ def test_the_trial_leaves_nothing_behind() -> None:
 
 def test_the_trial_does_not_depend_on_where_it_is_held() -> None:
     from multisite import all_sites, using_site
-    from multisite.site import Site
 
     with using_site(Site(3, "three.example", "", "")):
         wall.check()
@@ -167,4 +170,10 @@ def test_the_trial_notices_a_compiler_without_limits(monkeypatch: pytest.MonkeyP
     with pytest.raises(MultisiteError, match="does not let multisite limit"):
         wall.check()
     # What was compiled without limits is noticed when it is executed, and compiled again.
-    trial.executes()
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    driver: Any = engine.raw_connection()
+    driver.executescript(trial._CREATED)
+    driver.close()
+    with Session(engine, info={"site": Site(2, "two.example", "", "")}) as session:
+        assert session.scalars(trial._rows).all() == [2]
+    engine.dispose()
