@@ -807,6 +807,19 @@ def test_the_command_says_why_it_could_not(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--dry-rum", "--strickt"])
+def test_a_misspelt_option_imports_nothing(ini: Path, sqlite_sites: ContentSites, folder: Path, option: str) -> None:
+    """It was taken for a path, and what it should have prevented was done."""
+    (folder / "one.md").write_text("---\ntitle: One\ndate: 2024-01-01\n---\nText")
+    for arguments in ([GARDEN, option, folder], [option, GARDEN, folder], [GARDEN, folder, option]):
+        done = run(ini, *arguments)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "No such option" in done.stderr
+        assert option in done.stderr
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Entry)) == 0
+
+
 def test_the_command_needs_a_path(ini: Path) -> None:
     assert run(ini, GARDEN).exit_code == 2
 

@@ -12,6 +12,7 @@ import click
 from multisite.content.importing import BATCH_SIZE, import_entries
 from multisite.content.report import ImportReport, Note
 from multisite.content.slugs import SlugPattern
+from multisite.host_command import HostCommand
 from multisite.ini import read_ini
 from multisite.site import Site
 
@@ -29,7 +30,7 @@ def _check_pattern(_context: click.Context, _parameter: click.Parameter, value: 
     return value
 
 
-@click.command("import-entries", context_settings={"ignore_unknown_options": True})
+@click.command("import-entries", cls=HostCommand)
 @click.argument("host")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
 @click.option("--strict", is_flag=True, help="Import nothing if a file is bad; exit with 1 if anything was left out.")
