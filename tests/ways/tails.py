@@ -22,8 +22,8 @@ from multisite import scoped_text
 from ways import Expected, Place, add, own, refused
 from ways.text import Spelt, unquoted
 
-SyntaxExtension: Any = getattr(sql_base, "SyntaxExtension", object)
-"""SQLAlchemy has it since 2.1."""
+EXTENSION: tuple[Any, ...] = tuple(filter(None, [getattr(sql_base, "SyntaxExtension", None), ClauseElement]))
+"""What a syntax extension derives from; SQLAlchemy has them since 2.1."""
 
 books, countries = Book.__table__, Country.__table__
 
@@ -33,7 +33,7 @@ OUT = "1=1) OR (1=1"
 """Ends the brackets that it stands in, and begins others."""
 
 
-class Appended(SyntaxExtension, ClauseElement):
+class Appended(*EXTENSION):
     """A syntax extension of SQLAlchemy 2.1 that writes what it is given."""
 
     inherit_cache = False
