@@ -18,7 +18,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.selectable import Alias, ScalarSelect
 
 from multisite import site as site_module
-from multisite.scoping import changes, column, execution, pin, predicate
+from multisite.scoping import changes, column, execution, identity_map, pin, predicate
 from multisite.scoping.column import SiteId
 from multisite.scoping.compiler import ScopedCompiler
 from multisite.scoping.tables import ScopedTables, tables
@@ -274,16 +274,16 @@ def _site_id() -> Any:
 
 @fault("merge is not checked")
 def _merge() -> Any:
-    return patch.object(Session, "_merge", pin._merge)
+    return patch.object(Session, "_merge", identity_map._merge)
 
 
 @contextmanager
 def _unattached() -> Iterator[None]:
-    event.remove(Session, "before_attach", pin._check_attached)
+    event.remove(Session, "before_attach", identity_map._check_attached)
     try:
         yield
     finally:
-        event.listen(Session, "before_attach", pin._check_attached)
+        event.listen(Session, "before_attach", identity_map._check_attached)
 
 
 FAULTS["an object of another site may be added"] = _unattached
