@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from click.testing import CliRunner
+from conftest import closing_engine
 from pyramid.config import Configurator
 from pyramid.response import Response
 from webtest import TestApp
 
 import multisite.check
-from multisite import using_site
+from multisite import all_sites, using_site
 from multisite.cli import main
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_domain, add_site, remove_domain, show_site
@@ -159,8 +160,7 @@ def test_check_names_the_domains_that_are_refused(
 
 
 def test_the_revision_lets_them_through_and_keeps_the_rest_out(database_url: str) -> None:
-    engine = engine_from_url(database_url)
-    try:
+    with closing_engine(database_url) as engine, all_sites("a test of the tables themselves"):
         upgrade_own(engine)
 
         def revise(name: str) -> None:
@@ -188,5 +188,3 @@ def test_the_revision_lets_them_through_and_keeps_the_rest_out(database_url: str
         with engine.connect() as connection:
             found = connection.scalars(sa.select(DomainRow.host).order_by(DomainRow.id)).all()
         assert found == ["one.example", SHOP]
-    finally:
-        engine.dispose()
