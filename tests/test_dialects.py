@@ -58,8 +58,8 @@ def anchors(text: str) -> tuple[set[str], set[str]]:
         ("What's *new* & `x_y`?", "whats-new--x_y", "whats-new-x_y"),
         ("Über Äpfel", "über-äpfel", "uber-apfel"),
         ("1. First - second", "1-first---second", "1-first-second"),
-        ("日本", "日本", "section"),
-        ("???", "section", "section"),
+        ("日本", "日本", "heading"),
+        ("???", "heading", "heading"),
     ],
 )
 def test_headings_have_the_ids_that_the_tools_give_them(heading: str, github: str, ascii_only: str) -> None:
@@ -109,6 +109,9 @@ def test_without_a_dialect_a_text_has_no_ids() -> None:
             "at https://example.com/a_b_c.",
             '<p>at <a href="https://example.com/a_b_c">https://example.com/a_b_c</a>.</p>',
         ),
+        ("(http://a.example)", '<p>(<a href="http://a.example">http://a.example</a>)</p>'),
+        ('a "https://a.example/b"', '<p>a "<a href="https://a.example/b">https://a.example/b</a>"</p>'),
+        ("x //a.example/b", "<p>x //a.example/b</p>"),
         ("content.py and a@b.example", "<p>content.py and a@b.example</p>"),
         ("Text.\n{: .note #first}", '<p id="user-content-first">Text.</p>'),
         ('[x](/y){:target="_blank"} z', '<p><a href="/y">x</a> z</p>'),
@@ -342,3 +345,59 @@ def test_an_import_says_what_it_left_out_with_file_and_line(sites: ContentSites,
         assert '<a href="/entries/other">b</a>' in entry.body_html
         assert '<h2 id="user-content-b">A</h2>' in entry.body_html
     assert "user-content-b" in sites.browser(GARDEN).get("/entries/a").text
+
+
+def test_links_to_other_files_lead_to_their_entries(sites: ContentSites, tmp_path: Path) -> None:
+    texts = {
+        "posts/a.md": "[1](b.md#x) [2](../bundle/index.md) [3](/posts/named.md) [4](gone.md) [5](https://x.example/b.md)\n"
+        '![6](pic.png) ![7](/static/pic.png) [8](/other/)\n{{< ref "bundle" >}} [9](#here) {{< ref "b#y" >}}',
+        "posts/b.md": "x",
+        "bundle/index.md": "x",
+        "posts/named.md": "x",
+    }
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        slug = "slug: own name\n" if "named" in name else ""
+        path.write_text(f"---\ntitle: x\ndate: 2020-01-01\n{slug}---\n{text}\n")
+    (tmp_path / "pelican.md").write_text(
+        "Title: x\nDate: 2020-01-01\n\n[1]({filename}/posts/b.md) [2](|filename|bundle/index.md) ![3]({static}/a.png)\n"
+    )
+    report = import_entries(sites.engine, sites.garden, [tmp_path])
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        texts = dict(session.execute(sa.select(Entry.slug, Entry.body_html)).all())
+    hrefs = re.findall('href="([^"]*)"', texts["a"])
+    assert hrefs == [
+        "/entries/b#x", "/entries/bundle", "/entries/own-name", "gone.md", "https://x.example/b.md", "/other/",
+        "#user-content-here",
+    ]  # fmt: skip
+    assert "/entries/bundle <a" in texts["a"]
+    assert "/entries/b#y" in texts["a"]
+    assert re.findall('href="([^"]*)"', texts["pelican"]) == ["/entries/b", "/entries/bundle"]
+    assert [(Path(note.path).name, note.line, note.kind, note.text) for note in report.lost] == [
+        ("pelican.md", 4, "file that was not brought along", "{static}/a.png"),
+        ("a.md", 5, "link to a file that is not imported", "gone.md"),
+        ("a.md", 6, "file that was not brought along", "pic.png"),
+    ]
+
+
+def test_a_link_leads_to_the_address_that_the_pattern_makes(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.md").write_text("---\ntitle: x\ndate: 2020-05-01\n---\n[b](b.md)\n")
+    import_entries(sqlite_sites.engine, sqlite_sites.garden, [tmp_path], address_pattern="{year}-{slug}")
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
+        assert "/entries/2020-b" in session.scalars(sa.select(Entry.body_html)).first()
+
+
+def test_a_link_reads_no_file_that_is_not_imported(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.md"
+    secret.write_text("---\ntitle: x\ndate: 2020-01-01\nslug: hidden\n---\n")
+    file = tmp_path / "in" / "a.md"
+    file.parent.mkdir()
+    file.write_text(f"---\ntitle: x\ndate: 2020-01-01\n---\n[1](../secret.md) [2]({secret})\n")
+    file.write_text(file.read_text() + "[3](%00.md) [4](" + "x" * 5000 + ".md)\n")
+    report = import_entries(sqlite_sites.engine, sqlite_sites.garden, [file])
+    assert [note.text for note in report.lost][:2] == ["../secret.md", str(secret)]
+    assert len(report.lost) == 4
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
+        assert "hidden" not in str(session.scalars(sa.select(Entry.body_html)).one())

@@ -772,6 +772,35 @@ def test_the_command_names_each_bad_file_and_fails(ini: Path, sqlite_sites: Cont
     assert set(stored(sqlite_sites, sqlite_sites.garden)) == {"a"}
 
 
+def test_the_command_tells_what_was_left_out(ini: Path, sqlite_sites: ContentSites, folder: Path) -> None:
+    write(
+        folder / "a.md",
+        "\n".join(f"{{% own{number} \x1b[31m %}}" for number in range(5)) + "\n\n<svg>\n\n<iframe src=/x>",
+    )
+    dry = run(ini, GARDEN, folder, "--dry-run")
+    assert (dry.exit_code, stored(sqlite_sites, sqlite_sites.garden)) == (0, {})
+    assert dry.stdout == f"Would import into {GARDEN}: 1 added, 0 updated, 0 unchanged, 0 bad. Nothing was changed.\n"
+    place = folder / "a.md"
+    assert dry.stderr.splitlines() == [
+        "became a link, 1:",
+        f"  {place}:13: <iframe>",
+        "left out, 1:",
+        f"  {place}:11: <svg>",
+        "raw text, 5:",
+        *(f"  {place}:{5 + number}: {{% own{number} \\x1b[31m %}}" for number in range(3)),
+        "  and 2 more (--json lists all)",
+    ]
+    strict = run(ini, GARDEN, folder, "--strict")
+    assert strict.exit_code == 1
+    assert set(stored(sqlite_sites, sqlite_sites.garden)) == {"a"}
+    notes = json.loads(run(ini, GARDEN, folder, "--json").stdout)["notes"]
+    assert [(note["line"], note["kind"], note["lost"]) for note in notes][4:] == [
+        (9, "raw text", True), (11, "left out", True), (13, "became a link", False),
+    ]  # fmt: skip
+    wrong = run(ini, GARDEN, folder, "--address-pattern", "{year}")
+    assert (wrong.exit_code, "expected a text with {slug}" in wrong.stderr) == (2, True)
+
+
 def test_the_command_prints_json(ini: Path, sqlite_sites: ContentSites, folder: Path) -> None:
     write(folder / "a.md")
     (folder / "b.md").write_text("bad")

@@ -26,10 +26,11 @@ def add_heading_ids(tokens: Sequence[Token], *, ascii_only: bool) -> None:
         if token.type == "heading_open" and "id" not in token.attrs:
             text = "".join(child.content for child in inline.children or () if child.type in ("text", "code_inline"))
             base = _ascii_slug(text) if ascii_only else _github_slug(text)
-            name, separator = base or "section", "_" if ascii_only else "-"
+            base = base or "heading"  # Hugo's word for a heading without a letter
+            name, separator = base, "_" if ascii_only else "-"
             while name in taken:
                 last[base] = last.get(base, 0) + 1
-                name = f"{base or 'section'}{separator}{last[base]}"
+                name = f"{base}{separator}{last[base]}"
             taken.add(name)
             token.attrSet("id", name)
 

@@ -30,15 +30,16 @@ _ZONES |= {"EDT": -4, "EST": -5, "CDT": -5, "CST": -6, "MDT": -6, "MST": -7, "PD
 def parse_date(text: str, zone: tzinfo) -> datetime:
     """Return `text` (`2024-10-12`, `2024/5/1 9:30`, `March 3, 2015`, an RFC 2822 date, …) in UTC; raises `BadFile`.
 
-    Without an offset it is the time that clocks in `zone` show; without a time it is midnight there.
+    Without an offset it is the time that clocks in `zone` show; without a time it is midnight there, also if there is
+    an offset, as Ruby's Time.parse has it.
     """
     match = _DATE.fullmatch(text.strip()) if len(text) < 100 else None
     if match is None:
         raise BadFile(f"date {_shown(text)} is not like 2024-10-12, 2024-10-12 09:30 or 2024-10-12T09:30:00+02:00")
-    hour, minute, second, fraction, half, zone_behind_time, zone_behind_day = match.groups()[-7:]
+    hour, minute, second, fraction, half, named_zone, _ = match.groups()[-7:]
     try:
         clock = time(_hour(hour, half), int(minute or 0), int(second or 0), int((fraction or "0").ljust(6, "0")[:6]))
-        when = datetime.combine(_day(match), clock, _offset(zone_behind_time or zone_behind_day) or zone)
+        when = datetime.combine(_day(match), clock, _offset(named_zone) or zone)
         return when.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise BadFile(f"date {_shown(text)}: {error}") from None

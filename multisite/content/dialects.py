@@ -35,6 +35,17 @@ _TASK = re.compile(r"\[([ xX])\]\s+")
 _TIGHT_HEADING = re.compile(r"^(#{1,6})(?=[^#\s])", re.MULTILINE)
 
 
+_ADDRESS = re.compile("://")
+_FEATURES = {
+    "attributes": re.compile(r"\{|\[TOC\]"),
+    "tasks": re.compile(r"\[[ xX]\]"),
+    "footnotes": re.compile(r"\[\^"),
+    "definitions": re.compile(r"^[ \t>]*[:~][ \t]", re.MULTILINE),
+    "mathematics": re.compile(r"\$"),
+}
+"""What a text must hold to need a plugin."""
+
+
 def prepare(source: str, dialect: Dialect) -> str:
     """Return `source` as CommonMark would write it, where a dialect differs in whole lines."""
     if dialect == "commonmark":
@@ -48,20 +59,22 @@ def prepare(source: str, dialect: Dialect) -> str:
 
 
 class Parser:
-    """A parser of one dialect, and the renderer of its tokens; made once in a process."""
+    """A parser of one dialect, and the renderer of its tokens; made once in a process for the same features."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._markdown = MarkdownIt("commonmark", {"html": True, "linkify": dialect != "commonmark"})
+    def __init__(self, dialect: Dialect, features: frozenset[str]) -> None:
+        self._markdown = MarkdownIt("commonmark", {"html": True, "linkify": "links" in features})
         self._markdown.enable(["table", "strikethrough"])
         if dialect != "commonmark":
-            _add_plugins(self._markdown, dialect)
+            _add_plugins(self._markdown, dialect, features)
         self._renderer = cast(RendererHTML, self._markdown.renderer)
 
-    @staticmethod
-    @cache
-    def of(dialect: Dialect) -> Parser:
-        """Return the parser of `dialect`."""
-        return Parser(dialect)
+    @classmethod
+    def for_text(cls, source: str, dialect: Dialect) -> Parser:
+        """Return the parser of `dialect` with what `source` can need: each rule is asked at each sign of a text."""
+        if dialect == "commonmark":
+            return _make_parser(dialect, frozenset())
+        features = {name for name, sign in _FEATURES.items() if sign.search(source)}
+        return _make_parser(dialect, frozenset(features | {"links"} if _has_bare_address(source) else features))
 
     def parse(self, source: str, environment: dict[str, Any]) -> list[Token]:
         """Return the tokens of `source`; `environment` is filled with what rendering them needs."""
@@ -76,21 +89,45 @@ class Parser:
         return self._renderer.renderInline(tokens, self._markdown.options, {})
 
 
-def _add_plugins(markdown: MarkdownIt, dialect: Dialect) -> None:
-    markdown.enable("linkify")
-    if markdown.linkify is not None:  # only addresses with a scheme: `content.py` is no host
-        markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False})
-    footnote_plugin(markdown, inline=False)
-    deflist_plugin(markdown)
+def _has_bare_address(source: str) -> bool:
+    """Return whether an address in `source` is not that of a link, nor in angle brackets, nor an attribute."""
+    for colon in _ADDRESS.finditer(source):
+        before = source[max(0, colon.start() - 7) : colon.start()].lower()
+        rest = before.removesuffix("https").removesuffix("http").removesuffix("ftp")
+        if rest != before and not rest.endswith(("](", '="', "='", "<")) and not rest[-1:].isalnum():
+            return True
+    return False
+
+
+@cache
+def _make_parser(dialect: Dialect, features: frozenset[str]) -> Parser:
+    return Parser(dialect, features)
+
+
+def _add_plugins(markdown: MarkdownIt, dialect: Dialect, features: frozenset[str]) -> None:
+    if "links" in features and markdown.linkify is not None:
+        markdown.enable("linkify")
+        markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # `content.py` is no host
+        markdown.linkify.add("//", None)
+    if "footnotes" in features:
+        footnote_plugin(markdown, inline=False)
+    if "definitions" in features:
+        deflist_plugin(markdown)
+    if "mathematics" in features:
+        _add_mathematics(markdown)
+    if "attributes" in features:
+        markdown.core.ruler.after("block", "attribute_lists", read_block_lists)
+        markdown.core.ruler.push("inline_attribute_lists", drop_inline_lists)
+    if "tasks" in features:
+        markdown.core.ruler.push("task_marks", _write_task_marks)
+    ascii_only = dialect == "python-markdown"
+    markdown.core.ruler.push("heading_ids", lambda state: add_heading_ids(state.tokens, ascii_only=ascii_only))
+
+
+def _add_mathematics(markdown: MarkdownIt) -> None:
     dollarmath_plugin(markdown, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
     for name, mark in (("math_inline", "$"), ("math_inline_double", "$$"), ("math_block", "$$")):
         markdown.add_render_rule(name, _as_written(mark))
-    markdown.core.ruler.after("block", "attribute_lists", read_block_lists)
-    markdown.core.ruler.push("inline_attribute_lists", drop_inline_lists)
-    markdown.core.ruler.push("task_marks", _write_task_marks)
-    markdown.core.ruler.push(
-        "heading_ids", lambda state: add_heading_ids(state.tokens, ascii_only=dialect == "python-markdown")
-    )
 
 
 def _as_written(mark: str) -> Any:

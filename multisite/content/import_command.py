@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from multisite.content.files import shown
 from multisite.content.importing import BATCH_SIZE, import_entries
 from multisite.content.report import ImportReport, Note
 from multisite.content.slugs import SlugPattern
@@ -20,6 +21,9 @@ __all__ = ["import_entries_command"]
 
 _EXAMPLES = 3
 """How many notes of one kind are shown; JSON has all."""
+
+_NOTE_LENGTH = 200
+"""Characters of a note that are shown."""
 
 
 def _check_pattern(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -114,7 +118,7 @@ def _print_notes(notes: list[Note]) -> None:
         click.echo(f"{kind}, {len(members)}:", err=True)
         for note in members[:_EXAMPLES]:
             place = note.path if note.line is None else f"{note.path}:{note.line}"
-            click.echo(f"  {place}: {note.text}", err=True)
+            click.echo(f"  {place}: {shown(note.text[:_NOTE_LENGTH])}", err=True)
         if len(members) > _EXAMPLES:
             click.echo(f"  and {len(members) - _EXAMPLES} more (--json lists all)", err=True)
 

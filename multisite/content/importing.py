@@ -6,12 +6,13 @@ matched by slug, so that importing a folder again changes only what has changed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import quote
 
 from sqlalchemy.engine import Engine
@@ -69,8 +70,7 @@ def import_entries(
         report.skipped.append(BadPath(shown(path), reason))
 
     files = choose_translations(find_files(paths, on_bad, on_skipped), site.locale, on_skipped)
-    names = {base.name: path for path, base in reversed(files)}
-    reader = _Reader(site, report, SlugPattern(address_pattern), names)
+    reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files))
     with closing(Session(engine, info={"site": site})) as session:
         for batch in _batches(files, reader, progress):
             saved = save_batch(session, batch, zone_of(site), commit=not (strict or dry_run))
@@ -109,7 +109,7 @@ class _Reader:
     site: Site
     report: ImportReport
     pattern: SlugPattern
-    files: Mapping[str, Path]
+    files: Mapping[PurePath, tuple[Path, Path]]
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
 
     def read(self, path: Path, base: Path) -> Prepared | None:
@@ -137,38 +137,57 @@ class _Reader:
         return None
 
     def _render(self, article: Article, path: Path, losses: list[Loss]) -> Rendered:
-        body = article.body
+        body, resolve = article.body, partial(self._resolve, path)
         if article.notation != "lines":
-            body = expand_shortcodes(body, partial(self._resolve, path), lambda *loss: losses.append(Loss(*loss)))
-        return render(body, _dialect(article.notation, path))
+            body = expand_shortcodes(body, resolve, lambda *loss: losses.append(Loss(*loss)))
+        return render(body, _dialect(article.notation, path), resolve)
 
     def _resolve(self, path: Path, target: str) -> str | None:
         """Return the address of the entry that a post or a link in the file `path` names; None where there is none."""
         wanted, mark, fragment = target.partition("#")
-        name = PurePosixPath(wanted).name
-        found = self.files.get(name) or self.files.get(f"{name}.md") or self.files.get(f"{name}.markdown")
-        beside = path.parent / wanted
-        if beside.suffix in (".md", ".markdown") and beside.is_file():
-            found = beside
+        beside = _absolute(path.parent / wanted)
+        found = self.files.get(beside) or self.files.get(PurePosixPath(_name_of(PurePosixPath(wanted))))
         if found is None:
             return None
         try:
-            article = parse_article(read_text(found), found.absolute(), zone_of(self.site))
+            article, _ = self._parse(*found)
         except (BadFile, NotAnEntry):
             return None
         return f"/entries/{quote(article.slug, safe='')}{mark}{fragment}"
 
-    def _article(self, path: Path, base: Path) -> Article:
+    def _parse(self, path: Path, base: Path) -> tuple[Article, date | None]:
+        """Return the article in a file, its slug as the pattern has it, and the day of its publication."""
         zone = zone_of(self.site)
         article = parse_article(read_text(path), base.absolute(), zone)
         day = None if article.published is None else local_time(article.published, zone).date()
-        article = replace(article, slug=self.pattern.apply(article.slug, day))
+        return replace(article, slug=self.pattern.apply(article.slug, day)), day
+
+    def _article(self, path: Path, base: Path) -> Article:
+        article, day = self._parse(path, base)
         owner = self.owners.setdefault((article.slug, day), path)
         if owner is not path:
             if article.language is not None and not same_language(article.language, self.site.locale):
                 raise NotAnEntry(f"a translation ({article.language}) of {shown(owner)}")
             raise BadFile(f"its slug '{article.slug}' is also that of {shown(owner)}")
         return article
+
+
+def _by_name(files: Sequence[tuple[Path, Path]]) -> dict[PurePath, tuple[Path, Path]]:
+    """Return the files by what links name them: their absolute path, or their name alone, of which the first counts."""
+    names: dict[PurePath, tuple[Path, Path]] = {
+        PurePosixPath(_name_of(base)): (path, base) for path, base in reversed(files)
+    }
+    return names | {_absolute(base): (path, base) for path, base in files}
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 (Path.resolve asks the disk, and raises for what is no name)
+
+
+def _name_of(path: PurePath) -> str:
+    """Return the name without its ending, of a page bundle that of its folder."""
+    name = path.stem if path.suffix.lower() in (".md", ".markdown") else path.name
+    return path.parent.name if name.lower() in ("index", "_index") else name
 
 
 def _dialect(notation: Notation, path: Path) -> Dialect:

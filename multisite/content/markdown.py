@@ -19,6 +19,7 @@ from markdown_it.token import Token
 from multisite.content.cleaning import clean, text_of
 from multisite.content.dialects import Dialect, Parser, prepare
 from multisite.content.limits import MAX_DEPTH, MAX_MARKUP
+from multisite.content.links import Resolve, follow_links
 from multisite.content.report import Loss
 from multisite.content.tidy import BECAME_LINK, TooDeep, count_depth
 
@@ -33,6 +34,21 @@ _EXCERPT_LENGTH = 1000
 _MAX_LOSSES = 100
 _MARKUP = re.compile(r"[\n\t*_`\[\]<>&~|!\\]")
 _MORE = re.compile(r"\s*(?:<!--@\d+-->)?<!--\s*more\s*-->\s*", re.IGNORECASE)
+_PLAIN = frozenset(
+    {
+        "text",
+        "softbreak",
+        "code_inline",
+        "em_open",
+        "em_close",
+        "strong_open",
+        "strong_close",
+        "link_open",
+        "link_close",
+    }
+)
+"""Tokens whose text needs no cleaning."""
+
 _RAW_HTML = frozenset({"html_block", "html_inline"})
 
 
@@ -48,21 +64,24 @@ class Rendered:
     losses: tuple[Loss, ...] = ()
 
 
-def render(source: str, dialect: Dialect = "commonmark") -> Rendered:
+def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None = None) -> Rendered:
     """Render the Markdown `source` (HTML allowed, then cleaned).
 
     `commonmark` is CommonMark with tables and strikethrough. The other dialects are those of the tools that blogs are
     imported from, with ids of headings, footnotes and more, as `multisite.content.dialects` tells. Headings move down
-    one level where the text has one of level 1, which belongs to the page's title. Raises `TooDeep` for a text that
-    would take minutes or fill the memory.
+    one level where the text has one of level 1, which belongs to the page's title. With `resolve`, links to Markdown
+    files lead to what it returns for them. Raises `TooDeep` for a text that would take minutes or fill the memory.
     """
     if len(source) > MAX_MARKUP and sum(1 for _ in _MARKUP.finditer(source)) > MAX_MARKUP:
         raise TooDeep(f"more than {MAX_MARKUP:,} lines and signs of Markdown")
-    parser = Parser.of(dialect)
+    source = prepare(source, dialect)
+    parser = Parser.for_text(source, dialect)
     environment: dict[str, Any] = {}
-    tokens = parser.parse(prepare(source, dialect), environment)
+    tokens = parser.parse(source, environment)
     _leave_first_level_to_the_title(tokens)
-    losses = _take_data_images(tokens)
+    losses = _take_data_images(tokens) if "data:" in source else []
+    if resolve is not None:
+        losses += follow_links(tokens, resolve)
     raw = _has_raw_html(tokens)
     summary = _summary(tokens, parser)
     if raw:
@@ -129,6 +148,8 @@ def _summary(tokens: Sequence[Token], parser: Parser) -> str:
 
 def _plain_text(tokens: Sequence[Token], parser: Parser) -> str:
     tokens = [token for token in tokens if token.type != "footnote_ref"]
+    if all(token.type in _PLAIN for token in tokens):
+        return "".join("\n" if token.type == "softbreak" else token.content for token in tokens if token.nesting == 0)
     return unescape(text_of(parser.render_inline(tokens), raw=_has_raw_html(tokens)))
 
 

@@ -11,10 +11,10 @@ from html import escape
 
 from multisite.content.code_spans import find_code, is_in
 from multisite.content.embeds import youtube_html
+from multisite.content.links import Resolve
 
 __all__ = ["expand_shortcodes"]
 
-Resolve = Callable[[str], str | None]
 Report = Callable[[int, str, str], None]
 """Called with the number of a line from 0, a kind, and a text."""
 

@@ -1,0 +1,47 @@
+"""Links to other files of a blog lead to their entries; files that stay behind are named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import unquote
+
+from markdown_it.token import Token
+
+from multisite.content.report import Loss
+
+__all__ = ["Resolve", "follow_links"]
+
+Resolve = Callable[[str], str | None]
+"""Returns the address of the entry that a file, or a post by its name, becomes; None where there is none."""
+
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|/static/|$", re.IGNORECASE)
+_PELICAN = re.compile(r"(?:\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|)/?", re.IGNORECASE)
+_PAGES = (".md", ".markdown")
+_BREAKS = frozenset({"hardbreak", "softbreak"})
+
+
+def follow_links(tokens: Sequence[Token], resolve: Resolve) -> list[Loss]:
+    """Let the links in `tokens` to Markdown files lead to entries, and return what leads nowhere.
+
+    That is a link to a file that is not imported, and a picture or another file that is not below `/static/`.
+    """
+    lost = []
+    for token in tokens:
+        line = token.map[0] if token.map else 0
+        for child in token.children or ():
+            line += child.type in _BREAKS
+            name = {"link_open": "href", "image": "src"}.get(child.type)
+            address = "" if name is None else unquote(str(child.attrs.get(name, "")))
+            if name is None or _ELSEWHERE.match(address):
+                continue
+            target = _PELICAN.sub("", address, count=1)
+            if re.split(r"[#?]", target, maxsplit=1)[0].lower().endswith(_PAGES):
+                found = resolve(target)
+                if found is None:
+                    lost.append(Loss(line, "link to a file that is not imported", address))
+                else:
+                    child.attrSet(name, found)
+            elif child.type == "image" or target != address:
+                lost.append(Loss(line, "file that was not brought along", address))
+    return lost
