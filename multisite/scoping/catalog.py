@@ -44,11 +44,16 @@ def has_sites(connection: Connection) -> bool:
     if known.get(HAS_SITES):
         return True
     changes, now = _changes, monotonic()
-    asked_after, asked_at = connection.info.get(_NO_SITES, (None, now))
+    try:
+        info = connection.info
+    except NotImplementedError:
+        # While the engine connects for the first time there is no connection of the pool yet: nothing is remembered.
+        info = {}
+    asked_after, asked_at = info.get(_NO_SITES, (None, now))
     if asked_after == changes and now - asked_at < NO_SITES_SECONDS:
         return False
     known[HAS_SITES] = _has_scoped_tables(connection)
-    connection.info[_NO_SITES] = changes, now
+    info[_NO_SITES] = changes, now
     return bool(known[HAS_SITES])
 
 
