@@ -84,7 +84,7 @@ def told(printed: str) -> list[str]:
 def test_the_page_is_the_one_that_is_walked_here() -> None:
     assert (PAGE.name, len(SESSIONS)) == ("testing.md", 2)
     used = {"shop.py", "conftest.py", "test_shop.py", "test_network.py"}
-    used |= {"conftest.py, with the fixture", "conftest.py, more of it"}
+    used |= {"conftest.py, with the fixture", "conftest.py, more of it", "conftest.py, with rows of the whole run"}
     assert set(FILES) == used | {"shop.py, with a leak", "shop.py, with another leak"}
 
 
@@ -112,6 +112,27 @@ def test_the_tests_of_a_good_application_pass_with_it_and_without(project: Proje
     assert (status, "5 passed" in printed) == (0, True), printed
     assert "4 rows of canaries in 1 tables." in printed
     assert "not watched" not in printed
+
+
+ROWS_OF_THE_RUN = """
+import pytest
+
+from multisite import current_site
+from multisite.testing import webtest_app
+
+
+@pytest.mark.parametrize("time", [1, 2])
+def test_books(app, time):
+    assert webtest_app(app, "example.com").get("/").text == "For the whole run"
+    assert current_site().host == "example.com"
+"""
+
+
+def test_rows_of_the_whole_run_have_a_site_that_stays(project: Project) -> None:
+    project.add("conftest.py", FILES["conftest.py, with rows of the whole run"])
+    project.write("test_run.py", ROWS_OF_THE_RUN)
+    status, printed = project.run("test_run.py")
+    assert (status, "2 passed" in printed) == (0, True), printed
 
 
 SESSIONS = [snippet.text for snippet in snippets(PAGE, "text") if "what belongs to another site" in snippet.text]

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from pyramid.config import Configurator
+from pyramid.csrf import CookieCSRFStoragePolicy, SessionCSRFStoragePolicy
 from pyramid.response import Response
 from pyramid.router import Router
+from pyramid.session import SignedCookieSessionFactory
 from scoped_models import Base, Book
 from sqlalchemy.orm import Session
 
@@ -17,7 +19,8 @@ from multisite import InvalidHost, UnknownSite, all_sites, current_site
 from multisite.directory.changes import add_site
 from multisite.models import SiteRow
 from multisite.request import DIRECTORY, SETTINGS
-from multisite.testing import plant_site, request_for, webtest_app
+from multisite.sessions import per_site
+from multisite.testing import csrf_token, plant_site, real_site, request_for, webtest_app
 
 
 @pytest.fixture
@@ -77,3 +80,35 @@ def test_a_request_for_a_host(app: Router) -> None:
 def test_a_host_that_is_not_one(app: Router) -> None:
     with pytest.raises(InvalidHost):
         plant_site(app, "a..b")
+
+
+def test_a_real_site_is_current_where_that_is_asked_for(app: Router) -> None:
+    with real_site(app, "one.example") as site:
+        assert current_site() is None
+        with real_site(app, "two.example", current=True) as other:
+            assert (current_site(), site == other) == (other, False)
+        assert current_site() is None
+        webtest_app(app, "two.example").get("/", status=404)
+
+
+@pytest.mark.parametrize("policy", [CookieCSRFStoragePolicy, SessionCSRFStoragePolicy])
+def test_a_csrf_token_for_a_form(own_engine: sa.Engine, tmp_path: Path, policy: type) -> None:
+    config = Configurator(settings={"multisite.secret": "0123456789abcdef" * 3})
+    config.include("multisite")
+    config.set_multisite_engine(own_engine)
+    config.set_session_factory(per_site(SignedCookieSessionFactory))
+    config.set_csrf_storage_policy(per_site(policy) if policy is CookieCSRFStoragePolicy else policy())
+    config.set_default_csrf_options(require_csrf=True)
+    config.add_view(lambda request: Response("sent"))
+    app = config.make_wsgi_app()
+    for host in ("one.example", "two.example"):
+        plant_site(app, host)
+    one, two = webtest_app(app, "one.example"), webtest_app(app, "two.example")
+    token = csrf_token(one)
+    assert csrf_token(one) == token != csrf_token(two)
+    assert one.post("/", {"csrf_token": token}).text == "sent"
+    one.post("/", {"csrf_token": csrf_token(two)}, status=400)
+    two.post("/", {"csrf_token": token}, status=400)
+    with pytest.raises(UnknownSite):
+        csrf_token(webtest_app(app, "nobody.example"))
+    config.registry[DIRECTORY].deactivate()

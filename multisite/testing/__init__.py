@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from pyramid.csrf import get_csrf_token
 from pyramid.request import Request
+from pyramid.response import Response
 from pyramid.scripting import prepare
 from sqlalchemy.orm import Session
 
@@ -25,14 +27,14 @@ from multisite.directory.folders import folder_name
 from multisite.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
 from multisite.request import DIRECTORY
 from multisite.scoping.pin import pin_of
-from multisite.site import Site, enter_request, leave_request
+from multisite.site import Site, enter_request, leave_request, using_site
 from multisite.site_settings.directive import DECLARED
 from multisite.testing.rows import remove_rows
 
 if TYPE_CHECKING:
     from webtest import TestApp
 
-__all__ = ["plant_site", "real_site", "request_for", "webtest_app"]
+__all__ = ["csrf_token", "plant_site", "real_site", "request_for", "webtest_app"]
 
 _ids = itertools.count(2**40)
 """Ids of sites without a row, out of the way of real ones."""
@@ -92,12 +94,19 @@ def _is_at(host: str) -> sa.ColumnElement[bool]:
 
 @contextmanager
 def real_site(
-    app: Any, host: str, *, name: str | None = None, locale: str = "en", timezone: str = "UTC"
+    app: Any,
+    host: str,
+    *,
+    name: str | None = None,
+    locale: str = "en",
+    timezone: str = "UTC",
+    current: bool = False,
 ) -> Iterator[Site]:
     """Let `host` lead to a site inside the block, with rows in the database of `app` that every session sees.
 
-    Behind the block the site is gone, and with it every row that belongs to it. It gets no folder. A site that the
-    database has already is used as it is, and stays. Raises `InvalidHost`.
+    After the block the site is gone, and with it every row that belongs to it. It gets no folder. A site that the
+    database has already is used and stays. `current` makes it the site of code outside of requests inside the block,
+    as `using_site` does: for a fixture that lasts for the whole run of the tests. Raises `InvalidHost`.
     """
     host = hosts.parse(host, underscores=True).name
     engine = getattr(app, "registry", app)[DIRECTORY].engine
@@ -107,7 +116,8 @@ def real_site(
         site = _row(session, host, name or host, locale, timezone)
         session.commit()
     try:
-        yield site
+        with using_site(site) if current else nullcontext():
+            yield site
     finally:
         if is_new:
             remove_rows(engine, site)
@@ -136,3 +146,22 @@ def webtest_app(app: Any, host: str, **extra_environ: Any) -> TestApp:
     from webtest import TestApp
 
     return TestApp(app, extra_environ={"HTTP_HOST": host, **extra_environ})
+
+
+def csrf_token(testapp: TestApp) -> str:
+    """Return the CSRF token that the next form of `testapp`, a `webtest.TestApp`, has to send with its cookies.
+
+    A token belongs to one site, so a test cannot make one up: this asks the application's own storage policy. Where
+    there is no token yet, one is made, and its cookie is put into `testapp`. The host is that of `testapp`. Raises
+    `UnknownSite` or `InvalidHost`.
+    """
+    environ = dict(testapp.extra_environ)
+    cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in testapp.cookiejar)
+    with request_for(testapp.app, environ.pop("HTTP_HOST", "localhost"), HTTP_COOKIE=cookies, **environ) as request:
+        token: str = get_csrf_token(request)
+        response = Response()
+        request._process_response_callbacks(response)
+    for header in response.headers.getall("Set-Cookie"):
+        name, _, value = header.partition(";")[0].partition("=")
+        testapp.set_cookie(name, value)
+    return token

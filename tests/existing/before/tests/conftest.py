@@ -9,8 +9,8 @@ from pyramid.paster import get_appsettings
 from pyramid.scripting import prepare
 from pyramid.testing import DummyRequest
 
-from notes import main, models
-from notes.models.meta import Base
+from myapp import main, models
+from myapp.models.meta import Base
 
 INI = "testing.ini"
 
@@ -48,7 +48,8 @@ def tm():
 
 @pytest.fixture
 def dbsession(app, tm):
-    return models.get_tm_session(app.registry["dbsession_factory"], tm)
+    session_factory = app.registry["dbsession_factory"]
+    return models.get_tm_session(session_factory, tm)
 
 
 @pytest.fixture

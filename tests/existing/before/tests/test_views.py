@@ -1,19 +1,19 @@
-from notes import models
-from notes.views.default import home
-from notes.views.notfound import notfound
+from myapp import models
+from myapp.views.default import home
+from myapp.views.notfound import notfound
 
 
 def test_home_with_a_real_request(app_request, dbsession):
-    dbsession.add(models.Note(name="milk"))
+    dbsession.add(models.MyModel(name="milk"))
     dbsession.flush()
-    assert [note.name for note in home(app_request)["notes"]] == ["milk"]
+    assert [model.name for model in home(app_request)["models"]] == ["milk"]
 
 
 def test_home_with_a_dummy_request(dummy_request, dbsession):
-    assert home(dummy_request) == {"notes": []}
-    dbsession.add(models.Note(name="bread"))
+    assert home(dummy_request) == {"models": []}
+    dbsession.add(models.MyModel(name="bread"))
     dbsession.flush()
-    assert [note.name for note in home(dummy_request)["notes"]] == ["bread"]
+    assert [model.name for model in home(dummy_request)["models"]] == ["bread"]
 
 
 def test_notfound(app_request):

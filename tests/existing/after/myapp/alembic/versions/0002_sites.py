@@ -1,4 +1,4 @@
-"""the notes so far belong to a first site"""
+"""the rows so far belong to a first site"""
 
 import multisite.alembic  # noqa: F401  # Adds the operations to op.
 from alembic import op
@@ -10,8 +10,8 @@ depends_on = None
 
 
 def upgrade():
-    op.add_site_scope("notes", site="www.example.com")
+    op.add_site_scope("models", site="www.example.com")
 
 
 def downgrade():
-    op.drop_site_scope("notes")
+    op.drop_site_scope("models")

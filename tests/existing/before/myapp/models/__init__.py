@@ -4,7 +4,7 @@ import zope.sqlalchemy
 from sqlalchemy import engine_from_config
 from sqlalchemy.orm import configure_mappers, sessionmaker
 
-from .note import Note  # noqa: F401
+from .mymodel import MyModel  # noqa: F401
 
 configure_mappers()
 

@@ -1,8 +1,8 @@
 <!DOCTYPE html>
 <html lang="en">
-  <head><title>Notes</title></head>
+  <head><title>My application</title></head>
   <body>
-    <h1>Notes</h1>
+    <h1>My application</h1>
     ${next.body()}
   </body>
 </html>

@@ -1,6 +1,6 @@
 <%inherit file="layout.mako"/>
 <ul>
-% for note in notes:
-  <li>${note.name}</li>
+% for model in models:
+  <li>${model.name}</li>
 % endfor
 </ul>

@@ -2,7 +2,7 @@ from alembic import context
 from pyramid.paster import get_appsettings, setup_logging
 from sqlalchemy import engine_from_config
 
-from notes.models.meta import Base
+from myapp.models.meta import Base
 
 ini = context.config.config_file_name
 setup_logging(ini)
