@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Additional column names:sqlalchemy.exc.SAWarning",
 )
 
-WAYS = {name: way for name, way in all_ways().items() if "postgresql" in way.databases and not way.apart}
+WAYS = {name: way for name, way in all_ways().items() if "postgresql" in way.databases and way.exists and not way.apart}
 SYNTAX_ERRORS = {f"text: {name}" for name in TOLD}
 UNMAPPED: Any = SimpleNamespace(name="unmapped", schema=None)
 """The table that no model speaks for: to make a `Table` of it would declare it."""
