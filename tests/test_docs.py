@@ -50,7 +50,7 @@ HOME = "/home/you/multisite"
 """What the pages call the folder of the clone."""
 
 WALKED_ELSEWHERE = {
-    "existing.md": "test_existing.py",
+    "existing.md": "adopting.py",
     "testing.md": "test_leak_detector.py",
     "vhosts.md": "test_vhosts_docs.py",
 }

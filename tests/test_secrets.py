@@ -184,7 +184,7 @@ BAD = [
     ("secret", "env:SHORT_SECRET", "32 characters at least"),
     ("previous_secrets", "env:SHORT_SECRET", "32 characters at least"),
     ("secret", "file:no/such/file", "a file that can be read"),
-    ("secrets", SECRET, "one of multisite"),
+    ("secrets", SECRET, r"did you mean multisite\.secret\?"),
 ]
 
 
@@ -197,7 +197,7 @@ def test_a_bad_secret_stops_the_start_in_one_line_that_does_not_show_it(
     with pytest.raises(SettingError, match=expected) as raised:
         application(tmp_path, **settings, **{name: value})
     text = str(raised.value)
-    assert text.startswith(f"multisite.{name} = ")
+    assert f"multisite.{name}" in text
     assert "\n" not in text
     assert not any(secret in text for secret in (SECRET, SECRET[1:], "short ", "confidential"))
 

@@ -164,4 +164,4 @@ def test_other_commands_work_on_one_application_and_know_the_shared_database(wor
     assert "run 'multisite migrate'" in done.output, done.output
     assert (world.folder / "shared.db").exists()
     done = CliRunner().invoke(main, ["-c", str(ini), "list-sites"])
-    assert f"has no section [app:main]: name another one as in 'multisite -c {ini}#name'" in done.output
+    assert f"has no section [app:main]: name another one as in 'multisite -c {ini}#shop'" in done.output
