@@ -168,15 +168,16 @@ def test_output_that_is_no_text_and_input_that_is_nobodys(place: Place) -> None:
 def test_ending_it_ends_what_it_runs(place: Place, number: int) -> None:
     """The grandchildren too: a shell that is killed does not end what it has started."""
     code = 'sleep 1000 & echo $! > "pid-$MULTISITE_SITE_ID"; wait'
-    command = [sys.executable, "-c", "from multisite.cli import main; main()", "each-site", "--json", "--jobs", "2"]
+    # A shell starts what runs in its background with SIGINT ignored, and that would be inherited.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    run = f"{heeding}; from multisite.cli import main; main()"
+    command = [sys.executable, "-c", run, "each-site", "--json", "--jobs", "2"]
     process = subprocess.Popen(
         [*command, "--", "sh", "-c", code],
         cwd=place.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts what runs in its background with this signal ignored, and that would be inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     pids = [place.folder / f"pid-{site.id}" for site in place.sites[:2]]
     assert wait_for(lambda: all(path.exists() and path.read_text().strip() for path in pids))
