@@ -21,7 +21,8 @@ from sqlalchemy.orm import scoped_session
 
 from multisite.errors import MultisiteError
 from multisite.request import DIRECTORY, SETTINGS
-from multisite.scoping.security import ALL_SITES_POLICY, MUST_BIND, SETTING
+from multisite.scoping.policies import ALL_SITES_POLICY, SETTING
+from multisite.scoping.security import MUST_BIND
 from multisite.settings import PREFIX
 
 __all__ = ["check_bound_role", "only_looked_at", "unbound_reason"]

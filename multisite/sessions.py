@@ -14,19 +14,20 @@ import inspect
 import secrets as random
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from pyramid.authentication import AuthTktCookieHelper
 from pyramid.csrf import CookieCSRFStoragePolicy
 from pyramid.request import Request
 from pyramid.session import BaseCookieSessionFactory, SignedCookieSessionFactory
 from pyramid.util import SimpleSerializer
-from webob.cookies import JSONSerializer, RequestCookies, SignedSerializer, parse_cookie
+from webob.cookies import JSONSerializer, RequestCookies, parse_cookie
 
 from multisite.directory.shelf import Shelf
 from multisite.errors import InvalidHost, UnknownSite
 from multisite.request import escape_path
 from multisite.secrets import SECRETS, secrets_of
+from multisite.signer import Signer
 from multisite.site import Site
 
 __all__ = ["PerSite", "per_site"]
@@ -216,36 +217,6 @@ def _refuse(factory: Callable[..., Any], defaults: dict[str, Any], options: dict
 
 def _name_of(factory: Any) -> str:
     return getattr(factory, "__qualname__", type(factory).__qualname__)
-
-
-class _Serializer(Protocol):
-    def dumps(self, value: Any, /) -> bytes: ...
-
-    def loads(self, text: bytes, /) -> Any: ...
-
-
-class Signer:
-    """A serializer that signs with the first of `keys` and accepts what is signed with any of them.
-
-    `salt` and `hashalg` are those of `webob.cookies.SignedSerializer`.
-    """
-
-    def __init__(self, keys: Sequence[bytes], salt: str, *, serializer: _Serializer, hashalg: str = "sha512") -> None:
-        self._signers = [SignedSerializer(key.hex(), salt, hashalg, serializer) for key in keys]
-
-    def dumps(self, value: Any) -> bytes:
-        """Return `value` as text, signed."""
-        signed: bytes = self._signers[0].dumps(value)
-        return signed
-
-    def loads(self, text: bytes) -> Any:
-        """Return the value of a text that is signed. Raises `ValueError` for any other text."""
-        for signer in self._signers[:-1]:
-            try:
-                return signer.loads(text)
-            except ValueError:
-                pass
-        return self._signers[-1].loads(text)
 
 
 def _made(factory: Callable[..., Any], keys: Sequence[bytes], arguments: dict[str, Any]) -> Any:

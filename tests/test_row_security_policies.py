@@ -17,7 +17,7 @@ from test_row_security import SCOPED, raw, raw_after, raw_command, setting
 from test_row_security_setup import faults, faults_of, invoke, write_ini
 
 from multisite import all_sites, using_site
-from multisite.scoping import security
+from multisite.scoping.policies import SETTING
 from multisite.scoping.security import ROW_SECURITY
 
 
@@ -248,7 +248,7 @@ def test_a_default_that_is_executed_first_is_told_its_site(library: Secured) -> 
         assert session.connection().scalar(largest) == "secret-2"
         session.rollback()
         # What a function reads, nobody knows.
-        named = sa.ColumnDefault(sa.func.current_setting(security.SETTING))
+        named = sa.ColumnDefault(sa.func.current_setting(SETTING))
         assert session.connection().scalar(named) == "2"
 
 

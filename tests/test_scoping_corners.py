@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session, aliased, load_only
 
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, all_sites, using_site
 from multisite.scoping import SiteId, site_id_column
+from multisite.scoping.column import has_site_id
 from multisite.scoping.fragments import is_whole
 from multisite.scoping.reading import read
-from multisite.scoping.tables import has_site_id, tables
+from multisite.scoping.tables import tables
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.* has a cartesian product:sqlalchemy.exc.SAWarning",

@@ -14,7 +14,7 @@ from multisite.alembic.postgresql import PostgresqlSchema
 from multisite.alembic.rows import SiteOfRow
 from multisite.alembic.schema import Key, Reference, TableName
 from multisite.errors import MultisiteError
-from multisite.scoping.security import OUR_POLICIES
+from multisite.scoping.policies import OUR_POLICIES
 
 __all__ = ["add_site", "drop_site", "undisturbed"]
 

@@ -20,7 +20,8 @@ from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.division import divided, dropped
 from multisite.alembic.model import Model, is_same
 from multisite.alembic.naming import Naming
-from multisite.alembic.plan import Options, Plan, label, plan_drop, plan_scope
+from multisite.alembic.plan import Options, Plan, label
+from multisite.alembic.planner import plan_drop, plan_scope
 from multisite.alembic.postgresql import PostgresqlSchema
 from multisite.alembic.projection import Projection
 from multisite.alembic.schema import Key, Reference, Schema, Table, TableName

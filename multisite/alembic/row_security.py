@@ -30,7 +30,7 @@ from alembic.runtime.migration import MigrationContext
 
 from multisite.alembic.schema import sql_name
 from multisite.errors import SettingError
-from multisite.scoping.security import (
+from multisite.scoping.policies import (
     ALL_SITES,
     ALL_SITES_POLICY,
     LIMIT_POLICY,

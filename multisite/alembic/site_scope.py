@@ -28,7 +28,8 @@ from multisite import program
 from multisite.alembic import alter
 from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.naming import Naming
-from multisite.alembic.plan import Options, Plan, plan_drop, plan_scope
+from multisite.alembic.plan import Options, Plan
+from multisite.alembic.planner import plan_drop, plan_scope
 from multisite.alembic.postgresql import PostgresqlSchema
 from multisite.alembic.rebuild import Rebuild, broken_dependents
 from multisite.alembic.rows import SiteOfRow, check_one_site, check_rows, through

@@ -27,7 +27,8 @@ from multisite.directory.info import show_site
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 from multisite.request import DIRECTORY, SETTINGS
-from multisite.scoping.tables import has_site_id, tables
+from multisite.scoping.column import has_site_id
+from multisite.scoping.tables import tables
 from multisite.site import Site
 
 __all__ = ["Application", "Database", "load", "opened", "reason_of"]

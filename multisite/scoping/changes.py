@@ -15,10 +15,10 @@ from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement,
 from sqlalchemy.sql.expression import FromClause
 from sqlalchemy.util import immutabledict
 
-from multisite.scoping.column import SITE_COLUMN, is_site_id
+from multisite.scoping.column import SITE_COLUMN, has_site_id, is_site_id
 from multisite.scoping.fragments import does_one_thing, is_limited, is_value
 from multisite.scoping.predicate import Claims, in_brackets, site_predicate, table_of
-from multisite.scoping.tables import has_site_id, is_own, tables
+from multisite.scoping.tables import is_own, tables
 from multisite.scoping.written import Written
 
 _Compiler: Any = object

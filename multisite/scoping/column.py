@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.expression import TableClause
 from sqlalchemy.sql.operators import eq, in_op, ne, not_in_op
 from sqlalchemy.types import TypeDecorator
 
@@ -19,7 +20,7 @@ from multisite.models import SiteRow
 from multisite.scoping.refusal import CrossSiteError, NoCurrentSite
 from multisite.site import Scope
 
-__all__ = ["SITE_COLUMN", "SITE_PARAMETER", "SiteId", "executing", "is_site_id", "site_id_column"]
+__all__ = ["SITE_COLUMN", "SITE_PARAMETER", "SiteId", "executing", "has_site_id", "is_site_id", "site_id_column"]
 
 SITE_COLUMN = "site_id"
 """The name of the column, in every scoped table."""
@@ -95,6 +96,12 @@ SITE_PARAMETER: sa.BindParameter[int] = sa.BindParameter(
 )
 """The one bind parameter that limits a statement. It is not part of any cache key and its value cannot be given from
 outside (a parameter of that name is ignored), so one compiled statement serves all sites."""
+
+
+def has_site_id(table: TableClause) -> bool:
+    """Return whether `table` is declared as scoped: it has a `site_id` column of the type `SiteId`."""
+    column = table.columns.get(SITE_COLUMN)
+    return column is not None and is_site_id(column.type)
 
 
 def fill_in_site_id(context: Any) -> int:

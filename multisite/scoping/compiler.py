@@ -16,12 +16,13 @@ from sqlalchemy.sql.expression import TableClause
 
 from multisite import forks
 from multisite.dialects import SUPPORTED
+from multisite.scoping.column import has_site_id
 from multisite.scoping.fragment_compiler import OPEN, ScopedFragments
 from multisite.scoping.fragments import is_limited
 from multisite.scoping.names import SQL_IN_PLACE_OF_A_NAME
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
 from multisite.scoping.reading import read
-from multisite.scoping.tables import CATALOGS_WITH_ROWS, has_site_id, limit_column, tables
+from multisite.scoping.tables import CATALOGS_WITH_ROWS, limit_column, tables
 from multisite.scoping.written import Written
 
 _Compiler: Any = object

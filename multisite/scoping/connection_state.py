@@ -12,11 +12,14 @@ sees here. Within one use of a connection all of it stays, since its owner has p
 from __future__ import annotations
 
 import re
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-__all__ = ["keep_from_others", "leaves_state", "sets_role"]
+from multisite.scoping.security import forget_what_was_told
+
+__all__ = ["State", "keep_from_others", "leaves_state", "sets_role", "state_left_by", "take_note_of"]
 
 _START = r"(?:^|[;'\n$]|\*/|\b(?:begin|then|else|loop))\s*"
 """Where a statement may begin, also one within a DO or within EXECUTE."""
@@ -36,6 +39,29 @@ _SETS_ROLE = re.compile(
 )
 _SET_CONFIG = re.compile(r"\bset_config\"?\s*\(", re.IGNORECASE)
 _SET_CONFIG_LOCALLY = re.compile(r"\bset_config\"?\s*\((?:[^()]|\([^()]*\))*,\s*true\s*\)", re.IGNORECASE)
+
+
+class State(NamedTuple):
+    """What a statement does to its connection: see `leaves_state` and `sets_role`."""
+
+    outlasts: bool
+    sets_role: bool
+
+
+def state_left_by(sql: str) -> State | None:
+    """Return what the statement `sql` does to its connection; None if it leaves nothing there and sets no role."""
+    state = State(leaves_state(sql), sets_role(sql))
+    return state if any(state) else None
+
+
+def take_note_of(state: State | None, connection: Connection, dbapi: Any) -> None:
+    """Act on the `state` of the statement about to be executed; `dbapi` is the driver's connection."""
+    if state is None:
+        return
+    if state.outlasts:
+        keep_from_others(connection)
+    if state.sets_role:
+        forget_what_was_told(connection, dbapi)
 
 
 def leaves_state(sql: str) -> bool:

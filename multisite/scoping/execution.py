@@ -23,11 +23,11 @@ from multisite.models import OWN_ACCESS
 from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain, tables_changed, text_executed
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
-from multisite.scoping.connection_state import keep_from_others, leaves_state, sets_role
+from multisite.scoping.connection_state import state_left_by, take_note_of
 from multisite.scoping.pin import ALL_SITES, change_listeners, known_scope_of, mark_changed, scope_of
 from multisite.scoping.reading import read
 from multisite.scoping.refusal import CrossSiteError, NoCurrentSite, UnscopedStatement
-from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text, forget_what_was_told
+from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text
 from multisite.scoping.tables import tables, unknown
 from multisite.scoping.written import Written
 from multisite.site import Scope
@@ -66,7 +66,7 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
     try:
         state = compiled.multisite_state
     except AttributeError:
-        state = compiled.multisite_state = _state_of(compiled.string)
+        state = compiled.multisite_state = state_left_by(compiled.string)
     if (
         compiled.isinsert
         or compiled.isupdate
@@ -78,7 +78,7 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
         if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
             _enter_unconcerned(connection, dbapi, compiled)
         if state:
-            _look_after(state, connection, dbapi)
+            take_note_of(state, connection, dbapi)
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
     scope = _scope_for(compiled, connection, options)
     if compiled.changes_rows:
@@ -89,7 +89,7 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False and scope is not ALL_SITES:
         _enter(connection, dbapi, scope, compiled, required=True)
     if state:
-        _look_after(state, connection, dbapi)
+        take_note_of(state, connection, dbapi)
     if scope.site is None:
         compiled = _plain(compiled)
     token = executing.set(scope)
@@ -113,7 +113,7 @@ def init_statement(
             listener(connection, ALL_SITES)
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False and not _is_migration(connection):
         enter_for_text(connection, dbapi, known_scope_of(connection), statement)
-    _look_after(_state_of(statement), connection, dbapi)
+    take_note_of(state_left_by(statement), connection, dbapi)
     return _init_statement(cls, dialect, connection, dbapi, options, statement, *args, **kw)
 
 
@@ -136,7 +136,7 @@ def init_ddl(
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
         # Not as the role that sees all sites, which owns nothing.
         enter(connection, dbapi, None)
-    _look_after(_state_of(str(compiled)), connection, dbapi)
+    take_note_of(state_left_by(str(compiled)), connection, dbapi)
     return _init_ddl(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
 
 
@@ -194,20 +194,6 @@ def _enter(connection: Connection, dbapi: Any, scope: Scope | None, compiled: An
         enter_for_text(connection, dbapi, scope, compiled.string, required=required)
     else:
         enter(connection, dbapi, scope, required=required)
-
-
-def _state_of(sql: str) -> tuple[bool, bool] | None:
-    """Return whether `sql` leaves something in its connection and whether it sets the role; None for neither."""
-    found = leaves_state(sql), sets_role(sql)
-    return found if any(found) else None
-
-
-def _look_after(state: tuple[bool, bool] | None, connection: Connection, dbapi: Any) -> None:
-    leaves, sets = state or (False, False)
-    if leaves:
-        keep_from_others(connection)
-    if sets:
-        forget_what_was_told(connection, dbapi)
 
 
 def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]) -> Scope:

@@ -13,8 +13,9 @@ from sqlalchemy.engine import Connection
 
 from multisite import program
 from multisite.finding import Finding
+from multisite.scoping.policies import SETTING
 from multisite.scoping.secured_tables import SecuredTable, secured_tables, spell
-from multisite.scoping.security import SETTING, all_sites_roles
+from multisite.scoping.security import all_sites_roles
 
 __all__ = ["row_security_faults"]
 

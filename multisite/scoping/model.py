@@ -9,8 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Mapped, Mapper, RelationshipProperty, declared_attr, mapped_column
 
 from multisite.errors import MultisiteError
-from multisite.scoping.column import SITE_COLUMN, SiteId, fill_in_site_id, reference_to_sites
-from multisite.scoping.tables import has_site_id
+from multisite.scoping.column import SITE_COLUMN, SiteId, fill_in_site_id, has_site_id, reference_to_sites
 
 __all__ = ["SiteScoped"]
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from multisite.models import DirectoryVersion, metadata
-from multisite.scoping.security import ALL_SITES_POLICY, LIMIT_POLICY, SETTING, SITE_POLICY
+from multisite.scoping.policies import ALL_SITES_POLICY, LIMIT_POLICY, SETTING, SITE_POLICY
 
 __all__ = ["SecuredTable", "secured_tables", "spell"]
 

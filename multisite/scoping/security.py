@@ -24,19 +24,14 @@ from weakref import ref
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.base import NestedTransaction
 
+from multisite.scoping.policies import ALL_SITES, ALL_SITES_POLICY, SETTING, SITE_POLICY
 from multisite.scoping.refusal import MultisiteError, SettingError, UnscopedStatement
 from multisite.settings import ALL_SITES_ROLE
 from multisite.site import Scope
 
 __all__ = [
-    "ALL_SITES",
-    "ALL_SITES_POLICY",
-    "LIMIT_POLICY",
     "MUST_BIND",
-    "OUR_POLICIES",
     "ROW_SECURITY",
-    "SETTING",
-    "SITE_POLICY",
     "all_sites_roles",
     "ask_again_after",
     "enter",
@@ -45,19 +40,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-SETTING = "multisite.site_id"
-"""The setting of PostgreSQL that holds the id of the site a transaction is for."""
-
-SITE_POLICY = "multisite_site"
-ALL_SITES_POLICY = "multisite_all_sites"
-LIMIT_POLICY = "multisite_limit"
-"""The names of our policies: of a site, of all sites, and the restrictive one that no other can widen."""
-
-OUR_POLICIES = (SITE_POLICY, ALL_SITES_POLICY, LIMIT_POLICY)
-
-ALL_SITES = "all"
-"""What the setting holds for all sites, in policies of the form `setting`."""
 
 ROW_SECURITY = "_multisite_row_security"
 """The attribute of a dialect that remembers what the database behind it says about row-level security: False where it

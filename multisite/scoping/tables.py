@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,17 +18,17 @@ from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.sql.elements import conv
 from sqlalchemy.sql.expression import TableClause
 
 from multisite.dialects import SUPPORTED
 from multisite.errors import shorten
 from multisite.models import metadata
-from multisite.scoping.column import SITE_COLUMN, is_site_id
+from multisite.scoping.column import SITE_COLUMN, has_site_id, is_site_id
 from multisite.scoping.reading import Reading, read
+from multisite.scoping.site_key import add_site_key
 from multisite.scoping.written import Written
 
-__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "has_site_id", "tables", "unknown"]
+__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "tables", "unknown"]
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 SYSTEM_PREFIXES = ("sqlite_", "pg_", "pragma_")
@@ -90,12 +90,6 @@ def is_own(table: TableClause) -> bool:
     return not isinstance(table, sa.Table) or table.metadata is metadata or table.schema is None
 
 
-def has_site_id(table: TableClause) -> bool:
-    """Return whether `table` is declared as scoped: it has a `site_id` column of the type `SiteId`."""
-    column = table.columns.get(SITE_COLUMN)
-    return column is not None and is_site_id(column.type)
-
-
 @dataclass(frozen=True, slots=True)
 class Reach:
     """How far a statement reaches: `fault` is why it could concern scoped tables it does not limit, None if nothing in
@@ -136,7 +130,7 @@ class ScopedTables:
         self.metadata.add(table.metadata)
         if not has_site_id(table):
             return
-        _add_unique_key(table)
+        add_site_key(table)
         parents = table.kwargs.get("postgresql_inherits") or ()
         self.parents.update(parent.lower() for parent in ((parents,) if isinstance(parents, str) else parents))
         self.add(name)
@@ -249,40 +243,6 @@ def _reach_of_string(sql: str, dialect: str, _scoped_tables: int) -> Reach:
 
 tables = ScopedTables()
 """The one register of the process; matching is by name, so it holds the tables of all MetaData."""
-
-
-_ADDED = "multisite"
-"""The key in `info` that marks a constraint as added here, and not by the application."""
-
-
-def _add_unique_key(table: sa.Table) -> None:
-    keys = [column.name for column in table.primary_key.columns]
-    if not keys or SITE_COLUMN in keys or any(_same_columns(table, {SITE_COLUMN, *keys})):
-        return
-    # The name is spelt out: under the cookiecutter's naming convention, which uses the first column only, this
-    # constraint and the application's own UNIQUE (site_id, slug) would get one and the same name.
-    # By `conv` SQLAlchemy shortens it where the database takes no longer one.
-    name = conv("_".join(["uq", table.name, SITE_COLUMN, *keys]))
-    table.append_constraint(sa.UniqueConstraint(SITE_COLUMN, *keys, name=name, info={_ADDED: True}))
-
-
-def _same_columns(table: sa.Table, columns: set[str]) -> Iterator[sa.UniqueConstraint]:
-    for constraint in table.constraints:
-        if isinstance(constraint, sa.UniqueConstraint) and {column.name for column in constraint.columns} == columns:
-            yield constraint
-
-
-@event.listens_for(sa.UniqueConstraint, "after_parent_attach")
-def _give_way(constraint: sa.UniqueConstraint, parent: Any) -> None:
-    """Let a constraint that is attached later replace the one that was added here.
-
-    `Table.to_metadata` and alembic make a table of the columns alone and append copies of the constraints then.
-    """
-    if not isinstance(parent, sa.Table) or not has_site_id(parent):
-        return
-    for other in list(_same_columns(parent, {column.name for column in constraint.columns})):
-        if other is not constraint and _ADDED in other.info:
-            parent.constraints.discard(other)
 
 
 @event.listens_for(sa.Table, "after_parent_attach")

@@ -6,7 +6,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from multisite.models import AS_MULTISITE, SiteRow, metadata, raise_version
-from multisite.scoping.tables import has_site_id, tables
+from multisite.scoping.column import has_site_id
+from multisite.scoping.tables import tables
 from multisite.site import Site, using_site
 
 __all__ = ["remove_rows", "scoped_tables"]
