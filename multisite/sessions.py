@@ -155,7 +155,7 @@ def cookie_name(name: str, site: Site, *, is_secure: bool, path: str) -> str:
 
 
 def _read_cookies(request: Request) -> None:
-    """Read the cookies where one of them is no UTF-8: for the sake of that one WebOb would read none.
+    """Read the cookies where one of them is not UTF-8: because of that one WebOb would read none.
 
     A page of a subdomain, which may be another site, can set such a one for the domain above, and its visitors would
     get errors there until it is gone.

@@ -126,7 +126,7 @@ def _response(request: Request, forms: dict[str | None, OpenAsset]) -> Response:
     # No Last-Modified: the file of the theme or of the shared layer, which a name stands for once the site's own is
     # gone, is often older than that, and a browser that asks by time would be told to keep what it has.
     response.etag = etag[:32]
-    # Not request.GET, which raises where a parameter is no UTF-8.
+    # Not request.GET, which raises where a parameter is not UTF-8.
     hashed = request.query_string == f"v={digest[:HASH_DIGITS]}"
     response.cache_control = (
         f"public, max-age={HASHED_SECONDS}, immutable" if hashed else f"public, max-age={PLAIN_SECONDS}"

@@ -3,7 +3,7 @@
 `init_compiled`, `init_statement` and `init_ddl` stand in front of the ones of the same name on
 `DefaultExecutionContext`, through which every statement of every engine passes, and `exec_default` in front of the one
 way past them. That costs a tenth of engine events, whose mere presence slows each statement by
-about 4 %, and it cannot be got round by a statement that a default or a bind executes in between.
+about 4 %, and a statement that a default or a bind executes in between cannot bypass it.
 """
 
 from __future__ import annotations

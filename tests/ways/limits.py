@@ -199,7 +199,7 @@ def table_dropped(p: Place) -> Any:
 REPORT = "CREATE TEMPORARY TABLE report AS SELECT secret FROM books WHERE site_id = CAST(:site_id AS bigint)"
 
 
-@way("side", limit("use a connection for one site; the pool gives one that keeps something to nobody else"))
+@way("side", limit("use a connection for one site; the pool does not reuse one on which something was left"))
 def temporary_table_of_a_connection_used_for_two_sites(p: Place) -> Any:
     with p.engine.connect() as connection:
         with using_site(p.other):
