@@ -68,7 +68,12 @@ def open_real_file(path: Path, *, follow_links: bool = True) -> RealFile:
     except BaseException:
         os.close(descriptor)
         raise
-    return RealFile(os.fdopen(descriptor, "rb"), real_path, status)
+    file = os.fdopen(descriptor, "rb")
+    try:
+        return RealFile(file, real_path, status)
+    except BaseException:  # At the limit of recursion, where templates include each other without end.
+        file.close()
+        raise
 
 
 def _real_path(descriptor: int, path: Path) -> Path:

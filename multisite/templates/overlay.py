@@ -89,9 +89,12 @@ class Found:
         the layer.
         """
         opened = open_real_file(self.path)
-        if not self.layer.contains(opened.path):
+        try:
+            if not self.layer.contains(opened.path):
+                raise _outside(self.path, self.layer)
+        except BaseException:
             opened.file.close()
-            raise _outside(self.path, self.layer)
+            raise
         return opened
 
 

@@ -56,8 +56,9 @@ def sources(found: Found) -> Iterator[bytes]:
 
 def _read(found: Found) -> tuple[bytes, bool]:
     """Return the content of the file, and whether it was changed just now."""
-    with found.open() as opened:
-        source = opened.file.read(MAX_TEMPLATE_BYTES + 1)
+    opened = found.open()
+    with opened.file as file:  # Closed by C, which the limit of recursion does not stop.
+        source = file.read(MAX_TEMPLATE_BYTES + 1)
     if len(source) > MAX_TEMPLATE_BYTES:
         raise TemplateLookupException(f"the template {found.path} is larger than {MAX_TEMPLATE_BYTES} bytes")
     # One that is to be changed in the future, by the clock of another machine, would be fresh for ever.
