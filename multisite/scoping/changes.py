@@ -52,7 +52,7 @@ class ScopedChanges(_Compiler):
                 limited._values = immutabledict(
                     (key, _in_brackets(value)) for key, value in (statement._values or {}).items()
                 )
-                if ordered := _ordered_values(statement):
+                if ordered := _values_in_order(statement):
                     limited._ordered_values = [(key, _in_brackets(value)) for key, value in ordered]
             statement = limited
         return statement, claims
@@ -130,7 +130,7 @@ class ScopedChanges(_Compiler):
         """Refuse an expression as the value of `site_id`; a bound value is checked by the type of the column."""
         table = _target_of(statement)
         many = [row for rows in statement._multi_values or () for row in rows]
-        for column, value in _ordered_values(statement):
+        for column, value in _values_in_order(statement):
             self._check_value(table, column, _is_bound_site_id(value))
         for row in (dict.fromkeys(self.column_keys or ()), dict(statement._values or ()), *many):
             # A row may also be a tuple of values, in the order of the columns.
@@ -205,7 +205,7 @@ def _target_of(statement: Any) -> Any:
     return statement.table
 
 
-def _ordered_values(statement: Any) -> list[tuple[Any, Any]]:
+def _values_in_order(statement: Any) -> list[tuple[Any, Any]]:
     """Return what `update().ordered_values()` sets. SQLAlchemy 2.1 keeps it with the other values, in `_values`."""
     return getattr(statement, "_ordered_values", None) or []
 
