@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import Context, copy_context
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -316,6 +317,68 @@ def test_a_listener_of_begin_of_a_session_that_is_refused_is_refused_too(library
         with using_site(ONE):
             session.execute(sa.select(1))
     assert seen == [True]
+
+
+PINS: dict[str, dict[str, Any]] = {"all sites": {"all_sites": "a test"}, "another site": {"site": TWO}}
+
+
+IDENTIFIERS = ("after_begin", "begin", "engine_connect", "savepoint", "connect", "checkout")
+# A listener of "connect" that connects on the same engine waits for itself, in SQLAlchemy.
+LISTENERS = [(name, same) for name in IDENTIFIERS for same in (True, False) if (name, same) != ("connect", True)]
+
+
+@pytest.mark.parametrize("pin", PINS)
+@pytest.mark.parametrize(("identifier", "same_engine"), LISTENERS)
+def test_another_connection_of_a_listener_is_for_the_block(
+    library: Library, pin: str, identifier: str, same_engine: bool
+) -> None:
+    seen: list[list[str]] = []
+    other = library.engine if same_engine else sa.create_engine(library.engine.url)
+
+    def listen(*_: Any) -> None:
+        if seen:
+            return  # Its own connection calls it, too.
+        seen.append([])
+        with using_site(ONE), other.connect() as connection:
+            seen[0] += read_all(connection)
+
+    library.engine.dispose()  # So that the driver connects again.
+    with Session(library.engine, info=dict(PINS[pin])) as session:
+        sa.event.listen(session if identifier == "after_begin" else library.engine, identifier, listen)
+        with session.begin_nested():
+            session.execute(sa.select(1))
+        assert len(session.scalars(sa.select(Book.secret)).all()) == (6 if pin == "all sites" else 3)
+    assert seen == [["secret-1"] * 3]
+    if not same_engine:
+        other.dispose()
+
+
+@pytest.mark.parametrize("identifier", ["after_begin", "begin"])
+def test_a_context_that_a_listener_copies_does_not_keep_the_pin(library: Library, identifier: str) -> None:
+    kept: list[Context] = []
+
+    def later() -> list[str]:
+        with using_site(ONE), library.engine.connect() as connection:
+            return read_all(connection)
+
+    with library.session(TWO) as session:
+        target = session if identifier == "after_begin" else library.engine
+        sa.event.listen(target, identifier, lambda *_: kept.append(copy_context()))
+        session.execute(sa.select(1))
+    assert kept[0].run(later) == ["secret-1"] * 3
+
+
+def test_a_connection_that_a_session_was_given_and_could_not_begin_on_is_free_again(library: Library) -> None:
+    def listen(*_: Any) -> None:
+        raise RuntimeError("no")
+
+    with library.engine.connect() as connection:
+        sa.event.listen(library.engine, "begin", listen)
+        with Session(connection, info={"site": TWO}) as session, pytest.raises(RuntimeError, match="no"):
+            session.execute(sa.select(1))
+        sa.event.remove(library.engine, "begin", listen)
+        with using_site(ONE):
+            assert read_all(connection) == ["secret-1"] * 3
 
 
 def test_a_connection_of_its_own_is_for_the_block_after_a_session_has_begun(library: Library) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "Pin",
     "change_listeners",
     "connection_for_bind",
+    "init_connection",
     "known_scope_of",
     "mark_changed",
     "pin_of",
@@ -143,7 +144,7 @@ def _fits_request(request: Any, given: Any, scope: Scope) -> bool:
 
 
 _beginning: ContextVar[Pin | None] = ContextVar("multisite_beginning", default=None)
-"""The pin of the session that is taking up a connection, which does not carry the pin yet."""
+"""The pin of a session for the one connection that SQLAlchemy is about to make for it; that connection takes it out."""
 
 
 def pin_of(session: Session) -> Pin:
@@ -158,10 +159,9 @@ def pin_of(session: Session) -> Pin:
 def scope_of(connection: Connection) -> Scope | None:
     """Return what a statement on `connection` is limited to; None if no site is known.
 
-    A connection that a session has in use has the session's pin, any other the scope that is current. While a session
-    takes up a connection, what listeners of the engine execute is for that session too.
+    A connection that a session has in use has the session's pin, any other the scope that is current.
     """
-    pin: Pin | None = connection.__dict__.get(PINNED) or _beginning.get()
+    pin: Pin | None = connection.__dict__.get(PINNED)
     if pin is not None:
         return pin.checked()
     return current_scope()
@@ -169,7 +169,7 @@ def scope_of(connection: Connection) -> Scope | None:
 
 def known_scope_of(connection: Connection) -> Scope | None:
     """Return the same for a statement without scoped tables, where another scope that is current does not matter."""
-    pin: Pin | None = connection.__dict__.get(PINNED) or _beginning.get()
+    pin: Pin | None = connection.__dict__.get(PINNED)
     if pin is not None:
         return pin.scope or pin.resolve()
     return current_scope()
@@ -209,10 +209,10 @@ def _stamp(session: Session, transaction: SessionTransaction, connection: Connec
     """Let the connection carry the session's pin while the session has it in use."""
     pin = pin_of(session)
     other: Pin | None = connection.__dict__.get(PINNED)
-    if other is pin:
+    if other is pin and connection in pin.connections:
         return
     scope = pin.resolve()
-    if other is not None and (scope is None or other.scope is None or not _same(scope, other.scope)):
+    if other not in (None, pin) and (scope is None or other.scope is None or not _same(scope, other.scope)):
         raise CrossSiteError(
             "two sessions share this connection, and they do not belong to the same site: give each its own"
         )
@@ -239,14 +239,44 @@ _connection_for_bind = SessionTransaction._connection_for_bind
 
 @wraps(_connection_for_bind)
 def connection_for_bind(transaction: SessionTransaction, bind: Any, execution_options: Any) -> Connection:
-    """Take up a connection as SQLAlchemy does; listeners of the engine execute for the session meanwhile."""
-    if bind in transaction._connections:
+    """Take up a connection as SQLAlchemy does, with the session's pin on it before listeners of the engine get it."""
+    if bind in transaction._connections or transaction.parent is not None:
         return _connection_for_bind(transaction, bind, execution_options)
-    token = _beginning.set(pin_of(transaction.session))
+    pin = pin_of(transaction.session)
+    if isinstance(bind, Connection):
+        return _take_up(transaction, bind, execution_options, pin)
+    token = _beginning.set(pin)
     try:
         return _connection_for_bind(transaction, bind, execution_options)
     finally:
         _beginning.reset(token)
+
+
+def _take_up(transaction: SessionTransaction, bind: Connection, execution_options: Any, pin: Pin) -> Connection:
+    """Take up a connection that the session was given."""
+    is_free = bind.__dict__.setdefault(PINNED, pin) is pin and bind not in pin.connections
+    try:
+        return _connection_for_bind(transaction, bind, execution_options)
+    except BaseException:
+        if is_free and bind not in pin.connections:
+            bind.__dict__.pop(PINNED, None)
+        raise
+
+
+_init_connection = Connection.__init__
+
+
+@wraps(_init_connection)
+def init_connection(connection: Connection, /, *args: Any, **kw: Any) -> None:
+    """Make a connection; the first one that is made while a session takes one up carries the session's pin.
+
+    Any other that a listener makes meanwhile has the scope that is current, as it has at any other time.
+    """
+    pin = _beginning.get()
+    if pin is not None:
+        _beginning.set(None)
+        connection.__dict__[PINNED] = pin
+    _init_connection(connection, *args, **kw)
 
 
 def mark_changed(connection: Connection) -> None:

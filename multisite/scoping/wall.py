@@ -23,7 +23,7 @@ from multisite.errors import MultisiteError
 from multisite.scoping import execution, reference, trial, violation
 from multisite.scoping.compiler import PlainCompiler, ScopedCompiler, scoped_class
 from multisite.scoping.identity_map import identity_lookup, merge_checked
-from multisite.scoping.pin import connection_for_bind
+from multisite.scoping.pin import connection_for_bind, init_connection
 
 __all__ = ["check", "put_up"]
 
@@ -62,6 +62,7 @@ def put_up() -> None:
     Session._merge = merge_checked  # type: ignore[method-assign, assignment]
     Session._identity_lookup = identity_lookup  # type: ignore[method-assign, assignment]
     SessionTransaction._connection_for_bind = connection_for_bind  # type: ignore[method-assign, assignment]
+    Connection.__init__ = init_connection  # type: ignore[method-assign, assignment]
     check()
 
 
