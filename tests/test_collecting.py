@@ -10,7 +10,6 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 from content_sites import GARDEN, ROOT, STERNWARTE, ContentSites
 from snippets import snippets
-from waitress.server import create_server
+from waitress_server import serving
 
 from multisite import Site
 from multisite.assets import digest_of
@@ -222,9 +221,8 @@ def test_a_file_that_goes_while_it_runs_is_left_out(laid: Laid, monkeypatch: pyt
 
 
 @contextmanager
-def nginx(laid: Laid, folder: Path) -> Iterator[int]:
-    """Run nginx with the configuration of docs/static.md before the application, and yield its port."""
-    application = create_server(laid.sites.app, host="127.0.0.1", port=0, threads=2)
+def nginx(folder: Path, target: Path, application: int) -> Iterator[int]:
+    """Run nginx with the configuration of docs/static.md before the port of an application, and yield its own port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -232,8 +230,8 @@ def nginx(laid: Laid, folder: Path) -> Iterator[int]:
     text = snippet.text
     for found, here in (
         ("listen 80;", f"listen 127.0.0.1:{port};"),
-        ("/srv/static", str(laid.target)),
-        ("127.0.0.1:6543", f"127.0.0.1:{application.effective_port}"),
+        ("/srv/static", str(target)),
+        ("127.0.0.1:6543", f"127.0.0.1:{application}"),
     ):
         assert found in text
         text = text.replace(found, here)
@@ -248,8 +246,6 @@ def nginx(laid: Laid, folder: Path) -> Iterator[int]:
             {text}
         }}"""
     )
-    thread = threading.Thread(target=application.run)
-    thread.start()
     server = subprocess.Popen(["nginx", "-c", folder / "nginx.conf", "-e", folder / "error.log"])
     try:
         assert wait_for(lambda: server.poll() is not None or _answers(port))
@@ -258,10 +254,6 @@ def nginx(laid: Laid, folder: Path) -> Iterator[int]:
     finally:
         server.terminate()
         server.wait(30)
-        # waitress has no call that ends its loop from another thread; a trigger runs this one inside it.
-        application.task_dispatcher.shutdown()
-        application.trigger.pull_trigger(application.close)
-        thread.join(30)
 
 
 def _answers(port: int) -> bool:
@@ -297,7 +289,7 @@ def test_nginx_serves_what_was_laid_out_and_the_application_the_rest(laid: Laid,
     secret = tmp_path / "secret.css"
     secret.write_text("secret")
     v = hashed(laid.own / "style.css")
-    with nginx(laid, tmp_path) as port:
+    with serving(laid.sites.app) as (_, application), nginx(tmp_path, laid.target, application) as port:
 
         def seen(path: str, host: str = GARDEN, **headers: str) -> tuple[int, bool, bytes]:
             """Status, whether nginx itself answered (its entity tags are times), and what."""

@@ -11,7 +11,6 @@ import os
 import random
 import socket
 import struct
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from scoped_models import Base, Book
 from sqlalchemy.orm import Session
-from waitress.server import create_server
+from waitress_server import serving
 from webtest import TestApp
 
 from multisite import NoCurrentSite, Site, UnknownSite, all_sites, current_site
@@ -429,39 +428,24 @@ class Client:
 
 
 @contextmanager
-def serving(app: Any, threads: int) -> Iterator[tuple[str, int]]:
-    """Serve by waitress, which does not log what is meant to go wrong here.
-
-    It forgets about a connection whose request was ended by SystemExit: such ones are closed at the end.
-    """
+def silent_serving(app: Any, threads: int) -> Iterator[tuple[str, int]]:
+    """Serve by waitress, which does not log what is meant to go wrong here."""
     loggers = [logging.getLogger(name) for name in ("waitress", "waitress.queue")]
     for logger in loggers:
         logger.disabled = True
-    server = create_server(app, host="127.0.0.1", port=0, threads=threads, connection_limit=1000)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-
-    def close() -> None:
-        for channel in list(server.active_channels.values()):
-            channel.handle_close()
-        server.close()
-
     try:
-        yield "127.0.0.1", server.effective_port
+        with serving(app, threads, connection_limit=1000) as address:
+            yield address
     finally:
-        server.task_dispatcher.shutdown()
-        server.trigger.pull_trigger(close)
-        thread.join(30)
         for logger in loggers:
             logger.disabled = False
-    assert not thread.is_alive()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("threads", [4, 16])
 def test_many_sites_at_once_never_see_each_other(places: Places, threads: int) -> None:
     requests = 50_000 if SOAK else 600
-    with serving(places, threads) as address:
+    with silent_serving(places, threads) as address:
         clients = [Client(places, address, seed) for seed in range(CLIENTS)]
         with ThreadPoolExecutor(CLIENTS) as pool:
             done = list(pool.map(lambda client: client.run(requests // CLIENTS), clients))

@@ -19,7 +19,7 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 from snippets import ROOT, Snippet, snippets
-from test_pyramid import serving
+from waitress_server import serving
 
 from multisite.directory.changes import add_site
 from multisite.request import DIRECTORY

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from pyramid.response import Response
 from pyramid.scripting import prepare
 from scoped_models import Base, Book, Country
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
-from waitress.server import create_server
+from waitress_server import serving
 from webtest import TestApp
 
 import multisite
@@ -489,21 +488,6 @@ def test_the_directory_reads_where_the_application_says(
 
 
 # -- over a real socket ----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def serving(app: Any, threads: int = 2, **options: Any) -> Iterator[tuple[str, int]]:
-    server = create_server(app, host="127.0.0.1", port=0, threads=threads, **options)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield "127.0.0.1", server.effective_port
-    finally:
-        # Threads that have just answered still tell the loop so, by a descriptor that closing closes.
-        server.task_dispatcher.shutdown()
-        # waitress has no call that ends its loop from another thread; a trigger runs this one inside it.
-        server.trigger.pull_trigger(server.close)
-        thread.join(60)
 
 
 def exchange(address: tuple[str, int], request: bytes) -> bytes:

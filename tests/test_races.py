@@ -22,7 +22,7 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 from test_cli import Folder
-from test_pyramid import serving
+from waitress_server import serving
 
 from multisite import all_sites
 from multisite.directory.availability import disable_site, enable_site

@@ -19,7 +19,7 @@ from pyramid.request import Request
 from pyramid.response import FileIter, Response
 from pyramid.tweens import INGRESS
 from pyramid_retry import RetryableException, is_last_attempt
-from test_pyramid import serving
+from waitress_server import serving
 
 from multisite.request import DIRECTORY
 from multisite.share import Share

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 from snippets import ROOT, headings, snippets
 from test_docs import Command, commands_in
-from test_pyramid import serving
+from waitress_server import serving
 
 from multisite.cli import main
 from multisite.content.models import Base

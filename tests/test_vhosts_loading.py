@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_pyramid import serving
 from vhosting import World, ask
+from waitress_server import serving
 
 from multisite.vhosts import applications, loads
 from multisite.vhosts.applications import Application, Unavailable

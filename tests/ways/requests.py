@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,7 +15,7 @@ from scoped_models import Book
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import DetachedInstanceError
-from waitress.server import create_server
+from waitress_server import serving
 from webtest import TestApp
 
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, using_site
@@ -203,20 +202,12 @@ def _over_a_socket(p: Place) -> Any:
     import http.client
 
     app = application(p, lambda request: _refusing(request))
-    server = create_server(app, host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=60)
+    with serving(app) as (address, port):
+        connection = http.client.HTTPConnection(address, port, timeout=60)
         path, host = request_to(p)
         connection.request("GET", path, headers={"Host": host, "Connection": "close"})
         answer = connection.getresponse().read().decode()
         connection.close()
-    finally:
-        # Threads that have just answered still tell the loop so, by a descriptor that closing closes.
-        server.task_dispatcher.shutdown()
-        server.trigger.pull_trigger(server.close)
-        thread.join()
     if answer == "refused":
         raise NoCurrentSite("the page")
     return answer
