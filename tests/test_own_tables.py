@@ -232,6 +232,53 @@ class FarSites(OwnBase):
     name: Mapped[str]
 
 
+NAMES = ("sites", "domains", "multisite_settings")
+
+
+@pytest.fixture
+def schema(library: Library) -> str:
+    return "main" if library.engine.dialect.name == "sqlite" else "public"
+
+
+QUALIFIED: dict[str, Callable[[sa.Table], Any]] = {
+    "select": sa.select,
+    "alias": lambda table: sa.select(table.alias()),
+    "subquery": lambda table: sa.select(sa.select(table).subquery()),
+    "update": lambda table: sa.update(table).values({list(table.c)[-1].name: "x"}),
+    "delete": sa.delete,
+    "insert from a select": lambda table: sa.insert(table).from_select(list(table.c.keys()), sa.select(table)),
+}
+
+
+@pytest.mark.parametrize("within", [True, False], ids=["within a site", "without a site"])
+@pytest.mark.parametrize("way", QUALIFIED)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_of_ours_named_with_its_schema_is_refused(
+    library: Library, schema: str, name: str, way: str, within: bool
+) -> None:
+    """As `MetaData.reflect(schema=...)` gives it."""
+    with all_sites("reflect"):
+        table = sa.Table(name, sa.MetaData(), autoload_with=library.engine, schema=schema)
+    before = rows(library)
+    with library.session(ONE) if within else Session(library.engine) as session:
+        with pytest.raises(UnscopedStatement, match="named with its schema"):
+            session.execute(QUALIFIED[way](table))
+        session.commit()
+    assert rows(library) == before
+    with all_sites("a test"), library.engine.connect() as connection:
+        assert len(connection.execute(sa.select(table)).all()) >= 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schema_that_is_translated_to_ours_is_refused(library: Library, schema: str, name: str) -> None:
+    table = sa.Table(name, sa.MetaData(), sa.Column("site_id"), schema="tenant")
+    for target in (None, schema):
+        with library.session(ONE) as session:
+            connection = session.connection(execution_options={"schema_translate_map": {"tenant": target}})
+            with pytest.raises(UnscopedStatement, match="named with its schema"):
+                connection.execute(sa.select(sa.func.count()).select_from(table))
+
+
 def test_an_object_reads_the_row_of_its_site(library: Library) -> None:
     Member.__table__.create(library.engine)
     with library.session(ONE) as session:
@@ -253,5 +300,10 @@ def test_a_table_of_an_application_in_another_schema_is_its_own(database_url: st
                 connection.execute(sa.text("CREATE SCHEMA far"))
             FarSites.__table__.create(connection)
             connection.execute(sa.insert(FarSites).values(id=5, name="theirs"))
-            assert connection.scalars(sa.select(FarSites.name)).all() == ["theirs"]
+            with using_site(ONE):
+                connection.execute(sa.insert(FarSites).values(id=6, name="also theirs"))
+                connection.execute(sa.update(FarSites).where(FarSites.id == 5).values(name="changed"))
+                assert sorted(connection.scalars(sa.select(FarSites.name))) == ["also theirs", "changed"]
+                connection.execute(sa.delete(FarSites).where(FarSites.id == 6))
+            assert connection.scalars(sa.select(FarSites.name)).all() == ["changed"]
             connection.execute(sa.delete(FarSites))

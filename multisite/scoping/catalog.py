@@ -13,7 +13,7 @@ from multisite.models import DirectoryVersion
 from multisite.scoping.relations import relations
 from multisite.scoping.tables import tables
 
-__all__ = ["HAS_SITES", "has_sites", "not_plain", "tables_changed", "text_executed"]
+__all__ = ["HAS_SITES", "has_sites", "is_own_schema", "not_plain", "tables_changed", "text_executed"]
 
 HAS_SITES = "_multisite_has_sites"
 """The attribute of a dialect that remembers that the database behind it has scoped tables."""
@@ -79,6 +79,15 @@ def not_plain(connection: Connection, names: Collection[str]) -> str | None:
     wanted = set(names)
     found = (each for each in relations(connection, wanted) if not each.is_plain) if wanted else ()
     return next((each.name for each in found), None)
+
+
+def is_own_schema(connection: Connection, schemas: Collection[str | None]) -> bool:
+    """Return whether the tables of multisite are in one of `schemas`, None being the database's default one.
+
+    Nothing is remembered: another search path or an attached file may be there at the next statement.
+    """
+    version = DirectoryVersion.__tablename__
+    return any(connection.dialect.has_table(connection, version, schema=schema) for schema in schemas)
 
 
 def _has_scoped_tables(connection: Connection) -> bool:

@@ -32,6 +32,8 @@ class ScopedChanges(_Compiler):
 
     changes_rows: bool
     changes_own: str | None
+    namesakes: frozenset[str]
+    unknown: frozenset[str]
     _claims: Claims
     _written: Written
 
@@ -96,14 +98,20 @@ class ScopedChanges(_Compiler):
             self._check_defaults(table, "default")
             self._check_keys(table)
             insert_stmt = _values_in_brackets(insert_stmt)
-        elif tables.is_unknown(table):
-            self.unknown |= {table.name.lower()}
-        elif table.name.lower() in tables.scoped:
-            self._written.add(table.name, limited=False)
+        else:
+            if tables.is_unknown(table):
+                self.unknown |= {table.name.lower()}
+            self._note_namesake(table)
         try:
             return super().visit_insert(insert_stmt, *args, **kw)
         finally:
             self._claims = outer
+
+    def _note_namesake(self, table: Any) -> None:
+        """Take note of a table that is called like a scoped one and is not limited, since it has a schema."""
+        if table.name.lower() in tables.scoped:
+            self._written.add(table.name, limited=False)
+            self.namesakes |= {table.schema}
 
     def _note_change(self, table: Any) -> None:
         if is_own(table):

@@ -53,6 +53,8 @@ class ScopedCompiler(ScopedFragments):
     """Whether rows of such a table are inserted, updated or deleted, also where it only reads what that returns."""
     unknown: frozenset[str]
     """The tables that only text in it names, and that nobody declares: the database has to say what they are."""
+    namesakes: frozenset[str]
+    """The schemas of the tables that are called like one of multisite's: the database has to say if they are these."""
     concerns_sites: bool
     """Whether any of these but the change is so: a statement that is not concerned is executed as it is."""
     _claims: Claims
@@ -80,7 +82,7 @@ class ScopedCompiler(ScopedFragments):
             if self.dialect.name not in SUPPORTED and tables.named_in(self.string):
                 # Whether what names it is a comment or a string there, nobody here knows.
                 self.names_alike = True
-        self.concerns_sites = any((self.names_scoped, self.names_alike, self.refusal, self.unknown))
+        self.concerns_sites = any((self.names_scoped, self.names_alike, self.refusal, self.unknown, self.namesakes))
         with _compiled_lock:
             _compiled.add(self)
 
@@ -88,7 +90,7 @@ class ScopedCompiler(ScopedFragments):
         self.names_scoped = self.names_alike = self.changes_rows = False
         self.refusal = self.changes_own = self._text_that_widens = self._as_written = None
         self._limits = []
-        self.unknown = frozenset()
+        self.unknown = self.namesakes = frozenset()
         self._claims = Claims()
         self._written = Written()
         self._derives = derives
@@ -149,9 +151,7 @@ class ScopedCompiler(ScopedFragments):
                 self.unknown |= {table.name.lower()}
             if table.name.lower() in CATALOGS_WITH_ROWS:
                 self._refuse(f"the system table {table.name}")
-            if table.name.lower() in tables.scoped:
-                # Another table of that name, declared with its schema.
-                self._written.add(table.name, limited=False)
+            self._note_namesake(table)
             return text
         self._written.add(table.name)
         aliased = enclosing_alias is not None and enclosing_alias.element is table

@@ -2,8 +2,8 @@
 
 `init_compiled`, `init_statement` and `init_ddl` stand in front of the ones of the same name on
 `DefaultExecutionContext`, through which every statement of every engine passes, and `exec_default` in front of the one
-way past them. That costs a tenth of engine events, whose mere presence slows each statement by
-about 4 %, and a statement that a default or a bind executes in between cannot bypass it.
+way past them. That costs a tenth of engine events, whose mere presence slows each statement by about 4 %, and a
+statement that a default or a bind executes in between cannot bypass it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy.schema import DDL
 
 from multisite.dialects import fault_of_dialect
 from multisite.models import OWN_ACCESS
-from multisite.scoping.catalog import HAS_SITES, has_sites, not_plain, tables_changed, text_executed
+from multisite.scoping.catalog import HAS_SITES, has_sites, is_own_schema, not_plain, tables_changed, text_executed
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
 from multisite.scoping.connection_state import state_left_by, take_note_of
@@ -67,12 +67,8 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
         state = compiled.multisite_state
     except AttributeError:
         state = compiled.multisite_state = state_left_by(compiled.string)
-    if (
-        compiled.isinsert
-        or compiled.isupdate
-        or compiled.isdelete
-        or (compiled.isplaintext and _changes(compiled.string))
-    ):
+    writes = compiled.isinsert or compiled.isupdate or compiled.isdelete
+    if writes or (compiled.isplaintext and _changes(compiled.string)):
         mark_changed(connection)
     if not concerned:
         if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
@@ -128,11 +124,10 @@ def init_ddl(
     if with_query or isinstance(ddl, DDL) or not type(ddl).__module__.startswith("sqlalchemy."):
         text = str(compiled)
         reach = tables.reach_of(read(text, dialect.name), Written())
-        fault = None
         if (reach.fault or reach.unknown) and (with_query or not _is_open(connection)):
             fault = reach.fault or _fault_in_names(connection, reach.unknown)
-        if fault:
-            raise UnscopedStatement(f"DDL with {fault}; execute it in a migration, or all_sites: {text[:99]}")
+            if fault:
+                raise UnscopedStatement(f"DDL with {fault}; execute it in a migration, or all_sites: {text[:99]}")
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
         # Not as the role that sees all sites, which owns nothing.
         enter(connection, dbapi, None)
@@ -151,8 +146,7 @@ def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
         return _exec_default(self, column, default, type_)
     scope = _scope_for(compiled, connection, {})
     if is_secured and scope is not ALL_SITES:
-        # It may come first in its transaction.
-        enter(connection, dbapi, scope)
+        enter(connection, dbapi, scope)  # It may come first in its transaction.
     token = executing.set(scope)
     try:
         return _exec_default(self, column, default, type_)
@@ -209,8 +203,7 @@ def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]
         return scope
     if _is_migration(connection) or (not compiled.names_scoped and not has_sites(connection)):
         return ALL_SITES
-    if compiled.changes_own is None and (compiled.refusal is not None or compiled.unknown):
-        _refuse(compiled.refusal or _fault_in_names(connection, compiled.unknown))
+    _refuse_unlimited(compiled, connection, options)
     if scope is None and not (compiled.names_scoped or compiled.names_alike):
         return ALL_SITES
     if scope is None:
@@ -223,6 +216,16 @@ def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]
     return scope
 
 
+def _refuse_unlimited(compiled: Any, connection: Connection, options: Mapping[str, Any]) -> None:
+    """Refuse a statement that holds what cannot be limited; but not a change that another sentence refuses."""
+    if compiled.changes_own is None and (compiled.refusal is not None or compiled.unknown):
+        _refuse(compiled.refusal or _fault_in_names(connection, compiled.unknown))
+    if compiled.namesakes:
+        others = options.get("schema_translate_map") or {}
+        if is_own_schema(connection, {others.get(schema, schema) for schema in compiled.namesakes}):
+            _refuse("a table of multisite named with its schema")
+
+
 def _refuse(fault: str | None) -> None:
     if fault is not None:
         raise UnscopedStatement(f"{fault} cannot be limited to a site: {_ADVICE}")
@@ -230,7 +233,7 @@ def _refuse(fault: str | None) -> None:
 
 def _fault_in_names(connection: Connection, names: frozenset[str]) -> str | None:
     """Return why text that names these undeclared tables is refused, or None if they are plain tables."""
-    name = not_plain(connection, [name for name in names if not tables.is_known(name)]) if names else None
+    name = not_plain(connection, [name for name in names if not tables.is_known(name)])
     return None if name is None else unknown(name)
 
 

@@ -83,7 +83,8 @@ def limit_column(table: TableClause | None) -> str:
 def is_own(table: TableClause) -> bool:
     """Return whether `table` is, or is called like, a table of multisite that holds rows of sites.
 
-    A table that an application declares with a schema, or as scoped, is its own affair.
+    A table that an application declares as scoped is its own affair, and so is one with a schema: whether that is the
+    schema of multisite's tables, the database says when a statement is executed.
     """
     if table.name.lower() not in OWN_TABLES or has_site_id(table):
         return False
