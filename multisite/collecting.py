@@ -35,8 +35,8 @@ from multisite.assets import (
     open_asset,
 )
 from multisite.directory.folders import folder_name
-from multisite.directory.info import SiteInfo
-from multisite.domains import Domain, names_of, parse
+from multisite.directory.info import SiteRecord
+from multisite.domains import Domain, candidate_names, parse
 from multisite.errors import MultisiteError
 from multisite.settings import Settings
 from multisite.site import Site
@@ -65,7 +65,9 @@ class Collected:
     removed: int = 0
 
 
-def collect_static(settings: Settings, infos: Iterable[SiteInfo], target: Path, *, compress: bool = False) -> Collected:
+def collect_static(
+    settings: Settings, infos: Iterable[SiteRecord], target: Path, *, compress: bool = False
+) -> Collected:
     """Lay out the static files of the sites `infos` below `target`, and remove what is no longer any site's.
 
     With `compress` a file that compresses well gets a `.gz` beside it. Raises `MultisiteError` for a folder with other
@@ -87,7 +89,7 @@ def collect_static(settings: Settings, infos: Iterable[SiteInfo], target: Path, 
     return layout.collected
 
 
-def _names(infos: Iterable[SiteInfo]) -> dict[int, list[str]]:
+def _names(infos: Iterable[SiteRecord]) -> dict[int, list[str]]:
     """Return the names of the folders of each site, by its id; the others are links to the first.
 
     The folder is found by the host alone. So domains with a wildcard, a port or a path are left to the application,
@@ -103,7 +105,11 @@ def _names(infos: Iterable[SiteInfo]) -> dict[int, list[str]]:
     }
     names: dict[int, list[str]] = {}
     for site_id, domain, kind in domains:
-        alone = domain == Domain(domain.name) and not domain.is_wildcard and divided.isdisjoint(names_of(domain.name))
+        alone = (
+            domain == Domain(domain.name)
+            and not domain.is_wildcard
+            and divided.isdisjoint(candidate_names(domain.name))
+        )
         if alone and kind != "redirect":
             names.setdefault(site_id, []).append(folder_name(domain.name))
     return names

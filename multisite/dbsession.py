@@ -21,7 +21,7 @@ from zope.sqlalchemy.datamanager import ZopeStatus, join_transaction
 import multisite.scoping  # noqa: F401  # Puts up the wall, also for an application without a scoped model yet.
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.request import DIRECTORY
-from multisite.site import Site, announce
+from multisite.site import Site, log_all_sites
 
 __all__ = ["RequestSession", "all_sites_session", "includeme", "site_session"]
 
@@ -70,7 +70,7 @@ def all_sites_session(request: Request, reason: str) -> Session:
 
     `reason` is required and logged, with the line that calls this. Raises `ValueError` if it is empty.
     """
-    return _second_session(request, all_sites=announce(reason))
+    return _second_session(request, all_sites=log_all_sites(reason))
 
 
 def _second_session(request: Request, **info: Any) -> Session:

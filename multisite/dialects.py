@@ -7,13 +7,13 @@ the server executes for a comment, as MariaDB does with `/*! … */`. So a diale
 
 from __future__ import annotations
 
-__all__ = ["SUPPORTED", "fault_of_dialect"]
+__all__ = ["SUPPORTED", "dialect_error"]
 
 SUPPORTED = ("sqlite", "postgresql")
 """The names of the dialects, as SQLAlchemy spells them."""
 
 
-def fault_of_dialect(name: str) -> str | None:
+def dialect_error(name: str) -> str | None:
     """Return why scoped tables cannot be in a database of the dialect `name`, as a sentence; None if they can."""
     if name in SUPPORTED:
         return None

@@ -14,7 +14,16 @@ from typing import NamedTuple, TypeVar
 from multisite import hosts
 from multisite.errors import InvalidHost
 
-__all__ = ["MAX_PATH_CHARACTERS", "Domain", "best", "existing", "longest", "names_of", "parse", "to_ascii"]
+__all__ = [
+    "MAX_PATH_CHARACTERS",
+    "Domain",
+    "best_match",
+    "candidate_names",
+    "existing",
+    "longest_prefix",
+    "parse",
+    "to_ascii",
+]
 
 Found = TypeVar("Found")
 
@@ -54,10 +63,10 @@ class Domain(NamedTuple):
         """
         return self.port is not None, not self.is_wildcard, len(self.name), len(self.path)
 
-    def fits(self, port: int, path: str) -> bool:
+    def matches(self, port: int, path: str) -> bool:
         """Return whether a request to this name at `port` (the scheme's own one, where Host has none) for `path` fits.
 
-        `path` is the PATH_INFO of the request. That the name fits is not looked at: see `names_of`.
+        `path` is the PATH_INFO of the request. That the name fits is not looked at: see `candidate_names`.
         """
         if self.port is not None and self.port != port:
             return False
@@ -122,7 +131,7 @@ def existing(text: str) -> Domain:
     return to_ascii(text, allow_mixed=True, underscores=True)
 
 
-def names_of(name: str) -> tuple[str, ...]:
+def candidate_names(name: str) -> tuple[str, ...]:
     """Return the names of all domains that fit the host `name`, a `hosts.Host.name`: itself, then its wildcards.
 
     `shop.example.com` has `*.example.com` and `*.com`. There are at most 127, since a host has no more labels.
@@ -136,15 +145,16 @@ def names_of(name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def best(domains: Iterable[Domain], port: int, path: str) -> Domain | None:
+def best_match(domains: Iterable[Domain], port: int, path: str) -> Domain | None:
     """Return the one of `domains` that a request means, or None if none fits.
 
-    The names of `domains` must be out of `names_of` the host. `port` and `path` are as `Domain.fits` takes them.
+    The names of `domains` must be out of `candidate_names` the host. `port` and `path` are those of
+    `Domain.matches`.
     """
-    return max((domain for domain in domains if domain.fits(port, path)), key=_precedence, default=None)
+    return max((domain for domain in domains if domain.matches(port, path)), key=_precedence, default=None)
 
 
-def longest(paths: Mapping[str, Found], path: str) -> Found | None:
+def longest_prefix(paths: Mapping[str, Found], path: str) -> Found | None:
     """Return what is behind the longest of `paths` that `path`, a PATH_INFO, begins with, step by step; None if none.
 
     `paths` are those of domains, so that there is none longer than `MAX_PATH_CHARACTERS`.

@@ -20,7 +20,7 @@ from multisite.header_fields import (
     MAX_CREDENTIALS_CHARACTERS,
     SHORT_COOKIE_CHARACTERS,
 )
-from multisite.in_progress import Body
+from multisite.in_progress import ClosingIterator
 from multisite.request import SETTINGS
 from multisite.settings import Settings
 from multisite.share import HELD, give_back_held
@@ -83,7 +83,7 @@ def _send(answer: Answer, environ: Environ, start_response: StartResponse) -> It
     """Send `answer` and give back what its request holds, whichever response this is, and whatever comes of it."""
     give_back = partial(give_back_held, environ)
     try:
-        return Body(answer(environ, start_response), give_back)
+        return ClosingIterator(answer(environ, start_response), give_back)
     except BaseException:
         give_back()
         raise

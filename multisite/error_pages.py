@@ -28,7 +28,7 @@ from pyramid.tweens import EXCVIEW
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from multisite.errors import DirectoryUnavailable, shorten
+from multisite.errors import DirectoryUnavailable, escape_for_message
 from multisite.renderer import TEMPLATES
 from multisite.site import Site, current_site
 
@@ -76,8 +76,8 @@ def _response_to(request: Request, error: Exception) -> HTTPError:
         logging.WARNING if unavailable else logging.ERROR,
         "%s %s%s: %s%s",
         request.method,
-        shorten(request.environ.get("HTTP_HOST", "-")),
-        shorten(request.environ.get("PATH_INFO", "")),
+        escape_for_message(request.environ.get("HTTP_HOST", "-")),
+        escape_for_message(request.environ.get("PATH_INFO", "")),
         type(error).__name__,
         "".join(f" ({note})" for note in getattr(error, "__notes__", ())),
         exc_info=error,

@@ -30,7 +30,7 @@ MAX_ECHOED_CHARACTERS = 256
 """How much of a foreign text an error repeats: a Host of 200 kB must not become a log record of 200 kB."""
 
 
-def shorten(text: object) -> str:
+def escape_for_message(text: object) -> str:
     """Return `text` as ASCII with everything else escaped, at most `MAX_ECHOED_CHARACTERS` characters long."""
     raw = str(text)[: MAX_ECHOED_CHARACTERS + 1]
     escaped = raw.encode("unicode_escape").decode("ascii")
@@ -56,7 +56,7 @@ class InvalidHost(MultisiteError, ValueError):
     def __init__(self, host: object, reason: str) -> None:
         self.host = host
         self.reason = reason
-        super().__init__(f"'{shorten(host)}' is not a host: {reason}")
+        super().__init__(f"'{escape_for_message(host)}' is not a host: {reason}")
 
 
 class UnknownSite(MultisiteError, LookupError):
@@ -64,7 +64,7 @@ class UnknownSite(MultisiteError, LookupError):
 
     def __init__(self, name: object, message: str | None = None) -> None:
         self.name = name
-        super().__init__(message or f"no site is known as '{shorten(name)}'")
+        super().__init__(message or f"no site is known as '{escape_for_message(name)}'")
 
 
 class DirectoryUnavailable(MultisiteError):
@@ -86,7 +86,7 @@ class DomainTaken(MultisiteError, ValueError):
         self.host = host
         self.owner = owner
         to = f"the site {owner}" if owner else "a site"
-        super().__init__(f"'{shorten(host)}' is taken: it already leads to {to}")
+        super().__init__(f"'{escape_for_message(host)}' is taken: it already leads to {to}")
 
 
 class NoCurrentSite(MultisiteError, LookupError):
@@ -115,7 +115,7 @@ class SettingError(MultisiteError, ValueError):
         self.key = key
         self.value = value
         self.expected = expected
-        super().__init__(f"{key} = {shorten(value)}: expected {expected}")
+        super().__init__(f"{key} = {escape_for_message(value)}: expected {expected}")
 
 
 class UnknownSetting(SettingError):
@@ -131,7 +131,7 @@ class UnknownSetting(SettingError):
         self.value = value
         self.expected = prefix + near if near else listed or ", ".join(prefix + each for each in known) or "none"
         hint = f"did you mean {self.expected}?" if near else f"those that there are: {self.expected}"
-        MultisiteError.__init__(self, f"there is no setting {shorten(self.key)}; {hint}")
+        MultisiteError.__init__(self, f"there is no setting {escape_for_message(self.key)}; {hint}")
 
 
 class SiteSettingError(MultisiteError, ValueError):
@@ -143,8 +143,8 @@ class SiteSettingError(MultisiteError, ValueError):
         self.value = value
         self.expected = expected
         super().__init__(
-            f"the site {site} has the setting {key} = {shorten(value)}, expected {expected}: set another one with "
-            f"'{program.command(f'set {site} {key}=...')}', or '{program.command(f'unset {site} {key}')}'"
+            f"the site {site} has the setting {key} = {escape_for_message(value)}, expected {expected}: set another "
+            f"one with '{program.command(f'set {site} {key}=...')}', or '{program.command(f'unset {site} {key}')}'"
         )
 
 
@@ -154,8 +154,8 @@ class UndeclaredSetting(MultisiteError, KeyError):
     def __init__(self, name: object, known: Iterable[str]) -> None:
         self.name = name
         super().__init__(
-            f"no setting of a site is called '{shorten(name)}': config.add_site_setting declares one, and has declared "
-            f"{', '.join(sorted(known)) or 'none'}"
+            f"no setting of a site is called '{escape_for_message(name)}': config.add_site_setting declares one, "
+            f"and has declared {', '.join(sorted(known)) or 'none'}"
         )
 
     # A KeyError shows its argument as Python writes it, in quotes.

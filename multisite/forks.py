@@ -13,7 +13,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, TypeVar
 
-__all__ = ["begins_anew", "freed", "new_lock"]
+__all__ = ["fork_safe_lock", "run_in_forked_child", "unlock_after_fork"]
 
 AnyLock = TypeVar("AnyLock")
 Inherited = TypeVar("Inherited")
@@ -22,18 +22,18 @@ _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _inherited: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
 
 
-def new_lock() -> Lock:
+def fork_safe_lock() -> Lock:
     """Return a lock that is free again in a process that was forked, whoever held it."""
-    return freed(Lock())
+    return unlock_after_fork(Lock())
 
 
-def freed(lock: AnyLock) -> AnyLock:
+def unlock_after_fork(lock: AnyLock) -> AnyLock:
     """Let `lock`, a `Lock` or an `RLock`, be free again in a process that was forked; return it."""
     _locks.add(lock)
     return lock
 
 
-def begins_anew(what: Inherited, begin: Callable[[Inherited], object]) -> None:
+def run_in_forked_child(what: Inherited, begin: Callable[[Inherited], object]) -> None:
     """Call `begin` with `what` in each process that is forked from this one, for as long as `what` lives.
 
     `begin` is a function, not a method of `what`, which would keep it alive. It is called where there is one thread.

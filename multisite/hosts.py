@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from multisite.errors import InvalidHost, shorten
+from multisite.errors import InvalidHost, escape_for_message
 
 __all__ = ["MAX_NAME_CHARACTERS", "Host", "parse", "to_ascii"]
 
@@ -179,7 +179,7 @@ def _first_fault(faults: Iterable[tuple[str, str]], text: str) -> str | None:
     for pattern, reason in faults:
         match = re.search(pattern, text, re.DOTALL)
         if match:
-            return reason.format(*map(shorten, match.groups()))
+            return reason.format(*map(escape_for_message, match.groups()))
     return None
 
 
@@ -229,14 +229,16 @@ def _idna(text: str, allow_mixed: bool, underscores: bool) -> str:
         name = parse(".".join(labels), underscores=underscores).name
         labels = [idna.decode(label) for label in name.split(".") if "_" not in label]
     except idna.IDNAError as error:
-        raise InvalidHost(text, shorten(error)) from None
+        raise InvalidHost(text, escape_for_message(error)) from None
     except InvalidHost as error:
         raise InvalidHost(text, error.reason) from None
     for label in labels:
         scripts = _scripts(label)
         if not allow_mixed and not any(scripts <= usual for usual in (*_USUAL_MIXTURES, set(list(scripts)[:1]))):
             found = " and ".join(sorted(scripts))
-            raise InvalidHost(text, f"'{shorten(label)}' mixes letters of {found}, as names do that imitate another")
+            raise InvalidHost(
+                text, f"'{escape_for_message(label)}' mixes letters of {found}, as names do that imitate another"
+            )
     return name
 
 

@@ -6,26 +6,26 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 
 from multisite import forks
 
-__all__ = ["RETRY_AFTER_SECONDS", "Body", "Share"]
+__all__ = ["RETRY_AFTER_SECONDS", "ClosingIterator", "ConcurrencyLimit"]
 
 RETRY_AFTER_SECONDS = 1
 """What a refused visitor is told: the requests before theirs are a matter of a moment, or the site is broken."""
 
 
-class Share:
+class ConcurrencyLimit:
     """The requests in progress, by the id of a site or another key, of which there may be `limit` each. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lock = forks.new_lock()
+        self._lock = forks.fork_safe_lock()
         self._in_progress: dict[Hashable, int] = {}
-        forks.begins_anew(self, Share._begin_anew)
+        forks.run_in_forked_child(self, ConcurrencyLimit._begin_anew)
 
     def _begin_anew(self) -> None:
         """Count from nothing in a process that was forked: what others were at there is the parent's."""
         self._in_progress.clear()
 
-    def take(self, key: Hashable) -> bool:
+    def acquire(self, key: Hashable) -> bool:
         """Take a place for a request of this key; return False, and take none, if all of its places are taken."""
         with self._lock:
             taken = self._in_progress.get(key, 0)
@@ -34,7 +34,7 @@ class Share:
             self._in_progress[key] = taken + 1
             return True
 
-    def give_back(self, key: Hashable) -> None:
+    def release(self, key: Hashable) -> None:
         """Give back the place that one successful `take` has taken."""
         with self._lock:
             taken = self._in_progress.get(key, 0) - 1
@@ -49,7 +49,7 @@ class Share:
         return self._in_progress.get(key, 0)
 
 
-class Body:
+class ClosingIterator:
     """A body that is made while it is sent, and says when it is closed or over.
 
     It is its own iterator: WebOb takes that for a piece of it (`Range`), and closes nothing else. It says so at its end

@@ -55,8 +55,8 @@ class Ini:
         from sqlalchemy import NullPool
         from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-        from multisite.directory.engines import engine_from_url, refuse_unusable
-        from multisite.directory.revision import refuse_other_revision
+        from multisite.directory.engines import check_engine, engine_from_url
+        from multisite.directory.revision import check_schema_version
 
         url = (self.settings.owner_url if as_owner else None) or self.database_url
         # All of the URL that is repeated: the rest may hold a password.
@@ -74,9 +74,9 @@ class Ini:
             raise MultisiteError(
                 f"the driver for the database URL '{kind}://...' is not installed ({error}): {hint}"
             ) from error
-        refuse_unusable(engine)
+        check_engine(engine)
         if not as_owner:
-            refuse_other_revision(engine)
+            check_schema_version(engine)
         return engine
 
 

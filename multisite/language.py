@@ -31,7 +31,7 @@ TRANSLATIONS = "multisite.translations"
 
 def languages_of(site: Site) -> tuple[str, ...]:
     """Return the languages of `site` as BCP 47 tags: its `locale`, then those of its setting `languages`."""
-    more = () if site.declared is None else site.settings.get("languages") or ()
+    more = () if site.settings_provider is None else site.settings.get("languages") or ()
     return (site.locale,) if not more else tuple(dict.fromkeys((site.locale, *more)))
 
 
@@ -88,7 +88,7 @@ def _applications(request: Request) -> Localizer:
 
 def _formats(request: Request) -> Formats:
     site: Site = request.site
-    currency = site.settings.get("currency") if site.declared is not None else None
+    currency = site.settings.get("currency") if site.settings_provider is not None else None
     return formats_for(request.locale_name.replace("_", "-"), zone_of(site), currency)
 
 

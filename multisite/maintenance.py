@@ -22,7 +22,7 @@ from pyramid.traversal import decode_path_info
 from pyramid.tweens import EXCVIEW
 
 from multisite.directory.availability import PASS, digest_of
-from multisite.directory.places import Closed
+from multisite.directory.places import SiteClosure
 from multisite.request import CLOSED, escape_path
 from multisite.site import Site
 
@@ -47,7 +47,7 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return a tween that answers for sites in maintenance."""
 
     def maintenance_tween(request: Request) -> Response:
-        closed: Closed | None = request.environ.get(CLOSED)
+        closed: SiteClosure | None = request.environ.get(CLOSED)
         if closed is None:
             return handler(request)
         query = parse_qsl(request.query_string, keep_blank_values=True)
@@ -92,7 +92,7 @@ def _is_for_static_file(request: Request) -> bool:
     return route is not None and route.name in names
 
 
-def _passes(closed: Closed, word: str) -> bool:
+def _passes(closed: SiteClosure, word: str) -> bool:
     return closed.pass_digest is not None and hmac.compare_digest(digest_of(word), closed.pass_digest)
 
 
@@ -112,7 +112,7 @@ def _passed(request: Request, word: str, query: list[tuple[str, str]]) -> Respon
     return response
 
 
-def _come_back(closed: Closed) -> Response:
+def _come_back(closed: SiteClosure) -> Response:
     seconds = RETRY_AFTER_SECONDS
     if closed.until is not None:
         left = math.ceil((closed.until - datetime.now(UTC)).total_seconds())

@@ -28,11 +28,11 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.tweens import INGRESS
 
-from multisite.forks import new_lock
+from multisite.forks import fork_safe_lock
 from multisite.includes import with_multisite
 from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
 from multisite.settings import Settings
-from multisite.site import SettingsOf, Site
+from multisite.site import SettingsProvider, Site
 from multisite.tls import may_ask
 
 __all__ = ["MAX_SITES", "NO_SITE", "OTHER_SITES", "includeme", "label_of", "metrics_view"]
@@ -66,16 +66,16 @@ _pages = cache(PAGES.labels)
 
 Handler = Callable[[Request], Response]
 
-_known_labels: dict[tuple[SettingsOf | None, int], str] = {}
+_known_labels: dict[tuple[SettingsProvider | None, int], str] = {}
 """By the id of a site, and its application: two of one process may have databases whose sites have the same ids."""
-_labels_lock = new_lock()
+_labels_lock = fork_safe_lock()
 
 
 def label_of(site: Site | None) -> str:
     """Return what figures of a site are called: its canonical domain, for as many sites as have their own."""
     if site is None:
         return NO_SITE
-    key = site.declared, site.id
+    key = site.settings_provider, site.id
     if key not in _known_labels:
         with _labels_lock:
             if len(_known_labels) >= MAX_SITES and key not in _known_labels:
@@ -138,7 +138,7 @@ class _Rest:
 
     def __init__(self, count: Callable[[], int]) -> None:
         self._count = count
-        self._lock = new_lock()
+        self._lock = fork_safe_lock()
         self._last = 0
 
     def since_last(self) -> int:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 
 from multisite import hosts, models, program
 from multisite.application_scripts import application_scripts
-from multisite.dialects import fault_of_dialect
+from multisite.dialects import dialect_error
 from multisite.directory.folders import folder_name
 from multisite.directory.revision import VERSION_TABLE
 from multisite.errors import MultisiteError
@@ -71,7 +71,7 @@ def upgrade_own(bind: Engine | Connection) -> list[str]:
     its own. Raises `MultisiteError` where the database has tables of those names that are not multisite's, was
     upgraded by a newer multisite, or is neither SQLite nor PostgreSQL.
     """
-    if fault := fault_of_dialect(bind.dialect.name):
+    if fault := dialect_error(bind.dialect.name):
         raise MultisiteError(fault)
     if isinstance(bind, Engine):
         with bind.connect() as connection:

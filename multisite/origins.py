@@ -19,8 +19,8 @@ from pyramid.request import Request
 
 from multisite import hosts
 from multisite.directory import Directory, Match
-from multisite.directory.places import Places
-from multisite.errors import MultisiteError, shorten
+from multisite.directory.places import HostMatches
+from multisite.errors import MultisiteError, escape_for_message
 from multisite.request import DEFAULT_PORTS, DIRECTORY, MOVED, SETTINGS
 from multisite.settings import Settings
 from multisite.site import Site
@@ -49,7 +49,7 @@ def parse_origin(text: str) -> Origin:
     """Return the origin that `text` spells, as it stands in an Origin header. Raises `ValueError` if it is none."""
     match = _ORIGIN.fullmatch(text)
     if match is None:
-        raise ValueError(f"'{shorten(text)}' is not an origin such as https://example.com")
+        raise ValueError(f"'{escape_for_message(text)}' is not an origin such as https://example.com")
     scheme = match[1].lower()
     name, port = hosts.parse(match[2], underscores=True)
     return Origin(scheme, name, None if port == DEFAULT_PORTS[scheme] else port)
@@ -61,7 +61,7 @@ def check_origins(texts: Iterable[str]) -> None:
         try:
             parse_origin(text)
         except ValueError:
-            raise ValueError(f"origins such as https://example.com, not '{shorten(text)}'") from None
+            raise ValueError(f"origins such as https://example.com, not '{escape_for_message(text)}'") from None
 
 
 def origin_check(
@@ -96,7 +96,7 @@ def _objection(request: Request, trusted: Iterable[str]) -> str | None:
     if not text and not referrer:
         return None if _allows_no_origin(request) else "missing Origin or Referer."
     if text and (text == "null" or _FOREIGN.fullmatch(text)):
-        return f"{shorten(text)} is not an origin of this site."
+        return f"{escape_for_message(text)} is not an origin of this site."
     try:
         origin = parse_origin(text or _origin_of(referrer))
     except ValueError:
@@ -129,10 +129,10 @@ def _is_own(request: Request, origin: Origin) -> bool:
         return True
     directory: Directory = request.registry[DIRECTORY]
     for name, port in _names(request, origin):
-        for wanted, matches in (directory.places(name) or Places(())).groups:
+        for wanted, matches in (directory.matches_of(name) or HostMatches(())).groups:
             if not (_is_at_own_port(request, origin) if wanted is None else wanted == port):
                 continue
-            if any(match.answers and _is_site_of(request, match) for match in matches.values()):
+            if any(match.is_served and _is_site_of(request, match) for match in matches.values()):
                 return True
             if "" in matches:
                 return False  # It has all paths there, and what comes behind it has none.
@@ -194,13 +194,13 @@ def _leads_to_site(request: Request, origin: Origin, path: str) -> bool:
     plain = plain.removeprefix(mount)
     directory: Directory = request.registry[DIRECTORY]
     for name, port in _names(request, origin):
-        places = directory.places(name) or Places(())
+        places = directory.matches_of(name) or HostMatches(())
         if not _is_at_own_port(request, origin):
             # Only a domain that names this port is one there: what else listens on this machine is not known here.
-            places = Places.of_groups(group for group in places.groups if group[0] is not None)
+            places = HostMatches.of_groups(group for group in places.groups if group[0] is not None)
         match = places.find(port, plain)
         if match is not None:
-            return match.answers and _is_site_of(request, match)
+            return match.is_served and _is_site_of(request, match)
     settings: Settings = request.registry[SETTINGS]
     if settings.unknown_host in {"404", "421"} or not _is_of_request(request, origin):
         return False

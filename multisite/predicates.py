@@ -80,7 +80,7 @@ def _means(request: Request, domain: Domain, site: Site) -> bool:
         found = request.registry[DIRECTORY].resolve(str(domain))
         return found is not None and found.id == site.id
     return (
-        domain.name in domains.names_of(site.host)
+        domain.name in domains.candidate_names(site.host)
         and domain.port in {None, site.port}
         and (f"{site.path}/").startswith(f"{domain.path}/")
     )

@@ -21,7 +21,7 @@ from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
 
 from multisite import domains
 from multisite.directory.changing import changing
-from multisite.directory.info import SiteInfo, read_site
+from multisite.directory.info import SiteRecord, read_site
 from multisite.errors import MultisiteError
 from multisite.models import AS_MULTISITE, DomainRow, SettingRow, SiteRow, metadata
 from multisite.scoping.column import SITE_COLUMN, site_id_column
@@ -41,7 +41,7 @@ TRASH = ".trash"
 class Removal:
     """What there is of a site: `rows` in each table that has some, and its `folder`, None if it has none."""
 
-    info: SiteInfo
+    info: SiteRecord
     rows: dict[str, int]
     folder: Path | None
 

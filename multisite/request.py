@@ -42,7 +42,7 @@ SETTINGS = "multisite.settings"
 DIRECTORY = "multisite.directory"
 """The key of the `Directory` in the registry."""
 CLOSED = "multisite.closed"
-"""The key in the WSGI environ of the `Closed` of a site in maintenance, None for one that is open."""
+"""The key in the WSGI environ of the `SiteClosure` of a site in maintenance, None for one that is open."""
 OPEN_PATH = "multisite.open_path"
 """The key in the WSGI environ that says that the path of this request answers without a site."""
 

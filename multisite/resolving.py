@@ -48,9 +48,9 @@ def resolve(name: int | str) -> Site:
             f"'{name}' means different sites in the applications of this process{named and f' ({named})'}: give "
             "using_site the Site itself" + (", or work inside using_application(name)" if named else "")
         )
-    if any(site.declared is not answers[0].declared for site in answers):
+    if any(site.settings_provider is not answers[0].settings_provider for site in answers):
         # One site of two applications, each of which may have declared other settings: neither's may be taken.
-        return replace(answers[0], declared=None)
+        return replace(answers[0], settings_provider=None)
     return answers[0]
 
 

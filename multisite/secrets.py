@@ -19,7 +19,7 @@ from pyramid.threadlocal import get_current_registry
 
 from multisite.errors import MultisiteError, SettingError
 from multisite.request import SETTINGS
-from multisite.settings import PREFIX, Settings, fault_of_secret
+from multisite.settings import PREFIX, Settings, secret_error
 from multisite.site import Site
 
 __all__ = ["SECRETS", "Secrets", "hkdf", "includeme", "secrets_of", "site_secret", "site_secrets"]
@@ -107,7 +107,7 @@ def secrets_of(registry: Any, what: str) -> Secrets:
     secrets: Secrets | None = registry.get(SECRETS)
     if secrets is None:
         raise SettingError(
-            PREFIX + "secret", "(not set)", f"a secret, since '{what}' is derived from it: {fault_of_secret('')}"
+            PREFIX + "secret", "(not set)", f"a secret, since '{what}' is derived from it: {secret_error('')}"
         )
     return secrets
 
@@ -149,7 +149,7 @@ def _value(name: str, text: str) -> str:
             raise SettingError(PREFIX + name, text, f"a file that can be read ({reason})") from None
     else:
         return text  # Looked at with the other settings.
-    fault = fault_of_secret(value.strip())
+    fault = secret_error(value.strip())
     if fault is not None:
         raise SettingError(PREFIX + name, text, f"there {fault}")
     return value.strip()

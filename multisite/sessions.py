@@ -23,7 +23,7 @@ from pyramid.session import BaseCookieSessionFactory, SignedCookieSessionFactory
 from pyramid.util import SimpleSerializer
 from webob.cookies import JSONSerializer, RequestCookies, parse_cookie
 
-from multisite.directory.shelf import Shelf
+from multisite.directory.shelf import LRUCache
 from multisite.errors import InvalidHost, UnknownSite
 from multisite.request import escape_path
 from multisite.secrets import SECRETS, secrets_of
@@ -70,7 +70,7 @@ class PerSite:
         self._defaults = _defaults_of(factory)
         _refuse(factory, self._defaults, options)
         self.needs_secret = bool(_SIGNED & self._defaults.keys()) or factory is CookieCSRFStoragePolicy
-        self._made: Shelf[tuple[Any, ...], Any] = Shelf(KEPT_SITES)
+        self._made: LRUCache[tuple[Any, ...], Any] = LRUCache(KEPT_SITES)
 
     def of(self, request: Request) -> Any:
         """Return what `factory` has made for the site of `request`."""

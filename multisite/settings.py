@@ -26,8 +26,8 @@ __all__ = [
     "STATIC_FOLDER",
     "THEMES_FOLDER",
     "Settings",
-    "fault_of_secret",
     "parse_settings",
+    "secret_error",
     "site_defaults",
 ]
 
@@ -174,12 +174,12 @@ def _secret(value: str) -> str:
         # Read when the application starts (`multisite.secrets`): commands that derive nothing do without.
         if not name or "\0" in name:
             raise ValueError("a secret, or where it is: env:NAME or file:PATH")
-    elif (fault := fault_of_secret(value)) is not None:
+    elif (fault := secret_error(value)) is not None:
         raise ValueError(fault)
     return value
 
 
-def fault_of_secret(secret: str) -> str | None:
+def secret_error(secret: str) -> str | None:
     """Return what should have been there instead of `secret`, None if it is a good one."""
     if len(secret) >= MIN_SECRET_CHARACTERS and not any(map(str.isspace, secret)):
         return None

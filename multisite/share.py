@@ -11,9 +11,9 @@ from typing import Any
 
 from pyramid.response import Response
 
-from multisite.in_progress import RETRY_AFTER_SECONDS, Share
+from multisite.in_progress import RETRY_AFTER_SECONDS, ConcurrencyLimit
 
-__all__ = ["HELD", "RETRY_AFTER_SECONDS", "Share", "busy", "give_back_held", "hold_until_sent"]
+__all__ = ["HELD", "RETRY_AFTER_SECONDS", "ConcurrencyLimit", "busy", "give_back_held", "hold_until_sent"]
 
 HELD = "multisite.held"
 """The key in the WSGI environ of a list: what gives back the slots that a request holds until its response is sent.

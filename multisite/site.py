@@ -24,7 +24,7 @@ from multisite.application import current_application
 from multisite.errors import MultisiteError
 from multisite.resolving import resolve
 
-__all__ = ["Scope", "Site", "all_sites", "carry", "current_scope", "current_site", "enter_request", "using_site"]
+__all__ = ["Scope", "Site", "all_sites", "carry", "current_scope", "current_site", "push_scope", "using_site"]
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,13 @@ Given = TypeVar("Given")
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
 
-_PASSED_BY = re.compile(r"(multisite\.(site|dbsession|scoping)|sqlalchemy|zope\.sqlalchemy|contextlib)(\.|$)").match
+_FRAMES_TO_SKIP = re.compile(
+    r"(multisite\.(site|dbsession|scoping)|sqlalchemy|zope\.sqlalchemy|contextlib)(\.|$)"
+).match
 """Matches the modules through which an application's own line comes to work across all sites."""
 
 
-class SettingsOf(Protocol):
+class SettingsProvider(Protocol):
     """What an application has declared as settings of sites.
 
     `database` tells the database of its directory apart from others, by whose sites have the same ids. `application` is
@@ -62,8 +64,8 @@ class Site:
     `multisite reload-templates`, `secret_generation` after `multisite rotate-secret`. `own_settings` are the texts of
     the settings that it has for itself, as JSON sorted by name, empty for none; `settings` gives what they mean.
 
-    `declared` is what the application of the directory that found the site has declared. It is no part of the value: a
-    copy that was pickled comes without.
+    `settings_provider` resolves `settings`; the directory that found the site sets it. It is not part of the value:
+    equality ignores it, and a pickled copy has none.
     """
 
     id: int
@@ -78,7 +80,7 @@ class Site:
     path: str = field(default="", repr=False)
     secret_generation: int = field(default=0, repr=False)
     own_settings: str = field(default="", repr=False)
-    declared: SettingsOf | None = field(default=None, repr=False, compare=False)
+    settings_provider: SettingsProvider | None = field(default=None, repr=False, compare=False)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -88,7 +90,7 @@ class Site:
         the site has a bad value for one, and `MultisiteError` for a site that no application of this process knows, or
         that several know, outside of their requests.
         """
-        declared = declared_for(self)
+        declared = settings_provider_for(self)
         if declared is None:
             raise MultisiteError(
                 f"nobody knows what settings the site {self} has: take it from request.site, or from using_site() in a "
@@ -108,15 +110,15 @@ class Site:
         return _unpickle, tuple(getattr(self, item.name) for item in fields(self) if item.compare)
 
 
-def declared_for(site: Site) -> SettingsOf | None:
+def settings_provider_for(site: Site) -> SettingsProvider | None:
     """Return what the application of `site` has declared; for a copy without, what the one that knows it has.
 
     None if there is no such one.
     """
-    if site.declared is not None:
-        return site.declared
+    if site.settings_provider is not None:
+        return site.settings_provider
     try:
-        return resolve(site.id).declared
+        return resolve(site.id).settings_provider
     except MultisiteError:
         return None
 
@@ -129,13 +131,13 @@ def _unpickle(*values: Any) -> Site:
 class Scope:
     """What the running code works for: one site, or all of them where `site` is None.
 
-    `reason` is the one given to `all_sites`, None for a single site. `block` is true where `using_site` or
-    `all_sites` said so in the code, false where a request merely arrived for the site.
+    `reason` is the one given to `all_sites`, None for a single site. `explicit` is True if `using_site` or `all_sites`
+    set the scope, False if a request for the site did.
     """
 
     site: Site | None
     reason: str | None = None
-    block: bool = True
+    explicit: bool = True
 
 
 _scope: ContextVar[Scope | None] = ContextVar("multisite_scope", default=None)
@@ -154,17 +156,17 @@ def current_site() -> Site | None:
     return scope.site if scope is not None else None
 
 
-def enter_request(site: Site | None) -> Token[Scope | None]:
-    """Make `site` (None: no site) current for a request; the caller resets the returned token with `leave_request`."""
-    return _scope.set(Scope(site, block=False) if site is not None else None)
+def push_scope(site: Site | None) -> Token[Scope | None]:
+    """Make `site` (None: no site) current for a request; the caller resets the returned token with `pop_scope`."""
+    return _scope.set(Scope(site, explicit=False) if site is not None else None)
 
 
-def leave_request(token: Token[Scope | None]) -> None:
-    """Restore what was current before the `enter_request` that returned `token`."""
+def pop_scope(token: Token[Scope | None]) -> None:
+    """Restore what was current before the `push_scope` that returned `token`."""
     _scope.reset(token)
 
 
-class Block(ContextDecorator, Generic[Given]):
+class ScopeContext(ContextDecorator, Generic[Given]):
     """A `with` block, or a decorated function, in which a scope is current; `enter` says which when it begins."""
 
     def __init__(self, enter: Callable[[], Scope]) -> None:
@@ -187,15 +189,15 @@ class Block(ContextDecorator, Generic[Given]):
 
     def __call__(self, function: Function) -> Function:
         """Decorate `function`. Raises `TypeError` for one whose body runs only after the call, outside of the block."""
-        _refuse_later(function)
+        _reject_deferred(function)
         return super().__call__(function)
 
-    def _recreate_cm(self) -> Block[Given]:
+    def _recreate_cm(self) -> ScopeContext[Given]:
         # Called by ContextDecorator for each call of a decorated function, which may run in several threads at once.
-        return Block(self._enter)
+        return ScopeContext(self._enter)
 
 
-def using_site(site: Site | int | str) -> Block[Site]:
+def using_site(site: Site | int | str) -> ScopeContext[Site]:
     """Work for one site inside the block (or the decorated function), which gives the `Site`.
 
     `site` is a `Site`, or an id or host that the directory of the application knows. Sessions first used inside
@@ -203,16 +205,16 @@ def using_site(site: Site | int | str) -> Block[Site]:
     `MultisiteError` if two applications of this process know different sites by that id or host, and none is running
     (`multisite.vhosts`): one that is running has its own directory asked, and no other.
     """
-    return Block(lambda: Scope(site if isinstance(site, Site) else resolve(site)))
+    return ScopeContext(lambda: Scope(site if isinstance(site, Site) else resolve(site)))
 
 
-def all_sites(reason: str) -> Block[None]:
+def all_sites(reason: str) -> ScopeContext[None]:
     """Work across all sites inside the block (or the decorated function); sessions first used inside see every row.
 
     `reason` is required and logged, with the line that begins the block or calls the function. Raises `ValueError` if
     it is empty.
     """
-    return Block(lambda: announce(reason))
+    return ScopeContext(lambda: log_all_sites(reason))
 
 
 def carry(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
@@ -223,7 +225,7 @@ def carry(function: Callable[Parameters, Returned]) -> Callable[Parameters, Retu
     times, in several threads at once, and pickled if `function` can. Raises `TypeError` for one whose body runs only
     after the call.
     """
-    _refuse_later(function)
+    _reject_deferred(function)
     scope = current_scope()
     # Carried on purpose, it counts as a block does, also against a session that an earlier job of a thread left open.
     block = None if scope is None else Scope(scope.site, scope.reason)
@@ -249,13 +251,13 @@ def _carried(
         _scope.reset(token)
 
 
-def _refuse_later(function: Callable[..., Any]) -> None:
+def _reject_deferred(function: Callable[..., Any]) -> None:
     if any(later(function) for later in (iscoroutinefunction, isgeneratorfunction, isasyncgenfunction)):
         name = getattr(function, "__qualname__", repr(function))
         raise TypeError(f"{name} runs after it was called: put its body into a with block instead")
 
 
-def announce(reason: str) -> Scope:
+def log_all_sites(reason: str) -> Scope:
     """Log that the calling code is about to work across all sites, and why, as one record; return the scope for it.
 
     The record is that of the application's own line. Raises `ValueError` if `reason` is empty.
@@ -263,7 +265,7 @@ def announce(reason: str) -> Scope:
     if not str(reason or "").strip():
         raise ValueError('all sites need a reason, such as all_sites("nightly report")')
     frame, level = sys._getframe(), 1
-    while frame.f_back is not None and _PASSED_BY(frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None and _FRAMES_TO_SKIP(frame.f_globals.get("__name__", "")):
         frame, level = frame.f_back, level + 1
     code = frame.f_code
     log.info(

@@ -18,7 +18,7 @@ from pyramid.threadlocal import get_current_request
 
 from multisite.errors import MultisiteError
 from multisite.request import find_match
-from multisite.site import Site, enter_request, leave_request
+from multisite.site import Site, pop_scope, push_scope
 from multisite.start import with_application
 
 __all__ = ["includeme"]
@@ -48,11 +48,11 @@ def _made_of_another(_request: Request, _response: Response) -> None:
 
 @contextmanager
 def _current(site: Site | None) -> Iterator[None]:
-    token = enter_request(site)
+    token = push_scope(site)
     try:
         yield
     finally:
-        leave_request(token)
+        pop_scope(token)
 
 
 class _Body:

@@ -103,7 +103,7 @@ def site(request: pytest.FixtureRequest, multisite_app: Any) -> Iterator[Site]:
     else:
         planted = plant_site(multisite_app, HOSTS[0], dbsession)
         yield planted
-        multisite_app.registry[DIRECTORY].uproot(planted)
+        multisite_app.registry[DIRECTORY].remove_override(planted)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from mako.exceptions import TemplateLookupException
 from pyramid.i18n import Localizer, Translations
 
-from multisite.directory.shelf import Shelf
+from multisite.directory.shelf import LRUCache
 from multisite.site import Site
 from multisite.templates import SiteTemplates
 from multisite.templates.overlay import Found, Layer
@@ -61,8 +61,8 @@ class SiteTranslations:
 
     def __init__(self, templates: SiteTemplates, size: int = 1000) -> None:
         self._templates = templates
-        self._known: Shelf[tuple[int, str, str | None, int, str], _Known] = Shelf(size)
-        self._catalogs: Shelf[Path, _Catalog] = Shelf(size)
+        self._known: LRUCache[tuple[int, str, str | None, int, str], _Known] = LRUCache(size)
+        self._catalogs: LRUCache[Path, _Catalog] = LRUCache(size)
 
     def localizer(self, site: Site, application: Localizer) -> Localizer:
         """Return the localizer of `site` for the language of `application`, the one that all sites share.

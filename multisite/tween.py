@@ -28,8 +28,8 @@ from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
 from multisite.request import CLOSED, DEFAULT_PORTS, MOVED, OPEN_PATH, SETTINGS, escape_path, find_match, netloc_of
 from multisite.settings import Settings
-from multisite.share import Share, busy, give_back_held, hold_until_sent
-from multisite.site import Site, enter_request, leave_request
+from multisite.share import ConcurrencyLimit, busy, give_back_held, hold_until_sent
+from multisite.site import Site, pop_scope, push_scope
 from multisite.start import start
 
 __all__ = ["includeme", "site_tween_factory"]
@@ -58,7 +58,7 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     open_prefixes = tuple(path for path in settings.open_paths if path.endswith("/"))
 
     has_open_paths = bool(open_paths or open_prefixes)
-    share = Share(settings.max_requests_per_site) if settings.max_requests_per_site else None
+    share = ConcurrencyLimit(settings.max_requests_per_site) if settings.max_requests_per_site else None
     refusals = _Refusals()
 
     def is_open(path: str) -> bool:
@@ -93,11 +93,11 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
 
 def _handle(handler: Handler, request: Request, site: Site | None) -> Response:
-    token = enter_request(site)
+    token = push_scope(site)
     try:
         return handler(request)
     finally:
-        leave_request(token)
+        pop_scope(token)
 
 
 def _show_exception(request: Request) -> Response:
@@ -105,18 +105,18 @@ def _show_exception(request: Request) -> Response:
     return request.invoke_exception_view(sys.exc_info())
 
 
-def _in_its_share(share: Share, handler: Handler, request: Request, site: Site) -> Response:
+def _in_its_share(share: ConcurrencyLimit, handler: Handler, request: Request, site: Site) -> Response:
     """Handle `request` if its site has a place left, which it keeps until its response has been sent."""
     # The environ may have been here, for a response that pyramid_retry or another tween has dropped.
     give_back_held(request.environ)
-    if not share.take(site.id):
+    if not share.acquire(site.id):
         return busy()
     try:
         response = _handle(handler, request, site)
     except BaseException:
-        share.give_back(site.id)
+        share.release(site.id)
         raise
-    hold_until_sent(request.environ, response, partial(share.give_back, site.id))
+    hold_until_sent(request.environ, response, partial(share.release, site.id))
     return response
 
 
@@ -129,7 +129,7 @@ class _Refusals:
     """What was refused for want of a site, in the log: a line a second at most, whoever asks how often."""
 
     def __init__(self) -> None:
-        self._lock = forks.new_lock()
+        self._lock = forks.fork_safe_lock()
         self._next_at = 0.0
         self._left_out = 0
 

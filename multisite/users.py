@@ -25,7 +25,7 @@ from sqlalchemy.orm import Mapped, Mapper, Session, mapped_column, validates
 from sqlalchemy.sql.elements import conv
 
 from multisite.errors import MultisiteError
-from multisite.forks import new_lock
+from multisite.forks import fork_safe_lock
 from multisite.scoping import SiteScoped
 from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.pin import pin_of
@@ -82,7 +82,7 @@ class Attempts:
         self._counts: dict[Hashable, tuple[int, float]] = {}
         # The same keys apart by their attempts, first that with one, in the order in which they came to be there.
         self._keys_by_count: list[dict[Hashable, None]] = [{} for _ in range(limit)]
-        self._lock = new_lock()
+        self._lock = fork_safe_lock()
 
     def begin(self, key: Hashable) -> None:
         """Count an attempt, before it is known how it ends, lest many at once be one. Raises `TooManyAttempts`."""

@@ -29,7 +29,7 @@ from multisite.directory.availability import disable_site
 from multisite.jobs import site_of_job
 from multisite.models import DomainRow, SiteRow
 from multisite.request import DIRECTORY
-from multisite.site import current_scope, enter_request, leave_request
+from multisite.site import current_scope, pop_scope, push_scope
 
 
 @pytest.fixture
@@ -86,11 +86,11 @@ def test_a_request_is_carried_as_a_block(library: Library, pool: ThreadPoolExecu
         return list(sessions.scalars(sa.select(Book.secret)))
 
     def in_request_of(site: Site) -> Callable[[], list[str]]:
-        token = enter_request(site)
+        token = push_scope(site)
         try:
             return carry(leave_open)
         finally:
-            leave_request(token)
+            pop_scope(token)
 
     with ThreadPoolExecutor(1) as thread:
         assert set(thread.submit(in_request_of(ONE)).result()) == {"secret-1"}

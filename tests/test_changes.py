@@ -13,15 +13,15 @@ import sqlalchemy as sa
 from multisite import all_sites
 from multisite.directory import Directory, changes, changing, engine_from_url
 from multisite.directory.changes import (
-    Domain,
+    DomainRecord,
     add_domain,
     add_site,
+    get_site,
     list_sites,
     make_site,
     remove_domain,
-    show_site,
 )
-from multisite.domains import Domain as Pattern
+from multisite.domains import Domain
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError, UnknownSite
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.settings import Settings
@@ -123,7 +123,7 @@ def test_mixed_scripts_are_taken_where_that_is_said(tmp_path: Path, settings: Se
     add_domain(engine, site.host, "p\u0430ypal2.example", allow_mixed=True)
     with pytest.raises(InvalidHost):
         add_domain(engine, site.host, "p\u0430ypal3.example")
-    assert len(show_site(engine, "p\u0430ypal2.example").domains) == 2
+    assert len(get_site(engine, "p\u0430ypal2.example").domains) == 2
     engine.dispose()
 
 
@@ -185,22 +185,22 @@ def test_a_host_that_is_taken_is_refused_in_any_spelling(own_engine: sa.Engine, 
 def test_domains_are_added_shown_and_removed(own_engine: sa.Engine, settings: Settings) -> None:
     site = add_site(own_engine, "a.example", settings=settings, aliases=["z.example", "b.example"])
     info = add_domain(own_engine, "Z.example", "Old.example", redirect=True)
-    assert info == show_site(own_engine, "old.example") == show_site(own_engine, "A.EXAMPLE.")
+    assert info == get_site(own_engine, "old.example") == get_site(own_engine, "A.EXAMPLE.")
     assert info.site == site
     assert info.status == "active"
     assert info.created.tzinfo is UTC
     assert abs(datetime.now(UTC) - info.created) < timedelta(hours=1)
     assert info.domains == (
-        Domain("a.example", "canonical"),
-        Domain("b.example", "alias"),
-        Domain("z.example", "alias"),
-        Domain("old.example", "redirect"),
+        DomainRecord("a.example", "canonical"),
+        DomainRecord("b.example", "alias"),
+        DomainRecord("z.example", "alias"),
+        DomainRecord("old.example", "redirect"),
     )
     assert (info.aliases, info.redirects) == (("b.example", "z.example"), ("old.example",))
     assert remove_domain(own_engine, "B.example").aliases == ("z.example",)
     with pytest.raises(MultisiteError, match=r"canonical .* multisite show-site a\.example"):
         remove_domain(own_engine, "a.example")
-    for attempt in (show_site, remove_domain, lambda engine, host: add_domain(engine, host, "new.example")):
+    for attempt in (get_site, remove_domain, lambda engine, host: add_domain(engine, host, "new.example")):
         with pytest.raises(UnknownSite, match="multisite list-sites"):
             attempt(own_engine, "b.example")
     assert set(hosts_of(own_engine)) == {"a.example", "z.example", "old.example"}
@@ -359,7 +359,7 @@ def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
     look = changing.refuse_taken
     calls = []
 
-    def look_the_second_time(connection: sa.Connection, *wanted: Pattern) -> None:
+    def look_the_second_time(connection: sa.Connection, *wanted: Domain) -> None:
         calls.append(wanted)
         if len(calls) > 1:
             look(connection, *wanted)
@@ -377,7 +377,7 @@ def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
 
 
 def begin_and_die(engine: sa.Engine, aliases: tuple[str, ...]) -> None:
-    plan = changes._Plan(Pattern("a.example"), tuple(map(Pattern, aliases)), "first try", "de", "UTC", None)
+    plan = changes._Plan(Domain("a.example"), tuple(map(Domain, aliases)), "first try", "de", "UTC", None)
     changes._reserve(engine, plan)
 
 
@@ -386,7 +386,7 @@ def test_the_completing_call_decides_name_and_aliases(own_engine: sa.Engine, set
     assert [info.status for info in list_sites(own_engine)] == ["pending"]
     site = add_site(own_engine, "a.example", settings=settings, name="second try", aliases=["c.example", "d.example"])
     assert (site.name, site.locale) == ("second try", "en")
-    assert show_site(own_engine, "a.example").aliases == ("c.example", "d.example")
+    assert get_site(own_engine, "a.example").aliases == ("c.example", "d.example")
     assert Directory(own_engine).find("b.example") is None
 
 

@@ -28,7 +28,7 @@ from multisite.cli import main
 from multisite.collecting import collect_static
 from multisite.directory.availability import disable_site
 from multisite.directory.changes import add_domain, list_sites
-from multisite.directory.info import Domain, SiteInfo
+from multisite.directory.info import DomainRecord, SiteRecord
 from multisite.settings import parse_settings
 
 
@@ -339,8 +339,11 @@ def test_ten_thousand_sites_without_files_of_their_own_are_links(laid: Laid) -> 
     number = 10_000 if os.environ.get("MULTISITE_SOAK") == "1" else 200
     (known,) = [info for info in list_sites(laid.sites.engine) if info.site.host == GARDEN]
     infos = [
-        SiteInfo(
-            Site(n, f"s{n}.example", "S", f"s{n}"), "active", known.created, (Domain(f"s{n}.example", "canonical"),)
+        SiteRecord(
+            Site(n, f"s{n}.example", "S", f"s{n}"),
+            "active",
+            known.created,
+            (DomainRecord(f"s{n}.example", "canonical"),),
         )
         for n in range(number)
     ]

@@ -308,7 +308,7 @@ def test_a_phrase_is_in_the_language_of_its_site_and_as_the_site_words_it(sqlite
         write_mo(file, own)
     reload_templates(sqlite_sites.engine)
     browser = sqlite_sites.browser(STERNWARTE)
-    sqlite_sites.app.registry[DIRECTORY].hurry()
+    sqlite_sites.app.registry[DIRECTORY].refresh_soon()
     assert [link.text for link in browser.get("/").html.select(".site-nav a")] == ["Kuppel", "Archiv"]
     assert [link.text for link in sqlite_sites.browser(GARDEN).get("/").html.select(".site-nav a")] == [
         "Home",

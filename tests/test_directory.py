@@ -18,9 +18,9 @@ from sqlalchemy import event
 from multisite import all_sites, resolving
 from multisite.directory import Directory, Match, engine_from_url, memory
 from multisite.directory.changes import add_domain, remove_domain
-from multisite.directory.errand import in_time
-from multisite.directory.lookup import Answer, look_up
-from multisite.directory.shelf import Shelf
+from multisite.directory.errand import run_with_timeout
+from multisite.directory.lookup import QueryResult, query_host
+from multisite.directory.shelf import LRUCache
 from multisite.errors import DirectoryUnavailable, InvalidHost, MultisiteError, UnknownSite
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.site import Site, using_site
@@ -196,14 +196,14 @@ def test_read_by_two_statements_it_would_be(
 ) -> None:
     """The negative control: first the entry, then the version."""
 
-    def look_up_in_two_steps(engine: sa.Engine, key: str | int, _declared: object) -> Answer:
-        answer = look_up(engine, key)
+    def look_up_in_two_steps(engine: sa.Engine, key: str | int, _declared: object) -> QueryResult:
+        answer = query_host(engine, key)
         with engine.connect() as connection:
             version = connection.execute(sa.select(DirectoryVersion.version)).scalar_one()
         return answer._replace(version=version)
 
     add("a.example", aliases=["b.example"])
-    monkeypatch.setattr(memory, "look_up", look_up_in_two_steps)
+    monkeypatch.setattr(memory, "query_host", look_up_in_two_steps)
     assert make_race(own_engine, engine, directory, clock) is not None
 
 
@@ -228,7 +228,7 @@ def test_a_flood_of_unknown_hosts_evicts_no_site(
 
 
 def test_a_shelf_is_bounded_and_keeps_what_is_used() -> None:
-    shelf: Shelf[int, str] = Shelf(10)
+    shelf: LRUCache[int, str] = LRUCache(10)
     for number in range(1000):
         shelf.put(number, str(number))
         assert shelf.get(0) == "0"
@@ -241,7 +241,7 @@ def test_a_shelf_is_bounded_and_keeps_what_is_used() -> None:
 
 
 def test_a_shelf_that_is_only_read_stays_bounded() -> None:
-    shelf: Shelf[int, str] = Shelf(10)
+    shelf: LRUCache[int, str] = LRUCache(10)
     for number in range(1000):
         shelf.put(number, str(number))
         for recent in range(number - 20, number):
@@ -369,10 +369,10 @@ def test_a_database_that_hangs_is_waited_for_once_and_then_left_alone(
 
 
 def test_an_errand_gives_its_result_or_its_error() -> None:
-    assert in_time(lambda: 42, 60) == 42
-    assert in_time(lambda: None, 60) is None
+    assert run_with_timeout(lambda: 42, 60) == 42
+    assert run_with_timeout(lambda: None, 60) is None
     with pytest.raises(ZeroDivisionError):
-        in_time(lambda: 1 // 0, 60)
+        run_with_timeout(lambda: 1 // 0, 60)
 
 
 # A database that is down.
@@ -453,13 +453,13 @@ PLANTED = Site(7, "planted.example", "Planted", "planted.example")
 def test_a_planted_site_is_found_without_tables(tmp_path: Path, clock: Clock) -> None:
     engine = engine_from_url(f"sqlite:///{tmp_path / 'empty.db'}")
     directory = Directory(engine, clock=clock)
-    directory.plant(PLANTED, ["www.planted.example"])
+    directory.add_override(PLANTED, ["www.planted.example"])
     assert directory.find("planted.example") == Match(PLANTED, "canonical")
     assert directory.find("www.planted.example") == Match(PLANTED, "alias")
     assert directory.by_id(7) == PLANTED
     clock.now += 10_000
     assert directory.resolve("planted.example") == PLANTED
-    directory.uproot(PLANTED)
+    directory.remove_override(PLANTED)
     with pytest.raises(DirectoryUnavailable):
         directory.find("planted.example")
     engine.dispose()
@@ -469,9 +469,9 @@ def test_a_planted_site_wins_over_the_tables_until_it_is_uprooted(
     add: Callable[..., Site], directory: Directory
 ) -> None:
     site = add("a.example")
-    directory.plant(PLANTED, ["a.example"])
+    directory.add_override(PLANTED, ["a.example"])
     assert directory.find("a.example") == Match(PLANTED, "alias")
-    directory.uproot(PLANTED)
+    directory.remove_override(PLANTED)
     assert directory.find("a.example") == Match(site, "canonical")
 
 

@@ -119,13 +119,13 @@ def test_changes_by_a_session_are_told_when_they_are_committed(
         session.flush()
         session.add(DomainRow(site_id=1, host="orm.example", kind="canonical"))
         session.flush()
-        hurries = directory._hurries
+        refresh_requests = directory._refresh_requests
         assert directory.find("orm.example") is None
         session.rollback()
         session.add(SiteRow(id=1, name="x", folder="x"))
         session.flush()
         session.add(DomainRow(site_id=1, host="orm.example", kind="canonical"))
-        assert directory._hurries == hurries
+        assert directory._refresh_requests == refresh_requests
         session.commit()
     assert until(lambda: directory.find("orm.example"))
 
@@ -183,7 +183,7 @@ def test_what_is_told_while_the_database_is_being_asked_is_not_lost(
             if not told:
                 told.append(True)
                 add("new.example")
-                directory.hurry()
+                directory.refresh_soon()
 
         sa.event.listen(engine, "after_cursor_execute", change)
         assert directory.find("new.example") is None
@@ -198,7 +198,7 @@ listening.HEARTBEAT_SECONDS = 0.2
 engine = engine_from_url(sys.argv[1])
 directory = Directory(engine, notify=True, refresh_seconds=60, clock=lambda: 1000.0)
 assert directory.find("unknown.example") is None
-while not directory._hurries:
+while not directory._refresh_requests:
     time.sleep(0.01)
 os.write(1, b"listening\\n")
 child = os.fork()

@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from multisite import all_sites
 from multisite.directory import Directory, Match, unknown
-from multisite.directory.bloom import MAX_BYTES, Bloom
+from multisite.directory.bloom import MAX_BYTES, BloomFilter
 from multisite.directory.changes import add_domain, remove_domain
 from multisite.errors import DirectoryUnavailable
 from multisite.models import DomainRow, SiteRow
@@ -70,7 +70,7 @@ def test_without_the_names_each_costs_a_query(
 ) -> None:
     """The negative control."""
     add("a.example")
-    monkeypatch.setattr(unknown.UnknownHosts, "rules_out", lambda *_anything: False)
+    monkeypatch.setattr(unknown.NegativeHostFilter, "definitely_absent", lambda *_anything: False)
     directory = Directory(engine, clock=clock)
     with counted(engine) as statements:
         ask_in_vain(directory, names, 500)
@@ -235,11 +235,13 @@ def test_with_many_domains_names_are_read_where_it_pays_and_every_domain_is_foun
     assert len(known.hosts) + len(known.wildcards) <= min(10_000_000, 5 * DOMAINS)
     for number in range(0, DOMAINS, 7):
         prefix = "www." * (number % 10 == 0)
-        assert not directory._unknown_hosts.rules_out(f"{prefix}s{number}.example", directory._version, clock.now)
+        assert not directory._unknown_hosts.definitely_absent(
+            f"{prefix}s{number}.example", directory._version, clock.now
+        )
 
 
 def test_a_bloom_filter_holds_all_that_was_put_in_and_seems_to_hold_little_else() -> None:
-    held = Bloom(10_000)
+    held = BloomFilter(10_000)
     for number in range(10_000):
         held.add(f"in{number}")
     assert all(f"in{number}" in held for number in range(10_000))
@@ -247,14 +249,14 @@ def test_a_bloom_filter_holds_all_that_was_put_in_and_seems_to_hold_little_else(
     for number in range(10_000, 300_000):
         held.add(f"in{number}")
     assert all(f"in{number}" in held for number in range(0, 300_000, 10))
-    assert len(Bloom(10**9)) == MAX_BYTES
-    assert len(Bloom(0)) == 128
-    assert "x" not in Bloom(0)
+    assert len(BloomFilter(10**9)) == MAX_BYTES
+    assert len(BloomFilter(0)) == 128
+    assert "x" not in BloomFilter(0)
 
 
 def test_nobody_can_know_which_hosts_seem_to_be_there() -> None:
     """Two filters of the same names are mistaken about different ones."""
-    filters = [Bloom(100), Bloom(100)]
+    filters = [BloomFilter(100), BloomFilter(100)]
     for each in filters:
         for number in range(400):
             each.add(f"in{number}")

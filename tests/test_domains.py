@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_hosts import ACCEPTED, MUTATED_HOSTS, PIECES, REFUSED, mutate
 
 from multisite import domains, hosts
-from multisite.directory.places import Match, Places
+from multisite.directory.places import HostMatches, Match
 from multisite.domains import Domain
 from multisite.errors import InvalidHost
 from multisite.site import Site
@@ -99,12 +99,12 @@ def check(text: str) -> bool:
     assert 0 < len(domain.name) <= 253
     assert domain.is_wildcard == text.startswith("*.") == (host != domain.name)
     asked = f"www.{host}" if domain.is_wildcard else host
-    assert len(asked) > 253 or domain.name in domains.names_of(hosts.parse(asked).name)
+    assert len(asked) > 253 or domain.name in domains.candidate_names(hosts.parse(asked).name)
     assert domain.port is None or 1 <= domain.port <= 65535
     assert re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", domain.path)
     assert not {".", ".."} & set(domain.path.split("/"))
     assert len(domain.path) <= domains.MAX_PATH_CHARACTERS
-    assert domain.fits(domain.port or 80, domain.path or "/")
+    assert domain.matches(domain.port or 80, domain.path or "/")
     return True
 
 
@@ -181,9 +181,9 @@ FROM_BEST_TO_LAST = [
 
 def find(texts: tuple[str, ...] | list[str], host: str, path: str, default_port: int = 80) -> str | None:
     name, port = hosts.parse(host)
-    names = domains.names_of(name)
+    names = domains.candidate_names(name)
     known = [domain for domain in map(domains.parse, texts) if domain.name in names]
-    found = domains.best(known, port or default_port, path)
+    found = domains.best_match(known, port or default_port, path)
     return None if found is None else str(found)
 
 
@@ -209,11 +209,11 @@ def test_the_order_of_insertion_never_matters() -> None:
         expected = [find(chosen, host, path) for path in paths]
         name, port = hosts.parse(host)
         # In each order of all of them, those whose names fit stand in some order of their own: each of these is tried.
-        known = [domain for domain in map(domains.parse, chosen) if domain.name in domains.names_of(name)]
+        known = [domain for domain in map(domains.parse, chosen) if domain.name in domains.candidate_names(name)]
         for order in permutations(known):
-            found = [domains.best(order, port or 80, path) for path in paths]
+            found = [domains.best_match(order, port or 80, path) for path in paths]
             assert [None if domain is None else str(domain) for domain in found] == expected
-            places = Places((domain, Match(Site(0, str(domain), "", ""), "alias")) for domain in order)
+            places = HostMatches((domain, Match(Site(0, str(domain), "", ""), "alias")) for domain in order)
             matches = [places.find(port or 80, path) for path in paths]
             assert [None if match is None else match.site.host for match in matches] == expected
 
@@ -247,6 +247,6 @@ def test_a_port_of_the_scheme_may_be_left_out() -> None:
 
 
 def test_an_address_belongs_to_no_wildcard() -> None:
-    assert domains.names_of("192.0.2.1") == ("192.0.2.1",)
-    assert domains.names_of("[::1]") == ("[::1]",)
-    assert domains.names_of("a.b.c") == ("a.b.c", "*.b.c", "*.c")
+    assert domains.candidate_names("192.0.2.1") == ("192.0.2.1",)
+    assert domains.candidate_names("[::1]") == ("[::1]",)
+    assert domains.candidate_names("a.b.c") == ("a.b.c", "*.b.c", "*.c")

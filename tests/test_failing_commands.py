@@ -18,7 +18,7 @@ from forking import remembering
 from test_cli import Folder
 
 from multisite import all_sites
-from multisite.directory.changes import add_site, list_sites, show_site
+from multisite.directory.changes import add_site, get_site, list_sites
 from multisite.migrate import _own_scripts
 from multisite.models import AS_MULTISITE, SiteRow
 from multisite.removal import TRASH
@@ -229,7 +229,7 @@ def test_a_folder_that_is_read_only(folder: Folder) -> None:
         line = folder.fails("remove-site", "a.example", "--yes")
         assert f"cannot be moved to {sites / TRASH}: Read-only file system; nothing was removed" in line
         with closing_engine(folder.database_url) as engine:
-            assert show_site(engine, "a.example").status == "active"
+            assert get_site(engine, "a.example").status == "active"
         subprocess.run(["mount", "-o", "remount,rw", str(sites)], check=True)
         assert folder.invoke("remove-site", "a.example", "--yes").exit_code == 0
         assert folder.folders() == [TRASH, "z.example"]

@@ -17,8 +17,8 @@ from conftest import closing_engine
 
 from multisite import all_sites
 from multisite.directory import Directory, faults, lookup
-from multisite.directory.changes import add_site, list_sites, show_site
-from multisite.directory.places import FAULTY, Places
+from multisite.directory.changes import add_site, get_site, list_sites
+from multisite.directory.places import UNUSABLE, HostMatches
 from multisite.errors import DirectoryUnavailable, MultisiteError
 from multisite.migrate import _own_scripts, upgrade_own
 from multisite.models import DomainRow, SiteRow, metadata
@@ -111,7 +111,7 @@ def test_a_host_that_is_none_is_named_before_the_tables_refuse_it(database_url: 
         with revising(engine) as (revision, op):
             op.execute("UPDATE domains SET host = 'one.example'")
             revision.upgrade(op)
-        assert show_site(engine, SITE).site.host == SITE
+        assert get_site(engine, SITE).site.host == SITE
         with all_sites("a test"), pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
             connection.execute(sa.text("UPDATE domains SET host = 'one.example.'"))
 
@@ -196,7 +196,7 @@ def test_what_is_there_all_the_same_is_left_out_and_named_and_the_rest_goes_on(
             assert line in record.getMessage(), change
             assert record.getMessage().endswith("correct it in the table, then run: multisite refresh")
             assert OTHER in [info.site.host for info in list_sites(engine)], change
-            assert show_site(engine, OTHER).site.host == OTHER
+            assert get_site(engine, OTHER).site.host == OTHER
 
 
 def found(engine: sa.Engine) -> dict[str, str]:
@@ -221,7 +221,9 @@ def test_what_is_left_out_does_not_lead_to_the_site_of_a_wildcard_or_a_shorter_p
     database_url: str, guarded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not guarded:
-        monkeypatch.setattr(lookup, "Places", lambda found: Places(pair for pair in found if pair[1] is not FAULTY))
+        monkeypatch.setattr(
+            lookup, "HostMatches", lambda found: HostMatches(pair for pair in found if pair[1] is not UNUSABLE)
+        )
     with closing_engine(database_url) as engine:
         make_tables_that_refuse_nothing(engine)
         for change in OF_THE_OTHER:
@@ -286,8 +288,8 @@ def test_what_is_listed_names_the_row_that_cannot_be_read(sqlite_database_url: s
                 for statement in ("DELETE FROM multisite_settings", *SOUND):
                     connection.exec_driver_sql(statement)
                 connection.exec_driver_sql(change)
-            assert show_site(engine, OTHER).site.host == OTHER
-            for read in (lambda: list(list_sites(engine)), lambda: show_site(engine, SITE)):
+            assert get_site(engine, OTHER).site.host == OTHER
+            for read in (lambda: list(list_sites(engine)), lambda: get_site(engine, SITE)):
                 expected = f"^{row} cannot be read \\(.+\\): correct it in the table, then run: multisite refresh$"
                 with pytest.raises(MultisiteError, match=expected):
                     read()

@@ -18,7 +18,7 @@ import os, sys, threading
 from multisite import forks
 from multisite.directory import Directory, engine_from_url, memory
 from multisite.errors import DirectoryUnavailable
-from multisite.in_progress import Share
+from multisite.in_progress import ConcurrencyLimit
 from multisite.scoping import compiler
 from multisite.templates import store
 
@@ -28,8 +28,8 @@ directory = Directory(engine, refresh_seconds=0)
 assert directory.find("one.example").site.host == "one.example"
 with engine.connect() as connection:
     inherited = connection.connection.dbapi_connection
-share = Share(1)
-assert share.take("one.example")
+share = ConcurrencyLimit(1)
+assert share.acquire("one.example")
 locks = [directory._turn, directory._known._lock, directory._unknown._lock, share._lock, compiler._compiled_lock]
 for lock in locks:
     lock.acquire()  # As another thread does, which is not there after the fork.
@@ -51,7 +51,7 @@ for lock in [*locks, store._compiling]:
 with engine.connect() as connection:
     if connection.connection.dbapi_connection is inherited:
         print("the connection is the parent's")
-if not share.take("one.example"):
+if not share.acquire("one.example"):
     print("a place is taken")
 assert directory.find("two.example").site.host == "two.example"
 sys.stdout.flush()

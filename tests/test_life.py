@@ -22,11 +22,11 @@ from multisite.directory.availability import MAX_MESSAGE_CHARACTERS, PASS, disab
 from multisite.directory.changes import (
     add_domain,
     add_site,
+    get_site,
     list_sites,
     move_domain,
     refresh,
     set_canonical,
-    show_site,
 )
 from multisite.maintenance import cookie_name
 from multisite.models import DomainRow, SiteRow
@@ -313,7 +313,7 @@ def counts(engine: sa.Engine, site_id: int) -> dict[str, int]:
 def test_a_site_is_removed_with_its_rows_and_nothing_of_others(
     filled: sa.Engine, app: TestApp, parsed: Settings
 ) -> None:
-    site, other = (show_site(filled, host).site for host in ("one.example", "two.example"))
+    site, other = (get_site(filled, host).site for host in ("one.example", "two.example"))
     add_domain(filled, "one.example", "alias.example")
     assert get(app, "one.example").text == "the pages of one.example"
     plan = plan_removal(filled, "alias.example", settings=parsed)
@@ -334,12 +334,12 @@ def test_a_site_is_removed_with_its_rows_and_nothing_of_others(
     for host in ("one.example", "alias.example"):
         get(app, host, status=404)
         with pytest.raises(UnknownSite):
-            show_site(filled, host)
+            get_site(filled, host)
     assert get(app, "two.example").text == "the pages of two.example"
 
 
 def test_the_id_of_a_removed_site_is_never_used_again(filled: sa.Engine, add: Add, parsed: Settings) -> None:
-    last = show_site(filled, "two.example").site.id
+    last = get_site(filled, "two.example").site.id
     remove_site(filled, "two.example", settings=parsed)
     again = add("two.example")
     assert again.id > last
@@ -354,7 +354,7 @@ class Killed(BaseException):
 def test_a_removal_stopped_at_any_point_is_completed_by_the_next(
     filled: sa.Engine, app: TestApp, parsed: Settings
 ) -> None:
-    site = show_site(filled, "one.example").site
+    site = get_site(filled, "one.example").site
     lines = 0
 
     def stop_later(line: str) -> None:
@@ -370,7 +370,7 @@ def test_a_removal_stopped_at_any_point_is_completed_by_the_next(
         except Killed:
             stops += 1
         get(app, "one.example", status=404)
-        assert show_site(filled, "one.example").status == "removing"
+        assert get_site(filled, "one.example").status == "removing"
         with pytest.raises(MultisiteError, match="is being removed; complete that: multisite remove-site one.example"):
             enable_site(filled, "one.example")
     assert stops == lines > 8
@@ -418,7 +418,7 @@ def test_tables_that_refer_to_each_other_are_named(own_engine: sa.Engine, add: A
     with pytest.raises(MultisiteError, match="the tables life_eggs and life_hens refer to each other"):
         remove_site(own_engine, "one.example", settings=parsed)
     # Nothing was touched: what cannot be completed is not begun.
-    assert show_site(own_engine, "one.example").status == "active"
+    assert get_site(own_engine, "one.example").status == "active"
 
 
 def test_a_folder_that_is_a_link_is_left_where_it_is(add: Add, own_engine: sa.Engine, parsed: Settings) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Session
 
 from multisite import MultisiteError, UnscopedStatement, all_sites, check, using_site
-from multisite.dialects import SUPPORTED, fault_of_dialect
+from multisite.dialects import SUPPORTED, dialect_error
 from multisite.directory import Directory
 from multisite.migrate import first_site, upgrade_own
 from multisite.models import metadata
@@ -39,13 +39,13 @@ def elsewhere(tmp_path: Path) -> Iterator[sa.Engine]:
 
 
 def test_every_other_dialect_than_the_supported_ones_is_a_fault() -> None:
-    assert [name for name in ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "") if fault_of_dialect(name)] == [
+    assert [name for name in ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "") if dialect_error(name)] == [
         "mysql",
         "mariadb",
         "oracle",
         "",
     ]
-    assert fault_of_dialect("elsewhere") == SENTENCE
+    assert dialect_error("elsewhere") == SENTENCE
     assert set(SUPPORTED) == {"sqlite", "postgresql"}
 
 
@@ -72,7 +72,7 @@ def test_a_statement_on_a_scoped_table_is_refused(elsewhere: sa.Engine, statemen
 def test_negative_control_without_the_refusal_the_statements_run(
     elsewhere: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("multisite.scoping.execution.fault_of_dialect", lambda name: None)
+    monkeypatch.setattr("multisite.scoping.execution.dialect_error", lambda name: None)
     Base.metadata.create_all(elsewhere, [Book.__table__])
     with using_site(ONE), Session(elsewhere) as session:
         assert session.execute(STATEMENTS["entity"]).all() == []

@@ -165,12 +165,12 @@ def test_a_key_without_the_site_would_mix_sites(sqlite_world: World, monkeypatch
 
     def moved() -> str:
         sqlite_world.app()  # With nothing kept.
-        directory.plant(garden, ["moving.example"])
+        directory.add_override(garden, ["moving.example"])
         browser(app, "moving.example").get("/page/a")
-        directory.uproot(garden)
-        directory.plant(kitchen, ["moving.example"])
+        directory.remove_override(garden)
+        directory.add_override(kitchen, ["moving.example"])
         text = browser(app, "moving.example").get("/page/a").text
-        directory.uproot(kitchen)
+        directory.remove_override(kitchen)
         return text
 
     assert f"canary-of-{KITCHEN}" in moved()

@@ -21,14 +21,14 @@ from multisite.directory.availability import maintain_site
 from multisite.directory.changes import (
     add_domain,
     add_site,
+    get_site,
     list_sites,
     move_domain,
     remove_domain,
     rename_site,
     set_canonical,
-    show_site,
 )
-from multisite.directory.places import Match, Places
+from multisite.directory.places import HostMatches, Match
 from multisite.maintenance import cookie_name
 from multisite.models import DomainRow
 from multisite.request import DIRECTORY
@@ -243,7 +243,7 @@ def test_the_order_in_which_domains_are_added_never_matters(own_engine: sa.Engin
 
 def test_a_thousand_sites_below_paths_of_one_host(own_engine: sa.Engine) -> None:
     site = Site(1, "example.com", "x", "x")
-    places = Places([(domains.parse(f"example.com/{n}"), Match(site, "alias", f"/{n}")) for n in range(1000)])
+    places = HostMatches([(domains.parse(f"example.com/{n}"), Match(site, "alias", f"/{n}")) for n in range(1000)])
     assert places.find(80, "/999/x") == Match(site, "alias", "/999")
     assert places.find(80, "/1000/x") is None
     assert places.find(80, "/" * 1_000_000) is None
@@ -424,7 +424,7 @@ def test_a_redirect_that_would_lead_to_itself_is_served(add: Add, app: TestApp, 
 
 
 def kinds(engine: sa.Engine, domain: str) -> dict[str, str]:
-    return {each.host: each.kind for each in show_site(engine, domain).domains}
+    return {each.host: each.kind for each in get_site(engine, domain).domains}
 
 
 def test_domains_are_shown_and_removed_by_their_whole_text(add: Add, own_engine: sa.Engine) -> None:
@@ -439,7 +439,7 @@ def test_domains_are_shown_and_removed_by_their_whole_text(add: Add, own_engine:
     remove_domain(own_engine, "bücher.example/laden/")
     assert kinds(own_engine, "*.example.com") == {"example.com": "canonical", "*.example.com": "alias"}
     with pytest.raises(UnknownSite):
-        show_site(own_engine, "example.com/laden")
+        get_site(own_engine, "example.com/laden")
     with pytest.raises(DomainTaken, match=r"'\*\.example\.com' is taken: it already leads to the site example\.com"):
         add("other.example", aliases=["*.example.com"])
     with pytest.raises(InvalidHost, match="known by one name"):

@@ -116,10 +116,10 @@ def test_themes(app: Any, ask: Ask) -> None:
     site = plant_site(app, "themed.example")
     assert ask("themed.example", "/themed") == "no theme"
     for theme in ("dawn", "dusk"):
-        app.registry[DIRECTORY].plant(replace(site, theme=theme), [site.host])
+        app.registry[DIRECTORY].add_override(replace(site, theme=theme), [site.host])
         assert ask("themed.example", "/themed") == "dawn or dusk"
     assert ask("themed.example", "/dark") == "a route of dusk"
-    app.registry[DIRECTORY].plant(replace(site, theme="noon"), [site.host])
+    app.registry[DIRECTORY].add_override(replace(site, theme="noon"), [site.host])
     ask("themed.example", "/themed", status=404)
     ask("themed.example", "/dark", status=404)
 

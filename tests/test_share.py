@@ -22,7 +22,7 @@ from pyramid_retry import RetryableException, is_last_attempt
 from waitress_server import serving
 
 from multisite.request import DIRECTORY
-from multisite.share import Share
+from multisite.share import ConcurrencyLimit
 from multisite.testing import plant_site
 
 THREADS = 6
@@ -277,21 +277,21 @@ def test_a_header_that_nobody_can_read_gives_the_place_back(serve: Serve, field:
 
 
 def test_counting_is_exact_in_threads() -> None:
-    share = Share(3)
+    share = ConcurrencyLimit(3)
     most = []
 
     def work() -> int:
         served = 0
         for _ in range(2_000):
-            if share.take(1):
+            if share.acquire(1):
                 most.append(share.in_progress(1))
                 served += 1
-                share.give_back(1)
+                share.release(1)
         return served
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(future.result() for future in [pool.submit(work) for _ in range(8)]) == len(most)
     assert max(most) <= 3
     assert share.in_progress(1) == 0
-    assert share.take(1)
-    assert share.take(2)
+    assert share.acquire(1)
+    assert share.acquire(2)

@@ -160,9 +160,9 @@ def test_people_get_a_shell_of_python(shop: Shop) -> None:
     code = (
         "import sys\n"
         "from multisite.directory import engine_from_url\n"
-        "from multisite.directory.changes import show_site\n"
+        "from multisite.directory.changes import get_site\n"
         "from multisite.shell import run\n"
-        f"site = show_site(engine_from_url({str(shop.engine.url)!r}), 'garden.example').site\n"
+        f"site = get_site(engine_from_url({str(shop.engine.url)!r}), 'garden.example').site\n"
         f"sys.exit(run({str(shop.ini)!r}, site))\n"
     )
     done = subprocess.run(

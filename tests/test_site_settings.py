@@ -23,7 +23,7 @@ from webtest import TestApp
 
 from multisite import MultisiteError, SettingError, Site, SiteSettingError, all_sites, check, resolving, using_site
 from multisite.cli import main
-from multisite.directory.changes import add_site, show_site
+from multisite.directory.changes import add_site, get_site
 from multisite.errors import UndeclaredSetting
 from multisite.models import SettingRow
 from multisite.removal import remove_site
@@ -159,7 +159,7 @@ def test_an_undeclared_name_is_a_key_error_with_a_sentence() -> None:
 def test_a_site_is_still_a_small_value() -> None:
     resolving.resolvers.clear()  # Those of earlier tests, one of which may know a site with this id.
     plain, other = own(), own(it="1")
-    found = Site(1, "a.example", "A", "a.example", declared=one_setting(int))
+    found = Site(1, "a.example", "A", "a.example", settings_provider=one_setting(int))
     assert found == plain != other
     assert hash(found) == hash(plain)
     assert pickle.loads(pickle.dumps(other)) == other
@@ -263,7 +263,7 @@ def test_a_site_has_its_own_value_as_soon_as_it_is_set_and_no_other_site_has(wor
     for each in (app, worker):
         assert world.read(each, "a.example") == {"posts": "20", "colour": "green"}
         assert world.read(each, "b.example") == {"posts": "10", "colour": "red"}
-    assert world.apps[0].registry[DIRECTORY].find("a.example").site == show_site(world.engine, "a.example").site
+    assert world.apps[0].registry[DIRECTORY].find("a.example").site == get_site(world.engine, "a.example").site
     unset_settings(world.engine, "a.example", ["posts"], declared=declared_of(app))
     assert world.read(worker, "a.example") == {"posts": "10", "colour": "green"}
 
@@ -306,7 +306,7 @@ def test_of_several_values_one_of_which_is_bad_none_is_set(sqlite_world: World, 
     app = sqlite_world.app()
     with pytest.raises(SettingError):
         set_settings(sqlite_world.engine, "a.example", refused, declared=declared_of(app))
-    assert show_site(sqlite_world.engine, "a.example").site.own_settings == ""
+    assert get_site(sqlite_world.engine, "a.example").site.own_settings == ""
 
 
 def test_a_bad_row_closes_its_site_alone_and_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -368,7 +368,7 @@ def test_two_applications_of_one_process_do_not_mix(sqlite_world: World) -> None
         assert site.settings["posts"] == 7
         # A copy that came by a queue, or from the tables, is one that this application knows.
         assert pickle.loads(pickle.dumps(site)).settings["posts"] == 7
-    assert show_site(sqlite_world.engine, "a.example").site.settings["posts"] == 7
+    assert get_site(sqlite_world.engine, "a.example").site.settings["posts"] == 7
 
 
 def test_a_planted_site_has_the_defaults(sqlite_world: World) -> None:

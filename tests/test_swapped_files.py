@@ -25,7 +25,7 @@ from template_world import World, render
 from multisite import Site, real_file
 from multisite.assets import find_asset, open_asset
 from multisite.collecting import collect_static
-from multisite.directory.info import Domain, SiteInfo
+from multisite.directory.info import DomainRecord, SiteRecord
 from multisite.real_file import open_real_file
 from multisite.settings import Settings
 from multisite.templates.overlay import Found, Layer
@@ -207,7 +207,9 @@ def test_nothing_of_another_site_is_laid_out(own: Path, theirs: Path, tmp_path: 
         file.unlink()
     sites_dir = own.parent.parent
     settings = Settings(sites_dir=sites_dir, templates_dir=tmp_path / "no templates")
-    info = SiteInfo(Site(1, GARDEN, "Garden", GARDEN), "active", datetime.now(UTC), (Domain(GARDEN, "canonical"),))
+    info = SiteRecord(
+        Site(1, GARDEN, "Garden", GARDEN), "active", datetime.now(UTC), (DomainRecord(GARDEN, "canonical"),)
+    )
     (theirs / "x.css").write_text(FOREIGN * 100)
     laid = tmp_path / "laid"
     names = [f"r{number}.css" for number in range(5)]

@@ -40,7 +40,7 @@ def test_a_site_in_memory_only(app: Router, own_engine: sa.Engine) -> None:
     assert webtest_app(app, "planted.example").get("/").text == "planted.example de"
     with all_sites("a test"), Session(own_engine) as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(SiteRow)) == 0
-    app.registry[DIRECTORY].uproot(site)
+    app.registry[DIRECTORY].remove_override(site)
     webtest_app(app, "planted.example").get("/", status=404)
 
 

@@ -12,7 +12,7 @@ from webtest import TestApp
 
 from multisite import all_sites
 from multisite.directory import Directory
-from multisite.directory.changes import add_site, make_site, reload_templates, set_theme, show_site
+from multisite.directory.changes import add_site, get_site, make_site, reload_templates, set_theme
 from multisite.directory.themes import list_themes, make_theme
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.models import SiteRow
@@ -109,7 +109,7 @@ def test_a_site_gets_no_theme_that_is_not_there(own_engine: sa.Engine, settings:
     for name, message in {"dark": "there are light; make it", "../light": "cannot be the name of a theme"}.items():
         with pytest.raises(MultisiteError, match=message):
             set_theme(own_engine, "a.example", name, settings=settings)
-    assert show_site(own_engine, "a.example").site.theme == "light"
+    assert get_site(own_engine, "a.example").site.theme == "light"
     with pytest.raises(UnknownSite):
         set_theme(own_engine, "b.example", "light", settings=settings)
 
@@ -147,7 +147,7 @@ def test_a_generation_is_raised_for_one_site_or_for_all(own_engine: sa.Engine, s
     assert generations(directory) == (1, 0, 0)
     reload_templates(own_engine)
     assert generations(directory) == (2, 1, 1)
-    assert show_site(own_engine, "a.example").site.template_generation == 2
+    assert get_site(own_engine, "a.example").site.template_generation == 2
     with pytest.raises(UnknownSite):
         reload_templates(own_engine, "c.example")
 

@@ -20,7 +20,7 @@ import multisite.check
 from multisite import all_sites, using_site
 from multisite.cli import main
 from multisite.directory import engine_from_url
-from multisite.directory.changes import add_domain, add_site, remove_domain, show_site
+from multisite.directory.changes import add_domain, add_site, get_site, remove_domain
 from multisite.errors import InvalidHost, MultisiteError
 from multisite.migrate import _own_scripts, upgrade_own
 from multisite.models import DomainRow
@@ -118,7 +118,7 @@ def test_without_the_setting_none_is_added_but_each_is_found_and_removed(engine:
         with pytest.raises(InvalidHost, match=r"the setting allow_underscores"):
             call()
     add_site(engine, "example.com", settings=parsed(tmp_path, allow_underscores="true"), aliases=[SHOP])
-    assert show_site(engine, SHOP).site.host == "example.com"
+    assert get_site(engine, SHOP).site.host == "example.com"
     assert [domain.host for domain in remove_domain(engine, SHOP).domains] == ["example.com"]
 
 

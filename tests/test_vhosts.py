@@ -303,8 +303,8 @@ def test_it_finds_what_the_rules_of_domains_say(
     routes = [Route(each, each.path, str(each), str(each), Place()) for each in given_domains]
     routes += [Route(None, each, f"any{each}", each, Place()) for each in fallback]
     table = Table(routes)
-    fitting_names = domains.names_of(name)
-    best = domains.best([each for each in given_domains if each.name in fitting_names], port, path)
+    fitting_names = domains.candidate_names(name)
+    best = domains.best_match([each for each in given_domains if each.name in fitting_names], port, path)
     rest = [each for each in fallback if not each or path == each or path.startswith(each + "/")]
     expected = str(best) if best is not None else f"any{max(rest, key=len)}" if rest else None
     found = table.find(name, port, path)

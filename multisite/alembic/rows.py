@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.plan import Plan
 from multisite.alembic.schema import Reference, Schema, Table
-from multisite.errors import MultisiteError, shorten
+from multisite.errors import MultisiteError, escape_for_message
 
 __all__ = ["SiteOfRow", "check_one_site", "check_rows", "through"]
 
@@ -138,7 +138,7 @@ def _refuse(schema: Schema, table: Table, rows: str, condition: str, what: str) 
     if table.primary_key:
         keys = ", ".join(f"r.{schema.quote(column)}" for column in table.primary_key)
         found = schema.execute(f"SELECT {keys} FROM {rows} WHERE {condition} ORDER BY {keys} LIMIT {_SHOWN}")
-        values = [shorten(row[0] if len(row) == 1 else tuple(row)) for row in found]
+        values = [escape_for_message(row[0] if len(row) == 1 else tuple(row)) for row in found]
         named = f" ({_named(table.primary_key)} {', '.join(values)}{', ...' if count > _SHOWN else ''})"
     raise MultisiteError(f"{count} rows of '{table.name}'{named} {what}")
 

@@ -24,7 +24,7 @@ from dogpile.cache.region import CacheRegion, RegionInvalidationStrategy
 from multisite.caching import keys
 from multisite.caching.values import check_value
 from multisite.errors import CrossSiteError, MultisiteError, NoCurrentSite
-from multisite.site import Site, current_scope, declared_for
+from multisite.site import Site, current_scope, settings_provider_for
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -190,7 +190,7 @@ class SiteRegion(CacheRegion):
         A backend that several processes share is told the database only in a process of several applications
         (`multisite.vhosts`): a script may reach it by another URL than the server, and has to find what that keeps.
         """
-        declared = declared_for(site)
+        declared = settings_provider_for(site)
         if declared is None or not (declared.application or isinstance(self.actual_backend, MemoryBackend)):
             return str(site.id)
         return f"{site.id}@{declared.database}"

@@ -22,8 +22,8 @@ from multisite import models as own
 from multisite.bound_role import only_looked_at
 from multisite.check.environment import Environment, read_environment
 from multisite.check.shape import Reference, Shape, TableName, declared_shape, shapes_in_database, views_in_database
-from multisite.dialects import fault_of_dialect
-from multisite.directory.info import show_site
+from multisite.dialects import dialect_error
+from multisite.directory.info import get_site
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 from multisite.request import DIRECTORY, SETTINGS
@@ -124,7 +124,7 @@ def opened(
     registry = getattr(app, "registry", app)
     if DIRECTORY not in registry:
         raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
-    site = None if host is None else show_site(registry[DIRECTORY].engine, host).site
+    site = None if host is None else get_site(registry[DIRECTORY].engine, host).site
     metadata = tuple(tables.metadata if metadata is None else metadata)
     _configure(metadata)
     request = registry.queryUtility(IRequestFactory, default=Request).blank(
@@ -234,7 +234,7 @@ def _databases(
     unsupported: dict[str, str] = {}
     for url, (engine, tables_of_database) in by_url.items():
         name = url.render_as_string()
-        if fault := fault_of_dialect(engine.dialect.name):
+        if fault := dialect_error(engine.dialect.name):
             if any(has_site_id(table) for table in tables_of_database):
                 unsupported[name] = fault
             continue

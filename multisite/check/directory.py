@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from multisite import program
 from multisite.check.application import Application
-from multisite.directory.faults import fault_of_domain, fault_of_site
+from multisite.directory.faults import domain_row_error, site_row_error
 from multisite.finding import Finding
 from multisite.migrate import is_current
 from multisite.models import AS_MULTISITE, DomainRow, SiteRow
@@ -55,14 +55,14 @@ def check_directory(application: Application) -> Iterator[Finding]:
             return
         application.progress("the rows of sites and domains")
         for id_, status, availability, theme, until, *texts, has_canonical in connection.execute(_SITES):
-            fault = fault_of_site(status, availability, theme, until, tuple(texts))
+            fault = site_row_error(status, availability, theme, until, tuple(texts))
             # Of a site that was removed nothing is left but this row, which keeps its id from being used again.
             if fault is None and not has_canonical and availability != "removed":
                 fault = "it has no canonical domain"
             if fault is not None:
                 yield _left_out("sites", id_, fault)
         for id_, host, port, path, kind, site_id, is_stray in connection.execute(_DOMAINS):
-            fault = fault_of_domain(host, port, path, kind)
+            fault = domain_row_error(host, port, path, kind)
             if fault is None and is_stray:
                 fault = f"it leads to the site {site_id}, which is not there"
             if fault is not None:

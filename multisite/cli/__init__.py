@@ -34,7 +34,7 @@ COMMANDS = {
     ),
     "add-site": _Lazy("multisite.cli.sites:add_site", "Add a site: its rows, and a folder with a layout to edit."),
     "list-sites": _Lazy("multisite.cli.sites:list_sites", "List the sites."),
-    "show-site": _Lazy("multisite.cli.sites:show_site", "Show a site and all its domains."),
+    "show-site": _Lazy("multisite.cli.sites:get_site", "Show a site and all its domains."),
     "set-theme": _Lazy("multisite.cli.templates:set_theme", "Give a site a theme, or none."),
     "new-theme": _Lazy("multisite.cli.templates:new_theme", "Make a theme: a folder of templates for several sites."),
     "which": _Lazy("multisite.cli.templates:which", "Show which file a template's name stands for on a site."),

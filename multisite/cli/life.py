@@ -15,7 +15,7 @@ from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 
 if TYPE_CHECKING:
-    from multisite.directory.changes import SiteInfo
+    from multisite.directory.changes import SiteRecord
     from multisite.removal import Removal
 
 __all__ = ["disable_site", "enable_site", "maintain_site", "refresh", "remove_site"]
@@ -82,7 +82,7 @@ def maintain_site(ini_uri: str, host: str, message: str | None, until: str | Non
         click.echo(f"Whoever opens this link sees the site meanwhile: {link}")
 
 
-def _enable(info: SiteInfo) -> str:
+def _enable(info: SiteRecord) -> str:
     return program.command(f"enable-site {info.site}")
 
 

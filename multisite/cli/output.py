@@ -12,7 +12,7 @@ import click
 from multisite import program
 
 if TYPE_CHECKING:
-    from multisite.directory.changes import SiteInfo
+    from multisite.directory.changes import SiteRecord
     from multisite.ini import Ini
     from multisite.site import Site
 
@@ -39,7 +39,7 @@ NEXT_COMMANDS = {
 """What can be done about a site that is not active, by its status: in words, and the arguments of the command."""
 
 
-def next_step(info: SiteInfo) -> str:
+def next_step(info: SiteRecord) -> str:
     """Return what can be done about a site that is not active, with the command for it."""
     if info.status not in NEXT_COMMANDS:
         # No command has written that, so whoever did knows more.
@@ -68,7 +68,7 @@ def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
     }
 
 
-def site_info_as_dict(info: SiteInfo, ini: Ini) -> dict[str, Any]:
+def site_info_as_dict(info: SiteRecord, ini: Ini) -> dict[str, Any]:
     """Return the same with the site's status, when it was made (ISO 8601, in UTC), and its domains."""
     return {
         **site_as_dict(info.site, ini),
@@ -92,7 +92,7 @@ def print_json_list(values: Iterable[object]) -> None:
     click.echo("[]" if before == "[" else "\n]")
 
 
-def print_site(info: SiteInfo, ini: Ini) -> None:
+def print_site(info: SiteRecord, ini: Ini) -> None:
     """Print a site with its domains, for people."""
     site = info.site
     click.echo(f"{site} ({site.name})")

@@ -23,9 +23,9 @@ def shell(ctx: click.Context, host: str, code: str | None) -> None:
     HOST is any host of the site. There are app, registry, request, site, dbsession and tm, and what the section
     [pshell] of the ini adds; changes stay if tm.commit() is called. Without a terminal, code is read from stdin.
     """
-    from multisite.directory.changes import show_site
+    from multisite.directory.changes import get_site
 
-    info = show_site(read_ini(ctx.obj).open_engine(), host)
+    info = get_site(read_ini(ctx.obj).open_engine(), host)
     if info.status != "active":
         click.echo(f"{info.site} is not open to visitors ({info.status}): {next_step(info)}", err=True)
     # The application, and with it Pyramid.

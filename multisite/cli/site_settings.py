@@ -75,10 +75,10 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
 
     HOST is any domain of the site.
     """
-    from multisite.directory.info import show_site
+    from multisite.directory.info import get_site
 
     with _application(ini_uri) as (_ini, engine, declared):
-        found = _described(show_site(engine, host).site, declared)
+        found = _described(get_site(engine, host).site, declared)
     if as_json:
         print_json([_as_dict(each) for each in found])
         return

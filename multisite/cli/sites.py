@@ -21,7 +21,7 @@ from multisite.ini import Ini, read_ini
 if TYPE_CHECKING:
     from multisite.directory.changes import NewSite, SiteDetails
 
-__all__ = ["add_site", "list_sites", "rename_site", "show_site"]
+__all__ = ["add_site", "get_site", "list_sites", "rename_site"]
 
 
 @click.command(cls=HostCommand)
@@ -103,12 +103,12 @@ def list_sites(ini_uri: str, as_json: bool) -> None:
 @click.argument("host")
 @json_option
 @click.pass_obj
-def show_site(ini_uri: str, host: str, as_json: bool) -> None:
+def get_site(ini_uri: str, host: str, as_json: bool) -> None:
     """Show a site and all its domains.
 
     HOST is any of them.
     """
-    from multisite.directory.changes import show_site as find_info
+    from multisite.directory.changes import get_site as find_info
 
     ini = read_ini(ini_uri)
     info = find_info(ini.open_engine(), host)

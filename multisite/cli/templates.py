@@ -83,10 +83,10 @@ def which(ini_uri: str, host: str, name: str, as_json: bool) -> None:
 
     HOST is any host of the site, NAME as in a view or a template: layout.mako, or app:templates/page.mako.
     """
-    from multisite.directory.changes import show_site
+    from multisite.directory.changes import get_site
 
     ini = read_ini(ini_uri)
-    site = show_site(ini.open_engine(), host).site
+    site = get_site(ini.open_engine(), host).site
     templates = _templates_for(_load(ini_uri), name)
     layers = _explain(templates, site, name)
     winner = next((path for _layer, path, state in layers if state == "has it"), None)

@@ -64,7 +64,7 @@ def import_entries_command(
     begin as Jekyll, Hugo or Pelican write them: with title and date, and if they like tags, slug, summary and draft.
     Import them again after a change: entries are matched by their slug.
     """
-    from multisite.directory.changes import show_site
+    from multisite.directory.changes import get_site
 
     ini = read_ini(ini_uri)
     engine = ini.open_engine()
@@ -72,7 +72,7 @@ def import_entries_command(
         from multisite.page_cache.changes import announce
 
         announce(engine)
-    site = show_site(engine, host).site
+    site = get_site(engine, host).site
     report = import_entries(
         engine,
         site,

@@ -14,7 +14,7 @@ from pyramid_debugtoolbar.panels import DebugPanel
 
 from multisite import domains
 from multisite.debugtoolbar.recording import Recording, Used, recording
-from multisite.directory.changes import show_site
+from multisite.directory.changes import get_site
 from multisite.errors import MultisiteError
 from multisite.introspection import shown
 from multisite.renderer import TEMPLATES
@@ -121,17 +121,17 @@ def _found(request: Request) -> tuple[Site | None, str]:
 
 
 def _domain(request: Request, site: Site, name: str, port: int | None, path: str) -> domains.Domain | None:
-    fitting = set(domains.names_of(name))
+    fitting = set(domains.candidate_names(name))
     own = [
         domain for text in _domains(request, site) if (domain := domains.parse(text, underscores=True)).name in fitting
     ]
-    return domains.best(own, port or 0, path)
+    return domains.best_match(own, port or 0, path)
 
 
 def _domains(request: Request, site: Site) -> dict[str, str]:
     """Return the domains of `site` with their kinds; of one that only this process knows, the canonical one."""
     try:
-        info = show_site(request.registry[DIRECTORY].engine, site.domain)
+        info = get_site(request.registry[DIRECTORY].engine, site.domain)
     except Exception:  # A site planted by a test, or a database that is down: the page was answered all the same.
         return {site.domain: "canonical"}
     return {domain.host: domain.kind for domain in info.domains}

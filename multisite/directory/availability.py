@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 
 from multisite import domains
 from multisite.directory.changing import changing, refuse_unfinished
-from multisite.directory.info import SiteInfo, read_site
+from multisite.directory.info import SiteRecord, read_site
 from multisite.errors import MultisiteError
 from multisite.models import AS_MULTISITE, SiteRow
 
@@ -27,7 +27,7 @@ PASS = "multisite_pass"  # noqa: S105  # Its name.
 _NOTHING = {"maintenance_message": None, "maintenance_until": None, "maintenance_pass": None}
 
 
-def enable_site(engine: Engine, host: str) -> SiteInfo:
+def enable_site(engine: Engine, host: str) -> SiteRecord:
     """Open the site that has the domain `host`, in any spelling, to its visitors; return it after that.
 
     Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for a site that is not complete or is being removed.
@@ -35,14 +35,14 @@ def enable_site(engine: Engine, host: str) -> SiteInfo:
     return _set(engine, host, availability="open", **_NOTHING)
 
 
-def disable_site(engine: Engine, host: str) -> SiteInfo:
+def disable_site(engine: Engine, host: str) -> SiteRecord:
     """Let the site answer as if it were not there; everything it has stays. Returns and raises as `enable_site`."""
     return _set(engine, host, availability="disabled", **_NOTHING)
 
 
 def maintain_site(
     engine: Engine, host: str, *, message: str | None = None, until: datetime | None = None
-) -> tuple[SiteInfo, str]:
+) -> tuple[SiteRecord, str]:
     """Let the site tell its visitors to come back; return it, and a new word by which operators pass.
 
     `message` is shown on the page. `until` is when it will be over as far as one knows, by the site's clock where it
@@ -84,7 +84,7 @@ def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
     return until_utc
 
 
-def _set(engine: Engine, host: str, **values: object) -> SiteInfo:
+def _set(engine: Engine, host: str, **values: object) -> SiteRecord:
     domain = domains.existing(host)
     with changing(engine) as connection:
         info = read_site(connection, domain)

@@ -1,10 +1,10 @@
-"""Bloom: a set of texts in a few bits each, which may seem to hold more than was put in, and never less."""
+"""BloomFilter: a set of texts in a few bits each, which may seem to hold more than was put in, and never less."""
 
 from __future__ import annotations
 
 import secrets
 
-__all__ = ["MAX_BYTES", "Bloom"]
+__all__ = ["MAX_BYTES", "BloomFilter"]
 
 BITS_PER_TEXT = 16
 """At least so many bits for each text, up to `MAX_BYTES`: then 1 text in 400 that was not put in seems to be there."""
@@ -16,7 +16,7 @@ MAX_BYTES = 8 * 2**20
 """However many texts there are. With four million of them there are still 16 bits for each."""
 
 
-class Bloom:
+class BloomFilter:
     """A Bloom filter for about `capacity` texts. With more it still holds all of them, and seems to hold more others.
 
     The places of a text depend on a secret made here, so that nobody can think up texts that seem to be there. One

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from multisite import domains, resolving
 from multisite.directory.memory import Memory
-from multisite.directory.places import Match, Places
+from multisite.directory.places import HostMatches, Match
 from multisite.site import Site
 
 __all__ = ["Directory"]
@@ -42,16 +42,16 @@ class Directory(Memory):
         places = self._find(host)
         match = None if places is None else places.find(port, path)
         # A site that is disabled is none to a visitor. Scripts find it all the same, by `resolve`.
-        return match if match is None or match.answers else None
+        return match if match is None or match.is_served else None
 
-    def places(self, host: str) -> Places | None:
+    def matches_of(self, host: str) -> HostMatches | None:
         """Return all that `host`, a `Host.name`, leads to, or None: no site. Raises as `find` does."""
         return self._find(host)
 
     def has_host(self, host: str) -> bool:
         """Return whether `host`, a `Host.name`, leads to a site that answers visitors. Raises as `find` does."""
         places = self._find(host)
-        return places is not None and places.answers
+        return places is not None and places.is_served
 
     def by_id(self, site_id: int) -> Site | None:
         """Return the site with this id, or None. Raises `DirectoryUnavailable` as `find` does."""
@@ -95,12 +95,12 @@ class Directory(Memory):
             self._forget()
             self._forget = None
 
-    def plant(self, site: Site, hosts: Iterable[str]) -> None:
+    def add_override(self, site: Site, hosts: Iterable[str]) -> None:
         """Let `hosts` (canonical forms) lead to `site` in this directory only; no table is touched, nothing expires."""
         self._planted.add(site, hosts)
 
-    def uproot(self, site: Site) -> None:
-        """Take back what `plant` did for `site`; what the tables say about its hosts holds again."""
+    def remove_override(self, site: Site) -> None:
+        """Take back what `add_override` did for `site`; what the tables say about its hosts holds again."""
         self._planted.remove(site)
 
 

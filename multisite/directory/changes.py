@@ -23,21 +23,30 @@ from multisite.directory.changing import changing, insert_domain, refuse_taken
 from multisite.directory.details import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
 from multisite.directory.domain_changes import add_domain, canonical, move_domain, remove_domain, set_canonical
 from multisite.directory.folders import folder_name, make_folder
-from multisite.directory.info import Domain, SiteInfo, is_domain, list_sites, owner_of, read_site, show_site
+from multisite.directory.info import (
+    DomainRecord,
+    SiteRecord,
+    canonical_domain_of_owner,
+    get_site,
+    is_domain,
+    list_sites,
+    read_site,
+)
 from multisite.directory.themes import check_theme
-from multisite.domains import Domain as Pattern
+from multisite.domains import Domain
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.settings import Settings
 from multisite.site import Site
 
 __all__ = [
-    "Domain",
+    "DomainRecord",
     "NewSite",
     "SiteDetails",
-    "SiteInfo",
+    "SiteRecord",
     "add_domain",
     "add_site",
+    "get_site",
     "list_sites",
     "make_site",
     "move_domain",
@@ -47,7 +56,6 @@ __all__ = [
     "rename_site",
     "set_canonical",
     "set_theme",
-    "show_site",
 ]
 
 _sites = SiteRow.__table__
@@ -80,8 +88,8 @@ class NewSite:
 class _Plan:
     """A site as it was asked for, checked."""
 
-    domain: Pattern
-    aliases: tuple[Pattern, ...]
+    domain: Domain
+    aliases: tuple[Domain, ...]
     name: str
     locale: str
     timezone: str
@@ -174,7 +182,7 @@ def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> 
     with changing(engine, plan.domain, *plan.aliases) as connection:
         claim = sa.update(SiteRow).where(_sites.c.id == site_id, _sites.c.status == "pending")
         if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
-            raise DomainTaken(str(plan.domain), owner_of(connection, plan.domain))
+            raise DomainTaken(str(plan.domain), canonical_domain_of_owner(connection, plan.domain))
         _agree_on_aliases(connection, site_id, plan.aliases)
         site = read_site(connection, plan.domain).site
         # Inside the transaction: if this is where the process dies, the site is pending still.
@@ -182,11 +190,11 @@ def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> 
     return NewSite(site, settings.sites_dir / site.folder, adopted=not is_new)
 
 
-def _agree_on_aliases(connection: Connection, site_id: int, aliases: tuple[Pattern, ...]) -> None:
+def _agree_on_aliases(connection: Connection, site_id: int, aliases: tuple[Domain, ...]) -> None:
     """Give the site these aliases and no others: who began it may have asked for others than who completes it."""
     columns = (_rows.c.host, _rows.c.port, _rows.c.path)
     own = sa.select(*columns).where(_rows.c.site_id == site_id, _rows.c.kind != "canonical")
-    present = {Pattern(name, port or None, path) for name, port, path in connection.execute(own)}
+    present = {Domain(name, port or None, path) for name, port, path in connection.execute(own)}
     for domain in present.difference(aliases):
         connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, domain)))
     for alias in aliases:
@@ -203,7 +211,7 @@ def _withdraw(engine: Engine, site_id: int) -> None:
         connection.execute(sa.delete(SiteRow).where(_sites.c.id.in_(pending)))
 
 
-def rename_site(engine: Engine, host: str, name: str) -> SiteInfo:
+def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:
     """Give the site that has the domain `host` another name for people; return the site after that.
 
     Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for what cannot be a name.
@@ -216,7 +224,7 @@ def rename_site(engine: Engine, host: str, name: str) -> SiteInfo:
         return read_site(connection, domain)
 
 
-def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Settings) -> SiteInfo:
+def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Settings) -> SiteRecord:
     """Give the site that `host`, in any spelling, leads to the theme of that name, None for none; return the site.
 
     Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` if there is no such theme.

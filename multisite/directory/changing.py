@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from multisite import program
-from multisite.directory.info import SiteInfo, owner_of
+from multisite.directory.info import SiteRecord, canonical_domain_of_owner
 from multisite.domains import Domain
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow, raise_version
@@ -53,12 +53,12 @@ def _no_tables() -> str:
 def refuse_taken(connection: Connection, *wanted: Domain) -> None:
     """Raise `DomainTaken` if one of `wanted` leads to a site."""
     for domain in wanted:
-        owner = owner_of(connection, domain)
+        owner = canonical_domain_of_owner(connection, domain)
         if owner is not None:
             raise DomainTaken(str(domain), owner)
 
 
-def refuse_unfinished(info: SiteInfo) -> None:
+def refuse_unfinished(info: SiteRecord) -> None:
     """Raise `MultisiteError` for a site that is not complete, or is being removed with all its domains."""
     if info.status == "pending":
         command = program.command(f"add-site {info.site}")

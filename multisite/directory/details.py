@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multisite.errors import MultisiteError, shorten
+from multisite.errors import MultisiteError, escape_for_message
 
 __all__ = ["MAX_NAME_CHARACTERS", "check_locale", "check_name", "check_timezone"]
 
@@ -17,7 +17,8 @@ def check_name(name: str) -> str:
     stripped = name.strip()
     if not stripped or len(stripped) > MAX_NAME_CHARACTERS or not stripped.isprintable():
         raise MultisiteError(
-            f"'{shorten(name)}' cannot be the name of a site: expected 1 to {MAX_NAME_CHARACTERS} printable characters"
+            f"'{escape_for_message(name)}' cannot be the name of a site: expected 1 to "
+            f"{MAX_NAME_CHARACTERS} printable characters"
         )
     return stripped
 
@@ -33,7 +34,7 @@ def check_locale(tag: str) -> str:
     except (ValueError, TypeError, UnknownLocaleError):
         usual = ""
     if not usual or len(usual) > MAX_LOCALE_CHARACTERS:
-        raise MultisiteError(f"'{shorten(tag)}' is not a locale: expected a tag such as en, de or pt-BR")
+        raise MultisiteError(f"'{escape_for_message(tag)}' is not a locale: expected a tag such as en, de or pt-BR")
     return usual
 
 
@@ -44,6 +45,7 @@ def check_timezone(name: str) -> str:
     # ZoneInfo(name) would take any file below the folder of zones. Some systems have one named localtime there.
     if name not in available_timezones() or name == "localtime":
         raise MultisiteError(
-            f"'{shorten(name)}' is not a time zone: expected a name of the IANA database such as UTC or Europe/Berlin"
+            f"'{escape_for_message(name)}' is not a time zone: expected a name of the IANA database such as "
+            "UTC or Europe/Berlin"
         )
     return name

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from multisite import domains, program
 from multisite.directory.changing import changing, insert_domain, refuse_taken, refuse_unfinished
-from multisite.directory.info import SiteInfo, is_domain, read_site
+from multisite.directory.info import SiteRecord, is_domain, read_site
 from multisite.domains import Domain
 from multisite.errors import InvalidHost, MultisiteError
 from multisite.models import DomainRow
@@ -25,7 +25,7 @@ def add_domain(
     redirect: bool = False,
     allow_mixed: bool = False,
     allow_underscores: bool = False,
-) -> SiteInfo:
+) -> SiteRecord:
     """Let `host` lead to the site that has the domain `site_host` too, in any spelling; return the site after that.
 
     `redirect` sends browsers to the canonical domain instead of serving them. `allow_underscores` is that of the
@@ -42,7 +42,7 @@ def add_domain(
         return read_site(connection, owner)
 
 
-def remove_domain(engine: Engine, host: str) -> SiteInfo:
+def remove_domain(engine: Engine, host: str) -> SiteRecord:
     """Let `host`, in any spelling, lead nowhere; return the site that it led to, after that.
 
     Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for a canonical domain.
@@ -59,7 +59,7 @@ def remove_domain(engine: Engine, host: str) -> SiteInfo:
         return read_site(connection, domains.parse(info.site.domain, underscores=True))
 
 
-def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteInfo:
+def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteRecord:
     """Let the site that has the domain `host`, in any spelling, be known by it; return the site after that.
 
     What was canonical becomes an alias, or with `redirect` a redirect to `host`. The folder keeps its name. Raises
@@ -77,7 +77,7 @@ def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteI
         return read_site(connection, domain)
 
 
-def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = False) -> SiteInfo:
+def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = False) -> SiteRecord:
     """Let the domain `host` lead to the site that has the domain `site_host`; return that site.
 
     It is an alias there, or with `redirect` a redirect. One statement does it: at every moment the domain leads to the
@@ -99,7 +99,7 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
         return read_site(connection, owner)
 
 
-def _finished_site(connection: Connection, domain: Domain) -> SiteInfo:
+def _finished_site(connection: Connection, domain: Domain) -> SiteRecord:
     """Return the site that has `domain`. Raises as `refuse_unfinished` does, and `UnknownSite` if none has it."""
     info = read_site(connection, domain)
     refuse_unfinished(info)

@@ -11,10 +11,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 
 from multisite import forks
-from multisite.dialects import fault_of_dialect
+from multisite.dialects import dialect_error
 from multisite.errors import MultisiteError
 
-__all__ = ["begins_anew", "engine_from_settings", "engine_from_url", "refuse_unusable"]
+__all__ = ["check_engine", "dispose_after_fork", "engine_from_settings", "engine_from_url"]
 
 CONNECT_SECONDS = 10
 """How long a server may take to let us in. psycopg waits for two minutes, psycopg2 for ever."""
@@ -50,13 +50,13 @@ def _connect_args(url: sa.URL) -> dict[str, Any]:
     return {"connect_timeout": CONNECT_SECONDS}
 
 
-def begins_anew(engine: Engine) -> None:
+def dispose_after_fork(engine: Engine) -> None:
     """Let `engine` have connections of its own in each process that is forked from this one.
 
     Those that its pool holds are the parent's: what one process asked the other could get the answer to, which is the
     wrong site, or another site's rows.
     """
-    forks.begins_anew(engine, _leave_to_the_parent)
+    forks.run_in_forked_child(engine, _leave_to_the_parent)
 
 
 _inherited_pools: list[sa.Pool] = []
@@ -77,7 +77,7 @@ def _enforcing(engine: Engine) -> Engine:
     if engine.dialect.name == "sqlite":
         # An event of the pool, not of the engine: those of the engine cost something at every statement.
         event.listen(engine.pool, "connect", _enforce_foreign_keys)
-    begins_anew(engine)
+    dispose_after_fork(engine)
     return engine
 
 
@@ -87,9 +87,9 @@ def _enforce_foreign_keys(dbapi_connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def refuse_unusable(engine: Engine) -> None:
+def check_engine(engine: Engine) -> None:
     """Raise `MultisiteError` if the database of `engine` cannot hold the directory: in memory, or not supported."""
-    if fault := fault_of_dialect(engine.dialect.name):
+    if fault := dialect_error(engine.dialect.name):
         raise MultisiteError(fault)
     if engine.dialect.name == "sqlite" and _is_memory(engine.url):
         raise MultisiteError(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
-__all__ = ["held", "in_time"]
+__all__ = ["cancellable", "run_with_timeout"]
 
 Result = TypeVar("Result")
 
@@ -70,7 +70,7 @@ _errand = threading.local()
 
 
 @contextmanager
-def held(connection: Connection) -> Iterator[None]:
+def cancellable(connection: Connection) -> Iterator[None]:
     """Let `connection` be cut inside the block if this thread is on an errand that takes too long.
 
     Raises `TimeoutError` if that is so already.
@@ -86,12 +86,11 @@ def held(connection: Connection) -> Iterator[None]:
         line.let_go()
 
 
-def in_time(work: Callable[[], Result], patience_seconds: float) -> Result:
+def run_with_timeout(work: Callable[[], Result], patience_seconds: float) -> Result:
     """Return what `work` returns, or raise what it raises; raise `TimeoutError` if that takes too long.
 
-    A driver that waits for a dead database cannot be interrupted, but it can be left alone: what is `held` then is cut,
-    and a result thrown away. The thread costs about as much as the question itself, a quarter of a millisecond,
-    and only where a database is asked anyway.
+    A driver that waits for a dead database cannot be interrupted, so on a timeout the `cancellable` connection is
+    aborted and any result is discarded. The thread costs about a quarter of a millisecond, as much as the query itself.
     """
     results: list[Result] = []
     errors: list[BaseException] = []

@@ -12,14 +12,22 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from multisite import domains, program
-from multisite.directory.own_settings import own_settings_of, sorted_text
-from multisite.directory.unreadable import naming_unreadable_rows
-from multisite.domains import Domain as Pattern
+from multisite.directory.own_settings import canonical_json, settings_json_subquery
+from multisite.directory.unreadable import name_unreadable_rows
+from multisite.domains import Domain
 from multisite.errors import UnknownSite
 from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow, SiteRow
 from multisite.site import Site
 
-__all__ = ["Domain", "SiteInfo", "list_sites", "owner_of", "read_site", "read_site_by_id", "show_site"]
+__all__ = [
+    "DomainRecord",
+    "SiteRecord",
+    "canonical_domain_of_owner",
+    "get_site",
+    "list_sites",
+    "read_site",
+    "read_site_by_id",
+]
 
 PAGE_SITES = 500
 """How many sites `list_sites` reads at once, on a connection that it gives back before it yields them."""
@@ -30,7 +38,7 @@ _canonical = DomainRow.__table__.alias("canonical")
 
 
 @dataclass(frozen=True, slots=True)
-class Domain:
+class DomainRecord:
     """A domain that leads to a site.
 
     `host` is its whole text, such as `*.example.com:8080/shop`; `kind` is `canonical`, `alias` or `redirect`.
@@ -41,7 +49,7 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
-class SiteInfo:
+class SiteRecord:
     """A site with what surrounds it.
 
     `status` is `active`, `maintenance`, `disabled`, `removing` if `remove_site` was interrupted, or `pending` if
@@ -52,7 +60,7 @@ class SiteInfo:
     site: Site
     status: str
     created: datetime
-    domains: tuple[Domain, ...]
+    domains: tuple[DomainRecord, ...]
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -79,7 +87,7 @@ _SITES = sa.select(
     sa.func.nullif(_canonical.c.port, 0),
     _canonical.c.path,
     _site.c.secret_generation,
-    own_settings_of(_site.c.id),
+    settings_json_subquery(_site.c.id),
     sa.case(
         (_site.c.status == "pending", "pending"),
         (_site.c.availability == "open", "active"),
@@ -99,9 +107,9 @@ _DOMAINS = sa.select(_domain.c.site_id, _domain.c.host, _domain.c.port, _domain.
 _ORDER = sa.tuple_(_canonical.c.host, _canonical.c.port, _canonical.c.path)
 
 
-def list_sites(engine: Engine) -> Iterator[SiteInfo]:
+def list_sites(engine: Engine) -> Iterator[SiteRecord]:
     """Yield every site, by canonical domain. Memory stays the same for any number of sites."""
-    last = Pattern("")
+    last = Domain("")
     while True:
         after = sa.tuple_(last.name, last.port or 0, last.path)
         page = _SITES.where(after < _ORDER).order_by(*_ORDER.clauses).limit(PAGE_SITES)
@@ -111,10 +119,10 @@ def list_sites(engine: Engine) -> Iterator[SiteInfo]:
         if len(infos) < PAGE_SITES:
             return
         site = infos[-1].site
-        last = Pattern(site.host, site.port, site.path)
+        last = Domain(site.host, site.port, site.path)
 
 
-def show_site(engine: Engine, host: str) -> SiteInfo:
+def get_site(engine: Engine, host: str) -> SiteRecord:
     """Return the site that has the domain `host`, in any spelling.
 
     Raises `InvalidHost`, or `UnknownSite` if no site has that domain.
@@ -124,12 +132,12 @@ def show_site(engine: Engine, host: str) -> SiteInfo:
         return read_site(connection, domain)
 
 
-def is_domain(columns: Any, domain: Pattern) -> sa.ColumnElement[bool]:
+def is_domain(columns: Any, domain: Domain) -> sa.ColumnElement[bool]:
     """Return the condition that `columns`, those of the table domains, hold `domain`."""
     return sa.and_(columns.host == domain.name, columns.port == (domain.port or 0), columns.path == domain.path)
 
 
-def read_site(connection: Connection, domain: Pattern) -> SiteInfo:
+def read_site(connection: Connection, domain: Domain) -> SiteRecord:
     """Return the site that has `domain`. Raises `UnknownSite` if none has."""
     owner = sa.select(_domain.c.site_id).where(is_domain(_domain.c, domain)).scalar_subquery()
     infos = _infos(connection, _SITES.where(_site.c.id == owner))
@@ -139,13 +147,13 @@ def read_site(connection: Connection, domain: Pattern) -> SiteInfo:
     raise UnknownSite(str(domain), f"no site is known as '{domain}'; see those that are: {sites}")
 
 
-def read_site_by_id(connection: Connection, site_id: int) -> SiteInfo | None:
+def read_site_by_id(connection: Connection, site_id: int) -> SiteRecord | None:
     """Return the site with this id, None if there is none or if it was removed."""
     infos = _infos(connection, _SITES.where(_site.c.id == site_id))
     return infos[0] if infos else None
 
 
-def owner_of(connection: Connection, domain: Pattern) -> str | None:
+def canonical_domain_of_owner(connection: Connection, domain: Domain) -> str | None:
     """Return the canonical domain of the site that has `domain`, or None if none has."""
     statement = (
         sa.select(_canonical.c.host, _canonical.c.port, _canonical.c.path)
@@ -159,21 +167,21 @@ def owner_of(connection: Connection, domain: Pattern) -> str | None:
 
 
 def _text(name: str, port: int, path: str) -> str:
-    return str(Pattern(name, port or None, path))
+    return str(Domain(name, port or None, path))
 
 
-def _infos(connection: Connection, statement: sa.Select[*tuple[Any, ...]]) -> list[SiteInfo]:
+def _infos(connection: Connection, statement: sa.Select[*tuple[Any, ...]]) -> list[SiteRecord]:
     """Return the sites that `statement`, made of `_SITES`, finds. Raises `MultisiteError` for a row it cannot read."""
-    with naming_unreadable_rows(connection):
+    with name_unreadable_rows(connection):
         rows = connection.execute(statement).all()
         found = connection.execute(_DOMAINS.where(_domain.c.site_id.in_([row.id for row in rows]))).all()
     domains = {
-        site_id: tuple(Domain(_text(row.host, row.port, row.path), row.kind) for row in group)
+        site_id: tuple(DomainRecord(_text(row.host, row.port, row.path), row.kind) for row in group)
         for site_id, group in groupby(found, lambda row: row.site_id)
     }
     return [
-        SiteInfo(
-            site := replace(Site(*columns), own_settings=sorted_text(own_settings)),
+        SiteRecord(
+            site := replace(Site(*columns), own_settings=canonical_json(own_settings)),
             status,
             _in_utc(created),
             domains.get(site.id, ()),

@@ -33,13 +33,13 @@ HEARTBEAT_SECONDS = 20.0
 
 
 class Listener:
-    """What tells `hurry`, a method, of changes from the first `start` to `stop`, or for as long as its object lives.
+    """What tells `refresh_soon`, a method, of changes from the first `start` to `stop`, or while its object lives.
 
     The connection is made as those of `engine` are, but by psycopg 3 whatever that uses, and is none of its pool.
     Raises `SettingError` if `engine` is not on PostgreSQL, or psycopg is missing.
     """
 
-    def __init__(self, engine: Engine, hurry: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, refresh_soon: Callable[[], None]) -> None:
         if engine.dialect.name != "postgresql":
             raise SettingError("multisite.notify", "true", f"false, since {engine.dialect.name} cannot notify anybody")
         if importlib.util.find_spec("psycopg") is None:
@@ -47,7 +47,7 @@ class Listener:
                 "multisite.notify", "true", "psycopg 3 to listen with: pip install 'pyramid-multisite[postgresql]'"
             )
         self._engine = engine
-        self._hurry = weakref.WeakMethod(hurry)
+        self._hurry = weakref.WeakMethod(refresh_soon)
         self._stopped = Event()
         self._thread: Thread | None = None
 
@@ -63,10 +63,10 @@ class Listener:
 
     def tell(self) -> bool:
         """Let the directory look for changes; return False if there is no directory any more."""
-        hurry = self._hurry()
-        if hurry is None or self._stopped.is_set():
+        refresh_soon = self._hurry()
+        if refresh_soon is None or self._stopped.is_set():
             return False
-        hurry()
+        refresh_soon()
         return True
 
     def _run(self) -> None:

@@ -15,22 +15,22 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from multisite import domains, program
-from multisite.directory.errand import held
-from multisite.directory.faults import fault_of_domain, fault_of_site, report
-from multisite.directory.own_settings import own_settings_of, sorted_text
-from multisite.directory.places import FAULTY, Closed, Match, Places
+from multisite.directory.errand import cancellable
+from multisite.directory.faults import domain_row_error, log_once, site_row_error
+from multisite.directory.own_settings import canonical_json, settings_json_subquery
+from multisite.directory.places import UNUSABLE, HostMatches, Match, SiteClosure
 from multisite.domains import Domain
 from multisite.errors import DirectoryUnavailable
 from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow, SiteRow
-from multisite.site import SettingsOf, Site
+from multisite.site import SettingsProvider, Site
 
-__all__ = ["Answer", "UnreadableRows", "look_up"]
+__all__ = ["QueryResult", "UnreadableRows", "query_host"]
 
 MAX_ID = 2**63 - 1
 """The largest id that the tables can hold; drivers fail on larger ones."""
 
 
-class Answer(NamedTuple):
+class QueryResult(NamedTuple):
     """What the database said: the version of the directory, and the places in that version (None: no site).
 
     `template_generation` is the one of the templates that all sites share.
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
     version: int
     template_generation: int
-    places: Places | None
+    places: HostMatches | None
 
 
 class UnreadableRows(DirectoryUnavailable):
@@ -81,7 +81,7 @@ def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]
             _site.c.theme,
             generation.label("generation"),
             _site.c.secret_generation,
-            own_settings_of(_site.c.id).label("own_settings"),
+            settings_json_subquery(_site.c.id).label("own_settings"),
             _site.c.status,
             _site.c.availability,
             _site.c.maintenance_message,
@@ -102,7 +102,7 @@ _BY_HOST = _statement(_asked.c.host.in_(sa.bindparam("key", expanding=True)))
 _BY_ID = _statement((_asked.c.site_id == sa.bindparam("key", type_=sa.BigInteger)) & (_asked.c.kind == "canonical"))
 
 
-def look_up(engine: Engine, key: str | int, declared: SettingsOf | None = None) -> Answer:
+def query_host(engine: Engine, key: str | int, declared: SettingsProvider | None = None) -> QueryResult:
     """Return whose `key` is, the name of a host in canonical form or the id of a site, on a connection of its own.
 
     `declared` is given to the sites that are found, None for an application without settings of sites.
@@ -119,7 +119,7 @@ def look_up(engine: Engine, key: str | int, declared: SettingsOf | None = None) 
             # Bytes that are no text, for instance, which SQLite takes from anybody.
             _fetch(engine, 0)
             reason = str(error).partition("\n")[0]
-            report(f"what there is for {key}", reason)
+            log_once(f"what there is for {key}", reason)
             raise UnreadableRows(reason) from error
         # The pool had a connection from before the database was restarted; it has thrown all of those away now.
         rows = _fetch(engine, key)
@@ -130,35 +130,35 @@ def look_up(engine: Engine, key: str | int, declared: SettingsOf | None = None) 
     # A site that is pending is not there yet, and leaves its domains to whoever has them.
     sound = [(_domain(row), _match(row, declared)) for row, is_sound in found if is_sound and row.status != "pending"]
     if not sound:
-        return Answer(version, generation, None)
+        return QueryResult(version, generation, None)
     if isinstance(key, int):
         # Asked for by its id, a site is there for every port and path.
-        return Answer(version, generation, Places((Domain(domain.name), match) for domain, match in sound))
-    faulty = [(_meant(row), FAULTY) for row, is_sound in found if not is_sound]
-    return Answer(version, generation, Places(sound + faulty))
+        return QueryResult(version, generation, HostMatches((Domain(domain.name), match) for domain, match in sound))
+    faulty = [(_meant(row), UNUSABLE) for row, is_sound in found if not is_sound]
+    return QueryResult(version, generation, HostMatches(sound + faulty))
 
 
 def _is_sound(row: sa.Row[*tuple[Any, ...]]) -> bool:
     """Return whether a domain leads to a site that is complete. What should not be in the tables is reported."""
     asked = f"row {row.domain_id} of domains"
     if row.id is None:
-        report(asked, f"it leads to the site {row.site_id}, which is not there")
+        log_once(asked, f"it leads to the site {row.site_id}, which is not there")
         return False
     site = f"row {row.id} of sites"
     texts = (row.name, row.folder, row.locale, row.timezone)
-    fault = fault_of_site(row.status, row.availability, row.theme, row.maintenance_until, texts)
+    fault = site_row_error(row.status, row.availability, row.theme, row.maintenance_until, texts)
     if fault is not None:
-        report(site, fault)
+        log_once(site, fault)
         return False
     if row.canonical_id is None:
-        report(site, "it has no canonical domain")
+        log_once(site, "it has no canonical domain")
         return False
     for domain, fault in (
-        (asked, fault_of_domain(row.asked_host, row.asked_port, row.asked_path, row.kind)),
-        (f"row {row.canonical_id} of domains", fault_of_domain(row.host, row.port, row.path, "canonical")),
+        (asked, domain_row_error(row.asked_host, row.asked_port, row.asked_path, row.kind)),
+        (f"row {row.canonical_id} of domains", domain_row_error(row.host, row.port, row.path, "canonical")),
     ):
         if fault is not None:
-            report(domain, fault)
+            log_once(domain, fault)
             return False
     return True
 
@@ -169,12 +169,12 @@ def _domain(row: sa.Row[*tuple[Any, ...]]) -> Domain:
 
 def _meant(row: sa.Row[*tuple[Any, ...]]) -> Domain:
     """Return the domain that a faulty row is about, all of its host if that cannot be told."""
-    if fault_of_domain(row.asked_host, row.asked_port, row.asked_path, "alias") is not None:
+    if domain_row_error(row.asked_host, row.asked_port, row.asked_path, "alias") is not None:
         return Domain(row.asked_host)
     return _domain(row)
 
 
-def _match(row: sa.Row[*tuple[Any, ...]], declared: SettingsOf | None) -> Match:
+def _match(row: sa.Row[*tuple[Any, ...]], declared: SettingsProvider | None) -> Match:
     site = Site(
         row.id,
         row.host,
@@ -187,13 +187,13 @@ def _match(row: sa.Row[*tuple[Any, ...]], declared: SettingsOf | None) -> Match:
         row.port or None,
         row.path,
         row.secret_generation,
-        sorted_text(row.own_settings),
+        canonical_json(row.own_settings),
         declared,
     )
     return Match(site, row.kind, row.asked_path, _closed(row))
 
 
-def _closed(row: sa.Row[*tuple[Any, ...]]) -> Closed | None:
+def _closed(row: sa.Row[*tuple[Any, ...]]) -> SiteClosure | None:
     if row.availability == "open":
         return None
     until = row.maintenance_until
@@ -201,7 +201,7 @@ def _closed(row: sa.Row[*tuple[Any, ...]]) -> Closed | None:
         until = datetime.fromisoformat(until)
     # SQLite gives back what was stored, in UTC, without saying so.
     in_utc = until and until.replace(tzinfo=until.tzinfo or UTC)
-    return Closed(row.availability, row.maintenance_message, in_utc, row.maintenance_pass)
+    return SiteClosure(row.availability, row.maintenance_message, in_utc, row.maintenance_pass)
 
 
 def _refuse_missing_tables(engine: Engine) -> None:
@@ -210,7 +210,7 @@ def _refuse_missing_tables(engine: Engine) -> None:
 
 
 def _fetch(engine: Engine, key: str | int) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-    with engine.connect().execution_options(**AS_MULTISITE) as connection, held(connection):
+    with engine.connect().execution_options(**AS_MULTISITE) as connection, cancellable(connection):
         if isinstance(key, int):
             return connection.execute(_BY_ID, {"key": key}).all()
-        return connection.execute(_BY_HOST, {"key": domains.names_of(key)}).all()
+        return connection.execute(_BY_HOST, {"key": domains.candidate_names(key)}).all()

@@ -18,17 +18,17 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from multisite import forks
-from multisite.directory.engines import begins_anew, refuse_unusable
-from multisite.directory.entry import Entry
-from multisite.directory.errand import in_time
-from multisite.directory.lookup import Answer, UnreadableRows, look_up
-from multisite.directory.outage import Outage
-from multisite.directory.places import Places
-from multisite.directory.planted import Planted
-from multisite.directory.shelf import Shelf
-from multisite.directory.unknown import UnknownHosts
+from multisite.directory.engines import check_engine, dispose_after_fork
+from multisite.directory.entry import CachedEntry
+from multisite.directory.errand import run_with_timeout
+from multisite.directory.lookup import QueryResult, UnreadableRows, query_host
+from multisite.directory.outage import CircuitBreaker
+from multisite.directory.places import HostMatches
+from multisite.directory.planted import SiteOverrides
+from multisite.directory.shelf import LRUCache
+from multisite.directory.unknown import NegativeHostFilter
 from multisite.errors import DirectoryUnavailable
-from multisite.site import SettingsOf
+from multisite.site import SettingsProvider
 
 if TYPE_CHECKING:
     from multisite.directory.listening import Listener
@@ -62,9 +62,9 @@ class Memory:
         notify: bool = False,
         snapshot: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
-        declared: SettingsOf | None = None,
+        declared: SettingsProvider | None = None,
     ) -> None:
-        refuse_unusable(engine)
+        check_engine(engine)
         self.engine = engine
         self._refresh_seconds = refresh_seconds
         self._max_age_seconds = max_age_seconds
@@ -73,25 +73,25 @@ class Memory:
         self._pause_seconds = min(refresh_seconds, HANG_PAUSE_SECONDS)
         self._clock = clock
         self._declared = declared
-        self._known: Shelf[str | int, Entry] = Shelf(directory_size)
-        self._unknown: Shelf[str | int, Entry] = Shelf(directory_size)
-        self._unknown_hosts = UnknownHosts(engine, max_age_seconds=max_age_seconds, clock=clock)
-        self._planted = Planted()
+        self._known: LRUCache[str | int, CachedEntry] = LRUCache(directory_size)
+        self._unknown: LRUCache[str | int, CachedEntry] = LRUCache(directory_size)
+        self._unknown_hosts = NegativeHostFilter(engine, max_age_seconds=max_age_seconds, clock=clock)
+        self._planted = SiteOverrides()
         # Only who has the turn reads from the database and writes the five below: answers are stored in the order in
         # which they were asked for, and a hundred threads that want one cold host send one query.
-        self._turn = forks.new_lock()
+        self._turn = forks.fork_safe_lock()
         self._version = -1
         self.reads = 0
         """How often the database was asked: for figures, which then need not count what is found in memory."""
         self._template_generation = 0
         self._check_at = clock()
-        self._hurries = 0
-        self._outage = Outage(clock)
-        self._listener = _listener(engine, self.hurry) if notify else None
+        self._refresh_requests = 0
+        self._outage = CircuitBreaker(clock)
+        self._listener = _listener(engine, self.refresh_soon) if notify else None
         self._snapshot = _snapshot(snapshot, directory_size, engine, declared, clock) if snapshot else None
-        begins_anew(engine)
+        dispose_after_fork(engine)
         # In a process that was forked there is no thread that listens, until the database is asked.
-        forks.begins_anew(self, Memory.hurry)
+        forks.run_in_forked_child(self, Memory.refresh_soon)
 
     def template_generation(self) -> int:
         """Return the generation of the templates that all sites share: another number, another look at the files.
@@ -105,12 +105,12 @@ class Memory:
                 self._read_in_turn(NO_SITE, None, now, wait_seconds=0)
         return self._template_generation
 
-    def hurry(self) -> None:
+    def refresh_soon(self) -> None:
         """Let the next request look whether something has changed. One thread at a time may call this."""
-        self._hurries += 1
+        self._refresh_requests += 1
         self._check_at = self._clock()
 
-    def _find(self, key: str | int) -> Places | None:
+    def _find(self, key: str | int) -> HostMatches | None:
         planted = self._planted.by_key
         if planted and key in planted:
             return planted[key]
@@ -125,19 +125,21 @@ class Memory:
             return self._read_in_turn(key, entry, now, wait_seconds=0).places
         return entry.places
 
-    def _remembered(self, key: str | int) -> Entry | None:
+    def _remembered(self, key: str | int) -> CachedEntry | None:
         return self._known.get(key) or self._unknown.get(key)
 
-    def _is_fresh(self, entry: Entry, now: float) -> bool:
+    def _is_fresh(self, entry: CachedEntry, now: float) -> bool:
         return entry.version == self._version and now < entry.expires
 
     def _is_ruled_out(self, key: str | int, now: float) -> bool:
         """Return whether `key` is a host that has no site for certain, which nothing needs to be remembered of."""
         if now >= self._check_at or self._outage.is_on or not isinstance(key, str):
             return False  # Whether the version is still the one that is known here is to be asked first.
-        return self._unknown_hosts.rules_out(key, self._version, now)
+        return self._unknown_hosts.definitely_absent(key, self._version, now)
 
-    def _read_in_turn(self, key: str | int, entry: Entry | None, now: float, *, wait_seconds: float) -> Entry:
+    def _read_in_turn(
+        self, key: str | int, entry: CachedEntry | None, now: float, *, wait_seconds: float
+    ) -> CachedEntry:
         """Return the entry of `key` as the database has it, or as good as can be had.
 
         `entry` is what is remembered and `now` when that was looked up. If the turn does not come within
@@ -151,7 +153,7 @@ class Memory:
             return self._make_do(key, entry, now, self._slow())
         try:
             is_ruled_out = self._is_ruled_out(key, now)
-            newer = Entry(None, self._version, math.inf) if is_ruled_out else self._remembered(key)
+            newer = CachedEntry(None, self._version, math.inf) if is_ruled_out else self._remembered(key)
             if newer is not None and self._is_fresh(newer, now) and now < self._check_at:
                 return newer  # Another thread has read it while this one waited for its turn.
             return self._read(key, now)
@@ -160,7 +162,7 @@ class Memory:
         finally:
             self._turn.release()
 
-    def _read_in_outage(self, key: str | int, entry: Entry | None, now: float) -> Entry:
+    def _read_in_outage(self, key: str | int, entry: CachedEntry | None, now: float) -> CachedEntry:
         """Do the same while the database did not answer the last time: nobody waits but one who has nothing to show."""
         error = self._outage.error("the database did not answer a moment ago")
         entry = self._last_known(key, entry)
@@ -191,29 +193,31 @@ class Memory:
         except RuntimeError:  # There are too many threads.
             self._turn.release()
 
-    def _make_do(self, key: str | int, entry: Entry | None, now: float, error: DirectoryUnavailable) -> Entry:
+    def _make_do(
+        self, key: str | int, entry: CachedEntry | None, now: float, error: DirectoryUnavailable
+    ) -> CachedEntry:
         entry = self._last_known(key, entry)
         # That a host had no site some time ago is no reason to say so now; that it had one is a reason to serve it.
         if entry is not None and (entry.places is not None or self._is_fresh(entry, now)):
             return entry
         raise error
 
-    def _last_known(self, key: str | int, entry: Entry | None) -> Entry | None:
+    def _last_known(self, key: str | int, entry: CachedEntry | None) -> CachedEntry | None:
         """Return `entry`, or what the snapshot has if the database has not answered since the start."""
         if entry is None and self._version < 0 and self._snapshot is not None:
             return self._snapshot.find(key)
         return entry
 
-    def _read(self, key: str | int, now: float) -> Entry:
+    def _read(self, key: str | int, now: float) -> CachedEntry:
         """Read the entry of `key` and remember it. Only for who has the turn; `now` is before the turn was awaited."""
         if now < self._outage.retry_at:
             raise self._outage.error("the database did not answer a moment ago")
         if self._listener is not None:
             self._listener.start()
         self.reads += 1
-        asked_at, hurries = self._clock(), self._hurries
+        asked_at, refresh_requests = self._clock(), self._refresh_requests
         try:
-            answer = in_time(lambda: look_up(self.engine, key, self._declared), self._patience_seconds)
+            answer = run_with_timeout(lambda: query_host(self.engine, key, self._declared), self._patience_seconds)
         except TimeoutError:
             raise self._failed("the database does not answer", HANG_PAUSE_SECONDS) from None
         except UnreadableRows:
@@ -224,9 +228,9 @@ class Memory:
             raise self._failed(str(error).partition("\n")[0], self._pause_seconds) from error
         entry = self._store(key, answer, asked_at)
         # A change made after the question was asked may not be in the answer, so the time runs from the question; and
-        # the hurries are looked at last, or one could be lost.
+        # the refresh_requests are looked at last, or one could be lost.
         self._check_at = asked_at + self._refresh_seconds
-        if self._hurries != hurries:
+        if self._refresh_requests != refresh_requests:
             self._check_at = asked_at
         return entry
 
@@ -242,14 +246,14 @@ class Memory:
             "the database is slow to answer", math.ceil(self._patience_seconds + HANG_PAUSE_SECONDS)
         )
 
-    def _store(self, key: str | int, answer: Answer, asked_at: float) -> Entry:
-        entry = Entry(answer.places, answer.version, asked_at + self._max_age_seconds)
+    def _store(self, key: str | int, answer: QueryResult, asked_at: float) -> CachedEntry:
+        entry = CachedEntry(answer.places, answer.version, asked_at + self._max_age_seconds)
         is_new = self._version != answer.version or self._known.get(key) is None
         shelf, other = (self._unknown, self._known) if answer.places is None else (self._known, self._unknown)
         other.drop(key)
         shelf.put(key, entry)
         if answer.places is None and isinstance(key, str):
-            self._unknown_hosts.asked_in_vain()
+            self._unknown_hosts.record_miss()
         self._template_generation = answer.template_generation
         # The version last: until then others take the new entry for a stale one, and wait for their turn.
         self._version = answer.version
@@ -259,15 +263,15 @@ class Memory:
         return entry
 
 
-def _listener(engine: Engine, hurry: Callable[[], None]) -> Listener:
+def _listener(engine: Engine, refresh_soon: Callable[[], None]) -> Listener:
     # Only where it is asked for: who does not use it need not load it.
     from multisite.directory.listening import Listener
 
-    return Listener(engine, hurry)
+    return Listener(engine, refresh_soon)
 
 
 def _snapshot(
-    path: Path, size: int, engine: Engine, declared: SettingsOf | None, clock: Callable[[], float]
+    path: Path, size: int, engine: Engine, declared: SettingsProvider | None, clock: Callable[[], float]
 ) -> Snapshot:
     from multisite.directory.snapshot import Snapshot
 

@@ -1,4 +1,4 @@
-"""Outage: whether the database answers the directory, when to ask it again, and what the log says of that."""
+"""CircuitBreaker: whether the database answers the directory, when to ask it again, and what the log says of that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from multisite.errors import DirectoryUnavailable
 
-__all__ = ["Outage"]
+__all__ = ["CircuitBreaker"]
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ LOG_PAUSE_SECONDS = 60.0
 """How often, at most, a failing database is logged: it fails at every request that finds nothing in memory."""
 
 
-class Outage:
+class CircuitBreaker:
     """An outage, or none. Only one thread at a time changes it; `clock` is that of the directory.
 
     `retry_at` is when the database may be asked again.

@@ -15,7 +15,7 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from multisite.models import SettingRow
 
-__all__ = ["own_settings_of", "sorted_text"]
+__all__ = ["canonical_json", "settings_json_subquery"]
 
 _rows = SettingRow.__table__
 
@@ -43,14 +43,14 @@ def _postgresql(element: _JsonObject, compiler: Any, **options: Any) -> str:
     return f"CAST(json_object_agg({compiler.process(element.clauses, **options)}) AS TEXT)"
 
 
-def own_settings_of(site_id: sa.ColumnElement[int]) -> sa.ScalarSelect[str]:
+def settings_json_subquery(site_id: sa.ColumnElement[int]) -> sa.ScalarSelect[str]:
     """Return the subquery for a site's settings: JSON in any order, NULL or an empty object for none."""
     # Without the cast SQLite refuses the whole statement for one value that somebody has put in as bytes.
     value = sa.cast(_rows.c.value, sa.Text)
     return sa.select(_JsonObject(_rows.c.name, value)).where(_rows.c.site_id == site_id).scalar_subquery()
 
 
-def sorted_text(text: str | None) -> str:
+def canonical_json(text: str | None) -> str:
     """Return what the subquery gave in the one form that `Site.own_settings` has: equal settings are equal texts."""
     found = json.loads(text) if text else {}
     return json.dumps(found, sort_keys=True, separators=(",", ":")) if found else ""

@@ -1,4 +1,4 @@
-"""Places: all domains of one host, and which site each request to it means."""
+"""HostMatches: all domains of one host, and which site each request to it means."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from multisite.domains import Domain, longest
+from multisite.domains import Domain, longest_prefix
 from multisite.site import Site
 
-__all__ = ["FAULTY", "Closed", "Match", "Places"]
+__all__ = ["UNUSABLE", "HostMatches", "Match", "SiteClosure"]
 
 
-class Closed(NamedTuple):
+class SiteClosure(NamedTuple):
     """Why a site is not open: `availability` is `maintenance`, `disabled` or `removing`.
 
     The rest is of maintenance: what visitors are told, until when it is announced, and the SHA-256 (hexadecimal) of the
@@ -40,21 +40,21 @@ class Match(NamedTuple):
     site: Site
     kind: str
     path: str = ""
-    closed: Closed | None = None
+    closed: SiteClosure | None = None
 
     @property
-    def answers(self) -> bool:
+    def is_served(self) -> bool:
         """Whether the site has anything to say to visitors: it is open, or in maintenance."""
         return self.closed is None or self.closed.is_maintenance
 
 
-FAULTY = Match(Site(0, "", "", ""), "faulty", closed=Closed("faulty"))
+UNUSABLE = Match(Site(0, "", "", ""), "faulty", closed=SiteClosure("faulty"))
 """The match of a domain whose row, or that of its site, is not as it has to be: it leads nowhere. Left out, it would
 leave its requests to a wildcard or a shorter path, and so to the site of somebody else."""
 
 
-class Places:
-    """The matches of one host, made from the domains whose names fit it (`domains.names_of`).
+class HostMatches:
+    """The matches of one host, made from the domains whose names fit it (`domains.candidate_names`).
 
     Nearly every host has one domain, without port and path: that costs nothing but an attribute. Others are looked for
     by port and name in the order of precedence, and there by path, a step shorter each time; so a host may have any
@@ -68,7 +68,7 @@ class Places:
         self._groups: tuple[tuple[int | None, dict[str, Match]], ...] = ()
         groups: dict[tuple[int | None, str], dict[str, Match]] = {}
         # Where a sound domain is the same as what a faulty row may have meant, it comes last and holds.
-        ordered = sorted(matches, key=lambda item: (item[0].precedence, item[1].kind == FAULTY.kind), reverse=True)
+        ordered = sorted(matches, key=lambda item: (item[0].precedence, item[1].kind == UNUSABLE.kind), reverse=True)
         if len(ordered) == 1 and ordered[0][0].port is None and not ordered[0][0].path:
             self._only = ordered[0][1]
             return
@@ -77,10 +77,10 @@ class Places:
         self._groups = tuple((port, paths) for (port, _name), paths in groups.items())
 
     @property
-    def answers(self) -> bool:
+    def is_served(self) -> bool:
         """Whether the host leads to a site that answers visitors, at some port and path."""
         for port, paths in self.groups:
-            if any(match.answers for match in paths.values()):
+            if any(match.is_served for match in paths.values()):
                 return True
             if port is None and "" in paths:
                 return False  # That has all that is left; a wildcard behind it is never asked.
@@ -92,7 +92,7 @@ class Places:
         return self._groups if self._only is None else ((None, {"": self._only}),)
 
     @classmethod
-    def of_groups(cls, groups: Iterable[tuple[int | None, dict[str, Match]]]) -> Places:
+    def of_groups(cls, groups: Iterable[tuple[int | None, dict[str, Match]]]) -> HostMatches:
         """Return places that have these `groups`."""
         places = cls(())
         places._groups = tuple(groups)
@@ -104,7 +104,7 @@ class Places:
             return self._only
         for wanted, paths in self._groups:
             if wanted is None or wanted == port:
-                match = longest(paths, path)
+                match = longest_prefix(paths, path)
                 if match is not None:
-                    return None if match.kind == FAULTY.kind else match
+                    return None if match.kind == UNUSABLE.kind else match
         return None

@@ -1,27 +1,27 @@
-"""Planted sites: those of one directory only, for tests that roll back what they write."""
+"""SiteOverrides sites: those of one directory only, for tests that roll back what they write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from multisite import forks
-from multisite.directory.places import Match, Places
+from multisite.directory.places import HostMatches, Match
 from multisite.domains import Domain
 from multisite.site import Site
 
-__all__ = ["Planted"]
+__all__ = ["SiteOverrides"]
 
 
-class Planted:
+class SiteOverrides:
     """The planted sites of a directory. `by_key` has their places by host and by id; it is replaced, never changed."""
 
     def __init__(self) -> None:
-        self.by_key: dict[str | int, Places] = {}
-        self._lock = forks.new_lock()
+        self.by_key: dict[str | int, HostMatches] = {}
+        self._lock = forks.fork_safe_lock()
 
     def add(self, site: Site, hosts: Iterable[str]) -> None:
         """Let `hosts` (canonical forms), and the site's own, lead to `site`."""
-        planted: dict[str | int, Places] = {host: _everywhere(host, Match(site, "alias")) for host in hosts}
+        planted: dict[str | int, HostMatches] = {host: _everywhere(host, Match(site, "alias")) for host in hosts}
         planted[site.host] = planted[site.id] = _everywhere(site.host, Match(site, "canonical"))
         with self._lock:
             self.by_key = {**self.by_key, **planted}
@@ -36,5 +36,5 @@ class Planted:
             }
 
 
-def _everywhere(host: str, match: Match) -> Places:
-    return Places([(Domain(host), match)])
+def _everywhere(host: str, match: Match) -> HostMatches:
+    return HostMatches([(Domain(host), match)])

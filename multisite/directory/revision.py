@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 from multisite import program
 from multisite.errors import MultisiteError
 
-__all__ = ["VERSION_TABLE", "refuse_other_revision"]
+__all__ = ["VERSION_TABLE", "check_schema_version"]
 
 VERSION_TABLE = "multisite_alembic_version"
 """Where alembic notes which of multisite's revisions a database has."""
@@ -24,7 +24,7 @@ _VERSIONS = Path(__file__).parents[1] / "migrations" / "versions"
 _noted = sa.Table(VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String(32)))
 
 
-def refuse_other_revision(engine: Engine) -> None:
+def check_schema_version(engine: Engine) -> None:
     """Raise `MultisiteError` if the tables of multisite are older or newer than this multisite.
 
     Tables of which nothing is noted pass: tests make them without migrations, and that there are none at all is said by

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Engine
 
 from multisite import domains
 from multisite.directory.changing import changing
-from multisite.directory.info import SiteInfo, read_site
+from multisite.directory.info import SiteRecord, read_site
 from multisite.models import SiteRow
 
 __all__ = ["rotate_secret"]
@@ -15,7 +15,7 @@ __all__ = ["rotate_secret"]
 _sites = SiteRow.__table__
 
 
-def rotate_secret(engine: Engine, host: str) -> SiteInfo:
+def rotate_secret(engine: Engine, host: str) -> SiteRecord:
     """Replace the secrets of the site that has the domain `host`, in any spelling; return the site after that.
 
     Running servers accept nothing that was signed before, once they have read the directory again. Raises

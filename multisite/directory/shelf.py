@@ -1,4 +1,4 @@
-"""Shelf: a bounded mapping that keeps what was used most recently."""
+"""LRUCache: a bounded mapping that keeps what was used most recently."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Generic, TypeVar
 
 from multisite import forks
 
-__all__ = ["Shelf"]
+__all__ = ["LRUCache"]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class Shelf(Generic[Key, Value]):
+class LRUCache(Generic[Key, Value]):
     """A mapping of at most `size` values (at least 2), safe in threads, whose reads ordinarily write nothing.
 
     It is two dictionaries. New values go into the young one; when that holds half of `size` it becomes the old one,
@@ -24,7 +24,7 @@ class Shelf(Generic[Key, Value]):
         self._half = max(1, size // 2)
         self._young: dict[Key, Value] = {}
         self._old: dict[Key, Value] = {}
-        self._lock = forks.new_lock()
+        self._lock = forks.fork_safe_lock()
 
     def __len__(self) -> int:
         with self._lock:

@@ -24,10 +24,10 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from multisite import forks
-from multisite.directory.entry import Entry
-from multisite.directory.places import Closed, Match, Places
+from multisite.directory.entry import CachedEntry
+from multisite.directory.places import HostMatches, Match, SiteClosure
 from multisite.errors import SettingError
-from multisite.site import SettingsOf, Site
+from multisite.site import SettingsProvider, Site
 
 __all__ = ["Snapshot"]
 
@@ -44,7 +44,7 @@ _SITE_FIELDS = [item.name for item in fields(Site) if item.compare]
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 """What a file can raise that is none of ours: it is left alone."""
 
-Entries = dict[str | int, Entry]
+Entries = dict[str | int, CachedEntry]
 
 
 class Snapshot:
@@ -56,7 +56,7 @@ class Snapshot:
     """
 
     def __init__(
-        self, path: Path, size: int, *, database: URL, declared: SettingsOf | None, clock: Callable[[], float]
+        self, path: Path, size: int, *, database: URL, declared: SettingsProvider | None, clock: Callable[[], float]
     ) -> None:
         if path.is_dir() or not path.parent.is_dir():
             raise SettingError("multisite.snapshot", path, "a file, in a folder that is there")
@@ -66,13 +66,13 @@ class Snapshot:
         self._declared = declared
         self._clock = clock
         self._kept: Entries | None = None
-        self._load_lock = forks.new_lock()
+        self._load_lock = forks.fork_safe_lock()
         self._is_due = False
         self._write_at = clock() + WRITE_PAUSE_SECONDS
         self._writer: Thread | None = None
         self._is_broken = False
 
-    def find(self, key: str | int) -> Entry | None:
+    def find(self, key: str | int) -> CachedEntry | None:
         """Return what the file has for `key`, which no version fits, or None."""
         with self._load_lock:
             if self._kept is None:
@@ -156,7 +156,7 @@ def _write(path: Path, database: str, entries: Entries) -> None:
             raise
 
 
-def _load(path: Path, database: str, declared: SettingsOf | None, size: int) -> Entries:
+def _load(path: Path, database: str, declared: SettingsProvider | None, size: int) -> Entries:
     """Return what the file has. Raises `ValueError` with a reason, or another error, for one that is not right."""
     with path.open("rb") as file:
         _refuse_foreign(os.fstat(file.fileno()))
@@ -169,7 +169,7 @@ def _load(path: Path, database: str, declared: SettingsOf | None, size: int) -> 
     if head["sha256"] != hashlib.sha256(body).hexdigest():
         raise ValueError("it is damaged")
     lines = map(json.loads, body.splitlines()[-size:])
-    return {key: Entry(_places(groups, declared), version, math.inf) for key, version, groups in lines}
+    return {key: CachedEntry(_places(groups, declared), version, math.inf) for key, version, groups in lines}
 
 
 def _refuse_foreign(status: os.stat_result) -> None:
@@ -180,7 +180,7 @@ def _refuse_foreign(status: os.stat_result) -> None:
         raise ValueError("others than the user of this process can write to it")
 
 
-def _plain(places: Places) -> list[Any]:
+def _plain(places: HostMatches) -> list[Any]:
     return [[port, [[path, _plain_match(match)] for path, match in paths.items()]] for port, paths in places.groups]
 
 
@@ -189,17 +189,19 @@ def _plain_match(match: Match) -> dict[str, Any]:
     return match._asdict() | {"site": site, "closed": match.closed and _plain_closed(match.closed)}
 
 
-def _plain_closed(closed: Closed) -> dict[str, Any]:
+def _plain_closed(closed: SiteClosure) -> dict[str, Any]:
     return closed._asdict() | {"until": closed.until and closed.until.isoformat()}
 
 
-def _places(groups: Iterable[Any], declared: SettingsOf | None) -> Places:
-    return Places.of_groups((port, {path: _match(plain, declared) for path, plain in paths}) for port, paths in groups)
+def _places(groups: Iterable[Any], declared: SettingsProvider | None) -> HostMatches:
+    return HostMatches.of_groups(
+        (port, {path: _match(plain, declared) for path, plain in paths}) for port, paths in groups
+    )
 
 
-def _match(plain: dict[str, Any], declared: SettingsOf | None) -> Match:
+def _match(plain: dict[str, Any], declared: SettingsProvider | None) -> Match:
     closed = plain["closed"]
     if closed is not None:
-        closed = Closed(**closed | {"until": closed["until"] and datetime.fromisoformat(closed["until"])})
-    site = Site(**dict(zip(_SITE_FIELDS, plain["site"], strict=True)), declared=declared)
+        closed = SiteClosure(**closed | {"until": closed["until"] and datetime.fromisoformat(closed["until"])})
+    site = Site(**dict(zip(_SITE_FIELDS, plain["site"], strict=True)), settings_provider=declared)
     return Match(**plain | {"site": site, "closed": closed})

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from multisite import program
-from multisite.errors import MultisiteError, shorten
+from multisite.errors import MultisiteError, escape_for_message
 from multisite.settings import STATIC_FOLDER, Settings
 from multisite.site import Site
 
@@ -95,6 +95,6 @@ def make_theme(settings: Settings, name: str) -> Path:
 def _check_name(name: str) -> None:
     if not is_theme_name(name):
         raise MultisiteError(
-            f"'{shorten(name)}' cannot be the name of a theme: expected 1 to 64 lower-case letters a-z, digits, "
-            "hyphens and underscores, beginning with a letter or a digit"
+            f"'{escape_for_message(name)}' cannot be the name of a theme: expected 1 to 64 lower-case letters a-z, "
+            "digits, hyphens and underscores, beginning with a letter or a digit"
         )

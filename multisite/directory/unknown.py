@@ -17,10 +17,10 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from multisite import domains
-from multisite.directory.bloom import Bloom
+from multisite.directory.bloom import BloomFilter
 from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow
 
-__all__ = ["UnknownHosts"]
+__all__ = ["NegativeHostFilter"]
 
 MIN_QUERIES = 64
 """So many queries for nothing are made before names are read, however few there are."""
@@ -44,13 +44,13 @@ _COUNT = sa.select(sa.func.count(), sa.func.count(sa.case((_domain.c.host.starts
 class _Names(NamedTuple):
     """The names of all domains as of a version, to be used until `expires`: people change tables by hand."""
 
-    hosts: Bloom
-    wildcards: Bloom
+    hosts: BloomFilter
+    wildcards: BloomFilter
     version: int
     expires: float
 
 
-class UnknownHosts:
+class NegativeHostFilter:
     """What tells hosts that have no site, if it can.
 
     `engine`, `max_age_seconds` and `clock` are those of the directory.
@@ -65,7 +65,7 @@ class UnknownHosts:
         self._worth = MIN_QUERIES
         self._reader: Thread | None = None
 
-    def rules_out(self, host: str, version: int, now: float) -> bool:
+    def definitely_absent(self, host: str, version: int, now: float) -> bool:
         """Return whether `host`, a `hosts.Host.name`, has certainly no site in this version of the directory."""
         found = self._names
         if found is None or found.version != version or now >= found.expires:
@@ -73,12 +73,12 @@ class UnknownHosts:
         if host in found.hosts:
             return False
         # A loop, since this is all that a host costs which nobody has.
-        for name in domains.names_of(host)[1:]:  # noqa: SIM110
+        for name in domains.candidate_names(host)[1:]:  # noqa: SIM110
             if name in found.wildcards:
                 return False
         return True
 
-    def asked_in_vain(self) -> None:
+    def record_miss(self) -> None:
         """Note that the database was asked for a host that has no site. One thread at a time may call this."""
         self._asked += 1
         # The copy of a thread in a forked process is not alive.
@@ -93,7 +93,7 @@ class UnknownHosts:
                 count, wildcards = connection.execute(_COUNT).one()
             self._worth = max(MIN_QUERIES, count // NAMES_PER_QUERY)
             if self._asked >= self._worth:
-                room = Bloom(count), Bloom(wildcards * WILDCARD_ROOM)
+                room = BloomFilter(count), BloomFilter(wildcards * WILDCARD_ROOM)
                 self._names = _read_names(self._engine, *room, self._clock() + self._max_age_seconds)
                 self._asked = 0
         except (SQLAlchemyError, OSError, RuntimeError):
@@ -101,7 +101,7 @@ class UnknownHosts:
             self._asked = 0
 
 
-def _read_names(engine: Engine, hosts: Bloom, wildcards: Bloom, expires: float) -> _Names | None:
+def _read_names(engine: Engine, hosts: BloomFilter, wildcards: BloomFilter, expires: float) -> _Names | None:
     """Put the names of all domains into `hosts` and `wildcards`; return None if they were changed meanwhile.
 
     They are read in pages, since a long transaction would stop writers on SQLite.

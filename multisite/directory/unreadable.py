@@ -17,14 +17,14 @@ from multisite import program
 from multisite.errors import MultisiteError
 from multisite.models import DomainRow, SettingRow, SiteRow
 
-__all__ = ["naming_unreadable_rows"]
+__all__ = ["name_unreadable_rows"]
 
 UNREADABLE = (DBAPIError, ValueError, TypeError)
 """What is raised for bytes that are no UTF-8, and by SQLAlchemy for a time that is none."""
 
 
 @contextmanager
-def naming_unreadable_rows(connection: Connection) -> Iterator[None]:
+def name_unreadable_rows(connection: Connection) -> Iterator[None]:
     """Raise `MultisiteError` that names the row, where reading the directory inside the block fails for one."""
     try:
         yield

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from multisite.forks import new_lock
+from multisite.forks import fork_safe_lock
 from multisite.page_cache.versions import Version
 from multisite.site import Site
 
@@ -52,7 +52,7 @@ class Pages:
         self._by_site: dict[int, dict[Hashable, None]] = {}
         self._bytes: dict[int, int] = {}
         self._total = 0
-        self._lock = new_lock()
+        self._lock = fork_safe_lock()
 
     def __len__(self) -> int:
         return len(self._pages)

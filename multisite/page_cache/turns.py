@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Hashable
 from threading import Event, get_ident
 
-from multisite.directory.shelf import Shelf
+from multisite.directory.shelf import LRUCache
 from multisite.page_cache.pages import Page
 
 __all__ = ["Turn", "Turns"]
@@ -27,7 +27,7 @@ class Turns:
     def __init__(self) -> None:
         self.making: dict[Hashable, Turn] = {}
         # By their hashes, since an address may be of any length. Nobody waits for such a page: to no end.
-        self.not_kept: Shelf[int, bool] = Shelf(REMEMBERED)
+        self.not_kept: LRUCache[int, bool] = LRUCache(REMEMBERED)
 
 
 class Turn:

@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from multisite import program
 from multisite.application import current_application
-from multisite.directory.errand import held, in_time
-from multisite.forks import new_lock
+from multisite.directory.errand import cancellable, run_with_timeout
+from multisite.forks import fork_safe_lock
 from multisite.models import ChangeRow
 
 __all__ = ["Version", "Versions"]
@@ -69,10 +69,10 @@ class Versions:
         self._refresh_seconds = refresh_seconds
         self._size = size
         self._clock = clock
-        self._turn = new_lock()
+        self._turn = fork_safe_lock()
         self._known: dict[int, Version] = {}
         self._here: dict[int, int] = {}
-        self._here_lock = new_lock()
+        self._here_lock = fork_safe_lock()
         self._check_at = self._retry_at = clock()
         self._is_there = False
 
@@ -126,7 +126,7 @@ class Versions:
         ids = [ALL, site_id, *known]
         asked_at = self._clock()
         try:
-            found = in_time(lambda: self._fetch(ids), PATIENCE_SECONDS)
+            found = run_with_timeout(lambda: self._fetch(ids), PATIENCE_SECONDS)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             self._check_at = self._retry_at = self._clock() + PAUSE_SECONDS
             log.error(
@@ -147,6 +147,6 @@ class Versions:
         return all(self._here.get(each, 0) == here.get(each, 0) for each in (site_id, ALL))
 
     def _fetch(self, ids: list[int]) -> dict[int, int]:
-        with self.engine.connect() as connection, held(connection):
+        with self.engine.connect() as connection, cancellable(connection):
             asked = (_EVERY, {}) if len(ids) > ASKED_AT_ONCE else (_SOME, {"ids": ids})
             return {site_id: version for site_id, version in connection.execute(*asked)}  # noqa: C416 - mypy knows more.

@@ -29,7 +29,7 @@ _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
 
 _compiled: WeakSet[ScopedCompiler] = WeakSet()
-_compiled_lock = forks.new_lock()
+_compiled_lock = forks.fork_safe_lock()
 
 __all__ = ["PlainCompiler", "ScopedCompiler", "plain_class", "scoped_class"]
 

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.schema import DDL
 
-from multisite.dialects import fault_of_dialect
+from multisite.dialects import dialect_error
 from multisite.models import OWN_ACCESS
 from multisite.scoping.catalog import HAS_SITES, has_sites, is_own_schema, not_plain, tables_changed, text_executed
 from multisite.scoping.column import executing
@@ -194,7 +194,7 @@ def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]
     """Return the scope to execute `compiled` for; raise if there is none or it cannot be limited."""
     if options.get(OWN_ACCESS) and not compiled.names_scoped:
         return ALL_SITES
-    if (fault := fault_of_dialect(connection.dialect.name)) and (compiled.names_scoped or has_sites(connection)):
+    if (fault := dialect_error(connection.dialect.name)) and (compiled.names_scoped or has_sites(connection)):
         raise UnscopedStatement(fault)
     scope = scope_of(connection)
     if compiled.names_scoped:
@@ -241,7 +241,7 @@ def _is_open(connection: Connection) -> bool:
     """Return whether a string that names a scoped table may be executed: all sites, a migration, a foreign database."""
     if connection.get_execution_options().get(OWN_ACCESS):
         return True
-    if fault := fault_of_dialect(connection.dialect.name):
+    if fault := dialect_error(connection.dialect.name):
         if has_sites(connection):
             raise UnscopedStatement(fault)
         return True

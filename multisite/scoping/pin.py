@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from multisite.errors import MultisiteError
 from multisite.scoping.refusal import CrossSiteError
-from multisite.site import Scope, Site, announce, current_scope
+from multisite.site import Scope, Site, current_scope, log_all_sites
 
 __all__ = [
     "ALL_SITES",
@@ -92,7 +92,7 @@ class Pin:
         if self.explicit:
             return scope
         block = current_scope()
-        if block is None or _same(block, scope) or (scope.block and not block.block):
+        if block is None or _same(block, scope) or (scope.explicit and not block.explicit):
             return scope
         raise CrossSiteError(
             f"this session is pinned to {_spell(scope)} and was used where {_spell(block)} is current: close it "
@@ -183,7 +183,7 @@ def _first_scope(session: Session) -> Scope | None:
         return Scope(site)
     reason = session.info.get("all_sites")
     if reason is not None:
-        return reason if isinstance(reason, Scope) else announce(reason)
+        return reason if isinstance(reason, Scope) else log_all_sites(reason)
     request = session.info.get("request")
     if request is not None:
         try:

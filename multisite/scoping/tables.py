@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.sql.expression import TableClause
 
 from multisite.dialects import SUPPORTED
-from multisite.errors import shorten
+from multisite.errors import escape_for_message
 from multisite.models import metadata
 from multisite.scoping.column import SITE_COLUMN, has_site_id, is_site_id
 from multisite.scoping.reading import Reading, read
@@ -102,7 +102,8 @@ class Reach:
 
 def unknown(name: str) -> str:
     """Return the refusal of a table or view that nobody knows."""
-    return f"'{shorten(name)}', a table or view that no model declares and multisite.global_tables does not list,"
+    shown = escape_for_message(name)
+    return f"'{shown}', a table or view that no model declares and multisite.global_tables does not list,"
 
 
 class ScopedTables:

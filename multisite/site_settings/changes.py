@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Engine
 from multisite import domains
 from multisite.directory.changing import changing, refuse_unfinished
 from multisite.directory.details import check_locale, check_timezone
-from multisite.directory.info import SiteInfo, read_site
+from multisite.directory.info import SiteRecord, read_site
 from multisite.errors import MultisiteError, SettingError, UnknownSetting
 from multisite.models import SettingRow, SiteRow
 from multisite.site_settings.declared import Declared, own_texts
@@ -21,7 +21,7 @@ __all__ = ["set_settings", "unset_settings"]
 _CHECKS = {"locale": check_locale, "timezone": check_timezone}
 
 
-def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declared: Declared) -> SiteInfo:
+def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declared: Declared) -> SiteRecord:
     """Set settings of the site that has the domain `host`, in any spelling, all of them or none; return it after that.
 
     `texts` are the values by name; `locale` and `timezone`, which every site has, are set too. Raises `InvalidHost`,
@@ -51,7 +51,7 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
         return read_site(connection, domain)
 
 
-def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: Declared) -> SiteInfo:
+def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: Declared) -> SiteRecord:
     """Let the site that has the domain `host` have the defaults again for the settings `names`; return it after that.
 
     A name that is not declared is taken if the site has a value for it. Raises `InvalidHost`, `UnknownSite`, and
@@ -78,11 +78,11 @@ def _names(declared: Declared) -> set[str]:
     return {*SITE_COLUMNS, *(setting.name for setting in declared)}
 
 
-def _update_columns(connection: Connection, info: SiteInfo, columns: Mapping[str, str]) -> None:
+def _update_columns(connection: Connection, info: SiteRecord, columns: Mapping[str, str]) -> None:
     if columns:
         connection.execute(sa.update(SiteRow).where(SiteRow.id == info.site.id).values(**columns))
 
 
-def _delete(connection: Connection, info: SiteInfo, names: Iterable[str]) -> None:
+def _delete(connection: Connection, info: SiteRecord, names: Iterable[str]) -> None:
     named = SettingRow.name.in_(list(names))
     connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == info.site.id, named))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from multisite.application import current_application
-from multisite.directory.shelf import Shelf
+from multisite.directory.shelf import LRUCache
 from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting, UnknownSetting
 from multisite.settings import SITE_PREFIX
 from multisite.site import Site
@@ -91,8 +91,8 @@ class Declared:
 
     def _forget(self) -> None:
         self._defaults: dict[str, Any] | None = None
-        self._read: Shelf[str, SiteSettings | _Fault] = Shelf(self._size)
-        self._logged: Shelf[tuple[int, str], bool] = Shelf(self._size)
+        self._read: LRUCache[str, SiteSettings | _Fault] = LRUCache(self._size)
+        self._logged: LRUCache[tuple[int, str], bool] = LRUCache(self._size)
 
     def __iter__(self) -> Iterator[Setting]:
         return iter(self._settings.values())

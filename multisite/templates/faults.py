@@ -63,7 +63,7 @@ def find_faults(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[
     concerned: dict[Fault, list[Site]] = {}
     different = list(_different(templates, sites))
     for site in different:
-        for fault in _faults_of_site(templates, site, calls):
+        for fault in _site_row_errors(templates, site, calls):
             if fault.path not in broken:
                 concerned.setdefault(fault, []).extend([] if site is None else [site])
     for fault, of_sites in concerned.items():
@@ -110,7 +110,7 @@ def _different(templates: SiteTemplates, sites: list[Site]) -> Iterator[Site | N
         yield site
 
 
-def _faults_of_site(
+def _site_row_errors(
     templates: SiteTemplates, site: Site | None, calls: dict[type[SharedTemplate], list[_Call]]
 ) -> Iterator[Fault]:
     lookup = templates.lookup(site)

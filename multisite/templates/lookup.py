@@ -71,7 +71,7 @@ class SiteTemplates:
         self._max_sites = max_sites
         self._lookups: dict[int, SiteLookup] = {}
         self._shared = SiteLookup(self, None, 0)
-        self._adding = forks.new_lock()
+        self._adding = forks.fork_safe_lock()
 
     def lookup(self, site: Site | None) -> SiteLookup:
         """Return the lookup for `site`; None stands for the shared layers only.

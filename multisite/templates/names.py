@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from mako.exceptions import TopLevelLookupException
 
-from multisite.errors import shorten
+from multisite.errors import escape_for_message
 
 __all__ = ["canonical", "layer_path", "mark", "split", "split_below"]
 
@@ -96,7 +96,7 @@ def _is_encodable(path: str) -> bool:
 
 
 def _refused(name: object, reason: str) -> TopLevelLookupException:
-    return TopLevelLookupException(f"'{shorten(name)}' is not the name of a template: {reason}")
+    return TopLevelLookupException(f"'{escape_for_message(name)}' is not the name of a template: {reason}")
 
 
 def split_below(name: str) -> tuple[str | None, str]:

@@ -21,7 +21,7 @@ from types import ModuleType
 
 from mako.exceptions import TemplateLookupException, TopLevelLookupException
 
-from multisite.errors import shorten
+from multisite.errors import escape_for_message
 from multisite.real_file import RealFile, open_real_file
 from multisite.settings import STATIC_FOLDER, THEMES_FOLDER
 from multisite.site import Site
@@ -252,7 +252,7 @@ def _outside(path: Path, layer: Layer) -> TemplateLookupException:
 
 def _folder_name(site: Site, what: str, name: str) -> str:
     if not name or name.startswith(".") or not names.FORBIDDEN.isdisjoint(name) or "/" in name:
-        raise TemplateLookupException(f"the {what} of site {site.host} is not a name: '{shorten(name)}'")
+        raise TemplateLookupException(f"the {what} of site {site.host} is not a name: '{escape_for_message(name)}'")
     return name
 
 

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 SETTLED_NS = 3_000_000_000
 """A file changed less than this before it was read may change again and keep its times (FAT counts in 2 s)."""
 
-_compiling = forks.freed(threading.RLock())
+_compiling = forks.unlock_after_fork(threading.RLock())
 """Mako replaces `warnings.showwarning` while it compiles, so that only one thread of a process may."""
 
 

@@ -27,7 +27,7 @@ from multisite.directory.folders import folder_name
 from multisite.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
 from multisite.request import DIRECTORY
 from multisite.scoping.pin import pin_of
-from multisite.site import Site, enter_request, leave_request, using_site
+from multisite.site import Site, pop_scope, push_scope, using_site
 from multisite.site_settings.directive import DECLARED
 from multisite.testing.rows import remove_rows
 
@@ -64,8 +64,8 @@ def plant_site(
         if pin_of(dbsession).scope is None:
             dbsession.info["site"] = site
     registry = getattr(app, "registry", app)
-    site = replace(site, declared=registry[DECLARED])
-    registry[DIRECTORY].plant(site, [host])
+    site = replace(site, settings_provider=registry[DECLARED])
+    registry[DIRECTORY].add_override(site, [host])
     return site
 
 
@@ -133,11 +133,11 @@ def request_for(app: Any, host: str, path: str = "/", **environ: Any) -> Iterato
     blank = Request.blank(path, environ={"HTTP_HOST": host, **environ})
     with prepare(request=blank, registry=getattr(app, "registry", app)) as env:
         request = env["request"]
-        token = enter_request(request.site)
+        token = push_scope(request.site)
         try:
             yield request
         finally:
-            leave_request(token)
+            pop_scope(token)
 
 
 def webtest_app(app: Any, host: str, **extra_environ: Any) -> TestApp:

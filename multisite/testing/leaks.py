@@ -21,7 +21,7 @@ from typing import Any, Self
 from sqlalchemy.engine import Engine
 
 import multisite
-from multisite.errors import shorten
+from multisite.errors import escape_for_message
 from multisite.request import DIRECTORY
 from multisite.site import Scope, current_scope
 from multisite.testing import probes
@@ -155,7 +155,9 @@ class Detector:
         for place in self.canaries.find_encoded(text) if encoded else self.canaries.find(text):
             # Where a page or a header is sent, no line of the application is running any more.
             code = None if door in _SENT else _application_line()
-            self.leaks.append(Leak(door, place.partition(" (row ")[0], shorten(" ".join(detail.split())), code))
+            self.leaks.append(
+                Leak(door, place.partition(" (row ")[0], escape_for_message(" ".join(detail.split())), code)
+            )
 
 
 def _forgetting(function: Any, *args: Any) -> None:

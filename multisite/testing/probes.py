@@ -15,7 +15,7 @@ from pyramid.scripting import prepare
 from multisite.errors import MultisiteError
 from multisite.renderer import TEMPLATES
 from multisite.request import DIRECTORY, SETTINGS
-from multisite.site import enter_request, leave_request
+from multisite.site import pop_scope, push_scope
 from multisite.site_settings.changes import set_settings
 from multisite.site_settings.directive import DECLARED
 from multisite.testing.canaries import Canaries
@@ -100,8 +100,8 @@ def _cookies(headers: Any) -> str:
 def _request(registry: Any, host: str, cookies: str = "") -> Iterator[Any]:
     environ = {"HTTP_HOST": host} | ({"HTTP_COOKIE": cookies} if cookies else {})
     with prepare(Request.blank("/", environ=environ), registry) as env:
-        token = enter_request(env["request"].site)
+        token = push_scope(env["request"].site)
         try:
             yield env["request"]
         finally:
-            leave_request(token)
+            pop_scope(token)

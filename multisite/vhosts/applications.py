@@ -61,7 +61,7 @@ class Application:
         self._failed = failed
         self._clock = clock
         self._wsgi: WSGIApplication | None = None
-        self._turn = forks.new_lock()
+        self._turn = forks.fork_safe_lock()
         self._loading_in: int | None = None
         self._retry_at = 0.0
 

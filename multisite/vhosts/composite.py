@@ -8,7 +8,7 @@ from functools import partial
 from multisite.application import current_application
 from multisite.errors import InvalidHost
 from multisite.host_header import DEFAULT_PORTS, requested_host
-from multisite.in_progress import RETRY_AFTER_SECONDS, Body, Share
+from multisite.in_progress import RETRY_AFTER_SECONDS, ClosingIterator, ConcurrencyLimit
 from multisite.vhosts.answers import Environ, StartResponse, answer
 from multisite.vhosts.applications import Application, Unavailable
 from multisite.vhosts.table import Table
@@ -34,7 +34,7 @@ class Vhosts:
         self.table = table
         self.allow_underscores = allow_underscores
         self.applications = applications
-        self._share = Share(max_requests) if max_requests else None
+        self._share = ConcurrencyLimit(max_requests) if max_requests else None
 
     def load_all(self) -> None:
         """Load every application that is not loaded yet, one after the other."""
@@ -55,9 +55,9 @@ class Vhosts:
             return answer(environ, start_response, 404)
         application, share = self.applications[route.application], self._share
         name = application.name
-        if share is not None and not share.take(name):
+        if share is not None and not share.acquire(name):
             return answer(environ, start_response, 503, retry_after_seconds=RETRY_AFTER_SECONDS)
-        give_back = _nothing if share is None else partial(share.give_back, name)
+        give_back = _nothing if share is None else partial(share.release, name)
         try:
             body = _hand_on(application, route.path, environ, start_response)
         except BaseException:
@@ -98,7 +98,7 @@ def _is_file(body: object, environ: Environ) -> bool:
     return isinstance(wrapper, type) and isinstance(body, wrapper)
 
 
-class _NamedBody(Body):
+class _NamedBody(ClosingIterator):
     """A body that is made while it is sent, whose application is the current one for each piece of it."""
 
     def __init__(self, body: Iterable[bytes], closed: Callable[[], None], application: str) -> None:

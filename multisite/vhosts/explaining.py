@@ -12,7 +12,7 @@ from paste.deploy.loadwsgi import APP, ConfigLoader
 
 import multisite.vhosts
 from multisite import domains, hosts
-from multisite.errors import InvalidHost, MultisiteError, shorten
+from multisite.errors import InvalidHost, MultisiteError, escape_for_message
 from multisite.host_header import DEFAULT_PORTS
 from multisite.vhosts.composite import Vhosts
 from multisite.vhosts.making import make, run_once
@@ -75,9 +75,9 @@ def find(table: Table, url: str, *, underscores: bool = False) -> Answer:
             parts.port,
         )
     except (InvalidHost, ValueError) as error:
-        raise MultisiteError(f"'{shorten(url)}' names no host: {_EXPECTED}") from error
+        raise MultisiteError(f"'{escape_for_message(url)}' names no host: {_EXPECTED}") from error
     if parts.scheme not in DEFAULT_PORTS:
-        raise MultisiteError(f"'{shorten(url)}' has no scheme: {_EXPECTED}")
+        raise MultisiteError(f"'{escape_for_message(url)}' has no scheme: {_EXPECTED}")
     # As text, where WSGI has bytes in Latin-1: the paths of routes are ASCII, so that they fit either of them.
     path = unquote(parts.path or "/", errors="replace")
     fitting = table.fitting(host.name, port or DEFAULT_PORTS[parts.scheme], path)

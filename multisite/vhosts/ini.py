@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from multisite.errors import MultisiteError, shorten
+from multisite.errors import MultisiteError, escape_for_message
 
 __all__ = ["Place", "Places", "VhostError", "as_written"]
 
@@ -98,4 +98,4 @@ def _read(file: str | None) -> dict[str, dict[str, int]]:
 
 def as_written(key: str, value: str) -> str:
     """Return `key = value` for an error, on one line."""
-    return f"'{shorten(key)} = {shorten(' '.join(value.split()))}'"
+    return f"'{escape_for_message(key)} = {escape_for_message(' '.join(value.split()))}'"

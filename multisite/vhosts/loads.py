@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 60.0
 
 Loaded = TypeVar("Loaded")
 
-_condition = Condition(forks.new_lock())
+_condition = Condition(forks.fork_safe_lock())
 _at_it: Counter[int] = Counter()
 """How many loads each thread is in; one within another is part of that."""
 _begun = 0

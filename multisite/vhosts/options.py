@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multisite.errors import UnknownSetting, shorten
+from multisite.errors import UnknownSetting, escape_for_message
 from multisite.settings import _boolean, _limit, _names, _path, _seconds
 from multisite.vhosts.ini import Places, VhostError
 
@@ -53,5 +53,5 @@ def read_options(settings: Mapping[str, str], places: Places) -> tuple[Options, 
         try:
             values[fields[key].name] = fields[key].metadata["parse"](value.strip())
         except ValueError as error:
-            raise VhostError(places.of(key), f"{key} = {shorten(value)}: expected {error}") from None
+            raise VhostError(places.of(key), f"{key} = {escape_for_message(value)}: expected {error}") from None
     return Options(**values), lines

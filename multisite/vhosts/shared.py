@@ -48,7 +48,7 @@ class Shared:
     def __init__(self, resources: Mapping[str, _Resource], places: Places) -> None:
         self._resources = resources
         self._places = places
-        self._lock = forks.new_lock()
+        self._lock = forks.fork_safe_lock()
         self._made: dict[str, Any] = {}
 
     @property

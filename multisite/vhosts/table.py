@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from multisite import domains
 from multisite.domains import Domain
-from multisite.errors import InvalidHost, shorten
+from multisite.errors import InvalidHost, escape_for_message
 from multisite.vhosts.ini import Place, Places, VhostError, as_written
 
 __all__ = ["Route", "Table", "read_routes"]
@@ -75,10 +75,10 @@ class Table:
         not known), `path` a PATH_INFO.
         """
         for paths in self._paths_of(name, port):
-            route = domains.longest(paths, path)
+            route = domains.longest_prefix(paths, path)
             if route is not None:
                 return route
-        return domains.longest(self._fallback, path)
+        return domains.longest_prefix(self._fallback, path)
 
     def fitting(self, name: str, port: int | None, path: str) -> list[Route]:
         """Return every route that fits a request, the one that `find` returns first."""
@@ -90,7 +90,7 @@ class Table:
         ]
 
     def _paths_of(self, name: str, port: int | None) -> Iterator[dict[str, Route]]:
-        names = domains.names_of(name) if self._has_wildcards else (name,)
+        names = domains.candidate_names(name) if self._has_wildcards else (name,)
         by_port = [self._by_name.get(port, {}), self._any_port] if self._has_ports and port else [self._any_port]
         for by_name in by_port:
             for each in names:
@@ -148,7 +148,7 @@ def _domain(words: list[str], parse: Callable[[str], Domain]) -> tuple[Domain, s
         if len(rest) < 2:
             raise ValueError("no number stands behind the word port")
         if not rest[1].isdigit():
-            raise ValueError(f"'{shorten(rest[1])}' is not a port")
+            raise ValueError(f"'{escape_for_message(rest[1])}' is not a port")
         port, rest = f":{rest[1]}", rest[2:]
     path = _path(rest or ["/"])
     if "/" in host:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, registry
 
 from multisite import CrossSiteError, NoCurrentSite, all_sites, using_site
-from multisite.site import enter_request, leave_request
+from multisite.site import pop_scope, push_scope
 from ways import Place, add, own, refused, secrets
 from ways.connections import books, on_connection, read, secret
 from ways.models import Note, Room, Slip
@@ -306,11 +306,11 @@ def _left_open(p: Place) -> Any:
     left_open = p.opened()
     found = []
     for site in (p.site, p.other):
-        token = enter_request(site)
+        token = push_scope(site)
         try:
             found = left_open.scalars(secret).all()
         finally:
-            leave_request(token)
+            pop_scope(token)
             left_open.rollback()
     return found
 
@@ -396,8 +396,8 @@ def _closed_after(p: Place) -> Any:
 def _after_its_session(connection: sa.Connection, p: Place) -> Any:
     with Session(connection, info={"site": p.site}) as session:
         session.scalars(secret).all()
-    token = enter_request(None)
+    token = push_scope(None)
     try:
         return read(connection)
     finally:
-        leave_request(token)
+        pop_scope(token)
