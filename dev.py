@@ -6,7 +6,7 @@
     python3 dev.py lint     ruff, mypy and import-linter
     python3 dev.py docs     build the documentation; a warning is an error
     python3 dev.py bench    run the benchmark; arguments go to it
-    python3 dev.py pictures take the pictures of the documentation, from the demo sites
+    python3 dev.py screenshots   take the screenshots of the documentation from the demo sites
 
 This file uses the standard library only. It makes a private environment in .venv and installs the project and what
 it needs there, once: the next run finds its note in .venv/dev.json and starts at once. It works where
@@ -123,7 +123,7 @@ def parse(arguments):
     add("lint", lint, "Check style, types and the layers of imports.")
     add("docs", docs, "Build the documentation into docs/_build/html.")
     add("bench", bench, "Run the benchmark; arguments unknown here go to it.", passes_on=True)
-    add("pictures", pictures, "Take the pictures of the documentation, from the demo sites.")
+    add("screenshots", screenshots, "Take the screenshots of the documentation from the demo sites.")
     options, options.rest = parser.parse_known_args(arguments)
     if options.rest and not options.passes_on:
         parser.error("unrecognized arguments: {}".format(" ".join(options.rest)))
@@ -511,10 +511,10 @@ def bench(options):
     return run_to_end([PYTHON, "-m", "benchmarks", *options.rest])
 
 
-def pictures(_options):
-    """Take the pictures and return the exit code of what takes them."""
+def screenshots(_options):
+    """Take the screenshots and return the exit code."""
     ensure_environment("test")
-    return run_to_end([PYTHON, "docs/pictures.py"])
+    return run_to_end([PYTHON, "docs/screenshots.py"])
 
 
 def run_to_end(command, **more):

@@ -95,7 +95,7 @@ def check_bound_role(registry: Any, engine: Engine | None) -> None:
         if reason is not None:
             raise MultisiteError(
                 f"row-level security is on in {each.url.render_as_string()}, and does not hold for this "
-                f"application: {reason}. Let it use a role as in docs/row-security.md, or set "
+                f"application: {reason}. Let it use a role as in docs/row-level-security.md, or set "
                 f"{PREFIX}allow_row_security_bypass = true"
             )
 

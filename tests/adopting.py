@@ -1,4 +1,4 @@
-"""What tests of the page docs/existing.md need: its changes, read from it, and a working copy of an application.
+"""For tests of docs/existing-application.md: the changes that it shows, and a working copy of an application.
 
 Everything is run as a person would run it: in processes of their own, over a real socket.
 """
@@ -23,7 +23,7 @@ import warm
 
 __all__ = ["FIRST", "PAGE", "SECOND", "SERVE", "Application", "added_lines", "convert", "diffs_of_page", "set_up"]
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "existing.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "existing-application.md"
 WIKI = "## An application with log-ins"
 """The heading below which the page is about the wiki of Pyramid's documentation."""
 

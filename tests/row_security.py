@@ -1,4 +1,4 @@
-"""The second wall for tests: a PostgreSQL database with the roles of docs/row-security.md, and the first wall away."""
+"""Row-level security for tests: PostgreSQL with the roles of docs/row-level-security.md, the scoping layer removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from multisite.scoping import execution, security
 from multisite.scoping.column import SiteId, executing
 from multisite.scoping.pin import known_scope_of
 
-PAGE = ROOT / "docs" / "row-security.md"
+PAGE = ROOT / "docs" / "row-level-security.md"
 
 
 @dataclass(frozen=True)

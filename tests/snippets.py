@@ -201,16 +201,16 @@ def _caching(folder: Path) -> Iterator[Namespace]:
 
 PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "caching.md": _caching,
-    "logs.md": _caching,
+    "logging-and-metrics.md": _caching,
     "debugging.md": _two_sites,
-    "directives.md": _directives,
+    "python-api.md": _directives,
     "jinja2.md": _two_sites,
-    "language.md": _two_sites,
-    "scripts.md": _scripts,
+    "internationalization.md": _two_sites,
+    "scripts-and-jobs.md": _scripts,
     "security.md": _two_sites,
     "sessions.md": _two_sites,
     "site-settings.md": _two_sites,
-    "static.md": _static,
+    "static-files.md": _static,
 }
 """The namespace that the examples of a page begin with; an empty one for any other page."""
 

@@ -1,4 +1,4 @@
-"""The official cookiecutter's application and the wiki of Pyramid's documentation, converted by docs/existing.md.
+"""The official cookiecutter's application and Pyramid's wiki tutorial, converted by docs/existing-application.md.
 
 `PYRAMID_COOKIECUTTER` names a copy of https://github.com/Pylons/pyramid-cookiecutter-starter, and `PYRAMID_WIKI2` one
 of docs/tutorials/wiki2/src/tests in https://github.com/Pylons/pyramid. Neither is ours to distribute: where a copy is

@@ -232,7 +232,7 @@ def test_a_coroutine_handed_to_a_loop_in_another_thread_has_the_site_of_who_hand
         loop.close()
 
 
-# Jobs of a queue: the recipe of docs/scripts.md, with a consumer that runs.
+# Jobs of a queue: the recipe of docs/scripts-and-jobs.md, with a consumer that runs.
 
 
 @pytest.fixture

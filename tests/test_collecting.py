@@ -222,11 +222,11 @@ def test_a_file_that_goes_while_it_runs_is_left_out(laid: Laid, monkeypatch: pyt
 
 @contextmanager
 def nginx(folder: Path, target: Path, application: int) -> Iterator[int]:
-    """Run nginx with the configuration of docs/static.md before the port of an application, and yield its own port."""
+    """Run nginx as docs/static-files.md configures it in front of an application's port, and yield its own port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    (snippet,) = snippets(ROOT / "docs" / "static.md", "nginx")
+    (snippet,) = snippets(ROOT / "docs" / "static-files.md", "nginx")
     text = snippet.text
     for found, here in (
         ("listen 80;", f"listen 127.0.0.1:{port};"),

@@ -1,8 +1,8 @@
 """README.md and docs/: everything has its heading, and every example does what the page says.
 
 Commands run in a copy of what a clone has (templates, sites, migrations, development.ini) with a database of its own,
-Python in a process for each page (see snippets.py). docs/existing.md is walked through by test_existing.py. Sphinx is
-not needed here: `python3 dev.py docs` builds the pages, and takes a warning for an error.
+Python in a process for each page (see snippets.py). test_existing.py follows docs/existing-application.md. Sphinx is
+not needed here: `python3 dev.py docs` builds the pages, and treats a warning as an error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ HOME = "/home/you/multisite"
 """What the pages call the folder of the clone."""
 
 WALKED_ELSEWHERE = {
-    "existing.md": "adopting.py",
+    "existing-application.md": "adopting.py",
     "testing.md": "test_leak_detector.py",
     "vhosts.md": "test_vhosts_docs.py",
 }
@@ -148,7 +148,7 @@ def names_in_headings(page: Path) -> set[str]:
 
 
 def test_every_public_name_has_a_heading() -> None:
-    assert set(multisite.__all__) - names_in_headings(DOCS / "directives.md") == set()
+    assert set(multisite.__all__) - names_in_headings(DOCS / "python-api.md") == set()
 
 
 def configured(tmp_path: Path) -> Configurator:
@@ -170,7 +170,7 @@ def test_every_directive_has_a_heading(tmp_path: Path) -> None:
     plain.include("pyramid_tm")
     ours = set(configured(tmp_path).registry._directives) - set(getattr(plain.registry, "_directives", ()))
     assert "set_multisite_engine" in ours
-    assert {f"config.{name}" for name in ours} - names_in_headings(DOCS / "directives.md") == set()
+    assert {f"config.{name}" for name in ours} - names_in_headings(DOCS / "python-api.md") == set()
 
 
 def test_every_request_attribute_has_a_heading(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_every_request_attribute_has_a_heading(tmp_path: Path) -> None:
     plain.commit()
     ours = attributes(configured(tmp_path)) - attributes(plain)
     assert "site" in ours
-    described = {name for name in names_in_headings(DOCS / "directives.md") if name.startswith("request.")}
+    described = {name for name in names_in_headings(DOCS / "python-api.md") if name.startswith("request.")}
     assert described == {f"request.{name}" for name in ours}
 
 

@@ -1,4 +1,4 @@
-"""An application of the official cookiecutter's shape learns to serve two sites, by the page docs/existing.md.
+"""An application of the official cookiecutter's shape learns to serve two sites, by docs/existing-application.md.
 
 `existing/before` is the application, `existing/after` holds the files that are new; the page says which lines change.
 tests/test_adoption.py takes the applications themselves through the page.

@@ -1,4 +1,4 @@
-"""The real Caddy and the real nginx in front of the application, as docs/proxies.md sets them up."""
+"""The real Caddy and the real nginx in front of the application, as docs/reverse-proxy.md sets them up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from multisite.directory.changes import add_site
 from multisite.request import DIRECTORY
 from multisite.settings import Settings, parse_settings
 
-PAGE = ROOT / "docs" / "proxies.md"
+PAGE = ROOT / "docs" / "reverse-proxy.md"
 
 
 def snippet(language: str) -> Snippet:

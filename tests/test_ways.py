@@ -174,8 +174,8 @@ def test_the_catalogue_is_as_large_as_it_says() -> None:
 
 
 def test_the_page_lists_every_way() -> None:
-    """docs/limits.md is written by `python -m ways --write`, in tests/."""
-    page = (ROOT / "docs" / "limits.md").read_text("utf-8")
+    """docs/bypass-attempts.md is written by `python -m ways --write`, in tests/."""
+    page = (ROOT / "docs" / "bypass-attempts.md").read_text("utf-8")
     for name, made in (("limits", limits_as_markdown()), ("ways", as_markdown())):
         found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.DOTALL)
         assert found is not None, name

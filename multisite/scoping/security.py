@@ -222,7 +222,7 @@ def _ask(connection: Connection, dbapi: Any) -> RowSecurity | bool:
         if has_policies and not is_active and dialect.__dict__.get(MUST_BIND):
             raise MultisiteError(
                 "row-level security is on in this database, and does not hold for the role of this application: let it "
-                "use a role as in docs/row-security.md, or set multisite.allow_row_security_bypass = true"
+                "use a role as in docs/row-level-security.md, or set multisite.allow_row_security_bypass = true"
             )
         if is_active:
             # psycopg would otherwise come to keep a prepared statement for each site.

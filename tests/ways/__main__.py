@@ -1,4 +1,4 @@
-"""Print the table of ways in Markdown; with --write put it into docs/limits.md."""
+"""Print the table of ways in Markdown; with --write put it into docs/bypass-attempts.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ways import GROUPS, Way, all_ways
 
-PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
+PAGE = Path(__file__).parents[2] / "docs" / "bypass-attempts.md"
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 

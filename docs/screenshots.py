@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation, from the demo sites: `python3 dev.py pictures`.
+"""Take the pictures of the documentation, from the demo sites: `python3 dev.py screenshots`.
 
 One entry is imported into all three sites, in a copy of the clone with a database of its own, and photographed there.
 """
@@ -19,7 +19,7 @@ from types import ModuleType
 from playwright import sync_api as playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = ROOT / "docs" / "pictures" / "one-entry.png"
+PICTURE = ROOT / "docs" / "screenshots" / "one-entry.png"
 ENTRY = ROOT / "sites" / "garden.localhost" / "content" / "leaf-mould.md"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 """A browser of the system's; None for the one that playwright has downloaded, if it has."""
