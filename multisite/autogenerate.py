@@ -40,13 +40,16 @@ OWN_TABLES = frozenset(
 
 def setup(plugin: Plugin) -> None:
     """Register with alembic, after the comparison of tables has said what it would do."""
-    plugin.add_autogenerate_comparator(_leave_out_own_tables, "schema", "multisite", priority=DispatchPriority.LAST)
-    plugin.add_autogenerate_comparator(_leave_cut_names, "schema", "multisite_names", priority=DispatchPriority.LAST)
-    plugin.add_autogenerate_comparator(_propose_scopes, "schema", "multisite_scopes", priority=DispatchPriority.LAST)
+    for comparator, name in (
+        (_ignore_own_tables, "multisite"),
+        (_ignore_truncated_names, "multisite_names"),
+        (_propose_scopes, "multisite_scopes"),
+    ):
+        plugin.add_autogenerate_comparator(comparator, "schema", name, priority=DispatchPriority.LAST)
     plugin.add_autogenerate_comparator(_render_site_id, "autogenerate", "multisite")
 
 
-def _leave_out_own_tables(
+def _ignore_own_tables(
     _context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
 ) -> PriorityDispatchResult:
     upgrade_ops.ops[:] = [
@@ -58,7 +61,7 @@ def _leave_out_own_tables(
     return PriorityDispatchResult.CONTINUE
 
 
-def _leave_cut_names(
+def _ignore_truncated_names(
     context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
 ) -> PriorityDispatchResult:
     """Leave a key its name that PostgreSQL has cut off: a conversion of an earlier release gave it one that was too
@@ -68,14 +71,14 @@ def _leave_cut_names(
             operations = getattr(table, "ops", [])
             names = {getattr(each, "constraint_name", None): each for each in operations}
             for name, added in list(names.items()):
-                dropped = names.get(_cut(name))
+                dropped = names.get(_truncated(name))
                 if dropped is not None and dropped is not added and _adds_unique(added):
                     operations[:] = [each for each in operations if each is not added and each is not dropped]
         upgrade_ops.ops[:] = [each for each in upgrade_ops.ops if getattr(each, "ops", True)]
     return PriorityDispatchResult.CONTINUE
 
 
-def _cut(name: str | None) -> str:
+def _truncated(name: str | None) -> str:
     """Return what PostgreSQL makes of the name of a constraint: its first 63 bytes."""
     return (name or "").encode()[:63].decode(errors="ignore")
 
@@ -88,28 +91,32 @@ def _propose_scopes(
     context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
 ) -> PriorityDispatchResult:
     """Propose the operations of multisite for the tables whose models have gained a `site_id`, or lost it."""
-    gaining = list(_tables(upgrade_ops, lambda op: _is_site_id(getattr(getattr(op, "column", None), "type", None))))
-    losing = list(_tables(upgrade_ops, lambda op: getattr(op, "column_name", None) == "site_id" and _drops(op)))
+    newly_scoped = list(_tables_with(upgrade_ops, _adds_site_id))
+    newly_unscoped = list(_tables_with(upgrade_ops, _drops_site_id))
     # A site_id in a database without multisite is somebody else's.
-    if losing and not context.inspector.has_table("multisite_alembic_version"):
-        losing = []
-    if gaining or losing:
+    if newly_unscoped and not context.inspector.has_table("multisite_alembic_version"):
+        newly_unscoped = []
+    if newly_scoped or newly_unscoped:
         # Not at the top: it costs the import of the wall, in projects that only share the environment as well.
         from multisite.alembic.proposals import propose
 
-        propose(context, upgrade_ops, gaining, losing)
+        propose(context, upgrade_ops, newly_scoped, newly_unscoped)
     return PriorityDispatchResult.CONTINUE
 
 
-def _tables(upgrade_ops: UpgradeOps, concerns: Callable[[Any], bool]) -> Iterator[tuple[str | None, str]]:
-    """Yield schema and name of each table that exists and has an operation that `concerns` is true of."""
+def _tables_with(upgrade_ops: UpgradeOps, matches: Callable[[Any], bool]) -> Iterator[tuple[str | None, str]]:
+    """Yield schema and name of each table that exists and has an operation that `matches` is true of."""
     for table in upgrade_ops.ops:
-        if any(concerns(operation) for operation in getattr(table, "ops", ())):
+        if any(matches(operation) for operation in getattr(table, "ops", ())):
             yield getattr(table, "schema", None), getattr(table, "table_name", "")
 
 
-def _drops(operation: Any) -> bool:
-    return type(operation).__name__ == "DropColumnOp"
+def _adds_site_id(operation: Any) -> bool:
+    return _is_site_id(getattr(getattr(operation, "column", None), "type", None))
+
+
+def _drops_site_id(operation: Any) -> bool:
+    return getattr(operation, "column_name", None) == "site_id" and type(operation).__name__ == "DropColumnOp"
 
 
 def _render_site_id(context: AutogenContext, _upgrade_ops: UpgradeOps) -> PriorityDispatchResult:

@@ -25,11 +25,11 @@ from multisite.scoping.policies import ALL_SITES_POLICY, SETTING
 from multisite.scoping.security import MUST_BIND
 from multisite.settings import PREFIX
 
-__all__ = ["check_bound_role", "only_looked_at", "unbound_reason"]
+__all__ = ["check_bound_role", "skip_bound_role_check", "unbound_reason"]
 
 log = logging.getLogger(__name__)
 
-_looked_at: ContextVar[bool] = ContextVar("multisite_looked_at", default=False)
+_is_skipped: ContextVar[bool] = ContextVar("multisite_bound_role_check_skipped", default=False)
 
 # As the role that the application works as, which need not be the one that has logged in.
 _BINDING = sa.text(
@@ -46,13 +46,13 @@ _BINDING = sa.text(
 
 
 @contextmanager
-def only_looked_at() -> Iterator[None]:
+def skip_bound_role_check() -> Iterator[None]:
     """Let applications that are made within the block start all the same: `multisite check` says what is wrong."""
-    token = _looked_at.set(True)
+    token = _is_skipped.set(True)
     try:
         yield
     finally:
-        _looked_at.reset(token)
+        _is_skipped.reset(token)
 
 
 def unbound_reason(connection: Connection) -> str | None:
@@ -76,7 +76,7 @@ def check_bound_role(registry: Any, engine: Engine | None) -> None:
     Raises `MultisiteError` where policies of ours do not hold for the role of one. A database that does not answer is
     asked again by the first statement that reaches it, which then fails.
     """
-    if _looked_at.get() or asbool(registry.settings.get("pyramid.reload_templates")):
+    if _is_skipped.get() or asbool(registry.settings.get("pyramid.reload_templates")):
         return
     if registry[SETTINGS].allow_row_security_bypass:
         return
@@ -87,7 +87,7 @@ def check_bound_role(registry: Any, engine: Engine | None) -> None:
             each.dialect.__dict__[MUST_BIND] = True
             continue
         try:
-            reason = _reason(each)
+            reason = _unbound_reason_of(each)
         except sa.exc.DBAPIError as error:
             each.dialect.__dict__[MUST_BIND] = True
             log.warning("whether row-level security holds cannot be asked yet: %s", error.orig)
@@ -100,7 +100,7 @@ def check_bound_role(registry: Any, engine: Engine | None) -> None:
             )
 
 
-def _reason(engine: Engine) -> str | None:
+def _unbound_reason_of(engine: Engine) -> str | None:
     with engine.connect() as connection:
         # Not given back: processes that are forked after the start would share it.
         connection.detach()
@@ -110,7 +110,7 @@ def _reason(engine: Engine) -> str | None:
 def _engines(registry: Any, engine: Engine | None) -> Iterator[Engine]:
     """Yield each engine once: `engine`, that of the directory, and those that the application keeps in its registry."""
     seen: list[Engine] = []
-    factories, asynchronous = _classes("sessionmaker", "async_sessionmaker"), _classes("AsyncEngine")
+    factories, asynchronous = _imported_classes("sessionmaker", "async_sessionmaker"), _imported_classes("AsyncEngine")
     found: Any
     for value in (engine, registry[DIRECTORY].engine, *registry.values()):
         found = value.session_factory if isinstance(value, scoped_session) else value
@@ -123,7 +123,7 @@ def _engines(registry: Any, engine: Engine | None) -> Iterator[Engine]:
             yield found
 
 
-def _classes(*names: str) -> tuple[Any, ...]:
+def _imported_classes(*names: str) -> tuple[Any, ...]:
     """Return the classes of SQLAlchemy with these names that somebody has imported: only they can have instances."""
     modules = [sys.modules.get(name) for name in ("sqlalchemy.orm", "sqlalchemy.ext.asyncio")]
     return tuple(vars(module)[name] for module in modules if module for name in names if name in vars(module))

@@ -32,7 +32,7 @@ from multisite.directory.revision import VERSION_TABLE
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 from multisite.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM
-from multisite.whole_transaction import whole_transaction, whole_transactions_everywhere
+from multisite.whole_transaction import ddl_transaction, patch_ddl_transactions
 
 __all__ = ["VERSION_TABLE", "first_site", "is_current", "upgrade", "upgrade_own"]
 
@@ -56,10 +56,10 @@ def upgrade(ini_path: str | Path, *, show: Callable[[str], object] | None = None
     # First, so that no tables are made where the second half cannot follow.
     scripts = application_scripts(ini.path) if ini.has_alembic else None
     engine = ini.open_engine(as_owner=True)
-    with _one_at_a_time(engine):
+    with _migration_lock(engine):
         done = upgrade_own(engine)
         if scripts is not None:
-            with _showing(show):
+            with _forwarded_log(show):
                 done += _upgrade_application(ini, *scripts)
     return done
 
@@ -79,13 +79,13 @@ def upgrade_own(bind: Engine | Connection) -> list[str]:
     if bind.in_transaction():
         # A savepoint makes it all or nothing also where the sqlite3 driver has not begun a transaction really.
         with bind.begin_nested():
-            return _run_own(bind)
+            return _upgrade_own_tables(bind)
     if is_current(bind):
         return []
-    with whole_transaction(bind):
+    with ddl_transaction(bind):
         if bind.dialect.name == "postgresql":
             bind.execute(sa.select(sa.func.pg_advisory_xact_lock(_OWN_LOCK)))
-        return _run_own(bind)
+        return _upgrade_own_tables(bind)
 
 
 def first_site(connection: Connection | MockConnection, host: str, *, name: str | None = None) -> int:
@@ -134,15 +134,15 @@ def is_current(connection: Connection) -> bool:
         return set(_own_context(connection).get_current_heads()) == set(_own_scripts().get_heads())
 
 
-def _run_own(connection: Connection) -> list[str]:
+def _upgrade_own_tables(connection: Connection) -> list[str]:
     """Apply the revisions that are missing, in the transaction that `connection` is in."""
     script = _own_scripts()
-    log = _Log("multisite")
+    log = _RevisionLog("multisite")
 
     def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:
         if not heads:
-            _refuse_foreign_tables(connection)
-        yield from log.noting(script._upgrade_revs("head", heads))
+            _check_foreign_tables(connection)
+        yield from log.record(script._upgrade_revs("head", heads))
 
     context = _own_context(connection, fn=steps, script=script)
     try:
@@ -158,7 +158,7 @@ def _run_own(connection: Connection) -> list[str]:
     return log.done
 
 
-def _refuse_foreign_tables(connection: Connection) -> None:
+def _check_foreign_tables(connection: Connection) -> None:
     there = set(sa.inspect(connection).get_table_names()) & set(models.metadata.tables)
     if there:
         raise MultisiteError(
@@ -172,15 +172,15 @@ def _upgrade_application(ini: Ini, config: Config, script: ScriptDirectory) -> l
     # For op.enable_row_security: of the section that the command was given, which alembic does not know.
     config.attributes[ALL_SITES_ROLE] = ini.settings.all_sites_role
     config.attributes[ROW_SECURITY_FORM] = ini.settings.row_security_form
-    log = _Log("application")
+    log = _RevisionLog("application")
 
     def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:
-        _refuse_unknown(script, heads)
-        yield from log.noting(script._upgrade_revs("head", heads))
+        _check_known_heads(script, heads)
+        yield from log.record(script._upgrade_revs("head", heads))
 
     environment = EnvironmentContext(config, script, fn=steps, as_sql=False, destination_rev="head")
     try:
-        with whole_transactions_everywhere(), environment:
+        with patch_ddl_transactions(), environment:
             script.run_env()
     except DBAPIError as error:
         if log.running is None:
@@ -191,7 +191,7 @@ def _upgrade_application(ini: Ini, config: Config, script: ScriptDirectory) -> l
     return log.done
 
 
-def _refuse_unknown(script: ScriptDirectory, heads: Any) -> None:
+def _check_known_heads(script: ScriptDirectory, heads: Any) -> None:
     for head in heads:
         try:
             script.get_revision(head)
@@ -202,7 +202,7 @@ def _refuse_unknown(script: ScriptDirectory, heads: Any) -> None:
             ) from None
 
 
-class _Log:
+class _RevisionLog:
     """Which revisions have been run, a line for each, and which one is being run."""
 
     def __init__(self, whose: str) -> None:
@@ -210,7 +210,7 @@ class _Log:
         self.done: list[str] = []
         self.running: str | None = None
 
-    def noting(self, steps: Iterable[Any]) -> Iterator[Any]:
+    def record(self, steps: Iterable[Any]) -> Iterator[Any]:
         """Yield each step to alembic, which asks for the next one when it has run it."""
         for step in steps:
             self.running = step.revision.revision
@@ -219,7 +219,7 @@ class _Log:
             self.running = None
 
 
-class _Shown(logging.Handler):
+class _LineHandler(logging.Handler):
     """Hands lines of the log to a function."""
 
     def __init__(self, show: Callable[[str], object]) -> None:
@@ -231,7 +231,7 @@ class _Shown(logging.Handler):
 
 
 @contextmanager
-def _showing(show: Callable[[str], object] | None) -> Iterator[None]:
+def _forwarded_log(show: Callable[[str], object] | None) -> Iterator[None]:
     """Hand what the operations log to `show` instead of to the handlers of the application, if it has any.
 
     Those are set up by its env.py, or not: who waits for an hour should not depend on that. None leaves it at that.
@@ -241,7 +241,7 @@ def _showing(show: Callable[[str], object] | None) -> Iterator[None]:
         return
     log = logging.getLogger("multisite.alembic")
     before = log.level, log.propagate
-    handler = _Shown(show)
+    handler = _LineHandler(show)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -253,7 +253,7 @@ def _showing(show: Callable[[str], object] | None) -> Iterator[None]:
 
 
 @contextmanager
-def _one_at_a_time(engine: Engine) -> Iterator[None]:
+def _migration_lock(engine: Engine) -> Iterator[None]:
     """Let a second `multisite migrate` on the same PostgreSQL wait. On SQLite its transaction waits by itself."""
     if engine.dialect.name != "postgresql":
         yield

@@ -31,17 +31,17 @@ def enable(engine: Engine, *, all_sites_role: str | None, form: str | None = Non
     role, and where `engine` is not the owner's.
     """
     with _operations(engine) as (operations, tables):
-        if all_sites_role is not None and not _exists(operations, all_sites_role):
+        if all_sites_role is not None and not _role_exists(operations, all_sites_role):
             raise MultisiteError(
                 f"there is no role '{all_sites_role}', which multisite.all_sites_role names: CREATE ROLE it, and GRANT "
                 "it to the roles of the application and of the owner"
             )
-        takers = [table for table in tables if not table.is_foreign]
-        for table in takers:
+        secured = [table for table in tables if not table.is_foreign]
+        for table in secured:
             operations.invoke(
                 EnableRowSecurity(table.table, schema=table.schema, all_sites_role=all_sites_role, form=form)
             )
-        return [str(table) for table in takers]
+        return [str(table) for table in secured]
 
 
 def disable(engine: Engine) -> list[str]:
@@ -72,6 +72,6 @@ def _operations(engine: Engine) -> Iterator[tuple[Operations, list[SecuredTable]
         yield operations, tables
 
 
-def _exists(operations: Operations, role: str) -> bool:
+def _role_exists(operations: Operations, role: str) -> bool:
     found = sa.text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
     return bool(operations.get_bind().scalar(found, {"role": role}))

@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(GatheringPlugin() if controls else LeakPlugin(config), "multisite-leaks-running")
 
 
-def _given(request: pytest.FixtureRequest, name: str) -> Any:
+def _optional_fixture(request: pytest.FixtureRequest, name: str) -> Any:
     """Return the value of a fixture that the application may have; None if it has none."""
     try:
         return request.getfixturevalue(name)
@@ -94,7 +94,7 @@ def site(request: pytest.FixtureRequest, multisite_app: Any) -> Iterator[Site]:
     from multisite.request import DIRECTORY
     from multisite.testing import plant_site, real_site
 
-    dbsession = _given(request, "dbsession")
+    dbsession = _optional_fixture(request, "dbsession")
     if dbsession is None:
         with real_site(multisite_app, HOSTS[0]) as made:
             yield made
@@ -122,7 +122,7 @@ def site_request(request: pytest.FixtureRequest, multisite_app: Any, site: Site)
     """A request of `site`, which is current, with a transaction that is aborted after the test."""
     from multisite.testing import request_for
 
-    environ = _shared(request, site)
+    environ = _shared_session(request, site)
     with request_for(multisite_app, site.host, **environ) as made:
         if environ:
             made.tm, made.dbsession = environ["tm.manager"], environ["app.dbsession"]
@@ -143,17 +143,17 @@ def testapp_for(request: pytest.FixtureRequest, multisite_app: Any) -> Callable[
 
     def testapp_for(host: Site | str, **environ: Any) -> TestApp:
         name = host if isinstance(host, str) else host.domain
-        return webtest_app(multisite_app, name, **{**_shared(request, name), **environ})
+        return webtest_app(multisite_app, name, **{**_shared_session(request, name), **environ})
 
     return testapp_for
 
 
-def _shared(request: pytest.FixtureRequest, site: Site | str) -> dict[str, Any]:
+def _shared_session(request: pytest.FixtureRequest, site: Site | str) -> dict[str, Any]:
     """Return what lets a request share the session of the test, as the cookiecutter's tests do.
 
     That is nothing if the test has no session, or if it belongs to another site.
     """
-    dbsession, tm = _given(request, "dbsession"), _given(request, "tm")
+    dbsession, tm = _optional_fixture(request, "dbsession"), _optional_fixture(request, "tm")
     if dbsession is None or tm is None or str(dbsession.info.get("site")) != str(site):
         return {}
     return {"app.dbsession": dbsession, "tm.active": True, "tm.manager": tm}

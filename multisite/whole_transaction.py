@@ -24,14 +24,14 @@ from sqlalchemy.engine import Connection, Engine
 from multisite import program
 from multisite.errors import MultisiteError
 
-__all__ = ["whole_operation", "whole_transaction", "whole_transactions_everywhere"]
+__all__ = ["ddl_operation", "ddl_transaction", "patch_ddl_transactions"]
 
 BUSY_SECONDS = 60
 """How long a migration waits for another process that is writing, such as the same migration started twice."""
 
 
 @contextmanager
-def whole_transaction(connection: Connection) -> Iterator[None]:
+def ddl_transaction(connection: Connection) -> Iterator[None]:
     """Run the block in one transaction, committed at its end; `connection` is not in a transaction yet.
 
     Raises `MultisiteError`, and rolls back, where more references would point at nothing than before. On databases
@@ -49,7 +49,7 @@ def whole_transaction(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def whole_operation(connection: Connection, what: str) -> Iterator[None]:
+def ddl_operation(connection: Connection, what: str) -> Iterator[None]:
     """Run the block, an operation of a migration that makes tables of SQLite anew, in one transaction.
 
     In a transaction that has begun, it is part of that; otherwise, as under plain `alembic upgrade`, it has one of its
@@ -84,7 +84,7 @@ def whole_operation(connection: Connection, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def whole_transactions_everywhere() -> Iterator[None]:
+def patch_ddl_transactions() -> Iterator[None]:
     """Make every transaction on a connection that is opened in the block a whole one, since an env.py makes its own.
 
     alembic then runs all revisions in one transaction, as it does on PostgreSQL. Meant for a process that migrates and

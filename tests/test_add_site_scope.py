@@ -21,7 +21,7 @@ import multisite.alembic
 import multisite.alembic.site_scope
 from multisite import migrate
 from multisite.errors import MultisiteError
-from multisite.whole_transaction import whole_transaction
+from multisite.whole_transaction import ddl_transaction
 
 # SQLAlchemy does not reflect indexes on expressions of SQLite: the tests compare the database's own words as well.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
@@ -61,7 +61,7 @@ class Database:
         """Run a revision as `multisite migrate` does."""
         with (
             self.engine.connect() as connection,
-            whole_transaction(connection),
+            ddl_transaction(connection),
             Operations.context(MigrationContext.configure(connection)) as op,
         ):
             revision(op)
@@ -366,7 +366,7 @@ def test_sqlite_keeps_the_children_of_a_table_that_is_rebuilt(
     sqlite.execute(*LIBRARY)
     sqlite.run(lambda op: op.add_site_scope("authors", site=HOST))
     assert [len(rows) for name, rows in sorted(sqlite.rows().items())] == [2, 3, 3, 0, 3, 3]
-    monkeypatch.setattr(multisite.alembic.site_scope, "whole_operation", lambda *_: nullcontext())
+    monkeypatch.setattr(multisite.alembic.site_scope, "ddl_operation", lambda *_: nullcontext())
     sqlite.run(lambda op: op.drop_site_scope("authors"))
     assert [len(rows) for name, rows in sorted(sqlite.rows().items())] == [2, 0, 0, 0, 0, 0]
 

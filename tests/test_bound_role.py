@@ -141,7 +141,7 @@ def test_a_database_that_is_down_at_the_start_is_asked_at_the_first_statement(
         raise sa.exc.OperationalError("SELECT", {}, OSError("nobody listens"))
 
     with monkeypatch.context() as down, caplog.at_level(logging.WARNING, "multisite.bound_role"):
-        down.setattr("multisite.bound_role._reason", is_down)
+        down.setattr("multisite.bound_role._unbound_reason_of", is_down)
         registry = start(admin_url(library), tmp_path)
     assert "nobody listens" in caplog.text
     engine = registry[DIRECTORY].engine

@@ -23,7 +23,7 @@ from multisite.migrate import _own_scripts
 from multisite.models import AS_MULTISITE, SiteRow
 from multisite.removal import TRASH
 from multisite.settings import Settings
-from multisite.whole_transaction import whole_transaction
+from multisite.whole_transaction import ddl_transaction
 
 WRITING = [
     ["add-site", "new.example", "--alias", "www.new.example"],
@@ -124,7 +124,7 @@ def test_a_database_that_is_behind_or_ahead(folder: Folder) -> None:
 def test_every_older_revision_is_told_by_itself_without_a_note(tmp_path: Path, number: str) -> None:
     """Also without the note, as in a copy of some tables, a change that lacks a column is not made by half."""
     folder = Folder(tmp_path, f"sqlite:///{tmp_path / 'test.db'}")
-    with closing_engine(folder.database_url) as engine, engine.connect() as connection, whole_transaction(connection):
+    with closing_engine(folder.database_url) as engine, engine.connect() as connection, ddl_transaction(connection):
         connection.execution_options(**AS_MULTISITE)
         operations = Operations(MigrationContext.configure(connection))
         for revision in reversed(list(_own_scripts().iterate_revisions(number, "base"))):

@@ -23,7 +23,7 @@ from multisite.errors import DirectoryUnavailable, MultisiteError
 from multisite.migrate import _own_scripts, upgrade_own
 from multisite.models import DomainRow, SiteRow, metadata
 from multisite.settings import Settings
-from multisite.whole_transaction import whole_transaction
+from multisite.whole_transaction import ddl_transaction
 
 SITE, OTHER = "one.example", "two.example"
 
@@ -92,7 +92,7 @@ def rows(engine: sa.Engine) -> list[tuple[object, ...]]:
 @contextmanager
 def revising(engine: sa.Engine) -> Iterator[tuple[ModuleType, Operations]]:
     """Give the revision that brought the CHECK of hosts, and what it takes, in a transaction."""
-    with all_sites("a test"), engine.connect() as connection, whole_transaction(connection):
+    with all_sites("a test"), engine.connect() as connection, ddl_transaction(connection):
         yield _own_scripts().get_revision("0007").module, Operations(MigrationContext.configure(connection))
 
 

@@ -26,7 +26,7 @@ from multisite import migrate, models
 from multisite.autogenerate import OWN_TABLES
 from multisite.errors import InvalidHost, MultisiteError
 from multisite.site import all_sites
-from multisite.whole_transaction import whole_transaction
+from multisite.whole_transaction import ddl_transaction
 
 HERE = Path(__file__).parent
 OWN_REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"]
@@ -176,7 +176,7 @@ def test_a_migration_that_breaks_a_reference_is_rolled_back(sqlite_engine: sa.En
     with (
         sqlite_engine.connect() as connection,
         pytest.raises(MultisiteError, match="1 references that point at nothing, such as from row 1 of the table"),
-        whole_transaction(connection),
+        ddl_transaction(connection),
     ):
         make_parent_and_child(connection)
     assert table_names(sqlite_engine) == set()
@@ -185,7 +185,7 @@ def test_a_migration_that_breaks_a_reference_is_rolled_back(sqlite_engine: sa.En
 def test_references_that_were_broken_before_do_not_stop_a_migration(sqlite_engine: sa.Engine) -> None:
     with sqlite_engine.begin() as connection:
         make_parent_and_child(connection, children=3)
-    with sqlite_engine.connect() as connection, whole_transaction(connection):
+    with sqlite_engine.connect() as connection, ddl_transaction(connection):
         connection.exec_driver_sql("CREATE TABLE another (id INTEGER)")
     assert "another" in table_names(sqlite_engine)
 

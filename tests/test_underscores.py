@@ -26,7 +26,7 @@ from multisite.migrate import _own_scripts, upgrade_own
 from multisite.models import DomainRow
 from multisite.request import DIRECTORY
 from multisite.settings import Settings, parse_settings
-from multisite.whole_transaction import whole_transaction
+from multisite.whole_transaction import ddl_transaction
 
 SHOP = "my_shop.example.com"
 
@@ -164,7 +164,7 @@ def test_the_revision_lets_them_through_and_keeps_the_rest_out(database_url: str
         upgrade_own(engine)
 
         def revise(name: str) -> None:
-            with engine.connect() as connection, whole_transaction(connection):
+            with engine.connect() as connection, ddl_transaction(connection):
                 revision = _own_scripts().get_revision("0009").module
                 getattr(revision, name)(Operations(MigrationContext.configure(connection)))
 

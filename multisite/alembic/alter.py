@@ -11,12 +11,12 @@ from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.index_details import statements_after
 from multisite.alembic.plan import Change, Plan
 from multisite.alembic.postgresql import PostgresqlSchema
-from multisite.alembic.rows import SiteOfRow
+from multisite.alembic.rows import SiteSource
 from multisite.alembic.schema import Key, Reference, TableName
 from multisite.errors import MultisiteError
 from multisite.scoping.policies import OUR_POLICIES
 
-__all__ = ["add_site", "drop_site", "undisturbed"]
+__all__ = ["add_site", "drop_site", "exclusive_unenforced"]
 
 Progress = Callable[[int], None]
 """Is told how many rows are done; more than there are means all of them."""
@@ -30,7 +30,7 @@ _TRIGGERS = (
 _RULES = "SELECT rulename::text, ev_enabled::text FROM pg_rewrite WHERE ev_class = :oid AND ev_enabled <> 'D'"
 
 
-def add_site(schema: PostgresqlSchema, plan: Plan, site: SiteOfRow, batch_size: int, progress: Progress) -> None:
+def add_site(schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size: int, progress: Progress) -> None:
     """Add `site_id` to the table of `plan`, filled in, and change its keys and all references."""
     table = schema.sql_name(plan.table.name)
     details = statements_after(schema, plan)
@@ -52,14 +52,14 @@ def add_site(schema: PostgresqlSchema, plan: Plan, site: SiteOfRow, batch_size: 
 
 def drop_site(schema: PostgresqlSchema, plan: Plan) -> None:
     """Take `site_id` from the table of `plan`, and from its keys and all references."""
-    _refuse_dependents(schema, plan)
+    _check_dependents(schema, plan)
     details = statements_after(schema, plan)
     _drop(schema, plan)
     schema.execute(f"ALTER TABLE {schema.sql_name(plan.table.name)} DROP COLUMN {SITE_COLUMN}")
     _add(schema, plan, details)
 
 
-def _fill(schema: PostgresqlSchema, plan: Plan, site: SiteOfRow, batch_size: int, progress: Progress) -> None:
+def _fill(schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size: int, progress: Progress) -> None:
     """Give each row its site, batch by batch in the order of the primary key; in one go where there is none."""
     table = schema.sql_name(plan.table.name)
     # The site of a row that has one already would be the same; it need not be written again.
@@ -127,7 +127,7 @@ def _add_changed(schema: PostgresqlSchema, plan: Plan, change: Change[Key] | Cha
 
 
 def _add_constraint(schema: PostgresqlSchema, table: TableName, added: Key | Reference) -> None:
-    schema.execute(f"ALTER TABLE {schema.sql_name(table)} ADD {schema.named(added)}")
+    schema.execute(f"ALTER TABLE {schema.sql_name(table)} ADD {schema.constraint_sql(added)}")
 
 
 def _table_of(change: Change[Key] | Change[Reference], plan: Plan) -> TableName:
@@ -141,7 +141,7 @@ def _schema_of(schema: PostgresqlSchema, table: TableName) -> str | None:
     return name.strip('"')
 
 
-def _refuse_dependents(schema: PostgresqlSchema, plan: Plan) -> None:
+def _check_dependents(schema: PostgresqlSchema, plan: Plan) -> None:
     """Refuse to drop a column with which PostgreSQL would silently drop more than the plan knows of."""
     planned = [key.old.name for key in plan.keys]
     rows = schema.query(
@@ -191,7 +191,7 @@ def _without_triggers(schema: PostgresqlSchema, table: TableName) -> Iterator[No
 
 
 @contextmanager
-def undisturbed(schema: PostgresqlSchema, table: TableName) -> Iterator[None]:
+def exclusive_unenforced(schema: PostgresqlSchema, table: TableName) -> Iterator[None]:
     """Hold `table` for the block, see all its rows and those it refers to, and leave no check of a reference waiting.
 
     PostgreSQL changes no table for which a deferred check waits, as it does after rows were put in by an earlier

@@ -1,4 +1,4 @@
-"""What alembic proposes, divided: what comes before our operations, what after them, and what they stand for."""
+"""What alembic proposes, split_around: what comes before our operations, what after them, and what they stand for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from multisite.alembic.model import is_same
 from multisite.alembic.projection import Projection
 from multisite.alembic.schema import Key, Reference, Table, TableName
 
-__all__ = ["divided", "dropped"]
+__all__ = ["dropped_items", "split_around"]
 
 
-def divided(
+def split_around(
     projection: Projection, operations: Iterable[MigrateOperation]
 ) -> tuple[list[MigrateOperation], list[MigrateOperation]]:
     """Return alembic's operations that come before ours and those that come after, without those ours stand for."""
@@ -61,7 +61,7 @@ def _is_covered(operation: MigrateOperation, before: Table, after: Table, dialec
     return False
 
 
-def dropped(upgrade_ops: ops.UpgradeOps) -> Iterator[tuple[TableName, object]]:
+def dropped_items(upgrade_ops: ops.UpgradeOps) -> Iterator[tuple[TableName, object]]:
     """Yield each constraint or index that alembic drops, and its table."""
     for operation in upgrade_ops.ops:
         if isinstance(operation, ops.ModifyTableOps):

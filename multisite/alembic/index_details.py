@@ -38,16 +38,16 @@ def statements_after(schema: PostgresqlSchema, plan: Plan) -> list[str]:
     found: list[str] = []
     for key in plan.keys:
         if key.new is not None:
-            found += _of_index(schema, plan.table.name, key)
+            found += _index_statements(schema, plan.table.name, key)
             if not key.old.is_index:
-                found += _of_constraint(schema, plan.table.name, key)
+                found += _constraint_statements(schema, plan.table.name, key)
     for reference in (*plan.references, *plan.incoming):
         if reference.new is not None:
-            found += _of_constraint(schema, reference.old.table, reference)
+            found += _constraint_statements(schema, reference.old.table, reference)
     return found
 
 
-def _of_index(schema: PostgresqlSchema, table: TableName, change: Change[Key]) -> Iterator[str]:
+def _index_statements(schema: PostgresqlSchema, table: TableName, change: Change[Key]) -> Iterator[str]:
     (index,) = schema.query(_INDEX, table=schema.oid(table), name=change.old.name)
     new = _new(change)
     name = schema.sql_name(TableName(index.schema, new.name or ""))
@@ -55,10 +55,10 @@ def _of_index(schema: PostgresqlSchema, table: TableName, change: Change[Key]) -
         yield f"ALTER INDEX {name} SET ({index.options})"
     if index.tablespace:
         yield f"ALTER INDEX {name} SET TABLESPACE {schema.quote(index.tablespace)}"
-    places = dict(zip(_places(change.old), _places(new), strict=True))
+    numbers = dict(zip(_column_numbers(change.old), _column_numbers(new), strict=True))
     for number, target in schema.query(_STATISTICS, index=index.oid):
-        if number in places:
-            yield f"ALTER INDEX {name} ALTER COLUMN {places[number]} SET STATISTICS {target}"
+        if number in numbers:
+            yield f"ALTER INDEX {name} ALTER COLUMN {numbers[number]} SET STATISTICS {target}"
     if index.identifies:
         yield f"ALTER TABLE {schema.sql_name(table)} REPLICA IDENTITY USING INDEX {schema.quote(new.name or '')}"
     if index.clusters:
@@ -67,7 +67,7 @@ def _of_index(schema: PostgresqlSchema, table: TableName, change: Change[Key]) -
         yield f"COMMENT ON INDEX {name} IS {_literal(index.comment)}"
 
 
-def _of_constraint(
+def _constraint_statements(
     schema: PostgresqlSchema, table: TableName, change: Change[Key] | Change[Reference]
 ) -> Iterator[str]:
     name = _new(change).name or ""
@@ -81,7 +81,7 @@ def _new(change: Any) -> Any:
     return change.new
 
 
-def _places(key: Key) -> list[int]:
+def _column_numbers(key: Key) -> list[int]:
     """Return the numbers of the columns that are not `site_id`, which comes and goes in front of them."""
     return [number for number, column in enumerate(key.columns, 1) if column != SITE_COLUMN]
 

@@ -11,12 +11,12 @@ from alembic.util.sqla_compat import _get_constraint_final_name
 from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.schema import Key, Reference, TableName
 
-__all__ = ["Constraint", "Model", "is_same"]
+__all__ = ["Constraint", "DeclaredTables", "is_same"]
 
 Constraint = sa.UniqueConstraint | sa.ForeignKeyConstraint | sa.Index
 
 
-class Model:
+class DeclaredTables:
     """The tables that the application declares."""
 
     def __init__(self, context: AutogenContext) -> None:
@@ -50,7 +50,7 @@ class Model:
     def _find(self, item: Key | Reference, table: TableName, columns: set[str]) -> Constraint | None:
         name = item.table if isinstance(item, Reference) else table
         for constraint in self._constraints(name):
-            if _is_like(item, constraint) and set(_columns(constraint)) == columns:
+            if _is_same_kind(item, constraint) and set(_columns(constraint)) == columns:
                 return constraint
         return None
 
@@ -66,7 +66,7 @@ class Model:
 
 def is_same(item: Key | Reference, constraint: object, dialect: sa.Dialect) -> bool:
     """Return whether `constraint` is `item`: by its name in the database if both have one, and by its columns."""
-    if not isinstance(constraint, Constraint) or not _is_like(item, constraint):
+    if not isinstance(constraint, Constraint) or not _is_same_kind(item, constraint):
         return False
     is_named = isinstance(item, Key) and None not in (item.name, constraint.name)
     # Alembic may have a name as it was given, which the database takes only when it is shortened.
@@ -75,7 +75,7 @@ def is_same(item: Key | Reference, constraint: object, dialect: sa.Dialect) -> b
     return set(_columns(constraint)) == set(item.columns)
 
 
-def _is_like(item: Key | Reference, constraint: Constraint) -> bool:
+def _is_same_kind(item: Key | Reference, constraint: Constraint) -> bool:
     """Return whether `constraint` is of the same kind: an index as unique, or a reference to the same table."""
     if isinstance(item, Reference):
         return isinstance(constraint, sa.ForeignKeyConstraint) and _target(constraint) == item.target.name

@@ -9,13 +9,13 @@ from typing import Generic, TypeVar
 from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.schema import Key, Reference, Table, TableName
 
-__all__ = ["Change", "Item", "Options", "Plan", "label", "plain"]
+__all__ = ["Change", "Item", "Plan", "ScopeOptions", "label", "plain"]
 
 Item = TypeVar("Item", Key, Reference)
 
 
 @dataclass(frozen=True)
-class Options:
+class ScopeOptions:
     """What the author of a revision says about single keys and references.
 
     `keep` names those that stay as they are; `on_delete` maps a reference to what it does instead; see `label`.

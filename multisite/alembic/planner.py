@@ -19,7 +19,7 @@ from multisite.alembic.definition import (
     without_site,
 )
 from multisite.alembic.naming import Naming
-from multisite.alembic.plan import Change, Options, Plan, label, plain
+from multisite.alembic.plan import Change, Plan, ScopeOptions, label, plain
 from multisite.alembic.schema import Key, Reference, Schema, Table, TableName
 from multisite.errors import MultisiteError
 
@@ -30,12 +30,12 @@ _INTEGERS = ("smallint", "integer", "bigint")
 _ACTIONS = ("CASCADE", "RESTRICT", "NO ACTION", *_CLEARS)
 
 
-def plan_scope(schema: Schema, table: Table, naming: Naming, options: Options) -> Plan:
+def plan_scope(schema: Schema, table: Table, naming: Naming, options: ScopeOptions) -> Plan:
     """Return what makes `table` scoped. Raises `MultisiteError` for what cannot become part of a site."""
     _check_site_column(table)
     planner = _Planner(schema, table, naming, options)
     planner.check_exclusions()
-    keys = [planner.with_site(key) for key in table.keys if key.unique and planner.is_free(key)]
+    keys = [planner.key_with_site(key) for key in table.keys if key.unique and planner.may_add_site(key)]
     unique = _unique_within_site(table, keys)
     references, incoming = [], []
     for reference in table.references:
@@ -44,43 +44,45 @@ def plan_scope(schema: Schema, table: Table, naming: Naming, options: Options) -
             becomes_unique = set(reference.target_columns) in unique
         else:
             becomes_unique = target.is_scoped and target.is_unique({SITE_COLUMN, *reference.target_columns})
-        if becomes_unique and planner.is_free(reference):
-            references.append(planner.with_site_too(reference))
+        if becomes_unique and planner.may_add_site(reference):
+            references.append(planner.reference_with_site(reference))
     for reference in planner.incoming:
         if (
             set(reference.target_columns) in unique
-            and planner.is_free(reference)
+            and planner.may_add_site(reference)
             and schema.table(reference.table).is_scoped
         ):
-            incoming.append(planner.with_site_too(reference))
+            incoming.append(planner.reference_with_site(reference))
         else:
             _check_key_remains(reference, table, keys)
-    added = tuple(_added(schema, table, keys, naming))
+    added = tuple(_missing_constraints(schema, table, keys, naming))
     return Plan(table, _distinct(keys, table), tuple(references), tuple(incoming), added)
 
 
-def plan_drop(schema: Schema, table: Table, naming: Naming, options: Options) -> Plan:
+def plan_drop(schema: Schema, table: Table, naming: Naming, options: ScopeOptions) -> Plan:
     """Return what makes the scoped `table` an ordinary one. Raises `MultisiteError` where `site_id` is needed."""
     if table.site_reference is None:
         raise MultisiteError(f"'{table.name}' belongs to no sites: it has no site_id that refers to sites")
     if SITE_COLUMN in table.primary_key:
         raise MultisiteError(f"site_id is part of the primary key of '{table.name}': change that first")
     planner = _Planner(schema, table, naming, options)
-    keys = [planner.without_site(key) for key in table.keys if mentions_site(key.definition) and planner.takes(key)]
-    references = [planner.without_site_too(each) for each in table.references if planner.holds(each)]
-    incoming = [planner.without_site_too(each) for each in planner.incoming if planner.holds(each)]
+    keys = [
+        planner.key_without_site(key) for key in table.keys if mentions_site(key.definition) and planner.may_change(key)
+    ]
+    references = [planner.reference_without_site(each) for each in table.references if planner.will_drop_site(each)]
+    incoming = [planner.reference_without_site(each) for each in planner.incoming if planner.will_drop_site(each)]
     return Plan(table, _distinct(keys, table), tuple(references), tuple(incoming))
 
 
 class _Planner:
     """The changes of single keys and references of, and to, one table."""
 
-    def __init__(self, schema: Schema, table: Table, naming: Naming, options: Options) -> None:
+    def __init__(self, schema: Schema, table: Table, naming: Naming, options: ScopeOptions) -> None:
         self.schema = schema
         self.table = table
         self.naming = naming
         self.options = options
-        self.incoming = schema.incoming(table.name)
+        self.incoming = schema.references_to(table.name)
         self._check_labels()
 
     def _check_labels(self) -> None:
@@ -103,24 +105,24 @@ class _Planner:
                     f"again afterwards with site_id WITH = in it, or let it be as it is with keep=['{name}']"
                 )
 
-    def takes(self, item: Key | Reference) -> bool:
+    def may_change(self, item: Key | Reference) -> bool:
         """Return whether the author does not want to keep `item` as it is."""
         return not {item.name, label(item, self.table.name)} & self.options.keep
 
-    def holds(self, reference: Reference) -> bool:
+    def will_drop_site(self, reference: Reference) -> bool:
         """Return whether `site_id` is to be taken from `reference`."""
-        return SITE_COLUMN in reference.columns and self.takes(reference)
+        return SITE_COLUMN in reference.columns and self.may_change(reference)
 
-    def is_free(self, item: Key | Reference) -> bool:
+    def may_add_site(self, item: Key | Reference) -> bool:
         """Return whether `item` may get `site_id`: it has none yet, and the author does not want to keep it."""
-        return self.takes(item) and not (
+        return self.may_change(item) and not (
             mentions_site(item.definition) if isinstance(item, Key) else SITE_COLUMN in item.columns
         )
 
-    def with_site(self, key: Key) -> Change[Key]:
+    def key_with_site(self, key: Key) -> Change[Key]:
         return self._changed_key(key, (SITE_COLUMN, *key.columns), with_site(key.definition))
 
-    def without_site(self, key: Key) -> Change[Key]:
+    def key_without_site(self, key: Key) -> Change[Key]:
         rest, columns = without_site(key.definition), plain(key.columns)
         if rest is None or (set(columns) == set(self.table.primary_key) and not key.is_index):
             return Change(key, None)
@@ -134,10 +136,10 @@ class _Planner:
             definition = with_name(definition, self.schema.quote(name))
         return Change(key, replace(key, name=name, columns=columns, definition=definition))
 
-    def with_site_too(self, reference: Reference) -> Change[Reference]:
+    def reference_with_site(self, reference: Reference) -> Change[Reference]:
         """Return the change of a reference between scoped tables, which cannot clear its columns any more."""
         said = label(reference, self.table.name)
-        action = self._action(reference)
+        action = self._on_delete(reference)
         if action in _CLEARS and not (action == reference.on_delete and clears_listed(reference.definition)):
             raise MultisiteError(
                 f"{reference} has ON DELETE {action}, which would clear site_id too. Say what is to be instead, "
@@ -150,9 +152,9 @@ class _Planner:
                 f"or let the reference be as it is with keep=['{said}']"
             )
         columns, targets = (SITE_COLUMN, *reference.columns), (SITE_COLUMN, *reference.target_columns)
-        return self._changed_reference(reference, columns, targets, with_site(self._match(reference)))
+        return self._changed_reference(reference, columns, targets, with_site(self._drop_match_full(reference)))
 
-    def _match(self, reference: Reference) -> str:
+    def _drop_match_full(self, reference: Reference) -> str:
         """Return the definition of `reference` without MATCH FULL, which says that all of its columns are NULL or none.
 
         `site_id` never is. Where it is of one column, or none of them may be NULL, it means the same without it.
@@ -169,7 +171,7 @@ class _Planner:
             )
         return definition
 
-    def without_site_too(self, reference: Reference) -> Change[Reference]:
+    def reference_without_site(self, reference: Reference) -> Change[Reference]:
         rest = without_site(reference.definition)
         if rest is None or not plain(reference.columns):
             return Change(reference, None)
@@ -178,7 +180,7 @@ class _Planner:
     def _changed_reference(
         self, reference: Reference, columns: tuple[str, ...], targets: tuple[str, ...], definition: str
     ) -> Change[Reference]:
-        action = self._action(reference)
+        action = self._on_delete(reference)
         new = replace(
             reference,
             name=self.naming.renamed(reference, reference.table, columns, targets),
@@ -189,7 +191,7 @@ class _Planner:
         )
         return Change(reference, new)
 
-    def _action(self, reference: Reference) -> str | None:
+    def _on_delete(self, reference: Reference) -> str | None:
         """Return what `reference` is to do ON DELETE, None for NO ACTION."""
         action = self.options.on_delete.get(label(reference, self.table.name), reference.on_delete)
         if action is not None and action.upper() not in _ACTIONS:
@@ -241,7 +243,9 @@ def _distinct(changes: list[Change[Key]], table: Table) -> tuple[Change[Key], ..
     )
 
 
-def _added(schema: Schema, table: Table, keys: list[Change[Key]], naming: Naming) -> Iterator[Key | Reference]:
+def _missing_constraints(
+    schema: Schema, table: Table, keys: list[Change[Key]], naming: Naming
+) -> Iterator[Key | Reference]:
     """Yield the constraints that a scoped table has and this one has not: its key within a site, and its site."""
     columns = (SITE_COLUMN, *table.primary_key)
     become = [set(change.new.columns) for change in keys if change.new is not None and change.new.is_whole]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from multisite.alembic.definition import SITE_COLUMN
-from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing
+from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing_table_error
 from multisite.errors import MultisiteError
 
 __all__ = ["PostgresqlSchema"]
@@ -14,7 +14,7 @@ __all__ = ["PostgresqlSchema"]
 _ACTIONS = {"a": None, "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
 
-def _names(numbers: str, relation: str) -> str:
+def _column_names_sql(numbers: str, relation: str) -> str:
     """Return the SQL of the columns with these numbers, in that order; an expression has the number 0."""
     return (
         f"ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest({numbers}) WITH ORDINALITY AS k (number, place) "
@@ -23,9 +23,9 @@ def _names(numbers: str, relation: str) -> str:
 
 
 _CONSTRAINTS = f"""
-    SELECT c.contype::text AS kind, c.conname::text AS name, {_names("c.conkey", "c.conrelid")} AS columns,
+    SELECT c.contype::text AS kind, c.conname::text AS name, {_column_names_sql("c.conkey", "c.conrelid")} AS columns,
            pg_get_constraintdef(c.oid) AS definition, c.conrelid AS relation, c.confrelid AS target,
-           {_names("c.confkey", "c.confrelid")} AS target_columns,
+           {_column_names_sql("c.confkey", "c.confrelid")} AS target_columns,
            c.confdeltype::text AS on_delete, c.confupdtype::text AS on_update
     FROM pg_constraint c
     WHERE c.conparentid = 0 AND c.contype IN ('p', 'u', 'f', 'x')
@@ -33,7 +33,7 @@ _CONSTRAINTS = f"""
 
 _INDEXES = f"""
     SELECT r.relname::text AS name, i.indisunique AS is_unique, pg_get_indexdef(i.indexrelid) AS definition,
-           {_names("i.indkey[0:i.indnkeyatts - 1]::smallint[]", "i.indrelid")} AS columns
+           {_column_names_sql("i.indkey[0:i.indnkeyatts - 1]::smallint[]", "i.indrelid")} AS columns
     FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid
     WHERE i.indrelid = :oid AND NOT EXISTS
         (SELECT 1 FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x'))
@@ -54,8 +54,8 @@ class PostgresqlSchema(Schema):
     def table(self, name: TableName) -> Table:
         oid = self.oid(name)
         if oid is None:
-            raise missing(name)
-        real_name, kind = self._name(oid)
+            raise missing_table_error(name)
+        real_name, kind = self._name_and_kind(oid)
         if kind not in ("r", "p"):
             raise MultisiteError(f"'{name}' is not a table: give the tables that it is made of to a site")
         columns = self.query(
@@ -93,7 +93,7 @@ class PostgresqlSchema(Schema):
         types = dict(map(tuple, rows))
         return [types[column] for column in columns]
 
-    def incoming(self, name: TableName) -> list[Reference]:
+    def references_to(self, name: TableName) -> list[Reference]:
         rows = self.query(
             f"{_CONSTRAINTS} AND c.confrelid = :oid AND c.conrelid <> :oid "
             "ORDER BY c.conrelid::regclass::text, c.conname",
@@ -104,16 +104,16 @@ class PostgresqlSchema(Schema):
     def _reference(self, row: Any) -> Reference:
         return Reference(
             row.name,
-            self._name(row.relation)[0],
+            self._name_and_kind(row.relation)[0],
             tuple(row.columns),
-            self._name(row.target)[0],
+            self._name_and_kind(row.target)[0],
             tuple(row.target_columns),
             _ACTIONS[row.on_delete],
             _ACTIONS[row.on_update],
             row.definition,
         )
 
-    def _name(self, oid: int) -> tuple[TableName, str]:
+    def _name_and_kind(self, oid: int) -> tuple[TableName, str]:
         """Return name and kind of a table; without its schema where the name alone finds it."""
         (row,) = self.query(
             "SELECT CASE WHEN NOT pg_table_is_visible(c.oid) THEN n.nspname::text END, c.relname::text, "

@@ -27,8 +27,8 @@ class Projection(Schema):
     def table(self, name: TableName) -> Table:
         return self.after.get(name) or self._real.table(name)
 
-    def incoming(self, name: TableName) -> list[Reference]:
-        tables = dict.fromkeys(reference.table for reference in self._real.incoming(name))
+    def references_to(self, name: TableName) -> list[Reference]:
+        tables = dict.fromkeys(reference.table for reference in self._real.references_to(name))
         return [each for table in tables for each in self.table(table).references if each.target == name]
 
     def apply(self, plan: Plan, *, scoped: bool) -> None:

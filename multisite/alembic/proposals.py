@@ -17,10 +17,10 @@ from alembic.operations import MigrateOperation, ops
 from alembic.util import CommandError
 
 from multisite.alembic.definition import SITE_COLUMN
-from multisite.alembic.division import divided, dropped
-from multisite.alembic.model import Model, is_same
+from multisite.alembic.division import dropped_items, split_around
+from multisite.alembic.model import DeclaredTables, is_same
 from multisite.alembic.naming import Naming
-from multisite.alembic.plan import Options, Plan, label
+from multisite.alembic.plan import Plan, ScopeOptions, label
 from multisite.alembic.planner import plan_drop, plan_scope
 from multisite.alembic.postgresql import PostgresqlSchema
 from multisite.alembic.projection import Projection
@@ -37,10 +37,10 @@ _SCHEMAS: dict[str, type[Schema]] = {"sqlite": SqliteSchema, "postgresql": Postg
 def propose(
     context: AutogenContext,
     upgrade_ops: ops.UpgradeOps,
-    gaining: Iterable[tuple[str | None, str]],
-    losing: Iterable[tuple[str | None, str]],
+    newly_scoped: Iterable[tuple[str | None, str]],
+    newly_unscoped: Iterable[tuple[str | None, str]],
 ) -> None:
-    """Put operations for the tables whose models are scoped now (`gaining`), or not any more, into `upgrade_ops`.
+    """Put operations for the tables whose models are scoped now (`newly_scoped`), or not any more, into `upgrade_ops`.
 
     A table is its schema, None for the one that is searched first, and its name. Raises alembic's `CommandError`
     where a table cannot be scoped as it is.
@@ -48,16 +48,16 @@ def propose(
     kind = _SCHEMAS.get(context.migration_context.dialect.name)
     if kind is None or context.connection is None:
         return
-    proposals = _Proposals(context, Projection(kind(context.connection)), list(dropped(upgrade_ops)))
+    proposals = _Proposals(context, Projection(kind(context.connection)), list(dropped_items(upgrade_ops)))
     try:
-        for table in _in_order_of_references(proposals.projection, losing, reverse=True):
+        for table in _in_order_of_references(proposals.projection, newly_unscoped, reverse=True):
             if proposals.projection.table(table).is_scoped:
                 proposals.drop(table)
-        for table in _in_order_of_references(proposals.projection, gaining):
+        for table in _in_order_of_references(proposals.projection, newly_scoped):
             proposals.add(table)
     except MultisiteError as error:
         raise CommandError(str(error)) from error
-    before, after = divided(proposals.projection, upgrade_ops.ops)
+    before, after = split_around(proposals.projection, upgrade_ops.ops)
     upgrade_ops.ops[:] = [*before, *proposals.operations, *after]
 
 
@@ -95,29 +95,31 @@ class _Proposals:
     ) -> None:
         self.context = context.migration_context
         self.projection = projection
-        self.model = Model(context)
+        self.declared = DeclaredTables(context)
         self.dropped = dropped
         self.operations: list[MigrateOperation] = []
 
     def add(self, name: TableName) -> None:
         """Propose that the table becomes scoped."""
         table = self.projection.table(name)
-        items = self._items(table)
-        gone = [item for item in items if not self.model.has_scoped(item, name) and self._is_dropped(item, name)]
-        kept = [item for item in items if self.model.has(item, name) and self._would_change(item, name)]
+        items = self._keys_and_references(table)
+        gone = [item for item in items if not self.declared.has_scoped(item, name) and self._is_dropped(item, name)]
+        kept = [item for item in items if self.declared.has(item, name) and self._would_change(item, name)]
         on_delete = self._on_delete(items, name, scoped=True)
-        options = Options(_labels([*gone, *kept], name), on_delete)
-        names, plan = self._named(lambda naming: plan_scope(self.projection, table, naming, options), scoped=True)
+        options = ScopeOptions(_labels([*gone, *kept], name), on_delete)
+        names, plan = self._plan_with_names(
+            lambda naming: plan_scope(self.projection, table, naming, options), scoped=True
+        )
         operation = AddSiteScope(
             name.name,
             schema=name.schema,
             keep=sorted(_labels(kept, name)),
-            ondelete=_changed(plan, on_delete),
+            ondelete=_planned_actions(plan, on_delete),
             names=names,
-            **_source(plan),
+            **_site_arguments(plan),
         )
         operation.undone = DropSiteScope(
-            name.name, schema=name.schema, ondelete=_before(plan, on_delete), names=_swapped(names)
+            name.name, schema=name.schema, ondelete=_current_actions(plan, on_delete), names=_inverted(names)
         )
         self.operations.append(operation)
         self.projection.apply(plan, scoped=True)
@@ -125,32 +127,36 @@ class _Proposals:
     def drop(self, name: TableName) -> None:
         """Propose that the table is scoped no more."""
         table = self.projection.table(name)
-        items = self._items(table)
+        items = self._keys_and_references(table)
         # An index that is not unique is dropped and made again by alembic: the way back would not know of it.
         gone = [
             item
             for item in items
-            if (not self.model.has_plain(item, name) or (isinstance(item, Key) and not item.unique))
-            and not _is_own(item, table)
+            if (not self.declared.has_plain(item, name) or (isinstance(item, Key) and not item.unique))
+            and not _exists_for_site_only(item, table)
             and self._is_dropped(item, name)
         ]
         on_delete = self._on_delete(items, name, scoped=False)
-        options = Options(_labels(gone, name), on_delete)
-        names, plan = self._named(lambda naming: plan_drop(self.projection, table, naming, options), scoped=False)
-        operation = DropSiteScope(name.name, schema=name.schema, ondelete=_changed(plan, on_delete), names=names)
+        options = ScopeOptions(_labels(gone, name), on_delete)
+        names, plan = self._plan_with_names(
+            lambda naming: plan_drop(self.projection, table, naming, options), scoped=False
+        )
+        operation = DropSiteScope(
+            name.name, schema=name.schema, ondelete=_planned_actions(plan, on_delete), names=names
+        )
         operation.undone = AddSiteScope(
             name.name,
             site=TODO,
             schema=name.schema,
             keep=sorted(_labels((item for item in items if self._would_change(item, name)), name)),
-            ondelete=_before(plan, on_delete),
-            names=_swapped(names),
+            ondelete=_current_actions(plan, on_delete),
+            names=_inverted(names),
         )
         self.operations.append(operation)
         self.projection.apply(plan, scoped=False)
 
-    def _items(self, table: Table) -> list[Key | Reference]:
-        return [*table.keys, *table.references, *self.projection.incoming(table.name)]
+    def _keys_and_references(self, table: Table) -> list[Key | Reference]:
+        return [*table.keys, *table.references, *self.projection.references_to(table.name)]
 
     def _is_dropped(self, item: Key | Reference, name: TableName) -> bool:
         """Return whether alembic drops `item`, which it does before our operations where nothing takes its place."""
@@ -171,7 +177,7 @@ class _Proposals:
         """Return what references do in the model where that is not what they do in the database."""
         found = {}
         for item in items:
-            wanted = self.model.successor(item, name, scoped=scoped)
+            wanted = self.declared.successor(item, name, scoped=scoped)
             if isinstance(item, Reference) and isinstance(wanted, sa.ForeignKeyConstraint):
                 # The columns that it may list are the database's, whose text stays.
                 action = (wanted.ondelete or "NO ACTION").upper().partition("(")[0].strip()
@@ -179,12 +185,12 @@ class _Proposals:
                     found[label(item, name)] = action
         return found
 
-    def _named(self, planned: Callable[[Naming], Plan], *, scoped: bool) -> tuple[dict[str, str], Plan]:
+    def _plan_with_names(self, planned: Callable[[Naming], Plan], *, scoped: bool) -> tuple[dict[str, str], Plan]:
         """Return the names of keys that the model has and nothing else gives, and the plan with them."""
         plan = planned(Naming(self.context, {}))
         names = {}
         for change in plan.keys:
-            wanted = self.model.name(self.model.successor(change.old, plan.table.name, scoped=scoped))
+            wanted = self.declared.name(self.declared.successor(change.old, plan.table.name, scoped=scoped))
             if change.old.name is not None and change.new is not None and wanted not in (None, change.new.name):
                 names[change.old.name] = str(wanted)
         return names, planned(Naming(self.context, names)) if names else plan
@@ -194,37 +200,37 @@ def _labels(items: Iterable[Key | Reference], name: TableName) -> frozenset[str]
     return frozenset(label(item, name) for item in items)
 
 
-def _is_own(item: Key | Reference, table: Table) -> bool:
+def _exists_for_site_only(item: Key | Reference, table: Table) -> bool:
     """Return whether `item` is there for the site alone, and goes with it."""
     columns = set(item.columns) - {SITE_COLUMN}
     return not columns or (isinstance(item, Key) and item.unique and columns == set(table.primary_key))
 
 
-def _changed(plan: Plan, on_delete: Mapping[str, str]) -> dict[str, str]:
+def _planned_actions(plan: Plan, on_delete: Mapping[str, str]) -> dict[str, str]:
     """Return what of `on_delete` is about references that `plan` changes."""
-    return {said: on_delete[said] for said in _before(plan, on_delete)}
+    return {said: on_delete[said] for said in _current_actions(plan, on_delete)}
 
 
-def _before(plan: Plan, on_delete: Mapping[str, str]) -> dict[str, str]:
+def _current_actions(plan: Plan, on_delete: Mapping[str, str]) -> dict[str, str]:
     """Return what the references in `on_delete` that `plan` changes do now, for the way back."""
     old = (change.old for change in (*plan.references, *plan.incoming))
     said = ((label(reference, plan.table.name), reference.on_delete) for reference in old)
     return {name: action or "NO ACTION" for name, action in said if name in on_delete}
 
 
-def _swapped(names: dict[str, str]) -> dict[str, str]:
+def _inverted(names: dict[str, str]) -> dict[str, str]:
     return {new: old for old, new in names.items()}
 
 
-def _source(plan: Plan) -> dict[str, Any]:
+def _site_arguments(plan: Plan) -> dict[str, Any]:
     """Return the arguments that say whose the rows are: those of a row that each of them refers to, or else a TODO."""
     table = plan.table
     order = list(table.columns)
     for reference in sorted((change.old for change in plan.references), key=lambda each: order.index(each.columns[0])):
         if reference.target == table.name or any(table.columns[column] for column in reference.columns):
             continue
-        ways = [each for each in table.references if each.target.name == reference.target.name]
-        through = {} if len(ways) == 1 else {"through": reference.columns[0]}
+        references = [each for each in table.references if each.target.name == reference.target.name]
+        through = {} if len(references) == 1 else {"through": reference.columns[0]}
         if len(reference.columns) > 1 and through:
             through = {"through": list(reference.columns)}  # type: ignore[dict-item]
         return {"parent": reference.target.name, **through}
@@ -233,15 +239,17 @@ def _source(plan: Plan) -> dict[str, Any]:
 
 @renderers.dispatch_for(AddSiteScope)
 def _render_add(context: AutogenContext, operation: AddSiteScope) -> str:
-    return _rendered(context, "add_site_scope", operation, ("site", "parent", "through", "keep", "ondelete", "names"))
+    return _render_call(
+        context, "add_site_scope", operation, ("site", "parent", "through", "keep", "ondelete", "names")
+    )
 
 
 @renderers.dispatch_for(DropSiteScope)
 def _render_drop(context: AutogenContext, operation: DropSiteScope) -> str:
-    return _rendered(context, "drop_site_scope", operation, ("ondelete", "names"))
+    return _render_call(context, "drop_site_scope", operation, ("ondelete", "names"))
 
 
-def _rendered(context: AutogenContext, function: str, operation: MigrateOperation, names: Sequence[str]) -> str:
+def _render_call(context: AutogenContext, function: str, operation: MigrateOperation, names: Sequence[str]) -> str:
     context.imports.add("import multisite.alembic  # noqa: F401  # Adds the operations to op.")
     given = vars(operation)
     arguments = [repr(str(given["table_name"]))]

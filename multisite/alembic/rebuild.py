@@ -54,13 +54,13 @@ class Rebuild:
         execute = self.schema.execute
         statement = self._statement()
         dependents = list(self._dependents())
-        self._refuse_leftovers([statement, *dependents] if self.without_site else [])
+        self._check_leftovers([statement, *dependents] if self.without_site else [])
         sequence = self._sequence()
         execute(statement)
         for copied in self._copy(batch_size):
             progress(copied)
         execute(f"DROP TABLE main.{self.name}")
-        _rename_alone(self.schema, f"ALTER TABLE main.{self.new_name} RENAME TO {self.name}")
+        _rename_without_dependents(self.schema, f"ALTER TABLE main.{self.new_name} RENAME TO {self.name}")
         for statement in dependents:
             execute(statement)
         for number in sequence:
@@ -78,7 +78,7 @@ class Rebuild:
             change = by_place.get(clause)
             if change is None:
                 return None if self.without_site and clause.column == SITE_COLUMN else clause.definition
-            return None if change.new is None else self.schema.named(change.new)
+            return None if change.new is None else self.schema.constraint_sql(change.new)
 
         # The same 64 bits, but a strict table knows them by this name only.
         type_ = "INTEGER" if self.table.place.is_strict else "BIGINT"
@@ -88,7 +88,7 @@ class Rebuild:
             self.new_name,
             changed,
             columns=[f"{SITE_COLUMN} {type_} NOT NULL"] if adds_column else [],
-            constraints=[self.schema.named(added) for added in self.added],
+            constraints=[self.schema.constraint_sql(added) for added in self.added],
             suffixes={SITE_COLUMN: " NOT NULL"} if becomes_filled else {},
             without=SITE_COLUMN if self.without_site else None,
         )
@@ -109,7 +109,7 @@ class Rebuild:
             elif change.new is not None:
                 yield change.new.definition
 
-    def _refuse_leftovers(self, statements: Sequence[str]) -> None:
+    def _check_leftovers(self, statements: Sequence[str]) -> None:
         for statement in statements:
             if mentions_site(statement):
                 raise MultisiteError(
@@ -174,7 +174,7 @@ class Rebuild:
             after = f"r.{row_key} > {last}"
 
 
-def _rename_alone(schema: SqliteSchema, statement: str) -> None:
+def _rename_without_dependents(schema: SqliteSchema, statement: str) -> None:
     """Execute an ALTER TABLE RENAME that changes no view, trigger or reference: they mean the old table's name."""
     ((legacy,),) = schema.execute("PRAGMA legacy_alter_table")
     schema.execute("PRAGMA legacy_alter_table = 1")

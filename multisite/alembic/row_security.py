@@ -130,14 +130,14 @@ def _enable(operations: Operations, operation: EnableRowSecurity) -> None:
     context = operations.get_context()
     if not _is_postgresql(context, operation.table_name):
         return
-    role = operation.all_sites_role or _configured(context, ALL_SITES_ROLE)
+    role = operation.all_sites_role or _setting_from_ini(context, ALL_SITES_ROLE)
     if role is None:
         log.info("%s: no %s, so nobody sees the rows of all sites", operation.table_name, ALL_SITES_ROLE)
-    form = operation.form or _configured(context, ROW_SECURITY_FORM) or _default_form(context)
+    form = operation.form or _setting_from_ini(context, ROW_SECURITY_FORM) or _default_form(context)
     if form not in ROW_SECURITY_FORMS:
         raise SettingError(ROW_SECURITY_FORM, form, "role or setting")
-    for table in _tables(context, operation):
-        for statement in _enabling(table, role, form, context.dialect):
+    for table in _with_descendants(context, operation):
+        for statement in _enable_statements(table, role, form, context.dialect):
             _execute(operations, statement)
 
 
@@ -146,12 +146,12 @@ def _disable(operations: Operations, operation: DisableRowSecurity) -> None:
     context = operations.get_context()
     if not _is_postgresql(context, operation.table_name):
         return
-    for table in _tables(context, operation):
-        for statement in _disabling(table):
+    for table in _with_descendants(context, operation):
+        for statement in _disable_statements(table):
             _execute(operations, statement)
 
 
-def _tables(context: MigrationContext, operation: EnableRowSecurity | DisableRowSecurity) -> Iterator[str]:
+def _with_descendants(context: MigrationContext, operation: EnableRowSecurity | DisableRowSecurity) -> Iterator[str]:
     """Yield the table and its descendants as SQL, quoted where they need it."""
     name = sql_name(context.dialect, operation.table_name, operation.schema)
     yield name
@@ -165,12 +165,12 @@ def _execute(operations: Operations, statement: str) -> None:
     operations.execute(sa.text(statement.replace(":", "\\:")))
 
 
-def _enabling(table: str, role: str | None, form: str, dialect: sa.Dialect) -> Iterator[str]:
+def _enable_statements(table: str, role: str | None, form: str, dialect: sa.Dialect) -> Iterator[str]:
     yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
     yield f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"
-    yield from _dropping_policies(table)
+    yield from _drop_policy_statements(table)
     literal = None if role is None else _literal(role)
-    own, limit = (_conditions_of_role if form == "role" else _conditions_of_setting)(literal)
+    own, limit = (_role_conditions if form == "role" else _setting_conditions)(literal)
     yield f"CREATE POLICY {SITE_POLICY} ON {table} USING ({own}) WITH CHECK ({own})"
     if role is not None:
         to = sql_name(dialect, role)
@@ -182,7 +182,7 @@ def _enabling(table: str, role: str | None, form: str, dialect: sa.Dialect) -> I
 _SITE = f"current_setting('{SETTING}')"
 
 
-def _conditions_of_role(role: str | None) -> tuple[str, str]:
+def _role_conditions(role: str | None) -> tuple[str, str]:
     """Return the conditions of the policy for everybody and of the restrictive one, for a role as a literal.
 
     In subselects, so that they are evaluated once for a statement and not for each row. The CASE keeps those who see
@@ -196,7 +196,7 @@ def _conditions_of_role(role: str | None) -> tuple[str, str]:
     return own, f"(SELECT {sees_all}) OR {limit}"
 
 
-def _conditions_of_setting(role: str | None) -> tuple[str, str]:
+def _setting_conditions(role: str | None) -> tuple[str, str]:
     """Return the same for a database that passes on settings but no roles, and that takes no subselect in a policy."""
     if role is None:
         own = f"site_id = CAST({_SITE} AS bigint)"
@@ -212,13 +212,13 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _disabling(table: str) -> Iterator[str]:
-    yield from _dropping_policies(table)
+def _disable_statements(table: str) -> Iterator[str]:
+    yield from _drop_policy_statements(table)
     yield f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"
     yield f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"
 
 
-def _dropping_policies(table: str) -> Iterator[str]:
+def _drop_policy_statements(table: str) -> Iterator[str]:
     for policy in OUR_POLICIES:
         yield f"DROP POLICY IF EXISTS {policy} ON {table}"
 
@@ -239,7 +239,7 @@ def _is_postgresql(context: MigrationContext, table_name: str) -> bool:
     return False
 
 
-def _configured(context: MigrationContext, key: str) -> str | None:
+def _setting_from_ini(context: MigrationContext, key: str) -> str | None:
     """Return the setting `key` as the ini file has it that alembic was started with; None if it has none."""
     config = context.config
     if config is None:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from multisite.alembic.definition import SITE_COLUMN, tokens_of
 from multisite.errors import MultisiteError
 
-__all__ = ["Key", "Reference", "Schema", "Table", "TableName", "missing", "sql_name"]
+__all__ = ["Key", "Reference", "Schema", "Table", "TableName", "missing_table_error", "sql_name"]
 
 _COLON = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
 """What SQLAlchemy takes for a parameter."""
@@ -135,7 +135,7 @@ class Schema(ABC):
         """Return a table as it is now. Raises `MultisiteError` for one that is not there, and for what is no table."""
 
     @abstractmethod
-    def incoming(self, name: TableName) -> list[Reference]:
+    def references_to(self, name: TableName) -> list[Reference]:
         """Return the references of other tables to that table."""
 
     def quote(self, *names: str) -> str:
@@ -146,7 +146,7 @@ class Schema(ABC):
         """Return the name of a table as SQL."""
         return sql_name(self.connection.dialect, table.name, table.schema)
 
-    def named(self, item: Key | Reference) -> str:
+    def constraint_sql(self, item: Key | Reference) -> str:
         """Return a constraint as SQL, with its name if it has one."""
         return item.definition if item.name is None else f"CONSTRAINT {self.quote(item.name)} {item.definition}"
 
@@ -180,6 +180,6 @@ def _text(sql: str, parameters: Mapping[str, Any]) -> sa.TextClause:
     return sa.text(_COLON.sub(lambda found: found[0] if found[1] in parameters else f"\\{found[0]}", sql))
 
 
-def missing(name: TableName) -> MultisiteError:
+def missing_table_error(name: TableName) -> MultisiteError:
     """Return the error for a table that is not there."""
     return MultisiteError(f"there is no table '{name}' here: it has to be created first, by an earlier revision")

@@ -28,16 +28,16 @@ from multisite import program
 from multisite.alembic import alter
 from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.naming import Naming
-from multisite.alembic.plan import Options, Plan
+from multisite.alembic.plan import Plan, ScopeOptions
 from multisite.alembic.planner import plan_drop, plan_scope
 from multisite.alembic.postgresql import PostgresqlSchema
 from multisite.alembic.rebuild import Rebuild, broken_dependents
-from multisite.alembic.rows import SiteOfRow, check_one_site, check_rows, through
+from multisite.alembic.rows import SiteSource, check_one_site, check_rows, reference_via
 from multisite.alembic.schema import Schema, Table, TableName
 from multisite.alembic.sqlite import SqliteSchema
 from multisite.errors import MultisiteError
 from multisite.migrate import first_site, upgrade_own
-from multisite.whole_transaction import whole_operation
+from multisite.whole_transaction import ddl_operation
 
 __all__ = ["TODO", "AddSiteScope", "DropSiteScope"]
 
@@ -162,9 +162,9 @@ def _add_site_scope(operations: Operations, operation: AddSiteScope) -> None:
         if table.is_scoped:
             log.info("%s: belongs to sites already", table.name)
             return
-        options = Options(frozenset(operation.keep), operation.ondelete)
+        options = ScopeOptions(frozenset(operation.keep), operation.ondelete)
         plan = plan_scope(schema, table, Naming(operations.get_context(), operation.names), options)
-        site = _site_of_row(schema, table, operation)
+        site = _site_source(schema, table, operation)
         check_rows(schema, plan, site)
         _apply(schema, plan, site, operation.batch_size)
 
@@ -177,7 +177,7 @@ def _drop_site_scope(operations: Operations, operation: DropSiteScope) -> None:
             log.info("%s: belongs to no sites any more", table.name)
             return
         naming = Naming(operations.get_context(), operation.names)
-        plan = plan_drop(schema, table, naming, Options(on_delete=operation.ondelete))
+        plan = plan_drop(schema, table, naming, ScopeOptions(on_delete=operation.ondelete))
         if not operation.mix_sites:
             check_one_site(schema, table)
         _apply(schema, plan, None, operation.batch_size)
@@ -193,10 +193,10 @@ def _schema_of(operations: Operations, operation: AddSiteScope | DropSiteScope) 
         raise MultisiteError(f"batch_size={operation.batch_size}: expected a number of rows, 1 or more")
     if connection.dialect.name == "postgresql":
         postgresql = PostgresqlSchema(connection)
-        with alter.undisturbed(postgresql, name):
+        with alter.exclusive_unenforced(postgresql, name):
             yield postgresql, name
     elif connection.dialect.name == "sqlite":
-        with whole_operation(connection, f"giving a new form to '{name}'"):
+        with ddl_operation(connection, f"giving a new form to '{name}'"):
             yield SqliteSchema(connection), name
     else:
         raise MultisiteError(f"op.add_site_scope knows SQLite and PostgreSQL, not {connection.dialect.name}")
@@ -212,7 +212,7 @@ def _connection(context: MigrationContext, operation: AddSiteScope | DropSiteSco
     return connection
 
 
-def _site_of_row(schema: Schema, table: Table, operation: AddSiteScope) -> SiteOfRow:
+def _site_source(schema: Schema, table: Table, operation: AddSiteScope) -> SiteSource:
     """Return where each row of `table` gets its site from; adds the site where it is needed and missing."""
     if operation.site is None and operation.parent is None and SITE_COLUMN not in table.columns:
         raise MultisiteError(
@@ -222,15 +222,15 @@ def _site_of_row(schema: Schema, table: Table, operation: AddSiteScope) -> SiteO
     parent = None
     if operation.parent is not None:
         columns = [operation.through] if isinstance(operation.through, str) else operation.through or ()
-        parent = through(schema, table, operation.parent, columns)
-    without = SiteOfRow(table, parent, None)
+        parent = reference_via(schema, table, operation.parent, columns)
+    without = SiteSource(table, parent, None)
     if operation.site is None:
         return without
     name = schema.sql_name(table.name)
     # No site is added for rows that are not there, as on the empty database of a new installation.
     if not schema.execute(f"SELECT 1 FROM {name} AS r WHERE {without.sql(schema, 'r')} IS NULL LIMIT 1"):
         return without
-    return SiteOfRow(table, parent, _site_id(schema, operation.site))
+    return SiteSource(table, parent, _site_id(schema, operation.site))
 
 
 def _site_id(schema: Schema, site: int | str) -> int:
@@ -242,7 +242,7 @@ def _site_id(schema: Schema, site: int | str) -> int:
     return site
 
 
-def _apply(schema: Schema, plan: Plan, site: SiteOfRow | None, batch_size: int) -> None:
+def _apply(schema: Schema, plan: Plan, site: SiteSource | None, batch_size: int) -> None:
     """Carry out `plan`: add the site of each row, or take it away where `site` is None."""
     progress = _progress(schema, plan.table.name, "have their site" if site else "have no site any more")
     if isinstance(schema, PostgresqlSchema):
@@ -264,7 +264,7 @@ def _progress(schema: Schema, table: TableName, what: str) -> Callable[[int], No
 
 
 def _rebuild(
-    schema: SqliteSchema, plan: Plan, site: SiteOfRow | None, batch_size: int, progress: Callable[[int], None]
+    schema: SqliteSchema, plan: Plan, site: SiteSource | None, batch_size: int, progress: Callable[[int], None]
 ) -> None:
     """Make the table of `plan` anew, and those that refer to it, and see that what else is there still works."""
     broken = broken_dependents(schema)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from multisite.alembic.create_table import Clause, CreateTable
 from multisite.alembic.definition import SITE_COLUMN, elements, group_end, tokens_of, unquoted
-from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing
+from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing_table_error
 from multisite.errors import MultisiteError
 
 __all__ = ["SqliteSchema"]
@@ -34,7 +34,7 @@ class SqliteSchema(Schema):
             raise MultisiteError(f"'{name}': on SQLite only the tables of the file itself can be given to sites")
         kind, real_name, sql = self._statements.get(name.name.lower(), ("", "", ""))
         if not kind:
-            raise missing(name)
+            raise missing_table_error(name)
         if kind == "view":
             raise MultisiteError(f"'{name}' is a view: give the tables that it is made of to a site")
         return self._read(real_name, sql)
@@ -130,7 +130,7 @@ class SqliteSchema(Schema):
             unique = tokens_of(sql)[1].is_word("UNIQUE")
             yield Key(name, _columns(sql, spelling), unique, True, sql)
 
-    def incoming(self, name: TableName) -> list[Reference]:
+    def references_to(self, name: TableName) -> list[Reference]:
         found = []
         for kind, other, sql in self._statements.values():
             # Reading every table of a database in full would cost more than asking which refer to this one.

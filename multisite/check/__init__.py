@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from multisite.check.application import Application, Database, opened, reason_of
+from multisite.check.application import Application, Database, open_application, reason_of
 from multisite.check.columns import check_columns
 from multisite.check.connections import check_connections, check_foreign_keys, check_row_security
 from multisite.check.credentials import check_credentials
@@ -70,7 +70,7 @@ def run(
     of the ini file cannot be loaded.
     """
     checks = (check_connections, *(APPLICATION_CHECKS if host is None else ()), *SITE_CHECKS)
-    with all_sites("multisite check"), opened(app, host, metadata, progress) as application:
+    with all_sites("multisite check"), open_application(app, host, metadata, progress) as application:
         return [finding for check in checks for finding in _findings(check, application)]
 
 

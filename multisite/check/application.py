@@ -19,9 +19,16 @@ from sqlalchemy.orm import Mapper, RelationshipDirection
 from sqlalchemy.orm.mapper import _all_registries
 
 from multisite import models as own
-from multisite.bound_role import only_looked_at
+from multisite.bound_role import skip_bound_role_check
 from multisite.check.environment import Environment, read_environment
-from multisite.check.shape import Reference, Shape, TableName, declared_shape, shapes_in_database, views_in_database
+from multisite.check.shape import (
+    Reference,
+    TableName,
+    TableSchema,
+    declared_table,
+    tables_in_database,
+    views_in_database,
+)
 from multisite.dialects import dialect_error
 from multisite.directory.info import get_site
 from multisite.errors import MultisiteError
@@ -31,7 +38,7 @@ from multisite.scoping.column import has_site_id
 from multisite.scoping.tables import tables
 from multisite.site import Site
 
-__all__ = ["Application", "Database", "load", "opened", "reason_of"]
+__all__ = ["Application", "Database", "load", "open_application", "reason_of"]
 
 _ALEMBIC_TABLES = ("alembic_version", "multisite_alembic_version", "_alembic_tmp_")
 _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
@@ -46,17 +53,17 @@ class Database:
     """
 
     engine: Engine
-    declared: Mapping[TableName, Shape]
+    declared: Mapping[TableName, TableSchema]
     scoped: frozenset[TableName]
     links: Mapping[str, Reference]
-    found: Mapping[TableName, Shape]
+    found: Mapping[TableName, TableSchema]
     views: Mapping[TableName, str]
 
-    def sites(self) -> Shape | None:
+    def sites(self) -> TableSchema | None:
         """Return the table of sites, None if it is in another database."""
         return self.found.get(TableName(None, "sites"))
 
-    def scoped_shapes(self) -> Iterator[tuple[Shape, Shape | None]]:
+    def scoped_tables(self) -> Iterator[tuple[TableSchema, TableSchema | None]]:
         """Yield each scoped table as it is declared, and as it is in the database, None if it is not there."""
         for name in sorted(self.scoped, key=str):
             yield self.declared[name], self.found.get(name)
@@ -113,13 +120,13 @@ def reason_of(error: BaseException) -> str:
 
 
 @contextmanager
-def opened(
+def open_application(
     app: Any, host: str | None, metadata: Iterable[sa.MetaData] | None, progress: Callable[[str], None]
 ) -> Iterator[Application]:
     """Yield what `multisite.check.run` is asked to look at."""
     ini = read_ini(app) if isinstance(app, (str, Path)) else None
     if ini is not None:
-        with only_looked_at():
+        with skip_bound_role_check():
             app = load(str(app))
     registry = getattr(app, "registry", app)
     if DIRECTORY not in registry:
@@ -180,7 +187,7 @@ def _engines(registry: Any, session: Any, metadata: Iterable[sa.MetaData]) -> di
     mappers = {mapper.local_table: mapper for registry in _all_registries() for mapper in registry.mappers}
     found: dict[str, tuple[Engine, list[sa.Table]]] = {}
     for table in _tables_of(metadata):
-        engine = _bind(session, mappers.get(table), table)
+        engine = _engine_of(session, mappers.get(table), table)
         if engine is None or engine.dialect.is_async:
             engine = directory
         for known, of_engine in found.values():
@@ -205,7 +212,7 @@ def _tables_of(metadata: Iterable[sa.MetaData]) -> list[sa.Table]:
     return sorted(found, key=lambda table: table.fullname)
 
 
-def _bind(session: Any, mapper: Mapper[Any] | None, table: sa.Table) -> Engine | None:
+def _engine_of(session: Any, mapper: Mapper[Any] | None, table: sa.Table) -> Engine | None:
     """Return the engine that `session` uses for a table; None if it has none, or if there is no session."""
     # An AsyncSession stands in front of a plain one.
     session = getattr(session, "sync_session", session)
@@ -241,28 +248,28 @@ def _databases(
         progress(f"the tables of {name}")
         try:
             with engine.connect() as connection:
-                databases.append(_look_at(connection, tables_of_database))
+                databases.append(_read_database(connection, tables_of_database))
         except (sa.exc.SQLAlchemyError, MultisiteError) as error:
             unreachable[name] = reason_of(error)
     return tuple(databases), unreachable, unsupported
 
 
-def _look_at(connection: Connection, declared_tables: Iterable[sa.Table]) -> Database:
+def _read_database(connection: Connection, declared_tables: Iterable[sa.Table]) -> Database:
     default_schema = sa.inspect(connection).default_schema_name
     declared = {}
     scoped = set()
     for table in declared_tables:
-        shape = declared_shape(table, default_schema)
-        declared[shape.name] = shape
+        table_schema = declared_table(table, default_schema)
+        declared[table_schema.name] = table_schema
         if has_site_id(table):
-            scoped.add(shape.name)
-    found = shapes_in_database(connection)
+            scoped.add(table_schema.name)
+    found = tables_in_database(connection)
     views = views_in_database(connection)
-    links = dict(_links(set(declared_tables), default_schema))
+    links = dict(_relationships(set(declared_tables), default_schema))
     return Database(connection.engine, declared, frozenset(scoped), links, found, views)
 
 
-def _links(declared_tables: set[sa.Table], default_schema: str | None) -> Iterator[tuple[str, Reference]]:
+def _relationships(declared_tables: set[sa.Table], default_schema: str | None) -> Iterator[tuple[str, Reference]]:
     """Yield what relationships refer to, by columns of their own table: those of a list are at the other end."""
     for mapper in (mapper for registry in _all_registries() for mapper in registry.mappers):
         for relationship in mapper.relationships:
@@ -273,6 +280,6 @@ def _links(declared_tables: set[sa.Table], default_schema: str | None) -> Iterat
             ends = [(local.table, remote.table) for local, remote in pairs]
             if len(set(ends)) != 1 or not tables <= declared_tables or not all(map(has_site_id, tables)):
                 continue
-            table, target = (declared_shape(each, default_schema).name for each in ends[0])
+            table, target = (declared_table(each, default_schema).name for each in ends[0])
             columns, keys = zip(*((local.name, remote.name) for local, remote in pairs), strict=True)
             yield f"{mapper.class_.__name__}.{relationship.key}", Reference(table, columns, target, keys)

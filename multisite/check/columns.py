@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from multisite import program
 from multisite.check.application import Application, Database
-from multisite.check.shape import Shape, TableName
+from multisite.check.shape import TableName, TableSchema
 from multisite.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
 
@@ -33,15 +33,15 @@ def _remedy(application: Application, name: TableName) -> str:
 def check_columns(application: Application) -> Iterator[Finding]:
     """Report scoped tables that are not there, or whose `site_id` is missing, may be empty, or refers to nothing."""
     for database in application.databases:
-        for declared, found in database.scoped_shapes():
+        for declared, found in database.scoped_tables():
             if found is not None:
-                yield from _faults(application, database, found)
+                yield from _site_column_findings(application, database, found)
             elif declared.name not in database.views:
                 remedy = _remedy(application, declared.name)
                 yield Finding("missing-table", str(declared.name), "is not in the database", remedy)
 
 
-def _faults(application: Application, database: Database, found: Shape) -> Iterator[Finding]:
+def _site_column_findings(application: Application, database: Database, found: TableSchema) -> Iterator[Finding]:
     name = str(found.name)
     if SITE_COLUMN not in found.nullable:
         message = "the model is SiteScoped, but the table in the database has no column site_id"

@@ -27,8 +27,8 @@ def check_foreign_keys(application: Application) -> Iterator[Finding]:
     referring = {
         database.engine.url: any(
             reference.target in database.scoped
-            for shape, _ in database.scoped_shapes()
-            for reference in shape.references
+            for table, _ in database.scoped_tables()
+            for reference in table.references
         )
         for database in application.databases
     }

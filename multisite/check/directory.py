@@ -60,18 +60,18 @@ def check_directory(application: Application) -> Iterator[Finding]:
             if fault is None and not has_canonical and availability != "removed":
                 fault = "it has no canonical domain"
             if fault is not None:
-                yield _left_out("sites", id_, fault)
-        for id_, host, port, path, kind, site_id, is_stray in connection.execute(_DOMAINS):
+                yield _invalid_row("sites", id_, fault)
+        for id_, host, port, path, kind, site_id, is_orphan in connection.execute(_DOMAINS):
             fault = domain_row_error(host, port, path, kind)
-            if fault is None and is_stray:
+            if fault is None and is_orphan:
                 fault = f"it leads to the site {site_id}, which is not there"
             if fault is not None:
-                yield _left_out("domains", id_, fault)
+                yield _invalid_row("domains", id_, fault)
             elif "_" in host and not application.registry[SETTINGS].allow_underscores:
-                yield _refused(host)
+                yield _refused_host(host)
 
 
-def _refused(host: str) -> Finding:
+def _refused_host(host: str) -> Finding:
     return Finding(
         "refused-host",
         host,
@@ -80,7 +80,7 @@ def _refused(host: str) -> Finding:
     )
 
 
-def _left_out(table: str, id_: int, fault: str) -> Finding:
+def _invalid_row(table: str, id_: int, fault: str) -> Finding:
     return Finding(
         "directory-row",
         f"row {id_} of {table}",

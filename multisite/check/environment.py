@@ -37,17 +37,17 @@ def read_environment(ini_path: Path) -> Environment:
     heads: set[str] = set()
     tables: set[TableName] = set()
 
-    def note(revisions: Any, context: Any) -> list[Any]:
+    def record(revisions: Any, context: Any) -> list[Any]:
         heads.update(revisions)
-        tables.update(_tables_of(context.opts.get("target_metadata")))
+        tables.update(_metadata_tables(context.opts.get("target_metadata")))
         return []
 
-    with EnvironmentContext(config, script, fn=note, dont_mutate=True):
+    with EnvironmentContext(config, script, fn=record, dont_mutate=True):
         script.run_env()
     return Environment(frozenset(heads), frozenset(script.get_heads()), frozenset(tables))
 
 
-def _tables_of(target_metadata: Any) -> Iterator[TableName]:
+def _metadata_tables(target_metadata: Any) -> Iterator[TableName]:
     """Yield the tables of what an env.py gives alembic: a MetaData, several of them, or None."""
     given = [target_metadata] if isinstance(target_metadata, sa.MetaData) else target_metadata or ()
     for metadata in given:

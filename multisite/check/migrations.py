@@ -26,13 +26,13 @@ def check_migrations(application: Application) -> Iterator[Finding]:
                 )
     environment = application.environment
     if environment is not None and environment.heads != environment.wanted:
-        message = f"the database is at {_spell(environment.heads)}, the application's revisions are at "
-        yield Finding("migrations", _ini(application), message + _spell(environment.wanted), _remedy())
+        message = f"the database is at {_revisions_text(environment.heads)}, the application's revisions are at "
+        yield Finding("migrations", _ini_path(application), message + _revisions_text(environment.wanted), _remedy())
 
 
-def _ini(application: Application) -> str:
+def _ini_path(application: Application) -> str:
     return "" if application.ini is None else str(application.ini.path)
 
 
-def _spell(revisions: Collection[str]) -> str:
+def _revisions_text(revisions: Collection[str]) -> str:
     return ", ".join(sorted(revisions)) or "none"

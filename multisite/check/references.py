@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from multisite.check.application import Application, Database
-from multisite.check.shape import Link, Reference, Shape, TableName
+from multisite.check.shape import Link, Reference, TableName, TableSchema
 from multisite.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["check_indexes", "check_references", "references_of"]
 
 
-def references_of(database: Database, declared: Shape, found: Shape | None) -> list[Reference]:
+def references_of(database: Database, declared: TableSchema, found: TableSchema | None) -> list[Reference]:
     """Return how rows of a scoped table refer to scoped tables: by the model, a relationship or the database."""
     links = [link for link in database.links.values() if link.table == declared.name]
     everything = [*declared.references, *links, *(found.references if found is not None else ())]
@@ -30,14 +30,14 @@ def _among_scoped(database: Database, references: Iterable[Reference]) -> Iterat
 def check_references(application: Application) -> Iterator[Finding]:
     """Report references by which a row of one site can refer to another's, or a table of no site to a site's."""
     for database in application.databases:
-        for declared, found in database.scoped_shapes():
-            yield from _loose(database, declared, found)
-        yield from _from_unscoped(application, database)
-        yield from _without_key(database)
+        for declared, found in database.scoped_tables():
+            yield from _references_across_sites(database, declared, found)
+        yield from _references_from_unscoped(application, database)
+        yield from _relationships_without_key(database)
 
 
-def _loose(database: Database, declared: Shape, found: Shape | None) -> Iterator[Finding]:
-    in_model, in_database = (_by_link(database, shape) for shape in (declared, found))
+def _references_across_sites(database: Database, declared: TableSchema, found: TableSchema | None) -> Iterator[Finding]:
+    in_model, in_database = (_by_link(database, table) for table in (declared, found))
     for link in sorted({**in_database, **in_model}, key=str):
         model, there = in_model.get(link), in_database.get(link)
         reference = model or in_database[link]
@@ -47,9 +47,9 @@ def _loose(database: Database, declared: Shape, found: Shape | None) -> Iterator
         }
         if any(loose.values()):
             where = "" if all(loose.values()) else next(where for where, is_loose in loose.items() if is_loose)
-            yield _without_site(reference, f"the reference to {reference.target}{where} does not hold site_id")
+            yield _reference_finding(reference, f"the reference to {reference.target}{where} does not hold site_id")
         elif found is not None and there is None:
-            yield _without_site(reference, f"the reference to {reference.target} is not in the database")
+            yield _reference_finding(reference, f"the reference to {reference.target} is not in the database")
         clears = {each.clears for each in (model, there) if each is not None and each.holds_site and each.clears}
         for action in sorted(clears):
             yield Finding(
@@ -60,14 +60,14 @@ def _loose(database: Database, declared: Shape, found: Shape | None) -> Iterator
             )
 
 
-def _by_link(database: Database, shape: Shape | None) -> dict[Link, Reference]:
+def _by_link(database: Database, table: TableSchema | None) -> dict[Link, Reference]:
     """Return the references among scoped tables; of two for the same link the one that holds the site."""
-    references = shape.references if shape is not None else ()
+    references = table.references if table is not None else ()
     among = [each for each in references if each.target in database.scoped and each.pairs]
     return {each.link: each for each in sorted(among, key=lambda each: each.holds_site)}
 
 
-def _without_site(reference: Reference, fault: str) -> Finding:
+def _reference_finding(reference: Reference, fault: str) -> Finding:
     message = f"{fault}: it can lead to another site's row"
     return Finding("reference-without-site", str(reference), message, _remedy(reference))
 
@@ -78,15 +78,15 @@ def _remedy(reference: Reference) -> str:
     return f'declare it by scoped_reference("{reference.target}.{reference.pairs[0][1]}") and migrate'
 
 
-def _from_unscoped(application: Application, database: Database) -> Iterator[Finding]:
+def _references_from_unscoped(application: Application, database: Database) -> Iterator[Finding]:
     names = {*database.declared, *database.found} - database.scoped
     for name in sorted(names, key=str):
         found = database.found.get(name)
         if name not in database.declared and found is not None and SITE_COLUMN in found.nullable:
             # It is reported as a table that should be declared.
             continue
-        shapes = [shape for shape in (database.declared.get(name), found) if shape is not None]
-        for reference in _among_scoped(database, (each for shape in shapes for each in shape.references)):
+        tables = [table for table in (database.declared.get(name), found) if table is not None]
+        for reference in _among_scoped(database, (each for table in tables for each in table.references)):
             yield Finding(
                 "unscoped-reference",
                 str(reference),
@@ -96,10 +96,10 @@ def _from_unscoped(application: Application, database: Database) -> Iterator[Fin
             )
 
 
-def _without_key(database: Database) -> Iterator[Finding]:
+def _relationships_without_key(database: Database) -> Iterator[Finding]:
     for relationship, link in sorted(database.links.items()):
-        shapes: tuple[Shape | None, ...] = (database.declared[link.table], database.found.get(link.table))
-        known = {each.link for shape in shapes if shape is not None for each in shape.references}
+        tables: tuple[TableSchema | None, ...] = (database.declared[link.table], database.found.get(link.table))
+        known = {each.link for table in tables if table is not None for each in table.references}
         if link.pairs and link.link not in known:
             yield Finding(
                 "reference-without-key",
@@ -112,24 +112,26 @@ def _without_key(database: Database) -> Iterator[Finding]:
 def check_indexes(application: Application) -> Iterator[Finding]:
     """Report what no index of the database helps to find: the rows of a site, the rows that refer to one row."""
     for database in application.databases:
-        for declared, found in database.scoped_shapes():
+        for declared, found in database.scoped_tables():
             if found is None or SITE_COLUMN not in found.nullable:
                 continue
             if not any(index[:1] == (SITE_COLUMN,) for index in found.indexes):
-                yield _missing(found.name, (SITE_COLUMN,), "finding the rows of a site")
+                yield _missing_index(found.name, (SITE_COLUMN,), "finding the rows of a site")
             for reference in references_of(database, declared, found):
-                if not any(_helps(index, set(reference.own_columns)) for index in found.indexes):
+                if not any(_serves(index, set(reference.own_columns)) for index in found.indexes):
                     columns = (SITE_COLUMN, *reference.own_columns)
-                    yield _missing(found.name, columns, f"finding, or deleting, what a row of {reference.target} has")
+                    yield _missing_index(
+                        found.name, columns, f"finding, or deleting, what a row of {reference.target} has"
+                    )
 
 
-def _helps(index: tuple[str | None, ...], columns: set[str]) -> bool:
+def _serves(index: tuple[str | None, ...], columns: set[str]) -> bool:
     """Return whether an index begins with `columns`, in any order, with the site among them or not."""
     with_site = columns | {SITE_COLUMN}
     return set(index[: len(columns)]) == columns or set(index[: len(with_site)]) == with_site
 
 
-def _missing(name: TableName, columns: tuple[str, ...], doing: str) -> Finding:
+def _missing_index(name: TableName, columns: tuple[str, ...], doing: str) -> Finding:
     listed = ", ".join(columns)
     quoted = ", ".join(f'"{column}"' for column in columns)
     return Finding(

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from multisite.check.application import Application, Database
 from multisite.check.references import references_of
-from multisite.check.shape import Reference, Shape
+from multisite.check.shape import Reference, TableSchema
 from multisite.finding import Finding
 from multisite.request import DIRECTORY
 from multisite.scoping.column import SITE_COLUMN
@@ -24,24 +24,24 @@ def check_rows_across_sites(application: Application) -> Iterator[Finding]:
     One query for each; with a site, only rows that are its own, or refer to its own, are counted.
     """
     for database in application.databases:
-        for declared, found in database.scoped_shapes():
+        for declared, found in database.scoped_tables():
             for reference in references_of(database, declared, found):
                 target = database.found.get(reference.target)
                 if found is None or target is None or not _has_columns(reference, found, target):
                     continue
                 application.progress(f"the rows of {found.name} that refer to {target.name}")
                 with database.engine.connect() as connection:
-                    yield from _crossing(connection, reference, found, target, application.site)
+                    yield from _rows_across_sites(connection, reference, found, target, application.site)
 
 
-def _has_columns(reference: Reference, table: Shape, target: Shape) -> bool:
+def _has_columns(reference: Reference, table: TableSchema, target: TableSchema) -> bool:
     return {SITE_COLUMN, *reference.columns} <= set(table.nullable) and {SITE_COLUMN, *reference.keys} <= set(
         target.nullable
     )
 
 
-def _crossing(
-    connection: Connection, reference: Reference, table: Shape, target: Shape, site: Site | None
+def _rows_across_sites(
+    connection: Connection, reference: Reference, table: TableSchema, target: TableSchema, site: Site | None
 ) -> Iterator[Finding]:
     row = table.clause().alias("one")
     own, foreign = target.clause().alias("own"), target.clause().alias("foreign_row")
@@ -61,7 +61,7 @@ def _crossing(
         return
     *key, of, to = connection.execute(crossing.limit(1)).one()
     rows = "1 row refers" if count == 1 else f"{count:,} rows refer"
-    example = f"{_spell(key_columns, key)} of site {of} to site {to}"
+    example = f"{_key_text(key_columns, key)} of site {of} to site {to}"
     yield Finding(
         "rows-across-sites",
         str(reference),
@@ -70,19 +70,19 @@ def _crossing(
     )
 
 
-def _spell(columns: Sequence[str], key: Sequence[object]) -> str:
+def _key_text(columns: Sequence[str], key: Sequence[object]) -> str:
     return ", ".join(f"{column} {value}" for column, value in zip(columns, key, strict=True)) or "a row"
 
 
 def check_rows_without_site(application: Application) -> Iterator[Finding]:
     """Report rows whose `site_id` is that of no site, or NULL."""
     for database in application.databases:
-        for _, found in database.scoped_shapes():
+        for _, found in database.scoped_tables():
             if found is None or SITE_COLUMN not in found.nullable:
                 continue
             application.progress(f"the sites of {found.name}")
             with database.engine.connect() as connection:
-                count, example = _strays(connection, application, database, found)
+                count, example = _orphan_rows(connection, application, database, found)
             if count:
                 rows = "1 row belongs" if count == 1 else f"{count:,} rows belong"
                 yield Finding(
@@ -93,19 +93,19 @@ def check_rows_without_site(application: Application) -> Iterator[Finding]:
                 )
 
 
-def _strays(
-    connection: Connection, application: Application, database: Database, found: Shape
+def _orphan_rows(
+    connection: Connection, application: Application, database: Database, found: TableSchema
 ) -> tuple[int, int | None]:
     """Return how many rows of a table are of no site, and the smallest of their ids; None for rows without one."""
     table, sites = found.clause(), database.sites()
     of_site = table.c[SITE_COLUMN]
     if sites is not None:
         listed = sites.clause()
-        stray = ~sa.exists().where(listed.c.id == of_site)
-        count, example = connection.execute(sa.select(sa.func.count(), sa.func.min(of_site)).where(stray)).one()
+        is_orphan = ~sa.exists().where(listed.c.id == of_site)
+        count, example = connection.execute(sa.select(sa.func.count(), sa.func.min(of_site)).where(is_orphan)).one()
         return count, example
     # The sites are in another database, so each id that is used is asked for there.
     directory = application.registry[DIRECTORY]
     used = connection.execute(sa.select(of_site, sa.func.count()).group_by(of_site)).all()
-    strays = {site_id: count for site_id, count in used if site_id is None or directory.by_id(site_id) is None}
-    return sum(strays.values()), min((each for each in strays if each is not None), default=None)
+    orphans = {site_id: count for site_id, count in used if site_id is None or directory.by_id(site_id) is None}
+    return sum(orphans.values()), min((each for each in orphans if each is not None), default=None)

@@ -18,10 +18,10 @@ __all__ = [
     "Key",
     "Link",
     "Reference",
-    "Shape",
     "TableName",
-    "declared_shape",
-    "shapes_in_database",
+    "TableSchema",
+    "declared_table",
+    "tables_in_database",
     "views_in_database",
 ]
 
@@ -93,15 +93,15 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A table. `spelt` is its schema and name as they are written in SQL; `nullable` has a value for each column.
+class TableSchema:
+    """A table. `sql_name` is its schema and name as they are written in SQL; `nullable` has a value for each column.
 
     `generated` are the columns whose values are made for each row, and so tell nothing of another site's.
     `indexes` are the columns of everything that has an index, keys included, in order.
     """
 
     name: TableName
-    spelt: tuple[str | None, str]
+    sql_name: tuple[str | None, str]
     nullable: Mapping[str, bool]
     generated: frozenset[str] = frozenset()
     primary_key: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ class Shape:
 
     def clause(self, *more: str) -> sa.TableClause:
         """Return a lightweight table with the columns that are known, for statements of a check's own."""
-        schema, name = self.spelt
+        schema, name = self.sql_name
         return sa.table(name, *(sa.column(column) for column in {*self.nullable, *more}), schema=schema)
 
 
@@ -123,8 +123,8 @@ def _table_name(schema: str | None, name: str, default_schema: str | None) -> Ta
 # As a model declares it
 
 
-def declared_shape(table: sa.Table, default_schema: str | None) -> Shape:
-    """Return the shape of a table that a model declares."""
+def declared_table(table: sa.Table, default_schema: str | None) -> TableSchema:
+    """Return the table of a table that a model declares."""
     indexes = []
     keys = [
         Key("unique constraint", _text(constraint.name), tuple(column.name for column in constraint.columns))
@@ -139,7 +139,7 @@ def declared_shape(table: sa.Table, default_schema: str | None) -> Shape:
             indexes.append(columns)
     primary_key = tuple(column.name for column in table.primary_key.columns)
     name = _table_name(table.schema, table.name, default_schema)
-    return Shape(
+    return TableSchema(
         name,
         (table.schema, table.name),
         {column.name: bool(column.nullable) for column in table.columns},
@@ -200,16 +200,16 @@ def _clears(ondelete: str | None, onupdate: str | None) -> str | None:
 # As the database has it
 
 
-def shapes_in_database(connection: Connection) -> dict[TableName, Shape]:
+def tables_in_database(connection: Connection) -> dict[TableName, TableSchema]:
     """Return all tables of the database behind `connection`, those of the database itself left out."""
-    found: dict[TableName, Shape] = {}
+    found: dict[TableName, TableSchema] = {}
     inspector = sa.inspect(connection)
     default_schema = inspector.default_schema_name
     with warnings.catch_warnings():
         # What reflection does not know (a type, an index of expressions) it says by warnings.
         warnings.simplefilter("ignore", sa.exc.SAWarning)
         for schema in _schemas(inspector):
-            found |= {shape.name: shape for shape in _shapes_in_schema(inspector, schema, default_schema)}
+            found |= {table.name: table for table in _tables_in_schema(inspector, schema, default_schema)}
     return found
 
 
@@ -219,7 +219,7 @@ def _schemas(inspector: Inspector) -> list[str | None]:
     return [None, *(name for name in others if not name.lower().startswith(_SYSTEM_SCHEMAS))]
 
 
-def _shapes_in_schema(inspector: Inspector, schema: str | None, default_schema: str | None) -> Iterator[Shape]:
+def _tables_in_schema(inspector: Inspector, schema: str | None, default_schema: str | None) -> Iterator[TableSchema]:
     keys: dict[str, list[Key]] = defaultdict(list)
     indexes: dict[str, list[tuple[str | None, ...]]] = defaultdict(list)
     primary_keys = {}
@@ -240,7 +240,7 @@ def _shapes_in_schema(inspector: Inspector, schema: str | None, default_schema: 
     references = inspector.get_multi_foreign_keys(schema)
     for (_, table), columns_found in inspector.get_multi_columns(schema, kind=ObjectKind.TABLE).items():
         name = _table_name(schema, table, default_schema)
-        yield Shape(
+        yield TableSchema(
             name,
             (schema, table),
             {column["name"]: bool(column["nullable"]) for column in columns_found},

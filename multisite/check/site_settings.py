@@ -20,13 +20,13 @@ def check_site_settings(application: Application) -> Iterator[Finding]:
     """Report values of sites that are bad, which close their site, and those that belong to no declared setting."""
     engine = application.registry[DIRECTORY].engine
     if application.site is not None:
-        yield from _of(application.site, application.registry[DECLARED])
+        yield from _findings_of(application.site, application.registry[DECLARED])
     elif engine.url.render_as_string() not in application.unreachable:
         for info in list_sites(engine):
-            yield from _of(info.site, application.registry[DECLARED])
+            yield from _findings_of(info.site, application.registry[DECLARED])
 
 
-def _of(site: Site, declared: Declared) -> Iterator[Finding]:
+def _findings_of(site: Site, declared: Declared) -> Iterator[Finding]:
     if not site.own_settings:
         return
     for each in declared.describe(site):

@@ -17,11 +17,11 @@ __all__ = ["check_tables", "check_undeclared_tables", "check_views"]
 def check_tables(application: Application) -> Iterator[Finding]:
     """Report declared tables without scope: as a fault where they hold rows of sites all the same."""
     for database in application.databases:
-        for name, shape in sorted(database.declared.items(), key=str):
+        for name, table in sorted(database.declared.items(), key=str):
             if name in database.scoped or name in database.views or application.is_global(name):
                 continue
             found = database.found.get(name)
-            if SITE_COLUMN in shape.nullable or (found is not None and SITE_COLUMN in found.nullable):
+            if SITE_COLUMN in table.nullable or (found is not None and SITE_COLUMN in found.nullable):
                 yield Finding(
                     "unscoped-site-id",
                     str(name),
@@ -41,10 +41,10 @@ def check_tables(application: Application) -> Iterator[Finding]:
 def check_undeclared_tables(application: Application) -> Iterator[Finding]:
     """Report tables of the database that have a `site_id` and no model."""
     for database in application.databases:
-        for name, shape in sorted(database.found.items(), key=str):
+        for name, table in sorted(database.found.items(), key=str):
             if name in database.declared or application.is_global(name) or _is_own(name):
                 continue
-            if SITE_COLUMN in shape.nullable:
+            if SITE_COLUMN in table.nullable:
                 yield Finding(
                     "undeclared-table",
                     str(name),

@@ -30,23 +30,25 @@ def check_templates(application: Application) -> Iterator[Finding]:
         sites = [info.site for info in list_sites(engine)]
     for templates, used in all_templates(application.registry):
         for fault in find_faults(templates, sites, used):
-            if site is None or _is_of(templates.overlay, site, fault.path):  # not a theme that this site does not have
+            if site is None or _may_show(templates.overlay, site, fault.path):
                 yield _finding(fault)
 
 
 def _finding(fault: Fault) -> Finding:
     where = "" if fault.line is None else f", line {fault.line}"
-    return Finding("template", f"{fault.path}{where}", f"{_on(fault)}{fault.reason}", "its page answers 500 until then")
+    return Finding(
+        "template", f"{fault.path}{where}", f"{_site_prefix(fault)}{fault.reason}", "its page answers 500 until then"
+    )
 
 
-def _is_of(overlay: Overlay, site: Site, path: Path) -> bool:
+def _may_show(overlay: Overlay, site: Site, path: Path) -> bool:
     """Tell whether the file is one that `site` may show: its own, its theme's, or one that all share."""
     if any(path.is_relative_to(layer.root) for layer in overlay.layers(site) if layer.kind in {"site", "theme"}):
         return True
     return not any(path.is_relative_to(folder.resolve()) for folder in (overlay.sites_dir, overlay.themes_dir))
 
 
-def _on(fault: Fault) -> str:
+def _site_prefix(fault: Fault) -> str:
     """Return for which sites it is a fault, as the beginning of a message; nothing if for all."""
     if not fault.sites:
         return ""

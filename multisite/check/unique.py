@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from multisite.check.application import Application
-from multisite.check.shape import Key, Shape
+from multisite.check.shape import Key, TableSchema
 from multisite.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
 
@@ -19,11 +19,11 @@ def check_unique_keys(application: Application) -> Iterator[Finding]:
     reference that holds the site.
     """
     for database in application.databases:
-        for declared, found in database.scoped_shapes():
+        for declared, found in database.scoped_tables():
             in_model = {_columns(key): key for key in _keys(declared)}
             in_database = {_columns(key): key for key in _keys(found)} if found is not None else in_model
             for columns, key in sorted((in_database | in_model).items(), key=lambda item: str(item[1])):
-                if SITE_COLUMN in columns or _says_nothing(key, declared if columns in in_model else found):
+                if SITE_COLUMN in columns or _is_harmless(key, declared if columns in in_model else found):
                     continue
                 where = "" if columns in in_model and columns in in_database else _where(columns in in_model)
                 yield Finding(
@@ -42,14 +42,14 @@ def _columns(key: Key) -> frozenset[str | None]:
     return frozenset(key.columns)
 
 
-def _keys(shape: Shape) -> list[Key]:
-    primary = [Key("primary key", None, shape.primary_key)] if shape.primary_key else []
-    return [*shape.unique, *primary]
+def _keys(table: TableSchema) -> list[Key]:
+    primary = [Key("primary key", None, table.primary_key)] if table.primary_key else []
+    return [*table.unique, *primary]
 
 
-def _says_nothing(key: Key, shape: Shape | None) -> bool:
+def _is_harmless(key: Key, table: TableSchema | None) -> bool:
     """Return whether a primary key is one of made values, or holds the site by what it refers to."""
-    if key.kind != "primary key" or shape is None:
+    if key.kind != "primary key" or table is None:
         return False
-    holding = {column for each in shape.references if each.holds_site for column in each.own_columns}
-    return any(column in holding or column in shape.generated for column in key.columns)
+    holding = {column for each in table.references if each.holds_site for column in each.own_columns}
+    return any(column in holding or column in table.generated for column in key.columns)

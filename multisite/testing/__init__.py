@@ -60,7 +60,7 @@ def plant_site(
     if dbsession is None:
         site = Site(next(_ids), host, name or host, folder_name(host), locale, timezone)
     else:
-        site = _row(dbsession, host, name or host, locale, timezone)
+        site = _site_row(dbsession, host, name or host, locale, timezone)
         if pin_of(dbsession).scope is None:
             dbsession.info["site"] = site
     registry = getattr(app, "registry", app)
@@ -69,10 +69,10 @@ def plant_site(
     return site
 
 
-def _row(dbsession: Session, host: str, name: str, locale: str, timezone: str) -> Site:
+def _site_row(dbsession: Session, host: str, name: str, locale: str, timezone: str) -> Site:
     columns = SiteRow.__table__.c
     there = sa.select(columns.id, columns.name, columns.folder, columns.locale, columns.timezone, columns.theme)
-    there = there.join(DomainRow, DomainRow.site_id == columns.id).where(_is_at(host))
+    there = there.join(DomainRow, DomainRow.site_id == columns.id).where(_is_domain(host))
     row = dbsession.execute(there, execution_options=AS_MULTISITE).one_or_none()
     if row is None:
         _add_rows(dbsession, host, name=name, folder=folder_name(host), locale=locale, timezone=timezone)
@@ -88,7 +88,7 @@ def _add_rows(dbsession: Session, host: str, **values: str) -> None:
     raise_version(dbsession.connection())
 
 
-def _is_at(host: str) -> sa.ColumnElement[bool]:
+def _is_domain(host: str) -> sa.ColumnElement[bool]:
     return sa.and_(DomainRow.host == host, DomainRow.port == 0, DomainRow.path == "")
 
 
@@ -111,9 +111,9 @@ def real_site(
     host = hosts.parse(host, underscores=True).name
     engine = getattr(app, "registry", app)[DIRECTORY].engine
     with Session(engine) as session:
-        there = sa.select(sa.exists().where(_is_at(host)))
+        there = sa.select(sa.exists().where(_is_domain(host)))
         is_new = not session.scalar(there, execution_options=AS_MULTISITE)
-        site = _row(session, host, name or host, locale, timezone)
+        site = _site_row(session, host, name or host, locale, timezone)
         session.commit()
     try:
         with using_site(site) if current else nullcontext():

@@ -37,20 +37,20 @@ class Canaries:
 
     def __init__(self, seed: int | None = None) -> None:
         chosen = random.Random(seed)  # noqa: S311  # It has to be unlikely, not secret.
-        self.word = "q" + "".join(chosen.choices(string.ascii_lowercase, k=7)) + "canary"
+        self.prefix = "q" + "".join(chosen.choices(string.ascii_lowercase, k=7)) + "canary"
         self._next = self._base = FIRST_NUMBER + chosen.randrange(1_000) * 100_000
         self._places: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
         self._numbered: dict[int, str] = {}
         self._uuids: dict[str, str] = {}
-        self._text = re.compile(rf"{self.word}(?:([0-9]+)z)?")
+        self._text = re.compile(rf"{self.prefix}(?:([0-9]+)z)?")
 
     def _index(self, place: str) -> int:
         return self._places.setdefault(place, len(self._places))
 
     def text(self, place: str) -> str:
         """Return the text that is planted at `place`, such as `books.title`: always the same one."""
-        return f"{self.word}{self._index(place)}z"
+        return f"{self.prefix}{self._index(place)}z"
 
     def number(self, place: str, *, is_key: bool = False) -> int:
         """Return the number that is planted at `place`, of 31 bits; always the same one.

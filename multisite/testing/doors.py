@@ -24,21 +24,21 @@ from multisite.testing.responses import watch_responses
 if TYPE_CHECKING:
     from multisite.testing.leaks import Detector
 
-__all__ = ["open_all"]
+__all__ = ["install_watchers"]
 
 
-def open_all(detector: Detector) -> Callable[[], None]:
+def install_watchers(detector: Detector) -> Callable[[], None]:
     """Let `detector` look at every door; return what ends that."""
     with ExitStack() as stack:
-        for door in (_cursors, watch_responses, _logs, _regions):
-            door(detector, stack)
+        for install in (_watch_cursors, watch_responses, _watch_logs, _watch_regions):
+            install(detector, stack)
         return stack.pop_all().close
 
 
 # SQL
 
 
-def _cursors(detector: Detector, stack: ExitStack) -> None:
+def _watch_cursors(detector: Detector, stack: ExitStack) -> None:
     def prepare(_dialect: Any, _record: Any, _cargs: Any, cparams: dict[str, Any]) -> None:
         if _dialect.driver == "pysqlite" and "factory" not in cparams:
             cparams["factory"] = type("WatchedConnection", (_SqliteConnection,), {"detector": detector})
@@ -48,13 +48,13 @@ def _cursors(detector: Detector, stack: ExitStack) -> None:
         for attribute in ("cursor_factory", "server_cursor_factory"):
             factory = getattr(connection, attribute, None)
             if isinstance(factory, type):
-                watched = type("WatchedCursor", (_Watched, factory), {"detector": detector})
+                watched = type("WatchedCursor", (_WatchedCursor, factory), {"detector": detector})
                 setattr(connection, attribute, watched)
 
     def about_to_execute(
         connection: Any, cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool
     ) -> None:
-        if isinstance(cursor, _Watched):
+        if isinstance(cursor, _WatchedCursor):
             cursor.scope, cursor.statement = known_scope_of(connection), statement
             # What names no scoped table belongs to nobody, such as what the directory asks about every site.
             concerns_sites = getattr(getattr(context, "compiled", None), "concerns_sites", True)
@@ -70,7 +70,7 @@ def _cursors(detector: Detector, stack: ExitStack) -> None:
         stack.callback(event.remove, target, name, listener)
 
 
-class _Watched:
+class _WatchedCursor:
     """Mixed in front of a driver's cursor: each row that is fetched is looked at.
 
     `scope` and `statement` are those of SQLAlchemy; a cursor that code has made itself has neither.
@@ -81,28 +81,28 @@ class _Watched:
     statement: str | None = None
     is_nobodys = False
 
-    def _look(self, rows: Iterable[Any]) -> None:
-        if self.is_nobodys or self.detector.expects(self.scope or current_scope()):
+    def _inspect(self, rows: Iterable[Any]) -> None:
+        if self.is_nobodys or self.detector.allows(self.scope or current_scope()):
             return
         detail = self.statement or "a cursor of the database driver, which no wall limits"
         for row in rows:
             if row is not None:
                 values = row.values() if hasattr(row, "values") else row
-                self.detector.look("SQL result", "\n".join(map(_spelt, values)), detail, scope=self.scope)
+                self.detector.inspect("SQL result", "\n".join(map(_text_of, values)), detail, scope=self.scope)
 
     def fetchone(self) -> Any:
         row = super().fetchone()  # type: ignore[misc]
-        self._look([row])
+        self._inspect([row])
         return row
 
     def fetchmany(self, *args: Any, **kw: Any) -> Any:
         rows = super().fetchmany(*args, **kw)  # type: ignore[misc]
-        self._look(rows)
+        self._inspect(rows)
         return rows
 
     def fetchall(self) -> Any:
         rows = super().fetchall()  # type: ignore[misc]
-        self._look(rows)
+        self._inspect(rows)
         return rows
 
     def __iter__(self) -> Iterator[Any]:
@@ -110,7 +110,7 @@ class _Watched:
             yield row
 
 
-class _SqliteCursor(_Watched, sqlite3.Cursor):
+class _SqliteCursor(_WatchedCursor, sqlite3.Cursor):
     """A cursor of SQLite whose rows are looked at."""
 
     def __init__(self, connection: Any) -> None:
@@ -134,7 +134,7 @@ class _SqliteConnection(sqlite3.Connection):
         return super().cursor(factory)
 
 
-def _spelt(value: Any) -> str:
+def _text_of(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.0f}"
     return bytes(value).decode("latin-1") if isinstance(value, (bytes, memoryview)) else str(value)
@@ -143,17 +143,17 @@ def _spelt(value: Any) -> str:
 # Logs
 
 
-def _logs(detector: Detector, stack: ExitStack) -> None:
+def _watch_logs(detector: Detector, stack: ExitStack) -> None:
     plain = logging.getLogRecordFactory()
 
     def make(*args: Any, **kw: Any) -> logging.LogRecord:
         record = plain(*args, **kw)
-        if not detector.expects(current_scope()):
+        if not detector.allows(current_scope()):
             with suppress(Exception):  # A record whose arguments do not fit: whoever formats it will say so.
                 text = record.getMessage()
                 if record.exc_info and record.exc_info[1] is not None:
                     text += f"\n{record.exc_info[1]}"
-                detector.look("log", text, f"{record.levelname} of {record.name}")
+                detector.inspect("log", text, f"{record.levelname} of {record.name}")
         return record
 
     logging.setLogRecordFactory(make)
@@ -163,7 +163,7 @@ def _logs(detector: Detector, stack: ExitStack) -> None:
 # Caches
 
 
-def _regions(detector: Detector, stack: ExitStack) -> None:
+def _watch_regions(detector: Detector, stack: ExitStack) -> None:
     """Look at keys and values of dogpile.cache, if the environment has it."""
     try:
         from dogpile.cache.region import CacheRegion
@@ -175,7 +175,7 @@ def _regions(detector: Detector, stack: ExitStack) -> None:
 
         def call(region: Any, *args: Any, **kw: Any) -> Any:
             found = plain(region, *args, **kw)
-            if not detector.expects(current_scope()):
+            if not detector.allows(current_scope()):
                 look(region, found, args)
             return found
 
@@ -186,11 +186,11 @@ def _regions(detector: Detector, stack: ExitStack) -> None:
         keys = args[0] if isinstance(args[0], (list, tuple)) else [args[0]]
         values = found if isinstance(args[0], (list, tuple)) else [found]
         for key, value in zip(keys, values, strict=False):
-            detector.look("cache key", str(key), f"the key {key}")
-            detector.look("cache value", str(value), f"what is cached as {key}")
+            detector.inspect("cache key", str(key), f"the key {key}")
+            detector.inspect("cache value", str(value), f"what is cached as {key}")
 
     def put(region: Any, found: Any, args: tuple[Any, ...]) -> None:
-        detector.look("cache key", str(args[0]), f"the key {args[0]}")
+        detector.inspect("cache key", str(args[0]), f"the key {args[0]}")
 
     watch("_get_from_backend", got)
     watch("_get_multi_from_backend", got)

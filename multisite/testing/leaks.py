@@ -31,7 +31,7 @@ from multisite.testing.seeding import CANARY_SITE, Seeded, Values, seed
 
 __all__ = ["Detector", "Leak"]
 
-_quiet: ContextVar[bool] = ContextVar("multisite_leaks_quiet", default=False)
+_paused: ContextVar[bool] = ContextVar("multisite_leaks_paused", default=False)
 """Whether what happens is the detector's own doing."""
 
 _PACKAGE = Path(multisite.__file__).parent
@@ -48,14 +48,14 @@ class Leak:
     that was running, None if there was none.
     """
 
-    door: str
+    channel: str
     canary: str
     detail: str
     code: str | None = None
 
     def __str__(self) -> str:
         where = f"\n    at {self.code}" if self.code else ""
-        return f"{self.door}: {self.canary}, of another site\n    in {self.detail}{where}"
+        return f"{self.channel}: {self.canary}, of another site\n    in {self.detail}{where}"
 
 
 class Detector:
@@ -69,7 +69,7 @@ class Detector:
         self.canaries = Canaries(seed)
         self.values = values
         self.shadow = shadow
-        self.crossing: str | None = None
+        self.allowed_reason: str | None = None
         self.seeded: dict[str, Seeded] = {}
         self.leaks: list[Leak] = []
         self.missed: dict[str, str] = {}
@@ -81,16 +81,16 @@ class Detector:
         # The doors reach into Pyramid's router and the drivers: only while somebody watches.
         from multisite.testing import doors
 
-        self._close = doors.open_all(self)
+        self._close = doors.install_watchers(self)
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._close()
-        with self.quiet():
+        with self.paused():
             for registry in self._watched.values():
                 probes.remove_templates(registry)
             for engine in self._engines.values():
-                _forgetting(remove_rows, engine, CANARY_SITE)
+                _ignoring_errors(remove_rows, engine, CANARY_SITE)
 
     def take(self) -> list[Leak]:
         """Return the leaks since the last call, each once."""
@@ -104,7 +104,7 @@ class Detector:
         self._watched[id(registry)] = registry
         engine: Engine = registry[DIRECTORY].engine
         url = engine.url.render_as_string()
-        with self.quiet():
+        with self.paused():
             try:
                 seeded = seed(engine, self.canaries, self.values)
                 probes.plant_templates(registry, self.canaries)
@@ -120,10 +120,10 @@ class Detector:
 
     def probe(self, registry: Any, host: str) -> None:
         """Try, once for each application, whether `host` accepts a session or a log-in of the canaries' site."""
-        if id(registry) in self._probed or self.expects(current_scope()):
+        if id(registry) in self._probed or self.allows(current_scope()):
             return
         self._probed.add(id(registry))
-        with self.quiet():
+        with self.paused():
             accepted = list(probes.accepted_cookies(registry, host, self.canaries))
         self.leaks += [Leak("cookie", what, f"a request to {host}") for what in accepted]
 
@@ -132,35 +132,37 @@ class Detector:
         return id(registry) in self._watched
 
     @contextmanager
-    def quiet(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Let what happens inside the block be nobody's leak."""
-        token = _quiet.set(True)
+        token = _paused.set(True)
         try:
             yield
         finally:
-            _quiet.reset(token)
+            _paused.reset(token)
 
-    def expects(self, scope: Scope | None) -> bool:
+    def allows(self, scope: Scope | None) -> bool:
         """Return whether canaries may show where `scope` is current: for all sites, for their own, in a test that says
         so, and to the detector itself."""
-        if _quiet.get() or self.crossing is not None:
+        if _paused.get() or self.allowed_reason is not None:
             return True
         return scope is not None and (scope.site is None or scope.site.id == CANARY_SITE.id)
 
-    def look(self, door: str, text: str, detail: str, *, scope: Scope | None = None, encoded: bool = False) -> None:
+    def inspect(
+        self, channel: str, text: str, detail: str, *, scope: Scope | None = None, encoded: bool = False
+    ) -> None:
         """Note a leak for each canary in `text`, which came through `door`, unless `scope` (None: what is current)
         expects them. With `encoded` the text is looked at as URLs and cookies are written, too."""
-        if self.expects(scope or current_scope()):
+        if self.allows(scope or current_scope()):
             return
         for place in self.canaries.find_encoded(text) if encoded else self.canaries.find(text):
             # Where a page or a header is sent, no line of the application is running any more.
-            code = None if door in _SENT else _application_line()
+            code = None if channel in _SENT else _application_line()
             self.leaks.append(
-                Leak(door, place.partition(" (row ")[0], escape_for_message(" ".join(detail.split())), code)
+                Leak(channel, place.partition(" (row ")[0], escape_for_message(" ".join(detail.split())), code)
             )
 
 
-def _forgetting(function: Any, *args: Any) -> None:
+def _ignoring_errors(function: Any, *args: Any) -> None:
     try:
         function(*args)
     except Exception as error:  # The database of a test is often gone by then.

@@ -28,11 +28,11 @@ class Tally(TypedDict):
     left_out: dict[str, str]
 
 
-def _told(leaks: list[Leak]) -> str:
+def _leaks_text(leaks: list[Leak]) -> str:
     return "\n".join(["multisite: what belongs to another site shows", *(f"  {leak}" for leak in leaks)])
 
 
-class _Ending:
+class _Summary:
     """The end of a run: it says how much was watched, and fails if that is nothing."""
 
     def tallies(self) -> list[Tally]:
@@ -61,7 +61,7 @@ class _Ending:
             terminalreporter.line(f"not watched: {what} ({reason})")
 
 
-class GatheringPlugin(_Ending):
+class GatheringPlugin(_Summary):
     """Gathers what the workers of pytest-xdist have done, in the process that controls them."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class GatheringPlugin(_Ending):
             self._tallies.append(json.loads(node.workeroutput[_OUTPUT]))
 
 
-class LeakPlugin(_Ending):
+class LeakPlugin(_Summary):
     """Keeps a `Detector` on while tests run, and fails those in which it finds a leak."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -102,7 +102,7 @@ class LeakPlugin(_Ending):
         marker = item.get_closest_marker("crosses_sites")
         if marker is not None and not (marker.args and str(marker.args[0]).strip()):
             raise pytest.UsageError(f"{item.nodeid}: crosses_sites needs a reason")
-        self._detector.crossing = None if marker is None else str(marker.args[0])
+        self._detector.allowed_reason = None if marker is None else str(marker.args[0])
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -123,10 +123,10 @@ class LeakPlugin(_Ending):
         except BaseException as error:
             # It fails anyway, and perhaps because of the leak.
             if leaks := self._detector.take():
-                error.add_note(_told(leaks))
+                error.add_note(_leaks_text(leaks))
             raise
         if leaks := self._detector.take():
-            pytest.fail(_told(leaks), pytrace=False)
+            pytest.fail(_leaks_text(leaks), pytrace=False)
         return value
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -27,15 +27,15 @@ def watch_responses(detector: Detector, stack: ExitStack) -> None:
     plain = Router.__call__
 
     def call(router: Any, environ: dict[str, Any], start_response: Any) -> Any:
-        if _host(environ) == CANARY_HOST or detector.expects(current_scope()):
+        if _host(environ) == CANARY_HOST or detector.allows(current_scope()):
             return plain(router, environ, start_response)
         detector.watch(router.registry)
         if not detector.is_watched(router.registry):
             return plain(router, environ, start_response)
         detector.probe(router.registry, _host(environ))
         if detector.shadow and environ["REQUEST_METHOD"] == "GET":
-            _ask_as_canary(detector, router, plain, environ)
-        return _answer(detector, router, plain, environ, start_response)
+            _request_as_canary(detector, router, plain, environ)
+        return _watched_response(detector, router, plain, environ, start_response)
 
     Router.__call__ = call
     stack.callback(setattr, Router, "__call__", plain)
@@ -45,7 +45,7 @@ def _host(environ: dict[str, Any]) -> str:
     return str(environ.get("HTTP_HOST", "")).partition(":")[0]
 
 
-def _answer(detector: Detector, router: Any, plain: Any, environ: dict[str, Any], start_response: Any) -> Any:
+def _watched_response(detector: Detector, router: Any, plain: Any, environ: dict[str, Any], start_response: Any) -> Any:
     """Let the application answer, and look at what it says."""
     request = f"{environ['REQUEST_METHOD']} {_host(environ)}{environ.get('PATH_INFO', '')}"
     headers: list[tuple[str, str]] = []
@@ -54,15 +54,15 @@ def _answer(detector: Detector, router: Any, plain: Any, environ: dict[str, Any]
         headers[:] = found
         for name, value in found:
             is_cookie = name.lower() == "set-cookie"
-            door, what = ("cookie", value.partition("=")[0]) if is_cookie else ("header", name)
-            detector.look(door, value, f"{what} of {request}", encoded=True)
+            channel, what = ("cookie", value.partition("=")[0]) if is_cookie else ("header", name)
+            detector.inspect(channel, value, f"{what} of {request}", encoded=True)
         return start_response(status, found, *exc_info)
 
     body = plain(router, environ, start)
     if isinstance(body, (list, tuple)):
-        _BodyReader(detector, headers, request).look(b"".join(body), last=True)
+        _BodyReader(detector, headers, request).inspect(b"".join(body), last=True)
         return body
-    return _Body(body, _BodyReader(detector, headers, request))
+    return _WatchedBody(body, _BodyReader(detector, headers, request))
 
 
 class _BodyReader:
@@ -75,7 +75,7 @@ class _BodyReader:
         self._tail = ""
         self._inflate: Any = None
 
-    def look(self, piece: bytes, *, last: bool = False) -> None:
+    def inspect(self, piece: bytes, *, last: bool = False) -> None:
         encoding = next((value for name, value in self._headers if name.lower() == "content-encoding"), None)
         if encoding in {"gzip", "deflate"}:
             if self._inflate is None:
@@ -84,10 +84,10 @@ class _BodyReader:
                 piece = self._inflate.decompress(piece)
         text = self._tail + piece.decode("utf-8", "replace")
         self._tail = "" if last else text[-_TAIL:]
-        self._detector.look("body", text, self._request)
+        self._detector.inspect("body", text, self._request)
 
 
-class _Body:
+class _WatchedBody:
     """A body that is looked at while it is sent."""
 
     def __init__(self, body: Any, reader: _BodyReader) -> None:
@@ -100,7 +100,7 @@ class _Body:
 
     def __next__(self) -> bytes:
         piece: bytes = next(self._pieces)
-        self._reader.look(piece)
+        self._reader.inspect(piece)
         return piece
 
     def close(self) -> None:
@@ -108,17 +108,17 @@ class _Body:
             self._body.close()
 
 
-_LEFT_OUT = ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_IF_", "HTTP_RANGE")
+_DROPPED = ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_IF_", "HTTP_RANGE")
 _KEPT = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_", "REMOTE_", "HTTP_", "wsgi.")
 
 
-def _ask_as_canary(detector: Detector, router: Any, plain: Any, environ: dict[str, Any]) -> None:
+def _request_as_canary(detector: Detector, router: Any, plain: Any, environ: dict[str, Any]) -> None:
     """Ask for the same page as the canaries' site: what it leaves behind is there for the request proper."""
     shadow = {
-        key: value for key, value in environ.items() if key.startswith(_KEPT) and not key.startswith(_LEFT_OUT)
+        key: value for key, value in environ.items() if key.startswith(_KEPT) and not key.startswith(_DROPPED)
     } | {"HTTP_HOST": CANARY_HOST, "SCRIPT_NAME": "", "wsgi.input": BytesIO(), "CONTENT_LENGTH": "0"}
     # What answers is nobody's business, and neither is whether it does.
-    with detector.quiet(), suppress(Exception):
+    with detector.paused(), suppress(Exception):
         body = plain(router, shadow, lambda *_args: lambda _data: None)
         try:
             for _piece in body:

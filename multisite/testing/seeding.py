@@ -46,7 +46,7 @@ class Seeded(NamedTuple):
     left_out: dict[str, str]
 
 
-class _CannotBeFilled(Exception):
+class UnfillableColumn(Exception):
     """A column that nobody knows a value for."""
 
 
@@ -85,7 +85,7 @@ def _fill(engine: Engine, table: sa.Table, canaries: Canaries, values: Values, s
                 row = _Row(connection, table, canaries, values, number, flag, filled)
                 connection.execute(table.insert().values(row.values()))
             planted += 1
-        except (SQLAlchemyError, MultisiteError, _CannotBeFilled, ValueError, TypeError) as error:
+        except (SQLAlchemyError, MultisiteError, UnfillableColumn, ValueError, TypeError) as error:
             seeded.left_out[table.fullname] = " ".join(str(getattr(error, "orig", None) or error).split())
     seeded.rows[table.fullname] = planted
     if planted:
@@ -93,7 +93,7 @@ def _fill(engine: Engine, table: sa.Table, canaries: Canaries, values: Values, s
         for column in table.columns:
             length = getattr(column.type, "length", None)
             is_text = isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
-            if is_text and length is not None and length < len(canaries.word):
+            if is_text and length is not None and length < len(canaries.prefix):
                 seeded.left_out[f"{table.fullname}.{column.name}"] = f"{length} characters are too short"
 
 
@@ -118,13 +118,13 @@ class _Row(NamedTuple):
         for constraint in self.table.foreign_key_constraints:
             found |= self._reference(constraint)
         for column in self.table.columns:
-            given = self.given.get(f"{self.table.fullname}.{column.name}", _NOTHING)
-            if given is not _NOTHING:
+            given = self.given.get(f"{self.table.fullname}.{column.name}", _OMITTED)
+            if given is not _OMITTED:
                 text = self.canaries.text(_place(column, self.number))
                 found[column.key] = given(text, self.number) if callable(given) else given
-            elif column.key not in found and column.name != SITE_COLUMN and not _fills_itself(column):
+            elif column.key not in found and column.name != SITE_COLUMN and not _is_generated(column):
                 value = self._value(column)
-                if value is not _NOTHING:
+                if value is not _OMITTED:
                     found[column.key] = value
         return found
 
@@ -136,13 +136,13 @@ class _Row(NamedTuple):
             if isinstance(_implementation(column.type), kind):
                 return make(self.canaries, place, _implementation(column.type))
         if column.nullable and not self.filled:
-            return _NOTHING
+            return _OMITTED
         for kind, made in _OTHERS:
             if isinstance(_implementation(column.type), kind):
                 return made(_implementation(column.type), self.number, self.flag)
         if column.nullable or column.default is not None or column.server_default is not None:
-            return _NOTHING
-        raise _CannotBeFilled(f"nobody knows a value for {column.name} ({column.type!r})")
+            return _OMITTED
+        raise UnfillableColumn(f"nobody knows a value for {column.name} ({column.type!r})")
 
     def _reference(self, constraint: sa.ForeignKeyConstraint) -> dict[str, Any]:
         """Return values that refer to a row: of the same number among the canaries, or whichever there is."""
@@ -161,10 +161,10 @@ class _Row(NamedTuple):
             return {column.key: key for column, key in zip(columns, keys, strict=True)}
         if all(column.nullable for column in columns):
             return {column.key: None for column in columns}
-        raise _CannotBeFilled(f"there is no row in {target.fullname} to refer to")
+        raise UnfillableColumn(f"there is no row in {target.fullname} to refer to")
 
 
-_NOTHING: Any = object()
+_OMITTED: Any = object()
 
 
 def _implementation(type_: Any) -> Any:
@@ -174,11 +174,11 @@ def _implementation(type_: Any) -> Any:
     return type_
 
 
-def _fills_itself(column: sa.Column[Any]) -> bool:
+def _is_generated(column: sa.Column[Any]) -> bool:
     return column.computed is not None or (column.identity is not None and bool(column.identity.always))
 
 
-def _text(canaries: Canaries, place: str, type_: Any) -> str:
+def _canary_text(canaries: Canaries, place: str, type_: Any) -> str:
     text = canaries.text(place)
     return text if type_.length is None else text[: type_.length]
 
@@ -190,7 +190,7 @@ def _numeric(canaries: Canaries, place: str, type_: Any) -> Any:
     return Decimal(canaries.number(place) if whole is None or whole >= 10 else 1)
 
 
-def _first(type_: sa.Enum) -> Any:
+def _first_member(type_: sa.Enum) -> Any:
     if type_.enum_class is not None:
         members: Iterable[enum.Enum] = type_.enum_class
         return next(iter(members))
@@ -203,8 +203,8 @@ def _uuid(canaries: Canaries, place: str, type_: sa.Uuid[Any]) -> Any:
 
 
 _CANARIES: tuple[tuple[Any, Callable[[Canaries, str, Any], Any]], ...] = (
-    (sa.Enum, lambda _canaries, _place, type_: _first(type_)),
-    (sa.String, _text),
+    (sa.Enum, lambda _canaries, _place, type_: _first_member(type_)),
+    (sa.String, _canary_text),
     (sa.SmallInteger, lambda _canaries, _place, _type: 1),
     (sa.Integer, lambda canaries, place, _type: canaries.number(place)),
     (sa.Numeric, _numeric),
