@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import scoped_session
 
 from multisite.errors import MultisiteError
-from multisite.request import DIRECTORY, SETTINGS
+from multisite.keys import DIRECTORY, SETTINGS
 from multisite.scoping.policies import ALL_SITES_POLICY, SETTING
 from multisite.scoping.security import MUST_BIND
 from multisite.settings import PREFIX

@@ -25,7 +25,7 @@ from multisite import (
 )
 from multisite.bound_role import check_bound_role
 from multisite.directory import Directory, engine_from_settings
-from multisite.request import DIRECTORY, SETTINGS
+from multisite.keys import DIRECTORY, SETTINGS
 from multisite.scoping import tables
 from multisite.scoping.security import all_sites_roles
 from multisite.settings import Settings, parse_settings

@@ -20,7 +20,7 @@ from zope.sqlalchemy.datamanager import ZopeStatus, join_transaction
 
 import multisite.scoping  # noqa: F401  # Puts up the wall, also for an application without a scoped model yet.
 from multisite.errors import MultisiteError, UnknownSite
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.site import Site, log_all_sites
 
 __all__ = ["RequestSession", "all_sites_session", "includeme", "site_session"]

@@ -21,7 +21,7 @@ from multisite.header_fields import (
     SHORT_COOKIE_CHARACTERS,
 )
 from multisite.in_progress import ClosingIterator
-from multisite.request import SETTINGS
+from multisite.keys import SETTINGS
 from multisite.settings import Settings
 from multisite.share import HELD, give_back_held
 from multisite.start import with_application

@@ -6,8 +6,8 @@ from typing import Any
 
 from multisite.directory.info import read_site_by_id
 from multisite.errors import MultisiteError, UnknownSite
+from multisite.keys import DIRECTORY
 from multisite.models import AS_MULTISITE
-from multisite.request import DIRECTORY
 from multisite.site import Site
 
 __all__ = ["site_of_job"]

@@ -23,7 +23,8 @@ from pyramid.tweens import EXCVIEW
 
 from multisite.directory.availability import PASS, digest_of
 from multisite.directory.places import SiteClosure
-from multisite.request import CLOSED, escape_path
+from multisite.keys import CLOSED
+from multisite.request import escape_path
 from multisite.site import Site
 
 __all__ = ["RETRY_AFTER_SECONDS", "cookie_name", "includeme", "maintenance_tween_factory"]

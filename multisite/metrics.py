@@ -30,7 +30,7 @@ from pyramid.tweens import INGRESS
 
 from multisite.forks import fork_safe_lock
 from multisite.includes import with_multisite
-from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
+from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS
 from multisite.settings import Settings
 from multisite.site import SettingsProvider, Site
 from multisite.tls import may_ask

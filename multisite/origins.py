@@ -21,7 +21,8 @@ from multisite import hosts
 from multisite.directory import Directory, Match
 from multisite.directory.places import HostMatches
 from multisite.errors import MultisiteError, escape_for_message
-from multisite.request import DEFAULT_PORTS, DIRECTORY, MOVED, SETTINGS
+from multisite.host_header import DEFAULT_PORTS
+from multisite.keys import DIRECTORY, SETTINGS, SHIFTED_PATH
 from multisite.settings import Settings
 from multisite.site import Site
 
@@ -188,7 +189,7 @@ def _leads_to_site(request: Request, origin: Origin, path: str) -> bool:
     plain = unquote(path, "latin-1")
     if {".", ".."} & set(plain.split("/")):
         return False  # Browsers would work those out, and may come to another site.
-    mount = request.environ.get("SCRIPT_NAME", "").removesuffix(request.environ.get(MOVED, ""))
+    mount = request.environ.get("SCRIPT_NAME", "").removesuffix(request.environ.get(SHIFTED_PATH, ""))
     if mount and not (plain + "/").startswith(mount + "/"):
         return False
     plain = plain.removeprefix(mount)

@@ -12,7 +12,7 @@ from pyramid.request import Request
 from multisite import domains
 from multisite.domains import Domain
 from multisite.errors import InvalidHost, UnknownSite
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.site import Site
 
 __all__ = ["SitePredicate", "ThemePredicate", "includeme"]

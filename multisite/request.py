@@ -17,41 +17,19 @@ from multisite import hosts, program
 from multisite.directory import Directory, Match
 from multisite.errors import DirectoryUnavailable, InvalidHost, UnknownSite
 from multisite.host_header import DEFAULT_PORTS, requested_host
+from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS, SHIFTED_PATH, SUFFIX
 from multisite.settings import Settings
 from multisite.site import Site
 
 __all__ = [
-    "CLOSED",
-    "DEFAULT_PORTS",
-    "DIRECTORY",
-    "MOVED",
-    "OPEN_PATH",
-    "SETTINGS",
     "escape_path",
     "find_match",
     "includeme",
     "looked_at_cookies",
     "mount_of",
     "netloc_of",
-    "requested_host",
     "site_url",
 ]
-
-SETTINGS = "multisite.settings"
-"""The key of the parsed `Settings` in the registry."""
-DIRECTORY = "multisite.directory"
-"""The key of the `Directory` in the registry."""
-CLOSED = "multisite.closed"
-"""The key in the WSGI environ of the `SiteClosure` of a site in maintenance, None for one that is open."""
-OPEN_PATH = "multisite.open_path"
-"""The key in the WSGI environ that says that the path of this request answers without a site."""
-
-SUFFIX = "multisite.development_suffix"
-"""The key in the WSGI environ of what came behind the name of the site, with its dot, if something did, and for which
-Host that was: an environ may be sent again for another host, as a copy of the request is."""
-
-MOVED = "multisite.moved"
-"""The key in the WSGI environ of the path of the domain, which has been moved from PATH_INFO to SCRIPT_NAME."""
 
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 """What RFC 3986 section 3.3 allows in a path as it is."""
@@ -119,7 +97,7 @@ def site_url(
 def mount_of(environ: Mapping[str, Any]) -> str:
     """Return the path below which the application is mounted, escaped: SCRIPT_NAME without the path of the domain."""
     script_name: str = environ.get("SCRIPT_NAME", "")
-    return escape_path(script_name.removesuffix(environ.get(MOVED, "")))
+    return escape_path(script_name.removesuffix(environ.get(SHIFTED_PATH, "")))
 
 
 def escape_path(path: str) -> str:

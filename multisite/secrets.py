@@ -18,7 +18,7 @@ from pyramid.config import Configurator, global_registries
 from pyramid.threadlocal import get_current_registry
 
 from multisite.errors import MultisiteError, SettingError
-from multisite.request import SETTINGS
+from multisite.keys import SETTINGS
 from multisite.settings import PREFIX, Settings, secret_error
 from multisite.site import Site
 

@@ -25,7 +25,7 @@ from transaction.interfaces import NoTransaction
 from multisite import program
 from multisite.each_site import SITE_VARIABLE
 from multisite.errors import UnknownSite
-from multisite.request import DIRECTORY, MOVED
+from multisite.keys import DIRECTORY, SHIFTED_PATH
 from multisite.site import Site, using_site
 
 __all__ = ["code_runner", "run", "setup"]
@@ -111,7 +111,7 @@ def _bootstrap(site: Site, ini_uri: str, options: Any = None) -> Env:
 
 def _environ(site: Site) -> dict[str, str]:
     host = site.host if site.port is None else f"{site.host}:{site.port}"
-    return {"HTTP_HOST": host, "SCRIPT_NAME": site.path, MOVED: site.path}
+    return {"HTTP_HOST": host, "SCRIPT_NAME": site.path, SHIFTED_PATH: site.path}
 
 
 def _pin(env: Env, site: Site) -> None:

@@ -33,7 +33,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from multisite.assets import HASH_DIGITS, OpenAsset, content_type, layers, open_asset
 from multisite.errors import MultisiteError
 from multisite.includes import with_multisite
-from multisite.request import SETTINGS
+from multisite.keys import SETTINGS
 from multisite.site import Site
 
 __all__ = ["SPEC", "SiteStatic", "includeme", "static_path"]

@@ -91,7 +91,7 @@ def site(request: pytest.FixtureRequest, multisite_app: Any) -> Iterator[Site]:
     session is pinned to it (a session that is pinned already says which site it is). Else they are in the database, and
     are removed after the test with all that belongs to the site.
     """
-    from multisite.request import DIRECTORY
+    from multisite.keys import DIRECTORY
     from multisite.testing import plant_site, real_site
 
     dbsession = _optional_fixture(request, "dbsession")

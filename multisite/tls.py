@@ -17,7 +17,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from multisite import hosts
 from multisite.directory import Directory
 from multisite.errors import DirectoryUnavailable, InvalidHost
-from multisite.request import DIRECTORY, OPEN_PATH, SETTINGS
+from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS
 from multisite.settings import Network, Settings
 
 __all__ = ["ask_view", "includeme", "may_ask"]

@@ -26,7 +26,9 @@ from multisite import forks, hosts, request_class
 from multisite.credentials import check_at_start
 from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
-from multisite.request import CLOSED, DEFAULT_PORTS, MOVED, OPEN_PATH, SETTINGS, escape_path, find_match, netloc_of
+from multisite.host_header import DEFAULT_PORTS
+from multisite.keys import CLOSED, OPEN_PATH, SETTINGS, SHIFTED_PATH
+from multisite.request import escape_path, find_match, netloc_of
 from multisite.settings import Settings
 from multisite.share import ConcurrencyLimit, busy, give_back_held, hold_until_sent
 from multisite.site import Site, pop_scope, push_scope
@@ -67,7 +69,7 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     def site_tween(request: Request) -> Response:
         environ = request.environ
         # The environ may have been here: pyramid_retry sends it again, and a subrequest may be made of a copy.
-        if MOVED in environ:
+        if SHIFTED_PATH in environ:
             _move_back(environ)
         if has_open_paths and is_open(environ.get("PATH_INFO", "")):
             environ[OPEN_PATH] = True
@@ -152,12 +154,12 @@ def _move(environ: dict[str, Any], prefix: str) -> None:
     """Move `prefix`, with which the path of the request begins, to SCRIPT_NAME (PEP 3333)."""
     environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
     environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
-    environ[MOVED] = prefix
+    environ[SHIFTED_PATH] = prefix
 
 
 def _move_back(environ: dict[str, Any]) -> None:
     """Undo `_move`, unless SCRIPT_NAME was changed since: without its path, another site would be meant."""
-    prefix, script_name = environ.pop(MOVED), environ.get("SCRIPT_NAME", "")
+    prefix, script_name = environ.pop(SHIFTED_PATH), environ.get("SCRIPT_NAME", "")
     if script_name.endswith(prefix):
         environ["SCRIPT_NAME"] = script_name.removesuffix(prefix)
         environ["PATH_INFO"] = prefix + environ.get("PATH_INFO", "")

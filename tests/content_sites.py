@@ -24,7 +24,7 @@ from multisite.content.models import Base, Entry, Tag
 from multisite.content.slugs import slugify
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import parse_settings
 
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,7 @@ from pyramid.session import SignedCookieSessionFactory
 from scoped_models import Book
 from webtest import TestApp
 
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 
 GARDEN, KITCHEN = "garden.example", "kitchen.example"
 

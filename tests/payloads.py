@@ -253,7 +253,7 @@ def targets(root: Path, kind: str) -> tuple[dict[str, Callable[[str], str]], Cal
     settings = {"multisite.sites_dir": root / "sites", "multisite.templates_dir": root / "templates"}
     config = Configurator(package=payload_app, settings=settings)
     if kind == "multisite":
-        from multisite.request import SETTINGS
+        from multisite.keys import SETTINGS
         from multisite.settings import parse_settings
         from multisite.site import Site
 

@@ -23,7 +23,7 @@ from test_row_security_setup import write_ini
 import multisite.check
 from multisite.check.application import load
 from multisite.errors import MultisiteError
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.scoping.security import MUST_BIND
 
 

@@ -27,8 +27,8 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from multisite import CrossSiteError, NoCurrentSite, Site, UnknownSite, all_sites, carry, current_site, using_site
 from multisite.directory.availability import disable_site
 from multisite.jobs import site_of_job
+from multisite.keys import DIRECTORY
 from multisite.models import DomainRow, SiteRow
-from multisite.request import DIRECTORY
 from multisite.site import current_scope, pop_scope, push_scope
 
 

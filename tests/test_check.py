@@ -30,8 +30,8 @@ from multisite.cli import main
 from multisite.content.models import Base as ContentBase
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
+from multisite.keys import DIRECTORY
 from multisite.models import BigId
-from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 
 ROOT = Path(__file__).parent.parent

@@ -33,9 +33,9 @@ from multisite.content.variables import ERRORS
 from multisite.directory import engine_from_url
 from multisite.directory.changes import reload_templates
 from multisite.formats import formats_for
+from multisite.keys import DIRECTORY
 from multisite.local_time import zone_of
 from multisite.migrate import upgrade
-from multisite.request import DIRECTORY
 from multisite.site_settings.changes import set_settings
 from multisite.site_settings.directive import DECLARED
 from multisite.testing import request_for

@@ -32,7 +32,7 @@ from webtest import TestApp
 
 from multisite import NoCurrentSite, Site, UnknownSite, all_sites, current_site
 from multisite.directory.changes import add_site
-from multisite.request import DIRECTORY, SETTINGS
+from multisite.keys import DIRECTORY, SETTINGS
 from multisite.site import current_scope
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))

@@ -23,7 +23,7 @@ from webtest import TestApp
 from multisite.caching import make_region
 from multisite.debugtoolbar.recording import added_to
 from multisite.directory.changes import add_domain, add_site
-from multisite.request import DIRECTORY, SETTINGS
+from multisite.keys import DIRECTORY, SETTINGS
 
 region = make_region("books").configure("dogpile.cache.memory")
 

@@ -35,7 +35,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
 from multisite.errors import DirectoryUnavailable, SettingError
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import parse_settings
 
 GARDEN, KITCHEN = "garden.example", "kitchen.example"

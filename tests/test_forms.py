@@ -19,7 +19,7 @@ from webob import Request as BareRequest
 from webtest import TestApp, Upload
 
 from multisite.forms import MAX_PART_HEADER_BYTES, MAX_PART_PARAMETERS, readable
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.testing import plant_site
 
 MULTIPART = "multipart/form-data; boundary=b"

@@ -36,7 +36,7 @@ from multisite.header_fields import (
     clean,
     readable_cookies,
 )
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.testing import plant_site
 
 CONDITIONAL = (

@@ -17,7 +17,7 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from multisite.directory.changes import add_site
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import parse_settings
 
 HOST = "garden.example"

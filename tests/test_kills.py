@@ -18,9 +18,9 @@ from test_cli import Folder
 from webtest import TestApp
 
 from multisite.directory.changes import add_site, list_sites
+from multisite.keys import DIRECTORY
 from multisite.models import DomainRow, SiteRow
 from multisite.removal import TRASH
-from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 from multisite.site import all_sites
 

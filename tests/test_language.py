@@ -30,9 +30,9 @@ from webtest import TestApp
 from multisite import MultisiteError, Site
 from multisite.directory.changes import add_site, reload_templates
 from multisite.formats import formats_for
+from multisite.keys import DIRECTORY
 from multisite.local_time import zone_of
 from multisite.negotiation import best_language, locale_name
-from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 from multisite.site_settings.changes import set_settings
 from multisite.site_settings.directive import DECLARED

@@ -28,10 +28,10 @@ from multisite.directory.changes import (
     refresh,
     set_canonical,
 )
+from multisite.keys import DIRECTORY
 from multisite.maintenance import cookie_name
 from multisite.models import DomainRow, SiteRow
 from multisite.removal import TRASH, plan_removal, remove_site
-from multisite.request import DIRECTORY
 from multisite.settings import Settings, parse_settings
 
 Add = Callable[..., Any]

@@ -25,8 +25,8 @@ from webtest import TestApp
 
 from multisite import Site, all_sites, carry, using_site
 from multisite.directory.changes import add_site
+from multisite.keys import DIRECTORY
 from multisite.logs import MAX_MESSAGE_CHARACTERS, SiteFilter, SiteFormatter, current_request_id
-from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 
 GARDEN = Site(1, "garden.example", "Garden", "garden", path="/shop")

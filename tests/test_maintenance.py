@@ -17,7 +17,7 @@ from webtest import TestApp
 
 from multisite.directory.availability import PASS, enable_site, maintain_site
 from multisite.directory.changes import add_site
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import parse_settings
 
 

@@ -25,7 +25,7 @@ from webtest import TestApp
 from multisite import Site, metrics
 from multisite.directory.changes import add_site
 from multisite.directory.domain_changes import add_domain
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import parse_settings
 
 GARDEN, KITCHEN = "garden.example", "kitchen.example"

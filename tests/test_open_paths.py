@@ -20,8 +20,8 @@ from webtest import TestApp
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
 from multisite.errors import UnknownSite
+from multisite.keys import DIRECTORY
 from multisite.origins import origin_check
-from multisite.request import DIRECTORY
 from multisite.sessions import per_site
 from multisite.settings import parse_settings
 

@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 
 from multisite import all_sites, domains, is_local_url
 from multisite.directory import engine_from_url
+from multisite.keys import DIRECTORY, OPEN_PATH
 from multisite.models import DomainRow, SiteRow
 from multisite.origins import check_origins, origin_check, parse_origin
-from multisite.request import DIRECTORY, OPEN_PATH
 from multisite.sessions import per_site
 
 SITES = {

@@ -41,12 +41,12 @@ from test_pyramid import exchange, serving
 from multisite import Site, all_sites, page_cache, scoped_text, using_site
 from multisite.directory.availability import PASS, disable_site, enable_site, maintain_site
 from multisite.directory.changes import add_site
+from multisite.keys import DIRECTORY
 from multisite.models import ChangeRow
 from multisite.page_cache import PAGE_CACHE, PageCache, changes, turns
 from multisite.page_cache.pages import OVERHEAD_BYTES, Page, Pages
 from multisite.page_cache.turns import Turn
 from multisite.page_cache.versions import Version, Versions
-from multisite.request import DIRECTORY
 from multisite.scoping.pin import change_listeners
 from multisite.settings import parse_settings
 from multisite.site_settings.changes import set_settings

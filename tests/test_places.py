@@ -29,9 +29,9 @@ from multisite.directory.changes import (
     set_canonical,
 )
 from multisite.directory.places import HostMatches, Match
+from multisite.keys import DIRECTORY
 from multisite.maintenance import cookie_name
 from multisite.models import DomainRow
-from multisite.request import DIRECTORY
 from multisite.settings import Settings, parse_settings
 from multisite.site import Site
 

@@ -17,7 +17,7 @@ from webtest import TestApp
 
 from multisite.directory.changes import add_domain, add_site, set_canonical
 from multisite.introspection import CATEGORY, OPEN_PATHS, shown
-from multisite.request import DIRECTORY, SETTINGS
+from multisite.keys import DIRECTORY, SETTINGS
 from multisite.testing import plant_site
 
 Ask = Callable[..., str]

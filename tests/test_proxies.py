@@ -22,7 +22,7 @@ from snippets import ROOT, Snippet, snippets
 from waitress_server import serving
 
 from multisite.directory.changes import add_site
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import Settings, parse_settings
 
 PAGE = ROOT / "docs" / "reverse-proxy.md"

@@ -28,7 +28,7 @@ from webtest import TestApp
 import multisite
 from multisite import NoCurrentSite, Site, UnknownSite, current_site, scoped_text, using_site
 from multisite.directory.changes import add_domain, add_site
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import parse_settings
 
 Make = Callable[[Configurator], TestApp]

@@ -34,8 +34,8 @@ from multisite.directory.changes import (
     rename_site,
     set_canonical,
 )
+from multisite.keys import DIRECTORY
 from multisite.models import DomainRow, SiteRow, raise_version
-from multisite.request import DIRECTORY
 from multisite.settings import Settings
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))

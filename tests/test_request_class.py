@@ -15,7 +15,7 @@ from pyramid.testing import DummyRequest
 from webtest import TestApp
 
 from multisite import request_class
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.request_class import MAX_CLASSES, NAME, RequestClass
 
 

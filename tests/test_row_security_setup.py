@@ -35,7 +35,7 @@ from multisite import all_sites
 from multisite.cli import main
 from multisite.directory.changes import add_site
 from multisite.finding import Finding
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.scoping import security
 from multisite.scoping.faults import row_security_faults
 from multisite.settings import parse_settings

@@ -21,7 +21,7 @@ from multisite import MultisiteError, SettingError, Site, UnknownSite, site_secr
 from multisite.cli import main
 from multisite.directory.changes import add_site
 from multisite.directory.secret_generation import rotate_secret
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.secrets import expand, extract, hkdf, site_secrets
 from multisite.settings import parse_settings
 from multisite.testing import request_for, webtest_app

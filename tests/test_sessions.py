@@ -28,8 +28,8 @@ from multisite import SettingError, Site, UnknownSite, all_sites, domains
 from multisite.check import run
 from multisite.directory import engine_from_url
 from multisite.directory.secret_generation import rotate_secret
+from multisite.keys import DIRECTORY
 from multisite.models import DomainRow, SiteRow
-from multisite.request import DIRECTORY
 from multisite.sessions import PerSite, per_site
 from multisite.testing import request_for
 

@@ -21,7 +21,7 @@ from pyramid.tweens import INGRESS
 from pyramid_retry import RetryableException, is_last_attempt
 from waitress_server import serving
 
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.share import ConcurrencyLimit
 from multisite.testing import plant_site
 

@@ -25,9 +25,9 @@ from multisite import MultisiteError, SettingError, Site, SiteSettingError, all_
 from multisite.cli import main
 from multisite.directory.changes import add_site, get_site
 from multisite.errors import UndeclaredSetting
+from multisite.keys import DIRECTORY
 from multisite.models import SettingRow
 from multisite.removal import remove_site
-from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 from multisite.site_settings.changes import set_settings, unset_settings
 from multisite.site_settings.declared import Declared

@@ -19,7 +19,7 @@ from webtest import TestApp
 
 from multisite import Site
 from multisite.assets import digest_of, find_asset, layers, list_assets
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import Settings
 from multisite.static import static_path
 from multisite.testing import request_for

@@ -15,8 +15,8 @@ from webtest import TestApp
 
 from multisite import subrequests
 from multisite.directory.changes import add_site
+from multisite.keys import DIRECTORY
 from multisite.migrate import upgrade_own
-from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 
 HOST = "one.example"

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from multisite import InvalidHost, UnknownSite, all_sites, current_site
 from multisite.directory.changes import add_site
+from multisite.keys import DIRECTORY, SETTINGS
 from multisite.models import SiteRow
-from multisite.request import DIRECTORY, SETTINGS
 from multisite.sessions import per_site
 from multisite.testing import csrf_token, plant_site, real_site, request_for, webtest_app
 

@@ -15,8 +15,8 @@ from multisite.directory import Directory
 from multisite.directory.changes import add_site, get_site, make_site, reload_templates, set_theme
 from multisite.directory.themes import list_themes, make_theme
 from multisite.errors import MultisiteError, UnknownSite
+from multisite.keys import DIRECTORY
 from multisite.models import SiteRow
-from multisite.request import DIRECTORY
 from multisite.settings import Settings
 
 

@@ -16,7 +16,7 @@ from webtest import TestApp
 from multisite.directory import engine_from_url
 from multisite.directory.availability import disable_site
 from multisite.directory.changes import add_domain, add_site
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import Settings, parse_settings
 
 PATH = "/multisite/tls-ask"

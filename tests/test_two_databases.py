@@ -23,7 +23,7 @@ from multisite import Site, carry, metrics, using_site
 from multisite.application import using_application
 from multisite.caching import SiteRegion, make_region
 from multisite.directory.changes import add_site
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.settings import parse_settings
 from multisite.site_settings.directive import DECLARED
 from multisite.users import Attempts, SiteUser, TooManyAttempts

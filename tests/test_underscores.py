@@ -22,9 +22,9 @@ from multisite.cli import main
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_domain, add_site, get_site, remove_domain
 from multisite.errors import InvalidHost, MultisiteError
+from multisite.keys import DIRECTORY
 from multisite.migrate import _own_scripts, upgrade_own
 from multisite.models import DomainRow
-from multisite.request import DIRECTORY
 from multisite.settings import Settings, parse_settings
 from multisite.whole_transaction import ddl_transaction
 

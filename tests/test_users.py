@@ -16,8 +16,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declarative_base, m
 
 from multisite import MultisiteError, Site, all_sites
 from multisite.check import run
+from multisite.keys import DIRECTORY
 from multisite.models import SiteRow
-from multisite.request import DIRECTORY
 from multisite.users import Account, Attempts, SiteUser, TooManyAttempts, fold_login
 
 PASSWORD = "correct horse battery staple"

@@ -26,8 +26,8 @@ from multisite.cli import main
 from multisite.content.models import Base
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
+from multisite.keys import DIRECTORY
 from multisite.migrate import upgrade_own
-from multisite.request import DIRECTORY
 from multisite.settings import parse_settings
 from multisite.vhosts.options import PREFIX, Options
 

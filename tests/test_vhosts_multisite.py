@@ -19,8 +19,8 @@ from vhosting import World, ask, world_in
 from multisite import MultisiteError, Site, UnknownSite, resolving, using_site
 from multisite.application import using_application
 from multisite.directory.changes import add_site
+from multisite.keys import DIRECTORY
 from multisite.migrate import upgrade_own
-from multisite.request import DIRECTORY
 from multisite.settings import Settings, parse_settings
 from multisite.vhosts import applications
 from multisite.vhosts.composite import Vhosts

@@ -33,7 +33,7 @@ from multisite.dialects import dialect_error
 from multisite.directory.info import get_site
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
-from multisite.request import DIRECTORY, SETTINGS
+from multisite.keys import DIRECTORY, SETTINGS
 from multisite.scoping.column import has_site_id
 from multisite.scoping.tables import tables
 from multisite.site import Site

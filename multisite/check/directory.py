@@ -10,9 +10,9 @@ from multisite import program
 from multisite.check.application import Application
 from multisite.directory.faults import domain_row_error, site_row_error
 from multisite.finding import Finding
+from multisite.keys import SETTINGS
 from multisite.migrate import is_current
 from multisite.models import AS_MULTISITE, DomainRow, SiteRow
-from multisite.request import SETTINGS
 
 __all__ = ["check_directory"]
 

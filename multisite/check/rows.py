@@ -11,7 +11,7 @@ from multisite.check.application import Application, Database
 from multisite.check.references import references_of
 from multisite.check.shape import Reference, TableSchema
 from multisite.finding import Finding
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.scoping.column import SITE_COLUMN
 from multisite.site import Site
 

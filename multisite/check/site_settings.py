@@ -8,7 +8,7 @@ from multisite import program
 from multisite.check.application import Application
 from multisite.directory.info import list_sites
 from multisite.finding import Finding
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.site import Site
 from multisite.site_settings import Declared
 from multisite.site_settings.directive import DECLARED

@@ -8,8 +8,8 @@ from pathlib import Path
 from multisite.check.application import Application
 from multisite.directory.changes import list_sites
 from multisite.finding import Finding
+from multisite.keys import DIRECTORY
 from multisite.renderer import all_templates
-from multisite.request import DIRECTORY
 from multisite.site import Site
 from multisite.templates.faults import Fault, find_faults
 from multisite.templates.overlay import Overlay

@@ -93,7 +93,7 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
 def _application(ini_uri: str) -> Iterator[tuple[Ini, Engine, Declared]]:
     """Yield what is needed of the application, which has to be loaded: it alone knows what settings there are."""
     from multisite.check.application import load
-    from multisite.request import DIRECTORY
+    from multisite.keys import DIRECTORY
     from multisite.site_settings.directive import DECLARED
 
     ini = read_ini(ini_uri)

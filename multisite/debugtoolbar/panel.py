@@ -16,9 +16,10 @@ from multisite import domains
 from multisite.debugtoolbar.recording import Recording, Used, recording
 from multisite.directory.changes import get_site
 from multisite.errors import MultisiteError
+from multisite.host_header import DEFAULT_PORTS, requested_host
 from multisite.introspection import shown
+from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS, SHIFTED_PATH, SUFFIX
 from multisite.renderer import TEMPLATES
-from multisite.request import DEFAULT_PORTS, DIRECTORY, MOVED, OPEN_PATH, SETTINGS, SUFFIX, requested_host
 from multisite.settings import PREFIX
 from multisite.site import Site
 from multisite.site_settings.directive import DECLARED
@@ -100,7 +101,7 @@ def _found(request: Request) -> tuple[Site | None, str]:
     if found_for != environ.get("HTTP_HOST"):
         suffix = ""
     name = host.name
-    path = environ.get(MOVED, "") + environ.get("PATH_INFO", "")
+    path = environ.get(SHIFTED_PATH, "") + environ.get("PATH_INFO", "")
     port = None if suffix else host.port or DEFAULT_PORTS.get(request.scheme)
     domain = _domain(request, site, name.removesuffix(suffix), port, path)
     if domain is None:

@@ -27,10 +27,10 @@ from pyramid.tweens import EXCVIEW
 from pyramid.viewderivers import INGRESS
 
 from multisite.includes import with_multisite
+from multisite.keys import DIRECTORY, SETTINGS
 from multisite.page_cache import conditions
 from multisite.page_cache.cache import Handler, PageCache, made_by
 from multisite.page_cache.versions import Versions
-from multisite.request import DIRECTORY, SETTINGS
 from multisite.settings import Settings
 from multisite.start import at_start
 

@@ -13,13 +13,13 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.traversal import decode_path_info
 
+from multisite.keys import OPEN_PATH
 from multisite.language import negotiate_locale
 from multisite.negotiation import MAX_HEADER_CHARACTERS
 from multisite.page_cache.keeping import ignoring, is_for_anybody, reason_against, says_language
 from multisite.page_cache.pages import Page, Pages
 from multisite.page_cache.turns import Turn, Turns
 from multisite.page_cache.versions import Version, Versions
-from multisite.request import OPEN_PATH
 from multisite.settings import Settings
 from multisite.site import Site
 

@@ -13,7 +13,8 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite import language
-from multisite.request import CLOSED, looked_at_cookies
+from multisite.keys import CLOSED
+from multisite.request import looked_at_cookies
 
 __all__ = ["LOOKED_AT_USER", "ignoring", "is_for_anybody", "reason_against", "says_language"]
 

@@ -24,8 +24,8 @@ from sqlalchemy.orm import Session
 
 from multisite import hosts
 from multisite.directory.folders import folder_name
+from multisite.keys import DIRECTORY
 from multisite.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
-from multisite.request import DIRECTORY
 from multisite.scoping.pin import pin_of
 from multisite.site import Site, pop_scope, push_scope, using_site
 from multisite.site_settings.directive import DECLARED

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Engine
 
 import multisite
 from multisite.errors import escape_for_message
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.site import Scope, current_scope
 from multisite.testing import probes
 from multisite.testing.canaries import Canaries

@@ -13,8 +13,8 @@ from pyramid.response import Response
 from pyramid.scripting import prepare
 
 from multisite.errors import MultisiteError
+from multisite.keys import DIRECTORY, SETTINGS
 from multisite.renderer import TEMPLATES
-from multisite.request import DIRECTORY, SETTINGS
 from multisite.site import pop_scope, push_scope
 from multisite.site_settings.changes import set_settings
 from multisite.site_settings.directive import DECLARED

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from multisite.testing.leaks import Detector, Leak
 
 __all__ = ["GatheringPlugin", "LeakPlugin"]

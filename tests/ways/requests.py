@@ -19,7 +19,7 @@ from waitress_server import serving
 from webtest import TestApp
 
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, using_site
-from multisite.request import DIRECTORY
+from multisite.keys import DIRECTORY
 from ways import Place, add, gone, nothing, own, refused, way
 from ways.connections import books, read, secret
 from ways.models import Slip
