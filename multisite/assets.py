@@ -30,9 +30,9 @@ __all__ = [
     "content_type",
     "digest_of",
     "find_asset",
-    "layers",
     "list_assets",
     "open_asset",
+    "static_roots",
 ]
 
 FOLDER = STATIC_FOLDER
@@ -110,13 +110,13 @@ class OpenAsset(RealFile):
         return found
 
 
-def find_asset(roots: Iterable[Path], steps: Sequence[str]) -> Asset | None:
-    """Return the file with the name `steps` (`("img", "logo.svg")`) below the first of `roots` that has it.
+def find_asset(roots: Iterable[Path], path_segments: Sequence[str]) -> Asset | None:
+    """Return the file with the name `path_segments` (`("img", "logo.svg")`) below the first of `roots` that has it.
 
     None if there is none, or if it is none to serve: a name that begins with a dot, a template, code, or what a link
     leads to outside of its root. To read the file use `open_asset`: by now the name may lead elsewhere.
     """
-    found = _find(roots, steps)
+    found = _find(roots, path_segments)
     if found is None:
         return None
     root, opened = found
@@ -124,20 +124,20 @@ def find_asset(roots: Iterable[Path], steps: Sequence[str]) -> Asset | None:
         return Asset(opened.path, root)
 
 
-def open_asset(roots: Iterable[Path], steps: Sequence[str]) -> OpenAsset | None:
+def open_asset(roots: Iterable[Path], path_segments: Sequence[str]) -> OpenAsset | None:
     """Return the file that `find_asset` finds, open, so that what was checked is what is read; the caller closes it.
 
     None also for a file that cannot be read.
     """
-    found = _find(roots, steps)
+    found = _find(roots, path_segments)
     return None if found is None else found[1]
 
 
-def _find(roots: Iterable[Path], steps: Sequence[str]) -> tuple[Path, OpenAsset] | None:
-    if not steps or not all(map(_is_plain, steps)) or not _is_public(steps[-1]):
+def _find(roots: Iterable[Path], path_segments: Sequence[str]) -> tuple[Path, OpenAsset] | None:
+    if not path_segments or not all(map(_is_safe_segment, path_segments)) or not _is_public(path_segments[-1]):
         return None
     for root in roots:
-        candidate = root.joinpath(*steps)
+        candidate = root.joinpath(*path_segments)
         try:
             if not stat.S_ISREG(candidate.stat().st_mode):
                 continue
@@ -156,24 +156,26 @@ def _find(roots: Iterable[Path], steps: Sequence[str]) -> tuple[Path, OpenAsset]
 
 
 def _may_serve(root: Path, path: Path) -> bool:
-    return path.is_relative_to(root) and all(map(_is_plain, path.relative_to(root).parts)) and _is_public(path.name)
+    return (
+        path.is_relative_to(root) and all(map(_is_safe_segment, path.relative_to(root).parts)) and _is_public(path.name)
+    )
 
 
-def layers(settings: Settings, site: Site | None) -> Iterator[Path]:
+def static_roots(settings: Settings, site: Site | None) -> Iterator[Path]:
     """Yield the roots of the static files of `site`, the first one first; None as `site` means the shared one alone."""
     templates = settings.templates_dir.resolve()
     if site is not None:
         # Not resolved any further than this: a site's folder that is itself a link may lead to another site's.
-        if _is_plain(site.folder):
+        if _is_safe_segment(site.folder):
             yield settings.sites_dir.resolve() / site.folder / FOLDER
-        if site.theme is not None and _is_plain(site.theme):
+        if site.theme is not None and _is_safe_segment(site.theme):
             yield templates / THEMES_FOLDER / site.theme / FOLDER
     yield templates / FOLDER
 
 
 def list_assets(settings: Settings, site: Site | None) -> dict[str, Asset]:
     """Return every file that `site` serves, by its name (`img/logo.svg`), in alphabetical order."""
-    roots = list(layers(settings, site))
+    roots = list(static_roots(settings, site))
     names = sorted({name for root in roots for name in _walk(root)})
     found = ((name, find_asset(roots, name.split("/"))) for name in names)
     return {name: asset for name, asset in found if asset is not None}
@@ -181,12 +183,12 @@ def list_assets(settings: Settings, site: Site | None) -> dict[str, Asset]:
 
 def _walk(root: Path) -> Iterator[str]:
     for parent, folders, files in os.walk(root):
-        folders[:] = [folder for folder in folders if _is_plain(folder)]
+        folders[:] = [folder for folder in folders if _is_safe_segment(folder)]
         for file in files:
             yield Path(parent, file).relative_to(root).as_posix()
 
 
-def _is_plain(step: str) -> bool:
+def _is_safe_segment(step: str) -> bool:
     # A colon names a stream of a file to Windows: `page.mako::$DATA` would be a template without its suffix.
     return bool(step) and not step.startswith(".") and not any(c in "/\\:" or c < " " or c == "\x7f" for c in step)
 

@@ -30,9 +30,9 @@ from multisite.assets import (
     OpenAsset,
     content_type,
     digest_of,
-    layers,
     list_assets,
     open_asset,
+    static_roots,
 )
 from multisite.directory.folders import folder_name
 from multisite.directory.info import SiteRecord
@@ -41,7 +41,7 @@ from multisite.errors import MultisiteError
 from multisite.settings import Settings
 from multisite.site import Site
 
-__all__ = ["Collected", "collect_static"]
+__all__ = ["CollectReport", "collect_static"]
 
 MARKER = ".multisite-static"
 """A folder by which a layout is known for one, and in which files wait until they are whole."""
@@ -56,7 +56,7 @@ _COMPRESSES = (
 
 
 @dataclass
-class Collected:
+class CollectReport:
     """What a run has done: how many `sites` and `files` are laid out, and how many files were `written`, `removed`."""
 
     sites: int = 0
@@ -67,7 +67,7 @@ class Collected:
 
 def collect_static(
     settings: Settings, infos: Iterable[SiteRecord], target: Path, *, compress: bool = False
-) -> Collected:
+) -> CollectReport:
     """Lay out the static files of the sites `infos` below `target`, and remove what is no longer any site's.
 
     With `compress` a file that compresses well gets a `.gz` beside it. Raises `MultisiteError` for a folder with other
@@ -75,21 +75,21 @@ def collect_static(
     """
     layout = _Layout(_prepare(settings, target), compress)
     infos = list(infos)
-    names = _names(infos)
+    names = _folder_names(infos)
     hosts: set[str] = set()
     for info in infos:
         if info.status == "active" and info.site.id in names:
             first, *others = names[info.site.id]
-            layout.lay_out(settings, info.site, first)
+            layout.export(settings, info.site, first)
             hosts.update([first], layout.link(first, others))
     for entry in layout.target.iterdir():
         if entry.name not in hosts and entry.name != MARKER:
             layout.remove(entry)
-    shutil.rmtree(layout.waiting, ignore_errors=True)  # There is none if nothing was written.
+    shutil.rmtree(layout.staging_dir, ignore_errors=True)  # There is none if nothing was written.
     return layout.collected
 
 
-def _names(infos: Iterable[SiteRecord]) -> dict[int, list[str]]:
+def _folder_names(infos: Iterable[SiteRecord]) -> dict[int, list[str]]:
     """Return the names of the folders of each site, by its id; the others are links to the first.
 
     The folder is found by the host alone. So domains with a wildcard, a port or a path are left to the application,
@@ -130,27 +130,27 @@ def _prepare(settings: Settings, target: Path) -> Path:
 class _Layout:
     target: Path
     compress: bool
-    collected: Collected = field(default_factory=Collected)
+    collected: CollectReport = field(default_factory=CollectReport)
     whole: dict[str, Path] = field(default_factory=dict)  # by digest, a file with that content in the layout
     packed: dict[str, bytes | None] = field(default_factory=dict)  # by digest, its compressed form if that is smaller
     numbers: Iterator[int] = field(default_factory=count)
 
     @property
-    def waiting(self) -> Path:
+    def staging_dir(self) -> Path:
         """The folder of files that are being written, by this process: two may run at once."""
         return self.target / MARKER / str(os.getpid())
 
-    def lay_out(self, settings: Settings, site: Site, name: str) -> None:
+    def export(self, settings: Settings, site: Site, name: str) -> None:
         """Lay out one site in the folder `name`."""
         folder = self.target / name
         if folder.is_symlink():  # the site of an alias has become a site of its own
             self.remove(folder)
         assets = list_assets(settings, site)
-        roots = list(layers(settings, site))
+        roots = list(static_roots(settings, site))
         wanted: set[Path] = set()
         for asset_name in assets:
             if not _is_form_of_another(asset_name, assets):
-                wanted.update(self._lay_out(folder, asset_name, roots))
+                wanted.update(self._export_file(folder, asset_name, roots))
         for parent, _folders, files in os.walk(folder, topdown=False):
             for file in files:
                 if (path := Path(parent, file)) not in wanted:
@@ -159,7 +159,7 @@ class _Layout:
                 Path(parent).rmdir()
         self.collected.sites += 1
 
-    def _lay_out(self, folder: Path, name: str, roots: list[Path]) -> Iterator[Path]:
+    def _export_file(self, folder: Path, name: str, roots: list[Path]) -> Iterator[Path]:
         """Lay out one file in its forms, and yield where."""
         asset = open_asset(roots, name.split("/"))
         if asset is None:
@@ -192,8 +192,8 @@ class _Layout:
         """
         digest = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else source.digest()
         if not path.is_file() or digest_of(path) != digest:
-            self.waiting.mkdir(exist_ok=True)
-            new = self.waiting / str(next(self.numbers))
+            self.staging_dir.mkdir(exist_ok=True)
+            new = self.staging_dir / str(next(self.numbers))
             if not _link(new, self.whole.get(digest)):
                 _copy(source, new)
                 if digest_of(new) != digest:
@@ -211,8 +211,8 @@ class _Layout:
                 continue
             if place.exists() and not place.is_symlink():
                 self.remove(place)
-            self.waiting.mkdir(exist_ok=True)
-            new = self.waiting / str(next(self.numbers))
+            self.staging_dir.mkdir(exist_ok=True)
+            new = self.staging_dir / str(next(self.numbers))
             new.symlink_to(name)
             new.replace(place)
         return others

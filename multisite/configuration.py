@@ -30,7 +30,7 @@ from multisite.scoping import tables
 from multisite.scoping.security import all_sites_roles
 from multisite.settings import Settings, parse_settings
 from multisite.site_settings import directive as site_settings
-from multisite.site_settings.directive import DECLARED
+from multisite.site_settings.directive import SITE_SETTINGS
 from multisite.start import at_start
 from multisite.translations import SiteTranslations
 
@@ -85,7 +85,7 @@ def set_multisite_engine(config: Configurator, engine: Engine) -> None:
 
 def _set_directory(config: Configurator, engine: Engine) -> None:
     settings: Settings = config.registry[SETTINGS]
-    config.registry[DECLARED].database = _name_of_database(engine)
+    config.registry[SITE_SETTINGS].database = _name_of_database(engine)
     directory = Directory(
         engine,
         refresh_seconds=settings.refresh_seconds,
@@ -93,7 +93,7 @@ def _set_directory(config: Configurator, engine: Engine) -> None:
         directory_size=settings.directory_size,
         notify=settings.notify,
         snapshot=settings.snapshot,
-        declared=config.registry[DECLARED],
+        declared=config.registry[SITE_SETTINGS],
     )
     directory.activate()
     config.registry[DIRECTORY] = directory

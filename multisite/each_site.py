@@ -1,6 +1,6 @@
 """Run a command once for every site, each in a process of its own.
 
-`choose` says for which sites, `run_for_each` runs it and tells what became of it. A process has the site in its
+`select_sites` says for which sites, `run_for_each` runs it and tells what became of it. A process has the site in its
 environment and nothing else of it; what it prints is passed on line by line.
 """
 
@@ -22,7 +22,7 @@ from multisite import program
 from multisite.errors import MultisiteError
 from multisite.site import Site
 
-__all__ = ["SITE_ID_VARIABLE", "SITE_VARIABLE", "Chosen", "Outcome", "choose", "run_for_each"]
+__all__ = ["SITE_ID_VARIABLE", "SITE_VARIABLE", "Outcome", "SelectedSite", "run_for_each", "select_sites"]
 
 SITE_VARIABLE = "MULTISITE_SITE"
 """The environment variable with the canonical domain of the site that a command runs for."""
@@ -36,15 +36,15 @@ PLACEHOLDER = "{}"
 RUNS_FOR = frozenset({"active", "maintenance"})
 """The statuses of the sites that a command is run for: maintenance is when one runs commands."""
 
-PATIENCE_SECONDS = 5.0
+TERMINATION_TIMEOUT_SECONDS = 5.0
 """How long a process that was told to end may take, before it is killed."""
 
 Result = Literal["done", "failed", "not run", "left out"]
-Say = Callable[[Site, str], object]
+OnOutput = Callable[[Site, str], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SelectedSite:
     """A site, and why the command is not run for it: its status, None if it is."""
 
     site: Site
@@ -66,7 +66,9 @@ class Outcome:
     reason: str | None = None
 
 
-def choose(sites: Iterable[tuple[Site, str]], *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[Chosen]:
+def select_sites(
+    sites: Iterable[tuple[Site, str]], *, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> list[SelectedSite]:
     """Return the `sites`, each given with its status, whose canonical domains fit a pattern of `only` (none: all
     sites) and none of `skip`.
 
@@ -74,13 +76,13 @@ def choose(sites: Iterable[tuple[Site, str]], *, only: Sequence[str] = (), skip:
     that is misspelt, nobody would notice that it skips nothing.
     """
     unused = {pattern.lower(): pattern for pattern in (*only, *skip)}
-    chosen: list[Chosen] = []
+    chosen: list[SelectedSite] = []
     for site, status in sites:
         fitting = {pattern for pattern in map(str.lower, (*only, *skip)) if fnmatch.fnmatchcase(site.domain, pattern)}
         for pattern in fitting:
             unused.pop(pattern, None)
         if (not only or fitting & set(map(str.lower, only))) and not fitting & set(map(str.lower, skip)):
-            chosen.append(Chosen(site, None if status in RUNS_FOR else status))
+            chosen.append(SelectedSite(site, None if status in RUNS_FOR else status))
     if unused:
         pattern = next(iter(unused.values()))
         command = program.command("list-sites")
@@ -89,23 +91,23 @@ def choose(sites: Iterable[tuple[Site, str]], *, only: Sequence[str] = (), skip:
 
 
 def run_for_each(
-    chosen: Sequence[Chosen],
+    chosen: Sequence[SelectedSite],
     command: Sequence[str],
     *,
     jobs: int = 1,
     keep_going: bool = False,
     environ: Mapping[str, str] | None = None,
-    say: Say,
-    ended: Callable[[Outcome], object],
+    on_output: OnOutput,
+    on_done: Callable[[Outcome], object],
 ) -> list[Outcome]:
     """Run `command` for each of the `chosen` sites, `jobs` at a time, and return the outcomes in their order.
 
     After a failure no further one is begun, unless `keep_going`. `environ` is the environment of the commands, without
-    the variables of the site; None for that of this process. `say` is called with each line of their output, and
-    `ended` with each outcome as it is known, both from several threads, but never at once. `KeyboardInterrupt` ends
+    the variables of the site; None for that of this process. `on_output` is called with each line of their output, and
+    `on_done` with each outcome as it is known, both from several threads, but never at once. `KeyboardInterrupt` ends
     the processes that run, with all that they have started, and is no error here: what did not run says so.
     """
-    run = _Run(tuple(command), dict(os.environ if environ is None else environ), keep_going, say, ended)
+    run = _Run(tuple(command), dict(os.environ if environ is None else environ), keep_going, on_output, on_done)
     return run.all(chosen, jobs)
 
 
@@ -117,20 +119,20 @@ class _Run:
         command: tuple[str, ...],
         environ: dict[str, str],
         keep_going: bool,
-        say: Say,
-        ended: Callable[[Outcome], object],
+        on_output: OnOutput,
+        on_done: Callable[[Outcome], object],
     ) -> None:
         self._command = command
         self._environ = environ
         self._keep_going = keep_going
-        self._say = say
-        self._ended = ended
+        self._on_output = on_output
+        self._on_done = on_done
         self._lock = threading.Lock()
         self._output = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped: str | None = None
 
-    def all(self, chosen: Sequence[Chosen], jobs: int) -> list[Outcome]:
+    def all(self, chosen: Sequence[SelectedSite], jobs: int) -> list[Outcome]:
         with ThreadPoolExecutor(jobs) as pool:
             futures = [pool.submit(self._one, each) for each in chosen]
             try:
@@ -147,20 +149,20 @@ class _Run:
             running = list(self._running)
         for process in running:
             _signal(process, signal.SIGTERM)
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + TERMINATION_TIMEOUT_SECONDS
         for process in running:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, end - time.monotonic()))
             # Also where it has ended: what it started may not have.
             _signal(process, getattr(signal, "SIGKILL", signal.SIGTERM))
 
-    def _one(self, chosen: Chosen) -> Outcome:
+    def _one(self, chosen: SelectedSite) -> Outcome:
         outcome = self._outcome(chosen)
         with self._output:
-            self._ended(outcome)
+            self._on_done(outcome)
         return outcome
 
-    def _outcome(self, chosen: Chosen) -> Outcome:
+    def _outcome(self, chosen: SelectedSite) -> Outcome:
         site = chosen.site
         if chosen.left_out is not None:
             return Outcome(site, "left out", reason=chosen.left_out)
@@ -177,7 +179,7 @@ class _Run:
         with process:
             for line in process.stdout or ():
                 with self._output:
-                    self._say(site, line.rstrip("\n"))
+                    self._on_output(site, line.rstrip("\n"))
         with self._lock:
             self._running.discard(process)
             if process.returncode:

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
 
 from multisite import domains
-from multisite.directory.changing import changing
+from multisite.directory.changing import directory_transaction
 from multisite.directory.info import SiteRecord, read_site
 from multisite.errors import MultisiteError
 from multisite.models import AS_MULTISITE, DomainRow, SettingRow, SiteRow, metadata
@@ -28,7 +28,7 @@ from multisite.scoping.column import SITE_COLUMN, site_id_column
 from multisite.settings import Settings
 from multisite.site import all_sites
 
-__all__ = ["BATCH_ROWS", "TRASH", "Removal", "plan_removal", "remove_site"]
+__all__ = ["BATCH_ROWS", "TRASH", "RemovalPlan", "plan_removal", "remove_site"]
 
 BATCH_ROWS = 1000
 """How many rows are deleted at once."""
@@ -38,7 +38,7 @@ TRASH = ".trash"
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
+class RemovalPlan:
     """What there is of a site: `rows` in each table that has some, and its `folder`, None if it has none."""
 
     info: SiteRecord
@@ -46,7 +46,7 @@ class Removal:
     folder: Path | None
 
 
-def plan_removal(engine: Engine, host: str, *, settings: Settings) -> Removal:
+def plan_removal(engine: Engine, host: str, *, settings: Settings) -> RemovalPlan:
     """Return what `remove_site` would remove, counted now. Raises the same; nothing is changed."""
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         info = read_site(connection, domains.existing(host))
@@ -54,7 +54,7 @@ def plan_removal(engine: Engine, host: str, *, settings: Settings) -> Removal:
             rows = {each.name: _count(connection, each.table, info.site.id) for each in _tables(connection)}
     folder = settings.sites_dir / info.site.folder
     there = folder if folder.is_dir() and not folder.is_symlink() else None
-    return Removal(info, {name: number for name, number in rows.items() if number}, there)
+    return RemovalPlan(info, {name: number for name, number in rows.items() if number}, there)
 
 
 def remove_site(
@@ -64,7 +64,7 @@ def remove_site(
     settings: Settings,
     batch_rows: int = BATCH_ROWS,
     progress: Callable[[str], None] = lambda line: None,
-) -> Removal:
+) -> RemovalPlan:
     """Remove the site that has the domain `host`, in any spelling, and return what was removed.
 
     All tables of the database whose `site_id` refers to `sites` are emptied of its rows, in every schema, whether an
@@ -77,7 +77,7 @@ def remove_site(
     site = plan.info.site
     before = _set_availability(engine, site.id, "removing")
     try:
-        folder = _trash(plan.folder, settings) if plan.folder is not None else None
+        folder = _move_to_trash(plan.folder, settings) if plan.folder is not None else None
     except MultisiteError:
         _set_availability(engine, site.id, before)
         raise
@@ -90,32 +90,35 @@ def remove_site(
                 progress(f"{name}: {done} of {plan.rows.get(name, done)} rows")
             if done:
                 rows[name] = done
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         # Read again: somebody else may have completed this in the meantime.
         read_site(connection, domain)
         for row in (DomainRow, SettingRow):
             connection.execute(sa.delete(row).where(row.site_id == site.id))
         gone = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
         connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(**gone))
-    return Removal(plan.info, rows, folder)
+    return RemovalPlan(plan.info, rows, folder)
 
 
 def _set_availability(engine: Engine, site_id: int, availability: str) -> str:
     """Set the column `availability` of a site, and return what it was."""
     of_site = SiteRow.id == site_id
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         before: str = connection.execute(sa.select(SiteRow.availability).where(of_site)).scalar_one()
         connection.execute(sa.update(SiteRow).where(of_site).values(availability=availability))
     return before
 
 
 @dataclass(frozen=True, slots=True)
-class _Scoped:
-    """A table with rows of sites. `circles` are its references to itself: pairs of a column and what that refers to."""
+class _ScopedTable:
+    """A table with rows of sites.
+
+    `self_references` are its foreign keys to itself: pairs of a column and the column it references.
+    """
 
     table: sa.Table
     key: tuple[str, ...]
-    circles: tuple[tuple[tuple[str, str], ...], ...]
+    self_references: tuple[tuple[tuple[str, str], ...], ...]
 
     @property
     def name(self) -> str:
@@ -127,7 +130,7 @@ _Name = tuple[str | None, str]
 """A table's schema, None where the database finds it without, and its name."""
 
 
-def _tables(connection: Connection) -> list[_Scoped]:
+def _tables(connection: Connection) -> list[_ScopedTable]:
     """Return the tables of the database whose `site_id` refers to `sites`, those that refer to others first.
 
     Leaves no transaction open.
@@ -193,18 +196,20 @@ def _parents(connection: Connection) -> dict[_Name, _Name]:
     }
 
 
-def _scoped(name: _Name, key: list[str], references: list[ReflectedForeignKeyConstraint]) -> _Scoped:
-    circles = tuple(
+def _scoped(name: _Name, key: list[str], references: list[ReflectedForeignKeyConstraint]) -> _ScopedTable:
+    self_references = tuple(
         tuple(zip(each["constrained_columns"], each["referred_columns"], strict=True))
         for each in references
         if _referred(each) == name
     )
-    names = dict.fromkeys([*key, *(column for circle in circles for pair in circle for column in pair)])
+    names = dict.fromkeys(
+        [*key, *(column for self_reference in self_references for pair in self_reference for column in pair)]
+    )
     names.pop(SITE_COLUMN, None)
     # With the column of a scoped table: row-level security, where it is in force, is to be told of all sites.
     others: list[sa.Column[Any]] = [sa.Column(each, sa.types.NullType()) for each in names]
     table = sa.Table(name[1], sa.MetaData(), site_id_column(), *others, schema=name[0])
-    return _Scoped(table, tuple(key), circles)
+    return _ScopedTable(table, tuple(key), self_references)
 
 
 def _text(name: _Name) -> str:
@@ -229,13 +234,13 @@ def _count(connection: Connection, table: sa.Table, site_id: int) -> int:
     return connection.execute(of_site).scalar_one()
 
 
-def _delete(connection: Connection, scoped: _Scoped, site_id: int, batch_rows: int) -> Iterator[int]:
+def _delete(connection: Connection, scoped: _ScopedTable, site_id: int, batch_rows: int) -> Iterator[int]:
     """Delete the rows of a site, a batch and a transaction at a time, and yield how many each was."""
     table, key = scoped.table, [scoped.table.columns[name] for name in scoped.key]
     of_site = table.columns[SITE_COLUMN] == site_id
     row, child = table.alias("row"), table.alias("child")
     chosen = sa.select(*(row.columns[column.name] for column in key)).where(row.columns[SITE_COLUMN] == site_id)
-    for pairs in scoped.circles:
+    for pairs in scoped.self_references:
         # Leaves first: a row that others of the table refer to comes after them.
         refers = (child.columns[column] == row.columns[target] for column, target in pairs)
         chosen = chosen.where(~sa.exists().where(*refers))
@@ -249,13 +254,13 @@ def _delete(connection: Connection, scoped: _Scoped, site_id: int, batch_rows: i
             break
         yield done
     with connection.begin():
-        # What has no key, or refers to itself in circles, goes in one statement.
+        # Rows without a key, or that refer to each other in a cycle, go in one statement.
         rest = connection.execute(sa.delete(table).where(of_site)).rowcount
     if rest:
         yield rest
 
 
-def _trash(folder: Path, settings: Settings) -> Path:
+def _move_to_trash(folder: Path, settings: Settings) -> Path:
     """Move a site's folder out of the way, and return where it is now. Raises `MultisiteError` if that cannot be."""
     trash = settings.sites_dir / TRASH
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")

@@ -168,7 +168,7 @@ def _site_of(request: Any) -> Site | None:
     return current_site() if site is None else site
 
 
-def find_asset(package: str, path: str) -> Path | None:
+def find_package_file(package: str, path: str) -> Path | None:
     """Find a file of a package as Pyramid does, overridden assets included; None if the package is not imported."""
     module = sys.modules.get(package)
     if module is None or not getattr(module, "__file__", None):
@@ -177,14 +177,16 @@ def find_asset(package: str, path: str) -> Path | None:
 
 
 def templates_from_settings(
-    settings: Settings, options: Mapping[str, Any], find_asset: Callable[[str, str], Path | None] = find_asset
+    settings: Settings,
+    options: Mapping[str, Any],
+    find_package_file: Callable[[str, str], Path | None] = find_package_file,
 ) -> SiteTemplates:
     """Return the `SiteTemplates` for parsed settings and the result of `parse_mako_options`."""
     return SiteTemplates(
         settings.sites_dir,
         settings.templates_dir,
         max_sites=settings.directory_size,
-        find_asset=find_asset,
+        find_package_file=find_package_file,
         **options,
     )
 

@@ -28,7 +28,7 @@ from multisite.errors import UnknownSite
 from multisite.keys import DIRECTORY, SHIFTED_PATH
 from multisite.site import Site, using_site
 
-__all__ = ["code_runner", "run", "setup"]
+__all__ = ["run", "run_code", "setup"]
 
 Env = dict[str, Any]
 
@@ -45,7 +45,7 @@ def run(ini_uri: str, site: Site, shell: Callable[[Env, str], None] | None = Non
         return _SiteShell(ini_uri, site).run(shell) or 0
 
 
-def code_runner(code: str, name: str) -> Callable[[Env, str], None]:
+def run_code(code: str, name: str) -> Callable[[Env, str], None]:
     """Return a shell for `run` that runs `code`, a text that goes by `name` in tracebacks, and exits with 1 if that
     raises."""
 

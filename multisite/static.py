@@ -30,7 +30,7 @@ from pyramid.request import Request
 from pyramid.response import FileIter, Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from multisite.assets import HASH_DIGITS, OpenAsset, content_type, layers, open_asset
+from multisite.assets import HASH_DIGITS, OpenAsset, content_type, open_asset, static_roots
 from multisite.errors import MultisiteError
 from multisite.includes import with_multisite
 from multisite.keys import SETTINGS
@@ -68,7 +68,7 @@ class SiteStatic:
         return open_asset(self._roots(request, steps), steps)
 
     def _roots(self, request: Request, steps: Sequence[str]) -> Iterator[Path]:
-        yield from layers(request.registry[SETTINGS], _site_or_none(request))
+        yield from static_roots(request.registry[SETTINGS], _site_or_none(request))
         for spec in self.specs:
             # The file is asked for and not the folder, since `config.override_asset` may replace single files. What
             # is no name of a file has been refused before.

@@ -20,7 +20,7 @@ from pyramid.i18n import Localizer, Translations
 from multisite.directory.shelf import LRUCache
 from multisite.site import Site
 from multisite.templates import SiteTemplates
-from multisite.templates.overlay import Found, Layer
+from multisite.templates.overlay import Layer, ResolvedTemplate
 
 __all__ = ["FOLDER", "SiteTranslations"]
 
@@ -81,7 +81,7 @@ class SiteTranslations:
             self._known.put(key, known)
         return known.localizer
 
-    def _files(self, site: Site, name: str) -> Iterator[tuple[str, Found]]:
+    def _files(self, site: Site, name: str) -> Iterator[tuple[str, ResolvedTemplate]]:
         """Yield domain and file of each catalog for the language, the one that wins first."""
         try:
             layers = self._templates.overlay.layers(site)
@@ -95,14 +95,14 @@ class SiteTranslations:
                     if found is not None:
                         yield candidate.stem, found
 
-    def _look(self, site: Site, layer: Layer, candidate: Path) -> Found | None:
+    def _look(self, site: Site, layer: Layer, candidate: Path) -> ResolvedTemplate | None:
         try:
-            return self._templates.overlay.look(layer, candidate)
+            return self._templates.overlay.stat_candidate(layer, candidate)
         except TemplateLookupException as error:
             log.error("translations of the site %s are left out: %s", site, error)
             return None
 
-    def _make(self, site: Site, found: list[tuple[str, Found]], application: Localizer) -> Localizer:
+    def _make(self, site: Site, found: list[tuple[str, ResolvedTemplate]], application: Localizer) -> Localizer:
         """Return a localizer that asks the files in `found` one after the other, and then the application."""
         chains: dict[str, Translations] = {}
         for domain, each in found:
@@ -122,7 +122,7 @@ class SiteTranslations:
             chain.add_fallback(below._domains.get(domain, below))
         return Localizer(application.locale_name, _merged(below, chains))
 
-    def _read(self, site: Site, found: Found) -> Translations | None:
+    def _read(self, site: Site, found: ResolvedTemplate) -> Translations | None:
         known = self._catalogs.get(found.path)
         if known is not None and known.signature == found.signature:
             return known.translations
@@ -136,7 +136,7 @@ class SiteTranslations:
         return catalog.translations
 
 
-def _parse(found: Found) -> Translations:
+def _parse(found: ResolvedTemplate) -> Translations:
     with found.open() as opened:
         if opened.status.st_size > MAX_CATALOG_BYTES:
             raise ValueError(f"more than {MAX_CATALOG_BYTES} bytes")

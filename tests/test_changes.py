@@ -16,9 +16,9 @@ from multisite.directory.changes import (
     DomainRecord,
     add_domain,
     add_site,
+    create_site,
     get_site,
     list_sites,
-    make_site,
     remove_domain,
 )
 from multisite.domains import Domain
@@ -56,7 +56,7 @@ def folders(settings: Settings) -> list[str]:
 
 def test_a_site_is_added_with_its_domains_and_its_folder(own_engine: sa.Engine, settings: Settings) -> None:
     before = version(own_engine)
-    new = make_site(
+    new = create_site(
         own_engine,
         "B\u00fccher.Example.",
         settings=settings,
@@ -67,7 +67,7 @@ def test_a_site_is_added_with_its_domains_and_its_folder(own_engine: sa.Engine, 
     )
     host = "xn--bcher-kva.example"
     assert new.site == Site(new.site.id, host, "B\u00fccher", host, "de-AT", "Europe/Vienna")
-    assert not new.adopted
+    assert not new.folder_existed
     assert new.folder == settings.sites_dir / host
     assert hosts_of(own_engine) == {host: "canonical", f"www.{host}": "alias"}
     assert statuses(own_engine) == ["active"]
@@ -91,7 +91,7 @@ def test_an_address_is_a_host_and_its_folder_has_templates(
     settings.templates_dir.mkdir()
     (settings.templates_dir / "layout.mako").write_text("layout of all")
     engine = sqlite_engine(tmp_path)
-    new = make_site(engine, host, settings=settings)
+    new = create_site(engine, host, settings=settings)
     assert (new.site.host, new.site.folder) == (host, folder)
     (new.folder / "layout.mako").write_text("layout of this site")
     templates = SiteTemplates(settings.sites_dir, settings.templates_dir)
@@ -253,16 +253,16 @@ def test_a_new_folder_begins_with_the_starter_else_the_layout_else_an_explanatio
     tmp_path: Path, settings: Settings
 ) -> None:
     engine = sqlite_engine(tmp_path)
-    first = make_site(engine, "first.example", settings=settings)
+    first = create_site(engine, "first.example", settings=settings)
     assert "layout.mako" in files_of(first.folder)["README.txt"]
     settings.templates_dir.mkdir()
     (settings.templates_dir / "layout.mako").write_text("shared")
-    second = make_site(engine, "second.example", settings=settings)
+    second = create_site(engine, "second.example", settings=settings)
     assert files_of(second.folder) == {"layout.mako": "shared"}
     (settings.templates_dir / "starter" / "static").mkdir(parents=True)
     (settings.templates_dir / "starter" / "layout.mako").write_text("start here")
     (settings.templates_dir / "starter" / "static" / "site.css").write_text("body {}")
-    third = make_site(engine, "third.example", settings=settings)
+    third = create_site(engine, "third.example", settings=settings)
     assert files_of(third.folder) == {"layout.mako": "start here", "static/site.css": "body {}"}
     assert folders(settings) == ["first.example", "second.example", "third.example"]
     engine.dispose()
@@ -273,9 +273,9 @@ def test_a_folder_with_files_is_adopted_and_an_empty_one_is_filled(tmp_path: Pat
     (settings.sites_dir / "full.example").mkdir(parents=True)
     (settings.sites_dir / "full.example" / "mine.txt").write_text("mine")
     (settings.sites_dir / "empty.example").mkdir()
-    full, empty = (make_site(engine, host, settings=settings) for host in ("full.example", "empty.example"))
-    assert (full.adopted, files_of(full.folder)) == (True, {"mine.txt": "mine"})
-    assert (empty.adopted, list(files_of(empty.folder))) == (False, ["README.txt"])
+    full, empty = (create_site(engine, host, settings=settings) for host in ("full.example", "empty.example"))
+    assert (full.folder_existed, files_of(full.folder)) == (True, {"mine.txt": "mine"})
+    assert (empty.folder_existed, list(files_of(empty.folder))) == (False, ["README.txt"])
     engine.dispose()
 
 
@@ -284,7 +284,7 @@ def test_a_link_to_a_folder_is_adopted(tmp_path: Path, settings: Settings) -> No
     (tmp_path / "elsewhere").mkdir()
     settings.sites_dir.mkdir()
     (settings.sites_dir / "a.example").symlink_to(tmp_path / "elsewhere")
-    assert make_site(engine, "a.example", settings=settings).adopted
+    assert create_site(engine, "a.example", settings=settings).folder_existed
     assert (settings.sites_dir / "a.example").is_symlink()
     engine.dispose()
 
@@ -356,7 +356,7 @@ def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
 ) -> None:
     """Without the look before the leap, the constraint alone decides, and is told in the same words."""
     add_site(own_engine, "a.example", settings=settings)
-    look = changing.refuse_taken
+    look = changing.check_domain_free
     calls = []
 
     def look_the_second_time(connection: sa.Connection, *wanted: Domain) -> None:
@@ -365,7 +365,7 @@ def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
             look(connection, *wanted)
 
     for module in (changes, changing):
-        monkeypatch.setattr(module, "refuse_taken", look_the_second_time)
+        monkeypatch.setattr(module, "check_domain_free", look_the_second_time)
     with pytest.raises(DomainTaken) as caught:
         add_site(own_engine, "b.example", aliases=["a.example"], settings=settings)
     assert (caught.value.host, caught.value.owner) == ("a.example", "a.example")

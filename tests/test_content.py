@@ -37,7 +37,7 @@ from multisite.keys import DIRECTORY
 from multisite.local_time import zone_of
 from multisite.migrate import upgrade
 from multisite.site_settings.changes import set_settings
-from multisite.site_settings.directive import DECLARED
+from multisite.site_settings.directive import SITE_SETTINGS
 from multisite.testing import request_for
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -317,7 +317,7 @@ def test_a_phrase_is_in_the_language_of_its_site_and_as_the_site_words_it(sqlite
 
 
 def test_settings_of_a_site_change_its_pages_and_no_others(sqlite_sites: ContentSites) -> None:
-    declared = sqlite_sites.app.registry[DECLARED]
+    declared = sqlite_sites.app.registry[SITE_SETTINGS]
     values = {"posts_per_page": "1", "feed_entries": "1", "tagline": "Sky & stars", "languages": "en"}
     set_settings(sqlite_sites.engine, STERNWARTE, values, declared=declared)
     for site in (sqlite_sites.garden, sqlite_sites.sternwarte):

@@ -20,7 +20,7 @@ from multisite import MultisiteError, Site, all_sites
 from multisite.cli import main
 from multisite.directory.availability import disable_site, maintain_site
 from multisite.directory.changes import add_site
-from multisite.each_site import Chosen, Outcome, choose, run_for_each
+from multisite.each_site import Outcome, SelectedSite, run_for_each, select_sites
 from multisite.models import SiteRow
 from multisite.settings import parse_settings
 
@@ -216,9 +216,9 @@ def is_alive(pid: int) -> bool:
 
 
 def test_nothing_to_choose_from() -> None:
-    assert choose([]) == []
+    assert select_sites([]) == []
     with pytest.raises(MultisiteError):
-        choose([], only=["*"])
+        select_sites([], only=["*"])
 
 
 def test_outcomes_are_told_as_they_are_known_and_returned_in_order() -> None:
@@ -226,9 +226,9 @@ def test_outcomes_are_told_as_they_are_known_and_returned_in_order() -> None:
     told: list[Outcome] = []
     lines: list[tuple[Site, str]] = []
     outcomes = run_for_each(
-        [Chosen(site) for site in sites],
+        [SelectedSite(site) for site in sites],
         ["sh", "-c", 'echo "$MULTISITE_SITE_ID"; sleep 0.0$MULTISITE_SITE_ID; exit $((MULTISITE_SITE_ID % 2))'],
-        jobs=4, keep_going=True, say=lambda site, line: lines.append((site, line)), ended=told.append,
+        jobs=4, keep_going=True, on_output=lambda site, line: lines.append((site, line)), on_done=told.append,
     )  # fmt: skip
     assert [(outcome.site, outcome.code) for outcome in outcomes] == [(site, site.id % 2) for site in sites]
     assert sorted(told, key=lambda outcome: outcome.site.id) == outcomes

@@ -15,7 +15,7 @@ from multisite.directory.changes import set_theme
 from multisite.settings import parse_settings
 from multisite.site import Site
 from multisite.templates import SiteTemplates
-from multisite.templates.faults import find_faults
+from multisite.templates.faults import lint
 
 SITES = [Site(1, "garden.example", "Garden", "garden"), Site(2, "kitchen.example", "Kitchen", "kitchen", theme="dark")]
 
@@ -41,7 +41,7 @@ class World:
             f"{fault.path.relative_to(self.root).as_posix()}:{fault.line or ''} "
             + fault.reason.replace(f"{self.root}/", "")
             + "".join(f" [{site.host}]" for site in fault.sites)
-            for fault in find_faults(templates, SITES)
+            for fault in lint(templates, SITES)
         )
 
 

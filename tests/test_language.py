@@ -35,7 +35,7 @@ from multisite.local_time import zone_of
 from multisite.negotiation import best_language, locale_name
 from multisite.settings import parse_settings
 from multisite.site_settings.changes import set_settings
-from multisite.site_settings.directive import DECLARED
+from multisite.site_settings.directive import SITE_SETTINGS
 from multisite.testing import request_for
 
 # Which language.
@@ -125,7 +125,7 @@ class World:
         return catalog(self.folder / "sites" / host / "locale", language, messages, domain)
 
     def speaks(self, app: TestApp, host: str, languages: str) -> None:
-        set_settings(self.engine, host, {"languages": languages}, declared=app.app.registry[DECLARED])
+        set_settings(self.engine, host, {"languages": languages}, declared=app.app.registry[SITE_SETTINGS])
 
 
 POSTS_DE = ("${n} Beitrag", "${n} Beiträge")
@@ -371,8 +371,8 @@ def test_money_needs_a_currency(world: World, app: TestApp) -> None:
     with request_for(app.app, "de.example") as request, pytest.raises(MultisiteError, match="currency=EUR"):
         request.format.money(1)
     with pytest.raises(MultisiteError, match="expected the code of a currency"):
-        set_settings(world.engine, "de.example", {"currency": "Taler"}, declared=app.app.registry[DECLARED])
-    set_settings(world.engine, "de.example", {"currency": "CHF"}, declared=app.app.registry[DECLARED])
+        set_settings(world.engine, "de.example", {"currency": "Taler"}, declared=app.app.registry[SITE_SETTINGS])
+    set_settings(world.engine, "de.example", {"currency": "CHF"}, declared=app.app.registry[SITE_SETTINGS])
     with request_for(app.app, "de.example") as request:
         assert request.format.money(1) == "1,00\xa0CHF"
 

@@ -134,35 +134,38 @@ def test_a_site_in_maintenance_says_so_and_when_to_come_back(
 def test_operators_pass_by_their_link_and_nobody_else(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
     name = cookie_name(add("one.example"))
     add("two.example")
-    _info, word = maintain_site(own_engine, "one.example")
+    _info, bypass_token = maintain_site(own_engine, "one.example")
     _info, other = maintain_site(own_engine, "two.example")
-    answer = get(app, "one.example", f"/a%20b?x=1&{PASS}={word}&y=%C3%A4", status=303)
+    answer = get(app, "one.example", f"/a%20b?x=1&{PASS}={bypass_token}&y=%C3%A4", status=303)
     assert answer.location == "http://one.example/a%20b?x=1&y=%C3%A4"
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
     assert "domain" not in cookie.lower()
     app.reset()
-    passed = get(app, "one.example", Cookie=f"{name}={word}")
+    passed = get(app, "one.example", Cookie=f"{name}={bypass_token}")
     assert (passed.text, passed.headers["Cache-Control"]) == ("the pages of one.example", "no-store")
-    for wrong in (other, "", word + "x", "%00", "\xe4"):
+    for wrong in (other, "", bypass_token + "x", "%00", "\xe4"):
         get(app, "one.example", Cookie=f"{name}={wrong}", status=503)
         get(app, "one.example", f"/?{PASS}={wrong}".encode("latin-1").decode("ascii", "ignore"), status=503)
     get(app, "one.example", Cookie=rf'{name}="\377"', status=503)
     # A word is worth something until the next maintenance, and in none of the tables.
     maintain_site(own_engine, "one.example")
-    get(app, "one.example", Cookie=f"{name}={word}", status=503)
+    get(app, "one.example", Cookie=f"{name}={bypass_token}", status=503)
     with all_sites("a test"), own_engine.connect() as connection:
-        assert word not in str(connection.execute(sa.select(SiteRow.__table__)).all())
+        assert bypass_token not in str(connection.execute(sa.select(SiteRow.__table__)).all())
 
 
 def test_over_https_the_cookie_is_secure_and_below_a_path_it_is_the_sites_own(
     add: Add, app: TestApp, own_engine: sa.Engine
 ) -> None:
     add("one.example/shop")
-    _info, word = maintain_site(own_engine, "one.example/shop")
+    _info, bypass_token = maintain_site(own_engine, "one.example/shop")
     answer = app.get(
-        f"/shop/?{PASS}={word}", headers={"Host": "one.example"}, extra_environ={"wsgi.url_scheme": "https"}, status=303
+        f"/shop/?{PASS}={bypass_token}",
+        headers={"Host": "one.example"},
+        extra_environ={"wsgi.url_scheme": "https"},
+        status=303,
     )
     assert "; secure" in answer.headers["Set-Cookie"]
     assert "Path=/shop" in answer.headers["Set-Cookie"]
@@ -193,9 +196,9 @@ def test_operators_pass_on_several_sites_of_one_host_at_once(add: Add, app: Test
 
 def test_a_path_of_any_bytes_leads_nowhere_else(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
     add("one.example")
-    _info, word = maintain_site(own_engine, "one.example")
+    _info, bypass_token = maintain_site(own_engine, "one.example")
     for path in ("//evil.example/x", "/\\\\evil.example", "/\xff\r\nX: y"):
-        environ = {"HTTP_HOST": "one.example", "PATH_INFO": path, "QUERY_STRING": f"{PASS}={word}"}
+        environ = {"HTTP_HOST": "one.example", "PATH_INFO": path, "QUERY_STRING": f"{PASS}={bypass_token}"}
         answer = Request.blank("/", environ=environ).get_response(app.app)
         assert answer.status_int == 303
         assert urlsplit(answer.location).netloc == "one.example"

@@ -97,6 +97,6 @@ def test_all_else_is_closed(app: TestApp, path: str) -> None:
 
 def test_operators_still_pass(app: TestApp) -> None:
     engine = app.app.registry[DIRECTORY].engine
-    _info, word = maintain_site(engine, GARDEN)
-    assert app.get(f"/assets/taken.css?{PASS}={word}", status=303)
+    _info, bypass_token = maintain_site(engine, GARDEN)
+    assert app.get(f"/assets/taken.css?{PASS}={bypass_token}", status=303)
     assert app.get("/assets/taken.css").text == "the application's own"

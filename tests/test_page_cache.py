@@ -50,7 +50,7 @@ from multisite.page_cache.versions import Version, Versions
 from multisite.scoping.pin import change_listeners
 from multisite.settings import parse_settings
 from multisite.site_settings.changes import set_settings
-from multisite.site_settings.directive import DECLARED
+from multisite.site_settings.directive import SITE_SETTINGS
 
 HERE = Path(__file__).parent
 
@@ -1047,7 +1047,7 @@ def test_a_site_of_several_languages_keeps_a_page_in_each(sqlite_sites: ContentS
     sqlite_sites.settings.update({"multisite.page_cache_seconds": "600", "multisite.refresh_seconds": "0"})
     sqlite_sites.add(sqlite_sites.garden, "first")
     app = sqlite_sites.app
-    set_settings(sqlite_sites.engine, "garden.example", {"languages": "de"}, declared=app.registry[DECLARED])
+    set_settings(sqlite_sites.engine, "garden.example", {"languages": "de"}, declared=app.registry[SITE_SETTINGS])
     found = []
     for _ in range(2):
         for language in ("de", "en"):

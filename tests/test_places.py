@@ -175,8 +175,8 @@ def test_a_copy_of_a_request_has_a_site_of_its_own(add: Add, again: TestApp, own
     # Nothing of the first site goes along to the second: neither its path nor that it is closed or open.
     assert again.get("/open", headers={"Host": "example.com"}).text == "example.com - /where"
     assert again.get("/open?host=other.example", headers={"Host": "example.com"}).text == "other.example - /where"
-    _info, word = maintain_site(own_engine, "example.com")
-    headers = {"Host": "example.com", "Cookie": f"{cookie_name(site)}={word}"}
+    _info, bypass_token = maintain_site(own_engine, "example.com")
+    headers = {"Host": "example.com", "Cookie": f"{cookie_name(site)}={bypass_token}"}
     answer = again.get("/copied?host=other.example", headers=headers)
     assert answer.text == "other.example - /where"
 

@@ -30,17 +30,17 @@ from multisite.models import SettingRow
 from multisite.removal import remove_site
 from multisite.settings import parse_settings
 from multisite.site_settings.changes import set_settings, unset_settings
-from multisite.site_settings.declared import Declared
-from multisite.site_settings.directive import CATEGORY, DECLARED
-from multisite.site_settings.setting import declare
+from multisite.site_settings.declared import SettingsRegistry
+from multisite.site_settings.directive import CATEGORY, SITE_SETTINGS
+from multisite.site_settings.setting import make_setting
 from multisite.testing import plant_site
 
 # What a text means.
 
 
-def one_setting(kind: Any, **more: Any) -> Declared:
-    declared = Declared({})
-    declared.add(declare("it", kind, **{"default": None, "doc": "It.", **more}))
+def one_setting(kind: Any, **more: Any) -> SettingsRegistry:
+    declared = SettingsRegistry({})
+    declared.add(make_setting("it", kind, **{"default": None, "doc": "It.", **more}))
     return declared
 
 
@@ -250,8 +250,8 @@ def make_world(url: str, folder: Path) -> Iterator[World]:
         made.close()
 
 
-def declared_of(app: TestApp) -> Declared:
-    declared: Declared = app.app.registry[DECLARED]
+def declared_of(app: TestApp) -> SettingsRegistry:
+    declared: SettingsRegistry = app.app.registry[SITE_SETTINGS]
     return declared
 
 

@@ -18,7 +18,7 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from multisite import Site
-from multisite.assets import digest_of, find_asset, layers, list_assets
+from multisite.assets import digest_of, find_asset, list_assets, static_roots
 from multisite.keys import DIRECTORY
 from multisite.settings import Settings
 from multisite.static import static_path
@@ -142,12 +142,12 @@ def test_a_site_whose_folder_is_a_link_to_another_has_no_files_of_it(sites: Cont
     )
     (settings.sites_dir / "thief").symlink_to(GARDEN)
     thief = Site(9, "thief.example", "Thief", "thief")
-    found = find_asset(layers(settings, sites.garden), ["mine.txt"])
+    found = find_asset(static_roots(settings, sites.garden), ["mine.txt"])
     assert found is not None
     assert found.path == own / "mine.txt"
-    assert find_asset(layers(settings, thief), ["mine.txt"]) is None
+    assert find_asset(static_roots(settings, thief), ["mine.txt"]) is None
     for folder in ("..", f"../sites/{GARDEN}", "", "."):
-        assert find_asset(layers(settings, Site(9, "thief.example", "Thief", folder)), ["mine.txt"]) is None
+        assert find_asset(static_roots(settings, Site(9, "thief.example", "Thief", folder)), ["mine.txt"]) is None
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_the_theme_lies_between_the_site_s_folder_and_the_shared_one(tmp_path: P
     settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
     site = Site(1, "one.example", "One", "one", theme="dark")
     roots = ["sites/one/static", "templates/themes/dark/static", "templates/static"]
-    assert [root.relative_to(tmp_path).as_posix() for root in layers(settings, site)] == roots
+    assert [root.relative_to(tmp_path).as_posix() for root in static_roots(settings, site)] == roots
     for number, root in enumerate(roots):
         (tmp_path / root).mkdir(parents=True)
         for name in ("a", "b", "c")[: number + 1]:

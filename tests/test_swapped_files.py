@@ -28,7 +28,7 @@ from multisite.collecting import collect_static
 from multisite.directory.info import DomainRecord, SiteRecord
 from multisite.real_file import open_real_file
 from multisite.settings import Settings
-from multisite.templates.overlay import Found, Layer
+from multisite.templates.overlay import Layer, ResolvedTemplate
 from multisite.translations import SiteTranslations
 
 OWN, FOREIGN = "the garden's own", "CANARY of another site"
@@ -237,17 +237,19 @@ def swapping_after_look(
     monkeypatch: pytest.MonkeyPatch, overlay: Any, target: Callable[[Path], Path | None]
 ) -> list[Path]:
     """Put a link to `target(path)` in the place of each file just after the overlay has looked at it."""
-    look, swapped = overlay.look, []
+    look, swapped = overlay.stat_candidate, []
 
-    def look_and_swap(layer: Layer, candidate: Path) -> Found | None:
-        found: Found | None = look(layer, candidate)
+    def look_and_swap(layer: Layer, candidate: Path) -> ResolvedTemplate | None:
+        found: ResolvedTemplate | None = look(layer, candidate)
         to = None if found is None else target(candidate)
         if to is not None:
             link_in(candidate, to)()
             swapped.append(candidate)
         return found
 
-    monkeypatch.setattr(type(overlay), "look", lambda _self, layer, candidate: look_and_swap(layer, candidate))
+    monkeypatch.setattr(
+        type(overlay), "stat_candidate", lambda _self, layer, candidate: look_and_swap(layer, candidate)
+    )
     return swapped
 
 

@@ -476,7 +476,7 @@ def test_a_file_that_makes_no_sense_yet_is_waited_for_and_a_mistake_is_not_waite
     with monkeypatch.context() as patch:
         # However busy the machine is when the file is completed.
         patch.setattr(source, "FRESH_SECONDS", 60)
-        patch.setattr(source, "PATIENCE_SECONDS", 60)
+        patch.setattr(source, "CHANGING_TIMEOUT_SECONDS", 60)
         completed = threading.Timer(0.03, lambda: page.write_text("% if True:\nwhole\n% endif\n"))
         completed.start()
         assert render(world.templates(), GARDEN) == "whole"

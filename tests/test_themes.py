@@ -12,8 +12,8 @@ from webtest import TestApp
 
 from multisite import all_sites
 from multisite.directory import Directory
-from multisite.directory.changes import add_site, get_site, make_site, reload_templates, set_theme
-from multisite.directory.themes import list_themes, make_theme
+from multisite.directory.changes import add_site, create_site, get_site, reload_templates, set_theme
+from multisite.directory.themes import create_theme, list_themes
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.keys import DIRECTORY
 from multisite.models import SiteRow
@@ -51,11 +51,11 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_of_a_theme_is_a_plain_name_of_a_folder(name: str, settings: Settings) -> None:
     if NAMES[name]:
-        assert make_theme(settings, name) == settings.themes_dir / name
+        assert create_theme(settings, name) == settings.themes_dir / name
         assert list_themes(settings) == [name]
     else:
         with pytest.raises(MultisiteError, match="cannot be the name of a theme"):
-            make_theme(settings, name)
+            create_theme(settings, name)
         assert not settings.templates_dir.exists()
 
 
@@ -74,27 +74,27 @@ def test_the_database_takes_the_same_names_and_no_others(own_engine: sa.Engine, 
 def test_a_new_theme_has_a_layout_that_extends_the_shared_one(settings: Settings) -> None:
     (settings.themes_dir / ".staging-dark").mkdir(parents=True)
     (settings.themes_dir / ".staging-dark" / "half").touch()  # What an interrupted call left behind.
-    folder = make_theme(settings, "dark")
+    folder = create_theme(settings, "dark")
     assert [path.name for path in folder.iterdir()] == ["layout.mako"]
     assert "parent:layout.mako" in (folder / "layout.mako").read_text()
     with pytest.raises(MultisiteError, match=f"there is a theme 'dark' already: {folder}"):
-        make_theme(settings, "dark")
+        create_theme(settings, "dark")
     assert list_themes(settings) == ["dark"]
 
 
 def test_a_theme_that_cannot_be_made_is_an_error_that_names_the_folder(settings: Settings) -> None:
     settings.templates_dir.write_text("a file, not a folder")
     with pytest.raises(MultisiteError, match=f"the folder {settings.themes_dir / 'dark'} cannot be made"):
-        make_theme(settings, "dark")
+        create_theme(settings, "dark")
 
 
 def test_a_site_with_a_theme_begins_without_a_layout_that_would_hide_it(
     own_engine: sa.Engine, settings: Settings
 ) -> None:
-    make_theme(settings, "dark")
+    create_theme(settings, "dark")
     (settings.templates_dir / "layout.mako").write_text("shared")
-    dark = make_site(own_engine, "dark.example", settings=settings, theme="dark")
-    plain = make_site(own_engine, "plain.example", settings=settings)
+    dark = create_site(own_engine, "dark.example", settings=settings, theme="dark")
+    plain = create_site(own_engine, "plain.example", settings=settings)
     assert (dark.site.theme, plain.site.theme) == ("dark", None)
     assert [path.name for path in dark.folder.iterdir()] == ["README.txt"]
     assert [path.name for path in plain.folder.iterdir()] == ["layout.mako"]
@@ -104,7 +104,7 @@ def test_a_site_gets_no_theme_that_is_not_there(own_engine: sa.Engine, settings:
     with pytest.raises(MultisiteError, match="make it: multisite new-theme dark"):
         add_site(own_engine, "a.example", settings=settings, theme="dark")
     assert not settings.sites_dir.exists()
-    make_theme(settings, "light")
+    create_theme(settings, "light")
     add_site(own_engine, "a.example", settings=settings, theme="light")
     for name, message in {"dark": "there are light; make it", "../light": "cannot be the name of a theme"}.items():
         with pytest.raises(MultisiteError, match=message):
@@ -117,7 +117,7 @@ def test_a_site_gets_no_theme_that_is_not_there(own_engine: sa.Engine, settings:
 def test_running_servers_see_another_theme_and_the_others_are_left_alone(
     own_engine: sa.Engine, settings: Settings
 ) -> None:
-    make_theme(settings, "dark")
+    create_theme(settings, "dark")
     for host in ("a.example", "b.example"):
         add_site(own_engine, host, settings=settings)
     directory = Directory(own_engine, refresh_seconds=0)
@@ -213,7 +213,7 @@ def test_every_worker_sees_themes_and_changed_templates_without_a_restart(
     workers = [worker(settings, url) for _ in range(2)]
     assert [pages(app) for app in workers] == [["one", "one", "one"]] * 2
 
-    theme = make_theme(settings, "dusk")
+    theme = create_theme(settings, "dusk")
     (theme / "page.mako").write_text("dusk of <%include file='parent:page.mako'/>")
     set_theme(own_engine, "a.example", "dusk", settings=settings)
     assert [pages(app) for app in workers] == [["dusk of one", "one", "one"]] * 2

@@ -25,7 +25,7 @@ from multisite.caching import SiteRegion, make_region
 from multisite.directory.changes import add_site
 from multisite.keys import DIRECTORY
 from multisite.settings import parse_settings
-from multisite.site_settings.directive import DECLARED
+from multisite.site_settings.directive import SITE_SETTINGS
 from multisite.users import Attempts, SiteUser, TooManyAttempts
 
 HOSTS = ("one.example", "two.example")
@@ -112,7 +112,7 @@ def test_a_region_that_both_import_keeps_their_sites_apart(apps: list[Any], tmp_
 
 def test_memory_is_apart_also_where_no_application_has_a_name(apps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     for app in apps:
-        monkeypatch.setattr(app.registry[DECLARED], "application", None)
+        monkeypatch.setattr(app.registry[SITE_SETTINGS], "application", None)
     region.configure("dogpile.cache.memory", replace_existing_backend=True)
     for app, host in zip(apps, HOSTS, strict=True):
         assert ask(app, host) == f"price of {host}"
@@ -124,7 +124,7 @@ def test_what_processes_share_is_found_by_whatever_url_one_reaches_the_database(
     region.configure(
         "dogpile.cache.dbm", arguments={"filename": str(tmp_path / "kept.dbm")}, replace_existing_backend=True
     )
-    declared = apps[0].registry[DECLARED]
+    declared = apps[0].registry[SITE_SETTINGS]
     monkeypatch.setattr(declared, "application", None)
     with using_site(sites_of(apps)[0]):
         region.set("price", "by the server")

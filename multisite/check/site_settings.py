@@ -10,8 +10,8 @@ from multisite.directory.info import list_sites
 from multisite.finding import Finding
 from multisite.keys import DIRECTORY
 from multisite.site import Site
-from multisite.site_settings import Declared
-from multisite.site_settings.directive import DECLARED
+from multisite.site_settings import SettingsRegistry
+from multisite.site_settings.directive import SITE_SETTINGS
 
 __all__ = ["check_site_settings"]
 
@@ -20,13 +20,13 @@ def check_site_settings(application: Application) -> Iterator[Finding]:
     """Report values of sites that are bad, which close their site, and those that belong to no declared setting."""
     engine = application.registry[DIRECTORY].engine
     if application.site is not None:
-        yield from _findings_of(application.site, application.registry[DECLARED])
+        yield from _findings_of(application.site, application.registry[SITE_SETTINGS])
     elif engine.url.render_as_string() not in application.unreachable:
         for info in list_sites(engine):
-            yield from _findings_of(info.site, application.registry[DECLARED])
+            yield from _findings_of(info.site, application.registry[SITE_SETTINGS])
 
 
-def _findings_of(site: Site, declared: Declared) -> Iterator[Finding]:
+def _findings_of(site: Site, declared: SettingsRegistry) -> Iterator[Finding]:
     if not site.own_settings:
         return
     for each in declared.describe(site):

@@ -11,7 +11,7 @@ from multisite.finding import Finding
 from multisite.keys import DIRECTORY
 from multisite.renderer import all_templates
 from multisite.site import Site
-from multisite.templates.faults import Fault, find_faults
+from multisite.templates.faults import TemplateIssue, lint
 from multisite.templates.overlay import Overlay
 
 __all__ = ["check_templates"]
@@ -29,12 +29,12 @@ def check_templates(application: Application) -> Iterator[Finding]:
             return
         sites = [info.site for info in list_sites(engine)]
     for templates, used in all_templates(application.registry):
-        for fault in find_faults(templates, sites, used):
+        for fault in lint(templates, sites, used):
             if site is None or _may_show(templates.overlay, site, fault.path):
                 yield _finding(fault)
 
 
-def _finding(fault: Fault) -> Finding:
+def _finding(fault: TemplateIssue) -> Finding:
     where = "" if fault.line is None else f", line {fault.line}"
     return Finding(
         "template", f"{fault.path}{where}", f"{_site_prefix(fault)}{fault.reason}", "its page answers 500 until then"
@@ -48,7 +48,7 @@ def _may_show(overlay: Overlay, site: Site, path: Path) -> bool:
     return not any(path.is_relative_to(folder.resolve()) for folder in (overlay.sites_dir, overlay.themes_dir))
 
 
-def _site_prefix(fault: Fault) -> str:
+def _site_prefix(fault: TemplateIssue) -> str:
     """Return for which sites it is a fault, as the beginning of a message; nothing if for all."""
     if not fault.sites:
         return ""

@@ -21,7 +21,7 @@ import click
 __all__ = ["main"]
 
 
-class _Lazy(NamedTuple):
+class _LazyCommand(NamedTuple):
     """Where a command is, as `module:attribute`, and its sentence in the list of commands."""
 
     location: str
@@ -29,50 +29,62 @@ class _Lazy(NamedTuple):
 
 
 COMMANDS = {
-    "migrate": _Lazy(
+    "migrate": _LazyCommand(
         "multisite.cli.migrate:migrate", "Bring the tables of multisite and of the application up to date."
     ),
-    "add-site": _Lazy("multisite.cli.sites:add_site", "Add a site: its rows, and a folder with a layout to edit."),
-    "list-sites": _Lazy("multisite.cli.sites:list_sites", "List the sites."),
-    "show-site": _Lazy("multisite.cli.sites:get_site", "Show a site and all its domains."),
-    "set-theme": _Lazy("multisite.cli.templates:set_theme", "Give a site a theme, or none."),
-    "new-theme": _Lazy("multisite.cli.templates:new_theme", "Make a theme: a folder of templates for several sites."),
-    "which": _Lazy("multisite.cli.templates:which", "Show which file a template's name stands for on a site."),
-    "reload-templates": _Lazy(
+    "add-site": _LazyCommand(
+        "multisite.cli.sites:add_site", "Add a site: its rows, and a folder with a layout to edit."
+    ),
+    "list-sites": _LazyCommand("multisite.cli.sites:list_sites", "List the sites."),
+    "show-site": _LazyCommand("multisite.cli.sites:get_site", "Show a site and all its domains."),
+    "set-theme": _LazyCommand("multisite.cli.templates:set_theme", "Give a site a theme, or none."),
+    "new-theme": _LazyCommand(
+        "multisite.cli.templates:new_theme", "Make a theme: a folder of templates for several sites."
+    ),
+    "which": _LazyCommand("multisite.cli.templates:which", "Show which file a template's name stands for on a site."),
+    "reload-templates": _LazyCommand(
         "multisite.cli.templates:reload_templates", "Let running servers look for changed templates."
     ),
-    "compile-templates": _Lazy(
+    "compile-templates": _LazyCommand(
         "multisite.cli.templates:compile_templates", "Compile all templates ahead, into mako.module_directory."
     ),
-    "collect-static": _Lazy(
+    "collect-static": _LazyCommand(
         "multisite.cli.static:collect_static", "Lay out the static files of all sites for a web server or a CDN."
     ),
-    "add-domain": _Lazy("multisite.cli.domains:add_domain", "Let another host lead to a site."),
-    "remove-domain": _Lazy("multisite.cli.domains:remove_domain", "Let a host lead nowhere."),
-    "move-domain": _Lazy("multisite.cli.domains:move_domain", "Let a host lead to another site."),
-    "set-canonical": _Lazy("multisite.cli.domains:set_canonical", "Let a site be known by another of its hosts."),
-    "rename-site": _Lazy("multisite.cli.sites:rename_site", "Give a site another name for people."),
-    "rotate-secret": _Lazy("multisite.cli.secrets:rotate_secret", "Void the sessions, log-ins and tokens of a site."),
-    "settings": _Lazy(
+    "add-domain": _LazyCommand("multisite.cli.domains:add_domain", "Let another host lead to a site."),
+    "remove-domain": _LazyCommand("multisite.cli.domains:remove_domain", "Let a host lead nowhere."),
+    "move-domain": _LazyCommand("multisite.cli.domains:move_domain", "Let a host lead to another site."),
+    "set-canonical": _LazyCommand(
+        "multisite.cli.domains:set_canonical", "Let a site be known by another of its hosts."
+    ),
+    "rename-site": _LazyCommand("multisite.cli.sites:rename_site", "Give a site another name for people."),
+    "rotate-secret": _LazyCommand(
+        "multisite.cli.secrets:rotate_secret", "Void the sessions, log-ins and tokens of a site."
+    ),
+    "settings": _LazyCommand(
         "multisite.cli.site_settings:settings", "Show the settings of a site, and where each comes from."
     ),
-    "set": _Lazy("multisite.cli.site_settings:set_settings", "Set settings of a site, all of them or none."),
-    "unset": _Lazy("multisite.cli.site_settings:unset_settings", "Let a site have the defaults again."),
-    "disable-site": _Lazy("multisite.cli.life:disable_site", "Let a site answer as if it were not there."),
-    "enable-site": _Lazy("multisite.cli.life:enable_site", "Open a site that was disabled or in maintenance."),
-    "maintain-site": _Lazy("multisite.cli.life:maintain_site", "Let a site tell its visitors to come back."),
-    "remove-site": _Lazy("multisite.cli.life:remove_site", "Remove a site: its rows, its folder and its domains."),
-    "refresh": _Lazy(
+    "set": _LazyCommand("multisite.cli.site_settings:set_settings", "Set settings of a site, all of them or none."),
+    "unset": _LazyCommand("multisite.cli.site_settings:unset_settings", "Let a site have the defaults again."),
+    "disable-site": _LazyCommand("multisite.cli.life:disable_site", "Let a site answer as if it were not there."),
+    "enable-site": _LazyCommand("multisite.cli.life:enable_site", "Open a site that was disabled or in maintenance."),
+    "maintain-site": _LazyCommand("multisite.cli.life:maintain_site", "Let a site tell its visitors to come back."),
+    "remove-site": _LazyCommand(
+        "multisite.cli.life:remove_site", "Remove a site: its rows, its folder and its domains."
+    ),
+    "refresh": _LazyCommand(
         "multisite.cli.life:refresh", "Let running servers read the tables again, after they were changed by hand."
     ),
-    "shell": _Lazy("multisite.cli.shell:shell", "Open a Python shell with a request of a site."),
-    "each-site": _Lazy("multisite.cli.each_site:each_site", "Run a command once for every site."),
-    "check": _Lazy("multisite.cli.check:check", "Look for faults in the separation of sites."),
-    "vhosts": _Lazy("multisite.cli.vhosts:vhosts", "Show which application answers which domain, and load them all."),
-    "row-security": _Lazy(
+    "shell": _LazyCommand("multisite.cli.shell:shell", "Open a Python shell with a request of a site."),
+    "each-site": _LazyCommand("multisite.cli.each_site:each_site", "Run a command once for every site."),
+    "check": _LazyCommand("multisite.cli.check:check", "Look for faults in the separation of sites."),
+    "vhosts": _LazyCommand(
+        "multisite.cli.vhosts:vhosts", "Show which application answers which domain, and load them all."
+    ),
+    "row-security": _LazyCommand(
         "multisite.cli.row_security:row_security", "Let PostgreSQL itself keep the sites apart, or no longer."
     ),
-    "import-entries": _Lazy(
+    "import-entries": _LazyCommand(
         "multisite.content.import_command:import_entries_command",
         "Import Markdown files into a site of multisite.content.",
     ),

@@ -49,13 +49,13 @@ def each_site(
     not run for one.
     """
     from multisite.directory.changes import list_sites
-    from multisite.each_site import choose, run_for_each
+    from multisite.each_site import run_for_each, select_sites
 
     ini = read_ini(ctx.obj)
     if shutil.which(command[0]) is None:
         raise MultisiteError(f"there is no command '{command[0]}'")
     sites = ((info.site, info.status) for info in list_sites(ini.open_engine()))
-    chosen = choose(sites, only=only, skip=skip)
+    chosen = select_sites(sites, only=only, skip=skip)
     with _interrupted_by(signal.SIGTERM):
         outcomes = run_for_each(
             chosen,
@@ -64,8 +64,8 @@ def each_site(
             keep_going=keep_going,
             # So that commands of multisite read the same file, from whichever folder.
             environ={**os.environ, "MULTISITE_CONFIG": _absolute(ctx.obj)},
-            say=lambda site, line: click.echo(f"{site} | {line}", err=True),
-            ended=_Progress(len(chosen)).note,
+            on_output=lambda site, line: click.echo(f"{site} | {line}", err=True),
+            on_done=_Progress(len(chosen)).note,
         )
     if as_json:
         print_json([_as_dict(outcome) for outcome in outcomes])
@@ -95,11 +95,11 @@ class _Progress:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._ended = 0
+        self._done = 0
 
     def note(self, outcome: Outcome) -> None:
-        self._ended += 1
-        click.echo(f"[{self._ended}/{self._count}] {_line(outcome.site, outcome)}", err=True)
+        self._done += 1
+        click.echo(f"[{self._done}/{self._count}] {_line(outcome.site, outcome)}", err=True)
 
 
 def _line(name: Site | str, outcome: Outcome) -> str:

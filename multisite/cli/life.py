@@ -16,7 +16,7 @@ from multisite.ini import Ini, read_ini
 
 if TYPE_CHECKING:
     from multisite.directory.changes import SiteRecord
-    from multisite.removal import Removal
+    from multisite.removal import RemovalPlan
 
 __all__ = ["disable_site", "enable_site", "maintain_site", "refresh", "remove_site"]
 
@@ -73,8 +73,8 @@ def maintain_site(ini_uri: str, host: str, message: str | None, until: str | Non
     from multisite.directory import availability
 
     ini = read_ini(ini_uri)
-    info, word = availability.maintain_site(ini.open_engine(), host, message=message, until=_time(until))
-    link = f"{ini.address(info.site)}?{urlencode({availability.PASS: word})}"
+    info, bypass_token = availability.maintain_site(ini.open_engine(), host, message=message, until=_time(until))
+    link = f"{ini.address(info.site)}?{urlencode({availability.PASS: bypass_token})}"
     if as_json:
         print_json({**site_info_as_dict(info, ini), "pass": link})
     else:
@@ -124,7 +124,7 @@ def remove_site(ini_uri: str, host: str, yes: bool, dry_run: bool, as_json: bool
     _print_removal(found, ini, dry_run, as_json)
 
 
-def _print_removal(found: Removal, ini: Ini, dry_run: bool, as_json: bool) -> None:
+def _print_removal(found: RemovalPlan, ini: Ini, dry_run: bool, as_json: bool) -> None:
     folder = None if found.folder is None else str(found.folder)
     if as_json:
         print_json({**site_info_as_dict(found.info, ini), "rows": found.rows, "removed": not dry_run, "trash": folder})

@@ -29,11 +29,11 @@ def shell(ctx: click.Context, host: str, code: str | None) -> None:
     if info.status != "active":
         click.echo(f"{info.site} is not open to visitors ({info.status}): {next_step(info)}", err=True)
     # The application, and with it Pyramid.
-    from multisite.shell import code_runner, run
+    from multisite.shell import run, run_code
 
     runner = None
     if code is not None:
-        runner = code_runner(code, "<string>")
+        runner = run_code(code, "<string>")
     elif not sys.stdin.isatty():
-        runner = code_runner(sys.stdin.read(), "<stdin>")
+        runner = run_code(sys.stdin.read(), "<stdin>")
     ctx.exit(run(ctx.obj, info.site, runner))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from multisite.site import Site
-    from multisite.site_settings import Declared, Described
+    from multisite.site_settings import SettingsRegistry, SettingValue
 
 __all__ = ["set_settings", "settings", "unset_settings"]
 
@@ -90,24 +90,24 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _application(ini_uri: str) -> Iterator[tuple[Ini, Engine, Declared]]:
+def _application(ini_uri: str) -> Iterator[tuple[Ini, Engine, SettingsRegistry]]:
     """Yield what is needed of the application, which has to be loaded: it alone knows what settings there are."""
     from multisite.check.application import load
     from multisite.keys import DIRECTORY
-    from multisite.site_settings.directive import DECLARED
+    from multisite.site_settings.directive import SITE_SETTINGS
 
     ini = read_ini(ini_uri)
     registry = load(ini_uri).registry
-    if DECLARED not in registry:
+    if SITE_SETTINGS not in registry:
         raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
     engine = ini.open_engine()
     try:
-        yield ini, engine, registry[DECLARED]
+        yield ini, engine, registry[SITE_SETTINGS]
     finally:
         registry[DIRECTORY].engine.dispose()
 
 
-def _tell(done: str, ini: Ini, site: Site, declared: Declared, *, as_json: bool) -> None:
+def _tell(done: str, ini: Ini, site: Site, declared: SettingsRegistry, *, as_json: bool) -> None:
     """Say what was done to a site, and from when on it counts; or show what its settings are now."""
     if as_json:
         print_json([_as_dict(each) for each in _described(site, declared)])
@@ -116,19 +116,19 @@ def _tell(done: str, ini: Ini, site: Site, declared: Declared, *, as_json: bool)
     click.echo(f"{done} of {site}. Running servers know it within {seconds:g} second{'s' * (seconds != 1)}.")
 
 
-def _described(site: Site, declared: Declared) -> list[Described]:
+def _described(site: Site, declared: SettingsRegistry) -> list[SettingValue]:
     """Return the settings of a site for people, with what every site has at the top."""
-    from multisite.site_settings import Described
+    from multisite.site_settings import SettingValue
 
     locale, zone = site.locale, site.timezone
     own = [
-        Described("locale", "locale", locale, locale, "site", None, "Language of the site, such as de-AT."),
-        Described("timezone", "time zone", zone, zone, "site", None, "By whose clocks its days begin."),
+        SettingValue("locale", "locale", locale, locale, "site", None, "Language of the site, such as de-AT."),
+        SettingValue("timezone", "time zone", zone, zone, "site", None, "By whose clocks its days begin."),
     ]
     return own + declared.describe(site)
 
 
-def _as_dict(each: Described) -> dict[str, Any]:
+def _as_dict(each: SettingValue) -> dict[str, Any]:
     found = dataclasses.asdict(each)
     return {**found, "value": _plain(each.value), "default": _plain(each.default)}
 

@@ -19,7 +19,7 @@ from multisite.cli.output import (
 from multisite.ini import Ini, read_ini
 
 if TYPE_CHECKING:
-    from multisite.directory.changes import NewSite, SiteDetails
+    from multisite.directory.changes import CreatedSite, SiteDetails
 
 __all__ = ["add_site", "get_site", "list_sites", "rename_site"]
 
@@ -40,23 +40,23 @@ def add_site(ini_uri: str, host: str, as_json: bool, **details: Unpack[SiteDetai
     HOST is what stands in the address of the site, such as www.example.com or bücher.example, without http://. Several
     sites can share a host: www.example.com/shop, www.example.com:8080.
     """
-    from multisite.directory.changes import make_site
+    from multisite.directory.changes import create_site
 
     ini = read_ini(ini_uri)
-    new = make_site(ini.open_engine(), host, settings=ini.settings, **details)
+    new = create_site(ini.open_engine(), host, settings=ini.settings, **details)
     if as_json:
-        print_json({**site_as_dict(new.site, ini), "adopted": new.adopted})
+        print_json({**site_as_dict(new.site, ini), "adopted": new.folder_existed})
     else:
         _print_new_site(new, ini)
 
 
-def _print_new_site(new: NewSite, ini: Ini) -> None:
+def _print_new_site(new: CreatedSite, ini: Ini) -> None:
     from multisite.directory.themes import hidden_files
 
     site, host = new.site, new.site.host
     click.echo(f"Added {site}.")
     what = "Edit its layout in" if (new.folder / "layout.mako").is_file() else "Put templates of its own into"
-    click.echo(f"{what} {new.folder}" + (" (which was there before, and is as it was)" * new.adopted))
+    click.echo(f"{what} {new.folder}" + (" (which was there before, and is as it was)" * new.folder_existed))
     print_hidden_files(hidden_files(ini.settings, site))
     click.echo(f"Open {ini.address(site)}")
     if _needs_dns(host):

@@ -17,7 +17,7 @@ from multisite.ini import read_ini
 
 if TYPE_CHECKING:
     from multisite.templates import SiteTemplates
-    from multisite.templates.ahead import Outcome
+    from multisite.templates.ahead import CompileResult
     from multisite.templates.overlay import Layer
 
 __all__ = ["compile_templates", "new_theme", "reload_templates", "set_theme", "which"]
@@ -61,10 +61,10 @@ def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
 
     NAME is that of its folder: lower-case letters, digits, hyphens and underscores.
     """
-    from multisite.directory.themes import make_theme
+    from multisite.directory.themes import create_theme
 
     ini = read_ini(ini_uri)
-    folder = make_theme(ini.settings, name)
+    folder = create_theme(ini.settings, name)
     if as_json:
         print_json({"name": name, "path": str(folder)})
     else:
@@ -113,9 +113,9 @@ def _explain(templates: SiteTemplates, site: Any, name: str) -> list[tuple[Layer
     overlay = templates.overlay
     found = []
     try:
-        for layer, place in overlay.candidates(overlay.plain_name(names.canonical(name)), site):
+        for layer, place in overlay.candidates(overlay.overlay_name(names.canonical(name)), site):
             try:
-                state = "has none" if overlay.look(layer, place) is None else "has it"
+                state = "has none" if overlay.stat_candidate(layer, place) is None else "has it"
             except TemplateLookupException as error:
                 state = str(error)
             found.append((layer, place, state))
@@ -191,7 +191,7 @@ class _Progress:
         # On a terminal at once; elsewhere only where it takes its time.
         self._next_at = time.monotonic() + (0 if sys.stderr.isatty() else 2)
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: CompileResult) -> None:
         self.count += 1
         if outcome.digest is not None:
             self.digests.add(outcome.digest)

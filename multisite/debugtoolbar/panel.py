@@ -22,7 +22,7 @@ from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS, SHIFTED_PATH, SUFFIX
 from multisite.renderer import TEMPLATES
 from multisite.settings import PREFIX
 from multisite.site import Site
-from multisite.site_settings.directive import DECLARED
+from multisite.site_settings.directive import SITE_SETTINGS
 
 __all__ = ["SitePanel"]
 
@@ -150,7 +150,7 @@ def _templates(request: Request, used: list[Used]) -> list[dict[str, Any]]:
         layers = []
         try:
             for layer, place in overlay.candidates(template.name, template.site):
-                layers.append((layer.kind, str(place), overlay.look(layer, place) is not None))
+                layers.append((layer.kind, str(place), overlay.stat_candidate(layer, place) is not None))
         except TemplateLookupException as error:
             layers.append(("", str(error), False))
         won = next((kind for kind, _place, there in layers if there), "")
@@ -159,7 +159,7 @@ def _templates(request: Request, used: list[Used]) -> list[dict[str, Any]]:
 
 
 def _own_settings(request: Request, site: Site | None) -> list[Any]:
-    declared = request.registry.get(DECLARED)
+    declared = request.registry.get(SITE_SETTINGS)
     return [] if site is None or declared is None else declared.describe(site)
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from multisite import domains
-from multisite.directory.changing import changing, refuse_unfinished
+from multisite.directory.changing import check_site_ready, directory_transaction
 from multisite.directory.info import SiteRecord, read_site
 from multisite.errors import MultisiteError
 from multisite.models import AS_MULTISITE, SiteRow
@@ -53,21 +53,21 @@ def maintain_site(
         raise MultisiteError(f"a message has 1 to {MAX_MESSAGE_CHARACTERS} characters")
     if until is not None:
         until = _in_utc(engine, host, until)
-    word = secrets.token_urlsafe(24)
+    bypass_token = secrets.token_urlsafe(24)
     info = _set(
         engine,
         host,
         availability="maintenance",
         maintenance_message=message,
         maintenance_until=until,
-        maintenance_pass=digest_of(word),
+        maintenance_pass=digest_of(bypass_token),
     )
-    return info, word
+    return info, bypass_token
 
 
-def digest_of(word: str) -> str:
+def digest_of(bypass_token: str) -> str:
     """Return what is stored of a word by which operators pass: who can read the table cannot pass."""
-    return hashlib.sha256(word.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(bypass_token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
@@ -86,8 +86,8 @@ def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
 
 def _set(engine: Engine, host: str, **values: object) -> SiteRecord:
     domain = domains.existing(host)
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         info = read_site(connection, domain)
-        refuse_unfinished(info)
+        check_site_ready(info)
         connection.execute(sa.update(SiteRow).where(SiteRow.id == info.site.id).values(**values))
         return read_site(connection, domain)

@@ -19,10 +19,10 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from multisite import domains
-from multisite.directory.changing import changing, insert_domain, refuse_taken
+from multisite.directory.changing import check_domain_free, directory_transaction, insert_domain
 from multisite.directory.details import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
 from multisite.directory.domain_changes import add_domain, canonical, move_domain, remove_domain, set_canonical
-from multisite.directory.folders import folder_name, make_folder
+from multisite.directory.folders import create_site_folder, folder_name
 from multisite.directory.info import (
     DomainRecord,
     SiteRecord,
@@ -40,15 +40,15 @@ from multisite.settings import Settings
 from multisite.site import Site
 
 __all__ = [
+    "CreatedSite",
     "DomainRecord",
-    "NewSite",
     "SiteDetails",
     "SiteRecord",
     "add_domain",
     "add_site",
+    "create_site",
     "get_site",
     "list_sites",
-    "make_site",
     "move_domain",
     "refresh",
     "reload_templates",
@@ -76,12 +76,12 @@ class SiteDetails(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class NewSite:
-    """What `make_site` did: the site, its folder, and whether that was there before with files, which are kept."""
+class CreatedSite:
+    """What `create_site` did: the site, its folder, and whether that was there before with files, which are kept."""
 
     site: Site
     folder: Path
-    adopted: bool
+    folder_existed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +101,11 @@ class _Plan:
 
 
 def add_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> Site:
-    """Add a site and return it; `make_site` does the same and also tells about the folder."""
-    return make_site(engine, host, settings=settings, **details).site
+    """Add a site and return it; `create_site` does the same and also tells about the folder."""
+    return create_site(engine, host, settings=settings, **details).site
 
 
-def make_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> NewSite:
+def create_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> CreatedSite:
     """Add a site with its rows and its folder, so that running servers find it.
 
     `host` is taken in any spelling. Killed at any point, it leaves no site that is found but not complete, and the
@@ -121,7 +121,7 @@ def make_site(engine: Engine, host: str, *, settings: Settings, **details: Unpac
         if is_ours and not isinstance(error, DomainTaken):
             # If the database fails now too, the site stays pending: it is not found, and the same call completes it.
             with suppress(SQLAlchemyError):
-                _withdraw(engine, site_id)
+                _delete_pending(engine, site_id)
         if not isinstance(error, OSError):
             raise
         folder = settings.sites_dir / folder_name(str(plan.domain))
@@ -161,14 +161,14 @@ def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
     A site that is pending already is one that another call is making just now, or did not complete: both can go on,
     and `_complete` lets only one of them through.
     """
-    with changing(engine, plan.domain, *plan.aliases) as connection:
+    with directory_transaction(engine, plan.domain, *plan.aliases) as connection:
         pending = sa.select(_sites.c.id).join_from(_sites, _rows, _rows.c.site_id == _sites.c.id)
         found: int | None = connection.scalar(
             pending.where(is_domain(_rows.c, plan.domain), _rows.c.kind == "canonical", _sites.c.status == "pending")
         )
         if found is not None:
             return found, False
-        refuse_taken(connection, plan.domain, *plan.aliases)
+        check_domain_free(connection, plan.domain, *plan.aliases)
         insert = sa.insert(SiteRow).values(folder=folder_name(str(plan.domain)), status="pending", **plan.details)
         site_id: int = connection.execute(insert.returning(_sites.c.id)).scalar_one()
         insert_domain(connection, site_id, plan.domain, "canonical")
@@ -177,20 +177,20 @@ def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
         return site_id, True
 
 
-def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> NewSite:
+def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> CreatedSite:
     """Make the folder and activate the site. Of several calls for one pending site, the first to get here wins."""
-    with changing(engine, plan.domain, *plan.aliases) as connection:
+    with directory_transaction(engine, plan.domain, *plan.aliases) as connection:
         claim = sa.update(SiteRow).where(_sites.c.id == site_id, _sites.c.status == "pending")
         if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
             raise DomainTaken(str(plan.domain), canonical_domain_of_owner(connection, plan.domain))
-        _agree_on_aliases(connection, site_id, plan.aliases)
+        _sync_aliases(connection, site_id, plan.aliases)
         site = read_site(connection, plan.domain).site
         # Inside the transaction: if this is where the process dies, the site is pending still.
-        is_new = make_folder(settings, site.folder, str(plan.domain), theme=plan.theme)
-    return NewSite(site, settings.sites_dir / site.folder, adopted=not is_new)
+        is_new = create_site_folder(settings, site.folder, str(plan.domain), theme=plan.theme)
+    return CreatedSite(site, settings.sites_dir / site.folder, folder_existed=not is_new)
 
 
-def _agree_on_aliases(connection: Connection, site_id: int, aliases: tuple[Domain, ...]) -> None:
+def _sync_aliases(connection: Connection, site_id: int, aliases: tuple[Domain, ...]) -> None:
     """Give the site these aliases and no others: who began it may have asked for others than who completes it."""
     columns = (_rows.c.host, _rows.c.port, _rows.c.path)
     own = sa.select(*columns).where(_rows.c.site_id == site_id, _rows.c.kind != "canonical")
@@ -199,13 +199,13 @@ def _agree_on_aliases(connection: Connection, site_id: int, aliases: tuple[Domai
         connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, domain)))
     for alias in aliases:
         if alias not in present:
-            refuse_taken(connection, alias)
+            check_domain_free(connection, alias)
             insert_domain(connection, site_id, alias, "alias")
 
 
-def _withdraw(engine: Engine, site_id: int) -> None:
+def _delete_pending(engine: Engine, site_id: int) -> None:
     """Take a site that is still pending out of the tables."""
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         pending = sa.select(_sites.c.id).where(_sites.c.id == site_id, _sites.c.status == "pending")
         connection.execute(sa.delete(DomainRow).where(_rows.c.site_id.in_(pending)))
         connection.execute(sa.delete(SiteRow).where(_sites.c.id.in_(pending)))
@@ -218,7 +218,7 @@ def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:
     """
     domain = domains.existing(host)
     checked = check_name(name)
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         site_id = read_site(connection, domain).site.id
         connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(name=checked))
         return read_site(connection, domain)
@@ -232,7 +232,7 @@ def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Setting
     name = domains.existing(host)
     if theme is not None:
         check_theme(settings, theme)
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         site_id = read_site(connection, name).site.id
         connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(theme=theme))
         return read_site(connection, name)
@@ -240,7 +240,7 @@ def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Setting
 
 def refresh(engine: Engine) -> None:
     """Let running servers read the tables again, for rows that were changed by other means than these functions."""
-    with changing(engine):
+    with directory_transaction(engine):
         pass
 
 
@@ -250,7 +250,7 @@ def reload_templates(engine: Engine, host: str | None = None) -> None:
     Raises `InvalidHost` and `UnknownSite`.
     """
     name = None if host is None else domains.existing(host)
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         if name is None:
             change = sa.update(DirectoryVersion)
         else:

@@ -20,11 +20,11 @@ from multisite.domains import Domain
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow, raise_version
 
-__all__ = ["changing", "insert_domain", "refuse_taken", "refuse_unfinished"]
+__all__ = ["check_domain_free", "check_site_ready", "directory_transaction", "insert_domain"]
 
 
 @contextmanager
-def changing(engine: Engine, *wanted: Domain) -> Iterator[Connection]:
+def directory_transaction(engine: Engine, *wanted: Domain) -> Iterator[Connection]:
     """Give a connection that may change the directory, and commit at the end.
 
     `wanted` are the domains that the block inserts. Raises `DomainTaken` if the database finds one taken, by somebody
@@ -38,7 +38,7 @@ def changing(engine: Engine, *wanted: Domain) -> Iterator[Connection]:
             yield connection
     except IntegrityError as error:
         with engine.connect().execution_options(**AS_MULTISITE) as connection:
-            refuse_taken(connection, *wanted)
+            check_domain_free(connection, *wanted)
         raise MultisiteError(f"the directory cannot be changed so: {error.orig}") from error
     except DatabaseError:
         if sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
@@ -50,7 +50,7 @@ def _no_tables() -> str:
     return f"the tables of multisite are not there yet; make them: {program.command('migrate')}"
 
 
-def refuse_taken(connection: Connection, *wanted: Domain) -> None:
+def check_domain_free(connection: Connection, *wanted: Domain) -> None:
     """Raise `DomainTaken` if one of `wanted` leads to a site."""
     for domain in wanted:
         owner = canonical_domain_of_owner(connection, domain)
@@ -58,7 +58,7 @@ def refuse_taken(connection: Connection, *wanted: Domain) -> None:
             raise DomainTaken(str(domain), owner)
 
 
-def refuse_unfinished(info: SiteRecord) -> None:
+def check_site_ready(info: SiteRecord) -> None:
     """Raise `MultisiteError` for a site that is not complete, or is being removed with all its domains."""
     if info.status == "pending":
         command = program.command(f"add-site {info.site}")

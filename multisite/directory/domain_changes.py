@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from multisite import domains, program
-from multisite.directory.changing import changing, insert_domain, refuse_taken, refuse_unfinished
+from multisite.directory.changing import check_domain_free, check_site_ready, directory_transaction, insert_domain
 from multisite.directory.info import SiteRecord, is_domain, read_site
 from multisite.domains import Domain
 from multisite.errors import InvalidHost, MultisiteError
@@ -35,9 +35,9 @@ def add_domain(
     """
     owner = domains.existing(site_host)
     name = domains.to_ascii(host, allow_mixed=allow_mixed, underscores=allow_underscores)
-    with changing(engine, name) as connection:
+    with directory_transaction(engine, name) as connection:
         info = _finished_site(connection, owner)
-        refuse_taken(connection, name)
+        check_domain_free(connection, name)
         insert_domain(connection, info.site.id, name, "redirect" if redirect else "alias")
         return read_site(connection, owner)
 
@@ -48,7 +48,7 @@ def remove_domain(engine: Engine, host: str) -> SiteRecord:
     Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for a canonical domain.
     """
     name = domains.existing(host)
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         info = read_site(connection, name)
         if str(name) == info.site.domain:
             raise MultisiteError(
@@ -66,7 +66,7 @@ def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteR
     `InvalidHost` also for a wildcard, and `UnknownSite`.
     """
     domain = canonical(domains.existing(host))
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         info = _finished_site(connection, domain)
         if info.site.domain != str(domain):
             own = sa.update(DomainRow).where(_rows.c.site_id == info.site.id)
@@ -86,7 +86,7 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
     """
     domain = domains.existing(host)
     owner = domains.existing(site_host)
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         target = _finished_site(connection, owner)
         before = read_site(connection, domain)
         if before.site.domain == str(domain):
@@ -100,9 +100,9 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
 
 
 def _finished_site(connection: Connection, domain: Domain) -> SiteRecord:
-    """Return the site that has `domain`. Raises as `refuse_unfinished` does, and `UnknownSite` if none has it."""
+    """Return the site that has `domain`. Raises as `check_site_ready` does, and `UnknownSite` if none has it."""
     info = read_site(connection, domain)
-    refuse_unfinished(info)
+    check_site_ready(info)
     return info
 
 

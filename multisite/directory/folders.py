@@ -9,7 +9,7 @@ from pathlib import Path
 from multisite.errors import MultisiteError
 from multisite.settings import Settings
 
-__all__ = ["folder_name", "make_folder"]
+__all__ = ["create_site_folder", "folder_name"]
 
 MAX_FOLDER_CHARACTERS = 253
 """The longest name of a folder: what the table holds, and file systems take 255."""
@@ -37,7 +37,7 @@ def folder_name(domain: str) -> str:
     return f"{name[: MAX_FOLDER_CHARACTERS - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def make_folder(settings: Settings, folder: str, host: str, *, theme: str | None = None) -> bool:
+def create_site_folder(settings: Settings, folder: str, host: str, *, theme: str | None = None) -> bool:
     """Make the folder of a site with something to begin with; return False if it was there with files, which stay.
 
     With a `theme` it begins without templates, since a layout of its own would hide the one of the theme.

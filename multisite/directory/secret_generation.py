@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from multisite import domains
-from multisite.directory.changing import changing
+from multisite.directory.changing import directory_transaction
 from multisite.directory.info import SiteRecord, read_site
 from multisite.models import SiteRow
 
@@ -22,7 +22,7 @@ def rotate_secret(engine: Engine, host: str) -> SiteRecord:
     `InvalidHost` and `UnknownSite`.
     """
     domain = domains.existing(host)
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         site_id = read_site(connection, domain).site.id
         generation = _sites.c.secret_generation + 1
         connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(secret_generation=generation))

@@ -11,7 +11,7 @@ from multisite.errors import MultisiteError, escape_for_message
 from multisite.settings import STATIC_FOLDER, Settings
 from multisite.site import Site
 
-__all__ = ["check_theme", "hidden_files", "is_theme_name", "list_themes", "make_theme"]
+__all__ = ["check_theme", "create_theme", "hidden_files", "is_theme_name", "list_themes"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """The same that the CHECK of the column `theme` says."""
@@ -70,7 +70,7 @@ def hidden_files(settings: Settings, site: Site) -> list[Path]:
     return found
 
 
-def make_theme(settings: Settings, name: str) -> Path:
+def create_theme(settings: Settings, name: str) -> Path:
     """Make the folder of a new theme, with a layout that extends the shared one, and return it.
 
     It is filled under another name and then renamed, so that it is never seen half-filled. Raises `MultisiteError` for

@@ -6,7 +6,7 @@ with the site when the directory reads it. A site so carries its own values as o
 database; what a text means is worked out once for all sites that have the same.
 """
 
-from multisite.site_settings.declared import Declared, Described, SiteSettings
+from multisite.site_settings.declared import SettingsRegistry, SettingValue, SiteSettings
 from multisite.site_settings.setting import Setting
 
-__all__ = ["Declared", "Described", "Setting", "SiteSettings"]
+__all__ = ["Setting", "SettingValue", "SettingsRegistry", "SiteSettings"]

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from multisite import domains
-from multisite.directory.changing import changing, refuse_unfinished
+from multisite.directory.changing import check_site_ready, directory_transaction
 from multisite.directory.details import check_locale, check_timezone
 from multisite.directory.info import SiteRecord, read_site
 from multisite.errors import MultisiteError, SettingError, UnknownSetting
 from multisite.models import SettingRow, SiteRow
-from multisite.site_settings.declared import Declared, own_texts
+from multisite.site_settings.declared import SettingsRegistry, parse_own_settings
 from multisite.site_settings.setting import SITE_COLUMNS
 
 __all__ = ["set_settings", "unset_settings"]
@@ -21,7 +21,7 @@ __all__ = ["set_settings", "unset_settings"]
 _CHECKS = {"locale": check_locale, "timezone": check_timezone}
 
 
-def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declared: Declared) -> SiteRecord:
+def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declared: SettingsRegistry) -> SiteRecord:
     """Set settings of the site that has the domain `host`, in any spelling, all of them or none; return it after that.
 
     `texts` are the values by name; `locale` and `timezone`, which every site has, are set too. Raises `InvalidHost`,
@@ -33,7 +33,7 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
         if name in _CHECKS:
             columns[name] = _CHECKS[name](text)
         elif name not in declared:
-            raise UnknownSetting(name, text, _names(declared))
+            raise UnknownSetting(name, text, _known_names(declared))
         else:
             try:
                 declared[name].parse(text)
@@ -41,9 +41,9 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
                 raise SettingError(name, text, str(error)) from error
     rows = {name: text for name, text in texts.items() if name not in columns}
     domain = domains.existing(host)
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         info = read_site(connection, domain)
-        refuse_unfinished(info)
+        check_site_ready(info)
         _update_columns(connection, info, columns)
         _delete(connection, info, rows)
         for name, text in rows.items():
@@ -51,7 +51,7 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
         return read_site(connection, domain)
 
 
-def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: Declared) -> SiteRecord:
+def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: SettingsRegistry) -> SiteRecord:
     """Let the site that has the domain `host` have the defaults again for the settings `names`; return it after that.
 
     A name that is not declared is taken if the site has a value for it. Raises `InvalidHost`, `UnknownSite`, and
@@ -63,18 +63,18 @@ def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared:
             f"{' and '.join(SITE_COLUMNS)} have no default: every site has its own, so set another one"
         )
     domain = domains.existing(host)
-    with changing(engine) as connection:
+    with directory_transaction(engine) as connection:
         info = read_site(connection, domain)
-        refuse_unfinished(info)
-        own = own_texts(info.site.own_settings)
+        check_site_ready(info)
+        own = parse_own_settings(info.site.own_settings)
         for name in sorted(names):
             if name not in declared and name not in own:
-                raise UnknownSetting(name, None, _names(declared))
+                raise UnknownSetting(name, None, _known_names(declared))
         _delete(connection, info, names)
         return read_site(connection, domain)
 
 
-def _names(declared: Declared) -> set[str]:
+def _known_names(declared: SettingsRegistry) -> set[str]:
     return {*SITE_COLUMNS, *(setting.name for setting in declared)}
 
 

@@ -15,7 +15,7 @@ from multisite.settings import SITE_PREFIX
 from multisite.site import Site
 from multisite.site_settings.setting import Setting
 
-__all__ = ["Declared", "Described", "SiteSettings"]
+__all__ = ["SettingValue", "SettingsRegistry", "SiteSettings"]
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class SiteSettings(Mapping[str, Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class SettingValue:
     """A setting with its value for one site, for people.
 
     `source` is `default`, `ini` or `site`, and `text` what stands there, None for a default that is None. `value` is
@@ -74,7 +74,7 @@ class _Fault(NamedTuple):
     expected: str
 
 
-class Declared:
+class SettingsRegistry:
     """The settings that one application has declared. `ini` holds the texts below `multisite.site.`, by name.
 
     What the own settings of a site mean is remembered, for the `size` texts that were used last.
@@ -149,7 +149,7 @@ class Declared:
 
     def _work_out(self, own: str) -> SiteSettings | _Fault:
         values = dict(self.defaults())
-        for name, text in own_texts(own).items():
+        for name, text in parse_own_settings(own).items():
             # What no application declares any more is no reason to close the site.
             if name in self._settings:
                 try:
@@ -158,15 +158,15 @@ class Declared:
                     return _Fault(name, text, str(error))
         return SiteSettings(values)
 
-    def describe(self, site: Site) -> list[Described]:
+    def describe(self, site: Site) -> list[SettingValue]:
         """Return every setting with its value for `site`, by name, and values of its own that nothing declares."""
-        own = own_texts(site.own_settings)
+        own = parse_own_settings(site.own_settings)
         return [self._describe(name, own.get(name)) for name in sorted({*self._settings, *own})]
 
-    def _describe(self, name: str, own: str | None) -> Described:
+    def _describe(self, name: str, own: str | None) -> SettingValue:
         setting = self._settings.get(name)
         if setting is None:
-            return Described(name, None, own, own, "site", None, "Not declared by the application (any more).")
+            return SettingValue(name, None, own, own, "site", None, "Not declared by the application (any more).")
         default = value = self.defaults()[name]
         fault: str | None = None
         text: str | None
@@ -179,10 +179,10 @@ class Declared:
         elif name in self._ini:
             text, source = self._ini[name], "ini"
         else:
-            text, source = setting.spell(default), "default"
-        return Described(name, setting.kind.name, value, text, source, default, setting.doc, fault)
+            text, source = setting.serialize(default), "default"
+        return SettingValue(name, setting.kind.name, value, text, source, default, setting.doc, fault)
 
 
-def own_texts(own: str) -> dict[str, str]:
+def parse_own_settings(own: str) -> dict[str, str]:
     """Return the texts of a site's own settings by name, from `Site.own_settings`."""
     return json.loads(own) if own else {}

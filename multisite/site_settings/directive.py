@@ -13,14 +13,14 @@ from pyramid.settings import asbool
 
 from multisite.errors import SiteSettingError
 from multisite.settings import site_defaults
-from multisite.site_settings.declared import Declared
-from multisite.site_settings.setting import declare
+from multisite.site_settings.declared import SettingsRegistry
+from multisite.site_settings.setting import make_setting
 from multisite.start import at_start
 
-__all__ = ["DECLARED", "add_site_setting", "includeme"]
+__all__ = ["SITE_SETTINGS", "add_site_setting", "includeme"]
 
-DECLARED = "multisite.site_settings"
-"""The key of the `Declared` settings in the registry."""
+SITE_SETTINGS = "multisite.site_settings"
+"""The key of the `SettingsRegistry` settings in the registry."""
 
 CATEGORY = "multisite site settings"
 """The category of the introspectables, one for each setting."""
@@ -44,12 +44,14 @@ def add_site_setting(
     Raises `ConfigurationError` for what cannot be declared.
     """
     try:
-        setting = declare(name, kind, default=default, doc=doc, check=check)
+        setting = make_setting(name, kind, default=default, doc=doc, check=check)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(str(error)) from error
     introspectable = config.introspectable(CATEGORY, name, name, "site setting")
     introspectable.update(name=name, kind=setting.kind.name, default=setting.default, doc=setting.doc, check=check)
-    config.action((DECLARED, name), lambda: config.registry[DECLARED].add(setting), introspectables=(introspectable,))
+    config.action(
+        (SITE_SETTINGS, name), lambda: config.registry[SITE_SETTINGS].add(setting), introspectables=(introspectable,)
+    )
 
 
 def bad_setting_view(error: SiteSettingError, request: Request) -> Response:
@@ -64,8 +66,8 @@ def bad_setting_view(error: SiteSettingError, request: Request) -> Response:
 
 def includeme(config: Configurator) -> None:
     """Add the directive, and the view for `SiteSettingError`."""
-    declared = Declared(site_defaults(config.registry.settings))
-    config.registry[DECLARED] = declared
+    declared = SettingsRegistry(site_defaults(config.registry.settings))
+    config.registry[SITE_SETTINGS] = declared
     config.add_directive("add_site_setting", add_site_setting)
     config.add_exception_view(bad_setting_view, context=SiteSettingError)
     # Only then is it known what there is; and in an action Pyramid would wrap the error beyond recognition.

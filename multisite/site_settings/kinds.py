@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any, get_args, get_origin
 
-__all__ = ["MAX_VALUE_CHARACTERS", "Kind", "kind_of"]
+__all__ = ["MAX_VALUE_CHARACTERS", "SettingType", "setting_type_for"]
 
 MAX_VALUE_CHARACTERS = 10_000
 """The longest text of a value. It is kept in memory with its site."""
@@ -20,22 +20,22 @@ _FLOAT = re.compile(rf"{_DECIMAL.pattern}([eE][+-]?\d{{1,3}})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SettingType:
     """A kind of values.
 
     `name` is what people call it, `expected` what an error says was expected. `parse` turns a text into a value, and
-    raises any exception for one that is none; `spell` turns a value into the text that means it. One that
+    raises any exception for one that is none; `serialize` turns a value into the text that means it. One that
     `is_open` is a callable of the application, whose values need not have a text.
     """
 
     name: str
     expected: str
     parse: Callable[[str], Any]
-    spell: Callable[[Any], str] = str
+    serialize: Callable[[Any], str] = str
     is_open: bool = False
 
 
-def kind_of(declared: Any) -> Kind:
+def setting_type_for(declared: Any) -> SettingType:
     """Return the kind that `config.add_site_setting` was given: a type, a tuple of words to choose from, a callable.
 
     Raises `TypeError` for anything else.
@@ -52,7 +52,7 @@ def kind_of(declared: Any) -> Kind:
             f"expected str, int, float, bool, Decimal, list[str], a tuple of words or a callable, not {declared!r}"
         )
     name = getattr(declared, "__name__", type(declared).__name__)
-    return Kind(name, f"a text that {name} takes", declared, is_open=True)
+    return SettingType(name, f"a text that {name} takes", declared, is_open=True)
 
 
 def _text(text: str) -> str:
@@ -99,18 +99,18 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
     return stripped
 
 
-def _spell_boolean(value: Any) -> str:
+def _serialize_boolean(value: Any) -> str:
     # Not bool(): a default that is none of the two words is refused.
     return str(value).lower()
 
 
-def _spell_list(value: Any) -> str:
+def _serialize_list(value: Any) -> str:
     if isinstance(value, str):
         raise TypeError("a list, not one text")
     return ", ".join(value)
 
 
-def _choice(words: tuple[Any, ...]) -> Kind:
+def _choice(words: tuple[Any, ...]) -> SettingType:
     if not words or not all(isinstance(word, str) for word in words):
         raise TypeError(f"a tuple of words to choose from holds texts, not {words!r}")
 
@@ -119,16 +119,16 @@ def _choice(words: tuple[Any, ...]) -> Kind:
             raise ValueError
         return text
 
-    return Kind("one of " + ", ".join(words), "one of " + ", ".join(words), choose)
+    return SettingType("one of " + ", ".join(words), "one of " + ", ".join(words), choose)
 
 
-_LIST = Kind("list", "texts separated by commas", _list, _spell_list)
+_LIST = SettingType("list", "texts separated by commas", _list, _serialize_list)
 
-_KINDS: dict[type, Kind] = {
-    str: Kind("text", "a text", _text),
-    int: Kind("whole number", "a whole number", _whole),
-    float: Kind("number", "a number such as 2.5", _float, repr),
-    bool: Kind("true or false", "true or false", _boolean, _spell_boolean),
+_KINDS: dict[type, SettingType] = {
+    str: SettingType("text", "a text", _text),
+    int: SettingType("whole number", "a whole number", _whole),
+    float: SettingType("number", "a number such as 2.5", _float, repr),
+    bool: SettingType("true or false", "true or false", _boolean, _serialize_boolean),
     # Not str(), which may write an exponent.
-    Decimal: Kind("decimal number", "a decimal number such as 9.90", _decimal, "{:f}".format),
+    Decimal: SettingType("decimal number", "a decimal number such as 9.90", _decimal, "{:f}".format),
 }

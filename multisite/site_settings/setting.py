@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from multisite.site_settings.kinds import MAX_VALUE_CHARACTERS, Kind, kind_of
+from multisite.site_settings.kinds import MAX_VALUE_CHARACTERS, SettingType, setting_type_for
 
-__all__ = ["SITE_COLUMNS", "Setting", "declare"]
+__all__ = ["SITE_COLUMNS", "Setting", "make_setting"]
 
 SITE_COLUMNS = ("locale", "timezone")
 """What `multisite set` changes as well, although it is no setting: columns of the table of sites."""
@@ -23,7 +23,7 @@ class Setting:
     """A declared setting; `default` is the declared one, which an ini may replace. `doc` is a sentence for people."""
 
     name: str
-    kind: Kind
+    kind: SettingType
     default: Any
     doc: str
     check: Callable[[Any], object] | None = None
@@ -37,10 +37,10 @@ class Setting:
         except Exception as error:
             # Whatever a callable of the application raises: the value of one site must not be an error of all.
             raise ValueError(self.kind.expected + (f" ({error})" if str(error) else "")) from error
-        self.refuse(value)
+        self.check_value(value)
         return value
 
-    def refuse(self, value: Any) -> None:
+    def check_value(self, value: Any) -> None:
         """Raise `ValueError`, which says what was expected, if the declared check does not take `value`."""
         if self.check is None:
             return
@@ -53,12 +53,14 @@ class Setting:
         if is_refused:
             raise ValueError(f"{self.kind.expected} that its check takes: {self.doc}")
 
-    def spell(self, value: Any) -> str | None:
+    def serialize(self, value: Any) -> str | None:
         """Return the text that means `value`, None for None."""
-        return None if value is None else self.kind.spell(value)
+        return None if value is None else self.kind.serialize(value)
 
 
-def declare(name: str, kind: Any, *, default: Any, doc: str, check: Callable[[Any], object] | None = None) -> Setting:
+def make_setting(
+    name: str, kind: Any, *, default: Any, doc: str, check: Callable[[Any], object] | None = None
+) -> Setting:
     """Return a declared setting. Raises `ValueError` or `TypeError` for one that cannot be, with the reason."""
     if not _NAME.fullmatch(name) or len(name) > _MAX_NAME_CHARACTERS:
         raise ValueError(
@@ -69,12 +71,12 @@ def declare(name: str, kind: Any, *, default: Any, doc: str, check: Callable[[An
         raise ValueError(f"{name!r} cannot be the name of a setting: every site has it already, as site.{name}")
     if not doc.strip():
         raise ValueError(f"the setting {name} needs a sentence that says what it is (doc=...)")
-    setting = Setting(name, kind_of(kind), default, " ".join(doc.split()), check)
+    setting = Setting(name, setting_type_for(kind), default, " ".join(doc.split()), check)
     if default is None:
         return setting
     try:
-        value = default if setting.kind.is_open else setting.kind.parse(setting.kind.spell(default))
-        setting.refuse(value)
+        value = default if setting.kind.is_open else setting.kind.parse(setting.kind.serialize(default))
+        setting.check_value(value)
     except (TypeError, ValueError) as error:
         expected = str(error) or setting.kind.expected
         raise ValueError(f"the default of the setting {name}, {default!r}: expected {expected}") from error

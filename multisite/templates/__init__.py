@@ -11,6 +11,6 @@ blocks of sites apart and `dogpile` keeps them with dogpile.cache, `ahead` compi
 from __future__ import annotations
 
 from multisite.templates.lookup import SiteLookup, SiteTemplates
-from multisite.templates.overlay import find_asset
+from multisite.templates.overlay import find_package_file
 
-__all__ = ["SiteLookup", "SiteTemplates", "find_asset"]
+__all__ = ["SiteLookup", "SiteTemplates", "find_package_file"]

@@ -15,13 +15,13 @@ from multisite.templates import names
 from multisite.templates.lookup import SiteTemplates
 from multisite.templates.overlay import Layer, Overlay
 
-__all__ = ["Outcome", "compile_all", "prune"]
+__all__ = ["CompileResult", "compile_all", "prune"]
 
 _COMPILED = re.compile(r"([0-9a-f]{32})(\.[a-z0-9.-]+)?\.pyc?")
 """A file in `module_directory` that holds a compiled template, or what Python made of that."""
 
 
-class Outcome(NamedTuple):
+class CompileResult(NamedTuple):
     """A file, the name that it was compiled under, and why it could not be, None if it was.
 
     `digest` is what its file in `module_directory` is called, None if it could not be compiled.
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     digest: str | None = None
 
 
-def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[Outcome]:
+def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[CompileResult]:
     """Compile every template of every layer once, and yield each with what came of it.
 
     `used` are names that an application renders: where they are asset specs, the templates beside them in the package
@@ -43,15 +43,15 @@ def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[
     done: set[tuple[Path, str]] = set()
     for layer, place, name in _places(templates.overlay, sites, list(_packaged(templates.overlay, used))):
         try:
-            found = templates.overlay.look(layer, place)
+            found = templates.overlay.stat_candidate(layer, place)
             if found is None or (found.path, name) in done:
                 continue
             done.add((found.path, name))
             view = templates.compile(found, name)
         except Exception as error:  # A template runs code at this, which may raise anything.
-            yield Outcome(place, name, error)
+            yield CompileResult(place, name, error)
         else:
-            yield Outcome(found.path, name, None, view.compiled.digest)
+            yield CompileResult(found.path, name, None, view.compiled.digest)
 
 
 def prune(folder: Path, kept: Container[str]) -> int:
@@ -95,7 +95,7 @@ def _packaged(overlay: Overlay, used: Iterable[str]) -> Iterator[str]:
     folders: dict[str, Path] = {}
     for name in sorted(used):
         asset = overlay.asset(name)
-        if asset is None or overlay.plain_name(name) != name:
+        if asset is None or overlay.overlay_name(name) != name:
             continue
         below = names.layer_path(name)
         if not name.endswith(f"/{below}"):  # It lies in no folder of templates: everything beside it may be code.

@@ -27,10 +27,10 @@ class SiteCache(Cache):  # type: ignore[misc]
 
     id: str
 
-    def __init__(self, template: Any, owner: str) -> None:
-        """`owner` names the site for which `template` is rendered, and nothing else."""
+    def __init__(self, template: Any, cache_namespace: str) -> None:
+        """`cache_namespace` names the site for which `template` is rendered, and nothing else."""
         super().__init__(template)
-        self.id = f"{owner}_{self.id}"
+        self.id = f"{cache_namespace}_{self.id}"
 
     def _ctx_get_or_create(self, key: str, creation_function: Callable[[], str], context: Any, **kw: Any) -> Any:
         return super()._ctx_get_or_create(self._key(key, kw), creation_function, context, **kw)

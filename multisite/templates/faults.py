@@ -18,16 +18,16 @@ from mako.parsetree import IncludeTag, InheritTag, NamespaceTag
 from multisite.site import Site
 from multisite.templates.ahead import compile_all
 from multisite.templates.lookup import SiteLookup, SiteTemplates
-from multisite.templates.store import SharedTemplate
+from multisite.templates.store import TemplateView
 
-__all__ = ["Fault", "find_faults"]
+__all__ = ["TemplateIssue", "lint"]
 
 
 STARTER = "/starter/"
 """Templates here are copied into the folders of new sites, and call what is there."""
 
 
-class Fault(NamedTuple):
+class TemplateIssue(NamedTuple):
     """What is wrong in the file `path`, in `line` (None: with the file).
 
     `reason` begins with a small letter and has no full stop. `sites` are those that it concerns, if not all of them.
@@ -47,7 +47,7 @@ class _Call(NamedTuple):
     name: str
 
 
-def find_faults(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[Fault]:
+def lint(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[TemplateIssue]:
     """Yield what is wrong with the templates of the layers of `sites`, of all themes and of the shared folders.
 
     `used` are names that an application renders, so that packages are looked at too. What sites share is reported once.
@@ -59,8 +59,8 @@ def find_faults(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[
             broken.add(outcome.path)
             yield _fault_of(outcome.path, outcome.error)
     yield from _folders(templates, sites)
-    calls: dict[type[SharedTemplate], list[_Call]] = {}
-    concerned: dict[Fault, list[Site]] = {}
+    calls: dict[type[TemplateView], list[_Call]] = {}
+    concerned: dict[TemplateIssue, list[Site]] = {}
     different = list(_different(templates, sites))
     for site in different:
         for fault in _site_row_errors(templates, site, calls):
@@ -70,14 +70,14 @@ def find_faults(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[
         yield fault if len(of_sites) == len(different) else fault._replace(sites=tuple(of_sites))
 
 
-def _fault_of(path: Path, error: Exception) -> Fault:
+def _fault_of(path: Path, error: Exception) -> TemplateIssue:
     if isinstance(error, (SyntaxException, CompileException)):
         # Mako puts file, line and column behind its own messages, in two ways.
         reason = str(error).partition(" at line: ")[0].partition(" in file '")[0]
-        return Fault(path, error.lineno or None, _sentence(reason))
+        return TemplateIssue(path, error.lineno or None, _sentence(reason))
     if isinstance(error, (OSError, MakoException)):
-        return Fault(path, None, _sentence(getattr(error, "strerror", None) or str(error)))
-    return Fault(path, None, f"it cannot be compiled ({type(error).__name__}: {_sentence(str(error))})")
+        return TemplateIssue(path, None, _sentence(getattr(error, "strerror", None) or str(error)))
+    return TemplateIssue(path, None, f"it cannot be compiled ({type(error).__name__}: {_sentence(str(error))})")
 
 
 def _sentence(text: str) -> str:
@@ -85,7 +85,7 @@ def _sentence(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[Fault]:
+def _folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[TemplateIssue]:
     """Yield folders that have the name of a template, which are not among the files of a layer."""
     overlay = templates.overlay
     layers = [*overlay.layers(None), *overlay.themes(), *(overlay.layers(site)[0] for site in sites)]
@@ -94,7 +94,7 @@ def _folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[Fault]:
             for path in sorted(layer.root.rglob(f"*{suffix}")):
                 is_template = path.is_dir() and overlay.is_listed(path.relative_to(layer.root))
                 if is_template and (layer.kind != "shared" or not path.is_relative_to(overlay.themes_dir)):
-                    yield Fault(path, None, "it is a folder, and has the name of a template")
+                    yield TemplateIssue(path, None, "it is a folder, and has the name of a template")
 
 
 def _different(templates: SiteTemplates, sites: list[Site]) -> Iterator[Site | None]:
@@ -111,8 +111,8 @@ def _different(templates: SiteTemplates, sites: list[Site]) -> Iterator[Site | N
 
 
 def _site_row_errors(
-    templates: SiteTemplates, site: Site | None, calls: dict[type[SharedTemplate], list[_Call]]
-) -> Iterator[Fault]:
+    templates: SiteTemplates, site: Site | None, calls: dict[type[TemplateView], list[_Call]]
+) -> Iterator[TemplateIssue]:
     lookup = templates.lookup(site)
     for name in templates.names(site):
         # What cannot be compiled has been reported where all files were.
@@ -125,8 +125,8 @@ def _site_row_errors(
 
 
 def _faults_of_calls(
-    lookup: SiteLookup, view: SharedTemplate, calls: dict[type[SharedTemplate], list[_Call]]
-) -> Iterator[Fault]:
+    lookup: SiteLookup, view: TemplateView, calls: dict[type[TemplateView], list[_Call]]
+) -> Iterator[TemplateIssue]:
     for call in _calls_of(view, calls):
         missing: TopLevelLookupException | None = None
         with suppress(Exception):
@@ -137,12 +137,14 @@ def _faults_of_calls(
         if missing is not None:
             # Without the places that were looked at, which differ from site to site.
             reason = _sentence(str(missing).partition(": looked for ")[0])
-            yield Fault(Path(view.filename), call.line, f"what it names by <%{call.tag}> is not there: {reason}")
+            yield TemplateIssue(
+                Path(view.filename), call.line, f"what it names by <%{call.tag}> is not there: {reason}"
+            )
 
 
 def _fault_of_circle(
-    lookup: SiteLookup, view: SharedTemplate, calls: dict[type[SharedTemplate], list[_Call]]
-) -> Iterator[Fault]:
+    lookup: SiteLookup, view: TemplateView, calls: dict[type[TemplateView], list[_Call]]
+) -> Iterator[TemplateIssue]:
     """Yield a fault if `view` is part of a circle of inheritance; a template that only ends up in one is not."""
     chain = [view]
     while True:
@@ -159,14 +161,14 @@ def _fault_of_circle(
             return
     line = next(call.line for call in _calls_of(view, calls) if call.tag == "inherit")
     way = ", ".join(template.uri for template in chain[1:])
-    yield Fault(Path(view.filename), line, f"it inherits from itself without end, by {way}")
+    yield TemplateIssue(Path(view.filename), line, f"it inherits from itself without end, by {way}")
 
 
-def _called(lookup: SiteLookup, view: SharedTemplate, call: _Call) -> SharedTemplate:
+def _called(lookup: SiteLookup, view: TemplateView, call: _Call) -> TemplateView:
     return lookup.get_template(lookup.adjust_uri(call.name, view.module._template_uri))
 
 
-def _calls_of(view: SharedTemplate, calls: dict[type[SharedTemplate], list[_Call]]) -> list[_Call]:
+def _calls_of(view: TemplateView, calls: dict[type[TemplateView], list[_Call]]) -> list[_Call]:
     found = calls.get(type(view))
     if found is None:
         try:

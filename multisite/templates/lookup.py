@@ -18,8 +18,8 @@ from multisite import forks
 from multisite.errors import SettingError
 from multisite.site import Site
 from multisite.templates import names
-from multisite.templates.overlay import FindAsset, Found, Overlay, find_asset
-from multisite.templates.store import SharedTemplate, Store
+from multisite.templates.overlay import Overlay, PackageFileFinder, ResolvedTemplate, find_package_file
+from multisite.templates.store import CompiledTemplates, TemplateView
 
 __all__ = ["SiteLookup", "SiteTemplates"]
 
@@ -31,8 +31,8 @@ class SiteTemplates:
     `directories` further shared folders below that. With `reload`, a file that is added, changed or removed is seen at
     the next look-up; without it, a name that was found is not looked for again until the site's `template_generation`
     is another one. `max_sites` is the number of sites whose lookups are kept in memory, each less than 1 kB if it has
-    no files of its own. `module_directory` keeps compiled templates for the next start. `find_asset` finds files of
-    packages. `suffixes` are those of the files that `names` lists (None: `.mako` and `.mak`). `options` are keyword
+    no files of its own. `module_directory` keeps compiled templates for the next start. `find_package_file` finds files
+    of packages. `suffixes` are those of the files that `names` lists (None: `.mako` and `.mak`). `options` are keyword
     arguments of `mako.template.Template`, where `default_filters` is `["h"]` and `input_encoding` UTF-8 unless given.
 
     Raises `SettingError` if the shared folder lies in the folder of the sites.
@@ -50,7 +50,7 @@ class SiteTemplates:
         reload: bool = False,
         max_sites: int = 10_000,
         module_directory: Path | None = None,
-        find_asset: FindAsset = find_asset,
+        find_package_file: PackageFileFinder = find_package_file,
         suffixes: Collection[str] | None = None,
         **options: Any,
     ) -> None:
@@ -61,13 +61,13 @@ class SiteTemplates:
         options = {"default_filters": ["h"], "input_encoding": "utf-8"} | options
         self.reload = reload
         self.module_directory = module_directory
-        self.overlay = Overlay(Path(sites_dir).absolute(), shared, find_asset, suffixes)
+        self.overlay = Overlay(Path(sites_dir).absolute(), shared, find_package_file, suffixes)
         self.shared_generation = _never_again
         # Two applications of one process may share folders of templates, and the caches of plug-ins.
         self.cache_prefix = hashlib.sha256(str(self.overlay.sites_dir).encode("utf-8", "surrogateescape")).hexdigest()[
             :8
         ]
-        self._store = Store(module_directory=module_directory, options=options)
+        self._store = CompiledTemplates(module_directory=module_directory, options=options)
         self._max_sites = max_sites
         self._lookups: dict[int, SiteLookup] = {}
         self._shared = SiteLookup(self, None, 0)
@@ -118,10 +118,10 @@ class SiteTemplates:
         """Return the canonical names of all templates that lie in the layers of `site`, sorted; without packages."""
         return sorted({name for layer in self.overlay.layers(site) for name in self.overlay.names(layer)})
 
-    def find(self, name: str, site: Site | None) -> type[SharedTemplate]:
+    def find(self, name: str, site: Site | None) -> type[TemplateView]:
         """Return the class of the views of the file that the canonical `name` stands for, compiled.
 
-        Raises as `Overlay.find` and `Store.get` do.
+        Raises as `Overlay.find` and `CompiledTemplates.get` do.
         """
         while True:
             found = self.overlay.find(name, site)
@@ -133,8 +133,8 @@ class SiteTemplates:
                 if Path(str(error.filename)) != found.path:
                     raise
 
-    def compile(self, found: Found, name: str) -> type[SharedTemplate]:
-        """Return the class of the views of the file `found`, which goes by `name`; raises as `Store.get` does."""
+    def compile(self, found: ResolvedTemplate, name: str) -> type[TemplateView]:
+        """Return the view class for `found` under `name`. Raises as `CompiledTemplates.get` does."""
         return self._store.get(found, name)
 
 
@@ -156,7 +156,7 @@ class SiteLookup:
 
     def __init__(self, templates: SiteTemplates, site: Site | None, generation: int) -> None:
         self._templates = templates
-        self._views: dict[str, SharedTemplate] = {}
+        self._views: dict[str, TemplateView] = {}
         self.site = site
         self.generation = generation
 
@@ -164,7 +164,7 @@ class SiteLookup:
     """Called by Mako with the name that a template writes and the mark of that template; one cache for all sites."""
 
     @property
-    def owner(self) -> str:
+    def cache_namespace(self) -> str:
         """What keys of caches begin with. The site by its id: a host and a folder may get another owner."""
         site = "shared" if self.site is None else f"site{self.site.id}"
         return f"{self._templates.cache_prefix}_{site}_{self.generation}"
@@ -177,7 +177,7 @@ class SiteLookup:
             return False
         return True
 
-    def get_template(self, uri: str, relativeto: str | None = None) -> SharedTemplate:
+    def get_template(self, uri: str, relativeto: str | None = None) -> TemplateView:
         """Return this site's template called `uri`, a path from the root of the overlay or an asset spec.
 
         Raises `TopLevelLookupException` if there is none, `TemplateLookupException` if it may not be used, and what
@@ -188,9 +188,9 @@ class SiteLookup:
             view = self._find(names.canonical(uri, relativeto))
         return view
 
-    def _find(self, name: str) -> SharedTemplate:
+    def _find(self, name: str) -> TemplateView:
         below, plain = names.split_below(name)
-        plain = self._templates.overlay.plain_name(plain)
+        plain = self._templates.overlay.overlay_name(plain)
         shortest = plain if below is None else f"below-{below}:{plain}"
         view = self._views.get(shortest)
         if view is None or self._templates.reload:
@@ -199,7 +199,7 @@ class SiteLookup:
             self._views[name] = view
         return view
 
-    def _view(self, name: str) -> SharedTemplate:
+    def _view(self, name: str) -> TemplateView:
         view_class = self._templates.find(name, self.site)
         known = self._views.get(name)
         if type(known) is view_class:

@@ -15,13 +15,13 @@ from mako.exceptions import TopLevelLookupException
 
 from multisite.errors import escape_for_message
 
-__all__ = ["canonical", "layer_path", "mark", "split", "split_below"]
+__all__ = ["canonical", "layer_path", "qualified_uri", "split", "split_below"]
 
 MAX_NAME_CHARACTERS = 1000
 """Longer names are refused: they are nobody's file, and names are kept in a cache."""
 
 FORBIDDEN = frozenset('\\%#:*?"<>|\x7f') | frozenset(map(chr, range(32)))
-"""Characters with a meaning to some file system or URL decoder; `#` also marks a calling template, see `mark`."""
+"""Characters that some file system or URL decoder interprets; `#` also separates the parts of `qualified_uri`."""
 
 TEMPLATES_FOLDER = "templates"
 """An asset spec is overridden by the part of its path behind the first folder of this name."""
@@ -40,7 +40,7 @@ _BELOW = re.compile(r"below-(site|theme|shared[0-9]*|package):(?!below-)(.+)", r
 def canonical(name: str, relative_to: str | None = None) -> str:
     """Return the canonical form of `name` as the template `relative_to` writes it.
 
-    `relative_to` is a marked name (see `mark`) or a canonical one; None stands for the root of the overlay. Raises
+    `relative_to` is a qualified URI or a canonical name; None stands for the root of the overlay. Raises
     `TopLevelLookupException` for a name that is not text, leaves its root, names a dot file, or holds a character
     that a file system or a decoder could take for something else, and for `parent:` without a calling template.
     """
@@ -60,31 +60,31 @@ def canonical(name: str, relative_to: str | None = None) -> str:
     if colon:
         if not all(part.isascii() and part.isidentifier() for part in package.split(".")):
             raise _refused(name, "what stands before the colon is not the name of a package")
-        return f"{package}:{'/'.join(_steps(name, [], path))}"
+        return f"{package}:{'/'.join(_segments(name, [], path))}"
     if relative_to is None or name.startswith("/"):
-        return "/" + "/".join(_steps(name, [], path))
+        return "/" + "/".join(_segments(name, [], path))
     caller_package, caller = split(relative_to.partition("#")[0])
-    steps = _steps(name, caller.split("/")[:-1], path)
-    return ("/" if caller_package is None else f"{caller_package}:") + "/".join(steps)
+    segments = _segments(name, caller.split("/")[:-1], path)
+    return ("/" if caller_package is None else f"{caller_package}:") + "/".join(segments)
 
 
-def _steps(name: str, folders: list[str], path: str) -> list[str]:
-    """Walk `path` from `folders`, without asking the file system, and return the steps from the root."""
+def _segments(name: str, folders: list[str], path: str) -> list[str]:
+    """Walk `path` from `folders`, without asking the file system, and return the segments from the root."""
     if not FORBIDDEN.isdisjoint(path) or not _is_encodable(path):
         raise _refused(name, "it holds a character that no template's name may hold")
-    steps = list(folders)
-    for step in path.split("/"):
-        if step == "..":
-            if not steps:
+    segments = list(folders)
+    for segment in path.split("/"):
+        if segment == "..":
+            if not segments:
                 raise _refused(name, "it leads out of its root")
-            steps.pop()
-        elif step.startswith(".") and step != ".":
+            segments.pop()
+        elif segment.startswith(".") and segment != ".":
             raise _refused(name, "dot files are no templates")
-        elif step not in {"", "."}:
-            steps.append(step)
-    if not steps:
+        elif segment not in {"", "."}:
+            segments.append(segment)
+    if not segments:
         raise _refused(name, "it names no file")
-    return steps
+    return segments
 
 
 def _is_encodable(path: str) -> bool:
@@ -124,7 +124,7 @@ def layer_path(name: str) -> str:
     return path
 
 
-def mark(name: str, layer: str, digest: str) -> str:
+def qualified_uri(name: str, layer: str, digest: str) -> str:
     """Return the name by which a compiled file calls other templates: `/blog/page.mako#site-3f2a…`.
 
     It begins with the canonical `name`, from which relative names start, goes on with the `layer` that the file lies

@@ -27,9 +27,9 @@ from multisite.settings import STATIC_FOLDER, THEMES_FOLDER
 from multisite.site import Site
 from multisite.templates import names
 
-__all__ = ["FindAsset", "Found", "Layer", "Overlay", "find_asset"]
+__all__ = ["Layer", "Overlay", "PackageFileFinder", "ResolvedTemplate", "find_package_file"]
 
-FindAsset = Callable[[str, str], "Path | None"]
+PackageFileFinder = Callable[[str, str], "Path | None"]
 """Takes a package's name and a path in it, and returns the absolute path of the file, which need not exist.
 
 None means that there is no such package. It must not import the package, since names may hold what a visitor typed.
@@ -64,7 +64,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedTemplate:
     """The file that a name stands for.
 
     `path` is its real path in `layer`. `signature` changes when the file does: one
@@ -102,25 +102,29 @@ class Overlay:
     """The layers of all sites.
 
     `sites_dir` holds one folder for each site; `shared` lists the folders that all sites share, first one first, with
-    the themes in a folder of that first one. None has to exist yet. `find_asset` finds files of packages. `suffixes`
-    are those of the files that are listed as templates; the set may grow until that is done.
+    the themes in a folder of that first one. None has to exist yet. `find_package_file` finds files of packages.
+    `suffixes` are those of the files that are listed as templates; the set may grow until that is done.
     """
 
     def __init__(
-        self, sites_dir: Path, shared: tuple[Path, ...], find_asset: FindAsset, suffixes: Collection[str] | None = None
+        self,
+        sites_dir: Path,
+        shared: tuple[Path, ...],
+        find_package_file: PackageFileFinder,
+        suffixes: Collection[str] | None = None,
     ) -> None:
         self.sites_dir = sites_dir
         self.shared = shared
         self.suffixes = frozenset(TEMPLATE_SUFFIXES) if suffixes is None else suffixes
         self.themes_dir = shared[0] / THEMES_FOLDER
-        self._find_asset = find_asset
+        self._find_package_file = find_package_file
 
     def layers(self, site: Site | None) -> list[Layer]:
         """Return the layers for `site`, None for those that all share, the winning one first; without packages.
 
         Raises `TemplateLookupException` if the site's folder or theme is not the name of a folder.
         """
-        sites, themes = self._foreign()
+        sites, themes = self._shared_layers()
         layers = []
         if site is not None:
             # Not resolved any further: a folder that is itself a link leads out, maybe to another site.
@@ -131,12 +135,12 @@ class Overlay:
             layers.append(Layer("shared" if number == 1 else f"shared{number}", shared.resolve(), (sites, themes)))
         return layers
 
-    def _foreign(self) -> tuple[Path, Path]:
+    def _shared_layers(self) -> tuple[Path, Path]:
         return self.sites_dir.resolve(), self.themes_dir.resolve()
 
     def themes(self) -> list[Layer]:
         """Return the layers of all themes that there are, by name."""
-        sites, themes = self._foreign()
+        sites, themes = self._shared_layers()
         folders = sorted(path for path in themes.iterdir() if path.is_dir()) if themes.is_dir() else []
         return [Layer("theme", folder, (sites,)) for folder in folders if not folder.name.startswith(".")]
 
@@ -163,7 +167,7 @@ class Overlay:
             for suffix in self.suffixes
         )
 
-    def find(self, name: str, site: Site | None) -> Found:
+    def find(self, name: str, site: Site | None) -> ResolvedTemplate:
         """Return the file that the canonical `name` stands for, for `site` (None: no site).
 
         Raises `TopLevelLookupException` if there is none, `TemplateLookupException` if the first one there is may
@@ -172,7 +176,7 @@ class Overlay:
         looked: list[Path] = []
         for layer, candidate in self.candidates(name, site):
             looked.append(candidate)
-            found = self.look(layer, candidate)
+            found = self.stat_candidate(layer, candidate)
             if found is not None:
                 return found
         below, plain = names.split_below(name)
@@ -199,7 +203,7 @@ class Overlay:
             if layer.kind != "shared" or path.partition("/")[0].casefold() != THEMES_FOLDER
         ]
         if asset is not None and self._is_template(asset_path):
-            layers.append((Layer("package", _asset_root(asset, asset_path), self._foreign()), asset))
+            layers.append((Layer("package", _asset_root(asset, asset_path), self._shared_layers()), asset))
         for layer, candidate in layers:
             if below is None or _rank(layer.kind) > _rank(below):
                 yield layer, candidate
@@ -210,9 +214,9 @@ class Overlay:
     def asset(self, name: str) -> Path | None:
         """Return where the package of the asset spec `name` has, or would have, that file; None without package."""
         package, path = names.split(name)
-        return None if package is None else self._find_asset(package, path)
+        return None if package is None else self._find_package_file(package, path)
 
-    def plain_name(self, name: str) -> str:
+    def overlay_name(self, name: str) -> str:
         """Return the name that `name` has in the overlay: an asset that lies in a shared folder has a shorter one.
 
         So `app:templates/page.mako` and `/page.mako` are one template, compiled once, where `templates` of `app` is
@@ -225,7 +229,7 @@ class Overlay:
                     return names.canonical("/" + asset.relative_to(folder).as_posix())
         return name
 
-    def look(self, layer: Layer, candidate: Path) -> Found | None:
+    def stat_candidate(self, layer: Layer, candidate: Path) -> ResolvedTemplate | None:
         """Return what is at the place `candidate` of `layer`, None if there is nothing.
 
         Raises `TemplateLookupException` if it may not be used, is no file, or cannot be looked at: what a site has put
@@ -243,7 +247,7 @@ class Overlay:
         if not layer.contains(path):
             raise _outside(candidate, layer)
         signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
-        return Found(path, layer, signature, max(status.st_mtime_ns, status.st_ctime_ns))
+        return ResolvedTemplate(path, layer, signature, max(status.st_mtime_ns, status.st_ctime_ns))
 
 
 def _outside(path: Path, layer: Layer) -> TemplateLookupException:
@@ -271,7 +275,7 @@ def _asset_root(asset: Path, path: str) -> Path:
     return asset.parent.resolve()
 
 
-def find_asset(package: str, path: str) -> Path | None:
+def find_package_file(package: str, path: str) -> Path | None:
     """Find a file of a package that has been imported; None if it has not, or has no folder."""
     module: ModuleType | None = sys.modules.get(package)
     file = getattr(module, "__file__", None)

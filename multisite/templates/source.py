@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from mako.exceptions import TemplateLookupException
 
-from multisite.templates.overlay import Found
+from multisite.templates.overlay import ResolvedTemplate
 
-__all__ = ["MAX_TEMPLATE_BYTES", "sources"]
+__all__ = ["MAX_TEMPLATE_BYTES", "stable_reads"]
 
 MAX_TEMPLATE_BYTES = 2_000_000
 """Larger files are refused: Mako would compile for minutes, and nobody wrote them."""
@@ -24,11 +24,11 @@ FRESH_SECONDS = 0.5
 PAUSE_SECONDS = 0.005
 """How long after a first look a file is looked at again, to see whether it is still changing."""
 
-PATIENCE_SECONDS = 1.0
+CHANGING_TIMEOUT_SECONDS = 1.0
 """How long one is waited for that goes on changing."""
 
 
-def sources(found: Found) -> Iterator[bytes]:
+def stable_reads(found: ResolvedTemplate) -> Iterator[bytes]:
     """Yield the content of the file and, to who asks again because it makes no sense, what it becomes a moment later.
 
     A file that was changed just now is read until two readings agree, an empty one until it is not that any more, or
@@ -36,7 +36,7 @@ def sources(found: Found) -> Iterator[bytes]:
     leads out of its layer.
     """
     source, is_fresh = _read(found)
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    give_up_at = time.monotonic() + CHANGING_TIMEOUT_SECONDS
     while is_fresh and time.monotonic() < give_up_at:
         before = source
         time.sleep(PAUSE_SECONDS)
@@ -54,7 +54,7 @@ def sources(found: Found) -> Iterator[bytes]:
         before = newer
 
 
-def _read(found: Found) -> tuple[bytes, bool]:
+def _read(found: ResolvedTemplate) -> tuple[bytes, bool]:
     """Return the content of the file, and whether it was changed just now."""
     opened = found.open()
     with opened.file as file:  # Closed by C, which the limit of recursion does not stop.

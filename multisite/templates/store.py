@@ -1,6 +1,6 @@
 """The compiled templates, each once for all sites that share its file.
 
-A file is compiled into a class of its own, a `SharedTemplate` whose class attributes are what Mako made of it. A site's
+A file is compiled into a class of its own, a `TemplateView` whose class attributes are what Mako made of it. A site's
 view of the file is an instance that holds nothing but the site's lookup: 50 bytes, where a copy of the template takes
 400, and as fast to render. Files that no lookup uses any more are forgotten.
 
@@ -32,10 +32,10 @@ from mako.template import ModuleTemplate, Template
 from multisite import forks
 from multisite.templates import names
 from multisite.templates.cache import SiteCache
-from multisite.templates.overlay import Found
-from multisite.templates.source import sources
+from multisite.templates.overlay import ResolvedTemplate
+from multisite.templates.source import stable_reads
 
-__all__ = ["SharedTemplate", "Store"]
+__all__ = ["CompiledTemplates", "TemplateView"]
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ _Abilities: Any = type("_Abilities", (), {**_ABILITIES, "__slots__": ()})
 """What a template of Mako can do, without a dictionary in each instance, which would double the memory of a view."""
 
 
-class SharedTemplate(_Abilities):  # type: ignore[misc]
-    """A site's view of a compiled file. `Store` makes a subclass for each file; its instances are the views.
+class TemplateView(_Abilities):  # type: ignore[misc]
+    """A site's view of a compiled file. `CompiledTemplates` makes a subclass for each file.
 
     It does all that a `mako.template.Template` does, and is none for `isinstance`.
     """
@@ -69,7 +69,7 @@ class SharedTemplate(_Abilities):  # type: ignore[misc]
         try:
             return self._cache
         except AttributeError:
-            self._cache = SiteCache(self, self.lookup.owner)
+            self._cache = SiteCache(self, self.lookup.cache_namespace)
             return self._cache
 
 
@@ -81,13 +81,13 @@ class Compiled:
     whether the content has changed.
     """
 
-    view: type[SharedTemplate]
+    view: type[TemplateView]
     digest: str
     signature: tuple[int, ...] = ()
     settled: bool = False
 
 
-class Store:
+class CompiledTemplates:
     """All compiled templates of an application.
 
     `module_directory` (None: memory only) keeps what was compiled for the next start; it holds code that is run, and
@@ -97,11 +97,11 @@ class Store:
     def __init__(self, *, module_directory: Path | None, options: Mapping[str, Any]) -> None:
         self._module_directory = module_directory
         self._options = dict(options)
-        compiled_in = {key: _spell(value) for key, value in options.items() if key not in _RUNTIME_OPTIONS}
+        compiled_in = {key: _stable_repr(value) for key, value in options.items() if key not in _RUNTIME_OPTIONS}
         self._environment = repr((mako.__version__, sys.version_info[:2], sorted(compiled_in.items())))
         self._compiled: weakref.WeakValueDictionary[tuple[Path, str], Compiled] = weakref.WeakValueDictionary()
 
-    def get(self, found: Found, name: str) -> type[SharedTemplate]:
+    def get(self, found: ResolvedTemplate, name: str) -> type[TemplateView]:
         """Return the class of the views of the file `found`, which goes by the canonical `name`; compile it if needed.
 
         Raises `OSError` if it is not a file any more, and what Mako raises for a template with a mistake, with a note
@@ -113,7 +113,7 @@ class Store:
         failure: Exception | None = None
         # The time is taken first: what is written while we read must look recent.
         settled = time.time_ns() - found.changed_ns > SETTLED_NS
-        for source in sources(found):
+        for source in stable_reads(found):
             try:
                 return self._compile(found, name, source, settled).view
             except Exception as error:
@@ -121,7 +121,7 @@ class Store:
         assert failure is not None  # noqa: S101  There is always a first source.
         raise failure
 
-    def _compile(self, found: Found, name: str, source: bytes, settled: bool) -> Compiled:
+    def _compile(self, found: ResolvedTemplate, name: str, source: bytes, settled: bool) -> Compiled:
         key = (found.path, name)
         digest = self._digest(found, name, source)
         with _compiling:
@@ -134,12 +134,12 @@ class Store:
             compiled.signature, compiled.settled = found.signature, settled
             return compiled
 
-    def _digest(self, found: Found, name: str, source: bytes) -> str:
+    def _digest(self, found: ResolvedTemplate, name: str, source: bytes) -> str:
         head = repr((str(found.path), found.kind, name, self._environment)).encode("utf-8", "backslashreplace")
         return hashlib.sha256(head + b"\0" + source).hexdigest()[:32]
 
-    def _load(self, found: Found, name: str, source: bytes, digest: str) -> Template:
-        address = names.mark(name, found.kind, digest)
+    def _load(self, found: ResolvedTemplate, name: str, source: bytes, digest: str) -> Template:
+        address = names.qualified_uri(name, found.kind, digest)
         file = None if self._module_directory is None else self._module_directory / f"{digest}.py"
         try:
             if file is not None and file.exists():
@@ -155,7 +155,7 @@ class Store:
             _write(file, template.code)
         return template
 
-    def _load_module(self, found: Found, source: bytes, address: str, file: Path) -> Template | None:
+    def _load_module(self, found: ResolvedTemplate, source: bytes, address: str, file: Path) -> Template | None:
         """Return the template that `file` was compiled from, None if the file is damaged."""
         try:
             code = file.read_text("utf-8")
@@ -201,7 +201,7 @@ def _module_name(address: str) -> str:
     return re.sub(r"\W", "_", address)
 
 
-def _spell(value: Any) -> str:
+def _stable_repr(value: Any) -> str:
     """Return a text for an option that is the same in the next process."""
     name = getattr(value, "__qualname__", None)
     return repr(value) if name is None else f"{value.__module__}.{name}"
@@ -228,7 +228,7 @@ def _write(file: Path, code: str) -> None:
         log.warning("the compiled template %s was not kept: %s", file, error)
 
 
-def _view_class(template: Template, name: str) -> type[SharedTemplate]:
+def _view_class(template: Template, name: str) -> type[TemplateView]:
     """Return the class whose instances are views of `template`.
 
     `name` becomes their `uri`, which templates compare with: without the slash that it begins with, as they write it.
@@ -245,4 +245,4 @@ def _view_class(template: Template, name: str) -> type[SharedTemplate]:
         "uri": name.removeprefix("/"),
         "reserved_names": template.reserved_names,
     }
-    return type("SharedTemplate", (SharedTemplate,), attributes)
+    return type("TemplateView", (TemplateView,), attributes)

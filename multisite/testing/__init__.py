@@ -28,7 +28,7 @@ from multisite.keys import DIRECTORY
 from multisite.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
 from multisite.scoping.pin import pin_of
 from multisite.site import Site, pop_scope, push_scope, using_site
-from multisite.site_settings.directive import DECLARED
+from multisite.site_settings.directive import SITE_SETTINGS
 from multisite.testing.rows import remove_rows
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def plant_site(
         if pin_of(dbsession).scope is None:
             dbsession.info["site"] = site
     registry = getattr(app, "registry", app)
-    site = replace(site, settings_provider=registry[DECLARED])
+    site = replace(site, settings_provider=registry[SITE_SETTINGS])
     registry[DIRECTORY].add_override(site, [host])
     return site
 

@@ -17,7 +17,7 @@ from multisite.keys import DIRECTORY, SETTINGS
 from multisite.renderer import TEMPLATES
 from multisite.site import pop_scope, push_scope
 from multisite.site_settings.changes import set_settings
-from multisite.site_settings.directive import DECLARED
+from multisite.site_settings.directive import SITE_SETTINGS
 from multisite.testing.canaries import Canaries
 from multisite.testing.seeding import CANARY_HOST, CANARY_SITE
 
@@ -43,7 +43,7 @@ def plant_templates(registry: Any, canaries: Canaries) -> None:
 
 def plant_settings(registry: Any, canaries: Canaries) -> None:
     """Give the canaries' site a canary for every setting of sites that takes any text or whole number."""
-    declared = registry.get(DECLARED)
+    declared = registry.get(SITE_SETTINGS)
     for setting in () if declared is None else declared.describe(CANARY_SITE):
         place = f"the setting {setting.name}"
         for value in (canaries.text(place), str(canaries.number(place))):
