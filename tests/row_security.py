@@ -7,20 +7,27 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from click.testing import CliRunner, Result
 from conftest import closing_engine
+from scoped_models import Base, Book
 from snippets import ROOT, snippets
 from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
 import multisite.alembic  # noqa: F401  # Adds the operations.
+from multisite.cli import main
+from multisite.finding import Finding
 from multisite.scoping import execution, security
 from multisite.scoping.column import SiteId, executing
+from multisite.scoping.faults import row_security_faults
 from multisite.scoping.pin import known_scope_of
 
 PAGE = ROOT / "docs" / "row-level-security.md"
@@ -153,3 +160,66 @@ def _forget(engine: sa.Engine) -> None:
     """Forget compiled statements, and what types do to values."""
     engine.clear_compiled_cache()
     engine.dialect._type_memos.clear()
+
+
+SCOPED = [table for table in Base.metadata.sorted_tables if "site_id" in table.c]
+
+
+def secrets(connection: sa.Connection | Session) -> set[str]:
+    return set(connection.scalars(sa.select(Book.secret)))
+
+
+def raw(connection: sa.Connection | Session, sql: str = "SELECT secret FROM books") -> set[Any]:
+    """Return what a cursor of the driver gets on the same connection, past the first wall."""
+    if isinstance(connection, Session):
+        connection = connection.connection()
+    with connection.connection.cursor() as cursor:
+        return {row[0] for row in cursor.execute(sql)}
+
+
+def setting(connection: sa.Connection | Session) -> tuple[str, str]:
+    """Return the setting and the role of a transaction, as the database has them."""
+    found = raw(connection, "SELECT (current_setting('multisite.site_id', true), current_user::text)")
+    return found.pop()
+
+
+def raw_after(session: Session) -> set[Any]:
+    """Return what a raw cursor sees after a statement of the session."""
+    session.scalars(sa.select(Book.id)).all()
+    return raw(session)
+
+
+def raw_command(connection: sa.Connection, sql: str) -> None:
+    with connection.connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def write_ini(folder: Path, made: Secured, *, role: str = "") -> Path:
+    """Write an ini file for the application's role, with the owner's URL beside it."""
+    for name in ("sites", "templates"):
+        (folder / name).mkdir(exist_ok=True)
+    ini = folder / "app.ini"
+    app, owner = (made.url(name).replace("%", "%%") for name in (made.app_role, made.owner_role))
+    ini.write_text(
+        f"[app:main]\nuse = egg:pyramid-multisite\nsqlalchemy.url = {app}\nmultisite.owner_url = {owner}\n"
+        f"multisite.sites_dir = {folder}/sites\nmultisite.templates_dir = {folder}/templates\n"
+        + (f"multisite.all_sites_role = {role}\n" if role else "")
+        + "[server:main]\nuse = egg:waitress#main\nport = 6543\n",
+        "utf-8",
+    )
+    return ini
+
+
+def invoke(ini: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["-c", str(ini), *arguments])
+
+
+def faults_of(connection: sa.Connection, made: Secured) -> dict[str, Finding]:
+    """Return what is found wrong for the application's role, in a transaction of the superuser."""
+    raw_command(connection, f"SET SESSION AUTHORIZATION {made.app_role}")
+    return {f"{found.kind} {found.subject}": found for found in row_security_faults(connection)}
+
+
+def faults(engine: sa.Engine) -> dict[str, Finding]:
+    with engine.connect() as connection:
+        return {f"{found.kind} {found.subject}": found for found in row_security_faults(connection)}

@@ -7,6 +7,7 @@ process, and because that is how a reader runs them.
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import os
 import re
@@ -17,6 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+
+from pyramid.config import Configurator
+
+from multisite.settings import parse_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,7 +78,6 @@ def _two_sites(folder: Path) -> Iterator[Namespace]:
     from multisite.directory import engine_from_url
     from multisite.directory.changes import add_site
     from multisite.migrate import upgrade_own
-    from multisite.settings import parse_settings
 
     settings = {
         "sqlalchemy.url": f"sqlite:///{folder / 'docs.db'}",
@@ -95,7 +99,6 @@ def _two_sites(folder: Path) -> Iterator[Namespace]:
 @contextmanager
 def _directives(folder: Path) -> Iterator[Namespace]:
     """The two sites, an application that `using_site` finds them by, and a request of the garden."""
-    from pyramid.config import Configurator
 
     from multisite.testing import request_for
 
@@ -245,3 +248,31 @@ def _run_session(snippet: Snippet, namespace: Namespace) -> None:
 if __name__ == "__main__":
     os.chdir(sys.argv[2])
     print(run_python(Path(sys.argv[1]), Path(sys.argv[2])))
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command of a page, and what it prints there."""
+
+    text: str
+    expected: str
+
+    def prints(self, printed: str) -> bool:
+        """Tell whether that is what the page shows; a line of three dots stands for any lines, nothing for anything."""
+        if not self.expected:
+            return True
+        # White space at the end of lines is not looked at, nor how a template indents what it writes.
+        one, other = ("\n".join(line.strip() for line in text.splitlines()) + "\n" for text in (self.expected, printed))
+        return doctest.OutputChecker().check_output(one, other, doctest.ELLIPSIS)
+
+
+def commands_in(snippet: Snippet) -> list[Command]:
+    """Return the commands of a console example."""
+    found: list[Command] = []
+    for line in snippet.text.splitlines():
+        if line.startswith("$ "):
+            found.append(Command(line[2:], ""))
+        else:
+            assert found, f"{snippet} does not begin with a command"
+            found[-1] = Command(found[-1].text, f"{found[-1].expected}{line}\n")
+    return found

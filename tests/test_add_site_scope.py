@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -14,156 +14,23 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from conftest import fresh_database
-from sqlalchemy import event
+from scope_database import HOST, Database, Revision, enforcing
 from sqlalchemy.exc import IntegrityError
 
 import multisite.alembic
 import multisite.alembic.site_scope
-from multisite import migrate
 from multisite.errors import MultisiteError
-from multisite.whole_transaction import ddl_transaction
 
 # SQLAlchemy does not reflect indexes on expressions of SQLite: the tests compare the database's own words as well.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
 
-HOST, OTHER = "www.example.com", "second.example.com"
+OTHER = "second.example.com"
 CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-
-Revision = Callable[[Any], None]
-
-
-class Database:
-    """A database that revisions are run on, as alembic itself runs them, in a connection of its own each."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self.engine = engine
-        self.dialect = engine.dialect.name
-
-    @contextmanager
-    def operations(self, **opts: Any) -> Iterator[Operations]:
-        with self.engine.connect() as connection:
-            context = MigrationContext.configure(connection, opts=opts)
-            with Operations.context(context) as op:
-                yield op
-
-    def run(self, revision: Revision, **opts: Any) -> None:
-        with self.operations(**opts) as op:
-            context = op.get_context()
-            with context.begin_transaction(), context.begin_transaction(_per_migration=True):
-                revision(op)
-
-    def run_whole(self, revision: Revision) -> None:
-        """Run a revision as `multisite migrate` does."""
-        with (
-            self.engine.connect() as connection,
-            ddl_transaction(connection),
-            Operations.context(MigrationContext.configure(connection)) as op,
-        ):
-            revision(op)
-
-    def execute(self, *statements: str) -> None:
-        """Execute SQL, as the migrations of the application did once; other databases' statements are left out."""
-
-        def revision(op: Any) -> None:
-            for statement in statements:
-                sql = statement
-                database, colon, rest = statement.partition(": ")
-                if colon and database in ("sqlite", "postgresql"):
-                    sql = rest if database == self.dialect else "SELECT 1"
-                op.get_bind().exec_driver_sql(sql, execution_options={"no_parameters": True})
-
-        self.run(revision)
-
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        with self.operations() as op:
-            rows = op.get_bind().exec_driver_sql(statement, execution_options={"no_parameters": True})
-            return [tuple(row) for row in rows]
-
-    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Return the rows of every table of the application, in the order of the whole row."""
-        own = migrate.models.metadata.tables
-        names = [
-            name for name in sa.inspect(self.engine).get_table_names() if name not in own and "version" not in name
-        ]
-        return {name: sorted(self.query(f"SELECT * FROM {quoted(name)}"), key=repr) for name in names}
-
-    def schema(self) -> dict[str, Any]:
-        """Return what reflection and the database itself say of each table of the application."""
-        inspector = sa.inspect(self.engine)
-        own = migrate.models.metadata.tables
-        found: dict[str, Any] = {}
-        for name in inspector.get_table_names():
-            if name in own or "version" in name:
-                continue
-            found[name] = {
-                "columns": [{**column, "type": repr(column["type"])} for column in inspector.get_columns(name)],
-                "primary key": inspector.get_pk_constraint(name),
-                "uniques": self.uniques(name),
-                "indexes": sorted(
-                    (index["name"] or "", index["column_names"], index["unique"])
-                    for index in inspector.get_indexes(name)
-                ),
-                "references": self.references(name),
-                "checks": sorted(map(repr, inspector.get_check_constraints(name))),
-            }
-        found["own words"] = self.own_words()
-        return found
-
-    def uniques(self, table: str) -> list[str]:
-        if self.dialect == "sqlite":
-            # SQLAlchemy does not reflect all that stand with their column.
-            names = [row[1] for row in self.query(f"PRAGMA index_list({table})") if row[3] == "u"]
-            return sorted(repr([row[2] for row in self.query(f"PRAGMA index_info({name})")]) for name in names)
-        return sorted(map(repr, sa.inspect(self.engine).get_unique_constraints(table)))
-
-    def references(self, table: str) -> list[str]:
-        if self.dialect == "sqlite":
-            # Nor the actions of references that do.
-            rows = self.query(f"PRAGMA foreign_key_list({table})")
-            return sorted(repr((*row[2:4], row[4] or "id", *row[5:])) for row in rows)
-        return sorted(map(repr, sa.inspect(self.engine).get_foreign_keys(table)))
-
-    def own_words(self) -> list[tuple[Any, ...]]:
-        versions = ("multisite_alembic_version", "alembic_version")
-        theirs = f"NOT IN ({', '.join(map(repr, (*migrate.models.metadata.tables, *versions)))})"
-        if self.dialect == "sqlite":
-            return sorted(
-                self.query(
-                    "SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL "
-                    f"AND tbl_name {theirs}"
-                )
-            )
-        # PostgreSQL 18 keeps NOT NULL among the constraints, under names that stay in the order of their making.
-        constraints = "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE "
-        constraints += f"contype <> 'n' AND conrelid::regclass::text {theirs} AND connamespace = 'public'::regnamespace"
-        indexes = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE "
-        indexes += f"tablename {theirs} AND schemaname = 'public'"
-        triggers = "SELECT tgrelid::regclass::text, tgenabled::text, pg_get_triggerdef(oid) FROM pg_trigger "
-        triggers += "WHERE NOT tgisinternal"
-        return sorted(row for statement in (constraints, indexes, triggers) for row in self.query(statement))
-
-    def site_id(self, host: str) -> int:
-        with self.operations() as op:
-            found = migrate.first_site(op.get_bind(), host)
-            op.get_bind().commit()
-            return found
-
-
-def quoted(name: str) -> str:
-    """Return a name as SQL, which nobody will look through for parameters."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def enforcing(engine: sa.Engine) -> sa.Engine:
-    """Let SQLite enforce references on each connection of `engine`, as multisite's own engines do."""
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", lambda dbapi, _record: dbapi.execute("PRAGMA foreign_keys = 1"))
-    return engine
 
 
 @pytest.fixture

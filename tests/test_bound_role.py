@@ -13,12 +13,10 @@ import pytest
 import sqlalchemy as sa
 from conftest import closing_engine
 from pyramid.config import Configurator
-from row_security import Secured, secured
+from row_security import SCOPED, Secured, raw_command, secured, write_ini
 from scoped_models import ONE, Book, build_library
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
-from test_row_security import SCOPED, raw_command
-from test_row_security_setup import write_ini
 
 import multisite.check
 from multisite.check.application import load

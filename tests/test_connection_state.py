@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from conftest import closing_engine
-from row_security import Secured, secured
+from row_security import SCOPED, Secured, raw, raw_command, secured, setting
 from scoped_models import ONE, TWO, Book, build_library
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
-from test_row_security import SCOPED, raw, raw_command, setting
 
 from multisite import all_sites, scoped_text, using_site
 from multisite.scoping import connection_state

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+from scope_database import HOST, Database, enforcing, quoted
 from sqlalchemy.exc import IntegrityError
-from test_add_site_scope import HOST, Database, enforcing, quoted
 
 from multisite.errors import MultisiteError
 

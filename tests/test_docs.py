@@ -8,7 +8,6 @@ not needed here: `python3 dev.py docs` builds the pages, and treats a warning as
 from __future__ import annotations
 
 import dataclasses
-import doctest
 import http.client
 import os
 import re
@@ -33,7 +32,7 @@ from mako.template import Template
 from pyramid.config import Configurator
 from pyramid.interfaces import IRequestExtensions
 from pyramid.path import DottedNameResolver
-from snippets import ROOT, Snippet, headings, pages, prose, snippets
+from snippets import ROOT, Command, Snippet, commands_in, headings, pages, prose, snippets
 from waitress.adjustments import Adjustments
 
 import multisite
@@ -399,34 +398,6 @@ def clone_of(demo: Path, dev: ModuleType, folder: Path) -> Iterator[Clone]:
         yield clone
     finally:
         clone.stop()
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """A command of a page, and what it prints there."""
-
-    text: str
-    expected: str
-
-    def prints(self, printed: str) -> bool:
-        """Tell whether that is what the page shows; a line of three dots stands for any lines, nothing for anything."""
-        if not self.expected:
-            return True
-        # White space at the end of lines is not looked at, nor how a template indents what it writes.
-        one, other = ("\n".join(line.strip() for line in text.splitlines()) + "\n" for text in (self.expected, printed))
-        return doctest.OutputChecker().check_output(one, other, doctest.ELLIPSIS)
-
-
-def commands_in(snippet: Snippet) -> list[Command]:
-    """Return the commands of a console example."""
-    found: list[Command] = []
-    for line in snippet.text.splitlines():
-        if line.startswith("$ "):
-            found.append(Command(line[2:], ""))
-        else:
-            assert found, f"{snippet} does not begin with a command"
-            found[-1] = Command(found[-1].text, f"{found[-1].expected}{line}\n")
-    return found
 
 
 def walk(page: Path, clone: Clone) -> int:

@@ -7,9 +7,9 @@ import re
 from itertools import permutations
 
 import pytest
+from host_values import ACCEPTED, MUTATED_HOSTS, PIECES, REFUSED, mutate
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hosts import ACCEPTED, MUTATED_HOSTS, PIECES, REFUSED, mutate
 
 from multisite import domains, hosts
 from multisite.directory.places import HostMatches, Match

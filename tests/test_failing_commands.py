@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from command_folder import Folder
 from conftest import closing_engine, migrate_own
 from forking import remembering
-from test_cli import Folder
 
 from multisite import all_sites
 from multisite.directory.changes import add_site, get_site, list_sites

@@ -21,8 +21,7 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import INGRESS
-from test_pyramid import exchange
-from waitress_server import serving
+from waitress_server import exchange, serving
 from webob import Request as BareRequest
 from webob.cookies import parse_cookie
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from command_folder import Folder
 from conftest import closing_engine, fresh_database
 from forking import KILLED, Done, Forker, forker
 from pyramid.config import Configurator
 from pyramid.request import Request
-from test_cli import Folder
 from webtest import TestApp
 
 from multisite.directory.changes import add_site, list_sites

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+from alembic_application import Application
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from test_autogenerate import Application
 
 from multisite.migrate import upgrade_own
 from multisite.models import metadata as own

@@ -14,7 +14,6 @@ from pyramid.csrf import CookieCSRFStoragePolicy
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.session import SignedCookieSessionFactory
-from test_sessions import SECRET
 from webtest import TestApp
 
 from multisite.directory import engine_from_url
@@ -29,6 +28,8 @@ INCLUDES = (
     "multisite.static", "multisite.logs", "multisite.page_cache", "multisite.metrics", "multisite.tracing",
     "multisite.debugtoolbar", "pyramid_retry", "pyramid_debugtoolbar",
 )  # fmt: skip
+
+SECRET = "0123456789abcdef0123456789abcdef"
 
 OPEN = {
     "/health": "ok",

@@ -36,7 +36,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from scoped_models import Base, Book
 from sqlalchemy import event
 from sqlalchemy.orm import Session
-from test_pyramid import exchange, serving
+from waitress_server import exchange, serving
 
 from multisite import Site, all_sites, page_cache, scoped_text, using_site
 from multisite.directory.availability import PASS, disable_site, enable_site, maintain_site

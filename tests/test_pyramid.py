@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from pyramid.response import Response
 from pyramid.scripting import prepare
 from scoped_models import Base, Book, Country
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
-from waitress_server import serving
+from waitress_server import exchange, serving
 from webtest import TestApp
 
 import multisite
@@ -488,16 +486,6 @@ def test_the_directory_reads_where_the_application_says(
 
 
 # -- over a real socket ----------------------------------------------------------------------------------------------
-
-
-def exchange(address: tuple[str, int], request: bytes) -> bytes:
-    with closing(socket.create_connection(address, timeout=60)) as connection:
-        connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
-        answer = b""
-        while chunk := connection.recv(65536):
-            answer += chunk
-    return answer
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
+from command_folder import Folder
 from conftest import closing_engine
 from forking import Forker, forker
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
-from test_cli import Folder
 from waitress_server import serving
 
 from multisite import all_sites

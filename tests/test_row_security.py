@@ -13,19 +13,17 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from conftest import closing_engine, fresh_postgresql
-from row_security import Secured, secured, without_first_wall
-from scoped_models import ONE, TWO, Author, Base, Book, Country, Library, build_library, clear_rows, plant_rows
+from row_security import SCOPED, Secured, raw, raw_after, raw_command, secrets, secured, setting, without_first_wall
+from scoped_models import ONE, TWO, Author, Book, Country, Library, build_library, clear_rows, plant_rows, rows_of
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
-from test_scoping import rows_of
 
 from multisite import SettingError, Site, UnscopedStatement, all_sites, scoped_text, using_site
 from multisite.directory import engine_from_url
 from multisite.scoping import security
 from multisite.scoping.security import ROW_SECURITY
 
-SCOPED = [table for table in Base.metadata.sorted_tables if "site_id" in table.c]
 SITE = "SET LOCAL multisite.site_id = '{}'".format
 
 VIEWS = """
@@ -77,24 +75,6 @@ def session_of(made: Secured, site: Site | None) -> Session:
     return Session(made.engine, info={"site": site})
 
 
-def secrets(connection: sa.Connection | Session) -> set[str]:
-    return set(connection.scalars(sa.select(Book.secret)))
-
-
-def raw(connection: sa.Connection | Session, sql: str = "SELECT secret FROM books") -> set[Any]:
-    """Return what a cursor of the driver gets on the same connection, past the first wall."""
-    if isinstance(connection, Session):
-        connection = connection.connection()
-    with connection.connection.cursor() as cursor:
-        return {row[0] for row in cursor.execute(sql)}
-
-
-def setting(connection: sa.Connection | Session) -> tuple[str, str]:
-    """Return the setting and the role of a transaction, as the database has them."""
-    found = raw(connection, "SELECT (current_setting('multisite.site_id', true), current_user::text)")
-    return found.pop()
-
-
 # What a transaction is told
 
 
@@ -137,12 +117,6 @@ def test_what_was_told_inside_a_savepoint_is_told_again_after_it(untouched: Secu
             assert raw_after(session) == {"secret-1"}
             session.rollback()
         assert told() == [SITE(1)] * 4
-
-
-def raw_after(session: Session) -> set[Any]:
-    """Return what a raw cursor sees after a statement of the session."""
-    session.scalars(sa.select(Book.id)).all()
-    return raw(session)
 
 
 def test_what_was_told_before_a_savepoint_outlives_it(untouched: Secured, told: Told) -> None:
@@ -647,11 +621,6 @@ def test_who_may_truncate_empties_every_site(library: Secured) -> None:
     assert rows_of(Library(library.admin), 2)[3] == []
     with library.admin.begin() as connection:
         raw_command(connection, f"REVOKE TRUNCATE ON shelf_books FROM {library.app_role}")
-
-
-def raw_command(connection: sa.Connection, sql: str) -> None:
-    with connection.connection.cursor() as cursor:
-        cursor.execute(sql)
 
 
 def test_views_and_functions_with_rights_of_their_own_read_what_their_owner_may(untouched: Secured) -> None:

@@ -9,12 +9,22 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from conftest import closing_engine
-from row_security import Secured, secured
+from row_security import (
+    SCOPED,
+    Secured,
+    faults,
+    faults_of,
+    invoke,
+    raw,
+    raw_after,
+    raw_command,
+    secured,
+    setting,
+    write_ini,
+)
 from scoped_models import ONE, TWO, Book, build_library
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
-from test_row_security import SCOPED, raw, raw_after, raw_command, setting
-from test_row_security_setup import faults, faults_of, invoke, write_ini
 
 from multisite import all_sites, using_site
 from multisite.scoping.policies import SETTING

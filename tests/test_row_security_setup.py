@@ -22,22 +22,31 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from click.testing import CliRunner, Result
 from conftest import closing_engine, fresh_postgresql
 from content_sites import GARDEN, ROOT, STERNWARTE, ContentSites
-from row_security import Secured, operations, roles, secured
+from row_security import (
+    SCOPED,
+    Secured,
+    faults,
+    faults_of,
+    invoke,
+    operations,
+    raw,
+    raw_after,
+    raw_command,
+    roles,
+    secrets,
+    secured,
+    write_ini,
+)
 from scoped_models import ONE, TWO, Book, Library, build_library
 from sqlalchemy.orm import Session
-from test_row_security import SCOPED, raw, raw_after, raw_command, secrets
 
 import multisite.alembic  # noqa: F401  # Adds the operations.
 from multisite import all_sites
-from multisite.cli import main
 from multisite.directory.changes import add_site
-from multisite.finding import Finding
 from multisite.keys import DIRECTORY
 from multisite.scoping import security
-from multisite.scoping.faults import row_security_faults
 from multisite.settings import parse_settings
 
 POLICIES = "SELECT (polname, polroles::regrole[]::text, pg_get_expr(polqual, polrelid)) FROM pg_policy ORDER BY polname"
@@ -184,26 +193,6 @@ def test_a_revision_finds_the_role_in_the_ini_file(postgresql_database_url: str,
             assert raw(connection, "SELECT id FROM books") == {11, 12}
 
 
-def write_ini(folder: Path, made: Secured, *, role: str = "") -> Path:
-    """Write an ini file for the application's role, with the owner's URL beside it."""
-    for name in ("sites", "templates"):
-        (folder / name).mkdir(exist_ok=True)
-    ini = folder / "app.ini"
-    app, owner = (made.url(name).replace("%", "%%") for name in (made.app_role, made.owner_role))
-    ini.write_text(
-        f"[app:main]\nuse = egg:pyramid-multisite\nsqlalchemy.url = {app}\nmultisite.owner_url = {owner}\n"
-        f"multisite.sites_dir = {folder}/sites\nmultisite.templates_dir = {folder}/templates\n"
-        + (f"multisite.all_sites_role = {role}\n" if role else "")
-        + "[server:main]\nuse = egg:waitress#main\nport = 6543\n",
-        "utf-8",
-    )
-    return ini
-
-
-def invoke(ini: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["-c", str(ini), *arguments])
-
-
 # The command, and the reference application
 
 
@@ -278,17 +267,6 @@ def shared(postgresql_url: str) -> Iterator[Secured]:
         build_library(admin)
         with secured(admin, SCOPED) as made:
             yield made
-
-
-def faults_of(connection: sa.Connection, made: Secured) -> dict[str, Finding]:
-    """Return what is found wrong for the application's role, in a transaction of the superuser."""
-    raw_command(connection, f"SET SESSION AUTHORIZATION {made.app_role}")
-    return {f"{found.kind} {found.subject}": found for found in row_security_faults(connection)}
-
-
-def faults(engine: sa.Engine) -> dict[str, Finding]:
-    with engine.connect() as connection:
-        return {f"{found.kind} {found.subject}": found for found in row_security_faults(connection)}
 
 
 def test_nothing_is_wrong_after_the_recipe(shared: Secured) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -22,6 +21,7 @@ from scoped_models import (
     build_library,
     clear_rows,
     plant_rows,
+    rows_of,
 )
 from sqlalchemy.orm import (
     Session,
@@ -46,18 +46,6 @@ def library(untouched_library: Library) -> Iterator[Library]:
     yield untouched_library
     clear_rows(untouched_library.engine)
     plant_rows(untouched_library.engine)
-
-
-def rows_of(library: Library, site_id: int) -> list[Any]:
-    """Return all rows of a site as the database holds them, past the wall."""
-    found = []
-    with library.engine.connect() as connection:
-        cursor = connection.connection.cursor()
-        for table in ("authors", "books", "shelves", "shelf_books"):
-            cursor.execute(f"SELECT * FROM {table} WHERE site_id = {site_id} ORDER BY 1, 2, 3")
-            found.append(cursor.fetchall())
-        cursor.close()
-    return found
 
 
 def test_tables_that_belong_to_no_site_need_none(untouched_library: Library) -> None:

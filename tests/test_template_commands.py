@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import HERE, MULTISITE, Folder
+from command_folder import HERE, MULTISITE, Folder
 
 from multisite.directory import Directory, engine_from_url
 

@@ -18,8 +18,7 @@ from typing import Any
 import paste.deploy
 import pytest
 from click.testing import CliRunner
-from snippets import ROOT, headings, snippets
-from test_docs import Command, commands_in
+from snippets import ROOT, Command, commands_in, headings, snippets
 from waitress_server import serving
 
 from multisite.cli import main

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from waitress.server import create_server
 
-__all__ = ["serving"]
+__all__ = ["exchange", "serving"]
 
 
 @contextmanager
@@ -40,3 +41,13 @@ def serving(app: Any, threads: int = 2, **options: Any) -> Iterator[tuple[str, i
         for each in left:
             each.handle_close()
     assert not thread.is_alive()
+
+
+def exchange(address: tuple[str, int], request: bytes) -> bytes:
+    with closing(socket.create_connection(address, timeout=60)) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
