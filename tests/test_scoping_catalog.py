@@ -93,6 +93,33 @@ def test_a_virtual_table_may_show_any_other(library: Library, name: str) -> None
         rows(library, text(f"SELECT * FROM {name}"))
 
 
+INDEX_CALLED_AS_A_FUNCTION: dict[str, Any] = {
+    "text": text("SELECT secret FROM books_fts('secret')"),
+    "text with its schema": text("SELECT secret FROM main.books_fts('secret')"),
+    "text behind IN": text("SELECT id FROM countries WHERE name NOT IN books_fts('secret')"),
+    "function": select(sa.func.books_fts("secret").table_valued("secret")),
+}
+
+
+@pytest.mark.parametrize("statement", INDEX_CALLED_AS_A_FUNCTION)
+def test_a_virtual_table_is_one_also_where_it_is_called_as_a_function(library: Library, statement: str) -> None:
+    if library.engine.dialect.name != "sqlite":
+        return
+    by_driver(library.engine, "CREATE VIRTUAL TABLE books_fts USING fts5(secret)")
+    with pytest.raises(UnscopedStatement, match="'books_fts', a table or view"):
+        rows(library, INDEX_CALLED_AS_A_FUNCTION[statement])
+
+
+def test_a_view_is_found_by_a_name_that_the_database_shortens(library: Library) -> None:
+    """PostgreSQL takes 63 bytes of a name, and no half of a letter."""
+    name = "vi" + 40 * "\u00fc"
+    by_driver(library.engine, f"CREATE VIEW {name} AS SELECT secret FROM books")
+    for spelt in (name, f"{name}x") if library.engine.dialect.name == "postgresql" else (name,):
+        for statement in (text(f"SELECT secret FROM {spelt}"), select(column("secret")).select_from(sa.table(spelt))):
+            with pytest.raises(UnscopedStatement, match="a table or view"):
+                rows(library, statement)
+
+
 def test_a_parent_shows_the_rows_of_the_tables_that_inherit_from_it(library: Library) -> None:
     if library.engine.dialect.name != "postgresql":
         return

@@ -31,6 +31,12 @@ def taken_from(tables: str) -> Callable[[Session], Any]:
     return lambda s: s.execute(select(text("b.secret")).select_from(text(tables))).all()
 
 
+def second_result(session: Session, statements: str) -> Any:
+    cursor: Any = session.execute(text(statements).columns(secret=sa.String)).cursor
+    cursor.nextset()
+    return cursor.fetchall()
+
+
 WAYS: dict[str, Callable[[Session], Any]] = {
     "IN before a comma": taken_from("countries c JOIN countries d ON c.id IN (1), books b"),
     "alias copy": taken_from("countries copy, books b"),
@@ -77,6 +83,23 @@ WAYS: dict[str, Callable[[Session], Any]] = {
     "postgresql: alias with an ellipsis": taken_from("countries c\u2026LIMIT (x, y), books b"),
     "postgresql: string of two pieces of text": lambda s: s.execute(
         select(literal_column("$q$")).select_from(Book).order_by(text("$q$ || secret FROM books"))
+    ).all(),
+    "update behind a column that is called key": lambda s: s.execute(
+        text(
+            "WITH x AS (SELECT id AS key FROM countries ORDER BY key) UPDATE books SET stock = 2 RETURNING secret"
+        ).columns(secret=sa.String)
+    ).all(),
+    "postgresql: second update behind a column that is called key": lambda s: second_result(
+        s, "SELECT 1 AS key; UPDATE books SET stock = 2 RETURNING secret"
+    ),
+    "postgresql: table behind a column that is called drop": lambda s: s.execute(
+        text("SELECT 1, '', '', 1, 1, 1 AS drop UNION TABLE books").columns(*Book.__table__.c)
+    ).all(),
+    "postgresql: table behind a query of a column called drop": lambda s: s.execute(
+        text("WITH x AS (SELECT 1 AS drop) TABLE books").columns(*Book.__table__.c)
+    ).all(),
+    "postgresql: name with unicode escapes behind a schema": lambda s: s.execute(
+        text('SELECT secret FROM public.U&"bo\\006Fks"').columns(secret=sa.String)
     ).all(),
     "postgresql: element that is spelt like a placeholder": lambda s: s.execute(
         select(

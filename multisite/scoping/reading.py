@@ -27,6 +27,10 @@ _END_OF_FROM = frozenset(
 )  # fmt: skip
 _COMBINES = frozenset({"UNION", "EXCEPT", "INTERSECT"})
 _QUERIES = frozenset({"SELECT", "DELETE", "UPDATE", "MERGE"})
+_FUNCTIONS_OF_SQLITE = frozenset({"json_each", "json_tree"})
+"""Those that give rows. Any other name in their place may be that of a virtual table."""
+_DDL = frozenset({"CREATE", "ALTER", "DROP"})
+_KINDS_OF_TABLES = frozenset({"TEMP", "TEMPORARY", "UNLOGGED", "FOREIGN", "VIRTUAL"})
 _NOT_A_TARGET = frozenset({"FOR", "KEY", "DO", "ON"})
 """Before UPDATE: a lock, an upsert or a referential action, none of which is followed by a table."""
 
@@ -95,7 +99,8 @@ class _Scanner:
 
     def __init__(self, tokens: Sequence[tuple[str, str]], dialect: str) -> None:
         # Only SQLite takes a table behind IN; position('a' IN title) of the others has a column there.
-        self.before_tables = {"INTO", "COPY", "IN"} if dialect == "sqlite" else {"INTO", "COPY"}
+        self.is_sqlite = dialect == "sqlite"
+        self.before_tables = {"INTO", "COPY", "IN"} if self.is_sqlite else {"INTO", "COPY"}
         self.tokens = [each for each in tokens if each[0] != "comment"]
         self.reading = Reading()
         self.levels = [_Level()]
@@ -109,6 +114,10 @@ class _Scanner:
                 self._name_or_keyword(kind, text)
             else:
                 self._mark(text)
+
+    def _previous(self) -> str:
+        """Return the token before the one that is looked at, "" at the beginning."""
+        return self.tokens[self.position - 2][1] if self.position > 1 else ""
 
     def _peek(self, offset: int = 0) -> str:
         position = self.position + offset
@@ -128,16 +137,18 @@ class _Scanner:
             self.levels[-1] = _Level()
         elif mark == ",":
             level.expects = "FROM" if level.in_from else None
-        elif mark == "&" and self.words[-1] == "U" and self._peek().startswith('"'):
+        elif mark == "&" and self._previous().upper() == "U" and self._peek().startswith('"'):
             self.reading.fault = "a name written with unicode escapes"
         else:
             level.expects = None
+        # What means something together stands together: in (SELECT 1 AS key) UPDATE, KEY is the name of a column.
+        self.words = ["", ""]
 
     def _name_or_keyword(self, kind: str, text: str) -> None:
         # Behind a point comes a column, whatever it is called.
-        is_column = self.position > 1 and self.tokens[self.position - 2][1] == "."
+        is_column = self._previous() == "."
         word = keyword(text) if kind == "word" and not is_column else ""
-        if word == "DO" and (self.position == 1 or self.tokens[self.position - 2][1] == ";"):
+        if word == "DO" and self._previous() in ("", ";"):
             self.reading.fault = "a block of code"
         self._note_insert(word)
         self.reading.limits += text == SITE_PARAMETER.key
@@ -170,7 +181,7 @@ class _Scanner:
         elif word == "CASCADE" and self.truncates:
             self.reading.fault = "a TRUNCATE that empties also what refers to a table"
         elif word == "TABLE":
-            level.expects = None if {before, last} & {"CREATE", "ALTER", "DROP"} else word
+            level.expects = None if last in _DDL or (before in _DDL and last in _KINDS_OF_TABLES) else word
         elif word in _END_OF_FROM and not (level.in_from and self._is_alias(word, last)):
             level.in_from, level.expects = False, None
         else:
@@ -191,7 +202,7 @@ class _Scanner:
         if word == "SET":
             return last != "UPDATE"
         if word == "VALUES":
-            return self.tokens[self.position - 2][1] != "("
+            return self._previous() != "("
         indexed = "INDEXED" in (keyword(self._peek()), keyword(self._peek(1)))
         return word != "SELECT" and (last == "AS" or self._peek() == "," or indexed)
 
@@ -203,7 +214,10 @@ class _Scanner:
         return (word == "IF" and following in ("NOT", "EXISTS")) or (word == "ROWS" and following == "FROM")
 
     def _table(self, text: str) -> None:
-        """Take note of the table that comes here; it may be written schema.table, and may turn out a function."""
+        """Take note of the table that comes here; it may be written schema.table, and may turn out a function.
+
+        In SQLite a virtual table may be called as one.
+        """
         keyword, self.levels[-1].expects = self.levels[-1].expects, None
         schema = ""
         while self._peek() == "." and self._peek(1):
@@ -211,10 +225,14 @@ class _Scanner:
             self.position += 2
         if schema == "information_schema":
             return
-        if self._peek() != "(" or keyword in ("INTO", "COPY"):
-            self.reading.tables.append(_bare(text))
-            if keyword == "INTO":
-                self.levels[-1].into = _bare(text)
+        name = _bare(text)
+        is_call = self._peek() == "(" and keyword not in ("INTO", "COPY")
+        if is_call:
+            self.reading.calls.add(name)
+        if not is_call or (self.is_sqlite and name not in _FUNCTIONS_OF_SQLITE):
+            self.reading.tables.append(name)
+        if keyword == "INTO":
+            self.levels[-1].into = name
 
 
 def _bare(name: str) -> str:

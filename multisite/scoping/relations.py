@@ -32,7 +32,10 @@ class Relation(NamedTuple):
 
 
 def relations(connection: Connection, names: Collection[str]) -> Iterator[Relation]:
-    """Yield what the database behind `connection` has by the lower-cased `names`, in any schema and attached file."""
+    """Yield what the database behind `connection` has by the lower-cased `names`, in any schema and attached file.
+
+    PostgreSQL takes the first 63 bytes of a name, so there a name that is yielded may be shorter.
+    """
     find = {"postgresql": _of_postgresql, "sqlite": _of_sqlite}.get(connection.dialect.name, _of_others)
     return find(connection, names)
 
@@ -56,9 +59,10 @@ _RELATIONS = sa.text(
 
 def _of_postgresql(connection: Connection, names: Collection[str]) -> Iterator[Relation]:
     # How lower() treats letters beyond ASCII is a matter of the database's locale, so they are compared here.
-    found = connection.execute(_RELATIONS, {"names": sorted(names), "site": SITE_COLUMN}).all()
+    wanted = {*names, *(name.encode()[:63].decode(errors="ignore") for name in names)}
+    found = connection.execute(_RELATIONS, {"names": sorted(wanted), "site": SITE_COLUMN}).all()
     for name, is_table, has_site in found:
-        if name.lower() in names:
+        if name.lower() in wanted:
             yield Relation(name, is_table, has_site)
 
 
