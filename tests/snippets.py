@@ -45,8 +45,9 @@ class Snippet:
 
 
 def pages() -> list[Path]:
-    """Return README.md and the pages of docs/."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    """Return README.md and the pages of docs/ and docs/decisions/."""
+    docs = ROOT / "docs"
+    return [ROOT / "README.md", *sorted(docs.glob("*.md")), *sorted(docs.glob("decisions/*.md"))]
 
 
 def snippets(page: Path, *languages: str) -> list[Snippet]:

@@ -529,8 +529,9 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
             assert anchor in slugs, f"{page.name} links to {target}"
 
 
-def test_every_page_is_in_the_table_of_contents() -> None:
-    index = (DOCS / "index.md").read_text("utf-8")
+@pytest.mark.parametrize("folder", [DOCS, DOCS / "decisions"], ids=lambda folder: folder.name)
+def test_every_page_is_in_the_table_of_contents(folder: Path) -> None:
+    index = (folder / "index.md").read_text("utf-8")
     listed = [line for tree in re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL) for line in tree.split("\n")]
-    for page in DOCS.glob("*.md"):
-        assert page.name == "index.md" or page.stem in listed, f"docs/index.md does not list {page.stem}"
+    for page in folder.glob("*.md"):
+        assert page.name == "index.md" or page.stem in listed, f"{folder.name}/index.md does not list {page.stem}"
