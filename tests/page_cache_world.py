@@ -1,4 +1,4 @@
-"""An application whose pages may be kept, over two sites that have books: for tests/test_page_cache.py.
+"""An application with cacheable pages and two sites that have books, for tests/test_page_cache.py.
 
 As a program, `python tests/page_cache_world.py URL FOLDER HOST PATH` sends a POST from a process of its own.
 """
@@ -23,7 +23,7 @@ GARDEN, KITCHEN = "garden.example", "kitchen.example"
 
 
 class Policy:
-    """A security policy that knows a user by a header which no cache looks at."""
+    """A security policy that reads the user from a header which caches ignore."""
 
     def identity(self, request: Request) -> str | None:
         return request.headers.get("X-User")
@@ -36,16 +36,16 @@ class Policy:
 
 
 def books(request: Request) -> str:
-    """The books of the site, and how often a page was made in this process."""
+    """The books of the site, and how often this process rendered a page."""
     request.registry["made"].append(request.path)
     return f"{request.site.host} {request.url} {' '.join(request.dbsession.scalars(sa.select(Book.slug)))}"
 
 
 def page(request: Request) -> Response:
-    """What the last part of the path says is done to the page."""
+    """Apply the effect that the last part of the path names to the page."""
     response = Response(books(request), conditional_response=True)
     response.md5_etag()
-    DEEDS.get(request.matchdict["deed"], lambda _request, _response: None)(request, response)
+    EFFECTS.get(request.matchdict["effect"], lambda _request, _response: None)(request, response)
     return response
 
 
@@ -53,7 +53,7 @@ def _stream(_request: Request, response: Response) -> None:
     response.app_iter = (part for part in [response.body])
 
 
-DEEDS: dict[str, Any] = {
+EFFECTS: dict[str, Any] = {
     "cookie": lambda _request, response: response.set_cookie("a", "1"),
     "later": lambda request, _response: request.add_response_callback(lambda _, late: late.set_cookie("a", "1")),
     "session": lambda request, _response: request.session.get("a"),
@@ -79,7 +79,7 @@ DEEDS: dict[str, Any] = {
     "vary-language": lambda _request, response: response.headers.update({"Vary": "Accept-Language, Cookie"}),
     "path": lambda request, _response: request.environ.update({"PATH_INFO": "/page/changed"}),
 }  # fmt: skip
-KEPT_DEEDS = frozenset({"cookies", "language", "vary-language", "path"})
+CACHEABLE_EFFECTS = frozenset({"cookies", "language", "vary-language", "path"})
 
 
 def missing(request: Request) -> Response:
@@ -91,7 +91,7 @@ def inner(request: Request) -> Response:
 
 
 def outer(request: Request) -> Response:
-    """A page that is not for everybody, and shows one that is."""
+    """An uncacheable page that contains a cacheable one."""
     from pyramid.view import render_view_to_response
 
     found = render_view_to_response(None, request, name="inner")
@@ -99,7 +99,8 @@ def outer(request: Request) -> Response:
 
 
 def add(request: Request) -> Response:
-    """Add a book, in the way that the path says."""
+    """Add a book by the method that the path names."""
+
     way, slug = request.matchdict["way"], request.matchdict["slug"]
     values = {"slug": slug, "secret": "x"}
     if way == "flush":
@@ -147,7 +148,7 @@ def make_app(url: str, folder: str, **settings: Any) -> Any:
     config.set_security_policy(Policy())
     config.set_locale_negotiator(negotiate)
     for name, view, pattern, options in (
-        ("page", page, "/page/{deed:.*}", {"page_cache": True}),
+        ("page", page, "/page/{effect:.*}", {"page_cache": True}),
         ("other", books_page, "/other", {}),
         ("brief", books_page, "/brief", {"page_cache": 0.5}),
         ("missing", missing, "/missing", {"page_cache": True}),

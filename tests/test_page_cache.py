@@ -1,4 +1,4 @@
-"""The page cache: for everybody, of one site, never older than its rows; with two processes on one database."""
+"""The page cache: who is served a cached page, and when it is stale; partly with two processes on one database."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import warm
 from conftest import closing_engine, fresh_database, make_own_tables
 from content_sites import ContentSites
 from page_cache_world import (
-    DEEDS,
+    CACHEABLE_EFFECTS,
+    EFFECTS,
     GARDEN,
-    KEPT_DEEDS,
     KITCHEN,
     Policy,
     books_page,
@@ -44,8 +44,8 @@ from multisite.directory.changes import add_site
 from multisite.keys import DIRECTORY
 from multisite.models import ChangeRow
 from multisite.page_cache import PAGE_CACHE, PageCache, changes, turns
-from multisite.page_cache.pages import OVERHEAD_BYTES, Page, Pages
-from multisite.page_cache.turns import Turn
+from multisite.page_cache.pages import OVERHEAD_BYTES, Page, PageStore
+from multisite.page_cache.turns import Flight
 from multisite.page_cache.versions import Version, Versions
 from multisite.scoping.pin import change_listeners
 from multisite.settings import parse_settings
@@ -56,7 +56,7 @@ HERE = Path(__file__).parent
 
 
 class World:
-    """A database with two sites that have a book each, and applications that serve them."""
+    """A database with two sites that have one book each, and applications that serve them."""
 
     def __init__(self, url: str, folder: Path, engine: sa.Engine) -> None:
         self.url, self.folder, self.engine = url, str(folder), engine
@@ -69,14 +69,14 @@ class World:
         self._apps: dict[tuple[Any, ...], Any] = {}
 
     def app(self, **settings: Any) -> Any:
-        """Return the application with these settings, the same one each time, with nothing kept."""
+        """Return the application with these settings, the same one each time, with an empty cache."""
         key = tuple(sorted(settings.items()))
         if key not in self._apps:
             self._apps[key] = make_app(self.url, self.folder, **settings)
         app = self._apps[key]
         app.registry["made"].clear()
         if (cache := app.registry.get(PAGE_CACHE)) is not None:
-            cache.pages = Pages(cache.pages.size_bytes)
+            cache.pages = PageStore(cache.pages.size_bytes)
         return app
 
     def empty(self) -> None:
@@ -110,7 +110,7 @@ def shared_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def world(shared_world: World) -> World:
-    """The same on SQLite and on PostgreSQL, with one book for each site."""
+    """Run on SQLite and on PostgreSQL, with one book for each site."""
     shared_world.empty()
     return shared_world
 
@@ -129,20 +129,20 @@ def app(sqlite_world: World) -> Any:
 
 
 def made(app: Any) -> list[str]:
-    """Return the paths of the pages that were made since the last call."""
+    """Return the paths of the pages that were rendered since the last call."""
     found, app.registry["made"][:] = list(app.registry["made"]), []
     return found
 
 
-def is_kept(app: Any, path: str, host: str = GARDEN, **environ: str) -> bool:
-    """Tell whether the second of two requests is answered without making the page."""
+def is_cached(app: Any, path: str, host: str = GARDEN, **environ: str) -> bool:
+    """Return whether the second of two requests is served without rendering the page."""
     browser(app, host, **environ).get(path, status="*")
     made(app)
-    browser(app, host, **environ).get(path, status="*")  # A new one, which has got no cookie.
+    browser(app, host, **environ).get(path, status="*")  # A new browser, without cookies.
     return not made(app)
 
 
-# Whose page it is
+# Isolation of sites
 
 
 def test_each_site_gets_its_own_page(world: World) -> None:
@@ -158,13 +158,13 @@ def test_each_site_gets_its_own_page(world: World) -> None:
 
 
 def test_a_key_without_the_site_would_mix_sites(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What a domain that moves from one site to another would show, were the site neither in the key nor compared.
+    # What a domain that moves to another site would show if the site were neither in the key nor compared.
     app = sqlite_world.app()
     directory = app.registry[DIRECTORY]
     garden, kitchen = (sqlite_world.sites[host] for host in (GARDEN, KITCHEN))
 
     def moved() -> str:
-        sqlite_world.app()  # With nothing kept.
+        sqlite_world.app()  # With an empty cache.
         directory.add_override(garden, ["moving.example"])
         browser(app, "moving.example").get("/page/a")
         directory.remove_override(garden)
@@ -192,7 +192,7 @@ def test_a_question_mark_without_a_query_is_the_same_page(app: Any) -> None:
     assert b"/page/mark " in bodies[0]
 
 
-def test_everything_in_the_address_is_in_the_key(app: Any) -> None:
+def test_every_part_of_the_url_is_in_the_key(app: Any) -> None:
     addresses: list[tuple[str, dict[str, str]]] = [
         ("/page/a", {}), ("/page/A", {}), ("/page/a/", {}), ("/page/a?", {}), ("/page/a?b", {}), ("/page/a?b=", {}),
         ("/page/a?c&b", {}), ("/page/a%3Fb", {}), ("/page/%C3%A4", {}), ("/page/a", {"wsgi.url_scheme": "https"}),
@@ -200,36 +200,36 @@ def test_everything_in_the_address_is_in_the_key(app: Any) -> None:
     ]  # fmt: skip
     texts = [[browser(app, GARDEN, **environ).get(path).text for path, environ in addresses] for _ in range(2)]
     assert texts[0] == texts[1]
-    # A question mark without anything behind it does not reach the application.
+    # A question mark without a query does not reach the application.
     assert len(made(app)) == len(set(texts[0])) == len(addresses) - 1
 
 
-# Who gets it
+# Which requests are served from the cache
 
 
-ANYBODY: dict[str, dict[str, str]] = {
+ANONYMOUS: dict[str, dict[str, str]] = {
     "nothing": {},
     "a browser": {"HTTP_USER_AGENT": "Mozilla", "HTTP_ACCEPT": "text/html", "HTTP_ACCEPT_ENCODING": "gzip"},
     "an empty cookie": {"HTTP_COOKIE": ""},
-    "cookies of statistics": {"HTTP_COOKIE": "_ga=GA1.2; _pk_id.1=x"},
-    "no content": {"CONTENT_LENGTH": "0"},
+    "cookies of analytics": {"HTTP_COOKIE": "_ga=GA1.2; _pk_id.1=x"},
+    "an empty body": {"CONTENT_LENGTH": "0"},
 }
-SOMEBODY: dict[str, dict[str, str]] = {
+PERSONAL: dict[str, dict[str, str]] = {
     "a cookie": {"HTTP_COOKIE": "session=abc"},
     "a cookie among others": {"HTTP_COOKIE": "_ga=1; session=abc"},
     "a cookie without a value": {"HTTP_COOKIE": "_ga=1; session"},
-    "a cookie that begins otherwise": {"HTTP_COOKIE": "_gab=1"},
+    "a cookie with another prefix": {"HTTP_COOKIE": "_gab=1"},
     "a log-in": {"HTTP_AUTHORIZATION": "Basic YTpi"},
-    "a log-in of the server": {"REMOTE_USER": "me"},
-    "a part": {"HTTP_RANGE": "bytes=0-3"},
+    "a user set by the server": {"REMOTE_USER": "me"},
+    "a range": {"HTTP_RANGE": "bytes=0-3"},
     "content": {"CONTENT_LENGTH": "3"},
-    "content without a length": {"HTTP_TRANSFER_ENCODING": "chunked"},
-    "another root": {"HTTP_X_VHM_ROOT": "/"},
+    "a body without a length": {"HTTP_TRANSFER_ENCODING": "chunked"},
+    "a virtual root": {"HTTP_X_VHM_ROOT": "/"},
 }
 
 
-@pytest.mark.parametrize("environ", ANYBODY.values(), ids=ANYBODY)
-def test_anybody_gets_the_kept_page(sqlite_world: World, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("environ", ANONYMOUS.values(), ids=ANONYMOUS)
+def test_an_anonymous_request_gets_the_cached_page(sqlite_world: World, environ: dict[str, str]) -> None:
     app = sqlite_world.app(page_cache_ignored_cookies="_ga _pk_*")
     browser(app).get("/page/a")
     made(app)
@@ -237,8 +237,8 @@ def test_anybody_gets_the_kept_page(sqlite_world: World, environ: dict[str, str]
     assert made(app) == []
 
 
-@pytest.mark.parametrize("environ", SOMEBODY.values(), ids=SOMEBODY)
-def test_somebody_gets_a_page_of_their_own_which_is_not_kept(sqlite_world: World, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("environ", PERSONAL.values(), ids=PERSONAL)
+def test_a_personal_request_gets_its_own_page_which_is_not_cached(sqlite_world: World, environ: dict[str, str]) -> None:
     app = sqlite_world.app(page_cache_ignored_cookies="_ga _pk_*")
     for _ in range(2):
         browser(app, **environ).get("/page/a")
@@ -250,7 +250,7 @@ def test_somebody_gets_a_page_of_their_own_which_is_not_kept(sqlite_world: World
 
 
 @pytest.mark.parametrize("header", ["_ga=1", "_ga=1,theme=poison", "_ga=1 theme=poison"])
-def test_what_a_page_has_taken_from_a_cookie_is_not_for_everybody(
+def test_a_page_that_read_a_cookie_is_not_cached(
     sqlite_world: World, header: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked() -> str:
@@ -263,26 +263,28 @@ def test_what_a_page_has_taken_from_a_cookie_is_not_for_everybody(
     assert "_ga" in asked()
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_what_is_not_for_everybody_is_not_kept(app: Any, deed: str) -> None:
-    assert is_kept(app, f"/page/{deed}") is (deed in KEPT_DEEDS)
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_personal_responses_are_not_cached(app: Any, effect: str) -> None:
+    assert is_cached(app, f"/page/{effect}") is (effect in CACHEABLE_EFFECTS)
 
 
-@pytest.mark.parametrize("deed", sorted(set(DEEDS) - KEPT_DEEDS))
-def test_it_would_be_kept_without_a_reason_against_it(app: Any, deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multisite.page_cache.cache.reason_against", lambda request, response: None)
-    assert is_kept(app, f"/page/{deed}")
+@pytest.mark.parametrize("effect", sorted(set(EFFECTS) - CACHEABLE_EFFECTS))
+def test_personal_responses_would_be_cached_without_the_check(
+    app: Any, effect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multisite.page_cache.cache.uncacheable_reason", lambda request, response: None)
+    assert is_cached(app, f"/page/{effect}")
 
 
-def test_only_views_that_say_so_are_kept(app: Any) -> None:
-    assert not is_kept(app, "/other")
-    assert is_kept(app, "/page/a")
+def test_only_views_with_the_option_are_cached(app: Any) -> None:
+    assert not is_cached(app, "/other")
+    assert is_cached(app, "/page/a")
 
 
-def test_a_view_says_for_how_many_seconds(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_view_sets_the_seconds(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(app.registry[PAGE_CACHE], "_clock", lambda: now[0])
-    assert is_kept(app, "/brief")
+    assert is_cached(app, "/brief")
     now[0] += 0.4
     browser(app).get("/brief")
     assert not made(app)
@@ -291,25 +293,25 @@ def test_a_view_says_for_how_many_seconds(app: Any, monkeypatch: pytest.MonkeyPa
     assert len(made(app)) == 1
 
 
-def test_a_page_inside_of_another_does_not_make_that_one_everybody_s(app: Any) -> None:
+def test_a_cacheable_subrequest_does_not_make_the_outer_page_cacheable(app: Any) -> None:
     texts = [browser(app).get("/outer", headers={"X-User": name}).text.split()[0] for name in ("one", "two")]
     assert texts == ["one", "two"]
 
 
-def test_a_path_that_the_view_has_changed_is_not_what_the_page_is_kept_under(app: Any) -> None:
+def test_a_page_is_stored_under_the_path_that_was_requested(app: Any) -> None:
     browser(app).get("/page/path")
-    assert is_kept(app, "/page/changed")
+    assert is_cached(app, "/page/changed")
     assert made(app) == []
     assert "/page/changed" in browser(app).get("/page/changed").text
 
 
-def test_errors_are_not_kept(app: Any) -> None:
+def test_errors_are_not_cached(app: Any) -> None:
     for _ in range(2):
         browser(app).get("/missing", status=404)
     assert len(app.registry[PAGE_CACHE].pages) == 0
 
 
-def test_languages_are_apart_where_a_page_depends_on_them(app: Any) -> None:
+def test_pages_that_depend_on_the_language_are_cached_by_language(app: Any) -> None:
     for _ in range(2):
         for language in ("de", "en", "de-AT, en;q=0.5"):
             text = browser(app, HTTP_ACCEPT_LANGUAGE=language).get("/page/language").text
@@ -320,8 +322,8 @@ def test_languages_are_apart_where_a_page_depends_on_them(app: Any) -> None:
     assert len(made(app)) == 1
 
 
-def test_a_page_that_chooses_by_the_header_itself_is_kept_for_each_header(sqlite_world: World) -> None:
-    """The site has one language, and the view another notion of it."""
+def test_a_page_that_reads_accept_language_itself_is_cached_by_header(sqlite_world: World) -> None:
+    """The site has one language, and the view negotiates by itself."""
 
     def choose(request: Any) -> Response:
         return Response(request.accept_language.lookup(["de", "en"], default="en"), vary=["Accept-Language"])
@@ -336,7 +338,7 @@ def test_a_page_that_chooses_by_the_header_itself_is_kept_for_each_header(sqlite
         assert app.registry[PAGE_CACHE].hits == 1
 
 
-def test_routes_that_fit_by_a_header_are_not_answered_by_the_page_of_another(sqlite_world: World) -> None:
+def test_routes_with_a_header_predicate_do_not_get_the_page_of_another_route(sqlite_world: World) -> None:
     with configured(sqlite_world) as config:
         config.add_route("one", "/two", header="X-One")
         config.add_route("two", "/{name}")
@@ -350,16 +352,16 @@ def test_routes_that_fit_by_a_header_are_not_answered_by_the_page_of_another(sql
         assert app.registry[PAGE_CACHE].hits == 1
 
 
-def test_languages_would_mix_if_nobody_noticed(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_languages_would_mix_without_the_check(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multisite.page_cache.cache._differs_by_language", lambda request: False)
     texts = {browser(app, HTTP_ACCEPT_LANGUAGE=each).get("/page/language").text[:2] for each in ("de", "en")}
     assert texts == {"de"}
 
 
-# What is answered
+# What is served
 
 
-def test_the_kept_page_is_the_page(app: Any) -> None:
+def test_the_cached_page_equals_the_rendered_page(app: Any) -> None:
     first, second = (browser(app).get("/page/a") for _ in range(2))
     assert len(made(app)) == 1
     assert (first.status, first.body, sorted(first.headerlist)) == (
@@ -367,10 +369,10 @@ def test_the_kept_page_is_the_page(app: Any) -> None:
     )  # fmt: skip
 
 
-def test_head_is_answered_from_the_page_of_get(app: Any) -> None:
+def test_head_is_served_from_the_cached_get(app: Any) -> None:
     head = browser(app).head("/page/a")
     browser(app).head("/page/a")
-    assert len(made(app)) == 2  # Nothing is kept of an answer to HEAD.
+    assert len(made(app)) == 2  # The response to HEAD is not stored.
     get = browser(app).get("/page/a")
     made(app)
     kept = browser(app).head("/page/a")
@@ -379,7 +381,7 @@ def test_head_is_answered_from_the_page_of_get(app: Any) -> None:
     assert sorted(kept.headerlist) == sorted(get.headerlist) == sorted(head.headerlist)
 
 
-def test_304_comes_from_the_kept_page(app: Any) -> None:
+def test_304_is_served_from_the_cached_page(app: Any) -> None:
     etag = browser(app).get("/page/a").headers["ETag"]
     made(app)
     assert browser(app, HTTP_IF_NONE_MATCH=etag).get("/page/a", status=304).body == b""
@@ -387,11 +389,11 @@ def test_304_comes_from_the_kept_page(app: Any) -> None:
     assert made(app) == []
     part = browser(app, HTTP_RANGE="bytes=0-3").get("/page/a", status=206)
     assert part.body == GARDEN[:4].encode()
-    assert is_kept(app, "/page/b", HTTP_IF_NONE_MATCH=etag)
+    assert is_cached(app, "/page/b", HTTP_IF_NONE_MATCH=etag)
     assert browser(app).get("/page/b").body
 
 
-def test_a_kept_page_asks_the_database_nothing(sqlite_world: World) -> None:
+def test_a_cached_page_needs_no_query(sqlite_world: World) -> None:
     app = sqlite_world.app(refresh_seconds=3600)
     asked: list[str] = []
     engine = app.registry[DIRECTORY].engine
@@ -408,7 +410,7 @@ def test_a_kept_page_asks_the_database_nothing(sqlite_world: World) -> None:
     event.remove(engine, "before_cursor_execute", note)
 
 
-def test_a_page_is_made_again_after_its_time(sqlite_world: World) -> None:
+def test_an_expired_page_is_rendered_again(sqlite_world: World) -> None:
     app = sqlite_world.app()
     cache = app.registry[PAGE_CACHE]
     now = [1000.0]
@@ -416,7 +418,7 @@ def test_a_page_is_made_again_after_its_time(sqlite_world: World) -> None:
     try:
         browser(app).get("/page/a")
         now[0] += 599
-        assert is_kept(app, "/page/a")
+        assert is_cached(app, "/page/a")
         now[0] += 2
         browser(app).get("/page/a")
         assert len(made(app)) == 1
@@ -424,10 +426,10 @@ def test_a_page_is_made_again_after_its_time(sqlite_world: World) -> None:
         cache._clock = clock
 
 
-def test_a_site_that_is_another_one_now_makes_its_pages_again(sqlite_world: World) -> None:
-    # Settings, templates, secrets, names: whatever the directory says of a site is part of the value.
+def test_a_changed_site_gets_its_pages_rendered_again(sqlite_world: World) -> None:
+    # Settings, templates, secrets, names: everything that the directory records about a site is compared.
     app = sqlite_world.app()
-    assert is_kept(app, "/page/a", KITCHEN)
+    assert is_cached(app, "/page/a", KITCHEN)
     with all_sites("a test"), sqlite_world.engine.begin() as connection:
         connection.execute(
             sa.text("UPDATE sites SET template_generation = template_generation + 1 WHERE folder = :folder"),
@@ -438,12 +440,12 @@ def test_a_site_that_is_another_one_now_makes_its_pages_again(sqlite_world: Worl
     browser(app, KITCHEN).get("/page/a")
     browser(app).get("/page/b")
     assert made(app) == ["/page/a", "/page/b"]
-    assert is_kept(app, "/page/a", KITCHEN)
+    assert is_cached(app, "/page/a", KITCHEN)
 
 
-def test_a_site_in_maintenance_or_disabled_gets_no_kept_page(sqlite_world: World) -> None:
+def test_a_site_in_maintenance_or_disabled_gets_no_cached_page(sqlite_world: World) -> None:
     app, engine = sqlite_world.app(), sqlite_world.engine
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
     _info, word = maintain_site(engine, GARDEN, message="soon")
     browser(app).get("/page/a", status=503)
     operator = browser(app)
@@ -454,10 +456,10 @@ def test_a_site_in_maintenance_or_disabled_gets_no_kept_page(sqlite_world: World
     disable_site(engine, GARDEN)
     browser(app).get("/page/a", status=404)
     enable_site(engine, GARDEN)
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
 
 
-def test_kept_pages_have_their_part_in_the_share_of_a_site(sqlite_world: World) -> None:
+def test_cached_pages_count_towards_the_limit_of_a_site(sqlite_world: World) -> None:
     app = sqlite_world.app(max_requests_per_site=1)
     browser(app).get("/page/a")
     inside = []
@@ -465,7 +467,7 @@ def test_kept_pages_have_their_part_in_the_share_of_a_site(sqlite_world: World) 
     def during(request: Any) -> None:
         inside.append(browser(app).get("/page/a", status="*").status_int)
 
-    with monkeypatched(DEEDS, "busy", lambda request, _response: during(request)):
+    with monkeypatched(EFFECTS, "busy", lambda request, _response: during(request)):
         browser(app).get("/page/busy")
     assert inside == [503]
     assert browser(app).get("/page/a").status_int == 200
@@ -480,7 +482,7 @@ def monkeypatched(mapping: dict[str, Any], key: str, value: Any) -> Iterator[Non
         del mapping[key]
 
 
-# Changes
+# Invalidation
 
 
 WAYS = ("flush", "core", "postgresql: cte", "savepoint", "second", "all")
@@ -490,27 +492,27 @@ WAYS = ("flush", "core", "postgresql: cte", "savepoint", "second", "all")
 def test_a_change_is_seen_at_once_in_its_own_process(world: World, way: str) -> None:
     app = world.app(refresh_seconds=3600)
     for host in (GARDEN, KITCHEN):
-        assert is_kept(app, "/page/a", host)
+        assert is_cached(app, "/page/a", host)
     browser(app).post(f"/add/{way.rpartition(' ')[2]}/new")
     assert "new" in browser(app).get("/page/a").text
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
     made(app)
     browser(app, KITCHEN).get("/page/a")
-    # Of a change across all sites nobody knows whose rows it was.
+    # Nobody knows whose rows a change across all sites concerned.
     assert len(made(app)) == (way == "all")
 
 
-def test_a_change_that_is_undone_changes_nothing(world: World) -> None:
+def test_a_rolled_back_change_invalidates_nothing(world: World) -> None:
     app = world.app(refresh_seconds=3600)
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
     before = versions(world)
     browser(app).post("/add/undone/new")
     assert versions(world) == before
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
     assert made(app) == []
 
 
-def test_a_request_that_only_reads_raises_no_version(world: World) -> None:
+def test_a_request_that_only_reads_bumps_no_version(world: World) -> None:
     app = world.app()
     before = versions(world)
     browser(app).get("/other")
@@ -571,20 +573,20 @@ def by_a_second_transaction(world: World) -> None:
 @pytest.mark.parametrize(
     "change", [by_begin, by_text, by_string, by_autocommit, by_a_session_on_a_connection, by_a_second_transaction]
 )
-def test_a_change_past_the_session_of_the_request_is_seen(world: World, change: Any) -> None:
+def test_a_change_outside_the_session_of_the_request_is_seen(world: World, change: Any) -> None:
     app = world.app()
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
     change(world)
     text = browser(app).get("/page/a").text
     assert "new" in text
     assert "rolled-back" not in text
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
 
 
 def test_a_change_in_another_process_is_seen(world: World) -> None:
     app = world.app()
     for host in (GARDEN, KITCHEN):
-        assert is_kept(app, "/page/a", host)
+        assert is_cached(app, "/page/a", host)
     command = [*warm.python(), str(HERE / "page_cache_world.py"), world.url, world.folder, GARDEN, "/add/flush/theirs"]
     subprocess.run(command, check=True, capture_output=True, cwd=HERE)
     assert "theirs" in browser(app).get("/page/a").text
@@ -593,9 +595,9 @@ def test_a_change_in_another_process_is_seen(world: World) -> None:
     assert made(app) == []
 
 
-def test_a_database_is_the_same_by_another_url(sqlite_world: World) -> None:
+def test_a_database_may_be_reached_by_another_url(sqlite_world: World) -> None:
     app = sqlite_world.app()
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
     before = versions(sqlite_world)
     with closing_engine(f"sqlite+pysqlite:///{sqlite_world.engine.url.database}") as engine:
         with using_site(sqlite_world.sites[GARDEN]), engine.begin() as connection:
@@ -604,20 +606,20 @@ def test_a_database_is_the_same_by_another_url(sqlite_world: World) -> None:
         with Session(engine, info={"site": sqlite_world.sites[GARDEN]}) as session:
             session.add(Book(slug="by-a-session", secret="x"))
             session.commit()
-    # More than once where the session of a request, too, may not know that it is the same.
+    # More than one if the session of the request does not know either that the database is the same.
     assert sum(versions(sqlite_world).values()) > sum(before.values()) + 1
     text = browser(app).get("/page/a").text
     assert "by-core" in text
     assert "by-a-session" in text
 
 
-def test_a_change_says_nothing_to_the_database_of_another_application(sqlite_world: World, tmp_path: Path) -> None:
-    """Its sites have the same numbers, and it may be locked, or not be there."""
+def test_a_change_does_not_touch_the_database_of_another_application(sqlite_world: World, tmp_path: Path) -> None:
+    """Its sites have the same ids, and it may be locked or missing."""
     with make_world(f"sqlite:///{tmp_path / 'other.db'}", tmp_path) as other:
         other.empty()
         app, others = sqlite_world.app(), other.app()
         for each in (app, others):
-            assert is_kept(each, "/page/a")
+            assert is_cached(each, "/page/a")
         with other.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             browser(app).post("/add/flush/here")
@@ -625,25 +627,25 @@ def test_a_change_says_nothing_to_the_database_of_another_application(sqlite_wor
         assert versions(other) == {}
 
 
-def test_rows_elsewhere_are_committed_though_their_version_cannot_be_raised(
+def test_rows_in_another_database_are_committed_if_the_version_cannot_be_bumped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
         make_world(f"sqlite:///{tmp_path / 'rows.db'}", tmp_path) as rows,
         closing_engine(f"sqlite:///{tmp_path / 'gone.db'}") as gone,
     ):
-        changes.watch(watching := Versions(gone, refresh_seconds=0, size=1))
-        watching._is_there = True
+        changes.subscribe(watching := Versions(gone, refresh_seconds=0, size=1))
+        watching._table_exists = True
         with Session(rows.engine, info={"site": rows.sites[GARDEN]}) as session:
             session.add(Book(slug="kept", secret="x"))
             session.commit()
             assert session.scalars(sa.select(Book.slug)).all() == ["kept"]
-        assert "versions of sites cannot be raised, and pages outlive the rows they show: " in caplog.text
+        assert "cannot bump the versions of sites; cached pages may show outdated rows: " in caplog.text
 
 
-def test_what_another_process_changes_is_not_seen_where_nobody_says_so(world: World) -> None:
+def test_a_change_of_a_script_is_not_seen_unless_it_is_published(world: World) -> None:
     app = world.app()
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
     listeners, change_listeners[:] = list(change_listeners), []
     try:
         by_begin(world)
@@ -653,8 +655,8 @@ def test_what_another_process_changes_is_not_seen_where_nobody_says_so(world: Wo
 
 
 @pytest.mark.parametrize("late", ["before the rows are read", "after the rows were read"])
-def test_a_page_made_during_a_change_is_not_taken_for_a_new_one(world: World, late: str) -> None:
-    """A page reads its rows and waits; the change commits; the page is finished, and must not stay."""
+def test_a_page_rendered_during_a_change_is_stale(world: World, late: str) -> None:
+    """A page reads its rows and waits; the change commits; the page is completed, and must not be served again."""
     app = world.app()
     read, changed = Event(), Event()
 
@@ -662,12 +664,12 @@ def test_a_page_made_during_a_change_is_not_taken_for_a_new_one(world: World, la
         read.set()
         assert changed.wait(30)
 
-    with monkeypatched(DEEDS, "slow", wait), ThreadPoolExecutor(1) as pool:
+    with monkeypatched(EFFECTS, "slow", wait), ThreadPoolExecutor(1) as pool:
         slow = pool.submit(lambda: browser(app).get("/page/slow").text)
         assert read.wait(30)
         if late == "before the rows are read":
-            # The version as another process has it, which hears of the change when it asks the next time.
-            silently(world)
+            # As another process has it, which learns of the change when it reads the versions next.
+            change_without_notice(world)
         else:
             by_begin(world)
         changed.set()
@@ -675,38 +677,38 @@ def test_a_page_made_during_a_change_is_not_taken_for_a_new_one(world: World, la
     assert "new" in browser(app).get("/page/slow").text
 
 
-def test_a_page_made_during_a_change_would_stay_under_the_version_of_its_end(
+def test_a_page_rendered_during_a_change_would_stay_with_the_version_read_afterwards(
     sqlite_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = sqlite_world.app()
-    keep = PageCache._keep
+    keep = PageCache._store
 
-    def keep_late(
+    def store_late(
         self: PageCache, request: Any, response: Any, key: Any, site: Site, _: Version, seconds: float
     ) -> bool:
         return keep(self, request, response, key, site, self.versions.of(site.id), seconds)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(PageCache, "_keep", keep_late)
-    with monkeypatched(DEEDS, "slow", lambda _request, _response: by_begin(sqlite_world)):
+    monkeypatch.setattr(PageCache, "_store", store_late)
+    with monkeypatched(EFFECTS, "slow", lambda _request, _response: by_begin(sqlite_world)):
         browser(app).get("/page/slow")
     assert "new" not in browser(app).get("/page/slow").text
 
 
-def silently(world: World) -> None:
-    """Change rows as another process does: with the version, and without a word to this one."""
-    watched, changes._tell = changes._tell, lambda site_ids: None
+def change_without_notice(world: World) -> None:
+    """Change rows as another process does: bump the version, and do not notify this process."""
+    watched, changes._notify_local = changes._notify_local, lambda site_ids: None
     try:
         by_begin(world)
     finally:
-        changes._tell = watched
+        changes._notify_local = watched
 
 
-# Bounds
+# Limits
 
 
-def test_a_long_address_is_not_kept(app: Any) -> None:
-    assert is_kept(app, "/page/a?" + "x" * 1_900)
-    assert not is_kept(app, "/page/a?" + "x" * 2_000)
+def test_a_page_with_a_long_url_is_not_cached(app: Any) -> None:
+    assert is_cached(app, "/page/a?" + "x" * 1_900)
+    assert not is_cached(app, "/page/a?" + "x" * 2_000)
 
 
 def page_of(site_id: int, size: int) -> Page:
@@ -714,8 +716,8 @@ def page_of(site_id: int, size: int) -> Page:
     return Page(site, Version(0, 0, 0, 0), 0.0, (), b"x" * (size - OVERHEAD_BYTES), True)
 
 
-def test_pages_take_no_more_than_they_may() -> None:
-    pages = Pages(100_000)
+def test_pages_stay_within_the_size_limit() -> None:
+    pages = PageStore(100_000)
     for number in range(100):
         assert pages.put(number, page_of(1, 10_000))
         assert pages.total_bytes <= 100_000
@@ -726,8 +728,8 @@ def test_pages_take_no_more_than_they_may() -> None:
     assert len(pages) == 10
 
 
-def test_a_site_with_many_pages_does_not_push_out_the_others() -> None:
-    pages = Pages(100_000)
+def test_a_site_with_many_pages_evicts_only_its_own() -> None:
+    pages = PageStore(100_000)
     pages.put("other", page_of(2, 10_000))
     for number in range(100):
         pages.put(number, page_of(1, 10_000))
@@ -738,8 +740,10 @@ def test_a_site_with_many_pages_does_not_push_out_the_others() -> None:
     assert {len(pages._by_site[site_id]) for site_id in (1, 3)} <= {4, 5}
 
 
-def ask_at_once(app: Any, path: str, count: int, *, release: Callable[[], object], **environ: str) -> list[str]:
-    """Send so many requests, the first of which waits within its view until all others were sent; return the texts."""
+def request_concurrently(
+    app: Any, path: str, count: int, *, release: Callable[[], object], **environ: str
+) -> list[str]:
+    """Send `count` requests, the first of which waits in its view until all others are sent; return the texts."""
     with ThreadPoolExecutor(count) as pool:
         asked = [pool.submit(lambda: browser(app, **environ).get(path).text)]
         release()
@@ -749,68 +753,70 @@ def ask_at_once(app: Any, path: str, count: int, *, release: Callable[[], object
 
 @contextmanager
 def slow_page(app: Any, *, others: int) -> Iterator[Callable[[], object]]:
-    """Let the page `slow` wait in its first request, until as many others wait for that; give what waits for the first
-    request to be there."""
+    """Let the first request of the page `slow` wait in its view until `others` requests wait for it; yield a function
+    that waits until the first request is there."""
     begun, waited = Event(), Semaphore(0)
     is_first = Lock()
-    wait = Turn.wait
+    wait = Flight.wait
 
-    def noting(self: Turn) -> Page | None:
+    def noting(self: Flight) -> Page | None:
         waited.release()
         return wait(self)
 
-    def deed(_request: Any, _response: Any) -> None:
+    def effect(_request: Any, _response: Any) -> None:
         if is_first.acquire(blocking=False):
             begun.set()
             for _ in range(others + 1):
                 assert waited.acquire(timeout=30)
 
-    with pytest.MonkeyPatch.context() as patched, monkeypatched(DEEDS, "slow", deed):
-        patched.setattr(Turn, "wait", noting)
+    with pytest.MonkeyPatch.context() as patched, monkeypatched(EFFECTS, "slow", effect):
+        patched.setattr(Flight, "wait", noting)
         yield lambda: begun.wait(30)
 
 
-def test_of_many_that_want_one_page_one_makes_it(sqlite_world: World) -> None:
+def test_of_concurrent_requests_one_renders_the_page(sqlite_world: World) -> None:
     app = sqlite_world.app()
     cache = app.registry[PAGE_CACHE]
     hits, misses = cache.hits, cache.misses
     with slow_page(app, others=5) as release:
-        texts = ask_at_once(app, "/page/slow?one", 6, release=release)
+        texts = request_concurrently(app, "/page/slow?one", 6, release=release)
     assert len(set(texts)) == 1
     assert made(app) == ["/page/slow"]
     assert (cache.hits - hits, cache.misses - misses) == (5, 1)
-    assert cache._turns.making == {}
+    assert cache._flights.in_flight == {}
 
 
-def test_each_would_make_it_if_nobody_waited(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_request_would_render_the_page_without_waiting(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = sqlite_world.app()
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "WAIT_TIMEOUT_SECONDS", 0.0)
     with slow_page(app, others=1) as release:
-        ask_at_once(app, "/page/slow?each", 2, release=release)
+        request_concurrently(app, "/page/slow?each", 2, release=release)
     assert len(made(app)) == 2
-    assert app.registry[PAGE_CACHE]._turns.making == {}
+    assert app.registry[PAGE_CACHE]._flights.in_flight == {}
 
 
-def test_nobody_waits_for_a_page_that_is_not_kept_anyway(sqlite_world: World) -> None:
+def test_no_request_waits_for_an_uncacheable_page(sqlite_world: World) -> None:
     app = sqlite_world.app()
     arrived = Barrier(1)
 
-    def deed(request: Request, response: Any) -> None:
-        DEEDS["session"](request, response)
+    def effect(request: Request, response: Any) -> None:
+        EFFECTS["session"](request, response)
         arrived.wait(30)
 
-    with monkeypatched(DEEDS, "both", deed), ThreadPoolExecutor(2) as pool:
+    with monkeypatched(EFFECTS, "both", effect), ThreadPoolExecutor(2) as pool:
         browser(app).get("/page/both")
-        # Each waits for the other one: they have to be in the view at the same time.
+        # Each waits for the other: both have to be in the view at the same time.
         arrived = Barrier(2)
         list(pool.map(lambda _: browser(app).get("/page/both"), range(2)))
     assert len(made(app)) == 3
 
 
-def test_a_page_that_asks_for_itself_does_not_wait_for_itself(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_requests_itself_does_not_wait_for_itself(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     inner: list[str] = []
     waited: list[object] = []
-    monkeypatch.setattr(turns.Turn, "_ends_until", lambda *_: waited.append(1))
+    monkeypatch.setattr(turns.Flight, "_ends_before", lambda *_: waited.append(1))
 
     def ask_again(request: Request, _response: Any) -> None:
         if not inner:
@@ -818,7 +824,7 @@ def test_a_page_that_asks_for_itself_does_not_wait_for_itself(app: Any, monkeypa
             again = Request.blank(request.url)
             inner[0] = request.invoke_subrequest(again, use_tweens=True).text
 
-    with monkeypatched(DEEDS, "again", ask_again):
+    with monkeypatched(EFFECTS, "again", ask_again):
         assert browser(app).get("/page/again").text == inner[0]
     assert waited == []
     assert len(made(app)) == 2
@@ -845,18 +851,18 @@ def test_threads_of_two_sites_never_mix(world: World) -> None:
         assert sorted(pool.map(work, range(4))) == [0, 1, 2, 3]
 
 
-# Where it is off, and where it cannot be
+# Where the cache is off or refused
 
 
-def test_nothing_is_kept_unless_it_is_switched_on(sqlite_world: World) -> None:
+def test_nothing_is_cached_unless_switched_on(sqlite_world: World) -> None:
     for settings in ({"page_cache_seconds": "0"},):
         app = sqlite_world.app(**settings)
         assert PAGE_CACHE not in app.registry
-        assert not is_kept(app, "/page/a")
+        assert not is_cached(app, "/page/a")
         assert "page_cache" not in str(app.handle_request)
 
 
-def test_nothing_is_kept_while_templates_are_reloaded(sqlite_world: World) -> None:
+def test_nothing_is_cached_while_templates_are_reloaded(sqlite_world: World) -> None:
     with configured(sqlite_world, "pyramid.reload_templates") as config:
         assert PAGE_CACHE not in config.make_wsgi_app().registry
 
@@ -878,19 +884,19 @@ def configured(world: World, *switches: str) -> Iterator[Configurator]:
 
 
 REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
-    "a permission": ([{"page_cache": True, "permission": "view"}], "and the permission 'view', so it is not for every"),
-    "a number that is none": ([{"page_cache": "yes"}], "page_cache='yes': True, False or a number of seconds"),
-    "its own header": ([{"page_cache": True, "header": "X-A"}], "'header X-A', which is not in the key"),
-    "another view by header": ([{"page_cache": True}, {"header": "X-A"}], "'header X-A', which is not in the key"),
-    "another view by xhr": ([{"page_cache": True}, {"xhr": True}], "'xhr = True', which is not in the key"),
+    "a permission": ([{"page_cache": True, "permission": "view"}], "and the permission 'view', so it is not public"),
+    "a number that is none": ([{"page_cache": "yes"}], "page_cache='yes': must be True, False or a number of seconds"),
+    "its own header": ([{"page_cache": True, "header": "X-A"}], "'header X-A', which the cache key does not contain"),
+    "another view by header": ([{"page_cache": True}, {"header": "X-A"}], "'header X-A', which the cache key does not"),
+    "another view by xhr": ([{"page_cache": True}, {"xhr": True}], "'xhr = True', which the cache key does not"),
     "another view by accept": (
-        [{"page_cache": True, "accept": "text/html"}, {"accept": "application/json"}], "which is not in the key",
+        [{"page_cache": True, "accept": "text/html"}, {"accept": "application/json"}], "which the cache key does not",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("views", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_view_that_is_not_for_everybody_stops_the_start(
+def test_a_view_that_is_not_public_stops_the_start(
     sqlite_world: World, views: list[dict[str, Any]], message: str
 ) -> None:
     with configured(sqlite_world) as config, pytest.raises(ConfigurationError, match=message):
@@ -900,14 +906,14 @@ def test_a_view_that_is_not_for_everybody_stops_the_start(
         config.make_wsgi_app()
 
 
-def test_an_application_whose_views_cannot_be_looked_through_stops_the_start(sqlite_world: World) -> None:
+def test_an_application_without_introspection_stops_the_start(sqlite_world: World) -> None:
     with configured(sqlite_world) as config:
         config.introspection = False
-        with pytest.raises(ConfigurationError, match="leave out introspection=False"):
+        with pytest.raises(ConfigurationError, match="remove introspection=False"):
             page_cache.includeme(config)
 
 
-def test_views_that_differ_by_what_is_in_the_key_are_fine(sqlite_world: World) -> None:
+def test_views_that_differ_by_parts_of_the_key_are_accepted(sqlite_world: World) -> None:
     with configured(sqlite_world) as config:
         config.add_view(books_page, route_name="page", page_cache=True, request_method="GET")
         config.add_view(missing, route_name="page", request_param="b")
@@ -916,7 +922,7 @@ def test_views_that_differ_by_what_is_in_the_key_are_fine(sqlite_world: World) -
         config.make_wsgi_app()
 
 
-def test_a_policy_that_cannot_be_watched_stops_the_start(sqlite_world: World) -> None:
+def test_a_policy_that_cannot_be_observed_stops_the_start(sqlite_world: World) -> None:
     class Closed(Policy):
         __slots__ = ()
 
@@ -925,33 +931,32 @@ def test_a_policy_that_cannot_be_watched_stops_the_start(sqlite_world: World) ->
 
     with (
         configured(sqlite_world) as config,
-        pytest.raises(ConfigurationError, match="cannot see when .*Closed.identity"),
+        pytest.raises(ConfigurationError, match="cannot observe calls of .*Closed.identity"),
     ):
         config.set_security_policy(Closed())
         config.make_wsgi_app()
 
 
-def test_a_database_that_does_not_answer_leaves_what_is_kept(
+def test_an_unreachable_database_leaves_cached_pages_in_use(
     sqlite_world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = sqlite_world.app()
     known = app.registry[PAGE_CACHE].versions
-    assert is_kept(app, "/page/a")
+    assert is_cached(app, "/page/a")
     fetch, known._fetch = known._fetch, lambda ids: (_ for _ in ()).throw(OSError("no such host"))
     try:
-        assert is_kept(app, "/page/a")
+        assert is_cached(app, "/page/a")
         assert (
-            caplog.messages.count("versions of sites cannot be read, and kept pages stay as they are: no such host")
-            == 1
+            caplog.messages.count("cannot read the versions of sites; the last known ones are used: no such host") == 1
         )
         known._known.pop(sqlite_world.sites[KITCHEN].id, None)
-        assert not is_kept(app, "/page/a", KITCHEN)
+        assert not is_cached(app, "/page/a", KITCHEN)
     finally:
         known._fetch = fetch
         known._retry_at = known._check_at = 0
 
 
-def test_without_its_table_changes_are_made_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_changes_are_made_even_if_the_table_is_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with make_world(f"sqlite:///{tmp_path / 'old.db'}", tmp_path) as old:
         old.empty()
         with old.engine.begin() as connection:
@@ -959,24 +964,24 @@ def test_without_its_table_changes_are_made_all_the_same(tmp_path: Path, caplog:
         app = old.app()
         browser(app).post("/add/flush/new")
         assert "new" in browser(app).get("/page/a").text
-        assert not is_kept(app, "/page/a")
+        assert not is_cached(app, "/page/a")
         assert "the table multisite_changes is missing" in caplog.text
 
 
-def test_changes_of_many_sites_take_no_more_memory_than_may_be_known(sqlite_world: World) -> None:
+def test_changes_of_many_sites_take_bounded_memory(sqlite_world: World) -> None:
     versions = Versions(sqlite_world.engine, refresh_seconds=600, size=5)
     seen = [versions.of(1)]
     for site_id in (1, *range(100, 150), 1):
-        versions.changed(site_id)
+        versions.invalidate(site_id)
         seen.append(versions.of(1))
         assert len(versions._here) <= 7
-    # What was kept before a change of the site is never good again, whatever was forgotten meanwhile.
+    # A page from before a change of the site stays stale, whatever was evicted since.
     assert seen[0] not in seen[1:]
     assert seen[1] not in seen[20:]
     assert seen[-1] not in seen[:-1]
 
 
-def test_many_sites_are_asked_for_at_once(world: World) -> None:
+def test_many_sites_are_read_by_one_query(world: World) -> None:
     with world.engine.begin() as connection:
         connection.execute(sa.delete(ChangeRow.__table__))
         rows = [{"site_id": number, "version": number} for number in range(1, 1200)]
@@ -989,7 +994,7 @@ def test_many_sites_are_asked_for_at_once(world: World) -> None:
         connection.execute(sa.delete(ChangeRow.__table__))
 
 
-# Shared caches
+# Shared caches in front
 
 
 CACHE_CONTROL = {
@@ -998,13 +1003,13 @@ CACHE_CONTROL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("deed", CACHE_CONTROL)
-def test_an_answer_for_one_visitor_says_so_to_shared_caches(app: Any, deed: str) -> None:
-    assert browser(app).get(f"/page/{deed}").headers.get("Cache-Control") == CACHE_CONTROL[deed]
+@pytest.mark.parametrize("effect", CACHE_CONTROL)
+def test_a_personal_response_is_marked_private(app: Any, effect: str) -> None:
+    assert browser(app).get(f"/page/{effect}").headers.get("Cache-Control") == CACHE_CONTROL[effect]
 
 
-def test_a_page_that_depends_on_a_cookie_that_came_is_of_one_visitor(app: Any) -> None:
-    # As one does that greets who is logged in: nothing is set, and no session is needed for an auth ticket.
+def test_a_page_that_reads_a_request_cookie_is_private(app: Any) -> None:
+    # A page that greets the user, for example: it sets nothing, and an auth ticket needs no session.
     assert "Cache-Control" not in browser(app).get("/page/cookies").headers
     assert browser(app, HTTP_COOKIE="auth_tkt=abc").get("/page/cookies").headers["Cache-Control"] == "private"
     assert "Cache-Control" not in browser(app, HTTP_COOKIE="auth_tkt=abc").get("/page/a").headers
@@ -1013,7 +1018,7 @@ def test_a_page_that_depends_on_a_cookie_that_came_is_of_one_visitor(app: Any) -
 # Subrequests
 
 
-def test_a_subrequest_has_what_a_request_has(app: Any) -> None:
+def test_a_subrequest_has_the_attributes_of_a_request(app: Any) -> None:
 
     asked = Request.blank("/page/a", environ={"HTTP_HOST": KITCHEN})
     assert f"canary-of-{KITCHEN}" in app.invoke_subrequest(asked, use_tweens=True).text
@@ -1026,7 +1031,7 @@ def test_a_subrequest_has_what_a_request_has(app: Any) -> None:
 PAGES = ("/", "/entries/first", "/tags/leaf", "/archive", "/archive/2024", "/feed.xml", "/sitemap.xml", "/robots.txt")
 
 
-def test_pages_and_feeds_of_the_reference_application_are_kept(sqlite_sites: ContentSites) -> None:
+def test_pages_and_feeds_of_the_reference_application_are_cached(sqlite_sites: ContentSites) -> None:
     sqlite_sites.settings.update({"multisite.page_cache_seconds": "600", "multisite.refresh_seconds": "0"})
     for site in (sqlite_sites.garden, sqlite_sites.sternwarte):
         sqlite_sites.add(site, "first", tags=["Leaf"])
@@ -1043,7 +1048,7 @@ def test_pages_and_feeds_of_the_reference_application_are_kept(sqlite_sites: Con
     assert sqlite_sites.browser(hosts[0]).get("/archive").body != first[hosts[0], "/archive"]
 
 
-def test_a_site_of_several_languages_keeps_a_page_in_each(sqlite_sites: ContentSites) -> None:
+def test_a_site_with_several_languages_caches_a_page_in_each(sqlite_sites: ContentSites) -> None:
     sqlite_sites.settings.update({"multisite.page_cache_seconds": "600", "multisite.refresh_seconds": "0"})
     sqlite_sites.add(sqlite_sites.garden, "first")
     app = sqlite_sites.app
@@ -1061,14 +1066,14 @@ def test_a_site_of_several_languages_keeps_a_page_in_each(sqlite_sites: ContentS
     assert ["Startseite" in text for text in found] == [True, False, True, False]
 
 
-def test_a_script_says_what_it_changes_if_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "_announcing", [])
-    monkeypatch.setattr(changes, "_watched", WeakSet())  # As in a process without an application.
+def test_a_script_may_publish_its_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_publishers", [])
+    monkeypatch.setattr(changes, "_subscribers", WeakSet())  # As in a process without an application.
     with make_world(f"sqlite:///{tmp_path / 'script.db'}", tmp_path) as script:
         script.empty()
         by_begin(script)
         assert versions(script) == {}
-        changes.announce(script.engine)
+        changes.publish_changes(script.engine)
         by_second(script)
         assert versions(script) == {script.sites[GARDEN].id: 1}
 
@@ -1078,7 +1083,7 @@ def by_second(world: World) -> None:
         insert(connection, "second")
 
 
-def test_pages_of_another_site_are_no_figures() -> None:
+def test_the_benchmark_refuses_pages_of_another_site() -> None:
     from benchmarks.page_cache import check_pages
 
     check_pages({"made": ["one", "two"], "kept": ["one", "two"]}, 2)

@@ -69,9 +69,9 @@ def import_entries_command(
     ini = read_ini(ini_uri)
     engine = ini.open_engine()
     if ini.settings.page_cache_seconds:
-        from multisite.page_cache.changes import announce
+        from multisite.page_cache import publish_changes
 
-        announce(engine)
+        publish_changes(engine)
     site = get_site(engine, host).site
     report = import_entries(
         engine,

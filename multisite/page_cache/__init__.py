@@ -1,12 +1,12 @@
-"""The page cache: what a view lets everybody have is made once, and then answered from memory.
+"""Page cache: a response that a view marks as public is rendered once and then served from memory.
 
-`config.include("multisite.page_cache")` gives views the option `page_cache`, which says that a page is the same for
-every anonymous reader: `@view_config(route_name="home", page_cache=True)`, or a number of seconds in the place of True.
-Nothing is kept unless `multisite.page_cache_seconds` is set, and nothing while `pyramid.reload_templates` is on.
+`config.include("multisite.page_cache")` adds the view option `page_cache`, which states that the page is the same for
+every anonymous visitor: `@view_config(route_name="home", page_cache=True)`, or a number of seconds instead of True.
+Nothing is cached unless `multisite.page_cache_seconds` is set, or while `pyramid.reload_templates` is on.
 
-The tween stands under that which finds the site, and over pyramid_tm: a page that is kept costs no transaction, no
-session and no route. It is of one site by its key and by what is kept with it, and it is old as soon as a transaction
-that changes rows of its site has committed (`multisite.page_cache.changes`).
+The tween runs below multisite's own, which finds the site, and above pyramid_tm: serving a cached page needs no
+transaction, no session and no route. A page belongs to one site, by its key and by the site stored with it, and becomes
+stale as soon as a transaction that changes rows of its site commits (`multisite.page_cache.changes`).
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ from pyramid.viewderivers import INGRESS
 from multisite.includes import with_multisite
 from multisite.keys import DIRECTORY, SETTINGS
 from multisite.page_cache import conditions
-from multisite.page_cache.cache import Handler, PageCache, made_by
+from multisite.page_cache.cache import Handler, PageCache, render_once
+from multisite.page_cache.changes import publish_changes, subscribe
 from multisite.page_cache.versions import Versions
 from multisite.settings import Settings
 from multisite.start import at_start
 
-__all__ = ["PAGE_CACHE", "PageCache", "includeme", "page_cache_tween_factory"]
+__all__ = ["PAGE_CACHE", "PageCache", "includeme", "page_cache_tween_factory", "publish_changes"]
 
 log = logging.getLogger(__name__)
 
 PAGE_CACHE = "multisite.page_cache"
-"""The key of the `PageCache` in the registry; it is not there where nothing is kept."""
+"""Registry key of the `PageCache`; missing if pages are not cached."""
 
 View = Callable[[Any, Request], Response]
 
 
 def page_cache_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Return a tween that answers from the page cache; `handler` itself where nothing is kept."""
+    """Return a tween that serves pages from the cache, or `handler` itself if pages are not cached."""
     cache: PageCache | None = registry.get(PAGE_CACHE)
     if cache is None:
         return handler
@@ -58,27 +59,27 @@ def page_cache_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
 
 def page_cache_view(view: View, info: Any) -> View:
-    """Derive a view with the option `page_cache`: note that its answers may be kept, and for how long."""
+    """View deriver of the option `page_cache`: mark responses as cacheable and for how long."""
     option = info.options.get("page_cache")
     if option is None or option is False:
         return view
     if option is not True and not (isinstance(option, (int, float)) and option > 0):
-        raise ConfigurationError(f"page_cache={option!r}: True, False or a number of seconds")
+        raise ConfigurationError(f"page_cache={option!r}: must be True, False or a number of seconds")
     settings: Settings = info.registry[SETTINGS]
     seconds = settings.page_cache_seconds if option is True else min(option, settings.page_cache_seconds)
     permission = info.options.get("permission") or info.registry.queryUtility(IDefaultPermission)
     if permission not in (None, NO_PERMISSION_REQUIRED):
         raise ConfigurationError(
-            f"{info.original_view} has page_cache and the permission '{permission}', so it is not for everybody: leave "
-            "out one of them, or say permission=NO_PERMISSION_REQUIRED"
+            f"{info.original_view} has page_cache and the permission '{permission}', so it is not public: remove one "
+            "of them, or set permission=NO_PERMISSION_REQUIRED"
         )
     if not _is_on(info.registry):
         return view
 
-    def view_for_everybody(context: Any, request: Request) -> Response:
-        return made_by(lambda: view(context, request), request, seconds)
+    def cacheable_view(context: Any, request: Request) -> Response:
+        return render_once(lambda: view(context, request), request, seconds)
 
-    return view_for_everybody
+    return cacheable_view
 
 
 page_cache_view.options = ("page_cache",)  # type: ignore[attr-defined]
@@ -90,9 +91,12 @@ def _is_on(registry: Registry) -> bool:
 
 
 def includeme(config: Configurator) -> None:
-    """Let views have the option `page_cache`; keep pages if `multisite.page_cache_seconds` is set.
+    """Add the view option `page_cache`, and cache pages if `multisite.page_cache_seconds` is set.
 
-    Includes multisite. Raises `ConfigurationError` where pages are to be kept and the application has no introspection.
+    Includes multisite.
+
+    Raises:
+        ConfigurationError: pages are to be cached and the application has `introspection=False`.
     """
     config.add_view_deriver(page_cache_view, "page_cache", under=INGRESS, over="secured_view")
     with_multisite(config, _configure)
@@ -101,14 +105,14 @@ def includeme(config: Configurator) -> None:
 def _configure(config: Configurator) -> None:
     if not _is_on(config.registry):
         if config.registry[SETTINGS].page_cache_seconds:
-            log.info("no pages are kept, since pyramid.reload_templates is on")
+            log.info("pages are not cached, because pyramid.reload_templates is on")
         return
     if not config.introspection:
         raise ConfigurationError(
-            "multisite.page_cache looks through the views of the application at the start: leave out "
-            "introspection=False, or set multisite.page_cache_seconds = 0"
+            "multisite.page_cache inspects the application's views at start-up: remove introspection=False, or set "
+            "multisite.page_cache_seconds = 0"
         )
-    # What pyramid_tm asks at every request, for a note on the transaction that nobody reads outside of ZODB.
+    # Otherwise pyramid_tm reads the user at every request, for a transaction note that only ZODB stores.
     config.registry.settings.setdefault("tm.annotate_user", "false")
     config.action(None, lambda: _connect(config.registry), order=PHASE3_CONFIG + 30)
     config.add_tween(
@@ -124,17 +128,15 @@ def _configure(config: Configurator) -> None:
 
 
 def _connect(registry: Registry) -> None:
-    """Make the cache, over the directory's engine, which a directive may have replaced."""
-    from multisite.page_cache import changes  # Listens to the sessions of the whole process, so only where it is used.
-
+    """Create the cache over the directory's engine, which a directive may have replaced."""
     settings: Settings = registry[SETTINGS]
     versions = Versions(
         registry[DIRECTORY].engine, refresh_seconds=settings.refresh_seconds, size=settings.directory_size
     )
-    changes.watch(versions)
+    subscribe(versions)
     registry[PAGE_CACHE] = PageCache(versions, settings)
 
 
 def _start(registry: Registry) -> None:
-    conditions.check(registry)
-    registry[PAGE_CACHE].unsure_routes = conditions.unsure_routes(registry)
+    conditions.check_application(registry)
+    registry[PAGE_CACHE].ambiguous_routes = conditions.ambiguous_routes(registry)

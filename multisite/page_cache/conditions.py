@@ -1,6 +1,6 @@
-"""Conditions: what an application must be like, so that no page of its for somebody is kept for everybody.
+"""Start-up checks that keep personal pages out of the shared cache.
 
-They are looked at when it is complete; what does not meet them stops the start.
+They run once the application is complete, and stop the start if they fail.
 """
 
 from __future__ import annotations
@@ -14,28 +14,32 @@ from pyramid.interfaces import IAuthenticationPolicy, IRoutesMapper, ISecurityPo
 from pyramid.registry import Registry
 from pyramid.settings import asbool
 
-from multisite.page_cache.keeping import LOOKED_AT_USER
+from multisite.page_cache.keeping import USER_WAS_READ
 
-__all__ = ["check", "unsure_routes"]
+__all__ = ["ambiguous_routes", "check_application"]
 
 
-def check(registry: Registry) -> None:
-    """Note from now on who asks for the user. Raises `ConfigurationError` where a page for somebody might be kept."""
+def check_application(registry: Registry) -> None:
+    """Check the application, and record from now on which requests read the user.
+
+    Raises:
+        ConfigurationError: a personal page could be cached.
+    """
     for interface in (ISecurityPolicy, IAuthenticationPolicy):
         policy = registry.queryUtility(interface)
         if policy is None:
             continue
         if asbool(registry.settings["tm.annotate_user"]):
             raise ConfigurationError(
-                "tm.annotate_user asks at every request who is logged in, so that no page could be kept: set it to "
-                "false, or multisite.page_cache_seconds to 0"
+                "tm.annotate_user reads the user at every request, so no page would be cacheable: set it to false, or "
+                "multisite.page_cache_seconds to 0"
             )
         _watch_policy(policy)
-    _refuse_other_answers(registry)
+    _check_competing_views(registry)
 
 
-def unsure_routes(registry: Registry) -> list[Any]:
-    """Return the routes that fit or do not by what is not in the key of a page."""
+def ambiguous_routes(registry: Registry) -> list[Any]:
+    """Return the routes whose predicates depend on something that the cache key does not contain."""
     mapper = registry.queryUtility(IRoutesMapper)
     routes = mapper.get_routes() if mapper else ()
     return [route for route in routes if not all(map(_is_in_the_key, route.predicates))]
@@ -47,39 +51,39 @@ _ABOUT_THE_USER = (
 
 
 def _watch_policy(policy: Any) -> None:
-    """Note each request for which `policy` is asked who is logged in."""
+    """Record each request for which `policy` is asked for the user."""
     for name in _ABOUT_THE_USER:
         method = getattr(policy, name, None)
         if method is None:
             continue
         try:
-            setattr(policy, name, _noting(method))
+            setattr(policy, name, _recording(method))
         except (AttributeError, TypeError):
             raise ConfigurationError(
-                f"multisite.page_cache cannot see when {type(policy).__qualname__}.{name} is asked, so that a page for "
-                "somebody might be kept: let the policy have attributes, or set multisite.page_cache_seconds = 0"
+                f"multisite.page_cache cannot observe calls of {type(policy).__qualname__}.{name}, so a personal page "
+                "could be cached: let the policy accept attributes, or set multisite.page_cache_seconds = 0"
             ) from None
 
 
-def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
+def _recording(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def noting(request: Any, *args: Any, **options: Any) -> Any:
+    def recording(request: Any, *args: Any, **options: Any) -> Any:
         environ = getattr(request, "environ", None)
         if environ is not None:
-            environ[LOOKED_AT_USER] = True
+            environ[USER_WAS_READ] = True
         return method(request, *args, **options)
 
-    return noting
+    return recording
 
 
 _IN_THE_KEY = frozenset(
     {"RequestMethod", "RequestParam", "MatchParam", "PathInfo", "PhysicalPath", "Containment", "Traverse"}
 )
-"""Pyramid's predicates that look at nothing but what is in the key of a page, and at the context that this leads to."""
+"""Pyramid's predicates that depend only on what the cache key contains, and on the context found from it."""
 
 
-def _refuse_other_answers(registry: Registry) -> None:
-    """Raise `ConfigurationError` where the views of one route are told apart by what is not in the key of a page."""
+def _check_competing_views(registry: Registry) -> None:
+    """Raise `ConfigurationError` if views of one route are selected by what the cache key does not contain."""
     views = [entry["introspectable"] for entry in registry.introspector.get_category("views") or ()]
     kept = {(view["route_name"], view["name"]): view for view in views if view.get("page_cache")}
     for view in views:
@@ -87,13 +91,13 @@ def _refuse_other_answers(registry: Registry) -> None:
         found = [] if other is None else [each.text() for each in view["predicates"] if not _is_in_the_key(each)]
         if other is not None and found:
             raise ConfigurationError(
-                f"{other['callable']} has page_cache, and at the same address {view['callable']} answers only where "
-                f"'{found[0]}', which is not in the key of a page: leave out page_cache"
+                f"{other['callable']} has page_cache, and at the same URL {view['callable']} responds only if "
+                f"'{found[0]}', which the cache key does not contain: remove page_cache"
             )
 
 
 def _is_in_the_key(predicate: Any) -> bool:
-    kind = type(getattr(predicate, "predicate", predicate))  # not_("…") holds another one.
+    kind = type(getattr(predicate, "predicate", predicate))  # not_("…") wraps another predicate.
     if kind.__module__.startswith("multisite."):
         return True
     return kind.__module__ == "pyramid.predicates" and kind.__name__.removesuffix("Predicate") in _IN_THE_KEY

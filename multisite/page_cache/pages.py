@@ -1,8 +1,7 @@
-"""Pages: the answers that are kept, bounded by their bytes.
+"""Page store: the cached responses, bounded by their size in bytes.
 
-A page that is found is read from a dictionary, without a lock; nothing is moved for that, since every page is gone
-after a time anyway. When the cache is full, the site that takes most of it loses its oldest page: one site with a
-million addresses pushes out its own.
+A lookup reads a dictionary without a lock and does not reorder anything, since pages expire anyway. When the store is
+full, the site that uses most of it loses its oldest page, so a site with a million URLs evicts only its own pages.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from multisite.forks import fork_safe_lock
 from multisite.page_cache.versions import Version
 from multisite.site import Site
 
-__all__ = ["Page", "Pages"]
+__all__ = ["Page", "PageStore"]
 
 OVERHEAD_BYTES = 2_000
-"""What a page takes besides its body and its headers: the key, which is no longer than this, and the objects."""
+"""Estimated memory of a page besides body and headers: its key, which is no longer than this, and Python objects."""
 
 
 class Page(NamedTuple):
-    """An answer with the status 200, and what it was made of.
+    """A cached response with the status 200, and what it depends on.
 
-    `body` is None where what is kept is only that the pages of an address differ by language: by that of the request,
-    or with `by_header` by what its Accept-Language says, since the view chooses for itself. `expires` is in seconds of
-    the clock of the cache; `is_conditional` as WebOb's `conditional_response`.
+    If `body` is None, this is only a marker that the pages of a URL differ by language: by the locale of the request,
+    or if `by_header` is set by its Accept-Language, because the view negotiates by itself. `expires` is in seconds of
+    the cache's clock; `is_conditional` is WebOb's `conditional_response`.
     """
 
     site: Site
@@ -38,13 +37,13 @@ class Page(NamedTuple):
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes."""
+        """Estimated memory use in bytes."""
         headers = sum(len(name) + len(value) for name, value in self.headers)
         return OVERHEAD_BYTES + headers + (0 if self.body is None else len(self.body))
 
 
-class Pages:
-    """Pages by key, of `size_bytes` altogether. Safe in threads."""
+class PageStore:
+    """Pages by key, `size_bytes` in total. Thread-safe."""
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -59,15 +58,15 @@ class Pages:
 
     @property
     def total_bytes(self) -> int:
-        """What all pages take."""
+        """Memory use of all pages, in bytes."""
         return self._total
 
     def get(self, key: Hashable) -> Page | None:
-        """Return what is kept under `key`; whether it is still good is for the caller to say."""
+        """Return the page stored under `key`, fresh or stale."""
         return self._pages.get(key)
 
     def put(self, key: Hashable, page: Page) -> bool:
-        """Keep `page`; return False if it is too large for that: more than an eighth of all."""
+        """Store `page`; return False if it is larger than an eighth of the store."""
         if page.size > self.size_bytes // 8:
             return False
         with self._lock:

@@ -1,6 +1,6 @@
-"""Turns: of several requests that want one page at the same time, one makes it, and the others wait for that.
+"""Single flight: when several requests miss the same page, one renders it and the rest wait.
 
-Who waits does so at the view that says `page_cache`, so that nobody waits for what is not kept anyway.
+They wait at the view with the option `page_cache`, so that no request waits for an uncacheable page.
 """
 
 from __future__ import annotations
@@ -12,72 +12,72 @@ from threading import Event, get_ident
 from multisite.directory.shelf import LRUCache
 from multisite.page_cache.pages import Page
 
-__all__ = ["Turn", "Turns"]
+__all__ = ["Flight", "SingleFlight"]
 
-PATIENCE_SECONDS = 5.0
-"""For how long one that makes a page is waited for."""
+WAIT_TIMEOUT_SECONDS = 5.0
+"""How long a request waits for another one to render the page."""
 
-REMEMBERED = 10_000
-"""Of how many addresses, at most, it is known that their page was not kept."""
+MAX_UNCACHEABLE_KEYS = 10_000
+"""At most this many uncacheable URLs are remembered."""
 
 
-class Turns:
-    """Who makes which page in this process, by its key."""
+class SingleFlight:
+    """The flights of this process, by the key of the page."""
 
     def __init__(self) -> None:
-        self.making: dict[Hashable, Turn] = {}
-        # By their hashes, since an address may be of any length. Nobody waits for such a page: to no end.
-        self.not_kept: LRUCache[int, bool] = LRUCache(REMEMBERED)
+        self.in_flight: dict[Hashable, Flight] = {}
+        # Hashes, since a URL may have any length. Waiting for an uncacheable page would be pointless.
+        self.uncacheable: LRUCache[int, bool] = LRUCache(MAX_UNCACHEABLE_KEYS)
 
 
-class Turn:
-    """The turn of one request, to make the page under `key`. `find` returns the page as soon as it is kept."""
+class Flight:
+    """One request's attempt to render the page under `key`. `find` returns the page once it is stored."""
 
-    def __init__(self, turns: Turns, key: Hashable, find: Callable[[], Page | None]) -> None:
+    def __init__(self, flights: SingleFlight, key: Hashable, find: Callable[[], Page | None]) -> None:
         self.page: Page | None = None
-        """The page that another request has made, None if this one has to."""
+        """The page that another request has rendered, or None if this request has to render it."""
         self.is_kept = False
-        self._turns = turns
+        self._flights = flights
         self._key = key
         self._find = find
         self._thread = get_ident()
         self._done: Event | None = None
 
     def wait(self) -> Page | None:
-        """Return the page once it is kept, if another request is making it; None if it is for this one to make."""
-        if self._turns.not_kept.get(hash(self._key)):
+        """Wait for the request that is rendering the page and return it; return None if this one has to render it."""
+        if self._flights.uncacheable.get(hash(self._key)):
             return None
         self._done = Event()
-        until = time.monotonic() + PATIENCE_SECONDS
-        while (ahead := self._turns.making.setdefault(self._key, self)) is not self:
-            # A page may ask for itself, within itself.
-            if ahead._thread == self._thread or not ahead._ends_until(until):
+        until = time.monotonic() + WAIT_TIMEOUT_SECONDS
+        while (ahead := self._flights.in_flight.setdefault(self._key, self)) is not self:
+            # A page may request itself while it is rendered.
+            if ahead._thread == self._thread or not ahead._ends_before(until):
                 return None
             self.page = self._find()
             if self.page is not None or not ahead.is_kept:
                 return self.page
-        # It may have been kept since this request has looked for it.
+        # It may have been stored since this request missed it.
         self.page = self._find()
         return self.page
 
-    def _ends_until(self, until: float) -> bool:
+    def _ends_before(self, until: float) -> bool:
         if self._done is not None and self._done.wait(max(0.0, until - time.monotonic())):
             return True
-        # It takes too long, or its thread was left behind by a fork: nobody else waits for it.
+        # It takes too long, or its thread did not survive a fork: let no other request wait for it.
         self._leave()
         return False
 
     def end(self, *, is_kept: bool) -> None:
-        """Let those go on that wait; `is_kept` says whether there is a page for them."""
+        """Wake up the waiting requests; `is_kept` says whether there is a page for them."""
         self.is_kept = is_kept
         if is_kept:
-            self._turns.not_kept.drop(hash(self._key))
+            self._flights.uncacheable.drop(hash(self._key))
         elif self._done is not None:
-            self._turns.not_kept.put(hash(self._key), True)
+            self._flights.uncacheable.put(hash(self._key), True)
         self._leave()
         if self._done is not None:
             self._done.set()
 
     def _leave(self) -> None:
-        if self._turns.making.get(self._key) is self:
-            self._turns.making.pop(self._key, None)
+        if self._flights.in_flight.get(self._key) is self:
+            self._flights.in_flight.pop(self._key, None)
