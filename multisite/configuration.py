@@ -31,7 +31,7 @@ from multisite.scoping.security import all_sites_roles
 from multisite.settings import Settings, parse_settings
 from multisite.site_settings import directive as site_settings
 from multisite.site_settings.directive import SITE_SETTINGS
-from multisite.start import at_start
+from multisite.start import on_startup
 from multisite.translations import SiteTranslations
 
 __all__ = ["configure", "set_multisite_engine"]
@@ -75,7 +75,7 @@ def configure(config: Configurator) -> None:
     maintenance.includeme(config)
     shared_caches.includeme(config)
     config.action(None, lambda: _connect_templates(config), order=PHASE3_CONFIG + 20)
-    at_start(registry, lambda _registry: check_bound_role(registry, engine))
+    on_startup(registry, lambda _registry: check_bound_role(registry, engine))
 
 
 def set_multisite_engine(config: Configurator, engine: Engine) -> None:

@@ -16,7 +16,7 @@ from pyramid.interfaces import IAuthenticationPolicy, ICSRFStoragePolicy, ISecur
 
 from multisite.finding import Finding
 
-__all__ = ["check_at_start", "shared_credentials"]
+__all__ = ["check_credentials", "find_unscoped_credentials"]
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ MAX_DEPTH = 2
 """How far into a security policy is looked: its attributes, and theirs."""
 
 
-def check_at_start(registry: Any) -> None:
+def check_credentials(registry: Any) -> None:
     """Look at an application that is complete. Raises `SettingError` where something needs `multisite.secret`, which is
     not set; logs a warning for each part that is one for all sites."""
     parts = dict(_parts(registry))
@@ -36,7 +36,7 @@ def check_at_start(registry: Any) -> None:
         log.warning("%s %s; %s", finding.subject, finding.message, finding.remedy)
 
 
-def shared_credentials(registry: Any) -> Iterator[Finding]:
+def find_unscoped_credentials(registry: Any) -> Iterator[Finding]:
     """Yield the parts of an application that give credentials which all its sites accept."""
     return _shared(dict(_parts(registry)))
 

@@ -23,8 +23,8 @@ from multisite.header_fields import (
 from multisite.in_progress import ClosingIterator
 from multisite.keys import SETTINGS
 from multisite.settings import Settings
-from multisite.share import HELD, give_back_held
-from multisite.start import with_application
+from multisite.share import HELD, release_held
+from multisite.start import on_app_created
 
 __all__ = ["includeme"]
 
@@ -35,7 +35,7 @@ Policy = Callable[[Environ, Any], Answer]
 """An execution policy of Pyramid's: from an environ and the application to a response, which is a WSGI application."""
 
 
-def _reading(policy: Policy) -> Policy:
+def _with_clean_headers(policy: Policy) -> Policy:
     """Return `policy` for requests whose header fields can be read; others are answered here."""
 
     def read(environ: Environ, application: Any) -> Answer:
@@ -64,7 +64,7 @@ def _too_long(name: str) -> Response:
     return response
 
 
-def _holding(policy: Policy) -> Policy:
+def _releasing_after_send(policy: Policy) -> Policy:
     """Return `policy` for requests that may hold a slot of their site's until their response has been sent."""
 
     def hold(environ: Environ, application: Any) -> Answer:
@@ -72,7 +72,7 @@ def _holding(policy: Policy) -> Policy:
         try:
             answer = policy(environ, application)
         except BaseException:
-            give_back_held(environ)
+            release_held(environ)
             raise
         return partial(_send, answer) if environ[HELD] else answer
 
@@ -81,23 +81,23 @@ def _holding(policy: Policy) -> Policy:
 
 def _send(answer: Answer, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Send `answer` and give back what its request holds, whichever response this is, and whatever comes of it."""
-    give_back = partial(give_back_held, environ)
+    release = partial(release_held, environ)
     try:
-        return ClosingIterator(answer(environ, start_response), give_back)
+        return ClosingIterator(answer(environ, start_response), release)
     except BaseException:
-        give_back()
+        release()
         raise
 
 
-def _guard(settings: Settings, application: Any) -> None:
+def _wrap_policy(settings: Settings, application: Any) -> None:
     # Each application has this attribute of its own. An application may set a policy (pyramid_retry does), which is
     # called within ours: a second one would be a conflict.
-    application.execution_policy = _reading(application.execution_policy)
+    application.execution_policy = _with_clean_headers(application.execution_policy)
     if settings.max_requests_per_site:
-        application.execution_policy = _holding(application.execution_policy)
+        application.execution_policy = _releasing_after_send(application.execution_policy)
 
 
 def includeme(config: Configurator) -> None:
     """Let each application that is made of `config` be called by way of this module."""
     registry: Registry = config.registry
-    with_application(registry, partial(_guard, registry[SETTINGS]))
+    on_app_created(registry, partial(_wrap_policy, registry[SETTINGS]))

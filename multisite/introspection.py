@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from multisite.settings import PREFIX, Settings
 
-__all__ = ["CATEGORY", "OPEN_PATHS", "includeme", "shown"]
+__all__ = ["CATEGORY", "OPEN_PATHS", "includeme", "redacted"]
 
 CATEGORY = "multisite settings"
 OPEN_PATHS = "multisite open paths"
@@ -20,7 +20,7 @@ _FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 _URLS = frozenset({"database_url", "owner_url"})
 
 
-def shown(name: str, value: Any) -> Any:
+def redacted(name: str, value: Any) -> Any:
     """Return what may be shown of the setting `name`: of a secret that there is one, of a URL no password."""
     if name in _URLS and value is not None:
         try:
@@ -36,7 +36,7 @@ def includeme(config: Configurator, settings: Settings) -> None:
     """Describe `settings`, and each path that answers without a site."""
     found = []
     for field in dataclasses.fields(settings):
-        key, value = PREFIX + field.name, shown(field.name, getattr(settings, field.name))
+        key, value = PREFIX + field.name, redacted(field.name, getattr(settings, field.name))
         entry = config.introspectable(CATEGORY, key, key, "setting")
         entry.update(value=value, is_default=getattr(settings, field.name) == field.default)
         entry["sentence"] = field.metadata["sentence"]

@@ -50,7 +50,7 @@ def negotiate_locale(request: Request) -> str | None:
     languages = languages_of(site)
     if len(languages) == 1:
         return locale_name(languages[0])
-    request.add_response_callback(_vary)
+    request.add_response_callback(vary_by_language)
     header = request.environ.get("HTTP_ACCEPT_LANGUAGE", "")
     if not header or len(header) > MAX_HEADER_CHARACTERS:
         return locale_name(languages[0])
@@ -58,7 +58,7 @@ def negotiate_locale(request: Request) -> str | None:
     return locale_name(best_language(languages, request.accept_language.parsed or ()))
 
 
-def _vary(_request: Request, response: Response) -> None:
+def vary_by_language(_request: Request, response: Response) -> None:
     """Tell caches that another visitor may get another language (RFC 9110 section 12.5.5)."""
     vary = response.vary or ()
     if "*" not in vary and "accept-language" not in {name.lower() for name in vary}:

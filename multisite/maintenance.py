@@ -36,7 +36,7 @@ Handler = Callable[[Request], Response]
 
 
 def cookie_name(site: Site) -> str:
-    """Return the name of the cookie that holds the word for `site`.
+    """Return the name of the cookie that holds the token for `site`.
 
     It is the site's own: those of one host get each other's cookies from the browser, which does not look at ports, and
     sends those of `/` to `/shop` too (RFC 6265 sections 5.4 and 8.5).
@@ -52,11 +52,11 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if closed is None:
             return handler(request)
         query = parse_qsl(request.query_string, keep_blank_values=True)
-        word = dict(query).get(PASS)
-        if word is not None and _passes(closed, word):
-            return _passed(request, word, [(name, value) for name, value in query if name != PASS])
-        if not _passes(closed, _word_of_cookie(request)):
-            return handler(request) if _is_for_static_file(request) else _come_back(closed)
+        token = dict(query).get(PASS)
+        if token is not None and _is_valid_token(closed, token):
+            return _let_pass(request, token, [(name, value) for name, value in query if name != PASS])
+        if not _is_valid_token(closed, _token_of_cookie(request)):
+            return handler(request) if _is_for_static_file(request) else _unavailable(closed)
         response = handler(request)
         # What only operators see is for nobody's cache.
         response.headers["Cache-Control"] = "no-store"
@@ -65,13 +65,13 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
     return maintenance_tween
 
 
-def _word_of_cookie(request: Request) -> str:
+def _token_of_cookie(request: Request) -> str:
     try:
-        word: str = request.cookies.get(cookie_name(request.site), "")
+        token: str = request.cookies.get(cookie_name(request.site), "")
     except UnicodeDecodeError:
         # Anybody can send any bytes, and what is raised from here would reach the server.
         return ""
-    return word
+    return token
 
 
 def _is_for_static_file(request: Request) -> bool:
@@ -93,17 +93,17 @@ def _is_for_static_file(request: Request) -> bool:
     return route is not None and route.name in names
 
 
-def _passes(closed: SiteClosure, word: str) -> bool:
-    return closed.pass_digest is not None and hmac.compare_digest(digest_of(word), closed.pass_digest)
+def _is_valid_token(closed: SiteClosure, token: str) -> bool:
+    return closed.pass_digest is not None and hmac.compare_digest(digest_of(token), closed.pass_digest)
 
 
-def _passed(request: Request, word: str, query: list[tuple[str, str]]) -> Response:
-    """Send the browser to the same address without the word, which then is in a cookie of this site alone."""
+def _let_pass(request: Request, token: str, query: list[tuple[str, str]]) -> Response:
+    """Send the browser to the same address without the token, which then is in a cookie of this site alone."""
     location = request.application_url + "/" + escape_path(request.environ.get("PATH_INFO", "").lstrip("/"))
     response = HTTPSeeOther(location=location + (f"?{urlencode(query)}" if query else ""))
     response.set_cookie(
         cookie_name(request.site),
-        word,
+        token,
         path=request.script_name or "/",
         secure=request.scheme == "https",
         httponly=True,
@@ -113,7 +113,7 @@ def _passed(request: Request, word: str, query: list[tuple[str, str]]) -> Respon
     return response
 
 
-def _come_back(closed: SiteClosure) -> Response:
+def _unavailable(closed: SiteClosure) -> Response:
     seconds = RETRY_AFTER_SECONDS
     if closed.until is not None:
         left = math.ceil((closed.until - datetime.now(UTC)).total_seconds())

@@ -33,7 +33,7 @@ from multisite.includes import with_multisite
 from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS
 from multisite.settings import Settings
 from multisite.site import SettingsProvider, Site
-from multisite.tls import may_ask
+from multisite.tls import is_allowed_peer
 
 __all__ = ["MAX_SITES", "NO_SITE", "OTHER_SITES", "includeme", "label_of", "metrics_view"]
 
@@ -155,7 +155,7 @@ def metrics_view(request: Request) -> Response:
     if OPEN_PATH not in request.environ:
         # Below the path of a site, where the proxy that keeps visitors from this one path does not look.
         return Response(status=404, content_type="text/plain")
-    if not may_ask(request, settings.metrics_from):
+    if not is_allowed_peer(request, settings.metrics_from):
         return Response(status=403, content_type="text/plain")
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:

@@ -23,7 +23,7 @@ def best_language(languages: Sequence[str], wanted: Iterable[tuple[str, float]])
     offered = [
         language
         for language in languages
-        if not any(_fits(language.lower(), text) for text in unwanted)
+        if not any(_matches(language.lower(), text) for text in unwanted)
         or any(language.lower() == text for text, weight in weighed if weight > 0)
     ]
     for text, _weight in sorted((item for item in weighed if item[1] > 0), key=lambda item: -item[1]):
@@ -41,7 +41,7 @@ def _look_up(offered: Sequence[str], text: str) -> str | None:
             if language.lower() == text:
                 return language
         for language in offered:
-            if _fits(language.lower(), text):
+            if _matches(language.lower(), text):
                 return language
         text = text.rpartition("-")[0]
         if len(text.rpartition("-")[2]) == 1:  # What a single letter announces went with what it announced.
@@ -49,7 +49,7 @@ def _look_up(offered: Sequence[str], text: str) -> str | None:
     return None
 
 
-def _fits(language: str, text: str) -> bool:
+def _matches(language: str, text: str) -> bool:
     return language == text or language.startswith(f"{text}-")
 
 

@@ -83,7 +83,7 @@ def origin_check(
         if callback is not None and not callback(request):
             return False
         trusted = request.site.settings[trusted_setting] if trusted_setting is not None else ()
-        reason = _objection(request, trusted)
+        reason = _rejection_reason(request, trusted)
         if reason is not None:
             raise BadCSRFOrigin(f"Origin checking failed - {reason}")
         return True
@@ -91,7 +91,7 @@ def origin_check(
     return check
 
 
-def _objection(request: Request, trusted: Iterable[str]) -> str | None:
+def _rejection_reason(request: Request, trusted: Iterable[str]) -> str | None:
     """Return why `request` may not change anything at its site, None if it may."""
     text, referrer = request.headers.get("Origin"), request.headers.get("Referer")
     if not text and not referrer:
@@ -106,7 +106,7 @@ def _objection(request: Request, trusted: Iterable[str]) -> str | None:
         return None
     if request.scheme == "https" and origin.scheme != "https":
         return "Origin is insecure while host is secure."
-    is_own = _is_own(request, origin) and not _is_of_a_neighbour(request, origin, referrer)
+    is_own = _is_own(request, origin) and not _is_sibling_path(request, origin, referrer)
     return None if is_own else f"{origin.scheme}://{origin.host} is not an origin of this site."
 
 
@@ -129,7 +129,7 @@ def _is_own(request: Request, origin: Origin) -> bool:
     if origin == _own_origin(request):
         return True
     directory: Directory = request.registry[DIRECTORY]
-    for name, port in _names(request, origin):
+    for name, port in _candidates(request, origin):
         for wanted, matches in (directory.matches_of(name) or HostMatches(())).groups:
             if not (_is_at_own_port(request, origin) if wanted is None else wanted == port):
                 continue
@@ -140,7 +140,7 @@ def _is_own(request: Request, origin: Origin) -> bool:
     return _is_of_request(request, origin)
 
 
-def _is_of_a_neighbour(request: Request, origin: Origin, referrer: str | None) -> bool:
+def _is_sibling_path(request: Request, origin: Origin, referrer: str | None) -> bool:
     """Return whether the page is known to be of another site of the same host, under another path.
 
     Those have one origin. Only the Referer tells them apart, which a page can keep back.
@@ -194,12 +194,12 @@ def _leads_to_site(request: Request, origin: Origin, path: str) -> bool:
         return False
     plain = plain.removeprefix(mount)
     directory: Directory = request.registry[DIRECTORY]
-    for name, port in _names(request, origin):
-        places = directory.matches_of(name) or HostMatches(())
+    for name, port in _candidates(request, origin):
+        matches = directory.matches_of(name) or HostMatches(())
         if not _is_at_own_port(request, origin):
             # Only a domain that names this port is one there: what else listens on this machine is not known here.
-            places = HostMatches.of_groups(group for group in places.groups if group[0] is not None)
-        match = places.find(port, plain)
+            matches = HostMatches.of_groups(group for group in matches.groups if group[0] is not None)
+        match = matches.find(port, plain)
         if match is not None:
             return match.is_served and _is_site_of(request, match)
     settings: Settings = request.registry[SETTINGS]
@@ -215,7 +215,7 @@ def _is_site_of(request: Request, match: Match) -> bool:
     return match.site.id == site.id
 
 
-def _names(request: Request, origin: Origin) -> Iterable[tuple[str, int | None]]:
+def _candidates(request: Request, origin: Origin) -> Iterable[tuple[str, int | None]]:
     """Yield what the directory may know `origin` by, a name and a port, in the order in which a request is found."""
     yield origin.host, origin.port or DEFAULT_PORTS[origin.scheme]
     suffix = request.registry[SETTINGS].development_suffix

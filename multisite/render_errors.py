@@ -11,7 +11,7 @@ from multisite.site import Site
 
 __all__ = ["add_note"]
 
-CIRCLE_FRAMES = 20
+MIN_CYCLE_FRAMES = 20
 """A template that is met so often in the traceback of a RecursionError is what it is about."""
 
 
@@ -30,21 +30,21 @@ def _place(error: Exception) -> tuple[str | None, int]:
     if isinstance(error, (SyntaxException, CompileException)):
         return error.filename, error.lineno
     if isinstance(error, RecursionError):
-        _name_the_circle(error)
+        _add_cycle_note(error)
     for record in reversed(RichTraceback(error=error, traceback=error.__traceback__).records):
         if record[4] is not None:
             return record[4], record[5]
     return None, 0
 
 
-def _name_the_circle(error: RecursionError) -> None:
+def _add_cycle_note(error: RecursionError) -> None:
     """Add a note with the templates that inherit from or include each other without end, if that is what they do."""
     frames = Counter(
         frame.f_globals["_template_filename"]
         for frame, _line in traceback.walk_tb(error.__traceback__)
         if "_template_filename" in frame.f_globals
     )
-    circle = [file for file, count in frames.items() if count >= CIRCLE_FRAMES]
+    circle = [file for file, count in frames.items() if count >= MIN_CYCLE_FRAMES]
     note = f"multisite: these templates inherit from or include each other without end: {', '.join(circle)}"
     if circle and note not in getattr(error, "__notes__", ()):
         error.add_note(note)

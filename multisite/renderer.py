@@ -24,7 +24,7 @@ from multisite.mako_settings import parse_mako_options
 from multisite.render_errors import add_note
 from multisite.settings import Settings, parse_settings
 from multisite.site import Site, current_site
-from multisite.start import at_start
+from multisite.start import on_startup
 from multisite.templates import SiteTemplates
 
 __all__ = [
@@ -227,9 +227,9 @@ def includeme(config: Configurator) -> None:
     # A discriminator would conflict with pyramid_mako's, which registers in PHASE1 and must not have the last word.
     config.action(None, register_late, order=PHASE1_CONFIG + 1, introspectables=(introspectable,))
     # Nor may it where the application commits its configuration before it includes pyramid_mako.
-    at_start(registry, register)
+    on_startup(registry, register)
     # What is wrong with the settings of a further extension stops the start, not the first page.
-    at_start(registry, lambda _registry: [factory.templates for factory in factories.values()])
+    on_startup(registry, lambda _registry: [factory.templates for factory in factories.values()])
 
 
 def add_mako_renderer(config: Configurator, extension: str, settings_prefix: str = "mako.") -> None:

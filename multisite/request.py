@@ -22,12 +22,12 @@ from multisite.settings import Settings
 from multisite.site import Site
 
 __all__ = [
+    "canonical_netloc",
+    "cookies_were_read",
     "escape_path",
-    "find_match",
     "includeme",
-    "looked_at_cookies",
-    "mount_of",
-    "netloc_of",
+    "match_request",
+    "mount_path",
     "site_url",
 ]
 
@@ -35,13 +35,13 @@ _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 """What RFC 3986 section 3.3 allows in a path as it is."""
 
 
-def looked_at_cookies(environ: Mapping[str, Any]) -> bool:
+def cookies_were_read(environ: Mapping[str, Any]) -> bool:
     """Return whether the request has come with cookies, and somebody has looked at them so far."""
     # WebOb keeps here what it has found in the header, for who asks next.
     return "webob._parsed_cookies" in environ and bool(environ.get("HTTP_COOKIE"))
 
 
-def find_match(request: Request) -> Match:
+def match_request(request: Request) -> Match:
     """Return the site that `request` is for, and kind and path of the domain it came by.
 
     Raises `InvalidHost`, or `UnknownSite` also on open paths, or `DirectoryUnavailable` if the host is not in memory
@@ -71,7 +71,7 @@ def find_match(request: Request) -> Match:
 
 
 def _site(request: Request) -> Site:
-    return find_match(request).site
+    return match_request(request).site
 
 
 def site_url(
@@ -90,11 +90,11 @@ def site_url(
         raise ValueError(f"the path of a site's URL begins with a slash, not '{path}'")
     text = query if isinstance(query, str) else urlencode(query or (), doseq=True)
     scheme: str = request.scheme
-    whole_path = mount_of(request.environ) + quote(site.path + path, safe=_PATH_CHARACTERS + "%")
-    return urlunsplit((scheme, netloc_of(request, site), whole_path, text, ""))
+    whole_path = mount_path(request.environ) + quote(site.path + path, safe=_PATH_CHARACTERS + "%")
+    return urlunsplit((scheme, canonical_netloc(request, site), whole_path, text, ""))
 
 
-def mount_of(environ: Mapping[str, Any]) -> str:
+def mount_path(environ: Mapping[str, Any]) -> str:
     """Return the path below which the application is mounted, escaped: SCRIPT_NAME without the path of the domain."""
     script_name: str = environ.get("SCRIPT_NAME", "")
     return escape_path(script_name.removesuffix(environ.get(SHIFTED_PATH, "")))
@@ -105,7 +105,7 @@ def escape_path(path: str) -> str:
     return quote(path.encode("latin-1"), safe=_PATH_CHARACTERS)
 
 
-def netloc_of(request: Request, site: Site) -> str:
+def canonical_netloc(request: Request, site: Site) -> str:
     """Return host and port of `site`'s canonical domain as `request` came: by its port, and its development suffix.
 
     A port that is the scheme's own is left out.

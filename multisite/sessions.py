@@ -32,7 +32,7 @@ from multisite.site import Site
 
 __all__ = ["PerSite", "per_site"]
 
-KEPT_SITES = 1_000
+MAX_SITES = 1_000
 """For how many sites, at most, what was made is kept: those that were asked for last."""
 
 
@@ -68,9 +68,9 @@ class PerSite:
         self.factory = factory
         self._options = options
         self._defaults = _defaults_of(factory)
-        _refuse(factory, self._defaults, options)
+        _check_options(factory, self._defaults, options)
         self.needs_secret = bool(_SIGNED & self._defaults.keys()) or factory is CookieCSRFStoragePolicy
-        self._made: LRUCache[tuple[Any, ...], Any] = LRUCache(KEPT_SITES)
+        self._made: LRUCache[tuple[Any, ...], Any] = LRUCache(MAX_SITES)
 
     def of(self, request: Request) -> Any:
         """Return what `factory` has made for the site of `request`."""
@@ -107,10 +107,10 @@ class PerSite:
         keys: tuple[bytes, ...] = ()
         if self.needs_secret:
             # Of the scheme as well: a cookie that went over an open network is worth nothing over https.
-            purpose = f"{self!r} {self._base('cookie_name')} {'https' if is_secure else 'http'}"
+            purpose = f"{self!r} {self._base_name('cookie_name')} {'https' if is_secure else 'http'}"
             keys = secrets_of(request.registry, repr(self)).derive(site, purpose)
         mark = f"{site.id}.{site.secret_generation}."
-        make: Callable[..., Any] = _MAKERS.get(self.factory, _made)
+        make: Callable[..., Any] = _MAKERS.get(self.factory, _make_default)
         return make(self.factory, keys, self._arguments(site, is_secure, path, mark, keys))
 
     def _arguments(self, site: Site, is_secure: bool, path: str, mark: str, keys: tuple[bytes, ...]) -> dict[str, Any]:
@@ -125,9 +125,9 @@ class PerSite:
             **dict.fromkeys(_SECURE, is_secure),
         }
         if "cookie_name" in self._defaults:
-            given["cookie_name"] = cookie_name(self._base("cookie_name"), site, is_secure=is_secure, path=path)
+            given["cookie_name"] = cookie_name(self._base_name("cookie_name"), site, is_secure=is_secure, path=path)
         for name in _PREFIXES & self._defaults.keys():
-            given[name] = f"{self._base(name)}{mark}"
+            given[name] = f"{self._base_name(name)}{mark}"
         if "id_generator" in self._defaults:
             given["id_generator"] = partial(_marked_id, mark, self._options.get("id_generator", random.token_hex))
         if "cookie_signer" in self._defaults:
@@ -136,7 +136,7 @@ class PerSite:
             given["secret"] = keys[0].hex()
         return {name: value for name, value in given.items() if name in self._defaults}
 
-    def _base(self, name: str) -> str:
+    def _base_name(self, name: str) -> str:
         """Return the text that the site's own is made of: as it was given, or the factory's default."""
         base = self._options.get(name, self._defaults.get(name))
         return base if isinstance(base, str) else ""
@@ -202,7 +202,7 @@ def _defaults_of(factory: Callable[..., Any]) -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in named}
 
 
-def _refuse(factory: Callable[..., Any], defaults: dict[str, Any], options: dict[str, Any]) -> None:
+def _check_options(factory: Callable[..., Any], defaults: dict[str, Any], options: dict[str, Any]) -> None:
     name = _name_of(factory)
     if not (defaults.keys() & (_SIGNED | _PREFIXES) or factory is CookieCSRFStoragePolicy):
         raise TypeError(
@@ -219,7 +219,7 @@ def _name_of(factory: Any) -> str:
     return getattr(factory, "__qualname__", type(factory).__qualname__)
 
 
-def _made(factory: Callable[..., Any], keys: Sequence[bytes], arguments: dict[str, Any]) -> Any:
+def _make_default(factory: Callable[..., Any], keys: Sequence[bytes], arguments: dict[str, Any]) -> Any:
     made = factory(**arguments)
     if isinstance(made, AuthTktCookieHelper):
         # The helper's own way to be given another function for this.

@@ -13,7 +13,7 @@ from pyramid.response import Response
 
 from multisite.in_progress import RETRY_AFTER_SECONDS, ConcurrencyLimit
 
-__all__ = ["HELD", "RETRY_AFTER_SECONDS", "ConcurrencyLimit", "busy", "give_back_held", "hold_until_sent"]
+__all__ = ["HELD", "RETRY_AFTER_SECONDS", "ConcurrencyLimit", "release_after_send", "release_held", "too_busy_response"]
 
 HELD = "multisite.held"
 """The key in the WSGI environ of a list: what gives back the slots that a request holds until its response is sent.
@@ -22,27 +22,27 @@ The WSGI edge puts it there (`multisite.edge`).
 """
 
 
-def busy() -> Response:
+def too_busy_response() -> Response:
     """Return the answer to a request that is one too many: it costs no template and no query."""
     response = Response("This site is busy: please try again in a moment.\n", 503, content_type="text/plain")
     response.headers.update({"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"})
     return response
 
 
-def hold_until_sent(environ: MutableMapping[str, Any], response: Response, give_back: Callable[[], None]) -> None:
-    """Call `give_back` once the request has been answered: now if the body of `response` is made already.
+def release_after_send(environ: MutableMapping[str, Any], response: Response, release: Callable[[], None]) -> None:
+    """Call `release` once the request has been answered: now if the body of `response` is made already.
 
     A body that is made as it goes out occupies its thread until then. A subrequest is of the thread of another request,
     which has a slot of its own: it holds none beyond its response.
     """
     held = environ.get(HELD)
     if held is None or isinstance(response.app_iter, (list, tuple)):
-        give_back()
+        release()
     else:
-        held.append(give_back)
+        held.append(release)
 
 
-def give_back_held(environ: MutableMapping[str, Any]) -> None:
+def release_held(environ: MutableMapping[str, Any]) -> None:
     """Give back all slots that the request of `environ` still holds. May be called again."""
     held = environ.get(HELD)
     while held:

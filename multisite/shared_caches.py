@@ -16,13 +16,13 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
-from multisite.request import looked_at_cookies
-from multisite.start import with_application
+from multisite.request import cookies_were_read
+from multisite.start import on_app_created
 
 __all__ = ["includeme"]
 
 
-def _invoke(plain: Callable[..., Response], request: Request, *args: Any, **options: Any) -> Response:
+def mark_private_response(plain: Callable[..., Response], request: Request, *args: Any, **options: Any) -> Response:
     response = plain(request, *args, **options)
     _mark_private(request, response)
     return response
@@ -34,15 +34,15 @@ def _mark_private(request: Request, response: Response) -> None:
     names = {name.lower() for name, _value in headers}
     if "cache-control" in names:
         return
-    if "set-cookie" in names or "session" in request.__dict__ or looked_at_cookies(request.environ):
+    if "set-cookie" in names or "session" in request.__dict__ or cookies_were_read(request.environ):
         headers.append(("Cache-Control", "private"))
 
 
-def _guard(app: Any) -> None:
+def wrap_router(app: Any) -> None:
     # The one place behind all callbacks, which add cookies, that costs a request no event.
-    app.invoke_request = partial(_invoke, app.invoke_request)
+    app.invoke_request = partial(mark_private_response, app.invoke_request)
 
 
 def includeme(config: Configurator) -> None:
     """Mark what is of one visitor, when the callbacks that add cookies have run."""
-    with_application(config.registry, _guard)
+    on_app_created(config.registry, wrap_router)

@@ -11,31 +11,31 @@ from typing import Any
 
 from pyramid.interfaces import IApplicationCreated
 
-__all__ = ["at_start", "start", "with_application"]
+__all__ = ["on_app_created", "on_startup", "run_startup"]
 
-AT_START = "multisite.at_start"
+ON_STARTUP = "multisite.on_startup"
 """The key in the registry of what is called at the start."""
 
-WITH_APPLICATION = "multisite.with_application"
+ON_APP_CREATED = "multisite.on_app_created"
 """The key in the registry of what is called with the application itself."""
 
 
-def at_start(registry: Any, call: Callable[[Any], object]) -> None:
+def on_startup(registry: Any, call: Callable[[Any], object]) -> None:
     """Call `call` with the registry once the configuration is complete; what it raises reaches who starts it as it is.
 
     It is called for each application that is made of the registry.
     """
-    registry.setdefault(AT_START, []).append(call)
+    registry.setdefault(ON_STARTUP, []).append(call)
 
 
-def with_application(registry: Any, call: Callable[[Any], object]) -> None:
+def on_app_created(registry: Any, call: Callable[[Any], object]) -> None:
     """Call `call` with each application that is made of the registry, Pyramid's router, before anybody else has it."""
-    registry.setdefault(WITH_APPLICATION, []).append(call)
+    registry.setdefault(ON_APP_CREATED, []).append(call)
 
 
-def start(registry: Any) -> None:
+def run_startup(registry: Any) -> None:
     """Do what is done at the start: called where the tweens are made, the first place that Pyramid comes to."""
-    for call in registry.get(AT_START, ()):
+    for call in registry.get(ON_STARTUP, ()):
         call(registry)
     had_listeners = registry.has_listeners
 
@@ -43,7 +43,7 @@ def start(registry: Any) -> None:
         registry.unregisterHandler(created, (IApplicationCreated,))
         # Where nobody else listens, the requests are to know that nobody does.
         registry.has_listeners = had_listeners or any(registry.registeredHandlers())
-        for call in registry.get(WITH_APPLICATION, ()):
+        for call in registry.get(ON_APP_CREATED, ()):
             call(event.app)
 
     # By its interface it comes before the application's own subscribers, which name the class.

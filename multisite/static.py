@@ -63,18 +63,18 @@ class SiteStatic:
     def __init__(self) -> None:
         self.specs: list[str] = []
 
-    def open(self, request: Request, steps: Sequence[str]) -> OpenAsset | None:
-        """Return the file called `steps` of the request's site, open; None if there is none to serve."""
-        return open_asset(self._roots(request, steps), steps)
+    def open(self, request: Request, segments: Sequence[str]) -> OpenAsset | None:
+        """Return the file called `segments` of the request's site, open; None if there is none to serve."""
+        return open_asset(self._roots(request, segments), segments)
 
-    def _roots(self, request: Request, steps: Sequence[str]) -> Iterator[Path]:
+    def _roots(self, request: Request, segments: Sequence[str]) -> Iterator[Path]:
         yield from static_roots(request.registry[SETTINGS], _site_or_none(request))
         for spec in self.specs:
             # The file is asked for and not the folder, since `config.override_asset` may replace single files. What
             # is no name of a file has been refused before.
-            path = Path(AssetResolver(None).resolve(spec + "/".join(steps)).abspath())
-            if path.parts[-len(steps) :] == tuple(steps):
-                yield Path(*path.parts[: -len(steps)]).resolve()
+            path = Path(AssetResolver(None).resolve(spec + "/".join(segments)).abspath())
+            if path.parts[-len(segments) :] == tuple(segments):
+                yield Path(*path.parts[: -len(segments)]).resolve()
 
     def __call__(self, context: Any, request: Request) -> Response:
         """Answer with the file, 304 where the browser has it, or 404."""
@@ -91,7 +91,7 @@ class SiteStatic:
             except OSError as error:  # It could be opened, and not be read.
                 raise HTTPNotFound from error
 
-    def bust(self, request: Request, subpath: str, kw: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    def add_content_hash(self, request: Request, subpath: str, kw: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Add the hash of the content to an address: a cache buster of Pyramid's.
 
         A file that is not there keeps its plain address: a missing picture is no reason to lose a page.
@@ -106,7 +106,7 @@ class SiteStatic:
 def _response(request: Request, forms: dict[str | None, OpenAsset]) -> Response:
     """Return the answer with one of the `forms` of a file by their content coding, None for the file itself."""
     asset = forms[None]
-    encoding = _choose(request, forms)
+    encoding = _best_encoding(request, forms)
     chosen = forms[encoding]
     # First, so that it is never newer than what is sent: under the hash in an address nothing older must be kept.
     digest, etag = asset.digest(), chosen.digest()
@@ -135,7 +135,7 @@ def _response(request: Request, forms: dict[str | None, OpenAsset]) -> Response:
     return response
 
 
-def _choose(request: Request, forms: dict[str | None, OpenAsset]) -> str | None:
+def _best_encoding(request: Request, forms: dict[str | None, OpenAsset]) -> str | None:
     """Return the content coding of the smallest form that the browser takes, None for the file itself."""
     codings = [coding for coding in forms if coding is not None]
     if not codings or not request.accept_encoding:
@@ -178,7 +178,7 @@ def add_site_static_view(config: Configurator, name: str, path: str) -> None:
         config.add_view(view, route_name=route_name, request_method=("GET", "HEAD"), permission=NO_PERMISSION_REQUIRED)
     if spec != SPEC:
         view.specs.append(spec)
-    config.add_cache_buster(spec, view.bust)
+    config.add_cache_buster(spec, view.add_content_hash)
 
     def register() -> None:
         config.registry.getUtility(IStaticURLInfo).registrations.append((None, spec, route_name))

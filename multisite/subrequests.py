@@ -17,23 +17,25 @@ from pyramid.response import Response
 from pyramid.threadlocal import get_current_request
 
 from multisite.errors import MultisiteError
-from multisite.request import find_match
+from multisite.request import match_request
 from multisite.site import Site, pop_scope, push_scope
-from multisite.start import with_application
+from multisite.start import on_app_created
 
 __all__ = ["includeme"]
 
 
-def _invoke(plain: Callable[..., Response], registry: Any, request: Request, use_tweens: bool = False) -> Response:
+def _invoke_for_site(
+    plain: Callable[..., Response], registry: Any, request: Request, use_tweens: bool = False
+) -> Response:
     outer = get_current_request()
     if outer is not None and outer is not request:
         outer.add_response_callback(_made_of_another)
-    with _current(None if use_tweens else _site_of(request, registry)):
+    with _scope_of(None if use_tweens else _site_of(request, registry)):
         response = plain(request, use_tweens=use_tweens)
     body = response.app_iter
     if not isinstance(body, (list, tuple)):
         length = response.content_length
-        response.app_iter = _Body(body)
+        response.app_iter = _SitelessBody(body)
         # WebOb forgets the length with the body that it belonged to.
         response.content_length = length
     return response
@@ -47,7 +49,7 @@ def _made_of_another(_request: Request, _response: Response) -> None:
 
 
 @contextmanager
-def _current(site: Site | None) -> Iterator[None]:
+def _scope_of(site: Site | None) -> Iterator[None]:
     token = push_scope(site)
     try:
         yield
@@ -55,7 +57,7 @@ def _current(site: Site | None) -> Iterator[None]:
         pop_scope(token)
 
 
-class _Body:
+class _SitelessBody:
     """The body of a subrequest that is made while it is read: without a site, as when a server reads it."""
 
     def __init__(self, body: Iterable[bytes]) -> None:
@@ -66,29 +68,29 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        with _current(None):
+        with _scope_of(None):
             return next(self._pieces)
 
     def close(self) -> None:
         if hasattr(self._body, "close"):
-            with _current(None):
+            with _scope_of(None):
                 self._body.close()
 
 
 def _site_of(request: Request, registry: Any) -> Site | None:
     request.registry = registry
     try:
-        return find_match(request).site
+        return match_request(request).site
     except MultisiteError:
         # Not even that of the request around it: who asks for the site gets this error, from `request.site`.
         return None
 
 
-def _guard(app: Any) -> None:
+def _wrap_invoke_subrequest(app: Any) -> None:
     # Each application hands its requests this attribute of its own. A tween or an event would cost every request.
-    app.invoke_subrequest = partial(_invoke, app.invoke_subrequest, app.registry)
+    app.invoke_subrequest = partial(_invoke_for_site, app.invoke_subrequest, app.registry)
 
 
 def includeme(config: Configurator) -> None:
     """Let `request.invoke_subrequest` run each subrequest for its own site."""
-    with_application(config.registry, _guard)
+    on_app_created(config.registry, _wrap_invoke_subrequest)

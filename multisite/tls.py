@@ -20,7 +20,7 @@ from multisite.errors import DirectoryUnavailable, InvalidHost
 from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS
 from multisite.settings import Network, Settings
 
-__all__ = ["ask_view", "includeme", "may_ask"]
+__all__ = ["ask_view", "includeme", "is_allowed_peer"]
 
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
 """What a proxy adds to a request of somebody else; the proxy's own question has none of them."""
@@ -32,7 +32,7 @@ def ask_view(request: Request) -> Response:
         # Below the path of a site, where the proxy that keeps visitors from this one path does not look.
         return _answer(404)
     settings: Settings = request.registry[SETTINGS]
-    if not may_ask(request, settings.tls_ask_from):
+    if not is_allowed_peer(request, settings.tls_ask_from):
         return _answer(403)
     try:
         host = hosts.parse(request.params.get("domain", ""), underscores=settings.allow_underscores)
@@ -45,7 +45,7 @@ def ask_view(request: Request) -> Response:
     return _answer(200 if found else 404)
 
 
-def may_ask(request: Request, networks: Sequence[Network]) -> bool:
+def is_allowed_peer(request: Request, networks: Sequence[Network]) -> bool:
     """Return whether `request` comes from one of `networks` itself, and not through a proxy for somebody else."""
     if any(header in request.environ for header in _FORWARDED):
         return False

@@ -23,16 +23,15 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from multisite import forks, hosts, request_class
-from multisite.credentials import check_at_start
+from multisite.credentials import check_credentials
 from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
 from multisite.host_header import DEFAULT_PORTS
 from multisite.keys import CLOSED, OPEN_PATH, SETTINGS, SHIFTED_PATH
-from multisite.request import escape_path, find_match, netloc_of
+from multisite.request import canonical_netloc, escape_path, match_request
 from multisite.settings import Settings
-from multisite.share import ConcurrencyLimit, busy, give_back_held, hold_until_sent
+from multisite.share import ConcurrencyLimit, release_after_send, release_held, too_busy_response
 from multisite.site import Site, pop_scope, push_scope
-from multisite.start import start
 
 __all__ = ["includeme", "site_tween_factory"]
 
@@ -51,8 +50,8 @@ Handler = Callable[[Request], Response]
 def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return a tween that gives each request its site, or answers for want of one."""
     # Tweens are made when the application is complete, and what is raised here reaches who starts it as it is.
-    start(registry)
-    check_at_start(registry)
+    run_startup(registry)
+    check_credentials(registry)
     request_class.prepare(registry)
     settings: Settings = registry[SETTINGS]
     open_paths = {path for path in settings.open_paths if not path.endswith("/")}
@@ -60,8 +59,8 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     open_prefixes = tuple(path for path in settings.open_paths if path.endswith("/"))
 
     has_open_paths = bool(open_paths or open_prefixes)
-    share = ConcurrencyLimit(settings.max_requests_per_site) if settings.max_requests_per_site else None
-    refusals = _Refusals()
+    site_limit = ConcurrencyLimit(settings.max_requests_per_site) if settings.max_requests_per_site else None
+    refusals = _RateLimitedLog()
 
     def is_open(path: str) -> bool:
         return path in open_paths or path.startswith(open_prefixes)
@@ -70,25 +69,25 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
         environ = request.environ
         # The environ may have been here: pyramid_retry sends it again, and a subrequest may be made of a copy.
         if SHIFTED_PATH in environ:
-            _move_back(environ)
+            _unshift_path(environ)
         if has_open_paths and is_open(environ.get("PATH_INFO", "")):
             environ[OPEN_PATH] = True
             # A subrequest may have come here, out of a request that has a site.
             return _handle(handler, request, None)
         environ.pop(OPEN_PATH, None)
         try:
-            match = find_match(request)
+            match = match_request(request)
         except MultisiteError as error:
             refusals.log(error)
             return _handle(_show_exception, request, None)
         if match.kind == "redirect" and (response := _redirect(request, match)) is not None:
             return response
         if match.path:
-            _move(environ, match.path)
+            _shift_path(environ, match.path)
         environ[CLOSED] = match.closed
         request.site = match.site
-        if share is not None:
-            return _in_its_share(share, handler, request, match.site)
+        if site_limit is not None:
+            return _with_site_limit(site_limit, handler, request, match.site)
         return _handle(handler, request, match.site)
 
     return site_tween
@@ -107,18 +106,18 @@ def _show_exception(request: Request) -> Response:
     return request.invoke_exception_view(sys.exc_info())
 
 
-def _in_its_share(share: ConcurrencyLimit, handler: Handler, request: Request, site: Site) -> Response:
+def _with_site_limit(site_limit: ConcurrencyLimit, handler: Handler, request: Request, site: Site) -> Response:
     """Handle `request` if its site has a place left, which it keeps until its response has been sent."""
     # The environ may have been here, for a response that pyramid_retry or another tween has dropped.
-    give_back_held(request.environ)
-    if not share.acquire(site.id):
-        return busy()
+    release_held(request.environ)
+    if not site_limit.acquire(site.id):
+        return too_busy_response()
     try:
         response = _handle(handler, request, site)
     except BaseException:
-        share.release(site.id)
+        site_limit.release(site.id)
         raise
-    hold_until_sent(request.environ, response, partial(share.release, site.id))
+    release_after_send(request.environ, response, partial(site_limit.release, site.id))
     return response
 
 
@@ -127,7 +126,7 @@ def _requested_netloc(request: Request) -> str:
     return name if port in {None, DEFAULT_PORTS.get(request.scheme)} else f"{name}:{port}"
 
 
-class _Refusals:
+class _RateLimitedLog:
     """What was refused for want of a site, in the log: a line a second at most, whoever asks how often."""
 
     def __init__(self) -> None:
@@ -150,15 +149,15 @@ class _Refusals:
         log.info("refused: %s%s", error, more)
 
 
-def _move(environ: dict[str, Any], prefix: str) -> None:
+def _shift_path(environ: dict[str, Any], prefix: str) -> None:
     """Move `prefix`, with which the path of the request begins, to SCRIPT_NAME (PEP 3333)."""
     environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
     environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
     environ[SHIFTED_PATH] = prefix
 
 
-def _move_back(environ: dict[str, Any]) -> None:
-    """Undo `_move`, unless SCRIPT_NAME was changed since: without its path, another site would be meant."""
+def _unshift_path(environ: dict[str, Any]) -> None:
+    """Undo `_shift_path`, unless SCRIPT_NAME was changed since: without its path, another site would be meant."""
     prefix, script_name = environ.pop(SHIFTED_PATH), environ.get("SCRIPT_NAME", "")
     if script_name.endswith(prefix):
         environ["SCRIPT_NAME"] = script_name.removesuffix(prefix)
@@ -173,7 +172,7 @@ def _redirect(request: Request, match: Match) -> Response | None:
     another method into GET on a 301 (RFC 9110 section 15.4).
     """
     environ, site = request.environ, match.site
-    netloc, path_info = netloc_of(request, site), environ.get("PATH_INFO", "")
+    netloc, path_info = canonical_netloc(request, site), environ.get("PATH_INFO", "")
     path = site.path + path_info.removeprefix(match.path)
     if path == path_info and netloc == _requested_netloc(request):
         return None

@@ -38,7 +38,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("multisite.users needs argon2-cffi: pip install 'pyramid-multisite[users]'") from error
 
-__all__ = ["Account", "Attempts", "SiteUser", "TooManyAttempts", "fold_login"]
+__all__ = ["Account", "LoginThrottle", "SiteUser", "TooManyAttempts", "fold_login"]
 
 MAX_LOGIN_CHARACTERS = 254
 """The longest login: an address of e-mail has no more (RFC 5321 section 4.5.3.1.3, without its brackets)."""
@@ -57,7 +57,7 @@ class TooManyAttempts(MultisiteError):
         super().__init__(f"too many attempts to log in: try again in {retry_after_seconds} seconds")
 
 
-class Attempts:
+class LoginThrottle:
     """How often somebody has tried lately, for any number of keys.
 
     Of the keys with as many attempts, the last `max_keys` are remembered. So others that are tried once, however many,
@@ -84,7 +84,7 @@ class Attempts:
         self._keys_by_count: list[dict[Hashable, None]] = [{} for _ in range(limit)]
         self._lock = fork_safe_lock()
 
-    def begin(self, key: Hashable) -> None:
+    def record_attempt(self, key: Hashable) -> None:
         """Count an attempt, before it is known how it ends, lest many at once be one. Raises `TooManyAttempts`."""
         with self._lock:
             now = self._clock()
@@ -100,7 +100,7 @@ class Attempts:
             if len(alike) > self._max_keys:
                 self._forget(next(iter(alike)))
 
-    def succeeded(self, key: Hashable) -> None:
+    def reset(self, key: Hashable) -> None:
         """Forget what was counted for `key`."""
         with self._lock:
             self._forget(key)
@@ -141,7 +141,7 @@ class Account:
     min_password_characters: ClassVar[int] = 15
     """The shortest password, where it is all that somebody proves who they are by (NIST SP 800-63B-4 section 3.1.1)."""
 
-    attempts: ClassVar[Attempts] = Attempts()
+    login_throttle: ClassVar[LoginThrottle] = LoginThrottle()
     """What limits the attempts for each login: at one site they do not count at another."""
 
     login: Mapped[str] = mapped_column(sa.String(MAX_LOGIN_CHARACTERS))
@@ -182,11 +182,11 @@ class Account:
         # The ids of sites are those of a database, and a process may have several.
         database = session.get_bind(cls).engine.url
         key = cls, database, cls._site_id_of(session), _attempted(login)
-        cls.attempts.begin(key)
+        cls.login_throttle.record_attempt(key)
         user = cls.find(session, login)
         if not _verify(cls.password_hasher, user, password):
             return None
-        cls.attempts.succeeded(key)
+        cls.login_throttle.reset(key)
         return user
 
     @classmethod

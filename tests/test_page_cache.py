@@ -259,7 +259,7 @@ def test_a_page_that_read_a_cookie_is_not_cached(
         return browser(app).get("/page/cookies").text
 
     assert asked().endswith(" {}")
-    monkeypatch.setattr("multisite.page_cache.keeping.looked_at_cookies", lambda _environ: False)
+    monkeypatch.setattr("multisite.page_cache.keeping.cookies_were_read", lambda _environ: False)
     assert "_ga" in asked()
 
 

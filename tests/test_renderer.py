@@ -22,7 +22,7 @@ from multisite.errors import InvalidHost, SettingError, UnknownSite
 from multisite.renderer import TEMPLATES, all_templates
 from multisite.settings import parse_settings
 from multisite.site import Site, using_site
-from multisite.start import start
+from multisite.start import run_startup
 from multisite.templates import SiteTemplates
 
 SITES = {
@@ -43,7 +43,7 @@ def site_of(request: Any) -> Site:
 
 def starting_tween_factory(handler: Any, registry: Any) -> Any:
     """Do at the start what the tween does that finds the site, in an application that includes all of multisite."""
-    start(registry)
+    run_startup(registry)
     return handler
 
 

@@ -26,7 +26,7 @@ from multisite.directory.changes import add_site
 from multisite.keys import DIRECTORY
 from multisite.settings import parse_settings
 from multisite.site_settings.directive import SITE_SETTINGS
-from multisite.users import Attempts, SiteUser, TooManyAttempts
+from multisite.users import LoginThrottle, SiteUser, TooManyAttempts
 
 HOSTS = ("one.example", "two.example")
 
@@ -40,7 +40,7 @@ class Base(DeclarativeBase):
 class Member(SiteUser, Base):
     __tablename__ = "test_members"
     password_hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    attempts = Attempts(limit=2)
+    login_throttle = LoginThrottle(limit=2)
 
     id: Mapped[int] = mapped_column(primary_key=True)
 

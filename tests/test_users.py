@@ -18,7 +18,7 @@ from multisite import MultisiteError, Site, all_sites
 from multisite.check import run
 from multisite.keys import DIRECTORY
 from multisite.models import SiteRow
-from multisite.users import Account, Attempts, SiteUser, TooManyAttempts, fold_login
+from multisite.users import Account, LoginThrottle, SiteUser, TooManyAttempts, fold_login
 
 PASSWORD = "correct horse battery staple"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -78,7 +78,7 @@ def engine(tables: sa.Engine) -> sa.Engine:
         for model in (Editor.__table__, User.__table__, Operator.__table__):
             session.execute(sa.delete(model))
     for model in (User, Operator):
-        model.attempts = Attempts()
+        model.login_throttle = LoginThrottle()
     return tables
 
 
@@ -284,72 +284,72 @@ def test_who_logs_in_begins_anew(engine: sa.Engine) -> None:
 
 def test_attempts_come_back_after_the_pause_and_memory_is_bounded() -> None:
     now = [0.0]
-    attempts = Attempts(2, 60.0, max_keys=100, clock=lambda: now[0])
+    attempts = LoginThrottle(2, 60.0, max_keys=100, clock=lambda: now[0])
     for _ in range(2):
-        attempts.begin("a")
+        attempts.record_attempt("a")
     now[0] = 59.5
     with pytest.raises(TooManyAttempts) as raised:
-        attempts.begin("a")
+        attempts.record_attempt("a")
     assert raised.value.retry_after_seconds == 1
     now[0] = 60.0
-    attempts.begin("a")
+    attempts.record_attempt("a")
     for number in range(1000):
-        attempts.begin(number)
+        attempts.record_attempt(number)
     assert len(attempts._counts) == 100
 
 
 def test_a_counter_outlives_fifty_thousand_others() -> None:
-    attempts = Attempts()
+    attempts = LoginThrottle()
     for _ in range(10):
-        attempts.begin("blocked")
+        attempts.record_attempt("blocked")
     for _ in range(9):
-        attempts.begin("nearly")
+        attempts.record_attempt("nearly")
     for number in range(50_000):
         for _ in range(1 + number % 3):
-            attempts.begin(number)
+            attempts.record_attempt(number)
     with pytest.raises(TooManyAttempts):
-        attempts.begin("blocked")
-    attempts.begin("nearly")
+        attempts.record_attempt("blocked")
+    attempts.record_attempt("nearly")
     with pytest.raises(TooManyAttempts):
-        attempts.begin("nearly")
+        attempts.record_attempt("nearly")
     for number in range(50_000):  # Nor do others suffer.
-        attempts.begin(number)
+        attempts.record_attempt(number)
 
 
 def test_only_as_many_others_with_as_many_attempts_let_one_be_forgotten() -> None:
-    attempts = Attempts(3, max_keys=5)
+    attempts = LoginThrottle(3, max_keys=5)
 
     def exhaust(key: object, times: int) -> None:
         for _ in range(times):
-            attempts.begin(key)
+            attempts.record_attempt(key)
 
     exhaust("a", 3)
     for number in range(1_000):
         exhaust(number, 2)
     assert len(attempts._counts) <= 3 * 5
     with pytest.raises(TooManyAttempts):
-        attempts.begin("a")
+        attempts.record_attempt("a")
     # Who is new is counted all the same: nobody can fill the memory with others first.
     exhaust("b", 3)
     with pytest.raises(TooManyAttempts):
-        attempts.begin("b")
+        attempts.record_attempt("b")
     for number in range(2_000, 2_004):
         exhaust(number, 3)
     with pytest.raises(TooManyAttempts):
-        attempts.begin("b")
+        attempts.record_attempt("b")
     exhaust(2_004, 3)
-    attempts.begin("a")
-    attempts.succeeded("b")
+    attempts.record_attempt("a")
+    attempts.reset("b")
     exhaust("b", 3)
     assert sum(map(len, attempts._keys_by_count)) == len(attempts._counts) <= 3 * 5
 
 
 def test_many_attempts_at_once_are_many() -> None:
-    attempts = Attempts(10)
+    attempts = LoginThrottle(10)
 
     def try_once(_number: int) -> bool:
         try:
-            attempts.begin("a")
+            attempts.record_attempt("a")
         except TooManyAttempts:
             return False
         return True

@@ -17,7 +17,7 @@ from multisite.debugtoolbar.recording import Recording, Used, recording
 from multisite.directory.changes import get_site
 from multisite.errors import MultisiteError
 from multisite.host_header import DEFAULT_PORTS, requested_host
-from multisite.introspection import shown
+from multisite.introspection import redacted
 from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS, SHIFTED_PATH, SUFFIX
 from multisite.renderer import TEMPLATES
 from multisite.settings import PREFIX
@@ -169,7 +169,7 @@ def _settings(request: Request) -> list[tuple[str, object, str]]:
     given = request.registry.settings
     names = [key for key in given if key.startswith(PREFIX)]
     return [
-        (key, shown(key.removeprefix(PREFIX), getattr(settings, key.removeprefix(PREFIX))), "ini")
+        (key, redacted(key.removeprefix(PREFIX), getattr(settings, key.removeprefix(PREFIX))), "ini")
         for key in sorted(names)
         if hasattr(settings, key.removeprefix(PREFIX))
     ]

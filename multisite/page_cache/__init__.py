@@ -33,7 +33,7 @@ from multisite.page_cache.cache import Handler, PageCache, render_once
 from multisite.page_cache.changes import publish_changes, subscribe
 from multisite.page_cache.versions import Versions
 from multisite.settings import Settings
-from multisite.start import at_start
+from multisite.start import on_startup
 
 __all__ = ["PAGE_CACHE", "PageCache", "includeme", "page_cache_tween_factory", "publish_changes"]
 
@@ -124,7 +124,7 @@ def _configure(config: Configurator) -> None:
         ),
         over=("pyramid_tm.tm_tween_factory", EXCVIEW),
     )
-    at_start(config.registry, _start)
+    on_startup(config.registry, _start)
 
 
 def _connect(registry: Registry) -> None:

@@ -13,7 +13,7 @@ from pyramid.response import Response
 
 from multisite import language
 from multisite.keys import CLOSED
-from multisite.request import looked_at_cookies
+from multisite.request import cookies_were_read
 
 __all__ = ["USER_WAS_READ", "cookie_matcher", "is_cacheable_request", "uncacheable_reason", "varies_by_language"]
 
@@ -59,20 +59,20 @@ def is_cacheable_request(environ: Mapping[str, Any], ignores: CookieMatcher) -> 
 
 def varies_by_language(request: Request) -> bool:
     """Return whether the response to `request` is going to vary by language, because the site has several."""
-    return language._vary in request.response_callbacks
+    return language.vary_by_language in request.response_callbacks
 
 
 def uncacheable_reason(request: Request, response: Response) -> str | None:
     """Return why a response is not cacheable, or None if it is."""
     if request.method != "GET" or response.status_code != 200:
         return f"it is a {response.status_code} to {request.method}"
-    if any(callback is not language._vary for callback in request.response_callbacks):
+    if any(callback is not language.vary_by_language for callback in request.response_callbacks):
         return "a response callback changes it later, by adding a cookie for example"
     if "session" in request.__dict__:
         return "the session was used"
     if USER_WAS_READ in request.environ:
         return "something read the user"
-    if looked_at_cookies(request.environ):
+    if cookies_were_read(request.environ):
         # Ignored cookies, or what only WebOb parses as cookies: it finds two in "_ga=1,theme=dark".
         return "something read the cookies of the request"
     return _reason_in(response)

@@ -15,7 +15,7 @@ from multisite.errors import SiteSettingError
 from multisite.settings import site_defaults
 from multisite.site_settings.declared import SettingsRegistry
 from multisite.site_settings.setting import make_setting
-from multisite.start import at_start
+from multisite.start import on_startup
 
 __all__ = ["SITE_SETTINGS", "add_site_setting", "includeme"]
 
@@ -71,4 +71,4 @@ def includeme(config: Configurator) -> None:
     config.add_directive("add_site_setting", add_site_setting)
     config.add_exception_view(bad_setting_view, context=SiteSettingError)
     # Only then is it known what there is; and in an action Pyramid would wrap the error beyond recognition.
-    at_start(config.registry, lambda _registry: declared.check_ini())
+    on_startup(config.registry, lambda _registry: declared.check_ini())
