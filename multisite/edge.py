@@ -21,9 +21,9 @@ from multisite.header_fields import (
     SHORT_COOKIE_CHARACTERS,
 )
 from multisite.in_progress import ClosingIterator
-from multisite.keys import SETTINGS
+from multisite.keys import RELEASES, SETTINGS
 from multisite.settings import Settings
-from multisite.share import HELD, release_held
+from multisite.share import release_held
 from multisite.start import on_app_created
 
 __all__ = ["includeme"]
@@ -68,13 +68,13 @@ def _releasing_after_send(policy: Policy) -> Policy:
     """Return `policy` for requests that may hold a slot of their site's until their response has been sent."""
 
     def hold(environ: Environ, application: Any) -> Answer:
-        environ[HELD] = []
+        environ[RELEASES] = []
         try:
             answer = policy(environ, application)
         except BaseException:
             release_held(environ)
             raise
-        return partial(_send, answer) if environ[HELD] else answer
+        return partial(_send, answer) if environ[RELEASES] else answer
 
     return hold
 

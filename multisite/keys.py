@@ -5,7 +5,16 @@ A key that a single module uses is defined there.
 
 from __future__ import annotations
 
-__all__ = ["CLOSED", "DIRECTORY", "OPEN_PATH", "SETTINGS", "SHIFTED_PATH", "SUFFIX"]
+__all__ = [
+    "CLOSED",
+    "DIRECTORY",
+    "MADE_SUBREQUEST",
+    "OPEN_PATH",
+    "RELEASES",
+    "SETTINGS",
+    "SHIFTED_PATH",
+    "SUFFIX",
+]
 
 SETTINGS = "multisite.settings"
 """Registry key of the parsed `Settings`."""
@@ -18,6 +27,12 @@ CLOSED = "multisite.closed"
 
 OPEN_PATH = "multisite.open_path"
 """Environ key that is set if the path of the request is served without a site."""
+
+MADE_SUBREQUEST = "multisite.made_subrequest"
+"""Environ key that is set once the request has made a subrequest; the page cache then does not store its response."""
+
+RELEASES = "multisite.releases"
+"""Environ key of a list of callables, which release the slots that the request holds until its response is sent."""
 
 SUFFIX = "multisite.development_suffix"
 """Environ key of `(Host, suffix)`: the development suffix found behind the site's name, with its dot.

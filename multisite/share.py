@@ -12,14 +12,9 @@ from typing import Any
 from pyramid.response import Response
 
 from multisite.in_progress import RETRY_AFTER_SECONDS, ConcurrencyLimit
+from multisite.keys import RELEASES
 
-__all__ = ["HELD", "RETRY_AFTER_SECONDS", "ConcurrencyLimit", "release_after_send", "release_held", "too_busy_response"]
-
-HELD = "multisite.held"
-"""The key in the WSGI environ of a list: what gives back the slots that a request holds until its response is sent.
-
-The WSGI edge puts it there (`multisite.edge`).
-"""
+__all__ = ["RETRY_AFTER_SECONDS", "ConcurrencyLimit", "release_after_send", "release_held", "too_busy_response"]
 
 
 def too_busy_response() -> Response:
@@ -35,7 +30,7 @@ def release_after_send(environ: MutableMapping[str, Any], response: Response, re
     A body that is made as it goes out occupies its thread until then. A subrequest is of the thread of another request,
     which has a slot of its own: it holds none beyond its response.
     """
-    held = environ.get(HELD)
+    held = environ.get(RELEASES)
     if held is None or isinstance(response.app_iter, (list, tuple)):
         release()
     else:
@@ -44,6 +39,6 @@ def release_after_send(environ: MutableMapping[str, Any], response: Response, re
 
 def release_held(environ: MutableMapping[str, Any]) -> None:
     """Give back all slots that the request of `environ` still holds. May be called again."""
-    held = environ.get(HELD)
+    held = environ.get(RELEASES)
     while held:
         held.pop()()

@@ -17,6 +17,7 @@ from pyramid.response import Response
 from pyramid.threadlocal import get_current_request
 
 from multisite.errors import MultisiteError
+from multisite.keys import MADE_SUBREQUEST
 from multisite.request import match_request
 from multisite.site import Site, pop_scope, push_scope
 from multisite.start import on_app_created
@@ -28,8 +29,12 @@ def _invoke_for_site(
     plain: Callable[..., Response], registry: Any, request: Request, use_tweens: bool = False
 ) -> Response:
     outer = get_current_request()
-    if outer is not None and outer is not request:
-        outer.add_response_callback(_made_of_another)
+    if outer is not request:
+        # A copy of a request that has made a subrequest has made none itself.
+        request.environ.pop(MADE_SUBREQUEST, None)
+        if outer is not None:
+            # The outer response may depend on what the inner one used: a session, a language, another site's rows.
+            outer.environ[MADE_SUBREQUEST] = True
     with _scope_of(None if use_tweens else _site_of(request, registry)):
         response = plain(request, use_tweens=use_tweens)
     body = response.app_iter
@@ -39,13 +44,6 @@ def _invoke_for_site(
         # WebOb forgets the length with the body that it belonged to.
         response.content_length = length
     return response
-
-
-def _made_of_another(_request: Request, _response: Response) -> None:
-    """Do nothing: that it is going to be called keeps the answer out of the page cache.
-
-    What another answer was made of (a session, a language, the rows of another site) is not known of this one.
-    """
 
 
 @contextmanager

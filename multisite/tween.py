@@ -32,6 +32,7 @@ from multisite.request import canonical_netloc, escape_path, match_request
 from multisite.settings import Settings
 from multisite.share import ConcurrencyLimit, release_after_send, release_held, too_busy_response
 from multisite.site import Site, pop_scope, push_scope
+from multisite.start import run_startup
 
 __all__ = ["includeme", "site_tween_factory"]
 

@@ -43,10 +43,16 @@ def app(tmp_path: Path) -> Iterator[TestApp]:
         asked = Request.blank("/part", environ={"HTTP_HOST": HOST})
         return Response("whole of " + request.invoke_subrequest(asked, use_tweens="tweens" in request.GET).text)
 
+    def copied(request: Request) -> Response:
+        request.invoke_subrequest(Request.blank("/part", environ={"HTTP_HOST": HOST}))
+        asked = request.copy()
+        asked.path_info = "/part"
+        return Response("copy of " + request.invoke_subrequest(asked, use_tweens=True).text)
+
     with Configurator(settings=settings) as config:
         config.include("multisite")
         config.include("multisite.page_cache")
-        for view in (part, whole):
+        for view in (part, whole, copied):
             config.add_route(view.__name__, f"/{view.__name__}")
             config.add_view(view, route_name=view.__name__, page_cache=True)
         router = config.make_wsgi_app()
@@ -67,3 +73,7 @@ def test_what_is_made_of_another_answer_is_not_kept(app: TestApp) -> None:
 def test_without_the_guard_it_would_be_kept(app: TestApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subrequests, "get_current_request", lambda: None)
     assert answers(app, "/whole") == ["whole of part 0"] * 3
+
+
+def test_a_copy_of_a_request_that_has_made_a_subrequest_is_kept(app: TestApp) -> None:
+    assert answers(app, "/copied") == ["copy of part 1"] * 3, "part 0, 2 and 3 are those of the first subrequests"

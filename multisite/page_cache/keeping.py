@@ -12,7 +12,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite import language
-from multisite.keys import CLOSED
+from multisite.keys import CLOSED, MADE_SUBREQUEST
 from multisite.request import cookies_were_read
 
 __all__ = ["USER_WAS_READ", "cookie_matcher", "is_cacheable_request", "uncacheable_reason", "varies_by_language"]
@@ -28,6 +28,12 @@ _PERSONAL_HEADERS = frozenset(
     }
 )  # fmt: skip
 """Request headers that make a response personal, partial, or not determined by its URL."""
+
+_UNCACHEABLE_MARKS = {
+    USER_WAS_READ: "something read the user",
+    MADE_SUBREQUEST: "it was made from the response to a subrequest",
+}
+"""WSGI environ keys that make the response of a request uncacheable, with the reason."""
 
 _KNOWN_VARY = frozenset({"accept-language", "cookie", "host"})
 """What a page may vary by: the cache key has language and host, and a request with a cookie is not served from it."""
@@ -70,8 +76,9 @@ def uncacheable_reason(request: Request, response: Response) -> str | None:
         return "a response callback changes it later, by adding a cookie for example"
     if "session" in request.__dict__:
         return "the session was used"
-    if USER_WAS_READ in request.environ:
-        return "something read the user"
+    for key, reason in _UNCACHEABLE_MARKS.items():
+        if key in request.environ:
+            return reason
     if cookies_were_read(request.environ):
         # Ignored cookies, or what only WebOb parses as cookies: it finds two in "_ga=1,theme=dark".
         return "something read the cookies of the request"
