@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from conftest import closing_engine, fresh_database
-from scoped_models import ONE, Book, Library, build_library
+from scoped_models import ONE, Author, Book, Country, Library, build_library
 from sqlalchemy import literal_column, select, text
 from sqlalchemy.orm import Session
 
@@ -127,6 +127,44 @@ def test_negative_control_without_reading_it_leaks(library: Library, way: str, m
     with library.session(ONE) as session:
         assert "secret-2" in str(WAYS[way](session))
     library.engine.clear_compiled_cache()
+
+
+countries_and_books = select(Country.id, Book.secret).select_from(sa.outerjoin(Country, Book, sa.true()))
+
+BEHIND_ON: dict[str, sa.Select[Any]] = {
+    "suffix": countries_and_books.suffix_with("OR 1 = 1"),
+    "suffix of a subquery": select(countries_and_books.suffix_with("OR 1 = 1").subquery()),
+    "hint": countries_and_books.with_statement_hint("OR 1 = 1"),
+    "suffix with a clause": countries_and_books.suffix_with("OR 1 = 1 ORDER BY 2"),
+    "suffix with a criterion": countries_and_books.suffix_with("OR 1 = 1 WHERE 1 = 1"),
+    "suffix behind two joins": select(Book.secret)
+    .select_from(sa.outerjoin(sa.outerjoin(Country, Author, sa.true()), Book, sa.true()))
+    .suffix_with("OR 1 = 1"),
+}
+
+
+@pytest.mark.parametrize("query", BEHIND_ON)
+def test_text_behind_the_limit_of_an_outer_join_does_not_widen_it(library: Library, query: str) -> None:
+    with library.session(ONE) as session:
+        found = str(session.execute(BEHIND_ON[query]).all())
+    assert "secret-1" in found
+    assert "secret-2" not in found
+
+
+@pytest.mark.parametrize("query", BEHIND_ON)
+def test_negative_control_without_a_look_behind_on_it_leaks(
+    library: Library, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multisite.scoping.compiler.is_limited_on", lambda *args: True)
+    library.engine.clear_compiled_cache()
+    with library.session(ONE) as session:
+        assert "secret-2" in str(session.execute(BEHIND_ON[query]).all())
+    library.engine.clear_compiled_cache()
+
+
+def test_an_outer_join_without_text_is_no_derived_table(library: Library) -> None:
+    query = countries_and_books.outerjoin(Author, sa.or_(Author.id == 1, Author.id == 11)).where(Country.id == 1)
+    assert "(SELECT" not in str(query.compile(library.engine))
 
 
 def test_refuses_a_parameter_in_tcls_way(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

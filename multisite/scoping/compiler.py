@@ -18,7 +18,7 @@ from multisite import forks
 from multisite.dialects import SUPPORTED
 from multisite.scoping.column import has_site_id
 from multisite.scoping.fragment_compiler import OPEN, ScopedFragments
-from multisite.scoping.fragments import is_limited
+from multisite.scoping.fragments import is_limited, is_limited_on
 from multisite.scoping.names import SQL_IN_PLACE_OF_A_NAME
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
 from multisite.scoping.reading import read
@@ -58,8 +58,9 @@ class ScopedCompiler(ScopedFragments):
     concerns_sites: bool
     """Whether any of these but the change is so: a statement that is not concerned is executed as it is."""
     _claims: Claims
-    _limits: list[str | None]
-    """The limit in WHERE of each SELECT that is being written, the innermost last; None for one that has none there."""
+    _limits: list[tuple[str | None, list[str]]]
+    """The limit in WHERE, None if it has none there, and those in ON, of each SELECT that is being written, the
+    innermost last."""
     _written: Written
     _text_that_widens: str | None
     """Text that could end what it stands in, or change what a limit means; None if there is none."""
@@ -181,10 +182,12 @@ class ScopedCompiler(ScopedFragments):
         return text.removeprefix(self.preparer.quote_schema(schema) + ".") if schema else text
 
     def visit_select(self, select: Any, *args: Any, **kw: Any) -> str:
-        self._limits.append(None)
+        self._limits.append((None, []))
         text = super().visit_select(select, *args, **kw)
-        limit = self._limits.pop()
-        if limit and not is_limited(text, limit, self.dialect.name):
+        limit, on = self._limits.pop()
+        if (limit and not is_limited(text, limit, self.dialect.name)) or (
+            on and not is_limited_on(text, on, self.dialect.name)
+        ):
             self._widens("a query with text behind its criteria, or that ends their brackets,")
         return text
 
@@ -194,6 +197,7 @@ class ScopedCompiler(ScopedFragments):
     ) -> str:  # fmt: skip
         outer, self._claims = self._claims, Claims() if self._derives else claim(froms, self._is_scoped)
         limit = None
+        on = [self._generate_delimited_and_list(each, **kwargs) for each in self._claims.on.values() if each]
         try:
             if self._claims.where:
                 limited = select._generate()
@@ -205,7 +209,7 @@ class ScopedCompiler(ScopedFragments):
                 text, select, compile_state, inner_columns, froms, byfrom, toplevel, kwargs
             )
         finally:
-            self._claims, self._limits[-1] = outer, limit
+            self._claims, self._limits[-1] = outer, (limit, on)
 
     def visit_join(self, join: Any, *args: Any, **kw: Any) -> str:
         if criteria := self._claims.on.get(join):

@@ -7,10 +7,11 @@ it, so that a hint, a suffix, a type's name or a construct of the application's 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 
 from multisite.scoping.lexical import keyword, tokens
 
-__all__ = ["does_one_thing", "is_limited", "is_value", "is_whole"]
+__all__ = ["does_one_thing", "is_limited", "is_limited_on", "is_value", "is_whole"]
 
 _PLAIN = re.compile(r"[\w\s.,=<>?:%+*|!&@]*").fullmatch
 _BREAKS_OUT = frozenset("'\"`;")
@@ -24,6 +25,9 @@ _BEHIND_WHERE = frozenset(
     }
 )  # fmt: skip
 """The keywords that end WHERE: whatever follows them cannot change which rows it takes."""
+
+_BEHIND_ON = _BEHIND_WHERE | {"WHERE", ",", "JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL"}
+"""What ends the criteria of a join."""
 
 
 def is_whole(text: str, dialect: str, *, with_comments: bool = False) -> bool:
@@ -79,12 +83,34 @@ def is_limited(sql: str, limit: str, dialect: str, *, behind: str | None = None)
     criteria = outside[outside.index("WHERE") + 1 :]
     if wanted is None or criteria[: len(wanted)] != wanted:
         return False
-    rest = criteria[len(wanted) :]
+    return _only_narrows(criteria[len(wanted) :], _BEHIND_WHERE)
+
+
+def is_limited_on(sql: str, limits: Iterable[str], dialect: str) -> bool:
+    """Return whether each of `limits` that comes first behind an ON of `sql`, one SELECT, holds there.
+
+    It does if it is followed by what `is_limited` allows, or by another table of FROM.
+    """
+    outside = _outside_of_brackets(sql, dialect)
+    wanted = [_outside_of_brackets(limit, dialect) for limit in limits]
+    if outside is None or None in wanted:
+        return False
+    behind = [outside[position + 1 :] for position, part in enumerate(outside) if part == "ON"]
+    return all(
+        _only_narrows(criteria[len(limit) :], _BEHIND_ON)
+        for criteria in behind
+        for limit in wanted
+        if limit and criteria[: len(limit)] == limit
+    )
+
+
+def _only_narrows(rest: list[str], ends: Collection[str]) -> bool:
+    """Return whether `rest`, behind a limit, leaves that as it is; one of the words `ends` may end the criteria."""
     if rest[:2] == ["AND", "()"]:
         rest = rest[2:]
     if rest[:1] == ["AND"]:
         return "OR" not in rest[: rest.index("RETURNING") if "RETURNING" in rest else None]
-    return not rest or rest[0] in _BEHIND_WHERE
+    return not rest or rest[0] in ends
 
 
 def does_one_thing(sql: str, dialect: str) -> bool:
