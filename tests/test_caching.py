@@ -1,4 +1,4 @@
-"""Regions of dogpile.cache whose keys hold the site: in memory, in a file, in Redis, and from several processes."""
+"""Regions of dogpile.cache with the site in each key: in memory, in a file, in Redis, and shared by processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 
 from multisite import CrossSiteError, MultisiteError, NoCurrentSite, Site, all_sites, using_site
 from multisite.caching import SiteRegion, make_region
-from multisite.caching.keys import function_key_generator, spell
+from multisite.caching.keys import function_key_generator, serialize
 from multisite.caching.region import MAX_KEY_CHARACTERS
 
 GARDEN = Site(1, "garden.example", "Garden", "garden")
@@ -39,7 +39,7 @@ KITCHEN = Site(2, "kitchen.example", "Kitchen", "kitchen")
 
 @contextmanager
 def running_redis() -> Iterator[str]:
-    """Yield the path of the socket of a Redis server, which ends with the block."""
+    """Run a Redis server, and yield the path of its socket."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         pytest.skip("no Redis: neither redis-server nor valkey-server is installed")
@@ -70,7 +70,7 @@ BACKENDS = ("memory", "memory_pickle", "dbm", "redis")
 
 @pytest.fixture(params=BACKENDS)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """What `configure` is given for a backend that is empty."""
+    """Arguments of `configure` for an empty backend."""
     if request.param == "redis":
         redis = pytest.importorskip("redis", reason="no Redis: its client for Python is missing")
         path = request.getfixturevalue("redis_socket")
@@ -100,13 +100,13 @@ def close(region: Any) -> None:
 
 
 def counter() -> Callable[[], int]:
-    """Return a function that gives 1, 2, 3, …"""
+    """Return a function that returns 1, 2, 3, …"""
     numbers = iter(range(1, 1000))
     return lambda: next(numbers)
 
 
-def every_way(region: Any, key: str, make: Callable[[], str]) -> list[Any]:
-    """Return what a site finds under `key` by each way of the region, after it has kept its own."""
+def all_lookups(region: Any, key: str, make: Callable[[], str]) -> list[Any]:
+    """Return what each method of the region finds under `key` for the current site, once it has stored its own value."""
     return [
         region.get_or_create(key, make),
         region.get(key),
@@ -116,10 +116,10 @@ def every_way(region: Any, key: str, make: Callable[[], str]) -> list[Any]:
     ]
 
 
-def test_a_site_never_gets_what_another_has_kept(region: SiteRegion) -> None:
+def test_a_site_never_gets_a_value_of_another(region: SiteRegion) -> None:
     for site in (GARDEN, KITCHEN, GARDEN, KITCHEN):
         with using_site(site):
-            assert set(every_way(region, "home", lambda site=site: site.host)) == {site.host}  # type: ignore[misc]
+            assert set(all_lookups(region, "home", lambda site=site: site.host)) == {site.host}  # type: ignore[misc]
     with using_site(GARDEN):
         region.set("menu", "tea")
         region.set_multi({"a": "garden's", "b": "garden's"})
@@ -176,7 +176,7 @@ def test_without_a_site_there_is_no_key(use: Callable[[Any], object], memory: Si
         use(memory)
 
 
-def test_keys_are_apart_whatever_is_in_them(region: SiteRegion) -> None:
+def test_keys_never_collide(region: SiteRegion) -> None:
     keys = ["", ":", "1:=", "=a", "#a", "a b", "a\nb", "a b", "ä", "\0", "\udc80", "a" * 500, "a" * 501]
     keys += ["hard", "soft", "=" * MAX_KEY_CHARACTERS, "=" * (MAX_KEY_CHARACTERS + 1)]
     sites = [GARDEN, KITCHEN, Site(12, "c.example", "", "c"), Site(21, "d.example", "", "d")]
@@ -190,7 +190,7 @@ def test_keys_are_apart_whatever_is_in_them(region: SiteRegion) -> None:
             assert all(len(key) < 250 and key.isascii() and key.isprintable() and " " not in key for key in mangled)
 
 
-def test_a_key_that_reads_like_a_hashed_one_is_not_taken_for_it(memory: SiteRegion) -> None:
+def test_a_key_that_looks_like_a_hash_is_a_key(memory: SiteRegion) -> None:
     with using_site(GARDEN):
         memory.set("a" * 500, "long")
         hashed = memory._mangle("a" * 500).rpartition(":")[2]
@@ -198,7 +198,7 @@ def test_a_key_that_reads_like_a_hashed_one_is_not_taken_for_it(memory: SiteRegi
         assert memory.get(hashed) is NO_VALUE
 
 
-def test_regions_that_share_a_backend_are_apart_by_their_names() -> None:
+def test_regions_that_share_a_backend_are_separated_by_name() -> None:
     kept: dict[str, Any] = {}
     regions = [
         make_region(name).configure("dogpile.cache.memory", arguments={"cache_dict": kept}) for name in ("one", "two")
@@ -210,18 +210,18 @@ def test_regions_that_share_a_backend_are_apart_by_their_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "a b", "a" * 41, "ü"])
-def test_a_name_that_would_blur_the_keys_is_refused(name: str) -> None:
+def test_an_ambiguous_region_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="a region's name is"):
         make_region(name)
 
 
-def test_what_would_take_the_site_out_of_the_keys_is_refused() -> None:
-    with pytest.raises(ValueError, match="a key_mangler of its own"):
+def test_options_that_would_remove_the_site_from_the_keys_are_refused() -> None:
+    with pytest.raises(ValueError, match="does not accept a key_mangler"):
         make_region(key_mangler=str)
-    with pytest.raises(ValueError, match="a region_invalidator of its own"):
+    with pytest.raises(ValueError, match="does not accept a region_invalidator"):
         make_region().configure("dogpile.cache.memory", region_invalidator=object())
     memory = make_region().configure("dogpile.cache.memory")
-    with using_site(GARDEN), pytest.raises(TypeError, match="a cache key is a text, not int"):
+    with using_site(GARDEN), pytest.raises(TypeError, match="a cache key must be a string, not int"):
         memory.get(1)  # type: ignore[arg-type]
 
 
@@ -244,7 +244,7 @@ def test_invalidation_of_one_site_leaves_the_others(region: SiteRegion) -> None:
         assert region.get_or_create("a", number) == 2
 
 
-def test_a_soft_invalidation_gives_out_the_old_value_while_one_makes_the_new(region: SiteRegion) -> None:
+def test_a_soft_invalidation_serves_the_stale_value_while_one_caller_regenerates_it(region: SiteRegion) -> None:
     for site in (GARDEN, KITCHEN):
         with using_site(site):
             region.get_or_create("a", lambda: "old")
@@ -271,16 +271,16 @@ def test_a_soft_invalidation_gives_out_the_old_value_while_one_makes_the_new(reg
         assert region.get("a") == "old"
 
 
-def test_a_soft_invalidation_needs_a_time_after_which_values_are_old() -> None:
+def test_a_soft_invalidation_needs_an_expiration_time() -> None:
     region = make_region().configure("dogpile.cache.memory")
     with using_site(GARDEN), pytest.raises(MultisiteError, match="with an expiration_time can be invalidated softly"):
         region.invalidate(hard=False)
 
 
 @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
-def test_a_value_begun_before_an_invalidation_does_not_stand_after_it(region: SiteRegion, hard: bool) -> None:
+def test_a_value_begun_before_an_invalidation_is_not_found_after_it(region: SiteRegion, hard: bool) -> None:
     def make() -> str:
-        region.invalidate(hard)  # another process changes what this one has just read
+        region.invalidate(hard)  # Another process changes the data that this one has just read.
         return "made of what was there before"
 
     with using_site(GARDEN):
@@ -302,7 +302,7 @@ def test_a_plain_region_keeps_a_value_begun_before_an_invalidation() -> None:
     assert region.get_or_create("a", lambda: "new") == "made of what was there before"
 
 
-def test_a_value_made_inside_another_is_of_its_own_generation(memory: SiteRegion) -> None:
+def test_a_nested_value_belongs_to_its_own_generation(memory: SiteRegion) -> None:
     def outer() -> str:
         with using_site(KITCHEN):
             inner = memory.get_or_create("a", lambda: "kitchen's")
@@ -316,7 +316,7 @@ def test_a_value_made_inside_another_is_of_its_own_generation(memory: SiteRegion
         assert memory.get("a") is NO_VALUE
 
 
-def test_a_backend_that_drops_a_generation_drops_what_was_kept_with_it(memory: SiteRegion) -> None:
+def test_evicting_a_generation_invalidates_its_values(memory: SiteRegion) -> None:
     with using_site(GARDEN):
         memory.set("a", 1)
         for kind in ("hard", "soft"):
@@ -325,7 +325,7 @@ def test_a_backend_that_drops_a_generation_drops_what_was_kept_with_it(memory: S
             memory.set("a", 1)
 
 
-def test_memory_holds_nothing_of_generations_that_are_over(memory: SiteRegion) -> None:
+def test_the_memory_backend_drops_values_of_past_generations(memory: SiteRegion) -> None:
     for site in (GARDEN, KITCHEN, Site(11, "c.example", "", "c")):
         with using_site(site):
             memory.set_multi({"a": 1, "b:c:d": 2})
@@ -388,9 +388,7 @@ region.invalidate(site=Site(1, "h.example", "", "h"))
 
 
 @pytest.mark.parametrize("settings", ["dbm", "redis"], indirect=True)
-def test_processes_share_what_is_kept_and_see_each_other_s_invalidations(
-    settings: dict[str, Any], region: SiteRegion
-) -> None:
+def test_processes_share_values_and_invalidations(settings: dict[str, Any], region: SiteRegion) -> None:
     def other(value: str) -> list[str]:
         argument = "=".join(*settings["arguments"].items())
         command = [sys.executable, "-c", OTHER_PROCESS, settings["backend"], argument, value]
@@ -418,7 +416,7 @@ class Colour(Enum):
 
 
 @pytest.mark.parametrize("settings", ["memory_pickle"], indirect=True)
-def test_a_function_is_kept_by_site_and_arguments(region: SiteRegion) -> None:
+def test_a_function_is_cached_by_site_and_arguments(region: SiteRegion) -> None:
     calls = []
 
     @region.cache_on_arguments("price")
@@ -442,7 +440,7 @@ def test_a_function_is_kept_by_site_and_arguments(region: SiteRegion) -> None:
 
 @pytest.mark.parametrize("settings", ["memory_pickle"], indirect=True)
 @pytest.mark.parametrize("asdict", [False, True])
-def test_a_function_of_many_is_kept_by_site_and_argument(region: SiteRegion, asdict: bool) -> None:
+def test_a_multi_function_is_cached_by_site_and_argument(region: SiteRegion, asdict: bool) -> None:
     asked: list[object] = []
 
     @region.cache_multi_on_arguments("names", asdict=asdict)
@@ -467,9 +465,9 @@ def same_name(region: SiteRegion, value: str, *namespace: str) -> Any:
 
 
 def test_functions_that_share_a_name_need_a_namespace(memory: SiteRegion) -> None:
-    with pytest.raises(ValueError, match=r"same_name.<locals>.function is made anew each time"):
+    with pytest.raises(ValueError, match=r"same_name.<locals>.function is created again each time"):
         same_name(memory, "one")
-    with pytest.raises(ValueError, match="made anew each time"):
+    with pytest.raises(ValueError, match="created again each time"):
         memory.cache_on_arguments()(lambda: 1)
     with using_site(GARDEN):
         assert [same_name(memory, value, value)() for value in ("one", "two")] == ["one", "two"]
@@ -479,14 +477,16 @@ def one(thing: object) -> object:
     return thing
 
 
-def test_what_has_no_spelling_is_refused_as_an_argument_of_a_key() -> None:
+def test_arguments_that_cannot_be_serialized_are_refused() -> None:
     make_key = function_key_generator(None, one)
     for thing in (object(), Author(slug="x"), iter([1]), Barrier(1), one, [object()], {"a": object()}):
-        with pytest.raises(TypeError, match=r"test_caching.one: its argument thing has no key: .*give it plain values"):
+        with pytest.raises(
+            TypeError, match=r"test_caching.one: cannot make a key of its argument thing: .*pass plain v"
+        ):
             make_key(thing)
 
 
-def test_a_method_needs_something_that_names_its_object(memory: SiteRegion) -> None:
+def test_a_method_needs_a_key_for_its_object(memory: SiteRegion) -> None:
     class Shop:
         def __init__(self, name: str) -> None:
             self.name = name
@@ -496,16 +496,16 @@ def test_a_method_needs_something_that_names_its_object(memory: SiteRegion) -> N
             return self.name
 
         @memory.cache_on_arguments("shop", to_str=lambda shop: shop.name)
-        def told_apart(self) -> str:
+        def with_to_str(self) -> str:
             return self.name
 
     with using_site(GARDEN):
-        with pytest.raises(TypeError, match="its argument self has no key"):
+        with pytest.raises(TypeError, match="cannot make a key of its argument self"):
             Shop("one").price()
-        assert [Shop(name).told_apart() for name in ("one", "two", "one")] == ["one", "two", "one"]
+        assert [Shop(name).with_to_str() for name in ("one", "two", "one")] == ["one", "two", "one"]
 
 
-def test_dogpile_s_own_keys_take_different_calls_for_the_same() -> None:
+def test_dogpile_s_own_keys_collide() -> None:
     region = plain_region().configure("dogpile.cache.memory")
     price = region.cache_on_arguments()(lambda *names: names)
     assert price("a b") == price("a", "b") == ("a b",)
@@ -521,10 +521,10 @@ VALUES: list[object] = [
 ]  # fmt: skip
 
 
-def test_no_two_values_are_spelt_alike() -> None:
-    assert len({spell(value) for value in VALUES}) == len(VALUES)
-    assert spell({2: 1, 1: 2}) == spell({1: 2, 2: 1})
-    assert spell({"b", "a", "c"}) == spell({"c", "b", "a"})
+def test_different_values_have_different_texts() -> None:
+    assert len({serialize(value) for value in VALUES}) == len(VALUES)
+    assert serialize({2: 1, 1: 2}) == serialize({1: 2, 2: 1})
+    assert serialize({"b", "a", "c"}) == serialize({"c", "b", "a"})
 
 
 plain = st.recursive(
@@ -535,12 +535,12 @@ plain = st.recursive(
 
 
 @given(plain, plain)
-def test_values_are_spelt_alike_exactly_if_they_are_the_same(one_value: object, other: object) -> None:
-    assert (spell(one_value) == spell(other)) == (typed(one_value) == typed(other))
+def test_values_have_the_same_text_exactly_if_they_are_equal(one_value: object, other: object) -> None:
+    assert (serialize(one_value) == serialize(other)) == (typed(one_value) == typed(other))
 
 
 def typed(value: Any) -> object:
-    """Return `value` so that 1, 1.0 and True are not equal."""
+    """Return `value` with its type, so that 1, 1.0 and True differ."""
     if isinstance(value, dict):
         return ("dict", frozenset((key, typed(each)) for key, each in value.items()))
     if isinstance(value, (list, tuple)):
@@ -553,7 +553,7 @@ def typed(value: Any) -> object:
 
 @pytest.fixture
 def authors(tmp_path: Path) -> Iterator[sa.Engine]:
-    """A database with an author of each site."""
+    """A database with one author for each site."""
     from conftest import closing_engine, make_own_tables
 
     with closing_engine(f"sqlite:///{tmp_path / 'authors.db'}") as engine:
@@ -569,7 +569,7 @@ def authors(tmp_path: Path) -> Iterator[sa.Engine]:
         yield engine
 
 
-def test_objects_in_a_session_are_not_kept(authors: sa.Engine, memory: SiteRegion) -> None:
+def test_objects_in_a_session_are_refused(authors: sa.Engine, memory: SiteRegion) -> None:
     with using_site(GARDEN), Session(authors, expire_on_commit=False) as session:
         author = session.scalars(sa.select(Author)).one()
         row = session.execute(sa.select(Author, Author.slug)).one()
@@ -580,17 +580,17 @@ def test_objects_in_a_session_are_not_kept(authors: sa.Engine, memory: SiteRegio
                 lambda value=value: memory.get_or_create("a", lambda: value),
                 lambda value=value: memory.get_or_create_multi(["a"], lambda *keys: [value]),
             ):
-                with pytest.raises(MultisiteError, match="this Author is in a session and cannot be kept"):
+                with pytest.raises(MultisiteError, match="this Author is in a session and cannot be cached"):
                     keep()  # type: ignore[no-untyped-call]
         for value in (session, session.execute(sa.select(1)), session.scalars(sa.select(1)), session.connection()):
-            with pytest.raises(MultisiteError, match="cannot be kept: keep what it gives"):
+            with pytest.raises(MultisiteError, match="cannot be cached: cache its rows"):
                 memory.set("a", value)
         assert memory.get("a") is NO_VALUE
         memory.set("a", session.execute(sa.select(Author.slug)).all())
         assert memory.get("a") == [("garden",)]
 
 
-def test_detached_objects_are_kept_for_their_own_site_alone(authors: sa.Engine, region: SiteRegion) -> None:
+def test_detached_objects_are_cached_for_their_own_site_only(authors: sa.Engine, region: SiteRegion) -> None:
     def detached(site: Site, *options: Any) -> Author:
         with Session(authors, info={"site": site}) as session:
             author = session.scalars(sa.select(Author).options(*options)).one()
@@ -599,7 +599,7 @@ def test_detached_objects_are_kept_for_their_own_site_alone(authors: sa.Engine, 
 
     with using_site(GARDEN):
         region.set("a", detached(GARDEN))
-        with pytest.raises(CrossSiteError, match="this Author belongs to site 2 and cannot be kept for site 1"):
+        with pytest.raises(CrossSiteError, match="this Author belongs to site 2 and cannot be cached for site 1"):
             region.set("a", [detached(KITCHEN)])
         without = detached(KITCHEN, sa.orm.load_only(Author.slug))
         vars(without).pop("site_id", None)
@@ -642,10 +642,10 @@ def test_threads_of_many_sites_never_mix(region: SiteRegion) -> None:
         assert list(pool.map(work, sites)) == [{site.host} for site in sites]
 
 
-def test_a_thread_that_makes_values_keeps_them_for_the_site_that_asked() -> None:
+def test_a_background_thread_stores_values_for_the_requesting_site() -> None:
     threads = []
 
-    def in_a_thread(region: Any, key: str, make: Callable[[], str], mutex: Any) -> None:
+    def run_in_thread(region: Any, key: str, make: Callable[[], str], mutex: Any) -> None:
         def run() -> None:
             try:
                 region.set(key, make())
@@ -655,7 +655,7 @@ def test_a_thread_that_makes_values_keeps_them_for_the_site_that_asked() -> None
         threads.append(Thread(target=run))
         threads[-1].start()
 
-    region = make_region(async_creation_runner=in_a_thread).configure("dogpile.cache.memory", expiration_time=3600)
+    region = make_region(async_creation_runner=run_in_thread).configure("dogpile.cache.memory", expiration_time=3600)
     for site in (GARDEN, KITCHEN):
         with using_site(site):
             region.set("a", "old")

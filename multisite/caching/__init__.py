@@ -1,10 +1,9 @@
-"""Caches of an application's own: dogpile.cache regions in which each site sees only what was kept for it.
+"""Caches: dogpile.cache regions that are isolated by site.
 
     from multisite.caching import make_region
 
-in the place of `from dogpile.cache import make_region`. Every key holds the site that is current, of the request or of
-`using_site`; without one there is no key, and `NoCurrentSite` is raised. Needs dogpile.cache
-(`pyramid-multisite[caching]`).
+replaces `from dogpile.cache import make_region`. Every key contains the current site, that of the request or of
+`using_site`; without a current site, `NoCurrentSite` is raised. Needs dogpile.cache (`pyramid-multisite[caching]`).
 """
 
 from __future__ import annotations

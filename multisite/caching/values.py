@@ -1,7 +1,7 @@
-"""What may be kept: nothing that a session still holds, and no row of another site.
+"""Checks of cached values: no object that is attached to a session, and no row of another site.
 
-A cache in memory hands the very same object to every thread. An object that is in a session would be loaded further by
-whichever thread comes first, from a session that was closed, or that is another request's by then.
+A memory backend hands the same object to every thread. An object attached to a session would load further attributes in
+any of those threads, from a session that is closed by then or serves another request.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ __all__ = ["check_value"]
 
 
 def check_value(value: object, site_id: int) -> None:
-    """Raise `MultisiteError` if `value` holds an object of a session, a session or a result, and `CrossSiteError` if
-    it holds a row of another site than the one with this id. Looks into containers and into loaded relationships."""
+    """Check that `value` may be cached for the site with this id. Looks into containers and loaded relationships.
+
+    Raises:
+        MultisiteError: it contains an object attached to a session, a session or a result.
+        CrossSiteError: it contains a row of another site.
+    """
     if type(value) in _PLAIN:
         return
     seen: set[int] = set()
@@ -28,13 +32,13 @@ def check_value(value: object, site_id: int) -> None:
         if type(each) in _PLAIN or id(each) in seen:
             continue
         seen.add(id(each))
-        waiting.extend(_inside(each, site_id))
+        waiting.extend(_children(each, site_id))
 
 
 _PLAIN = frozenset({str, bytes, int, float, bool, type(None)})
 
 
-def _inside(value: Any, site_id: int) -> Iterable[object]:
+def _children(value: Any, site_id: int) -> Iterable[object]:
     if isinstance(value, Mapping):
         return [*value.keys(), *value.values()]
     if isinstance(value, (Sequence, AbstractSet)) and not isinstance(value, (str, bytes, bytearray, memoryview, range)):
@@ -43,7 +47,7 @@ def _inside(value: Any, site_id: int) -> Iterable[object]:
     if state is not None:
         _check_object(value, state, site_id)
         return list(vars(value).values())
-    _refuse_sessions(value)
+    _check_no_session(value)
     return ()
 
 
@@ -51,23 +55,23 @@ def _check_object(value: Any, state: Any, site_id: int) -> None:
     name = type(value).__name__
     if getattr(state, "session_id", None) is not None:
         raise MultisiteError(
-            f"this {name} is in a session and cannot be kept: keep plain values of it, or session.expunge() it first"
+            f"this {name} is in a session and cannot be cached: cache plain values of it, or session.expunge() it first"
         )
     model = sys.modules.get("multisite.scoping.model")
     if model is None or not isinstance(value, model.SiteScoped):
         return
     owner = vars(value).get("site_id")
     if owner is None and state.key is not None:
-        raise CrossSiteError(f"this {name} was loaded without its site_id: nobody knows whose it is, so it is not kept")
+        raise CrossSiteError(f"this {name} was loaded without its site_id, so its site is unknown: it cannot be cached")
     if owner not in (None, site_id):
-        raise CrossSiteError(f"this {name} belongs to site {owner} and cannot be kept for site {site_id}")
+        raise CrossSiteError(f"this {name} belongs to site {owner} and cannot be cached for site {site_id}")
 
 
-def _refuse_sessions(value: object) -> None:
+def _check_no_session(value: object) -> None:
     for module, names in (
         ("sqlalchemy.orm", ("Session", "Query")),
         ("sqlalchemy.engine", ("Result", "FilterResult", "Connection")),
     ):
         found = sys.modules.get(module)
         if found is not None and isinstance(value, tuple(getattr(found, name) for name in names)):
-            raise MultisiteError(f"a {type(value).__name__} cannot be kept: keep what it gives, as a list")
+            raise MultisiteError(f"a {type(value).__name__} cannot be cached: cache its rows, as a list")
