@@ -106,7 +106,7 @@ def counter() -> Callable[[], int]:
 
 
 def all_lookups(region: Any, key: str, make: Callable[[], str]) -> list[Any]:
-    """Return what each method of the region finds under `key` for the current site, once it has stored its own value."""
+    """Store a value for the current site, and return what each method of the region finds under `key`."""
     return [
         region.get_or_create(key, make),
         region.get(key),
