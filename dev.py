@@ -501,7 +501,7 @@ def lint(_options):
 
 def docs(_options):
     """Build the documentation and return Sphinx's exit code."""
-    ensure_environment("docs")
+    ensure_environment("docs", "test")  # The API reference imports the modules of all extras.
     return run_to_end([BIN / "sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html"])
 
 

@@ -6,9 +6,13 @@ project = "multisite"
 author = "the multisite authors"
 release = version = installed_version("pyramid-multisite")
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+default_role = "code"  # Docstrings write `name` as Markdown does.
 
 # The highlighters do not know every fence: `console` is a shell session, `pycon` a Python session.
 highlight_language = "text"

@@ -505,7 +505,7 @@ def test_commands_that_are_not_run_are_few() -> None:
 
 def test_every_example_is_of_a_kind_that_is_tested() -> None:
     tested = {"python", "pycon", "console", "ini", "mako", "markdown", "caddyfile", "nginx", "sql"}
-    not_run = {"text", "{toctree}"}  # Drawings, and lists of files and pages.
+    not_run = {"text", "{toctree}", "{eval-rst}"}  # Drawings, lists of files and pages, and the API reference.
     for page in PAGES:
         for snippet in snippets(page):
             assert snippet.language in tested | not_run, f"{snippet} is a {snippet.language or 'block without a name'}"
