@@ -7,23 +7,27 @@ from importlib import import_module
 
 from pyramid.config import PHASE3_CONFIG, Configurator
 from pyramid.exceptions import ConfigurationError
+from pyramid.registry import Registry
 from sqlalchemy import Engine
 
 from multisite import (
     dbsession,
     edge,
     error_pages,
+    exception_views,
     introspection,
     language,
     maintenance,
     renderer,
     request,
+    request_class,
     shared_caches,
     subrequests,
     tls,
     tween,
 )
 from multisite.bound_role import check_bound_role
+from multisite.credentials import check_credentials
 from multisite.directory import Directory, engine_from_settings
 from multisite.keys import DIRECTORY, SETTINGS
 from multisite.scoping import tables
@@ -35,6 +39,9 @@ from multisite.start import on_startup
 from multisite.translations import SiteTranslations
 
 __all__ = ["configure", "set_multisite_engine"]
+
+_LAST = PHASE3_CONFIG + 40
+"""Order of the last configuration action of multisite."""
 
 
 def configure(config: Configurator) -> None:
@@ -61,6 +68,7 @@ def configure(config: Configurator) -> None:
         _set_directory(config, engine)
 
     request.includeme(config)
+    exception_views.includeme(config)
     edge.includeme(config)
     tween.includeme(config)
     subrequests.includeme(config)
@@ -76,6 +84,13 @@ def configure(config: Configurator) -> None:
     shared_caches.includeme(config)
     config.action(None, lambda: _connect_templates(config), order=PHASE3_CONFIG + 20)
     on_startup(registry, lambda _registry: check_bound_role(registry, engine))
+    config.action(None, lambda: _register_last_startup_calls(registry), order=_LAST)
+
+
+def _register_last_startup_calls(registry: Registry) -> None:
+    # After those of all other includes, which may add request methods or policies.
+    on_startup(registry, check_credentials)
+    on_startup(registry, request_class.prepare)
 
 
 def set_multisite_engine(config: Configurator, engine: Engine) -> None:

@@ -1,7 +1,12 @@
-"""The start of an application: what is done when it is complete, and before anybody asks it for anything.
+"""Startup hooks: calls that run once the configuration is complete, and before the first request.
 
-Pyramid's own event for this, `ApplicationCreated`, is not free. As soon as there is one subscriber, to whatever event,
-Pyramid announces four events at every request, and looks for their subscribers each time.
+The first tween factory calls `run_startup`. No other hook of Pyramid serves:
+
+- An exception from a configuration action reaches the caller wrapped in `ConfigurationExecutionError`. An application
+  that calls `config.commit()` itself would have its unfinished configuration checked, and a second application made
+  from the same registry would not be checked at all.
+- `ApplicationCreated` is not free. With one subscriber to any event, Pyramid notifies four events per request and looks
+  up their subscribers each time.
 """
 
 from __future__ import annotations
@@ -14,37 +19,37 @@ from pyramid.interfaces import IApplicationCreated
 __all__ = ["on_app_created", "on_startup", "run_startup"]
 
 ON_STARTUP = "multisite.on_startup"
-"""The key in the registry of what is called at the start."""
+"""Registry key of the callables of `on_startup`."""
 
 ON_APP_CREATED = "multisite.on_app_created"
-"""The key in the registry of what is called with the application itself."""
+"""Registry key of the callables of `on_app_created`."""
 
 
 def on_startup(registry: Any, call: Callable[[Any], object]) -> None:
-    """Call `call` with the registry once the configuration is complete; what it raises reaches who starts it as it is.
+    """Call `call(registry)` when an application is made from `registry`.
 
-    It is called for each application that is made of the registry.
+    Exceptions propagate unchanged to the caller of `make_wsgi_app`.
     """
     registry.setdefault(ON_STARTUP, []).append(call)
 
 
 def on_app_created(registry: Any, call: Callable[[Any], object]) -> None:
-    """Call `call` with each application that is made of the registry, Pyramid's router, before anybody else has it."""
+    """Call `call(app)` with each application (Pyramid's router) made from `registry`, before all other subscribers."""
     registry.setdefault(ON_APP_CREATED, []).append(call)
 
 
 def run_startup(registry: Any) -> None:
-    """Do what is done at the start: called where the tweens are made, the first place that Pyramid comes to."""
+    """Run the calls of `on_startup` now, and those of `on_app_created` once the application exists."""
     for call in registry.get(ON_STARTUP, ()):
         call(registry)
     had_listeners = registry.has_listeners
 
     def created(event: Any) -> None:
         registry.unregisterHandler(created, (IApplicationCreated,))
-        # Where nobody else listens, the requests are to know that nobody does.
+        # Without other subscribers, requests do not have to notify any event.
         registry.has_listeners = had_listeners or any(registry.registeredHandlers())
         for call in registry.get(ON_APP_CREATED, ()):
             call(event.app)
 
-    # By its interface it comes before the application's own subscribers, which name the class.
+    # Registered for the interface, it runs before the application's own subscribers, which name the class.
     registry.registerHandler(created, (IApplicationCreated,))

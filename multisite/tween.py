@@ -22,8 +22,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
-from multisite import forks, hosts, request_class
-from multisite.credentials import check_credentials
+from multisite import forks, hosts
 from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
 from multisite.host_header import DEFAULT_PORTS
@@ -50,10 +49,7 @@ Handler = Callable[[Request], Response]
 
 def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return a tween that gives each request its site, or answers for want of one."""
-    # Tweens are made when the application is complete, and what is raised here reaches who starts it as it is.
     run_startup(registry)
-    check_credentials(registry)
-    request_class.prepare(registry)
     settings: Settings = registry[SETTINGS]
     open_paths = {path for path in settings.open_paths if not path.endswith("/")}
     open_paths.update(path for path in (settings.tls_ask_path, settings.metrics_path) if path is not None)

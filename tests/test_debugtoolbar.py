@@ -125,7 +125,7 @@ def how(text: str) -> str:
             "/",
             "no domain fits nowhere.example: fallback (multisite.unknown_host = fallback.example)",
         ),
-        ("garden.example", "/health", "this path is open (multisite.open_paths): it answers without a site"),
+        ("garden.example", "/health", "this path is open (multisite.open_paths): it is served without a site"),
     ],
 )
 def test_how_the_site_was_found(app: Any, host: str, path: str, expected: str) -> None:

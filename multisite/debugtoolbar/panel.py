@@ -91,7 +91,7 @@ def _found(request: Request) -> tuple[Site | None, str]:
     """Return the site of `request`, None if it has none, and in words how it was found, or why not."""
     environ = request.environ
     if OPEN_PATH in environ:
-        return None, "this path is open (multisite.open_paths): it answers without a site"
+        return None, "this path is open (multisite.open_paths): it is served without a site"
     try:
         host = requested_host(environ, underscores=True)
         site: Site = request.site
