@@ -81,7 +81,7 @@ class Finding:
             self._find(texts)
         # So many hosts that the names of all domains are read, after which one more costs no query.
         self._find([next(self._never) for _ in range(max(100, domains // 400))])
-        reader = self._directory._unknown_hosts._reader
+        reader = self._directory._cache._host_filter._reader
         if reader is not None:
             reader.join()
 
@@ -97,7 +97,7 @@ class Finding:
             get(text)
 
     def _find_cold(self, texts: Texts) -> None:
-        forget, find = self._directory._known.drop, self._directory.find
+        forget, find = self._directory._cache._known.discard, self._directory.find
         for text in texts:
             forget(text)
             find(text, 80, "/")

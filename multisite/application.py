@@ -1,6 +1,6 @@
-"""Which application of the process is running, where there are several (`multisite.vhosts`); pure.
+"""The current application, in a process that serves several of them (`multisite.vhosts`). Pure.
 
-It is held in a context variable, as the current site is: threads start without one, asyncio tasks inherit their
+It is stored in a context variable, like the current site: threads start without one, asyncio tasks inherit their
 parent's.
 """
 
@@ -14,10 +14,10 @@ __all__ = ["ApplicationName", "current_application", "using_application"]
 
 
 class ApplicationName(str):
-    """The name of an application that this process has, equal to itself and to its plain text alone.
+    """The name of an application of this process. It equals only itself and a plain `str` of the same text.
 
-    Two ini files may each have an application of the same name; what is of the one is not of the other. A copy, as in
-    another process, is the plain text.
+    Two ini files may each define an application of the same name, and the two must not share anything. A pickled copy
+    is a plain `str`.
     """
 
     __slots__ = ()
@@ -35,14 +35,14 @@ class ApplicationName(str):
 
 
 current_application: ContextVar[str | None] = ContextVar("multisite_application", default=None)
-"""The name of the application that is being loaded or answers a request; None in a process that has only one."""
+"""The name of the application that is being loaded or is handling a request; None in a process with only one."""
 
 
 @contextmanager
 def using_application(name: str) -> Iterator[None]:
-    """Work for the application `name`, as the ini file calls it, inside the block: for scripts.
+    """Make the application `name`, as the ini file calls it, current inside the block; for scripts.
 
-    `using_site` then asks the directory of that application alone, and log records name it.
+    `using_site` then looks up sites only in the directory of that application, and log records carry its name.
     """
     token = current_application.set(name)
     try:

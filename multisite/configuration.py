@@ -108,7 +108,7 @@ def _set_directory(config: Configurator, engine: Engine) -> None:
         directory_size=settings.directory_size,
         notify=settings.notify,
         snapshot=settings.snapshot,
-        declared=config.registry[SITE_SETTINGS],
+        settings_provider=config.registry[SITE_SETTINGS],
     )
     directory.activate()
     config.registry[DIRECTORY] = directory

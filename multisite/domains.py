@@ -1,8 +1,8 @@
-"""Domains: the patterns that lead to a site, and which of them a request means.
+"""Domains: the patterns that lead to a site, and which of them a request matches.
 
-`example.com`, `*.example.com`, `example.com:8080` and `example.com/shop` are domains. Like `hosts` this is pure, and is
-used for storing and for asking alike. Matching is by whole labels and whole steps of a path: no regular expression and
-no test of a suffix, by which `badexample.com` would be taken for a part of `example.com`.
+`example.com`, `*.example.com`, `example.com:8080` and `example.com/shop` are domains. Like `hosts`, this module is
+pure and serves both storing and looking up. Domains match by whole labels and whole path segments, never by a regular
+expression or a suffix, with which `badexample.com` would match `example.com`.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ __all__ = [
     "to_ascii",
 ]
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 MAX_PATH_CHARACTERS = 200
-"""The longest path of a domain, with its slash: more than anyone types, and short enough to be part of an index."""
+"""The longest path of a domain, including the slash: longer than anyone types, and short enough for an index."""
 
-_STEP = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
-"""A step of a path: what RFC 3986 section 2.3 calls unreserved, which no client and no proxy writes in two ways."""
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
+"""A path segment of unreserved characters (RFC 3986 section 2.3), which no client and no proxy writes in two ways."""
 
-_ENDS_OF_ADDRESSES = frozenset("0123456789]")
+_LAST_CHARACTERS_OF_ADDRESSES = frozenset("0123456789]")
 
-_STAR = "a * stands for whole parts of a name, and only in front: *.example.com"
+_STAR = "a * may only stand for whole labels at the start: *.example.com"
 
 
 class Domain(NamedTuple):
-    """A domain in its one canonical form. `str()` gives a text that parses to the same value.
+    """A domain in its canonical form. `str()` returns a text that parses to the same value.
 
-    `name` is a `hosts.Host.name`, or one behind `*.`, which stands for one or more labels. `port` is None for any
-    port. `path` begins with a slash and has none at its end; it is empty for all paths.
+    `name` is a `hosts.Host.name`, after `*.` for a wildcard, which stands for one or more labels. `port` is None for
+    any port. `path` starts with a slash and does not end with one; it is empty for any path.
     """
 
     name: str
@@ -51,22 +51,25 @@ class Domain(NamedTuple):
 
     @property
     def is_wildcard(self) -> bool:
-        """Whether it stands for many names."""
+        """Whether the name is a wildcard."""
         return self.name.startswith("*.")
 
     @property
     def precedence(self) -> tuple[bool, bool, int, int]:
-        """What decides between domains that fit the same request: the greatest wins.
+        """The sort key of domains that match the same request: the greatest wins.
 
-        A port before none, an exact name before a wildcard, a longer wildcard before a shorter one, then the longest
-        path. Two domains that fit the same request are never equal in it, so the order of insertion does not matter.
+        A domain with a port precedes one without, an exact name a wildcard, a longer wildcard a shorter one, and then a
+        longer path a shorter one. No two domains that match the same request have the same key, so the order in which
+        they were added does not matter.
         """
         return self.port is not None, not self.is_wildcard, len(self.name), len(self.path)
 
     def matches(self, port: int, path: str) -> bool:
-        """Return whether a request to this name at `port` (the scheme's own one, where Host has none) for `path` fits.
+        """Return whether a request for `path` at `port` matches; the name is not compared, see `candidate_names`.
 
-        `path` is the PATH_INFO of the request. That the name fits is not looked at: see `candidate_names`.
+        Args:
+            port: The port of the request; the default port of its scheme if Host has none.
+            path: The PATH_INFO of the request.
         """
         if self.port is not None and self.port != port:
             return False
@@ -77,14 +80,15 @@ class Domain(NamedTuple):
 
 
 def parse(text: str, *, underscores: bool = False) -> Domain:
-    """Return the `Domain` that `text` spells; `underscores` is as for `hosts.parse`.
+    """Parse a domain; `underscores` is as for `hosts.parse`.
 
-    Raises `InvalidHost`, and nothing else, if it is none.
+    Raises:
+        InvalidHost: If `text` is not a domain. No other error is raised, for any argument.
     """
     if not isinstance(text, str):
-        raise InvalidHost(f"<{type(text).__name__}>", "it is not a text")
+        raise InvalidHost(f"<{type(text).__name__}>", "it is not a string")
     host_text, _, path_text = text.partition("/")
-    path = _path(text, path_text)
+    path = _parse_path(text, path_text)
     wildcard = host_text.startswith("*.")
     if "*" in host_text[2 * wildcard :]:
         raise InvalidHost(text, _STAR)
@@ -95,22 +99,24 @@ def parse(text: str, *, underscores: bool = False) -> Domain:
     if not wildcard:
         return Domain(host.name, host.port, path)
     if _is_address(host.name):
-        raise InvalidHost(text, "an address has no subdomains that a * could stand for")
+        raise InvalidHost(text, "an IP address has no subdomains that a * could stand for")
     if len(host.name) + 2 > hosts.MAX_NAME_CHARACTERS:
         raise InvalidHost(text, f"it is longer than {hosts.MAX_NAME_CHARACTERS} characters")
     return Domain(f"*.{host.name}", host.port, path)
 
 
 def to_ascii(text: str, *, allow_mixed: bool = False, underscores: bool = False) -> Domain:
-    """Return the `Domain` that a person means by `text`: `*.Bücher.example/laden` is `*.xn--bcher-kva.example/laden`.
+    """Convert a domain as people type it: `*.Bücher.example/laden` becomes `*.xn--bcher-kva.example/laden`.
 
-    The host is taken as by `hosts.to_ascii`, and may have a port and a path behind it. Raises `InvalidHost` with a
-    reason that says what to change.
+    The host, which a port and a path may follow, and the options are those of `hosts.to_ascii`.
+
+    Raises:
+        InvalidHost: With a reason that says what to change.
     """
     if not isinstance(text, str):
-        raise InvalidHost(f"<{type(text).__name__}>", "it is not a text")
+        raise InvalidHost(f"<{type(text).__name__}>", "it is not a string")
     if "://" in text:
-        hosts.to_ascii(text, underscores=underscores)  # Raises, and says what to leave out.
+        hosts.to_ascii(text, underscores=underscores)  # Raises an error that says what to leave out.
     host_text, slash, path = text.partition("/")
     wildcard = "*." if host_text.startswith("*.") else ""
     if "*" in host_text[len(wildcard) :]:
@@ -124,17 +130,18 @@ def to_ascii(text: str, *, allow_mixed: bool = False, underscores: bool = False)
 
 
 def existing(text: str) -> Domain:
-    """Return the `Domain` that a person means by `text`, to look up what was added before.
+    """Convert a domain as people type it, to look up one that was added before.
 
-    What `to_ascii` refuses unless it is told otherwise is taken here: the question was answered when it was added.
+    Accepts whatever any option of `to_ascii` permits: these were checked when the domain was added.
     """
     return to_ascii(text, allow_mixed=True, underscores=True)
 
 
 def candidate_names(name: str) -> tuple[str, ...]:
-    """Return the names of all domains that fit the host `name`, a `hosts.Host.name`: itself, then its wildcards.
+    """Return the names of all domains that match the host `name`, a `hosts.Host.name`: itself, then its wildcards.
 
-    `shop.example.com` has `*.example.com` and `*.com`. There are at most 127, since a host has no more labels.
+    The wildcards of `shop.example.com` are `*.example.com` and `*.com`. A host has at most 127 labels, and so as many
+    candidates.
     """
     names = [name]
     if not _is_address(name):
@@ -146,26 +153,28 @@ def candidate_names(name: str) -> tuple[str, ...]:
 
 
 def best_match(domains: Iterable[Domain], port: int, path: str) -> Domain | None:
-    """Return the one of `domains` that a request means, or None if none fits.
+    """Return the domain with the highest precedence that matches a request, or None.
 
-    The names of `domains` must be out of `candidate_names` the host. `port` and `path` are those of
+    The names of `domains` must be among the `candidate_names` of the host. `port` and `path` are as for
     `Domain.matches`.
     """
     return max((domain for domain in domains if domain.matches(port, path)), key=_precedence, default=None)
 
 
-def longest_prefix(paths: Mapping[str, Found], path: str) -> Found | None:
-    """Return what is behind the longest of `paths` that `path`, a PATH_INFO, begins with, step by step; None if none.
+def longest_prefix(paths: Mapping[str, Value], path: str) -> Value | None:
+    """Return the value of the longest key that is a prefix of `path`, by whole segments; None if there is none.
 
-    `paths` are those of domains, so that there is none longer than `MAX_PATH_CHARACTERS`.
+    Args:
+        paths: Values by the paths of domains, of which none is longer than `MAX_PATH_CHARACTERS`.
+        path: A PATH_INFO.
     """
     if len(path) > MAX_PATH_CHARACTERS:
-        # Cut at a slash behind the longest path there can be, lest a path of 100 kB of slashes takes 100 kB of steps.
+        # Truncated at a slash after the longest possible key, or a path of 100,000 slashes would take as many steps.
         path = path[: MAX_PATH_CHARACTERS + 1].rpartition("/")[0]
     while True:
-        found = paths.get(path)
-        if found is not None or not path:
-            return found
+        value = paths.get(path)
+        if value is not None or not path:
+            return value
         path = path.rpartition("/")[0]
 
 
@@ -174,27 +183,27 @@ def _precedence(domain: Domain) -> tuple[bool, bool, int, int]:
 
 
 def _is_address(name: str) -> bool:
-    # Other names whose last label is a number are no hosts. Nearly every name ends with a letter, and needs no more.
-    return name[-1:] in _ENDS_OF_ADDRESSES and (name[0] == "[" or name.rpartition(".")[2].isdigit())
+    # No other host has a number as its last label. Nearly all names end with a letter, which decides it.
+    return name[-1:] in _LAST_CHARACTERS_OF_ADDRESSES and (name[0] == "[" or name.rpartition(".")[2].isdigit())
 
 
 def _split_port(text: str) -> tuple[str, str]:
-    """Split `text` into what stands before a port, and the port with its colon, empty if there is none."""
+    """Split `text` into the part before the port, and the port with its colon (empty if there is none)."""
     head, colon, port = text.rpartition(":")
     if not colon or text.endswith("]") or (":" in head and not head.endswith("]")):
         return text, ""
     return head, colon + port
 
 
-def _path(text: str, path: str) -> str:
+def _parse_path(text: str, path: str) -> str:
     if len(path) >= MAX_PATH_CHARACTERS:
         raise InvalidHost(text, f"its path is longer than {MAX_PATH_CHARACTERS} characters")
     if not path:
         return ""
     stripped = path.removesuffix("/")
-    for step in stripped.split("/"):
-        if not step:
-            raise InvalidHost(text, "its path has an empty step")
-        if not _STEP.fullmatch(step):
-            raise InvalidHost(text, "a path in it has letters, digits and -._~ between its slashes")
+    for segment in stripped.split("/"):
+        if not segment:
+            raise InvalidHost(text, "its path has an empty segment")
+        if not _SEGMENT.fullmatch(segment):
+            raise InvalidHost(text, "its path may only have letters, digits and -._~ between the slashes")
     return "/" + stripped

@@ -1,8 +1,7 @@
-"""The errors of multisite, one small family.
+"""The exceptions of multisite.
 
-Each class carries its data as attributes and reads as a sentence that says what to do. All of them derive from
-`MultisiteError`, so that an application can catch the family at its edge. They are pure: nothing here imports
-Pyramid or SQLAlchemy (`multisite.scoping.refusal` has the forms of them that SQLAlchemy does not wrap).
+Each class has its data as attributes, and a message that says what to do. All derive from `MultisiteError`. This module
+is pure: `multisite.scoping.refusal` has the subclasses that SQLAlchemy does not wrap.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ __all__ = [
 ]
 
 MAX_ECHOED_CHARACTERS = 256
-"""How much of a foreign text an error repeats: a Host of 200 kB must not become a log record of 200 kB."""
+"""How much of an untrusted text a message repeats: a Host of 200 kB must not become a log record of 200 kB."""
 
 
 def escape_for_message(text: object) -> str:
-    """Return `text` as ASCII with everything else escaped, at most `MAX_ECHOED_CHARACTERS` characters long."""
+    """Return `text` with everything but printable ASCII escaped, truncated to `MAX_ECHOED_CHARACTERS`."""
     raw = str(text)[: MAX_ECHOED_CHARACTERS + 1]
     escaped = raw.encode("unicode_escape").decode("ascii")
     if len(escaped) <= MAX_ECHOED_CHARACTERS and len(raw) <= MAX_ECHOED_CHARACTERS:
@@ -40,18 +39,18 @@ def escape_for_message(text: object) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the one of `known` that `name` was most probably meant to be, None if none is like it."""
-    from difflib import get_close_matches  # Only a mistake needs it.
+    """Return the one of `known` that `name` is most likely a typo of, or None."""
+    from difflib import get_close_matches  # Only needed after a mistake.
 
     return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 class MultisiteError(Exception):
-    """The family of all errors raised by multisite."""
+    """Base class of all exceptions of multisite."""
 
 
 class InvalidHost(MultisiteError, ValueError):
-    """A text that is not a host. `host` is the text as given, `reason` says which rule it breaks."""
+    """A text is not a valid host. `host` is the text, `reason` the rule that it breaks."""
 
     def __init__(self, host: object, reason: str) -> None:
         self.host = host
@@ -60,7 +59,7 @@ class InvalidHost(MultisiteError, ValueError):
 
 
 class UnknownSite(MultisiteError, LookupError):
-    """No site is known by `name` (a host, an id, or None where a request has no site on purpose)."""
+    """No site is known by `name`: a host, an id, or None if a request has no site on purpose."""
 
     def __init__(self, name: object, message: str | None = None) -> None:
         self.name = name
@@ -68,9 +67,9 @@ class UnknownSite(MultisiteError, LookupError):
 
 
 class DirectoryUnavailable(MultisiteError):
-    """The directory of sites cannot be read just now, so that nobody can say whether a host has a site.
+    """The directory of sites cannot be read at the moment, so it is unknown whether a host has a site.
 
-    `retry_after_seconds` is when the database is asked again at the latest, a whole number.
+    The database is tried again after `retry_after_seconds` at the latest.
     """
 
     def __init__(self, reason: str, retry_after_seconds: int = 5) -> None:
@@ -80,36 +79,36 @@ class DirectoryUnavailable(MultisiteError):
 
 
 class DomainTaken(MultisiteError, ValueError):
-    """`host` already leads to a site; `owner` is that site's canonical host, None where it is not known."""
+    """The domain `host` belongs to a site already. `owner` is the canonical domain of that site, None if unknown."""
 
     def __init__(self, host: str, owner: str | None = None) -> None:
         self.host = host
         self.owner = owner
-        to = f"the site {owner}" if owner else "a site"
-        super().__init__(f"'{escape_for_message(host)}' is taken: it already leads to {to}")
+        site = f"the site {owner}" if owner else "a site"
+        super().__init__(f"'{escape_for_message(host)}' is taken: it already leads to {site}")
 
 
 class NoCurrentSite(MultisiteError, LookupError):
-    """Something that belongs to a site was asked for where no site is known."""
+    """An operation needs a site, and none is current."""
 
     def __init__(self, what: str = "this") -> None:
         self.what = what
         super().__init__(
-            f"{what} needs a site and none is known here: pin the session with "
+            f"{what} needs a site, and none is current: pin the session with "
             'Session(engine, info={"site": site}), or work inside using_site(site) or all_sites("reason")'
         )
 
 
 class CrossSiteError(MultisiteError):
-    """Something of one site was about to be used, changed or linked under another."""
+    """An object of one site would have been used, changed or linked under another one."""
 
 
 class UnscopedStatement(MultisiteError):
-    """A statement that multisite cannot limit to one site, and therefore does not run."""
+    """A statement was not executed because multisite cannot limit it to one site."""
 
 
 class SettingError(MultisiteError, ValueError):
-    """A setting with a bad value or an unknown name. Carries `key`, `value` and `expected`."""
+    """A setting has an invalid value or an unknown name. Attributes: `key`, `value` and `expected`."""
 
     def __init__(self, key: str, value: object, expected: str) -> None:
         self.key = key
@@ -119,23 +118,31 @@ class SettingError(MultisiteError, ValueError):
 
 
 class UnknownSetting(SettingError):
-    """A setting that there is not. Carries `key`, `value`, and as `expected` the settings that may have been meant."""
+    """A setting does not exist. `expected` names the settings that may have been meant."""
 
     def __init__(
         self, name: str, value: object, known: Iterable[str], *, prefix: str = "", listed: str | None = None
     ) -> None:
-        """Args: `known` are the names behind `prefix`; `listed` says where they are listed, None for in the message."""
+        """Initialize the error.
+
+        Args:
+            name: The unknown name, without `prefix`.
+            value: The value that it was given.
+            known: The names of the existing settings, without `prefix`.
+            prefix: The prefix of all keys.
+            listed: Where the settings are documented; None lists them in the message.
+        """
         known = sorted(known)
         near = nearest(name, known)
         self.key = prefix + name
         self.value = value
         self.expected = prefix + near if near else listed or ", ".join(prefix + each for each in known) or "none"
-        hint = f"did you mean {self.expected}?" if near else f"those that there are: {self.expected}"
+        hint = f"did you mean {self.expected}?" if near else f"the existing ones: {self.expected}"
         MultisiteError.__init__(self, f"there is no setting {escape_for_message(self.key)}; {hint}")
 
 
 class SiteSettingError(MultisiteError, ValueError):
-    """A setting of one site with a bad value. Carries `site`, its domain, `key`, `value` and `expected`."""
+    """A setting of one site has an invalid value. Attributes: `site` (its domain), `key`, `value` and `expected`."""
 
     def __init__(self, site: str, key: str, value: str, expected: str) -> None:
         self.site = site
@@ -144,19 +151,19 @@ class SiteSettingError(MultisiteError, ValueError):
         self.expected = expected
         super().__init__(
             f"the site {site} has the setting {key} = {escape_for_message(value)}, expected {expected}: set another "
-            f"one with '{program.command(f'set {site} {key}=...')}', or '{program.command(f'unset {site} {key}')}'"
+            f"value with '{program.command(f'set {site} {key}=...')}', or '{program.command(f'unset {site} {key}')}'"
         )
 
 
 class UndeclaredSetting(MultisiteError, KeyError):
-    """A setting of a site that the application does not declare; `name` is what was asked for."""
+    """The application declares no setting of sites called `name`."""
 
     def __init__(self, name: object, known: Iterable[str]) -> None:
         self.name = name
         super().__init__(
-            f"no setting of a site is called '{escape_for_message(name)}': config.add_site_setting declares one, "
-            f"and has declared {', '.join(sorted(known)) or 'none'}"
+            f"the application declares no setting of sites called '{escape_for_message(name)}' "
+            f"(config.add_site_setting), only {', '.join(sorted(known)) or 'none'}"
         )
 
-    # A KeyError shows its argument as Python writes it, in quotes.
+    # KeyError shows the repr of its argument.
     __str__ = Exception.__str__

@@ -1,4 +1,4 @@
-"""What `multisite check` finds, as a value: any part can report something about itself without knowing who asked."""
+"""A finding of `multisite check`, as a value, so that any module can report one without depending on the command."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Literal
 __all__ = ["Finding", "Severity"]
 
 Severity = Literal["fault", "notice"]
-"""A fault is something to put right; a notice is something to know, which may be meant as it is."""
+"""A fault must be fixed; a notice may be intended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found.
+    """One finding.
 
-    `kind` is a word with hyphens that programs can compare, `subject` the thing ("books.author_id"), `message` the
-    reason and `remedy` what to do; the last two are parts of a sentence: small letter first, no full stop.
+    `kind` is a hyphenated word for programs to compare, `subject` the thing that it is about ("books.author_id"),
+    `message` the reason and `remedy` what to do. The last two are parts of a sentence: no capital letter at the start
+    and no full stop at the end.
     """
 
     kind: str

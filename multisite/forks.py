@@ -1,8 +1,8 @@
-"""Forks: what a process that was forked cannot go on with, and begins anew; pure.
+"""Fork safety: locks and state that are reset in a forked child.
 
-Only the thread that forks goes on in the new process. What the others were at is never finished there: a lock that one
-of them held stays locked, and a place that one of them took is not given back. And a connection is one and the same in
-both processes, so that each would read the other's answers.
+Only the thread that forks continues in the child. Whatever the others were doing is never completed there: a lock that
+one of them held stays locked, and a slot that one of them had acquired is never released. Both processes also share
+every open connection, so that each could read the other's results.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ AnyLock = TypeVar("AnyLock")
 Inherited = TypeVar("Inherited")
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
-_inherited: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
+_callbacks: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
 
 
 def fork_safe_lock() -> Lock:
-    """Return a lock that is free again in a process that was forked, whoever held it."""
+    """Return a new lock that is unlocked in every forked child."""
     return unlock_after_fork(Lock())
 
 
 def unlock_after_fork(lock: AnyLock) -> AnyLock:
-    """Let `lock`, a `Lock` or an `RLock`, be free again in a process that was forked; return it."""
+    """Unlock `lock`, a `Lock` or an `RLock`, in every forked child; return it."""
     _locks.add(lock)
     return lock
 
 
-def run_in_forked_child(what: Inherited, begin: Callable[[Inherited], object]) -> None:
-    """Call `begin` with `what` in each process that is forked from this one, for as long as `what` lives.
+def run_in_forked_child(owner: Inherited, callback: Callable[[Inherited], object]) -> None:
+    """Call `callback(owner)` in every child forked from this process, for as long as `owner` lives.
 
-    `begin` is a function, not a method of `what`, which would keep it alive. It is called where there is one thread.
+    `callback` must be a function: a bound method of `owner` would keep it alive. The child has one thread at that time.
     """
-    _inherited[what] = begin
+    _callbacks[owner] = callback
 
 
 def _after_fork() -> None:
     for lock in list(_locks):
-        # The standard library does the same with its own: nobody but who held it could release it.
+        # The standard library resets its own locks in this way: only the thread that held a lock could release it.
         lock._at_fork_reinit()
-    for what, begin in list(_inherited.items()):
-        begin(what)
+    for owner, callback in list(_callbacks.items()):
+        callback(owner)
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Which host a WSGI request is for, as its Host header says it; pure, as `hosts` is."""
+"""The host of a WSGI request, according to its Host header. Pure, like `hosts`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from multisite.errors import InvalidHost
 __all__ = ["DEFAULT_PORTS", "requested_host"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-"""The port of a URL that names none, by scheme (RFC 9110 section 4.2)."""
+"""The default port of each scheme (RFC 9110 section 4.2)."""
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def requested_host(environ: Mapping[str, Any], *, underscores: bool = False) -> hosts.Host:
-    """Return the host that a request is for; `underscores` is as for `hosts.parse`.
+    """Return the host of the request `environ`.
 
-    Raises `InvalidHost` if there is none, more than one (servers join them by commas), or a target in absolute form
-    that names another (RFC 9112 sections 3.2 and 3.2.2: those are a 400). X-Forwarded-Host is not looked at: believing
-    a proxy is the server's decision, which then writes HTTP_HOST.
+    X-Forwarded-Host is ignored: whether to trust a proxy is the server's decision, and a server that does writes
+    HTTP_HOST.
+
+    Args:
+        environ: A WSGI environ.
+        underscores: As for `hosts.parse`.
+
+    Raises:
+        InvalidHost: If the request has no Host, several of them (servers join them with commas), or a target in
+            absolute form with another host. RFC 9112 sections 3.2 and 3.2.2 require a 400 for these.
     """
     text = environ.get("HTTP_HOST")
     if text is None:
@@ -35,9 +42,9 @@ def requested_host(environ: Mapping[str, Any], *, underscores: bool = False) -> 
             scheme, netloc, *_ = urlsplit(target)
             named = hosts.parse(netloc, underscores=underscores)
         except ValueError as error:
-            raise InvalidHost(target, "the request's target names something else than a host") from error
-        own_port = DEFAULT_PORTS.get(scheme)
-        # Another port may be another site, and what stands before us may go by the one of the two that we do not.
-        if (named.name, named.port or own_port) != (host.name, host.port or own_port):
+            raise InvalidHost(target, "the request's target does not name a host") from error
+        default_port = DEFAULT_PORTS.get(scheme)
+        # The ports must agree too: another port may be another site, and a proxy may go by the one that we ignore.
+        if (named.name, named.port or default_port) != (host.name, host.port or default_port):
             raise InvalidHost(target, "the request's target names another host than its Host")
     return host

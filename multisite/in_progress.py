@@ -1,4 +1,4 @@
-"""Requests in progress: how many there are, and when one of them is over. Pure; `share` and `vhosts` limit them."""
+"""Limit the number of concurrent requests per key, and notice when a streamed response ends. Pure."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from multisite import forks
 __all__ = ["RETRY_AFTER_SECONDS", "ClosingIterator", "ConcurrencyLimit"]
 
 RETRY_AFTER_SECONDS = 1
-"""What a refused visitor is told: the requests before theirs are a matter of a moment, or the site is broken."""
+"""The Retry-After of a refused request: the requests before it end within moments, unless the site is broken."""
 
 
 class ConcurrencyLimit:
-    """The requests in progress, by the id of a site or another key, of which there may be `limit` each. Thread-safe."""
+    """Allows at most `limit` concurrent requests for each key, such as the id of a site. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = forks.fork_safe_lock()
         self._in_progress: dict[Hashable, int] = {}
-        forks.run_in_forked_child(self, ConcurrencyLimit._begin_anew)
+        forks.run_in_forked_child(self, ConcurrencyLimit._reset)
 
-    def _begin_anew(self) -> None:
-        """Count from nothing in a process that was forked: what others were at there is the parent's."""
+    def _reset(self) -> None:
+        """Start from zero in a forked child: the requests of the other threads continue in the parent."""
         self._in_progress.clear()
 
     def acquire(self, key: Hashable) -> bool:
-        """Take a place for a request of this key; return False, and take none, if all of its places are taken."""
+        """Acquire a slot for a request of `key`; return False if none is free. Never blocks."""
         with self._lock:
-            taken = self._in_progress.get(key, 0)
-            if taken >= self.limit:
+            acquired = self._in_progress.get(key, 0)
+            if acquired >= self.limit:
                 return False
-            self._in_progress[key] = taken + 1
+            self._in_progress[key] = acquired + 1
             return True
 
     def release(self, key: Hashable) -> None:
-        """Give back the place that one successful `take` has taken."""
+        """Release the slot of one successful `acquire`."""
         with self._lock:
-            taken = self._in_progress.get(key, 0) - 1
-            if taken > 0:
-                self._in_progress[key] = taken
+            acquired = self._in_progress.get(key, 0) - 1
+            if acquired > 0:
+                self._in_progress[key] = acquired
             else:
-                # What is not in use costs nothing: there may be a million sites.
+                # Idle keys take no memory: there may be a million sites.
                 self._in_progress.pop(key, None)
 
     def in_progress(self, key: Hashable) -> int:
-        """Return how many requests of this key are in progress."""
+        """Return how many requests of `key` are in progress."""
         return self._in_progress.get(key, 0)
 
 
 class ClosingIterator:
-    """A body that is made while it is sent, and says when it is closed or over.
+    """Wraps a streaming body and calls `closed` once, when the body is exhausted or closed.
 
-    It is its own iterator: WebOb takes that for a piece of it (`Range`), and closes nothing else. It says so at its end
-    too, since what stands in between, such as WebOb's compression, may close nothing at all.
+    It is its own iterator: WebOb iterates over a part of it for a `Range`, and closes nothing else. It calls `closed`
+    at the end of the body too, because a wrapper such as WebOb's compression may never close it.
     """
 
     def __init__(self, body: Iterable[bytes], closed: Callable[[], None]) -> None:
         self._body = body
-        self._pieces = iter(body)
+        self._iterator = iter(body)
         self._closed: Callable[[], None] | None = closed
 
     def __iter__(self) -> Iterator[bytes]:
@@ -66,19 +66,20 @@ class ClosingIterator:
 
     def __next__(self) -> bytes:
         try:
-            return next(self._pieces)
+            return next(self._iterator)
         except BaseException:
-            self._say()
+            self._call_closed()
             raise
 
     def close(self) -> None:
+        """Close the body."""
         try:
             if hasattr(self._body, "close"):
                 self._body.close()
         finally:
-            self._say()
+            self._call_closed()
 
-    def _say(self) -> None:
+    def _call_closed(self) -> None:
         closed, self._closed = self._closed, None
         if closed is not None:
             closed()

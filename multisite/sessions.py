@@ -83,7 +83,7 @@ class PerSite:
         made = self._made.get(key)
         if made is None:
             made = self._make(request, site, is_secure, escape_path(script_name) or "/")
-            self._made.put(key, made)
+            self._made.set(key, made)
         return made
 
     def __call__(self, request: Request) -> Any:

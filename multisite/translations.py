@@ -78,7 +78,7 @@ class SiteTranslations:
         signature = tuple((each.path, each.signature) for _domain, each in found)
         if known is None or known.signature != signature:
             known = _Known(self._make(site, found, application), signature)
-            self._known.put(key, known)
+            self._known.set(key, known)
         return known.localizer
 
     def _files(self, site: Site, name: str) -> Iterator[tuple[str, ResolvedTemplate]]:
@@ -132,7 +132,7 @@ class SiteTranslations:
             # Whatever its bytes make gettext stumble over: the rest of the site, and all others, have theirs.
             log.error("the translations %s of the site %s cannot be used: %r", found.path, site, error)
             catalog = _Catalog(found.signature, None)
-        self._catalogs.put(found.path, catalog)
+        self._catalogs.set(found.path, catalog)
         return catalog.translations
 
 

@@ -107,14 +107,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-ERRANDS = frozenset({"multisite-directory", "multisite-directory-aside", "multisite-directory-names"})
+BACKGROUND_THREADS = frozenset({"multisite-directory", "multisite-directory-refresh", "multisite-directory-names"})
 """The threads in which a directory reads, and which nobody waits for while the database does not answer."""
 
 
 def wait_for_errands() -> None:
     """Wait until no directory reads: what is given back to an engine that is gone would be left to the collector."""
     end = time.monotonic() + 5
-    while time.monotonic() < end and any(thread.name in ERRANDS for thread in threading.enumerate()):
+    while time.monotonic() < end and any(thread.name in BACKGROUND_THREADS for thread in threading.enumerate()):
         time.sleep(0.01)
 
 

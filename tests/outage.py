@@ -26,7 +26,7 @@ def make() -> Any:
     from multisite.directory import memory, snapshot
 
     # The same in less time.
-    memory.PATIENCE_SECONDS, memory.HANG_PAUSE_SECONDS, snapshot.WRITE_PAUSE_SECONDS = 0.5, 0.5, 0.1
+    memory.QUERY_TIMEOUT_SECONDS, memory.HANG_PAUSE_SECONDS, snapshot.WRITE_PAUSE_SECONDS = 0.5, 0.5, 0.1
     config = Configurator(
         settings={
             "sqlalchemy.url": os.environ["OUTAGE_URL"],

@@ -350,8 +350,8 @@ def test_rows_that_the_directory_leaves_out(bench: Workbench) -> None:
     assert [finding.message.partition(": ")[2] for finding in findings] == [
         "its status is 'done'",
         "it has no canonical domain",
-        "'NO.example' is spelt 'no.example'",
-        "it leads to the site 77, which is not there",
+        "'NO.example' should be 'no.example'",
+        "its site 77 does not exist",
     ]
 
 

@@ -360,7 +360,7 @@ def test_a_missing_column_of_multisite_leads_to_migrate(migrated: Folder) -> Non
 
 UNUSABLE = {
     "sqlite:////nowhere/at/all.db": "unable to open database file",
-    "sqlite://": "cannot live in memory",
+    "sqlite://": "cannot be in an in-memory database",
     "postgresql+psycopg://me:secret@127.0.0.1:1/app": "Connection refused",
     "postgresql+pg8000://me:secret@127.0.0.1:1/app": "pip install",
     "postgresql+asyncpg://me:secret@127.0.0.1:1/app": "is asynchronous",
@@ -408,7 +408,7 @@ def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
         ),
         (
             "[app:main]\nsqlalchemy.url = sqlite:////x.db\nmultisite.nonsense = 1",
-            "there is no setting multisite.nonsense; those that there are: docs/settings.md",
+            "there is no setting multisite.nonsense; the existing ones: docs/settings.md",
         ),
         ("[app:main]\nuse = egg:pyramid-multisite", "names no database"),
         (
@@ -673,7 +673,7 @@ def test_a_site_is_disabled_maintained_enabled_and_removed(migrated: Folder) -> 
     [
         (("remove-site", "a.example"), 2, "Say --yes to remove the site"),
         (("remove-site", "a.example", "--yes", "--dry-run"), 2, "Say --yes to remove the site"),
-        (("remove-site", "x.example", "--yes"), 1, "no site is known as 'x.example'; see those that are"),
+        (("remove-site", "x.example", "--yes"), 1, "no site is known as 'x.example'; list all sites"),
         (("maintain-site", "a.example", "--until", "tomorrow"), 1, "'tomorrow' is not a time: expected one such as"),
         (("maintain-site", "a.example", "--until", "2001-01-01"), 1, "has passed already"),
         (("maintain-site", "a.example", "--message", " "), 1, "a message has 1 to 500 characters"),

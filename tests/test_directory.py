@@ -157,7 +157,7 @@ def make_race(own_engine: sa.Engine, engine: sa.Engine, directory: Directory, cl
             assert changed.wait(60)
 
     event.listen(engine, "after_cursor_execute", stop_once)
-    directory._patience_seconds = 60
+    directory._cache._query_timeout_seconds = 60
     with ThreadPoolExecutor(1) as pool:
         early = pool.submit(directory.find, "b.example")
         assert read.wait(60)
@@ -220,7 +220,7 @@ def test_a_flood_of_unknown_hosts_evicts_no_site(
         assert directory.find(f"{name}.example") is not None
     for number in range(100):
         assert directory.find(f"unknown{number}.example") is None
-    assert len(directory._unknown) <= 8
+    assert len(directory._cache._unknown) <= 8
     with counted(engine) as statements:
         for name in "abcd":
             assert directory.find(f"{name}.example") is not None
@@ -228,25 +228,25 @@ def test_a_flood_of_unknown_hosts_evicts_no_site(
 
 
 def test_a_shelf_is_bounded_and_keeps_what_is_used() -> None:
-    shelf: LRUCache[int, str] = LRUCache(10)
+    cache: LRUCache[int, str] = LRUCache(10)
     for number in range(1000):
-        shelf.put(number, str(number))
-        assert shelf.get(0) == "0"
-        assert len(shelf) <= 10
-    assert shelf.get(999) == "999"
-    assert shelf.get(500) is None
-    shelf.drop(0)
-    shelf.drop(12345)
-    assert shelf.get(0) is None
+        cache.set(number, str(number))
+        assert cache.get(0) == "0"
+        assert len(cache) <= 10
+    assert cache.get(999) == "999"
+    assert cache.get(500) is None
+    cache.discard(0)
+    cache.discard(12345)
+    assert cache.get(0) is None
 
 
 def test_a_shelf_that_is_only_read_stays_bounded() -> None:
-    shelf: LRUCache[int, str] = LRUCache(10)
+    cache: LRUCache[int, str] = LRUCache(10)
     for number in range(1000):
-        shelf.put(number, str(number))
+        cache.set(number, str(number))
         for recent in range(number - 20, number):
-            shelf.get(recent)
-        assert len(shelf._young) + len(shelf._old) <= 10
+            cache.get(recent)
+        assert len(cache._young) + len(cache._old) <= 10
 
 
 def test_the_smallest_directory_works(
@@ -304,7 +304,7 @@ def test_while_one_thread_reads_the_others_are_served(
     site = add("a.example")
     directory.find("a.example")
     directory.find("unknown.example")
-    directory._patience_seconds = 60
+    directory._cache._query_timeout_seconds = 60
     with ThreadPoolExecutor(1) as pool:
         with hanging(engine) as hangs:
             clock.now += 1
@@ -327,17 +327,17 @@ def test_an_unknown_host_is_unknown_while_another_thread_finds_a_change(
         """The turn of another thread, which finds a new version just then."""
 
         def acquire(self, **_how: object) -> bool:
-            directory._version += 1
+            directory._cache._version += 1
             return False
 
     clock.now += 1
-    directory._turn = Taken()  # type: ignore[assignment]
+    directory._cache._refresh_lock = Taken()  # type: ignore[assignment]
     assert directory.find("unknown.example") is None
 
 
 def settle(directory: Directory) -> None:
     """Wait until nobody asks the database: in an outage that is done in a thread of its own."""
-    with directory._turn:
+    with directory._cache._refresh_lock:
         pass
 
 
@@ -347,7 +347,7 @@ def test_a_database_that_hangs_is_waited_for_once_and_then_left_alone(
     site = add("a.example")
     directory.find("a.example")
     # Time enough to get to the question, or the connection would be given up before.
-    directory._patience_seconds = 1.0
+    directory._cache._query_timeout_seconds = 1.0
     with hanging(engine) as hangs:
         with pytest.raises(DirectoryUnavailable, match="does not answer"):
             directory.find("cold.example")
@@ -363,7 +363,7 @@ def test_a_database_that_hangs_is_waited_for_once_and_then_left_alone(
         assert directory.find("a.example") == Match(site, "canonical")
         assert hangs.wait(60)
         settle(directory)
-    directory._patience_seconds = 60
+    directory._cache._query_timeout_seconds = 60
     clock.now += 10
     assert directory.find("cold.example") is None
 

@@ -59,10 +59,10 @@ def listen(postgresql_database_url: str) -> Iterator[Callable[..., Directory]]:
     yield make
     for directory in made:
         directory.deactivate()
-        assert directory._listener is not None
-        assert directory._listener._thread is not None
-        directory._listener._thread.join(DEADLINE_SECONDS)
-        assert not directory._listener._thread.is_alive()
+        assert directory._cache._listener is not None
+        assert directory._cache._listener._thread is not None
+        directory._cache._listener._thread.join(DEADLINE_SECONDS)
+        assert not directory._cache._listener._thread.is_alive()
         directory.engine.dispose()
 
 
@@ -119,13 +119,13 @@ def test_changes_by_a_session_are_told_when_they_are_committed(
         session.flush()
         session.add(DomainRow(site_id=1, host="orm.example", kind="canonical"))
         session.flush()
-        refresh_requests = directory._refresh_requests
+        refresh_requests = directory._cache._refresh_requests
         assert directory.find("orm.example") is None
         session.rollback()
         session.add(SiteRow(id=1, name="x", folder="x"))
         session.flush()
         session.add(DomainRow(site_id=1, host="orm.example", kind="canonical"))
-        assert directory._refresh_requests == refresh_requests
+        assert directory._cache._refresh_requests == refresh_requests
         session.commit()
     assert until(lambda: directory.find("orm.example"))
 
@@ -168,8 +168,8 @@ def test_a_lost_connection_is_made_again_and_meanwhile_the_directory_asks(
     assert until(lambda: len(caplog.records) >= 2)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
-    assert messages[0].startswith("changes of the directory are not told at once, the connection is lost: ")
-    assert messages[1] == "changes of the directory are told at once again"
+    assert messages[0].startswith("the connection for directory notifications is lost, changes are seen with a delay: ")
+    assert messages[1] == "the connection for directory notifications is restored"
 
 
 def test_what_is_told_while_the_database_is_being_asked_is_not_lost(
@@ -198,7 +198,7 @@ listening.HEARTBEAT_SECONDS = 0.2
 engine = engine_from_url(sys.argv[1])
 directory = Directory(engine, notify=True, refresh_seconds=60, clock=lambda: 1000.0)
 assert directory.find("unknown.example") is None
-while not directory._refresh_requests:
+while not directory._cache._refresh_requests:
     time.sleep(0.01)
 os.write(1, b"listening\\n")
 child = os.fork()
@@ -239,7 +239,7 @@ def test_a_directory_that_is_thrown_away_listens_no_more(own_engine: sa.Engine, 
 
 
 def test_a_database_that_cannot_notify_is_refused(sqlite_database_url: str) -> None:
-    expected = r"^multisite\.notify = true: expected false, since sqlite cannot notify anybody$"
+    expected = r"^multisite\.notify = true: expected false, because sqlite has no notifications$"
     with closing_engine(sqlite_database_url) as engine, pytest.raises(SettingError, match=expected):
         Directory(engine, notify=True)
 

@@ -71,7 +71,7 @@ def test_a_server_that_never_answers_is_asked_by_one_thread_at_a_time(silent: li
     url = f"postgresql+{driver}://someone@127.0.0.1:{port}/somewhere?connect_timeout=2"
     with closing_engine(url) as engine:
         directory = Directory(engine, clock=clock)
-        directory._patience_seconds = 0.2
+        directory._cache._query_timeout_seconds = 0.2
 
         def ask(number: int) -> str:
             with pytest.raises(DirectoryUnavailable) as caught:
@@ -110,7 +110,7 @@ def test_after_a_lock_of_sqlite_a_visitor_who_comes_back_when_he_was_told_is_ans
         for host in ("a.example", "b.example"):
             add_site(engine, host, settings=settings)
         directory = Directory(engine, clock=clock, refresh_seconds=3600)
-        directory._patience_seconds = 0.2 if seconds else 60.0
+        directory._cache._query_timeout_seconds = 0.2 if seconds else 60.0
 
         def told(host: str) -> int:
             with pytest.raises(DirectoryUnavailable) as caught:
@@ -133,8 +133,8 @@ def test_who_waits_behind_a_slow_answer_is_told_when_that_is_over_at_the_latest(
     port = silent[0].getsockname()[1]
     with closing_engine(f"postgresql+psycopg://someone@127.0.0.1:{port}/x?connect_timeout=2") as engine:
         directory = Directory(engine)
-        directory._patience_seconds = 0.2
-        with directory._turn, pytest.raises(DirectoryUnavailable, match="slow to answer") as caught:
+        directory._cache._query_timeout_seconds = 0.2
+        with directory._cache._refresh_lock, pytest.raises(DirectoryUnavailable, match="slow to answer") as caught:
             directory.find("a.example")
         assert caught.value.retry_after_seconds == math.ceil(0.2 + memory.HANG_PAUSE_SECONDS)
 
@@ -210,7 +210,7 @@ def test_a_question_that_hangs_is_given_up_and_the_next_one_answered(
         monkeypatch.setattr(errand._Line, "cut", lambda _line: None)
     with closing_engine(url) as engine:  # type: ignore[arg-type]
         directory = Directory(engine, clock=clock)
-        directory._patience_seconds = 0.3
+        directory._cache._query_timeout_seconds = 0.3
         assert directory.find("a.example") == Match(site, "canonical")
         with all_sites("a test"), engine.connect() as connection:
             pid = connection.scalar(sa.select(sa.func.pg_backend_pid()))
@@ -226,7 +226,7 @@ def test_a_question_that_hangs_is_given_up_and_the_next_one_answered(
             else:
                 assert on_errands()
                 assert engine.pool.checkedout() == 1  # type: ignore[attr-defined]
-            directory._patience_seconds = DEADLINE_SECONDS
+            directory._cache._query_timeout_seconds = DEADLINE_SECONDS
             clock.now += 10
             assert directory.find("cold.example") is None
         assert until(lambda: not on_errands())
@@ -240,7 +240,7 @@ def test_a_question_that_waits_for_a_lock_is_cancelled_at_the_server(
     waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     with closing_engine(postgresql_database_url) as engine, own_engine.connect() as locking:
         directory = Directory(engine, clock=clock)
-        directory._patience_seconds = 0.3
+        directory._cache._query_timeout_seconds = 0.3
         assert directory.find("a.example") == Match(site, "canonical")
         with all_sites("a test"):
             locking.exec_driver_sql("LOCK TABLE domains IN ACCESS EXCLUSIVE MODE")
@@ -253,9 +253,9 @@ def test_a_question_that_waits_for_a_lock_is_cancelled_at_the_server(
         assert locking.scalar(waiting) == 0
         locking.rollback()
         assert until(lambda: not on_errands())
-        with directory._turn:
+        with directory._cache._refresh_lock:
             clock.now += 10
-        directory._patience_seconds = DEADLINE_SECONDS
+        directory._cache._query_timeout_seconds = DEADLINE_SECONDS
         assert directory.find("cold.example") is None
 
 

@@ -70,7 +70,7 @@ def test_start_up_asks_nothing_a_cold_host_one_indexed_question_and_memory_is_bo
         before, _peak = tracemalloc.get_traced_memory()
         for number in range(SIZE + 1, 3 * SIZE + 1):
             assert directory.find(f"s{number}.example") is not None
-            assert len(directory._known._young) + len(directory._known._old) <= SIZE
+            assert len(directory._cache._known._young) + len(directory._cache._known._old) <= SIZE
         assert len(asked) == 2 * SIZE
         # The statements themselves are not what is remembered here.
         asked.clear()

@@ -39,21 +39,21 @@ def started(database_url: str, file: Path, clock: Clock) -> Iterator[Callable[..
 
 def write(directory: Directory) -> None:
     """Let the directory write what it knows, as it does when it is asked after a minute."""
-    clock = directory._clock
+    clock = directory._cache._clock
     assert isinstance(clock, Clock)
     clock.now += snapshot.WRITE_PAUSE_SECONDS
-    directory._snapshot._is_due = True  # type: ignore[union-attr]
+    directory._cache._snapshot._is_due = True  # type: ignore[union-attr]
     directory.find("nothing.example")
     settle(directory)
 
 
 def settle(directory: Directory) -> None:
     """Wait until nobody asks the database, and nobody writes the file."""
-    with directory._turn:
+    with directory._cache._refresh_lock:
         pass
-    assert directory._snapshot is not None
-    if directory._snapshot._writer is not None:
-        directory._snapshot._writer.join(60)
+    assert directory._cache._snapshot is not None
+    if directory._cache._snapshot._writer is not None:
+        directory._cache._snapshot._writer.join(60)
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def test_that_of_another_database_is_left_alone(
         directory = Directory(other, snapshot=file, clock=clock)
         with pytest.raises(DirectoryUnavailable):
             directory.find("a.example")
-        assert f"the snapshot {file} is left alone: it is of another database" in caplog.text
+        assert f"the snapshot {file} is ignored: it belongs to another database" in caplog.text
         upgrade_own(other)
         clock.now += 60
         add_site(other, "b.example", settings=Settings(sites_dir=tmp_path / "b", templates_dir=tmp_path / "templates"))
@@ -229,7 +229,7 @@ def spoil(file: Path, damage: str) -> None:
         "changed": lambda: text.replace('"a.example"', '"b.example"'),
         "no object": lambda: f"[]\n{body}",
         "nothing in it": lambda: "{}",
-        "of another format": lambda: text.replace('"format": 2', '"format": 3'),
+        "of another format": lambda: text.replace('"format": 3', '"format": 4'),
         "of another code": lambda: json.dumps({**json.loads(head), "site": ["id"]}) + "\n" + body,
     }
     if damage in changed:
@@ -302,6 +302,6 @@ def test_what_cannot_be_written_is_said_once_and_hurts_nobody(
 
 
 def test_a_folder_that_is_not_there_is_refused(sqlite_database_url: str, tmp_path: Path) -> None:
-    expected = r"^multisite\.snapshot = .*gone/x: expected a file, in a folder that is there$"
+    expected = r"^multisite\.snapshot = .*gone/x: expected a file in an existing folder$"
     with closing_engine(sqlite_database_url) as engine, pytest.raises(SettingError, match=expected):
         Directory(engine, snapshot=tmp_path / "gone" / "x")

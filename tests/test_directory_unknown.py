@@ -25,11 +25,11 @@ HOSTS = 100_000 if SOAK else 10_000
 DOMAINS = 1_000_000 if SOAK else 20_000
 
 
-def ask_in_vain(directory: Directory, names: Iterator[int], times: int = unknown.MIN_QUERIES) -> None:
+def query_unknown_hosts(directory: Directory, names: Iterator[int], times: int = unknown.MIN_MISSES) -> None:
     """Ask for so many hosts without a site, then wait until the names are read if that was begun."""
     for _ in range(times):
         assert directory.find(f"w{next(names)}.unknown.example") is None
-    reader = directory._unknown_hosts._reader
+    reader = directory._cache._host_filter._reader
     if reader is not None:
         reader.join(60)
         assert not reader.is_alive()
@@ -47,9 +47,9 @@ def test_many_thousand_unknown_hosts_cost_neither_queries_nor_memory(
     directory = Directory(engine, clock=clock)
     assert directory.find("a.example") == Match(site, "canonical")
     with counted(engine) as statements:
-        ask_in_vain(directory, names)
+        query_unknown_hosts(directory, names)
         # Those, the number of domains, the version before and after, and one page of names.
-        assert len(statements) == unknown.MIN_QUERIES + 4
+        assert len(statements) == unknown.MIN_MISSES + 4
         tracemalloc.start()
         for number in names:
             if number == HOSTS:
@@ -73,7 +73,7 @@ def test_without_the_names_each_costs_a_query(
     monkeypatch.setattr(unknown.NegativeHostFilter, "definitely_absent", lambda *_anything: False)
     directory = Directory(engine, clock=clock)
     with counted(engine) as statements:
-        ask_in_vain(directory, names, 500)
+        query_unknown_hosts(directory, names, 500)
         assert len(statements) >= 500
 
 
@@ -83,7 +83,7 @@ def test_a_site_that_is_added_during_a_flood_is_there_as_soon_as_ever(
     add("a.example")
     directory = Directory(engine, clock=clock)
     for number in range(3):
-        ask_in_vain(directory, names)
+        query_unknown_hosts(directory, names)
         with counted(engine) as statements:
             assert directory.find(f"new{number}.example") is None
             assert directory.find(f"www.wild{number}.example") is None
@@ -93,7 +93,7 @@ def test_a_site_that_is_added_during_a_flood_is_there_as_soon_as_ever(
         clock.now += 1
         assert directory.find(f"new{number}.example") == Match(site, "canonical")
         assert directory.find(f"www.wild{number}.example") == Match(site, "alias")
-        ask_in_vain(directory, names)
+        query_unknown_hosts(directory, names)
         assert directory.find(f"new{number}.example") == Match(site, "canonical")
         remove_domain(own_engine, f"*.wild{number}.example")
         clock.now += 1
@@ -105,7 +105,7 @@ def test_a_row_that_was_added_by_hand_is_seen_at_max_age(
 ) -> None:
     site = add("a.example")
     directory = Directory(engine, clock=clock)
-    ask_in_vain(directory, names)
+    query_unknown_hosts(directory, names)
     with all_sites("a test"), own_engine.begin() as connection:
         connection.execute(sa.insert(DomainRow).values(site_id=site.id, host="hand.example", kind="alias"))
     for _ in range(299):
@@ -159,9 +159,9 @@ def test_a_site_that_is_added_while_the_names_are_read_is_not_ruled_out(
         add(f"{name}.example")
     if not guarded:
         # The version as it is in the end is taken for that of all pages.
-        monkeypatch.setattr(unknown, "_version", lambda engine: directory._version + 2)
+        monkeypatch.setattr(unknown, "_version", lambda engine: directory._cache._version + 2)
     directory = Directory(engine, clock=clock)
-    ask_in_vain(directory, names)
+    query_unknown_hosts(directory, names)
     clock.now += 1
     directory.find("a.example")
     assert len(change_while_read) == 1
@@ -174,7 +174,7 @@ def test_while_the_database_is_down_nothing_is_ruled_out(
 ) -> None:
     add("a.example")
     directory = Directory(engine, clock=clock)
-    ask_in_vain(directory, names)
+    query_unknown_hosts(directory, names)
     assert directory.find("other.example") is None
     with own_engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE multisite_version RENAME TO gone")
@@ -199,11 +199,11 @@ def test_names_that_cannot_be_read_are_read_another_time(
             raise OSError("no such thing")
 
     event.listen(engine, "before_cursor_execute", fail)
-    ask_in_vain(directory, names)
-    assert directory._unknown_hosts._names is None
+    query_unknown_hosts(directory, names)
+    assert directory._cache._host_filter._names is None
     event.remove(engine, "before_cursor_execute", fail)
-    ask_in_vain(directory, names)
-    assert directory._unknown_hosts._names is not None
+    query_unknown_hosts(directory, names)
+    assert directory._cache._host_filter._names is not None
 
 
 # Many names.
@@ -223,20 +223,20 @@ def test_with_many_domains_names_are_read_where_it_pays_and_every_domain_is_foun
             )
         )
     directory = Directory(engine, clock=clock)
-    worth = max(unknown.MIN_QUERIES, DOMAINS // unknown.NAMES_PER_QUERY)
+    worth = max(unknown.MIN_MISSES, DOMAINS // unknown.NAMES_PER_MISS)
     with counted(engine) as statements:
-        ask_in_vain(directory, names, worth)
-        ask_in_vain(directory, names, unknown.MIN_QUERIES)
-        known = directory._unknown_hosts._names
+        query_unknown_hosts(directory, names, worth)
+        query_unknown_hosts(directory, names, unknown.MIN_MISSES)
+        known = directory._cache._host_filter._names
         assert known is not None
         asked = len(statements)
-        ask_in_vain(directory, names, 10_000)
+        query_unknown_hosts(directory, names, 10_000)
         assert len(statements) - asked < 500
-    assert len(known.hosts) + len(known.wildcards) <= min(10_000_000, 5 * DOMAINS)
+    assert known.hosts.size_bytes + known.wildcards.size_bytes <= min(10_000_000, 5 * DOMAINS)
     for number in range(0, DOMAINS, 7):
         prefix = "www." * (number % 10 == 0)
-        assert not directory._unknown_hosts.definitely_absent(
-            f"{prefix}s{number}.example", directory._version, clock.now
+        assert not directory._cache._host_filter.definitely_absent(
+            f"{prefix}s{number}.example", directory._cache._version, clock.now
         )
 
 
@@ -249,8 +249,8 @@ def test_a_bloom_filter_holds_all_that_was_put_in_and_seems_to_hold_little_else(
     for number in range(10_000, 300_000):
         held.add(f"in{number}")
     assert all(f"in{number}" in held for number in range(0, 300_000, 10))
-    assert len(BloomFilter(10**9)) == MAX_BYTES
-    assert len(BloomFilter(0)) == 128
+    assert BloomFilter(10**9).size_bytes == MAX_BYTES
+    assert BloomFilter(0).size_bytes == 128
     assert "x" not in BloomFilter(0)
 
 

@@ -111,10 +111,13 @@ def test_a_database_that_is_behind_or_ahead(folder: Folder) -> None:
     add_sites(folder)
     head = str(_own_scripts().get_current_head())
     note_revision(folder, "0004")
-    each_fails(folder, f"are out of date (revision 0004, and not {head}): run 'multisite migrate'")
+    each_fails(folder, f"are out of date (revision 0004 instead of {head}): run 'multisite migrate'")
     note_revision(folder, "9999")
-    each_fails(folder, "are of another version (revision 9999): install the multisite that made them, or a newer one")
-    assert "install the multisite that made them, or a newer one" in folder.fails("list-sites")
+    each_fails(
+        folder,
+        "are of another version (revision 9999): install the version of multisite that created them, or a newer one",
+    )
+    assert "install the version of multisite that created them, or a newer one" in folder.fails("list-sites")
     # Noted as what they are, they are used.
     note_revision(folder, head)
     assert folder.invoke("rename-site", "a.example", "Another").exit_code == 0

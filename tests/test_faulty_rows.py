@@ -117,33 +117,33 @@ def test_a_host_that_is_none_is_named_before_the_tables_refuse_it(database_url: 
 
 
 FAULTS = {
-    "UPDATE domains SET host = 'ONE.example' WHERE id = 1": "row 1 of domains is left out: 'ONE.example' is spelt",
-    "UPDATE domains SET host = 'one.example.' WHERE id = 1": "row 1 of domains is left out: 'one.example.' is spelt",
-    "UPDATE domains SET host = 'one..example' WHERE id = 1": "row 1 of domains is left out: 'one..example' is not a",
-    "UPDATE domains SET kind = 'alias' WHERE id = 1": "row 1 of sites is left out: it has no canonical domain",
-    "DELETE FROM domains WHERE id = 1": "row 1 of sites is left out: it has no canonical domain",
-    "UPDATE domains SET kind = 'copy' WHERE id = 2": "row 2 of domains is left out: its kind is 'copy'",
-    "UPDATE domains SET port = -1 WHERE id = 2": "row 2 of domains is left out: its port is '-1'",
-    "UPDATE domains SET path = 'shop' WHERE id = 2": "row 2 of domains is left out: 'alias.exampleshop' is spelt",
-    "UPDATE domains SET path = '/shop/' WHERE id = 2": "row 2 of domains is left out: 'alias.example/shop/' is spelt",
-    "UPDATE domains SET path = '/a b' WHERE id = 2": "row 2 of domains is left out: 'alias.example/a b' is not a host",
-    "UPDATE domains SET site_id = 99 WHERE id = 2": "row 2 of domains is left out: it leads to the site 99, which is",
-    "UPDATE sites SET status = 'done' WHERE id = 1": "row 1 of sites is left out: its status is 'done'",
-    "UPDATE sites SET availability = 'shut' WHERE id = 1": "row 1 of sites is left out: its availability is 'shut'",
-    "UPDATE sites SET theme = '../secret' WHERE id = 1": "row 1 of sites is left out: its theme is '../secret'",
-    "UPDATE sites SET folder = '../secret' WHERE id = 1": "row 1 of sites is left out: its folder is '../secret'",
-    "UPDATE sites SET folder = '.trash' WHERE id = 1": "row 1 of sites is left out: its folder is '.trash'",
-    "UPDATE sites SET name = '' WHERE id = 1": "row 1 of sites is left out: its name, folder, locale or timezone",
+    "UPDATE domains SET host = 'ONE.example' WHERE id = 1": "row 1 of domains is skipped: 'ONE.example' should be",
+    "UPDATE domains SET host = 'one.example.' WHERE id = 1": "row 1 of domains is skipped: 'one.example.' should be",
+    "UPDATE domains SET host = 'one..example' WHERE id = 1": "row 1 of domains is skipped: 'one..example' is not a",
+    "UPDATE domains SET kind = 'alias' WHERE id = 1": "row 1 of sites is skipped: it has no canonical domain",
+    "DELETE FROM domains WHERE id = 1": "row 1 of sites is skipped: it has no canonical domain",
+    "UPDATE domains SET kind = 'copy' WHERE id = 2": "row 2 of domains is skipped: its kind is 'copy'",
+    "UPDATE domains SET port = -1 WHERE id = 2": "row 2 of domains is skipped: its port is '-1'",
+    "UPDATE domains SET path = 'shop' WHERE id = 2": "row 2 of domains is skipped: 'alias.exampleshop' should be",
+    "UPDATE domains SET path = '/shop/' WHERE id = 2": "row 2 of domains is skipped: 'alias.example/shop/' should be",
+    "UPDATE domains SET path = '/a b' WHERE id = 2": "row 2 of domains is skipped: 'alias.example/a b' is not a host",
+    "UPDATE domains SET site_id = 99 WHERE id = 2": "row 2 of domains is skipped: its site 99 does not exist",
+    "UPDATE sites SET status = 'done' WHERE id = 1": "row 1 of sites is skipped: its status is 'done'",
+    "UPDATE sites SET availability = 'shut' WHERE id = 1": "row 1 of sites is skipped: its availability is 'shut'",
+    "UPDATE sites SET theme = '../secret' WHERE id = 1": "row 1 of sites is skipped: its theme is '../secret'",
+    "UPDATE sites SET folder = '../secret' WHERE id = 1": "row 1 of sites is skipped: its folder is '../secret'",
+    "UPDATE sites SET folder = '.trash' WHERE id = 1": "row 1 of sites is skipped: its folder is '.trash'",
+    "UPDATE sites SET name = '' WHERE id = 1": "row 1 of sites is skipped: its name, folder, locale or timezone",
 }
 """What is in the tables all the same, in a database as above, and the line that names it."""
 
 SQLITE_FAULTS = {
-    "UPDATE domains SET port = 'x' WHERE id = 2": "row 2 of domains is left out: its port is 'x'",
-    "UPDATE domains SET path = x'00' WHERE id = 2": "row 2 of domains is left out: its host or its path is no text",
-    "UPDATE sites SET theme = x'00' WHERE id = 1": "row 1 of sites is left out: its theme is ",
-    "UPDATE sites SET name = x'00' WHERE id = 1": "row 1 of sites is left out: its name, folder, locale or timezone",
-    "UPDATE sites SET status = NULL WHERE id = 1": "row 1 of sites is left out: its status is 'None'",
-    "UPDATE sites SET maintenance_until = 'soon' WHERE id = 1": "row 1 of sites is left out: its maintenance_until is",
+    "UPDATE domains SET port = 'x' WHERE id = 2": "row 2 of domains is skipped: its port is 'x'",
+    "UPDATE domains SET path = x'00' WHERE id = 2": "row 2 of domains is skipped: its host or its path is not text",
+    "UPDATE sites SET theme = x'00' WHERE id = 1": "row 1 of sites is skipped: its theme is ",
+    "UPDATE sites SET name = x'00' WHERE id = 1": "row 1 of sites is skipped: its name, folder, locale or timezone",
+    "UPDATE sites SET status = NULL WHERE id = 1": "row 1 of sites is skipped: its status is 'None'",
+    "UPDATE sites SET maintenance_until = 'soon' WHERE id = 1": "row 1 of sites is skipped: its maintenance_until is",
 }
 """SQLite has no types to speak of."""
 
@@ -180,7 +180,7 @@ def test_what_is_there_all_the_same_is_left_out_and_named_and_the_rest_goes_on(
         make_tables_that_refuse_nothing(engine)
         is_sqlite = engine.dialect.name == "sqlite"
         for change, line in {**FAULTS, **(SQLITE_FAULTS if is_sqlite else {})}.items():
-            monkeypatch.setattr(faults, "_reported", {})
+            monkeypatch.setattr(faults, "_logged", {})
             caplog.clear()
             with all_sites("a test"), engine.begin() as connection:
                 for statement in SOUND:
@@ -302,11 +302,11 @@ def test_what_is_listed_names_the_row_that_cannot_be_read(sqlite_database_url: s
 
 
 def test_a_line_is_not_written_for_ever(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "_reported", {})
-    for number in range(3 * faults.MAX_REPORTED):
-        faults.report(f"row {number} of sites", "a fault")
-    assert len(faults._reported) <= faults.MAX_REPORTED
-    assert len(caplog.records) == 3 * faults.MAX_REPORTED
+    monkeypatch.setattr(faults, "_logged", {})
+    for number in range(3 * faults.MAX_LOGGED):
+        faults.log_once(f"row {number} of sites", "an error")
+    assert len(faults._logged) <= faults.MAX_LOGGED
+    assert len(caplog.records) == 3 * faults.MAX_LOGGED
 
 
 def test_what_is_sound_is_what_the_tables_take() -> None:

@@ -22,7 +22,7 @@ from multisite.in_progress import ConcurrencyLimit
 from multisite.scoping import compiler
 from multisite.templates import store
 
-memory.PATIENCE_SECONDS = 0.2
+memory.QUERY_TIMEOUT_SECONDS = 0.2
 engine = engine_from_url(sys.argv[1])
 directory = Directory(engine, refresh_seconds=0)
 assert directory.find("one.example").site.host == "one.example"
@@ -30,7 +30,8 @@ with engine.connect() as connection:
     inherited = connection.connection.dbapi_connection
 share = ConcurrencyLimit(1)
 assert share.acquire("one.example")
-locks = [directory._turn, directory._known._lock, directory._unknown._lock, share._lock, compiler._compiled_lock]
+cache = directory._cache
+locks = [cache._refresh_lock, cache._known._lock, cache._unknown._lock, share._lock, compiler._compiled_lock]
 for lock in locks:
     lock.acquire()  # As another thread does, which is not there after the fork.
 thread = threading.Thread(target=store._compiling.acquire)
@@ -38,7 +39,7 @@ thread.start()
 thread.join()
 if sys.argv[2] == "as if nobody knew":
     forks._locks.clear()
-    forks._inherited.clear()
+    forks._callbacks.clear()
 child = os.fork()
 if child:
     os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

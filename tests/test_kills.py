@@ -255,7 +255,7 @@ def test_remove_site_killed_at_every_step(world: World) -> None:
         again = world.commands.run(*REMOVE)
         if again.code:
             assert (again.stderr.splitlines(), numbers(world.engine, ids[-1])) == (
-                ["Error: no site is known as 'a.example'; see those that are: multisite list-sites"],
+                ["Error: no site is known as 'a.example'; list all sites: multisite list-sites"],
                 (0, 0),
             )
         assert numbers(world.engine, ids[-1]) == (0, 0)

@@ -24,7 +24,7 @@ from multisite.models import metadata
 from multisite.scoping import catalog
 
 SENTENCE = (
-    "multisite supports SQLite and PostgreSQL, and this database is elsewhere: statements on scoped tables cannot be "
+    "multisite supports SQLite and PostgreSQL, but this database is elsewhere: statements on scoped tables cannot be "
     "limited to a site there"
 )
 OTHERS = sa.Table("books", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("title", sa.String))

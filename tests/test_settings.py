@@ -46,7 +46,7 @@ def test_an_unknown_key_is_refused_and_those_of_others_are_not_looked_at() -> No
     )  # fmt: skip
     with pytest.raises(SettingError) as raised:
         parse_settings({"multisite.nonsense": "x"})
-    assert str(raised.value) == "there is no setting multisite.nonsense; those that there are: docs/settings.md"
+    assert str(raised.value) == "there is no setting multisite.nonsense; the existing ones: docs/settings.md"
 
 
 def test_values_are_parsed_whatever_type_they_come_in() -> None:

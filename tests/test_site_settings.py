@@ -148,7 +148,7 @@ def test_an_undeclared_name_is_a_key_error_with_a_sentence() -> None:
         settings["posts_per_page"]
     assert isinstance(caught.value, UndeclaredSetting)
     assert str(caught.value) == (
-        "no setting of a site is called 'posts_per_page': config.add_site_setting declares one, and has declared it"
+        "the application declares no setting of sites called 'posts_per_page' (config.add_site_setting), only it"
     )
     assert settings.get("posts_per_page", 7) == 7
     assert list(settings.items()) == [("it", None)]
@@ -476,13 +476,13 @@ def test_commands_set_unset_and_show(line: Line) -> None:
     [
         (("set", "a.example", "posts_per_page=many"), "posts_per_page = many: expected a whole number"),
         (("set", "a.example", "posts_per_page=0"), "posts_per_page = 0: expected a whole number from 1 to 100"),
-        (("set", "a.example", "posts=5"), "there is no setting posts; those that there are: "),
+        (("set", "a.example", "posts=5"), "there is no setting posts; the existing ones: "),
         (("set", "a.example", "timezone=Mars"), "'Mars' is not a time zone"),
         (("set", "a.example", "locale=xx-YY"), "'xx-YY' is not a locale"),
         (("set", "b.example", "tagline=x"), "no site is known as 'b.example'"),
         (("set", "a.example", "tag_line=x"), "there is no setting tag_line; did you mean tagline?"),
         (("set", "a.example", "local=de"), "there is no setting local; did you mean locale?"),
-        (("unset", "a.example", "posts"), "there is no setting posts; those that there are: currency, "),
+        (("unset", "a.example", "posts"), "there is no setting posts; the existing ones: currency, "),
         (("unset", "a.example", "locale"), "locale and timezone have no default"),
         (("settings", "b.example"), "no site is known as 'b.example'"),
     ],

@@ -64,7 +64,7 @@ def check_directory(application: Application) -> Iterator[Finding]:
         for id_, host, port, path, kind, site_id, is_orphan in connection.execute(_DOMAINS):
             fault = domain_row_error(host, port, path, kind)
             if fault is None and is_orphan:
-                fault = f"it leads to the site {site_id}, which is not there"
+                fault = f"its site {site_id} does not exist"
             if fault is not None:
                 yield _invalid_row("domains", id_, fault)
             elif "_" in host and not application.registry[SETTINGS].allow_underscores:
@@ -84,6 +84,6 @@ def _invalid_row(table: str, id_: int, fault: str) -> Finding:
     return Finding(
         "directory-row",
         f"row {id_} of {table}",
-        f"is left out of the directory: {fault}",
+        f"is skipped by the directory: {fault}",
         f"correct it in the table, then run: {program.command('refresh')}",
     )

@@ -1,7 +1,7 @@
-"""The directory: which site a domain leads to, kept in memory and true to the tables `sites` and `domains`.
+"""The directory: which site a host leads to, cached from the tables `sites` and `domains`.
 
-`Directory` answers requests and is safe in any thread; `multisite.directory.changes` holds the functions that add and
-remove sites and domains, which the command line and tests call alike.
+`Directory` serves requests. The functions that add and remove sites and domains are in `multisite.directory.changes`;
+the command line and tests call the same ones.
 """
 
 from multisite.directory.cache import Directory

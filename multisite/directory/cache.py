@@ -1,79 +1,142 @@
-"""The directory as a running application asks it: in memory, and never further from the tables than it promises."""
+"""The directory of a running application: which site a host leads to."""
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sqlalchemy.engine import Engine
 
 from multisite import domains, resolving
-from multisite.directory.memory import Memory
+from multisite.directory.memory import DirectoryCache
 from multisite.directory.places import HostMatches, Match
-from multisite.site import Site
+from multisite.directory.planted import SiteOverrides
+from multisite.site import SettingsProvider, Site
 
 __all__ = ["Directory"]
 
 
-class Directory(Memory):
-    """The sites and their hosts, in memory.
+class Directory:
+    """Maps hosts to sites, from a cache of the tables `sites` and `domains`. Thread-safe.
 
-    `engine` is where the tables `sites` and `domains` are; the directory takes short connections of its own from it.
-    A host that is remembered costs a dictionary look-up: no query, and in the ordinary case no lock. Once every
-    `refresh_seconds`, at most, one thread reads its entry again and with it the version of the directory, by which
-    changes made in any process are seen; meanwhile the others go on with what they have. After `max_age_seconds` an
-    entry is read again although no version changed. At most `directory_size` keys with a site are remembered, and as
-    many without, apart from them, so that asking for unknown hosts evicts no site. Once many are asked for, the names
-    of all domains are kept in a few bits each, so that a host that is new to the directory costs no query either.
+    A cached host costs a dictionary look-up: no query, and usually no lock. At most once per `refresh_seconds`, one
+    thread queries an entry again, and with it the version of the directory, which every change in any process raises;
+    meanwhile the other threads are served from the cache. An entry older than `max_age_seconds` is queried again even
+    if the version is unchanged. Hosts without a site are cached separately, so that requests for unknown hosts evict no
+    site. Once there are many of them, a Bloom filter of all domain names answers for hosts that were never seen before.
 
-    While the database is down or hangs, entries with a site go on being served. Raises `MultisiteError` for an
-    in-memory SQLite engine. With `notify`, PostgreSQL tells of changes at once; raises `SettingError` where it cannot.
-    `snapshot` is the file from which sites are served where the database has been down since the start.
-    `clock` gives seconds that never go back. `declared` are the settings of sites that the
-    application has declared.
+    While the database is down or hangs, the cached sites continue to be served.
+
+    Args:
+        engine: The database of the tables. The directory takes connections of its own from it, for a moment each.
+        refresh_seconds: How often, at most, to check for changes.
+        max_age_seconds: The greatest age of a cached entry.
+        directory_size: How many hosts and ids with a site to cache, and as many without one.
+        notify: Whether to listen for notifications of PostgreSQL, by which changes are seen immediately.
+        snapshot: A file from which sites are served if the database has not answered since the process started.
+        clock: Returns monotonic seconds.
+        settings_provider: Resolves the settings of the sites; None if the application declares none.
+
+    Raises:
+        MultisiteError: If the database is not supported, or is an in-memory SQLite database.
+        SettingError: If `notify` or `snapshot` cannot work.
     """
 
-    _forget: Callable[[], object] | None = None
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        refresh_seconds: float = 1.0,
+        max_age_seconds: float = 300.0,
+        directory_size: int = 10_000,
+        notify: bool = False,
+        snapshot: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        settings_provider: SettingsProvider | None = None,
+    ) -> None:
+        self.engine = engine
+        self._cache = DirectoryCache(
+            engine,
+            refresh_seconds=refresh_seconds,
+            max_age_seconds=max_age_seconds,
+            directory_size=directory_size,
+            notify=notify,
+            snapshot=snapshot,
+            clock=clock,
+            settings_provider=settings_provider,
+        )
+        self._overrides = SiteOverrides()
+        self._remove_resolver: Callable[[], object] | None = None
+
+    @property
+    def reads(self) -> int:
+        """How many queries the directory has sent."""
+        return self._cache.reads
+
+    def template_generation(self) -> int:
+        """Return the generation of the shared templates: when it changes, the files are looked up again.
+
+        While the database does not answer, the last known value is returned.
+        """
+        return self._cache.template_generation()
+
+    def refresh_soon(self) -> None:
+        """Let the next request check for changes. Only one thread at a time may call this."""
+        self._cache.refresh_soon()
 
     def find(self, host: str, port: int | None = None, path: str = "") -> Match | None:
-        """Return the `Match` of a request to `host` at `port` for `path`, or None: no site.
+        """Return the match of a request, or None if it leads to no site that is served.
 
-        `host` is a `Host.name` as `multisite.hosts.parse` gives it, `path` a PATH_INFO. With None as port only domains
-        without one fit. Raises `DirectoryUnavailable` if the host is not in memory and the database does not answer.
+        Args:
+            host: A `Host.name`, as `multisite.hosts.parse` returns it.
+            port: The port of the request. None matches only domains without a port.
+            path: The PATH_INFO of the request.
+
+        Raises:
+            DirectoryUnavailable: If the host is not cached and the database does not answer.
         """
-        places = self._find(host)
-        match = None if places is None else places.find(port, path)
-        # A site that is disabled is none to a visitor. Scripts find it all the same, by `resolve`.
+        matches = self.matches_of(host)
+        match = None if matches is None else matches.find(port, path)
+        # Visitors see no disabled site. Scripts do, by `resolve`.
         return match if match is None or match.is_served else None
 
-    def matches_of(self, host: str) -> HostMatches | None:
-        """Return all that `host`, a `Host.name`, leads to, or None: no site. Raises as `find` does."""
-        return self._find(host)
+    def matches_of(self, host: str | int) -> HostMatches | None:
+        """Return the matches of `host`, a `Host.name` or a site id; None if it has no site. Raises as `find` does."""
+        overrides = self._overrides.by_key
+        if overrides and host in overrides:
+            return overrides[host]
+        return self._cache.get(host)
 
     def has_host(self, host: str) -> bool:
-        """Return whether `host`, a `Host.name`, leads to a site that answers visitors. Raises as `find` does."""
-        places = self._find(host)
-        return places is not None and places.is_served
+        """Return whether `host`, a `Host.name`, leads to a site that is served. Raises as `find` does."""
+        matches = self.matches_of(host)
+        return matches is not None and matches.is_served
 
     def by_id(self, site_id: int) -> Site | None:
-        """Return the site with this id, or None. Raises `DirectoryUnavailable` as `find` does."""
-        places = self._find(site_id)
-        match = None if places is None else places.find(None, "")
+        """Return the site with this id, or None. Raises as `find` does."""
+        matches = self.matches_of(site_id)
+        match = None if matches is None else matches.find(None, "")
         return None if match is None else match.site
 
     def resolve(self, name: int | str) -> Site | None:
-        """Return the site with this id, or that this domain in any spelling leads to, or None.
+        """Return the site with this id or domain, in any spelling, or None.
 
-        Raises `InvalidHost` for a text that is not a domain, `DirectoryUnavailable` as `find` does.
+        Raises:
+            InvalidHost: If `name` is a string but not a domain.
+            DirectoryUnavailable: As `find` does.
         """
         if isinstance(name, int):
             return self.by_id(name)
         host, port, path = domains.parse(name, underscores=True)
-        places = self._find(host)
-        match = None if places is None else places.find(port, path)
+        matches = self.matches_of(host)
+        match = None if matches is None else matches.find(port, path)
         return None if match is None else match.site
 
     def activate(self) -> None:
-        """Let `using_site` find sites by this directory, for as long as something else keeps the directory alive."""
-        if self._forget is not None:
+        """Let `using_site` find sites in this directory, for as long as other references keep the directory alive."""
+        if self._remove_resolver is not None:
             return
         reference = weakref.ref(self)
 
@@ -83,27 +146,26 @@ class Directory(Memory):
 
         resolver = resolving.Resolver(resolve)
         resolving.resolvers.append(resolver)
-        finalizer = weakref.finalize(self, _forget, resolver)
+        finalizer = weakref.finalize(self, _remove, resolver)
         finalizer.atexit = False
-        self._forget = finalizer
+        self._remove_resolver = finalizer
 
     def deactivate(self) -> None:
-        """Take back `activate`: for tests and reloads, where an application ends before its process does."""
-        if self._listener is not None:
-            self._listener.stop()
-        if self._forget is not None:
-            self._forget()
-            self._forget = None
+        """Undo `activate` and stop listening, for tests and reloads, where an application ends before its process."""
+        self._cache.stop_listening()
+        if self._remove_resolver is not None:
+            self._remove_resolver()
+            self._remove_resolver = None
 
     def add_override(self, site: Site, hosts: Iterable[str]) -> None:
-        """Let `hosts` (canonical forms) lead to `site` in this directory only; no table is touched, nothing expires."""
-        self._planted.add(site, hosts)
+        """Map `hosts` (in canonical form) to `site` in this object only. No table changes, and nothing expires."""
+        self._overrides.add(site, hosts)
 
     def remove_override(self, site: Site) -> None:
-        """Take back what `add_override` did for `site`; what the tables say about its hosts holds again."""
-        self._planted.remove(site)
+        """Undo `add_override` for `site`; its hosts lead again where the tables say."""
+        self._overrides.remove(site)
 
 
-def _forget(resolver: resolving.Resolver) -> None:
+def _remove(resolver: resolving.Resolver) -> None:
     if resolver in resolving.resolvers:
         resolving.resolvers.remove(resolver)

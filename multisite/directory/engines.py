@@ -1,4 +1,4 @@
-"""Engines: made the way multisite needs them, and refused where a directory cannot work with them."""
+"""Engines as multisite needs them, and a check of those that an application provides."""
 
 from __future__ import annotations
 
@@ -17,65 +17,65 @@ from multisite.errors import MultisiteError
 __all__ = ["check_engine", "dispose_after_fork", "engine_from_settings", "engine_from_url"]
 
 CONNECT_SECONDS = 10
-"""How long a server may take to let us in. psycopg waits for two minutes, psycopg2 for ever."""
+"""How long to wait for a connection. psycopg waits for two minutes, psycopg2 for ever."""
 
 _LIBPQ = {"postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
-"""The drivers that have `connect_timeout`."""
+"""The drivers that support `connect_timeout`."""
 
 
 def engine_from_url(url: str | sa.URL, **options: Any) -> Engine:
     """Return a new engine for `url`; `options` are those of `sqlalchemy.create_engine`.
 
-    SQLite enforces foreign keys only where every connection asks for it, which those of this engine do. A server that
-    takes a connection and says nothing is given up after ten seconds, unless `connect_timeout` says otherwise.
+    Its connections enforce foreign keys on SQLite, and give up on an unresponsive PostgreSQL server after ten seconds,
+    unless the URL or `PGCONNECT_TIMEOUT` sets `connect_timeout`.
     """
     url = make_url(url)
     options["connect_args"] = {**_connect_args(url), **options.get("connect_args", {})}
-    return _enforcing(sa.create_engine(url, **options))
+    return _prepared(sa.create_engine(url, **options))
 
 
 def engine_from_settings(settings: Mapping[str, Any], prefix: str = "sqlalchemy.") -> Engine:
     """Return a new engine from the settings below `prefix`, as `sqlalchemy.engine_from_config` reads them.
 
-    References are enforced on SQLite and connections given up, as by `engine_from_url`.
+    Foreign keys and timeouts are those of `engine_from_url`.
     """
     options = {f"{prefix}connect_args": _connect_args(make_url(settings[f"{prefix}url"])), **settings}
-    return _enforcing(sa.engine_from_config(options, prefix))
+    return _prepared(sa.engine_from_config(options, prefix))
 
 
 def _connect_args(url: sa.URL) -> dict[str, Any]:
-    """Return what to connect to `url` with, so that it is given up in time where the driver would wait."""
+    """Return the connect arguments that limit how long the driver waits for the server of `url`."""
     if url.drivername not in _LIBPQ or "connect_timeout" in url.query or "PGCONNECT_TIMEOUT" in os.environ:
         return {}
     return {"connect_timeout": CONNECT_SECONDS}
 
 
 def dispose_after_fork(engine: Engine) -> None:
-    """Let `engine` have connections of its own in each process that is forked from this one.
+    """Give `engine` a new pool in every forked child.
 
-    Those that its pool holds are the parent's: what one process asked the other could get the answer to, which is the
-    wrong site, or another site's rows.
+    The pooled connections belong to the parent: if both processes used one, each could receive the other's results,
+    which may be another site's rows.
     """
-    forks.run_in_forked_child(engine, _leave_to_the_parent)
+    forks.run_in_forked_child(engine, _replace_pool)
 
 
 _inherited_pools: list[sa.Pool] = []
-"""Kept: drivers complain of connections that are thrown away open, and some would end them for the parent too."""
+"""Kept alive: drivers warn about open connections that are garbage-collected, and some close the parent's as well."""
 
 
-def _leave_to_the_parent(engine: Engine) -> None:
+def _replace_pool(engine: Engine) -> None:
     _inherited_pools.append(engine.pool)
     engine.dispose(close=False)
 
 
-def _enforcing(engine: Engine) -> Engine:
+def _prepared(engine: Engine) -> Engine:
     if engine.dialect.is_async:
         raise MultisiteError(
-            f"the driver of {engine.url!r} is asynchronous, and the directory of sites is read synchronously: give it "
-            "a URL with another driver, such as postgresql+psycopg://, as multisite.database_url"
+            f"the driver of {engine.url!r} is asynchronous, but the directory of sites is read synchronously: set "
+            "multisite.database_url to a URL with another driver, such as postgresql+psycopg://"
         )
     if engine.dialect.name == "sqlite":
-        # An event of the pool, not of the engine: those of the engine cost something at every statement.
+        # An event of the pool, because events of the engine cost something at every statement.
         event.listen(engine.pool, "connect", _enforce_foreign_keys)
     dispose_after_fork(engine)
     return engine
@@ -88,13 +88,17 @@ def _enforce_foreign_keys(dbapi_connection: Any, _record: object) -> None:
 
 
 def check_engine(engine: Engine) -> None:
-    """Raise `MultisiteError` if the database of `engine` cannot hold the directory: in memory, or not supported."""
-    if fault := dialect_error(engine.dialect.name):
-        raise MultisiteError(fault)
+    """Check that the database of `engine` can hold the directory.
+
+    Raises:
+        MultisiteError: If the database is not supported, or is an in-memory SQLite database.
+    """
+    if error := dialect_error(engine.dialect.name):
+        raise MultisiteError(error)
     if engine.dialect.name == "sqlite" and _is_memory(engine.url):
         raise MultisiteError(
-            f"the directory of sites cannot live in memory ({engine.url!r}): every connection of its own would open "
-            "another, empty database. Use a file, such as sqlite:////srv/app/app.db; tests that roll back "
+            f"the directory of sites cannot be in an in-memory database ({engine.url!r}): each connection would "
+            "open another, empty one. Use a file, such as sqlite:////srv/app/app.db; tests that roll back "
             "use multisite.testing.plant_site()"
         )
 

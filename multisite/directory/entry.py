@@ -1,4 +1,4 @@
-"""CachedEntry: what the directory remembers for a host, or for the id of a site."""
+"""The entry that the directory caches for a host or a site id."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["CachedEntry"]
 
 
 class CachedEntry(NamedTuple):
-    """What is remembered for a key: its places (None: no site), as of which version, and until when."""
+    """A cached query result: the matches (None: no site), the directory's version, and when the entry expires."""
 
-    places: HostMatches | None
+    matches: HostMatches | None
     version: int
     expires: float

@@ -1,4 +1,4 @@
-"""Errand: a question to a database that may hang, done in a thread of its own, so that who waits can stop waiting."""
+"""Run a database call in its own thread with a deadline, so that a hung server cannot hang the caller."""
 
 from __future__ import annotations
 
@@ -16,88 +16,92 @@ __all__ = ["cancellable", "run_with_timeout"]
 
 Result = TypeVar("Result")
 
-CANCEL_SECONDS = 1.0
-"""How long the server has to take a request to cancel, before the line to it is cut all the same."""
+CANCEL_TIMEOUT_SECONDS = 1.0
+"""How long to wait for the server to accept a cancel request before the socket is shut down regardless."""
 
 
-class _Line:
-    """The connection that an errand is using, which is cut when nobody waits for it any more.
+class _CancellableConnection:
+    """The connection that a call is using, which is aborted when the call times out.
 
-    Left alone, a thread and a connection of the pool would hang for each try until the pool is empty; and a question
-    that waits for a lock would hold a process of the server, until the lock is given.
+    Otherwise each attempt would leave a thread and a pooled connection hanging until the pool is empty, and a query
+    that waits for a lock would occupy a server process until it gets the lock.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._connection: Any = None
-        self._is_cut = False
+        self._is_aborted = False
 
-    def hold(self, connection: Any) -> None:
+    def attach(self, connection: Any) -> None:
         with self._lock:
-            if self._is_cut:
+            if self._is_aborted:
                 raise TimeoutError
             self._connection = connection
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         with self._lock:
             self._connection = None
 
-    def cut(self) -> None:
-        # Under the lock, or the connection might be back in the pool by now, and in use by somebody else.
+    def abort(self) -> None:
+        # The lock keeps the connection from being returned to the pool, and used by somebody else, in the meantime.
         with self._lock:
-            self._is_cut = True
+            self._is_aborted = True
             if not hasattr(self._connection, "fileno"):
                 return  # Not connected yet, which the driver limits, or SQLite, which waits for five seconds.
             with suppress(Exception):
                 _cancel(self._connection)
-            with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as line:
-                line.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def _cancel(connection: Any) -> None:
-    """Let the server give up what it does for `connection`, if the driver can say so without stopping everything.
+    """Ask the server to cancel the query of `connection`, if the driver can do so without blocking other threads.
 
-    The `cancel` of psycopg2, and of psycopg on a libpq before 17, waits for the server while no other thread can run.
+    The `cancel` of psycopg2, and of psycopg with a libpq before 17, holds the GIL until the server answers.
     """
     if hasattr(connection, "cancel_safe"):
         from psycopg import capabilities
 
         if capabilities.has_cancel_safe():
-            connection.cancel_safe(timeout=CANCEL_SECONDS)
+            connection.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
 
 
-_errand = threading.local()
+_call = threading.local()
 
 
 @contextmanager
 def cancellable(connection: Connection) -> Iterator[None]:
-    """Let `connection` be cut inside the block if this thread is on an errand that takes too long.
+    """Let `run_with_timeout` abort `connection` if this thread's call times out inside the block.
 
-    Raises `TimeoutError` if that is so already.
+    Raises:
+        TimeoutError: If the call has timed out already.
     """
-    line: _Line | None = getattr(_errand, "line", None)
-    if line is None:
+    current: _CancellableConnection | None = getattr(_call, "connection", None)
+    if current is None:
         yield
         return
-    line.hold(connection.connection.dbapi_connection)
+    current.attach(connection.connection.dbapi_connection)
     try:
         yield
     finally:
-        line.let_go()
+        current.release()
 
 
-def run_with_timeout(work: Callable[[], Result], patience_seconds: float) -> Result:
-    """Return what `work` returns, or raise what it raises; raise `TimeoutError` if that takes too long.
+def run_with_timeout(work: Callable[[], Result], timeout_seconds: float) -> Result:
+    """Return what `work` returns, or raise what it raises.
 
     A driver that waits for a dead database cannot be interrupted, so on a timeout the `cancellable` connection is
     aborted and any result is discarded. The thread costs about a quarter of a millisecond, as much as the query itself.
+
+    Raises:
+        TimeoutError: If `work` takes longer than `timeout_seconds`.
     """
     results: list[Result] = []
     errors: list[BaseException] = []
-    line = _Line()
+    connection = _CancellableConnection()
 
     def run() -> None:
-        _errand.line = line
+        _call.connection = connection
         try:
             results.append(work())
         except BaseException as error:
@@ -105,10 +109,10 @@ def run_with_timeout(work: Callable[[], Result], patience_seconds: float) -> Res
 
     thread = Thread(target=run, name="multisite-directory", daemon=True)
     thread.start()
-    thread.join(patience_seconds)
+    thread.join(timeout_seconds)
     if errors:
         raise errors.pop()
     if not results:
-        Thread(target=line.cut, name="multisite-directory-cut", daemon=True).start()
+        Thread(target=connection.abort, name="multisite-directory-abort", daemon=True).start()
         raise TimeoutError
     return results[0]

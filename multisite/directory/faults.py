@@ -1,7 +1,7 @@
-"""Faults: rows of `sites` and `domains` that the tables refuse, and may hold all the same.
+"""Validation of rows of `sites` and `domains` that the constraints of the tables should have rejected.
 
-A constraint can be dropped, a dump restored without one, and SQLite takes any type in any column. What is not as it has
-to be is left out of the directory, so that nothing is served by half, and the rest goes on; the log says which row.
+A constraint can be dropped, a dump restored without one, and SQLite accepts any type in any column. The directory skips
+an invalid row, logs it, and serves the rest.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ STATUSES = frozenset({"pending", "active"})
 AVAILABILITIES = frozenset({"open", "maintenance", "disabled", "removing", "removed"})
 KINDS = frozenset({"canonical", "alias", "redirect"})
 
-MAX_REPORTED = 1000
-"""How many rows are remembered as reported; after that, some are reported again."""
+MAX_LOGGED = 1000
+"""How many errors are remembered as logged; after that, some are logged again."""
 
-_reported: dict[str, None] = {}
+_logged: dict[str, None] = {}
 
 
 def domain_row_error(host: Any, port: Any, path: Any, kind: Any) -> str | None:
-    """Return what is wrong with these columns of a row of `domains`, None for nothing."""
+    """Return what is wrong with these columns of a row of `domains`, or None if they are valid."""
     return next(_domain_row_errors(host, port, path, kind), None)
 
 
@@ -41,23 +41,23 @@ def _domain_row_errors(host: Any, port: Any, path: Any, kind: Any) -> Iterator[s
     if not isinstance(port, int) or not 0 <= port <= 65535:
         yield f"its port is '{escape_for_message(port)}'"
     if not isinstance(host, str) or not isinstance(path, str):
-        yield "its host or its path is no text"
-    written = Domain(host, port or None, path)
+        yield "its host or its path is not text"
+    stored = Domain(host, port or None, path)
     try:
-        parsed = domains.parse(str(written), underscores=True)
+        parsed = domains.parse(str(stored), underscores=True)
     except InvalidHost as error:
         yield str(error)
         return
-    if parsed != written:
-        yield f"'{escape_for_message(written)}' is spelt '{parsed}'"
-    if kind == "canonical" and written.is_wildcard:
+    if parsed != stored:
+        yield f"'{escape_for_message(stored)}' should be '{parsed}'"
+    if kind == "canonical" and stored.is_wildcard:
         yield "a wildcard cannot be canonical"
 
 
 def site_row_error(status: Any, availability: Any, theme: Any, until: Any, texts: tuple[Any, ...]) -> str | None:
-    """Return what is wrong with these columns of a row of `sites`, None for nothing.
+    """Return what is wrong with these columns of a row of `sites`, or None if they are valid.
 
-    `texts` are its name, folder, locale and time zone; `until` is what the driver gives for `maintenance_until`.
+    `texts` are its name, folder, locale and time zone; `until` is `maintenance_until` as the driver returns it.
     """
     return next(_site_row_errors(status, availability, theme, until, texts), None)
 
@@ -68,7 +68,7 @@ def _site_row_errors(status: Any, availability: Any, theme: Any, until: Any, tex
     if availability not in AVAILABILITIES:
         yield f"its availability is '{escape_for_message(availability)}'"
     if not all(isinstance(text, str) and text for text in texts):
-        yield "its name, folder, locale or timezone is no text"
+        yield "its name, folder, locale or timezone is not text, or empty"
     folder = str(texts[1])
     if folder.startswith(".") or any(sign in folder for sign in "/\\\0"):
         yield f"its folder is '{escape_for_message(folder)}'"
@@ -88,13 +88,13 @@ def _is_time(value: Any) -> bool:
     return True
 
 
-def log_once(row: str, fault: str) -> None:
-    """Log that `row`, such as "row 7 of domains", is left out; once for each fault, however often it is read."""
-    line = f"{row} is left out: {fault}"
-    if line in _reported:
+def log_once(row: str, error: str) -> None:
+    """Log that `row`, such as "row 7 of domains", is skipped; once per error, however often the row is read."""
+    line = f"{row} is skipped: {error}"
+    if line in _logged:
         return
-    if len(_reported) >= MAX_REPORTED:
-        _reported.clear()
-    _reported[line] = None
+    if len(_logged) >= MAX_LOGGED:
+        _logged.clear()
+    _logged[line] = None
     refresh = program.command("refresh")
-    log.error("the directory of sites is faulty: %s; correct it in the table, then run: %s", line, refresh)
+    log.error("invalid row in the directory of sites: %s; correct it in the table, then run: %s", line, refresh)

@@ -1,4 +1,4 @@
-"""What the tables say about sites, for people: every domain and the status, read from the database each time."""
+"""Records of sites for operators: each with its status and all its domains, read from the database, never cached."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 PAGE_SITES = 500
-"""How many sites `list_sites` reads at once, on a connection that it gives back before it yields them."""
+"""How many sites `list_sites` reads at a time; it releases its connection before it yields them."""
 
 _site = SiteRow.__table__
 _domain = DomainRow.__table__
@@ -39,9 +39,9 @@ _canonical = DomainRow.__table__.alias("canonical")
 
 @dataclass(frozen=True, slots=True)
 class DomainRecord:
-    """A domain that leads to a site.
+    """A domain of a site.
 
-    `host` is its whole text, such as `*.example.com:8080/shop`; `kind` is `canonical`, `alias` or `redirect`.
+    `host` is the whole domain, such as `*.example.com:8080/shop`; `kind` is `canonical`, `alias` or `redirect`.
     """
 
     host: str
@@ -50,11 +50,11 @@ class DomainRecord:
 
 @dataclass(frozen=True, slots=True)
 class SiteRecord:
-    """A site with what surrounds it.
+    """A site with its status, its time of creation and its domains.
 
-    `status` is `active`, `maintenance`, `disabled`, `removing` if `remove_site` was interrupted, or `pending` if
-    `add_site` was; `created` when the row was made, in UTC; `domains` all its domains, the canonical one first, then
-    the aliases, then the redirects, each by name.
+    `status` is `active`, `maintenance` or `disabled`; `removing` if `remove_site` was interrupted, or `pending` if
+    `add_site` was. `created` is in UTC. `domains` starts with the canonical one, followed by the aliases and then the
+    redirects, each sorted by name.
     """
 
     site: Site
@@ -64,12 +64,12 @@ class SiteRecord:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """The domains that serve the same site."""
+        """The domains that serve the site besides the canonical one."""
         return tuple(domain.host for domain in self.domains if domain.kind == "alias")
 
     @property
     def redirects(self) -> tuple[str, ...]:
-        """The domains that send the browser to the canonical one."""
+        """The domains that redirect to the canonical one."""
         return tuple(domain.host for domain in self.domains if domain.kind == "redirect")
 
 
@@ -108,24 +108,26 @@ _ORDER = sa.tuple_(_canonical.c.host, _canonical.c.port, _canonical.c.path)
 
 
 def list_sites(engine: Engine) -> Iterator[SiteRecord]:
-    """Yield every site, by canonical domain. Memory stays the same for any number of sites."""
+    """Yield all sites, sorted by canonical domain, in constant memory."""
     last = Domain("")
     while True:
         after = sa.tuple_(last.name, last.port or 0, last.path)
         page = _SITES.where(after < _ORDER).order_by(*_ORDER.clauses).limit(PAGE_SITES)
         with engine.connect().execution_options(**AS_MULTISITE) as connection:
-            infos = _infos(connection, page)
-        yield from infos
-        if len(infos) < PAGE_SITES:
+            records = _records(connection, page)
+        yield from records
+        if len(records) < PAGE_SITES:
             return
-        site = infos[-1].site
+        site = records[-1].site
         last = Domain(site.host, site.port, site.path)
 
 
 def get_site(engine: Engine, host: str) -> SiteRecord:
     """Return the site that has the domain `host`, in any spelling.
 
-    Raises `InvalidHost`, or `UnknownSite` if no site has that domain.
+    Raises:
+        InvalidHost: If `host` is not a domain.
+        UnknownSite: If no site has that domain.
     """
     domain = domains.existing(host)
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
@@ -133,28 +135,32 @@ def get_site(engine: Engine, host: str) -> SiteRecord:
 
 
 def is_domain(columns: Any, domain: Domain) -> sa.ColumnElement[bool]:
-    """Return the condition that `columns`, those of the table domains, hold `domain`."""
+    """Return the condition that `columns`, of the table domains, are those of `domain`."""
     return sa.and_(columns.host == domain.name, columns.port == (domain.port or 0), columns.path == domain.path)
 
 
 def read_site(connection: Connection, domain: Domain) -> SiteRecord:
-    """Return the site that has `domain`. Raises `UnknownSite` if none has."""
+    """Return the site that has `domain`.
+
+    Raises:
+        UnknownSite: If no site has it.
+    """
     owner = sa.select(_domain.c.site_id).where(is_domain(_domain.c, domain)).scalar_subquery()
-    infos = _infos(connection, _SITES.where(_site.c.id == owner))
-    if infos:
-        return infos[0]
-    sites = program.command("list-sites")
-    raise UnknownSite(str(domain), f"no site is known as '{domain}'; see those that are: {sites}")
+    records = _records(connection, _SITES.where(_site.c.id == owner))
+    if records:
+        return records[0]
+    command = program.command("list-sites")
+    raise UnknownSite(str(domain), f"no site is known as '{domain}'; list all sites: {command}")
 
 
 def read_site_by_id(connection: Connection, site_id: int) -> SiteRecord | None:
-    """Return the site with this id, None if there is none or if it was removed."""
-    infos = _infos(connection, _SITES.where(_site.c.id == site_id))
-    return infos[0] if infos else None
+    """Return the site with this id, or None if there is none or it was removed."""
+    records = _records(connection, _SITES.where(_site.c.id == site_id))
+    return records[0] if records else None
 
 
 def canonical_domain_of_owner(connection: Connection, domain: Domain) -> str | None:
-    """Return the canonical domain of the site that has `domain`, or None if none has."""
+    """Return the canonical domain of the site that has `domain`, or None if no site has it."""
     statement = (
         sa.select(_canonical.c.host, _canonical.c.port, _canonical.c.path)
         .join_from(
@@ -163,20 +169,20 @@ def canonical_domain_of_owner(connection: Connection, domain: Domain) -> str | N
         .where(is_domain(_domain.c, domain))
     )
     row = connection.execute(statement).one_or_none()
-    return None if row is None else _text(*row)
+    return None if row is None else _domain_text(*row)
 
 
-def _text(name: str, port: int, path: str) -> str:
+def _domain_text(name: str, port: int, path: str) -> str:
     return str(Domain(name, port or None, path))
 
 
-def _infos(connection: Connection, statement: sa.Select[*tuple[Any, ...]]) -> list[SiteRecord]:
-    """Return the sites that `statement`, made of `_SITES`, finds. Raises `MultisiteError` for a row it cannot read."""
+def _records(connection: Connection, statement: sa.Select[*tuple[Any, ...]]) -> list[SiteRecord]:
+    """Return the sites that `statement`, derived from `_SITES`, selects."""
     with name_unreadable_rows(connection):
         rows = connection.execute(statement).all()
         found = connection.execute(_DOMAINS.where(_domain.c.site_id.in_([row.id for row in rows]))).all()
     domains = {
-        site_id: tuple(DomainRecord(_text(row.host, row.port, row.path), row.kind) for row in group)
+        site_id: tuple(DomainRecord(_domain_text(row.host, row.port, row.path), row.kind) for row in group)
         for site_id, group in groupby(found, lambda row: row.site_id)
     }
     return [
@@ -191,5 +197,5 @@ def _infos(connection: Connection, statement: sa.Select[*tuple[Any, ...]]) -> li
 
 
 def _in_utc(created: datetime) -> datetime:
-    # SQLite gives back what was stored, in UTC, without saying so; PostgreSQL gives it in the session's zone.
+    # SQLite returns a naive datetime, which is in UTC; PostgreSQL one in the time zone of the session.
     return created.replace(tzinfo=UTC) if created.tzinfo is None else created.astimezone(UTC)

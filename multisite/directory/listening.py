@@ -1,8 +1,8 @@
-"""Listening: PostgreSQL says that the directory was changed, which is quicker than to ask it once a while.
+"""Notifications of PostgreSQL: the directory learns of a change immediately instead of at its next check.
 
-`multisite.models.raise_version` notifies, and PostgreSQL passes that on when the change is committed. Listening takes a
-connection of its own and a thread that sleeps. It only makes the directory look earlier than it would have anyway:
-while the connection is lost, or where a pooler swallows what is told, changes are seen after `refresh_seconds`.
+`multisite.models.raise_version` sends a notification, which PostgreSQL delivers on commit. The listener takes a
+connection of its own and a thread, which sleeps. It only makes the directory check earlier than it would anyway: while
+the connection is lost, or if a pooler drops the notifications, changes are seen after `refresh_seconds`.
 """
 
 from __future__ import annotations
@@ -26,44 +26,49 @@ __all__ = ["Listener"]
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 5.0
-"""How long a lost connection is left alone before the next try."""
+"""How long to wait before reconnecting."""
 
 HEARTBEAT_SECONDS = 20.0
-"""After how much silence the connection is tried: one that was cut on the way stays silent for ever."""
+"""After how much silence the connection is tested: one that was cut off stays silent for ever."""
 
 
 class Listener:
-    """What tells `refresh_soon`, a method, of changes from the first `start` to `stop`, or while its object lives.
+    """Calls `refresh_soon`, a method, after each notification, from `start` until `stop` or until its object is gone.
 
-    The connection is made as those of `engine` are, but by psycopg 3 whatever that uses, and is none of its pool.
-    Raises `SettingError` if `engine` is not on PostgreSQL, or psycopg is missing.
+    The connection is made like those of `engine`, but always with psycopg 3, and does not belong to the pool.
+
+    Raises:
+        SettingError: If `engine` is not on PostgreSQL, or psycopg is missing.
     """
 
     def __init__(self, engine: Engine, refresh_soon: Callable[[], None]) -> None:
         if engine.dialect.name != "postgresql":
-            raise SettingError("multisite.notify", "true", f"false, since {engine.dialect.name} cannot notify anybody")
+            raise SettingError("multisite.notify", "true", f"false, because {engine.dialect.name} has no notifications")
         if importlib.util.find_spec("psycopg") is None:
             raise SettingError(
                 "multisite.notify", "true", "psycopg 3 to listen with: pip install 'pyramid-multisite[postgresql]'"
             )
         self._engine = engine
-        self._hurry = weakref.WeakMethod(refresh_soon)
+        self._refresh_soon = weakref.WeakMethod(refresh_soon)
         self._stopped = Event()
         self._thread: Thread | None = None
 
     def start(self) -> None:
-        """Listen, if this process does not yet: threads are not there any more in a process that was forked."""
+        """Start the thread unless it is running; a forked child does not inherit it."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = Thread(target=self._run, name="multisite-directory-notify", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Let the thread end, at its next heartbeat at the latest, and never start again."""
+        """End the thread at its next heartbeat at the latest; it cannot be started again."""
         self._stopped.set()
 
-    def tell(self) -> bool:
-        """Let the directory look for changes; return False if there is no directory any more."""
-        refresh_soon = self._hurry()
+    def _is_wanted(self) -> bool:
+        return self._refresh_soon() is not None and not self._stopped.is_set()
+
+    def _notify(self) -> bool:
+        """Make the directory check for changes; return False if it no longer exists or the listener was stopped."""
+        refresh_soon = self._refresh_soon()
         if refresh_soon is None or self._stopped.is_set():
             return False
         refresh_soon()
@@ -71,38 +76,40 @@ class Listener:
 
     def _run(self) -> None:
         is_lost = False
-        while self._hurry() is not None and not self._stopped.is_set():
+        while self._is_wanted():
             try:
                 with _connect(self._engine) as connection:
                     if is_lost:
-                        log.info("changes of the directory are told at once again")
+                        log.info("the connection for directory notifications is restored")
                         is_lost = False
                     self._listen(connection)
             except Exception as error:
-                # Whatever it is, changes are looked for as without this thread.
-                if not is_lost and self._hurry() is not None and not self._stopped.is_set():
+                # Whatever the error, the directory still checks for changes without notifications.
+                if not is_lost and self._is_wanted():
                     reason = str(error).partition("\n")[0]
-                    log.warning("changes of the directory are not told at once, the connection is lost: %s", reason)
+                    log.warning(
+                        "the connection for directory notifications is lost, changes are seen with a delay: %s", reason
+                    )
                 is_lost = True
                 self._stopped.wait(RECONNECT_SECONDS)
 
     def _listen(self, connection: Any) -> None:
-        connection.add_notify_handler(lambda _notification: self.tell())
+        connection.add_notify_handler(lambda _notification: self._notify())
         connection.execute("SET application_name = 'multisite directory'")
         connection.execute(f"LISTEN {CHANNEL}")
-        # What was changed before nobody has told.
         with selectors.DefaultSelector() as selector:
             selector.register(connection.fileno(), selectors.EVENT_READ)
-            is_wanted = self.tell()
+            # Earlier changes sent no notification to this connection.
+            is_wanted = self._notify()
             while is_wanted:
                 selector.select(HEARTBEAT_SECONDS)
-                # Any statement reads what has come, hands it over, and fails if the connection is dead.
+                # Any statement receives the pending notifications, runs the handler, and fails on a dead connection.
                 connection.execute("SELECT 1")
-                is_wanted = self._hurry() is not None and not self._stopped.is_set()
+                is_wanted = self._is_wanted()
 
 
 def _connect(engine: Engine) -> Any:
-    """Return a connection of psycopg that no pool knows, which commits by itself."""
+    """Return a psycopg connection outside of any pool, in autocommit mode."""
     if engine.driver != "psycopg" or engine.dialect.is_async:
         engine = sa.create_engine(engine.url.set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
     pooled = engine.raw_connection()

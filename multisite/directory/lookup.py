@@ -1,7 +1,7 @@
-"""Lookup: one statement that answers whose the domains of a host are, and as of which version of the directory.
+"""One query for the domains of a host, the site of each, and the version of the directory.
 
-Entry and version come from the same statement, and so from the same state of the database. Were they read one after
-the other, a change between the two would leave an old entry under the new version, to be served as if it were fresh.
+Entry and version come from one statement, and so from one state of the database. If they were read one after the other,
+a change in between would cache an old entry under the new version, and it would be served as if it were fresh.
 """
 
 from __future__ import annotations
@@ -27,22 +27,19 @@ from multisite.site import SettingsProvider, Site
 __all__ = ["QueryResult", "UnreadableRows", "query_host"]
 
 MAX_ID = 2**63 - 1
-"""The largest id that the tables can hold; drivers fail on larger ones."""
+"""The largest id that the tables can hold; drivers raise an error for larger ones."""
 
 
 class QueryResult(NamedTuple):
-    """What the database said: the version of the directory, and the places in that version (None: no site).
-
-    `template_generation` is the one of the templates that all sites share.
-    """
+    """The version of the directory, the generation of the shared templates, and the matches (None: no site)."""
 
     version: int
     template_generation: int
-    places: HostMatches | None
+    matches: HostMatches | None
 
 
 class UnreadableRows(DirectoryUnavailable):
-    """The database answers, but what it has for one host or id the driver cannot read: no other has to suffer."""
+    """The driver cannot read the rows of one host or id; the database is available for all others."""
 
 
 _version = DirectoryVersion.__table__
@@ -52,12 +49,12 @@ _canonical = DomainRow.__table__.alias("canonical")
 
 
 def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
-    """Return a statement for the version, and beside it each domain that `condition` finds with its site, or NULLs.
+    """Return a statement that selects the version, and each domain that fulfils `condition` with its site.
 
-    It gives one row at least. Outer joins, so that a domain without a site, and a site without a canonical domain, are
-    found and can be reported.
+    It returns at least one row, with NULLs if there is no such domain. The joins are outer joins, so that a domain
+    without a site, or a site without a canonical domain, is found and logged.
     """
-    # Either may be raised, and none ever goes back, so that their sum is another number after each.
+    # Both only ever increase, so their sum changes whenever one of them does.
     generation = _site.c.template_generation + _version.c.template_generation
     return (
         sa.select(
@@ -85,7 +82,7 @@ def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]
             _site.c.status,
             _site.c.availability,
             _site.c.maintenance_message,
-            # As the driver gives it: a value that is no time is a fault of this site, not of the whole statement.
+            # Unconverted: an invalid date makes this site invalid instead of failing the whole statement.
             sa.type_coerce(_site.c.maintenance_until, sa.types.NullType()).label("maintenance_until"),
             _site.c.maintenance_pass,
         )
@@ -102,12 +99,18 @@ _BY_HOST = _statement(_asked.c.host.in_(sa.bindparam("key", expanding=True)))
 _BY_ID = _statement((_asked.c.site_id == sa.bindparam("key", type_=sa.BigInteger)) & (_asked.c.kind == "canonical"))
 
 
-def query_host(engine: Engine, key: str | int, declared: SettingsProvider | None = None) -> QueryResult:
-    """Return whose `key` is, the name of a host in canonical form or the id of a site, on a connection of its own.
+def query_host(engine: Engine, key: str | int, settings_provider: SettingsProvider | None = None) -> QueryResult:
+    """Query the matches of `key`, a host in canonical form or a site id, on a connection of its own.
 
-    `declared` is given to the sites that are found, None for an application without settings of sites.
-    Raises `DirectoryUnavailable` if there are no tables or no version in them, `UnreadableRows` if it is only about
-    `key`, and whatever SQLAlchemy raises.
+    Args:
+        engine: The database.
+        key: The host or id.
+        settings_provider: Passed on to the sites; None if the application declares no settings of sites.
+
+    Raises:
+        DirectoryUnavailable: If the tables, or the version in them, are missing.
+        UnreadableRows: If only the rows of `key` cannot be read.
+        SQLAlchemyError: As the statement raises it.
     """
     if isinstance(key, int) and not 0 < key <= MAX_ID:
         key = 0
@@ -115,50 +118,54 @@ def query_host(engine: Engine, key: str | int, declared: SettingsProvider | None
         rows = _fetch(engine, key)
     except DBAPIError as error:
         if not error.connection_invalidated:
-            _refuse_missing_tables(engine)
-            # Bytes that are no text, for instance, which SQLite takes from anybody.
+            _check_tables(engine)
+            # The rows of this key have, for instance, bytes that are not valid UTF-8, which SQLite accepts.
             _fetch(engine, 0)
             reason = str(error).partition("\n")[0]
-            log_once(f"what there is for {key}", reason)
+            log_once(f"the entry of {key}", reason)
             raise UnreadableRows(reason) from error
-        # The pool had a connection from before the database was restarted; it has thrown all of those away now.
+        # The database was restarted; the pool has now discarded all connections from before.
         rows = _fetch(engine, key)
     if not rows:
         raise DirectoryUnavailable(f"the table multisite_version is empty; run: {program.command('migrate')}")
     version, generation = rows[0][:2]
-    found = [(row, _is_sound(row)) for row in rows if row.domain_id is not None]
-    # A site that is pending is not there yet, and leaves its domains to whoever has them.
-    sound = [(_domain(row), _match(row, declared)) for row, is_sound in found if is_sound and row.status != "pending"]
-    if not sound:
+    found = [(row, _is_valid(row)) for row in rows if row.domain_id is not None]
+    # A pending site does not exist yet, and does not take its domains from a wildcard.
+    valid = [
+        (_domain(row), _match(row, settings_provider))
+        for row, is_valid in found
+        if is_valid and row.status != "pending"
+    ]
+    if not valid:
         return QueryResult(version, generation, None)
     if isinstance(key, int):
-        # Asked for by its id, a site is there for every port and path.
-        return QueryResult(version, generation, HostMatches((Domain(domain.name), match) for domain, match in sound))
-    faulty = [(_meant(row), UNUSABLE) for row, is_sound in found if not is_sound]
-    return QueryResult(version, generation, HostMatches(sound + faulty))
+        # Looked up by id, a site matches every port and path.
+        return QueryResult(version, generation, HostMatches((Domain(domain.name), match) for domain, match in valid))
+    unusable = [(_intended_domain(row), UNUSABLE) for row, is_valid in found if not is_valid]
+    return QueryResult(version, generation, HostMatches(valid + unusable))
 
 
-def _is_sound(row: sa.Row[*tuple[Any, ...]]) -> bool:
-    """Return whether a domain leads to a site that is complete. What should not be in the tables is reported."""
+def _is_valid(row: sa.Row[*tuple[Any, ...]]) -> bool:
+    """Return whether the rows of a domain and its site are valid; log the error if not."""
     asked = f"row {row.domain_id} of domains"
     if row.id is None:
-        log_once(asked, f"it leads to the site {row.site_id}, which is not there")
+        log_once(asked, f"its site {row.site_id} does not exist")
         return False
     site = f"row {row.id} of sites"
     texts = (row.name, row.folder, row.locale, row.timezone)
-    fault = site_row_error(row.status, row.availability, row.theme, row.maintenance_until, texts)
-    if fault is not None:
-        log_once(site, fault)
+    error = site_row_error(row.status, row.availability, row.theme, row.maintenance_until, texts)
+    if error is not None:
+        log_once(site, error)
         return False
     if row.canonical_id is None:
         log_once(site, "it has no canonical domain")
         return False
-    for domain, fault in (
+    for domain, error in (
         (asked, domain_row_error(row.asked_host, row.asked_port, row.asked_path, row.kind)),
         (f"row {row.canonical_id} of domains", domain_row_error(row.host, row.port, row.path, "canonical")),
     ):
-        if fault is not None:
-            log_once(domain, fault)
+        if error is not None:
+            log_once(domain, error)
             return False
     return True
 
@@ -167,14 +174,14 @@ def _domain(row: sa.Row[*tuple[Any, ...]]) -> Domain:
     return Domain(row.asked_host, row.asked_port or None, row.asked_path)
 
 
-def _meant(row: sa.Row[*tuple[Any, ...]]) -> Domain:
-    """Return the domain that a faulty row is about, all of its host if that cannot be told."""
+def _intended_domain(row: sa.Row[*tuple[Any, ...]]) -> Domain:
+    """Return the domain that an invalid row stands for; the whole host if that is unclear."""
     if domain_row_error(row.asked_host, row.asked_port, row.asked_path, "alias") is not None:
         return Domain(row.asked_host)
     return _domain(row)
 
 
-def _match(row: sa.Row[*tuple[Any, ...]], declared: SettingsProvider | None) -> Match:
+def _match(row: sa.Row[*tuple[Any, ...]], settings_provider: SettingsProvider | None) -> Match:
     site = Site(
         row.id,
         row.host,
@@ -188,23 +195,23 @@ def _match(row: sa.Row[*tuple[Any, ...]], declared: SettingsProvider | None) -> 
         row.path,
         row.secret_generation,
         canonical_json(row.own_settings),
-        declared,
+        settings_provider,
     )
-    return Match(site, row.kind, row.asked_path, _closed(row))
+    return Match(site, row.kind, row.asked_path, _closure(row))
 
 
-def _closed(row: sa.Row[*tuple[Any, ...]]) -> SiteClosure | None:
+def _closure(row: sa.Row[*tuple[Any, ...]]) -> SiteClosure | None:
     if row.availability == "open":
         return None
     until = row.maintenance_until
     if isinstance(until, str):
         until = datetime.fromisoformat(until)
-    # SQLite gives back what was stored, in UTC, without saying so.
+    # SQLite returns a naive datetime, which is in UTC.
     in_utc = until and until.replace(tzinfo=until.tzinfo or UTC)
     return SiteClosure(row.availability, row.maintenance_message, in_utc, row.maintenance_pass)
 
 
-def _refuse_missing_tables(engine: Engine) -> None:
+def _check_tables(engine: Engine) -> None:
     if not sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
         raise DirectoryUnavailable(f"the tables of multisite are missing; run: {program.command('migrate')}")
 

@@ -1,4 +1,4 @@
-"""CircuitBreaker: whether the database answers the directory, when to ask it again, and what the log says of that."""
+"""A circuit breaker for the directory's database: whether it is failing, and when to try it again."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ __all__ = ["CircuitBreaker"]
 log = logging.getLogger(__name__)
 
 LOG_PAUSE_SECONDS = 60.0
-"""How often, at most, a failing database is logged: it fails at every request that finds nothing in memory."""
+"""The shortest time between two log records of an outage: every request that misses the cache fails during one."""
 
 
 class CircuitBreaker:
-    """An outage, or none. Only one thread at a time changes it; `clock` is that of the directory.
+    """Open while the database does not answer, closed otherwise.
 
-    `retry_at` is when the database may be asked again.
+    Only one thread at a time may change it. `clock` is that of the directory; `retry_at` is the time on it from which
+    the database may be tried again.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -28,12 +29,12 @@ class CircuitBreaker:
         self._log_at: float | None = None
 
     @property
-    def is_on(self) -> bool:
-        """Whether the database did not answer the last time."""
+    def is_open(self) -> bool:
+        """Whether the last query failed."""
         return self._log_at is not None
 
-    def fail(self, reason: str, pause_seconds: float) -> DirectoryUnavailable:
-        """Note that the database did not answer, log it once in a while, and return the error to raise."""
+    def record_failure(self, reason: str, pause_seconds: float) -> DirectoryUnavailable:
+        """Open the circuit for `pause_seconds`, log the outage now and then, and return the error to raise."""
         now = self._clock()
         self.retry_at = now + pause_seconds
         if self._log_at is None or now >= self._log_at:
@@ -42,11 +43,11 @@ class CircuitBreaker:
         return self.error(reason)
 
     def error(self, reason: str) -> DirectoryUnavailable:
-        """Return the error to raise until the database is asked again."""
+        """Return the error to raise until the database may be tried again."""
         return DirectoryUnavailable(reason, max(1, math.ceil(self.retry_at - self._clock())))
 
-    def end(self) -> None:
-        """Note that the database has answered."""
+    def record_success(self) -> None:
+        """Close the circuit, and log the end of an outage."""
         if self._log_at is not None:
             self._log_at = None
             log.info("the directory of sites can be read again")

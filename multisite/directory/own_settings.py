@@ -1,7 +1,6 @@
-"""The settings that a site has for itself, as one text: what a statement says to get it, and its form.
+"""The settings stored for a site, as one JSON text: the subquery that selects it, and its canonical form.
 
-One text instead of rows: a site is read with one statement, and a site that is only known costs no more memory than
-what was set for it.
+One text instead of rows lets one statement read a site, and a cached site takes no more memory than its own settings.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _rows = SettingRow.__table__
 
 
 class _JsonObject(FunctionElement[str]):
-    """The aggregate that makes one JSON object of names and values."""
+    """The aggregate function that builds a JSON object from names and values."""
 
     type = sa.Text()
     inherit_cache = True
@@ -39,18 +38,18 @@ def _sqlite(element: _JsonObject, compiler: Any, **options: Any) -> str:
 
 @compiles(_JsonObject, "postgresql")
 def _postgresql(element: _JsonObject, compiler: Any, **options: Any) -> str:
-    # As text, which the driver would turn into a dictionary otherwise.
+    # Cast to text, since the driver would return a dictionary otherwise.
     return f"CAST(json_object_agg({compiler.process(element.clauses, **options)}) AS TEXT)"
 
 
 def settings_json_subquery(site_id: sa.ColumnElement[int]) -> sa.ScalarSelect[str]:
-    """Return the subquery for a site's settings: JSON in any order, NULL or an empty object for none."""
-    # Without the cast SQLite refuses the whole statement for one value that somebody has put in as bytes.
+    """Return a subquery for a site's settings: JSON with keys in any order; NULL or an empty object if it has none."""
+    # Without the cast, a single value stored as bytes would make SQLite reject the whole statement.
     value = sa.cast(_rows.c.value, sa.Text)
     return sa.select(_JsonObject(_rows.c.name, value)).where(_rows.c.site_id == site_id).scalar_subquery()
 
 
 def canonical_json(text: str | None) -> str:
-    """Return what the subquery gave in the one form that `Site.own_settings` has: equal settings are equal texts."""
+    """Return the subquery's result in the form of `Site.own_settings`, in which equal settings are equal strings."""
     found = json.loads(text) if text else {}
     return json.dumps(found, sort_keys=True, separators=(",", ":")) if found else ""

@@ -1,4 +1,4 @@
-"""HostMatches: all domains of one host, and which site each request to it means."""
+"""Matching: all domains of one host, and which site a request to it leads to."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["UNUSABLE", "HostMatches", "Match", "SiteClosure"]
 class SiteClosure(NamedTuple):
     """Why a site is not open: `availability` is `maintenance`, `disabled` or `removing`.
 
-    The rest is of maintenance: what visitors are told, until when it is announced, and the SHA-256 (hexadecimal) of the
-    word by which operators pass; each None if there is none.
+    The other fields concern maintenance: the message for visitors, its announced end, and the SHA-256 (hexadecimal) of
+    the token with which operators bypass it. Each is None if it is not set.
     """
 
     availability: str
@@ -26,15 +26,15 @@ class SiteClosure(NamedTuple):
 
     @property
     def is_maintenance(self) -> bool:
-        """Whether visitors are told to come back, instead of that there is nothing."""
+        """Whether visitors get a 503 instead of a 404."""
         return self.availability == "maintenance"
 
 
 class Match(NamedTuple):
-    """The site that a request is for, and as what it was found.
+    """The site that a request leads to, and the domain by which it does.
 
-    `kind` is `canonical`, `alias` or `redirect`; `path` that of the domain, which goes to SCRIPT_NAME, empty for none.
-    `closed` is None for a site that is open.
+    `kind` is `canonical`, `alias` or `redirect`. `path` is the path of the domain, which becomes SCRIPT_NAME; it is
+    empty if the domain has none. `closed` is None for an open site.
     """
 
     site: Site
@@ -44,21 +44,21 @@ class Match(NamedTuple):
 
     @property
     def is_served(self) -> bool:
-        """Whether the site has anything to say to visitors: it is open, or in maintenance."""
+        """Whether visitors see the site: it is open, or in maintenance."""
         return self.closed is None or self.closed.is_maintenance
 
 
-UNUSABLE = Match(Site(0, "", "", ""), "faulty", closed=SiteClosure("faulty"))
-"""The match of a domain whose row, or that of its site, is not as it has to be: it leads nowhere. Left out, it would
-leave its requests to a wildcard or a shorter path, and so to the site of somebody else."""
+UNUSABLE = Match(Site(0, "", "", ""), "unusable", closed=SiteClosure("unusable"))
+"""The match of a domain whose row is invalid, or whose site's row is: it leads nowhere. Without it, requests for the
+domain would go to a wildcard or a shorter path, and so to somebody else's site."""
 
 
 class HostMatches:
-    """The matches of one host, made from the domains whose names fit it (`domains.candidate_names`).
+    """The matches of one host, built from the domains among `domains.candidate_names` of the host.
 
-    Nearly every host has one domain, without port and path: that costs nothing but an attribute. Others are looked for
-    by port and name in the order of precedence, and there by path, a step shorter each time; so a host may have any
-    number of paths.
+    Nearly every host has one domain without port and path, which costs one attribute access. Otherwise the groups are
+    tried in the order of precedence, by port and name, and within each the path is shortened by one segment at a time;
+    so a host can have any number of paths.
     """
 
     __slots__ = ("_groups", "_only")
@@ -67,7 +67,7 @@ class HostMatches:
         self._only: Match | None = None
         self._groups: tuple[tuple[int | None, dict[str, Match]], ...] = ()
         groups: dict[tuple[int | None, str], dict[str, Match]] = {}
-        # Where a sound domain is the same as what a faulty row may have meant, it comes last and holds.
+        # If an invalid row may have meant the same domain as a valid one, the valid one comes last and wins.
         ordered = sorted(matches, key=lambda item: (item[0].precedence, item[1].kind == UNUSABLE.kind), reverse=True)
         if len(ordered) == 1 and ordered[0][0].port is None and not ordered[0][0].path:
             self._only = ordered[0][1]
@@ -78,28 +78,28 @@ class HostMatches:
 
     @property
     def is_served(self) -> bool:
-        """Whether the host leads to a site that answers visitors, at some port and path."""
+        """Whether the host leads to a site that is served, at some port and path."""
         for port, paths in self.groups:
             if any(match.is_served for match in paths.values()):
                 return True
             if port is None and "" in paths:
-                return False  # That has all that is left; a wildcard behind it is never asked.
+                return False  # It matches everything that is left, so no later wildcard is reached.
         return False
 
     @property
     def groups(self) -> tuple[tuple[int | None, dict[str, Match]], ...]:
-        """The matches by path, for a port (None: any) each, in the order in which they are looked for."""
+        """Pairs of a port (None: any) and the matches by path, in the order in which they are tried."""
         return self._groups if self._only is None else ((None, {"": self._only}),)
 
     @classmethod
     def of_groups(cls, groups: Iterable[tuple[int | None, dict[str, Match]]]) -> HostMatches:
-        """Return places that have these `groups`."""
-        places = cls(())
-        places._groups = tuple(groups)
-        return places
+        """Return an object that has these `groups`."""
+        matches = cls(())
+        matches._groups = tuple(groups)
+        return matches
 
     def find(self, port: int | None, path: str) -> Match | None:
-        """Return the match for a request at `port` (None: only domains of any port fit) for `path`, or None."""
+        """Return the match of a request for `path`, or None; without a `port`, only domains without one match."""
         if self._only is not None:
             return self._only
         for wanted, paths in self._groups:

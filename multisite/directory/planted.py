@@ -1,4 +1,4 @@
-"""SiteOverrides sites: those of one directory only, for tests that roll back what they write."""
+"""Overrides: sites that only one `Directory` object knows, for tests that roll back what they write."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ __all__ = ["SiteOverrides"]
 
 
 class SiteOverrides:
-    """The planted sites of a directory. `by_key` has their places by host and by id; it is replaced, never changed."""
+    """The overrides of a directory. `by_key` maps hosts and site ids to matches; it is replaced, never mutated."""
 
     def __init__(self) -> None:
         self.by_key: dict[str | int, HostMatches] = {}
         self._lock = forks.fork_safe_lock()
 
     def add(self, site: Site, hosts: Iterable[str]) -> None:
-        """Let `hosts` (canonical forms), and the site's own, lead to `site`."""
-        planted: dict[str | int, HostMatches] = {host: _everywhere(host, Match(site, "alias")) for host in hosts}
-        planted[site.host] = planted[site.id] = _everywhere(site.host, Match(site, "canonical"))
+        """Map `hosts` (in canonical form), the site's own host and its id to `site`."""
+        added: dict[str | int, HostMatches] = {host: _any_request(host, Match(site, "alias")) for host in hosts}
+        added[site.host] = added[site.id] = _any_request(site.host, Match(site, "canonical"))
         with self._lock:
-            self.by_key = {**self.by_key, **planted}
+            self.by_key = {**self.by_key, **added}
 
     def remove(self, site: Site) -> None:
-        """Take back what `add` did for `site`."""
+        """Undo `add` for `site`."""
         with self._lock:
             self.by_key = {
-                key: places
-                for key, places in self.by_key.items()
-                if (match := places.find(None, "")) is None or match.site != site
+                key: matches
+                for key, matches in self.by_key.items()
+                if (match := matches.find(None, "")) is None or match.site != site
             }
 
 
-def _everywhere(host: str, match: Match) -> HostMatches:
+def _any_request(host: str, match: Match) -> HostMatches:
     return HostMatches([(Domain(host), match)])

@@ -1,7 +1,8 @@
-"""Revision: whether the tables of multisite in a database are those that this multisite was made for.
+"""The schema version: whether the tables of multisite in a database fit this version of multisite.
 
-Asked before a command does anything. Older tables may lack a column in the middle of a change, and what newer ones mean
-by a row nobody here can know. Light: alembic is not imported, which only `multisite migrate` needs.
+Commands check it first. Older tables may lack a column that is needed halfway through a change, and rows of newer ones
+may have a meaning that this version does not know. This module does not import alembic, which is slow to load and which
+only `multisite migrate` needs.
 """
 
 from __future__ import annotations
@@ -17,32 +18,36 @@ from multisite.errors import MultisiteError
 __all__ = ["VERSION_TABLE", "check_schema_version"]
 
 VERSION_TABLE = "multisite_alembic_version"
-"""Where alembic notes which of multisite's revisions a database has."""
+"""The table in which alembic records the revision of multisite's tables."""
 
 _VERSIONS = Path(__file__).parents[1] / "migrations" / "versions"
 
-_noted = sa.Table(VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String(32)))
+_recorded = sa.Table(VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String(32)))
 
 
 def check_schema_version(engine: Engine) -> None:
-    """Raise `MultisiteError` if the tables of multisite are older or newer than this multisite.
+    """Check that the tables of multisite in the database are neither older nor newer than this version.
 
-    Tables of which nothing is noted pass: tests make them without migrations, and that there are none at all is said by
-    whoever needs them.
+    Tables without a recorded revision pass: tests create them without migrations. Missing tables pass as well; whoever
+    needs them reports that.
+
+    Raises:
+        MultisiteError: If they are older or newer.
     """
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table(VERSION_TABLE):
             return
-        noted = set(connection.scalars(sa.select(_noted.c.version_num)))
-    # One follows the other, and is named by its number.
+        recorded = set(connection.scalars(sa.select(_recorded.c.version_num)))
+    # The revisions form one line and are named by their numbers.
     known = sorted(path.name.partition("_")[0] for path in _VERSIONS.glob("[0-9]*_*.py"))
-    if not noted <= set(known):
+    if not recorded <= set(known):
         raise MultisiteError(
-            f"the tables of multisite in this database are of another version (revision {', '.join(sorted(noted))}): "
-            "install the multisite that made them, or a newer one"
+            "the tables of multisite in this database are of another version (revision "
+            f"{', '.join(sorted(recorded))}): "
+            "install the version of multisite that created them, or a newer one"
         )
-    if noted != {known[-1]}:
+    if recorded != {known[-1]}:
         raise MultisiteError(
-            f"the tables of multisite in this database are out of date (revision {', '.join(noted) or 'none'}, and not "
-            f"{known[-1]}): run '{program.command('migrate')}'"
+            "the tables of multisite in this database are out of date (revision "
+            f"{', '.join(recorded) or 'none'} instead of {known[-1]}): run '{program.command('migrate')}'"
         )

@@ -1,4 +1,4 @@
-"""LRUCache: a bounded mapping that keeps what was used most recently."""
+"""A thread-safe LRU cache whose reads usually take no lock."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ Value = TypeVar("Value")
 
 
 class LRUCache(Generic[Key, Value]):
-    """A mapping of at most `size` values (at least 2), safe in threads, whose reads ordinarily write nothing.
+    """A thread-safe mapping that keeps the most recently used values, at most `size` (at least 2).
 
-    It is two dictionaries. New values go into the young one; when that holds half of `size` it becomes the old one,
-    and what the old one held is forgotten. A value found in the old one moves to the young one, under a lock that is
-    never held while anything is waited for. An `OrderedDict` would have to be written, under a lock, at every read.
+    It has two generations, each a dictionary. New values go into the young one; once that holds half of `size`, it
+    becomes the old generation and the previous old one is discarded. A value found in the old generation is promoted to
+    the young one under a lock, which is never held during any waiting. This approximates LRU order; an `OrderedDict`
+    would have to be written, under a lock, at every read.
     """
 
     def __init__(self, size: int) -> None:
@@ -31,27 +32,27 @@ class LRUCache(Generic[Key, Value]):
             return len(self._young.keys() | self._old.keys())
 
     def items(self) -> dict[Key, Value]:
-        """Return a copy of everything, what was used last at the end."""
+        """Return a copy of all entries, the most recently used ones last."""
         with self._lock:
             return {**{key: value for key, value in self._old.items() if key not in self._young}, **self._young}
 
     def get(self, key: Key) -> Value | None:
-        """Return the value of `key`, or None if there is none (any more)."""
+        """Return the value of `key`, or None if it was never set or has been evicted."""
         value = self._young.get(key)
         if value is None and key in self._old:
-            return self._rescue(key)
+            return self._promote(key)
         return value
 
-    def _rescue(self, key: Key) -> Value | None:
+    def _promote(self, key: Key) -> Value | None:
         with self._lock:
-            # Another thread may have put a newer value, which must not be overwritten by the old one.
+            # Another thread may have set a newer value, which the old one must not overwrite.
             value = self._young.get(key) or self._old.get(key)
             if value is not None:
                 self._store(key, value)
             return value
 
-    def put(self, key: Key, value: Value) -> None:
-        """Keep `value`, which must be true, for `key`."""
+    def set(self, key: Key, value: Value) -> None:
+        """Set the value of `key`; `value` must be truthy."""
         with self._lock:
             self._store(key, value)
 
@@ -60,8 +61,8 @@ class LRUCache(Generic[Key, Value]):
             self._old, self._young = self._young, {}
         self._young[key] = value
 
-    def drop(self, key: Key) -> None:
-        """Forget `key`, if it is there."""
+    def discard(self, key: Key) -> None:
+        """Remove `key` if it is present."""
         with self._lock:
             self._young.pop(key, None)
             self._old.pop(key, None)

@@ -1,8 +1,8 @@
-"""Unknown hosts: told from others without a query each, once so many are asked for that it pays.
+"""Negative filter for hosts: after enough misses, unknown hosts are recognized without a query each.
 
-Anybody can send any Host, a hundred thousand different ones in a minute. So after some queries for nothing the names of
-all domains are read, into a few bits each, and hosts that are not among them have no site, for as long as the version
-of the directory stays what it was when they were read.
+Anybody can send any Host, a hundred thousand different ones in a minute. After some misses the names of all domains are
+read into Bloom filters. Hosts that are not among them have no site, for as long as the version of the directory is
+unchanged.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from multisite.models import AS_MULTISITE, DirectoryVersion, DomainRow
 
 __all__ = ["NegativeHostFilter"]
 
-MIN_QUERIES = 64
-"""So many queries for nothing are made before names are read, however few there are."""
+MIN_MISSES = 64
+"""Lower bound on misses before the filter is built."""
 
-NAMES_PER_QUERY = 500
-"""Where there are many names, a query for nothing for so many of them is made before they are read: that costs about as
-much. What is read is never worth more than what was asked in vain, though a change came right after it."""
+NAMES_PER_MISS = 500
+"""With many names, one miss is required per this many of them, because reading them costs about as much as a query.
+Building the filter thus never costs more than the misses before it, even if a change invalidates it immediately."""
 
 PAGE_NAMES = 1_000
 PAUSE_SECONDS = 0.005
-"""How many names are read at once, and how long others have the processor then: a page takes some two milliseconds."""
+"""How many names are read at a time, which takes about two milliseconds, and how long other threads may run then."""
 
-WILDCARD_ROOM = 4
-"""How much more room a wildcard has than a host. A host that seems to be there costs a query for itself, but `*.com`
-would for every host below it."""
+WILDCARD_CAPACITY_FACTOR = 4
+"""How much more capacity a wildcard gets than a host. A false positive for a host costs one query, but one for `*.com`
+costs a query for every host below it."""
 
 _domain = DomainRow.__table__
 _COUNT = sa.select(sa.func.count(), sa.func.count(sa.case((_domain.c.host.startswith("*."), 1)))).select_from(_domain)
 
 
-class _Names(NamedTuple):
-    """The names of all domains as of a version, to be used until `expires`: people change tables by hand."""
+class _DomainNames(NamedTuple):
+    """The names of all domains in a version; they expire, since people change tables by hand."""
 
     hosts: BloomFilter
     wildcards: BloomFilter
@@ -51,38 +51,38 @@ class _Names(NamedTuple):
 
 
 class NegativeHostFilter:
-    """What tells hosts that have no site, if it can.
-
-    `engine`, `max_age_seconds` and `clock` are those of the directory.
-    """
+    """Recognizes hosts that have no site. The arguments are those of the directory."""
 
     def __init__(self, engine: Engine, *, max_age_seconds: float, clock: Callable[[], float]) -> None:
         self._engine = engine
         self._max_age_seconds = max_age_seconds
         self._clock = clock
-        self._names: _Names | None = None
-        self._asked = 0
-        self._worth = MIN_QUERIES
+        self._names: _DomainNames | None = None
+        self._misses = 0
+        self._threshold = MIN_MISSES
         self._reader: Thread | None = None
 
     def definitely_absent(self, host: str, version: int, now: float) -> bool:
-        """Return whether `host`, a `hosts.Host.name`, has certainly no site in this version of the directory."""
-        found = self._names
-        if found is None or found.version != version or now >= found.expires:
+        """Return whether `host`, a `hosts.Host.name`, certainly has no site in this version of the directory."""
+        names = self._names
+        if names is None or names.version != version or now >= names.expires:
             return False
-        if host in found.hosts:
+        if host in names.hosts:
             return False
-        # A loop, since this is all that a host costs which nobody has.
+        # An explicit loop is faster than any(), and this is the whole cost of an unknown host.
         for name in domains.candidate_names(host)[1:]:  # noqa: SIM110
-            if name in found.wildcards:
+            if name in names.wildcards:
                 return False
         return True
 
     def record_miss(self) -> None:
-        """Note that the database was asked for a host that has no site. One thread at a time may call this."""
-        self._asked += 1
-        # The copy of a thread in a forked process is not alive.
-        if self._asked < self._worth or (self._reader is not None and self._reader.is_alive()):
+        """Count a query for a host without a site, and build the filter after enough of them.
+
+        Only one thread at a time may call this.
+        """
+        self._misses += 1
+        # In a forked child the copied thread object is not alive.
+        if self._misses < self._threshold or (self._reader is not None and self._reader.is_alive()):
             return
         self._reader = Thread(target=self._read, name="multisite-directory-names", daemon=True)
         self._reader.start()
@@ -91,20 +91,20 @@ class NegativeHostFilter:
         try:
             with self._engine.connect().execution_options(**AS_MULTISITE) as connection:
                 count, wildcards = connection.execute(_COUNT).one()
-            self._worth = max(MIN_QUERIES, count // NAMES_PER_QUERY)
-            if self._asked >= self._worth:
-                room = BloomFilter(count), BloomFilter(wildcards * WILDCARD_ROOM)
-                self._names = _read_names(self._engine, *room, self._clock() + self._max_age_seconds)
-                self._asked = 0
+            self._threshold = max(MIN_MISSES, count // NAMES_PER_MISS)
+            if self._misses >= self._threshold:
+                filters = BloomFilter(count), BloomFilter(wildcards * WILDCARD_CAPACITY_FACTOR)
+                self._names = _read_names(self._engine, *filters, self._clock() + self._max_age_seconds)
+                self._misses = 0
         except (SQLAlchemyError, OSError, RuntimeError):
-            # Whoever asks for a host meets the same and says so; without names each is asked for, as before.
-            self._asked = 0
+            # Requests meet and log the same error; without a filter each host is queried, as before.
+            self._misses = 0
 
 
-def _read_names(engine: Engine, hosts: BloomFilter, wildcards: BloomFilter, expires: float) -> _Names | None:
-    """Put the names of all domains into `hosts` and `wildcards`; return None if they were changed meanwhile.
+def _read_names(engine: Engine, hosts: BloomFilter, wildcards: BloomFilter, expires: float) -> _DomainNames | None:
+    """Add the names of all domains to `hosts` and `wildcards`; return None if they were changed in the meantime.
 
-    They are read in pages, since a long transaction would stop writers on SQLite.
+    They are read in pages, because a long transaction would block writers on SQLite.
     """
     version = _version(engine)
     page = sa.select(_domain.c.id, _domain.c.host).order_by(_domain.c.id).limit(PAGE_NAMES)
@@ -118,8 +118,8 @@ def _read_names(engine: Engine, hosts: BloomFilter, wildcards: BloomFilter, expi
             break
         last = rows[-1].id
         time.sleep(PAUSE_SECONDS)
-    # Every change raises the version and commits with it: if that has not moved, all pages are of one state.
-    return None if version is None or _version(engine) != version else _Names(hosts, wildcards, version, expires)
+    # Every change raises the version in its transaction: if the version is the same, all pages are of one state.
+    return None if version is None or _version(engine) != version else _DomainNames(hosts, wildcards, version, expires)
 
 
 def _version(engine: Engine) -> int | None:

@@ -1,7 +1,7 @@
-"""Unreadable rows: what the driver of SQLite cannot read, since SQLite takes any bytes in any column.
+"""Find the row that the driver of SQLite cannot read, since SQLite accepts any bytes in any column.
 
-One such row fails the whole statement, and the driver says the column alone. Whoever reads for people looks for the row
-then, so that it can be corrected.
+One such row makes the whole statement fail, and the driver names only the column. Functions that read for people then
+look for the row, so that it can be corrected.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from multisite.models import DomainRow, SettingRow, SiteRow
 __all__ = ["name_unreadable_rows"]
 
 UNREADABLE = (DBAPIError, ValueError, TypeError)
-"""What is raised for bytes that are no UTF-8, and by SQLAlchemy for a time that is none."""
+"""Raised for bytes that are not valid UTF-8, and by SQLAlchemy for an invalid date."""
 
 
 @contextmanager
 def name_unreadable_rows(connection: Connection) -> Iterator[None]:
-    """Raise `MultisiteError` that names the row, where reading the directory inside the block fails for one."""
+    """Name the row if the statements inside the block fail because the driver cannot read one.
+
+    Raises:
+        MultisiteError: In place of the driver's error, if there is such a row.
+    """
     try:
         yield
     except UNREADABLE as error:
@@ -39,14 +43,14 @@ def name_unreadable_rows(connection: Connection) -> Iterator[None]:
 
 
 def _first_unreadable(connection: Connection) -> str | None:
-    """Return which row it is, such as "row 7 of sites"; None if each can be read, or none at all.
+    """Return the first unreadable row, such as "row 7 of sites"; None if there is none, or if nothing can be read.
 
-    One after the other: that takes a minute for a million, where nothing would work anyway.
+    It reads row by row, which takes a minute for a million rows.
     """
     for model in (SiteRow, DomainRow, SettingRow):
         table = model.__table__
         keys = list(table.primary_key)
-        # As text, which bytes pass for that were put into a column of texts.
+        # SQLite converts bytes to text here, so that bytes that are valid UTF-8 count as readable.
         columns = [sa.cast(each, sa.Text) if isinstance(each.type, sa.String) else each for each in table.columns]
         try:
             for key in connection.execute(sa.select(*keys).order_by(*keys)):

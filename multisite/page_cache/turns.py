@@ -71,9 +71,9 @@ class Flight:
         """Wake up the waiting requests; `is_kept` says whether there is a page for them."""
         self.is_kept = is_kept
         if is_kept:
-            self._flights.uncacheable.drop(hash(self._key))
+            self._flights.uncacheable.discard(hash(self._key))
         elif self._done is not None:
-            self._flights.uncacheable.put(hash(self._key), True)
+            self._flights.uncacheable.set(hash(self._key), True)
         self._leave()
         if self._done is not None:
             self._done.set()

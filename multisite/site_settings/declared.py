@@ -138,12 +138,12 @@ class SettingsRegistry:
         found = self._read.get(site.own_settings)
         if found is None:
             found = self._work_out(site.own_settings)
-            self._read.put(site.own_settings, found)
+            self._read.set(site.own_settings, found)
         if isinstance(found, SiteSettings):
             return found
         error = SiteSettingError(str(site), *found)
         if not self._logged.get((site.id, site.own_settings)):
-            self._logged.put((site.id, site.own_settings), True)
+            self._logged.set((site.id, site.own_settings), True)
             log.error("%s; it answers 503 until then", error)
         raise error
 
