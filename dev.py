@@ -318,7 +318,7 @@ def serve(options):
     address, port = server_address()
     port = options.port or port
     refuse_taken_port(address, port)
-    ensure_environment()
+    ensure_environment("content")
     refuse_foreign(VAR)
     prepare_demo()
     say("Starting the server")

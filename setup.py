@@ -19,14 +19,9 @@ requires = [
     "click>=8.1",
     "idna>=3.7",
     "Mako>=1.3.12",
-    "linkify-it-py>=2.0",  # For addresses that stand in a text without being a link.
-    "markdown-it-py>=4.0",  # The first that does not fill a wide table's missing cells without bound.
-    "mdit-py-plugins>=0.5",  # Footnotes, task lists and what else the blogs that are imported use beside CommonMark.
-    "nh3>=0.3",  # The first with a Cleaner that is made once.
     "plaster_pastedeploy>=1.0",
     "pyramid>=2.0.2",  # The first whose static views keep to their folder: CVE-2023-40587.
     "pyramid_tm>=2.5",
-    "PyYAML>=6.0",
     # The last with pkg_resources, which Pyramid imports: 2.1 says so in its own requirements, 2.0.2 does not. The first
     # whose pkg_resources can be imported by Python 3.12.
     "setuptools>=66.1,<82",
@@ -35,11 +30,20 @@ requires = [
     "SQLAlchemy>=2.0.40,!=2.1.0,!=2.1.1,!=2.1.2,!=2.1.3,<3",
     "transaction>=4.0",
     "tzdata>=2024.1",  # Windows and minimal containers have no database of time zones of their own.
-    "waitress>=3.0.1",
     "zope.sqlalchemy>=4.1",
 ]
 
 postgresql = ["psycopg[binary]>=3.2"]
+
+# For multisite.content, the reference application: its entries are imported from Markdown, and its ini names waitress.
+content = [
+    "linkify-it-py>=2.0",  # For addresses that stand in a text without being a link.
+    "markdown-it-py>=4.0",  # The first that does not fill a wide table's missing cells without bound.
+    "mdit-py-plugins>=0.5",  # Footnotes, task lists and what else the blogs that are imported use beside CommonMark.
+    "nh3>=0.3",  # The first with a Cleaner that is made once.
+    "PyYAML>=6.0",
+    "waitress>=3.0.1",
+]
 
 caching = ["dogpile.cache>=1.3"]  # For multisite.caching and mako.cache_impl = multisite.dogpile.
 
@@ -52,6 +56,7 @@ tracing = ["opentelemetry-api>=1.20"]  # For multisite.tracing.
 test = [
     *postgresql,
     *caching,
+    *content,
     *metrics,
     *tracing,
     *users,
@@ -138,6 +143,7 @@ setup(
         "docs": docs,
         "postgresql": postgresql,
         "caching": caching,
+        "content": content,
         "metrics": metrics,
         "tracing": tracing,
         "users": users,

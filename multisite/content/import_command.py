@@ -9,13 +9,17 @@ from pathlib import Path
 
 import click
 
-from multisite.content.files import shown
-from multisite.content.importing import BATCH_SIZE, import_entries
-from multisite.content.report import ImportReport, Note
-from multisite.content.slugs import SlugPattern
 from multisite.host_command import HostCommand
 from multisite.ini import read_ini
 from multisite.site import Site
+
+try:
+    from multisite.content.files import shown
+    from multisite.content.importing import BATCH_SIZE, import_entries
+    from multisite.content.report import ImportReport, Note
+    from multisite.content.slugs import SlugPattern
+except ModuleNotFoundError as error:
+    raise click.ClickException(f"{error.name} is not installed: pip install 'pyramid-multisite[content]'") from error
 
 __all__ = ["import_entries_command"]
 
