@@ -85,7 +85,7 @@ def wheel(distributions: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of commands of an environment in which only the wheel was installed, with the reference application."""
+    """The folder of commands of an environment in which the wheel was installed with the reference application."""
     folder = tmp_path_factory.mktemp("environment")
     venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt").create(folder)
     commands = folder / ("Scripts" if os.name == "nt" else "bin")
