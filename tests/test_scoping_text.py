@@ -48,6 +48,10 @@ WAYS: dict[str, Callable[[Session], Any]] = {
     "sqlite: alias offset": taken_from("countries offset, books b"),
     "sqlite: alias for": taken_from("countries AS for, books b"),
     "sqlite: alias window": taken_from("countries AS window, books b"),
+    "sqlite: column for": taken_from("countries c JOIN (SELECT 1 AS for) d ON for = 1, books b"),
+    "sqlite: column fetch": taken_from("countries c JOIN (SELECT 1 AS fetch) d ON fetch = 1, books b"),
+    "sqlite: column offset": taken_from("countries c JOIN (SELECT 1 AS offset) d ON offset + 0 = 1, books b"),
+    "sqlite: column window": taken_from("countries c JOIN (SELECT 1 AS window) d ON window = 1, books b"),
     "sqlite: alias fetch with a hint": taken_from("countries fetch NOT INDEXED, books b"),
     "postgresql: column named where": taken_from(
         'countries c JOIN (SELECT true AS "where") t ON t.where, books b WHERE b.id > 20 OR c.id > 20'
@@ -190,6 +194,9 @@ def test_refuses_a_parameter_in_tcls_way(library: Library, monkeypatch: pytest.M
         ("UPDATE a SET x = 1, y = 2 FROM b, c WHERE x IN (1)", "a b c"),
         ("MERGE INTO a USING b ON true WHEN MATCHED THEN UPDATE SET x = 1, y = 2", "a b"),
         ("SELECT x FROM t WHERE x > 1FROM", "t"),
+        ("SELECT 1e5FROM t", "t"),
+        ("SELECT 1.5E-5FROM t", "t"),
+        ("SELECT sum(x) OVER w FROM t WINDOW w AS (ORDER BY x) LIMIT 1 OFFSET 2", "t"),
         ("SELECT a.from FROM b JOIN c ON c.where = b.limit, d", "b c d"),
         ("DELETE FROM a USING b update JOIN c ON true, d", "a b c d"),
     ],

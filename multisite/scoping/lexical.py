@@ -19,7 +19,7 @@ _COMMON = rf"""
   | (?P<quoted>"(?:[^"]|"")*"{{quoted}})
   | (?P<space>[ \t\n\r\f\v]+{{space}})
   | (?P<word>[{_LETTER}][{_LETTER}0-9$]*)
-  | (?P<mark>\d[\d.]*|.)
+  | (?P<mark>\d[\d.]*(?:[eE][+-]?\d+)?|.)
 """
 _ESCAPED = r"[eE]'(?:[^'\\]|\\.|'')*'"
 _POSTGRESQL = re.compile(

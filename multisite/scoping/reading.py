@@ -25,6 +25,8 @@ _END_OF_FROM = frozenset(
         "WINDOW", "RETURNING", "FOR", "SELECT", "VALUES", "DEFAULT",
     }
 )  # fmt: skip
+_NAMES_IN_SQLITE = frozenset({"FOR", "FETCH", "OFFSET", "WINDOW"})
+"""Those of these that may be the name of a column there; OFFSET comes behind LIMIT, which has ended FROM already."""
 _COMBINES = frozenset({"UNION", "EXCEPT", "INTERSECT"})
 _QUERIES = frozenset({"SELECT", "DELETE", "UPDATE", "MERGE"})
 _FUNCTIONS_OF_SQLITE = frozenset({"json_each", "json_tree"})
@@ -101,6 +103,7 @@ class _Scanner:
         # Only SQLite takes a table behind IN; position('a' IN title) of the others has a column there.
         self.is_sqlite = dialect == "sqlite"
         self.before_tables = {"INTO", "COPY", "IN"} if self.is_sqlite else {"INTO", "COPY"}
+        self.end_of_from = _END_OF_FROM - _NAMES_IN_SQLITE if self.is_sqlite else _END_OF_FROM
         self.tokens = [each for each in tokens if each[0] != "comment"]
         self.reading = Reading()
         self.levels = [_Level()]
@@ -182,7 +185,7 @@ class _Scanner:
             self.reading.fault = "a TRUNCATE that empties also what refers to a table"
         elif word == "TABLE":
             level.expects = None if last in _DDL or (before in _DDL and last in _KINDS_OF_TABLES) else word
-        elif word in _END_OF_FROM and not (level.in_from and self._is_alias(word, last)):
+        elif word in self.end_of_from and not (level.in_from and self._is_alias(word, last)):
             level.in_from, level.expects = False, None
         else:
             return False
