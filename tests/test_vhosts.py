@@ -1,4 +1,4 @@
-"""Which application a request means, and every line of the ini file that cannot be meant."""
+"""Routing: which application serves a request, and which lines of the ini file are refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vhosting import World, ask
 
 from multisite import domains
 from multisite.errors import MultisiteError
-from multisite.vhosts.explaining import find
-from multisite.vhosts.ini import Place, Places, VhostError
-from multisite.vhosts.table import Route, Table, read_routes
+from multisite.vhosts.explaining import explain
+from multisite.vhosts.ini import IniPosition, IniPositions, VhostError
+from multisite.vhosts.table import Route, RouteTable, read_routes
 
 APPS = """
     [app:mainapp]
@@ -50,7 +50,7 @@ ISSUE = (
 )
 
 
-def test_the_example_that_it_began_with_works_as_written(world: World) -> None:
+def test_the_example_of_the_docs_works_as_written(world: World) -> None:
     app = world.load(ISSUE)
     for url, expected in {
         "//example.com/": "main '' '/'",
@@ -108,21 +108,21 @@ def test_underscores_need_a_setting(world: World) -> None:
     app = world.load(lines + APPS)
     assert ask(app, "//my_shop.example.com/").status == 400
     with pytest.raises(MultisiteError, match="names no host"):
-        find(app.table, "http://my_shop.example.com/", underscores=app.allow_underscores)
+        explain(app.table, "http://my_shop.example.com/", underscores=app.allow_underscores)
     app = world.load(
         lines + "    vhosts.allow_underscores = true\n        domain my_shop.example.com / = app1\n" + APPS
     )
     assert ask(app, "//MY_shop.example.com:80/x").text == "app1 '' '/x'"
     assert ask(app, "//your_shop.example.com/").text == "shop '' '/'"
     assert ask(app, "//my-shop.example.com/").text == "shop '' '/'"
-    route = find(app.table, "http://my_shop.example.com/", underscores=app.allow_underscores).route
+    route = explain(app.table, "http://my_shop.example.com/", underscores=app.allow_underscores).route
     assert route is not None
     assert route.application == "app1"
     with pytest.raises(VhostError, match=r"not '_' \(the setting allow_underscores permits it\)"):
         world.load(lines + "    domain my_shop.example.com / = app1\n" + APPS)
 
 
-def test_the_port_of_the_scheme_is_one(world: World) -> None:
+def test_the_default_port_of_the_scheme_matches(world: World) -> None:
     app = world.load(
         """
         [composite:main]
@@ -136,9 +136,9 @@ def test_the_port_of_the_scheme_is_one(world: World) -> None:
     assert ask(app, "//example.com/", **{"wsgi.url_scheme": "https"}).text.startswith("shop")
 
 
-def test_no_byte_of_a_path_is_lost_when_it_is_moved(world: World) -> None:
+def test_no_byte_of_a_path_is_lost_when_it_is_shifted(world: World) -> None:
     app = world.load(ISSUE)
-    # As WSGI has them: UTF-8, a lone continuation byte, what was %2F and %25 in the URL.
+    # As in WSGI: UTF-8, a lone continuation byte, a decoded %2F and %25.
     for rest in ("/b\xc3\xbccher", "/\xff\x80", "/a%2Fb%25", "/foo//foo/", "/\xc3"):
         assert ask(app, f"//example.com/foo{rest}").text == f"app1 '/foo' {rest!r}"
     assert ask(app, "//example.com/foo\xc3\xbc").text == "main '' '/foo\xc3\xbc'"
@@ -146,14 +146,14 @@ def test_no_byte_of_a_path_is_lost_when_it_is_moved(world: World) -> None:
     assert answer.text == "app1 '/outer/foo' '/x'"
 
 
-def test_a_bad_host_and_an_unknown_one_are_told_nothing(world: World) -> None:
+def test_invalid_and_unknown_hosts_get_no_details(world: World) -> None:
     app = world.load(ISSUE)
     for host in ("exa mple.com", "", None, "a@example.com", "example.com,other.example", "example.com:0", "x" * 300):
         answer = ask(app, "//example.com/", HTTP_HOST=host)
         assert answer.status == 400, host
         assert "example" not in answer.text
     assert ask(app, "//example.com/", REQUEST_URI="http://other.example/").status == 400
-    # A port, where only one of the two names it, is the one of the scheme.
+    # A port that only one of the two names is that of the scheme.
     for host, target, status in (
         ("example.com", "http://example.com:8080/", 400),
         ("example.com:8080", "http://example.com/", 400),
@@ -172,7 +172,7 @@ def test_a_bad_host_and_an_unknown_one_are_told_nothing(world: World) -> None:
     assert (head.status, head.text, head.headers["Content-Length"]) == (404, "", str(len(answer.text)))
 
 
-# Lines that cannot be meant
+# Invalid lines
 
 
 @pytest.mark.parametrize(
@@ -190,28 +190,28 @@ def test_a_bad_host_and_an_unknown_one_are_told_nothing(world: World) -> None:
         ("domain [::1] / = app1", "An IPv6 address cannot be written here"),
         ("http://example.org/ = app1", "a domain is written without http://"),
         ("domain example.org port / = app1", "'/' is not a port"),
-        ("domain example.org port = app1", "no number stands behind the word port"),
+        ("domain example.org port = app1", "no number follows the word port"),
         ("domain example.org port 70000 / = app1", "is not a port"),
         ("port 80 / = app1", "a port needs a domain"),
         ("domain = app1", "expected 'domain HOST [port N] PATH = APPLICATION'"),
         ("domain example.org/ = app1", "a space is missing between the host and its path"),
         ("domain example.org foo = app1", "a path begins with a slash"),
-        ("domain example.org / /foo = app1", "a path begins with a slash, and nothing comes behind it"),
-        ("domain example.org /bü = app1", "its path may only have letters, digits"),
-        ("domain example.org /a/../b = app1", "its path may only have letters, digits"),
-        ("/a//b = app1", "'/a//b' cannot be a path here: its path has an empty segment"),
-        ("domain example.org / = app1 app2", "has to name one application"),
-        ("domain example.org / =", "has to name one application"),
+        ("domain example.org / /foo = app1", "a path begins with a slash, and nothing follows it"),
+        ("domain example.org /bü = app1", "a path in it has letters, digits"),
+        ("domain example.org /a/../b = app1", "a path in it has letters, digits"),
+        ("/a//b = app1", "'/a//b' cannot be a path here: its path has an empty step"),
+        ("domain example.org / = app1 app2", "must name one application"),
+        ("domain example.org / =", "must name one application"),
         ("domain example.org / = main", "leads back to [composite:main] itself"),
         ("nonsense = app1", "is not understood: expected 'domain HOST"),
-        ("not_found_app = app1", "; what no other line fits is answered by the line '/ = APPLICATION'"),
+        ("not_found_app = app1", "; write '/ = APPLICATION' for everything that no other line"),
         ("vhosts.lasy = true", "there is no setting vhosts.lasy; did you mean vhosts.lazy?"),
         ("vhosts.lazy = yes", "vhosts.lazy = yes: expected true or false"),
         ("vhosts.retry_seconds = soon", "expected a number of seconds from 0 to 86400"),
         ("vhosts.init = no.such.thing", "vhosts.init: 'no.such.thing' fails (ModuleNotFoundError"),
     ],
 )
-def test_a_line_that_cannot_be_meant_is_named_with_its_section_and_line(world: World, line: str, message: str) -> None:
+def test_an_invalid_line_is_reported_with_its_section_and_line(world: World, line: str, message: str) -> None:
     text = "# a comment\n[composite:main]\nuse = egg:pyramid-multisite#vhosts\ndomain example.com / = mainapp\n" + line
     path = world.ini(f"{text}\n{_plain(APPS)}")
     with pytest.raises(VhostError) as raised:
@@ -221,7 +221,7 @@ def test_a_line_that_cannot_be_meant_is_named_with_its_section_and_line(world: W
     assert "\n" not in str(raised.value)
 
 
-def test_a_mixture_of_scripts_that_is_meant_can_be_allowed(world: World) -> None:
+def test_mixed_scripts_can_be_allowed(world: World) -> None:
     app = world.load(
         """
     [composite:main]
@@ -238,10 +238,10 @@ def _plain(text: str) -> str:
     return re.sub("^    ", "", text, flags=re.M)
 
 
-def test_no_line_at_all_and_a_section_in_a_circle_are_refused(world: World) -> None:
-    with pytest.raises(VhostError, match="no line says which application answers"):
+def test_no_line_and_a_circular_section_are_refused(world: World) -> None:
+    with pytest.raises(VhostError, match="no line names an application"):
         world.load("[composite:main]\nuse = egg:pyramid-multisite#vhosts\nvhosts.lazy = true\n")
-    # Through another composite it is that one's application which is broken.
+    # Behind another composite, it is an application of that one which fails.
     app = world.load(
         """
     [composite:main]
@@ -258,7 +258,7 @@ def test_no_line_at_all_and_a_section_in_a_circle_are_refused(world: World) -> N
     assert ask(app, "//a.example/").status == 503
 
 
-def test_a_section_that_builds_on_another_one_is_told_by_its_own_line(world: World) -> None:
+def test_a_section_that_extends_another_is_reported_by_its_own_line(world: World) -> None:
     with pytest.raises(VhostError, match=re.escape("line 6, [composite:staging]: 'domain x.example / = gone'")):
         world.load(
             "[composite:main]\nuse = egg:pyramid-multisite#vhosts\ndomain example.com / = mainapp\n"
@@ -273,12 +273,12 @@ def test_a_section_that_builds_on_another_one_is_told_by_its_own_line(world: Wor
         )
 
 
-def test_without_a_file_errors_say_the_line_itself() -> None:
+def test_without_a_file_errors_quote_the_line() -> None:
     with pytest.raises(VhostError, match=r"^egg:pyramid-multisite#vhosts: 'domain a\.\.b / = x'"):
-        read_routes({"domain a..b / = x".partition(" =")[0]: "x"}, Places(None, []))
+        read_routes({"domain a..b / = x".partition(" =")[0]: "x"}, IniPositions(None, []))
 
 
-# The same rules as everywhere
+# The same rules as elsewhere
 
 
 NAMES = st.sampled_from(
@@ -296,13 +296,13 @@ ASKED = st.tuples(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(DOMAINS, max_size=12, unique=True), st.sets(st.sampled_from(["", "/a", "/a/b"])), ASKED)
-def test_it_finds_what_the_rules_of_domains_say(
+def test_routes_follow_the_rules_of_domains(
     given_domains: list[domains.Domain], fallback: set[str], asked: tuple[str, int, str]
 ) -> None:
     name, port, path = asked
-    routes = [Route(each, each.path, str(each), str(each), Place()) for each in given_domains]
-    routes += [Route(None, each, f"any{each}", each, Place()) for each in fallback]
-    table = Table(routes)
+    routes = [Route(each, each.path, str(each), str(each), IniPosition()) for each in given_domains]
+    routes += [Route(None, each, f"any{each}", each, IniPosition()) for each in fallback]
+    table = RouteTable(routes)
     fitting_names = domains.candidate_names(name)
     best = domains.best_match([each for each in given_domains if each.name in fitting_names], port, path)
     rest = [each for each in fallback if not each or path == each or path.startswith(each + "/")]
@@ -312,7 +312,7 @@ def test_it_finds_what_the_rules_of_domains_say(
     assert table.fitting(name, port, path)[:1] == ([found] if found else [])
 
 
-def test_nothing_of_a_database_or_of_pyramid_is_imported(world: World) -> None:
+def test_neither_a_database_nor_pyramid_is_imported(world: World) -> None:
     path = world.ini(ISSUE)
     script = (
         f"import sys; sys.path.insert(0, {str(world.folder)!r})\n"
@@ -324,7 +324,7 @@ def test_nothing_of_a_database_or_of_pyramid_is_imported(world: World) -> None:
     assert "vhosts" in (Path(__file__).parents[1] / "setup.py").read_text("utf-8")
 
 
-# What grows, and what does not: counted in calls of functions, which no neighbour on the machine disturbs
+# Cost, in function calls, which does not depend on the load of the machine
 
 
 def calls_of(work: Callable[[], object]) -> int:
@@ -346,13 +346,13 @@ def lines_of(count: int) -> dict[str, str]:
     return {f"domain site{number}.example /": "app" for number in range(count)} | {"domain *.example /": "app"}
 
 
-def test_finding_an_application_takes_the_same_for_ten_domains_and_for_ten_thousand() -> None:
-    tables = [Table(read_routes(lines_of(count), Places(None, []))) for count in (10, 10_000)]
+def test_the_cost_of_a_lookup_does_not_depend_on_the_number_of_domains() -> None:
+    tables = [RouteTable(read_routes(lines_of(count), IniPositions(None, []))) for count in (10, 10_000)]
     for name in ("site5.example", "x.site5.example", "nowhere.test"):
         few, many = (calls_of(partial(table.find, name, 80, "/a/b")) for table in tables)
         assert few == many
 
 
-def test_making_the_table_takes_the_same_for_each_line() -> None:
-    few, many = (calls_of(partial(read_routes, lines_of(count), Places(None, []))) for count in (100, 1_000))
+def test_building_the_table_takes_linear_time() -> None:
+    few, many = (calls_of(partial(read_routes, lines_of(count), IniPositions(None, []))) for count in (100, 1_000))
     assert many < 10.5 * few

@@ -1,4 +1,4 @@
-"""What applications of one process have apart: folders, names in logs, tables; and what they share on purpose."""
+"""Isolation of the applications of one process: folders, names in logs, tables; and shared resources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from vhosting import World, ask
 
 from multisite.application import current_application
-from multisite.vhosts.folders import claims_of, first_clash, own_folders
+from multisite.vhosts.folders import first_clash, own_folders, writable_folders
 from multisite.vhosts.ini import VhostError
 from multisite.vhosts.logs import ApplicationFilter, ApplicationFormatter
 
@@ -46,7 +46,7 @@ def settings_of(app: Any, name: str) -> dict[str, Any]:
 # Folders
 
 
-def test_each_application_gets_folders_of_its_own_unless_it_sets_them(world: World) -> None:
+def test_each_application_gets_its_own_folders_unless_it_sets_them(world: World) -> None:
     root = world.folder / "var"
     text = PAIR.format(more=f"vhosts.root = {root}", one="data_dir = %(here)s/mine", two="")
     app = world.load(text)
@@ -59,7 +59,7 @@ def test_each_application_gets_folders_of_its_own_unless_it_sets_them(world: Wor
     assert set(settings_of(world.load(PAIR.format(more="", one="", two="")), "one")) == {"me"}
 
 
-def test_a_factory_gets_what_it_takes_and_a_pipeline_s_last_part_gets_it(world: World) -> None:
+def test_a_factory_gets_the_settings_it_accepts(world: World) -> None:
     world.module(
         "few",
         """
@@ -139,7 +139,7 @@ SAME = re.compile(r"\[app:one\] by '(\S+) = .*' and \[app:two\] by '(\S+) = .*' 
         ("session.data_dir = {}/m", "data_dir = m"),
     ],
 )
-def test_two_that_are_set_to_the_same_folder_are_refused(world: World, lazy: str, one: str, two: str) -> None:
+def test_two_applications_with_the_same_folder_are_refused(world: World, lazy: str, one: str, two: str) -> None:
     (world.folder / "real").mkdir()
     (world.folder / "link").symlink_to("real")
     here = str(world.folder)
@@ -170,7 +170,7 @@ def test_two_that_are_set_to_the_same_folder_are_refused(world: World, lazy: str
         ),
     ],
 )
-def test_so_are_less_obvious_ones(world: World, more: str, one: str, two: str, message: str) -> None:
+def test_less_obvious_clashes_are_refused(world: World, more: str, one: str, two: str, message: str) -> None:
     text = PAIR.format(more=more, one=one, two=two)
     if "base" in one:
         text = text.replace("    use = call:PREFIX_echo:main\n", "")
@@ -179,7 +179,7 @@ def test_so_are_less_obvious_ones(world: World, more: str, one: str, two: str, m
         world.load(text)
 
 
-def test_what_belongs_together_may_share(world: World) -> None:
+def test_applications_of_one_database_may_share(world: World) -> None:
     same = "sqlalchemy.url = sqlite:///a\n    multisite.sites_dir = sites\n    multisite.snapshot = sites/known"
     world.load(PAIR.format(more="", one=same, two=same))
     own = "data_dir = d\n    multisite.sites_dir = d/sites\n    multisite.snapshot = d/known"
@@ -188,16 +188,16 @@ def test_what_belongs_together_may_share(world: World) -> None:
     world.load(PAIR.format(more="vhosts.root = v", one="", two=""))
 
 
-def test_no_name_of_an_application_leads_out_of_the_root() -> None:
+def test_no_application_name_escapes_the_root() -> None:
     for name in ("..", ".", "../x", "config:/etc/x.ini#main", "a b", "ä"):
         for folder in own_folders(Path("/root"), name).values():
             assert Path(os.path.normpath(folder)).parent.parent == Path("/root"), name
 
 
-def test_finding_a_clash_does_not_take_long_for_many() -> None:
-    claims = [claim for n in range(2000) for claim in claims_of(f"app{n}", own_folders(Path("/v"), f"app{n}"))]
+def test_finding_a_clash_takes_linear_time() -> None:
+    claims = [claim for n in range(2000) for claim in writable_folders(f"app{n}", own_folders(Path("/v"), f"app{n}"))]
     assert first_clash(claims) is None
-    again = list(claims_of("other", {"data_dir": "/v/app1999/data"}))
+    again = list(writable_folders("other", {"data_dir": "/v/app1999/data"}))
     clash = first_clash(claims + again)
     assert clash is not None
     assert {each.application for each in clash} == {"app1999", "other"}
@@ -257,7 +257,7 @@ def _handlers() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_handlers")
-def test_each_record_says_which_application_spoke(world: World) -> None:
+def test_each_record_names_its_application(world: World) -> None:
     world.module("speaking", SPEAKING)
     text = PAIR.format(more="vhosts.lazy = true", one="", two="").replace("PREFIX_echo", "PREFIX_speaking")
     ini = world.ini(text + LOGGED)
@@ -274,12 +274,12 @@ def test_each_record_says_which_application_spoke(world: World) -> None:
     assert current_application.get() is None
 
 
-def test_a_filter_says_it_too_and_who_said_it_first_is_right() -> None:
+def test_the_filter_names_it_too_and_the_first_name_is_kept() -> None:
     record = logging.LogRecord("x", logging.INFO, "f", 1, "hello", None, None)
     token = current_application.set("one")
     assert ApplicationFilter().filter(record)
     current_application.reset(token)
-    # Another thread, as that of a QueueListener, formats it where no application is current.
+    # Another thread, like that of a QueueListener, formats it without a current application.
     formatted: list[str] = []
     formatter = ApplicationFormatter("%(application)s %(message)s")
     thread = threading.Thread(target=lambda: formatted.append(formatter.format(record)))
@@ -289,7 +289,7 @@ def test_a_filter_says_it_too_and_who_said_it_first_is_right() -> None:
     assert not ApplicationFilter("elsewhere").filter(record)
 
 
-# Shared on purpose
+# Shared resources
 
 
 RESOURCES = """
@@ -304,7 +304,7 @@ RESOURCES = """
 """
 
 
-def test_applications_share_one_engine_and_what_else_the_section_names(world: World) -> None:
+def test_applications_share_the_resources_of_the_section(world: World) -> None:
     world.module("resources", RESOURCES)
     text = """
     [multisite:shared]
@@ -326,9 +326,7 @@ def test_applications_share_one_engine_and_what_else_the_section_names(world: Wo
     one["shared.engine"].dispose()
 
 
-def test_a_resource_that_cannot_be_made_breaks_only_who_takes_it_and_only_until_it_can(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_resource_breaks_only_its_users_and_is_retried(world: World, caplog: pytest.LogCaptureFixture) -> None:
     resources = world.module("resources", RESOURCES)
     world.module(
         "plain", "def main(global_conf):\n    from wsgiref.simple_server import demo_app\n    return demo_app\n"
@@ -350,12 +348,12 @@ def test_a_resource_that_cannot_be_made_breaks_only_who_takes_it_and_only_until_
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("search = not a name", "expected the dotted name of what makes it"),
-        ("serach.url = x", "'serach.url' is an option of 'serach', which no line makes"),
-        ("sqlalchemy.url = sqlite://\n    engine = some.where:engine", "sqlalchemy.url makes an engine already"),
+        ("search = not a name", "expected a dotted name to call"),
+        ("serach.url = x", "'serach.url' is an option of 'serach', which no line defines"),
+        ("sqlalchemy.url = sqlite://\n    engine = some.where:engine", "sqlalchemy.url already creates an engine"),
     ],
 )
-def test_a_shared_resource_that_cannot_be_meant_is_named(world: World, line: str, message: str) -> None:
+def test_an_invalid_shared_resource_is_reported(world: World, line: str, message: str) -> None:
     with pytest.raises(VhostError, match=rf"line \d+, \[multisite:shared\]: .*{message}"):
         world.load(PAIR.format(more="", one="", two="") + f"\n    [multisite:shared]\n    {line}\n")
 
@@ -389,7 +387,7 @@ def two_models(world: World, metas: tuple[str, str]) -> Any:
     return world.load(text)
 
 
-def test_two_applications_that_declare_a_table_on_the_same_metadata_are_both_named(
+def test_two_applications_that_declare_the_same_table_are_both_named(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = two_models(world, ("meta", "meta"))
@@ -401,20 +399,18 @@ def test_two_applications_that_declare_a_table_on_the_same_metadata_are_both_nam
     ) in caplog.text
 
 
-def test_each_with_a_metadata_of_its_own_declares_what_it_likes(world: World) -> None:
+def test_applications_with_their_own_metadata_may_declare_the_same_table(world: World) -> None:
     app = two_models(world, ("meta_one", "meta_two"))
     assert ask(app, "//one.example/").status == 200
     assert ask(app, "//two.example/").status == 200
 
 
 @pytest.mark.filterwarnings("ignore:This declarative base already contains a class")
-def test_a_table_that_a_broken_attempt_has_left_behind_is_told_apart(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_table_left_behind_by_a_failed_attempt_is_reported(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.module("meta", META)
     world.module("one_models", MODEL.format(meta="meta") + "\n    raise OSError('further down')\n")
     text = PAIR.format(more="vhosts.retry_seconds = 0", one="", two="")
     app = world.load(text.replace("PREFIX_echo:main", "PREFIX_one_models:main", 1))
     assert "OSError: further down" in caplog.text
     assert ask(app, "//one.example/").status == 503
-    assert "which its attempt before has declared and left behind: restart" in caplog.text
+    assert "which its previous attempt declared already: restart" in caplog.text

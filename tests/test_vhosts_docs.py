@@ -1,4 +1,4 @@
-"""docs/vhosts.md: its example is written as it stands there, served by waitress, and asked what the page asks."""
+"""docs/vhosts.md: its example is written to files, served by waitress, and requested as the page does."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from multisite.directory.changes import add_site
 from multisite.keys import DIRECTORY
 from multisite.migrate import upgrade_own
 from multisite.settings import parse_settings
-from multisite.vhosts.options import PREFIX, Options
+from multisite.vhosts.options import PREFIX, VhostOptions
 
 PAGE = ROOT / "docs" / "vhosts.md"
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with what the example needs of a clone: development.ini, the templates, and two sites."""
+    """A folder with the parts of a clone that the example needs: development.ini, the templates, and two sites."""
     folder = tmp_path_factory.mktemp("clone")
     shutil.copytree(ROOT / "templates", folder / "templates")
     shutil.copyfile(ROOT / "development.ini", folder / "development.ini")
@@ -68,7 +68,7 @@ def app(clone: Path) -> Iterator[Any]:
 
 
 def curl(address: tuple[str, int], command: str) -> str:
-    """Return what `curl` would print, for the options of the page."""
+    """Return what `curl` would print; supports the options that the page uses."""
     words = shlex.split(command)
     host = words[words.index("-H") + 1].removeprefix("Host: ")
     connection = HTTPConnection(*address, timeout=30)
@@ -108,7 +108,7 @@ def commands() -> list[Command]:
     return [command for snippet in snippets(PAGE, "console") for command in commands_in(snippet)]
 
 
-def test_the_table_is_printed_as_the_page_shows_it(clone: Path) -> None:
+def test_the_table_is_printed_as_documented(clone: Path) -> None:
     (command,) = [each for each in commands() if each.text == "multisite vhosts portal.ini"]
     done = subprocess.run(
         [Path(sys.executable).parent / "multisite", "vhosts", "portal.ini"],
@@ -119,7 +119,7 @@ def test_the_table_is_printed_as_the_page_shows_it(clone: Path) -> None:
 
 
 def test_every_setting_has_a_heading() -> None:
-    known = {PREFIX + field.name for field in dataclasses.fields(Options)}
+    known = {PREFIX + field.name for field in dataclasses.fields(VhostOptions)}
     assert {heading for heading in headings(PAGE) if heading.startswith(PREFIX)} == known
 
 
@@ -129,6 +129,6 @@ def test_every_block_of_the_page_is_tested_here_or_in_another_test_of_vhosts() -
         if re.match(r"# \w+\.(?:py|ini)\n", snippet.text):
             continue
         names = re.findall(r"multisite\.[\w.]+[A-Z]\w+|using_application|multisite:shared", snippet.text)
-        assert names, f"{snippet} shows nothing that could be looked for"
+        assert names, f"{snippet} shows nothing to look for"
         assert all(name in tested for name in names), snippet
     assert {snippet.language for snippet in snippets(PAGE)} == {"python", "ini", "console", "text"}

@@ -1,4 +1,4 @@
-"""Applications are loaded once, at start or at the first request; a broken one takes nobody down."""
+"""Applications are loaded once, at start-up or at the first request; a broken one does not affect others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vhosting import World, ask
 from waitress_server import serving
 
 from multisite.vhosts import applications, loads
-from multisite.vhosts.applications import Application, Unavailable
+from multisite.vhosts.applications import LazyApplication, Unavailable
 from multisite.vhosts.composite import Vhosts
 from multisite.vhosts.ini import VhostError
 
@@ -45,7 +45,7 @@ MODELS = """
     declared = set()
 
     def main(global_conf, **settings):
-        # As a factory that declares its models, or registers a type, when it is called.
+        # Like a factory that declares its models or registers a type when it is called.
         assert "model" not in declared, "declared twice"
         declared.add("model")
         return PREFIX_echo.main(global_conf, **settings)
@@ -63,7 +63,7 @@ def test_an_application_of_several_domains_is_loaded_once(world: World, lazy: st
 
 
 def test_paste_loads_it_once_for_each_domain(world: World) -> None:
-    """The ill that is cured, as a control: it is the loader that gives a new application each time it is asked."""
+    """Negative control: PasteDeploy's loader creates a new application at each call."""
     from paste.deploy.loadwsgi import ConfigLoader
 
     world.module("two", MODELS)
@@ -105,7 +105,7 @@ def test_hooks_run_once_before_any_application_is_loaded(world: World) -> None:
         world.load(text.replace(f"{hooks}.first", f"{hooks}.fails"))
 
 
-def test_a_hook_that_loads_its_own_ini_file_is_an_error_and_does_not_wait_for_itself(world: World) -> None:
+def test_a_hook_that_loads_its_own_ini_file_is_refused(world: World) -> None:
     world.module("hooks", HOOKS)
     world.module("two", MODELS)
     hook = f"{world.prefix}_hooks.loads"
@@ -117,9 +117,9 @@ def test_a_hook_that_loads_its_own_ini_file_is_an_error_and_does_not_wait_for_it
             world.load(text)
         failed.append(caught.value)
 
-    # Twice, since the first failure must not leave the hook for one that has run or is running.
+    # Twice, since the first failure must not mark the hook as done or running.
     for _ in range(2):
-        # In a thread that ends with the process: the test would wait for ever where the load does.
+        # In a daemon thread: if the load hangs, the test must not.
         thread = threading.Thread(target=load, daemon=True)
         thread.start()
         thread.join(60)
@@ -141,12 +141,12 @@ def test_a_hook_that_loads_its_own_ini_file_is_an_error_and_does_not_wait_for_it
         ("raise SystemExit(3)", "SystemExit: 3"),
         (
             "class E(Exception):\n    def __str__(self):\n        raise ValueError\nraise E",
-            "E: its text cannot be made",
+            "E: its message cannot be formatted",
         ),
         ("def main(global_conf): pass", "TypeError: main() got an unexpected keyword argument 'me'"),
     ],
 )
-def test_a_broken_application_takes_nobody_down(
+def test_a_broken_application_does_not_affect_others(
     world: World, caplog: pytest.LogCaptureFixture, code: str, reason: str
 ) -> None:
     world.module("two", code)
@@ -154,7 +154,7 @@ def test_a_broken_application_takes_nobody_down(
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.name == "multisite.vhosts.applications"
     assert record.getMessage().startswith(f"[app:two] cannot be loaded: {reason}"), record.getMessage()
-    assert "Its domains answer 503; it is tried again after 30 s" in record.getMessage()
+    assert "Its domains respond with 503; it is retried after 30 s" in record.getMessage()
     assert "\n" not in record.getMessage()
     assert record.exc_info is not None
     assert ask(app, "//a.example/").status == 200
@@ -166,9 +166,7 @@ def test_a_broken_application_takes_nobody_down(
     assert [each.state for each in app.applications.values()] == ["serving", "broken"]
 
 
-def test_a_broken_application_is_tried_again_when_its_time_has_come(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_application_is_retried_after_a_pause(world: World, caplog: pytest.LogCaptureFixture) -> None:
     times: list[float] = [1000.0]
     tries: list[int] = []
 
@@ -178,7 +176,7 @@ def test_a_broken_application_is_tried_again_when_its_time_has_come(
             raise OSError("the disk is full")
         return "application"
 
-    application = Application(
+    application = LazyApplication(
         "x", "[app:x]", make, retry_seconds=30, failed=lambda _, error: str(error), clock=lambda: times[0]
     )
     for at, expected in ((1000, 30), (1001, 29), (1029.5, 1), (1030, 30), (1059, 1)):
@@ -195,7 +193,7 @@ def test_a_broken_application_is_tried_again_when_its_time_has_come(
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "WARNING"]
 
 
-def test_a_module_that_was_missing_is_found_when_it_has_come(world: World) -> None:
+def test_a_missing_module_is_found_once_it_exists(world: World) -> None:
     world.module("two", "import PREFIX_late\nmain = PREFIX_late.main\n")
     app = world.load(TWO.format(lazy="false", retry=0))
     assert ask(app, "//d.example/").status == 503
@@ -204,7 +202,7 @@ def test_a_module_that_was_missing_is_found_when_it_has_come(world: World) -> No
 
 
 class Slow:
-    """A factory that waits until it is let go, and counts how often it is called; it fails as long as it should."""
+    """A factory that waits for an event, counts its calls, and fails as often as requested."""
 
     def __init__(self, *, fails: bool = False) -> None:
         self.fails = fails
@@ -220,11 +218,11 @@ class Slow:
             raise OSError("not now")
         return "application"
 
-    def application(self) -> Application:
-        return Application("x", "[app:x]", self, retry_seconds=0, failed=lambda _, error: str(error))
+    def application(self) -> LazyApplication:
+        return LazyApplication("x", "[app:x]", self, retry_seconds=0, failed=lambda _, error: str(error))
 
 
-def test_one_thread_loads_an_application_that_many_want_and_the_others_wait_for_it() -> None:
+def test_one_thread_loads_an_application_and_others_wait() -> None:
     slow = Slow()
     application = slow.application()
     with ThreadPoolExecutor(8) as pool:
@@ -236,8 +234,8 @@ def test_one_thread_loads_an_application_that_many_want_and_the_others_wait_for_
     assert slow.calls == 1
 
 
-def test_nobody_waits_for_ever_for_the_first_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(applications, "PATIENCE_SECONDS", 0.05)
+def test_waiting_for_the_first_load_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applications, "WAIT_TIMEOUT_SECONDS", 0.05)
     slow = Slow()
     application = slow.application()
     with ThreadPoolExecutor(1) as pool:
@@ -249,7 +247,7 @@ def test_nobody_waits_for_ever_for_the_first_load(monkeypatch: pytest.MonkeyPatc
         assert loading.result(30) == "application"
 
 
-def test_nobody_waits_while_a_broken_application_is_tried_again() -> None:
+def test_no_request_waits_while_a_broken_application_is_retried() -> None:
     slow = Slow(fails=True)
     slow.let_go.set()
     application = slow.application()
@@ -268,7 +266,7 @@ def test_nobody_waits_while_a_broken_application_is_tried_again() -> None:
     assert slow.calls == 2
 
 
-def test_an_application_that_asks_for_itself_while_it_is_loaded_gets_an_answer() -> None:
+def test_an_application_that_requests_itself_while_loading_gets_503() -> None:
     answered: list[str] = []
 
     def make() -> Any:
@@ -278,7 +276,7 @@ def test_an_application_that_asks_for_itself_while_it_is_loaded_gets_an_answer()
             answered.append("503")
         return "application"
 
-    application = Application("x", "[app:x]", make, retry_seconds=0, failed=lambda _, error: str(error))
+    application = LazyApplication("x", "[app:x]", make, retry_seconds=0, failed=lambda _, error: str(error))
     assert application.get() == "application"
     assert answered == ["503"]
 
@@ -319,7 +317,7 @@ CIRCLE = """
 
 
 def circle(world: World) -> Vhosts:
-    """Return two lazy applications; the module of each imports the other's, and one of them in a circle."""
+    """Return two lazy applications whose modules import each other."""
     world.module("left", CIRCLE.format(other="right", needed="value"))
     world.module("right", CIRCLE.format(other="left", needed="__name__"))
     return world.load(
@@ -338,21 +336,21 @@ def circle(world: World) -> Vhosts:
     )
 
 
-def ask_at_once(app: Vhosts) -> list[int]:
+def request_concurrently(app: Vhosts) -> list[int]:
     with ThreadPoolExecutor(2) as pool:
         return sorted(pool.map(lambda host: ask(app, f"//{host}.example/").status, ["left", "right"]))
 
 
-def test_applications_that_import_each_other_are_loaded_at_the_same_time(world: World) -> None:
-    assert ask_at_once(circle(world)) == [200, 200]
+def test_applications_that_import_each_other_can_be_loaded_concurrently(world: World) -> None:
+    assert request_concurrently(circle(world)) == [200, 200]
 
 
-def test_without_a_second_attempt_one_of_them_would_be_broken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_second_attempt_one_of_them_would_fail(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = loads._attempt
     monkeypatch.setattr(loads, "_attempt", lambda make: (*attempt(make)[:2], True))
     for _ in range(20):  # Which of the two threads Python lets through is its own choice.
         app = circle(world)
-        if ask_at_once(app) != [200, 200]:
+        if request_concurrently(app) != [200, 200]:
             return
         world.forget()
     pytest.fail("the circle has never broken anything: the test above shows nothing")
@@ -370,7 +368,7 @@ main()
 
 
 def test_files_of_a_broken_application_are_watched_under_reload(world: World) -> None:
-    """The module that cannot be imported is not among the imported ones, which hupper watches by itself."""
+    """hupper itself watches only imported modules, and a module that failed to import is not one of them."""
     import socket
 
     world.module("deep", "raise OSError('still being written')")
@@ -419,7 +417,7 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return True
 
 
-# A fair share of the threads
+# Limit on the threads of an application
 
 GATE = """
     import threading
@@ -496,7 +494,7 @@ def get(address: tuple[str, int], host: str, path: str) -> int:
 
 
 @pytest.mark.parametrize("path", ["/wait", "/stream"])
-def test_a_busy_application_takes_no_more_than_its_share(gate: Callable[[int], tuple[Vhosts, Any]], path: str) -> None:
+def test_a_busy_application_is_limited(gate: Callable[[int], tuple[Vhosts, Any]], path: str) -> None:
     app, module = gate(2)
     with serving(app, threads=4) as address, ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(get, address, host, path) for host in ("busy.example", "alias.example")]
@@ -523,7 +521,7 @@ def test_without_a_limit_one_application_takes_every_thread(gate: Callable[[int]
         assert other.result(30) == 200
 
 
-def test_every_place_is_given_back(gate: Callable[[int], tuple[Vhosts, Any]]) -> None:
+def test_every_slot_is_released(gate: Callable[[int], tuple[Vhosts, Any]]) -> None:
     app, module = gate(1)
     module.opened.set()
     for _ in range(3):
@@ -533,7 +531,7 @@ def test_every_place_is_given_back(gate: Callable[[int], tuple[Vhosts, Any]]) ->
             ask(app, "//busy.example/stream-fails")
         assert ask(app, "//busy.example/stream").text == "piecepiece"
         assert ask(app, "//unknown.example/").status == 404
-    # A server that never begins with the body closes it all the same.
+    # A server that never iterates over the body closes it nevertheless.
     environ = {"HTTP_HOST": "busy.example", "PATH_INFO": "/stream", "wsgi.url_scheme": "http", "SCRIPT_NAME": ""}
     body: Any = app(environ, lambda *_: None)
     assert ask(app, "//busy.example/").status == 503

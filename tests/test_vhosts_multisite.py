@@ -1,4 +1,4 @@
-"""Multisite applications among others in one process: ids, names and rows never mix, and others are left alone."""
+"""Multisite applications beside others in one process: ids, names and rows never mix; the others are unaffected."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ INI = """
 
 
 class Process(NamedTuple):
-    """One process: `app` with two multisite applications, one that is none, and two that are guests of the first."""
+    """One process: `app` with two multisite applications, a plain one, and two guests on the first one's database."""
 
     app: Vhosts
     engines: dict[str, sa.Engine]
@@ -211,7 +211,7 @@ def make(world: World, urls: dict[str, str], engines: dict[str, sa.Engine]) -> P
 
 
 def plant(folder: Path, engines: dict[str, sa.Engine], modules: dict[str, ModuleType]) -> None:
-    """Let both applications have a site 1, and the host both.example as another one; `two` has a third site."""
+    """Add a site 1 and the host both.example to both applications, under different ids; `two` has a third site."""
     hosts = {"one": ["one.example", "both.example"], "two": ["two.example", "more.example", "both.example"]}
     for name, own in hosts.items():
         settings = parse_settings(
@@ -224,7 +224,7 @@ def plant(folder: Path, engines: dict[str, sa.Engine], modules: dict[str, Module
                 session.commit()
 
 
-def test_each_application_answers_with_its_own_sites_and_rows(process: Process) -> None:
+def test_each_application_serves_its_own_sites_and_rows(process: Process) -> None:
     for url, expected in {
         "//one.example/": "1 one.example of one: note-of-one-1",
         "//two.example/": "1 two.example of two: note-of-two-1",
@@ -234,7 +234,7 @@ def test_each_application_answers_with_its_own_sites_and_rows(process: Process) 
         assert ask(process.app, url) == (200, expected, ask(process.app, url).headers)
 
 
-def test_in_a_request_using_site_asks_the_directory_of_its_application(process: Process) -> None:
+def test_in_a_request_using_site_uses_the_directory_of_its_application(process: Process) -> None:
     for url, expected in {
         "//one.example/using/both.example": "2 both.example of one",
         "//two.example/using/both.example": "3 both.example of two",
@@ -247,7 +247,7 @@ def test_in_a_request_using_site_asks_the_directory_of_its_application(process: 
         assert ask(process.app, url).text == expected, url
 
 
-def test_carry_takes_the_application_along(process: Process) -> None:
+def test_carry_keeps_the_application(process: Process) -> None:
     for url, carried, plain in (
         ("//one.example/threaded/{}/both.example", "2 both.example of one", "MultisiteError"),
         ("//two.example/threaded/{}/both.example", "3 both.example of two", "MultisiteError"),
@@ -255,20 +255,20 @@ def test_carry_takes_the_application_along(process: Process) -> None:
         ("//one.example/threaded/{}/two.example", "UnknownSite", "1 two.example of two"),
     ):
         assert ask(process.app, url.format("carried")).text == carried, url
-        # The control: a plain thread knows of no application, so it asks all of them.
+        # Negative control: a plain thread has no current application, so all of them are asked.
         assert ask(process.app, url.format("plain")).text == plain, url
 
 
-def test_without_knowing_the_application_it_would_be_the_wrong_site_or_none(
+def test_without_the_application_the_wrong_site_would_be_found(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control: all directories are asked, as without the name of the application."""
+    """Negative control: all directories are asked, as without a current application."""
     monkeypatch.setattr(resolving, "_resolvers_here", lambda: list(resolving.resolvers))
     assert ask(process.app, "//one.example/using/both.example").text == "MultisiteError"
     assert ask(process.app, "//one.example/using/two.example").text == "1 two.example of two"
 
 
-def test_in_a_script_what_is_not_clear_is_an_error_that_says_so(process: Process) -> None:
+def test_in_a_script_an_ambiguous_site_is_refused(process: Process) -> None:
     with using_site("one.example") as site:
         assert site.name == "one.example of one"
     for unclear in ("both.example", 1, 2, 3):
@@ -284,7 +284,7 @@ def test_in_a_script_what_is_not_clear_is_an_error_that_says_so(process: Process
         assert site.name == "both.example of two"
     with using_application("one"), pytest.raises(UnknownSite):
         using_site(3).__enter__()
-    # An application without a directory of its own is in the place of a script.
+    # An application without a directory is treated like a script.
     with using_application("plain"), pytest.raises(MultisiteError, match="give using_site the Site itself"):
         using_site("both.example").__enter__()
     with using_site(Site(1, "x", "x", "x")) as site:
@@ -292,7 +292,7 @@ def test_in_a_script_what_is_not_clear_is_an_error_that_says_so(process: Process
 
 
 def test_an_application_on_a_database_of_its_own_is_left_alone(process: Process) -> None:
-    """Its table is called as a scoped one is, and it is not limited, nor refused."""
+    """Its table has the name of a scoped one, and is neither limited nor refused."""
     for way, expected in {
         "orm": "plain", "insert": "inserted", "text": "plain", "light": "plain", "unknown": "seen",
     }.items():  # fmt: skip
@@ -306,7 +306,7 @@ def test_a_guest_on_the_database_of_a_multisite_application_has_its_own_tables(p
         assert ask(process.app, f"//guest.example/{way}").text == expected, way
 
 
-def test_a_table_of_the_guest_that_is_called_like_a_scoped_one_is_taken_for_it(process: Process) -> None:
+def test_a_guest_s_table_with_the_name_of_a_scoped_one_is_treated_as_scoped(process: Process) -> None:
     for way in ("orm", "insert", "text", "light"):
         answer = ask(process.app, f"//alike.example/{way}").text
         assert answer in {"NoCurrentSite", "UnscopedStatement"}, (way, answer)
@@ -314,7 +314,7 @@ def test_a_table_of_the_guest_that_is_called_like_a_scoped_one_is_taken_for_it(p
 
 def test_one_engine_for_two_faces_of_the_same_sites(tmp_path: Path, world: World) -> None:
     world.module("public", SCOPED)
-    # The other face uses the models of the first, and declares none.
+    # The second application uses the models of the first, and declares none.
     models, views = SCOPED.index("    class Base"), SCOPED.index("    def notes")
     world.module("admin", f"{SCOPED[:models]}    from PREFIX_public import Note\n\n{SCOPED[views:]}")
     app = world.load(
@@ -342,7 +342,7 @@ def test_one_engine_for_two_faces_of_the_same_sites(tmp_path: Path, world: World
         sys.modules[f"{world.prefix}_public"].Base.metadata.create_all(engine)
         assert ask(app, "//shared.example/").text == "1 Shared: "
         assert ask(app, "//shared.example/admin/").text == "1 Shared: "
-        # One site of two applications is no two sites.
+        # A site served by two applications is one site.
         with using_site("shared.example") as site:
             assert site.name == "Shared"
         for each in made:
@@ -407,7 +407,7 @@ def test_applications_of_one_name_in_two_ini_files_know_their_own_sites(
             assert ask(other, "//any.example/both.example").text == "sites: both.example of 1"
         else:
             assert asked == ["MultisiteError", "sites: other.example of 1", "sites: both.example of 1"]
-        # From outside both are meant by their name, and neither is taken.
+        # From outside, the name means both, and neither is chosen.
         with (
             using_application("sites"),
             pytest.raises(MultisiteError, match=r"\(sites, sites\)" if apart else r"\(sites\)"),

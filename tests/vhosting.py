@@ -1,4 +1,4 @@
-"""What the tests of vhosts are made of: ini files, applications in modules of their own, and requests."""
+"""Support for the tests of vhosts: ini files, modules with applications, and requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 def ask(app: Any, url: str, **environ: Any) -> Answer:
-    """Return what `app` answers to GET `url`, `//host:port/path`, whose path is as WSGI has it: decoded."""
+    """Return the response of `app` to GET `url`, `//host:port/path`, with a decoded path as in WSGI."""
     host, slash, path = url.removeprefix("//").partition("/")
     asked: dict[str, Any] = {"HTTP_HOST": host, "SCRIPT_NAME": "", "PATH_INFO": slash + path}
     setup_testing_defaults(asked)
@@ -49,20 +49,20 @@ class World:
         self.prefix = f"vhosted{next(_numbers)}"
 
     def module(self, name: str, text: str) -> str:
-        """Write a module and return its name, which no other test has; in `text`, PREFIX stands for its beginning."""
+        """Write a module and return its unique name; PREFIX in `text` is replaced by the name's prefix."""
         full = f"{self.prefix}_{name}"
         (self.folder / f"{full}.py").write_text(dedent(text).replace("PREFIX", self.prefix), "utf-8")
         importlib.invalidate_caches()
         return full
 
     def ini(self, text: str) -> Path:
-        """Write the ini file; PREFIX stands for the beginning of the names of modules."""
+        """Write the ini file; PREFIX is replaced by the prefix of module names."""
         path = self.folder / "site.ini"
         path.write_text(dedent(text).replace("PREFIX", self.prefix), "utf-8")
         return path
 
     def forget(self) -> None:
-        """Forget the modules that were imported."""
+        """Remove imported modules from `sys.modules`."""
         for name in [name for name in sys.modules if name.startswith(f"{self.prefix}_")]:
             del sys.modules[name]
 
@@ -74,10 +74,10 @@ class World:
 
 @contextmanager
 def world_in(folder: Path) -> Iterator[World]:
-    """Yield a `World` in `folder`, whose modules can be imported and are forgotten afterwards."""
+    """Yield a `World` in `folder`, whose modules can be imported and are removed afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
-        # A module that is written twice within a second would be read from its first compilation.
+        # A module written twice within a second would be loaded from its first bytecode.
         patch.setattr(sys, "dont_write_bytecode", True)
         world = World(folder)
         world.module("echo", ECHO)
@@ -86,7 +86,7 @@ def world_in(folder: Path) -> Iterator[World]:
 
 
 ECHO = '''
-    """Applications that say who they are and where they believe to be."""
+    """Applications that report their name and their WSGI paths."""
     made = []
 
     def main(global_conf, **settings):

@@ -60,7 +60,7 @@ def _row(found: Vhosts, route: Route) -> dict[str, Any]:
     load = application.last_load
     return {
         "domain": _domain(route),
-        "line": route.place.line,
+        "line": route.position.line,
         "application": application.name,
         "section": application.title.strip("[]"),
         "state": application.state,
@@ -95,9 +95,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_answer(ctx: click.Context, found: Vhosts, url: str, as_json: bool) -> None:
-    from multisite.vhosts.explaining import find
+    from multisite.vhosts.explaining import explain
 
-    answer = find(found.table, url, underscores=found.allow_underscores)
+    answer = explain(found.table, url, underscores=found.allow_underscores)
     route = answer.route
     if as_json:
         print_json(
@@ -105,12 +105,17 @@ def _print_answer(ctx: click.Context, found: Vhosts, url: str, as_json: bool) ->
                 "url": url,
                 "application": None if route is None else route.application,
                 "domain": None if route is None else _domain(route),
-                "line": None if route is None else route.place.line,
+                "line": None if route is None else route.position.line,
                 "script_name": answer.script_name,
                 "path_info": answer.path_info,
                 "others": [
-                    {"application": other.application, "domain": _domain(other), "line": other.place.line, "why": why}
-                    for other, why in answer.others
+                    {
+                        "application": other.application,
+                        "domain": _domain(other),
+                        "line": other.position.line,
+                        "why": why,
+                    }
+                    for each, why in answer.others
                 ],
             }
         )

@@ -1,12 +1,12 @@
-"""Several WSGI applications in one process, by domain.
+"""Serve several WSGI applications by domain from one process.
 
     [composite:main]
     use = egg:pyramid-multisite#vhosts
     domain example.com / = mainapp
     domain *.shops.example / = shopapp
 
-It stands beside the extension: the same hosts and rules, but no database, no Pyramid, and no site. An application in
-it may be one that includes multisite.
+This is independent of the extension: the same hosts and rules, but no database, no Pyramid and no sites. An application
+behind it may include multisite.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ __all__ = ["main"]
 
 
 def main(loader: Any, global_conf: Mapping[str, str], **settings: str) -> Vhosts:
-    """Return the WSGI application: the `paste.composite_factory` behind `use = egg:pyramid-multisite#vhosts`.
+    """Return the WSGI application; the `paste.composite_factory` behind `use = egg:pyramid-multisite#vhosts`.
 
-    Runs what `vhosts.init` names, and loads the applications, unless `vhosts.lazy` is set. Raises `VhostError` for a
-    line that cannot be meant; an application that cannot be loaded is logged, and answers 503.
+    Runs the hooks of `vhosts.init` and loads the applications, unless `vhosts.lazy` is set. If loading an application
+    fails, the error is logged, and its domains respond with 503.
+
+    Raises:
+        VhostError: a line of the section is not valid.
     """
-    # Imported here, so that `multisite.vhosts.logs` in an ini file costs nothing else.
-    from multisite.vhosts.making import make, run_once
+    # Imported here so that using `multisite.vhosts.logs` in an ini file imports nothing else.
+    from multisite.vhosts.making import build, run_once
 
-    vhosts, options, places = make(loader, global_conf, settings)
-    run_once(options.init, global_conf, places)
+    vhosts, options, positions = build(loader, global_conf, settings)
+    run_once(options.init, global_conf, positions)
     if not options.lazy:
         vhosts.load_all()
     return vhosts

@@ -1,4 +1,4 @@
-"""What is answered where no application does: a line of plain text, which names no host, no path and no application."""
+"""Responses without an application: a line of plain text that reveals no host, path or application."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
-__all__ = ["Environ", "StartResponse", "WSGIApplication", "answer"]
+__all__ = ["Environ", "StartResponse", "WSGIApplication", "respond"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -19,10 +19,10 @@ _TEXTS = {
 }
 
 
-def answer(
+def respond(
     environ: Environ, start_response: StartResponse, status: int, *, retry_after_seconds: int | None = None
 ) -> Iterable[bytes]:
-    """Answer a request with 400, 404 or 503, which nobody may store."""
+    """Respond with 400, 404 or 503, marked as not cacheable."""
     text = _TEXTS[status].encode("ascii")
     headers = [
         ("Content-Type", "text/plain; charset=utf-8"),

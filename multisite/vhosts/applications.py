@@ -1,4 +1,4 @@
-"""One application of the process: loaded once for all of its domains, and tried again while it is broken."""
+"""An application that is loaded once for all of its domains, and retried while loading fails."""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ from threading import get_ident
 from multisite import forks
 from multisite.application import ApplicationName, current_application
 from multisite.vhosts.answers import WSGIApplication
-from multisite.vhosts.loads import Load, load
+from multisite.vhosts.loads import LoadResult, load
 
-__all__ = ["Application", "Unavailable"]
+__all__ = ["LazyApplication", "Unavailable"]
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 5.0
-"""For how long a request waits while another one loads its application for the first time."""
+WAIT_TIMEOUT_SECONDS = 5.0
+"""How long a request waits while another one loads its application for the first time."""
 
 
 class Unavailable(Exception):
-    """The application cannot answer now; it may in `retry_after_seconds`."""
+    """The application cannot serve requests now; it may be able to in `retry_after_seconds`."""
 
     def __init__(self, retry_after_seconds: int) -> None:
         self.retry_after_seconds = retry_after_seconds
         super().__init__(f"not before {retry_after_seconds} s")
 
 
-class Application:
-    """An application by its `name` in the ini file, and what became of loading it. Safe in threads.
+class LazyApplication:
+    """An application of the ini file and the state of loading it. Thread-safe.
 
-    `title` is what errors call it: its section in brackets. `make` loads it; `failed` is told of each `Load` that was
-    none and returns the reason in words, for the log. `clock` gives seconds that never go back.
+    Args:
+        name: its name in the ini file.
+        title: its section in brackets, for error messages.
+        make: loads it.
+        retry_seconds: pause after a failed attempt.
+        failed: called after each failed attempt; returns a description of the error for the log.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -45,29 +50,29 @@ class Application:
         make: Callable[[], WSGIApplication],
         *,
         retry_seconds: float,
-        failed: Callable[[Application, BaseException], str],
+        failed: Callable[[LazyApplication, BaseException], str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = ApplicationName(name)
         self.title = title
-        self.last_load: Load[WSGIApplication] | None = None
-        """The last attempt to load it, None before the first."""
+        self.last_load: LoadResult[WSGIApplication] | None = None
+        """The last attempt to load it, or None before the first."""
         self.reason: str | None = None
-        """Why it is broken, in words; None if it is not."""
+        """Why loading failed, or None if it did not."""
         self.modules: frozenset[str] = frozenset()
-        """The names of the modules that were imported while it was loaded, or tried to be."""
+        """Names of the modules that its attempts to load imported."""
         self._make = make
         self._retry_seconds = retry_seconds
         self._failed = failed
         self._clock = clock
         self._wsgi: WSGIApplication | None = None
-        self._turn = forks.fork_safe_lock()
+        self._load_lock = forks.fork_safe_lock()
         self._loading_in: int | None = None
         self._retry_at = 0.0
 
     @property
     def state(self) -> str:
-        """`serving`, `broken`, `loading`, or `not loaded` before the first request, where loading is lazy."""
+        """`serving`, `broken`, `loading`, or `not loaded` before the first request if loading is lazy."""
         if self._wsgi is not None:
             return "serving"
         if self._loading_in is not None:
@@ -75,19 +80,21 @@ class Application:
         return "not loaded" if self.last_load is None else "broken"
 
     def get(self) -> WSGIApplication:
-        """Return the application, loaded now if it is not and its time has come.
+        """Return the application, loading it if necessary.
 
-        One thread loads it. Meanwhile others wait a little if it is the first time, and not at all if it is broken.
-        Raises `Unavailable`.
+        One thread loads it. Others wait for the first attempt up to a limit, and not at all for later ones.
+
+        Raises:
+            Unavailable: it is being loaded, or loading failed.
         """
         wsgi = self._wsgi
-        return wsgi if wsgi is not None else self._get_in_turn()
+        return wsgi if wsgi is not None else self._get_locked()
 
-    def _get_in_turn(self) -> WSGIApplication:
+    def _get_locked(self) -> WSGIApplication:
         self._raise_if_broken()
         if self._loading_in == get_ident():
-            raise Unavailable(1)  # It asks for itself while it is loaded: waiting for the end would be for ever.
-        if not self._turn.acquire(timeout=PATIENCE_SECONDS if self.last_load is None else 0):
+            raise Unavailable(1)  # Loading it requests itself: waiting for that to end would be a deadlock.
+        if not self._load_lock.acquire(timeout=WAIT_TIMEOUT_SECONDS if self.last_load is None else 0):
             raise Unavailable(1)
         try:
             if self._wsgi is None:
@@ -97,7 +104,7 @@ class Application:
                 raise Unavailable(self._seconds_left())
             return self._wsgi
         finally:
-            self._turn.release()
+            self._load_lock.release()
 
     def _raise_if_broken(self) -> None:
         if self.last_load is not None and self._clock() < self._retry_at:
@@ -107,10 +114,10 @@ class Application:
         return max(1, math.ceil(self._retry_at - self._clock()))
 
     def _load(self) -> None:
-        """Load it, and log what came of it. Only for who has the turn."""
+        """Load it and log the result. The caller holds the lock."""
         was_broken = self.reason is not None
         if was_broken:
-            # A module that was missing may be there now, and Python remembers what a folder did not have.
+            # A missing module may have been added, but Python caches the contents of folders.
             invalidate_caches()
         self._loading_in = get_ident()
         token = current_application.set(self.name)
@@ -129,9 +136,9 @@ class Application:
             return
         self._retry_at = self._clock() + self._retry_seconds
         self.reason = self._failed(self, done.error)
-        # Without the error, whose traceback would keep what the attempt has made: an application that nobody serves.
+        # Drop the error: its traceback would keep the half-loaded application in memory.
         self.last_load = replace(done, error=None)
         log.error(
-            "%s cannot be loaded: %s. Its domains answer 503; it is tried again after %g s",
+            "%s cannot be loaded: %s. Its domains respond with 503; it is retried after %g s",
             self.title, self.reason, self._retry_seconds, exc_info=done.error,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The table of domains for people: what the ini file describes, read without serving it, and who answers a URL."""
+"""Explain the routing table without serving it: read an ini file, and find the application of a URL."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ from multisite import domains, hosts
 from multisite.errors import InvalidHost, MultisiteError, escape_for_message
 from multisite.host_header import DEFAULT_PORTS
 from multisite.vhosts.composite import Vhosts
-from multisite.vhosts.making import make, run_once
-from multisite.vhosts.table import Route, Table
+from multisite.vhosts.making import build, run_once
+from multisite.vhosts.table import Route, RouteTable
 
-__all__ = ["Answer", "find", "read_vhosts"]
+__all__ = ["Explanation", "explain", "read_vhosts"]
 
 
 _EXPECTED = "expected a URL such as http://example.com/foo"
 
 
 def read_vhosts(file: Path, name: str | None = None) -> tuple[Vhosts, Callable[[], None]]:
-    """Return the composite that `file` describes under `name` (None: `main`), and what runs the hooks of `vhosts.init`.
+    """Return the composite that `file` defines under `name`, and a function that runs the hooks of `vhosts.init`.
 
-    No application is loaded yet. A pipeline or a filter in front of it is looked through. Raises `VhostError` for what
-    cannot be meant, and `MultisiteError` if there is no such composite.
+    Loads no application, and looks through pipelines and filters in front of the composite.
+
+    Args:
+        name: None means `main`.
+
+    Raises:
+        VhostError: a line of the section is not valid.
+        MultisiteError: there is no such composite.
     """
     try:
         loader = ConfigLoader(str(file))
@@ -39,22 +45,23 @@ def read_vhosts(file: Path, name: str | None = None) -> tuple[Vhosts, Callable[[
         context = inner
     if context.object is not multisite.vhosts.main:
         raise MultisiteError(
-            f"{file}: '{name or 'main'}' is no table of domains: "
+            f"{file}: '{name or 'main'}' is not a vhosts composite: "
             "expected a section such as [composite:main] with 'use = egg:pyramid-multisite#vhosts'"
         )
-    vhosts, options, places = make(context.loader, context.global_conf, context.local_conf)
-    return vhosts, partial(run_once, options.init, context.global_conf, places)
+    vhosts, options, positions = build(context.loader, context.global_conf, context.local_conf)
+    return vhosts, partial(run_once, options.init, context.global_conf, positions)
 
 
 def _inner(context: Any) -> Any:
-    """Return the context of what `context` puts something in front of, None if that is nothing."""
+    """Return the context that `context` wraps, or None if it wraps none."""
     return getattr(context, "app_context", None) or getattr(context, "next_context", None)
 
 
-class Answer(NamedTuple):
-    """Who answers a URL: `route` (None: nobody), with what SCRIPT_NAME and PATH_INFO, and why it and not another.
+class Explanation(NamedTuple):
+    """The application of a URL, and why it is chosen.
 
-    `others` are the routes that fit as well, each with the reason why it does not come first.
+    `route` is None if no route matches. `script_name` and `path_info` are what its application receives. `others` are
+    the other matching routes, each with the reason why it has lower precedence.
     """
 
     route: Route | None
@@ -63,10 +70,11 @@ class Answer(NamedTuple):
     others: tuple[tuple[Route, str], ...]
 
 
-def find(table: Table, url: str, *, underscores: bool = False) -> Answer:
-    """Return who answers `url`, as `http://example.com/foo/x`; `underscores` is as for `hosts.parse`.
+def explain(table: RouteTable, url: str, *, underscores: bool = False) -> Explanation:
+    """Return the application of `url` (`http://example.com/foo/x`); `underscores` is that of `hosts.parse`.
 
-    Raises `MultisiteError` for what is no URL.
+    Raises:
+        MultisiteError: `url` is not an absolute URL.
     """
     try:
         parts = urlsplit(url)
@@ -78,18 +86,18 @@ def find(table: Table, url: str, *, underscores: bool = False) -> Answer:
         raise MultisiteError(f"'{escape_for_message(url)}' names no host: {_EXPECTED}") from error
     if parts.scheme not in DEFAULT_PORTS:
         raise MultisiteError(f"'{escape_for_message(url)}' has no scheme: {_EXPECTED}")
-    # As text, where WSGI has bytes in Latin-1: the paths of routes are ASCII, so that they fit either of them.
+    # Text, where WSGI has bytes decoded as Latin-1: routes' paths are ASCII, so both match alike.
     path = unquote(parts.path or "/", errors="replace")
     fitting = table.fitting(host.name, port or DEFAULT_PORTS[parts.scheme], path)
     if not fitting:
-        return Answer(None, "", path, ())
+        return Explanation(None, "", path, ())
     route, *others = fitting
     reasons = tuple((other, _why(route, other)) for other in others)
-    return Answer(route, route.path, path.removeprefix(route.path), reasons)
+    return Explanation(route, route.path, path.removeprefix(route.path), reasons)
 
 
 def _why(first: Route, other: Route) -> str:
-    """Return why `first` comes before `other`, where both fit."""
+    """Return why `first` takes precedence over `other`, if both match."""
     if first.domain is None or other.domain is None:
         return "a longer path" if other.domain is first.domain else "a line with a domain before one without"
     if first.domain.port != other.domain.port:

@@ -1,4 +1,4 @@
-"""Why an application could not be loaded, in words; and its files, watched until they change."""
+"""Load errors: describe why an application could not be loaded, and watch its files for changes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from multisite.vhosts.applications import Application
+from multisite.vhosts.applications import LazyApplication
 
-__all__ = ["reason", "watch_files"]
+__all__ = ["describe_load_error", "watch_files"]
 
-_DECLARED_TWICE = re.compile(r"Table '([^']+)' is already defined for this MetaData instance")
+_DUPLICATE_TABLE = re.compile(r"Table '([^']+)' is already defined for this MetaData instance")
 
 
-def reason(application: Application, error: BaseException, applications: Iterable[Application]) -> str:
+def describe_load_error(
+    application: LazyApplication, error: BaseException, applications: Iterable[LazyApplication]
+) -> str:
     """Return why `application` could not be loaded, in one line.
 
-    `applications` are all of the process: where two of them declare the same table, the other one is named.
+    `applications` are all of this process: if another one declared the same table, the message names it.
     """
     for each in _chain(error):
-        found = _DECLARED_TWICE.search(_text_of(each))
+        found = _DUPLICATE_TABLE.search(_text_of(each))
         if found and type(each).__name__ == "InvalidRequestError":
-            return _explain_declared_twice(found[1], each, application, applications)
+            return _describe_duplicate_table(found[1], each, application, applications)
     return f"{type(error).__name__}: {' '.join(_text_of(error).split())}".removesuffix(": ")
 
 
@@ -33,28 +35,28 @@ def _text_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:
-        # It is the application's, and may be as broken as that is.
-        return "its text cannot be made"
+        # The exception is the application's own, and its `__str__` may be broken too.
+        return "its message cannot be formatted"
 
 
-def _explain_declared_twice(
-    table: str, error: BaseException, application: Application, applications: Iterable[Application]
+def _describe_duplicate_table(
+    table: str, error: BaseException, application: LazyApplication, applications: Iterable[LazyApplication]
 ) -> str:
     metadata = _metadata_of(error.__traceback__)
     for other in applications:
-        owner = _declared_in(table, metadata, other.modules) if other is not application else None
+        owner = _find_declaration(table, metadata, other.modules) if other is not application else None
         if owner is not None:
             return (
                 f"it declares the table '{table}', which {other.title} has declared on the same MetaData ({owner}): "
                 "give each application a declarative Base of its own, or let both import one model"
             )
     if application.last_load is not None:
-        return f"it declares the table '{table}', which its attempt before has declared and left behind: restart"
+        return f"it declares the table '{table}', which its previous attempt declared already: restart the process"
     return f"it declares the table '{table}' twice on the same MetaData"
 
 
 def _metadata_of(trace: TracebackType | None) -> Any:
-    """Return the MetaData that refused a table, out of SQLAlchemy's own frame; None if it is not there."""
+    """Return the MetaData that rejected the table, from SQLAlchemy's frame, or None if it is not found."""
     metadata = None
     for frame, _line in traceback.walk_tb(trace):
         found = frame.f_locals.get("metadata")
@@ -63,9 +65,9 @@ def _metadata_of(trace: TracebackType | None) -> Any:
     return metadata
 
 
-def _declared_in(table: str, metadata: Any, modules: Iterable[str]) -> str | None:
-    """Return what declares `table` on `metadata` in one of `modules`, as `module.name`; None if nothing does."""
-    # What modules hold may do anything when it is asked for an attribute, so its own dictionary is looked into.
+def _find_declaration(table: str, metadata: Any, modules: Iterable[str]) -> str | None:
+    """Return where one of `modules` declares `table` on `metadata`, as `module.name`, or None."""
+    # Read the dictionaries: reading attributes of arbitrary objects may run arbitrary code.
     for module in sorted(modules):
         for name, value in list(getattr(sys.modules.get(module), "__dict__", {}).items()):
             found: Any = value.__dict__.get("__table__") if isinstance(value, type) else value
@@ -75,9 +77,9 @@ def _declared_in(table: str, metadata: Any, modules: Iterable[str]) -> str | Non
 
 
 def watch_files(error: BaseException) -> None:
-    """Under `pserve --reload`, let the process begin anew when a file changes that has to do with `error`.
+    """Under `pserve --reload`, let the process restart when a file related to `error` changes.
 
-    hupper watches what was imported, and a module that could not be imported is not among that.
+    hupper watches imported modules, and a module that failed to import is not one of them.
     """
     hupper = sys.modules.get("hupper")
     if hupper is not None and hupper.is_active():
@@ -88,12 +90,12 @@ def _files_of(error: BaseException) -> set[str]:
     names = set()
     for each in _chain(error):
         names |= {frame.filename for frame in traceback.extract_tb(each.__traceback__)}
-        names.add(str(getattr(each, "filename", None)))  # of a SyntaxError, which has no frame there
+        names.add(str(getattr(each, "filename", None)))  # That of a SyntaxError, which has no frame there.
     return {str(Path(name).absolute()) for name in names if Path(name).is_file()}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield `error` and what it came from, outermost first."""
+    """Yield `error` and its causes, outermost first."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -1,7 +1,7 @@
-"""Folders that applications write to: one each below a common root, and never two of them in the same one.
+"""Folders that applications write to: one each below a common root, and never a shared one.
 
-Mako names the modules it compiles by the address of a template, and Beaker its entries by a key of the application:
-two applications in one folder get each other's pages.
+Mako names compiled templates by their URI, and Beaker its entries by keys of the application: two applications that
+share a folder would serve each other's pages.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-__all__ = ["Claim", "claims_of", "first_clash", "own_folders"]
+__all__ = ["WritableFolder", "first_clash", "own_folders", "writable_folders"]
 
-GIVEN = {"cache_dir": "cache", "data_dir": "data", "mako.module_directory": "mako"}
-"""The settings that each application gets below the root, and the names of the folders there."""
+PROVIDED = {"cache_dir": "cache", "data_dir": "data", "mako.module_directory": "mako"}
+"""Settings that each application gets below the root, with the names of their folders."""
 
-_WRITTEN = re.compile(r"(?:.*\.)?(?:cache_dir|data_dir|module_directory)")
-"""Those, and what frameworks call theirs, such as `session.data_dir`."""
+_WRITABLE = re.compile(r"(?:.*\.)?(?:cache_dir|data_dir|module_directory)")
+"""Matches these settings, and similar ones of frameworks, such as `session.data_dir`."""
 
-_OF_SITES = ("multisite.sites_dir", "multisite.snapshot")
-"""What belongs to a database of sites. The second is a file, which is as good as a folder here."""
+_BY_DATABASE = ("multisite.sites_dir", "multisite.snapshot")
+"""Settings that belong to a database of sites. The second is a file, which is treated like a folder here."""
 
 _DATABASES = ("multisite.database_url", "sqlalchemy.url")
 
 
-class Claim(NamedTuple):
-    """A folder that an application writes to: `value` as the setting `key` has it, `path` with its links followed.
+class WritableFolder(NamedTuple):
+    """A folder that an application writes to.
 
-    `owner` is who may share it: the application, or for what belongs to sites whoever has the same database.
+    `value` is that of the setting `key`, `path` the resolved path. `owner` is who may share it: the application, or for
+    folders that belong to sites the applications with the same database.
     """
 
     application: str
@@ -40,32 +41,32 @@ class Claim(NamedTuple):
 
 
 def own_folders(root: Path | None, name: str) -> dict[str, str]:
-    """Return the settings that give the application `name` folders of its own below `root`; none without a root."""
+    """Return settings with folders of its own below `root` for the application `name`; none without a root."""
     if root is None:
         return {}
     folder = quote(name, safe="")
     if not folder.strip("."):
         folder = folder.replace(".", "%2E")
-    return {key: str(root / folder / kind) for key, kind in GIVEN.items()}
+    return {key: str(root / folder / kind) for key, kind in PROVIDED.items()}
 
 
-def claims_of(application: str, settings: Mapping[str, str]) -> Iterator[Claim]:
-    """Yield the folders that `settings` let an application write to."""
+def writable_folders(application: str, settings: Mapping[str, str]) -> Iterator[WritableFolder]:
+    """Yield the folders that the application may write to by its `settings`."""
     database = next((settings[key] for key in _DATABASES if settings.get(key)), application)
     for key, value in settings.items():
-        if value and (key in _OF_SITES or _WRITTEN.fullmatch(key)):
-            owner = f"{_OF_SITES} {database}" if key in _OF_SITES else application
-            yield Claim(application, key, value, Path(value).resolve(), owner)
+        if value and (key in _BY_DATABASE or _WRITABLE.fullmatch(key)):
+            owner = f"{_BY_DATABASE} {database}" if key in _BY_DATABASE else application
+            yield WritableFolder(application, key, value, Path(value).resolve(), owner)
 
 
-def first_clash(claims: Iterable[Claim]) -> tuple[Claim, Claim] | None:
-    """Return two claims to one folder, or to one within the other, of different owners and applications, or None.
+def first_clash(folders: Iterable[WritableFolder]) -> tuple[WritableFolder, WritableFolder] | None:
+    """Return two folders that are equal or nested and have different owners and applications, in the given order.
 
-    They come in the order in which they were given.
+    Returns None if there are no such folders.
     """
-    by_path: dict[Path, list[tuple[int, Claim]]] = {}
-    for number, claim in enumerate(claims):
-        by_path.setdefault(claim.path, []).append((number, claim))
+    by_path: dict[Path, list[tuple[int, WritableFolder]]] = {}
+    for number, folder in enumerate(folders):
+        by_path.setdefault(folder.path, []).append((number, folder))
     for path, here in by_path.items():
         around = [each for folder in (path, *path.parents) for each in by_path.get(folder, ())]
         for one in here:

@@ -1,8 +1,8 @@
-"""Loading, when several applications are loaded at the same time in one process.
+"""Load applications, possibly several of one process at the same time.
 
-Importing is safe in threads, but for one thing: where two threads import modules that import each other, Python breaks
-the deadlock by giving one of them a module that is not complete yet, and that import fails. So what has failed while
-something else was being loaded is loaded once more, alone.
+Imports are thread-safe with one exception: if two threads import modules that import each other, Python resolves the
+deadlock by handing one of them a partially initialized module, whose import may then fail. Therefore, a load that
+failed while another one was running is repeated alone.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from typing import Generic, TypeVar
 
 from multisite import forks
 
-__all__ = ["Load", "load", "resident_bytes"]
+__all__ = ["LoadResult", "load", "resident_bytes"]
 
-PATIENCE_SECONDS = 60.0
-"""For how long a second attempt waits for others to be done: for ever would be a deadlock, if one of them hangs."""
+WAIT_TIMEOUT_SECONDS = 60.0
+"""How long a repeated load waits for others to finish; without a limit, a load that hangs would block it forever."""
 
 Loaded = TypeVar("Loaded")
 
 _condition = Condition(forks.fork_safe_lock())
-_at_it: Counter[int] = Counter()
-"""How many loads each thread is in; one within another is part of that."""
+_loads_by_thread: Counter[int] = Counter()
+"""Number of loads in progress by thread; nested loads count as part of the outer one."""
 _begun = 0
 
 
 @dataclass(frozen=True)
-class Load(Generic[Loaded]):
-    """What came of loading: `value`, or `error` (then `value` is None).
+class LoadResult(Generic[Loaded]):
+    """The result of a load: `value`, or `error` (then `value` is None).
 
-    `seconds` it took on the clock; `grown_bytes` is by how much the process has grown meanwhile, None where the system
-    does not say (only Linux does). `modules` are the names of those that were imported meanwhile. What others load at
-    the same time counts here too.
+    `seconds` is the duration; `grown_bytes` the growth of the process, None where the system does not report it (only
+    Linux does); `modules` are the names of newly imported modules. Concurrent loads are included in these numbers.
     """
 
     value: Loaded | None
@@ -47,8 +46,8 @@ class Load(Generic[Loaded]):
     modules: frozenset[str]
 
 
-def load(make: Callable[[], Loaded]) -> Load[Loaded]:
-    """Call `make` and return what came of it. Errors are returned, also an attempt to end the process."""
+def load(make: Callable[[], Loaded]) -> LoadResult[Loaded]:
+    """Call `make` and return the result. Returns errors too, including an attempt to exit the process."""
     before, known, started = resident_bytes(), set(sys.modules), time.perf_counter()
     value, error, was_alone = _attempt(make)
     if error is not None and not was_alone:
@@ -56,50 +55,50 @@ def load(make: Callable[[], Loaded]) -> Load[Loaded]:
         value, error, _ = _attempt(make)
     after = resident_bytes()
     grown = None if before is None or after is None else after - before
-    return Load(value, error, time.perf_counter() - started, grown, frozenset(set(sys.modules) - known))
+    return LoadResult(value, error, time.perf_counter() - started, grown, frozenset(set(sys.modules) - known))
 
 
 def _attempt(make: Callable[[], Loaded]) -> tuple[Loaded | None, BaseException | None, bool]:
-    """Call `make`; return its value or its error, and whether no other thread has loaded anything meanwhile."""
+    """Call `make`; return its value or error, and whether no other thread loaded anything meanwhile."""
     global _begun  # noqa: PLW0603  # Imports are the process's, and so is who is at them.
     thread = get_ident()
     with _condition:
-        _begun += not _at_it[thread]
-        _at_it[thread] += 1
-        mine, alone = _begun, len(_at_it) == 1
+        _begun += not _loads_by_thread[thread]
+        _loads_by_thread[thread] += 1
+        mine, alone = _begun, len(_loads_by_thread) == 1
     try:
         return make(), None, True
     except (Exception, SystemExit) as error:
         return None, error, alone and _begun == mine
     finally:
         with _condition:
-            _at_it[thread] -= 1
+            _loads_by_thread[thread] -= 1
             _forget_idle(thread)
 
 
 def _wait_for_others() -> None:
-    """Wait until no other thread loads anything; who waits here loads nothing."""
+    """Wait until no other thread is loading. The calling thread does not count while it waits."""
     thread = get_ident()
     with _condition:
-        outer = _at_it.pop(thread, 0)
+        outer = _loads_by_thread.pop(thread, 0)
         _condition.notify_all()
-        _condition.wait_for(lambda: not _at_it, timeout=PATIENCE_SECONDS)
-        _at_it[thread] = outer
+        _condition.wait_for(lambda: not _loads_by_thread, timeout=WAIT_TIMEOUT_SECONDS)
+        _loads_by_thread[thread] = outer
         _forget_idle(thread)
 
 
 def _forget_idle(thread: int) -> None:
-    if not _at_it[thread]:
-        del _at_it[thread]
+    if not _loads_by_thread[thread]:
+        del _loads_by_thread[thread]
     _condition.notify_all()
 
 
 def resident_bytes() -> int | None:
-    """Return how much memory this process occupies, or None where the system does not say."""
+    """Return the resident memory of this process, or None where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return None
-    import resource  # Not on Windows, which has no /proc either.
+    import resource  # Missing on Windows, which has no /proc either.
 
     return pages * resource.getpagesize()

@@ -1,13 +1,13 @@
-"""Log records that say which application spoke: `%(application)s`.
+"""Log records with the name of the application: `%(application)s`.
 
-In an ini file, which has no filters, by the class of a formatter:
+In an ini file, which cannot configure filters, use the class of a formatter:
 
     [formatter_plain]
     class = multisite.vhosts.logs.ApplicationFormatter
     format = %(asctime)s %(levelname)s [%(application)s] [%(name)s] %(message)s
 
-Elsewhere by the filter, on a handler. Nothing of this needs `egg:pyramid-multisite#vhosts` to be loaded: where no
-application runs, the attribute is `-`.
+Elsewhere, add the filter to a handler. Both work without `egg:pyramid-multisite#vhosts`: outside of applications, the
+attribute is `-`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["ApplicationFilter", "ApplicationFormatter"]
 
 
 def _name(record: logging.LogRecord) -> None:
-    # A record may pass several handlers, also in another thread (QueueHandler): whoever comes first knows best.
+    # A record may pass several handlers, also in another thread (QueueHandler): the first one knows the application.
     if not hasattr(record, "application"):
         record.application = current_application.get() or "-"
 
 
 class ApplicationFilter(logging.Filter):
-    """Gives each record the attribute `application`; refuses none beyond what `logging.Filter(name)` refuses."""
+    """Adds the attribute `application` to each record; passes the records that `logging.Filter(name)` passes."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         _name(record)
@@ -34,7 +34,7 @@ class ApplicationFilter(logging.Filter):
 
 
 class ApplicationFormatter(logging.Formatter):
-    """Formats records as `logging.Formatter` does, with `%(application)s`."""
+    """Formats records like `logging.Formatter`, and supports `%(application)s`."""
 
     def format(self, record: logging.LogRecord) -> str:
         _name(record)

@@ -1,4 +1,4 @@
-"""The settings of `egg:pyramid-multisite#vhosts`, which begin with `vhosts.`; they stand beside the domains' lines."""
+"""Settings of `egg:pyramid-multisite#vhosts`: those that begin with `vhosts.`, beside the lines of domains."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from multisite.errors import UnknownSetting, escape_for_message
 from multisite.settings import _boolean, _limit, _names, _path, _seconds
-from multisite.vhosts.ini import Places, VhostError
+from multisite.vhosts.ini import IniPositions, VhostError
 
-__all__ = ["PREFIX", "Options", "read_options"]
+__all__ = ["PREFIX", "VhostOptions", "read_options"]
 
 PREFIX = "vhosts."
 
@@ -22,10 +22,10 @@ def _option(default: Any, parse: Callable[[str], Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class Options:
-    """The settings, parsed; docs/vhosts.md describes each.
+class VhostOptions:
+    """The parsed settings; docs/vhosts.md describes each.
 
-    `root` is the folder below which each application gets folders of its own, None for none. `init` are dotted names.
+    `root` is the folder below which each application gets its own folders, or None. `init` are dotted names.
     `max_requests` is 0 for no limit.
     """
 
@@ -38,9 +38,9 @@ class Options:
     allow_underscores: bool = _option(default=False, parse=_boolean)
 
 
-def read_options(settings: Mapping[str, str], places: Places) -> tuple[Options, dict[str, str]]:
-    """Return the options in `settings`, and the lines that are none. Raises `VhostError`."""
-    fields = {PREFIX + field.name: field for field in dataclasses.fields(Options)}
+def read_options(settings: Mapping[str, str], positions: IniPositions) -> tuple[VhostOptions, dict[str, str]]:
+    """Return the options in `settings`, and the remaining lines. Raises `VhostError` if an option is not valid."""
+    fields = {PREFIX + field.name: field for field in dataclasses.fields(VhostOptions)}
     values: dict[str, Any] = {}
     lines: dict[str, str] = {}
     for key, value in settings.items():
@@ -49,9 +49,11 @@ def read_options(settings: Mapping[str, str], places: Places) -> tuple[Options, 
             continue
         if key not in fields:
             names = [name.removeprefix(PREFIX) for name in fields]
-            raise VhostError(places.of(key), str(UnknownSetting(key.removeprefix(PREFIX), value, names, prefix=PREFIX)))
+            raise VhostError(
+                positions.of(key), str(UnknownSetting(key.removeprefix(PREFIX), value, names, prefix=PREFIX))
+            )
         try:
             values[fields[key].name] = fields[key].metadata["parse"](value.strip())
         except ValueError as error:
-            raise VhostError(places.of(key), f"{key} = {escape_for_message(value)}: expected {error}") from None
-    return Options(**values), lines
+            raise VhostError(positions.of(key), f"{key} = {escape_for_message(value)}: expected {error}") from None
+    return VhostOptions(**values), lines

@@ -1,4 +1,4 @@
-"""What PasteDeploy's loader knows of the applications in an ini file, before and while they are loaded."""
+"""Information from PasteDeploy's loader about the applications of an ini file, before and while they are loaded."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from multisite.vhosts.answers import WSGIApplication
 __all__ = ["has_sections", "load_application", "section_of", "settings_of"]
 
 MAX_STEPS = 20
-"""How many sections may build on each other: more are a circle."""
+"""How many sections may extend each other; beyond that they are considered circular."""
 
 
 def has_sections(loader: Any) -> bool:
-    """Return whether `loader` reads an ini file, and not the entry points of a distribution alone."""
+    """Return whether `loader` reads an ini file, rather than only the entry points of a distribution."""
     return isinstance(loader, ConfigLoader)
 
 
 def section_of(loader: Any, name: str) -> str | None:
-    """Return the section that `name` means, None for one with a scheme (`egg:`, `config:`, `call:`).
+    """Return the section of the application `name`, or None if it has a scheme (`egg:`, `config:`, `call:`).
 
-    Raises `LookupError` if there is none, or more than one.
+    Raises:
+        LookupError: there is no such section, or more than one.
     """
     if not has_sections(loader) or loader.absolute_name(name):
         return None
@@ -35,10 +36,10 @@ def section_of(loader: Any, name: str) -> str | None:
 
 
 def settings_of(loader: Any, name: str) -> dict[str, str]:
-    """Return the settings that the application `name` will be given by the ini file, without importing anything.
+    """Return the settings that the ini file passes to the application `name`, without importing anything.
 
-    Those of the sections it builds on are among them, and for a pipeline those of its last part. What cannot be read is
-    left out: loading says why, once it is loaded.
+    Includes those of the sections that it extends; for a pipeline they are those of its last element. Leaves out what
+    cannot be read: the error is reported when the application is loaded.
     """
     try:
         return _settings_of(loader, name, MAX_STEPS)
@@ -48,7 +49,7 @@ def settings_of(loader: Any, name: str) -> dict[str, str]:
 
 def _settings_of(loader: Any, name: str, steps: int) -> dict[str, str]:
     if not steps:
-        raise LookupError(f"{name} builds on itself")
+        raise LookupError(f"{name} extends itself")
     scheme, _, rest = name.partition(":")
     if has_sections(loader) and loader.absolute_name(name):
         if scheme != "config":
@@ -75,7 +76,7 @@ def _settings_of(loader: Any, name: str, steps: int) -> dict[str, str]:
 
 
 def _inner(parser: Any, section: str) -> str | None:
-    """Return the name of the application behind `section`, if that is a pipeline or a filter in front of one."""
+    """Return the name of the application behind `section` if that is a pipeline or a filter, else None."""
     kind = section.partition(":")[0]
     if kind == "pipeline":
         return str(parser.get(section, "pipeline").split()[-1])
@@ -87,10 +88,10 @@ def _inner(parser: Any, section: str) -> str | None:
 def load_application(
     loader: Any, name: str, global_conf: Mapping[str, str], settings: Callable[[], Mapping[str, Any]]
 ) -> WSGIApplication:
-    """Load the application `name` and return it; `settings` are added to its own, unless it sets them itself.
+    """Load the application `name` and return it; `settings` returns defaults for its settings.
 
-    An application gets those that its factory takes: all of them, if it takes any setting. They are asked for only if
-    there is a factory that takes some.
+    An application gets those that its factory accepts, or all of them if it accepts any. `settings` is only called if
+    some factory accepts settings.
     """
     context = loader.app_context(name, global_conf=dict(global_conf))
     for inner in _applications_in(context):
@@ -104,9 +105,9 @@ def load_application(
 
 
 def _applications_in(context: Any) -> Iterator[Any]:
-    """Yield the contexts of applications that `context` makes, which may put others in front of it.
+    """Yield the contexts of the applications behind `context`, which may wrap others.
 
-    Composites are none: their keys are names of their own, and what is behind them is loaded by them.
+    Excludes composites: their keys are names of their own, and they load the applications behind them.
     """
     kind = context.object_type.name
     if kind == "pipeline":
@@ -118,10 +119,10 @@ def _applications_in(context: Any) -> Iterator[Any]:
 
 
 def _parameters(factory: Any) -> frozenset[str] | None:
-    """Return the names of the settings that `factory` takes, None if it takes any."""
+    """Return the names of the settings that `factory` accepts, or None if it accepts any."""
     try:
         parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):  # one that is written in C says nothing
+    except (TypeError, ValueError):  # Implemented in C, without a signature.
         return frozenset()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None

@@ -1,12 +1,12 @@
-"""What applications share on purpose: the resources of the section `[multisite:shared]`.
+"""Resources that applications share on purpose, from the section `[multisite:shared]`.
 
     [multisite:shared]
     sqlalchemy.url = postgresql+psycopg://app@/app
     search = myapp.search:Client
     search.url = http://127.0.0.1:7700
 
-makes one SQLAlchemy engine and one `Client(url="http://127.0.0.1:7700")`. The applications find them in their settings,
-as `shared.engine` and `shared.search`.
+This creates one SQLAlchemy engine and one `Client(url="http://127.0.0.1:7700")`, which the applications find in their
+settings as `shared.engine` and `shared.search`.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 from multisite import forks
-from multisite.vhosts.ini import Places, VhostError, as_written
+from multisite.vhosts.ini import IniPositions, VhostError, quoted_line
 
 __all__ = ["SECTION", "Shared", "read_shared"]
 
 SECTION = "multisite:shared"
 
 PREFIX = "shared."
-"""What stands before the name of a resource in the settings of the applications."""
+"""Prefix of a resource's name in the settings of the applications."""
 
 _ENGINE = "engine"
 _SQLALCHEMY = "sqlalchemy."
 _MAKE_ENGINE = "multisite.directory.engines:engine_from_settings"
-"""A dotted name as any other: SQLAlchemy is imported only where the section has settings for it."""
+"""A dotted name like any other: SQLAlchemy is only imported if the section configures it."""
 
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*(?::[A-Za-z_][\w.]*)?")
 
 
 class _Resource(NamedTuple):
-    """How a resource is made: by calling what `dotted` names with `arguments` and `options`."""
+    """A resource, created by calling the object that `dotted` names with `arguments` and `options`."""
 
     dotted: str
     arguments: tuple[Any, ...]
@@ -43,21 +43,21 @@ class _Resource(NamedTuple):
 
 
 class Shared:
-    """The resources, each made once, when the first application is loaded that takes settings. Safe in threads."""
+    """The resources, each created once, when the first application that accepts settings is loaded. Thread-safe."""
 
-    def __init__(self, resources: Mapping[str, _Resource], places: Places) -> None:
+    def __init__(self, resources: Mapping[str, _Resource], positions: IniPositions) -> None:
         self._resources = resources
-        self._places = places
+        self._positions = positions
         self._lock = forks.fork_safe_lock()
         self._made: dict[str, Any] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The settings that the applications get."""
+        """Names of the settings that the applications get."""
         return tuple(PREFIX + name for name in self._resources)
 
     def settings(self) -> dict[str, Any]:
-        """Return the resources as settings. Raises `VhostError` if one cannot be made; it is tried again next time."""
+        """Return the resources as settings. Raises `VhostError` if one cannot be created; the next call retries it."""
         with self._lock:
             for name, resource in self._resources.items():
                 if name not in self._made:
@@ -69,15 +69,15 @@ class Shared:
             return resolve_name(resource.dotted)(*resource.arguments, **resource.options)
         except Exception as error:
             key = _SQLALCHEMY + "url" if resource.dotted == _MAKE_ENGINE else name
-            # Without its value, which may hold a password.
-            place = self._places.of_section(SECTION, key)
+            # Without the value, which may contain a password.
+            position = self._positions.in_section(SECTION, key)
             raise VhostError(
-                place, f"the shared resource '{name}' cannot be made ({type(error).__name__}: {error})"
+                position, f"the shared resource '{name}' cannot be made ({type(error).__name__}: {error})"
             ) from error
 
 
-def read_shared(settings: Mapping[str, str], places: Places) -> Shared:
-    """Return the resources that `settings` describe, the keys of the section. Raises `VhostError`; makes nothing."""
+def read_shared(settings: Mapping[str, str], positions: IniPositions) -> Shared:
+    """Return the resources that the keys of the section define, without creating them. Raises `VhostError`."""
     resources: dict[str, _Resource] = {}
     options: dict[str, dict[str, str]] = {}
     engine = {key: value for key, value in settings.items() if key.startswith(_SQLALCHEMY)}
@@ -92,20 +92,20 @@ def read_shared(settings: Mapping[str, str], places: Places) -> Shared:
             continue
         if name in resources:
             raise VhostError(
-                places.of_section(SECTION, key),
-                f"{as_written(key, value)}: sqlalchemy.url makes an engine already, leave one of them out",
+                positions.in_section(SECTION, key),
+                f"{quoted_line(key, value)}: sqlalchemy.url already creates an engine; remove one of them",
             )
         if not _DOTTED.fullmatch(value):
             raise VhostError(
-                places.of_section(SECTION, key),
-                f"{as_written(key, value)}: expected the dotted name of what makes it, such as package.module:function",
+                positions.in_section(SECTION, key),
+                f"{quoted_line(key, value)}: expected a dotted name to call, such as package.module:function",
             )
         resources[name] = _Resource(value, (), options.setdefault(name, {}))
     for name in options:
         if name not in resources:
             key = next(key for key in settings if key.startswith(name + "."))
             raise VhostError(
-                places.of_section(SECTION, key),
-                f"'{key}' is an option of '{name}', which no line makes: add '{name} = package.module:function'",
+                positions.in_section(SECTION, key),
+                f"'{key}' is an option of '{name}', which no line defines: add '{name} = package.module:function'",
             )
-    return Shared(resources, places)
+    return Shared(resources, positions)

@@ -1,4 +1,4 @@
-"""The table of domains: lines of the ini file as routes, and which of them a request means.
+"""Routing table: the lines of the ini file as routes, and which of them matches a request.
 
     domain example.com / = mainapp
     domain example.com port 8080 /admin = adminapp
@@ -6,7 +6,7 @@
     /health = healthapp
 
 The rules are those of `multisite.domains`: a port before none, an exact name before a wildcard, a longer wildcard
-before a shorter one, then the longest path. Lines without a domain come last, the longest path first.
+before a shorter one, then the longest path. Lines without a domain come last, again the longest path first.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import NamedTuple
 from multisite import domains
 from multisite.domains import Domain
 from multisite.errors import InvalidHost, escape_for_message
-from multisite.vhosts.ini import Place, Places, VhostError, as_written
+from multisite.vhosts.ini import IniPosition, IniPositions, VhostError, quoted_line
 
-__all__ = ["Route", "Table", "read_routes"]
+__all__ = ["Route", "RouteTable", "read_routes"]
 
 _FORM = "expected 'domain HOST [port N] PATH = APPLICATION' or '/PATH = APPLICATION'"
 
@@ -28,29 +28,29 @@ _FORM = "expected 'domain HOST [port N] PATH = APPLICATION' or '/PATH = APPLICAT
 class Route(NamedTuple):
     """One line: requests for `domain` below `path` go to `application`.
 
-    `domain` is None for any host. `path` begins with a slash and has none at its end; it is empty for all paths.
-    `application` is the name of the application as the line writes it, `key` what stands before its equals sign.
+    `domain` is None for any host. `path` starts with a slash and does not end in one; it is empty for all paths.
+    `application` is the application's name as written, `key` the part of the line before the equals sign.
     """
 
     domain: Domain | None
     path: str
     application: str
     key: str
-    place: Place
+    position: IniPosition
 
     def __str__(self) -> str:
         return f"{self.key} = {self.application}"
 
     @property
     def line(self) -> str:
-        """What the line says in quotes, and where it stands."""
-        return f"'{self}'" + ("" if self.place.line is None else f" (line {self.place.line})")
+        """The line in quotes, with its line number."""
+        return f"'{self}'" + ("" if self.position.line is None else f" (line {self.position.line})")
 
 
-class Table:
-    """All routes. Finding one takes a look-up for each label of the host, and one for each step of the path.
+class RouteTable:
+    """All routes. A lookup costs one dictionary access for each label of the host and each segment of the path.
 
-    How many routes there are does not matter, and nothing is remembered of hosts that were asked for.
+    The cost does not depend on the number of routes, and nothing is cached by requested host.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -71,8 +71,10 @@ class Table:
     def find(self, name: str, port: int | None, path: str) -> Route | None:
         """Return the route of a request, or None.
 
-        `name` is a `hosts.Host.name`, `port` the one that was asked for (the scheme's own, where Host has none; None:
-        not known), `path` a PATH_INFO.
+        Args:
+            name: a `hosts.Host.name`.
+            port: the requested port, that of the scheme if Host has none, or None if unknown.
+            path: a PATH_INFO.
         """
         for paths in self._paths_of(name, port):
             route = domains.longest_prefix(paths, path)
@@ -81,7 +83,7 @@ class Table:
         return domains.longest_prefix(self._fallback, path)
 
     def fitting(self, name: str, port: int | None, path: str) -> list[Route]:
-        """Return every route that fits a request, the one that `find` returns first."""
+        """Return every route that matches a request, starting with the one that `find` returns."""
         return [
             paths[prefix]
             for paths in (*self._paths_of(name, port), self._fallback)
@@ -99,43 +101,42 @@ class Table:
 
 
 def read_routes(
-    lines: Mapping[str, str], places: Places, *, allow_mixed: bool = False, allow_underscores: bool = False
+    lines: Mapping[str, str], positions: IniPositions, *, allow_mixed: bool = False, allow_underscores: bool = False
 ) -> list[Route]:
-    """Return the routes that `lines` mean, keys and values of a section.
+    """Return the routes of `lines`, keys and values of a section; the other options are those of `domains.to_ascii`.
 
-    The two others are what `domains.to_ascii` takes.
-
-    Raises `VhostError` for the first line that cannot be meant, with its place and what to change.
+    Raises:
+        VhostError: a line is not valid; this is the first such line, with its position and what to change.
     """
     routes: dict[tuple[Domain | None, str], Route] = {}
     parse = partial(domains.to_ascii, allow_mixed=allow_mixed, underscores=allow_underscores)
     for key, value in lines.items():
-        route = _read_route(key, value, places.of(key), parse)
+        route = _read_route(key, value, positions.of(key), parse)
         earlier = routes.setdefault((route.domain, route.path), route)
         if earlier is not route:
             raise VhostError(
-                route.place, f"'{route}' means the same domain and path as {earlier.line}: leave one of them out"
+                route.position, f"'{route}' means the same domain and path as {earlier.line}: remove one of them"
             )
     return list(routes.values())
 
 
-def _read_route(key: str, value: str, place: Place, parse: Callable[[str], Domain]) -> Route:
+def _read_route(key: str, value: str, position: IniPosition, parse: Callable[[str], Domain]) -> Route:
     words = key.split()
-    written = as_written(key, value)
+    written = quoted_line(key, value)
     if not words or (words[0] != "domain" and not key.startswith("/")):
-        raise VhostError(place, f"{written} is not understood: {_FORM}{_hint_of_key(words)}")
-    # A scheme as in config:other.ini?key=value#name is no key that was cut.
+        raise VhostError(position, f"{written} is not understood: {_FORM}{_hint_of_key(words)}")
+    # An equals sign in a URI such as config:other.ini?key=value#name does not mean that the key was cut.
     if "=" in value and not value.startswith(("config:", "egg:", "call:")):
-        raise VhostError(place, f"{written}: a key ends at its first colon. {_hint_of_colon(key, value)}")
+        raise VhostError(position, f"{written}: a key ends at its first colon. {_hint_of_colon(key, value)}")
     if len(value.split()) != 1:
-        raise VhostError(place, f"{written} has to name one application behind its equals sign")
+        raise VhostError(position, f"{written} must name one application after its equals sign")
     try:
         domain, path = _domain(words, parse) if words[0] == "domain" else (None, _path(words))
     except InvalidHost as error:
-        raise VhostError(place, f"{written}: {error}") from None
+        raise VhostError(position, f"{written}: {error}") from None
     except ValueError as error:
-        raise VhostError(place, f"{written}: {error}") from None
-    return Route(domain, path, value, key, place)
+        raise VhostError(position, f"{written}: {error}") from None
+    return Route(domain, path, value, key, position)
 
 
 def _domain(words: list[str], parse: Callable[[str], Domain]) -> tuple[Domain, str]:
@@ -146,7 +147,7 @@ def _domain(words: list[str], parse: Callable[[str], Domain]) -> tuple[Domain, s
     port = ""
     if rest and rest[0] == "port":
         if len(rest) < 2:
-            raise ValueError("no number stands behind the word port")
+            raise ValueError("no number follows the word port")
         if not rest[1].isdigit():
             raise ValueError(f"'{escape_for_message(rest[1])}' is not a port")
         port, rest = f":{rest[1]}", rest[2:]
@@ -158,7 +159,7 @@ def _domain(words: list[str], parse: Callable[[str], Domain]) -> tuple[Domain, s
 
 def _path(words: list[str]) -> str:
     if len(words) > 1 or not words[0].startswith("/"):
-        raise ValueError(f"a path begins with a slash, and nothing comes behind it: {_FORM}")
+        raise ValueError(f"a path begins with a slash, and nothing follows it: {_FORM}")
     try:
         return domains.parse(f"any.invalid{words[0]}").path
     except InvalidHost as error:
@@ -171,7 +172,8 @@ def _hint_of_key(words: list[str]) -> str:
     if words and words[0] == "port":
         return "; a port needs a domain"
     if words == ["not_found_app"]:  # of Paste's urlmap
-        return "; what no other line fits is answered by the line '/ = APPLICATION'"
+        return "; write '/ = APPLICATION' for everything that no other line matches"
+
     return ""
 
 
