@@ -110,9 +110,9 @@ def _print_answer(ctx: click.Context, found: Vhosts, url: str, as_json: bool) ->
                 "path_info": answer.path_info,
                 "others": [
                     {
-                        "application": other.application,
-                        "domain": _domain(other),
-                        "line": other.position.line,
+                        "application": each.application,
+                        "domain": _domain(each),
+                        "line": each.position.line,
                         "why": why,
                     }
                     for each, why in answer.others
