@@ -119,9 +119,9 @@ def _prepare(settings: Settings, target: Path) -> Path:
     target = target.resolve()
     for folder in (settings.sites_dir.resolve(), settings.templates_dir.resolve()):
         if target.is_relative_to(folder) or folder.is_relative_to(target):
-            raise MultisiteError(f"{target} and {folder} lie in each other: name a folder of its own")
+            raise MultisiteError(f"{target} and {folder} overlap: choose a separate folder")
     if target.is_dir() and not (target / MARKER).is_dir() and any(target.iterdir()):
-        raise MultisiteError(f"{target} has other things in it: name a folder that is empty, or not there yet")
+        raise MultisiteError(f"{target} contains other files: choose an empty or new folder")
     (target / MARKER).mkdir(parents=True, exist_ok=True)
     return target
 

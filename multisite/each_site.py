@@ -86,7 +86,7 @@ def select_sites(
     if unused:
         pattern = next(iter(unused.values()))
         command = program.command("list-sites")
-        raise MultisiteError(f"no site fits '{pattern}'; see the sites that there are: {command}")
+        raise MultisiteError(f"no site matches '{pattern}'; list all sites: {command}")
     return chosen
 
 

@@ -693,7 +693,7 @@ def test_a_terminal_shows_what_is_being_looked_at(sqlite_bench: Workbench, tmp_p
         command = [sys.executable, "-c", code, "-c", str(ini), "check", "one.example"]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal, check=False)
         os.close(terminal)
-        assert shown.read(10_000).startswith(b"Looking at the tables of sqlite:")
+        assert shown.read(10_000).startswith(b"Checking the tables of sqlite:")
     assert (done.returncode, done.stdout) == (0, b"Nothing found.\n")
 
 

@@ -74,13 +74,13 @@ def test_add_site_says_what_to_do_next(migrated: Folder) -> None:
         "Added fourth.localhost.",
         f"Edit its layout in {migrated.path / 'sites' / 'fourth.localhost'}",
         "Open http://fourth.localhost:6543/",
-        "A running server that reads the same database needs no restart: it shows the site within 1 second.",
+        "Running servers that use this database serve the site within 1 second.",
     ]
 
 
 def test_add_site_promises_no_layout_where_there_is_none(migrated: Folder) -> None:
     out = migrated.invoke("add-site", "fourth.localhost").stdout.splitlines()
-    assert out[1] == f"Put templates of its own into {migrated.path / 'sites' / 'fourth.localhost'}"
+    assert out[1] == f"Put its own templates into {migrated.path / 'sites' / 'fourth.localhost'}"
 
 
 def test_add_site_gives_a_line_for_the_shell_where_no_name_server_knows_the_host(migrated: Folder) -> None:
@@ -88,7 +88,7 @@ def test_add_site_gives_a_line_for_the_shell_where_no_name_server_knows_the_host
     out = migrated.invoke("add-site", "www.example.com").stdout.splitlines()
     assert out[2:4] == [
         "Open http://www.example.com/",
-        "Before DNS knows www.example.com: curl -H 'Host: www.example.com' http://localhost:80/",
+        "Until www.example.com is in DNS: curl -H 'Host: www.example.com' http://localhost:80/",
     ]
     assert out[4].endswith("within 2.5 seconds.")
 
@@ -103,7 +103,7 @@ def test_add_site_does_not_speak_of_name_servers_where_none_is_asked(migrated: F
 def test_add_site_keeps_a_folder_that_is_there_and_says_so(migrated: Folder) -> None:
     (migrated.path / "sites" / "a.example").mkdir(parents=True)
     (migrated.path / "sites" / "a.example" / "layout.mako").write_text("mine")
-    assert "which was there before, and is as it was" in migrated.invoke("add-site", "a.example").stdout
+    assert "it existed already and was not changed" in migrated.invoke("add-site", "a.example").stdout
     assert (migrated.path / "sites" / "a.example" / "layout.mako").read_text() == "mine"
 
 
@@ -127,9 +127,9 @@ def test_add_site_prints_json(migrated: Folder) -> None:
 def test_domains_come_and_go(migrated: Folder) -> None:
     migrated.run("add-site", "a.example", "--name", "The A")
     added = migrated.run("add-domain", "a.example", "b.example")
-    assert added == "Added b.example: it leads to a.example (The A).\n"
+    assert added == "Added b.example: an alias of a.example (The A).\n"
     added = migrated.run("add-domain", "b.example", "c.example", "--redirect")
-    assert added == "Added c.example: it redirects to a.example (The A).\n"
+    assert added == "Added c.example: a redirect to a.example (The A).\n"
     assert migrated.run("show-site", "c.example").splitlines() == [
         "a.example (The A)",
         "  address   http://a.example:6543/",
@@ -138,7 +138,7 @@ def test_domains_come_and_go(migrated: Folder) -> None:
         "  alias     b.example",
         "  redirect  c.example",
     ]
-    assert migrated.run("remove-domain", "B.example") == "Removed B.example: it led to a.example (The A).\n"
+    assert migrated.run("remove-domain", "B.example") == "Removed B.example from a.example (The A).\n"
     info = json.loads(migrated.run("remove-domain", "c.example", "--json"))
     assert info["domains"] == [{"host": "a.example", "kind": "canonical"}]
     info = json.loads(migrated.run("add-domain", "a.example", "c.example", "--json"))
@@ -347,7 +347,7 @@ def test_a_missing_table_of_the_application_leads_to_its_migrations(folder: Fold
     (folder.path / "a.md").write_text("Title: A\nDate: 2024-10-12\n\nText.")
     line = folder.fails("import-entries", "a.example", str(folder.path / "a.md"))
     assert "a table of the application is missing" in line
-    assert "[alembic] in the ini" in line
+    assert "[alembic] of the ini" in line
     assert "the tables of multisite" not in line
 
 
@@ -574,7 +574,7 @@ def test_every_command_has_one_sentence_that_says_the_same_everywhere() -> None:
         module, _, attribute = lazy.location.partition(":")
         command = getattr(import_module(module), attribute)
         assert command.name == name
-        assert command.help.partition("\n")[0] == lazy.sentence
+        assert command.help.partition("\n")[0] == lazy.summary
 
 
 def test_the_warning_of_pkg_resources_is_not_shown(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
@@ -648,9 +648,9 @@ def test_an_error_of_the_system_that_is_not_about_the_output_keeps_its_traceback
 def test_a_site_is_disabled_maintained_enabled_and_removed(migrated: Folder) -> None:
     migrated.run("add-site", "a.example", "--name", "The A", "--alias", "b.example")
     assert migrated.run("disable-site", "b.example").startswith(
-        "a.example is disabled: it answers 404. Open it again: "
+        "a.example is disabled: it answers 404. Bring it back online: "
     )
-    assert "  status    disabled: open it with 'multisite enable-site a.example'\n" in migrated.run(
+    assert "  status    disabled: bring it back online with 'multisite enable-site a.example'\n" in migrated.run(
         "show-site", "a.example"
     )
     assert migrated.run("list-sites").endswith("The A (disabled)\n")
@@ -660,7 +660,7 @@ def test_a_site_is_disabled_maintained_enabled_and_removed(migrated: Folder) -> 
     shown = json.loads(migrated.run("maintain-site", "a.example", "--json"))
     assert shown["status"] == "maintenance"
     assert shown["pass"].startswith("http://a.example:6543/?multisite_pass=")
-    assert migrated.run("enable-site", "a.example") == "a.example is open.\n"
+    assert migrated.run("enable-site", "a.example") == "a.example is online.\n"
     counted = json.loads(migrated.run("remove-site", "a.example", "--dry-run", "--json"))
     assert (counted["removed"], counted["rows"]) == (False, {})
     assert migrated.run("remove-site", "b.example", "--yes").splitlines()[0] == "Removed a.example."
@@ -671,8 +671,8 @@ def test_a_site_is_disabled_maintained_enabled_and_removed(migrated: Folder) -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("remove-site", "a.example"), 2, "Say --yes to remove the site"),
-        (("remove-site", "a.example", "--yes", "--dry-run"), 2, "Say --yes to remove the site"),
+        (("remove-site", "a.example"), 2, "Pass --yes to remove the site"),
+        (("remove-site", "a.example", "--yes", "--dry-run"), 2, "Pass --yes to remove the site"),
         (("remove-site", "x.example", "--yes"), 1, "no site is known as 'x.example'; list all sites"),
         (("maintain-site", "a.example", "--until", "tomorrow"), 1, "'tomorrow' is not a time: expected one such as"),
         (("maintain-site", "a.example", "--until", "2001-01-01"), 1, "has passed already"),
@@ -723,6 +723,6 @@ def test_an_unknown_option_is_named_with_the_nearest(
 
 def test_what_begins_with_hyphens_can_be_a_value_all_the_same(migrated: Folder) -> None:
     assert migrated.invoke("add-site", "new.example", "--name", "--new--").exit_code == 0
-    assert "is called --newer-- now" in migrated.invoke("rename-site", "new.example", "--", "--newer--").stdout
+    assert "is now called --newer--" in migrated.invoke("rename-site", "new.example", "--", "--newer--").stdout
     for arguments in (("add-site", "-a.example"), ("show-site", "-a.example")):
         assert "'-a.example' is not a host" in migrated.fails(*arguments)

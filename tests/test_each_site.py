@@ -88,9 +88,7 @@ def test_patterns(place: Place) -> None:
     for option in ("--only", "--skip"):
         result = place.invoke(option, "*.exmaple", "--", "true")
         assert result.exit_code == 1
-        assert result.stderr == (
-            "Error: no site fits '*.exmaple'; see the sites that there are: multisite list-sites\n"
-        )
+        assert result.stderr == ("Error: no site matches '*.exmaple'; list all sites: multisite list-sites\n")
 
 
 def test_a_failure_ends_it(place: Place) -> None:
@@ -145,7 +143,7 @@ def test_commands_of_multisite_read_the_same_ini(place: Place, monkeypatch: pyte
 
 def test_a_command_that_is_not_there(place: Place) -> None:
     result = place.invoke("--", "no-such-command")
-    assert (result.exit_code, result.stderr) == (1, "Error: there is no command 'no-such-command'\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: command not found: 'no-such-command'\n")
     assert place.invoke().exit_code == 2
 
 

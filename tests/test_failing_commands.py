@@ -185,7 +185,7 @@ def test_a_full_disk_of_a_database(tmp_path: Path) -> None:
         with filler.open("wb") as file:
             while chunk := _written(file.fileno()):
                 assert chunk
-        each_fails(folder, "database or disk is full): make room on its disk, and run", "disk I/O error): make room")
+        each_fails(folder, "database or disk is full): free space on its disk, and run", "disk I/O error): free space")
         filler.unlink()
         assert folder.invoke(*WRITING[0]).exit_code == 0
         assert folder.invoke(*WRITING[-1]).exit_code == 0
@@ -244,14 +244,18 @@ def test_a_database_that_is_read_only(folder: Folder) -> None:
         with small_disk(folder.path / "disk"):
             add_sites(folder)
             subprocess.run(["mount", "-o", "remount,ro", str(folder.path / "disk")], check=True)
-            each_fails(folder, "attempt to write a readonly database): let who runs this write to it", "unable to open")
+            each_fails(
+                folder, "attempt to write a readonly database): give this user write access to it", "unable to open"
+            )
         return
     add_sites(folder)
     with closing_engine(folder.database_url) as engine:
         name = sa.make_url(folder.database_url).database
         with engine.begin() as connection:
             connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        each_fails(folder, "in a read-only transaction): let who runs this write to it, and run the same command again")
+        each_fails(
+            folder, "in a read-only transaction): give this user write access to it, and run the same command again"
+        )
 
 
 def test_a_missing_folder_of_sites_is_made(folder: Folder) -> None:

@@ -128,7 +128,8 @@ def test_a_site_that_is_closed_is_opened_with_a_word_about_it(shop: Shop) -> Non
     result = shop.invoke("garden.example", "-c", NAMES)
     assert result.stdout == "['tag of garden.example']\n"
     assert result.stderr == (
-        "garden.example is not open to visitors (disabled): open it with 'multisite enable-site garden.example'\n"
+        "garden.example is not open to visitors (disabled): "
+        "bring it back online with 'multisite enable-site garden.example'\n"
     )
 
 

@@ -450,7 +450,7 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Line:
 def test_commands_set_unset_and_show(line: Line) -> None:
     said = line.run("set", "A.example", "posts_per_page=5", "tagline=a = b", "locale=DE-at", "timezone=Europe/Vienna")
     assert said == (
-        "Set posts_per_page, tagline, locale, timezone of a.example. Running servers know it within 1 second.\n"
+        "Set posts_per_page, tagline, locale, timezone of a.example. Running servers use it within 1 second.\n"
     )
     found = line.settings()
     assert found["posts_per_page"] == {

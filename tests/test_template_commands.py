@@ -43,16 +43,16 @@ def done(folder: Folder, *arguments: str) -> str:
 def test_a_theme_is_made_given_shown_and_taken_away(folder: Folder) -> None:
     place = folder.path / "templates/themes/dusk"
     assert done(folder, "new-theme", "dusk").splitlines() == [
-        "Made the theme dusk.",
+        "Created the theme dusk.",
         f"Edit its layout in {place}",
-        "Give it to a site: multisite set-theme HOST dusk",
+        "Use it for a site: multisite set-theme HOST dusk",
     ]
     assert (place / "layout.mako").is_file()
     said = done(folder, "set-theme", "KITCHEN.example", "dusk")
-    assert said == "kitchen.example has the theme dusk. Running servers show it within 1 second.\n"
+    assert said == "kitchen.example now has the theme dusk. Running servers use it within 1 second.\n"
     assert f"  theme     {place}" in done(folder, "show-site", "kitchen.example").splitlines()
     assert json.loads(done(folder, "show-site", "kitchen.example", "--json"))["theme"] == "dusk"
-    assert "kitchen.example has no theme." in done(folder, "set-theme", "kitchen.example", "--none")
+    assert "kitchen.example now has no theme." in done(folder, "set-theme", "kitchen.example", "--none")
     assert json.loads(done(folder, "set-theme", "kitchen.example", "--none", "--json"))["theme"] is None
     assert "  theme " not in done(folder, "show-site", "kitchen.example")
     assert json.loads(done(folder, "new-theme", "dawn", "--json"))["path"] == str(place.with_name("dawn"))
@@ -72,21 +72,21 @@ def test_files_of_the_site_that_hide_those_of_its_theme_are_named(folder: Folder
         write(folder, f"sites/garden.example/{path}", "the site's")
     said = done(folder, "set-theme", "garden.example", "dusk").splitlines()
     first = (
-        "garden.example has the theme dusk. Running servers show it within 1 second, except for what files of the site"
+        "garden.example now has the theme dusk. Running servers use it within 1 second, except for files that the site"
     )
-    remove = "hides the theme's file of that name: remove it"
+    remove = "overrides the theme's file of that name: remove it"
     assert said == [
-        f"{first} hide.",
+        f"{first} overrides.",
         f'{own}/layout.mako {remove}, or let it inherit from "parent:layout.mako".',
         f"{own}/static/style.css {remove}.",
     ]
     assert "hides" not in done(folder, "set-theme", "garden.example", "--none")
     write(folder, "sites/new.example/layout.mako", "there before")
-    assert "hides the theme's file" in done(folder, "add-site", "new.example", "--theme", "dusk")
+    assert "overrides the theme's file" in done(folder, "add-site", "new.example", "--theme", "dusk")
     for number in range(12):
         for place in ("templates/themes/dusk", "sites/new.example"):
             write(folder, f"{place}/static/{number}.css", "")
-    assert done(folder, "set-theme", "new.example", "dusk").endswith("\n3 more files hide those of the theme.\n")
+    assert done(folder, "set-theme", "new.example", "dusk").endswith("\n3 more files override those of the theme.\n")
 
 
 def test_what_cannot_be_done_with_themes_is_said_in_one_line(folder: Folder) -> None:
@@ -129,7 +129,7 @@ def test_which_shows_the_layers_and_the_winner(folder: Folder) -> None:
 
 def test_which_says_in_one_line_what_is_not_there(folder: Folder) -> None:
     message = folder.fails("which", "garden.example", "missing.mako")
-    assert message.startswith("no layer of garden.example has a template 'missing.mako': looked for ")
+    assert message.startswith("no layer of garden.example has a template 'missing.mako'; looked for ")
     assert str(folder.path / "templates/missing.mako") in message
     assert "it leads out of its root" in folder.fails("which", "garden.example", "../layout.mako")
     assert "multisite list-sites" in folder.fails("which", "nowhere.example", "layout.mako")
@@ -140,9 +140,9 @@ def test_reload_templates_raises_the_generation_that_running_servers_see(folder:
     engine = engine_from_url(folder.database_url)
     directory = Directory(engine, refresh_seconds=0)
     said = done(folder, "reload-templates")
-    assert said == "Running servers look for the templates of all sites again within 1 second.\n"
+    assert said == "Running servers reload the templates of all sites within 1 second.\n"
     said = done(folder, "reload-templates", "garden.example")
-    assert said == "Running servers look for the templates of garden.example again within 1 second.\n"
+    assert said == "Running servers reload the templates of garden.example within 1 second.\n"
     generations = [directory.resolve(host) for host in ("garden.example", "kitchen.example")]
     assert [site and site.template_generation for site in generations] == [2, 1]
     assert directory.template_generation() == 1
@@ -151,17 +151,15 @@ def test_reload_templates_raises_the_generation_that_running_servers_see(folder:
 
 
 def test_compile_templates_compiles_all_and_tells_all_mistakes_at_the_end(folder: Folder) -> None:
-    assert folder.fails("compile-templates").startswith(
-        "compiled templates are kept nowhere: set mako.module_directory"
-    )
+    assert folder.fails("compile-templates").startswith("no folder for compiled templates: set mako.module_directory")
     folder.write(app="mako.module_directory = %(here)s/var/templates")
     done(folder, "new-theme", "dusk")
     compiled = folder.path / "var/templates"
     # Two shared files, one of the theme, and the layout that the garden got when it was made.
-    assert done(folder, "compile-templates") == f"4 templates are compiled in {compiled}.\n"
+    assert done(folder, "compile-templates") == f"Compiled 4 templates into {compiled}.\n"
     assert len(list(compiled.glob("*.py"))) == 4
     times = {path: path.stat().st_mtime_ns for path in compiled.glob("*.py")}
-    assert done(folder, "compile-templates") == f"4 templates are compiled in {compiled}.\n"
+    assert done(folder, "compile-templates") == f"Compiled 4 templates into {compiled}.\n"
     assert {path: path.stat().st_mtime_ns for path in compiled.glob("*.py")} == times
     unfinished = write(folder, "sites/kitchen.example/a.mako", "line 1\n% if x:\n")
     write(folder, "templates/themes/dusk/b.mako", "<%! import no_such_module %>")
@@ -169,7 +167,7 @@ def test_compile_templates_compiles_all_and_tells_all_mistakes_at_the_end(folder
     result = folder.invoke("compile-templates")
     assert (result.exit_code, result.stdout) == (
         1,
-        f"5 templates are compiled in {compiled}. 2 could not be compiled.\n",
+        f"Compiled 5 templates into {compiled}. 2 could not be compiled.\n",
     )
     theme, site = result.stderr.splitlines()
     assert theme == f"{folder.path / 'templates/themes/dusk/b.mako'}: No module named 'no_such_module'"
@@ -189,12 +187,12 @@ def test_compile_templates_prunes_what_is_of_no_use_any_more(folder: Folder) -> 
         file.touch()
     page.write_text("new")
     assert "Removed" not in done(folder, "compile-templates"), "nobody has asked for it"
-    assert done(folder, "compile-templates", "--prune").endswith("Removed 1 that is of no use any more.\n")
+    assert done(folder, "compile-templates", "--prune").endswith("Removed 1 unused compiled template.\n")
     (old,) = before - set(compiled.glob("*.py"))
     assert len(list(compiled.glob("*.py"))) == len(before) + 1, "the new one, and the file that is none"
     assert not list((compiled / "__pycache__").glob(f"{old.stem}.*"))
     assert all(file.exists() for file in mine)
-    assert done(folder, "compile-templates", "--prune").endswith("Removed 0 that are of no use any more.\n")
+    assert done(folder, "compile-templates", "--prune").endswith("Removed 0 unused compiled templates.\n")
 
 
 def test_compile_templates_says_where_it_is_on_a_terminal(folder: Folder) -> None:
@@ -266,12 +264,12 @@ def test_templates_with_an_added_extension_are_compiled_ahead(extended: Folder) 
     write(extended, "templates/static/hello.html", "% if this is a static file:\n")
     compiled = extended.path / "var/templates"
     # The two shared ones and the garden's layout as ever, page.tmpl and own.html.
-    assert done(extended, "compile-templates") == f"5 templates are compiled in {compiled}.\n"
+    assert done(extended, "compile-templates") == f"Compiled 5 templates into {compiled}.\n"
     ini = extended.path / "development.ini"
     ini.write_text(ini.read_text().replace("text_folder", "text.module_directory = %(here)s/var/texts\ntext_folder"))
     texts = extended.path / "var/texts"
     assert done(extended, "compile-templates", "--prune") == (
-        f"6 templates are compiled in {compiled} and {texts}.\nRemoved 0 that are of no use any more.\n"
+        f"Compiled 6 templates into {compiled} and {texts}.\nRemoved 0 unused compiled templates.\n"
     )
     assert (len(list(compiled.glob("*.py"))), len(list(texts.glob("*.py")))) == (5, 1)
 

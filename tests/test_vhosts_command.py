@@ -84,10 +84,10 @@ def test_the_table_is_available_as_json(world: World) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("http://example.com:8080/x", ["[app:two] answers", "(line 10): a port before none", "(line 13): a line"]),
-        ("https://Example.com/%C3%BC", ["[app:one] answers", "PATH_INFO '/ü'"]),
-        ("http://a.b.example.com/b/c", ["[app:one] answers", "SCRIPT_NAME '/b' and PATH_INFO '/c'"]),
-        ("http://nobody.example", ["[app:broken] answers"]),
+        ("http://example.com:8080/x", ["[app:two] serves it", "(line 10): a port before none", "(line 13): a line"]),
+        ("https://Example.com/%C3%BC", ["[app:one] serves it", "PATH_INFO '/ü'"]),
+        ("http://a.b.example.com/b/c", ["[app:one] serves it", "SCRIPT_NAME '/b' and PATH_INFO '/c'"]),
+        ("http://nobody.example", ["[app:broken] serves it"]),
     ],
 )  # fmt: skip
 def test_find_explains_which_application_serves_a_url(world: World, url: str, expected: list[str]) -> None:
@@ -125,18 +125,21 @@ def test_every_rule_can_be_the_reason(world: World) -> None:
     ]
     done = CliRunner().invoke(main, ["vhosts", str(ini), "--find", "http://c.b.example/x"])
     assert "'domain *.b.example / = one'" in done.stdout
-    assert "goes before 'domain *.example /x = one' (line 7): a longer wildcard before a shorter one." in done.stdout
+    assert (
+        "takes precedence over 'domain *.example /x = one' (line 7): a longer wildcard before a shorter one."
+        in done.stdout
+    )
     done = CliRunner().invoke(main, ["vhosts", str(ini), "--find", "http://c.example/x"])
-    assert "goes before 'domain *.example / = one' (line 6): a longer path." in done.stdout
+    assert "takes precedence over 'domain *.example / = one' (line 6): a longer path." in done.stdout
     done = CliRunner().invoke(main, ["vhosts", str(ini), "--find", "http://other.test/x"])
-    assert "goes before '/ = one' (line 9): a longer path." in done.stdout
+    assert "takes precedence over '/ = one' (line 9): a longer path." in done.stdout
 
 
 def test_no_match_and_invalid_arguments_exit_with_1(world: World) -> None:
     ini = str(world.ini(INI.replace("%s", "").replace("    / = broken\n", "")))
     world.module("filters", "def adds(app, global_conf):\n    return app\n")
     for words, message in (
-        ([ini, "--find", "http://nobody.example/"], "Nobody answers http://nobody.example/: no line fits"),
+        ([ini, "--find", "http://nobody.example/"], "No application serves http://nobody.example/: no line matches"),
         ([ini, "--find", "example.com"], "names no host: expected a URL such as"),
         ([ini, "--find", "ftp://example.com"], "has no scheme: expected a URL such as"),
         ([ini, "--find", "http://a b/"], "names no host"),

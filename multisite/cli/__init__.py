@@ -1,9 +1,10 @@
 """The command `multisite`.
 
-A command is: parse, one call to the function that the tests call too, a few lines out. Each module of commands is
-imported when its command is named, and these modules import only click: `multisite --help` is instant.
+A command parses its arguments, calls one function of the Python API and prints a few lines. The module of a command
+is imported when the command is invoked, and imports only click at its top, so that `multisite --help` is instant.
 
-Exit codes: 0 done, 1 could not (one line on stderr: the thing, the reason, the next command), 2 wrong usage.
+Exit codes: 0 for success, 1 for failure (one line on stderr names the thing, the reason and the next command), 2 for
+wrong usage.
 """
 
 from __future__ import annotations
@@ -22,78 +23,70 @@ __all__ = ["main"]
 
 
 class _LazyCommand(NamedTuple):
-    """Where a command is, as `module:attribute`, and its sentence in the list of commands."""
+    """The location of a command, as `module:attribute`, and its summary in the list of commands."""
 
     location: str
-    sentence: str
+    summary: str
 
 
 COMMANDS = {
-    "migrate": _LazyCommand(
-        "multisite.cli.migrate:migrate", "Bring the tables of multisite and of the application up to date."
-    ),
-    "add-site": _LazyCommand(
-        "multisite.cli.sites:add_site", "Add a site: its rows, and a folder with a layout to edit."
-    ),
+    "migrate": _LazyCommand("multisite.cli.migrate:migrate", "Upgrade the tables of multisite and of the application."),
+    "add-site": _LazyCommand("multisite.cli.sites:add_site", "Add a site: its database rows and its template folder."),
     "list-sites": _LazyCommand("multisite.cli.sites:list_sites", "List the sites."),
-    "show-site": _LazyCommand("multisite.cli.sites:get_site", "Show a site and all its domains."),
-    "set-theme": _LazyCommand("multisite.cli.templates:set_theme", "Give a site a theme, or none."),
+    "show-site": _LazyCommand("multisite.cli.sites:show_site", "Show a site and all its domains."),
+    "set-theme": _LazyCommand("multisite.cli.templates:set_theme", "Set or clear a site's theme."),
     "new-theme": _LazyCommand(
-        "multisite.cli.templates:new_theme", "Make a theme: a folder of templates for several sites."
+        "multisite.cli.templates:new_theme", "Create a theme: a folder of templates that several sites share."
     ),
-    "which": _LazyCommand("multisite.cli.templates:which", "Show which file a template's name stands for on a site."),
+    "which": _LazyCommand("multisite.cli.templates:which", "Show which file a template name resolves to for a site."),
     "reload-templates": _LazyCommand(
-        "multisite.cli.templates:reload_templates", "Let running servers look for changed templates."
+        "multisite.cli.templates:reload_templates", "Tell running servers to reload changed templates."
     ),
     "compile-templates": _LazyCommand(
-        "multisite.cli.templates:compile_templates", "Compile all templates ahead, into mako.module_directory."
+        "multisite.cli.templates:compile_templates", "Precompile all templates into mako.module_directory."
     ),
     "collect-static": _LazyCommand(
-        "multisite.cli.static:collect_static", "Lay out the static files of all sites for a web server or a CDN."
+        "multisite.cli.static:collect_static", "Collect the static files of all sites for a web server or a CDN."
     ),
-    "add-domain": _LazyCommand("multisite.cli.domains:add_domain", "Let another host lead to a site."),
-    "remove-domain": _LazyCommand("multisite.cli.domains:remove_domain", "Let a host lead nowhere."),
-    "move-domain": _LazyCommand("multisite.cli.domains:move_domain", "Let a host lead to another site."),
-    "set-canonical": _LazyCommand(
-        "multisite.cli.domains:set_canonical", "Let a site be known by another of its hosts."
-    ),
-    "rename-site": _LazyCommand("multisite.cli.sites:rename_site", "Give a site another name for people."),
+    "add-domain": _LazyCommand("multisite.cli.domains:add_domain", "Add a domain to a site."),
+    "remove-domain": _LazyCommand("multisite.cli.domains:remove_domain", "Remove a domain from its site."),
+    "move-domain": _LazyCommand("multisite.cli.domains:move_domain", "Move a domain to another site."),
+    "set-canonical": _LazyCommand("multisite.cli.domains:set_canonical", "Make a domain the canonical one."),
+    "rename-site": _LazyCommand("multisite.cli.sites:rename_site", "Change a site's display name."),
     "rotate-secret": _LazyCommand(
-        "multisite.cli.secrets:rotate_secret", "Void the sessions, log-ins and tokens of a site."
+        "multisite.cli.secrets:rotate_secret", "Rotate a site's secret; signs everybody out."
     ),
     "settings": _LazyCommand(
-        "multisite.cli.site_settings:settings", "Show the settings of a site, and where each comes from."
+        "multisite.cli.site_settings:settings", "Show a site's settings and where each value comes from."
     ),
-    "set": _LazyCommand("multisite.cli.site_settings:set_settings", "Set settings of a site, all of them or none."),
-    "unset": _LazyCommand("multisite.cli.site_settings:unset_settings", "Let a site have the defaults again."),
-    "disable-site": _LazyCommand("multisite.cli.life:disable_site", "Let a site answer as if it were not there."),
-    "enable-site": _LazyCommand("multisite.cli.life:enable_site", "Open a site that was disabled or in maintenance."),
-    "maintain-site": _LazyCommand("multisite.cli.life:maintain_site", "Let a site tell its visitors to come back."),
+    "set": _LazyCommand("multisite.cli.site_settings:set_settings", "Change settings of a site, all of them or none."),
+    "unset": _LazyCommand("multisite.cli.site_settings:unset_settings", "Reset settings to their defaults."),
+    "disable-site": _LazyCommand("multisite.cli.life:disable_site", "Take a site offline (404)."),
+    "enable-site": _LazyCommand(
+        "multisite.cli.life:enable_site", "Bring a disabled site, or one in maintenance, back online."
+    ),
+    "maintain-site": _LazyCommand("multisite.cli.life:maintain_site", "Put a site into maintenance (503)."),
     "remove-site": _LazyCommand(
         "multisite.cli.life:remove_site", "Remove a site: its rows, its folder and its domains."
     ),
-    "refresh": _LazyCommand(
-        "multisite.cli.life:refresh", "Let running servers read the tables again, after they were changed by hand."
-    ),
-    "shell": _LazyCommand("multisite.cli.shell:shell", "Open a Python shell with a request of a site."),
-    "each-site": _LazyCommand("multisite.cli.each_site:each_site", "Run a command once for every site."),
-    "check": _LazyCommand("multisite.cli.check:check", "Look for faults in the separation of sites."),
+    "refresh": _LazyCommand("multisite.cli.life:refresh", "Tell running servers to reload the directory."),
+    "shell": _LazyCommand("multisite.cli.shell:shell", "Open a Python shell with a request for a site."),
+    "each-site": _LazyCommand("multisite.cli.each_site:each_site", "Run a command once for each site."),
+    "check": _LazyCommand("multisite.cli.check:check", "Check the separation of sites for faults."),
     "vhosts": _LazyCommand(
-        "multisite.cli.vhosts:vhosts", "Show which application answers which domain, and load them all."
+        "multisite.cli.vhosts:vhosts", "Show which application serves which domain, and load them all."
     ),
-    "row-security": _LazyCommand(
-        "multisite.cli.row_security:row_security", "Let PostgreSQL itself keep the sites apart, or no longer."
-    ),
+    "row-security": _LazyCommand("multisite.cli.row_security:row_security", "Enable or disable row-level security."),
     "import-entries": _LazyCommand(
         "multisite.content.import_command:import_entries_command",
         "Import Markdown files into a site of multisite.content.",
     ),
 }
-"""Every command. A test compares the sentences with the commands' own."""
+"""All commands. A test compares the summaries with the docstrings of the commands."""
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands are imported when they are named, and whose expected errors are one line."""
+    """A group that imports a command when it is invoked, and reports an expected error in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -110,23 +103,23 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            # Imported here: only a misspelt command needs it.
+            # Imported here because only a misspelled command needs it.
             near = import_module("difflib").get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{near[0]}'?" if near else ""))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, lazy.sentence) for name, lazy in COMMANDS.items()])
+            formatter.write_dl([(name, lazy.summary) for name, lazy in COMMANDS.items()])
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        # Here and not in invoke(), which `--help` does not reach. click itself is quiet about a closed pipe.
+        # Not in invoke(), which `--help` does not reach. click itself ignores a closed pipe.
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
             if not _was_writing(error):
                 raise
-            _forget_output()
+            _discard_output()
             click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
             sys.exit(1)
 
@@ -136,22 +129,22 @@ class _LazyGroup(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            # Explaining knows the errors of SQLAlchemy and alembic; where one of them was raised, they are imported.
+            # This imports SQLAlchemy and alembic, which have been imported if one of them raised the error.
             explain = import_module("multisite.cli.failure").explain
-            sentence = explain(error)
-            if sentence is None:
+            message = explain(error)
+            if message is None:
                 raise
-            raise click.ClickException(sentence) from error
+            raise click.ClickException(message) from error
 
 
 def _was_writing(error: OSError) -> bool:
-    """Tell whether it was click, at printing, that ran into `error`."""
+    """Return whether click raised `error` while printing."""
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
     return frame.f_globals.get("__name__") == click.utils.__name__
 
 
-def _forget_output() -> None:
-    """Let stdout lead nowhere: Python would try once more to write what is left in it, and complain, when it ends."""
+def _discard_output() -> None:
+    """Redirect stdout to the null device: at exit, Python would try to flush it again and report the error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -172,12 +165,12 @@ def _forget_output() -> None:
 )
 @click.pass_context
 def main(ctx: click.Context, ini: str) -> None:
-    """Look after the sites of a Pyramid application that includes multisite."""
-    # Commands take it with click.pass_obj, and read it when they have parsed everything else.
+    """Manage the sites of a Pyramid application that includes multisite."""
+    # Commands receive it through click.pass_obj, and read the file after parsing their own arguments.
     ctx.obj = ini
-    # Pyramid 2.1 imports pkg_resources, at which setuptools >= 80.9 prints a warning that nobody here can heed. An
-    # application's env.py imports Pyramid, so it can come up in any command that runs one.
+    # Pyramid 2.1 imports pkg_resources, and setuptools >= 80.9 then prints a warning that users cannot act on. An
+    # application's env.py imports Pyramid, so that any command that runs one can trigger it.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated as an API", UserWarning)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that cannot show the name of a site gets it escaped, not a traceback.
+        # Characters that the terminal cannot encode, as in the name of a site, are escaped instead of raising.
         sys.stdout.reconfigure(errors="backslashreplace")

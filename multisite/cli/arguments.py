@@ -1,4 +1,4 @@
-"""What several commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from multisite.host_command import HostCommand
 
 __all__ = ["HostCommand", "allow_mixed_option", "json_option"]
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
-allow_mixed_option = click.option("--allow-mixed", is_flag=True, help="Take hosts that mix letters of several scripts.")
+allow_mixed_option = click.option("--allow-mixed", is_flag=True, help="Allow host names that mix scripts.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import click
 
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json
+from multisite.cli.progress import Progress
 
 if TYPE_CHECKING:
     from multisite.finding import Finding
@@ -25,26 +25,21 @@ __all__ = ["check"]
 @json_option
 @click.pass_context
 def check(ctx: click.Context, host: str | None, as_json: bool) -> None:
-    """Look for faults in the separation of sites.
+    """Check the separation of sites for faults.
 
-    Loads the application, without serving it, and looks at its models and at its database. HOST is any host of a site,
-    to look only at what concerns that one. Ends with 1 if there are faults; a notice is none.
+    Loads the application without serving it, and checks its models and its database. HOST is any domain of a site;
+    it limits the check to that site. Exits with 1 if there are faults; notices do not count.
     """
     from multisite.check import run
 
-    findings = run(ctx.obj, host, progress=_show_progress)
+    progress = Progress(delay_seconds=None)
+    findings = run(ctx.obj, host, progress=lambda subject: progress.show(f"Checking {subject}"))
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         _print_findings(findings)
     if any(finding.severity == "fault" for finding in findings):
         ctx.exit(1)
-
-
-def _show_progress(doing: str) -> None:
-    # For somebody who waits, not for the log of a nightly job.
-    if sys.stderr.isatty():
-        click.echo(f"Looking at {doing}", err=True)
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

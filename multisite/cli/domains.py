@@ -14,15 +14,15 @@ __all__ = ["add_domain", "move_domain", "remove_domain", "set_canonical"]
 @click.command(cls=HostCommand)
 @click.argument("site")
 @click.argument("host")
-@click.option("--redirect", is_flag=True, help="Send browsers to the site's canonical host instead of serving HOST.")
+@click.option("--redirect", is_flag=True, help="Redirect browsers to the canonical domain instead of serving HOST.")
 @allow_mixed_option
 @json_option
 @click.pass_obj
 def add_domain(ini_uri: str, site: str, host: str, redirect: bool, allow_mixed: bool, as_json: bool) -> None:
-    """Let another host lead to a site.
+    """Add a domain to a site.
 
-    SITE is any domain that the site has already, HOST the one to add: www.example.com, *.example.com for all names
-    below example.com, www.example.com:8080 for a port, www.example.com/shop for a path.
+    SITE is any domain that the site has already, HOST the domain to add: www.example.com, *.example.com for all
+    subdomains of example.com, www.example.com:8080 for a port, www.example.com/shop for a path.
     """
     from multisite.directory import changes
 
@@ -38,7 +38,11 @@ def add_domain(ini_uri: str, site: str, host: str, redirect: bool, allow_mixed: 
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
-        click.echo(f"Added {host}: it {'redirects' if redirect else 'leads'} to {info.site} ({info.site.name}).")
+        click.echo(f"Added {host}: {_kind(redirect)} {info.site} ({info.site.name}).")
+
+
+def _kind(redirect: bool) -> str:
+    return "a redirect to" if redirect else "an alias of"
 
 
 @click.command(cls=HostCommand)
@@ -46,7 +50,7 @@ def add_domain(ini_uri: str, site: str, host: str, redirect: bool, allow_mixed: 
 @json_option
 @click.pass_obj
 def remove_domain(ini_uri: str, host: str, as_json: bool) -> None:
-    """Let a host lead nowhere.
+    """Remove a domain from its site.
 
     HOST is an alias or a redirect of a site, not its canonical domain.
     """
@@ -57,19 +61,21 @@ def remove_domain(ini_uri: str, host: str, as_json: bool) -> None:
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
-        click.echo(f"Removed {host}: it led to {info.site} ({info.site.name}).")
+        click.echo(f"Removed {host} from {info.site} ({info.site.name}).")
 
 
 @click.command(cls=HostCommand)
 @click.argument("host")
 @click.argument("site")
-@click.option("--redirect", is_flag=True, help="Send browsers to the canonical domain of SITE instead of serving HOST.")
+@click.option(
+    "--redirect", is_flag=True, help="Redirect browsers to the canonical domain of SITE instead of serving HOST."
+)
 @json_option
 @click.pass_obj
 def move_domain(ini_uri: str, host: str, site: str, redirect: bool, as_json: bool) -> None:
-    """Let a host lead to another site.
+    """Move a domain to another site.
 
-    HOST is an alias or a redirect of a site, SITE any domain of the one that it shall lead to.
+    HOST is an alias or a redirect of a site, SITE any domain of the site that gets it.
     """
     from multisite.directory import changes
 
@@ -78,18 +84,18 @@ def move_domain(ini_uri: str, host: str, site: str, redirect: bool, as_json: boo
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
-        click.echo(f"Moved {host}: it {'redirects' if redirect else 'leads'} to {info.site} ({info.site.name}).")
+        click.echo(f"Moved {host}: {_kind(redirect)} {info.site} ({info.site.name}).")
 
 
 @click.command(cls=HostCommand)
 @click.argument("host")
-@click.option("--redirect", is_flag=True, help="Send browsers that come to the former one to HOST.")
+@click.option("--redirect", is_flag=True, help="Redirect the former canonical domain to HOST.")
 @json_option
 @click.pass_obj
 def set_canonical(ini_uri: str, host: str, redirect: bool, as_json: bool) -> None:
-    """Let a site be known by another of its hosts.
+    """Make a domain the canonical one.
 
-    HOST is an alias or a redirect of the site. What it was known by becomes an alias.
+    HOST is an alias or a redirect of the site. The former canonical domain becomes an alias.
     """
     from multisite.directory import changes
 
@@ -98,4 +104,4 @@ def set_canonical(ini_uri: str, host: str, redirect: bool, as_json: bool) -> Non
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
-        click.echo(f"{info.site} is what the site {info.site.name} is known by now.")
+        click.echo(f"{info.site} is now the canonical domain of {info.site.name}.")

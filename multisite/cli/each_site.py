@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import click
 
 from multisite.cli.arguments import json_option
 from multisite.cli.output import print_json
+from multisite.cli.progress import Progress
 from multisite.errors import MultisiteError
 from multisite.ini import read_ini
 
@@ -26,10 +28,14 @@ __all__ = ["each_site"]
 
 
 @click.command()
-@click.option("--only", multiple=True, metavar="PATTERN", help="Sites such as '*.example.com'; may be repeated.")
-@click.option("--skip", multiple=True, metavar="PATTERN", help="Leave such sites alone; may be repeated.")
-@click.option("--keep-going", is_flag=True, help="Go on with the other sites when it fails for one.")
-@click.option("--jobs", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many to run at a time.")
+@click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Run for matching sites, such as '*.example.com'; may be repeated."
+)
+@click.option("--skip", multiple=True, metavar="PATTERN", help="Skip matching sites; may be repeated.")
+@click.option("--keep-going", is_flag=True, help="Continue with the other sites after a failure.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many sites to run for at a time."
+)
 @json_option
 @click.argument("command", nargs=-1, required=True)
 @click.pass_context
@@ -42,30 +48,31 @@ def each_site(
     as_json: bool,
     command: tuple[str, ...],
 ) -> None:
-    """Run a command once for every site.
+    """Run a command once for each site.
 
-    COMMAND stands behind --, and finds the site in the environment, as MULTISITE_SITE and MULTISITE_SITE_ID; an
-    argument {} is the site's domain too. What it prints goes to stderr. Ends with 1 if it failed for a site, or was
-    not run for one.
+    COMMAND follows --. It finds the site in the environment variables MULTISITE_SITE and MULTISITE_SITE_ID; an
+    argument {} is replaced by the site's domain. Its output goes to stderr. Exits with 1 if the command failed for a
+    site or was not run for one.
     """
     from multisite.directory.changes import list_sites
     from multisite.each_site import run_for_each, select_sites
 
     ini = read_ini(ctx.obj)
     if shutil.which(command[0]) is None:
-        raise MultisiteError(f"there is no command '{command[0]}'")
+        raise MultisiteError(f"command not found: '{command[0]}'")
     sites = ((info.site, info.status) for info in list_sites(ini.open_engine()))
     chosen = select_sites(sites, only=only, skip=skip)
+    numbers, progress = count(1), Progress()
     with _interrupted_by(signal.SIGTERM):
         outcomes = run_for_each(
             chosen,
             command,
             jobs=jobs,
             keep_going=keep_going,
-            # So that commands of multisite read the same file, from whichever folder.
+            # Commands of multisite read the same file, whatever folder they run in.
             environ={**os.environ, "MULTISITE_CONFIG": _absolute(ctx.obj)},
-            on_output=lambda site, line: click.echo(f"{site} | {line}", err=True),
-            on_done=_Progress(len(chosen)).note,
+            on_output=lambda site, line: progress.show(f"{site} | {line}"),
+            on_done=lambda outcome: progress.show(f"[{next(numbers)}/{len(chosen)}] {_line(outcome.site, outcome)}"),
         )
     if as_json:
         print_json([_as_dict(outcome) for outcome in outcomes])
@@ -77,7 +84,7 @@ def each_site(
 
 @contextmanager
 def _interrupted_by(number: int) -> Iterator[None]:
-    """Let a signal do what Ctrl-C does: who ends this command means what it runs."""
+    """Handle a signal as Ctrl-C: ending this command ends the commands that it runs."""
     before = signal.signal(number, signal.default_int_handler)
     try:
         yield
@@ -88,18 +95,6 @@ def _interrupted_by(number: int) -> Iterator[None]:
 def _absolute(ini_uri: str) -> str:
     path, hash_sign, section = ini_uri.partition("#")
     return f"{Path(path).absolute()}{hash_sign}{section}"
-
-
-class _Progress:
-    """Says on stderr for which site the command has come to its end, and for how many."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._done = 0
-
-    def note(self, outcome: Outcome) -> None:
-        self._done += 1
-        click.echo(f"[{self._done}/{self._count}] {_line(outcome.site, outcome)}", err=True)
 
 
 def _line(name: Site | str, outcome: Outcome) -> str:
@@ -119,11 +114,11 @@ def _print_table(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         click.echo(_line(f"{outcome.site.domain:<{width}} ", outcome))
     counts = Counter(outcome.result for outcome in outcomes)
-    click.echo(f"{', '.join(f'{count} {result}' for result, count in counts.items()) or 'No sites'}.")
+    click.echo(f"{', '.join(f'{number} {result}' for result, number in counts.items()) or 'No sites'}.")
 
 
 def _as_dict(outcome: Outcome) -> dict[str, Any]:
-    """Return what JSON says: `result` is done, failed, not run or left out, `exit` None unless it ran to an end."""
+    """Return the JSON object; `exit` is None unless the command ran to its end."""
     return {
         "id": outcome.site.id,
         "domain": outcome.site.domain,

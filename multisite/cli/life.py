@@ -1,4 +1,4 @@
-"""`multisite enable-site`, `disable-site`, `maintain-site`, `remove-site` and `refresh`."""
+"""The commands `enable-site`, `disable-site`, `maintain-site`, `remove-site` and `refresh`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from multisite import program
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, site_info_as_dict
+from multisite.cli.progress import Progress
 from multisite.errors import MultisiteError
 from multisite.ini import Ini, read_ini
 
@@ -26,7 +27,7 @@ __all__ = ["disable_site", "enable_site", "maintain_site", "refresh", "remove_si
 @json_option
 @click.pass_obj
 def enable_site(ini_uri: str, host: str, as_json: bool) -> None:
-    """Open a site that was disabled or in maintenance.
+    """Bring a disabled site, or one in maintenance, back online.
 
     HOST is any domain of the site.
     """
@@ -37,7 +38,7 @@ def enable_site(ini_uri: str, host: str, as_json: bool) -> None:
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
-        click.echo(f"{info.site} is open.")
+        click.echo(f"{info.site} is online.")
 
 
 @click.command(cls=HostCommand)
@@ -45,9 +46,9 @@ def enable_site(ini_uri: str, host: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def disable_site(ini_uri: str, host: str, as_json: bool) -> None:
-    """Let a site answer as if it were not there.
+    """Take a site offline (404).
 
-    HOST is any domain of the site. Its rows, its domains and its folder stay.
+    HOST is any domain of the site. Its rows, domains and folder are kept.
     """
     from multisite.directory import availability
 
@@ -56,19 +57,19 @@ def disable_site(ini_uri: str, host: str, as_json: bool) -> None:
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
-        click.echo(f"{info.site} is disabled: it answers 404. Open it again: {_enable(info)}")
+        click.echo(f"{info.site} is disabled: it answers 404. Bring it back online: {_enable(info)}")
 
 
 @click.command(cls=HostCommand)
 @click.argument("host")
-@click.option("--message", help="What visitors are told.")
-@click.option("--until", metavar="TIME", help="When it will be over, such as 2030-01-31T18:00, by the site's clock.")
+@click.option("--message", help="The message that visitors see.")
+@click.option("--until", metavar="TIME", help="Expected end, such as 2030-01-31T18:00, in the site's time zone.")
 @json_option
 @click.pass_obj
 def maintain_site(ini_uri: str, host: str, message: str | None, until: str | None, as_json: bool) -> None:
-    """Let a site tell its visitors to come back.
+    """Put a site into maintenance (503).
 
-    HOST is any domain of the site.
+    HOST is any domain of the site. Running enable-site ends the maintenance.
     """
     from multisite.directory import availability
 
@@ -78,8 +79,8 @@ def maintain_site(ini_uri: str, host: str, message: str | None, until: str | Non
     if as_json:
         print_json({**site_info_as_dict(info, ini), "pass": link})
     else:
-        click.echo(f"{info.site} is in maintenance: it answers 503. Open it again: {_enable(info)}")
-        click.echo(f"Whoever opens this link sees the site meanwhile: {link}")
+        click.echo(f"{info.site} is in maintenance: it answers 503. Bring it back online: {_enable(info)}")
+        click.echo(f"This link bypasses the maintenance page: {link}")
 
 
 def _enable(info: SiteRecord) -> str:
@@ -97,20 +98,20 @@ def _time(text: str | None) -> datetime | None:
 
 @click.command(cls=HostCommand)
 @click.argument("host")
-@click.option("--yes", is_flag=True, help="Really do it.")
-@click.option("--dry-run", is_flag=True, help="Count what would be removed, and remove nothing.")
+@click.option("--yes", is_flag=True, help="Confirm the removal.")
+@click.option("--dry-run", is_flag=True, help="Count what would be removed, without removing it.")
 @json_option
 @click.pass_obj
 def remove_site(ini_uri: str, host: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Remove a site: its rows, its folder and its domains.
 
-    HOST is any domain of the site. Its folder is moved into the folder .trash beside it.
+    HOST is any domain of the site. Its folder is moved into .trash, beside the folders of the other sites.
     """
     from multisite import removal
     from multisite.scoping.security import all_sites_roles
 
     if yes == dry_run:
-        raise click.UsageError("Say --yes to remove the site with all its rows, or --dry-run to count them.")
+        raise click.UsageError("Pass --yes to remove the site with all its rows, or --dry-run to count them.")
     ini = read_ini(ini_uri)
     engine = ini.open_engine()
     if ini.settings.all_sites_role is not None:
@@ -118,9 +119,7 @@ def remove_site(ini_uri: str, host: str, yes: bool, dry_run: bool, as_json: bool
     if dry_run:
         found = removal.plan_removal(engine, host, settings=ini.settings)
     else:
-        found = removal.remove_site(
-            engine, host, settings=ini.settings, progress=lambda line: click.echo(line, err=True)
-        )
+        found = removal.remove_site(engine, host, settings=ini.settings, progress=Progress().show)
     _print_removal(found, ini, dry_run, as_json)
 
 
@@ -135,7 +134,7 @@ def _print_removal(found: RemovalPlan, ini: Ini, dry_run: bool, as_json: bool) -
     if dry_run:
         click.echo(f"{site} would be removed: {program.command(f'remove-site {site} --yes')}")
         if folder is not None:
-            click.echo(f"Its folder would be moved away: {folder}")
+            click.echo(f"Its folder would be moved to the trash: {folder}")
         return
     click.echo(f"Removed {site}.")
     if folder is not None:
@@ -145,9 +144,9 @@ def _print_removal(found: RemovalPlan, ini: Ini, dry_run: bool, as_json: bool) -
 @click.command()
 @click.pass_obj
 def refresh(ini_uri: str) -> None:
-    """Let running servers read the tables again, after they were changed by hand."""
+    """Tell running servers to reload the directory."""
     from multisite.directory.changes import refresh as refresh_directory
 
     ini = read_ini(ini_uri)
     refresh_directory(ini.open_engine())
-    click.echo("Running servers read the tables again at the next request for each site.")
+    click.echo("Running servers reload the directory at the next request for each site.")

@@ -1,4 +1,4 @@
-"""How sites are printed: as JSON for programs, as lines for people."""
+"""Output of the commands: sites as JSON or as lines of text."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ __all__ = [
 ]
 
 MAX_HIDDEN_FILES = 10
-"""So many files are named one by one."""
+"""At most this many files are listed by name."""
 
 
 NEXT_COMMANDS = {
     "pending": ("complete it", "add-site {site}"),
-    "maintenance": ("open it", "enable-site {site}"),
-    "disabled": ("open it", "enable-site {site}"),
-    "removing": ("complete that", "remove-site {site} --yes"),
+    "maintenance": ("bring it back online", "enable-site {site}"),
+    "disabled": ("bring it back online", "enable-site {site}"),
+    "removing": ("complete the removal", "remove-site {site} --yes"),
 }
-"""What can be done about a site that is not active, by its status: in words, and the arguments of the command."""
+"""By the status of a site that is not active: what to do about it, and the arguments of the command that does it."""
 
 
 def next_step(info: SiteRecord) -> str:
-    """Return what can be done about a site that is not active, with the command for it."""
+    """Return what to do about a site that is not active, with the command that does it."""
     if info.status not in NEXT_COMMANDS:
-        # No command has written that, so whoever did knows more.
+        # No command writes such a status.
         return "correct it in the table sites"
     words, arguments = NEXT_COMMANDS[info.status]
     return f"{words} with '{program.command(arguments.format(site=info.site))}'"
 
 
 def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
-    """Return what JSON says about a site.
+    """Return the JSON object of a site.
 
-    `domain` is the canonical one, `host` its name; `folder` is a name below `multisite.sites_dir`, `path` where that
-    is.
+    `domain` is the canonical domain and `host` its host; `folder` is a name in `multisite.sites_dir`, and `path` the
+    path of that folder.
     """
     return {
         "id": site.id,
@@ -69,7 +69,7 @@ def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
 
 
 def site_info_as_dict(info: SiteRecord, ini: Ini) -> dict[str, Any]:
-    """Return the same with the site's status, when it was made (ISO 8601, in UTC), and its domains."""
+    """Return `site_as_dict` with the status, the time of creation (ISO 8601, in UTC) and the domains."""
     return {
         **site_as_dict(info.site, ini),
         "status": info.status,
@@ -79,12 +79,12 @@ def site_info_as_dict(info: SiteRecord, ini: Ini) -> dict[str, Any]:
 
 
 def print_json(value: object) -> None:
-    """Print one value."""
+    """Print `value` as JSON."""
     click.echo(json.dumps(value, indent=2))
 
 
 def print_json_list(values: Iterable[object]) -> None:
-    """Print a list without holding it in memory: there may be a million sites."""
+    """Print a JSON list item by item: there may be a million sites."""
     before = "["
     for value in values:
         click.echo(f"{before}\n  {json.dumps(value)}", nl=False)
@@ -93,7 +93,7 @@ def print_json_list(values: Iterable[object]) -> None:
 
 
 def print_site(info: SiteRecord, ini: Ini) -> None:
-    """Print a site with its domains, for people."""
+    """Print a site with its domains as lines of text."""
     site = info.site
     click.echo(f"{site} ({site.name})")
     if info.status != "active":
@@ -110,9 +110,9 @@ def print_site(info: SiteRecord, ini: Ini) -> None:
 
 
 def print_hidden_files(paths: Sequence[Path]) -> None:
-    """Print which files of a site hide those of its theme, and what to do about each."""
+    """Print which files of a site override files of its theme, and what to do about each."""
     for path in paths[:MAX_HIDDEN_FILES]:
         otherwise = "" if path.suffix not in {".mako", ".mak"} else f', or let it inherit from "parent:{path.name}"'
-        click.echo(f"{path} hides the theme's file of that name: remove it{otherwise}.")
+        click.echo(f"{path} overrides the theme's file of that name: remove it{otherwise}.")
     if len(paths) > MAX_HIDDEN_FILES:
-        click.echo(f"{len(paths) - MAX_HIDDEN_FILES} more files hide those of the theme.")
+        click.echo(f"{len(paths) - MAX_HIDDEN_FILES} more files override those of the theme.")

@@ -13,10 +13,10 @@ __all__ = ["row_security"]
 @click.argument("what", metavar="enable|disable", type=click.Choice(["enable", "disable"]))
 @click.pass_obj
 def row_security(ini_uri: str, what: str) -> None:
-    """Let PostgreSQL itself keep the sites apart, or no longer.
+    """Enable or disable row-level security.
 
-    'enable' switches row-level security on for every table that belongs to sites, 'disable' switches it off. Both may
-    be repeated: after tables have been added, or after multisite.all_sites_role or multisite.row_security_form was set.
+    'enable' turns on PostgreSQL's row-level security for every table that belongs to sites, 'disable' turns it off.
+    Run it again after adding tables, or after setting multisite.all_sites_role or multisite.row_security_form.
     """
     from multisite.row_security import disable, enable
 
@@ -32,4 +32,4 @@ def row_security(ini_uri: str, what: str) -> None:
             "Nothing to do: no table of this database belongs to sites" if what == "enable" else "Nothing to do."
         )
     elif what == "enable" and role is None:
-        click.echo("Nobody sees the rows of all sites: set multisite.all_sites_role, and repeat this, for all_sites.")
+        click.echo("No role can read the rows of all sites: set multisite.all_sites_role for that, and run this again.")

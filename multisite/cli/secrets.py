@@ -16,9 +16,9 @@ __all__ = ["rotate_secret"]
 @json_option
 @click.pass_obj
 def rotate_secret(ini_uri: str, host: str, as_json: bool) -> None:
-    """Void the sessions, log-ins and tokens of a site.
+    """Rotate a site's secret; signs everybody out.
 
-    HOST is any domain of the site. Those of other sites go on.
+    HOST is any domain of the site. Its sessions, logins and signed tokens become invalid; other sites are not affected.
     """
     from multisite.directory import secret_generation
 
@@ -28,4 +28,6 @@ def rotate_secret(ini_uri: str, host: str, as_json: bool) -> None:
     if as_json:
         print_json({**site_info_as_dict(info, ini), "secret_generation": generation})
     else:
-        click.echo(f"{info.site} has new secrets: what was signed for it before is void (generation {generation}).")
+        click.echo(
+            f"Rotated the secret of {info.site}: its sessions, logins and tokens are invalid (generation {generation})."
+        )

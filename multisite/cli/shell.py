@@ -15,20 +15,21 @@ __all__ = ["shell"]
 
 @click.command(cls=HostCommand)
 @click.argument("host")
-@click.option("-c", "code", metavar="CODE", help="Run CODE instead of a shell.")
+@click.option("-c", "code", metavar="CODE", help="Run CODE instead of opening a shell.")
 @click.pass_context
 def shell(ctx: click.Context, host: str, code: str | None) -> None:
-    """Open a Python shell with a request of a site.
+    """Open a Python shell with a request for a site.
 
-    HOST is any host of the site. There are app, registry, request, site, dbsession and tm, and what the section
-    [pshell] of the ini adds; changes stay if tm.commit() is called. Without a terminal, code is read from stdin.
+    HOST is any domain of the site. The shell has app, registry, request, site, dbsession and tm, and what the section
+    [pshell] of the ini adds. Changes are rolled back unless tm.commit() is called. Code is read from stdin if that is
+    not a terminal.
     """
     from multisite.directory.changes import get_site
 
     info = get_site(read_ini(ctx.obj).open_engine(), host)
     if info.status != "active":
         click.echo(f"{info.site} is not open to visitors ({info.status}): {next_step(info)}", err=True)
-    # The application, and with it Pyramid.
+    # Imports Pyramid.
     from multisite.shell import run, run_code
 
     runner = None

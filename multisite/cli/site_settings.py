@@ -30,7 +30,7 @@ __all__ = ["set_settings", "settings", "unset_settings"]
 @json_option
 @click.pass_obj
 def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Set settings of a site, all of them or none.
+    """Change settings of a site, all of them or none.
 
     HOST is any domain of the site. KEY is a setting that the application declares, or locale or timezone.
     """
@@ -40,13 +40,13 @@ def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise click.UsageError(f"'{assignment}' sets nothing: expected KEY=VALUE.")
+            raise click.UsageError(f"'{assignment}' is not an assignment: expected KEY=VALUE.")
         if key in texts:
             raise click.UsageError(f"{key} is set twice.")
         texts[key] = text
     with _application(ini_uri) as (ini, engine, declared):
         site = changes.set_settings(engine, host, texts, declared=declared).site
-        _tell(f"Set {', '.join(texts)}", ini, site, declared, as_json=as_json)
+        _report(f"Set {', '.join(texts)}", ini, site, declared, as_json=as_json)
 
 
 @click.command("unset", cls=HostCommand)
@@ -55,15 +55,15 @@ def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json:
 @json_option
 @click.pass_obj
 def unset_settings(ini_uri: str, host: str, keys: tuple[str, ...], as_json: bool) -> None:
-    """Let a site have the defaults again.
+    """Reset settings to their defaults.
 
-    HOST is any domain of the site. KEY is a setting that it has a value of its own for.
+    HOST is any domain of the site. KEY is a setting that the site overrides.
     """
     from multisite.site_settings import changes
 
     with _application(ini_uri) as (ini, engine, declared):
         site = changes.unset_settings(engine, host, keys, declared=declared).site
-        _tell(f"Unset {', '.join(dict.fromkeys(keys))}", ini, site, declared, as_json=as_json)
+        _report(f"Unset {', '.join(dict.fromkeys(keys))}", ini, site, declared, as_json=as_json)
 
 
 @click.command("settings", cls=HostCommand)
@@ -71,7 +71,7 @@ def unset_settings(ini_uri: str, host: str, keys: tuple[str, ...], as_json: bool
 @json_option
 @click.pass_obj
 def settings(ini_uri: str, host: str, as_json: bool) -> None:
-    """Show the settings of a site, and where each comes from.
+    """Show a site's settings and where each value comes from.
 
     HOST is any domain of the site.
     """
@@ -91,7 +91,7 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
 
 @contextmanager
 def _application(ini_uri: str) -> Iterator[tuple[Ini, Engine, SettingsRegistry]]:
-    """Yield what is needed of the application, which has to be loaded: it alone knows what settings there are."""
+    """Yield the ini, an engine and the declared settings. Loads the application, which declares them."""
     from multisite.check.application import load
     from multisite.keys import DIRECTORY
     from multisite.site_settings.directive import SITE_SETTINGS
@@ -107,34 +107,36 @@ def _application(ini_uri: str) -> Iterator[tuple[Ini, Engine, SettingsRegistry]]
         registry[DIRECTORY].engine.dispose()
 
 
-def _tell(done: str, ini: Ini, site: Site, declared: SettingsRegistry, *, as_json: bool) -> None:
-    """Say what was done to a site, and from when on it counts; or show what its settings are now."""
+def _report(done: str, ini: Ini, site: Site, declared: SettingsRegistry, *, as_json: bool) -> None:
+    """Report a change and when running servers use it; as JSON, print the settings after the change."""
     if as_json:
         print_json([_as_dict(each) for each in _described(site, declared)])
         return
     seconds = ini.settings.refresh_seconds
-    click.echo(f"{done} of {site}. Running servers know it within {seconds:g} second{'s' * (seconds != 1)}.")
+    click.echo(f"{done} of {site}. Running servers use it within {seconds:g} second{'s' * (seconds != 1)}.")
 
 
 def _described(site: Site, declared: SettingsRegistry) -> list[SettingValue]:
-    """Return the settings of a site for people, with what every site has at the top."""
+    """Return the settings of a site for display, beginning with the columns that every site has."""
     from multisite.site_settings import SettingValue
 
     locale, zone = site.locale, site.timezone
     own = [
-        SettingValue("locale", "locale", locale, locale, "site", None, "Language of the site, such as de-AT."),
-        SettingValue("timezone", "time zone", zone, zone, "site", None, "By whose clocks its days begin."),
+        SettingValue("locale", "locale", locale, locale, "site", None, "The language of the site, such as de-AT."),
+        SettingValue(
+            "timezone", "time zone", zone, zone, "site", None, "The time zone of the site, such as Europe/Berlin."
+        ),
     ]
     return own + declared.describe(site)
 
 
 def _as_dict(each: SettingValue) -> dict[str, Any]:
     found = dataclasses.asdict(each)
-    return {**found, "value": _plain(each.value), "default": _plain(each.default)}
+    return {**found, "value": _json_value(each.value), "default": _json_value(each.default)}
 
 
-def _plain(value: Any) -> Any:
-    """Return `value` as JSON has it; as text what JSON has no word for."""
+def _json_value(value: Any) -> Any:
+    """Return `value` if JSON can represent it, else its text."""
     try:
         json.dumps(value)
     except (TypeError, ValueError):
@@ -143,6 +145,6 @@ def _plain(value: Any) -> Any:
 
 
 def _on_one_line(text: str) -> str:
-    """Return `text` for a terminal, which must not obey what the people of a site may have set it to."""
+    """Return `text` in one line without control characters, which a site's administrator may have put into a value."""
     line = " ".join(text.split("\n"))
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)

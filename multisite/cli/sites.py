@@ -21,24 +21,28 @@ from multisite.ini import Ini, read_ini
 if TYPE_CHECKING:
     from multisite.directory.changes import CreatedSite, SiteDetails
 
-__all__ = ["add_site", "get_site", "list_sites", "rename_site"]
+__all__ = ["add_site", "list_sites", "rename_site", "show_site"]
 
 
 @click.command(cls=HostCommand)
 @click.argument("host")
-@click.option("--name", help="What people call the site.  [default: HOST]")
-@click.option("--alias", "aliases", multiple=True, metavar="HOST", help="Another host of the site; may be repeated.")
+@click.option("--name", help="Display name of the site.  [default: HOST]")
+@click.option("--alias", "aliases", multiple=True, metavar="HOST", help="Another domain of the site; may be repeated.")
 @click.option("--locale", default="en", show_default=True, metavar="TAG", help="Language of the site, such as de-AT.")
-@click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="Such as Europe/Berlin.")
-@click.option("--theme", metavar="NAME", help="A theme made by new-theme; without one the site gets its own layout.")
+@click.option(
+    "--timezone", default="UTC", show_default=True, metavar="ZONE", help="Time zone of the site, such as Europe/Berlin."
+)
+@click.option(
+    "--theme", metavar="NAME", help="A theme created by new-theme; without one, the site gets its own layout."
+)
 @allow_mixed_option
 @json_option
 @click.pass_obj
 def add_site(ini_uri: str, host: str, as_json: bool, **details: Unpack[SiteDetails]) -> None:
-    """Add a site: its rows, and a folder with a layout to edit.
+    """Add a site: its database rows and its template folder.
 
-    HOST is what stands in the address of the site, such as www.example.com or bücher.example, without http://. Several
-    sites can share a host: www.example.com/shop, www.example.com:8080.
+    HOST is the host in the URL of the site, such as www.example.com or bücher.example, without http://. With a path
+    or a port, several sites can share a host: www.example.com/shop, www.example.com:8080.
     """
     from multisite.directory.changes import create_site
 
@@ -55,23 +59,23 @@ def _print_new_site(new: CreatedSite, ini: Ini) -> None:
 
     site, host = new.site, new.site.host
     click.echo(f"Added {site}.")
-    what = "Edit its layout in" if (new.folder / "layout.mako").is_file() else "Put templates of its own into"
-    click.echo(f"{what} {new.folder}" + (" (which was there before, and is as it was)" * new.folder_existed))
+    what = "Edit its layout in" if (new.folder / "layout.mako").is_file() else "Put its own templates into"
+    click.echo(f"{what} {new.folder}" + (" (it existed already and was not changed)" * new.folder_existed))
     print_hidden_files(hidden_files(ini.settings, site))
     click.echo(f"Open {ini.address(site)}")
     if _needs_dns(host):
         click.echo(
-            f"Before DNS knows {host}: curl -H 'Host: {host}' http://{ini.server_host}:{ini.server_port}{site.path}/"
+            f"Until {host} is in DNS: curl -H 'Host: {host}' http://{ini.server_host}:{ini.server_port}{site.path}/"
         )
     seconds = ini.settings.refresh_seconds
     click.echo(
-        f"A running server that reads the same database needs no restart: it shows the site within {seconds:g} "
+        f"Running servers that use this database serve the site within {seconds:g} "
         + ("second." if seconds == 1 else "seconds.")
     )
 
 
 def _needs_dns(host: str) -> bool:
-    """Tell whether `host` is a name that somebody has to enter in DNS: no address, nor one of this machine's own."""
+    """Return whether `host` needs a DNS record: it is neither an IP address nor a name of this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return False
     try:
@@ -103,15 +107,15 @@ def list_sites(ini_uri: str, as_json: bool) -> None:
 @click.argument("host")
 @json_option
 @click.pass_obj
-def get_site(ini_uri: str, host: str, as_json: bool) -> None:
+def show_site(ini_uri: str, host: str, as_json: bool) -> None:
     """Show a site and all its domains.
 
-    HOST is any of them.
+    HOST is any domain of the site.
     """
-    from multisite.directory.changes import get_site as find_info
+    from multisite.directory.changes import get_site
 
     ini = read_ini(ini_uri)
-    info = find_info(ini.open_engine(), host)
+    info = get_site(ini.open_engine(), host)
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
@@ -124,9 +128,9 @@ def get_site(ini_uri: str, host: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def rename_site(ini_uri: str, host: str, name: str, as_json: bool) -> None:
-    """Give a site another name for people.
+    """Change a site's display name.
 
-    HOST is any domain of the site, NAME the new name. Its domains and its folder stay as they are.
+    HOST is any domain of the site, NAME the new display name. Its domains and its folder do not change.
     """
     from multisite.directory import changes
 
@@ -135,4 +139,4 @@ def rename_site(ini_uri: str, host: str, name: str, as_json: bool) -> None:
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
-        click.echo(f"{info.site} is called {info.site.name} now.")
+        click.echo(f"{info.site} is now called {info.site.name}.")

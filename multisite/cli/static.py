@@ -21,9 +21,9 @@ __all__ = ["collect_static"]
 @json_option
 @click.pass_obj
 def collect_static(ini_uri: str, folder: Path, compress: bool, as_json: bool) -> None:
-    """Lay out the static files of all sites for a web server or a CDN.
+    """Collect the static files of all sites for a web server or a CDN.
 
-    DIR gets a folder for each host. It is brought up to date: what has changed is written, what is gone is removed.
+    DIR gets a folder for each host. Running the command again writes changed files and removes deleted ones.
     """
     from multisite import collecting
     from multisite.directory.changes import list_sites
@@ -32,11 +32,11 @@ def collect_static(ini_uri: str, folder: Path, compress: bool, as_json: bool) ->
     try:
         done = collecting.collect_static(ini.settings, list_sites(ini.open_engine()), folder, compress=compress)
     except OSError as error:
-        raise MultisiteError(f"{error.filename or folder} cannot be used: {error.strerror}") from error
+        raise MultisiteError(f"cannot write {error.filename or folder}: {error.strerror}") from error
     if as_json:
         print_json(dataclasses.asdict(done))
     else:
         sites, files = (
             f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((done.sites, "site"), (done.files, "file"))
         )
-        click.echo(f"Laid out {sites} in {folder}: {files}, {done.written} written, {done.removed} removed.")
+        click.echo(f"Collected {sites} into {folder}: {files}, {done.written} written, {done.removed} removed.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import click
 from multisite import program
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_hidden_files, print_json, site_info_as_dict
+from multisite.cli.progress import Progress
 from multisite.errors import MultisiteError
 from multisite.ini import read_ini
 
@@ -26,29 +25,29 @@ __all__ = ["compile_templates", "new_theme", "reload_templates", "set_theme", "w
 @click.command(cls=HostCommand)
 @click.argument("host")
 @click.argument("name", required=False)
-@click.option("--none", "no_theme", is_flag=True, help="Take the theme away.")
+@click.option("--none", "no_theme", is_flag=True, help="Clear the theme.")
 @json_option
 @click.pass_obj
 def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json: bool) -> None:
-    """Give a site a theme, or none.
+    """Set or clear a site's theme.
 
-    HOST is any host of the site, NAME a theme made by new-theme.
+    HOST is any domain of the site, NAME a theme created by new-theme.
     """
     from multisite.directory import changes
     from multisite.directory.themes import hidden_files
 
     if no_theme == (name is not None):
-        raise click.UsageError("Name a theme, or say --none.")
+        raise click.UsageError("Pass the NAME of a theme, or --none.")
     ini = read_ini(ini_uri)
     info = changes.set_theme(ini.open_engine(), host, name, settings=ini.settings)
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
-        what = "no theme" if name is None else f"the theme {name}"
+        state = "has no theme" if name is None else f"has the theme {name}"
         hidden = hidden_files(ini.settings, info.site)
         within = _within(ini.settings.refresh_seconds)
-        but = ", except for what files of the site hide" if hidden else ""
-        click.echo(f"{info.site} has {what}. Running servers show it {within}{but}.")
+        but = ", except for files that the site overrides" if hidden else ""
+        click.echo(f"{info.site} now {state}. Running servers use it {within}{but}.")
         print_hidden_files(hidden)
 
 
@@ -57,9 +56,9 @@ def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json
 @json_option
 @click.pass_obj
 def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
-    """Make a theme: a folder of templates for several sites.
+    """Create a theme: a folder of templates that several sites share.
 
-    NAME is that of its folder: lower-case letters, digits, hyphens and underscores.
+    NAME becomes the name of its folder: lowercase letters, digits, hyphens and underscores.
     """
     from multisite.directory.themes import create_theme
 
@@ -68,9 +67,9 @@ def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "path": str(folder)})
     else:
-        click.echo(f"Made the theme {name}.")
+        click.echo(f"Created the theme {name}.")
         click.echo(f"Edit its layout in {folder}")
-        click.echo(f"Give it to a site: {program.command(f'set-theme HOST {name}')}")
+        click.echo(f"Use it for a site: {program.command(f'set-theme HOST {name}')}")
 
 
 @click.command(cls=HostCommand)
@@ -79,9 +78,10 @@ def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def which(ini_uri: str, host: str, name: str, as_json: bool) -> None:
-    """Show which file a template's name stands for on a site.
+    """Show which file a template name resolves to for a site.
 
-    HOST is any host of the site, NAME as in a view or a template: layout.mako, or app:templates/page.mako.
+    HOST is any domain of the site, NAME a template name as in a view or a template: layout.mako, or
+    app:templates/page.mako.
     """
     from multisite.directory.changes import get_site
 
@@ -95,7 +95,7 @@ def which(ini_uri: str, host: str, name: str, as_json: bool) -> None:
         print_json({"host": site.host, "name": name, "winner": winner and str(winner), "layers": listed})
     if winner is None:
         raise MultisiteError(
-            f"no layer of {site} has a template '{name}': looked for "
+            f"no layer of {site} has a template '{name}'; looked for "
             + ", ".join(str(path) for _layer, path, _state in layers)
         )
     if not as_json:
@@ -105,7 +105,7 @@ def which(ini_uri: str, host: str, name: str, as_json: bool) -> None:
 
 
 def _explain(templates: SiteTemplates, site: Any, name: str) -> list[tuple[Layer, Path, str]]:
-    """Return each layer, winning one first, the place in it, and whether it has a file there that can be used."""
+    """Return each layer, in order of precedence, with the path in it and whether a usable file is there."""
     from mako.exceptions import TemplateLookupException
 
     from multisite.templates import names
@@ -128,17 +128,17 @@ def _explain(templates: SiteTemplates, site: Any, name: str) -> list[tuple[Layer
 @click.argument("host", required=False)
 @click.pass_obj
 def reload_templates(ini_uri: str, host: str | None) -> None:
-    """Let running servers look for changed templates.
+    """Tell running servers to reload changed templates.
 
-    HOST is any host of the one site whose templates have changed; without it, those of all sites are looked for again.
-    What was cached of their pages is forgotten.
+    HOST is any domain of the site whose templates changed; without it, the templates of all sites are reloaded.
+    Their cached blocks are discarded.
     """
     from multisite.directory import changes
 
     ini = read_ini(ini_uri)
     changes.reload_templates(ini.open_engine(), host)
     what = "of all sites" if host is None else f"of {host}"
-    click.echo(f"Running servers look for the templates {what} again {_within(ini.settings.refresh_seconds)}.")
+    click.echo(f"Running servers reload the templates {what} {_within(ini.settings.refresh_seconds)}.")
 
 
 def _within(seconds: float) -> str:
@@ -146,13 +146,13 @@ def _within(seconds: float) -> str:
 
 
 @click.command()
-@click.option("--prune", "does_prune", is_flag=True, help="Remove what was compiled once and is of no use any more.")
+@click.option("--prune", "does_prune", is_flag=True, help="Remove compiled templates that are no longer used.")
 @click.pass_context
 def compile_templates(ctx: click.Context, does_prune: bool) -> None:
-    """Compile all templates ahead, into mako.module_directory.
+    """Precompile all templates into mako.module_directory.
 
-    Loads the application, without serving it, and compiles the templates of all sites and themes, the shared ones, and
-    those of the packages whose templates the views name. Servers that start later compile none of them.
+    Loads the application without serving it, and compiles the templates of all sites and themes, the shared ones, and
+    those of the packages that views name. Servers that start later need not compile them.
     """
     from multisite.directory.changes import list_sites
     from multisite.renderer import all_templates
@@ -162,55 +162,51 @@ def compile_templates(ctx: click.Context, does_prune: bool) -> None:
     kept = [(templates, used) for templates, used in all_templates(_load(ctx.obj)) if templates.module_directory]
     if not kept:
         raise MultisiteError(
-            "compiled templates are kept nowhere: set mako.module_directory in the ini, as in %(here)s/var/templates"
+            "no folder for compiled templates: set mako.module_directory in the ini, as in %(here)s/var/templates"
         )
     sites = [info.site for info in list_sites(engine)]
-    progress = _Progress()
+    run, progress = _CompileRun(), Progress(interval_seconds=1, delay_seconds=2)
     for templates, used in kept:
-        for outcome in compile_all(templates, sites, used):
-            progress.note(outcome)
+        for result in compile_all(templates, sites, used):
+            run.add(result)
+            progress.show(f"{run.count} templates so far, now at {result.path}")
     folders = sorted({str(templates.module_directory) for templates, _used in kept})
-    for path, message in progress.failures:
+    for path, message in run.failures:
         click.echo(f"{path}: {message}", err=True)
-    done = f"{progress.count - len(progress.failures)} templates are compiled in {' and '.join(folders)}."
-    click.echo(done + (f" {len(progress.failures)} could not be compiled." if progress.failures else ""))
+    done = f"Compiled {run.count - len(run.failures)} templates into {' and '.join(folders)}."
+    click.echo(done + (f" {len(run.failures)} could not be compiled." if run.failures else ""))
     if does_prune:
-        removed = sum(prune(Path(folder), progress.digests) for folder in folders)
-        click.echo(f"Removed {removed} that {'is' if removed == 1 else 'are'} of no use any more.")
-    if progress.failures:
+        removed = sum(prune(Path(folder), run.digests) for folder in folders)
+        click.echo(f"Removed {removed} unused compiled template{'s' * (removed != 1)}.")
+    if run.failures:
         ctx.exit(1)
 
 
-class _Progress:
-    """Counts what was compiled, says so on stderr once in a while, and keeps the mistakes for the end."""
+class _CompileRun:
+    """Counts the results of one run, and keeps the failures for its end."""
 
     def __init__(self) -> None:
         self.count = 0
         self.failures: list[tuple[Path, str]] = []
         self.digests: set[str] = set()
-        # On a terminal at once; elsewhere only where it takes its time.
-        self._next_at = time.monotonic() + (0 if sys.stderr.isatty() else 2)
 
-    def note(self, outcome: CompileResult) -> None:
+    def add(self, result: CompileResult) -> None:
         self.count += 1
-        if outcome.digest is not None:
-            self.digests.add(outcome.digest)
-        if outcome.error is not None:
-            self.failures.append((outcome.path, " ".join(str(outcome.error).split()) or type(outcome.error).__name__))
-        if time.monotonic() >= self._next_at:
-            self._next_at = time.monotonic() + 1
-            click.echo(f"{self.count} templates so far, now at {outcome.path}", err=True)
+        if result.digest is not None:
+            self.digests.add(result.digest)
+        if result.error is not None:
+            self.failures.append((result.path, " ".join(str(result.error).split()) or type(result.error).__name__))
 
 
 def _load(uri: str) -> Any:
-    """Return the registry of the application, which alone knows its templates, settings and packages."""
+    """Load the application and return its registry, which knows its templates, settings and packages."""
     from pyramid.config import global_registries
     from pyramid.paster import get_app
 
     from multisite.renderer import TEMPLATES
 
     app = get_app(uri)
-    # What stands around the application, as a pipeline does, has no registry.
+    # Middleware around the application, such as a pipeline, has no registry.
     registry = getattr(app, "registry", None) or global_registries.last
     if TEMPLATES not in registry:
         raise MultisiteError('this application does not include multisite: config.include("multisite") is missing')
@@ -218,7 +214,7 @@ def _load(uri: str) -> Any:
 
 
 def _templates_for(registry: Any, name: str) -> SiteTemplates:
-    """Return the templates that `name` is one of: an extension may have settings, and so folders, of its own."""
+    """Return the templates that `name` belongs to: a file extension may have settings, and so folders, of its own."""
     from multisite.renderer import FACTORIES, TEMPLATES
 
     factory = registry[FACTORIES].get(Path(name).suffix)

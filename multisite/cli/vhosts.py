@@ -22,14 +22,14 @@ __all__ = ["vhosts"]
 
 @click.command()
 @click.argument("ini_argument", metavar="[INI]", required=False)
-@click.option("--find", "url", metavar="URL", help="Only say which application answers URL, and why.")
+@click.option("--find", "url", metavar="URL", help="Only show which application serves URL, and why.")
 @json_option
 @click.pass_context
 def vhosts(ctx: click.Context, ini_argument: str | None, url: str | None, as_json: bool) -> None:
-    """Show which application answers which domain, and load them all.
+    """Show which application serves which domain, and load them all.
 
-    INI is the ini file with the section that uses egg:pyramid-multisite#vhosts, -c if it is not named; its name may
-    follow, as in production.ini#main.
+    INI is the ini file with the section that uses egg:pyramid-multisite#vhosts, by default that of -c. The name of the
+    section may follow, as in production.ini#main.
     """
     from multisite.vhosts.explaining import read_vhosts
 
@@ -38,11 +38,11 @@ def vhosts(ctx: click.Context, ini_argument: str | None, url: str | None, as_jso
     if url is not None:
         _print_answer(ctx, found, url, as_json)
         return
-    # What is broken is a line of the table; with its traceback it stands in the log of the server.
+    # A broken application is a row of the table; the server's log has its traceback.
     quiet = logging.getLogger("multisite.vhosts")
     quiet.addHandler(logging.NullHandler())
     quiet.propagate = False
-    with redirect_stdout(sys.stderr):  # Applications print as they like, and JSON is for programs.
+    with redirect_stdout(sys.stderr):  # What applications print must not mix with the JSON.
         run_hooks()
         found.load_all()
     rows = [_row(found, route) for route in found.table.routes]
@@ -55,7 +55,7 @@ def vhosts(ctx: click.Context, ini_argument: str | None, url: str | None, as_jso
 
 
 def _row(found: Vhosts, route: Route) -> dict[str, Any]:
-    """Return what JSON says about a line: seconds and bytes are of its application, None where nobody knows them."""
+    """Return the JSON object of a route; seconds and bytes are those of its application, None if unknown."""
     application = found.applications[route.application]
     load = application.last_load
     return {
@@ -120,11 +120,11 @@ def _print_answer(ctx: click.Context, found: Vhosts, url: str, as_json: bool) ->
             }
         )
     elif route is None:
-        click.echo(f"Nobody answers {url}: no line fits, so it is a 404.")
+        click.echo(f"No application serves {url}: no line matches, so the answer is 404.")
     else:
-        click.echo(f"{found.applications[route.application].title} answers, by {route.line}.")
+        click.echo(f"{found.applications[route.application].title} serves it, by {route.line}.")
         click.echo(f"It gets SCRIPT_NAME '{answer.script_name}' and PATH_INFO '{answer.path_info}'.")
         for other, why in answer.others:
-            click.echo(f"It goes before {other.line}: {why}.")
+            click.echo(f"It takes precedence over {other.line}: {why}.")
     if route is None:
         ctx.exit(1)
