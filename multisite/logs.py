@@ -1,11 +1,11 @@
-"""Logs: the site and the request that each record is about.
+"""Logging: the site and the request id of each record.
 
-`SiteFormatter` is a formatter for any logging configuration: its `format` may say `%(site)s` and `%(request_id)s`. An
-ini can name the class of a formatter, and no filter before Python 3.12; elsewhere `SiteFilter` does the same for
-formatters of other kinds, such as those that write JSON.
+`SiteFormatter` works in any logging configuration; its `format` may contain `%(site)s` and `%(request_id)s`. An ini
+file can name the class of a formatter, but no filter before Python 3.12. `SiteFilter` does the same for other
+formatters, such as those that write JSON.
 
-`config.include("multisite.logs")` gives each request an id, which is in its records and in its answer's X-Request-ID.
-Without it the id is `-`; the site needs nothing.
+`config.include("multisite.logs")` gives each request an id, in its records and in the X-Request-ID of its response.
+Without the include, the id is `-`; the site works without it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from multisite import site as current
 from multisite.site import Scope, current_scope
 
-if TYPE_CHECKING:  # A logging configuration is read before anything is imported, and by commands without Pyramid.
+if TYPE_CHECKING:  # Logging is configured before anything else is imported, and by commands without Pyramid.
     from pyramid.config import Configurator
     from pyramid.registry import Registry
     from pyramid.request import Request
@@ -36,43 +36,43 @@ __all__ = [
 ]
 
 MAX_MESSAGE_CHARACTERS = 10_000
-"""A longer message is cut: what visitors send is in many, and may be of any length."""
+"""Longer messages are truncated: many contain text sent by clients, which may be of any length."""
 
 REQUEST_ID = "multisite.request_id"
-"""The key in the WSGI environ of the id of a request, which stays the same when pyramid_retry tries it again."""
+"""WSGI environ key of the request's id, which pyramid_retry's further attempts keep."""
 
 NONE, ALL = "-", "*"
-"""What stands in the place of a site where there is none, and within `all_sites`."""
+"""Values of `site` without a site, and within `all_sites`."""
 
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
-"""Matches the ids that are taken over from a proxy. None of them ends a field or a line."""
+"""Matches the ids that are accepted from a proxy; none of them can end a field or a line."""
 
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What may end or change a line for whoever shows it, except for the end of a line itself; and halves of characters,
-for which there are no bytes, so that the record would be lost."""
+"""Characters that may end or change a displayed line, except newlines; and lone surrogates, which cannot be encoded and
+would lose the record."""
 
 
 def current_request_id() -> str | None:
-    """Return the id of the request that the running code works for; None outside of any, and without the tween."""
+    """Return the id of the current request, or None outside of a request and without the tween."""
     return current.request_id.get()
 
 
-def describe(record: logging.LogRecord) -> None:
-    """Give `record` the attributes `site` and `request_id`, unless it has them: as of the thread that made it."""
+def annotate_record(record: logging.LogRecord) -> None:
+    """Set the attributes `site` and `request_id` of `record` from the current thread, unless they are set already."""
     if not hasattr(record, "site"):
-        record.site = _spell(_scope_of(record))
+        record.site = _format_scope(_scope_of(record))
     if not hasattr(record, "request_id"):
         record.request_id = current.request_id.get() or NONE
 
 
-def _spell(scope: Scope | None) -> str:
+def _format_scope(scope: Scope | None) -> str:
     if scope is None:
         return NONE
     return ALL if scope.site is None else str(scope.site)
 
 
 def _scope_of(record: logging.LogRecord) -> Scope | None:
-    """Return whom a record is about: for a statement its session's site, which may be another than is current."""
+    """Return the scope of a record; for a statement that of its session, which may differ from the current site."""
     if record.name.startswith("sqlalchemy.engine") and (pin := _pin_of_statement()) is not None:
         scope: Scope | None = pin.scope
         return scope
@@ -80,56 +80,56 @@ def _scope_of(record: logging.LogRecord) -> Scope | None:
 
 
 def _pin_of_statement() -> Any:
-    """Return the pin of the connection that is writing its log, None if it has none."""
+    """Return the pin of the connection that is logging, or None."""
     frame = sys._getframe()
     for _ in range(20):
         if frame.f_back is None:
             return None
         frame = frame.f_back
         if frame.f_code.co_name in {"_log_info", "_log_debug"}:
-            # The attribute is that of multisite.scoping.pin, which a process that only logs need not import.
+            # The attribute of multisite.scoping.pin, which is not imported here: a process may need only the logs.
             return getattr(frame.f_locals.get("self"), "_multisite_pin", None)
     return None
 
 
 class SiteFilter(logging.Filter):
-    """A filter, of a handler, that lets everything pass and puts `site` and `request_id` on it."""
+    """A handler filter that sets `site` and `request_id` on each record and passes all records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        describe(record)
+        annotate_record(record)
         return True
 
 
 class SiteFormatter(logging.Formatter):
-    """A formatter whose format may say `%(site)s` and `%(request_id)s`.
+    """A formatter that supports `%(site)s` and `%(request_id)s`.
 
-    What comes from outside cannot look like a record of its own: in messages and tracebacks control characters are
-    escaped and new lines indented. A message that is longer than `MAX_MESSAGE_CHARACTERS` is cut.
+    Text from outside cannot imitate a record: control characters in messages and tracebacks are escaped, and newlines
+    are indented. Messages longer than `MAX_MESSAGE_CHARACTERS` are truncated.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        describe(record)
-        # Formatters leave the text of a traceback here for the next one: a plain one has left it as it came.
+        annotate_record(record)
+        # Formatters cache the traceback here for the next one; a plain formatter has cached it unescaped.
         left = record.exc_text
-        record.exc_text = None if record.exc_info or not left else f"    {_tame(left)}"
+        record.exc_text = None if record.exc_info or not left else f"    {_escape_control_characters(left)}"
         try:
             return super().format(record)
         finally:
             record.exc_text = left or record.exc_text
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - The name is that of logging.
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - Named by logging.
         message = record.message
         if len(message) > MAX_MESSAGE_CHARACTERS:
             message = f"{message[:MAX_MESSAGE_CHARACTERS]}... ({len(message):,} characters)"
-        record.message = _tame(message)
+        record.message = _escape_control_characters(message)
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        # In full, since what it is about stands at the end; an error may repeat what a visitor has sent.
-        return f"    {_tame(super().formatException(ei))}"
+        # Not truncated, since the error is at the end. It is escaped, since it may repeat text sent by a client.
+        return f"    {_escape_control_characters(super().formatException(ei))}"
 
 
-def _tame(message: str) -> str:
+def _escape_control_characters(message: str) -> str:
     escaped = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), message)
     return escaped.replace("\n", "\n    ")
 
@@ -137,7 +137,7 @@ def _tame(message: str) -> str:
 def request_id_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """Return a tween that gives each request an id: the one that a proxy has sent, where that is asked for."""
+    """Return a tween that gives each request an id: a valid one from the configured header, or a new one."""
     header: str | None = registry["multisite.settings"].request_id_header
     key = None if header is None else f"HTTP_{header.upper().replace('-', '_')}"
 
@@ -159,7 +159,7 @@ def request_id_tween_factory(
 
 
 def includeme(config: Configurator) -> None:
-    """Give each request an id: adds a tween over the one that finds the site. Includes multisite."""
+    """Add a tween above the one that finds the site, which gives each request an id. Includes multisite."""
     from pyramid.tweens import INGRESS
 
     from multisite.includes import with_multisite

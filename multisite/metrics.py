@@ -1,8 +1,8 @@
-"""Figures for Prometheus: requests, their seconds and those in progress, by site; and what was found in memory.
+"""Prometheus metrics per site: request counts, durations, requests in flight; and cache hits.
 
-`config.include("multisite.metrics")` counts, and answers at `multisite.metrics_path` if that is set, to
-`multisite.metrics_from` alone. Needs prometheus-client (`pyramid-multisite[metrics]`), whose own registry the figures
-are in, so that an application's own figures are answered as well.
+`config.include("multisite.metrics")` collects them, and serves them at `multisite.metrics_path` if that is set, only to
+`multisite.metrics_from`. Needs prometheus-client (`pyramid-multisite[metrics]`). The metrics are in its default
+registry, so an application's own metrics are served as well.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ from multisite.settings import Settings
 from multisite.site import SettingsProvider, Site
 from multisite.tls import is_allowed_peer
 
-__all__ = ["MAX_SITES", "NO_SITE", "OTHER_SITES", "includeme", "label_of", "metrics_view"]
+__all__ = ["MAX_SITES", "NO_SITE", "OTHER_SITES", "includeme", "metric_label", "metrics_view"]
 
 MAX_SITES = 1_000
-"""Of how many sites there are figures of their own: Prometheus keeps each in memory, some fifteen for each site."""
+"""At most this many sites have their own metrics: Prometheus keeps about fifteen time series in memory for each."""
 
 NO_SITE, OTHER_SITES = "-", "(other)"
-"""What stands for a request without a site, whatever host it named, and for sites beyond the first thousand."""
+"""Labels for requests without a site, whatever host they name, and for sites beyond `MAX_SITES`."""
 
 REQUESTS = Counter("multisite_requests", "Requests by site and kind of status.", ["site", "status"])
 SECONDS = Histogram(
     "multisite_request_seconds",
-    "Seconds until an answer was made, by site; a body that is made while it is sent takes longer.",
+    "Seconds until the response was returned, by site; streaming its body may take longer.",
     ["site"],
     buckets=(0.005, 0.02, 0.1, 0.5, 2, 10),
 )
 IN_PROGRESS = Gauge(
-    "multisite_requests_in_progress", "Requests that an answer is being made for, by site.", ["site"],
+    "multisite_requests_in_progress", "Requests being handled, by site.", ["site"],
     multiprocess_mode="livesum",
 )  # fmt: skip
-DIRECTORY_LOOKUPS = Counter("multisite_directory_lookups", "Requests whose host was or was not in memory.", ["found"])
-PAGES = Counter("multisite_page_cache", "Answers of pages that may be kept, from memory or made.", ["found"])
+DIRECTORY_LOOKUPS = Counter("multisite_directory_lookups", "Requests by whether their host was cached.", ["found"])
+PAGES = Counter("multisite_page_cache", "Responses of cacheable pages, by whether they came from the cache.", ["found"])
 
-# prometheus-client looks each of them up under a lock, which is most of what counting costs. No label is ever removed.
+# Looking up a child takes a lock, which is most of the cost of counting. Children are never removed.
 _requests = cache(REQUESTS.labels)
 _seconds = cache(SECONDS.labels)
 _in_progress = cache(IN_PROGRESS.labels)
@@ -67,12 +67,12 @@ _pages = cache(PAGES.labels)
 Handler = Callable[[Request], Response]
 
 _known_labels: dict[tuple[SettingsProvider | None, int], str] = {}
-"""By the id of a site, and its application: two of one process may have databases whose sites have the same ids."""
+"""Labels by application and id: the databases of two applications in one process may use the same ids."""
 _labels_lock = fork_safe_lock()
 
 
-def label_of(site: Site | None) -> str:
-    """Return what figures of a site are called: its canonical domain, for as many sites as have their own."""
+def metric_label(site: Site | None) -> str:
+    """Return the label of a site: its canonical domain, or `OTHER_SITES` if too many sites have labels."""
     if site is None:
         return NO_SITE
     key = site.settings_provider, site.id
@@ -81,19 +81,19 @@ def label_of(site: Site | None) -> str:
             if len(_known_labels) >= MAX_SITES and key not in _known_labels:
                 return OTHER_SITES
             _known_labels[key] = str(site)
-    # Not the domain that it has now: each name that a site ever had would be figures of their own.
+    # The first domain, even if the site was renamed: otherwise each name would add time series.
     return _known_labels[key]
 
 
 def _site_of(request: Request) -> Site | None:
-    """Return the site that the tween has found, without looking for one where there is none."""
+    """Return the site that the tween has found, without looking it up."""
     site: Site | None = request.__dict__.get("site")
     return None if OPEN_PATH in request.environ else site
 
 
 def counting_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Return a tween, over the one that finds the site, that counts every request."""
-    reads = _Rest(lambda: registry[DIRECTORY].reads)
+    """Return a tween, above the one that finds the site, that counts all requests."""
+    reads = _DeltaCounter(lambda: registry[DIRECTORY].reads)
 
     def counting_tween(request: Request) -> Response:
         begun = time.perf_counter()
@@ -102,7 +102,7 @@ def counting_tween_factory(handler: Handler, registry: Registry) -> Handler:
             response = handler(request)
             status = f"{response.status_code // 100}xx"
         finally:
-            label = label_of(_site_of(request))
+            label = metric_label(_site_of(request))
             _requests(label, status).inc()
             _seconds(label).observe(time.perf_counter() - begun)
             if OPEN_PATH not in request.environ:
@@ -114,13 +114,17 @@ def counting_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
 
 def progress_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Return a tween, under the one that finds the site, that counts what is in progress, and pages in memory."""
-    # By its key: what keeps pages need not be loaded where none are kept.
+    """Return a tween, below the one that finds the site, that counts requests in flight and page cache hits."""
+    # By its key, because the page cache need not be imported if it is not used.
     cache: Any = registry.get("multisite.page_cache")
-    counts = [] if cache is None else [(_Rest(lambda: cache.hits), "yes"), (_Rest(lambda: cache.misses), "no")]
+    counts = (
+        []
+        if cache is None
+        else [(_DeltaCounter(lambda: cache.hits), "yes"), (_DeltaCounter(lambda: cache.misses), "no")]
+    )
 
     def progress_tween(request: Request) -> Response:
-        gauge = _in_progress(label_of(_site_of(request)))
+        gauge = _in_progress(metric_label(_site_of(request)))
         gauge.inc()
         try:
             return handler(request)
@@ -133,8 +137,8 @@ def progress_tween_factory(handler: Handler, registry: Registry) -> Handler:
     return progress_tween
 
 
-class _Rest:
-    """How much a count that somebody else keeps has grown since it was last asked for. Safe in threads."""
+class _DeltaCounter:
+    """Increments of an external counter since the last call. Thread-safe."""
 
     def __init__(self, count: Callable[[], int]) -> None:
         self._count = count
@@ -150,10 +154,10 @@ class _Rest:
 
 
 def metrics_view(request: Request) -> Response:
-    """Answer the figures, of all processes where prometheus-client is told to share them; 403 to who may not ask."""
+    """Serve the metrics, of all processes in multiprocess mode; 403 if the client is not allowed."""
     settings: Settings = request.registry[SETTINGS]
     if OPEN_PATH not in request.environ:
-        # Below the path of a site, where the proxy that keeps visitors from this one path does not look.
+        # Below the path of a site, which a proxy that protects the metrics path does not check.
         return Response(status=404, content_type="text/plain")
     if not is_allowed_peer(request, settings.metrics_from):
         return Response(status=403, content_type="text/plain")
@@ -171,7 +175,7 @@ def metrics_view(request: Request) -> Response:
 
 
 def includeme(config: Configurator) -> None:
-    """Count requests, and answer the figures at `multisite.metrics_path`, if that is set. Includes multisite."""
+    """Count requests, and serve the metrics at `multisite.metrics_path` if that is set. Includes multisite."""
     with_multisite(config, _configure)
 
 

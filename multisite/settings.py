@@ -255,7 +255,7 @@ class Settings:
         None, _header, "Header in which a proxy sends the id of a request; none: each gets a new one."
     )
     metrics_path: str | None = _setting(
-        None, _plain_path, "Path at which Prometheus asks for figures, where multisite.metrics is included."
+        None, _plain_path, "Path at which Prometheus reads metrics, if multisite.metrics is included."
     )
     metrics_from: tuple[Network, ...] = _setting(
         (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),

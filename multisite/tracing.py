@@ -1,7 +1,7 @@
-"""Traces: the attribute `multisite.site` on the span of each request, for OpenTelemetry.
+"""Tracing: set the attribute `multisite.site` on the OpenTelemetry span of each request.
 
-`config.include("multisite.tracing")` beside whatever makes the spans, such as opentelemetry-instrumentation-pyramid or
-that for WSGI. Needs opentelemetry-api (`pyramid-multisite[tracing]`); where no span is being recorded, nothing is done.
+Use `config.include("multisite.tracing")` together with an instrumentation that creates the spans, such as
+opentelemetry-instrumentation-pyramid or that for WSGI. Needs opentelemetry-api (`pyramid-multisite[tracing]`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from multisite.site import current_site
 __all__ = ["ATTRIBUTE", "includeme", "tracing_tween_factory"]
 
 ATTRIBUTE = "multisite.site"
-"""The name of the attribute, whose value is the canonical domain of the site; it is not there without a site."""
+"""Name of the attribute, whose value is the site's canonical domain; missing without a site."""
 
 Handler = Callable[[Request], Response]
 
 
 def tracing_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Return a tween, under the one that finds the site, that names it on the span of the request."""
+    """Return a tween, below the one that finds the site, that sets the attribute on the request's span."""
 
     def tracing_tween(request: Request) -> Response:
         span, site = get_current_span(), current_site()
@@ -44,7 +44,7 @@ def tracing_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
 
 def includeme(config: Configurator) -> None:
-    """Name the site on each request's span. Includes multisite."""
+    """Set the site as an attribute of each request's span. Includes multisite."""
     with_multisite(config)
     config.add_tween(
         "multisite.tracing.tracing_tween_factory",

@@ -1,4 +1,4 @@
-"""The panel of pyramid_debugtoolbar: what it shows of a request, and that nothing is patched without it."""
+"""The panel of pyramid_debugtoolbar: what it shows for a request, and that nothing is patched without it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from webtest import TestApp
 
 from multisite.caching import make_region
-from multisite.debugtoolbar.recording import added_to
+from multisite.debugtoolbar.recording import mark_added
 from multisite.directory.changes import add_domain, add_site
 from multisite.keys import DIRECTORY, SETTINGS
 
@@ -81,7 +81,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def panel(app: Any, host: str, path: str = "/") -> str:
-    """Ask for a page as a browser does, and return the panel that its toolbar shows for it."""
+    """Request a page like a browser, and return the panel of its toolbar."""
     browser = TestApp(app, extra_environ={"HTTP_HOST": host, "REMOTE_ADDR": "127.0.0.1"})
     page = browser.get(path)
     found = re.search(r'href="[^"]*(/_debug_toolbar/[0-9a-f]+)"', page.text)
@@ -93,7 +93,7 @@ def panel(app: Any, host: str, path: str = "/") -> str:
 
 
 def table(text: str, name: str) -> list[list[str]]:
-    """Return the rows of a table of the panel, as the words of their cells."""
+    """Return the rows of a table of the panel, each a list of its cells' text."""
     found = re.search(rf'<table[^>]*id="multisite-{name}".*?</table>', text, re.DOTALL)
     assert found is not None, f"there is no table {name} in {text}"
     rows = re.findall(r"<tr>(.*?)</tr>", found[0], re.DOTALL)
@@ -123,7 +123,7 @@ def how(text: str) -> str:
         (
             "nowhere.example",
             "/",
-            "no domain fits nowhere.example: fallback (multisite.unknown_host = fallback.example)",
+            "no domain matches nowhere.example: fallback (multisite.unknown_host = fallback.example)",
         ),
         ("garden.example", "/health", "this path is open (multisite.open_paths): it is served without a site"),
     ],
@@ -151,7 +151,7 @@ def test_the_layers_of_every_template(garden: str) -> None:
     assert re.fullmatch(r"– site \S+/sites/garden.example/layout.mako ✓ shared \S+/templates/layout.mako", second[2])
 
 
-def test_the_statements_and_what_was_added_to_them(app: Any, garden: str) -> None:
+def test_statements_with_added_parts_marked(app: Any, garden: str) -> None:
     _head, *rows = table(garden, "statements")
     limits = {limit for limit, _ in rows}
     assert limits == {"garden.example", "not scoped"}
@@ -160,7 +160,7 @@ def test_the_statements_and_what_was_added_to_them(app: Any, garden: str) -> Non
     plain = " ".join(html.unescape(re.sub(r"<mark>.*?</mark>", "", text, flags=re.DOTALL)).split())
     assert plain == "SELECT books.slug FROM books WHERE books.stock > ? ORDER BY books.slug"
     assert "books.site_id = ?" in html.unescape(re.sub(r"</?mark>", "", text))
-    # What the panel itself has asked is not in it, nor in the toolbar's own.
+    # The panel's own statements are neither in it nor in the toolbar's own panel.
     assert not any("FROM domains" in statement for _, statement in rows)
 
 
@@ -176,18 +176,18 @@ def test_settings_and_their_sources(garden: str) -> None:
     assert settings["multisite.secret"] == ("(set)", "ini")
 
 
-def test_secrets_are_on_no_page(garden: str) -> None:
+def test_secrets_are_not_shown(garden: str) -> None:
     assert "nobody-must-see" not in garden
 
 
-def test_what_was_added_is_found_word_by_word() -> None:
-    parts = added_to("SELECT a FROM b WHERE c = ?", "SELECT a FROM b WHERE b.site_id = ? AND c = ?")
+def test_added_parts_are_found_token_by_token() -> None:
+    parts = mark_added("SELECT a FROM b WHERE c = ?", "SELECT a FROM b WHERE b.site_id = ? AND c = ?")
     assert "".join(text for text, _ in parts) == "SELECT a FROM b WHERE b.site_id = ? AND c = ?"
     assert "".join(text for text, added in parts if not added) == "SELECT a FROM b WHERE c = ?"
-    assert added_to("SELECT 1", "SELECT 1") == (("SELECT 1", False),)
+    assert mark_added("SELECT 1", "SELECT 1") == (("SELECT 1", False),)
 
 
-def test_nothing_of_it_is_loaded_without_it(tmp_path: Path) -> None:
+def test_nothing_is_imported_without_the_include(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pyramid.config import Configurator\n"
         f"config = Configurator(settings={{'sqlalchemy.url': 'sqlite:///{tmp_path / 'x.db'}'}})\n"

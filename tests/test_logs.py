@@ -1,4 +1,4 @@
-"""The site and the request on each record: by an ini, by dictConfig, in threads, in the log of statements."""
+"""The site and the request id of log records: with an ini file, with dictConfig, in threads, for statements."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def lines() -> Iterator[Lines]:
 
 
 class Lines:
-    """What a handler with the formatter writes of the logger `shop`, which others may be added to."""
+    """What a handler with the formatter writes for the logger `shop`; more loggers can be added."""
 
     def __init__(self, form: str) -> None:
         self.stream = io.StringIO()
@@ -73,7 +73,7 @@ class Lines:
 log = logging.getLogger("shop")
 
 
-def test_a_record_says_which_site_it_is_about(lines: Lines) -> None:
+def test_a_record_names_its_site(lines: Lines) -> None:
     log.info("outside")
     with using_site(GARDEN):
         log.info("inside %s", 1)
@@ -82,7 +82,7 @@ def test_a_record_says_which_site_it_is_about(lines: Lines) -> None:
     assert lines.all() == ["[- -] outside", "[garden.example/shop -] inside 1", "[* -] everywhere"]
 
 
-def test_a_plain_formatter_cannot_say_it(lines: Lines) -> None:
+def test_a_plain_formatter_has_no_site(lines: Lines) -> None:
     lines.handler.setFormatter(logging.Formatter(FORMAT))
     lines.handler.handleError = lambda record: lines.stream.write("no such attribute\n")  # type: ignore[method-assign]
     log.info("outside")
@@ -94,10 +94,8 @@ FORGED += ["a\u202eb", "a\u2066b", "a\ud800b"]
 
 
 @pytest.mark.parametrize("text", FORGED)
-def test_what_visitors_send_does_not_look_like_a_record(
-    lines: Lines, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log, "propagate", False)  # Half a character would be in pytest's report, which cannot be sent.
+def test_text_from_clients_cannot_imitate_a_record(lines: Lines, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "propagate", False)  # pytest cannot write a lone surrogate to its report.
     log.info("they sent %s", text)
     try:
         raise ValueError(text)
@@ -109,13 +107,13 @@ def test_what_visitors_send_does_not_look_like_a_record(
 
 
 @pytest.mark.parametrize("is_sent", [False, True])
-def test_a_traceback_that_a_plain_formatter_has_left_is_no_record_either(is_sent: bool) -> None:
+def test_a_traceback_cached_by_a_plain_formatter_is_escaped(is_sent: bool) -> None:
     try:
         raise ValueError("a\n[kitchen.example x] b\x1b[2K")
     except ValueError:
         record = log.makeRecord("x", logging.ERROR, "f", 1, "failed", (), sys.exc_info())
     assert "\x1b" in logging.Formatter().format(record)
-    if is_sent:  # To another process, which gets the text alone.
+    if is_sent:  # To another process, which receives only the text.
         record.exc_info = None
     first, *others = SiteFormatter("[%(site)s] %(message)s").format(record).splitlines()
     assert first == "[-] failed"
@@ -124,7 +122,7 @@ def test_a_traceback_that_a_plain_formatter_has_left_is_no_record_either(is_sent
     assert "\x1b" in logging.Formatter().format(record)
 
 
-def test_a_long_message_is_cut_and_a_traceback_is_not(lines: Lines) -> None:
+def test_a_long_message_is_truncated_and_a_traceback_is_not(lines: Lines) -> None:
     log.info("x" * MAX_MESSAGE_CHARACTERS)
     log.info("x" * 1_000_000)
     exact, cut = lines.all()
@@ -137,7 +135,7 @@ def test_a_long_message_is_cut_and_a_traceback_is_not(lines: Lines) -> None:
     assert lines.all()[-1].endswith("xend")
 
 
-def test_a_thread_has_what_was_carried_along(lines: Lines) -> None:
+def test_a_thread_has_the_carried_site(lines: Lines) -> None:
     with ThreadPoolExecutor(1) as pool:
         with using_site(GARDEN):
             pool.submit(log.info, "plain").result()
@@ -146,7 +144,7 @@ def test_a_thread_has_what_was_carried_along(lines: Lines) -> None:
     assert lines.all() == ["[- -] plain", "[garden.example/shop -] carried", "[- -] after"]
 
 
-def test_a_record_that_another_thread_writes_is_about_the_site_of_the_one_that_made_it(lines: Lines) -> None:
+def test_a_record_written_by_another_thread_keeps_its_site(lines: Lines) -> None:
     from logging.handlers import QueueHandler, QueueListener
 
     queue: SimpleQueue[Any] = SimpleQueue()
@@ -176,7 +174,7 @@ print("pyramid" in sys.modules or "sqlalchemy" in sys.modules)
 """
 
 
-def test_the_ini_of_the_reference_application_says_it_and_loads_nothing_for_it() -> None:
+def test_the_reference_application_logs_sites_without_importing_more() -> None:
     command = [sys.executable, "-c", SCRIPT, str(ROOT / "development.ini")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert [line.split("INFO  ")[1] for line in done.stderr.splitlines()] == [
@@ -190,7 +188,7 @@ def test_the_ini_of_the_reference_application_says_it_and_loads_nothing_for_it()
 
 
 class Shop:
-    """An application of two sites whose view logs, and whose engine logs statements."""
+    """An application with two sites whose view and engine write logs."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.url = f"sqlite:///{folder / 'shop.db'}"
@@ -234,7 +232,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     made.engine.dispose()
 
 
-def test_each_request_has_an_id_in_its_records_and_in_its_answer(shop: Shop, lines: Lines) -> None:
+def test_each_request_has_an_id_in_its_records_and_its_response(shop: Shop, lines: Lines) -> None:
     lines.add("multisite.tween")
     answers = [shop.get(), shop.get(), shop.get("nobody.example")]
     ids = [answer.headers["X-Request-ID"] for answer in answers]
@@ -247,7 +245,7 @@ def test_each_request_has_an_id_in_its_records_and_in_its_answer(shop: Shop, lin
     assert current_request_id() is None
 
 
-def test_what_a_visitor_sends_as_an_id_counts_only_if_it_is_asked_for(shop: Shop, tmp_path: Path) -> None:
+def test_an_id_from_the_client_is_used_only_if_configured(shop: Shop, tmp_path: Path) -> None:
     assert shop.get(HTTP_X_REQUEST_ID="mine").headers["X-Request-ID"] != "mine"
     trusting = Shop(tmp_path, request_id_header="X-Request-ID")
     assert trusting.get(HTTP_X_REQUEST_ID="mine-1.2/3=").headers["X-Request-ID"] == "mine-1.2/3="
@@ -256,7 +254,7 @@ def test_what_a_visitor_sends_as_an_id_counts_only_if_it_is_asked_for(shop: Shop
     trusting.engine.dispose()
 
 
-def test_a_request_that_is_tried_again_keeps_its_id(shop: Shop) -> None:
+def test_a_retried_request_keeps_its_id(shop: Shop) -> None:
     request = Request.blank("/", environ={"HTTP_HOST": "garden.example"})
     ids = {request.copy().get_response(shop.app).headers["X-Request-ID"] for _ in range(2)}
     assert len(ids) == 2
@@ -267,13 +265,13 @@ def test_a_request_that_is_tried_again_keeps_its_id(shop: Shop) -> None:
         assert shop.app.invoke_request(second).headers["X-Request-ID"] == one
 
 
-def test_a_statement_is_about_the_site_of_its_session(shop: Shop, lines: Lines) -> None:
+def test_a_statement_is_logged_with_the_site_of_its_session(shop: Shop, lines: Lines) -> None:
     lines.add("sqlalchemy.engine.Engine")
     found = [line for line in (shop.get(), lines.all())[1] if "SELECT 1" in line or "SELECT 2" in line]
     assert [line.split()[0] for line in found] == ["[garden.example", "[kitchen.example"]
 
 
-def test_a_pinned_session_is_named_outside_of_requests_too(shop: Shop, lines: Lines) -> None:
+def test_a_pinned_session_is_logged_outside_of_requests(shop: Shop, lines: Lines) -> None:
     lines.add("sqlalchemy.engine.Engine")
     with using_site(GARDEN), Session(shop.engine, info={"all_sites": "a test"}) as session:
         session.execute(sa.text("SELECT 3"))
@@ -283,7 +281,7 @@ def test_a_pinned_session_is_named_outside_of_requests_too(shop: Shop, lines: Li
     assert [line.split()[0] for line in found] == ["[*", "[garden.example/shop"]
 
 
-def test_a_row_is_about_the_site_of_its_session(shop: Shop, lines: Lines) -> None:
+def test_a_row_is_logged_with_the_site_of_its_session(shop: Shop, lines: Lines) -> None:
     lines.add("sqlalchemy.engine.Engine").setLevel(logging.DEBUG)
     with using_site(GARDEN), Session(shop.engine, info={"all_sites": "a test"}) as session:
         session.execute(sa.text("SELECT 5")).all()
@@ -291,7 +289,7 @@ def test_a_row_is_about_the_site_of_its_session(shop: Shop, lines: Lines) -> Non
     assert [line.split()[0] for line in found] == ["[*"]
 
 
-def test_json_has_it_too(shop: Shop) -> None:
+def test_the_filter_serves_json_formatters(shop: Shop) -> None:
     class Json(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             return json.dumps({"site": record.site, "request": record.request_id})  # type: ignore[attr-defined]

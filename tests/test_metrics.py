@@ -1,4 +1,4 @@
-"""Figures for Prometheus by site, from one process and from several; the attribute of OpenTelemetry's spans."""
+"""Prometheus metrics by site, from one process and from several; the attribute of OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def browser(app: Any, host: str, **environ: str) -> TestApp:
     return TestApp(app, extra_environ={"HTTP_HOST": host, "REMOTE_ADDR": "127.0.0.1", **environ})
 
 
-def figures(app: Any, name: str, host: str = "any.example") -> dict[tuple[str, ...], float]:
-    """Return the figures of this name as Prometheus gets them, by the values of their labels."""
+def metrics_of(app: Any, name: str, host: str = "any.example") -> dict[tuple[str, ...], float]:
+    """Return the values of this metric as Prometheus receives them, by their labels."""
     text = browser(app, host).get(PATH).text
     found = re.findall(rf"^{name}\{{(.*?)\}} (\S+)$", text, re.MULTILINE)
     return {tuple(re.findall('"(.*?)"', labels)): float(value) for labels, value in found}
@@ -100,38 +100,38 @@ def test_requests_are_counted_by_site_and_status(app: Any) -> None:
     browser(app, f"www.{GARDEN}").get("/", status=301)
     with pytest.raises(RuntimeError):
         browser(app, KITCHEN).get("/?fail")
-    assert figures(app, "multisite_requests_total") == {
+    assert metrics_of(app, "multisite_requests_total") == {
         (GARDEN, "2xx"): 2, (KITCHEN, "2xx"): 1, (GARDEN, "4xx"): 1, ("-", "3xx"): 1, (KITCHEN, "error"): 1,
     }  # fmt: skip
-    assert figures(app, "multisite_request_seconds_count") == {(GARDEN,): 3, (KITCHEN,): 2, ("-",): 2}
+    assert metrics_of(app, "multisite_request_seconds_count") == {(GARDEN,): 3, (KITCHEN,): 2, ("-",): 2}
 
 
-def test_what_is_in_progress_is_counted_until_it_is_over(app: Any) -> None:
+def test_requests_in_progress_are_counted_until_they_end(app: Any) -> None:
     assert browser(app, GARDEN).get("/").text == "in progress: 1.0"
     with pytest.raises(RuntimeError):
         browser(app, GARDEN).get("/?fail")
-    assert figures(app, "multisite_requests_in_progress")[GARDEN,] == 0
+    assert metrics_of(app, "multisite_requests_in_progress")[GARDEN,] == 0
 
 
-def test_hosts_that_anybody_can_name_make_no_figures(app: Any) -> None:
+def test_unknown_hosts_create_no_metrics(app: Any) -> None:
     for host in ("nobody.example", 'a"b.example', "x" * 300, "unknown.garden.example"):
         browser(app, host).get("/", status="*")
-    assert set(figures(app, "multisite_requests_total")) == {("-", "4xx")}
+    assert set(metrics_of(app, "multisite_requests_total")) == {("-", "4xx")}
 
 
-def test_sites_beyond_a_number_share_their_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sites_beyond_the_limit_share_their_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "MAX_SITES", 2)
     sites = [Site(number, f"s{number}.example", "", f"s{number}") for number in range(1, 5)]
     labels = ["s1.example", "s2.example", "(other)", "(other)"]
-    assert [metrics.label_of(site) for site in sites] == labels
-    assert metrics.label_of(Site(1, "renamed.example", "", "s1")) == "s1.example"
+    assert [metrics.metric_label(site) for site in sites] == labels
+    assert metrics.metric_label(Site(1, "renamed.example", "", "s1")) == "s1.example"
 
 
-def test_lookups_and_pages_in_memory_are_counted(app: Any) -> None:
+def test_cached_hosts_and_pages_are_counted(app: Any) -> None:
     for _ in range(3):
         browser(app, GARDEN).get("/kept")
-    assert figures(app, "multisite_page_cache_total") == {("no",): 1, ("yes",): 2}
-    found = figures(app, "multisite_directory_lookups_total")
+    assert metrics_of(app, "multisite_page_cache_total") == {("no",): 1, ("yes",): 2}
+    found = metrics_of(app, "multisite_directory_lookups_total")
     assert sum(found.values()) >= 3
     assert found["yes",] >= 1
 
@@ -144,12 +144,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("environ", REFUSED.values(), ids=REFUSED)
-def test_nobody_else_may_ask(app: Any, environ: dict[str, str]) -> None:
+def test_other_clients_are_refused(app: Any, environ: dict[str, str]) -> None:
     refused = browser(app, GARDEN, **environ).get(PATH, status=403)
     assert "multisite_requests" not in refused.text
 
 
-def test_who_may_ask_can_be_said(tmp_path: Path) -> None:
+def test_allowed_clients_can_be_configured(tmp_path: Path) -> None:
     made = make_app(str(tmp_path), **{"multisite.metrics_from": "192.0.2.0/24"})
     browser(made, GARDEN, REMOTE_ADDR="192.0.2.1").get(PATH)
     browser(made, GARDEN).get(PATH, status=403)
@@ -162,12 +162,12 @@ sys.path[:0] = [sys.argv[1]]
 import test_metrics as t
 app = t.make_app(sys.argv[2])
 t.browser(app, t.GARDEN).get("/")
-print(t.figures(app, "multisite_requests_total")[t.GARDEN, "2xx"])
+print(t.metrics_of(app, "multisite_requests_total")[t.GARDEN, "2xx"])
 app.registry[t.DIRECTORY].engine.dispose()
 """
 
 
-def test_several_processes_answer_for_all(tmp_path: Path) -> None:
+def test_each_process_serves_the_metrics_of_all(tmp_path: Path) -> None:
     make_app(str(tmp_path)).registry[DIRECTORY].engine.dispose()
     (tmp_path / "shared").mkdir()
     env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "shared")}
@@ -176,10 +176,10 @@ def test_several_processes_answer_for_all(tmp_path: Path) -> None:
     assert [float(each) for each in found] == [1, 2]
 
 
-# Traces
+# Tracing
 
 
-def test_a_span_that_is_recorded_names_the_site(app: Any) -> None:
+def test_a_recorded_span_names_the_site(app: Any) -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

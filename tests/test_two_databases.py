@@ -133,7 +133,7 @@ def test_what_processes_share_is_found_by_whatever_url_one_reaches_the_database(
 
 
 def test_figures_of_a_site_have_its_own_name(apps: list[Any]) -> None:
-    assert [metrics.label_of(site) for site in sites_of(apps)] == list(HOSTS)
+    assert [metrics.metric_label(site) for site in sites_of(apps)] == list(HOSTS)
 
 
 def test_attempts_at_one_do_not_lock_the_other(apps: list[Any]) -> None:

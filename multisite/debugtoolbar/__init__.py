@@ -1,8 +1,8 @@
-"""A panel of pyramid_debugtoolbar that shows what multisite has done for a request.
+"""A panel for pyramid_debugtoolbar that shows what multisite did for a request.
 
     config.include("multisite.debugtoolbar")            # or in the ini: pyramid.includes = multisite.debugtoolbar
 
-It includes pyramid_debugtoolbar, and is for development, as that is.
+Includes pyramid_debugtoolbar; like that, it is for development only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ PANEL = "multisite.debugtoolbar.panel.SitePanel"
 
 
 def includeme(config: Configurator) -> None:
-    """Include pyramid_debugtoolbar and multisite, add the panel. Raises `MultisiteError` if that is not installed."""
+    """Include pyramid_debugtoolbar and multisite, and add the panel.
+
+    Raises:
+        MultisiteError: pyramid_debugtoolbar is not installed.
+    """
     try:
         config.include("pyramid_debugtoolbar")
     except ModuleNotFoundError as error:
@@ -28,7 +32,7 @@ def includeme(config: Configurator) -> None:
             "multisite.debugtoolbar needs pyramid_debugtoolbar: pip install 'pyramid_debugtoolbar>=4.12'"
         ) from error
     with_multisite(config)
-    # The toolbar has turned its settings into lists, and reads them when the application is complete.
+    # The toolbar has converted its settings to lists, and reads them when the application is complete.
     panels = config.registry.settings.setdefault("debugtoolbar.extra_panels", [])
     if PANEL not in panels:
         config.registry.settings["debugtoolbar.extra_panels"] = [*panels, PANEL]

@@ -1,4 +1,4 @@
-"""The panel: the site of a request and how it was found, its templates, statements, settings and caches."""
+"""The panel: a request's site and how it was found, and its templates, statements, settings and caches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyramid.threadlocal import manager
 from pyramid_debugtoolbar.panels import DebugPanel
 
 from multisite import domains
-from multisite.debugtoolbar.recording import Recording, Used, recording
+from multisite.debugtoolbar.recording import Recording, UsedTemplate, recording
 from multisite.directory.changes import get_site
 from multisite.errors import MultisiteError
 from multisite.host_header import DEFAULT_PORTS, requested_host
@@ -30,7 +30,7 @@ Handler = Callable[[Request], Response]
 
 
 class SitePanel(DebugPanel):  # type: ignore[misc]  # pyramid_debugtoolbar has no types.
-    """The panel `Site`, made for each request that the toolbar is shown for."""
+    """The panel `Site`, created for each request that shows the toolbar."""
 
     name = "multisite"
     template = "multisite.debugtoolbar:panel.dbtmako"
@@ -45,11 +45,11 @@ class SitePanel(DebugPanel):  # type: ignore[misc]  # pyramid_debugtoolbar has n
 
     @property
     def nav_subtitle(self) -> str:
-        """The site, beside the name of the panel."""
+        """The site, shown beside the name of the panel."""
         return self._subtitle
 
     def wrap_handler(self, handler: Handler) -> Handler:
-        """Note what happens while the request is handled."""
+        """Record what happens while the request is handled."""
 
         def record(request: Request) -> Response:
             with recording(self._recording):
@@ -58,9 +58,9 @@ class SitePanel(DebugPanel):  # type: ignore[misc]  # pyramid_debugtoolbar has n
         return record
 
     def process_response(self, response: Response) -> None:
-        """Put together what the template shows. The toolbar keeps it, and the request goes."""
+        """Collect the template's data, which outlives the request."""
         request, self._request = self._request, None
-        # What is asked here is not the request's doing, and no other panel shall count it.
+        # Statements of this method do not belong to the request, and other panels must not count them.
         manager.push({"request": None, "registry": request.registry})
         try:
             self._describe(request)
@@ -68,11 +68,11 @@ class SitePanel(DebugPanel):  # type: ignore[misc]  # pyramid_debugtoolbar has n
             manager.pop()
 
     def _describe(self, request: Request) -> None:
-        site, how = _found(request)
+        site, how = _how_found(request)
         found = self._recording
         self._subtitle = site.domain if site is not None else "none"
         self.data.update(
-            site=[] if site is None else _facts(site),
+            site=[] if site is None else _site_fields(site),
             how=how,
             templates=_templates(request, found.templates),
             statements=found.statements,
@@ -82,13 +82,13 @@ class SitePanel(DebugPanel):  # type: ignore[misc]  # pyramid_debugtoolbar has n
         )
 
 
-def _facts(site: Site) -> list[tuple[str, object]]:
+def _site_fields(site: Site) -> list[tuple[str, object]]:
     shown_fields = ("id", "domain", "name", "folder", "theme", "locale", "timezone", "template_generation")
     return [(name, getattr(site, name)) for name in shown_fields]
 
 
-def _found(request: Request) -> tuple[Site | None, str]:
-    """Return the site of `request`, None if it has none, and in words how it was found, or why not."""
+def _how_found(request: Request) -> tuple[Site | None, str]:
+    """Return the site of `request`, or None, and an explanation of how it was found or why not."""
     environ = request.environ
     if OPEN_PATH in environ:
         return None, "this path is open (multisite.open_paths): it is served without a site"
@@ -107,7 +107,7 @@ def _found(request: Request) -> tuple[Site | None, str]:
     if domain is None:
         return (
             site,
-            f"no domain fits {host}: fallback (multisite.unknown_host = {request.registry[SETTINGS].unknown_host})",
+            f"no domain matches {host}: fallback (multisite.unknown_host = {request.registry[SETTINGS].unknown_host})",
         )
     words = [f"by its {_kind(request, site, domain)} {domain}"]
     if domain.is_wildcard:
@@ -130,10 +130,10 @@ def _domain(request: Request, site: Site, name: str, port: int | None, path: str
 
 
 def _domains(request: Request, site: Site) -> dict[str, str]:
-    """Return the domains of `site` with their kinds; of one that only this process knows, the canonical one."""
+    """Return the domains of `site` with their kinds; only the canonical one if the site is not in the database."""
     try:
         info = get_site(request.registry[DIRECTORY].engine, site.domain)
-    except Exception:  # A site planted by a test, or a database that is down: the page was answered all the same.
+    except Exception:  # A site added by a test, or a database that is down: the page was served nevertheless.
         return {site.domain: "canonical"}
     return {domain.host: domain.kind for domain in info.domains}
 
@@ -142,8 +142,8 @@ def _kind(request: Request, site: Site, domain: domains.Domain) -> str:
     return {"canonical": "canonical domain", "redirect": "redirect"}.get(_domains(request, site)[str(domain)], "alias")
 
 
-def _templates(request: Request, used: list[Used]) -> list[dict[str, Any]]:
-    """Return each template that was used, in order, with the layers in which it was looked for."""
+def _templates(request: Request, used: list[UsedTemplate]) -> list[dict[str, Any]]:
+    """Return each template that was used, in order, with the layers in which it was looked up."""
     overlay = request.registry[TEMPLATES].overlay
     found = []
     for template in dict.fromkeys(used):
@@ -164,7 +164,7 @@ def _own_settings(request: Request, site: Site | None) -> list[Any]:
 
 
 def _settings(request: Request) -> list[tuple[str, object, str]]:
-    """Return the settings of multisite in the ini: key, value without secrets, and where it is from."""
+    """Return the settings of multisite in the ini file: key, value without secrets, and source."""
     settings = request.registry[SETTINGS]
     given = request.registry.settings
     names = [key for key in given if key.startswith(PREFIX)]

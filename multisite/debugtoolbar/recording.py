@@ -1,6 +1,6 @@
-"""What happens in a request, noted while it happens: statements, templates and look-ups in caches.
+"""Record what happens during a request: statements, templates and cache lookups.
 
-The places where it is noted are patched once, when the toolbar is first shown; without a toolbar nothing is.
+The recording functions are installed once, when the toolbar is first shown; without a toolbar nothing is patched.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from multisite.site import Scope, Site
 from multisite.templates import names
 from multisite.templates.lookup import SiteLookup
 
-__all__ = ["Lookup", "Recording", "Statement", "Used", "added_to", "recording"]
+__all__ = ["Lookup", "Recording", "Statement", "UsedTemplate", "mark_added", "recording"]
 
-MAX_NOTED = 500
-"""Of each kind; a page that does more of it than this has another problem."""
+MAX_RECORDED = 500
+"""Limit for each kind of event."""
 
 _GENERATIONS = (":hard", ":soft")
-"""How the keys end under which multisite.caching keeps the generations of a site."""
+"""Suffixes of the keys in which multisite.caching stores the generations of a site."""
 
 _TOKENS = re.compile(r"\s+|[\w.%\"]+|.")
 
 
 class Statement(NamedTuple):
-    """A statement as it was executed, and what it is limited to.
+    """An executed statement, and what it was limited to.
 
-    `parts` is its text in pieces, each with whether the wall has added it. `limit` says whose rows it reaches, None for
-    a statement without scoped tables.
+    `parts` is its text in pieces, each with whether the scoping layer added it. `limit` describes the site whose
+    rows it can access; None for a statement without scoped tables.
     """
 
     parts: tuple[tuple[str, bool], ...]
     limit: str | None
 
 
-class Used(NamedTuple):
-    """A template that was asked for: its name in the overlay, for which site, and the file that was used."""
+class UsedTemplate(NamedTuple):
+    """A template that was requested: its name in the overlay, the site, and the file that was used."""
 
     name: str
     site: Site | None
@@ -54,7 +54,7 @@ class Used(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """A look-up in a cache: `cache` says which, and `hit` whether it was there."""
+    """A cache lookup; `hit` is whether the value was cached."""
 
     cache: str
     key: str
@@ -63,10 +63,10 @@ class Lookup(NamedTuple):
 
 @dataclass
 class Recording:
-    """What was noted of one request."""
+    """The recorded events of one request."""
 
     statements: list[Statement] = field(default_factory=list)
-    templates: list[Used] = field(default_factory=list)
+    templates: list[UsedTemplate] = field(default_factory=list)
     lookups: list[Lookup] = field(default_factory=list)
 
 
@@ -75,7 +75,7 @@ _current: ContextVar[Recording | None] = ContextVar("multisite_recording", defau
 
 @contextmanager
 def recording(found: Recording) -> Iterator[None]:
-    """Note in `found` what happens inside the block."""
+    """Record what happens inside the block in `found`."""
     _install()
     token = _current.set(found)
     try:
@@ -84,36 +84,36 @@ def recording(found: Recording) -> Iterator[None]:
         _current.reset(token)
 
 
-def _note(kind: str, make: Callable[[], Any]) -> None:
+def _record(kind: str, make: Callable[[], Any]) -> None:
     found = _current.get()
-    if found is not None and len(getattr(found, kind)) < MAX_NOTED:
+    if found is not None and len(getattr(found, kind)) < MAX_RECORDED:
         getattr(found, kind).append(make())
 
 
 @cache
 def _install() -> None:
-    """Patch the places, once for the process."""
+    """Install the recording functions, once for the process."""
     event.listen(Engine, "before_cursor_execute", _executed)
-    _after(SiteLookup, "get_template", _got_template)
+    _call_after(SiteLookup, "get_template", _got_template)
     try:
         from dogpile.cache.region import CacheRegion
     except ModuleNotFoundError:
         pass
     else:
-        _after(CacheRegion, "_get_from_backend", _got_value)
-        _after(CacheRegion, "_get_multi_from_backend", _got_values)
+        _call_after(CacheRegion, "_get_from_backend", _got_value)
+        _call_after(CacheRegion, "_get_multi_from_backend", _got_values)
     from multisite.page_cache import PageCache
 
-    _after(PageCache, "_find", _got_page)
+    _call_after(PageCache, "_find", _got_page)
 
 
-def _after(owner: Any, name: str, note: Callable[..., None]) -> None:
+def _call_after(owner: Any, name: str, record: Callable[..., None]) -> None:
     plain = getattr(owner, name)
 
     def call(self: Any, *args: Any, **options: Any) -> Any:
         found = plain(self, *args, **options)
         if _current.get() is not None:
-            note(found, self, *args, **options)
+            record(found, self, *args, **options)
         return found
 
     setattr(owner, name, call)
@@ -122,28 +122,28 @@ def _after(owner: Any, name: str, note: Callable[..., None]) -> None:
 def _executed(
     connection: Connection, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool
 ) -> None:
-    _note("statements", lambda: _statement(connection, statement, getattr(context, "compiled", None)))
+    _record("statements", lambda: _statement(connection, statement, getattr(context, "compiled", None)))
 
 
 def _statement(connection: Connection, statement: str, compiled: Any) -> Statement:
     if not getattr(compiled, "concerns_sites", False):
         return Statement(((statement, False),), None)
     scope = known_scope_of(connection)
-    return Statement(added_to(str(_plain(compiled)), str(compiled)), _limit(scope))
+    return Statement(mark_added(str(_plain(compiled)), str(compiled)), _describe_scope(scope))
 
 
-def _limit(scope: Scope | None) -> str:
+def _describe_scope(scope: Scope | None) -> str:
     if scope is None:
         return "no site"
     return f"all sites: {scope.reason}" if scope.site is None else str(scope.site)
 
 
-def added_to(plain: str, text: str) -> tuple[tuple[str, bool], ...]:
-    """Return `text` in pieces, each with whether it is not in `plain`, as which it begins, goes on and ends."""
+def mark_added(plain: str, text: str) -> tuple[tuple[str, bool], ...]:
+    """Return `text` in pieces, each with whether it was added to `plain`; the pieces not added make up `plain`."""
     missing = deque(_TOKENS.findall(plain))
     pieces: list[tuple[str, bool]] = []
     for token in _TOKENS.findall(text):
-        # The wall adds and takes nothing away: what is not next in the plain text has come in between.
+        # The scoping layer only adds tokens: one that does not come next in the plain text was inserted.
         is_own = bool(missing) and missing[0] == token
         if is_own:
             missing.popleft()
@@ -155,11 +155,11 @@ def added_to(plain: str, text: str) -> tuple[tuple[str, bool], ...]:
 
 
 def _got_template(view: Any, lookup: SiteLookup, uri: str, relativeto: str | None = None) -> None:
-    _note("templates", lambda: Used(names.canonical(uri, relativeto), lookup.site, str(view.filename)))
+    _record("templates", lambda: UsedTemplate(names.canonical(uri, relativeto), lookup.site, str(view.filename)))
 
 
 def _got_value(value: Any, region: Any, key: Any) -> None:
-    _note("lookups", lambda: Lookup(_name_of(region), str(key), _is_hit(value)))
+    _record("lookups", lambda: Lookup(_region_name(region), str(key), _is_hit(value)))
 
 
 def _got_values(values: Any, region: Any, keys: Any) -> None:
@@ -174,9 +174,9 @@ def _is_hit(value: Any) -> bool:
     return value is not NO_VALUE
 
 
-def _name_of(region: Any) -> str:
+def _region_name(region: Any) -> str:
     return f"region {region.name}" if getattr(region, "name", None) else "a region of dogpile.cache"
 
 
 def _got_page(page: Any, _pages: Any, request: Any, *_args: Any) -> None:
-    _note("lookups", lambda: Lookup("page cache", request.environ.get("PATH_INFO", ""), page is not None))
+    _record("lookups", lambda: Lookup("page cache", request.environ.get("PATH_INFO", ""), page is not None))
