@@ -19,7 +19,8 @@ from pyramid.threadlocal import get_current_registry
 
 from multisite.errors import MultisiteError, SettingError
 from multisite.keys import SETTINGS
-from multisite.settings import PREFIX, Settings, secret_error
+from multisite.setting_parsers import secret_error
+from multisite.settings import PREFIX, Settings
 from multisite.site import Site
 
 __all__ = ["SECRETS", "Secrets", "hkdf", "includeme", "secrets_of", "site_secret", "site_secrets"]

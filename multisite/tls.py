@@ -18,7 +18,8 @@ from multisite import hosts
 from multisite.directory import Directory
 from multisite.errors import DirectoryUnavailable, InvalidHost
 from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS
-from multisite.settings import Network, Settings
+from multisite.setting_parsers import Network
+from multisite.settings import Settings
 
 __all__ = ["ask_view", "includeme", "is_allowed_peer"]
 

@@ -36,8 +36,7 @@ from snippets import ROOT, Command, Snippet, commands_in, headings, pages, prose
 from waitress.adjustments import Adjustments
 
 import multisite
-from multisite import SettingError
-from multisite import settings as settings_module
+from multisite import SettingError, setting_parsers
 from multisite.cli import COMMANDS, main
 from multisite.content.frontmatter import parse_article
 from multisite.renderer import parse_mako_options
@@ -80,24 +79,24 @@ def section(page: Path, heading: str) -> str:
 
 
 TYPES = {
-    settings_module._path: "folder",
-    settings_module._file: "file",
-    settings_module._url: "database URL",
-    settings_module._boolean: "`true` or `false`",
-    settings_module._seconds: "seconds",
-    settings_module._count: "whole number",
-    settings_module._unknown_host: "`404`, `421` or a host",
-    settings_module._paths: "list of paths",
-    settings_module._names: "list of names",
-    settings_module._limit: "whole number, or 0",
-    settings_module._suffix: "end of a name",
-    settings_module._plain_path: "path",
-    settings_module._header: "name of a header",
-    settings_module._networks: "list of networks",
-    settings_module._role: "name of a PostgreSQL role",
-    settings_module._form: "`role` or `setting`",
-    settings_module._secret: "secret",
-    settings_module._secrets: "list of secrets",
+    setting_parsers.parse_folder: "folder",
+    setting_parsers.parse_file: "file",
+    setting_parsers.parse_url: "database URL",
+    setting_parsers.parse_boolean: "`true` or `false`",
+    setting_parsers.parse_seconds: "seconds",
+    setting_parsers.parse_count: "whole number",
+    setting_parsers.parse_unknown_host: "`404`, `421` or a host",
+    setting_parsers.parse_paths: "list of paths",
+    setting_parsers.parse_words: "list of names",
+    setting_parsers.parse_limit: "whole number, or 0",
+    setting_parsers.parse_suffix: "end of a name",
+    setting_parsers.parse_url_path: "path",
+    setting_parsers.parse_header_name: "name of a header",
+    setting_parsers.parse_networks: "list of networks",
+    setting_parsers.parse_role: "name of a PostgreSQL role",
+    setting_parsers.parse_row_security_form: "`role` or `setting`",
+    setting_parsers.parse_secret: "secret",
+    setting_parsers.parse_secrets: "list of secrets",
 }
 """What the page calls the parsers of settings."""
 

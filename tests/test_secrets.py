@@ -173,16 +173,16 @@ def test_a_secret_comes_from_the_settings_the_environment_or_a_file(
 
 
 BAD = [
-    ("secret", "", "32 characters at least"),
-    ("secret", "short", "32 characters at least"),
-    ("secret", SECRET[1:], "32 characters at least"),
+    ("secret", "", "at least 32 characters"),
+    ("secret", "short", "at least 32 characters"),
+    ("secret", SECRET[1:], "at least 32 characters"),
     ("secret", f"{SECRET} {SECRET}", "none of them a space"),
-    ("previous_secrets", f"{SECRET} short", "32 characters at least"),
+    ("previous_secrets", f"{SECRET} short", "at least 32 characters"),
     ("secret", "env:", "env:NAME or file:PATH"),
     ("secret", "file:\0", "env:NAME or file:PATH"),
     ("secret", "env:NO_SUCH_SECRET", "the environment to hold NO_SUCH_SECRET"),
-    ("secret", "env:SHORT_SECRET", "32 characters at least"),
-    ("previous_secrets", "env:SHORT_SECRET", "32 characters at least"),
+    ("secret", "env:SHORT_SECRET", "at least 32 characters"),
+    ("previous_secrets", "env:SHORT_SECRET", "at least 32 characters"),
     ("secret", "file:no/such/file", "a file that can be read"),
     ("secrets", SECRET, r"did you mean multisite\.secret\?"),
 ]

@@ -38,7 +38,8 @@ from multisite.scoping.policies import (
     SETTING,
     SITE_POLICY,
 )
-from multisite.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM, ROW_SECURITY_FORMS
+from multisite.setting_parsers import ROW_SECURITY_FORMS
+from multisite.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM
 
 __all__ = ["DisableRowSecurity", "EnableRowSecurity"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multisite.errors import UnknownSetting, escape_for_message
-from multisite.settings import _boolean, _limit, _names, _path, _seconds
+from multisite.setting_parsers import parse_boolean, parse_folder, parse_limit, parse_seconds, parse_words
 from multisite.vhosts.ini import IniPositions, VhostError
 
 __all__ = ["PREFIX", "VhostOptions", "read_options"]
@@ -29,13 +29,13 @@ class VhostOptions:
     `max_requests` is 0 for no limit.
     """
 
-    root: Path | None = _option(None, _path)
-    lazy: bool = _option(default=False, parse=_boolean)
-    retry_seconds: float = _option(30.0, _seconds)
-    max_requests: int = _option(0, _limit)
-    init: tuple[str, ...] = _option((), _names)
-    allow_mixed: bool = _option(default=False, parse=_boolean)
-    allow_underscores: bool = _option(default=False, parse=_boolean)
+    root: Path | None = _option(None, parse_folder)
+    lazy: bool = _option(default=False, parse=parse_boolean)
+    retry_seconds: float = _option(30.0, parse_seconds)
+    max_requests: int = _option(0, parse_limit)
+    init: tuple[str, ...] = _option((), parse_words)
+    allow_mixed: bool = _option(default=False, parse=parse_boolean)
+    allow_underscores: bool = _option(default=False, parse=parse_boolean)
 
 
 def read_options(settings: Mapping[str, str], positions: IniPositions) -> tuple[VhostOptions, dict[str, str]]:
