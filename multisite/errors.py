@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from multisite import program
-
 __all__ = [
     "CrossSiteError",
     "DirectoryUnavailable",
@@ -144,15 +142,14 @@ class UnknownSetting(SettingError):
 class SiteSettingError(MultisiteError, ValueError):
     """A setting of one site has an invalid value. Attributes: `site` (its domain), `key`, `value` and `expected`."""
 
-    def __init__(self, site: str, key: str, value: str, expected: str) -> None:
+    def __init__(self, site: str, key: str, value: str, expected: str, remedy: str | None = None) -> None:
+        """Args: `remedy` says what to do, None for nothing."""
         self.site = site
         self.key = key
         self.value = value
         self.expected = expected
-        super().__init__(
-            f"the site {site} has the setting {key} = {escape_for_message(value)}, expected {expected}: set another "
-            f"value with '{program.command(f'set {site} {key}=...')}', or '{program.command(f'unset {site} {key}')}'"
-        )
+        message = f"the site {site} has the setting {key} = {escape_for_message(value)}, expected {expected}"
+        super().__init__(message if remedy is None else f"{message}: {remedy}")
 
 
 class UndeclaredSetting(MultisiteError, KeyError):

@@ -7,16 +7,16 @@ an invalid row, logs it, and serves the rest.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from multisite import domains, program
-from multisite.directory.themes import is_theme_name
 from multisite.domains import Domain
 from multisite.errors import InvalidHost, escape_for_message
 
-__all__ = ["AVAILABILITIES", "KINDS", "STATUSES", "domain_row_error", "log_once", "site_row_error"]
+__all__ = ["AVAILABILITIES", "KINDS", "STATUSES", "domain_row_error", "is_theme_name", "log_once", "site_row_error"]
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,14 @@ MAX_LOGGED = 1000
 """How many errors are remembered as logged; after that, some are logged again."""
 
 _logged: dict[str, None] = {}
+
+_THEME_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+"""The same rule as the CHECK of the column `theme`."""
+
+
+def is_theme_name(name: str) -> bool:
+    """Return whether a theme can have this name; whether there is one is another question."""
+    return _THEME_NAME.fullmatch(name) is not None
 
 
 def domain_row_error(host: Any, port: Any, path: Any, kind: Any) -> str | None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
 from multisite import program
+from multisite.directory.faults import is_theme_name
 from multisite.errors import MultisiteError, escape_for_message
 from multisite.settings import STATIC_FOLDER, Settings
 from multisite.site import Site
 
-__all__ = ["check_theme", "create_theme", "hidden_files", "is_theme_name", "list_themes"]
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-"""The same that the CHECK of the column `theme` says."""
+__all__ = ["check_theme", "create_theme", "hidden_files", "list_themes"]
 
 _TEMPLATE_SUFFIXES = frozenset({".mako", ".mak"})
 
@@ -26,16 +23,11 @@ ${{next.body()}}
 """
 
 
-def is_theme_name(name: str) -> bool:
-    """Return whether a theme can have this name; whether there is one is another question."""
-    return _NAME.fullmatch(name) is not None
-
-
 def list_themes(settings: Settings) -> list[str]:
     """Return the names of the themes that there are, sorted."""
     if not settings.themes_dir.is_dir():
         return []
-    return sorted(path.name for path in settings.themes_dir.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(path.name for path in settings.themes_dir.iterdir() if is_theme_name(path.name) and path.is_dir())
 
 
 def check_theme(settings: Settings, name: str) -> str:

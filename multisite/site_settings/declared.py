@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from multisite import program
 from multisite.application import current_application
 from multisite.directory.shelf import LRUCache
 from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting, UnknownSetting
@@ -141,7 +142,9 @@ class SettingsRegistry:
             self._read.set(site.own_settings, found)
         if isinstance(found, SiteSettings):
             return found
-        error = SiteSettingError(str(site), *found)
+        key, text, expected = found
+        setting, unset = program.command(f"set {site} {key}=..."), program.command(f"unset {site} {key}")
+        error = SiteSettingError(str(site), key, text, expected, f"set another value with '{setting}', or '{unset}'")
         if not self._logged.get((site.id, site.own_settings)):
             self._logged.set((site.id, site.own_settings), True)
             log.error("%s; it answers 503 until then", error)
