@@ -6,6 +6,7 @@
     python3 dev.py lint     ruff, mypy and import-linter
     python3 dev.py docs     build the documentation; a warning is an error
     python3 dev.py bench    run the benchmark; arguments go to it
+    python3 dev.py architecture  draw docs/architecture.svg from the imports
     python3 dev.py screenshots   take the screenshots of the documentation from the demo sites
 
 This file uses the standard library only. It makes a private environment in .venv and installs the project and what
@@ -123,6 +124,7 @@ def parse(arguments):
     add("lint", lint, "Check style, types and the layers of imports.")
     add("docs", docs, "Build the documentation into docs/_build/html.")
     add("bench", bench, "Run the benchmark; arguments unknown here go to it.", passes_on=True)
+    add("architecture", architecture, "Draw docs/architecture.svg from the imports.")
     add("screenshots", screenshots, "Take the screenshots of the documentation from the demo sites.")
     options, options.rest = parser.parse_known_args(arguments)
     if options.rest and not options.passes_on:
@@ -509,6 +511,11 @@ def bench(options):
     """Run the benchmark and return its exit code."""
     ensure_environment("test")
     return run_to_end([PYTHON, "-m", "benchmarks", *options.rest])
+
+
+def architecture(_options):
+    """Draw the picture of the rooms and return the exit code; it needs no environment."""
+    return subprocess.run([sys.executable, str(ROOT / "docs" / "architecture.py")], check=False).returncode
 
 
 def screenshots(_options):

@@ -220,7 +220,7 @@ def test_help_names_every_verb_and_makes_nothing(python: Path, tmp_path: Path) -
     folder = copy_clone(tmp_path / "clone")
     done = run_dev(python, folder, "--help")
     assert done.returncode == 0
-    for verb in ("serve", "test", "lint", "docs", "bench", "screenshots"):
+    for verb in ("serve", "test", "lint", "docs", "bench", "architecture", "screenshots"):
         assert f"python3 dev.py {verb}" in done.stdout
     assert not (folder / ".venv").exists()
 

@@ -452,9 +452,9 @@ def test_commands_do_what_the_page_says(page: Path, demo: Path, dev: ModuleType,
 
 
 def test_pictures_of_imported_articles_are_there(demo: Path, dev: ModuleType, tmp_path: Path) -> None:
-    """What README.md imports into the fourth site are articles of another one, whose pictures are its static files."""
+    """docs/getting-started.md imports articles of another site, whose images are static files of that site."""
     with clone_of(demo, dev, tmp_path / "clone") as clone:
-        walk(ROOT / "README.md", clone)
+        walk(DOCS / "getting-started.md", clone)
         articles = (clone.folder / "sites" / "garden.localhost" / "content").glob("*.md")
         found = [path for each in articles for path in re.findall(r"\]\((/static/\S+?)\)", each.read_text("utf-8"))]
         assert found
@@ -515,7 +515,26 @@ def test_the_page_that_is_walked_elsewhere_is() -> None:
         assert f'"{name}"' in (ROOT / "tests" / test).read_text("utf-8")
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda p: p.name)
+def test_the_numbers_in_the_readme_are_those_of_the_other_pages() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    attempts = (DOCS / "bypass-attempts.md").read_text("utf-8")
+    benchmarks = (DOCS / "benchmarks.md").read_text("utf-8")
+    faults = section(DOCS / "security.md", "The differential oracle").count("\n| ") - 1
+    closed = sum(map(int, re.findall(r"\*\* \((\d+)\): ", attempts)))
+    limits = re.search(r"<!-- limits -->\n(.*?)<!-- /limits -->", attempts, re.DOTALL)
+    assert limits is not None
+    assert f"{closed:,} bypass attempts" in readme
+    assert f"{limits[1].count(chr(10)) - 2} more that do succeed" in readme
+    assert f"each of {faults} planted faults" in readme
+    assert re.search(r"multisite's session, 1 site \|.*\| 0\.69\d \|$", benchmarks, re.MULTILINE)
+    assert re.search(r"cookiecutter's session, 1 site \|.*\| 0\.92[5-9] \|$", benchmarks, re.MULTILINE)
+    assert "76 MiB with multisite" in benchmarks
+    assert "takes 61 MiB each" in benchmarks
+    for number in ("0.69 of the instructions", "0.93 with the session", "[76 MiB]", "[61 MiB each]", "2 to 4 kB"):
+        assert number in readme
+
+
+@pytest.mark.parametrize("page", [*pages(), ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", re.sub("`[^`\n]*`", "", prose(page))):
         if "://" in target:
