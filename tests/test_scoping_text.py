@@ -195,6 +195,9 @@ def test_refuses_a_parameter_in_tcls_way(library: Library, monkeypatch: pytest.M
         ("MERGE INTO a USING b ON true WHEN MATCHED THEN UPDATE SET x = 1, y = 2", "a b"),
         ("SELECT x FROM t WHERE x > 1FROM", "t"),
         ("SELECT 1e5FROM t", "t"),
+        ("INSERT INTO a (cascade, truncate) VALUES (1, 2)", "a"),
+        ("SELECT b.x AS truncate, b.y AS cascade FROM b", "b"),
+        ("SELECT 1; TRUNCATE a, b", "a b"),
         ("SELECT 1.5E-5FROM t", "t"),
         ("SELECT sum(x) OVER w FROM t WINDOW w AS (ORDER BY x) LIMIT 1 OFFSET 2", "t"),
         ("SELECT a.from FROM b JOIN c ON c.where = b.limit, d", "b c d"),
@@ -204,6 +207,7 @@ def test_refuses_a_parameter_in_tcls_way(library: Library, monkeypatch: pytest.M
 def test_reads_what_comes_before_and_behind_a_comma(sql: str, names: str) -> None:
     for dialect in ("postgresql", "sqlite"):
         assert read(sql, dialect).tables == names.split()
+        assert read(sql, dialect).fault is None
 
 
 @pytest.mark.parametrize("sql", ["a$b + (c$d)", "/* ( */ (a)", "'$' || ('a$b$')"])

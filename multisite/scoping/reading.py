@@ -175,7 +175,7 @@ class _Scanner:
             # Not IS DISTINCT FROM, and not EXTRACT(year FROM created), whose brackets hold no query.
             if level.query and not (last == "DISTINCT" and before in ("IS", "NOT")):
                 level.in_from, level.expects = True, word
-        elif word in ("JOIN", "TRUNCATE") or (word == "USING" and level.deletes):
+        elif word == "JOIN" or (word == "USING" and level.deletes) or self._truncates(word):
             level.in_from, level.expects = True, word
             self.truncates = self.truncates or word == "TRUNCATE"
         elif word in self.before_tables or (word == "UPDATE" and last not in _NOT_A_TARGET):
@@ -190,6 +190,10 @@ class _Scanner:
         else:
             return False
         return True
+
+    def _truncates(self, word: str) -> bool:
+        """Return whether a TRUNCATE begins here; anywhere else it is a name."""
+        return word == "TRUNCATE" and self._previous() in ("", ";")
 
     def _note_insert(self, word: str) -> None:
         """Take note of what could give an INSERT more rows than its one SELECT, or what happens to others."""

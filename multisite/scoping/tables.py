@@ -32,6 +32,8 @@ __all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "tables", "unknown"]
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 SYSTEM_PREFIXES = ("sqlite_", "pg_", "pragma_")
+"""What the names of a database's own tables begin with. The database is not asked about them: the statement that asks
+names some itself."""
 
 CATALOGS_WITH_ROWS = frozenset(
     {
