@@ -1,7 +1,7 @@
-"""The static files of a site: `static/` in its folder, over that of its theme, over the shared one.
+"""Find the static files of a site: in `static/` of its folder, then of its theme, then of the shared templates.
 
-This knows files and folders only. `multisite.static` serves them, `multisite collect-static` lays them out. Whatever
-asks, the first layer that has the name decides: a file there that may not be served is not replaced by the next one.
+This module knows only files and folders: `multisite.static` serves them, `multisite collect-static` exports them. The
+first layer that has the name wins: if its file may not be served, the next layer is not searched.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ __all__ = [
 ]
 
 FOLDER = STATIC_FOLDER
-"""The name of the folder that holds the static files of a layer."""
+"""The name of the folder with the static files of a layer."""
 
 NEVER_SERVED = frozenset({
     ".mako", ".mak", ".jinja2", ".pt", ".py", ".pyc", ".ini", ".cfg", ".conf", ".toml", ".db", ".sqlite", ".sqlite3",
     ".sql", ".pem", ".key",
 })  # fmt: skip
-"""Suffixes, in lower case, of what may lie beside the files but is templates, code, settings or data."""
+"""Suffixes, in lower case, of templates, code, settings and data, which may lie beside static files."""
 
 _COPIES = frozenset({".gz", ".br", ".zst", ".bak", ".orig", ".old", ".save", ".swp", ".tmp"})
-"""Suffixes of a copy of the file whose name stands before them: `page.mako.bak` is a template still. So are numbers."""
+"""Suffixes of backup copies: `page.mako.bak` is still a template. Numbers count as such suffixes too."""
 
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
-"""The content codings (RFC 9110 section 8.4.1, RFC 7932) in which a file may lie beside itself, and their suffixes."""
+"""Content codings (RFC 9110 section 8.4.1, RFC 7932) and the suffixes of files that are stored compressed with them."""
 
 HASH_DIGITS = 12
-"""How much of the hash goes into an address: enough to tell the versions of one file apart."""
+"""The length of the hash in a URL: enough to distinguish the versions of one file."""
 
-# Written out, since the table of the machine differs from one to the next, and lacks the newer ones on many.
+# Written out, because the system's table differs between machines and often lacks the newer types.
 _TYPES = {
     ".avif": "image/avif",
     ".css": "text/css",
@@ -75,26 +75,26 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file that may be served: its real path, and the root of the layer in which it lies."""
+    """A file that may be served: its real path and the root of its layer."""
 
     path: Path
     root: Path
 
 
 class OpenAsset(RealFile):
-    """A file that may be served, open. What is sent, hashed or copied is read from `file`, never by its path again."""
+    """An open file that may be served. Send, hash or copy `file`; do not open the path again."""
 
     __slots__ = ()
 
     def digest(self) -> str:
-        """Return the SHA-256 of its content, as 64 hexadecimal digits. The file stands at its beginning afterwards."""
+        """Return the SHA-256 of its content, as 64 hexadecimal digits, and rewind the file."""
         return _digest_of(self)
 
     def encoded(self) -> dict[str, OpenAsset]:
-        """Return the files beside it that hold the same, compressed, by content coding; the caller closes them.
+        """Open its compressed variants and return them by content coding; the caller closes them.
 
-        They are of its own layer, or the style of one site would come with the content of another; and not older than
-        it, or a changed file would not be seen.
+        A variant must be in the same layer, so that it does not hold the content of another site, and not older than
+        the file, so that it does not hold former content.
         """
         found = {}
         for encoding, suffix in ENCODINGS.items():
@@ -111,10 +111,13 @@ class OpenAsset(RealFile):
 
 
 def find_asset(roots: Iterable[Path], path_segments: Sequence[str]) -> Asset | None:
-    """Return the file with the name `path_segments` (`("img", "logo.svg")`) below the first of `roots` that has it.
+    """Return the file at `path_segments` (`("img", "logo.svg")`) below the first of `roots` that has it.
 
-    None if there is none, or if it is none to serve: a name that begins with a dot, a template, code, or what a link
-    leads to outside of its root. To read the file use `open_asset`: by now the name may lead elsewhere.
+    To read the file, use `open_asset`, because the path may be replaced in the meantime.
+
+    Returns:
+        None if there is no such file, or if it may not be served: a name with a leading dot, a template, code, or a
+        link that leads out of its root.
     """
     found = _find(roots, path_segments)
     if found is None:
@@ -125,9 +128,10 @@ def find_asset(roots: Iterable[Path], path_segments: Sequence[str]) -> Asset | N
 
 
 def open_asset(roots: Iterable[Path], path_segments: Sequence[str]) -> OpenAsset | None:
-    """Return the file that `find_asset` finds, open, so that what was checked is what is read; the caller closes it.
+    """Open the file that `find_asset` finds, so that the checked file is the one that is read; the caller closes it.
 
-    None also for a file that cannot be read.
+    Returns:
+        None as `find_asset`, and for a file that cannot be read.
     """
     found = _find(roots, path_segments)
     return None if found is None else found[1]
@@ -141,13 +145,13 @@ def _find(roots: Iterable[Path], path_segments: Sequence[str]) -> tuple[Path, Op
         try:
             if not stat.S_ISREG(candidate.stat().st_mode):
                 continue
-        except (OSError, ValueError):  # not there, a name too long or with no bytes, a circle of links
+        except (OSError, ValueError):  # missing, too long, not encodable, or a loop of links
             continue
         try:
             opened = open_real_file(candidate)
-        except OSError:  # removed since, or not ours to read
+        except OSError:  # removed in the meantime, or not readable
             return None
-        # Where the file really lies decides: through a link, neither another folder nor a hidden name is reached.
+        # The real path decides, so that a link reaches neither another folder nor a hidden file.
         if _may_serve(root, opened.path):
             return root, OpenAsset(opened.file, opened.path, opened.status)
         opened.file.close()
@@ -162,10 +166,10 @@ def _may_serve(root: Path, path: Path) -> bool:
 
 
 def static_roots(settings: Settings, site: Site | None) -> Iterator[Path]:
-    """Yield the roots of the static files of `site`, the first one first; None as `site` means the shared one alone."""
+    """Yield the roots of the static files of `site` in order of precedence; for None, only the shared root."""
     templates = settings.templates_dir.resolve()
     if site is not None:
-        # Not resolved any further than this: a site's folder that is itself a link may lead to another site's.
+        # The site's folder is not resolved: if it is a link, it may lead to the folder of another site.
         if _is_safe_segment(site.folder):
             yield settings.sites_dir.resolve() / site.folder / FOLDER
         if site.theme is not None and _is_safe_segment(site.theme):
@@ -174,7 +178,7 @@ def static_roots(settings: Settings, site: Site | None) -> Iterator[Path]:
 
 
 def list_assets(settings: Settings, site: Site | None) -> dict[str, Asset]:
-    """Return every file that `site` serves, by its name (`img/logo.svg`), in alphabetical order."""
+    """Return all files that `site` serves by name (`img/logo.svg`), sorted."""
     roots = list(static_roots(settings, site))
     names = sorted({name for root in roots for name in _walk(root)})
     found = ((name, find_asset(roots, name.split("/"))) for name in names)
@@ -188,37 +192,41 @@ def _walk(root: Path) -> Iterator[str]:
             yield Path(parent, file).relative_to(root).as_posix()
 
 
-def _is_safe_segment(step: str) -> bool:
-    # A colon names a stream of a file to Windows: `page.mako::$DATA` would be a template without its suffix.
-    return bool(step) and not step.startswith(".") and not any(c in "/\\:" or c < " " or c == "\x7f" for c in step)
+def _is_safe_segment(segment: str) -> bool:
+    # On Windows a colon names a stream of a file: `page.mako::$DATA` would be a template without its suffix.
+    return (
+        bool(segment)
+        and not segment.startswith(".")
+        and not any(c in "/\\:" or c < " " or c == "\x7f" for c in segment)
+    )
 
 
 def _is_public(name: str) -> bool:
     path = Path(name.lower().rstrip("~#. "))
     while path.suffix in _COPIES or path.suffix[1:].isdigit():
         path = path.with_suffix("")
-    # SQLite keeps what it has written last beside its file, under the same name and one of these.
+    # SQLite keeps its journals beside the database file, under its name with one of these suffixes.
     return re.sub("-(?:wal|shm|journal)$", "", path.suffix) not in NEVER_SERVED
 
 
 def content_type(name: str) -> str:
-    """Return the media type of the file `name`, with the charset where it is text."""
+    """Return the media type for the file `name`, with a charset for text."""
     guessed, encoding = mimetypes.guess_type(name)
-    if encoding is not None:  # a compressed file that is asked for as such
+    if encoding is not None:  # a compressed file requested under its own name
         guessed = "application/gzip" if encoding == "gzip" else "application/octet-stream"
     found = _TYPES.get(Path(name).suffix.lower()) or guessed or "application/octet-stream"
     return found + ("; charset=utf-8" if found.startswith("text/") else "")
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content, as 64 hexadecimal digits; it is read again once it has changed."""
+    """Return the SHA-256 of a file's content, as 64 hexadecimal digits; cached until the file changes."""
     with open_real_file(path) as opened:
         return _digest_of(opened)
 
 
 def _digest_of(opened: RealFile) -> str:
     status = opened.status
-    # Its inode and the time of that tell of a file that was put in its place with the same size and time.
+    # The inode and its change time distinguish a replacement with the same size and modification time.
     times = (status.st_mtime_ns, status.st_ctime_ns)
     digest = _digest(_Content(opened.path, times, status.st_size, status.st_ino, opened.file.fileno()))
     opened.file.seek(0)
@@ -227,7 +235,7 @@ def _digest_of(opened: RealFile) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """One content of a file, and the descriptor from which it can be read at this moment."""
+    """A version of a file's content, and the descriptor to read it from now."""
 
     path: Path
     times_ns: tuple[int, int]

@@ -1,4 +1,4 @@
-"""The settings below `mako.`: text in, what `SiteTemplates` and Mako take out."""
+"""Parse the `mako.*` settings into arguments of `SiteTemplates` and Mako."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from multisite.templates.dogpile import region_from_settings
 __all__ = ["parse_mako_options"]
 
 CACHE_PREFIX = "mako.cache."
-"""Settings below this are arguments of the cache that `mako.cache_impl` names."""
+"""The prefix of settings that are arguments of the cache backend in `mako.cache_impl`."""
 
 
 def parse_mako_options(
     settings: Mapping[str, Any], resolve: Callable[[str], Any], prefix: str = "mako."
 ) -> dict[str, Any]:
-    """Return keyword arguments of `SiteTemplates` from the `mako.*` settings, which mean what pyramid_mako documents.
+    """Return keyword arguments for `SiteTemplates` from the `mako.*` settings, which mean what pyramid_mako documents.
 
-    `resolve` turns dotted names into objects. `mako.directories` become shared folders below the shared templates.
-    `mako.output_encoding` is for templates rendered by hand: Pyramid's response encodes the pages.
+    `mako.directories` become shared layers below the shared templates. `mako.output_encoding` applies only to templates
+    that are rendered by hand, because Pyramid's response encodes the pages.
+
+    Args:
+        settings: The settings of the application.
+        resolve: Turns a dotted name into an object.
+        prefix: The prefix of the settings to read.
     """
 
     def get(name: str, default: Any = None) -> Any:
@@ -58,7 +63,7 @@ def parse_mako_options(
 
 
 def _cache_options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options for `cached="True"`, which pyramid_mako does not have; without a setting those of Mako."""
+    """Return the options for `cached="True"`, which pyramid_mako lacks. Mako's defaults apply if nothing is set."""
     options: dict[str, Any] = {}
     if "mako.cache_enabled" in settings:
         options["cache_enabled"] = asbool(settings["mako.cache_enabled"])
@@ -75,7 +80,7 @@ def _cache_options(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_settings(preprocess: Callable[..., str], settings: Mapping[str, Any]) -> Callable[[str], str]:
-    @wraps(preprocess)  # Its name is part of the names of compiled files.
+    @wraps(preprocess)  # Its name is part of the digest of compiled files.
     def preprocess_with_settings(text: str) -> str:
         return preprocess(text, settings)
 

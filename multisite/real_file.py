@@ -1,7 +1,7 @@
-"""Open a file, and learn from the open descriptor where the file really lies.
+"""Open a file and get its real path from the open descriptor.
 
-Whoever may write into a folder can put a link in the place of a file between the check of a name and its opening
-(CWE-367). So a file is opened first, the descriptor is asked where it leads, and that same descriptor is read.
+Anyone who may write to a folder can replace a file by a link between the check of its path and its opening (CWE-367).
+So the file is opened first; its real path is then read from the descriptor, and the same descriptor is read.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ __all__ = ["RealFile", "open_real_file"]
 
 _FLAGS = (
     os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)  # Opening a named pipe waits for a writer.
+    | getattr(os, "O_NONBLOCK", 0)  # Without it, opening a named pipe waits for a writer.
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
 
 _REMOVED = " (deleted)"
-"""What Linux writes behind the path of a file that was removed or replaced after it was opened: proc(5)."""
+"""Linux appends this to the path of a file that was removed or replaced after it was opened: proc(5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RealFile:
-    """An open regular file; as a context manager it is closed at the end.
+    """An open regular file, to be used as a context manager.
 
-    `path` is where it lies, without links, and `status` what `os.fstat` said when it was opened.
+    `path` is its real path, without links; `status` is the result of `os.fstat` when it was opened.
     """
 
     file: BinaryIO
@@ -50,12 +50,14 @@ class RealFile:
 def open_real_file(path: Path, *, follow_links: bool = True) -> RealFile:
     """Open the regular file `path` for reading, as bytes.
 
-    Without `follow_links` a link in the place of the file itself is refused, where the system can do that (not on
-    Windows: compare the `path` of what is returned).
+    Args:
+        path: The file.
+        follow_links: Whether `path` itself may be a link. False has no effect on Windows: there, compare the `path` of
+            the result.
 
     Raises:
-        OSError: It is not there, may not be read, or is not a regular file (`IsADirectoryError` for a folder).
-        ValueError: The path holds a NUL character.
+        OSError: The file is missing, not readable, or not a regular file (`IsADirectoryError` for a folder).
+        ValueError: The path contains a NUL character.
     """
     descriptor = os.open(path, _FLAGS | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0)))
     try:
@@ -71,25 +73,25 @@ def open_real_file(path: Path, *, follow_links: bool = True) -> RealFile:
     file = os.fdopen(descriptor, "rb")
     try:
         return RealFile(file, real_path, status)
-    except BaseException:  # At the limit of recursion, where templates include each other without end.
+    except BaseException:  # RecursionError, if templates include each other endlessly.
         file.close()
         raise
 
 
 def _real_path(descriptor: int, path: Path) -> Path:
-    """Return where the open file lies; `path` is the name that it was opened by."""
+    """Return the real path of the open file; `path` is the path that it was opened by."""
     try:
-        target = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  As text: something may be added to it.
-    except OSError:  # Another system than Linux, or one where /proc is not mounted.
+        target = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  As a string, because of _REMOVED.
+    except OSError:  # Not Linux, or /proc is not mounted.
         return _resolved(descriptor, path)
     return Path(target.removesuffix(_REMOVED))
 
 
 def _resolved(descriptor: int, path: Path) -> Path:
-    """Return what `path` leads to, if that is the open file.
+    """Resolve `path` again and return the result if it is the open file.
 
-    This is weaker than asking the kernel: a folder that is exchanged for a link and back several times within these
-    lines can still pass for the one that was resolved.
+    This is weaker than asking the kernel: a folder that is replaced by a link and restored several times during this
+    call can still pass the check.
     """
     real = Path(os.path.realpath(path, strict=True))
     if not os.path.samestat(os.fstat(descriptor), real.lstat()):

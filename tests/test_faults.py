@@ -71,7 +71,7 @@ def test_templates_without_a_fault_have_none(world: World) -> None:
         ("1\n<%include file='gone.mako'/>", 2, "names by <%include> is not there: no template '/gone.mako'"),
         ("% if x:\n<%namespace name='n' file='../x.mako'/>\n% endif", 2, "is not there: '../x.mako' is not the name"),
         ("<%include file='parent:gone.mako'/>", 1, "no parent '/gone.mako'"),
-        ("<%inherit file='layout.mako'/>", 1, "it inherits from itself without end, by layout.mako"),
+        ("<%inherit file='layout.mako'/>", 1, "it inherits from itself, through layout.mako"),
     ],
 )
 @pytest.mark.parametrize("layer", ["sites/garden", "templates/themes/dark", "templates"])
@@ -89,8 +89,8 @@ def test_a_circle_of_two_is_found_once_for_each_of_them(world: World) -> None:
     world.write("sites/garden/layout.mako", "<%inherit file='other.mako'/>")
     world.write("sites/garden/other.mako", "\n<%inherit file='layout.mako'/>")
     assert world.faults() == [
-        "sites/garden/layout.mako:1 it inherits from itself without end, by other.mako, layout.mako [garden.example]",
-        "sites/garden/other.mako:2 it inherits from itself without end, by layout.mako, other.mako [garden.example]",
+        "sites/garden/layout.mako:1 it inherits from itself, through other.mako, layout.mako [garden.example]",
+        "sites/garden/other.mako:2 it inherits from itself, through layout.mako, other.mako [garden.example]",
     ]
 
 
@@ -98,7 +98,7 @@ def test_what_one_site_lacks_is_that_site_s_fault(world: World) -> None:
     world.write("templates/page.mako", "<%inherit file='layout.mako'/>\n<%include file='menu.mako'/>")
     world.write("sites/garden/menu.mako", "menu")
     (fault,) = world.faults()
-    missing = "what it names by <%include> is not there: no template '/menu.mako'"
+    missing = "the target of <%include> does not exist: no template '/menu.mako'"
     assert fault == f"templates/page.mako:2 {missing} [kitchen.example]"
 
 
@@ -119,7 +119,7 @@ def test_a_folder_and_a_link_in_the_place_of_a_template_are_named(world: World, 
     (tmp_path / "outside.mako").write_text("secret")
     (world.root / "sites/garden/page.mako").symlink_to(tmp_path / "outside.mako")
     folder, link = world.faults()
-    assert folder == "sites/garden/layout.mako: it is a folder, and has the name of a template"
+    assert folder == "sites/garden/layout.mako: it is a folder with the name of a template"
     assert link.startswith("sites/garden/page.mako: the template sites/garden/page.mako is not used: it lies outside")
 
 

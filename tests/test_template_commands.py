@@ -133,7 +133,7 @@ def test_which_says_in_one_line_what_is_not_there(folder: Folder) -> None:
     assert str(folder.path / "templates/missing.mako") in message
     assert "it leads out of its root" in folder.fails("which", "garden.example", "../layout.mako")
     assert "multisite list-sites" in folder.fails("which", "nowhere.example", "layout.mako")
-    assert "only what a template itself calls has a parent" in folder.fails("which", "garden.example", "parent:a.mako")
+    assert "only names in a template have a parent" in folder.fails("which", "garden.example", "parent:a.mako")
 
 
 def test_reload_templates_raises_the_generation_that_running_servers_see(folder: Folder) -> None:

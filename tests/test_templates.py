@@ -286,7 +286,7 @@ def test_a_module_directory_that_cannot_be_written_stops_nobody(world: World, ca
     world.write("templates/page.mako", "page")
     blocked = world.write("modules", "a file, not a folder")
     assert render(world.templates(module_directory=blocked), GARDEN) == "page"
-    assert "was not kept" in caplog.text
+    assert "was not saved" in caplog.text
 
 
 @pytest.mark.parametrize("modules", [None, "modules"])
@@ -510,7 +510,7 @@ def test_a_file_that_cannot_be_looked_at_is_an_error_that_names_it(world: World)
     world.write("templates/page.mako", "shared")
     file = world.root / "sites/garden/page.mako"
     file.symlink_to(file)  # As an unreadable folder would be, but for root as well.
-    with pytest.raises(TemplateLookupException, match=f"cannot look at the template {re.escape(str(file))}"):
+    with pytest.raises(TemplateLookupException, match=f"cannot access the template {re.escape(str(file))}"):
         render(world.templates(), GARDEN)
     assert render(world.templates(), KITCHEN) == "shared"
 

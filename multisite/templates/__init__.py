@@ -1,11 +1,12 @@
-"""Templates: from a site and a name to a page.
+"""Templates: from a site and a template name to a compiled Mako template.
 
-`SiteTemplates(sites_dir, templates_dir).lookup(site).get_template("/layout.mako")` is all there is to it. This package
-knows Mako, sites and folders, but not Pyramid; `multisite.renderer` is for that.
+Use `SiteTemplates(sites_dir, templates_dir).lookup(site).get_template("/layout.mako")`. This package knows Mako, sites
+and folders, but not Pyramid; `multisite.renderer` connects the two.
 
-`names` turns text into names and refuses what is none, `overlay` finds the file for a name, `source` reads it as its
-writer leaves it, `store` compiles each file once, `lookup` is what Mako asks for one site, `cache` keeps the cached
-blocks of sites apart and `dogpile` keeps them with dogpile.cache, `ahead` compiles everything before it is asked for.
+`names` parses template names and rejects unsafe ones, `overlay` finds the file for a name, `source` reads files that
+may be in the middle of a write, `store` compiles each file once, `lookup` is Mako's template lookup for a site, `cache`
+separates the cached blocks of sites, `dogpile` stores them with dogpile.cache, `ahead` precompiles all templates, and
+`faults` checks them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compile every template ahead of the first request that needs it."""
+"""Precompile all templates, so that no request has to wait for the compiler."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from multisite.templates.overlay import Layer, Overlay
 __all__ = ["CompileResult", "compile_all", "prune"]
 
 _COMPILED = re.compile(r"([0-9a-f]{32})(\.[a-z0-9.-]+)?\.pyc?")
-"""A file in `module_directory` that holds a compiled template, or what Python made of that."""
+"""A compiled template in `module_directory`, or its bytecode."""
 
 
 class CompileResult(NamedTuple):
-    """A file, the name that it was compiled under, and why it could not be, None if it was.
+    """A file and the name that it was compiled under; `error` is None if that succeeded.
 
-    `digest` is what its file in `module_directory` is called, None if it could not be compiled.
+    `digest` is the name of the compiled file in `module_directory`, None if compiling failed.
     """
 
     path: Path
@@ -34,11 +34,16 @@ class CompileResult(NamedTuple):
 
 
 def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[CompileResult]:
-    """Compile every template of every layer once, and yield each with what came of it.
+    """Compile each template of each layer once, and yield the results.
 
-    `used` are names that an application renders: where they are asset specs, the templates beside them in the package
-    are compiled too, and what overrides them under these names, since what they call is found in the package. The
-    overlay says which files are templates. They are not held: this fills `module_directory`.
+    This fills `module_directory`; the compiled templates are not kept in memory. The overlay decides which files are
+    templates.
+
+    Args:
+        templates: The templates of the application.
+        sites: The sites whose layers are compiled.
+        used: Template names that the application renders. For an asset spec, the templates beside it in the package are
+            compiled too, and the files that override them under these names.
     """
     done: set[tuple[Path, str]] = set()
     for layer, place, name in _places(templates.overlay, sites, list(_packaged(templates.overlay, used))):
@@ -55,9 +60,9 @@ def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[
 
 
 def prune(folder: Path, kept: Container[str]) -> int:
-    """Remove from `folder`, a `module_directory`, the compiled templates whose digests are not in `kept`.
+    """Remove the compiled templates whose digests are not in `kept` from `folder`, and return their number.
 
-    Returns how many. Whoever needs one of them makes it again, and a server that has it in memory does not miss it.
+    A pruned template is recompiled on demand; running servers keep their in-memory copy.
     """
     removed = 0
     for place in (folder, folder / "__pycache__"):
@@ -85,20 +90,20 @@ def _layers(overlay: Overlay, sites: Iterable[Site]) -> Iterator[Layer]:
     yield from overlay.layers(None)
     yield from overlay.themes()
     for site in sites:
-        # One whose folder is not a name, by a change of the tables, has no templates at all.
+        # A site whose folder name was made invalid in the tables has no templates.
         with suppress(TemplateLookupException):
             yield overlay.layers(site)[0]
 
 
 def _packaged(overlay: Overlay, used: Iterable[str]) -> Iterator[str]:
-    """Yield the asset specs of `used`, and of the templates beside them, that do not lie in a shared folder."""
+    """Yield the asset specs in `used`, and those of the templates beside them, that are not in a shared folder."""
     folders: dict[str, Path] = {}
     for name in sorted(used):
         asset = overlay.asset(name)
         if asset is None or overlay.overlay_name(name) != name:
             continue
         below = names.layer_path(name)
-        if not name.endswith(f"/{below}"):  # It lies in no folder of templates: everything beside it may be code.
+        if not name.endswith(f"/{below}"):  # Not in a folder `templates`: the files beside it may be code.
             yield name
             continue
         folders[name.removesuffix(below)] = Path(*asset.parts[: -len(below.split("/"))])

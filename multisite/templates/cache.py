@@ -1,9 +1,8 @@
-"""Mako's cache for one site's view of one template.
+"""Mako's block cache, with keys that belong to one site and one template.
 
-Mako names a cached text by the template's module and a key. Two sites that share a file share both, so that
-`cached="True"` would give the text of one site to the other; two blocks with the same `cache_key` share it as well,
-and some cache plug-ins do not even look at the module. Hence every key holds site, file and block, whatever the
-plug-in is.
+Mako identifies a cached block by the module of its template and a key. Sites that share a file share both, so that
+`cached="True"` would serve the text of one site to another; blocks with the same `cache_key` collide as well, and some
+cache plug-ins ignore the module. So every key includes the site, the file and the block, for all plug-ins.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from mako.cache import Cache, register_plugin
 __all__ = ["DOGPILE", "SiteCache"]
 
 DOGPILE = "multisite.dogpile"
-"""The `cache_impl` that keeps cached blocks with dogpile.cache."""
+"""The `cache_impl` that stores cached blocks with dogpile.cache."""
 
 register_plugin(DOGPILE, "multisite.templates.dogpile", "DogpileCache")
 
 
 class SiteCache(Cache):  # type: ignore[misc]
-    """A cache whose id holds the site, the file and the content of the file, and whose keys hold the block too."""
+    """A cache whose id includes the site, the file and the file's content, and whose keys include the block."""
 
     id: str
 
     def __init__(self, template: Any, cache_namespace: str) -> None:
-        """`cache_namespace` names the site for which `template` is rendered, and nothing else."""
+        """`cache_namespace` identifies the site that `template` is rendered for."""
         super().__init__(template)
         self.id = f"{cache_namespace}_{self.id}"
 
@@ -39,14 +38,14 @@ class SiteCache(Cache):  # type: ignore[misc]
         super().set(self._key(key, kw), value, **kw)
 
     def put(self, key: str, value: Any, **kw: Any) -> None:
-        """Do what `set` does: Mako's older name for it."""
+        """Call `set`; this is Mako's older name for it."""
         self.set(key, value, **kw)
 
     def get(self, key: str, **kw: Any) -> Any:
         return super().get(self._key(key, kw), **kw)
 
     def invalidate(self, key: str, **kw: Any) -> None:
-        """Forget what is kept under `key`: by the block that Mako names, else by all blocks of the template."""
+        """Remove `key` for the block that Mako names, else for all blocks of the template."""
         blocks = [kw.pop(_BLOCK)] if _BLOCK in kw else ["", *_blocks(self.template.module)]
         for block in blocks:
             named = {**kw, _BLOCK: block}
@@ -57,17 +56,17 @@ class SiteCache(Cache):  # type: ignore[misc]
 
 
 _BLOCK = "__M_defname"
-"""The argument in which Mako names the block, def or page; it is missing where a cache is used by hand."""
+"""The argument in which Mako passes the name of the block, def or page; missing if a cache is used by hand."""
 
 
 def _blocks(module: Any) -> set[str]:
-    """Return the names by which Mako may call the blocks of a compiled template, those of nested defs too."""
+    """Return the names that Mako may use for the blocks of a compiled template, including nested defs."""
     functions = (value for value in vars(module).values() if hasattr(value, "__code__"))
-    return {name for function in functions for name in _names(function.__code__)}
+    return {name for function in functions for name in _code_names(function.__code__)}
 
 
-def _names(code: CodeType) -> Iterator[str]:
+def _code_names(code: CodeType) -> Iterator[str]:
     yield code.co_name
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from _code_names(constant)

@@ -1,7 +1,7 @@
-"""Cached blocks of templates kept with dogpile.cache: in memory, files, Redis, Memcached.
+"""Store cached blocks of templates with dogpile.cache: in memory, files, Redis or Memcached.
 
-dogpile.cache has a plug-in for Mako of its own, whose keys are the names of blocks alone, so that two templates of one
-site share them already. Here the keys are those of `multisite.templates.cache`.
+The Mako plug-in of dogpile.cache itself uses only block names as keys, so that even two templates of one site collide.
+This one uses the keys of `multisite.templates.cache`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["DogpileCache", "region_from_settings"]
 
 
 class DogpileCache(CacheImpl):  # type: ignore[misc]
-    """Keeps blocks in the region `cache_args["region"]`; in templates `cache_timeout` says for how many seconds."""
+    """Stores blocks in the region `cache_args["region"]`; `cache_timeout` in a template is in seconds."""
 
     def get_or_create(self, key: str, creation_function: Callable[[], str], **kw: Any) -> Any:
         region, seconds = self._region(kw)
@@ -29,9 +29,9 @@ class DogpileCache(CacheImpl):  # type: ignore[misc]
         region.set(key, value)
 
     def get(self, key: str, **kw: Any) -> Any:
-        """Return what is kept, None if there is nothing."""
+        """Return the cached text, None if there is none."""
         region, seconds = self._region(kw)
-        # What dogpile.cache gives for nothing is false; an empty text is kept as it is.
+        # dogpile.cache's marker for a miss is false; an empty text is a hit.
         value = region.get(key, expiration_time=seconds)
         return value if isinstance(value, str) or value else None
 
@@ -53,9 +53,10 @@ class DogpileCache(CacheImpl):  # type: ignore[misc]
 
 
 def region_from_settings(settings: Mapping[str, Any], prefix: str) -> Any:
-    """Return a new region as the settings below `prefix` say, in the way of dogpile's `configure_from_config`.
+    """Return a new region configured by the settings below `prefix`, as dogpile's `configure_from_config` reads them.
 
-    Raises `SettingError` if there is no such backend, or dogpile.cache is not installed.
+    Raises:
+        SettingError: There is no such backend, or dogpile.cache is not installed.
     """
     try:
         from dogpile.cache import make_region
@@ -63,7 +64,7 @@ def region_from_settings(settings: Mapping[str, Any], prefix: str) -> Any:
     except ImportError:
         expected = "dogpile.cache to be installed: pip install 'pyramid-multisite[caching]'"
         raise SettingError("mako.cache_impl", "multisite.dogpile", expected) from None
-    # Keys hold what authors and visitors write, and backends take neither all characters nor any length.
+    # Keys contain text from authors and visitors; backends limit the characters and the length of keys.
     region = make_region(key_mangler=lambda key: hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest())
     try:
         return region.configure_from_config(dict(settings), prefix)

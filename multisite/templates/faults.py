@@ -1,7 +1,7 @@
-"""What is wrong with the templates, without rendering any: for `multisite check`.
+"""Check the templates without rendering them, for `multisite check`.
 
-Every file is compiled. Beside that each site is looked at as it is: whether what its templates inherit from, include
-and use as a namespace is there for this site, and whether a template inherits from itself in the end.
+All files are compiled. For each site, the targets of `<%inherit>`, `<%include>` and `<%namespace>` must exist, and no
+template may inherit from itself.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["TemplateIssue", "lint"]
 
 
 STARTER = "/starter/"
-"""Templates here are copied into the folders of new sites, and call what is there."""
+"""Templates here are copied into the folders of new sites, and refer to templates there."""
 
 
 class TemplateIssue(NamedTuple):
-    """What is wrong in the file `path`, in `line` (None: with the file).
+    """A problem in the file `path`; `line` is None if it is the file as a whole.
 
-    `reason` begins with a small letter and has no full stop. `sites` are those that it concerns, if not all of them.
+    `reason` begins with a lowercase letter and has no full stop. `sites` are the affected sites, empty for all.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class TemplateIssue(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A template that is named by another: by which tag, in which line, and as what."""
+    """A tag that refers to another template: its keyword, its line and the name that it gives."""
 
     tag: str
     line: int
@@ -48,31 +48,32 @@ class _Call(NamedTuple):
 
 
 def lint(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[TemplateIssue]:
-    """Yield what is wrong with the templates of the layers of `sites`, of all themes and of the shared folders.
+    """Check the templates of the layers of `sites`, of all themes and of the shared folders; yield the issues.
 
-    `used` are names that an application renders, so that packages are looked at too. What sites share is reported once.
+    An issue in a file that sites share is reported once. `used` are template names that the application renders, so
+    that templates of packages are checked too.
     """
     sites = list(sites)
     broken: set[Path] = set()
     for outcome in compile_all(templates, sites, used):
         if outcome.error is not None:
             broken.add(outcome.path)
-            yield _fault_of(outcome.path, outcome.error)
+            yield _issue_from_error(outcome.path, outcome.error)
     yield from _folders(templates, sites)
     calls: dict[type[TemplateView], list[_Call]] = {}
     concerned: dict[TemplateIssue, list[Site]] = {}
     different = list(_different(templates, sites))
     for site in different:
-        for fault in _site_row_errors(templates, site, calls):
-            if fault.path not in broken:
-                concerned.setdefault(fault, []).extend([] if site is None else [site])
-    for fault, of_sites in concerned.items():
-        yield fault if len(of_sites) == len(different) else fault._replace(sites=tuple(of_sites))
+        for issue in _issues_of_site(templates, site, calls):
+            if issue.path not in broken:
+                concerned.setdefault(issue, []).extend([] if site is None else [site])
+    for issue, of_sites in concerned.items():
+        yield issue if len(of_sites) == len(different) else issue._replace(sites=tuple(of_sites))
 
 
-def _fault_of(path: Path, error: Exception) -> TemplateIssue:
+def _issue_from_error(path: Path, error: Exception) -> TemplateIssue:
     if isinstance(error, (SyntaxException, CompileException)):
-        # Mako puts file, line and column behind its own messages, in two ways.
+        # Mako appends file, line and column to its messages, in two forms.
         reason = str(error).partition(" at line: ")[0].partition(" in file '")[0]
         return TemplateIssue(path, error.lineno or None, _sentence(reason))
     if isinstance(error, (OSError, MakoException)):
@@ -86,7 +87,7 @@ def _sentence(text: str) -> str:
 
 
 def _folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[TemplateIssue]:
-    """Yield folders that have the name of a template, which are not among the files of a layer."""
+    """Yield an issue for each folder with the name of a template."""
     overlay = templates.overlay
     layers = [*overlay.layers(None), *overlay.themes(), *(overlay.layers(site)[0] for site in sites)]
     for layer in layers:
@@ -94,11 +95,11 @@ def _folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[TemplateIs
             for path in sorted(layer.root.rglob(f"*{suffix}")):
                 is_template = path.is_dir() and overlay.is_listed(path.relative_to(layer.root))
                 if is_template and (layer.kind != "shared" or not path.is_relative_to(overlay.themes_dir)):
-                    yield TemplateIssue(path, None, "it is a folder, and has the name of a template")
+                    yield TemplateIssue(path, None, "it is a folder with the name of a template")
 
 
 def _different(templates: SiteTemplates, sites: list[Site]) -> Iterator[Site | None]:
-    """Yield one of the sites that have no templates of their own, for each theme, and all others; None if none is."""
+    """Yield the sites with templates of their own, and for each theme one of the others; None if there are no sites."""
     plain: set[str | None] = set()
     if not sites:
         yield None
@@ -110,21 +111,21 @@ def _different(templates: SiteTemplates, sites: list[Site]) -> Iterator[Site | N
         yield site
 
 
-def _site_row_errors(
+def _issues_of_site(
     templates: SiteTemplates, site: Site | None, calls: dict[type[TemplateView], list[_Call]]
 ) -> Iterator[TemplateIssue]:
     lookup = templates.lookup(site)
     for name in templates.names(site):
-        # What cannot be compiled has been reported where all files were.
+        # Files that do not compile have been reported already.
         view = None
         with suppress(Exception):
             view = lookup.get_template(name)
         if view is not None and not name.startswith(STARTER):
-            yield from _faults_of_calls(lookup, view, calls)
-            yield from _fault_of_circle(lookup, view, calls)
+            yield from _missing_targets(lookup, view, calls)
+            yield from _inheritance_cycle(lookup, view, calls)
 
 
-def _faults_of_calls(
+def _missing_targets(
     lookup: SiteLookup, view: TemplateView, calls: dict[type[TemplateView], list[_Call]]
 ) -> Iterator[TemplateIssue]:
     for call in _calls_of(view, calls):
@@ -135,17 +136,15 @@ def _faults_of_calls(
             except TopLevelLookupException as error:
                 missing = error
         if missing is not None:
-            # Without the places that were looked at, which differ from site to site.
+            # Without the paths that were searched, which differ between sites.
             reason = _sentence(str(missing).partition(": looked for ")[0])
-            yield TemplateIssue(
-                Path(view.filename), call.line, f"what it names by <%{call.tag}> is not there: {reason}"
-            )
+            yield TemplateIssue(Path(view.filename), call.line, f"the target of <%{call.tag}> does not exist: {reason}")
 
 
-def _fault_of_circle(
+def _inheritance_cycle(
     lookup: SiteLookup, view: TemplateView, calls: dict[type[TemplateView], list[_Call]]
 ) -> Iterator[TemplateIssue]:
-    """Yield a fault if `view` is part of a circle of inheritance; a template that only ends up in one is not."""
+    """Yield an issue if `view` is part of an inheritance cycle, not if it only leads into one."""
     chain = [view]
     while True:
         inherit = next((call for call in _calls_of(chain[-1], calls) if call.tag == "inherit"), None)
@@ -160,8 +159,8 @@ def _fault_of_circle(
         if any(type(chain[-1]) is type(known) for known in chain[1:-1]):
             return
     line = next(call.line for call in _calls_of(view, calls) if call.tag == "inherit")
-    way = ", ".join(template.uri for template in chain[1:])
-    yield TemplateIssue(Path(view.filename), line, f"it inherits from itself without end, by {way}")
+    path = ", ".join(template.uri for template in chain[1:])
+    yield TemplateIssue(Path(view.filename), line, f"it inherits from itself, through {path}")
 
 
 def _called(lookup: SiteLookup, view: TemplateView, call: _Call) -> TemplateView:
@@ -173,14 +172,14 @@ def _calls_of(view: TemplateView, calls: dict[type[TemplateView], list[_Call]]) 
     if found is None:
         try:
             tree = Lexer(view.source, view.filename).parse()
-        except MakoException:  # A preprocessor has made something else of it.
+        except MakoException:  # A preprocessor changes the syntax.
             tree = None
         found = calls[type(view)] = [] if tree is None else list(_tags(tree))
     return found
 
 
 def _tags(node: Any) -> Iterator[_Call]:
-    """Yield the calls in a parsed template whose names stand there as they are, not made when it is rendered."""
+    """Yield the calls in a parsed template whose names are literals, not expressions."""
     for child in getattr(node, "nodes", ()):
         if isinstance(child, (IncludeTag, InheritTag, NamespaceTag)):
             name = child.attributes.get("file")

@@ -1,8 +1,8 @@
-"""What Mako asks for templates: one small lookup for each site in use.
+"""Mako's template lookup, a small one for each site in use.
 
-A lookup knows its site and which view it gave for which name, nothing else. Without reload, a name that was found
-once costs one dictionary look-up; with it, the overlay is asked each time. A site that has another theme, folder or
-generation of templates gets a new lookup, which finds every file anew.
+A lookup holds only its site and the views that it returned, by name. Without reload, a known name costs one dictionary
+access; with reload, the overlay is searched each time. When the theme, the folder or the template generation of a site
+changes, it gets a new lookup, which searches for all files again.
 """
 
 from __future__ import annotations
@@ -27,19 +27,25 @@ __all__ = ["SiteLookup", "SiteTemplates"]
 class SiteTemplates:
     """The templates of all sites of an application.
 
-    `sites_dir` holds a folder for each site, `templates_dir` what all share, with the themes in a folder of their own,
-    `directories` further shared folders below that. With `reload`, a file that is added, changed or removed is seen at
-    the next look-up; without it, a name that was found is not looked for again until the site's `template_generation`
-    is another one. `max_sites` is the number of sites whose lookups are kept in memory, each less than 1 kB if it has
-    no files of its own. `module_directory` keeps compiled templates for the next start. `find_package_file` finds files
-    of packages. `suffixes` are those of the files that `names` lists (None: `.mako` and `.mak`). `options` are keyword
-    arguments of `mako.template.Template`, where `default_filters` is `["h"]` and `input_encoding` UTF-8 unless given.
+    Args:
+        sites_dir: Holds a folder for each site.
+        templates_dir: The shared templates, with the themes in a folder of their own.
+        directories: Further shared folders, of lower precedence.
+        reload: Whether added, changed and removed files are noticed at the next lookup. If not, a name is resolved once
+            and again only when the site's `template_generation` changes.
+        max_sites: How many lookups of sites are kept in memory, each less than 1 kB for a site without own files.
+        module_directory: Keeps compiled templates for the next start; None: memory only.
+        find_package_file: Finds files of packages.
+        suffixes: The suffixes of files that `names` lists; None: `.mako` and `.mak`.
+        options: Keyword arguments of `mako.template.Template`. `default_filters` defaults to `["h"]` and
+            `input_encoding` to UTF-8.
 
-    Raises `SettingError` if the shared folder lies in the folder of the sites.
+    Raises:
+        SettingError: The shared folder is inside the folder of the sites.
     """
 
     shared_generation: Callable[[], int]
-    """Gives the generation of the templates for pages without a site; whoever knows it sets this."""
+    """Returns the template generation for pages without a site. The application sets this attribute."""
 
     def __init__(
         self,
@@ -62,8 +68,8 @@ class SiteTemplates:
         self.reload = reload
         self.module_directory = module_directory
         self.overlay = Overlay(Path(sites_dir).absolute(), shared, find_package_file, suffixes)
-        self.shared_generation = _never_again
-        # Two applications of one process may share folders of templates, and the caches of plug-ins.
+        self.shared_generation = _constant_generation
+        # Two applications of one process may share template folders, and the caches of plug-ins.
         self.cache_prefix = hashlib.sha256(str(self.overlay.sites_dir).encode("utf-8", "surrogateescape")).hexdigest()[
             :8
         ]
@@ -74,9 +80,10 @@ class SiteTemplates:
         self._adding = forks.fork_safe_lock()
 
     def lookup(self, site: Site | None) -> SiteLookup:
-        """Return the lookup for `site`; None stands for the shared layers only.
+        """Return the lookup for `site`; None means the shared layers only.
 
-        Raises `TemplateLookupException` if the site's folder or theme is not the name of a folder.
+        Raises:
+            TemplateLookupException: The site's folder or theme is not a valid folder name.
         """
         if site is None:
             return self._shared_lookup()
@@ -96,18 +103,18 @@ class SiteTemplates:
         with self._adding:
             lookup = self._lookups.get(site.id)
             if lookup is not None and lookup.site is not None and _has_same_templates(lookup.site, site):
-                # The same site as the directory has read it again, or by another host.
+                # The directory has reloaded the site, or found it by another host.
                 lookup.site = site
                 return lookup
             self.overlay.layers(site)
-            # The oldest goes, not the least used, so that a look-up has nothing to write down.
+            # The oldest one is evicted, not the least recently used, so that lookups need no bookkeeping.
             while len(self._lookups) >= self._max_sites and site.id not in self._lookups:
                 del self._lookups[next(iter(self._lookups))]
             lookup = self._lookups[site.id] = SiteLookup(self, site, site.template_generation)
             return lookup
 
     def has_asset(self, name: str) -> bool:
-        """Say whether the package of the asset spec `name` has that file; False also for what is no name."""
+        """Return whether the package of the asset spec `name` has that file; False also for an invalid name."""
         try:
             asset = self.overlay.asset(names.canonical(name))
         except TopLevelLookupException:
@@ -115,11 +122,11 @@ class SiteTemplates:
         return asset is not None and asset.is_file()
 
     def names(self, site: Site | None) -> list[str]:
-        """Return the canonical names of all templates that lie in the layers of `site`, sorted; without packages."""
+        """Return the canonical names of all templates in the layers of `site`, sorted, without those of packages."""
         return sorted({name for layer in self.overlay.layers(site) for name in self.overlay.names(layer)})
 
     def find(self, name: str, site: Site | None) -> type[TemplateView]:
-        """Return the class of the views of the file that the canonical `name` stands for, compiled.
+        """Resolve the canonical `name`, compile its file if needed, and return the view class.
 
         Raises as `Overlay.find` and `CompiledTemplates.get` do.
         """
@@ -128,8 +135,8 @@ class SiteTemplates:
             try:
                 return self.compile(found, names.split_below(name)[1])
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-                # Removed after it was found? Then another layer may have it. Else the template itself misses a file.
-                # Whether it exists now says nothing: it may have been put back.
+                # If the file was removed after it was found, another layer may have it; if another file is missing,
+                # the error is the template's. Checking for existence would not tell: the file may be back.
                 if Path(str(error.filename)) != found.path:
                     raise
 
@@ -138,7 +145,7 @@ class SiteTemplates:
         return self._store.get(found, name)
 
 
-def _never_again() -> int:
+def _constant_generation() -> int:
     return 0
 
 
@@ -147,9 +154,9 @@ def _has_same_templates(one: Site, other: Site) -> bool:
 
 
 class SiteLookup:
-    """The templates as one site sees them (`site` None: shared layers only), for one generation of them.
+    """The template lookup of one site (None: shared layers only) and one template generation.
 
-    It has the methods of `mako.lookup.TemplateCollection`, whose instances would each have a dictionary.
+    It has the methods of `mako.lookup.TemplateCollection` without inheriting from it, which saves the `__dict__`.
     """
 
     __slots__ = ("_templates", "_views", "generation", "site")
@@ -161,16 +168,16 @@ class SiteLookup:
         self.generation = generation
 
     adjust_uri = staticmethod(names.canonical)
-    """Called by Mako with the name that a template writes and the mark of that template; one cache for all sites."""
+    """Mako calls this with a name in a template and the qualified URI of that template; all sites share its cache."""
 
     @property
     def cache_namespace(self) -> str:
-        """What keys of caches begin with. The site by its id: a host and a folder may get another owner."""
+        """The prefix of cache keys. It has the site's id, because hosts and folders can move to another site."""
         site = "shared" if self.site is None else f"site{self.site.id}"
         return f"{self._templates.cache_prefix}_{site}_{self.generation}"
 
     def has_template(self, uri: str) -> bool:
-        """Say whether there is a template called `uri`; raises what Mako raises for one with a mistake."""
+        """Return whether the template `uri` exists. Raises what Mako raises for a template that does not compile."""
         try:
             self.get_template(uri)
         except TemplateLookupException:
@@ -178,10 +185,12 @@ class SiteLookup:
         return True
 
     def get_template(self, uri: str, relativeto: str | None = None) -> TemplateView:
-        """Return this site's template called `uri`, a path from the root of the overlay or an asset spec.
+        """Return this site's template `uri`, a path from the root of the overlay or an asset spec.
 
-        Raises `TopLevelLookupException` if there is none, `TemplateLookupException` if it may not be used, and what
-        Mako raises for one with a mistake.
+        Raises:
+            TopLevelLookupException: There is no such template.
+            TemplateLookupException: The template may not be used.
+            MakoException: The template does not compile.
         """
         view = self._views.get(uri)
         if view is None or relativeto is not None or self._templates.reload:
@@ -208,9 +217,9 @@ class SiteLookup:
         view.lookup = self
         if known is not None:
             self._views[name] = view
-        # Of two threads that come here at once the first decides, so that both get the same view.
+        # If two threads get here at once, both return the view of the first.
         return self._views.setdefault(name, view)
 
     def filename_to_uri(self, uri: str, filename: str) -> NoReturn:
-        """Not offered: a file has no name of its own, only names have files."""
-        raise NotImplementedError("a file of the overlay may go by several names")
+        """Not supported: a file of the overlay may have several names."""
+        raise NotImplementedError("a file of the overlay may have several names")

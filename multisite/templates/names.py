@@ -1,9 +1,9 @@
-"""The names of templates: text in, one canonical text out, no file looked at.
+"""Parse template names into canonical names, without accessing files.
 
-A canonical name is either `/blog/page.mako`, which begins at the root of the overlay, or
-`package:templates/blog/page.mako`, an asset spec. With `below-site:` before it, it is looked for only in the layers
-below that one; this is what `parent:` becomes in a file of that layer. What could lead a path anywhere else is refused
-here, before any file system is asked: the layers look for nothing but canonical names.
+A canonical name is either `/blog/page.mako`, a path from the root of the overlay, or
+`package:templates/blog/page.mako`, an asset spec. With the prefix `below-site:`, only the layers below the site's are
+searched; `parent:` in a template becomes such a prefix. Names that could lead a path elsewhere are rejected here,
+before any file is accessed: the layers are searched for canonical names only.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from multisite.errors import escape_for_message
 __all__ = ["canonical", "layer_path", "qualified_uri", "split", "split_below"]
 
 MAX_NAME_CHARACTERS = 1000
-"""Longer names are refused: they are nobody's file, and names are kept in a cache."""
+"""Longer names are rejected, because names are kept in a cache."""
 
 FORBIDDEN = frozenset('\\%#:*?"<>|\x7f') | frozenset(map(chr, range(32)))
 """Characters that some file system or URL decoder interprets; `#` also separates the parts of `qualified_uri`."""
 
 TEMPLATES_FOLDER = "templates"
-"""An asset spec is overridden by the part of its path behind the first folder of this name."""
+"""An asset spec is overridden under the part of its path that follows the first folder of this name."""
 
 
 PARENT = "parent:"
-"""Before a name in a template: the file of that name in the next layer below the one that the template lies in.
+"""The prefix of a name in a template that means the file of that name in the next layer below the template's own.
 
-So a package called `parent` has no asset specs in templates.
+So templates cannot use asset specs of a package called `parent`.
 """
 
 _BELOW = re.compile(r"below-(site|theme|shared[0-9]*|package):(?!below-)(.+)", re.DOTALL)
@@ -38,11 +38,15 @@ _BELOW = re.compile(r"below-(site|theme|shared[0-9]*|package):(?!below-)(.+)", r
 
 @lru_cache(maxsize=4096)
 def canonical(name: str, relative_to: str | None = None) -> str:
-    """Return the canonical form of `name` as the template `relative_to` writes it.
+    """Return the canonical form of `name` as used in the template `relative_to`.
 
-    `relative_to` is a qualified URI or a canonical name; None stands for the root of the overlay. Raises
-    `TopLevelLookupException` for a name that is not text, leaves its root, names a dot file, or holds a character
-    that a file system or a decoder could take for something else, and for `parent:` without a calling template.
+    Args:
+        name: The name in a template or a view.
+        relative_to: The qualified URI or canonical name of the calling template; None means the root of the overlay.
+
+    Raises:
+        TopLevelLookupException: The name is not a string, leaves its root, is a dot file, contains a character that
+            some file system or decoder interprets, or has `parent:` without a calling template.
     """
     if not isinstance(name, str):
         raise TopLevelLookupException(f"a template's name is text, not {type(name).__name__}")
@@ -51,7 +55,7 @@ def canonical(name: str, relative_to: str | None = None) -> str:
     if name.startswith(PARENT):
         layer = (relative_to or "").partition("#")[2].partition("-")[0]
         if not layer:
-            raise _refused(name, "only what a template itself calls has a parent")
+            raise _refused(name, "only names in a template have a parent")
         return f"below-{layer}:{canonical(name.removeprefix(PARENT), relative_to)}"
     below, plain = split_below(name)
     if below is not None:
@@ -59,7 +63,7 @@ def canonical(name: str, relative_to: str | None = None) -> str:
     package, colon, path = name.rpartition(":")
     if colon:
         if not all(part.isascii() and part.isidentifier() for part in package.split(".")):
-            raise _refused(name, "what stands before the colon is not the name of a package")
+            raise _refused(name, "the part before the colon is not a package name")
         return f"{package}:{'/'.join(_segments(name, [], path))}"
     if relative_to is None or name.startswith("/"):
         return "/" + "/".join(_segments(name, [], path))
@@ -69,9 +73,9 @@ def canonical(name: str, relative_to: str | None = None) -> str:
 
 
 def _segments(name: str, folders: list[str], path: str) -> list[str]:
-    """Walk `path` from `folders`, without asking the file system, and return the segments from the root."""
+    """Resolve `path` relative to `folders` without accessing files, and return its segments."""
     if not FORBIDDEN.isdisjoint(path) or not _is_encodable(path):
-        raise _refused(name, "it holds a character that no template's name may hold")
+        raise _refused(name, "it contains a character that template names may not contain")
     segments = list(folders)
     for segment in path.split("/"):
         if segment == "..":
@@ -79,18 +83,18 @@ def _segments(name: str, folders: list[str], path: str) -> list[str]:
                 raise _refused(name, "it leads out of its root")
             segments.pop()
         elif segment.startswith(".") and segment != ".":
-            raise _refused(name, "dot files are no templates")
+            raise _refused(name, "dot files are not templates")
         elif segment not in {"", "."}:
             segments.append(segment)
     if not segments:
-        raise _refused(name, "it names no file")
+        raise _refused(name, "it does not name a file")
     return segments
 
 
 def _is_encodable(path: str) -> bool:
     try:
         path.encode("utf-8")
-    except UnicodeEncodeError:  # Lone surrogates are how Python spells file names that are not UTF-8.
+    except UnicodeEncodeError:  # Python decodes file names that are not UTF-8 with lone surrogates.
         return False
     return True
 
@@ -100,22 +104,22 @@ def _refused(name: object, reason: str) -> TopLevelLookupException:
 
 
 def split_below(name: str) -> tuple[str | None, str]:
-    """Split `below-site:/layout.mako` into the layer below which to look, None for all layers, and the plain name."""
+    """Split `below-site:/layout.mako` into the layer below which to search, None for all, and the plain name."""
     match = _BELOW.fullmatch(name)
     return (None, name) if match is None else (match[1], match[2])
 
 
 def split(name: str) -> tuple[str | None, str]:
-    """Split a canonical name into its package, None for a name of the overlay, and the path behind it."""
+    """Split a canonical name into its package, None for a name of the overlay, and its path."""
     package, colon, path = name.partition(":")
-    # A template's own `uri` may stand here, which begins without the slash.
+    # This may be the `uri` of a template, which has no leading slash.
     return (package, path) if colon else (None, name.removeprefix("/"))
 
 
 def layer_path(name: str) -> str:
-    """Return the path below every layer at which the canonical `name` is looked for.
+    """Return the path that is searched for the canonical `name` in every layer.
 
-    For an asset spec this is what stands behind its first folder called `templates`, or the whole path if it has none.
+    For an asset spec this is the part after its first folder `templates`, or the whole path without such a folder.
     """
     package, path = split(name)
     folders = path.split("/")[:-1]
@@ -125,10 +129,9 @@ def layer_path(name: str) -> str:
 
 
 def qualified_uri(name: str, layer: str, digest: str) -> str:
-    """Return the name by which a compiled file calls other templates: `/blog/page.mako#site-3f2a…`.
+    """Return the URI of a compiled file: `/blog/page.mako#site-3f2a…`.
 
-    It begins with the canonical `name`, from which relative names start, goes on with the `layer` that the file lies
-    in, from which `parent:` starts, and ends with what no other file has, since Mako derives the names of modules from
-    it.
+    Relative names in the file are resolved from the canonical `name`, `parent:` from the `layer` of the file. The
+    `digest` makes the URI unique, because Mako derives module names from it.
     """
     return f"{name}#{layer}-{digest}"

@@ -1,11 +1,11 @@
-"""The overlay: which file a template's name stands for, for one site.
+"""Resolve a template name to a file for one site, through the layers of the overlay.
 
 The first layer that has the file wins: the site's own folder, the folder of its theme, the shared templates, further
-shared folders, and for an asset spec the package's own file. Nothing is opened here, and no file is found that lies
-outside of its layer: the themes lie among the shared templates, but no name reaches them there.
+shared folders, and for an asset spec the file in the package. Files are not opened here, and a file outside its layer
+is never found: the themes are inside the shared templates, but no name reaches them there.
 
-Templates are code: who may write into a layer runs Python in the process. What is refused here keeps names (which
-may hold what a visitor typed) and stray links from reaching other files; it is no wall against a template's author.
+Templates are code: anyone who may write to a layer can run Python in the process. The checks here keep names (which may
+contain visitors' input) and stray links from reaching other files; they do not protect against a template's author.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from multisite.templates import names
 __all__ = ["Layer", "Overlay", "PackageFileFinder", "ResolvedTemplate", "find_package_file"]
 
 PackageFileFinder = Callable[[str, str], "Path | None"]
-"""Takes a package's name and a path in it, and returns the absolute path of the file, which need not exist.
+"""Takes a package name and a path in it, and returns the absolute path of the file, which need not exist.
 
-None means that there is no such package. It must not import the package, since names may hold what a visitor typed.
+Returns None if there is no such package. Must not import the package, because names may contain visitors' input.
 """
 
 TEMPLATE_SUFFIXES = (".mako", ".mak")
-"""What files are taken for templates where all of them are listed, beside those with further suffixes of an overlay.
+"""The suffixes of files that are listed as templates, in addition to those of an overlay.
 
-A name may be that of any other file, too. A package's files are templates if they end like this or lie in a folder
-`templates`: the rest is its code.
+A name may refer to files with any suffix. Files of a package are templates if they have one of these suffixes or are in
+a folder `templates`; all others are its code.
 """
 
 
@@ -47,8 +47,8 @@ A name may be that of any other file, too. A package's files are templates if th
 class Layer:
     """One folder of the overlay; `root` is a real path.
 
-    `kind` is `site`, `theme`, `shared`, for the further shared folders `shared2` and so on, or `package`. Files in the
-    `foreign` folders belong to layers of other kinds, even if they lie below `root`.
+    `kind` is `site`, `theme`, `shared`, `shared2` and so on for further shared folders, or `package`. Files in the
+    `foreign` folders belong to other layers, even if these folders are below `root`.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Layer:
     foreign: tuple[Path, ...] = ()
 
     def contains(self, path: Path) -> bool:
-        """Return whether the real path `path` belongs to this layer and is not hidden in it."""
+        """Return whether the real path `path` is in this layer and not hidden."""
         inside = path.is_relative_to(self.root) and not any(
             step.startswith(".") for step in path.relative_to(self.root).parts
         )
@@ -65,11 +65,11 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedTemplate:
-    """The file that a name stands for.
+    """The file that a name resolves to.
 
-    `path` is its real path in `layer`. `signature` changes when the file does: one
-    replaced by an older file differs in its times, one replaced within a tick of the clock in its inode. `changed_ns`
-    is when file or entry last changed, in nanoseconds since 1970.
+    `path` is its real path in `layer`. `signature` changes with the file: a replacement by an older file changes the
+    times, one within a clock tick changes the inode. `changed_ns` is the time of the last change of the file or its
+    inode, in nanoseconds since 1970.
     """
 
     path: Path
@@ -79,14 +79,15 @@ class ResolvedTemplate:
 
     @property
     def kind(self) -> str:
-        """The kind of its layer."""
+        """The kind of the layer."""
         return self.layer.kind
 
     def open(self) -> RealFile:
-        """Open the file. Read it with this and not by its path, which a link may have taken since it was looked at.
+        """Open the file. Use this instead of opening `path`, which may have been replaced by a link.
 
-        Raises `OSError` if it is gone or cannot be read, `TemplateLookupException` if the path by now leads out of
-        the layer.
+        Raises:
+            OSError: The file is missing or cannot be read.
+            TemplateLookupException: The path now leads out of the layer.
         """
         opened = open_real_file(self.path)
         try:
@@ -101,9 +102,13 @@ class ResolvedTemplate:
 class Overlay:
     """The layers of all sites.
 
-    `sites_dir` holds one folder for each site; `shared` lists the folders that all sites share, first one first, with
-    the themes in a folder of that first one. None has to exist yet. `find_package_file` finds files of packages.
-    `suffixes` are those of the files that are listed as templates; the set may grow until that is done.
+    Args:
+        sites_dir: Holds a folder for each site.
+        shared: The folders that all sites share, in order of precedence; the first one holds the themes. They need not
+            exist.
+        find_package_file: Finds files of packages.
+        suffixes: The suffixes of files that are listed as templates, None for TEMPLATE_SUFFIXES. The collection may
+            grow before `names` is called.
     """
 
     def __init__(
@@ -120,14 +125,15 @@ class Overlay:
         self._find_package_file = find_package_file
 
     def layers(self, site: Site | None) -> list[Layer]:
-        """Return the layers for `site`, None for those that all share, the winning one first; without packages.
+        """Return the layers for `site` in order of precedence, without packages; for None, the shared layers.
 
-        Raises `TemplateLookupException` if the site's folder or theme is not the name of a folder.
+        Raises:
+            TemplateLookupException: The site's folder or theme is not a valid folder name.
         """
-        sites, themes = self._shared_layers()
+        sites, themes = self._foreign_folders()
         layers = []
         if site is not None:
-            # Not resolved any further: a folder that is itself a link leads out, maybe to another site.
+            # The site's folder is not resolved: if it is a link, it may lead to the folder of another site.
             layers.append(Layer("site", sites / _folder_name(site, "folder", site.folder), (themes,)))
             if site.theme is not None:
                 layers.append(Layer("theme", themes / _folder_name(site, "theme", site.theme), (sites,)))
@@ -135,19 +141,19 @@ class Overlay:
             layers.append(Layer("shared" if number == 1 else f"shared{number}", shared.resolve(), (sites, themes)))
         return layers
 
-    def _shared_layers(self) -> tuple[Path, Path]:
+    def _foreign_folders(self) -> tuple[Path, Path]:
         return self.sites_dir.resolve(), self.themes_dir.resolve()
 
     def themes(self) -> list[Layer]:
-        """Return the layers of all themes that there are, by name."""
-        sites, themes = self._shared_layers()
+        """Return the layers of all themes, sorted by name."""
+        sites, themes = self._foreign_folders()
         folders = sorted(path for path in themes.iterdir() if path.is_dir()) if themes.is_dir() else []
         return [Layer("theme", folder, (sites,)) for folder in folders if not folder.name.startswith(".")]
 
     def names(self, layer: Layer) -> Iterator[str]:
-        """Yield the canonical names of the templates in `layer`: of the files with one of the `suffixes`.
+        """Yield the canonical names of the templates in `layer`, the files with one of the `suffixes`.
 
-        Folders behind links are left out, since they may lead in a circle.
+        Links to folders are not followed, because they may form a loop.
         """
         for folder, folders, files in os.walk(layer.root):
             here = Path(folder).relative_to(layer.root)
@@ -156,22 +162,23 @@ class Overlay:
                 folders[:] = [name for name in folders if name.casefold() != THEMES_FOLDER]
             for file in sorted(files):
                 if self.is_listed(here / file):
-                    with suppress(TopLevelLookupException):  # a dot file, or something else that no name can name
+                    with suppress(TopLevelLookupException):  # a dot file, or another invalid name
                         yield names.canonical(f"/{(here / file).as_posix()}")
 
     def is_listed(self, path: Path) -> bool:
-        """Return whether a file at `path` below the root of a layer is taken for a template where all are listed."""
-        # An application may render `.html`, which is also what static files are called.
+        """Return whether a file at `path` below the root of a layer is listed as a template."""
+        # An application may render `.html`, which static files may be as well.
         return any(
             path.name.endswith(suffix) and (suffix in TEMPLATE_SUFFIXES or path.parts[0] != STATIC_FOLDER)
             for suffix in self.suffixes
         )
 
     def find(self, name: str, site: Site | None) -> ResolvedTemplate:
-        """Return the file that the canonical `name` stands for, for `site` (None: no site).
+        """Resolve the canonical `name` for `site` (None: no site).
 
-        Raises `TopLevelLookupException` if there is none, `TemplateLookupException` if the first one there is may
-        not be used, because a link leads out of its layer.
+        Raises:
+            TopLevelLookupException: No layer has the file.
+            TemplateLookupException: The first file found may not be used, because a link leads out of its layer.
         """
         looked: list[Path] = []
         for layer, candidate in self.candidates(name, site):
@@ -186,9 +193,10 @@ class Overlay:
         raise TopLevelLookupException(f"{what}: looked for {', '.join(map(str, looked)) or 'nothing of that name'}")
 
     def candidates(self, name: str, site: Site | None) -> Iterator[tuple[Layer, Path]]:
-        """Yield each layer in which the canonical `name` is looked for, with the place there, the winning one first.
+        """Yield each layer that is searched for the canonical `name` and the path in it, in order of precedence.
 
-        Raises `TopLevelLookupException` for the asset spec of a package that is not imported.
+        Raises:
+            TopLevelLookupException: The name is an asset spec of a package that is not imported.
         """
         below, plain = names.split_below(name)
         package, asset_path = names.split(plain)
@@ -199,11 +207,11 @@ class Overlay:
         layers = [
             (layer, layer.root / path)
             for layer in self.layers(site)
-            # On some file systems THEMES is the same folder.
+            # Some file systems ignore case: there, THEMES is the same folder.
             if layer.kind != "shared" or path.partition("/")[0].casefold() != THEMES_FOLDER
         ]
         if asset is not None and self._is_template(asset_path):
-            layers.append((Layer("package", _asset_root(asset, asset_path), self._shared_layers()), asset))
+            layers.append((Layer("package", _asset_root(asset, asset_path), self._foreign_folders()), asset))
         for layer, candidate in layers:
             if below is None or _rank(layer.kind) > _rank(below):
                 yield layer, candidate
@@ -212,15 +220,15 @@ class Overlay:
         return path.endswith((*TEMPLATE_SUFFIXES, *self.suffixes)) or names.TEMPLATES_FOLDER in path.split("/")[:-1]
 
     def asset(self, name: str) -> Path | None:
-        """Return where the package of the asset spec `name` has, or would have, that file; None without package."""
+        """Return the path of the asset spec `name` in its package, which need not exist; None without a package."""
         package, path = names.split(name)
         return None if package is None else self._find_package_file(package, path)
 
     def overlay_name(self, name: str) -> str:
-        """Return the name that `name` has in the overlay: an asset that lies in a shared folder has a shorter one.
+        """Return the name of `name` in the overlay: an asset spec of a file in a shared folder has a shorter one.
 
-        So `app:templates/page.mako` and `/page.mako` are one template, compiled once, where `templates` of `app` is
-        the folder of the shared templates.
+        If `templates` of `app` is the folder of the shared templates, `app:templates/page.mako` and `/page.mako` are
+        one template, compiled once.
         """
         asset = self.asset(name)
         if asset is not None:
@@ -230,17 +238,18 @@ class Overlay:
         return name
 
     def stat_candidate(self, layer: Layer, candidate: Path) -> ResolvedTemplate | None:
-        """Return what is at the place `candidate` of `layer`, None if there is nothing.
+        """Return the file at the path `candidate` of `layer`, None if there is nothing.
 
-        Raises `TemplateLookupException` if it may not be used, is no file, or cannot be looked at: what a site has put
-        there is not silently passed over.
+        Raises:
+            TemplateLookupException: The file may not be used, is not a regular file, or is not accessible. Such a file
+                is not skipped silently in favor of the next layer.
         """
         try:
             status = candidate.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise TemplateLookupException(f"cannot look at the template {candidate}: {error.strerror}") from error
+            raise TemplateLookupException(f"cannot access the template {candidate}: {error.strerror}") from error
         if not stat.S_ISREG(status.st_mode):
             raise TemplateLookupException(f"the template {candidate} is not a file")
         path = candidate.resolve()
@@ -256,27 +265,29 @@ def _outside(path: Path, layer: Layer) -> TemplateLookupException:
 
 def _folder_name(site: Site, what: str, name: str) -> str:
     if not name or name.startswith(".") or not names.FORBIDDEN.isdisjoint(name) or "/" in name:
-        raise TemplateLookupException(f"the {what} of site {site.host} is not a name: '{escape_for_message(name)}'")
+        raise TemplateLookupException(
+            f"the {what} of site {site.host} is not a valid name: '{escape_for_message(name)}'"
+        )
     return name
 
 
 def _rank(kind: str) -> tuple[int, int]:
-    """Return the place of a kind of layer in the order of the layers."""
-    word = kind.rstrip("0123456789")
-    number = kind.removeprefix(word)
-    return ("site", "theme", "shared", "package").index(word), int(number) if number else 1
+    """Return the precedence of a kind of layer."""
+    name = kind.rstrip("0123456789")
+    number = kind.removeprefix(name)
+    return ("site", "theme", "shared", "package").index(name), int(number) if number else 1
 
 
 def _asset_root(asset: Path, path: str) -> Path:
-    """Return the folder that `path` began at to arrive at `asset`: the package's, unless the asset is overridden."""
-    steps = Path(path).parts
-    if asset.parts[-len(steps) :] == steps:
-        return Path(*asset.parts[: -len(steps)]).resolve()
+    """Return the folder that `path` is relative to: the package's, unless the asset is overridden."""
+    segments = Path(path).parts
+    if asset.parts[-len(segments) :] == segments:
+        return Path(*asset.parts[: -len(segments)]).resolve()
     return asset.parent.resolve()
 
 
 def find_package_file(package: str, path: str) -> Path | None:
-    """Find a file of a package that has been imported; None if it has not, or has no folder."""
+    """Return the path of a file in an imported package; None if it is not imported or has no folder."""
     module: ModuleType | None = sys.modules.get(package)
     file = getattr(module, "__file__", None)
     return Path(file).parent.absolute() / path if file else None

@@ -1,7 +1,7 @@
-"""The text of a template, as whoever writes the file leaves it, and not as it is while it is being written.
+"""Read a template that may be in the middle of a write.
 
-A program that writes a file in place empties it first. A server that looks just then would show half a page, or keep
-it for long where templates are not reloaded.
+A program that writes a file in place truncates it first. A server that reads it at that moment would render half a
+page, and keep it if templates are not reloaded.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ from multisite.templates.overlay import ResolvedTemplate
 __all__ = ["MAX_TEMPLATE_BYTES", "stable_reads"]
 
 MAX_TEMPLATE_BYTES = 2_000_000
-"""Larger files are refused: Mako would compile for minutes, and nobody wrote them."""
+"""Larger files are rejected: Mako would compile them for minutes."""
 
 FRESH_SECONDS = 0.5
-"""A file that changed less than this ago may be in the middle of being written."""
+"""A file that changed less than this ago may still be in the middle of a write."""
 
 PAUSE_SECONDS = 0.005
-"""How long after a first look a file is looked at again, to see whether it is still changing."""
+"""The pause before a file is read again, to see whether it is still changing."""
 
 CHANGING_TIMEOUT_SECONDS = 1.0
-"""How long one is waited for that goes on changing."""
+"""How long to wait for a file that keeps changing."""
 
 
 def stable_reads(found: ResolvedTemplate) -> Iterator[bytes]:
-    """Yield the content of the file and, to who asks again because it makes no sense, what it becomes a moment later.
+    """Yield the content of the file, and its later content if the caller could not compile the former.
 
-    A file that was changed just now is read until two readings agree, an empty one until it is not that any more, or
-    no longer fresh. Raises `OSError`, and `TemplateLookupException` for a file that is too large, or whose path by now
-    leads out of its layer.
+    A recently changed file is read until two reads agree. An empty one is read until it has content or is no longer
+    recent.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        TemplateLookupException: The file is too large, or its path now leads out of its layer.
     """
     source, is_fresh = _read(found)
     give_up_at = time.monotonic() + CHANGING_TIMEOUT_SECONDS
@@ -55,12 +58,12 @@ def stable_reads(found: ResolvedTemplate) -> Iterator[bytes]:
 
 
 def _read(found: ResolvedTemplate) -> tuple[bytes, bool]:
-    """Return the content of the file, and whether it was changed just now."""
+    """Return the content of the file, and whether it changed recently."""
     opened = found.open()
-    with opened.file as file:  # Closed by C, which the limit of recursion does not stop.
+    with opened.file as file:  # Closed in C, even at the recursion limit.
         source = file.read(MAX_TEMPLATE_BYTES + 1)
     if len(source) > MAX_TEMPLATE_BYTES:
         raise TemplateLookupException(f"the template {found.path} is larger than {MAX_TEMPLATE_BYTES} bytes")
-    # One that is to be changed in the future, by the clock of another machine, would be fresh for ever.
+    # abs(): with the clock of another machine, the change may be in the future, and the file recent forever.
     age_seconds = time.time() - max(opened.status.st_mtime, opened.status.st_ctime)
     return source, abs(age_seconds) < FRESH_SECONDS

@@ -1,11 +1,11 @@
-"""The compiled templates, each once for all sites that share its file.
+"""Compiled templates, each compiled once for all sites that share its file.
 
-A file is compiled into a class of its own, a `TemplateView` whose class attributes are what Mako made of it. A site's
-view of the file is an instance that holds nothing but the site's lookup: 50 bytes, where a copy of the template takes
-400, and as fast to render. Files that no lookup uses any more are forgotten.
+A file is compiled into a subclass of `TemplateView`, whose class attributes are those of Mako's template. A site's view
+of the file is an instance that holds only the site's lookup: 50 bytes, where a copy of the template takes 400, and just
+as fast to render. Files that no lookup uses any more are discarded.
 
-Mako names a compiled module by its URI, which is the same for the `layout.mako` of every site, and looks up the source
-it shows in tracebacks by that name. Here the name holds a digest of everything that decides about the compiled code.
+Mako names a compiled module after its URI, which would be the same for the `layout.mako` of every site, and finds the
+source for tracebacks by that name. So the URI includes a digest of everything that affects the compiled code.
 """
 
 from __future__ import annotations
@@ -40,22 +40,24 @@ __all__ = ["CompiledTemplates", "TemplateView"]
 log = logging.getLogger(__name__)
 
 SETTLED_NS = 3_000_000_000
-"""A file changed less than this before it was read may change again and keep its times (FAT counts in 2 s)."""
+"""A file that changed less than this before it was read may change again with the same times (FAT: 2 s)."""
 
 _compiling = forks.unlock_after_fork(threading.RLock())
-"""Mako replaces `warnings.showwarning` while it compiles, so that only one thread of a process may."""
+"""Only one thread may compile at a time, because Mako replaces `warnings.showwarning` meanwhile."""
 
 
-_ABILITIES = {name: value for name, value in vars(Template).items() if name not in {"__dict__", "__weakref__"}}
+_TEMPLATE_ATTRIBUTES = {
+    name: value for name, value in vars(Template).items() if name not in {"__dict__", "__weakref__"}
+}
 
-_Abilities: Any = type("_Abilities", (), {**_ABILITIES, "__slots__": ()})
-"""What a template of Mako can do, without a dictionary in each instance, which would double the memory of a view."""
+_TemplateMethods: Any = type("_TemplateMethods", (), {**_TEMPLATE_ATTRIBUTES, "__slots__": ()})
+"""The methods of Mako's template, without the `__dict__` that would double the memory of each view."""
 
 
-class TemplateView(_Abilities):  # type: ignore[misc]
+class TemplateView(_TemplateMethods):  # type: ignore[misc]
     """A site's view of a compiled file. `CompiledTemplates` makes a subclass for each file.
 
-    It does all that a `mako.template.Template` does, and is none for `isinstance`.
+    It has all methods of `mako.template.Template`, but is not an instance of it.
     """
 
     __slots__ = ("_cache", "lookup")
@@ -65,7 +67,7 @@ class TemplateView(_Abilities):  # type: ignore[misc]
 
     @property
     def cache(self) -> SiteCache:
-        """The cache of this site for this file."""
+        """This site's block cache for this file."""
         try:
             return self._cache
         except AttributeError:
@@ -75,10 +77,10 @@ class TemplateView(_Abilities):  # type: ignore[misc]
 
 @dataclass(slots=True, weakref_slot=True)
 class Compiled:
-    """A compiled file: `view` is the class of its views, `digest` says what it was compiled from.
+    """A compiled file: the class of its views, and the digest of what it was compiled from.
 
-    `signature` is the one the file had when its content was last compared; if it was `settled` by then, it tells
-    whether the content has changed.
+    `signature` is that of the file when its content was last compared. If the file was `settled` then, an equal
+    signature means unchanged content.
     """
 
     view: type[TemplateView]
@@ -90,8 +92,10 @@ class Compiled:
 class CompiledTemplates:
     """All compiled templates of an application.
 
-    `module_directory` (None: memory only) keeps what was compiled for the next start; it holds code that is run, and
-    may be emptied at any time. `options` are the keyword arguments of `mako.template.Template`.
+    Args:
+        module_directory: Keeps compiled templates for the next start; None: memory only. Its files are executed. It may
+            be emptied at any time.
+        options: Keyword arguments of `mako.template.Template`.
     """
 
     def __init__(self, *, module_directory: Path | None, options: Mapping[str, Any]) -> None:
@@ -102,23 +106,23 @@ class CompiledTemplates:
         self._compiled: weakref.WeakValueDictionary[tuple[Path, str], Compiled] = weakref.WeakValueDictionary()
 
     def get(self, found: ResolvedTemplate, name: str) -> type[TemplateView]:
-        """Return the class of the views of the file `found`, which goes by the canonical `name`; compile it if needed.
+        """Return the view class of the file `found` under the canonical `name`; compile it if needed.
 
-        Raises `OSError` if it is not a file any more, and what Mako raises for a template with a mistake, with a note
+        Raises `OSError` if the file is missing, and what Mako raises for a template that does not compile, with a note
         that names the file.
         """
         compiled = self._compiled.get((found.path, name))
         if compiled is not None and compiled.settled and compiled.signature == found.signature:
             return compiled.view
         failure: Exception | None = None
-        # The time is taken first: what is written while we read must look recent.
+        # The time is taken before reading, so that a write during the read counts as recent.
         settled = time.time_ns() - found.changed_ns > SETTLED_NS
         for source in stable_reads(found):
             try:
                 return self._compile(found, name, source, settled).view
             except Exception as error:
                 failure = error
-        assert failure is not None  # noqa: S101  There is always a first source.
+        assert failure is not None  # noqa: S101  stable_reads yields at least once.
         raise failure
 
     def _compile(self, found: ResolvedTemplate, name: str, source: bytes, settled: bool) -> Compiled:
@@ -156,12 +160,12 @@ class CompiledTemplates:
         return template
 
     def _load_module(self, found: ResolvedTemplate, source: bytes, address: str, file: Path) -> Template | None:
-        """Return the template that `file` was compiled from, None if the file is damaged."""
+        """Load the compiled template from `file`; return None if the file is damaged."""
         try:
             code = file.read_text("utf-8")
             if not code.rstrip().endswith(_END):
-                # What is left of a file that was cut (power loss, a full disk, rsync) may be Python all the same.
-                raise ValueError("its end is missing")
+                # A truncated file (power loss, a full disk, rsync) may still be valid Python.
+                raise ValueError("it is truncated")
             module = _import_file(file, _module_name(address))
             options = {key: self._options[key] for key in _RUNTIME_OPTIONS if key in self._options}
             template = ModuleTemplate(
@@ -173,15 +177,15 @@ class CompiledTemplates:
                 **options,
             )
         except Exception:
-            # A mistake in the template itself shows again when it is compiled.
-            log.warning("the compiled template %s is damaged and is made again from %s", file, found.path)
+            # An error in the template itself is raised again by the compiler.
+            log.warning("the compiled template %s is damaged; it is recompiled from %s", file, found.path)
             return None
         template.module_directory = str(file.parent)
         return template
 
 
 _END = '__M_END_METADATA\n"""'
-"""The last lines of every module that Mako writes."""
+"""The end of every module that Mako writes."""
 
 _RUNTIME_OPTIONS = (
     "output_encoding",
@@ -193,16 +197,16 @@ _RUNTIME_OPTIONS = (
     "cache_enabled",
     "include_error_handler",
 )
-"""The options of Mako that have not gone into the compiled code."""
+"""The options of Mako that do not affect the compiled code."""
 
 
 def _module_name(address: str) -> str:
-    """Return the name that Mako gives the module of a template with this URI."""
+    """Return Mako's module name for a template with this URI."""
     return re.sub(r"\W", "_", address)
 
 
 def _stable_repr(value: Any) -> str:
-    """Return a text for an option that is the same in the next process."""
+    """Return a representation of an option that is the same in every process."""
     name = getattr(value, "__qualname__", None)
     return repr(value) if name is None else f"{value.__module__}.{name}"
 
@@ -217,7 +221,7 @@ def _import_file(file: Path, name: str) -> ModuleType:
 
 
 def _write(file: Path, code: str) -> None:
-    """Write `code` so that other processes see all of it or nothing. A folder that cannot be written stops nobody."""
+    """Write `code` atomically. If the folder is not writable, only log a warning."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
@@ -225,16 +229,16 @@ def _write(file: Path, code: str) -> None:
             stream.write(code)
         Path(temporary).replace(file)
     except OSError as error:
-        log.warning("the compiled template %s was not kept: %s", file, error)
+        log.warning("the compiled template %s was not saved: %s", file, error)
 
 
 def _view_class(template: Template, name: str) -> type[TemplateView]:
-    """Return the class whose instances are views of `template`.
+    """Return the class of the views of `template`.
 
-    `name` becomes their `uri`, which templates compare with: without the slash that it begins with, as they write it.
+    `name` without its leading slash becomes their `uri`, the form that templates compare it with.
     """
     attributes = {
-        # A function that became a class attribute must not turn into a method.
+        # A function that becomes a class attribute must not become a method.
         key: staticmethod(value) if hasattr(type(value), "__get__") else value
         for key, value in vars(template).items()
         if key != "lookup"
