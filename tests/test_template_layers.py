@@ -147,7 +147,7 @@ def test_names_that_look_like_themes_in_other_layers_are_ordinary(world: World) 
 @pytest.mark.parametrize("theme", ["", ".", "..", "../../outside", "/etc", "a/b", "a\\b", "a\0", ".dusk"])
 def test_a_theme_is_one_name(world: World, theme: str) -> None:
     world.write("templates/page.mako", "shared")
-    with pytest.raises(TemplateLookupException, match=r"the theme of site garden\.example is not a name"):
+    with pytest.raises(TemplateLookupException, match=r"the theme of site garden\.example is not a valid name"):
         render(world.templates(), replace(GARDEN, theme=theme))
 
 
