@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from multisite import hosts
+from multisite.current import all_sites, carry, current_site, using_site
 from multisite.errors import (
     CrossSiteError,
     DirectoryUnavailable,
@@ -25,7 +26,7 @@ from multisite.errors import (
     UnknownSite,
     UnscopedStatement,
 )
-from multisite.site import Site, all_sites, carry, current_site, using_site
+from multisite.site import Site
 
 if TYPE_CHECKING:
     from pyramid.config import Configurator

@@ -19,9 +19,10 @@ from transaction.interfaces import NoTransaction
 from zope.sqlalchemy.datamanager import ZopeStatus, join_transaction
 
 import multisite.scoping  # noqa: F401  # Puts up the wall, also for an application without a scoped model yet.
+from multisite.current import log_all_sites
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.keys import DIRECTORY
-from multisite.site import Site, log_all_sites
+from multisite.site import Site
 
 __all__ = ["RequestSession", "all_sites_session", "includeme", "site_session"]
 

@@ -28,9 +28,10 @@ from pyramid.tweens import EXCVIEW
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from multisite.current import current_site
 from multisite.errors import DirectoryUnavailable, escape_for_message
 from multisite.renderer import TEMPLATES
-from multisite.site import Site, current_site
+from multisite.site import Site
 
 __all__ = ["NAMES", "RETRY_AFTER_SECONDS", "error_page_tween_factory", "includeme"]
 

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from multisite import site as current
-from multisite.site import Scope, current_scope
+from multisite import current
+from multisite.current import Scope, current_scope
 
 if TYPE_CHECKING:  # Logging is configured before anything else is imported, and by commands without Pyramid.
     from pyramid.config import Configurator

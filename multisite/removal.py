@@ -20,13 +20,13 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
 
 from multisite import domains
+from multisite.current import all_sites
 from multisite.directory.changing import directory_transaction
 from multisite.directory.info import SiteRecord, read_site
 from multisite.errors import MultisiteError
 from multisite.models import AS_MULTISITE, DomainRow, SettingRow, SiteRow, metadata
 from multisite.scoping.column import SITE_COLUMN, site_id_column
 from multisite.settings import Settings
-from multisite.site import all_sites
 
 __all__ = ["BATCH_ROWS", "TRASH", "RemovalPlan", "plan_removal", "remove_site"]
 

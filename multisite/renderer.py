@@ -18,12 +18,13 @@ from pyramid.interfaces import IRendererFactory
 from pyramid.path import AssetResolver
 from pyramid.threadlocal import get_current_request
 
+from multisite.current import current_site
 from multisite.errors import MultisiteError
 from multisite.language import template_names
 from multisite.mako_settings import parse_mako_options
 from multisite.render_errors import add_note
 from multisite.settings import Settings, parse_settings
-from multisite.site import Site, current_site
+from multisite.site import Site
 from multisite.start import on_startup
 from multisite.templates import SiteTemplates
 

@@ -23,10 +23,11 @@ from pyramid.scripts.pshell import PShellCommand
 from transaction.interfaces import NoTransaction
 
 from multisite import program
+from multisite.current import using_site
 from multisite.each_site import SITE_VARIABLE
 from multisite.errors import UnknownSite
 from multisite.keys import DIRECTORY, SHIFTED_PATH
-from multisite.site import Site, using_site
+from multisite.site import Site
 
 __all__ = ["run", "run_code", "setup"]
 

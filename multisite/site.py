@@ -1,49 +1,34 @@
-"""A site, and which one is current.
+"""A site as a value, and the lookup of sites by id or domain in the directories of this process.
 
-`Site` is a small frozen value: it can be kept, compared and handed to any thread. The current site is held in a
-context variable, so threads start without one and asyncio tasks inherit their parent's.
-
-The current site decides for logs, formats and for sessions that nobody pinned. What rows a session sees rests on
-the session's pin (`multisite.scoping`), never on what is current later.
+`Site` is a small frozen value: it can be stored, compared and passed to any thread. `multisite.current` tracks
+which one is current.
 """
 
 from __future__ import annotations
 
-import logging
-import re
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import ContextDecorator, suppress
-from contextvars import ContextVar, Token
-from dataclasses import dataclass, field, fields
-from functools import partial
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
 
 from multisite.application import current_application
-from multisite.errors import MultisiteError
-from multisite.resolving import resolve
+from multisite.errors import MultisiteError, UnknownSite
 
-__all__ = ["Scope", "Site", "all_sites", "carry", "current_scope", "current_site", "push_scope", "using_site"]
-
-log = logging.getLogger(__name__)
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-Given = TypeVar("Given")
-Parameters = ParamSpec("Parameters")
-Returned = TypeVar("Returned")
-
-_FRAMES_TO_SKIP = re.compile(
-    r"(multisite\.(site|dbsession|scoping)|sqlalchemy|zope\.sqlalchemy|contextlib)(\.|$)"
-).match
-"""Matches the modules through which an application's own line comes to work across all sites."""
+__all__ = [
+    "Resolver",
+    "SettingsProvider",
+    "Site",
+    "add_resolver",
+    "remove_resolver",
+    "resolve",
+    "settings_provider_for",
+]
 
 
 class SettingsProvider(Protocol):
-    """What an application has declared as settings of sites.
+    """Resolves the settings of sites that an application has declared.
 
-    `database` tells the database of its directory apart from others, by whose sites have the same ids. `application` is
-    its name, None in a process with only one.
+    `database` identifies the database of its directory, since sites of other databases have the same ids. `application`
+    is the name of the application, None in a process with only one.
     """
 
     database: str
@@ -57,12 +42,14 @@ class SettingsProvider(Protocol):
 class Site:
     """One website, as a value.
 
-    `id` is its key in the table `sites`. Its canonical domain is `host` (a name of A-labels), with `port` (None: any)
-    and `path` (`/shop`, empty for all paths); `domain` and `str()` give that as one text. `folder` is the name of its
-    folder below `multisite.sites_dir`; `locale` a BCP 47 tag; `timezone` a name of the IANA database; `theme`
-    the name of the theme below its own templates, None for none. `template_generation` is another number after
-    `multisite reload-templates`, `secret_generation` after `multisite rotate-secret`. `own_settings` are the texts of
-    the settings that it has for itself, as JSON sorted by name, empty for none; `settings` gives what they mean.
+    `id` is its primary key in the table `sites`. Its canonical domain consists of `host` (a name of A-labels), `port`
+    (None: any) and `path` (`/shop`, empty for any path); `domain` and `str()` return it as one string. `folder` is the
+    name of its folder below `multisite.sites_dir`, `locale` a BCP 47 tag, `timezone` a name of the IANA database, and
+    `theme` the name of its theme, or None.
+
+    `template_generation` changes with `multisite reload-templates`, `secret_generation` with `multisite rotate-secret`.
+    `own_settings` is a JSON object of the settings stored for the site, sorted by name, or empty; `settings` has the
+    resulting values.
 
     `settings_provider` resolves `settings`; the directory that found the site sets it. It is not part of the value:
     equality ignores it, and a pickled copy has none.
@@ -84,23 +71,25 @@ class Site:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The settings that the application has declared, by name, with their values for this site.
+        """The values for this site of all settings that the application has declared, by name.
 
-        Asking for a name that is not declared raises `UndeclaredSetting`, a `KeyError`. Raises `SiteSettingError` if
-        the site has a bad value for one, and `MultisiteError` for a site that no application of this process knows, or
-        that several know, outside of their requests.
+        The mapping raises `UndeclaredSetting`, a `KeyError`, for any other name.
+
+        Raises:
+            SiteSettingError: If the site has an invalid value for a setting.
+            MultisiteError: Outside of a request, if no application of this process knows the site, or several do.
         """
-        declared = settings_provider_for(self)
-        if declared is None:
+        provider = settings_provider_for(self)
+        if provider is None:
             raise MultisiteError(
-                f"nobody knows what settings the site {self} has: take it from request.site, or from using_site() in a "
-                "process with one application"
+                f"the settings of the site {self} are unknown here: take the site from request.site, or from "
+                "using_site() in a process with one application"
             )
-        return declared.settings_of(self)
+        return provider.settings_of(self)
 
     @property
     def domain(self) -> str:
-        """The canonical domain with its port and path, if it has them, such as `example.com/shop`."""
+        """The canonical domain: `example.com`, `example.com:8080` or `example.com/shop`."""
         return f"{self.host}{'' if self.port is None else f':{self.port}'}{self.path}"
 
     def __str__(self) -> str:
@@ -110,11 +99,12 @@ class Site:
         return _unpickle, tuple(getattr(self, item.name) for item in fields(self) if item.compare)
 
 
-def settings_provider_for(site: Site) -> SettingsProvider | None:
-    """Return what the application of `site` has declared; for a copy without, what the one that knows it has.
+def _unpickle(*values: Any) -> Site:
+    return Site(**dict(zip((item.name for item in fields(Site) if item.compare), values, strict=True)))
 
-    None if there is no such one.
-    """
+
+def settings_provider_for(site: Site) -> SettingsProvider | None:
+    """Return the settings provider of `site`, or of the directory that knows it; None if there is none."""
     if site.settings_provider is not None:
         return site.settings_provider
     try:
@@ -123,152 +113,58 @@ def settings_provider_for(site: Site) -> SettingsProvider | None:
         return None
 
 
-def _unpickle(*values: Any) -> Site:
-    return Site(**dict(zip((item.name for item in fields(Site) if item.compare), values, strict=True)))
+@dataclass(frozen=True, eq=False, slots=True)
+class Resolver:
+    """Finds the sites of one application: `resolve` takes an id or a domain.
 
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What the running code works for: one site, or all of them where `site` is None.
-
-    `reason` is the one given to `all_sites`, None for a single site. `explicit` is True if `using_site` or `all_sites`
-    set the scope, False if a request for the site did.
+    `application` is the application that was being loaded when the resolver was created, None in a process with only
+    one.
     """
 
-    site: Site | None
-    reason: str | None = None
-    explicit: bool = True
+    resolve: Callable[[int | str], Site | None]
+    application: str | None = field(default_factory=current_application.get)
 
 
-_scope: ContextVar[Scope | None] = ContextVar("multisite_scope", default=None)
-
-current_scope: Callable[[], Scope | None] = _scope.get
-"""The scope of the running code; None where neither a request nor a block has set one."""
+_resolvers: list[Resolver] = []
 
 
-request_id: ContextVar[str | None] = ContextVar("multisite_request_id", default=None)
-"""The id of the request that the running code works for, for logs; `multisite.logs` sets it."""
+def add_resolver(resolver: Resolver) -> None:
+    """Let `resolve` ask `resolver`; a directory adds its own when an application includes multisite."""
+    _resolvers.append(resolver)
 
 
-def current_site() -> Site | None:
-    """Return the site that is current here, or None: outside of any, under `all_sites`, on open paths."""
-    scope = _scope.get()
-    return scope.site if scope is not None else None
+def remove_resolver(resolver: Resolver) -> None:
+    """Undo `add_resolver`, if it was called."""
+    if resolver in _resolvers:
+        _resolvers.remove(resolver)
 
 
-def push_scope(site: Site | None) -> Token[Scope | None]:
-    """Make `site` (None: no site) current for a request; the caller resets the returned token with `pop_scope`."""
-    return _scope.set(Scope(site, explicit=False) if site is not None else None)
+def resolve(name: int | str) -> Site:
+    """Return the site with this id or domain. Raises as `using_site` does."""
+    if type(name) not in (int, str):
+        raise TypeError(f"using_site takes a Site, an id or a host, not {type(name).__name__}")
+    asked = _resolvers_here()
+    answers = [site for resolver in asked if (site := resolver.resolve(name)) is not None]
+    if not answers:
+        hint = "" if _resolvers else " (no application has included multisite in this process yet)"
+        raise UnknownSite(name, f"no site is known as '{name}'{hint}" if hint else None)
+    applications = {resolver.application for resolver in asked}
+    # Each application numbers its sites from 1: an id that only one of them knows may refer to another one's site.
+    is_ambiguous = isinstance(name, int) and len(applications) > 1 and len(answers) < len(asked)
+    if len(set(answers)) > 1 or is_ambiguous:
+        named = ", ".join(sorted(application for application in applications if application))
+        raise MultisiteError(
+            f"'{name}' means different sites in the applications of this process{named and f' ({named})'}: pass the "
+            "Site itself to using_site" + (", or work inside using_application(name)" if named else "")
+        )
+    if any(site.settings_provider is not answers[0].settings_provider for site in answers):
+        # Two applications share the site and may have declared different settings, so neither provider is right.
+        return replace(answers[0], settings_provider=None)
+    return answers[0]
 
 
-def pop_scope(token: Token[Scope | None]) -> None:
-    """Restore what was current before the `push_scope` that returned `token`."""
-    _scope.reset(token)
-
-
-class ScopeContext(ContextDecorator, Generic[Given]):
-    """A `with` block, or a decorated function, in which a scope is current; `enter` says which when it begins."""
-
-    def __init__(self, enter: Callable[[], Scope]) -> None:
-        self._enter = enter
-        self._tokens: list[Token[Scope | None]] = []
-
-    def __enter__(self) -> Given:
-        scope = self._enter()
-        self._tokens.append(_scope.set(scope))
-        return scope.site  # type: ignore[return-value]  # Each of the functions below knows which it gives.
-
-    def __exit__(self, *error: object) -> None:
-        # The last one that was entered here: other threads and tasks may be inside of the same block.
-        for token in reversed(self._tokens):
-            with suppress(ValueError):  # Of another context.
-                _scope.reset(token)
-                self._tokens.remove(token)
-                return
-        raise ValueError("a block of using_site or all_sites ends where it has not begun")
-
-    def __call__(self, function: Function) -> Function:
-        """Decorate `function`. Raises `TypeError` for one whose body runs only after the call, outside of the block."""
-        _reject_deferred(function)
-        return super().__call__(function)
-
-    def _recreate_cm(self) -> ScopeContext[Given]:
-        # Called by ContextDecorator for each call of a decorated function, which may run in several threads at once.
-        return ScopeContext(self._enter)
-
-
-def using_site(site: Site | int | str) -> ScopeContext[Site]:
-    """Work for one site inside the block (or the decorated function), which gives the `Site`.
-
-    `site` is a `Site`, or an id or host that the directory of the application knows. Sessions first used inside
-    are pinned to it. Raises `UnknownSite` if no directory knows it, `InvalidHost` if it is a text but not a host,
-    `MultisiteError` if two applications of this process know different sites by that id or host, and none is running
-    (`multisite.vhosts`): one that is running has its own directory asked, and no other.
-    """
-    return ScopeContext(lambda: Scope(site if isinstance(site, Site) else resolve(site)))
-
-
-def all_sites(reason: str) -> ScopeContext[None]:
-    """Work across all sites inside the block (or the decorated function); sessions first used inside see every row.
-
-    `reason` is required and logged, with the line that begins the block or calls the function. Raises `ValueError` if
-    it is empty.
-    """
-    return ScopeContext(lambda: log_all_sites(reason))
-
-
-def carry(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
-    """Return `function` as it is to be called in another thread: there it works for what is current here and now.
-
-    That is one site, all sites with their reason, or none, in the application that is running (`multisite.vhosts`):
-    what is current where it runs does not matter, and is so again afterwards. The result can be called any number of
-    times, in several threads at once, and pickled if `function` can. Raises `TypeError` for one whose body runs only
-    after the call.
-    """
-    _reject_deferred(function)
-    scope = current_scope()
-    # Carried on purpose, it counts as a block does, also against a session that an earlier job of a thread left open.
-    block = None if scope is None else Scope(scope.site, scope.reason)
-    return partial(_carried, block, current_application.get(), request_id.get(), function)
-
-
-def _carried(
-    scope: Scope | None,
-    application: str | None,
-    asked_by: str | None,
-    function: Callable[Parameters, Returned],
-    /,
-    *args: Parameters.args,
-    **kwargs: Parameters.kwargs,
-) -> Returned:
-    token, request_token = _scope.set(scope), request_id.set(asked_by)
-    application_token = current_application.set(application)
-    try:
-        return function(*args, **kwargs)
-    finally:
-        current_application.reset(application_token)
-        request_id.reset(request_token)
-        _scope.reset(token)
-
-
-def _reject_deferred(function: Callable[..., Any]) -> None:
-    if any(later(function) for later in (iscoroutinefunction, isgeneratorfunction, isasyncgenfunction)):
-        name = getattr(function, "__qualname__", repr(function))
-        raise TypeError(f"{name} runs after it was called: put its body into a with block instead")
-
-
-def log_all_sites(reason: str) -> Scope:
-    """Log that the calling code is about to work across all sites, and why, as one record; return the scope for it.
-
-    The record is that of the application's own line. Raises `ValueError` if `reason` is empty.
-    """
-    if not str(reason or "").strip():
-        raise ValueError('all sites need a reason, such as all_sites("nightly report")')
-    frame, level = sys._getframe(), 1
-    while frame.f_back is not None and _FRAMES_TO_SKIP(frame.f_globals.get("__name__", "")):
-        frame, level = frame.f_back, level + 1
-    code = frame.f_code
-    log.info(
-        "all sites: %s (%s:%s in %s)", reason, code.co_filename, frame.f_lineno, code.co_qualname, stacklevel=level
-    )
-    return Scope(None, str(reason))
+def _resolvers_here() -> list[Resolver]:
+    """Return the resolvers of the current application; all if there is none, or if it has not included multisite."""
+    here = current_application.get()
+    own = [resolver for resolver in _resolvers if resolver.application == here] if here is not None else []
+    return own or list(_resolvers)

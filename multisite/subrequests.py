@@ -16,10 +16,11 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.threadlocal import get_current_request
 
+from multisite.current import pop_scope, push_scope
 from multisite.errors import MultisiteError
 from multisite.keys import MADE_SUBREQUEST
 from multisite.request import match_request
-from multisite.site import Site, pop_scope, push_scope
+from multisite.site import Site
 from multisite.start import on_app_created
 
 __all__ = ["includeme"]

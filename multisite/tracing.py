@@ -20,8 +20,8 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 
+from multisite.current import current_site
 from multisite.includes import with_multisite
-from multisite.site import current_site
 
 __all__ = ["ATTRIBUTE", "includeme", "tracing_tween_factory"]
 

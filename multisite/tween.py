@@ -23,6 +23,7 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from multisite import forks, hosts
+from multisite.current import pop_scope, push_scope
 from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
 from multisite.host_header import DEFAULT_PORTS
@@ -30,7 +31,7 @@ from multisite.keys import CLOSED, OPEN_PATH, SETTINGS, SHIFTED_PATH
 from multisite.request import canonical_netloc, escape_path, match_request
 from multisite.settings import Settings
 from multisite.share import ConcurrencyLimit, release_after_send, release_held, too_busy_response
-from multisite.site import Site, pop_scope, push_scope
+from multisite.site import Site
 from multisite.start import run_startup
 
 __all__ = ["includeme", "site_tween_factory"]

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from directories import Clock
 from hypothesis import HealthCheck, settings
 
-from multisite import resolving
+from multisite import site as site_module
 from multisite.directory import engine_from_url
 from multisite.directory.changes import add_site
 from multisite.migrate import upgrade_own
@@ -131,7 +131,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Forget the applications that tests of another file have left: `using_site` would ask them, of gone databases."""
     if item.config.stash.get(_last_file, None) != item.path:
         item.config.stash[_last_file] = item.path
-        resolving.resolvers.clear()
+        site_module._resolvers.clear()
 
 
 @pytest.fixture

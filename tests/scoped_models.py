@@ -14,9 +14,10 @@ from sqlalchemy.orm import (
     relationship,
 )
 
+from multisite.current import all_sites
 from multisite.models import DirectoryVersion, DomainRow, SiteRow, metadata
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
-from multisite.site import Site, all_sites
+from multisite.site import Site
 
 
 class Base(DeclarativeBase):

@@ -25,11 +25,11 @@ from scoped_models import ONE, TWO, Book, Library, build_library
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from multisite import CrossSiteError, NoCurrentSite, Site, UnknownSite, all_sites, carry, current_site, using_site
+from multisite.current import current_scope, pop_scope, push_scope
 from multisite.directory.availability import disable_site
 from multisite.jobs import site_of_job
 from multisite.keys import DIRECTORY
 from multisite.models import DomainRow, SiteRow
-from multisite.site import current_scope, pop_scope, push_scope
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_one_block_in_several_threads_at_once_ends_in_each_of_them() -> None:
 def test_a_block_that_ends_in_another_context_is_an_error(pool: ThreadPoolExecutor) -> None:
     block = using_site(ONE)
     pool.submit(block.__enter__).result()
-    with pytest.raises(ValueError, match="ends where it has not begun"):
+    with pytest.raises(ValueError, match="ends in another context than it began in"):
         block.__exit__()
 
 
@@ -177,7 +177,7 @@ async def asynchronous_generator() -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("function", [later, generator, asynchronous_generator, partial(later)])
 def test_what_runs_after_the_call_cannot_be_carried(function: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match="runs after it was called"):
+    with pytest.raises(TypeError, match="runs only after the call"):
         carry(function)
 
 

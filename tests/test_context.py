@@ -31,9 +31,9 @@ from waitress_server import serving
 from webtest import TestApp
 
 from multisite import NoCurrentSite, Site, UnknownSite, all_sites, current_site
+from multisite.current import current_scope
 from multisite.directory.changes import add_site
 from multisite.keys import DIRECTORY, SETTINGS
-from multisite.site import current_scope
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 SITES = 20

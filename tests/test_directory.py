@@ -15,7 +15,9 @@ import sqlalchemy as sa
 from directories import Clock, counted
 from sqlalchemy import event
 
-from multisite import all_sites, resolving
+from multisite import all_sites
+from multisite import site as site_module
+from multisite.current import using_site
 from multisite.directory import Directory, Match, engine_from_url, memory
 from multisite.directory.changes import add_domain, remove_domain
 from multisite.directory.errand import run_with_timeout
@@ -23,7 +25,7 @@ from multisite.directory.lookup import QueryResult, query_host
 from multisite.directory.shelf import LRUCache
 from multisite.errors import DirectoryUnavailable, InvalidHost, MultisiteError, UnknownSite
 from multisite.models import DirectoryVersion, DomainRow, SiteRow
-from multisite.site import Site, using_site
+from multisite.site import Site
 
 
 @pytest.fixture
@@ -479,12 +481,12 @@ def test_an_activated_directory_serves_using_site_and_is_forgotten_with_its_appl
     add: Callable[..., Site], engine: sa.Engine
 ) -> None:
     site = add("a.example")
-    before = list(resolving.resolvers)
+    before = list(site_module._resolvers)
     directory = Directory(engine)
-    assert resolving.resolvers == before
+    assert site_module._resolvers == before
     directory.activate()
     directory.activate()
-    assert len(resolving.resolvers) == len(before) + 1
+    assert len(site_module._resolvers) == len(before) + 1
     with using_site("A.example") as found:
         assert found == site
     with using_site(site.id) as found:
@@ -493,7 +495,7 @@ def test_an_activated_directory_serves_using_site_and_is_forgotten_with_its_appl
         pass
     del directory
     gc.collect()
-    assert resolving.resolvers == before
+    assert site_module._resolvers == before
 
 
 @pytest.mark.parametrize(
@@ -506,7 +508,7 @@ def test_an_activated_directory_serves_using_site_and_is_forgotten_with_its_appl
     ],
 )
 def test_a_database_in_memory_is_refused_with_the_reason(url: str) -> None:
-    with pytest.raises(MultisiteError, match=r"another, empty database.*plant_site"):
+    with pytest.raises(MultisiteError, match=r"an in-memory database .*plant_site"):
         Directory(sa.create_engine(url, poolclass=sa.NullPool))
 
 

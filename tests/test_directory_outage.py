@@ -29,11 +29,12 @@ from directories import DEADLINE_SECONDS, Clock, until
 from scoped_models import Base, Book
 from sqlalchemy.orm import Session
 
+from multisite.current import all_sites
 from multisite.directory import Directory, Match, engine_from_settings, engine_from_url, errand, memory
 from multisite.directory.changes import add_site
 from multisite.errors import DirectoryUnavailable
 from multisite.settings import Settings
-from multisite.site import Site, all_sites
+from multisite.site import Site
 
 HERE = Path(__file__).parent
 

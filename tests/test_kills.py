@@ -17,12 +17,12 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from webtest import TestApp
 
+from multisite.current import all_sites
 from multisite.directory.changes import add_site, list_sites
 from multisite.keys import DIRECTORY
 from multisite.models import DomainRow, SiteRow
 from multisite.removal import TRASH
 from multisite.settings import parse_settings
-from multisite.site import all_sites
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 MOMENTS = 200 if SOAK else 4

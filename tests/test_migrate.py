@@ -24,8 +24,8 @@ from sqlalchemy import event
 
 from multisite import migrate, models
 from multisite.autogenerate import OWN_TABLES
+from multisite.current import all_sites
 from multisite.errors import InvalidHost, MultisiteError
-from multisite.site import all_sites
 from multisite.whole_transaction import ddl_transaction
 
 HERE = Path(__file__).parent

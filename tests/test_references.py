@@ -24,9 +24,10 @@ from sqlalchemy.orm import (
 )
 
 from multisite import SiteScoped, scoped_reference, site_id_column
+from multisite.current import all_sites
 from multisite.models import SiteRow
 from multisite.scoping import reference, tables
-from multisite.site import Site, all_sites
+from multisite.site import Site
 
 ONE, TWO = Site(1, "one.example", "One", "one"), Site(2, "two.example", "Two", "two")
 

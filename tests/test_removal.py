@@ -9,13 +9,14 @@ import sqlalchemy as sa
 from conftest import closing_engine, make_own_tables
 from row_security import secured
 
+from multisite.current import all_sites
 from multisite.directory.changes import add_site
 from multisite.errors import MultisiteError, SettingError
 from multisite.models import SiteRow
 from multisite.removal import TRASH, plan_removal, remove_site
 from multisite.scoping import security
 from multisite.settings import Settings
-from multisite.site import Site, all_sites
+from multisite.site import Site
 
 
 @pytest.fixture

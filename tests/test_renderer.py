@@ -18,10 +18,11 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from multisite import renderer
+from multisite.current import using_site
 from multisite.errors import InvalidHost, SettingError, UnknownSite
 from multisite.renderer import TEMPLATES, all_templates
 from multisite.settings import parse_settings
-from multisite.site import Site, using_site
+from multisite.site import Site
 from multisite.start import run_startup
 from multisite.templates import SiteTemplates
 

@@ -18,8 +18,8 @@ from scoped_models import ONE, TWO, Book, Library, build_library
 from sqlalchemy.orm import Session
 
 from multisite import all_sites, current_site, using_site
+from multisite.current import current_scope
 from multisite.dbsession import all_sites_session
-from multisite.site import current_scope
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def library(tmp_path: Path) -> Iterator[Library]:
 
 @pytest.fixture(autouse=True)
 def _log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "multisite.site")
+    caplog.set_level(logging.INFO, "multisite.current")
 
 
 def line() -> int:
@@ -105,7 +105,7 @@ def test_each_use_of_all_sites_is_one_record_with_reason_and_caller(
     reason = "as a decorator" if use is as_a_decorator else "test"
     assert record.getMessage() == f"all sites: {reason} ({__file__}:{number} in {use.__name__})"
     assert (record.pathname, record.lineno, record.funcName) == (__file__, number, use.__name__)
-    assert (record.levelno, record.name) == (logging.INFO, "multisite.site")
+    assert (record.levelno, record.name) == (logging.INFO, "multisite.current")
 
 
 def test_each_call_of_a_decorated_function_is_one_record(library: Library, caplog: pytest.LogCaptureFixture) -> None:
@@ -163,7 +163,7 @@ async def asynchronous_generator() -> AsyncIterator[int]:
 @pytest.mark.parametrize("block", [using_site(ONE), all_sites("test")], ids=["using_site", "all_sites"])
 def test_does_not_decorate_what_runs_after_its_call(block: Any, function: Callable[..., Any]) -> None:
     """Its body would run for whatever site is current by then."""
-    with pytest.raises(TypeError, match=f"{function.__name__} runs after it was called"):
+    with pytest.raises(TypeError, match=f"the body of {function.__qualname__} runs only after the call"):
         block(function)
 
 

@@ -21,7 +21,8 @@ from pyramid.request import Request
 from sqlalchemy import event
 from webtest import TestApp
 
-from multisite import MultisiteError, SettingError, Site, SiteSettingError, all_sites, check, resolving, using_site
+from multisite import MultisiteError, SettingError, Site, SiteSettingError, all_sites, check, using_site
+from multisite import site as site_module
 from multisite.cli import main
 from multisite.directory.changes import add_site, get_site
 from multisite.errors import UndeclaredSetting
@@ -157,7 +158,7 @@ def test_an_undeclared_name_is_a_key_error_with_a_sentence() -> None:
 
 
 def test_a_site_is_still_a_small_value() -> None:
-    resolving.resolvers.clear()  # Those of earlier tests, one of which may know a site with this id.
+    site_module._resolvers.clear()  # Those of earlier tests, one of which may know a site with this id.
     plain, other = own(), own(it="1")
     found = Site(1, "a.example", "A", "a.example", settings_provider=one_setting(int))
     assert found == plain != other
@@ -166,7 +167,7 @@ def test_a_site_is_still_a_small_value() -> None:
     assert len(pickle.dumps(found)) < 200
     # Two fields more: the text, the same empty one for all who have none, and what the application has declared.
     assert sys.getsizeof(found) <= sys.getsizeof(()) + 8 * 13
-    with pytest.raises(MultisiteError, match="nobody knows what settings the site a.example has"):
+    with pytest.raises(MultisiteError, match="the settings of the site a.example are unknown here"):
         _ = pickle.loads(pickle.dumps(found)).settings
 
 
@@ -354,14 +355,17 @@ def test_two_applications_of_one_process_do_not_mix(sqlite_world: World) -> None
     def declare_otherwise(config: Configurator) -> None:
         config.add_site_setting("posts", str, default="none", doc="Another meaning.")
 
-    resolving.resolvers.clear()  # Those of earlier tests, whose databases are gone.
+    site_module._resolvers.clear()  # Those of earlier tests, whose databases are gone.
     first, second = sqlite_world.app(), sqlite_world.app(declare_otherwise, site__posts="some")
     assert sqlite_world.read(first, "a.example") == {"posts": "10", "colour": "red"}
     assert sqlite_world.read(second, "a.example") == {"posts": "some"}
     set_settings(sqlite_world.engine, "a.example", {"posts": "7"}, declared=declared_of(first))
     assert sqlite_world.apps[0].registry[DIRECTORY].resolve("a.example").settings["posts"] == 7
     assert sqlite_world.apps[1].registry[DIRECTORY].resolve("a.example").settings["posts"] == "7"
-    with using_site("a.example") as site, pytest.raises(MultisiteError, match="nobody knows what settings"):
+    with (
+        using_site("a.example") as site,
+        pytest.raises(MultisiteError, match="the settings of the site a.example are unknown"),
+    ):
         _ = site.settings
     sqlite_world.apps[1].registry[DIRECTORY].deactivate()
     with using_site("a.example") as site:

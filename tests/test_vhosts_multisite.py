@@ -16,7 +16,8 @@ from conftest import closing_engine, fresh_postgresql, make_own_tables
 from sqlalchemy.orm import Session
 from vhosting import World, ask, world_in
 
-from multisite import MultisiteError, Site, UnknownSite, resolving, using_site
+from multisite import MultisiteError, Site, UnknownSite, using_site
+from multisite import site as site_module
 from multisite.application import using_application
 from multisite.directory.changes import add_site
 from multisite.keys import DIRECTORY
@@ -263,7 +264,7 @@ def test_without_the_application_the_wrong_site_would_be_found(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: all directories are asked, as without a current application."""
-    monkeypatch.setattr(resolving, "_resolvers_here", lambda: list(resolving.resolvers))
+    monkeypatch.setattr(site_module, "_resolvers_here", lambda: list(site_module._resolvers))
     assert ask(process.app, "//one.example/using/both.example").text == "MultisiteError"
     assert ask(process.app, "//one.example/using/two.example").text == "1 two.example of two"
 
@@ -285,7 +286,7 @@ def test_in_a_script_an_ambiguous_site_is_refused(process: Process) -> None:
     with using_application("one"), pytest.raises(UnknownSite):
         using_site(3).__enter__()
     # An application without a directory is treated like a script.
-    with using_application("plain"), pytest.raises(MultisiteError, match="give using_site the Site itself"):
+    with using_application("plain"), pytest.raises(MultisiteError, match="pass the Site itself to using_site"):
         using_site("both.example").__enter__()
     with using_site(Site(1, "x", "x", "x")) as site:
         assert site.name == "x"
@@ -386,7 +387,7 @@ OF_ANOTHER_FILE = """
 def test_applications_of_one_name_in_two_ini_files_know_their_own_sites(
     world: World, tmp_path: Path, apart: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolving, "resolvers", [])
+    monkeypatch.setattr(site_module, "_resolvers", [])
     if not apart:
         monkeypatch.setattr(applications, "ApplicationName", str)
     world.module("knowing", KNOWING)

@@ -26,8 +26,8 @@ from multisite.check.site_settings import check_site_settings
 from multisite.check.tables import check_tables, check_undeclared_tables, check_views
 from multisite.check.templates import check_templates
 from multisite.check.unique import check_unique_keys
+from multisite.current import all_sites
 from multisite.finding import Finding
-from multisite.site import all_sites
 
 __all__ = ["APPLICATION_CHECKS", "SITE_CHECKS", "Application", "Check", "Database", "Finding", "run"]
 

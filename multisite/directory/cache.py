@@ -9,11 +9,11 @@ from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
-from multisite import domains, resolving
+from multisite import domains
 from multisite.directory.memory import DirectoryCache
 from multisite.directory.places import HostMatches, Match
 from multisite.directory.planted import SiteOverrides
-from multisite.site import SettingsProvider, Site
+from multisite.site import Resolver, SettingsProvider, Site, add_resolver, remove_resolver
 
 __all__ = ["Directory"]
 
@@ -144,9 +144,9 @@ class Directory:
             directory = reference()
             return None if directory is None else directory.resolve(name)
 
-        resolver = resolving.Resolver(resolve)
-        resolving.resolvers.append(resolver)
-        finalizer = weakref.finalize(self, _remove, resolver)
+        resolver = Resolver(resolve)
+        add_resolver(resolver)
+        finalizer = weakref.finalize(self, remove_resolver, resolver)
         finalizer.atexit = False
         self._remove_resolver = finalizer
 
@@ -164,8 +164,3 @@ class Directory:
     def remove_override(self, site: Site) -> None:
         """Undo `add_override` for `site`; its hosts lead again where the tables say."""
         self._overrides.remove(site)
-
-
-def _remove(resolver: resolving.Resolver) -> None:
-    if resolver in resolving.resolvers:
-        resolving.resolvers.remove(resolver)

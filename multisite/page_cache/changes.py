@@ -19,10 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from multisite.application import current_application
+from multisite.current import Scope
 from multisite.models import ChangeRow
 from multisite.page_cache.versions import ALL_SITES, Versions
 from multisite.scoping.pin import PINNED, Pin, change_listeners
-from multisite.site import Scope
 
 __all__ = ["bump_versions", "publish_changes", "subscribe"]
 

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.schema import DDL
 
+from multisite.current import Scope
 from multisite.dialects import dialect_error
 from multisite.models import OWN_ACCESS
 from multisite.scoping.catalog import HAS_SITES, has_sites, is_own_schema, not_plain, tables_changed, text_executed
@@ -30,7 +31,6 @@ from multisite.scoping.refusal import CrossSiteError, NoCurrentSite, UnscopedSta
 from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text
 from multisite.scoping.tables import tables, unknown
 from multisite.scoping.written import Written
-from multisite.site import Scope
 
 __all__ = ["put_in_front"]
 

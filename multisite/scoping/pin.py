@@ -22,9 +22,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, SessionTransaction
 
+from multisite.current import Scope, current_scope, log_all_sites
 from multisite.errors import MultisiteError
 from multisite.scoping.refusal import CrossSiteError
-from multisite.site import Scope, Site, current_scope, log_all_sites
+from multisite.site import Site
 
 __all__ = [
     "ALL_SITES",

@@ -24,10 +24,10 @@ from weakref import ref
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.base import NestedTransaction
 
+from multisite.current import Scope
 from multisite.scoping.policies import ALL_SITES, ALL_SITES_POLICY, SETTING, SITE_POLICY
 from multisite.scoping.refusal import MultisiteError, SettingError, UnscopedStatement
 from multisite.settings import ALL_SITES_ROLE
-from multisite.site import Scope
 
 __all__ = [
     "MUST_BIND",

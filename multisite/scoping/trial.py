@@ -20,10 +20,11 @@ from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
+from multisite.current import Scope, using_site
 from multisite.errors import NoCurrentSite, UnscopedStatement
 from multisite.scoping import trial_changes
 from multisite.scoping.column import SITE_PARAMETER, SiteId
-from multisite.site import Scope, Site, using_site
+from multisite.site import Site
 
 __all__ = ["WallFault", "calls", "compiles", "executes", "has", "overrides"]
 

@@ -23,11 +23,12 @@ from pyramid.scripting import prepare
 from sqlalchemy.orm import Session
 
 from multisite import hosts
+from multisite.current import pop_scope, push_scope, using_site
 from multisite.directory.folders import folder_name
 from multisite.keys import DIRECTORY
 from multisite.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
 from multisite.scoping.pin import pin_of
-from multisite.site import Site, pop_scope, push_scope, using_site
+from multisite.site import Site
 from multisite.site_settings.directive import SITE_SETTINGS
 from multisite.testing.rows import remove_rows
 

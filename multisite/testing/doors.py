@@ -16,9 +16,9 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
+from multisite.current import Scope, current_scope
 from multisite.models import OWN_ACCESS
 from multisite.scoping.pin import known_scope_of
-from multisite.site import Scope, current_scope
 from multisite.testing.responses import watch_responses
 
 if TYPE_CHECKING:

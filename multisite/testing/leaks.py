@@ -21,9 +21,9 @@ from typing import Any, Self
 from sqlalchemy.engine import Engine
 
 import multisite
+from multisite.current import Scope, current_scope
 from multisite.errors import escape_for_message
 from multisite.keys import DIRECTORY
-from multisite.site import Scope, current_scope
 from multisite.testing import probes
 from multisite.testing.canaries import Canaries
 from multisite.testing.rows import remove_rows

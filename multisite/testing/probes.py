@@ -12,10 +12,10 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.scripting import prepare
 
+from multisite.current import pop_scope, push_scope
 from multisite.errors import MultisiteError
 from multisite.keys import DIRECTORY, SETTINGS
 from multisite.renderer import TEMPLATES
-from multisite.site import pop_scope, push_scope
 from multisite.site_settings.changes import set_settings
 from multisite.site_settings.directive import SITE_SETTINGS
 from multisite.testing.canaries import Canaries

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyramid.router import Router
 
-from multisite.site import current_scope
+from multisite.current import current_scope
 from multisite.testing.seeding import CANARY_HOST
 
 if TYPE_CHECKING:

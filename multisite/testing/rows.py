@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from multisite.current import using_site
 from multisite.models import AS_MULTISITE, SiteRow, metadata, raise_version
 from multisite.scoping.column import has_site_id
 from multisite.scoping.tables import tables
-from multisite.site import Site, using_site
+from multisite.site import Site
 
 __all__ = ["remove_rows", "scoped_tables"]
 

@@ -17,10 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from multisite.current import using_site
 from multisite.errors import MultisiteError
 from multisite.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
 from multisite.scoping.column import SITE_COLUMN
-from multisite.site import Site, using_site
+from multisite.site import Site
 from multisite.testing.canaries import Canaries
 from multisite.testing.rows import remove_rows, scoped_tables
 

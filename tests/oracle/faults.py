@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.selectable import Alias, ScalarSelect
 
-from multisite import site as site_module
+from multisite import current
 from multisite.scoping import changes, column, execution, identity_map, pin, predicate
 from multisite.scoping.column import SiteId
 from multisite.scoping.compiler import ScopedCompiler
@@ -315,7 +315,7 @@ def _identity_map() -> Any:
 def _no_pin() -> Any:
     def scope_of(connection: Any) -> Any:
         carried = connection.__dict__.get(pin.PINNED)
-        return site_module.current_scope() or (carried.checked() if carried is not None else None)
+        return current.current_scope() or (carried.checked() if carried is not None else None)
 
     return patch.object(execution, "scope_of", scope_of)
 
@@ -342,19 +342,19 @@ FAULTS["a lent connection keeps the pin of the session it was lent to"] = _stamp
 def _not_reset() -> Iterator[None]:
     @contextmanager
     def using_site(site: Any) -> Iterator[Any]:
-        token = site_module._scope.set(site_module.Scope(site))
+        token = current._scope.set(current.Scope(site))
         yield site
-        site_module._scope.reset(token)
+        current._scope.reset(token)
 
     from oracle import shared
 
-    before = site_module._scope.get()
+    before = current._scope.get()
     with patch.object(shared, "using_site", using_site):
         try:
             yield
         finally:
             # The tests that come after this one have no part in the fault.
-            site_module._scope.set(before)
+            current._scope.set(before)
 
 
 @fault("without a site all rows are shown")

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, registry
 
 from multisite import CrossSiteError, NoCurrentSite, all_sites, using_site
-from multisite.site import pop_scope, push_scope
+from multisite.current import pop_scope, push_scope
 from ways import Place, add, own, refused, secrets
 from ways.connections import books, on_connection, read, secret
 from ways.models import Note, Room, Slip
