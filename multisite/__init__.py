@@ -1,10 +1,9 @@
-"""One Pyramid application serves many sites.
+"""Serve many sites from one Pyramid application.
 
 `config.include("multisite")` finds the site of each request by its Host, renders pages from the site's own folder of
 Mako templates, and limits every SQLAlchemy query to the site's rows by a `site_id` column.
 
-The public names below are imported when they are first used, so that a command which needs neither Pyramid nor
-SQLAlchemy starts at once.
+Public names that need Pyramid or SQLAlchemy are imported on first use, so that commands which need neither start fast.
 """
 
 from __future__ import annotations
@@ -61,33 +60,35 @@ __all__ = [
     "using_site",
 ]
 
-_LATER = {
+_LAZY = {
     **dict.fromkeys(("SiteScoped", "scoped_reference", "scoped_text", "site_id_column"), "multisite.scoping"),
     "is_local_url": "multisite.origins",
     "site_secret": "multisite.secrets",
 }
-"""The names that need SQLAlchemy or Pyramid, and where they are."""
+"""The modules of the names that need SQLAlchemy or Pyramid."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'multisite' has no attribute '{name}'")
 
 
 def includeme(config: Configurator) -> None:
-    """Let the application serve many sites. Including this
+    """Make the application serve many sites.
 
-    - reads the settings below `multisite.` (raises `SettingError`),
+    This
+
+    - parses the settings below `multisite.` (raises `SettingError`),
     - adds the directives `config.set_multisite_engine(engine)` and `config.add_site_setting(name, type, ...)`,
     - adds `request.site` and `request.site_url`, and views for hosts without a site,
-    - adds the tween that finds the site, over the exception view and pyramid_tm,
+    - adds the tween that finds the site, above the exception view and pyramid_tm,
     - includes pyramid_tm; adds `request.site_session`, `request.all_sites_session`, and `request.dbsession` if
       `sqlalchemy.url` is set and the application has none of its own,
     - adds `request.localizer`, `request.format`, `request.now`, `request.localtime` and `request.local_bounds`, and a
       locale negotiator if the application has none,
-    - registers the renderer for `.mako` over the folders of site and shared templates,
-    - adds the tween that answers errors with pages of the site (unless `multisite.error_pages = false`),
-    - lets `using_site` find sites by id and host.
+    - registers the renderer for `.mako`, which looks in the folders of the site and of the shared templates,
+    - adds the tween that renders error pages of the site (unless `multisite.error_pages = false`),
+    - lets `using_site` find sites by id and domain.
     """
     import_module("multisite.configuration").configure(config)

@@ -1,4 +1,4 @@
-"""`python -m multisite` is the command `multisite`, also where its script is not on the PATH."""
+"""Run the command `multisite` as `python -m multisite`, for when its script is not on the PATH."""
 
 from multisite.cli import main
 

@@ -1,7 +1,7 @@
-"""Dates, numbers and money as the readers of a site expect them, by Babel.
+"""Format dates, numbers and money for a language and a time zone, with Babel.
 
-All of it is computed from a locale and a time zone: the process-wide `locale` and `TZ` are never touched, so two sites
-of one process, or two threads, cannot disturb each other. Babel is imported when something is first formatted.
+The process-wide `locale` and `TZ` are never changed, so sites and threads do not affect each other. Babel is imported
+when something is first formatted.
 """
 
 from __future__ import annotations
@@ -25,21 +25,27 @@ _STYLES = frozenset({"short", "medium", "long", "full"})
 
 
 class Formats:
-    """What turns moments and numbers into text, in one language and by the clocks of one zone.
+    """Formats dates, times and numbers for one language and one time zone.
 
-    A `style` is `short`, `medium`, `long` or `full`, or a pattern of CLDR (`MMMM y`). A moment is an aware datetime: a
-    naive one raises `ValueError`.
+    A `style` is `short`, `medium`, `long` or `full`, or a CLDR pattern (`MMMM y`). Datetimes must be aware: a naive one
+    raises `ValueError`.
     """
 
     def __init__(self, language: str, zone: ZoneInfo, currency: str | None = None) -> None:
-        """`language` is a BCP 47 tag, `currency` what `money` is in unless told otherwise (ISO 4217), None for none."""
+        """Initialize the formats.
+
+        Args:
+            language: A BCP 47 tag.
+            zone: The time zone.
+            currency: The default currency of `money` (ISO 4217), or None.
+        """
         self.language = language
         self.zone = zone
         self.currency = currency
 
     @cached_property
     def locale(self) -> Locale:
-        """The `babel.Locale`; that of the language where the region is not known, else English."""
+        """The `babel.Locale` of the language; without its region if Babel does not know that, or else English."""
         from babel import Locale, UnknownLocaleError
 
         tag = self.language.replace("_", "-")
@@ -52,15 +58,15 @@ class Formats:
 
     @property
     def direction(self) -> str:
-        """`ltr` or `rtl`, for the attribute `dir`."""
+        """The text direction, `ltr` or `rtl`, for the HTML attribute `dir`."""
         return str(self.locale.text_direction)
 
     def local(self, when: dt.datetime) -> dt.datetime:
-        """Return the moment `when` as the clocks of the zone show it."""
+        """Convert a datetime to the time zone."""
         return local_time(when, self.zone)
 
     def date(self, when: dt.date, style: str = "long") -> str:
-        """Return the day of a moment by the clocks of the zone, or a plain date as it is."""
+        """Format the date of a datetime in the time zone, or a plain date."""
         from babel.dates import format_date, format_datetime
 
         day = self.local(when) if isinstance(when, dt.datetime) else when
@@ -71,44 +77,45 @@ class Formats:
         return str(format_datetime(day, style, locale=self.locale))
 
     def time(self, when: dt.datetime, style: str = "short") -> str:
-        """Return the time of day of a moment."""
+        """Format the time of a datetime."""
         from babel.dates import format_time
 
         return str(format_time(self.local(when), style, locale=self.locale))
 
     def datetime(self, when: dt.datetime, style: str = "long") -> str:
-        """Return day and time of day of a moment."""
+        """Format the date and the time of a datetime."""
         from babel.dates import format_datetime
 
         return str(format_datetime(self.local(when), style, locale=self.locale))
 
     def iso(self, when: dt.datetime) -> str:
-        """Return a moment for the attribute `datetime` of `<time>`, with the offset of the zone."""
+        """Return a datetime in ISO 8601 with the offset of the time zone, for the attribute `datetime` of `<time>`."""
         return self.local(when).isoformat(timespec="seconds")
 
     def number(self, number: float | Decimal, pattern: str | None = None) -> str:
-        """Return `number` with the separators of the language; `pattern` is one of CLDR, such as `#,##0.00`."""
+        """Format a number; `pattern` is a CLDR pattern such as `#,##0.00`."""
         from babel.numbers import format_decimal
 
         return str(format_decimal(number, pattern, locale=self.locale))
 
     def percent(self, share: float | Decimal) -> str:
-        """Return `share`, where 1 is all of it, in percent."""
+        """Format `share` as a percentage; 1 is 100 %."""
         from babel.numbers import format_percent
 
         return str(format_percent(share, locale=self.locale))
 
     def money(self, amount: float | Decimal, currency: str | None = None) -> str:
-        """Return `amount` of `currency` (ISO 4217, None for that of the site), rounded as that currency is.
+        """Format an amount, rounded according to the currency (ISO 4217; None: the default of the site).
 
-        Raises `MultisiteError` if there is none.
+        Raises:
+            MultisiteError: If there is no currency.
         """
         from babel.numbers import format_currency
 
         code = currency or self.currency
         if code is None:
             raise MultisiteError(
-                "money is in some currency: name it, as in format.money(amount, 'EUR'), or give the site one: "
+                "no currency for this amount: pass one, as in format.money(amount, 'EUR'), or set that of the site: "
                 f"{program.command('set HOST currency=EUR')}"
             )
         return str(format_currency(amount, code, locale=self.locale))
@@ -116,5 +123,5 @@ class Formats:
 
 @lru_cache(maxsize=1024)
 def formats_for(language: str, zone: ZoneInfo, currency: str | None = None) -> Formats:
-    """Return the `Formats`, kept for those used last: parsing a locale costs more than the dates of a page."""
+    """Return the `Formats` for these arguments, cached because parsing a locale costs more than the dates of a page."""
     return Formats(language, zone, currency)

@@ -1,7 +1,7 @@
-"""The tables of multisite: `sites`, `domains`, the settings of sites, and the version that every change of them raises.
+"""The tables of multisite: sites, domains, settings of sites, and the version that every change of them raises.
 
-They have a MetaData of their own, so that an application's `create_all` and `--autogenerate` leave them alone. A
-foreign key to `sites` from another MetaData must name the Column object: `ForeignKey(SiteRow.__table__.c.id)`.
+They have a MetaData of their own, so that an application's `create_all` and `--autogenerate` ignore them. A foreign key
+to `sites` from another MetaData must use the Column object: `ForeignKey(SiteRow.__table__.c.id)`.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ metadata = sa.MetaData(
 )
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""A 64-bit key. SQLite numbers rows by itself only where the type is spelt INTEGER, which is 64 bits there."""
+"""A 64-bit key. SQLite generates keys only for the type INTEGER, which has 64 bits there."""
 
 
 OWN_ACCESS = "multisite_own_access"
-"""The execution option of connections with which multisite itself reads and changes these tables, for every site.
+"""The execution option of connections with which multisite itself accesses these tables, across all sites.
 
-For all others they are limited like an application's scoped tables: a site reads its own rows, and changes none.
+On all other connections they are limited like an application's scoped tables, and a site cannot change its rows.
 """
 
 AS_MULTISITE = {OWN_ACCESS: True}
-"""What such a connection is made with: `engine.connect().execution_options(**AS_MULTISITE)`."""
+"""For `engine.connect().execution_options(**AS_MULTISITE)`."""
 
 
 @contextmanager
 def as_multisite(connection: Connection) -> Iterator[None]:
-    """Let `connection`, which somebody else has made, be such a one inside the block."""
+    """Give a connection from elsewhere the option `OWN_ACCESS` inside the block."""
     before = bool(connection.get_execution_options().get(OWN_ACCESS))
     connection.execution_options(**AS_MULTISITE)
     try:
@@ -70,7 +70,7 @@ class _Base(DeclarativeBase):
 
 
 def _now(context: Any) -> datetime:
-    """Return the time; a function of this form can be pickled, and with it statements on tables that refer to sites."""
+    """Return the time. A module-level function, so that statements on tables that refer to sites can be pickled."""
     return datetime.now(UTC)
 
 
@@ -80,28 +80,28 @@ THEME_CHECK = (
     f"length(theme) BETWEEN 1 AND 64 AND ltrim(theme, '{_NAME_STARTS}-_') = '' "
     f"AND ltrim(substr(theme, 1, 1), '{_NAME_STARTS}') = ''"
 )
-"""The name of a theme is that of a folder, the same on every file system. `ltrim` leaves what it does not list."""
+"""The name of a theme is a portable folder name. `ltrim` strips the listed characters and leaves all others."""
 
 HOST_CHECK = (
     f"ltrim(host, '{_NAME_STARTS}-_.:[]*') = '' AND length(host) > 0 AND replace(host, '..', '') = host "
     "AND substr(host, 1, 1) <> '.' AND substr(host, length(host), 1) <> '.'"
 )
-"""Upper case, a trailing dot and what else is in no host. The whole of the canonical form no CHECK can say; whether
-underscores are allowed is a setting (`multisite.allow_underscores`)."""
+"""Excludes upper case, a trailing dot, and characters that no host has. A CHECK cannot express all of the form.
+Underscores pass, because a setting decides about them (`multisite.allow_underscores`)."""
 
 AVAILABILITY_CHECK = "availability IN ('open', 'maintenance', 'disabled', 'removing', 'removed')"
 
 
 class SiteRow(_Base):
-    """A site. `status` is `pending` while `add-site` is making its folder, then `active`.
+    """A site. `status` is `pending` while `add-site` creates its folder, then `active`.
 
-    An active site is `open`, in `maintenance`, `disabled` or `removing`, as `availability` says; what is left of one
-    that was `removed` is this row, so that its id is never used again. The three columns of maintenance hold what its
-    visitors are told, until when it is announced, and the SHA-256 of the word by which operators pass.
+    The `availability` of an active site is `open`, `maintenance`, `disabled` or `removing`. Of a `removed` site only
+    this row remains, so that its id is never reused. The columns of maintenance hold the message for visitors, the
+    announced end, and the SHA-256 of the token with which operators bypass it.
 
-    `theme` names a folder below `themes` in the shared templates, NULL for none. `template_generation` is raised to
-    let running servers look for the site's templates again; `DirectoryVersion` has the one of all sites.
-    `secret_generation` is raised to replace everything that is derived from secrets for the site.
+    `theme` is the name of a folder below `themes` in the shared templates, or NULL. Raising `template_generation` makes
+    running servers look up the site's templates again; that of `DirectoryVersion` applies to all sites. Raising
+    `secret_generation` replaces everything that is derived from secrets for the site.
     """
 
     __tablename__ = "sites"
@@ -130,10 +130,10 @@ class SiteRow(_Base):
 
 
 class DomainRow(_Base):
-    """A domain that leads to a site: its one `canonical`, an `alias`, or a `redirect` to the canonical.
+    """A domain of a site: the `canonical` one, an `alias`, or a `redirect` to the canonical one.
 
-    `host`, `port` and `path` are those of a `multisite.domains.Domain`, with 0 for any port. That the form is the
-    canonical one the CHECKs guard only in part: the unique constraint on that one form decides a race for a domain.
+    `host`, `port` and `path` are those of a `multisite.domains.Domain`, with 0 for any port. They are stored in
+    canonical form, which the CHECKs enforce in part, so that the unique constraint decides a race for a domain.
     """
 
     __tablename__ = "domains"
@@ -165,9 +165,9 @@ class DomainRow(_Base):
 
 
 class SettingRow(_Base):
-    """A setting that a site has for itself. `value` is what `multisite set` was given, as text.
+    """The value of a setting for one site, as the text that `multisite set` was given.
 
-    What settings there are, of which types, an application declares: a name that none declares is left alone.
+    The application declares which settings exist and their types. Rows of undeclared settings are ignored.
     """
 
     __tablename__ = "multisite_settings"
@@ -180,10 +180,10 @@ class SettingRow(_Base):
 
 
 class ChangeRow(_Base):
-    """How often the rows of a site were changed, by transactions that raise `version` as the last thing they do.
+    """The number of transactions that changed rows of a site, which raise `version` as their last statement.
 
-    Only where pages are kept (`multisite.page_cache`). `site_id` 0 stands for all sites; nothing refers to `sites`,
-    since no site is ever without its row there.
+    It is only used by the page cache (`multisite.page_cache`). `site_id` 0 stands for all sites. It is not a foreign
+    key, because an active site never loses its row.
     """
 
     __tablename__ = "multisite_changes"
@@ -193,9 +193,9 @@ class ChangeRow(_Base):
 
 
 class DirectoryVersion(_Base):
-    """One row, whose `version` every change of the tables above raises in its own transaction.
+    """A single row, whose `version` is raised by every change of the tables above, in the same transaction.
 
-    `template_generation` is raised, and the version with it, to let running servers look for all templates again.
+    Raising `template_generation`, and the version with it, makes running servers look up all templates again.
     """
 
     __tablename__ = "multisite_version"
@@ -207,18 +207,18 @@ class DirectoryVersion(_Base):
 
 
 CHANNEL = "multisite"
-"""The channel on which PostgreSQL notifies that the directory was changed."""
+"""The PostgreSQL channel for changes of the directory."""
 
 
 def raise_version(connection: Connection) -> None:
-    """Raise the directory's version in the transaction of `connection`; others see it once that commits.
+    """Raise the directory's version in the transaction of `connection`.
 
-    PostgreSQL tells those who listen at that moment (`multisite.notify`), and nobody if the change is rolled back.
+    On commit PostgreSQL notifies all listeners (`multisite.notify`); after a rollback nothing is sent.
     """
     table = DirectoryVersion.__table__
     connection.execute(sa.update(DirectoryVersion).where(table.c.id == 1).values(version=table.c.version + 1))
     if connection.dialect.name == "postgresql":
-        # Always: who changes the directory, a script or the command line, need not know who listens.
+        # Unconditionally, because a script or command that changes the directory cannot know whether others listen.
         connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
 
 
