@@ -1,4 +1,4 @@
-"""What `config.include("multisite")` does, in order."""
+"""The implementation of `config.include("multisite")`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _LAST = PHASE3_CONFIG + 40
 
 
 def configure(config: Configurator) -> None:
-    """Do what `multisite.includeme` documents."""
+    """Set up multisite on `config`, as documented at `multisite.includeme`."""
     registry = config.registry
     settings = parse_settings(registry.settings)
     registry[SETTINGS] = settings
@@ -53,7 +53,7 @@ def configure(config: Configurator) -> None:
     if settings.all_sites_role is not None:
         all_sites_roles.add(settings.all_sites_role)
     if settings.secret is not None or settings.previous_secrets:
-        # Only applications that derive something from it need the module.
+        # Only applications with a secret need the module.
         import_module("multisite.secrets").includeme(config)
     config.add_directive("set_multisite_engine", set_multisite_engine)
     site_settings.includeme(config)
@@ -61,7 +61,7 @@ def configure(config: Configurator) -> None:
     if registry.settings.get("sqlalchemy.url"):
         engine = engine_from_settings(registry.settings)
     else:
-        engine = registry.settings.get("shared.engine")  # Of several applications in one process: multisite.vhosts.
+        engine = registry.settings.get("shared.engine")  # Set by multisite.vhosts.
     if settings.database_url is not None:
         _set_directory(config, engine_from_settings({"sqlalchemy.url": settings.database_url}))
     elif engine is not None:
@@ -72,7 +72,7 @@ def configure(config: Configurator) -> None:
     edge.includeme(config)
     tween.includeme(config)
     subrequests.includeme(config)
-    config.include("multisite.predicates")  # Applications may include these two as well, before or after.
+    config.include("multisite.predicates")  # Included, since applications may include these two themselves.
     introspection.includeme(config, settings)
     tls.includeme(config)
     dbsession.includeme(config, engine)
@@ -94,7 +94,7 @@ def _register_last_startup_calls(registry: Registry) -> None:
 
 
 def set_multisite_engine(config: Configurator, engine: Engine) -> None:
-    """Read the directory of sites through `engine`, whatever the settings say: a directive of the Configurator."""
+    """Read the directory of sites through `engine`, overriding the settings. A Configurator directive."""
     _set_directory(config, engine)
 
 
@@ -115,13 +115,13 @@ def _set_directory(config: Configurator, engine: Engine) -> None:
 
 
 def _name_of_database(engine: Engine) -> str:
-    """Return what tells a database apart from others, whoever asks it: for keys."""
+    """Return an identifier of the database of `engine`, independent of user and driver, for use in keys."""
     url = engine.url.set(drivername=engine.url.get_backend_name(), username=None, password=None)
     return sha256(url.render_as_string().encode()).hexdigest()[:16]
 
 
 def _connect_templates(config: Configurator) -> None:
-    """Connect the templates to the directory and the translations to the templates, both in their final form."""
+    """Connect the final templates to the directory, and the translations to the templates."""
     if DIRECTORY not in config.registry:
         raise ConfigurationError(
             "multisite does not know where its tables are: set sqlalchemy.url or multisite.database_url, or call "

@@ -1,7 +1,7 @@
-"""Credentials: which parts of an application give and take them, and which of these know nothing of sites.
+"""Find session factories, login helpers and CSRF policies whose credentials are valid on every site.
 
-A session factory, a helper for log-ins or a policy for CSRF tokens that is one for all sites accepts at each what it
-gave at another. They are named in the log when the application starts, and by `multisite check`.
+Such a part accepts on one site what it issued on another. The application logs a warning for each when it starts, and
+`multisite check` reports them.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ __all__ = ["check_credentials", "find_unscoped_credentials"]
 log = logging.getLogger(__name__)
 
 MAX_DEPTH = 2
-"""How far into a security policy is looked: its attributes, and theirs."""
+"""How deep the attributes of a security policy are searched: its own, and theirs."""
 
 
 def check_credentials(registry: Any) -> None:
-    """Look at an application that is complete. Raises `SettingError` where something needs `multisite.secret`, which is
-    not set; logs a warning for each part that is one for all sites."""
+    """Log a warning for each part of the application whose credentials are valid on every site.
+
+    Raises:
+        SettingError: A part needs `multisite.secret`, which is not set.
+    """
     parts = dict(_parts(registry))
     for part in parts.values():
         if _is_per_site(part) and getattr(part, "needs_secret", False):
-            secrets_of = import_module("multisite.secrets").secrets_of  # What is per site has imported it.
+            secrets_of = import_module("multisite.secrets").secrets_of  # Already imported by whatever is per site.
             secrets_of(registry, repr(part))
     for finding in _shared(parts):
         log.warning("%s %s; %s", finding.subject, finding.message, finding.remedy)
 
 
 def find_unscoped_credentials(registry: Any) -> Iterator[Finding]:
-    """Yield the parts of an application that give credentials which all its sites accept."""
+    """Yield a finding for each part of the application that issues credentials which all its sites accept."""
     return _shared(dict(_parts(registry)))
 
 
@@ -48,7 +51,7 @@ def _shared(parts: dict[str, Any]) -> Iterator[Finding]:
         if part is sessions:
             is_shared = has_shared_sessions
         elif isinstance(part, _loaded("pyramid.authentication", "SessionAuthenticationHelper")):
-            is_shared = has_shared_sessions  # What it remembers is in the session, and goes where that goes.
+            is_shared = has_shared_sessions  # It stores the login in the session.
         else:
             tickets = _loaded("pyramid.authentication", "AuthTktCookieHelper")
             is_shared = isinstance(part, (*tickets, *_loaded("pyramid.csrf", "CookieCSRFStoragePolicy")))
@@ -56,13 +59,13 @@ def _shared(parts: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 "shared-credentials",
                 f"{name} ({_name_of(part)})",
-                "is one for all sites: what it gives at one of them is accepted at every other",
-                "make it by multisite.sessions.per_site",
+                "is shared by all sites: a credential issued on one of them is accepted on every other",
+                "wrap it in multisite.sessions.per_site",
             )
 
 
 def _parts(registry: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what may give credentials in an application, with a name for people."""
+    """Yield each part of the application that may issue credentials, with its display name."""
     for name, interface in (("session factory", ISessionFactory), ("CSRF storage policy", ICSRFStoragePolicy)):
         part = registry.queryUtility(interface)
         if part is not None:
@@ -74,7 +77,7 @@ def _parts(registry: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(name: str, of: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield what is kept in the attributes of an object and of its classes, and in those of these."""
+    """Yield the attributes of an object and of its classes, and recursively theirs, with their dotted names."""
     kept = {key: value for owner in reversed(type(of).__mro__) for key, value in vars(owner).items()}
     kept.update(getattr(of, "__dict__", {}))
     for key, value in kept.items():
@@ -90,7 +93,7 @@ def _is_per_site(part: Any) -> bool:
 
 
 def _loaded(module: str, name: str) -> tuple[type, ...]:
-    """Return the class of that name: of a module that nobody has imported there are no objects."""
+    """Return the class of that name; none if its module is not imported, because then it has no instances."""
     return (getattr(sys.modules[module], name),) if module in sys.modules else ()
 
 

@@ -1,7 +1,7 @@
-"""The sessions of a request: `request.dbsession`, and second ones for another site or for all of them.
+"""The SQLAlchemy sessions of a request: `request.dbsession`, and further ones for another site or for all sites.
 
-An application that has a `request.dbsession` of its own keeps it. The one provided here joins the request's
-transaction manager through events that are registered once on its class, and does not expire at commit, since the
+An application that defines its own `request.dbsession` keeps it. The session provided here joins the request's
+transaction manager, by event listeners registered once on its class. Its objects do not expire on commit, because the
 response has been rendered by then.
 """
 
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from transaction.interfaces import NoTransaction
 from zope.sqlalchemy.datamanager import ZopeStatus, join_transaction
 
-import multisite.scoping  # noqa: F401  # Puts up the wall, also for an application without a scoped model yet.
+import multisite.scoping  # noqa: F401  # Installs scoping, even if no model is scoped yet.
 from multisite.current import log_all_sites
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.keys import DIRECTORY
@@ -27,11 +27,11 @@ from multisite.site import Site
 __all__ = ["RequestSession", "all_sites_session", "includeme", "site_session"]
 
 _LATE = PHASE3_CONFIG + 20
-"""After the application's own configuration, so that what it brings is known."""
+"""Action order after the application's own configuration, so that its request methods are known."""
 
 
 class RequestSession(Session):
-    """A session that is part of its request's transaction: `info={"request": request}` is required."""
+    """A session that is part of its request's transaction. `info={"request": request}` is required."""
 
 
 @event.listens_for(RequestSession, "after_begin")
@@ -53,10 +53,16 @@ def _only_by_the_manager(session: Session) -> None:
 
 
 def site_session(request: Request, site: Site | int | str) -> Session:
-    """Return a new session that is pinned to `site`, a `Site`, an id or a host, and commits with the request.
+    """Return a new session that is pinned to `site` and commits with the request.
 
-    It has its own connection, so it does not see what `request.dbsession` has not committed. Raises `UnknownSite` or
-    `InvalidHost`.
+    The session has its own connection, and so does not see uncommitted changes of `request.dbsession`.
+
+    Args:
+        site: A `Site`, an id or a host.
+
+    Raises:
+        UnknownSite: No site has this id or host.
+        InvalidHost: `site` is a string that is not a valid host.
     """
     if not isinstance(site, Site):
         found = request.registry[DIRECTORY].resolve(site)
@@ -67,9 +73,13 @@ def site_session(request: Request, site: Site | int | str) -> Session:
 
 
 def all_sites_session(request: Request, reason: str) -> Session:
-    """Return a new session that sees every site's rows and commits with the request.
+    """Return a new session that sees the rows of all sites and commits with the request.
 
-    `reason` is required and logged, with the line that calls this. Raises `ValueError` if it is empty.
+    Args:
+        reason: Logged together with the calling line.
+
+    Raises:
+        ValueError: `reason` is empty.
     """
     return _second_session(request, all_sites=log_all_sites(reason))
 
@@ -85,7 +95,7 @@ def _second_session(request: Request, **info: Any) -> Session:
 
 def _provide_dbsession(config: Configurator, engine: Engine) -> None:
     def dbsession(request: Request) -> Session:
-        # The hook that the Pyramid cookiecutter has for tests that share one session, kept for applications like it.
+        # The Pyramid cookiecutter's hook for tests that share one session.
         shared: Session | None = request.environ.get("app.dbsession")
         if shared is not None:
             return shared
@@ -99,13 +109,18 @@ def _provide_dbsession(config: Configurator, engine: Engine) -> None:
         name, attribute = InstancePropertyHelper.make_property(dbsession, name="dbsession", reify=True)
         extensions.descriptors[name] = attribute
 
-    # Without a discriminator and late: with add_request_method an application that brings its own would conflict.
+    # Late and without a discriminator: `add_request_method` would conflict with an application's own dbsession.
     config.action(None, provide, order=_LATE)
 
 
 def includeme(config: Configurator, engine: Engine | None = None) -> None:
-    """Add `request.site_session` and `request.all_sites_session`, and `request.dbsession` on `engine` if the
-    application turns out to have none; None provides no session. Includes pyramid_tm."""
+    """Add `request.site_session`, `request.all_sites_session`, and `request.dbsession` if the application has none.
+
+    Includes pyramid_tm.
+
+    Args:
+        engine: The engine of `request.dbsession`; None to not provide that.
+    """
     if engine is not None:
         _provide_dbsession(config, engine)
     config.include("pyramid_tm")

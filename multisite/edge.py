@@ -1,7 +1,7 @@
-"""The WSGI edge: what is done before Pyramid looks at a request, and after its response has been sent.
+"""The outermost layer of the application: work before Pyramid reads a request, and after its response has been sent.
 
-Both are outside of all tweens. Pyramid and the tweens of an application parse header fields before a tween of ours has
-its turn, and WebOb parses some of them only while the response is sent, behind all tweens.
+It wraps Pyramid's execution policy, outside of all tweens. Pyramid and the application's tweens parse header fields
+before a tween of multisite runs, and WebOb parses some of them only while the response is sent.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Answer = Callable[[Environ, StartResponse], Iterable[bytes]]
 Policy = Callable[[Environ, Any], Answer]
-"""An execution policy of Pyramid's: from an environ and the application to a response, which is a WSGI application."""
+"""A Pyramid execution policy: takes the environ and the router, and returns a response (a WSGI application)."""
 
 
 def _with_clean_headers(policy: Policy) -> Policy:
-    """Return `policy` for requests whose header fields can be read; others are answered here."""
+    """Wrap `policy`: drop unreadable header fields, and respond with 431 if one is too long."""
 
     def read(environ: Environ, application: Any) -> Answer:
-        # Written out, since most requests have none of them: a loop would cost these more than all else that is done.
+        # Unrolled: most requests have none of these fields, and a loop would cost them more than the rest of this.
         if (
             ("HTTP_COOKIE" in environ and len(environ["HTTP_COOKIE"]) > SHORT_COOKIE_CHARACTERS)
             or ("CONTENT_TYPE" in environ and len(environ["CONTENT_TYPE"]) > MAX_CONTENT_TYPE_CHARACTERS)
@@ -57,7 +57,7 @@ def _with_clean_headers(policy: Policy) -> Policy:
 
 
 def _too_long(name: str) -> Response:
-    """Return the answer to a request whose header field `name` is too long (RFC 6585 section 5)."""
+    """Return the 431 for a request whose header field `name` is too long (RFC 6585 section 5)."""
     text = f"Request Header Fields Too Large: the field {name} of this request is too long.\n"
     response = Response(text, "431 Request Header Fields Too Large", content_type="text/plain", charset="utf-8")
     response.headers["Cache-Control"] = "no-store"
@@ -65,7 +65,7 @@ def _too_long(name: str) -> Response:
 
 
 def _releasing_after_send(policy: Policy) -> Policy:
-    """Return `policy` for requests that may hold a slot of their site's until their response has been sent."""
+    """Wrap `policy`: release the slots that a request holds once its response has been sent."""
 
     def hold(environ: Environ, application: Any) -> Answer:
         environ[RELEASES] = []
@@ -80,7 +80,7 @@ def _releasing_after_send(policy: Policy) -> Policy:
 
 
 def _send(answer: Answer, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Send `answer` and give back what its request holds, whichever response this is, and whatever comes of it."""
+    """Send `answer`, and release the slots of its request when it is sent, closed or fails."""
     release = partial(release_held, environ)
     try:
         return ClosingIterator(answer(environ, start_response), release)
@@ -90,14 +90,14 @@ def _send(answer: Answer, environ: Environ, start_response: StartResponse) -> It
 
 
 def _wrap_policy(settings: Settings, application: Any) -> None:
-    # Each application has this attribute of its own. An application may set a policy (pyramid_retry does), which is
-    # called within ours: a second one would be a conflict.
+    # On the router, not by `set_execution_policy`: that would conflict with an application's policy, such as
+    # pyramid_retry's, which is called within this one.
     application.execution_policy = _with_clean_headers(application.execution_policy)
     if settings.max_requests_per_site:
         application.execution_policy = _releasing_after_send(application.execution_policy)
 
 
 def includeme(config: Configurator) -> None:
-    """Let each application that is made of `config` be called by way of this module."""
+    """Wrap the execution policy of each application made from `config`."""
     registry: Registry = config.registry
     on_app_created(registry, partial(_wrap_policy, registry[SETTINGS]))

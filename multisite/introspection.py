@@ -1,4 +1,4 @@
-"""What `config.introspector` and the tools that show it know of multisite: its settings, and the open paths."""
+"""Introspectables for multisite's settings and open paths, shown by tools that read `config.introspector`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _URLS = frozenset({"database_url", "owner_url"})
 
 
 def redacted(name: str, value: Any) -> Any:
-    """Return what may be shown of the setting `name`: of a secret that there is one, of a URL no password."""
+    """Return `value` of the setting `name` without passwords; for a secret, only whether it is set."""
     if name in _URLS and value is not None:
         try:
             return make_url(value).render_as_string(hide_password=True)
@@ -33,7 +33,7 @@ def redacted(name: str, value: Any) -> Any:
 
 
 def includeme(config: Configurator, settings: Settings) -> None:
-    """Describe `settings`, and each path that answers without a site."""
+    """Register introspectables for `settings` and for each open path."""
     found = []
     for field in dataclasses.fields(settings):
         key, value = PREFIX + field.name, redacted(field.name, getattr(settings, field.name))

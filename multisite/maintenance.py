@@ -1,7 +1,7 @@
-"""Maintenance: the answer of a site that tells its visitors to come back, and the link by which operators pass.
+"""Maintenance mode: visitors of a site get a 503, and operators bypass it with a link.
 
 The page is the site's own error page for 503 (`multisite.error_pages`), which gets the message as `detail`. Static
-files are served meanwhile, so that the page has its style sheet: they are in folders, which no migration changes.
+files are still served, so that the page has its style sheet: they are in folders, which migrations do not change.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from multisite.site import Site
 __all__ = ["RETRY_AFTER_SECONDS", "cookie_name", "includeme", "maintenance_tween_factory"]
 
 RETRY_AFTER_SECONDS = 300
-"""When to come back where nobody has said until when."""
+"""The Retry-After of a maintenance without an end time."""
 
 Handler = Callable[[Request], Response]
 
 
 def cookie_name(site: Site) -> str:
-    """Return the name of the cookie that holds the token for `site`.
+    """Return the name of the cookie with the bypass token of `site`.
 
-    It is the site's own: those of one host get each other's cookies from the browser, which does not look at ports, and
-    sends those of `/` to `/shop` too (RFC 6265 sections 5.4 and 8.5).
+    It contains the site's id, because browsers do not separate cookies by port, and send cookies of `/` to `/shop` too
+    (RFC 6265 sections 5.4 and 8.5).
     """
     return f"{PASS}_{site.id}"
 
 
 def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Return a tween that answers for sites in maintenance."""
+    """Return a tween that responds for sites in maintenance."""
 
     def maintenance_tween(request: Request) -> Response:
         closed: SiteClosure | None = request.environ.get(CLOSED)
@@ -58,7 +58,7 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if not _is_valid_token(closed, _token_of_cookie(request)):
             return handler(request) if _is_for_static_file(request) else _unavailable(closed)
         response = handler(request)
-        # What only operators see is for nobody's cache.
+        # Only operators may see it.
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -69,13 +69,13 @@ def _token_of_cookie(request: Request) -> str:
     try:
         token: str = request.cookies.get(cookie_name(request.site), "")
     except UnicodeDecodeError:
-        # Anybody can send any bytes, and what is raised from here would reach the server.
+        # Clients can send any bytes, and an exception from here would reach the server.
         return ""
     return token
 
 
 def _is_for_static_file(request: Request) -> bool:
-    """Tell whether `request` is for a static view, of multisite's kind or of Pyramid's."""
+    """Return whether `request` is for a static view of multisite or of Pyramid."""
     views = request.registry.queryUtility(IStaticURLInfo)
     mapper = request.registry.queryUtility(IRoutesMapper)
     if views is None or mapper is None or request.method not in {"GET", "HEAD"}:
@@ -85,10 +85,10 @@ def _is_for_static_file(request: Request) -> bool:
         path = decode_path_info(request.environ.get("PATH_INFO") or "/")
     except UnicodeDecodeError:
         return False
-    # Those first: predicates of other routes may ask what a site in maintenance cannot answer.
+    # Try these routes first: predicates of other routes may query what is not available during maintenance.
     if not any(route.name in names and route.match(path) is not None for route in mapper.get_routes()):
         return False
-    # Another route may come before it, and take the request.
+    # Another route may precede it and match the request.
     route = mapper(request)["route"]
     return route is not None and route.name in names
 
@@ -98,7 +98,7 @@ def _is_valid_token(closed: SiteClosure, token: str) -> bool:
 
 
 def _let_pass(request: Request, token: str, query: list[tuple[str, str]]) -> Response:
-    """Send the browser to the same address without the token, which then is in a cookie of this site alone."""
+    """Redirect to the same URL without the token, and store the token in a cookie of this site."""
     location = request.application_url + "/" + escape_path(request.environ.get("PATH_INFO", "").lstrip("/"))
     response = HTTPSeeOther(location=location + (f"?{urlencode(query)}" if query else ""))
     response.set_cookie(
@@ -118,16 +118,16 @@ def _unavailable(closed: SiteClosure) -> Response:
     if closed.until is not None:
         left = math.ceil((closed.until - datetime.now(UTC)).total_seconds())
         seconds = left if left > 0 else seconds
-    # A delay in seconds (RFC 9110 section 10.2.3): dates depend on the visitor's clock.
+    # A delay in seconds (RFC 9110 section 10.2.3), because a date would depend on the visitor's clock.
     headers = {"Retry-After": str(seconds), "Cache-Control": "no-store"}
     return HTTPServiceUnavailable(detail=closed.message, headers=headers)
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween under that of error pages, which makes the page, and over pyramid_tm's."""
+    """Add the tween under that of the error pages, which renders the page, and over pyramid_tm's."""
     config.add_tween(
         "multisite.maintenance.maintenance_tween_factory",
-        # The second where the application has said that it wants no error pages.
+        # The second one applies if error pages are disabled.
         under=("multisite.error_pages.error_page_tween_factory", "multisite.tween.site_tween_factory"),
         over=("pyramid_tm.tm_tween_factory", EXCVIEW),
     )

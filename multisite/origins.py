@@ -1,9 +1,9 @@
-"""Origins: whether what asks, or what a redirect leads to, belongs to the site of the request.
+"""Check that the origin of a request, or the target of a redirect, belongs to the request's site.
 
     config.set_default_csrf_options(check_origin=False, callback=origin_check())
 
-Pyramid's own check knows one list for all sites, and looks at requests over https alone. In one process another site is
-as foreign as any other host.
+Pyramid's own check has one list of origins for all sites, and only checks requests over https. Here, another site of
+the same process is as foreign as any other host.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from multisite.site import Site
 __all__ = ["Origin", "check_origins", "is_local_url", "origin_check", "parse_origin"]
 
 MAX_URL_CHARACTERS = 8_000
-"""The longest URL that anything is said about: recipients should take as many (RFC 9110 section 4.1)."""
+"""Maximum length of a URL that is checked: recipients should support at least this (RFC 9110 section 4.1)."""
 
 _ORIGIN = re.compile(r"(https?)://([^/?#@\\\s]+)", re.IGNORECASE)
 _FOREIGN = re.compile(r"(?!https?:)[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\\\s]+", re.IGNORECASE)
-"""Of a scheme that is not ours, such as that of a browser's extension."""
+"""An origin with another scheme, such as that of a browser extension."""
 
 _URL = re.compile(r"(?:(https?://[^/?#@\\\s]+)|(?=/))(/(?!/)[^?#]*)?(?:[?#].*)?", re.IGNORECASE)
 
 
 class Origin(NamedTuple):
-    """Where a page comes from (RFC 6454). `port` is None for that which is the scheme's own."""
+    """The origin of a page (RFC 6454). `port` is None for the scheme's default port."""
 
     scheme: str
     host: str
@@ -47,7 +47,7 @@ class Origin(NamedTuple):
 
 
 def parse_origin(text: str) -> Origin:
-    """Return the origin that `text` spells, as it stands in an Origin header. Raises `ValueError` if it is none."""
+    """Parse an origin as in an Origin header. Raises `ValueError` if `text` is not an origin."""
     match = _ORIGIN.fullmatch(text)
     if match is None:
         raise ValueError(f"'{escape_for_message(text)}' is not an origin such as https://example.com")
@@ -57,7 +57,7 @@ def parse_origin(text: str) -> Origin:
 
 
 def check_origins(texts: Iterable[str]) -> None:
-    """Raise `ValueError`, which says what was expected, if one of `texts` is not an origin: for a setting of sites."""
+    """Raise `ValueError` if one of `texts` is not an origin. For use as the `check` of a site setting."""
     for text in texts:
         try:
             parse_origin(text)
@@ -68,15 +68,16 @@ def check_origins(texts: Iterable[str]) -> None:
 def origin_check(
     *, trusted_setting: str | None = None, callback: Callable[[Request], bool] | None = None
 ) -> Callable[[Request], bool]:
-    """Return a `callback` for Pyramid's `set_default_csrf_options`, which lets pass only what comes from the same site.
+    """Return a `callback` for Pyramid's `set_default_csrf_options` that only accepts requests from the same site.
 
-    That is any domain of the site, at the port of the request or one that the domain names. `trusted_setting` is the
-    name of a setting of sites that lists other origins, as `https://example.com`. `callback` is one of the
-    application's own, which is asked first whether the request is to be checked at all.
+    Accepted are all domains of the site, at the port of the request or at the port of the domain. The callback raises
+    `BadCSRFOrigin` (a 400) for all other origins, including other sites of the process, an Origin that is `null` or
+    malformed, an http origin on https, and a request with neither Origin nor Referer, unless the CSRF option
+    `allow_no_origin` is set.
 
-    What it returns raises `BadCSRFOrigin`, which is a 400, for all else: another site of the process too, an Origin
-    that is `null` or malformed, over https an origin that is not, and a request that has neither Origin nor Referer
-    unless `allow_no_origin` is set in the options.
+    Args:
+        trusted_setting: The name of a site setting that lists further origins, such as `https://example.com`.
+        callback: The application's own callback, which decides first whether a request is checked at all.
     """
 
     def check(request: Request) -> bool:
@@ -92,7 +93,7 @@ def origin_check(
 
 
 def _rejection_reason(request: Request, trusted: Iterable[str]) -> str | None:
-    """Return why `request` may not change anything at its site, None if it may."""
+    """Return why `request` must not change anything on its site, or None if it may."""
     text, referrer = request.headers.get("Origin"), request.headers.get("Referer")
     if not text and not referrer:
         return None if _allows_no_origin(request) else "missing Origin or Referer."
@@ -121,10 +122,10 @@ def _origin_of(url: str) -> str:
 
 
 def _is_own(request: Request, origin: Origin) -> bool:
-    """Return whether a domain of the request's site is at `origin`.
+    """Return whether a domain of the request's site is served at `origin`.
 
-    Where several domains fit, that is looked at in the order in which a request is found: a wildcard of this site says
-    nothing of a name that is another's, nor a domain of any port of a port that is.
+    Domains are tried in the order in which requests are matched: a wildcard of this site does not cover a name that
+    belongs to another site, nor does a domain for any port cover a port that belongs to another site.
     """
     if origin == _own_origin(request):
         return True
@@ -136,14 +137,14 @@ def _is_own(request: Request, origin: Origin) -> bool:
             if any(match.is_served and _is_site_of(request, match) for match in matches.values()):
                 return True
             if "" in matches:
-                return False  # It has all paths there, and what comes behind it has none.
+                return False  # It matches all paths, so later groups match none.
     return _is_of_request(request, origin)
 
 
 def _is_sibling_path(request: Request, origin: Origin, referrer: str | None) -> bool:
-    """Return whether the page is known to be of another site of the same host, under another path.
+    """Return whether the Referer is a page of another site on the same host, under another path.
 
-    Those have one origin. Only the Referer tells them apart, which a page can keep back.
+    Such sites have the same origin. Only the Referer tells them apart, and a page can withhold it.
     """
     if not referrer or not _is_of_request(request, origin):
         return False
@@ -156,22 +157,21 @@ def _is_sibling_path(request: Request, origin: Origin, referrer: str | None) -> 
 
 
 def is_local_url(request: Request, url: object) -> bool:
-    """Return whether `url` leads to the site of `request`: what may stand in a `next=` parameter.
+    """Return whether `url` points to the site of `request`, so that a `next=` parameter may be followed.
 
-    It is a path that begins with one slash, or begins with `http://` or `https://` and a domain of the site, at the
-    port of the request or one that the domain names. Another site of this process is foreign, also one under another
-    path of the same host, and so is `http://` where the request came over https. Never raises; False for what is no
-    text.
+    Accepted are paths that start with a single slash, and `http://` or `https://` URLs of a domain of the site, at the
+    port of the request or at the port of the domain. Not accepted are other sites of this process, even under another
+    path of the same host, and `http://` if the request came over https. Never raises; anything but a string is False.
     """
     try:
         return isinstance(url, str) and _is_local(request, url)
     except (MultisiteError, ValueError):
-        # The request has no site, or the database cannot be asked: then nothing is known to be local.
+        # The request has no site, or the database is unavailable.
         return False
 
 
 def _is_local(request: Request, url: str) -> bool:
-    # Browsers drop control characters and white space at the ends, and take a backslash for a slash.
+    # Browsers strip control characters and white space, and treat a backslash as a slash.
     if len(url) > MAX_URL_CHARACTERS or not url.isprintable() or " " in url or "\\" in url:
         return False
     match = _URL.fullmatch(url)
@@ -185,10 +185,10 @@ def _is_local(request: Request, url: str) -> bool:
 
 
 def _leads_to_site(request: Request, origin: Origin, path: str) -> bool:
-    """Return whether a request for `path`, escaped, at `origin` would be one for the site of `request`."""
+    """Return whether the escaped `path` at `origin` belongs to the site of `request`."""
     plain = unquote(path, "latin-1")
     if {".", ".."} & set(plain.split("/")):
-        return False  # Browsers would work those out, and may come to another site.
+        return False  # Browsers resolve these, and may arrive at another site.
     mount = request.environ.get("SCRIPT_NAME", "").removesuffix(request.environ.get(SHIFTED_PATH, ""))
     if mount and not (plain + "/").startswith(mount + "/"):
         return False
@@ -197,7 +197,7 @@ def _leads_to_site(request: Request, origin: Origin, path: str) -> bool:
     for name, port in _candidates(request, origin):
         matches = directory.matches_of(name) or HostMatches(())
         if not _is_at_own_port(request, origin):
-            # Only a domain that names this port is one there: what else listens on this machine is not known here.
+            # Another server may listen at another port, unless a domain names that port.
             matches = HostMatches.of_groups(group for group in matches.groups if group[0] is not None)
         match = matches.find(port, plain)
         if match is not None:
@@ -205,7 +205,7 @@ def _leads_to_site(request: Request, origin: Origin, path: str) -> bool:
     settings: Settings = request.registry[SETTINGS]
     if settings.unknown_host in {"404", "421"} or not _is_of_request(request, origin):
         return False
-    # The site that answers for every unknown host is at that of the request. At all others is whoever has them.
+    # The site for unknown hosts is served at the request's own host. Other unknown hosts may be anybody's.
     match = directory.find(settings.unknown_host, origin.port or DEFAULT_PORTS[origin.scheme], plain)
     return match is not None and _is_site_of(request, match)
 
@@ -216,7 +216,7 @@ def _is_site_of(request: Request, match: Match) -> bool:
 
 
 def _candidates(request: Request, origin: Origin) -> Iterable[tuple[str, int | None]]:
-    """Yield what the directory may know `origin` by, a name and a port, in the order in which a request is found."""
+    """Yield the names and ports under which the directory may know `origin`, in the order of request matching."""
     yield origin.host, origin.port or DEFAULT_PORTS[origin.scheme]
     suffix = request.registry[SETTINGS].development_suffix
     if suffix is not None and origin.host.endswith(f".{suffix}"):
@@ -224,9 +224,9 @@ def _candidates(request: Request, origin: Origin) -> Iterable[tuple[str, int | N
 
 
 def _own_origin(request: Request) -> Origin:
-    """Return the origin that a page at the address of `request` would have."""
+    """Return the origin of pages at the URL of `request`."""
     name, port = hosts.parse(request.environ.get("HTTP_HOST", ""), underscores=True)
-    # Of http and https either: a proxy that ends TLS may not have told which.
+    # Both default ports count: a proxy that terminates TLS may not have forwarded the scheme.
     return Origin(request.scheme, name, None if port in DEFAULT_PORTS.values() else port)
 
 

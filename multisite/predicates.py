@@ -1,4 +1,4 @@
-"""Predicates of views and routes: `site="garden.example"` and `theme="dawn"`."""
+"""View and route predicates: `site="garden.example"` and `theme="dawn"`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ __all__ = ["SitePredicate", "ThemePredicate", "includeme"]
 
 
 class SitePredicate:
-    """`site=` a domain, or several: whether the request is for that site, by whichever of its domains it came.
+    """`site=` takes a domain, or several, and matches requests for their sites by any domain of these sites.
 
-    A domain with `*.` in front means the sites whose canonical domains it stands for. That no site has a domain yet is
-    no error: sites come and go while the application runs. Raises `ConfigurationError` for what is no domain.
+    A wildcard such as `*.example.com` matches the sites whose canonical domain it covers. A domain that no site has is
+    not an error, because sites are added and removed while the application runs.
+
+    Raises:
+        ConfigurationError: A value is not a domain.
     """
 
     def __init__(self, value: str | tuple[str, ...] | list[str], _config: Any) -> None:
@@ -35,7 +38,7 @@ class SitePredicate:
             raise ConfigurationError("site= takes a domain, or several")
 
     def text(self) -> str:
-        """Return how Pyramid shows it."""
+        """Return the text that Pyramid's tools show."""
         return f"site = {', '.join(map(str, self._domains))}"
 
     phash = text
@@ -46,16 +49,16 @@ class SitePredicate:
 
 
 class ThemePredicate:
-    """`theme=` a name, or several: whether the site of the request has that theme; "" means a site without one.
+    """`theme=` takes a name, or several, and matches sites with that theme; "" matches sites without one.
 
-    None would mean no predicate, as everywhere in Pyramid.
+    None would mean no predicate, as usual in Pyramid.
     """
 
     def __init__(self, value: str | tuple[str, ...] | list[str], _config: Any) -> None:
         self._names = (value,) if isinstance(value, str) else tuple(value)
 
     def text(self) -> str:
-        """Return how Pyramid shows it."""
+        """Return the text that Pyramid's tools show."""
         return f"theme = {', '.join(name or 'none' for name in self._names)}"
 
     phash = text
@@ -69,14 +72,14 @@ def _site_of(request: Request) -> Site | None:
     try:
         site: Site = request.site
     except (UnknownSite, InvalidHost):
-        # An open path, or a page about there being no site.
+        # An open path, or the exception view for an unknown host.
         return None
     return site
 
 
 def _means(request: Request, domain: Domain, site: Site) -> bool:
     if not domain.is_wildcard:
-        # In memory, as the Host of the request is.
+        # Served from the directory's cache, like the Host of the request.
         found = request.registry[DIRECTORY].resolve(str(domain))
         return found is not None and found.id == site.id
     return (
@@ -87,7 +90,7 @@ def _means(request: Request, domain: Domain, site: Site) -> bool:
 
 
 def includeme(config: Configurator) -> None:
-    """Add both predicates to views, and to routes."""
+    """Add both predicates to views and routes."""
     for name, predicate in (("site", SitePredicate), ("theme", ThemePredicate)):
         add: Callable[..., None]
         for add in (config.add_view_predicate, config.add_route_predicate):

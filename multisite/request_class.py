@@ -1,9 +1,13 @@
-"""The class of requests with all that was added to them, made once instead of at each request.
+"""Build the request class with all added properties once, instead of for each request.
 
-Pyramid makes a class anew for each request that properties were added to (`config.add_request_method`), and binds each
-added method to it: some 200,000 instructions, two fifths of a request that needs no session (docs/benchmarks.md), and
-garbage that only the collector finds. A request is no different for the class that is kept here: it has the same
-attributes, of a class of the same name. Its query and its form are read with care (`multisite.forms`).
+If an application adds request properties (`config.add_request_method`), Pyramid builds a new class for each request and
+binds each added method to it. This costs some 200,000 instructions, two fifths of a request that needs no session
+(docs/benchmarks.md), and leaves cyclic garbage. With the cached class, a request has the same attributes, on a class of
+the same name. The class also parses queries and forms safely (`multisite.forms`).
+
+This relies on two internals of Pyramid: the router applies `IRequestExtensions.methods` by binding each with `__get__`
+and setting the result as an attribute of the request, and `InstancePropertyHelper.apply_properties` replaces the class
+of its target.
 """
 
 from __future__ import annotations
@@ -19,16 +23,16 @@ from multisite.forms import readable
 __all__ = ["RequestClass", "prepare"]
 
 MAX_CLASSES = 8
-"""Of how many classes the ready ones are kept: a request factory that adds a property itself makes one each time."""
+"""Maximum number of cached classes: a request factory that adds properties itself builds a class per request."""
 
 NAME = "__class__"
 
 
 class RequestClass:
-    """What Pyramid takes for the one method that was added, under the name `__class__`.
+    """A descriptor that Pyramid takes for an added request method named `__class__`.
 
-    Pyramid binds a method to each request and sets what it gets on it: of this, the class of the request with
-    `attributes`, which are all the methods and properties that were added, by name.
+    Pyramid binds added methods to each request and sets the result as an attribute. Binding this one returns the
+    request's class extended by `attributes`, the added methods and properties by name.
     """
 
     def __init__(self, attributes: dict[str, Any]) -> None:
@@ -43,16 +47,16 @@ class RequestClass:
         InstancePropertyHelper.apply_properties(request_like, {**readable(cls), **self.attributes})
         ready = type(request_like)
         if len(self._ready) < MAX_CLASSES:
-            # The ready one too: a request that is sent through the application once more has it already.
+            # The result is a key as well: a request that passes through the application again already has that class.
             self._ready |= {cls: ready, ready: ready}
         return ready
 
 
 def prepare(registry: Registry) -> None:
-    """Let the requests of an application that is complete get the class that is made once.
+    """Replace the request extensions of a completely configured application by one `RequestClass`.
 
-    What is added to requests later is added as Pyramid does it. To be called again for the same registry, if another
-    application is made of it.
+    Extensions that are added later are applied by Pyramid as usual. Call this again for each further application made
+    from the same registry.
     """
     extensions: Any = registry.queryUtility(IRequestExtensions)
     if extensions is None:

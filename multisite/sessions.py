@@ -1,11 +1,11 @@
-"""Sessions, log-ins and CSRF tokens that belong to the site at which they were made, with one line each:
+"""Sessions, logins and CSRF tokens that are only valid on the site that issued them, with one line each:
 
     config.set_session_factory(per_site(SignedCookieSessionFactory, timeout=1200))
     config.set_csrf_storage_policy(per_site(CookieCSRFStoragePolicy))
     helper = per_site(AuthTktCookieHelper, timeout=1200)        # in a security policy
 
-`per_site` takes the factory itself and the options that it would have been called with. It calls it once for each site
-that is asked for, with a secret and a cookie of that site's own.
+`per_site` takes the factory and the options for it. It calls the factory once for each site that is used, with a secret
+and a cookie name of the site's own.
 """
 
 from __future__ import annotations
@@ -33,36 +33,41 @@ from multisite.site import Site
 __all__ = ["PerSite", "per_site"]
 
 MAX_SITES = 1_000
-"""For how many sites, at most, what was made is kept: those that were asked for last."""
+"""Size of the LRU cache of objects made per site."""
 
 
 def per_site(factory: Callable[..., Any], /, **options: Any) -> PerSite:
-    """Return what can be used in the place of `factory(**options)`, and belongs to the site of each request.
+    """Return a replacement for `factory(**options)` that uses a separate object for the site of each request.
 
-    `factory` is `SignedCookieSessionFactory`, `AuthTktCookieHelper`, `SessionAuthenticationHelper`,
-    `SessionCSRFStoragePolicy`, `CookieCSRFStoragePolicy`, `RedisSessionFactory` of pyramid_session_redis, or a function
-    or class of your own. That gets those of these arguments that it has parameters for: `secret` (64 hexadecimal
-    digits), `cookie_name`, `path`, `secure` (also `cookie_path`, `cookie_secure`), and `key_prefix` for what it stores.
-    `httponly` and `samesite` are `True` and `"Lax"` unless said otherwise; a cookie never has a Domain.
+    The factory is passed those of the following arguments that it has parameters for: `secret` (64 hexadecimal digits),
+    `cookie_name`, `path`, `secure` (also `cookie_path`, `cookie_secure`), and `key_prefix` for stored keys. `httponly`
+    and `samesite` default to `True` and `"Lax"`. Cookies never have a Domain attribute.
 
-    Raises `TypeError` for a factory that takes nothing which would make it a site's own, and for options that it does
-    not have, `ValueError` for options that are the site's to decide.
+    Args:
+        factory: `SignedCookieSessionFactory`, `AuthTktCookieHelper`, `SessionAuthenticationHelper`,
+            `SessionCSRFStoragePolicy`, `CookieCSRFStoragePolicy`, `RedisSessionFactory` of pyramid_session_redis, or a
+            function or class of your own.
+        options: Further arguments of the factory.
+
+    Raises:
+        TypeError: The factory has no parameter that separates sites, or does not have one of the options.
+        ValueError: One of the options is set by the site.
     """
     return PerSite(factory, options)
 
 
 class PerSite:
-    """A factory of sessions, a helper or a policy whose parts belong to sites; made by `per_site`.
+    """A session factory, helper or policy with a separate object per site; made by `per_site`.
 
-    Called with a request it calls what was made for the site of the request. So do its methods, which are those of the
-    factory where that is a class, and all take the request first. Where a request has no site, as on an open path,
-    `UnknownSite` is raised; but methods that say who is logged in return None, since pyramid_tm asks at each request.
+    Calls are delegated to the object of the request's site. If the factory is a class, so are the methods of the class,
+    all of which take the request first. A request without a site, as on an open path, raises `UnknownSite`; but methods
+    that return who is logged in return None, because pyramid_tm calls them for each request.
     """
 
     is_per_site = True
-    """What `multisite check` looks for. A factory of your own that keeps sites apart by itself may say so as well."""
+    """Tells `multisite check` that sites are separated. Set it on a factory of your own that does this by itself."""
 
-    factory: Callable[..., Any] | None = None  # As it is while an object is unpickled, and asked for attributes.
+    factory: Callable[..., Any] | None = None  # A default for `__getattr__` during unpickling.
 
     def __init__(self, factory: Callable[..., Any], options: dict[str, Any]) -> None:
         self.factory = factory
@@ -73,12 +78,12 @@ class PerSite:
         self._made: LRUCache[tuple[Any, ...], Any] = LRUCache(MAX_SITES)
 
     def of(self, request: Request) -> Any:
-        """Return what `factory` has made for the site of `request`."""
+        """Return the object of the site of `request`."""
         site: Site = request.site
         _read_cookies(request)
         is_secure = request.scheme == "https"
         script_name = request.environ.get("SCRIPT_NAME", "")
-        # The secrets too: an object of a module may serve two applications of one process.
+        # With the secrets, because a module-level object may serve two applications of one process.
         key = site.id, site.secret_generation, is_secure, script_name, request.registry.get(SECRETS)
         made = self._made.get(key)
         if made is None:
@@ -106,7 +111,7 @@ class PerSite:
     def _make(self, request: Request, site: Site, is_secure: bool, path: str) -> Any:
         keys: tuple[bytes, ...] = ()
         if self.needs_secret:
-            # Of the scheme as well: a cookie that went over an open network is worth nothing over https.
+            # Separate keys per scheme: a cookie that was sent in clear text is not accepted over https.
             purpose = f"{self!r} {self._base_name('cookie_name')} {'https' if is_secure else 'http'}"
             keys = secrets_of(request.registry, repr(self)).derive(site, purpose)
         mark = f"{site.id}.{site.secret_generation}."
@@ -114,7 +119,7 @@ class PerSite:
         return make(self.factory, keys, self._arguments(site, is_secure, path, mark, keys))
 
     def _arguments(self, site: Site, is_secure: bool, path: str, mark: str, keys: tuple[bytes, ...]) -> dict[str, Any]:
-        """Return what the factory is called with: of all that a site can give, what it has a parameter for."""
+        """Return the arguments for the factory: those of the site that it has parameters for, and the options."""
         given: dict[str, Any] = {
             **dict.fromkeys(_DOMAINS, None),
             **dict.fromkeys(_WIDER_DOMAINS, False),
@@ -137,35 +142,34 @@ class PerSite:
         return {name: value for name, value in given.items() if name in self._defaults}
 
     def _base_name(self, name: str) -> str:
-        """Return the text that the site's own is made of: as it was given, or the factory's default."""
+        """Return the option `name`, or the factory's default, from which the site's own value is derived."""
         base = self._options.get(name, self._defaults.get(name))
         return base if isinstance(base, str) else ""
 
 
 def cookie_name(name: str, site: Site, *, is_secure: bool, path: str) -> str:
-    """Return the name of the cookie that is `name` to the application.
+    """Return the site's own name for the cookie that the application calls `name`.
 
-    It holds the id of the site, since a browser does not tell ports apart, and sends cookies of `/` to `/shop` too
-    (RFC 6265 sections 8.5 and 5.4). Over https it has one of the prefixes that the browser itself looks after (RFC
-    6265bis section 4.1.3): `__Host-`, which is for `/` alone, and which no other host has set; or `__Secure-`, which
-    nobody has set on an open network.
+    It contains the id of the site, because browsers do not separate cookies by port, and send cookies of `/` to `/shop`
+    too (RFC 6265 sections 8.5 and 5.4). Over https it has a prefix that browsers enforce (RFC 6265bis section 4.1.3):
+    `__Host-` for the path `/`, which no other host can set, and `__Secure-` otherwise, which cannot be set over http.
     """
     prefix = ("__Host-" if path == "/" else "__Secure-") if is_secure else ""
     return f"{prefix}{name}_{site.id}"
 
 
 def _read_cookies(request: Request) -> None:
-    """Read the cookies where one of them is not UTF-8: because of that one WebOb would read none.
+    """Parse cookies leniently: WebOb rejects all of them if one is not valid UTF-8.
 
-    A page of a subdomain, which may be another site, can set such a one for the domain above, and its visitors would
-    get errors there until it is gone.
+    A page of a subdomain, which may be another site, can set such a cookie for the parent domain, where its visitors
+    would then get errors until the cookie expires.
     """
     try:
         request.cookies.get("")
     except UnicodeDecodeError:
         header = request.environ["HTTP_COOKIE"]
         found = {name.decode(): value.decode("utf-8", "replace") for name, value in parse_cookie(header)}
-        # Where WebOb remembers what it has read.
+        # WebOb's own cache of parsed cookies.
         request.environ[RequestCookies._cache_key] = found, header
 
 
@@ -178,7 +182,7 @@ def _has_site(request: Request) -> bool:
 
 
 _IDENTIFYING = {"identify", "authenticated_userid", "unauthenticated_userid"}
-"""The methods of Pyramid's helpers that say who is logged in, for each of which None means nobody."""
+"""The methods of Pyramid's helpers that return who is logged in; None means nobody."""
 
 _DOMAINS = ("domain", "cookie_domain")
 _WIDER_DOMAINS = ("wild_domain", "parent_domain")
@@ -188,7 +192,7 @@ _HTTP_ONLY = ("httponly", "http_only", "cookie_httponly")
 _SAME_SITE = ("samesite", "cookie_samesite")
 _SIGNED = {"secret", "cookie_signer"}
 _PREFIXES = {"prefix", "key", "key_prefix"}
-"""What the parameters are called by which factories take one thing."""
+"""The names by which factories call the same parameter."""
 
 _OF_THE_SITE = {*_DOMAINS, *_WIDER_DOMAINS, *_PATHS, *_SECURE, *_SIGNED}
 
@@ -212,7 +216,7 @@ def _check_options(factory: Callable[..., Any], defaults: dict[str, Any], option
         if option not in defaults:
             raise TypeError(f"{name} has no parameter '{option}'")
         if option in _OF_THE_SITE:
-            raise ValueError(f"'{option}' is not for the application to say: per_site takes it from the site")
+            raise ValueError(f"'{option}' cannot be set: per_site takes it from the site")
 
 
 def _name_of(factory: Any) -> str:
@@ -222,7 +226,7 @@ def _name_of(factory: Any) -> str:
 def _make_default(factory: Callable[..., Any], keys: Sequence[bytes], arguments: dict[str, Any]) -> Any:
     made = factory(**arguments)
     if isinstance(made, AuthTktCookieHelper):
-        # The helper's own way to be given another function for this.
+        # The helper calls this attribute to parse a ticket.
         made.parse_ticket = partial(_parse_ticket, made, made.parse_ticket, [key.hex() for key in keys])
     return made
 
@@ -240,7 +244,7 @@ def _parse_ticket(
 
 
 def _signed_cookie_sessions(_factory: object, keys: Sequence[bytes], arguments: dict[str, Any]) -> Any:
-    """Make what `SignedCookieSessionFactory` makes, but that it accepts previous secrets."""
+    """Do what `SignedCookieSessionFactory` does, but accept previous secrets."""
     given = {"salt": "pyramid.session.", "hashalg": "sha512", **arguments}
     signer = Signer(
         keys,
@@ -257,8 +261,7 @@ def _csrf_cookies(_factory: object, keys: Sequence[bytes], arguments: dict[str, 
 
 
 class _SignedCSRFStoragePolicy(CookieCSRFStoragePolicy):  # type: ignore[misc]  # Pyramid has no types.
-    """Pyramid's policy, whose cookie holds the token signed: else any site accepts a token with a cookie that says the
-    same."""
+    """Pyramid's policy with a signed cookie: otherwise each site accepts any token that comes with an equal cookie."""
 
     def __init__(self, signer: Signer, **options: Any) -> None:
         super().__init__(**options)
@@ -266,7 +269,7 @@ class _SignedCSRFStoragePolicy(CookieCSRFStoragePolicy):  # type: ignore[misc]  
 
     def new_csrf_token(self, request: Request) -> str:
         token: str = super().new_csrf_token(request)
-        # Read again later in this request, as the browser will send it.
+        # The policy reads the cookie again in this request, in the form that the browser will send.
         request.cookies[self.cookie_name] = self._signer.dumps(token).decode()
         return token
 
@@ -275,9 +278,9 @@ _MAKERS: dict[Any, Callable[[Any, Sequence[bytes], dict[str, Any]], Any]] = {
     SignedCookieSessionFactory: _signed_cookie_sessions,
     CookieCSRFStoragePolicy: _csrf_cookies,
 }
-"""What is made in another way than by calling the factory."""
+"""Factories that are replaced instead of called."""
 
 
 def _marked_id(mark: str, generate: Callable[[], str]) -> str:
-    """Return the id of a new session on a server, which is also the key it is stored by."""
+    """Return the id of a new server-side session, which is also its key in the store."""
     return f"{mark}{generate()}"

@@ -1,7 +1,7 @@
-"""A fair share: how many requests of one site a process works on at the same time.
+"""Limit the number of concurrent requests per site.
 
-A server has a fixed number of threads. Without a limit the first site whose pages are slow takes all of them, and every
-other site waits. This counts, and does nothing else: how often a visitor may ask is for the proxy to say.
+A server has a fixed number of threads. Without a limit, the first site with slow pages occupies all of them, and every
+other site waits. Rate limits per visitor are left to the proxy.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ __all__ = ["RETRY_AFTER_SECONDS", "ConcurrencyLimit", "release_after_send", "rel
 
 
 def too_busy_response() -> Response:
-    """Return the answer to a request that is one too many: it costs no template and no query."""
+    """Return the 503 for a site over its limit, without rendering or querying."""
     response = Response("This site is busy: please try again in a moment.\n", 503, content_type="text/plain")
     response.headers.update({"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"})
     return response
 
 
 def release_after_send(environ: MutableMapping[str, Any], response: Response, release: Callable[[], None]) -> None:
-    """Call `release` once the request has been answered: now if the body of `response` is made already.
+    """Call `release` once the response has been sent; immediately, if its body is complete already.
 
-    A body that is made as it goes out occupies its thread until then. A subrequest is of the thread of another request,
-    which has a slot of its own: it holds none beyond its response.
+    A streaming body occupies its thread until it has been sent. A subrequest runs in the thread of an outer request,
+    which holds a slot of its own, and so releases its slot with its response.
     """
     held = environ.get(RELEASES)
     if held is None or isinstance(response.app_iter, (list, tuple)):
@@ -38,7 +38,7 @@ def release_after_send(environ: MutableMapping[str, Any], response: Response, re
 
 
 def release_held(environ: MutableMapping[str, Any]) -> None:
-    """Give back all slots that the request of `environ` still holds. May be called again."""
+    """Release all slots that the request of `environ` still holds. Safe to call repeatedly."""
     held = environ.get(RELEASES)
     while held:
         held.pop()()

@@ -1,9 +1,9 @@
-"""Shared caches: what a proxy or a CDN must not hand to somebody else says so.
+"""Mark personal responses as private, so that a proxy or CDN does not serve them to other visitors.
 
-Sites differ by their host, which is part of what such a cache keeps an answer under (RFC 9111 section 2). Visitors do
-not: an answer that sets a cookie, or for which the session was used or a cookie that came was looked at, is of one
-visitor. Such a cache may keep it all the same unless it is told (RFC 9111 section 7.3). What differs by language says
-`Vary` in `multisite.language`.
+Sites are told apart by their host, which is part of a shared cache's key (RFC 9111 section 2). Visitors are not: a
+response that sets a cookie, or that was made after the session or a cookie of the request was read, belongs to one
+visitor. A shared cache may store even that unless the response forbids it (RFC 9111 section 7.3). `multisite.language`
+adds `Vary` to responses that differ by language.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def mark_private_response(plain: Callable[..., Response], request: Request, *arg
 
 
 def _mark_private(request: Request, response: Response) -> None:
-    """Add `Cache-Control: private` to the answer for one visitor, unless the application has said what may be kept."""
+    """Add `Cache-Control: private` to a personal response, unless the application has set Cache-Control."""
     headers = response.headerlist
     names = {name.lower() for name, _value in headers}
     if "cache-control" in names:
@@ -39,10 +39,10 @@ def _mark_private(request: Request, response: Response) -> None:
 
 
 def wrap_router(app: Any) -> None:
-    # The one place behind all callbacks, which add cookies, that costs a request no event.
+    # The only hook after all response callbacks, which add cookies, that does not cost every request an event.
     app.invoke_request = partial(mark_private_response, app.invoke_request)
 
 
 def includeme(config: Configurator) -> None:
-    """Mark what is of one visitor, when the callbacks that add cookies have run."""
+    """Mark personal responses as private, after all response callbacks have run."""
     on_app_created(config.registry, wrap_router)

@@ -1,4 +1,4 @@
-"""Signed text, such as the value of a cookie: what was signed with a previous key is still accepted."""
+"""Sign values such as those of cookies, and accept signatures made with previous keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Serializer(Protocol):
 
 
 class Signer:
-    """A serializer that signs with the first of `keys` and accepts what is signed with any of them.
+    """A serializer that signs with the first of `keys` and accepts signatures made with any of them.
 
     `salt` and `hashalg` are those of `webob.cookies.SignedSerializer`.
     """
@@ -26,12 +26,12 @@ class Signer:
         self._signers = [SignedSerializer(key.hex(), salt, hashalg, serializer) for key in keys]
 
     def dumps(self, value: Any) -> bytes:
-        """Return `value` as text, signed."""
+        """Serialize and sign `value`."""
         signed: bytes = self._signers[0].dumps(value)
         return signed
 
     def loads(self, text: bytes) -> Any:
-        """Return the value of a text that is signed. Raises `ValueError` for any other text."""
+        """Verify and deserialize `text`. Raises `ValueError` if the signature is invalid."""
         for signer in self._signers[:-1]:
             try:
                 return signer.loads(text)

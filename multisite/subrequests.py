@@ -1,7 +1,7 @@
-"""Subrequests: what runs for another host than the request around it does not take that one's site for its own.
+"""Subrequests run for the site of their own host, not for that of the outer request.
 
-With tweens, the tween finds the site of a subrequest as that of any request, and its callbacks run without one. Without
-tweens, nothing would find it: the site is made current here, around all that Pyramid does for the subrequest.
+With `use_tweens=True`, the tween finds the site of a subrequest as it does for every request, and response callbacks
+run without a site. Without tweens, this module makes the site current while Pyramid handles the subrequest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _invoke_for_site(
     if not isinstance(body, (list, tuple)):
         length = response.content_length
         response.app_iter = _SitelessBody(body)
-        # WebOb forgets the length with the body that it belonged to.
+        # WebOb drops the length when the body is replaced.
         response.content_length = length
     return response
 
@@ -57,7 +57,7 @@ def _scope_of(site: Site | None) -> Iterator[None]:
 
 
 class _SitelessBody:
-    """The body of a subrequest that is made while it is read: without a site, as when a server reads it."""
+    """Reads the streaming body of a subrequest without a current site, as a server would."""
 
     def __init__(self, body: Iterable[bytes]) -> None:
         self._body = body
@@ -81,15 +81,15 @@ def _site_of(request: Request, registry: Any) -> Site | None:
     try:
         return match_request(request).site
     except MultisiteError:
-        # Not even that of the request around it: who asks for the site gets this error, from `request.site`.
+        # Not the outer request's site either: `request.site` raises this error.
         return None
 
 
 def _wrap_invoke_subrequest(app: Any) -> None:
-    # Each application hands its requests this attribute of its own. A tween or an event would cost every request.
+    # The router passes this attribute to its requests. A tween or an event would cost every request.
     app.invoke_subrequest = partial(_invoke_for_site, app.invoke_subrequest, app.registry)
 
 
 def includeme(config: Configurator) -> None:
-    """Let `request.invoke_subrequest` run each subrequest for its own site."""
+    """Make `request.invoke_subrequest` run each subrequest for its own site."""
     on_app_created(config.registry, _wrap_invoke_subrequest)

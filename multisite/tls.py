@@ -1,7 +1,7 @@
-"""The question that a proxy asks before it gets a certificate: is there a site with this domain?
+"""The endpoint that a proxy queries before it obtains a certificate: is there a site with this domain?
 
-Caddy's on-demand TLS sends `GET PATH?domain=example.com`, and gets a certificate exactly if the answer is 200. Whoever
-may ask this learns which domains are here, so only this machine may unless `multisite.tls_ask_from` says otherwise.
+Caddy's on-demand TLS sends `GET PATH?domain=example.com`, and obtains a certificate only if the response is a 200. The
+endpoint reveals which domains exist, so only the local machine may query it unless `multisite.tls_ask_from` is set.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from multisite.settings import Settings
 __all__ = ["ask_view", "includeme", "is_allowed_peer"]
 
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
-"""What a proxy adds to a request of somebody else; the proxy's own question has none of them."""
+"""Headers that proxies add to forwarded requests; a request by the proxy itself has none of them."""
 
 
 def ask_view(request: Request) -> Response:
-    """Answer 200 if `domain` is one of a site that answers, else 404; 503 if nobody can say; 403 to who may not ask."""
+    """Return 200 if a served site has `domain`, else 404; 503 if it cannot be looked up; 403 for other clients."""
     if OPEN_PATH not in request.environ:
-        # Below the path of a site, where the proxy that keeps visitors from this one path does not look.
+        # Below the path of a site, which a proxy that blocks the endpoint for visitors does not cover.
         return _answer(404)
     settings: Settings = request.registry[SETTINGS]
     if not is_allowed_peer(request, settings.tls_ask_from):
@@ -47,14 +47,14 @@ def ask_view(request: Request) -> Response:
 
 
 def is_allowed_peer(request: Request, networks: Sequence[Network]) -> bool:
-    """Return whether `request` comes from one of `networks` itself, and not through a proxy for somebody else."""
+    """Return whether `request` comes from one of `networks` directly, and was not forwarded by a proxy."""
     if any(header in request.environ for header in _FORWARDED):
         return False
     try:
         address = ipaddress.ip_address(request.environ.get("REMOTE_ADDR", ""))
-    except ValueError:  # none, or that of a Unix socket, which says nothing about who is behind it
+    except ValueError:  # No address, or a Unix socket, which does not identify the client.
         return False
-    # A socket for both kinds of addresses shows 127.0.0.1 as ::ffff:127.0.0.1.
+    # A dual-stack socket reports 127.0.0.1 as ::ffff:127.0.0.1.
     plain = getattr(address, "ipv4_mapped", None) or address
     return any(plain in network for network in networks)
 
@@ -66,7 +66,7 @@ def _answer(status: int) -> Response:
 
 
 def includeme(config: Configurator) -> None:
-    """Answer at `multisite.tls_ask_path`, if that is set."""
+    """Add the endpoint at `multisite.tls_ask_path`, if that is set."""
     settings: Settings = config.registry[SETTINGS]
     if settings.tls_ask_path is not None:
         config.add_route("multisite.tls_ask", settings.tls_ask_path, request_method="GET")

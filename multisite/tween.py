@@ -1,8 +1,8 @@
 """The tween that finds the site of each request.
 
-It stands over the exception view and over pyramid_tm, so that error pages and the commit still have their site. It
-therefore answers 400, 404 and 503 through exception views and never raises: an exception from here would reach the
-server. What rows a session sees does not depend on it (`multisite.scoping`).
+It is placed over the exception view and over pyramid_tm, so that error pages and the commit still have their site. An
+exception from here would therefore reach the server: the tween never raises, and invokes the exception views itself for
+400, 404 and 503. The rows that a session sees do not depend on the tween (`multisite.scoping`).
 """
 
 from __future__ import annotations
@@ -39,17 +39,20 @@ __all__ = ["includeme", "site_tween_factory"]
 log = logging.getLogger(__name__)
 
 LOG_PAUSE_SECONDS = 1.0
-"""How often, at most, requests without a site are logged: anybody can send as many as they like."""
+"""Minimum time between two log lines about requests without a site, which anybody can send in any number."""
 
 REDIRECT_SECONDS = 300
-"""How long browsers and proxies keep the redirect of a domain, which may be another's tomorrow: without a time they may
-keep it as long as they like (RFC 9110 section 15.4.2, RFC 9111 section 4.2.2)."""
+"""How long browsers and proxies cache the redirect of a domain.
+
+Without a limit they may cache it forever (RFC 9110 section 15.4.2, RFC 9111 section 4.2.2), but the domain may belong
+to another site tomorrow.
+"""
 
 Handler = Callable[[Request], Response]
 
 
 def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Return a tween that gives each request its site, or answers for want of one."""
+    """Return a tween that sets the site of each request, or responds with an error if there is none."""
     run_startup(registry)
     settings: Settings = registry[SETTINGS]
     open_paths = {path for path in settings.open_paths if not path.endswith("/")}
@@ -65,12 +68,12 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
     def site_tween(request: Request) -> Response:
         environ = request.environ
-        # The environ may have been here: pyramid_retry sends it again, and a subrequest may be made of a copy.
+        # The environ may have passed here before: pyramid_retry reuses it, and a subrequest may have a copy of it.
         if SHIFTED_PATH in environ:
             _unshift_path(environ)
         if has_open_paths and is_open(environ.get("PATH_INFO", "")):
             environ[OPEN_PATH] = True
-            # A subrequest may have come here, out of a request that has a site.
+            # This may be a subrequest of a request that has a site.
             return _handle(handler, request, None)
         environ.pop(OPEN_PATH, None)
         try:
@@ -100,13 +103,13 @@ def _handle(handler: Handler, request: Request, site: Site | None) -> Response:
 
 
 def _show_exception(request: Request) -> Response:
-    """Answer by the exception view of the error that is being handled."""
+    """Return the response of the exception view for the error that is being handled."""
     return request.invoke_exception_view(sys.exc_info())
 
 
 def _with_site_limit(site_limit: ConcurrencyLimit, handler: Handler, request: Request, site: Site) -> Response:
-    """Handle `request` if its site has a place left, which it keeps until its response has been sent."""
-    # The environ may have been here, for a response that pyramid_retry or another tween has dropped.
+    """Handle `request` if its site has a free slot, and hold the slot until the response has been sent."""
+    # The environ may have passed here before, for a response that pyramid_retry or another tween has dropped.
     release_held(request.environ)
     if not site_limit.acquire(site.id):
         return too_busy_response()
@@ -125,7 +128,7 @@ def _requested_netloc(request: Request) -> str:
 
 
 class _RateLimitedLog:
-    """What was refused for want of a site, in the log: a line a second at most, whoever asks how often."""
+    """Logs requests without a site, at most one line per `LOG_PAUSE_SECONDS`."""
 
     def __init__(self) -> None:
         self._lock = forks.fork_safe_lock()
@@ -134,7 +137,7 @@ class _RateLimitedLog:
 
     def log(self, error: MultisiteError) -> None:
         """Log `error`, or count it for the next line."""
-        if isinstance(error, SiteSettingError):  # Logged where it was first seen.
+        if isinstance(error, SiteSettingError):  # Logged when it was first raised.
             return
         now = time.monotonic()
         with self._lock:
@@ -148,14 +151,14 @@ class _RateLimitedLog:
 
 
 def _shift_path(environ: dict[str, Any], prefix: str) -> None:
-    """Move `prefix`, with which the path of the request begins, to SCRIPT_NAME (PEP 3333)."""
+    """Move `prefix` from the start of PATH_INFO to SCRIPT_NAME (PEP 3333)."""
     environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
     environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
     environ[SHIFTED_PATH] = prefix
 
 
 def _unshift_path(environ: dict[str, Any]) -> None:
-    """Undo `_shift_path`, unless SCRIPT_NAME was changed since: without its path, another site would be meant."""
+    """Undo `_shift_path`, unless SCRIPT_NAME has changed since: without the path, another site would match."""
     prefix, script_name = environ.pop(SHIFTED_PATH), environ.get("SCRIPT_NAME", "")
     if script_name.endswith(prefix):
         environ["SCRIPT_NAME"] = script_name.removesuffix(prefix)
@@ -163,18 +166,18 @@ def _unshift_path(environ: dict[str, Any]) -> None:
 
 
 def _redirect(request: Request, match: Match) -> Response | None:
-    """Send the browser to the canonical domain: the same path behind that of the domain, the same query and port.
+    """Return a redirect to the canonical domain, with the same path below the domain's, the same query and port.
 
-    None if it is there already, as where a redirect of a port or a wildcard takes precedence over the canonical domain:
-    that is served, since it could only go round in circles. 301 for GET and HEAD; 308 otherwise, since browsers turn
-    another method into GET on a 301 (RFC 9110 section 15.4).
+    Returns None if the request is there already, because a redirect for a port or a wildcard takes precedence over the
+    canonical domain: it is served, to avoid a redirect loop. The status is 301 for GET and HEAD, and 308 otherwise,
+    because browsers turn other methods into GET on a 301 (RFC 9110 section 15.4).
     """
     environ, site = request.environ, match.site
     netloc, path_info = canonical_netloc(request, site), environ.get("PATH_INFO", "")
     path = site.path + path_info.removeprefix(match.path)
     if path == path_info and netloc == _requested_netloc(request):
         return None
-    # Not request.path, which raises for bytes that are no UTF-8: those are for the canonical domain to refuse.
+    # Not request.path, which raises for bytes that are not valid UTF-8: the canonical domain rejects those.
     escaped = escape_path(environ.get("SCRIPT_NAME", "") + (path or "/"))
     location = urlunsplit((request.scheme, netloc, escaped, request.query_string, ""))
     kind = HTTPMovedPermanently if request.method in {"GET", "HEAD"} else HTTPPermanentRedirect
@@ -183,5 +186,5 @@ def _redirect(request: Request, match: Match) -> Response | None:
 
 def includeme(config: Configurator) -> None:
     """Add the tween over pyramid_tm's and over the exception view."""
-    # Both are named: pyramid_tm stands over the exception view too, and may have been included first.
+    # Both are named, because pyramid_tm is over the exception view too, and may have been included first.
     config.add_tween("multisite.tween.site_tween_factory", over=("pyramid_tm.tm_tween_factory", EXCVIEW))

@@ -1,12 +1,12 @@
-"""Users: mixins for the tables of an application, of people who log in at a site, or above all sites.
+"""Mixins for the application's user tables: users of one site, and operators of all sites.
 
     class User(SiteUser, Base):
         __tablename__ = "users"
         id: Mapped[int] = mapped_column(primary_key=True)
 
-    user = User.log_in(request.dbsession, "admin", "correct horse battery staple")      # None if that is wrong
+    user = User.log_in(request.dbsession, "admin", "correct horse battery staple")      # None if either is wrong
 
-`admin` of one site is nobody on another. Needs argon2-cffi (`pyramid-multisite[users]`).
+The `admin` of one site does not exist on another. Requires argon2-cffi (`pyramid-multisite[users]`).
 """
 
 from __future__ import annotations
@@ -41,30 +41,32 @@ except ModuleNotFoundError as error:
 __all__ = ["Account", "LoginThrottle", "SiteUser", "TooManyAttempts", "fold_login"]
 
 MAX_LOGIN_CHARACTERS = 254
-"""The longest login: an address of e-mail has no more (RFC 5321 section 4.5.3.1.3, without its brackets)."""
+"""Maximum length of a login: that of an e-mail address (RFC 5321 section 4.5.3.1.3, without the brackets)."""
 
 MAX_PASSWORD_CHARACTERS = 1_000
-"""The longest password: what is hashed should not be megabytes. Verifiers should take 64 at least (NIST SP 800-63B)."""
+"""Maximum length of a password, to bound the hashing time. NIST SP 800-63B asks for at least 64."""
 
 LOGIN_KEY = "login_key"
 
 
 class TooManyAttempts(MultisiteError):
-    """Somebody has tried to log in too often. `retry_after_seconds` is when to try again, a whole number."""
+    """Raised after too many failed login attempts. `retry_after_seconds` is a whole number."""
 
     def __init__(self, retry_after_seconds: int) -> None:
         self.retry_after_seconds = retry_after_seconds
-        super().__init__(f"too many attempts to log in: try again in {retry_after_seconds} seconds")
+        super().__init__(f"too many login attempts: try again in {retry_after_seconds} seconds")
 
 
 class LoginThrottle:
-    """How often somebody has tried lately, for any number of keys.
+    """Counts recent login attempts per key, and rejects further ones after too many failures.
 
-    Of the keys with as many attempts, the last `max_keys` are remembered. So others that are tried once, however many,
-    do not let one be forgotten that was tried twice: only as many others with as many attempts each do. After `limit`
-    attempts that failed there is none for a key until `pause_seconds` after the first of them. Each process counts for
-    itself, in memory: a table would be rolled back together with the request that failed. `clock` gives seconds that
-    never go back.
+    After `limit` failed attempts, a key is locked until `pause_seconds` after the first of them. For each number of
+    attempts, the last `max_keys` keys with that number are kept: any number of keys with one attempt cannot displace a
+    key with two. Each process counts in its own memory, because a count in a table would be rolled back with the failed
+    request.
+
+    Args:
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -80,12 +82,16 @@ class LoginThrottle:
         self._max_keys = max_keys
         self._clock = clock
         self._counts: dict[Hashable, tuple[int, float]] = {}
-        # The same keys apart by their attempts, first that with one, in the order in which they came to be there.
+        # The keys grouped by their number of attempts, starting with one, in insertion order.
         self._keys_by_count: list[dict[Hashable, None]] = [{} for _ in range(limit)]
         self._lock = fork_safe_lock()
 
     def record_attempt(self, key: Hashable) -> None:
-        """Count an attempt, before it is known how it ends, lest many at once be one. Raises `TooManyAttempts`."""
+        """Count an attempt before its outcome is known, so that each concurrent one counts.
+
+        Raises:
+            TooManyAttempts: The key is locked.
+        """
         with self._lock:
             now = self._clock()
             count, until = self._counts.get(key, (0, 0.0))
@@ -95,13 +101,13 @@ class LoginThrottle:
                 raise TooManyAttempts(max(1, math.ceil(until - now)))
             self._forget(key)
             self._counts[key] = count + 1, until
-            alike = self._keys_by_count[count]
-            alike[key] = None
-            if len(alike) > self._max_keys:
-                self._forget(next(iter(alike)))
+            keys = self._keys_by_count[count]
+            keys[key] = None
+            if len(keys) > self._max_keys:
+                self._forget(next(iter(keys)))
 
     def reset(self, key: Hashable) -> None:
-        """Forget what was counted for `key`."""
+        """Reset the count of `key`, after a successful attempt."""
         with self._lock:
             self._forget(key)
 
@@ -112,11 +118,12 @@ class LoginThrottle:
 
 
 def fold_login(login: str) -> str:
-    """Return what `login` is compared by: without regard to case, width and composition (NFKC, then case folded).
+    """Return the normalized form by which `login` is compared, ignoring case, width and composition (NFKC, casefold).
 
-    Raises `ValueError` for one that is empty, too long or holds control characters.
+    Raises:
+        ValueError: The login is empty, too long, or has control characters.
     """
-    # The length first: to bring 100 kB of combining marks in order takes a minute, for which no other thread runs.
+    # Check the length first: normalizing 100 kB of combining marks takes a minute, while holding the GIL.
     text = login if len(login) <= MAX_LOGIN_CHARACTERS else ""
     key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.strip()).casefold())
     if not key or len(key) > MAX_LOGIN_CHARACTERS or not key.isprintable():
@@ -129,20 +136,20 @@ def _fold_given(context: Any) -> str:
 
 
 class Account:
-    """A declarative mixin: a login and a password. The table is one for all sites, as for operators above them.
+    """A declarative mixin with a login and a password, for a table shared by all sites, such as operators.
 
-    The login is unique without regard to case. `login_key` is what it is compared by and follows `login`;
-    `password_hash` is NULL for who has no password, and cannot log in by one.
+    Logins are unique regardless of case. `login_key` is the normalized login, and follows `login`. `password_hash` is
+    NULL for an account that cannot log in with a password.
     """
 
     password_hasher: ClassVar[PasswordHasher] = PasswordHasher()
     """Argon2id with the second recommended parameters of RFC 9106: 64 MiB, three passes, four lanes."""
 
     min_password_characters: ClassVar[int] = 15
-    """The shortest password, where it is all that somebody proves who they are by (NIST SP 800-63B-4 section 3.1.1)."""
+    """Minimum length of a password that is the only factor (NIST SP 800-63B-4 section 3.1.1)."""
 
     login_throttle: ClassVar[LoginThrottle] = LoginThrottle()
-    """What limits the attempts for each login: at one site they do not count at another."""
+    """Limits the attempts per login, separately for each site."""
 
     login: Mapped[str] = mapped_column(sa.String(MAX_LOGIN_CHARACTERS))
     login_key: Mapped[str] = mapped_column(sa.String(MAX_LOGIN_CHARACTERS), insert_default=_fold_given)
@@ -154,19 +161,19 @@ class Account:
         return login.strip()
 
     def set_password(self, password: str) -> None:
-        """Let this be the password. Raises `ValueError` for one that is too short or too long."""
+        """Set the password. Raises `ValueError` if it is too short or too long."""
         text = _normal(password)
         if text is None or not self.min_password_characters <= len(text) <= MAX_PASSWORD_CHARACTERS:
             raise ValueError(f"a password has {self.min_password_characters} to {MAX_PASSWORD_CHARACTERS} characters")
         self.password_hash = self.password_hasher.hash(text)
 
     def check_password(self, password: str) -> bool:
-        """Return whether this is the password; one that was hashed with other parameters is hashed anew."""
+        """Return whether the password is correct; rehash it if its hash has other parameters than `password_hasher`."""
         return _verify(self.password_hasher, self, password)
 
     @classmethod
     def find(cls, session: Session, login: str) -> Self | None:
-        """Return who has the login, None if nobody has. Of a `SiteUser` that is at the site of the session."""
+        """Return the account with this login, or None. For a `SiteUser`, that is the one of the session's site."""
         try:
             key = fold_login(login)
         except ValueError:
@@ -175,11 +182,14 @@ class Account:
 
     @classmethod
     def log_in(cls, session: Session, login: str, password: str) -> Self | None:
-        """Return who has the login and the password, None if one of them is wrong.
+        """Return the account with this login and password, or None if either is wrong.
 
-        It takes as long for a login that nobody has. Raises `TooManyAttempts`, for such a login too.
+        It takes the same time for an unknown login.
+
+        Raises:
+            TooManyAttempts: There were too many failed attempts, also for an unknown login.
         """
-        # The ids of sites are those of a database, and a process may have several.
+        # With the database, because site ids are only unique within one, and a process may have several.
         database = session.get_bind(cls).engine.url
         key = cls, database, cls._site_id_of(session), _attempted(login)
         cls.login_throttle.record_attempt(key)
@@ -195,7 +205,7 @@ class Account:
 
 
 class SiteUser(SiteScoped, Account):
-    """A declarative mixin: people who log in at one site. The login is unique within the site."""
+    """A declarative mixin for users of one site. Logins are unique within the site."""
 
     @classmethod
     def _site_id_of(cls, session: Session) -> int:
@@ -211,13 +221,13 @@ def _attempted(login: str) -> str:
     try:
         return fold_login(login)
     except ValueError:
-        return ""  # All that cannot be a login counts as one.
+        return ""  # All invalid logins share one count.
 
 
 def _normal(password: str) -> str | None:
-    """Return the password as it is hashed: keyboards compose letters in different ways (NIST SP 800-63B: NFKC).
+    """Return the password normalized by NFKC (NIST SP 800-63B), because keyboards compose letters differently.
 
-    None for one that is too long as it was typed, which is not worth the time: see `fold_login`.
+    None if it is too long to be normalized in reasonable time: see `fold_login`.
     """
     return None if len(password) > MAX_PASSWORD_CHARACTERS else unicodedata.normalize("NFKC", password)
 
@@ -225,7 +235,7 @@ def _normal(password: str) -> str | None:
 def _verify(hasher: PasswordHasher, account: Account | None, password: str) -> bool:
     known = account.password_hash if account is not None else None
     text = _normal(password)
-    # Also for a login that nobody has, so that the time tells nothing.
+    # Verify for an unknown login too, so that timing reveals nothing.
     if not _takes(hasher, known or _nobodys_hash(hasher), text or ""):
         return False
     if account is None or known is None or text is None:
@@ -241,7 +251,7 @@ def _takes(hasher: PasswordHasher, known: str, text: str) -> bool:
     except (VerifyMismatchError, UnicodeEncodeError):
         return False
     except (VerificationError, InvalidHashError):
-        # No hash, such as the "!" of who may not log in. That is found at once, and the time would tell of it.
+        # Not a hash, such as "!" for a disabled account. Verify another one, so that timing does not reveal this.
         if known != (nobodys := _nobodys_hash(hasher)):
             _takes(hasher, nobodys, text)
         return False
@@ -249,18 +259,18 @@ def _takes(hasher: PasswordHasher, known: str, text: str) -> bool:
 
 @lru_cache(maxsize=8)
 def _nobodys_hash(hasher: PasswordHasher) -> str:
-    """Return the hash of a password that nobody knows."""
+    """Return the hash of a random password."""
     return hasher.hash(secrets.token_hex(32))
 
 
 @event.listens_for(Account, "instrument_class", propagate=True)
 def _add_unique_key(mapper: Mapper[Any], cls: type[Account]) -> None:
-    """Let the login be unique in the model's table, within the site where it has one, whatever `__table_args__` say."""
+    """Add the unique constraint of the login (within the site, for a `SiteUser`), whatever `__table_args__` say."""
     table = mapper.local_table
     if not isinstance(table, sa.Table) or LOGIN_KEY not in table.columns:
-        return  # A subclass with a table of its own: the login is in its parent's.
+        return  # A joined-table subclass: the login is in the parent's table.
     columns = [LOGIN_KEY] if SITE_COLUMN not in table.columns else [SITE_COLUMN, LOGIN_KEY]
     uniques = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
     if all([column.name for column in each.columns] != columns for each in uniques):
-        # The name is spelt out: a naming convention by the first column alone would give it to others of this table.
+        # Named explicitly: a convention that uses the first column alone would produce names that are taken.
         table.append_constraint(sa.UniqueConstraint(*columns, name=conv("_".join(["uq", table.name, *columns]))))

@@ -16,7 +16,7 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from multisite.directory.changes import add_domain, add_site, set_canonical
-from multisite.introspection import CATEGORY, OPEN_PATHS, shown
+from multisite.introspection import CATEGORY, OPEN_PATHS, redacted
 from multisite.keys import DIRECTORY, SETTINGS
 from multisite.testing import plant_site
 
@@ -173,7 +173,7 @@ def test_settings_and_open_paths_are_shown(app: Any) -> None:
     ],
 )
 def test_secrets_are_not_shown(name: str, value: object, expected: object) -> None:
-    assert shown(name, value) == expected
+    assert redacted(name, value) == expected
 
 
 def test_the_predicates_are_shown(app: Any) -> None:

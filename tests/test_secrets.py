@@ -137,7 +137,7 @@ def test_a_script_needs_to_name_nothing_where_there_is_one_application(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("multisite.secrets.global_registries", [])
-    with pytest.raises(MultisiteError, match="none has included multisite"):
+    with pytest.raises(MultisiteError, match="no application in this process uses multisite"):
         site_secret(ONE, "test")
     apps = [application(tmp_path, secret=SECRET) for _ in range(2)]
     monkeypatch.setattr("multisite.secrets.global_registries", [app.registry for app in apps])
@@ -180,7 +180,7 @@ BAD = [
     ("previous_secrets", f"{SECRET} short", "at least 32 characters"),
     ("secret", "env:", "env:NAME or file:PATH"),
     ("secret", "file:\0", "env:NAME or file:PATH"),
-    ("secret", "env:NO_SUCH_SECRET", "the environment to hold NO_SUCH_SECRET"),
+    ("secret", "env:NO_SUCH_SECRET", "the environment variable NO_SUCH_SECRET to be set"),
     ("secret", "env:SHORT_SECRET", "at least 32 characters"),
     ("previous_secrets", "env:SHORT_SECRET", "at least 32 characters"),
     ("secret", "file:no/such/file", "a file that can be read"),

@@ -268,10 +268,10 @@ def test_options_are_kept_but_those_that_are_the_sites(app: Any) -> None:
     cookie = set_cookies(response)["visit_1"]
     assert (cookie["max-age"], cookie["samesite"], cookie["httponly"]) == ("60", "Strict", "")
     for option in ("domain", "path", "secure", "secret"):
-        with pytest.raises(ValueError, match=f"'{option}' is not for the application"):
+        with pytest.raises(ValueError, match=f"'{option}' cannot be set"):
             per_site(SignedCookieSessionFactory, **{option: "x"})
     for option in ("wild_domain", "parent_domain"):
-        with pytest.raises(ValueError, match="not for the application"):
+        with pytest.raises(ValueError, match="cannot be set"):
             per_site(AuthTktCookieHelper, **{option: True})
 
 
@@ -473,7 +473,7 @@ def test_what_is_one_for_all_sites_is_named_at_the_start_and_by_check(
         "SharedPolicy.helper",
         "SharedPolicy.session_helper",
     ]
-    assert [warning.partition(" is one for all sites")[0] for warning in warnings] == subjects
+    assert [warning.partition(" is shared by all sites")[0] for warning in warnings] == subjects
     assert "pyramid.authentication.AuthTktCookieHelper" in warnings[2]
     assert found_in(configured(settings, per_site, NestedPolicy()).make_wsgi_app()) == [
         "NestedPolicy.inner.helper (pyramid.authentication.AuthTktCookieHelper)"
