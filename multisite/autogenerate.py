@@ -1,12 +1,12 @@
-"""Let an application's `alembic revision --autogenerate` write what it should where multisite is in use.
+"""Alembic plugin that adapts `alembic revision --autogenerate` to multisite.
 
-The tables of multisite are in the database but not in the application's MetaData, so alembic would drop them. The
-`site_id` of a scoped table has a type of multisite, which a revision must not depend on: it is a plain BIGINT there.
-And where the model of a table that exists gains `SiteScoped` or loses it, the revision gets `op.add_site_scope` or
-`op.drop_site_scope` (see `multisite.alembic.proposals`), since its rows need a site.
+Multisite's own tables are in the database but not in the application's MetaData, so alembic would drop them: they are
+ignored. The column `site_id` has a type of multisite, which a revision must not depend on: it is rendered as BIGINT. If
+the model of an existing table gains or loses `SiteScoped`, the revision gets `op.add_site_scope` or
+`op.drop_site_scope` (see `multisite.alembic.proposals`).
 
-This is a plugin of alembic (1.18 and later), found through an entry point: no env.py has to change. alembic imports it
-whenever it is imported itself, in every project of the environment, so it must stay small and must not fail.
+Alembic 1.18 and later finds the plugin through an entry point, so no env.py has to change. Alembic imports it whenever
+alembic itself is imported, in every project of the environment, so it must stay small and must not fail.
 """
 
 from __future__ import annotations
@@ -23,23 +23,11 @@ if TYPE_CHECKING:
     from alembic.operations.ops import UpgradeOps
     from alembic.runtime.plugins import Plugin
 
-__all__ = ["OWN_TABLES", "setup"]
-
-OWN_TABLES = frozenset(
-    {
-        "sites",
-        "domains",
-        "multisite_settings",
-        "multisite_changes",
-        "multisite_version",
-        "multisite_alembic_version",
-    }
-)
-"""The tables that only `multisite migrate` makes and changes."""
+__all__ = ["own_tables", "setup"]
 
 
 def setup(plugin: Plugin) -> None:
-    """Register with alembic, after the comparison of tables has said what it would do."""
+    """Register the comparators with alembic, to run after its own comparison of tables."""
     for comparator, name in (
         (_ignore_own_tables, "multisite"),
         (_ignore_truncated_names, "multisite_names"),
@@ -49,14 +37,24 @@ def setup(plugin: Plugin) -> None:
     plugin.add_autogenerate_comparator(_render_site_id, "autogenerate", "multisite")
 
 
+def own_tables() -> frozenset[str]:
+    """Return the names of the tables that only `multisite migrate` creates and changes."""
+    # Not at the top: alembic imports this module in every project of the environment.
+    from multisite.directory.revision import VERSION_TABLE
+    from multisite.models import metadata
+
+    return frozenset({*metadata.tables, VERSION_TABLE})
+
+
 def _ignore_own_tables(
     _context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
 ) -> PriorityDispatchResult:
+    own = own_tables()
     upgrade_ops.ops[:] = [
         op
         for op in upgrade_ops.ops
-        # A table of that name in a named schema is somebody else's.
-        if getattr(op, "schema", None) is not None or getattr(op, "table_name", None) not in OWN_TABLES
+        # A table of the same name in a named schema is not multisite's.
+        if getattr(op, "schema", None) is not None or getattr(op, "table_name", None) not in own
     ]
     return PriorityDispatchResult.CONTINUE
 
@@ -64,8 +62,10 @@ def _ignore_own_tables(
 def _ignore_truncated_names(
     context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
 ) -> PriorityDispatchResult:
-    """Leave a key its name that PostgreSQL has cut off: a conversion of an earlier release gave it one that was too
-    long, and SQLAlchemy shortens it otherwise."""
+    """Ignore unique constraints that differ only in how a long name was shortened.
+
+    A conversion by an earlier release gave them names that PostgreSQL truncated; SQLAlchemy shortens names differently.
+    """
     if context.migration_context.dialect.name == "postgresql":
         for table in upgrade_ops.ops:
             operations = getattr(table, "ops", [])
@@ -79,7 +79,7 @@ def _ignore_truncated_names(
 
 
 def _truncated(name: str | None) -> str:
-    """Return what PostgreSQL makes of the name of a constraint: its first 63 bytes."""
+    """Return the name as PostgreSQL truncates it, to its first 63 bytes."""
     return (name or "").encode()[:63].decode(errors="ignore")
 
 
@@ -90,14 +90,14 @@ def _adds_unique(operation: Any) -> bool:
 def _propose_scopes(
     context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
 ) -> PriorityDispatchResult:
-    """Propose the operations of multisite for the tables whose models have gained a `site_id`, or lost it."""
+    """Propose multisite's operations for the tables whose models have gained or lost a `site_id`."""
     newly_scoped = list(_tables_with(upgrade_ops, _adds_site_id))
     newly_unscoped = list(_tables_with(upgrade_ops, _drops_site_id))
-    # A site_id in a database without multisite is somebody else's.
+    # In a database without multisite, a site_id is not multisite's.
     if newly_unscoped and not context.inspector.has_table("multisite_alembic_version"):
         newly_unscoped = []
     if newly_scoped or newly_unscoped:
-        # Not at the top: it costs the import of the wall, in projects that only share the environment as well.
+        # Not at the top: importing the scoping layer would slow down projects that only share the environment.
         from multisite.alembic.proposals import propose
 
         propose(context, upgrade_ops, newly_scoped, newly_unscoped)
@@ -105,7 +105,7 @@ def _propose_scopes(
 
 
 def _tables_with(upgrade_ops: UpgradeOps, matches: Callable[[Any], bool]) -> Iterator[tuple[str | None, str]]:
-    """Yield schema and name of each table that exists and has an operation that `matches` is true of."""
+    """Yield schema and name of each existing table with an operation for which `matches` is true."""
     for table in upgrade_ops.ops:
         if any(matches(operation) for operation in getattr(table, "ops", ())):
             yield getattr(table, "schema", None), getattr(table, "table_name", "")
@@ -120,7 +120,7 @@ def _drops_site_id(operation: Any) -> bool:
 
 
 def _render_site_id(context: AutogenContext, _upgrade_ops: UpgradeOps) -> PriorityDispatchResult:
-    """Write `sa.BigInteger()` for the type of a `site_id`, unless the application's env.py renders it itself."""
+    """Render the type of a `site_id` as `sa.BigInteger()`, unless the application's env.py renders it itself."""
     render_item = context.opts.get("render_item")
 
     def render(kind: str, item: Any, context: AutogenContext) -> Any:
@@ -134,17 +134,17 @@ def _render_site_id(context: AutogenContext, _upgrade_ops: UpgradeOps) -> Priori
 
 
 def _is_site_id(column_type: Any) -> bool:
-    # Not imported: that would put up the wall in projects which only share the environment. Where a model has such a
-    # column, it is there.
+    # Not imported: that would install the scoping layer in projects that only share the environment. If a model has
+    # such a column, the module is loaded.
     column = sys.modules.get("multisite.scoping.column")
     return column is not None and isinstance(column_type, column.SiteId)
 
 
 class _PluginModule(ModuleType):
-    """A plugin for alembic in the form that each of its releases loads.
+    """A plugin module in a form that every release of alembic loads.
 
-    1.18.0 to 1.20.0 iterate over what the entry point names, and set up each module that they get. Later releases take
-    the module itself, and warn of anything else. So the module iterates over itself.
+    1.18.0 to 1.20.0 iterate over the object that the entry point names, and set up each module that it yields. Later
+    releases expect the module itself and warn about anything else. So the module yields itself.
     """
 
     def __iter__(self) -> Iterator[ModuleType]:

@@ -1,8 +1,8 @@
-"""Whether row-level security holds for the role that an application works as, asked when the application starts.
+"""Check at startup that row-level security applies to the application's database role.
 
-PostgreSQL says nothing where it does not: for a superuser, a role with BYPASSRLS, the owner of a table without FORCE
-and a role that inherits the one of all sites, every row of every site passes. Where somebody has made our policies,
-that is an accident, and the application does not start. `multisite check` looks for this and for much more.
+PostgreSQL silently skips the policies for a superuser, a role with BYPASSRLS, the owner of a table without FORCE, and a
+role that inherits from the all-sites role. If the database has our policies, that is a mistake, and the application
+does not start. `multisite check` reports this and more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _is_skipped: ContextVar[bool] = ContextVar("multisite_bound_role_check_skipped", default=False)
 
-# As the role that the application works as, which need not be the one that has logged in.
+# For the current role, which need not be the one that logged in.
 _BINDING = sa.text(
     """
     SELECT r.rolname, r.rolsuper, r.rolbypassrls,
@@ -47,7 +47,7 @@ _BINDING = sa.text(
 
 @contextmanager
 def skip_bound_role_check() -> Iterator[None]:
-    """Let applications that are made within the block start all the same: `multisite check` says what is wrong."""
+    """Let applications start within the block in any case: `multisite check` reports the problem."""
     token = _is_skipped.set(True)
     try:
         yield
@@ -56,7 +56,7 @@ def skip_bound_role_check() -> Iterator[None]:
 
 
 def unbound_reason(connection: Connection) -> str | None:
-    """Return why our policies do not hold for the role of `connection`; None where they do, or where there are none."""
+    """Return why our policies do not apply to the role of `connection`; None if they do or there are none."""
     if connection.dialect.name != "postgresql":
         return None
     parameters = {"setting": SETTING, "all_sites": ALL_SITES_POLICY}
@@ -71,10 +71,12 @@ def unbound_reason(connection: Connection) -> str | None:
 
 
 def check_bound_role(registry: Any, engine: Engine | None) -> None:
-    """Look at the engines of an application that is complete: `engine`, and those in its registry.
+    """Check the role of each PostgreSQL engine of a complete application: `engine`, and those in its registry.
 
-    Raises `MultisiteError` where policies of ours do not hold for the role of one. A database that does not answer is
-    asked again by the first statement that reaches it, which then fails.
+    If a database does not answer, the first statement that reaches it later repeats the check.
+
+    Raises:
+        MultisiteError: Our policies do not apply to the role of an engine.
     """
     if _is_skipped.get() or asbool(registry.settings.get("pyramid.reload_templates")):
         return
@@ -90,25 +92,25 @@ def check_bound_role(registry: Any, engine: Engine | None) -> None:
             reason = _unbound_reason_of(each)
         except sa.exc.DBAPIError as error:
             each.dialect.__dict__[MUST_BIND] = True
-            log.warning("whether row-level security holds cannot be asked yet: %s", error.orig)
+            log.warning("cannot check yet whether row-level security applies: %s", error.orig)
             continue
         if reason is not None:
             raise MultisiteError(
-                f"row-level security is on in {each.url.render_as_string()}, and does not hold for this "
-                f"application: {reason}. Let it use a role as in docs/row-level-security.md, or set "
+                f"row-level security is enabled in {each.url.render_as_string()} but does not apply to this "
+                f"application: {reason}. Use a role as in docs/row-level-security.md, or set "
                 f"{PREFIX}allow_row_security_bypass = true"
             )
 
 
 def _unbound_reason_of(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        # Not given back: processes that are forked after the start would share it.
+        # Detached from the pool, since processes forked after startup would share it.
         connection.detach()
         return unbound_reason(connection)
 
 
 def _engines(registry: Any, engine: Engine | None) -> Iterator[Engine]:
-    """Yield each engine once: `engine`, that of the directory, and those that the application keeps in its registry."""
+    """Yield `engine`, the directory's engine, and those in the application's registry, each once."""
     seen: list[Engine] = []
     factories, asynchronous = _imported_classes("sessionmaker", "async_sessionmaker"), _imported_classes("AsyncEngine")
     found: Any
@@ -124,6 +126,6 @@ def _engines(registry: Any, engine: Engine | None) -> Iterator[Engine]:
 
 
 def _imported_classes(*names: str) -> tuple[Any, ...]:
-    """Return the classes of SQLAlchemy with these names that somebody has imported: only they can have instances."""
+    """Return those of SQLAlchemy's classes that are imported, since only they can have instances."""
     modules = [sys.modules.get(name) for name in ("sqlalchemy.orm", "sqlalchemy.ext.asyncio")]
     return tuple(vars(module)[name] for module in modules if module for name in names if name in vars(module))

@@ -1,8 +1,8 @@
-"""Bring databases up to date: the tables of multisite first, then those of the application.
+"""Upgrade databases: multisite's own tables first, then those of the application.
 
-The revisions of multisite ship with it, in `multisite/migrations/versions`, and have a version table of their own, so
-that they never meet the application's. `multisite migrate` calls `upgrade`; whoever makes databases in code, as tests
-do, calls `upgrade_own`; a migration of an existing application that gives its rows to a site calls `first_site`.
+Multisite's revisions are in `multisite/migrations/versions` and have their own version table, so that they never mix
+with the application's. `multisite migrate` calls `upgrade`. Code that creates databases, such as tests, calls
+`upgrade_own`. A migration that assigns existing rows to a site calls `first_site`.
 """
 
 from __future__ import annotations
@@ -40,20 +40,27 @@ _OWN_SCRIPTS = Path(__file__).parent / "migrations"
 
 _OWN_LOCK = 6_011_543_201
 _COMMAND_LOCK = 6_011_543_202
-"""Keys of PostgreSQL's advisory locks. There are two because the command holds its own while it upgrades our tables."""
+"""Keys of PostgreSQL advisory locks. There are two, because the command holds its own while it upgrades our tables."""
 
 
 def upgrade(ini_path: str | Path, *, show: Callable[[str], object] | None = None) -> list[str]:
-    """Bring everything that the ini file names up to date, and return one line for each revision that was applied.
+    """Upgrade the databases of an ini file, and return one line for each revision that was applied.
 
-    The tables of multisite come first, then, where the ini has an `[alembic]` section, the application's to its head.
-    `show` is told how far an operation of `multisite.alembic` has come, which logs it otherwise.
-    Safe to repeat, from any earlier state, and to run twice at once. Raises what `read_ini`, `application_scripts` and
-    `upgrade_own` raise, `MultisiteError` where the database refuses a revision, alembic's `CommandError`, and whatever
-    else an env.py or a revision of the application raises.
+    Multisite's own tables come first, then the application's, if the ini file has a section `[alembic]`. Safe to
+    repeat, from any earlier state, and to run concurrently.
+
+    Args:
+        ini_path: The ini file of the application.
+        show: Called with each line of progress of an operation of `multisite.alembic`; None leaves them to the log.
+
+    Raises:
+        MultisiteError: The ini file is unusable, the tables are not multisite's or newer than it, or the database
+            refuses a revision.
+        CommandError: Alembic cannot run the application's revisions.
+        Exception: Whatever else an env.py or a revision of the application raises.
     """
     ini = read_ini(ini_path)
-    # First, so that no tables are made where the second half cannot follow.
+    # First, so that no tables are created if the application's revisions cannot be loaded.
     scripts = application_scripts(ini.path) if ini.has_alembic else None
     engine = ini.open_engine(as_owner=True)
     with _migration_lock(engine):
@@ -65,11 +72,14 @@ def upgrade(ini_path: str | Path, *, show: Callable[[str], object] | None = None
 
 
 def upgrade_own(bind: Engine | Connection) -> list[str]:
-    """Bring the tables of multisite up to date, and return one line for each revision that was applied.
+    """Upgrade multisite's own tables, and return one line for each revision that was applied.
 
-    A connection that is in a transaction stays in it: the caller commits. Otherwise the upgrade is one transaction of
-    its own. Raises `MultisiteError` where the database has tables of those names that are not multisite's, was
-    upgraded by a newer multisite, or is neither SQLite nor PostgreSQL.
+    If a connection is in a transaction, the upgrade is part of it and the caller commits. Otherwise the upgrade is a
+    transaction of its own.
+
+    Raises:
+        MultisiteError: The database has tables of the same names that are not multisite's, was upgraded by a newer
+            multisite, or is neither SQLite nor PostgreSQL.
     """
     if fault := dialect_error(bind.dialect.name):
         raise MultisiteError(fault)
@@ -77,7 +87,7 @@ def upgrade_own(bind: Engine | Connection) -> list[str]:
         with bind.connect() as connection:
             return upgrade_own(connection)
     if bind.in_transaction():
-        # A savepoint makes it all or nothing also where the sqlite3 driver has not begun a transaction really.
+        # A savepoint makes it atomic even if the sqlite3 driver has not really begun a transaction.
         with bind.begin_nested():
             return _upgrade_own_tables(bind)
     if is_current(bind):
@@ -89,18 +99,25 @@ def upgrade_own(bind: Engine | Connection) -> list[str]:
 
 
 def first_site(connection: Connection | MockConnection, host: str, *, name: str | None = None) -> int:
-    """Return the id of the site at `host`, added if it is missing, for rows that an application already has.
+    """Return the id of the site at `host`, added if it does not exist, for the existing rows of an application.
 
-    `op.add_site_scope` calls it, and so can a migration written by hand, with `op.get_bind()`. The tables of multisite
-    are brought up to date on `connection` first, and everything stays in its transaction. `name` is the site's name,
-    None for the host itself. Raises `InvalidHost`, what `upgrade_own` raises, and `MultisiteError` where alembic only
-    prints SQL.
+    `op.add_site_scope` calls it, and a migration written by hand can, with `op.get_bind()`. Multisite's own tables are
+    upgraded first, and everything stays in the connection's transaction.
+
+    Args:
+        connection: The connection of the migration.
+        host: The host of the site.
+        name: The display name of a new site; None for the host.
+
+    Raises:
+        InvalidHost: `host` is not a host.
+        MultisiteError: `upgrade_own` raises it, or alembic only prints SQL (`--sql`).
     """
     wanted = hosts.to_ascii(host, underscores=True)
     if isinstance(connection, MockConnection):
         raise MultisiteError(
-            "first_site reads and writes the database, which 'alembic upgrade --sql' does not open: run the migration "
-            f"with '{program.command('migrate')}' or 'alembic upgrade head'"
+            "first_site needs a connection to the database, which 'alembic upgrade --sql' does not have: run the "
+            f"migration with '{program.command('migrate')}' or 'alembic upgrade head'"
         )
     upgrade_own(connection)
     sites, domains = models.metadata.tables["sites"], models.metadata.tables["domains"]
@@ -126,7 +143,7 @@ def _own_context(connection: Connection, **options: Any) -> MigrationContext:
 
 
 def is_current(connection: Connection) -> bool:
-    """Return whether the tables of multisite are up to date, without a lock that would make a running server wait.
+    """Return whether multisite's own tables are up to date; it takes no lock that would block a running server.
 
     `connection` must not be in a transaction.
     """
@@ -135,7 +152,7 @@ def is_current(connection: Connection) -> bool:
 
 
 def _upgrade_own_tables(connection: Connection) -> list[str]:
-    """Apply the revisions that are missing, in the transaction that `connection` is in."""
+    """Apply the missing revisions in the transaction of `connection`."""
     script = _own_scripts()
     log = _RevisionLog("multisite")
 
@@ -146,14 +163,14 @@ def _upgrade_own_tables(connection: Connection) -> list[str]:
 
     context = _own_context(connection, fn=steps, script=script)
     try:
-        # The revisions get `op` as an argument: installing alembic's global one would take away that of an
-        # application's revision which is calling us.
+        # The revisions get `op` as an argument: installing alembic's global one would replace that of an application's
+        # revision that is calling us.
         with models.as_multisite(connection):
             context.run_migrations(op=Operations(context))
     except CommandError as error:
         raise MultisiteError(
-            f"the tables of multisite in this database are of another version ({error}): install the multisite that "
-            "made them, or a newer one"
+            f"multisite's tables in this database were created by another version of multisite ({error}): install that "
+            "version or a newer one"
         ) from error
     return log.done
 
@@ -163,13 +180,13 @@ def _check_foreign_tables(connection: Connection) -> None:
     if there:
         raise MultisiteError(
             f"this database already has a table named {' and '.join(sorted(there))} that multisite did not "
-            "make: rename it, or give multisite a database of its own with multisite.database_url"
+            "create: rename it, or give multisite a database of its own with multisite.database_url"
         )
 
 
 def _upgrade_application(ini: Ini, config: Config, script: ScriptDirectory) -> list[str]:
-    """Do what `alembic -c INI upgrade head` does, but on SQLite in a transaction that is one."""
-    # For op.enable_row_security: of the section that the command was given, which alembic does not know.
+    """Run `alembic -c INI upgrade head`, but with real transactions on SQLite."""
+    # For op.enable_row_security: from the section that the command was given, which alembic does not know.
     config.attributes[ALL_SITES_ROLE] = ini.settings.all_sites_role
     config.attributes[ROW_SECURITY_FORM] = ini.settings.row_security_form
     log = _RevisionLog("application")
@@ -198,12 +215,12 @@ def _check_known_heads(script: ScriptDirectory, heads: Any) -> None:
         except CommandError:
             raise MultisiteError(
                 f"the database is at the application's revision {head}, which is not in {script.dir}: run the code "
-                "that has it, or bring its file back"
+                "that has it, or restore its file"
             ) from None
 
 
 class _RevisionLog:
-    """Which revisions have been run, a line for each, and which one is being run."""
+    """Records the applied revisions, with a line for each, and the one that is running."""
 
     def __init__(self, whose: str) -> None:
         self.whose = whose
@@ -211,7 +228,7 @@ class _RevisionLog:
         self.running: str | None = None
 
     def record(self, steps: Iterable[Any]) -> Iterator[Any]:
-        """Yield each step to alembic, which asks for the next one when it has run it."""
+        """Yield each step to alembic, which asks for the next one after running it."""
         for step in steps:
             self.running = step.revision.revision
             yield step
@@ -220,7 +237,7 @@ class _RevisionLog:
 
 
 class _LineHandler(logging.Handler):
-    """Hands lines of the log to a function."""
+    """Passes log messages to a function."""
 
     def __init__(self, show: Callable[[str], object]) -> None:
         super().__init__(logging.INFO)
@@ -232,9 +249,9 @@ class _LineHandler(logging.Handler):
 
 @contextmanager
 def _forwarded_log(show: Callable[[str], object] | None) -> Iterator[None]:
-    """Hand what the operations log to `show` instead of to the handlers of the application, if it has any.
+    """Pass what the operations log to `show` instead of the application's handlers; None changes nothing.
 
-    Those are set up by its env.py, or not: who waits for an hour should not depend on that. None leaves it at that.
+    Whether an env.py configures handlers varies, and somebody who waits for an hour should see progress in any case.
     """
     if show is None:
         yield
@@ -254,11 +271,11 @@ def _forwarded_log(show: Callable[[str], object] | None) -> Iterator[None]:
 
 @contextmanager
 def _migration_lock(engine: Engine) -> Iterator[None]:
-    """Let a second `multisite migrate` on the same PostgreSQL wait. On SQLite its transaction waits by itself."""
+    """Make a second `multisite migrate` on the same PostgreSQL database wait; on SQLite its transaction waits."""
     if engine.dialect.name != "postgresql":
         yield
         return
-    # Without a transaction: an idle one would make CREATE INDEX CONCURRENTLY wait. The lock goes with the connection.
+    # Without a transaction: CREATE INDEX CONCURRENTLY would wait for an idle one. Closing the connection unlocks.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.select(sa.func.pg_advisory_lock(_COMMAND_LOCK)))
         yield

@@ -1,8 +1,8 @@
-"""Switch row-level security on or off for every table of a database that belongs to sites, at once.
+"""Enable or disable row-level security for every scoped table of a database at once.
 
-For the reference application, and for who does not want it in the history of an application: a revision that looks at a
-setting would count as run whether or not it did anything, so there is a command instead. `multisite row-security` calls
-`enable` and `disable`; `multisite.alembic` has the same for one table, in a revision.
+`multisite row-security` calls `enable` and `disable`; `multisite.alembic` has operations for one table in a revision.
+The command is for the reference application, and for applications whose history should not depend on it: a revision
+that reads a setting would count as applied whether or not it did anything.
 """
 
 from __future__ import annotations
@@ -23,18 +23,23 @@ __all__ = ["disable", "enable"]
 
 
 def enable(engine: Engine, *, all_sites_role: str | None, form: str | None = None) -> list[str]:
-    """Switch it on for every table that belongs to sites, and return their names. Safe to repeat.
+    """Enable row-level security for every scoped table, and return their names. Safe to repeat.
 
-    `engine` is the owner's. `all_sites_role` is the role that sees the rows of all sites; None gives nobody that
-    right. `form` is that of the policies, "role" or "setting", which tables of the other form are turned into; None
-    takes what suits the database. Raises `MultisiteError` on another database than PostgreSQL, where there is no such
-    role, and where `engine` is not the owner's.
+    Args:
+        engine: An engine that connects as the owner of the tables.
+        all_sites_role: The role that sees the rows of all sites; None for no role.
+        form: The form of the policies, "role" or "setting", to which existing ones are converted; None takes the
+            default of the database.
+
+    Raises:
+        MultisiteError: The database is not PostgreSQL, the role does not exist, or the engine does not connect as the
+            owner.
     """
     with _operations(engine) as (operations, tables):
         if all_sites_role is not None and not _role_exists(operations, all_sites_role):
             raise MultisiteError(
-                f"there is no role '{all_sites_role}', which multisite.all_sites_role names: CREATE ROLE it, and GRANT "
-                "it to the roles of the application and of the owner"
+                f"there is no role '{all_sites_role}', which multisite.all_sites_role names: create it, and grant it "
+                "to the roles of the application and of the owner"
             )
         secured = [table for table in tables if not table.is_foreign]
         for table in secured:
@@ -45,7 +50,11 @@ def enable(engine: Engine, *, all_sites_role: str | None, form: str | None = Non
 
 
 def disable(engine: Engine) -> list[str]:
-    """Switch it off for the tables that have it, and return their names. Raises as `enable` does."""
+    """Disable row-level security for the tables that have it, and return their names.
+
+    Raises:
+        MultisiteError: The database is not PostgreSQL, or the engine does not connect as the owner.
+    """
     with _operations(engine) as (operations, tables):
         found = [table for table in tables if not table.is_foreign and (table.is_enabled or table.has_policy)]
         for table in found:
@@ -55,19 +64,19 @@ def disable(engine: Engine) -> list[str]:
 
 @contextmanager
 def _operations(engine: Engine) -> Iterator[tuple[Operations, list[SecuredTable]]]:
-    """Yield alembic's operations, in one transaction, and the tables that belong to sites."""
+    """Yield alembic's operations, in one transaction, and the scoped tables."""
     if engine.dialect.name != "postgresql":
         raise MultisiteError(
-            f"row-level security is a matter of PostgreSQL, and this database is {engine.dialect.name}: nothing is done"
+            f"row-level security needs PostgreSQL, and this database is {engine.dialect.name}: nothing was changed"
         )
-    # As a migration, so that the wall leaves its statements alone.
+    # As a migration, so that the scoping layer does not limit its statements.
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)) as operations:
         tables = secured_tables(connection)
         for table in tables:
             if not table.is_ours:
                 raise MultisiteError(
-                    f"the table {table} belongs to {table.owner}, who alone can do this: set multisite.owner_url to a "
-                    "URL with that role"
+                    f"the table {table} belongs to {table.owner}, and only its owner can do this: set "
+                    "multisite.owner_url to a URL with that role"
                 )
         yield operations, tables
 

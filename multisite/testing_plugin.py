@@ -1,12 +1,12 @@
-"""Fixtures for the tests of an application, and the leak detector behind `--multisite-leaks`: a plugin of pytest.
+"""Pytest plugin with fixtures for the tests of an application, and the leak detector (`--multisite-leaks`).
 
     pytest_plugins = ["multisite.testing_plugin"]            # in the application's conftest.py
 
-It is named there, and no entry point of multisite's: pytest loads every module of a distribution that has one by a
-loader of its own, in every run in that environment, and Pyramid finds no assets in packages that were loaded so.
+There is no entry point for it: pytest would load every module of this distribution with its own loader, in every run in
+the environment, and Pyramid finds no assets in packages that were loaded that way.
 
-The module itself imports nothing: the fixtures do, when they are used. They need one fixture of the application's own,
-`app`, and use `dbsession` and `tm` where it has them, as the applications of Pyramid's cookiecutter do.
+The module imports nothing of multisite; the fixtures do, when they are used. They need a fixture `app` of the
+application, and use its fixtures `dbsession` and `tm` if it has them, as in applications of Pyramid's cookiecutter.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 LEAKS = "multisite_leaks"
-"""The setting in the ini of pytest that does what `--multisite-leaks` does."""
+"""The pytest ini option that is equivalent to `--multisite-leaks`."""
 
 HOSTS = ("one.example", "two.example")
-"""The hosts of the sites that the fixtures make; RFC 2606 keeps their names from everybody."""
+"""The hosts of the fixtures' sites; RFC 2606 reserves the top-level domain."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,15 +37,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--multisite-leaks",
         action="store_true",
-        help="Run the tests among canaries of another site, and fail those in which one of them shows.",
+        help="Plant canaries of another site, and fail each test in which one of them appears.",
     )
-    parser.addini(LEAKS, "Do what --multisite-leaks does.", type="bool", default=False)
+    parser.addini(LEAKS, "Equivalent to --multisite-leaks.", type="bool", default=False)
 
 
 class _Hooks:
     @pytest.hookspec(firstresult=True)
     def pytest_multisite_canaries(self, config: pytest.Config) -> dict[str, Any] | None:
-        """Return values for columns, by `table.column`, in which the canaries of the leak detector would be refused.
+        """Return values for columns, by `table.column`, that would reject the leak detector's canaries.
 
         Each is a value, or a function that takes a canary text and the number of the row (0 to 3).
         """
@@ -57,18 +57,18 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "crosses_sites(reason): the leak detector lets this test see rows of other sites."
+        "markers", "crosses_sites(reason): allow this test to see rows of other sites (leak detector)."
     )
     if config.getoption("multisite_leaks") or config.getini(LEAKS):
         from multisite.testing.pytest_leaks import GatheringPlugin, LeakPlugin
 
-        # With pytest-xdist, the workers run the tests.
+        # With pytest-xdist the workers run the tests.
         controls = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
         config.pluginmanager.register(GatheringPlugin() if controls else LeakPlugin(config), "multisite-leaks-running")
 
 
 def _optional_fixture(request: pytest.FixtureRequest, name: str) -> Any:
-    """Return the value of a fixture that the application may have; None if it has none."""
+    """Return the value of a fixture; None if the application does not have it."""
     try:
         return request.getfixturevalue(name)
     except pytest.FixtureLookupError as error:
@@ -79,7 +79,7 @@ def _optional_fixture(request: pytest.FixtureRequest, name: str) -> Any:
 
 @pytest.fixture
 def multisite_app(request: pytest.FixtureRequest) -> Any:
-    """The application that the other fixtures are about: that of the fixture `app`, unless this one is overridden."""
+    """The application that the other fixtures use: the fixture `app`, unless this one is overridden."""
     return request.getfixturevalue("app")
 
 
@@ -87,9 +87,9 @@ def multisite_app(request: pytest.FixtureRequest) -> Any:
 def site(request: pytest.FixtureRequest, multisite_app: Any) -> Iterator[Site]:
     """A site of the application, `one.example`.
 
-    Where there is a fixture `dbsession`, its rows are in that session's transaction, which the test rolls back, and the
-    session is pinned to it (a session that is pinned already says which site it is). Else they are in the database, and
-    are removed after the test with all that belongs to the site.
+    With a fixture `dbsession`, its rows are part of that session's transaction, which the test rolls back, and the
+    session is pinned to it; if the session is pinned already, this is its site. Otherwise its rows are in the database
+    and are removed after the test, with all rows that belong to the site.
     """
     from multisite.keys import DIRECTORY
     from multisite.testing import plant_site, real_site
@@ -108,8 +108,10 @@ def site(request: pytest.FixtureRequest, multisite_app: Any) -> Iterator[Site]:
 
 @pytest.fixture
 def two_sites(multisite_app: Any) -> Iterator[tuple[Site, Site]]:
-    """Two sites of the application, `one.example` and `two.example`, with rows in the database that every session sees;
-    they are removed after the test, with all that belongs to them."""
+    """Two sites of the application, `one.example` and `two.example`, visible to every session.
+
+    They are removed after the test, with all rows that belong to them.
+    """
     from multisite.testing import real_site
 
     with ExitStack() as stack:
@@ -119,7 +121,7 @@ def two_sites(multisite_app: Any) -> Iterator[tuple[Site, Site]]:
 
 @pytest.fixture
 def site_request(request: pytest.FixtureRequest, multisite_app: Any, site: Site) -> Iterator[Request]:
-    """A request of `site`, which is current, with a transaction that is aborted after the test."""
+    """A request for `site`, which is current, in a transaction that is aborted after the test."""
     from multisite.testing import request_for
 
     environ = _shared_session(request, site)
@@ -135,9 +137,9 @@ def site_request(request: pytest.FixtureRequest, multisite_app: Any, site: Site)
 
 @pytest.fixture
 def testapp_for(request: pytest.FixtureRequest, multisite_app: Any) -> Callable[..., TestApp]:
-    """A function that returns a `webtest.TestApp` for a host, or a `Site`; keyword arguments are added to the environ.
+    """A function that returns a `webtest.TestApp` for a host or `Site`; keyword arguments are added to the environ.
 
-    Where the fixtures `dbsession` and `tm` are there, the requests to the site of that session share it.
+    With the fixtures `dbsession` and `tm`, requests to the site of that session share the session.
     """
     from multisite.testing import webtest_app
 
@@ -149,9 +151,9 @@ def testapp_for(request: pytest.FixtureRequest, multisite_app: Any) -> Callable[
 
 
 def _shared_session(request: pytest.FixtureRequest, site: Site | str) -> dict[str, Any]:
-    """Return what lets a request share the session of the test, as the cookiecutter's tests do.
+    """Return the environ with which a request shares the test's session, as in the cookiecutter's tests.
 
-    That is nothing if the test has no session, or if it belongs to another site.
+    It is empty if the test has no session, or if the session belongs to another site.
     """
     dbsession, tm = _optional_fixture(request, "dbsession"), _optional_fixture(request, "tm")
     if dbsession is None or tm is None or str(dbsession.info.get("site")) != str(site):

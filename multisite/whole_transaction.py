@@ -1,12 +1,12 @@
-"""Make a migration on SQLite one transaction: killed at any point, it leaves nothing half-made.
+"""Run a migration on SQLite in one transaction, so that killing it at any point leaves no partial changes.
 
-The sqlite3 driver begins a transaction before INSERT but not before CREATE or ALTER, so each of those is for good at
-once, and alembic therefore treats SQLite as a database that cannot take DDL back. SQLite can: it only needs a BEGIN.
-Used by `multisite.migrate`; other databases are left alone.
+The sqlite3 driver begins a transaction before INSERT but not before CREATE or ALTER, which therefore commit at once,
+and alembic treats SQLite as a database without transactional DDL. SQLite supports it: it only needs a BEGIN. Used by
+`multisite.migrate`; other databases are not affected.
 
-References are not enforced meanwhile, but checked at the end. alembic changes a table by making a new one and dropping
-the old one, and dropping deletes all rows that refer to it where references are enforced. The pragma that switches
-enforcement off does nothing inside a transaction, hence the order: off, BEGIN, migrate, check, COMMIT.
+Foreign keys are not enforced meanwhile, but checked at the end. Alembic changes a table by creating a new one and
+dropping the old one, and with enforcement on, dropping deletes all rows that refer to it. The pragma that disables
+enforcement has no effect inside a transaction, hence the order: disable, BEGIN, migrate, check, COMMIT.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ from multisite.errors import MultisiteError
 __all__ = ["ddl_operation", "ddl_transaction", "patch_ddl_transactions"]
 
 BUSY_SECONDS = 60
-"""How long a migration waits for another process that is writing, such as the same migration started twice."""
+"""How long a migration waits for another writing process, such as the same migration started twice."""
 
 
 @contextmanager
 def ddl_transaction(connection: Connection) -> Iterator[None]:
-    """Run the block in one transaction, committed at its end; `connection` is not in a transaction yet.
+    """Run the block in one transaction, including its DDL, and commit it at the end.
 
-    Raises `MultisiteError`, and rolls back, where more references would point at nothing than before. On databases
-    other than SQLite this is `connection.begin()`.
+    `connection` must not be in a transaction. On databases other than SQLite this is `connection.begin()`.
+
+    Raises:
+        MultisiteError: The block has broken foreign keys; the transaction is rolled back.
     """
     if not isinstance(connection.dialect, SQLiteDialect_pysqlite):
         with connection.begin():
             yield
         return
-    # No listener here: the engine may be that of a running server, where each costs a little at every statement.
+    # No event listener: the engine may belong to a running server, and each listener slows every statement.
     with _guarded(connection) as guard, connection.begin():
         guard.begin(connection)
         yield
@@ -50,12 +52,18 @@ def ddl_transaction(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def ddl_operation(connection: Connection, what: str) -> Iterator[None]:
-    """Run the block, an operation of a migration that makes tables of SQLite anew, in one transaction.
+    """Run the block, a migration operation that rebuilds tables of SQLite, in one transaction.
 
-    In a transaction that has begun, it is part of that; otherwise, as under plain `alembic upgrade`, it has one of its
-    own, committed at its end, with references not enforced. `what` is what the operation does. Raises
-    `MultisiteError`, before the block, where references are enforced and it is too late to change that. Does nothing
-    on other databases.
+    The block joins a transaction that has begun. Otherwise, as under plain `alembic upgrade`, it gets its own,
+    committed at the end, in which foreign keys are not enforced. On other databases this does nothing.
+
+    Args:
+        connection: The connection of the migration.
+        what: The name of the operation, for the error.
+
+    Raises:
+        MultisiteError: Foreign keys are enforced and a transaction has begun, so that enforcement cannot be disabled,
+            in which case the block has not run; or the block has broken foreign keys.
     """
     if connection.dialect.name != "sqlite":
         yield
@@ -65,9 +73,9 @@ def ddl_operation(connection: Connection, what: str) -> Iterator[None]:
     if not can_begin:
         if connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
             raise MultisiteError(
-                f"{what} needs PRAGMA foreign_keys to be off, or the rows that refer to it would be deleted, and in a "
-                f"transaction it cannot be switched off: run '{program.command('migrate')}', which does that before it "
-                "begins"
+                f"{what} needs PRAGMA foreign_keys to be off, or the rows that refer to it would be deleted, and it "
+                f"cannot be switched off in a transaction: run '{program.command('migrate')}', which does that before "
+                "it begins one"
             )
         yield
         return
@@ -80,15 +88,15 @@ def ddl_operation(connection: Connection, what: str) -> Iterator[None]:
             guard.check(connection)
             dbapi.commit()
         finally:
-            dbapi.rollback()  # Does nothing where all went well.
+            dbapi.rollback()  # Does nothing after a commit.
 
 
 @contextmanager
 def patch_ddl_transactions() -> Iterator[None]:
-    """Make every transaction on a connection that is opened in the block a whole one, since an env.py makes its own.
+    """Make DDL transactional on every SQLite connection opened in the block, since an env.py opens its own.
 
-    alembic then runs all revisions in one transaction, as it does on PostgreSQL. Meant for a process that migrates and
-    ends: SQLAlchemy executes a little slower once a listener has been put on the class `Engine`, even a removed one.
+    Alembic then runs all revisions in one transaction, as on PostgreSQL. Meant for a process that migrates and ends:
+    SQLAlchemy is a little slower once the class `Engine` has had a listener, even after it is removed.
     """
     with ExitStack() as stack:
 
@@ -96,8 +104,8 @@ def patch_ddl_transactions() -> Iterator[None]:
             if not isinstance(connection.dialect, SQLiteDialect_pysqlite):
                 return
             guard = stack.enter_context(_guarded(connection))
-            # On the engine and not on the connection, so that it runs after the application's own listeners: many
-            # have one that begins, and SQLite does not begin twice.
+            # On the engine and not on the connection, so that they run after the application's own listeners: many
+            # applications have one that emits BEGIN, which SQLite does not accept twice.
             for name, listener in (("begin", guard.begin), ("commit", guard.check)):
                 event.listen(connection.engine, name, listener)
                 stack.callback(event.remove, connection.engine, name, listener)
@@ -111,13 +119,13 @@ def patch_ddl_transactions() -> Iterator[None]:
 
 @contextmanager
 def _guarded(connection: Connection) -> Iterator[_Guard]:
-    """Let the driver of `connection` begin when told to and enforce no references; restores what it was set to."""
+    """Put the driver into manual transactions without enforcement of foreign keys, and restore its settings."""
     dbapi: Any = connection.connection.dbapi_connection
     autocommit = getattr(dbapi, "autocommit", None)  # New in Python 3.12.
     if autocommit is False:
-        # This way of working is always in a transaction, where the pragma below would do nothing.
+        # This mode is always in a transaction, where the pragma below has no effect.
         dbapi.rollback()
-        dbapi.autocommit = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 has no name for.
+        dbapi.autocommit = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 does not define.
     isolation_level = dbapi.isolation_level
     (enforced,) = dbapi.execute("PRAGMA foreign_keys").fetchone()
     (busy_milliseconds,) = dbapi.execute("PRAGMA busy_timeout").fetchone()
@@ -126,7 +134,7 @@ def _guarded(connection: Connection) -> Iterator[_Guard]:
     try:
         yield _Guard(connection, dbapi)
     finally:
-        # The connection may be closed by now, which is the usual end of one that an env.py has made.
+        # An env.py usually closes its connection before this.
         with suppress(sqlite3.ProgrammingError):
             dbapi.execute(f"PRAGMA busy_timeout = {busy_milliseconds}")
             dbapi.execute(f"PRAGMA foreign_keys = {enforced}")
@@ -144,20 +152,20 @@ class _Guard:
         self.broken_before: int | None = None
 
     def begin(self, connection: Connection) -> None:
-        """Begin really, where SQLAlchemy only says so."""
+        """Emit the BEGIN that SQLAlchemy only announces."""
         if connection is not self.connection:
             return
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            self.broken_before = None  # A revision has asked for that with autocommit_block().
+            self.broken_before = None  # A revision uses autocommit_block().
             return
         self.dbapi.isolation_level = None
-        if not self.dbapi.in_transaction:  # else a listener of the application's engine has begun already
-            # IMMEDIATE: a second process waits here, before it has read which revisions there are.
+        if not self.dbapi.in_transaction:  # else a listener of the application has begun it
+            # IMMEDIATE: a second process waits here, before it reads the current revisions.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         self.broken_before = self.count_broken()
 
     def check(self, connection: Connection) -> None:
-        """Raise `MultisiteError`, having rolled back, if the transaction has broken references."""
+        """Roll back and raise `MultisiteError` if the transaction has broken foreign keys."""
         if connection is not self.connection or self.broken_before is None:
             return
         broken = self.dbapi.execute("PRAGMA foreign_key_check").fetchall()
@@ -166,15 +174,15 @@ class _Guard:
         self.dbapi.rollback()
         table, row, parent, _ = broken[0]
         raise MultisiteError(
-            f"the migration was rolled back: it would leave {len(broken) - self.broken_before} references that point "
-            f"at nothing, such as from row {row} of the table {table} to the table {parent}"
+            f"the migration was rolled back: it would leave {len(broken) - self.broken_before} foreign keys that point "
+            f"to missing rows, such as from row {row} of the table {table} to the table {parent}"
         )
 
     def count_broken(self) -> int | None:
-        """Return how many references point at nothing already, which is not this migration's fault.
+        """Return how many foreign keys point to missing rows.
 
-        None where SQLite cannot tell, since a reference is to columns that are not unique; such a database has never
-        enforced anything, and is not checked.
+        None if SQLite cannot tell because a foreign key refers to columns that are not unique. Such a database has
+        never enforced any, and is not checked.
         """
         try:
             return len(self.dbapi.execute("PRAGMA foreign_key_check").fetchall())

@@ -1,4 +1,4 @@
-"""Tables that exist already and have rows are given to sites, and taken back, on SQLite and PostgreSQL."""
+"""`op.add_site_scope` and `op.drop_site_scope` on tables with rows, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import multisite.alembic
 import multisite.alembic.site_scope
 from multisite.errors import MultisiteError
 
-# SQLAlchemy does not reflect indexes on expressions of SQLite: the tests compare the database's own words as well.
+# SQLAlchemy does not reflect SQLite's indexes on expressions: the tests compare the database's own DDL too.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
 
 OTHER = "second.example.com"
@@ -113,7 +113,7 @@ def library(database: Database) -> Database:
     return database
 
 
-def test_up_and_down_leave_rows_and_schema_as_they_were(library: Database) -> None:
+def test_upgrade_and_downgrade_restore_rows_and_schema(library: Database) -> None:
     before = library.schema(), library.rows()
     library.run(scope_library)
     scoped = library.schema()
@@ -127,7 +127,7 @@ def test_up_and_down_leave_rows_and_schema_as_they_were(library: Database) -> No
 
 
 def references(database: Database, table: str) -> dict[tuple[str, ...], tuple[Any, ...]]:
-    """Return target, its columns and the actions of each reference of `table`, by its columns."""
+    """Return the target, its columns and the actions of each reference of `table`, by its columns."""
     return {
         tuple(each["constrained_columns"]): (
             each["referred_table"],
@@ -142,7 +142,7 @@ def uniques(database: Database, table: str) -> set[tuple[str, ...]]:
     return {tuple(each["column_names"]) for each in sa.inspect(database.engine).get_unique_constraints(table)}
 
 
-def test_keys_and_references_hold_the_site(library: Database) -> None:
+def test_keys_and_references_include_the_site(library: Database) -> None:
     library.run(scope_library)
     to_sites = {("site_id",): ("sites", ("id",), {})}
     assert references(library, "posts") == {
@@ -153,7 +153,7 @@ def test_keys_and_references_hold_the_site(library: Database) -> None:
     assert references(library, "comments")[("site_id", "post_id")] == (
         "posts", ("site_id", "id"), {"ondelete": "CASCADE", "onupdate": "CASCADE"},
     )  # fmt: skip
-    # A table that stays outside refers to the primary key, which is still unique by itself.
+    # An unscoped table refers to the primary key, which is still unique by itself.
     assert references(library, "likes")[("post_id",)][:2] == ("posts", ("id",))
     assert uniques(library, "authors") == {("site_id", "name"), ("site_id", "id")}
     assert uniques(library, "posts") == {("site_id", "slug"), ("site_id", "year", "slug"), ("site_id", "id")}
@@ -162,24 +162,24 @@ def test_keys_and_references_hold_the_site(library: Database) -> None:
         "post_id",
         "author_id",
     ]
-    (email,) = (text for *_, name, text in library.own_words() if name == "ix_authors_email")
+    (email,) = (text for *_, name, text in library.own_ddl() if name == "ix_authors_email")
     assert "(site_id, lower(" in email
     assert "WHERE" in email
 
 
-def test_rows_keep_what_they_had_and_get_their_site(library: Database) -> None:
+def test_rows_keep_their_values_and_get_a_site(library: Database) -> None:
     before = library.rows()
     library.run(scope_library)
     site_id = library.site_id(HOST)
     after = library.rows()
     for name in ("authors", "posts", "comments", "posts_authors"):
         assert after[name] == [(*row, site_id) for row in before[name]]
-    # No trigger has taken the migration for a change, and no row that refers was lost on the way.
+    # No trigger has fired, and no referring row was lost.
     assert after["log"] == []
     assert after["likes"] == before["likes"]
 
 
-def test_the_database_keeps_sites_apart_afterwards(library: Database) -> None:
+def test_the_database_enforces_isolation_afterwards(library: Database) -> None:
     library.run(scope_library)
     other = library.site_id(OTHER)
     library.execute(
@@ -219,17 +219,15 @@ def test_progress_is_logged(library: Database, caplog: pytest.LogCaptureFixture)
     ]
 
 
-def test_no_site_is_added_where_there_are_no_rows(library: Database) -> None:
+def test_no_site_is_added_without_rows(library: Database) -> None:
     library.execute(*(f"DELETE FROM {name}" for name in ("likes", "posts_authors", "comments", "posts", "authors")))
     library.run(scope_library)
     assert library.query("SELECT id FROM sites") == []
     assert references(library, "authors") == {("site_id",): ("sites", ("id",), {})}
 
 
-def test_sqlite_keeps_the_children_of_a_table_that_is_rebuilt(
-    sqlite: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With its negative control: the same rebuild while references are enforced deletes them."""
+def test_sqlite_keeps_the_rows_that_refer_to_a_rebuilt_table(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: the same rebuild with foreign keys enforced deletes them."""
     sqlite.execute(*LIBRARY)
     sqlite.run(lambda op: op.add_site_scope("authors", site=HOST))
     assert [len(rows) for name, rows in sorted(sqlite.rows().items())] == [2, 3, 3, 0, 3, 3]
@@ -238,7 +236,7 @@ def test_sqlite_keeps_the_children_of_a_table_that_is_rebuilt(
     assert [len(rows) for name, rows in sorted(sqlite.rows().items())] == [2, 0, 0, 0, 0, 0]
 
 
-def test_sqlite_refuses_where_references_cannot_be_switched_off_any_more(sqlite: Database) -> None:
+def test_sqlite_refuses_if_foreign_keys_can_no_longer_be_switched_off(sqlite: Database) -> None:
     sqlite.execute(*LIBRARY)
     before = sqlite.schema(), sqlite.rows()
 
@@ -249,7 +247,7 @@ def test_sqlite_refuses_where_references_cannot_be_switched_off_any_more(sqlite:
     with pytest.raises(MultisiteError, match=r"'authors' needs PRAGMA foreign_keys to be off.*run 'multisite migrate'"):
         sqlite.run(revision)
     assert (sqlite.schema(), sqlite.rows()) == before
-    # What `multisite migrate` does: off, BEGIN, the revisions, check, COMMIT.
+    # As `multisite migrate` does: disable, BEGIN, the revisions, check, COMMIT.
     sqlite.run_whole(revision)
     assert len(sqlite.rows()["posts"]) == 3
     with sqlite.engine.connect() as connection:
@@ -269,11 +267,11 @@ def test_sqlite_in_a_transaction_is_rolled_back_with_it(sqlite: Database) -> Non
     assert (sqlite.schema(), sqlite.rows()) == before
 
 
-# Tables that are less simple.
+# Less simple tables
 
 
 def refused(database: Database, revision: Revision, message: str) -> None:
-    """See that `revision` is refused with `message`, and nothing is changed."""
+    """Assert that `revision` is refused with `message` and changes nothing."""
     before = database.schema(), database.rows()
     with pytest.raises(MultisiteError, match=message):
         database.run(revision)
@@ -291,14 +289,14 @@ def test_rows_without_a_parent(database: Database) -> None:
     refused(
         database,
         lambda op: op.add_site_scope("posts", parent="authors"),
-        r"7 rows of 'posts' \(id 2, 3, 4, 5, 6, \.\.\.\) have no row in 'authors' whose site they take",
+        r"7 rows of 'posts' \(id 2, 3, 4, 5, 6, \.\.\.\) have no row in 'authors' to take the site from",
     )
     database.run(lambda op: op.add_site_scope("posts", parent="authors", site=OTHER))
     found = database.query("SELECT posts.id, host FROM posts JOIN domains USING (site_id) ORDER BY posts.id")
     assert found == [(1, HOST), *((number, OTHER) for number in range(2, 9))]
 
 
-def test_sqlite_may_have_rows_that_refer_to_nothing(sqlite: Database) -> None:
+def test_sqlite_may_have_rows_that_refer_to_missing_ones(sqlite: Database) -> None:
     sqlite.execute(
         "CREATE TABLE authors (id INTEGER PRIMARY KEY)",
         "CREATE TABLE posts (id INTEGER PRIMARY KEY, author_id INTEGER REFERENCES authors (id))",
@@ -307,7 +305,7 @@ def test_sqlite_may_have_rows_that_refer_to_nothing(sqlite: Database) -> None:
     )
     sqlite.run(lambda op: op.add_site_scope("authors", site=HOST))
     message = (
-        r"1 rows of 'posts' \(id 5\) refer by author_id to a row of 'authors' that is not there: delete them first"
+        r"1 rows of 'posts' \(id 5\) refer by author_id to a row of 'authors' that does not exist: delete them first"
     )
     refused(sqlite, lambda op: op.add_site_scope("posts", parent="authors", site=HOST), message)
 
@@ -323,18 +321,18 @@ def test_rows_of_two_sites_that_refer_to_each_other(database: Database) -> None:
     refused(
         database,
         lambda op: op.add_site_scope("posts", site=OTHER),
-        r"1 rows of 'posts' \(id 1\) would be of another site than the row of 'authors' that they refer to",
+        r"1 rows of 'posts' \(id 1\) would belong to a different site than the row of 'authors' that they refer to",
     )
     database.run(lambda op: op.drop_site_scope("authors"))
     database.run(lambda op: op.add_site_scope("posts", site=OTHER))
     refused(
         database,
         lambda op: op.add_site_scope("authors", site=HOST),
-        r"1 rows of 'posts' \(id 1\) are of another site than the row of 'authors' would be",
+        r"1 rows of 'posts' \(id 1\) belong to a different site than the row of 'authors'",
     )
 
 
-def test_tables_that_refer_to_each_other_in_a_circle(database: Database) -> None:
+def test_tables_that_refer_to_each_other_in_a_cycle(database: Database) -> None:
     database.execute(
         "CREATE TABLE a (id INTEGER PRIMARY KEY, b_id INTEGER)",
         "CREATE TABLE b (id INTEGER PRIMARY KEY, a_id INTEGER REFERENCES a (id))",
@@ -386,14 +384,14 @@ def test_on_delete_set_null_needs_a_decision(database: Database) -> None:
     database.run(lambda op: op.drop_site_scope("posts", ondelete={"author_id": "SET NULL"}))
     database.run(lambda op: op.drop_site_scope("authors"))
     assert (database.schema(), database.rows()) == before
-    # The same from the other side, where the table that refers is scoped first.
+    # The same with the referring table scoped first.
     database.run(lambda op: op.add_site_scope("posts", site=HOST))
     refused(database, lambda op: op.add_site_scope("authors", site=HOST), "ondelete={'posts.author_id': 'NO ACTION'}")
     database.run(lambda op: op.add_site_scope("authors", site=HOST, ondelete={"posts.author_id": "NO ACTION"}))
     assert references(database, "posts")["site_id", "author_id"][2] == {}
 
 
-def test_a_reference_to_another_key_than_the_primary_one(database: Database) -> None:
+def test_a_reference_to_a_key_other_than_the_primary_key(database: Database) -> None:
     database.execute(
         "CREATE TABLE authors (id INTEGER PRIMARY KEY, name VARCHAR(9), CONSTRAINT uq_name UNIQUE (name))",
         "CREATE TABLE posts (id INTEGER PRIMARY KEY, author VARCHAR(9) REFERENCES authors (name))",
@@ -404,7 +402,7 @@ def test_a_reference_to_another_key_than_the_primary_one(database: Database) -> 
     refused(
         database,
         lambda op: op.add_site_scope("authors", site=HOST),
-        r"posts.author refers to authors \(name\), which would be unique within a site only: make posts scoped first",
+        r"posts.author refers to authors \(name\), which would only be unique within a site: make posts scoped first",
     )
 
     def up(op: Any) -> None:
@@ -419,7 +417,7 @@ def test_a_reference_to_another_key_than_the_primary_one(database: Database) -> 
     assert ("name",) in uniques(database, "authors")
 
 
-def test_names_follow_the_convention_or_are_said(database: Database) -> None:
+def test_names_follow_the_convention_or_are_given(database: Database) -> None:
     metadata = sa.MetaData(naming_convention=CONVENTION)
     database.execute(
         "CREATE TABLE authors (id INTEGER PRIMARY KEY, name VARCHAR(9), email VARCHAR(9), "
@@ -438,7 +436,7 @@ def test_names_follow_the_convention_or_are_said(database: Database) -> None:
     assert database.schema() == before
 
 
-def test_a_short_convention_gives_no_two_keys_one_name(database: Database) -> None:
+def test_a_short_convention_does_not_give_two_keys_one_name(database: Database) -> None:
     metadata = sa.MetaData(naming_convention={"uq": "uq_%(table_name)s_%(column_0_name)s"})
     database.execute(
         "CREATE TABLE authors (id INTEGER PRIMARY KEY, name VARCHAR(9), email VARCHAR(9), "
@@ -450,13 +448,13 @@ def test_a_short_convention_gives_no_two_keys_one_name(database: Database) -> No
 
 
 @pytest.mark.parametrize("nullable", ["", "NOT NULL"])
-def test_a_column_that_is_there_already_is_used(database: Database, nullable: str) -> None:
+def test_an_existing_column_is_used(database: Database, nullable: str) -> None:
     first, other = database.site_id(HOST), database.site_id(OTHER)
     database.execute(f"CREATE TABLE posts (id INTEGER PRIMARY KEY, site_id BIGINT {nullable}, slug VARCHAR(9) UNIQUE)")
     database.execute(f"INSERT INTO posts VALUES (1, {other}, 'one'), (2, {other}, 'two'), (3, 99, 'three')")
     if not nullable:
         database.execute("UPDATE posts SET site_id = NULL WHERE id = 1")
-    message = r"1 rows of 'posts' \(id 3\) have a site_id that no site has"
+    message = r"1 rows of 'posts' \(id 3\) have a site_id that is not the id of any site"
     refused(database, lambda op: op.add_site_scope("posts", site=HOST, batch_size=1), message)
     database.execute("DELETE FROM posts WHERE id = 3")
     database.run(lambda op: op.add_site_scope("posts", site=first, batch_size=1))
@@ -466,12 +464,12 @@ def test_a_column_that_is_there_already_is_used(database: Database, nullable: st
     assert column["nullable"] is False
 
 
-def test_a_column_that_refers_elsewhere_is_not_used(database: Database) -> None:
+def test_a_column_that_refers_to_another_table_is_not_used(database: Database) -> None:
     database.execute(
         "CREATE TABLE building_sites (id INTEGER PRIMARY KEY)",
         "CREATE TABLE posts (id INTEGER PRIMARY KEY, site_id INTEGER REFERENCES building_sites (id))",
     )
-    message = "'posts' has a column site_id already, which refers to building_sites: rename it first"
+    message = "'posts' already has a column site_id, which refers to building_sites: rename it first"
     refused(database, lambda op: op.add_site_scope("posts", site=HOST), message)
 
 
@@ -484,7 +482,7 @@ def test_rows_of_several_sites_are_not_mixed_by_accident(database: Database) -> 
     assert database.rows()["posts"] == [(1,), (2,)]
 
 
-def test_what_else_is_about_the_site_stands_in_the_way(database: Database) -> None:
+def test_other_dependencies_on_site_id_are_refused(database: Database) -> None:
     database.execute("CREATE TABLE posts (id INTEGER PRIMARY KEY, a INTEGER)")
     database.run(lambda op: op.add_site_scope("posts", site=HOST))
     database.execute("CREATE UNIQUE INDEX ix_one ON posts (a) WHERE site_id = 1")
@@ -502,7 +500,7 @@ def test_what_else_is_about_the_site_stands_in_the_way(database: Database) -> No
 
 
 def test_many_rows_in_bounded_memory(database: Database) -> None:
-    """100,000 with MULTISITE_SOAK=1, a fiftieth of that otherwise."""
+    """100,000 rows with MULTISITE_SOAK=1, else a fiftieth of that."""
     rows = 100_000 if os.environ.get("MULTISITE_SOAK") else 2_000
     numbers = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) SELECT"
     database.execute(
@@ -526,10 +524,10 @@ def test_many_rows_in_bounded_memory(database: Database) -> None:
     assert database.query("SELECT count(*), sum(id), sum(author_id), min(t) FROM posts") == before
 
 
-# What is special about SQLite.
+# SQLite
 
 
-def test_sqlite_keeps_all_that_a_table_is(sqlite: Database) -> None:
+def test_sqlite_keeps_everything_else_of_a_table(sqlite: Database) -> None:
     sqlite.execute(
         """CREATE TABLE IF NOT EXISTS "odd ""one" (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -576,7 +574,7 @@ def test_sqlite_keeps_all_that_a_table_is(sqlite: Database) -> None:
     assert sqlite.query('SELECT max(id) FROM "odd ""one"') == [(91,)]
 
 
-def test_sqlite_refuses_where_a_view_or_a_trigger_would_break(sqlite: Database) -> None:
+def test_sqlite_refuses_if_a_view_or_a_trigger_would_break(sqlite: Database) -> None:
     sqlite.site_id(HOST)
     sqlite.execute(
         "CREATE TABLE posts (id INTEGER PRIMARY KEY, a INTEGER)",
@@ -584,27 +582,27 @@ def test_sqlite_refuses_where_a_view_or_a_trigger_would_break(sqlite: Database) 
         "CREATE VIEW broken_before AS SELECT * FROM nowhere",
         "CREATE VIEW every_post AS SELECT * FROM posts UNION SELECT * FROM old_posts",
     )
-    refused(sqlite, lambda op: op.add_site_scope("posts", site=HOST), "the view every_post would not work any more")
+    refused(sqlite, lambda op: op.add_site_scope("posts", site=HOST), "the view every_post would no longer work")
     sqlite.execute(
         "DROP VIEW every_post",
         "CREATE TRIGGER copies AFTER INSERT ON old_posts BEGIN INSERT INTO posts VALUES (new.id, new.a); END",
     )
-    refused(sqlite, lambda op: op.add_site_scope("posts", site=HOST), "the trigger copies would not work any more")
+    refused(sqlite, lambda op: op.add_site_scope("posts", site=HOST), "the trigger copies would no longer work")
     sqlite.execute("DROP TRIGGER copies")
     sqlite.run(lambda op: op.add_site_scope("posts", site=HOST))
 
 
-def test_sqlite_refuses_tables_that_have_no_columns_of_their_own(sqlite: Database) -> None:
+def test_sqlite_refuses_tables_without_a_column_list(sqlite: Database) -> None:
     sqlite.execute("CREATE VIRTUAL TABLE search USING fts5 (text)")
-    with pytest.raises(MultisiteError, match="'search' cannot belong to sites: not a table with columns of its own"):
+    with pytest.raises(MultisiteError, match="'search' cannot be scoped: not a table with columns of its own"):
         sqlite.run(lambda op: op.add_site_scope("search", site=HOST))
 
 
-# What is special about PostgreSQL.
+# PostgreSQL
 
 
-def test_postgresql_changes_a_table_for_which_a_check_waits(postgresql: Database) -> None:
-    """All revisions are one transaction there, and the rows of an earlier one may wait for the end of it."""
+def test_postgresql_changes_a_table_with_a_pending_check(postgresql: Database) -> None:
+    """All revisions run in one transaction, and the checks of an earlier one may be deferred to its end."""
 
     def revision(op: Any) -> None:
         op.execute("CREATE TABLE a (id INTEGER PRIMARY KEY)")
@@ -613,7 +611,7 @@ def test_postgresql_changes_a_table_for_which_a_check_waits(postgresql: Database
         op.execute("INSERT INTO b VALUES (1, 1)")
         op.add_site_scope("a", site=HOST)
         op.add_site_scope("b", parent="a")
-        # The reference waits again, as it did before.
+        # The check is deferred again.
         op.execute("INSERT INTO b (id, a_id, site_id) SELECT 2, 2, site_id FROM a")
         op.execute("INSERT INTO a (id, site_id) SELECT 2, site_id FROM a")
 
@@ -621,7 +619,7 @@ def test_postgresql_changes_a_table_for_which_a_check_waits(postgresql: Database
     assert len(postgresql.rows()["b"]) == 2
 
 
-def test_postgresql_sees_all_rows_where_row_security_is_forced(postgresql: Database) -> None:
+def test_postgresql_sees_all_rows_despite_forced_row_security(postgresql: Database) -> None:
     postgresql.execute(
         "CREATE TABLE authors (id INTEGER PRIMARY KEY)",
         "CREATE TABLE posts (id INTEGER PRIMARY KEY, author_id INTEGER NOT NULL REFERENCES authors (id))",
@@ -652,7 +650,7 @@ def test_postgresql_sees_all_rows_where_row_security_is_forced(postgresql: Datab
         postgresql.execute(f"REASSIGN OWNED BY {role} TO CURRENT_USER", f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
-def test_postgresql_knows_tables_in_other_schemas(postgresql: Database) -> None:
+def test_postgresql_tables_in_other_schemas(postgresql: Database) -> None:
     postgresql.execute(
         'CREATE SCHEMA "the shop"',
         'CREATE TABLE "the shop".items (id INTEGER PRIMARY KEY, sku VARCHAR UNIQUE)',
@@ -688,25 +686,25 @@ def test_postgresql_knows_tables_in_other_schemas(postgresql: Database) -> None:
     assert postgresql.query(shown) == before
 
 
-def test_a_script_of_sql_is_refused(database: Database) -> None:
+def test_offline_mode_is_refused(database: Database) -> None:
     context = MigrationContext.configure(dialect_name=database.dialect, opts={"as_sql": True})
     with pytest.raises(MultisiteError, match="to change 'posts' the database has to be read"):
         Operations(context).add_site_scope("posts", site=HOST)  # type: ignore[attr-defined]
 
 
-# What cannot be done is refused before anything is changed.
+# Refused before anything is changed
 
 REFUSED: dict[str, tuple[Revision, str]] = {
     "a host that is not filled in": (
         lambda op: op.add_site_scope("authors", site=multisite.alembic.site_scope.TODO), r"still says .*site='TODO"
     ),
-    "no site at all": (lambda op: op.add_site_scope("authors"), "whose are the rows of 'authors'"),
+    "no site at all": (lambda op: op.add_site_scope("authors"), "which site do the rows of 'authors' belong to"),
     "an id that no site has": (lambda op: op.add_site_scope("authors", site=77), "no site has the id 77"),
     "a table that is not there": (lambda op: op.add_site_scope("nowhere", site=HOST), "no table 'nowhere'"),
     "a view": (lambda op: op.add_site_scope("titles", site=HOST), "'titles' is (a view|not a table)"),
     "batches of nothing": (lambda op: op.add_site_scope("authors", site=HOST, batch_size=0), "batch_size=0: expected"),
     "a parent without a site": (
-        lambda op: op.add_site_scope("posts", parent="authors"), "'authors' belongs to no sites yet"
+        lambda op: op.add_site_scope("posts", parent="authors"), "'authors' is not scoped yet"
     ),
     "a parent that is not referred to": (
         lambda op: op.add_site_scope("comments", parent="authors"), "'comments' has no reference to another"
@@ -719,7 +717,7 @@ REFUSED: dict[str, tuple[Revision, str]] = {
     ),
     "something to keep that is not there": (
         lambda op: op.add_site_scope("authors", site=HOST, keep=["uq_authors_nam"]),
-        "has nothing called 'uq_authors_nam': it has .*uq_authors_name",
+        "has no key or reference named 'uq_authors_nam': it has .*uq_authors_name",
     ),
     "an action that there is not": (
         lambda op: op.add_site_scope("posts", site=HOST, ondelete={"before_id": "EXPLODE"}),
@@ -729,7 +727,7 @@ REFUSED: dict[str, tuple[Revision, str]] = {
 
 
 @pytest.mark.parametrize("what", sorted(REFUSED))
-def test_it_refuses(shared: Database, what: str) -> None:
+def test_refusal(shared: Database, what: str) -> None:
     revision, message = REFUSED[what]
     before = shared.schema(), shared.rows()
     with shared.operations() as op, pytest.raises(MultisiteError, match=message):
@@ -739,7 +737,7 @@ def test_it_refuses(shared: Database, what: str) -> None:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """The library, for tests that leave it as it is."""
+    """The library, for tests that do not change it."""
     with fresh_database(request, tmp_path_factory) as url:
         engine = enforcing(sa.create_engine(url))
         database = Database(engine)

@@ -1,4 +1,4 @@
-"""The plugin for alembic on the releases that setup.py admits: alembic loads it whenever it is imported, everywhere."""
+"""The alembic plugin on the supported releases of alembic, which load it whenever alembic is imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 RELEASES = ["1.18.3", "1.19.2", "1.20.0", "1.20.1"]
-"""The floor, the last that iterates over what the entry point names (1.20.0), and the first that takes the module."""
+"""The oldest release, the last that iterates over the entry point (1.20.0), and the first that takes the module."""
 
 AUTOGENERATE = """
 import alembic
@@ -57,7 +57,7 @@ with engine.connect() as connection:
 
 
 def alembic(folder: Path, release: str) -> Path:
-    """Install this release of alembic, and nothing else, into a folder of its own; return the folder."""
+    """Install only this release of alembic into its own folder, and return the folder."""
     target = folder / "alembic"
     for python in (sys.executable, sys._base_executable):  # type: ignore[attr-defined]
         if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
@@ -67,7 +67,7 @@ def alembic(folder: Path, release: str) -> Path:
     return target
 
 
-def test_the_floor_is_among_the_releases_tested() -> None:
+def test_the_oldest_supported_release_is_tested() -> None:
     floor = re.search(r'"alembic>=([\d.]+)', (ROOT / "setup.py").read_text("utf-8"))
     assert floor is not None
     assert floor[1] in RELEASES

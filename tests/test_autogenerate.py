@@ -1,4 +1,4 @@
-"""What `alembic revision --autogenerate` writes when models gain SiteScoped or lose it, on SQLite and PostgreSQL."""
+"""`alembic revision --autogenerate` when models gain or lose SiteScoped, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_models_that_become_scoped(application: Application, convention: str) ->
     assert application.proposed(after) == ("", "")
 
 
-def test_models_that_are_scoped_no_more(application: Application) -> None:
+def test_models_that_are_no_longer_scoped(application: Application) -> None:
     before, after = (metadata_of(tables, CONVENTION) for tables in (scoped_blog, plain_blog))
     upgrade_own(application.engine)
     application.revise(before)
@@ -185,7 +185,7 @@ def test_a_host_that_is_not_filled_in_is_refused(application: Application) -> No
 
 
 def test_without_the_plugin_the_revision_fails_on_rows(application: Application) -> None:
-    """The negative control: this is what alembic proposes by itself."""
+    """Negative control: what alembic proposes by itself."""
     before, after = (metadata_of(tables, CONVENTION) for tables in (plain_blog, scoped_blog))
     application.revise(before)
     application.execute(*ROWS)
@@ -196,7 +196,7 @@ def test_without_the_plugin_the_revision_fails_on_rows(application: Application)
         application.run(up, after)
 
 
-def circle(site: Callable[[], list[Any]], reference: Callable[..., Any]) -> Tables:
+def cycle(site: Callable[[], list[Any]], reference: Callable[..., Any]) -> Tables:
     def tables(metadata: sa.MetaData) -> None:
         for name, other in (("hens", "eggs"), ("eggs", "hens")):
             to_other = reference(f"{other}_id", f"{other}.id", name=f"fk_{name}_{other}", use_alter=True)
@@ -207,15 +207,15 @@ def circle(site: Callable[[], list[Any]], reference: Callable[..., Any]) -> Tabl
 
 
 def test_tables_that_refer_to_each_other(postgresql_database_url: str) -> None:
-    """On PostgreSQL alone, since alembic cannot make such tables on SQLite."""
+    """Only on PostgreSQL, since alembic cannot create such tables on SQLite."""
     engine = sa.create_engine(postgresql_database_url)
     application = Application(engine)
 
     def plain(column: str, target: str, **options: Any) -> sa.ForeignKeyConstraint:
         return sa.ForeignKeyConstraint([column], [target], **options)
 
-    before = metadata_of(circle(list, plain), {})
-    after = metadata_of(circle(lambda: [site_id_column()], scoped_reference), {})
+    before = metadata_of(cycle(list, plain), {})
+    after = metadata_of(cycle(lambda: [site_id_column()], scoped_reference), {})
     before.create_all(engine)
     up = application.revise(after)
     assert [line.strip() for line in up.splitlines() if "op." in line] == [
@@ -226,7 +226,7 @@ def test_tables_that_refer_to_each_other(postgresql_database_url: str) -> None:
     engine.dispose()
 
 
-def test_a_key_that_others_refer_to_changes_after_them(application: Application) -> None:
+def test_a_referenced_key_changes_after_the_referring_tables(application: Application) -> None:
     def tables(*, books_scoped: bool = False, authors_scoped: bool = False) -> Tables:
         def tables(metadata: sa.MetaData) -> None:
             key, name = sa.Column("id", sa.Integer, primary_key=True), sa.Column("author", sa.String(9))
@@ -244,7 +244,7 @@ def test_a_key_that_others_refer_to_changes_after_them(application: Application)
 
     before = metadata_of(tables(), CONVENTION)
     application.revise(before)
-    with pytest.raises(CommandError, match="which would be unique within a site only: make books scoped first"):
+    with pytest.raises(CommandError, match="which would only be unique within a site: make books scoped first"):
         application.proposed(metadata_of(tables(authors_scoped=True), CONVENTION))
     after = metadata_of(tables(authors_scoped=True, books_scoped=True), CONVENTION)
     up = application.revise(after)
@@ -254,7 +254,7 @@ def test_a_key_that_others_refer_to_changes_after_them(application: Application)
     assert application.proposed(before) == ("", "")
 
 
-def test_a_site_id_of_somebody_else_is_left_to_alembic(application: Application) -> None:
+def test_a_site_id_that_is_not_multisites_is_left_to_alembic(application: Application) -> None:
     def tables(metadata: sa.MetaData) -> None:
         sa.Table("wells", metadata, sa.Column("id", sa.Integer, primary_key=True), *columns)
 

@@ -1,4 +1,4 @@
-"""The start of an application whose role row-level security does not hold for."""
+"""Startup of an application with a role to which row-level security does not apply."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def library(postgresql_database_url: str) -> Iterator[Secured]:
 
 
 def start(url: str, folder: Path, **settings: Any) -> Any:
-    """Make the application, and return its registry."""
+    """Create the application and return its registry."""
     for name in ("sites", "templates"):
         (folder / name).mkdir(exist_ok=True)
     kept = settings.pop("registry", {})
@@ -51,11 +51,11 @@ def admin_url(made: Secured) -> str:
     return made.admin.url.render_as_string(hide_password=False)
 
 
-def test_as_the_role_of_the_recipe_it_starts(library: Secured, tmp_path: Path) -> None:
+def test_it_starts_with_the_recommended_role(library: Secured, tmp_path: Path) -> None:
     assert start(library.url(library.app_role), tmp_path)[DIRECTORY].engine.url.username == library.app_role
 
 
-def test_as_a_superuser_it_does_not(library: Secured, tmp_path: Path) -> None:
+def test_it_does_not_start_as_a_superuser(library: Secured, tmp_path: Path) -> None:
     with pytest.raises(MultisiteError, match=r"is a superuser.*allow_row_security_bypass = true"):
         start(admin_url(library), tmp_path)
 
@@ -71,7 +71,9 @@ def test_as_a_superuser_it_does_not(library: Secured, tmp_path: Path) -> None:
         ("REVOKE {all} FROM {app}; GRANT {all} TO {app} WITH INHERIT TRUE", "inherits the rights of {all}"),
     ],
 )
-def test_nor_as_another_role_that_it_does_not_hold_for(library: Secured, tmp_path: Path, sql: str, reason: str) -> None:
+def test_it_does_not_start_with_another_role_that_bypasses_policies(
+    library: Secured, tmp_path: Path, sql: str, reason: str
+) -> None:
     names = {"app": library.app_role, "all": library.all_sites_role}
     with library.admin.begin() as connection:
         raw_command(connection, sql.format(**names))
@@ -80,14 +82,14 @@ def test_nor_as_another_role_that_it_does_not_hold_for(library: Secured, tmp_pat
 
 
 @pytest.mark.parametrize("key", ["pyramid.reload_templates", "multisite.allow_row_security_bypass"])
-def test_it_starts_where_that_is_allowed(library: Secured, tmp_path: Path, key: str) -> None:
+def test_it_starts_if_a_bypass_is_allowed(library: Secured, tmp_path: Path, key: str) -> None:
     registry = start(admin_url(library), tmp_path, **{key: "true"})
     with Session(registry[DIRECTORY].engine, info={"site": ONE}) as session:
         assert len(session.scalars(sa.select(Book)).all()) == 3
     registry[DIRECTORY].engine.dispose()
 
 
-def test_where_there_are_no_policies_it_starts(library: Secured, sqlite_database_url: str, tmp_path: Path) -> None:
+def test_it_starts_without_policies(library: Secured, sqlite_database_url: str, tmp_path: Path) -> None:
     with library.operations() as op:
         for table in SCOPED:
             op.disable_row_security(table.name)
@@ -95,7 +97,7 @@ def test_where_there_are_no_policies_it_starts(library: Secured, sqlite_database
     start(sqlite_database_url, tmp_path)
 
 
-def test_every_engine_that_the_application_keeps_is_asked(library: Secured, tmp_path: Path) -> None:
+def test_every_engine_in_the_registry_is_checked(library: Secured, tmp_path: Path) -> None:
     good, bad = library.url(library.app_role), admin_url(library)
     with pytest.raises(MultisiteError, match="superuser"):
         start(bad, tmp_path, **{"multisite.database_url": good})
@@ -104,7 +106,7 @@ def test_every_engine_that_the_application_keeps_is_asked(library: Secured, tmp_
     assert MUST_BIND not in library.admin.dialect.__dict__
 
 
-def test_an_asynchronous_engine_is_asked_at_its_first_statement(library: Secured, tmp_path: Path) -> None:
+def test_an_asynchronous_engine_is_checked_at_its_first_statement(library: Secured, tmp_path: Path) -> None:
     async def read(engine: AsyncEngine) -> None:
         async with AsyncSession(engine, info={"site": ONE}) as session:
             await session.scalars(sa.select(Book))
@@ -132,7 +134,7 @@ def on_connect(dbapi: Any, role: str) -> None:
     dbapi.commit()
 
 
-def test_a_database_that_is_down_at_the_start_is_asked_at_the_first_statement(
+def test_a_database_that_is_down_at_startup_is_checked_at_the_first_statement(
     library: Secured, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def is_down(_engine: sa.Engine) -> str:
@@ -149,14 +151,14 @@ def test_a_database_that_is_down_at_the_start_is_asked_at_the_first_statement(
     engine.dispose()
 
 
-def test_negative_control_without_the_start_it_reads_every_site(library: Secured) -> None:
+def test_negative_control_without_the_check_every_site_is_read(library: Secured) -> None:
     with Session(library.admin, info={"site": ONE}) as session:
         session.scalars(sa.select(Book)).all()
         with session.connection().connection.cursor() as cursor:
             assert len(cursor.execute("SELECT * FROM books").fetchall()) == 6
 
 
-def test_the_check_still_looks_at_it(library: Secured, tmp_path: Path) -> None:
+def test_multisite_check_still_reports_it(library: Secured, tmp_path: Path) -> None:
     ini = write_ini(tmp_path, library)
     text = ini.read_text("utf-8").replace(
         library.url(library.app_role).replace("%", "%%"), admin_url(library).replace("%", "%%")
@@ -166,5 +168,5 @@ def test_the_check_still_looks_at_it(library: Secured, tmp_path: Path) -> None:
     assert [finding.message for finding in found if finding.kind == "row-security-bypassed"] == [
         "is a superuser, for which row-level security does not hold"
     ]
-    with pytest.raises(MultisiteError, match="does not hold for this application"):
+    with pytest.raises(MultisiteError, match="does not apply to this application"):
         load(str(ini))

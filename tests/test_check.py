@@ -1,4 +1,4 @@
-"""`multisite check`: each fault is planted, and named; a sound application has none."""
+"""`multisite check` reports each planted problem, and none in a sound application."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def declare(metadata: sa.MetaData, **more: Any) -> dict[str, sa.Table]:
-    """Declare two sound tables, of which one refers to the other; `more` are further columns of the second."""
+    """Declare two sound tables, the second of which refers to the first and has the columns `more`."""
     writers = sa.Table(
         "chk_writers",
         metadata,
@@ -61,7 +61,7 @@ def declare(metadata: sa.MetaData, **more: Any) -> dict[str, sa.Table]:
 
 @dataclasses.dataclass
 class Workbench:
-    """An application on a database with two sites, and the MetaData that it is checked with."""
+    """An application, its database with two sites, and the MetaData to check."""
 
     app: Any
     engine: sa.Engine
@@ -83,7 +83,7 @@ class Workbench:
         return multisite.check.run(self.app, host, metadata=[self.metadata], **more)
 
     def finds(self, *expected: str) -> list[Finding]:
-        """Check that exactly these are found, written as "kind subject"; a notice begins with a question mark."""
+        """Assert that exactly these findings, written as "kind subject", are reported; a notice begins with "?"."""
         findings = self.run()
         said = [f"{'?' * (each.severity == 'notice')}{each.kind} {each.subject}" for each in findings]
         assert said == list(expected), "\n".join(map(str, findings))
@@ -138,7 +138,7 @@ def bench(database_url: str, tmp_path: Path) -> Iterator[Workbench]:
 
 @pytest.fixture
 def sqlite_bench(sqlite_database_url: str, tmp_path: Path) -> Iterator[Workbench]:
-    """The same on SQLite alone, for what does not depend on the database."""
+    """The same on SQLite only, for tests that do not depend on the database."""
     with make_workbench(sqlite_database_url, tmp_path) as made:
         yield made
 
@@ -160,10 +160,10 @@ def test_nothing_is_found_in_sound_tables(bench: Workbench) -> None:
     bench.finds()
 
 
-# What the models declare
+# Declared tables
 
 
-def test_tables_that_belong_to_no_site(sqlite_bench: Workbench) -> None:
+def test_tables_that_are_not_scoped(sqlite_bench: Workbench) -> None:
     bench = sqlite_bench
     sa.Table("chk_countries", bench.metadata, sa.Column("id", sa.Integer, primary_key=True))
     sa.Table(
@@ -173,7 +173,7 @@ def test_tables_that_belong_to_no_site(sqlite_bench: Workbench) -> None:
     bench.finds("?unscoped-table chk_countries", "unscoped-site-id chk_half")
 
 
-def test_tables_are_on_purpose_without_a_site(sqlite_database_url: str, tmp_path: Path) -> None:
+def test_tables_that_are_declared_global(sqlite_database_url: str, tmp_path: Path) -> None:
     more = {"multisite.global_tables": "CHK_countries chk_loans chk_left"}
     with make_workbench(sqlite_database_url, tmp_path, **more) as bench:
         bench.sound()
@@ -185,7 +185,7 @@ def test_tables_are_on_purpose_without_a_site(sqlite_database_url: str, tmp_path
         bench.finds("?unscoped-reference chk_loans.book_id")
 
 
-def test_a_table_without_scope_that_refers_to_a_scoped_one(bench: Workbench) -> None:
+def test_an_unscoped_table_that_refers_to_a_scoped_one(bench: Workbench) -> None:
     bench.sound()
     refers = sa.Column("book_id", sa.BigInteger, sa.ForeignKey("chk_books.id"))
     sa.Table("chk_loans", bench.metadata, sa.Column("id", sa.Integer, primary_key=True), refers)
@@ -207,7 +207,7 @@ def test_unique_keys_without_the_site(bench: Workbench) -> None:
         *["unique-without-site chk_books"] * 2, *["unique-without-site chk_w" + w for w in ("ords", "riters")]
     )
     said = " ".join(finding.message for finding in findings)
-    assert "the unique index ix_chk_books_taken (writer_id) does not hold" in said
+    assert "the unique index ix_chk_books_taken (writer_id) does not include" in said
     assert "primary key (word) does not hold" in said
     assert "the unique index ix_chk_made_by_hand (id, slug) in the database does not hold" in said
 
@@ -234,7 +234,7 @@ def test_a_reference_without_the_site(bench: Workbench, indexed: bool) -> None:
     assert 'scoped_reference("chk_writers.id")' in finding.remedy
 
 
-def test_a_reference_that_only_the_model_or_only_the_database_holds_the_site_in(bench: Workbench) -> None:
+def test_a_reference_with_the_site_in_only_the_model_or_the_database(bench: Workbench) -> None:
     loose = sa.MetaData()
     declare(loose, writer_id=sa.Column("writer_id", sa.BigInteger, sa.ForeignKey("chk_writers.id")))
     loose.create_all(bench.engine)
@@ -249,7 +249,7 @@ def test_a_reference_that_only_the_model_or_only_the_database_holds_the_site_in(
     assert "the reference to chk_writers of the model does not hold" in finding.message
 
 
-def test_a_reference_that_the_database_does_not_have(bench: Workbench) -> None:
+def test_a_reference_that_is_missing_in_the_database(bench: Workbench) -> None:
     without = sa.MetaData()
     declare(without, writer_id=sa.Column("writer_id", sa.BigInteger))
     without.create_all(bench.engine)
@@ -292,16 +292,16 @@ def test_a_relationship_without_a_foreign_key(bench: Workbench) -> None:
     bench.finds("reference-without-key Book.writer", "rows-across-sites chk_books.writer_id")
 
 
-# What the database has
+# Tables of the database
 
 
-def test_tables_that_are_not_as_declared(bench: Workbench) -> None:
+def test_tables_that_differ_from_their_models(bench: Workbench) -> None:
     declare(bench.metadata)
     bench.execute("CREATE TABLE chk_books (id INTEGER PRIMARY KEY, writer_id BIGINT)")
     bench.finds("missing-site-id chk_books", "missing-table chk_writers", "reference-without-site chk_books.writer_id")
 
 
-def test_a_site_id_that_holds_nothing(bench: Workbench) -> None:
+def test_an_ineffective_site_id(bench: Workbench) -> None:
     declare(bench.metadata)
     bench.metadata.tables["chk_writers"].create(bench.engine)
     one = bench.sites[0].id
@@ -320,7 +320,7 @@ def test_a_site_id_that_holds_nothing(bench: Workbench) -> None:
     assert rows.message == "3 rows belong to no site (site_id 99)"
 
 
-def test_rows_that_the_directory_leaves_out(bench: Workbench) -> None:
+def test_rows_that_the_directory_ignores(bench: Workbench) -> None:
     gone = add_site(bench.engine, "gone.example", settings=parse_settings(dict(bench.app.registry.settings)))
     bench.execute(
         f"DELETE FROM domains WHERE site_id = {gone.id}",
@@ -383,7 +383,7 @@ def test_views(bench: Workbench) -> None:
     bench.finds("view chk_declared", "?view chk_titles", "?view chk_again")
 
 
-def test_a_view_that_is_listed(sqlite_database_url: str, tmp_path: Path) -> None:
+def test_a_view_in_global_tables(sqlite_database_url: str, tmp_path: Path) -> None:
     with make_workbench(sqlite_database_url, tmp_path, **{"multisite.global_tables": "chk_titles"}) as bench:
         bench.sound()
         bench.execute("CREATE VIEW chk_titles AS SELECT id, slug FROM chk_books")
@@ -407,7 +407,7 @@ def test_rows_that_refer_to_another_site(bench: Workbench) -> None:
         assert [each.kind for each in bench.run(host)] == ["rows-across-sites"]
 
 
-def test_rows_of_other_sites_are_no_concern_of_a_site(bench: Workbench) -> None:
+def test_rows_of_other_sites_are_not_reported_for_a_site(bench: Workbench) -> None:
     bench.sound()
     third = add_site(bench.engine, "three.example", settings=parse_settings(dict(bench.app.registry.settings)))
     bench.rows((1, bench.sites[0].id, 4))
@@ -417,7 +417,7 @@ def test_rows_of_other_sites_are_no_concern_of_a_site(bench: Workbench) -> None:
     assert len(bench.run()) == 1
 
 
-def test_what_concerns_no_single_site_is_left_out_for_one(sqlite_bench: Workbench) -> None:
+def test_application_checks_are_skipped_for_a_site(sqlite_bench: Workbench) -> None:
     sqlite_bench.sound(unique=True)
     assert sqlite_bench.run("one.example") == []
     assert sqlite_bench.run() != []
@@ -425,8 +425,8 @@ def test_what_concerns_no_single_site_is_left_out_for_one(sqlite_bench: Workbenc
         sqlite_bench.run("nobody.example")
 
 
-def test_keys_that_are_the_same_on_two_sites_cross_nothing(bench: Workbench) -> None:
-    """A reference by a key that is unique within a site only leads to the row of its own site."""
+def test_equal_keys_on_two_sites_are_not_reported(bench: Workbench) -> None:
+    """A reference by a key that is only unique within a site refers to the row of its own site."""
     sa.Table(
         "chk_words",
         bench.metadata,
@@ -452,7 +452,7 @@ def test_keys_that_are_the_same_on_two_sites_cross_nothing(bench: Workbench) -> 
     bench.finds()
 
 
-def test_sites_in_a_database_of_their_own(sqlite_database_url: str, tmp_path: Path) -> None:
+def test_sites_in_a_separate_database(sqlite_database_url: str, tmp_path: Path) -> None:
     own = f"sqlite:///{tmp_path / 'own.db'}"
     with make_workbench(
         own, tmp_path, **{"sqlalchemy.url": sqlite_database_url, "multisite.database_url": own}
@@ -477,7 +477,7 @@ def test_sites_in_a_database_of_their_own(sqlite_database_url: str, tmp_path: Pa
 # Engines, migrations, and checks that fail
 
 
-def test_row_level_security_that_holds_and_that_does_not(postgresql_database_url: str, tmp_path: Path) -> None:
+def test_row_level_security_that_applies_and_that_does_not(postgresql_database_url: str, tmp_path: Path) -> None:
     with make_workbench(postgresql_database_url, tmp_path) as bench:
         tables = bench.sound()
         one, two = (site.id for site in bench.sites)
@@ -497,7 +497,7 @@ def test_row_level_security_that_holds_and_that_does_not(postgresql_database_url
 
 
 @pytest.mark.parametrize(("refers", "severity"), [(True, "fault"), (False, "notice")])
-def test_an_engine_of_sqlite_that_takes_any_reference(sqlite_bench: Workbench, refers: bool, severity: str) -> None:
+def test_a_sqlite_engine_without_foreign_keys(sqlite_bench: Workbench, refers: bool, severity: str) -> None:
     bench = sqlite_bench
     bench.sound(**({} if refers else {"writer_id": sa.Column("writer_id", sa.BigInteger)}))
     engine = sa.create_engine(bench.engine.url)
@@ -526,7 +526,7 @@ def test_a_database_that_is_down_is_a_finding(sqlite_database_url: str, tmp_path
         assert "\n" not in str(finding)
 
 
-def test_a_session_that_cannot_be_had_is_a_finding(sqlite_bench: Workbench) -> None:
+def test_a_session_that_raises_is_a_finding(sqlite_bench: Workbench) -> None:
     def dbsession(_request: object) -> None:
         raise RuntimeError("no session today")
 
@@ -538,7 +538,7 @@ def test_a_session_that_cannot_be_had_is_a_finding(sqlite_bench: Workbench) -> N
     assert "RuntimeError: no session today" in finding.message
 
 
-def test_a_check_that_fails_is_a_finding_and_the_others_are_heard(
+def test_a_failing_check_is_a_finding_and_the_others_run(
     sqlite_bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check_nothing(_application: object) -> Iterator[Finding]:
@@ -553,12 +553,12 @@ def test_a_check_that_fails_is_a_finding_and_the_others_are_heard(
     assert [each.kind for each in others] == ["unique-without-site"]
 
 
-def test_an_application_without_multisite_is_told_so() -> None:
+def test_an_application_without_multisite_is_an_error() -> None:
     with pytest.raises(multisite.MultisiteError, match="does not include multisite"):
         multisite.check.run(Configurator().make_wsgi_app())
 
 
-def test_progress_names_what_may_take_long(sqlite_bench: Workbench) -> None:
+def test_progress_names_the_long_steps(sqlite_bench: Workbench) -> None:
     sqlite_bench.sound()
     told: list[str] = []
     sqlite_bench.run(progress=told.append)
@@ -571,7 +571,7 @@ def test_progress_names_what_may_take_long(sqlite_bench: Workbench) -> None:
     ]
 
 
-def test_one_record_says_that_all_sites_were_looked_at(
+def test_one_log_record_says_that_all_sites_were_checked(
     sqlite_bench: Workbench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "multisite")
@@ -580,7 +580,7 @@ def test_one_record_says_that_all_sites_were_looked_at(
     assert [record.getMessage().partition(" (")[0] for record in caplog.records] == ["all sites: multisite check"]
 
 
-def test_models_of_several_databases_are_looked_for_where_they_are(sqlite_bench: Workbench, tmp_path: Path) -> None:
+def test_models_of_several_databases_are_checked_in_their_own(sqlite_bench: Workbench, tmp_path: Path) -> None:
     class Base(DeclarativeBase):
         metadata = sqlite_bench.metadata
 
@@ -640,10 +640,10 @@ def migrate(ini: Path) -> None:
         ("known", "write a revision ('alembic revision --autogenerate') and run '"),
     ],
 )
-def test_a_table_that_alembic_cannot_find_is_said_to_be_one(
+def test_a_table_that_alembic_cannot_find_is_reported_as_such(
     sqlite_bench: Workbench, tmp_path: Path, metadata: str, advice: str
 ) -> None:
-    """An env.py that imports no model lets `alembic revision --autogenerate` write an empty revision."""
+    """If env.py imports no model, `alembic revision --autogenerate` writes an empty revision."""
     ini = write_ini(sqlite_bench, tmp_path)
     ini.write_text(ini.read_text().replace(f"{ROOT}/migrations", f"{tmp_path}/migrations"))
     (tmp_path / "migrations" / "versions").mkdir(parents=True)
@@ -664,14 +664,12 @@ def test_a_table_that_alembic_cannot_find_is_said_to_be_one(
     assert [advice in str(finding) for finding in missing] == [True, True], missing
 
 
-def test_a_table_of_an_application_without_migrations_is_not_left_to_alembic(
-    sqlite_bench: Workbench, tmp_path: Path
-) -> None:
+def test_the_remedy_without_migrations_asks_for_an_alembic_section(sqlite_bench: Workbench, tmp_path: Path) -> None:
     ini = write_ini(sqlite_bench, tmp_path)
     ini.write_text(ini.read_text().partition("[alembic]")[0])
     declare(sqlite_bench.metadata)
     findings = multisite.check.run(ini, metadata=[sqlite_bench.metadata])
-    assert "name the application's migrations in [alembic] of the ini" in str(findings[0])
+    assert "add the application's migrations to [alembic] in the ini" in str(findings[0])
 
 
 def test_the_command_on_the_reference_application(bench: Workbench, tmp_path: Path) -> None:
@@ -685,7 +683,7 @@ def test_the_command_on_the_reference_application(bench: Workbench, tmp_path: Pa
     assert (done.returncode, done.stdout, done.stderr) == (0, "Nothing found.\n", "")
 
 
-def test_a_terminal_shows_what_is_being_looked_at(sqlite_bench: Workbench, tmp_path: Path) -> None:
+def test_a_terminal_shows_progress(sqlite_bench: Workbench, tmp_path: Path) -> None:
     ini = write_ini(sqlite_bench, tmp_path)
     ours, terminal = os.openpty()
     with os.fdopen(ours, "rb", 0) as shown:
@@ -697,7 +695,7 @@ def test_a_terminal_shows_what_is_being_looked_at(sqlite_bench: Workbench, tmp_p
     assert (done.returncode, done.stdout) == (0, b"Nothing found.\n")
 
 
-def test_the_page_shows_what_the_command_prints(sqlite_bench: Workbench, tmp_path: Path) -> None:
+def test_the_docs_show_the_output_of_the_command(sqlite_bench: Workbench, tmp_path: Path) -> None:
     ini = write_ini(sqlite_bench, tmp_path)
     migrate(ini)
     one, two = (site.id for site in sqlite_bench.sites)
@@ -732,7 +730,7 @@ def test_the_page_shows_what_the_command_prints(sqlite_bench: Workbench, tmp_pat
         (["nobody.example"], 1, "multisite list-sites"),
     ],
 )
-def test_the_command_says_in_one_line_what_is_wrong(
+def test_an_error_of_the_command_is_one_line(
     sqlite_bench: Workbench, tmp_path: Path, arguments: list[str], code: int, said: str
 ) -> None:
     ini = write_ini(sqlite_bench, tmp_path)
@@ -750,7 +748,7 @@ def test_an_application_that_cannot_be_loaded_is_one_line(sqlite_bench: Workbenc
     assert "cannot be loaded" in result.stderr
 
 
-def test_every_check_is_named_once() -> None:
+def test_every_check_is_listed_once() -> None:
     names = [check.__name__ for check in (*APPLICATION_CHECKS, *SITE_CHECKS)]
     assert len(names) == len(set(names))
     assert all(name.startswith("check_") for name in names)

@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from multisite import CrossSiteError, Site, all_sites
-from multisite.autogenerate import OWN_TABLES
+from multisite.autogenerate import own_tables
 from multisite.content.language import DOMAIN, PHRASES, PLURALS
 from multisite.content.models import Base, Entry, Tag, UtcDateTime, entry_tags
 from multisite.content.settings import POSTS_PER_PAGE
@@ -545,7 +545,7 @@ def differences(database_url: str) -> list[object]:
             found = compare_metadata(context, Base.metadata)
     finally:
         engine.dispose()
-    return [one for one in found if getattr(one[1], "name", None) not in OWN_TABLES]
+    return [one for one in found if getattr(one[1], "name", None) not in own_tables()]
 
 
 def test_the_revisions_make_the_tables_of_the_models(ini: Path, database_url: str) -> None:

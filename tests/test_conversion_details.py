@@ -1,4 +1,4 @@
-"""What `op.add_site_scope` finds on PostgreSQL besides plain keys: kept, or refused before anything is changed."""
+"""What `op.add_site_scope` keeps, or refuses before any change, besides plain keys; mostly on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def down(database: Database, table: str = "things", **arguments: object) -> None
 
 
 def refused(database: Database, match: str, table: str = "things", **arguments: object) -> None:
-    """See that the operation is refused, and that nothing has changed."""
+    """Assert that the operation is refused and changes nothing."""
     before = everything(database)
     with pytest.raises(MultisiteError, match=match):
         up(database, table, **arguments)
@@ -51,7 +51,7 @@ ROWS = "INSERT INTO things (slug, n) VALUES ('a', 1), ('b', 2)"
 PARENTS = ("CREATE TABLE parents (id serial PRIMARY KEY)", "INSERT INTO parents VALUES (1)")
 
 
-# What is kept with an index that is made again
+# Details of recreated indexes
 
 
 DETAILS = """
@@ -71,7 +71,7 @@ REFERENCES = """
 """
 
 
-def test_indexes_keep_comments_options_statistics_and_what_they_are_for(database: Database) -> None:
+def test_indexes_keep_comments_options_statistics_and_roles(database: Database) -> None:
     database.execute(
         THINGS,
         "ALTER TABLE things ADD CONSTRAINT unique_slug UNIQUE (slug) WITH (fillfactor = 60)",
@@ -109,7 +109,7 @@ def test_references_keep_comments_and_stay_unvalidated(database: Database) -> No
 
 
 def test_a_tablespace_is_kept(database: Database, tmp_path: object) -> None:
-    """The default tablespace stands in for one, since another needs a folder of the server's own."""
+    """With the default tablespace, since another one needs a folder on the server."""
     database.execute(THINGS, ROWS, "CREATE UNIQUE INDEX unique_n ON things (n) TABLESPACE pg_default")
     up(database)
     assert database.query("SELECT reltablespace FROM pg_class WHERE relname = 'unique_n'") == [(0,)]
@@ -136,7 +136,7 @@ def definition(database: Database) -> str:
 
 
 @pytest.mark.parametrize("rows", ["(1)", "(1), (NULL)"])
-def test_match_full_of_one_column_goes_on_taking_nulls(database: Database, rows: str) -> None:
+def test_match_full_on_one_column_still_accepts_nulls(database: Database, rows: str) -> None:
     family(database, "REFERENCES parents MATCH FULL", rows)
     up(database, parent="parents")
     database.execute("INSERT INTO things (parent_id, site_id) SELECT NULL, id FROM sites")
@@ -151,7 +151,7 @@ PAIRS = (
 )
 
 
-def test_match_full_of_several_columns_stays_what_it_is_or_is_refused(database: Database) -> None:
+def test_match_full_on_several_columns_is_kept_or_refused(database: Database) -> None:
     database.execute(*(statement.format("NOT NULL") for statement in PAIRS))
     up(database, "pairs")
     up(database)
@@ -165,7 +165,7 @@ def test_match_full_of_several_columns_stays_what_it_is_or_is_refused(database: 
     refused(database, "MATCH FULL.*one of a, b", keep=[])
 
 
-def test_set_null_of_a_column_stays_or_is_replaced(database: Database) -> None:
+def test_set_null_of_a_column_is_kept_or_replaced(database: Database) -> None:
     family(database, "REFERENCES parents ON DELETE SET NULL (parent_id)")
     up(database, parent="parents")
     assert definition(database).endswith("ON DELETE SET NULL (parent_id)")
@@ -177,20 +177,20 @@ def test_set_null_of_a_column_stays_or_is_replaced(database: Database) -> None:
     assert definition(database).endswith("ON DELETE RESTRICT")
 
 
-def test_set_default_of_a_column_stays_too(database: Database) -> None:
+def test_set_default_of_a_column_is_kept(database: Database) -> None:
     family(database, "DEFAULT 1 REFERENCES parents ON DELETE SET DEFAULT (parent_id) ON UPDATE CASCADE")
     up(database, parent="parents")
     assert "SET DEFAULT (parent_id)" in definition(database)
     assert "ON UPDATE CASCADE" in definition(database)
 
 
-def test_an_update_that_clears_is_refused_with_what_can_be_done(database: Database) -> None:
+def test_on_update_that_clears_site_id_is_refused_with_advice(database: Database) -> None:
     family(database, "REFERENCES parents ON UPDATE SET NULL")
     refused(database, "ON UPDATE SET NULL.*keep=", parent="parents")
     up(database, parent="parents", keep=["parent_id"])
 
 
-def test_the_same_reference_twice_is_no_question(database: Database) -> None:
+def test_a_duplicate_reference_is_not_ambiguous(database: Database) -> None:
     family(database, "REFERENCES parents")
     database.execute("ALTER TABLE things ADD FOREIGN KEY (parent_id) REFERENCES parents")
     up(database, parent="parents")
@@ -200,7 +200,7 @@ def test_the_same_reference_twice_is_no_question(database: Database) -> None:
     assert database.query(found.format("1 + cardinality(conkey)")) == [(2,)]
 
 
-# What is about rows of all sites, or fires for each
+# Exclusion constraints, rules and policies
 
 
 EXCLUDING = (
@@ -209,7 +209,7 @@ EXCLUDING = (
 )
 
 
-def test_an_exclusion_across_sites_is_refused_unless_it_is_kept(database: Database) -> None:
+def test_an_exclusion_across_sites_is_refused_unless_kept(database: Database) -> None:
     database.execute(*EXCLUDING)
     refused(database, r"apart.*EXCLUDE.*across sites.*keep=\['apart'\]")
     up(database, keep=["apart"])
@@ -232,7 +232,7 @@ RULES = (
 )
 
 
-def test_rules_do_not_see_the_filling_in(database: Database) -> None:
+def test_rules_do_not_fire_for_the_backfill(database: Database) -> None:
     database.execute(
         *PARENTS, *RULES, "ALTER TABLE things ADD parent_id int DEFAULT 1 REFERENCES parents", "DELETE FROM log"
     )
@@ -247,7 +247,7 @@ def test_rules_do_not_see_the_filling_in(database: Database) -> None:
     assert database.query("SELECT * FROM log") == [("a",)]
 
 
-def test_policies_of_the_applications_own_stay(database: Database) -> None:
+def test_policies_of_the_application_are_kept(database: Database) -> None:
     database.execute(
         THINGS, ROWS, "ALTER TABLE things ENABLE ROW LEVEL SECURITY", "CREATE POLICY mine ON things USING (n > 0)"
     )
@@ -256,7 +256,7 @@ def test_policies_of_the_applications_own_stay(database: Database) -> None:
     assert database.query("SELECT polname::text FROM pg_policy") == [("mine",)]
 
 
-def test_policies_about_the_site_stand_in_the_way_of_going_back(database: Database) -> None:
+def test_policies_that_depend_on_site_id_prevent_a_downgrade(database: Database) -> None:
     database.execute(THINGS, ROWS)
     up(database)
     database.execute("CREATE POLICY mine ON things USING (site_id > 0)")
@@ -268,7 +268,7 @@ def test_policies_about_the_site_stand_in_the_way_of_going_back(database: Databa
         down(database)
     database.run(lambda op: op.disable_row_security("things"))
     down(database)
-    # That of another table is refused by us too, not by the database in the middle.
+    # A policy of another table is refused beforehand too, and not by the database halfway.
     up(database)
     database.execute(
         "CREATE TABLE others (thing_id int)",
@@ -286,7 +286,7 @@ NAMES = ["rate%", "a:b", "100% :sure", 'say "it"', "select", "%(x)s", "Größe"]
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["database", "sqlite"])
-def test_names_may_hold_anything(request: pytest.FixtureRequest, kind: str, name: str) -> None:
+def test_names_may_contain_any_character(request: pytest.FixtureRequest, kind: str, name: str) -> None:
     database: Database = request.getfixturevalue(kind)
     column, table, keyed = quoted(name), quoted(f"t {name}"), quoted(f"k {name}")
     database.execute(
@@ -309,7 +309,7 @@ def test_names_may_hold_anything(request: pytest.FixtureRequest, kind: str, name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_policies_are_made_for_names_that_hold_anything(database: Database, name: str) -> None:
+def test_policies_for_names_with_any_character(database: Database, name: str) -> None:
     database.execute(f"CREATE TABLE {quoted(name)} (site_id bigint)")
     for _ in range(2):
         database.run(lambda op: op.enable_row_security(name))
@@ -327,7 +327,7 @@ def test_a_site_id_of_another_type_is_refused(database: Database, declared: str)
 
 
 @pytest.mark.parametrize("declared", ["smallint", "integer", "bigint"])
-def test_a_site_id_of_an_integer_is_used(database: Database, declared: str) -> None:
+def test_a_site_id_of_an_integer_type_is_used(database: Database, declared: str) -> None:
     database.execute(
         f"CREATE TABLE things (id serial PRIMARY KEY, site_id {declared})", "INSERT INTO things VALUES (1)"
     )
@@ -336,7 +336,7 @@ def test_a_site_id_of_an_integer_is_used(database: Database, declared: str) -> N
 
 
 @pytest.mark.parametrize("declared", ["TEXT", "BLOB", "VARCHAR(9)"])
-def test_so_it_is_on_sqlite(sqlite: Database, declared: str) -> None:
+def test_site_id_of_a_numeric_type_on_sqlite(sqlite: Database, declared: str) -> None:
     sqlite.execute(f"CREATE TABLE things (id INTEGER PRIMARY KEY, site_id {declared})")
     refused(sqlite, "site_id.*of the type.*expected bigint")
 

@@ -1,4 +1,4 @@
-"""The leak detector: passes what is good, fails what leaks, names where; on the pages of docs/testing.md and beyond."""
+"""The leak detector passes sound applications and fails leaking ones, on the examples of docs/testing.md and others."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from multisite.testing.pytest_leaks import GatheringPlugin
 
 PAGE = ROOT / "docs" / "testing.md"
 FILES = {name: snippet.text for snippet in snippets(PAGE, "python") if (name := snippet.text.partition("\n")[0][2:])}
-"""The Python examples of the page, by what stands in their first line."""
+"""The Python examples of docs/testing.md, by their first line."""
 
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "error", "-W", "ignore::DeprecationWarning",
            "-W", "ignore:pkg_resources:UserWarning")  # fmt: skip
 
 ENVIRON = {
-    # Where CI is set, pytest prints each failure a second time in its summary.
+    # If CI is set, pytest prints each failure a second time in its summary.
     name: value
     for name, value in os.environ.items()
     if not name.startswith("PYTEST_") and name not in {"CI", "BUILD_NUMBER"}
 } | {
-    # The plug-ins of this environment take longer to import than these tests to run.
+    # The plugins of this environment take longer to import than these tests take to run.
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"
 }
 
 
 class Project:
-    """The shop of the page in a folder of its own, whose tests are run in a process of their own."""
+    """The shop of docs/testing.md in its own folder, with tests that run in their own process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,12 +48,12 @@ class Project:
         (self.folder / name).write_text(text, "utf-8")
 
     def add(self, name: str, text: str) -> None:
-        """Write more behind a file, so that what it defines again holds."""
+        """Append to a file, so that its new definitions take precedence."""
         path = self.folder / name
         path.write_text(f"{path.read_text('utf-8')}\n\n{text}", "utf-8")
 
     def leak(self, code: str) -> None:
-        """Put `code` into the shop, before its `main`."""
+        """Insert `code` into the shop, before its `main`."""
         before, main, after = (self.folder / "shop.py").read_text("utf-8").partition("def main(")
         self.write("shop.py", f"{before}{code}\n\n\n{main}{after}")
 
@@ -72,7 +72,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def told(printed: str) -> list[str]:
-    """Return the leaks that were printed, each as one line."""
+    """Return the printed leaks, one line each."""
     found = re.findall(
         r"^(?:E +)?  (\w[\w ]*: .*, of another site)\n(?:E +)?    in (.*)\n(?:(?:E +)?    at (.*)\n)?",
         printed,
@@ -81,7 +81,7 @@ def told(printed: str) -> list[str]:
     return [" | ".join(filter(None, leak)) for leak in found]
 
 
-def test_the_page_is_the_one_that_is_walked_here() -> None:
+def test_the_examples_are_those_of_the_docs() -> None:
     assert (PAGE.name, len(SESSIONS)) == ("testing.md", 2)
     used = {"shop.py", "conftest.py", "test_shop.py", "test_network.py"}
     used |= {"conftest.py, with the fixture", "conftest.py, more of it", "conftest.py, with rows of the whole run"}
@@ -99,10 +99,10 @@ def test_keys(site_request):
     books = site_request.dbsession.query(shop.Book).all()
     assert len({book.id for book in books}) == 300
 """
-"""SQLite counts keys on from the highest there is, that of a canary: what it comes to is nobody's canary."""
+"""SQLite numbers new rows from the highest key, that of a canary: the new numbers are not canaries."""
 
 
-def test_the_tests_of_a_good_application_pass_with_it_and_without(project: Project) -> None:
+def test_a_sound_application_passes_with_and_without_it(project: Project) -> None:
     project.write("test_keys.py", KEYS)
     status, printed = project.run()
     assert (status, "5 passed" in printed) == (0, True), printed
@@ -128,7 +128,7 @@ def test_books(app, time):
 """
 
 
-def test_rows_of_the_whole_run_have_a_site_that_stays(project: Project) -> None:
+def test_rows_of_the_whole_run_have_a_permanent_site(project: Project) -> None:
     project.add("conftest.py", FILES["conftest.py, with rows of the whole run"])
     project.write("test_run.py", ROWS_OF_THE_RUN)
     status, printed = project.run("test_run.py")
@@ -136,13 +136,13 @@ def test_rows_of_the_whole_run_have_a_site_that_stays(project: Project) -> None:
 
 
 SESSIONS = [snippet.text for snippet in snippets(PAGE, "text") if "what belongs to another site" in snippet.text]
-"""What the page shows of runs that find a leak: the command, and what it prints."""
+"""The runs of docs/testing.md that find a leak: the command and its output."""
 
 
 @pytest.mark.parametrize(
     ("file", "session"), list(zip(["shop.py, with a leak", "shop.py, with another leak"], SESSIONS, strict=True))
 )
-def test_the_leaks_of_the_page_are_found(project: Project, file: str, session: str) -> None:
+def test_the_leaks_of_the_docs_are_found(project: Project, file: str, session: str) -> None:
     project.leak(FILES[file])
     command, _, shown = session.partition("\n")
     status, printed = project.run(*command.removeprefix("$ pytest ").split())
@@ -240,8 +240,8 @@ def test_another(site, testapp_for):
 """
 
 
-def test_leaks_of_other_kinds_are_found(project: Project) -> None:
-    """Without the detector nobody notices: the same tests pass."""
+def test_other_leaks_are_found(project: Project) -> None:
+    """Without the detector the same tests pass."""
     project.leak(OTHER_LEAKS)
     text = (project.folder / "shop.py").read_text("utf-8")
     project.write("shop.py", text.replace("config.add_view(home)", "config.add_view(home); add_views(config)"))
@@ -301,15 +301,15 @@ def test_shared(site, dbsession, site_request, testapp_for, again):
 """
 
 
-def test_the_session_of_the_test_is_shared_as_the_cookiecutters_tests_do(project: Project) -> None:
-    """What one test has written is rolled back before the next, the rows of its site as well."""
+def test_the_session_of_the_test_is_shared_as_in_the_cookiecutter(project: Project) -> None:
+    """What one test writes is rolled back before the next, including the rows of its site."""
     project.add("conftest.py", COOKIECUTTER)
     project.write("test_shop.py", COOKIECUTTER_TESTS)
     status, printed = project.run("--multisite-leaks", "test_shop.py")
     assert (status, "2 passed" in printed) == (0, True), printed
 
 
-def test_the_tests_of_the_reference_application_among_canaries() -> None:
+def test_the_tests_of_the_reference_application_pass_with_canaries() -> None:
     chosen = "sqlite and (shows_its_own_entries or pages or feed)"
     done = subprocess.run(
         [*warm.python(), "-m", "pytest", *OPTIONS, "-p", "multisite.testing_plugin", "--multisite-leaks",
@@ -321,20 +321,20 @@ def test_the_tests_of_the_reference_application_among_canaries() -> None:
     assert "not watched" not in done.stdout
 
 
-def test_a_run_that_planted_nothing_fails(project: Project) -> None:
+def test_a_run_without_canaries_fails(project: Project) -> None:
     project.write("test_shop.py", "def test_nothing(): pass\n")
     status, printed = project.run("--multisite-leaks", "test_shop.py")
     assert (status, "No canary was planted" in printed) == (1, True), printed
 
 
-def test_workers_of_xdist_hand_over_what_was_watched(project: Project) -> None:
+def test_workers_of_xdist_report_what_was_watched(project: Project) -> None:
     project.write("test_shop.py", "def test_home(site, testapp_for): testapp_for(site).get('/')\n")
     status, printed = project.run("--multisite-leaks", "-p", "xdist", "-n", "1", "test_shop.py")
     assert (status, "4 rows of canaries in 1 tables." in printed) == (0, True), printed
 
 
 @pytest.mark.parametrize("rows", [{}, {"books": 4}])
-def test_workers_that_planted_nothing_at_all_fail_the_run(rows: dict[str, int]) -> None:
+def test_workers_without_any_canaries_fail_the_run(rows: dict[str, int]) -> None:
     plugin = GatheringPlugin()
     for worker in ({}, rows):
         handed = json.dumps({"tests": 1, "rows": worker, "left_out": {}})
@@ -344,7 +344,7 @@ def test_workers_that_planted_nothing_at_all_fail_the_run(rows: dict[str, int]) 
     assert session.exitstatus == (0 if rows else 1)
 
 
-def test_a_table_that_refuses_canaries_is_named(project: Project) -> None:
+def test_a_table_that_rejects_canaries_is_reported(project: Project) -> None:
     text = (project.folder / "shop.py").read_text("utf-8")
     project.write(
         "shop.py",
@@ -358,11 +358,11 @@ def test_a_table_that_refuses_canaries_is_named(project: Project) -> None:
     assert status == 1
     assert "not watched: books (CHECK constraint failed" in printed
     project.add("conftest.py", "def pytest_multisite_canaries():\n    return {'books.kind': 'old'}\n")
-    project.write("pytest.ini", "[pytest]\nmultisite_leaks = true\n")  # In the place of the option.
+    project.write("pytest.ini", "[pytest]\nmultisite_leaks = true\n")  # Instead of the option.
     status, printed = project.run("-k", "empty")
     assert status == 0, printed
     assert "4 rows of canaries" in printed
-    assert "not watched: books.kind (3 characters are too short)" in printed
+    assert "not watched: books.kind (3 characters are too few)" in printed
 
 
 def test_the_plugin_imports_nothing_before_it_is_used(tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ def test_the_plugin_imports_nothing_before_it_is_used(tmp_path: Path) -> None:
         "    assert not heavy\n    assert 'multisite.testing_plugin' in sys.modules\n",
         "utf-8",
     )
-    # A plain Python, in which nothing is imported yet.
+    # A fresh Python process, in which nothing is imported yet.
     command = [sys.executable, "-m", "pytest", *OPTIONS[:5], "-p", "multisite.testing_plugin", "test_modules.py"]
     done = subprocess.run(command, cwd=tmp_path, text=True, check=False, capture_output=True, env=ENVIRON)
     assert done.returncode == 0, done.stdout

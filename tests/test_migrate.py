@@ -23,7 +23,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
 from multisite import migrate, models
-from multisite.autogenerate import OWN_TABLES
+from multisite.autogenerate import own_tables
 from multisite.current import all_sites
 from multisite.errors import InvalidHost, MultisiteError
 from multisite.whole_transaction import ddl_transaction
@@ -175,7 +175,9 @@ def make_parent_and_child(connection: sa.Connection, *, children: int = 1) -> No
 def test_a_migration_that_breaks_a_reference_is_rolled_back(sqlite_engine: sa.Engine) -> None:
     with (
         sqlite_engine.connect() as connection,
-        pytest.raises(MultisiteError, match="1 references that point at nothing, such as from row 1 of the table"),
+        pytest.raises(
+            MultisiteError, match="1 foreign keys that point to missing rows, such as from row 1 of the table"
+        ),
         ddl_transaction(connection),
     ):
         make_parent_and_child(connection)
@@ -219,7 +221,7 @@ def test_first_site_makes_tables_and_site_and_finds_them_again(engine: sa.Engine
 def test_first_site_says_that_it_needs_a_database(engine: sa.Engine) -> None:
     # This is what op.get_bind() gives under `alembic upgrade --sql`.
     printing = sa.create_mock_engine(engine.url, print)
-    with pytest.raises(MultisiteError, match="first_site reads and writes the database"):
+    with pytest.raises(MultisiteError, match="first_site needs a connection to the database"):
         migrate.first_site(printing, "www.example.com")
 
 
@@ -363,7 +365,7 @@ def test_upgrade_does_multisite_first_and_then_the_application(application: Appl
         "application a1: revision a1",
         "application a2: revision a2",
     ]
-    assert application.table_names() == {"notes", "alembic_version", *OWN_TABLES}
+    assert application.table_names() == {"notes", "alembic_version", *own_tables()}
     assert application.upgrade() == [""]
 
 
@@ -443,7 +445,7 @@ def test_the_command_shows_how_far_an_operation_has_come(application: Applicatio
 def test_an_ini_without_alembic_gets_the_tables_of_multisite_only(application: Application) -> None:
     application.ini.write_text(application.ini.read_text().split("[alembic]")[0])
     assert revisions(application.upgrade()) == OWN_REVISIONS
-    assert application.table_names() == OWN_TABLES
+    assert application.table_names() == own_tables()
 
 
 def _break_location(application: Application) -> None:
@@ -544,7 +546,7 @@ def test_a_migration_that_is_killed_leaves_the_old_schema_and_can_be_repeated(ap
     application.upgrade()
     application.revision("a2", "a1", SLOW)
     kill_when_reached(application, *application.migrate, str(application.ini))
-    assert application.table_names() == {"notes", "alembic_version", *OWN_TABLES}
+    assert application.table_names() == {"notes", "alembic_version", *own_tables()}
     assert application.query("SELECT * FROM notes") == [(1,)]
     (application.folder / "go-on").touch()
     assert revisions(application.upgrade()) == ["a2"]
@@ -592,7 +594,7 @@ def test_our_own_tables_are_made_whole_or_not_at_all(sqlite_application: Applica
     assert process.returncode == -signal.SIGKILL
     assert sqlite_application.table_names() == set()
     sqlite_application.run(*arguments, "live")
-    assert sqlite_application.table_names() == OWN_TABLES
+    assert sqlite_application.table_names() == own_tables()
 
 
 # What applications do with SQLite in their env.py and models.
@@ -663,7 +665,7 @@ def test_a_revision_that_breaks_a_reference_is_rolled_back(sqlite_application: A
     process = sqlite_application.start(*sqlite_application.migrate, str(sqlite_application.ini))
     _, err = process.communicate()
     assert process.returncode == 1
-    assert "references that point at nothing" in err.splitlines()[-1]
+    assert "foreign keys that point to missing rows" in err.splitlines()[-1]
     assert sqlite_application.query("SELECT version_num FROM alembic_version") == [("a1",)]
     assert sqlite_application.query("SELECT * FROM parent") == [(7,)]
 
@@ -766,7 +768,7 @@ def test_autogenerate_writes_correct_revisions_for_scoped_models(installed: Appl
     }
     assert references == {(("site_id",), "sites"), (("site_id", "author_id"), "authors")}
     installed.alembic("downgrade", "base")
-    assert installed.table_names() == {*OWN_TABLES, "alembic_version"}
+    assert installed.table_names() == {*own_tables(), "alembic_version"}
 
 
 def test_autogenerate_drops_other_tables_that_no_model_has(installed: Application) -> None:
@@ -782,7 +784,7 @@ def test_without_the_plugin_autogenerate_drops_the_tables_of_multisite(installed
     without = 'context.configure(autogenerate_plugins=["alembic.autogenerate.*", "~alembic.autogenerate.multisite"], '
     installed.write("env.py", textwrap.dedent(ENV).replace("context.configure(", without))
     source = autogenerate(installed, "third")
-    assert all(f"op.drop_table('{name}')" in source.split("def downgrade")[0] for name in OWN_TABLES)
+    assert all(f"op.drop_table('{name}')" in source.split("def downgrade")[0] for name in own_tables())
 
 
 def test_domains_keep_their_rows_when_they_get_ports_and_paths(engine: sa.Engine) -> None:

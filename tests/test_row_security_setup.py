@@ -130,7 +130,7 @@ def test_on_sqlite_nothing_is_done_and_logged(sqlite_database_url: str, caplog: 
         op.enable_row_security("entries")
         op.disable_row_security("entries")
     assert [record.getMessage() for record in caplog.records] == [
-        "entries: row-level security is a matter of PostgreSQL, nothing is done on sqlite"
+        "entries: nothing to do, since sqlite has no row-level security"
     ] * 2
 
 

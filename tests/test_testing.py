@@ -1,4 +1,4 @@
-"""multisite.testing: planted sites, requests and WebTest applications for a host."""
+"""`multisite.testing`: temporary sites, and requests and WebTest applications for a host."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_site_that_rolls_back_with_its_session(app: Router, own_engine: sa.Eng
         assert session.scalars(sa.select(SiteRow)).all() == []
 
 
-def test_a_site_that_the_database_has_is_used_as_it_is(app: Router, own_engine: sa.Engine) -> None:
+def test_an_existing_site_is_used_unchanged(app: Router, own_engine: sa.Engine) -> None:
     there = add_site(own_engine, "there.example", settings=app.registry[SETTINGS], locale="da")
     with Session(own_engine) as session:
         assert plant_site(app, "there.example", session, locale="fr") == there
@@ -77,12 +77,12 @@ def test_a_request_for_a_host(app: Router) -> None:
         pass
 
 
-def test_a_host_that_is_not_one(app: Router) -> None:
+def test_an_invalid_host(app: Router) -> None:
     with pytest.raises(InvalidHost):
         plant_site(app, "a..b")
 
 
-def test_a_real_site_is_current_where_that_is_asked_for(app: Router) -> None:
+def test_a_real_site_is_current_on_request(app: Router) -> None:
     with real_site(app, "one.example") as site:
         assert current_site() is None
         with real_site(app, "two.example", current=True) as other:

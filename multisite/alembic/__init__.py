@@ -1,8 +1,8 @@
-"""Operations for the revisions of an application, on SQLite and PostgreSQL.
+"""Alembic operations for the tables of an application, on SQLite and PostgreSQL.
 
-A revision that says `import multisite.alembic` finds them with alembic's own: `op.add_site_scope` and
-`op.drop_site_scope` give the rows of an existing table to a site, and take that back;
-`op.enable_row_security` and `op.disable_row_security` let PostgreSQL itself keep a table's sites apart.
+Importing this package in a revision adds them to alembic's `op`: `op.add_site_scope` and `op.drop_site_scope` turn an
+existing table into a scoped one and back; `op.enable_row_security` and `op.disable_row_security` switch PostgreSQL's
+row-level security for a table.
 """
 
 from __future__ import annotations

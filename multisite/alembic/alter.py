@@ -1,4 +1,4 @@
-"""Change a table of PostgreSQL as a plan says, in the transaction of the migration."""
+"""Carry out a plan on PostgreSQL with ALTER TABLE, in the transaction of the migration."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.index_details import statements_after
 from multisite.alembic.plan import Change, Plan
 from multisite.alembic.postgresql import PostgresqlSchema
 from multisite.alembic.rows import SiteSource
 from multisite.alembic.schema import Key, Reference, TableName
 from multisite.errors import MultisiteError
+from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.policies import OUR_POLICIES
 
 __all__ = ["add_site", "drop_site", "exclusive_unenforced"]
 
 Progress = Callable[[int], None]
-"""Is told how many rows are done; more than there are means all of them."""
+"""Called with the number of rows done so far; a number greater than that of the rows means all of them."""
 
 _ENABLING = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
@@ -31,12 +31,20 @@ _RULES = "SELECT rulename::text, ev_enabled::text FROM pg_rewrite WHERE ev_class
 
 
 def add_site(schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size: int, progress: Progress) -> None:
-    """Add `site_id` to the table of `plan`, filled in, and change its keys and all references."""
+    """Add `site_id` to the table of `plan`, backfill it, and change keys and references.
+
+    Args:
+        schema: The database.
+        plan: The changes to make.
+        site: Determines the site of each row.
+        batch_size: How many rows are updated by one statement.
+        progress: Called after each batch.
+    """
     table = schema.sql_name(plan.table.name)
     details = statements_after(schema, plan)
     _drop(schema, plan)
     if site.is_constant:
-        # PostgreSQL keeps such a default beside the table and rewrites nothing, however many rows there are.
+        # PostgreSQL stores a constant default in the catalog and does not rewrite the table.
         default = "" if site.site_id is None else f" DEFAULT {site.site_id}"
         schema.execute(f"ALTER TABLE {table} ADD COLUMN {SITE_COLUMN} bigint NOT NULL{default}")
         schema.execute(f"ALTER TABLE {table} ALTER COLUMN {SITE_COLUMN} DROP DEFAULT")
@@ -51,7 +59,11 @@ def add_site(schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size:
 
 
 def drop_site(schema: PostgresqlSchema, plan: Plan) -> None:
-    """Take `site_id` from the table of `plan`, and from its keys and all references."""
+    """Remove `site_id` from the table of `plan`, its keys and the references from and to it.
+
+    Raises:
+        MultisiteError: A CHECK, an EXCLUDE constraint or a policy depends on `site_id`.
+    """
     _check_dependents(schema, plan)
     details = statements_after(schema, plan)
     _drop(schema, plan)
@@ -60,16 +72,16 @@ def drop_site(schema: PostgresqlSchema, plan: Plan) -> None:
 
 
 def _fill(schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size: int, progress: Progress) -> None:
-    """Give each row its site, batch by batch in the order of the primary key; in one go where there is none."""
+    """Backfill `site_id` in batches by primary key, or in one statement if there is no primary key."""
     table = schema.sql_name(plan.table.name)
-    # The site of a row that has one already would be the same; it need not be written again.
+    # A row that has a site already keeps it, so it need not be written.
     update = f"UPDATE {table} AS r SET {SITE_COLUMN} = {site.sql(schema, 'r')} WHERE r.{SITE_COLUMN} IS NULL"
     key = ", ".join(f"r.{schema.quote(column)}" for column in plan.table.primary_key)
     if not key:
         schema.execute(update)
         progress(sys.maxsize)
         return
-    # Keys come and go as text: a driver may give one in a form that it does not take back, as of jsonb.
+    # Keys are passed as text: a driver may return a value, such as jsonb, in a form that it does not accept.
     as_text = ", ".join(f"CAST(r.{schema.quote(column)} AS text)" for column in plan.table.primary_key)
     types = schema.types(plan.table, plan.table.primary_key)
     names = [f"key_{number}" for number in range(len(types))]
@@ -94,7 +106,7 @@ def _fill(schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size: in
 
 
 def _bound(names: Sequence[str], types: Sequence[str]) -> str:
-    """Return parameters that hold text, as values of these types."""
+    """Return SQL that casts text parameters to these types."""
     return ", ".join(f"CAST(CAST(:{name} AS text) AS {type_})" for name, type_ in zip(names, types, strict=True))
 
 
@@ -135,39 +147,39 @@ def _table_of(change: Change[Key] | Change[Reference], plan: Plan) -> TableName:
 
 
 def _schema_of(schema: PostgresqlSchema, table: TableName) -> str | None:
-    """Return the schema that the table is in: its indexes are there too, and their names may be hidden by others."""
+    """Return the schema of the table, which is that of its indexes; the search path may hide their names."""
     rows = schema.query("SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = :oid", oid=schema.oid(table))
     name: str = rows[0][0]
     return name.strip('"')
 
 
 def _check_dependents(schema: PostgresqlSchema, plan: Plan) -> None:
-    """Refuse to drop a column with which PostgreSQL would silently drop more than the plan knows of."""
+    """Raise if PostgreSQL would silently drop more than the plan knows of together with `site_id`."""
     planned = [key.old.name for key in plan.keys]
     rows = schema.query(
         "SELECT c.conname::text, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_attribute a "
         "ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey) "
         "WHERE c.conrelid = :oid AND a.attname = :column AND c.contype IN ('c', 'x')",
-        oid=plan.table.place,
+        oid=plan.table.handle,
         column=SITE_COLUMN,
     )
     found = [(name, definition) for name, definition in rows if name not in planned]
     for name, definition in (*found, *_policies(schema, plan)):
         raise MultisiteError(
-            f"site_id cannot be taken from '{plan.table.name}', since more than its keys and references is about "
+            f"site_id cannot be dropped from '{plan.table.name}', because more than its keys and references depends on "
             f"it; change this first: {name} ({definition})"
         )
 
 
 def _policies(schema: PostgresqlSchema, plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield each policy that is about `site_id`, of this table or of another one, and what takes it away."""
+    """Yield the name of each policy, of any table, that depends on `site_id`, and the statement that drops it."""
     rows = schema.query(
         "SELECT p.polname::text, p.polrelid::regclass::text, format('DROP POLICY %I ON %s', p.polname, "
         "p.polrelid::regclass) FROM pg_policy p WHERE EXISTS (SELECT FROM pg_depend d JOIN pg_attribute a "
         "ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid WHERE d.classid = 'pg_policy'::regclass "
         "AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = :oid AND a.attname = :column) "
         "ORDER BY 1",
-        oid=plan.table.place,
+        oid=plan.table.handle,
         column=SITE_COLUMN,
     )
     for name, table, statement in rows:
@@ -176,7 +188,7 @@ def _policies(schema: PostgresqlSchema, plan: Plan) -> Iterator[tuple[str, str]]
 
 @contextmanager
 def _without_triggers(schema: PostgresqlSchema, table: TableName) -> Iterator[None]:
-    """Let no trigger and no rule of the application see the filling in, or every row would count as changed today."""
+    """Disable the application's triggers and rules for the block, so that the backfill does not count as a change."""
     name, oid = schema.sql_name(table), schema.oid(table)
     switched = [
         (f"{kind} {schema.quote(each)}", state)
@@ -192,11 +204,11 @@ def _without_triggers(schema: PostgresqlSchema, table: TableName) -> Iterator[No
 
 @contextmanager
 def exclusive_unenforced(schema: PostgresqlSchema, table: TableName) -> Iterator[None]:
-    """Hold `table` for the block, see all its rows and those it refers to, and leave no check of a reference waiting.
+    """Lock `table` for the block, with no deferred checks pending and without forced row-level security.
 
-    PostgreSQL changes no table for which a deferred check waits, as it does after rows were put in by an earlier
-    revision of the same transaction. And row-level security that is forced keeps rows from their owner too. Where the
-    block raises, the transaction is lost, and with it all this.
+    PostgreSQL alters no table that has pending deferred checks, as after an INSERT of an earlier revision in the same
+    transaction; and forced row-level security hides rows from their owner too. Nothing is restored if the block raises,
+    since the transaction is rolled back.
     """
     schema.table(table)
     schema.execute(f"LOCK TABLE {schema.sql_name(table)} IN ACCESS EXCLUSIVE MODE")
@@ -221,7 +233,7 @@ def _deferred(schema: PostgresqlSchema) -> list[str]:
 
 
 def _forced(schema: PostgresqlSchema, table: TableName) -> list[str]:
-    """Return the names of the table, and of those that refer to it or are referred to, which force row security."""
+    """Return the names of those tables, among this one and its neighbours by reference, that force row security."""
     rows = schema.query(
         "SELECT format('%I.%I', n.nspname, t.relname) FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace "
         "WHERE t.relrowsecurity AND t.relforcerowsecurity AND (t.oid = :oid OR t.oid IN "

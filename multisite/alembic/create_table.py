@@ -1,7 +1,7 @@
-"""A CREATE TABLE of SQLite, read as far as its keys and references go, and written with others in their place.
+"""Parse the keys and references of a SQLite CREATE TABLE, and write the statement with others in their place.
 
-SQLite keeps the statement that made a table and knows the table by it. Columns, types, defaults, CHECKs, collations,
-generated columns and table options are never looked into: they are copied as they stand. Pure.
+SQLite stores the statement that created a table. Columns, types, defaults, CHECKs, collations, generated columns and
+table options are not parsed: their text is copied unchanged. No I/O.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _TABLE_CONSTRAINTS = ("CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN")
 
 @dataclass(frozen=True)
 class Clause:
-    """A UNIQUE or a foreign key: `text[start:end]`, its name included.
+    """A UNIQUE or FOREIGN KEY clause, at `text[start:end]` including its name.
 
-    `definition` is what it says as a constraint of the table, without the name, also where it stands with the
-    column `column` (None elsewhere).
+    `definition` is the clause as a table constraint without its name. `column` is the column that the clause is
+    written after, None for a table constraint.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Clause:
 
 
 class CreateTable:
-    """A CREATE TABLE statement, read. Raises `ValueError` for one that does not list columns."""
+    """A parsed CREATE TABLE statement. Raises `ValueError` for a statement without a list of columns."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -52,16 +52,16 @@ class CreateTable:
 
     @property
     def is_without_rowid(self) -> bool:
-        """Whether the rows have no number besides the primary key."""
+        """Whether the table is WITHOUT ROWID."""
         return any(token.is_word("WITHOUT") for token in self._tokens[self._closing :])
 
     @property
     def is_strict(self) -> bool:
-        """Whether the table only takes values of the types of its columns, and only a few names of types."""
+        """Whether the table is STRICT, which allows only a few type names."""
         return any(token.is_word("STRICT") for token in self._tokens[self._closing :])
 
     def _read_item(self, index: int) -> int:
-        """Read a column, or constraints of the table, from `index`; return where the comma behind it is."""
+        """Parse a column or table constraints from `index`; return the index of the comma that follows."""
         tokens = self._tokens
         column = None
         if not tokens[index].is_word(*_TABLE_CONSTRAINTS):
@@ -75,7 +75,7 @@ class CreateTable:
         return index
 
     def _read_clause(self, index: int, column: str | None) -> int:
-        """Read the clause, or else skip the token or group, at `index`; return what comes after it."""
+        """Parse the clause, or skip the token or group, at `index`; return the index after it."""
         tokens, start, name = self._tokens, self._tokens[index].start, None
         if tokens[index].is_word("CONSTRAINT"):
             name = unquoted(tokens[index + 1].text)
@@ -138,12 +138,16 @@ class CreateTable:
         suffixes: Mapping[str, str] | None = None,
         without: str | None = None,
     ) -> str:
-        """Return the statement with the table named `name` (as SQL).
+        """Return the statement with changes.
 
-        `changes` says for each clause what is to be there instead, as a constraint of the table with its name, None
-        for nothing; where it returns the clause's own `definition`, the clause stays as and where it is. `columns` and
-        `constraints` are added behind those that are there; `suffixes` to single columns, and the column `without`
-        goes. These two names are lower-cased.
+        Args:
+            name: The new name of the table, quoted already.
+            changes: Returns the table constraint, with its name, that replaces a clause; None drops it, and the
+                clause's own `definition` leaves it unchanged.
+            columns: Definitions of columns to add.
+            constraints: Table constraints to add.
+            suffixes: Text to append to the definitions of columns, by their lower-cased names.
+            without: The lower-cased name of a column to drop; None for none.
         """
         edits = [(self._name.start, self._name.end, name)]
         appended = dict.fromkeys([*self._column_ends.values(), self._tokens[self._closing - 1].end], "")
@@ -166,15 +170,15 @@ class CreateTable:
         return _apply(self.text, edits)
 
     def _span(self, clause: Clause) -> tuple[int, int]:
-        """Return from where to where a clause goes, with white space before it and the comma if it has one."""
+        """Return the span of a clause with its leading white space, and its comma if it has one."""
         before = next(index for index in reversed(range(len(self._tokens))) if self._tokens[index].end <= clause.start)
         after = next(token for token in self._tokens if token.start >= clause.end)
-        # SQLite wants no comma between two constraints of the table, and this one may serve the next.
+        # SQLite allows table constraints without a comma between them; then this comma belongs to the next one.
         has_comma = self._tokens[before].text == "," and after.text in (",", ")")
         return self._tokens[before - 1 if has_comma else before].end, clause.end
 
     def _column_span(self, column: str) -> tuple[int, int]:
-        """Return from where to where a column goes, with one of the commas around it."""
+        """Return the span of a column definition with one of its adjacent commas."""
         first = next(index for index, token in enumerate(self._tokens) if token.start == self._column_starts[column])
         end = self._column_ends[column]
         if self._tokens[first - 1].text == ",":

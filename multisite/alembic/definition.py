@@ -1,7 +1,7 @@
-"""The text of keys, references and indexes as a database writes it, and how it reads with `site_id` in it or without.
+"""Edit the DDL text of constraints and indexes: add or remove `site_id`, change a name or an ON DELETE action.
 
-Whatever else stands in such a text (a predicate, an expression, ON CONFLICT, INCLUDE, DEFERRABLE) is left as it is,
-which is why the text is changed and not made anew from what reflection knows of it. Pure; for SQLite and PostgreSQL.
+The text is edited, and not generated from reflection, so that everything else in it (a predicate, an expression,
+ON CONFLICT, INCLUDE, DEFERRABLE) stays unchanged. No I/O; for SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from multisite.scoping.column import SITE_COLUMN
+
 __all__ = [
-    "SITE_COLUMN",
     "Token",
     "clears_listed",
     "elements",
@@ -26,8 +27,6 @@ __all__ = [
     "without_match_full",
     "without_site",
 ]
-
-SITE_COLUMN = "site_id"
 
 _TOKENS = re.compile(
     r"""
@@ -43,7 +42,7 @@ _TOKENS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of SQL that is not white space or a comment, and where it stands: `text[start:end]`."""
+    """A token of SQL, neither white space nor a comment; `start` and `end` are its offsets."""
 
     kind: str
     text: str
@@ -51,7 +50,7 @@ class Token:
     end: int
 
     def is_word(self, *words: str) -> bool:
-        """Return whether this is one of the keywords `words`, which are upper-case."""
+        """Return whether this is one of the upper-case keywords `words`."""
         return self.kind == "word" and self.text.upper() in words
 
 
@@ -66,7 +65,7 @@ def tokens_of(sql: str) -> list[Token]:
 
 
 def unquoted(name: str) -> str:
-    """Return a name without its quotes."""
+    """Return an identifier without its quotes."""
     quote = name[0]
     if quote == "[":
         return name[1:-1]
@@ -74,17 +73,17 @@ def unquoted(name: str) -> str:
 
 
 def group_end(tokens: list[Token], opening: int) -> int:
-    """Return the index of the bracket that closes the one at index `opening`."""
+    """Return the index of the parenthesis that closes the one at index `opening`."""
     depth = 0
     for index in range(opening, len(tokens)):
         depth += {"(": 1, ")": -1}.get(tokens[index].text, 0)
         if depth == 0:
             return index
-    raise ValueError("a bracket is not closed")
+    raise ValueError("a parenthesis is not closed")
 
 
 def elements(tokens: list[Token], opening: int) -> list[list[Token]]:
-    """Return what is between the bracket at index `opening` and its closing one, cut at the commas."""
+    """Return the tokens of each item in the parenthesized list that begins at index `opening`."""
     found: list[list[Token]] = [[]]
     depth = 0
     for token in tokens[opening + 1 : group_end(tokens, opening)]:
@@ -97,14 +96,14 @@ def elements(tokens: list[Token], opening: int) -> list[list[Token]]:
 
 
 def with_site(definition: str) -> str:
-    """Return a UNIQUE, FOREIGN KEY or CREATE INDEX with `site_id` before the columns of each of its lists."""
+    """Return a UNIQUE, FOREIGN KEY or CREATE INDEX with `site_id` as the first column of each column list."""
     for position in reversed([tokens[opening].end for tokens, opening in _lists(definition)]):
         definition = f"{definition[:position]}{SITE_COLUMN}, {definition[position:]}"
     return definition
 
 
 def without_site(definition: str) -> str | None:
-    """Return a UNIQUE, FOREIGN KEY or CREATE INDEX without `site_id`, None if it is about nothing else."""
+    """Return a UNIQUE, FOREIGN KEY or CREATE INDEX without `site_id`; None if it has no other column."""
     for tokens, opening in reversed(list(_lists(definition))):
         parts = elements(tokens, opening)
         kept = [definition[part[0].start : part[-1].end] for part in parts if not _is_site(part[0])]
@@ -116,7 +115,7 @@ def without_site(definition: str) -> str | None:
 
 
 def _lists(definition: str) -> Iterator[tuple[list[Token], int]]:
-    """Yield where the lists of columns begin: one, and in a foreign key, which has two, that of REFERENCES."""
+    """Yield the tokens and the index of the opening parenthesis of each column list; a foreign key has two."""
     tokens = tokens_of(definition)
     first = next(index for index, token in enumerate(tokens) if token.text == "(")
     yield tokens, first
@@ -126,15 +125,15 @@ def _lists(definition: str) -> Iterator[tuple[list[Token], int]]:
 
 
 def with_name(definition: str, name: str) -> str:
-    """Return a CREATE INDEX of an index called `name` (as SQL)."""
+    """Return a CREATE INDEX with the index renamed to `name`, which is quoted already."""
     tokens = tokens_of(definition)
-    # CREATE UNIQUE INDEX the_name ON the_table: whatever comes before, the name is what ON comes after.
+    # The name is the token before ON, as in CREATE UNIQUE INDEX the_name ON the_table.
     old = tokens[next(index for index, token in enumerate(tokens) if token.is_word("ON")) - 1]
     return f"{definition[: old.start]}{name}{definition[old.end :]}"
 
 
 def with_on_delete(definition: str, action: str | None) -> str:
-    """Return a FOREIGN KEY with the ON DELETE `action`, none at all for None."""
+    """Return a FOREIGN KEY with the ON DELETE `action`; None removes the clause."""
     tokens = tokens_of(definition)
     for index, token in enumerate(tokens[:-2]):
         if token.is_word("ON") and tokens[index + 1].is_word("DELETE"):
@@ -146,14 +145,14 @@ def with_on_delete(definition: str, action: str | None) -> str:
             break
     if action is None:
         return definition
-    # Right behind the list of columns, where both databases take it whatever else follows.
+    # Both databases accept the clause right after the column list, whatever follows.
     *_, (tokens, opening) = _lists(definition)
     position = tokens[group_end(tokens, opening)].end
     return f"{definition[:position]} ON DELETE {action}{definition[position:]}"
 
 
 def clears_listed(definition: str) -> bool:
-    """Return whether a FOREIGN KEY says which columns ON DELETE SET NULL or SET DEFAULT clears."""
+    """Return whether a FOREIGN KEY lists the columns that ON DELETE SET NULL or SET DEFAULT clears."""
     tokens = tokens_of(definition)
     return any(
         first.is_word("DELETE") and second.is_word("SET") and bracket.text == "("
@@ -171,10 +170,10 @@ def without_match_full(definition: str) -> str:
 
 
 def mentions_site(sql: str) -> bool:
-    """Return whether `site_id` is named anywhere in `sql`."""
+    """Return whether `sql` mentions the column `site_id`."""
     return any(_is_site(token) for token in tokens_of(sql))
 
 
 def _is_site(token: Token) -> bool:
-    # 'site_id' between single quotes is a string, except where SQLite takes it for a name; nobody writes that.
+    # 'site_id' in single quotes is a string; SQLite accepts it as a name in places, where nobody writes it.
     return token.text[0] != "'" and unquoted(token.text).lower() == SITE_COLUMN

@@ -1,4 +1,4 @@
-"""What alembic proposes, split_around: what comes before our operations, what after them, and what they stand for."""
+"""Split alembic's operations into those to run before ours, those after, and those ours replace."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from alembic.operations import MigrateOperation, ops
 from sqlalchemy import Dialect
 
-from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.model import is_same
 from multisite.alembic.projection import Projection
 from multisite.alembic.schema import Key, Reference, Table, TableName
+from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["dropped_items", "split_around"]
 
@@ -18,7 +18,7 @@ __all__ = ["dropped_items", "split_around"]
 def split_around(
     projection: Projection, operations: Iterable[MigrateOperation]
 ) -> tuple[list[MigrateOperation], list[MigrateOperation]]:
-    """Return alembic's operations that come before ours and those that come after, without those ours stand for."""
+    """Return alembic's operations to run before ours and those to run after, without those that ours replace."""
     before: list[MigrateOperation] = []
     after: list[MigrateOperation] = []
     operations = list(operations)
@@ -26,7 +26,7 @@ def split_around(
     gone = {(each.schema, each.table_name) for each in operations if isinstance(each, ops.DropTableOp)}
     for operation in operations:
         if not isinstance(operation, ops.ModifyTableOps):
-            # A table that goes may refer to one that was scoped: on the way back it comes when that is scoped again.
+            # A dropped table may refer to one that was scoped: the downgrade recreates it after that is scoped again.
             (before if isinstance(operation, ops.DropTableOp) else after).append(operation)
             continue
         if (operation.schema, operation.table_name) in gone:
@@ -47,7 +47,7 @@ def split_around(
 
 
 def _is_covered(operation: MigrateOperation, before: Table, after: Table, dialect: Dialect) -> bool:
-    """Return whether our operations, which turn the table `before` into `after`, do what `operation` says."""
+    """Return whether our operations, which turn the table `before` into `after`, already do `operation`."""
     if isinstance(operation, ops.AddColumnOp):
         return operation.column.name == SITE_COLUMN and SITE_COLUMN in after.columns
     if isinstance(operation, ops.DropColumnOp):
@@ -62,7 +62,7 @@ def _is_covered(operation: MigrateOperation, before: Table, after: Table, dialec
 
 
 def dropped_items(upgrade_ops: ops.UpgradeOps) -> Iterator[tuple[TableName, object]]:
-    """Yield each constraint or index that alembic drops, and its table."""
+    """Yield each constraint or index that alembic drops, with its table."""
     for operation in upgrade_ops.ops:
         if isinstance(operation, ops.ModifyTableOps):
             for each in operation.ops:

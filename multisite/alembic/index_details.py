@@ -1,7 +1,7 @@
-"""What PostgreSQL keeps beside the definition of a key or a reference, and loses when that is made again.
+"""Restore what PostgreSQL stores outside the definition of a key or reference and loses when that is recreated.
 
-Comments, storage options of a constraint, a tablespace, statistics targets of expressions, and that an index is the one
-that rows are told apart by in replication (REPLICA IDENTITY) or that the table is ordered by (CLUSTER).
+These are comments, storage options of a constraint, the tablespace, statistics targets of expressions, and whether an
+index is the table's REPLICA IDENTITY or the one it is ordered by (CLUSTER).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.plan import Change, Plan
 from multisite.alembic.postgresql import PostgresqlSchema
 from multisite.alembic.schema import Key, Reference, TableName
+from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["statements_after"]
 
@@ -34,7 +34,7 @@ _CONSTRAINT_COMMENT = """
 
 
 def statements_after(schema: PostgresqlSchema, plan: Plan) -> list[str]:
-    """Return what has to be executed after `plan` was, to give back what is lost with it. Asks before it is."""
+    """Return the statements to run after `plan`, which restore what it loses; call this before the plan runs."""
     found: list[str] = []
     for key in plan.keys:
         if key.new is not None:
@@ -51,7 +51,7 @@ def _index_statements(schema: PostgresqlSchema, table: TableName, change: Change
     (index,) = schema.query(_INDEX, table=schema.oid(table), name=change.old.name)
     new = _new(change)
     name = schema.sql_name(TableName(index.schema, new.name or ""))
-    if index.options and not change.old.is_index:  # Those of an index are in its definition.
+    if index.options and not change.old.is_index:  # The definition of an index includes its options.
         yield f"ALTER INDEX {name} SET ({index.options})"
     if index.tablespace:
         yield f"ALTER INDEX {name} SET TABLESPACE {schema.quote(index.tablespace)}"
@@ -82,7 +82,7 @@ def _new(change: Any) -> Any:
 
 
 def _column_numbers(key: Key) -> list[int]:
-    """Return the numbers of the columns that are not `site_id`, which comes and goes in front of them."""
+    """Return the positions, from 1, of the columns other than `site_id`."""
     return [number for number, column in enumerate(key.columns, 1) if column != SITE_COLUMN]
 
 

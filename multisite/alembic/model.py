@@ -1,4 +1,4 @@
-"""The keys and references that the models of an application have, beside those that its database has."""
+"""Find the keys and foreign keys that an application's models declare, to compare them with the database's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
 from alembic.util.sqla_compat import _get_constraint_final_name
 
-from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.schema import Key, Reference, TableName
+from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["Constraint", "DeclaredTables", "is_same"]
 
@@ -17,31 +17,31 @@ Constraint = sa.UniqueConstraint | sa.ForeignKeyConstraint | sa.Index
 
 
 class DeclaredTables:
-    """The tables that the application declares."""
+    """The tables of the application's `target_metadata`."""
 
     def __init__(self, context: AutogenContext) -> None:
         self._tables = context.table_key_to_table
         self._dialect = context.migration_context.dialect
 
     def has(self, item: Key | Reference, table: TableName) -> bool:
-        """Return whether the model has `item`, of or to the scoped `table`, as it is in the database."""
+        """Return whether the model declares `item`, which belongs or refers to `table`, as in the database."""
         return self._find(item, table, set(item.columns)) is not None
 
     def has_scoped(self, item: Key | Reference, table: TableName) -> bool:
-        """Return whether the model has `item` with `site_id`."""
+        """Return whether the model declares `item` with `site_id`."""
         return self.successor(item, table, scoped=True) is not None
 
     def has_plain(self, item: Key | Reference, table: TableName) -> bool:
-        """Return whether the model has `item` without `site_id`."""
+        """Return whether the model declares `item` without `site_id`."""
         return self.successor(item, table, scoped=False) is not None
 
     def successor(self, item: Key | Reference, table: TableName, *, scoped: bool) -> Constraint | None:
-        """Return what the model has in the place of `item`, with `site_id` or without; None if nothing."""
+        """Return what the model declares in place of `item`, with or without `site_id`; None if nothing."""
         columns = set(item.columns) - {SITE_COLUMN}
         return self._find(item, table, columns | {SITE_COLUMN} if scoped else columns)
 
     def name(self, constraint: Constraint | None) -> str | None:
-        """Return the name that `constraint` has in the database, None if it has none or there is no constraint."""
+        """Return the name of `constraint` in the database; None if it has no name or is None."""
         if constraint is None or constraint.name is None:
             return None
         name: str | None = _get_constraint_final_name(constraint, self._dialect)
@@ -55,7 +55,7 @@ class DeclaredTables:
         return None
 
     def _constraints(self, name: TableName) -> Iterator[Constraint]:
-        # This is how a MetaData names its tables.
+        # The keys of `MetaData.tables`.
         table = self._tables.get(f"{name.schema}.{name.name}" if name.schema else name.name)
         if table is not None:
             yield from table.indexes
@@ -65,27 +65,27 @@ class DeclaredTables:
 
 
 def is_same(item: Key | Reference, constraint: object, dialect: sa.Dialect) -> bool:
-    """Return whether `constraint` is `item`: by its name in the database if both have one, and by its columns."""
+    """Return whether `constraint` is `item`: its columns are equal and, if both are named, its name in the database."""
     if not isinstance(constraint, Constraint) or not _is_same_kind(item, constraint):
         return False
     is_named = isinstance(item, Key) and None not in (item.name, constraint.name)
-    # Alembic may have a name as it was given, which the database takes only when it is shortened.
+    # Alembic may hold the name as it was given, and the database the shortened one.
     if is_named and item.name not in (constraint.name, _get_constraint_final_name(constraint, dialect)):
         return False
     return set(_columns(constraint)) == set(item.columns)
 
 
 def _is_same_kind(item: Key | Reference, constraint: Constraint) -> bool:
-    """Return whether `constraint` is of the same kind: an index as unique, or a reference to the same table."""
+    """Return whether `constraint` is of the same kind: an equally unique index, or a reference to the same table."""
     if isinstance(item, Reference):
         return isinstance(constraint, sa.ForeignKeyConstraint) and _target(constraint) == item.target.name
     if item.is_index:
-        return isinstance(constraint, sa.Index) and bool(constraint.unique) == item.unique
+        return isinstance(constraint, sa.Index) and bool(constraint.unique) == item.is_unique
     return isinstance(constraint, sa.UniqueConstraint)
 
 
 def _columns(constraint: Constraint) -> list[str]:
-    """Return the columns of `constraint`, an empty string for an expression."""
+    """Return the names of the columns of `constraint`, an empty string for an expression."""
     if isinstance(constraint, sa.ForeignKeyConstraint):
         return [str(element.parent.name) for element in constraint.elements]
     if isinstance(constraint, sa.Index):
@@ -94,7 +94,7 @@ def _columns(constraint: Constraint) -> list[str]:
 
 
 def _column(expression: object) -> str:
-    # A column may stand with an order, as in `created.desc()`.
+    # A column may be wrapped by its sort order, as in `created.desc()`.
     while isinstance(expression, sa.UnaryExpression):
         expression = expression.element
     return str(expression.name) if isinstance(expression, sa.Column) else ""

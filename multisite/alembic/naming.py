@@ -1,4 +1,4 @@
-"""What a key or a reference is called after its columns have changed."""
+"""Name constraints after their columns have changed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from multisite.alembic.schema import Key, Reference, TableName
 __all__ = ["Naming"]
 
 _MAX_BYTES = 63
-"""Where PostgreSQL cuts names that it makes itself."""
+"""The longest name that PostgreSQL generates without shortening it."""
 
 
 class Naming:
-    """New names: one that a convention had made becomes the one it makes now, any other stays.
+    """Derives new names: a name that follows the naming convention is updated, any other is kept.
 
-    The convention is that of the application's MetaData (`target_metadata` in its env.py), or else PostgreSQL's own.
-    An index keeps its name, since models spell it out. `names` says otherwise, by the old name.
+    The convention is that of the application's MetaData (`target_metadata` in its env.py), else PostgreSQL's own. An
+    index keeps its name, since models name it explicitly. `names` maps old names to new ones and takes precedence.
     """
 
     def __init__(self, context: MigrationContext, names: Mapping[str, str]) -> None:
@@ -33,7 +33,7 @@ class Naming:
     def renamed(
         self, old: Key | Reference, table: TableName, columns: Sequence[str], targets: Sequence[str]
     ) -> str | None:
-        """Return the name of `old` on `table` when it is on `columns` and, a reference, to the columns `targets`."""
+        """Return the name of `old` once it is on `columns` and, if it is a reference, refers to `targets`."""
         if old.name is None:
             return None
         if old.name in self._names:
@@ -48,19 +48,19 @@ class Naming:
         return after if before == old.name and after is not None else old.name
 
     def of_key(self, table: TableName, columns: Sequence[str]) -> str | None:
-        """Return what a unique constraint is called that nobody has named; None if the database leaves it at that."""
+        """Return the default name of a unique constraint; None if the database gives none."""
         constraint = self._objects.unique_constraint(None, table.name, columns, schema=table.schema)
         return self._final(constraint) or self._default(table, columns, "key")
 
     def of_site_key(self, table: TableName, columns: Sequence[str]) -> str | None:
-        """Return what the key of a table within its site is called: as a scoped model calls it."""
+        """Return the name that `SiteScoped` gives to the unique constraint of `site_id` and the primary key."""
         name = conv("_".join(["uq", table.name, *columns]))
         return self._final(self._objects.unique_constraint(name, table.name, columns, schema=table.schema))
 
     def of_reference(
         self, table: TableName, columns: Sequence[str], target: TableName, target_columns: Sequence[str]
     ) -> str | None:
-        """Return what a foreign key is called that nobody has named; None if the database leaves it at that."""
+        """Return the default name of a foreign key; None if the database gives none."""
         constraint = self._objects.foreign_key_constraint(
             None,
             table.name,
@@ -78,5 +78,5 @@ class Naming:
 
     def _default(self, table: TableName, columns: Sequence[str], suffix: str) -> str | None:
         name = "_".join([table.name, *columns, suffix])
-        # A longer one is cut by rules that are PostgreSQL's own affair; it stays what it is.
+        # How PostgreSQL shortens a longer name is its own matter; such a name is kept.
         return name if self._dialect.name == "postgresql" and len(name.encode()) <= _MAX_BYTES else None

@@ -1,4 +1,4 @@
-"""What changes in a table, and in those that refer to it, when it is given to sites or taken from them."""
+"""The changes to a table, and to the tables that refer to it, that add or remove its scope."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.schema import Key, Reference, Table, TableName
+from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["Change", "Item", "Plan", "ScopeOptions", "label", "plain"]
 
@@ -16,9 +16,9 @@ Item = TypeVar("Item", Key, Reference)
 
 @dataclass(frozen=True)
 class ScopeOptions:
-    """What the author of a revision says about single keys and references.
+    """The arguments of an operation about single keys and references, which are named as `label` names them.
 
-    `keep` names those that stay as they are; `on_delete` maps a reference to what it does instead; see `label`.
+    `keep` lists those that stay unchanged; `on_delete` maps references to their new ON DELETE action.
     """
 
     keep: frozenset[str] = frozenset()
@@ -27,7 +27,7 @@ class ScopeOptions:
 
 @dataclass(frozen=True)
 class Change(Generic[Item]):
-    """A key or reference, and what is there afterwards: `new` is None if nothing is."""
+    """A key or reference before and after; `new` is None if it is dropped."""
 
     old: Item
     new: Item | None
@@ -35,7 +35,7 @@ class Change(Generic[Item]):
 
 @dataclass(frozen=True)
 class Plan:
-    """What changes: in the table itself, which also gets what is `added`, and in tables that refer to it."""
+    """The changes to a table: to its keys and references, to `incoming` references, and constraints to be `added`."""
 
     table: Table
     keys: tuple[Change[Key], ...]
@@ -45,10 +45,10 @@ class Plan:
 
 
 def label(item: Key | Reference, table: TableName) -> str:
-    """Return how `keep` and `ondelete` name a key or reference of or to `table`.
+    """Return the name that `keep` and `ondelete` use for a key of `table`, or for a reference from or to it.
 
-    A key by its name, or as `UNIQUE (slug)` where it has none; a reference by its column, with the table before it
-    if that is another one. `site_id` is left out, so that up and down say the same.
+    A key goes by its name, or by `UNIQUE (slug)` if it has none; a reference by its column, qualified if it belongs to
+    another table. `site_id` is left out, so that upgrade and downgrade use the same names.
     """
     columns = ", ".join(plain(item.columns))
     if isinstance(item, Key):

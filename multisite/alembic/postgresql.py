@@ -1,13 +1,13 @@
-"""The tables of a PostgreSQL database, read from its catalogs."""
+"""Read tables, keys and references from the catalogs of PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing_table_error
 from multisite.errors import MultisiteError
+from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["PostgresqlSchema"]
 
@@ -15,7 +15,7 @@ _ACTIONS = {"a": None, "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "S
 
 
 def _column_names_sql(numbers: str, relation: str) -> str:
-    """Return the SQL of the columns with these numbers, in that order; an expression has the number 0."""
+    """Return SQL for the names of the columns with these numbers, in order; an expression has number 0."""
     return (
         f"ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest({numbers}) WITH ORDINALITY AS k (number, place) "
         f"LEFT JOIN pg_attribute a ON a.attrelid = {relation} AND a.attnum = k.number ORDER BY k.place)"
@@ -42,12 +42,12 @@ _INDEXES = f"""
 
 
 class PostgresqlSchema(Schema):
-    """The tables of a database, in whichever schema."""
+    """The tables of a PostgreSQL database, in any schema."""
 
     has_match_full = True
 
     def oid(self, name: TableName) -> int | None:
-        """Return the number that PostgreSQL knows the table by, None if there is none."""
+        """Return the OID of the table; None if it does not exist."""
         (row,) = self.query("SELECT to_regclass(:name)::oid", name=self.sql_name(name))
         return None if row[0] is None else int(row[0])
 
@@ -57,7 +57,7 @@ class PostgresqlSchema(Schema):
             raise missing_table_error(name)
         real_name, kind = self._name_and_kind(oid)
         if kind not in ("r", "p"):
-            raise MultisiteError(f"'{name}' is not a table: give the tables that it is made of to a site")
+            raise MultisiteError(f"'{name}' is not a table: convert the tables that it reads instead")
         columns = self.query(
             "SELECT attname::text, NOT attnotnull, format_type(CASE WHEN t.typbasetype = 0 THEN t.oid "
             "ELSE t.typbasetype END, NULL) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
@@ -66,11 +66,10 @@ class PostgresqlSchema(Schema):
         )
         constraints = self.query(f"{_CONSTRAINTS} AND c.conrelid = :oid ORDER BY c.conname", oid=oid)
         primary_key = [tuple(row.columns) for row in constraints if row.kind == "p"]
-        keys = [
-            Key(row.name, tuple(row.columns), True, False, row.definition) for row in constraints if row.kind == "u"
-        ]
+        unique = [row for row in constraints if row.kind == "u"]
+        keys = [Key("unique constraint", row.name, tuple(row.columns), row.definition) for row in unique]
         keys += [
-            Key(row.name, tuple(row.columns), row.is_unique, True, row.definition)
+            Key("unique index" if row.is_unique else "index", row.name, tuple(row.columns), row.definition)
             for row in self.query(_INDEXES, oid=oid)
         ]
         return Table(
@@ -88,7 +87,7 @@ class PostgresqlSchema(Schema):
         """Return the types of `columns` as SQL."""
         rows = self.query(
             "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = :oid",
-            oid=table.place,
+            oid=table.handle,
         )
         types = dict(map(tuple, rows))
         return [types[column] for column in columns]
@@ -103,18 +102,18 @@ class PostgresqlSchema(Schema):
 
     def _reference(self, row: Any) -> Reference:
         return Reference(
-            row.name,
             self._name_and_kind(row.relation)[0],
             tuple(row.columns),
             self._name_and_kind(row.target)[0],
             tuple(row.target_columns),
+            row.name,
             _ACTIONS[row.on_delete],
             _ACTIONS[row.on_update],
             row.definition,
         )
 
     def _name_and_kind(self, oid: int) -> tuple[TableName, str]:
-        """Return name and kind of a table; without its schema where the name alone finds it."""
+        """Return the name and `relkind` of a table; without a schema if the search path finds it."""
         (row,) = self.query(
             "SELECT CASE WHEN NOT pg_table_is_visible(c.oid) THEN n.nspname::text END, c.relname::text, "
             "c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = :oid",

@@ -1,28 +1,28 @@
-"""A database as it will be once plans have been carried out, for plans that build on one another."""
+"""The schema of a database as it will be after plans have been carried out, for plans that build on each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.plan import Change, Item, Plan
 from multisite.alembic.schema import Key, Reference, Schema, Table, TableName
+from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["Projection"]
 
 
 class Projection(Schema):
-    """The tables of `real`, with the plans that `apply` was told of. Nothing is written."""
+    """The tables of `real` with plans applied to them in memory. Nothing is written."""
 
     def __init__(self, real: Schema) -> None:
         super().__init__(real.connection)
         self._real = real
         self.has_match_full = real.has_match_full
         self.before: dict[TableName, Table] = {}
-        """The tables that plans change, as they are now."""
+        """The tables that plans change, before."""
         self.after: dict[TableName, Table] = {}
-        """The same as they will be."""
+        """The same tables, after."""
 
     def table(self, name: TableName) -> Table:
         return self.after.get(name) or self._real.table(name)
@@ -32,7 +32,7 @@ class Projection(Schema):
         return [each for table in tables for each in self.table(table).references if each.target == name]
 
     def apply(self, plan: Plan, *, scoped: bool) -> None:
-        """Take note of `plan`, after which the table is scoped or is not any more."""
+        """Apply `plan`, which makes the table scoped or unscoped."""
         table = plan.table
         columns = {name: nullable for name, nullable in table.columns.items() if name != SITE_COLUMN}
         self._store(

@@ -1,8 +1,7 @@
-"""What `alembic revision --autogenerate` writes where a model has become scoped, or is not scoped any more.
+"""Autogenerate operations for tables whose models have become scoped, or are no longer scoped.
 
-alembic itself would add a column that may not be NULL to a table that has rows. What it proposes for a key or a
-reference that an operation changes anyway goes; the rest stays: what is dropped altogether before the operation, what
-is new after it.
+Alembic by itself would add a NOT NULL column to a table that has rows. Its proposals for keys and foreign keys that
+our operations change are removed. Of the rest, drops come before our operations and additions after them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from alembic.autogenerate.render import renderers
 from alembic.operations import MigrateOperation, ops
 from alembic.util import CommandError
 
-from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.division import dropped_items, split_around
 from multisite.alembic.model import DeclaredTables, is_same
 from multisite.alembic.naming import Naming
@@ -28,6 +26,7 @@ from multisite.alembic.schema import Key, Reference, Schema, Table, TableName
 from multisite.alembic.site_scope import TODO, AddSiteScope, DropSiteScope
 from multisite.alembic.sqlite import SqliteSchema
 from multisite.errors import MultisiteError
+from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["propose"]
 
@@ -40,10 +39,16 @@ def propose(
     newly_scoped: Iterable[tuple[str | None, str]],
     newly_unscoped: Iterable[tuple[str | None, str]],
 ) -> None:
-    """Put operations for the tables whose models are scoped now (`newly_scoped`), or not any more, into `upgrade_ops`.
+    """Add operations to `upgrade_ops` for the tables whose models have become scoped or are no longer scoped.
 
-    A table is its schema, None for the one that is searched first, and its name. Raises alembic's `CommandError`
-    where a table cannot be scoped as it is.
+    Args:
+        context: The context of the autogenerate run.
+        upgrade_ops: Alembic's proposals, changed in place.
+        newly_scoped: Schema and name of each table; the schema is None for the default one.
+        newly_unscoped: The same for tables that lose their scope.
+
+    Raises:
+        CommandError: A table cannot be converted.
     """
     kind = _SCHEMAS.get(context.migration_context.dialect.name)
     if kind is None or context.connection is None:
@@ -64,9 +69,9 @@ def propose(
 def _in_order_of_references(
     schema: Schema, tables: Iterable[tuple[str | None, str]], *, reverse: bool = False
 ) -> list[TableName]:
-    """Return tables in the order in which they can become scoped: those referred to by their primary key first.
+    """Return the tables in the order in which they can become scoped: those referenced by primary key come first.
 
-    A table that is referred to by another key comes last, since that key cannot change before those who refer to it.
+    A table that is referenced by another key comes last: that key cannot change before the tables that refer to it.
     """
     left = sorted((TableName(*table) for table in tables), key=str)
     after: dict[TableName, set[TableName]] = {name: set() for name in left}
@@ -80,7 +85,7 @@ def _in_order_of_references(
                 after[then].add(first)
     ordered: list[TableName] = []
     while left:
-        # Where tables refer to each other in a circle, any may be the first.
+        # If tables refer to each other in a cycle, any of them may come first.
         ready = next((name for name in left if not after[name] & set(left)), left[0])
         left.remove(ready)
         ordered.append(ready)
@@ -88,7 +93,7 @@ def _in_order_of_references(
 
 
 class _Proposals:
-    """The operations proposed so far, and the database as they will leave it."""
+    """Collects the proposed operations and tracks the schema that they will produce."""
 
     def __init__(
         self, context: AutogenContext, projection: Projection, dropped: Sequence[tuple[TableName, object]]
@@ -100,7 +105,7 @@ class _Proposals:
         self.operations: list[MigrateOperation] = []
 
     def add(self, name: TableName) -> None:
-        """Propose that the table becomes scoped."""
+        """Propose to make a table scoped."""
         table = self.projection.table(name)
         items = self._keys_and_references(table)
         gone = [item for item in items if not self.declared.has_scoped(item, name) and self._is_dropped(item, name)]
@@ -125,14 +130,14 @@ class _Proposals:
         self.projection.apply(plan, scoped=True)
 
     def drop(self, name: TableName) -> None:
-        """Propose that the table is scoped no more."""
+        """Propose to remove the scope of a table."""
         table = self.projection.table(name)
         items = self._keys_and_references(table)
-        # An index that is not unique is dropped and made again by alembic: the way back would not know of it.
+        # Alembic drops and recreates an index that is not unique; the downgrade would not know about it.
         gone = [
             item
             for item in items
-            if (not self.declared.has_plain(item, name) or (isinstance(item, Key) and not item.unique))
+            if (not self.declared.has_plain(item, name) or (isinstance(item, Key) and not item.is_unique))
             and not _exists_for_site_only(item, table)
             and self._is_dropped(item, name)
         ]
@@ -159,34 +164,34 @@ class _Proposals:
         return [*table.keys, *table.references, *self.projection.references_to(table.name)]
 
     def _is_dropped(self, item: Key | Reference, name: TableName) -> bool:
-        """Return whether alembic drops `item`, which it does before our operations where nothing takes its place."""
+        """Return whether alembic drops `item`."""
         table = item.table if isinstance(item, Reference) else name
         dialect = self.context.dialect
         return any(dropped_from == table and is_same(item, dropped, dialect) for dropped_from, dropped in self.dropped)
 
     def _would_change(self, item: Key | Reference, name: TableName) -> bool:
-        """Return whether `item` would get a `site_id` if nobody kept it."""
+        """Return whether our operation would add `site_id` to `item` unless it is listed in `keep`."""
         if SITE_COLUMN in item.columns:
             return False
         if isinstance(item, Key):
-            return item.unique
+            return item.is_unique
         others = {item.table, item.target} - {name}
         return all(self.projection.table(other).is_scoped for other in others)
 
     def _on_delete(self, items: Iterable[Key | Reference], name: TableName, *, scoped: bool) -> dict[str, str]:
-        """Return what references do in the model where that is not what they do in the database."""
+        """Return the ON DELETE actions of the model that differ from the database's, by the label of the reference."""
         found = {}
         for item in items:
             wanted = self.declared.successor(item, name, scoped=scoped)
             if isinstance(item, Reference) and isinstance(wanted, sa.ForeignKeyConstraint):
-                # The columns that it may list are the database's, whose text stays.
+                # A list of columns after SET NULL is kept from the database's definition.
                 action = (wanted.ondelete or "NO ACTION").upper().partition("(")[0].strip()
                 if action != (item.on_delete or "NO ACTION"):
                     found[label(item, name)] = action
         return found
 
     def _plan_with_names(self, planned: Callable[[Naming], Plan], *, scoped: bool) -> tuple[dict[str, str], Plan]:
-        """Return the names of keys that the model has and nothing else gives, and the plan with them."""
+        """Return the names that only the model can tell, old to new, and the plan that uses them."""
         plan = planned(Naming(self.context, {}))
         names = {}
         for change in plan.keys:
@@ -201,21 +206,21 @@ def _labels(items: Iterable[Key | Reference], name: TableName) -> frozenset[str]
 
 
 def _exists_for_site_only(item: Key | Reference, table: Table) -> bool:
-    """Return whether `item` is there for the site alone, and goes with it."""
+    """Return whether `item` exists only for `site_id` and is dropped with it."""
     columns = set(item.columns) - {SITE_COLUMN}
-    return not columns or (isinstance(item, Key) and item.unique and columns == set(table.primary_key))
+    return not columns or (isinstance(item, Key) and item.is_unique and columns == set(table.primary_key))
 
 
 def _planned_actions(plan: Plan, on_delete: Mapping[str, str]) -> dict[str, str]:
-    """Return what of `on_delete` is about references that `plan` changes."""
-    return {said: on_delete[said] for said in _current_actions(plan, on_delete)}
+    """Return the part of `on_delete` that concerns references which `plan` changes."""
+    return {name: on_delete[name] for name in _current_actions(plan, on_delete)}
 
 
 def _current_actions(plan: Plan, on_delete: Mapping[str, str]) -> dict[str, str]:
-    """Return what the references in `on_delete` that `plan` changes do now, for the way back."""
+    """Return the present ON DELETE actions of the references in `on_delete` that `plan` changes, for the downgrade."""
     old = (change.old for change in (*plan.references, *plan.incoming))
-    said = ((label(reference, plan.table.name), reference.on_delete) for reference in old)
-    return {name: action or "NO ACTION" for name, action in said if name in on_delete}
+    actions = ((label(reference, plan.table.name), reference.on_delete) for reference in old)
+    return {name: action or "NO ACTION" for name, action in actions if name in on_delete}
 
 
 def _inverted(names: dict[str, str]) -> dict[str, str]:
@@ -223,7 +228,7 @@ def _inverted(names: dict[str, str]) -> dict[str, str]:
 
 
 def _site_arguments(plan: Plan) -> dict[str, Any]:
-    """Return the arguments that say whose the rows are: those of a row that each of them refers to, or else a TODO."""
+    """Return the arguments that determine the site of each row: a parent table if there is one, else a TODO."""
     table = plan.table
     order = list(table.columns)
     for reference in sorted((change.old for change in plan.references), key=lambda each: order.index(each.columns[0])):

@@ -1,8 +1,8 @@
-"""Change a table of SQLite by making it anew: the only way there is to give it other keys and references.
+"""Rebuild a table of SQLite, which cannot change the constraints of an existing table.
 
-The new table is made of the text of the old one, so all that is not to change stays word for word. Rows are copied in
-batches; indexes and triggers, which go with the old table, are made again; views stay and are seen to still work.
-References must not be enforced meanwhile, or dropping the old table would delete the rows that refer to it.
+The new CREATE TABLE is an edit of the old one, so that everything else stays unchanged. Rows are copied in batches.
+Indexes and triggers are dropped with the old table and recreated; views stay, and are checked to still work. Foreign
+keys must not be enforced meanwhile, or dropping the old table would delete the rows that refer to it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from sqlalchemy.exc import DBAPIError
 
 from multisite.alembic.create_table import Clause
-from multisite.alembic.definition import SITE_COLUMN, mentions_site
+from multisite.alembic.definition import mentions_site
 from multisite.alembic.plan import Change
 from multisite.alembic.schema import Key, Reference, Table
 from multisite.alembic.sqlite import SqliteSchema
 from multisite.errors import MultisiteError
+from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["Rebuild", "broken_dependents"]
 
@@ -24,10 +25,15 @@ _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
 
 class Rebuild:
-    """One table made anew: with `changes`, what is `added`, and a `site_id` or without.
+    """The rebuild of one table.
 
-    `site` is the SQL of the site of a row called `r`, None where the rows stay what they are; `without_site` takes
-    the column away.
+    Args:
+        schema: The database.
+        table: The table in its present state.
+        changes: Changes of its keys and references.
+        added: Constraints to add.
+        site: SQL for the site of a row with alias `r`, to add or backfill `site_id`; None leaves the column alone.
+        without_site: Whether `site_id` is dropped.
     """
 
     def __init__(
@@ -50,7 +56,7 @@ class Rebuild:
         self.new_name = schema.quote(f"_multisite_{table.name.name}")
 
     def run(self, batch_size: int, progress: Callable[[int], None]) -> None:
-        """Make the table anew; `progress` is told after each batch how many rows have been copied."""
+        """Rebuild the table; `progress` is called after each batch with the number of rows copied so far."""
         execute = self.schema.execute
         statement = self._statement()
         dependents = list(self._dependents())
@@ -64,7 +70,7 @@ class Rebuild:
         for statement in dependents:
             execute(statement)
         for number in sequence:
-            # An AUTOINCREMENT must not give out again what rows had that are gone by now.
+            # AUTOINCREMENT must not reuse the numbers of deleted rows.
             self.schema.connection.exec_driver_sql(
                 "UPDATE main.sqlite_sequence SET seq = ? WHERE name = ?", (number, self.table.name.name)
             )
@@ -72,19 +78,19 @@ class Rebuild:
 
     def _statement(self) -> str:
         """Return the CREATE TABLE of the new table."""
-        by_place = {change.old.place: change for change in self.changes if change.old.place is not None}
+        by_clause = {change.old.clause: change for change in self.changes if change.old.clause is not None}
 
         def changed(clause: Clause) -> str | None:
-            change = by_place.get(clause)
+            change = by_clause.get(clause)
             if change is None:
                 return None if self.without_site and clause.column == SITE_COLUMN else clause.definition
             return None if change.new is None else self.schema.constraint_sql(change.new)
 
-        # The same 64 bits, but a strict table knows them by this name only.
-        type_ = "INTEGER" if self.table.place.is_strict else "BIGINT"
+        # Both are 64 bits, but a STRICT table accepts only INTEGER.
+        type_ = "INTEGER" if self.table.handle.is_strict else "BIGINT"
         adds_column = self.site is not None and SITE_COLUMN not in self.table.columns
         becomes_filled = self.site is not None and self.table.columns.get(SITE_COLUMN, False)
-        statement: str = self.table.place.edited(
+        statement: str = self.table.handle.edited(
             self.new_name,
             changed,
             columns=[f"{SITE_COLUMN} {type_} NOT NULL"] if adds_column else [],
@@ -95,8 +101,8 @@ class Rebuild:
         return statement
 
     def _dependents(self) -> Iterator[str]:
-        """Yield what makes the indexes, as they are to be, and the triggers of the table again."""
-        changes = {change.old.name: change for change in self.changes if change.old.place is None}
+        """Yield the statements that recreate the table's indexes, with their changes, and its triggers."""
+        changes = {change.old.name: change for change in self.changes if change.old.clause is None}
         rows = self.schema.query(
             "SELECT type, name, sql FROM main.sqlite_master WHERE tbl_name = :name COLLATE NOCASE "
             "AND type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY rowid",
@@ -113,12 +119,12 @@ class Rebuild:
         for statement in statements:
             if mentions_site(statement):
                 raise MultisiteError(
-                    f"site_id cannot be taken from '{self.table.name}', since more than its keys and references is "
-                    f"about it; change this first: {' '.join(statement.split())}"
+                    f"site_id cannot be dropped from '{self.table.name}', because more than its keys and references "
+                    f"depends on it; change this first: {' '.join(statement.split())}"
                 )
 
     def _sequence(self) -> list[int]:
-        """Return the last number that AUTOINCREMENT gave, nothing if the table has none."""
+        """Return the last number that AUTOINCREMENT assigned, as a list that is empty if there is none."""
         if not self.schema.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'sqlite_sequence'"):
             return []
         name = self.table.name.name
@@ -126,10 +132,10 @@ class Rebuild:
         return [row[0] for row in rows]
 
     def _copy(self, batch_size: int) -> Iterator[int]:
-        """Copy the rows, yielding after each batch how many there are by now."""
+        """Copy the rows, yielding the number copied so far after each batch."""
         schema = self.schema
         columns = schema.execute(f"PRAGMA main.table_xinfo({self.name})")
-        # Hidden ones are generated: the new table makes them itself.
+        # Hidden columns are generated, and computed by the new table.
         names = [row[1] for row in columns if not row[6] and row[1].lower() != SITE_COLUMN]
         targets = [schema.quote(name) for name in names]
         values = [f"r.{target}" for target in targets]
@@ -138,7 +144,7 @@ class Rebuild:
             values.append(self.site or f"r.{SITE_COLUMN}")
         row_key = self._row_key()
         if row_key is not None:
-            # What is not declared has to stay too: a full-text index of another table may refer to it.
+            # An implicit rowid has to be kept too: a full-text index of another table may refer to it.
             targets.append(row_key)
             values.append(f"r.{row_key}")
         copied = 0
@@ -151,14 +157,14 @@ class Rebuild:
             yield copied
 
     def _row_key(self) -> str | None:
-        """Return a name by which the table has the number of a row, None if it has none."""
-        if self.table.place.is_without_rowid:
+        """Return a name for the rowid that no column hides; None if there is none."""
+        if self.table.handle.is_without_rowid:
             return None
         declared = {column.lower() for column in self.table.columns}
         return next((name for name in _ROWID_NAMES if name not in declared), None)
 
     def _batches(self, row_key: str | None, batch_size: int) -> Iterator[str]:
-        """Yield a condition for each batch of rows `r`."""
+        """Yield the SQL condition of each batch of rows, with alias `r`."""
         if row_key is None:
             yield "1"
             return
@@ -175,7 +181,7 @@ class Rebuild:
 
 
 def _rename_without_dependents(schema: SqliteSchema, statement: str) -> None:
-    """Execute an ALTER TABLE RENAME that changes no view, trigger or reference: they mean the old table's name."""
+    """Execute an ALTER TABLE RENAME that leaves views, triggers and references unchanged."""
     ((legacy,),) = schema.execute("PRAGMA legacy_alter_table")
     schema.execute("PRAGMA legacy_alter_table = 1")
     try:
@@ -185,9 +191,9 @@ def _rename_without_dependents(schema: SqliteSchema, statement: str) -> None:
 
 
 def broken_dependents(schema: SqliteSchema) -> dict[str, str]:
-    """Return the views, and the tables with triggers, that SQLite cannot make sense of, and why.
+    """Return the reason why each broken view or trigger is broken, by its name.
 
-    It looks at them when they are used, not when a table that they are about changes.
+    SQLite compiles them when they are used, not when a table that they depend on changes.
     """
     broken = {}
     for kind, name, table in schema.execute(

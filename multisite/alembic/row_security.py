@@ -1,4 +1,4 @@
-"""Row-level security of PostgreSQL for a scoped table, switched on and off in a revision.
+"""Operations that enable and disable PostgreSQL's row-level security for a scoped table in a revision.
 
     import multisite.alembic  # noqa: F401  # Adds the operations to `op`.
 
@@ -8,13 +8,13 @@
     def downgrade() -> None:
         op.disable_row_security("entries")
 
-The policies are three. One is for everybody: rows of the site that the transaction says it is for, and an error where
-it says none. It is not for the application's role alone, since a role without a policy would silently see nothing. The
-second is for the role that `all_sites` works under, and for the owner, who is a member of it. The third says the same
-as the first, and is RESTRICTIVE: PostgreSQL lets a row pass that any permissive policy lets pass, so one of the
-application's own would otherwise widen ours. What a transaction says is `multisite.scoping.security`'s affair.
+There are three policies. The first is for every role: it limits rows to the site that the transaction has set, and
+raises an error if none is set. It is not for the application's role alone, since a role without a policy would silently
+see nothing. The second is for the role that `all_sites` works under, and for the owner, who is a member of it. The
+third is like the first but RESTRICTIVE: PostgreSQL combines permissive policies with OR, so a policy of the
+application's own would otherwise widen ours. `multisite.scoping.security` sets the site of a transaction.
 
-A query on a partition, or on a table that INHERITS, is not limited by the policies of its parent: each gets its own.
+A query on a partition, or on a table that INHERITS, is not limited by its parent's policies: each gets its own.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ _DESCENDANTS = sa.text(
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') ORDER BY 1, 2
     """
 )
-"""The partitions and children of a table, down to the last. Foreign tables among them cannot have policies."""
+"""All partitions and children of a table, recursively, except foreign tables, which cannot have policies."""
 
 _HAS_CITUS = sa.text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
 
 
 @Operations.register_operation("enable_row_security")
 class EnableRowSecurity(MigrateOperation):
-    """Switch row-level security on for one table."""
+    """Enable row-level security for one table."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class EnableRowSecurity(MigrateOperation):
         form: str | None = None,
     ) -> None:
         if form is not None and form not in ROW_SECURITY_FORMS:
-            raise ValueError(f"form of row-level security: 'role' or 'setting', not {form!r}")
+            raise ValueError(f"form of row-level security: expected 'role' or 'setting', not {form!r}")
         self.table_name = table_name
         self.schema = schema
         self.all_sites_role = all_sites_role
@@ -89,16 +89,24 @@ class EnableRowSecurity(MigrateOperation):
         all_sites_role: str | None = None,
         form: str | None = None,
     ) -> None:
-        """Let the database show and take rows of `table_name` for one site at a time, also to the table's owner.
+        """Make the database limit access to a table to one site at a time, even for the table's owner.
 
-        Safe to repeat: it brings the policies up to date, and turns one form into the other. The table's partitions and
-        children (INHERITS) get them too, but not under `--sql`, where nobody can be asked which there are. `schema` is
-        the table's, None for the search path's. `all_sites_role` is the role that sees every site's rows; None takes
-        `multisite.all_sites_role` from the ini file that alembic reads, and if that is not set, nobody does. `form` is
-        "role" or "setting", how a transaction says that it is for all sites; None takes `multisite.row_security_form`
-        from there, and if that is not set, "setting" where the extension citus is installed and "role" elsewhere. On
-        other databases than PostgreSQL nothing is done, and logged: the same revision runs everywhere. Raises
-        `ValueError` for another form.
+        Safe to repeat: it updates the policies and converts one form to the other. The table's partitions and children
+        (INHERITS) get the policies too, except under `--sql`, where they cannot be queried. On databases other than
+        PostgreSQL it only logs that there is nothing to do, so the same revision runs everywhere.
+
+        Args:
+            operations: Passed by alembic.
+            table_name: The table.
+            schema: The schema of the table; None for the search path.
+            all_sites_role: The role that sees the rows of all sites. None takes `multisite.all_sites_role` from the ini
+                file that alembic reads; if that is not set, no role sees all of them.
+            form: How a transaction states that it is for all sites, "role" or "setting". None takes
+                `multisite.row_security_form` from the ini file; if that is not set, it is "setting" if the extension
+                citus is installed, else "role".
+
+        Raises:
+            ValueError: `form` is neither "role" nor "setting".
         """
         operations.invoke(cls(table_name, schema=schema, all_sites_role=all_sites_role, form=form))
 
@@ -108,7 +116,7 @@ class EnableRowSecurity(MigrateOperation):
 
 @Operations.register_operation("disable_row_security")
 class DisableRowSecurity(MigrateOperation):
-    """Switch row-level security off for one table."""
+    """Disable row-level security for one table."""
 
     def __init__(self, table_name: str, *, schema: str | None = None) -> None:
         self.table_name = table_name
@@ -116,9 +124,12 @@ class DisableRowSecurity(MigrateOperation):
 
     @classmethod
     def disable_row_security(cls, operations: Operations, table_name: str, *, schema: str | None = None) -> None:
-        """Undo `enable_row_security`, for partitions and children too; policies of other names stay. Safe to repeat.
+        """Undo `enable_row_security`, for partitions and children too; other policies stay. Safe to repeat.
 
-        `schema` as there.
+        Args:
+            operations: Passed by alembic.
+            table_name: The table.
+            schema: The schema of the table; None for the search path.
         """
         operations.invoke(cls(table_name, schema=schema))
 
@@ -133,7 +144,7 @@ def _enable(operations: Operations, operation: EnableRowSecurity) -> None:
         return
     role = operation.all_sites_role or _setting_from_ini(context, ALL_SITES_ROLE)
     if role is None:
-        log.info("%s: no %s, so nobody sees the rows of all sites", operation.table_name, ALL_SITES_ROLE)
+        log.info("%s: %s is not set, so no role sees the rows of all sites", operation.table_name, ALL_SITES_ROLE)
     form = operation.form or _setting_from_ini(context, ROW_SECURITY_FORM) or _default_form(context)
     if form not in ROW_SECURITY_FORMS:
         raise SettingError(ROW_SECURITY_FORM, form, "role or setting")
@@ -153,7 +164,7 @@ def _disable(operations: Operations, operation: DisableRowSecurity) -> None:
 
 
 def _with_descendants(context: MigrationContext, operation: EnableRowSecurity | DisableRowSecurity) -> Iterator[str]:
-    """Yield the table and its descendants as SQL, quoted where they need it."""
+    """Yield the quoted names of the table and its descendants."""
     name = sql_name(context.dialect, operation.table_name, operation.schema)
     yield name
     if context.connection is not None and not context.as_sql:
@@ -162,7 +173,7 @@ def _with_descendants(context: MigrationContext, operation: EnableRowSecurity | 
 
 
 def _execute(operations: Operations, statement: str) -> None:
-    # A colon in the name of a table or role begins no parameter.
+    # A colon in the name of a table or role does not begin a parameter.
     operations.execute(sa.text(statement.replace(":", "\\:")))
 
 
@@ -179,15 +190,15 @@ def _enable_statements(table: str, role: str | None, form: str, dialect: sa.Dial
     yield f"CREATE POLICY {LIMIT_POLICY} ON {table} AS RESTRICTIVE USING ({limit}) WITH CHECK ({limit})"
 
 
-# Without its second argument current_setting() is an error where nothing was set; with it, it would be no rows.
+# Without its second argument, current_setting() raises an error if nothing is set; with it, there would be no rows.
 _SITE = f"current_setting('{SETTING}')"
 
 
 def _role_conditions(role: str | None) -> tuple[str, str]:
-    """Return the conditions of the policy for everybody and of the restrictive one, for a role as a literal.
+    """Return the conditions of the permissive and the restrictive policy; `role` is a SQL literal.
 
-    In subselects, so that they are evaluated once for a statement and not for each row. The CASE keeps those who see
-    all sites from the error of a setting that nobody has set: a parallel plan evaluates every subselect beforehand.
+    Subselects are evaluated once per statement and not for each row. The CASE keeps a role that sees all sites from the
+    error of an unset setting: a parallel plan evaluates every subselect beforehand.
     """
     own = f"site_id = (SELECT CAST({_SITE} AS bigint))"
     if role is None:
@@ -198,7 +209,7 @@ def _role_conditions(role: str | None) -> tuple[str, str]:
 
 
 def _setting_conditions(role: str | None) -> tuple[str, str]:
-    """Return the same for a database that passes on settings but no roles, and that takes no subselect in a policy."""
+    """Return the same for a database like Citus, which propagates settings but no roles, and allows no subselects."""
     if role is None:
         own = f"site_id = CAST({_SITE} AS bigint)"
         return own, own
@@ -225,7 +236,7 @@ def _drop_policy_statements(table: str) -> Iterator[str]:
 
 
 def _default_form(context: MigrationContext) -> str:
-    """Return the form for a database of which nobody has said one."""
+    """Return the default form for a database."""
     if context.connection is None or context.as_sql:
         return "role"
     return "setting" if context.connection.scalar(_HAS_CITUS) else "role"
@@ -234,20 +245,18 @@ def _default_form(context: MigrationContext) -> str:
 def _is_postgresql(context: MigrationContext, table_name: str) -> bool:
     if context.dialect.name == "postgresql":
         return True
-    log.info(
-        "%s: row-level security is a matter of PostgreSQL, nothing is done on %s", table_name, context.dialect.name
-    )
+    log.info("%s: nothing to do, since %s has no row-level security", table_name, context.dialect.name)
     return False
 
 
 def _setting_from_ini(context: MigrationContext, key: str) -> str | None:
-    """Return the setting `key` as the ini file has it that alembic was started with; None if it has none."""
+    """Return the setting `key` of the ini file that alembic was started with; None if it is not set."""
     config = context.config
     if config is None:
         return None
     if key in config.attributes:
-        handed_on: str | None = config.attributes[key]
-        return handed_on
+        value_of_command: str | None = config.attributes[key]
+        return value_of_command
     if config.config_file_name is None:
         return None
     try:

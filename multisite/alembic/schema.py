@@ -1,6 +1,6 @@
-"""What a table has that a site changes: its keys and its references, on SQLite and PostgreSQL alike.
+"""Tables with their keys and references, in one form for SQLite and PostgreSQL.
 
-Read from the database itself, in its own words, since reflection does not know all that it would have to write back.
+Definitions are the database's own text, since reflection does not know everything that would have to be written back.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from multisite.alembic.definition import SITE_COLUMN, tokens_of
+from multisite import models
+from multisite.alembic.definition import clears_listed, tokens_of
 from multisite.errors import MultisiteError
+from multisite.scoping.column import SITE_COLUMN
 
-__all__ = ["Key", "Reference", "Schema", "Table", "TableName", "missing_table_error", "sql_name"]
+__all__ = ["Key", "Link", "Reference", "Schema", "Table", "TableName", "missing_table_error", "sql_name"]
 
 _COLON = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
-"""What SQLAlchemy takes for a parameter."""
-
-OWN_TABLES = ("sites", "domains", "multisite_settings")
+"""Matches what SQLAlchemy would take for a parameter."""
 
 
 class TableName(NamedTuple):
-    """The name of a table; `schema` is None where the database finds the table by its name alone."""
+    """The name of a table; `schema` is None if the database finds the table by its name alone."""
 
     schema: str | None
     name: str
@@ -37,53 +37,104 @@ class TableName(NamedTuple):
 
 @dataclass(frozen=True)
 class Key:
-    """A unique constraint, or an index, which may be unique or not.
+    """A primary key, a unique constraint, or an index.
 
-    `columns` holds an empty string for an expression; `definition` is `UNIQUE (...)`, or the whole CREATE INDEX;
-    `name` is None only for a constraint on SQLite; `place` is where SQLite has it in its CREATE TABLE.
+    An expression of an index is an empty string in `columns`. `name` is None where the database or the model gives
+    none. `definition` is `UNIQUE (...)` or the whole CREATE INDEX, empty where only the columns are known. `clause` is
+    the part of SQLite's CREATE TABLE that defines the constraint, None for anything else.
     """
 
+    kind: Literal["primary key", "unique constraint", "unique index", "index"]
     name: str | None
     columns: tuple[str, ...]
-    unique: bool
-    is_index: bool
-    definition: str
-    place: Any = field(default=None, compare=False, repr=False)
+    definition: str = ""
+    clause: Any = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        return self.name or f"UNIQUE ({', '.join(self.columns)})"
+        columns = ", ".join(column or "…" for column in self.columns)
+        return f"{self.kind} {self.name} ({columns})" if self.name else f"{self.kind} ({columns})"
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it holds for all rows and by the columns alone, so that references may be to it."""
-        partial = self.is_index and any(token.is_word("WHERE") for token in tokens_of(self.definition))
-        return self.unique and "" not in self.columns and not partial
+    def is_index(self) -> bool:
+        """Whether this is an index and not a constraint."""
+        return self.kind in ("unique index", "index")
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether no two rows may have the same values."""
+        return self.kind != "index"
+
+    @property
+    def can_be_referenced(self) -> bool:
+        """Whether a foreign key may refer to it: it covers all rows, and its columns alone make it unique."""
+        is_partial = self.is_index and any(token.is_word("WHERE") for token in tokens_of(self.definition))
+        return self.is_unique and "" not in self.columns and not is_partial
+
+
+Link = tuple[TableName, TableName, tuple[tuple[str, str], ...]]
+"""The referring table, the table it refers to, and the pairs of columns that match, without `site_id`."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A foreign key; `definition` begins with FOREIGN KEY, and `on_delete` is None for NO ACTION."""
+    """A foreign key, or a relationship without one: `columns` of `table` hold the `target_columns` of `target`.
 
-    name: str | None
+    `on_delete` and `on_update` are None for NO ACTION. `definition` begins with FOREIGN KEY; it is empty where only the
+    columns are known. `clause` is the part of SQLite's CREATE TABLE that defines the foreign key, None for others.
+    """
+
     table: TableName
     columns: tuple[str, ...]
     target: TableName
     target_columns: tuple[str, ...]
-    on_delete: str | None
-    on_update: str | None
-    definition: str
-    place: Any = field(default=None, compare=False, repr=False)
+    name: str | None = None
+    on_delete: str | None = None
+    on_update: str | None = None
+    definition: str = ""
+    clause: Any = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        return f"{self.table}.{', '.join(self.columns)}"
+        return f"{self.table}.{'+'.join(self.own_columns)}"
+
+    @property
+    def holds_site(self) -> bool:
+        """Whether it includes the `site_id` of both rows."""
+        return (SITE_COLUMN, SITE_COLUMN) in zip(self.columns, self.target_columns, strict=False)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of columns that match, without `site_id`, sorted."""
+        pairs = zip(self.columns, self.target_columns, strict=False)
+        return tuple(sorted(pair for pair in pairs if pair != (SITE_COLUMN, SITE_COLUMN)))
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """The columns of `table` without `site_id`, sorted."""
+        return tuple(column for column, _ in self.pairs)
+
+    @property
+    def link(self) -> Link:
+        """Equal for two references that connect the same rows, whether or not they include `site_id`."""
+        return (self.table, self.target, self.pairs)
+
+    @property
+    def clears(self) -> str | None:
+        """The action that sets all columns to NULL or their defaults, as in "ON DELETE SET NULL"; None without one."""
+        for event, action in (("DELETE", self.on_delete), ("UPDATE", self.on_update)):
+            # PostgreSQL 15 can name the columns, as in SET NULL (author_id), which leaves site_id unchanged.
+            is_clearing = (action or "").strip().upper() in {"SET NULL", "SET DEFAULT"}
+            if is_clearing and not (event == "DELETE" and clears_listed(self.definition)):
+                return f"ON {event} {action}"
+        return None
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the application. `columns` says of each whether it may be NULL.
+    """A table of the application.
 
-    `site_type` is what the database calls the type of a column `site_id`, None where there is none; `exclusions` are
-    the definitions of its EXCLUDE constraints, by name.
+    `columns` maps each column to whether it may be NULL. `handle` is the `CreateTable` on SQLite and the OID on
+    PostgreSQL. `site_type` is PostgreSQL's name for the type of the column `site_id`, None without one. `exclusions`
+    maps the names of EXCLUDE constraints to their definitions.
     """
 
     name: TableName
@@ -91,95 +142,99 @@ class Table:
     primary_key: tuple[str, ...]
     keys: tuple[Key, ...]
     references: tuple[Reference, ...]
-    place: Any = field(default=None, compare=False, repr=False)
+    handle: Any = field(default=None, compare=False, repr=False)
     site_type: str | None = None
     exclusions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_scoped(self) -> bool:
-        """Whether it has sites already: a `site_id` that refers to `sites`, and the key that others refer to."""
+        """Whether it has a NOT NULL `site_id` that refers to `sites`, and a key of `site_id` and the primary key."""
         return (
             self.site_reference is not None
             and not self.columns[SITE_COLUMN]
             and (not self.primary_key or self.is_unique({SITE_COLUMN, *self.primary_key}))
-            # A table of that name in a schema of its own is somebody else's.
-            and not (self.name.schema is None and self.name.name in OWN_TABLES)
+            # A table of the same name in a named schema is not multisite's.
+            and not (self.name.schema is None and self.name.name in models.metadata.tables)
         )
 
     @property
     def site_reference(self) -> Reference | None:
-        """The foreign key of `site_id` to `sites`, None if there is none."""
+        """The foreign key from `site_id` to `sites`; None without one."""
         for reference in self.references:
             if reference.columns == (SITE_COLUMN,) and reference.target.name == "sites":
                 return reference
         return None
 
     def is_unique(self, columns: set[str]) -> bool:
-        """Return whether a key is on exactly these columns."""
+        """Return whether the table has a key on exactly these columns."""
         return columns == set(self.primary_key) or any(
-            key.is_whole and set(key.columns) == columns for key in self.keys
+            key.can_be_referenced and set(key.columns) == columns for key in self.keys
         )
 
 
 class Schema(ABC):
-    """The tables of the database that `connection` is to."""
+    """The tables of the database behind `connection`."""
 
     has_match_full = False
-    """Whether MATCH FULL of a reference means something: SQLite reads it and does as without."""
+    """Whether MATCH FULL has an effect; SQLite parses and ignores it."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
     @abstractmethod
     def table(self, name: TableName) -> Table:
-        """Return a table as it is now. Raises `MultisiteError` for one that is not there, and for what is no table."""
+        """Return a table in its present state.
+
+        Raises:
+            MultisiteError: It does not exist, or is not a table that can be scoped.
+        """
 
     @abstractmethod
     def references_to(self, name: TableName) -> list[Reference]:
-        """Return the references of other tables to that table."""
+        """Return the references from other tables to this one."""
 
     def quote(self, *names: str) -> str:
-        """Return column names as SQL, with commas between them."""
+        """Return quoted column names, separated by commas."""
         return ", ".join(sql_name(self.connection.dialect, name) for name in names)
 
     def sql_name(self, table: TableName) -> str:
-        """Return the name of a table as SQL."""
+        """Return the quoted name of a table."""
         return sql_name(self.connection.dialect, table.name, table.schema)
 
     def constraint_sql(self, item: Key | Reference) -> str:
-        """Return a constraint as SQL, with its name if it has one."""
+        """Return the DDL of a constraint, with its name if it has one."""
         return item.definition if item.name is None else f"CONSTRAINT {self.quote(item.name)} {item.definition}"
 
     def execute(self, sql: str) -> Sequence[Any]:
-        """Execute SQL as it stands and return its rows, if it has any.
+        """Execute SQL without parameters and return its rows, if any.
 
-        Nothing in it is a parameter: neither a colon nor a percent sign of a CHECK is to be taken for one.
+        A colon or percent sign, as in a CHECK constraint, is not taken for a parameter.
         """
         result = self.connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
         return result.fetchall() if result.returns_rows else []
 
     def query(self, sql: str, **parameters: Any) -> Sequence[Any]:
-        """Return the rows of a query with parameters, as `:name`."""
+        """Return the rows of a query with parameters in the form `:name`."""
         return self.connection.execute(_text(sql, parameters), parameters).fetchall()
 
     def change(self, sql: str, **parameters: Any) -> None:
-        """Execute a statement with parameters, as `:name`, that returns no rows."""
+        """Execute a statement that returns no rows, with parameters in the form `:name`."""
         self.connection.execute(_text(sql, parameters), parameters)
 
 
 def sql_name(dialect: sa.Dialect, name: str, schema: str | None = None) -> str:
-    """Return a name as SQL, with its schema before it, quoted where it has to be."""
+    """Return a name with its schema, quoted if necessary."""
     preparer = dialect.identifier_preparer
     parts = [preparer.quote(part) for part in (schema, name) if part]
-    # Some drivers want each percent sign twice, which SQLAlchemy sees to once more where it has parameters.
+    # For some drivers the preparer doubles percent signs, which SQLAlchemy does again for statements with parameters.
     return ".".join(part.replace("%%", "%") if preparer._double_percents else part for part in parts)
 
 
 def _text(sql: str, parameters: Mapping[str, Any]) -> sa.TextClause:
-    """Return `sql` with parameters, and no others: a name may hold a colon, too."""
+    """Return `sql` with only `parameters` as its parameters: a name may contain a colon too."""
     return sa.text(_COLON.sub(lambda found: found[0] if found[1] in parameters else f"\\{found[0]}", sql))
 
 
 def missing_table_error(name: TableName) -> MultisiteError:
-    """Return the error for a table that is not there."""
-    return MultisiteError(f"there is no table '{name}' here: it has to be created first, by an earlier revision")
+    """Return the error for a table that does not exist."""
+    return MultisiteError(f"there is no table '{name}': an earlier revision has to create it")

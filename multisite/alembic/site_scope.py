@@ -1,4 +1,4 @@
-"""Give the rows of an existing table to a site in a revision, and take that back.
+"""Operations that make an existing table scoped in a revision, and that undo it.
 
     import multisite.alembic  # noqa: F401  # Adds the operations to `op`.
 
@@ -10,7 +10,7 @@
         op.drop_site_scope("comments")
         op.drop_site_scope("posts")
 
-Either is done as a whole or not at all, and refuses what it cannot do before it changes anything.
+Each is atomic, and refuses what it cannot do before it changes anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from sqlalchemy.engine import Connection
 
 from multisite import program
 from multisite.alembic import alter
-from multisite.alembic.definition import SITE_COLUMN
 from multisite.alembic.naming import Naming
 from multisite.alembic.plan import Plan, ScopeOptions
 from multisite.alembic.planner import plan_drop, plan_scope
@@ -37,6 +36,7 @@ from multisite.alembic.schema import Schema, Table, TableName
 from multisite.alembic.sqlite import SqliteSchema
 from multisite.errors import MultisiteError
 from multisite.migrate import first_site, upgrade_own
+from multisite.scoping.column import SITE_COLUMN
 from multisite.whole_transaction import ddl_operation
 
 __all__ = ["TODO", "AddSiteScope", "DropSiteScope"]
@@ -44,17 +44,17 @@ __all__ = ["TODO", "AddSiteScope", "DropSiteScope"]
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 10_000
-"""How many rows get their site at a time, and with one line in the log."""
+"""How many rows are converted at a time, with one line in the log each time."""
 
 TODO = "TODO: the host of the site that these rows belong to"
-"""What `alembic revision --autogenerate` writes for a site: it cannot know."""
+"""What `alembic revision --autogenerate` writes for a site that it cannot know."""
 
 
 @Operations.register_operation("add_site_scope")
 class AddSiteScope(MigrateOperation):
     """Make an existing table scoped; the attributes are the arguments of `add_site_scope`."""
 
-    def __init__(  # noqa: PLR0913  # One argument for each question that a table may raise.
+    def __init__(  # noqa: PLR0913  # One argument for each decision about a table.
         self,
         table_name: str,
         *,
@@ -77,40 +77,50 @@ class AddSiteScope(MigrateOperation):
         self.ondelete = dict(ondelete or {})
         self.names = dict(names or {})
         self.undone: DropSiteScope | None = None
-        """The operation that takes this one back, where autogenerate knows what has to be restored."""
+        """The reverse operation, if autogenerate knows what it has to restore; else None."""
 
     @classmethod
     def add_site_scope(cls, operations: Operations, table_name: str, **arguments: Any) -> None:
-        """Give the rows of `table_name` to a site, and let its keys and references hold the site.
+        """Assign the rows of an existing table to a site and add `site_id` to its keys and references.
 
-        `site` is the host of a site, added if there is none (not where there are no rows), or the id of one. For a
-        table that is reached through another one, `parent` names that one, which is scoped already, and each row gets
-        the site of the row that it refers to, by the column `through` where there are several; `site` is then for
-        rows that refer to none. A column `site_id` that is there already is used, and what is in it is kept.
+        Unique constraints, unique indexes, and references from and to scoped tables get `site_id` as their first
+        column. A column `site_id` that exists is used, and its values are kept.
 
-        Unique constraints, unique indexes and references from and to scoped tables get `site_id` as their first
-        column, except those in `keep`: a key by its name, or as `UNIQUE (slug)` where it has none; a reference by its
-        column, as `author_id`, or `comments.post_id` if it is another table's. `ondelete` says by the same names what
-        a reference does that can no longer be cleared (ON DELETE SET NULL). `names` maps old names of keys and
-        references to new ones; without it, names that a naming convention has made follow it, and others stay.
+        Args:
+            operations: Passed by alembic.
+            table_name: The table to convert.
+            arguments: Keyword arguments:
 
-        `schema` is the table's; `batch_size` a number of rows. Raises `MultisiteError` for what is not possible,
-        before anything is changed.
+                * `site`: the host of a site, which is added if it does not exist and the table has rows, or its id.
+                * `parent`: a scoped table that `table_name` refers to; each row gets the site of the row it refers
+                  to. `site` is then for the rows that refer to none.
+                * `through`: the column, or columns, of the reference to `parent`, if there are several references.
+                * `keep`: keys and references to leave unchanged. A key goes by its name, or by `UNIQUE (slug)` if it
+                  has none; a reference by its column, as in `author_id`, or `comments.post_id` from another table.
+                * `ondelete`: new ON DELETE actions of references, by the same names. A scoped reference cannot have
+                  ON DELETE SET NULL.
+                * `names`: new names of keys and references, by their old ones. Without it, names that follow the
+                  naming convention are updated and others are kept.
+                * `schema`: the schema of the table; None for the default one.
+                * `batch_size`: how many rows are converted at a time.
+
+        Raises:
+            MultisiteError: The table cannot be converted; nothing has been changed.
         """
         operations.invoke(cls(table_name, **arguments))
 
     def reverse(self) -> DropSiteScope:
-        """Return the operation that takes this one back."""
+        """Return the reverse operation."""
         return self.undone or DropSiteScope(self.table_name, schema=self.schema)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return how `alembic check` shows it."""
+        """Return the form in which `alembic check` shows it."""
         return ("add_site_scope", self.schema, self.table_name)
 
 
 @Operations.register_operation("drop_site_scope")
 class DropSiteScope(MigrateOperation):
-    """Make a scoped table an ordinary one; the attributes are the arguments of `drop_site_scope`."""
+    """Remove the scope of a table; the attributes are the arguments of `drop_site_scope`."""
 
     def __init__(
         self,
@@ -133,19 +143,26 @@ class DropSiteScope(MigrateOperation):
 
     @classmethod
     def drop_site_scope(cls, operations: Operations, table_name: str, **arguments: Any) -> None:
-        """Take `site_id` from `table_name`, and from its keys and the references from and to it.
+        """Remove `site_id` from a table, its keys, and the references from and to it.
 
-        `ondelete` and `names` are as in `add_site_scope`. Raises `MultisiteError` if the table has rows of several
-        sites, unless `mix_sites` is true, and if more than keys and references is about `site_id`.
+        Args:
+            operations: Passed by alembic.
+            table_name: The table to convert.
+            arguments: `schema`, `batch_size`, `ondelete` and `names` as for `add_site_scope`, and `mix_sites`: whether
+                a table with rows of several sites is converted too.
+
+        Raises:
+            MultisiteError: The table has rows of several sites, or more than keys and references depends on `site_id`;
+                nothing has been changed.
         """
         operations.invoke(cls(table_name, **arguments))
 
     def reverse(self) -> AddSiteScope:
-        """Return the operation that takes this one back."""
+        """Return the reverse operation."""
         return self.undone or AddSiteScope(self.table_name, site=TODO, schema=self.schema)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return how `alembic check` shows it."""
+        """Return the form in which `alembic check` shows it."""
         return ("drop_site_scope", self.schema, self.table_name)
 
 
@@ -154,13 +171,13 @@ def _add_site_scope(operations: Operations, operation: AddSiteScope) -> None:
     if isinstance(operation.site, str) and operation.site.startswith("TODO"):
         raise MultisiteError(
             f"the revision still says op.add_site_scope('{operation.table_name}', site='{operation.site}'): write the "
-            "host that the visitors of these rows use, as in site='www.example.com'"
+            "host of the site that these rows belong to, as in site='www.example.com'"
         )
     with _schema_of(operations, operation) as (schema, name):
         upgrade_own(schema.connection)
         table = schema.table(name)
         if table.is_scoped:
-            log.info("%s: belongs to sites already", table.name)
+            log.info("%s: is scoped already", table.name)
             return
         options = ScopeOptions(frozenset(operation.keep), operation.ondelete)
         plan = plan_scope(schema, table, Naming(operations.get_context(), operation.names), options)
@@ -174,7 +191,7 @@ def _drop_site_scope(operations: Operations, operation: DropSiteScope) -> None:
     with _schema_of(operations, operation) as (schema, name):
         table = schema.table(name)
         if SITE_COLUMN not in table.columns:
-            log.info("%s: belongs to no sites any more", table.name)
+            log.info("%s: is not scoped", table.name)
             return
         naming = Naming(operations.get_context(), operation.names)
         plan = plan_drop(schema, table, naming, ScopeOptions(on_delete=operation.ondelete))
@@ -185,7 +202,7 @@ def _drop_site_scope(operations: Operations, operation: DropSiteScope) -> None:
 
 @contextmanager
 def _schema_of(operations: Operations, operation: AddSiteScope | DropSiteScope) -> Iterator[tuple[Schema, TableName]]:
-    """Yield the database, ready for tables to be changed, and the name of the table that the operation is about."""
+    """Yield the database, prepared for DDL, and the name of the operation's table."""
     context = operations.get_context()
     connection = _connection(context, operation)
     name = TableName(operation.schema, operation.table_name)
@@ -196,28 +213,28 @@ def _schema_of(operations: Operations, operation: AddSiteScope | DropSiteScope) 
         with alter.exclusive_unenforced(postgresql, name):
             yield postgresql, name
     elif connection.dialect.name == "sqlite":
-        with ddl_operation(connection, f"giving a new form to '{name}'"):
+        with ddl_operation(connection, f"rebuilding '{name}'"):
             yield SqliteSchema(connection), name
     else:
-        raise MultisiteError(f"op.add_site_scope knows SQLite and PostgreSQL, not {connection.dialect.name}")
+        raise MultisiteError(f"op.add_site_scope supports SQLite and PostgreSQL, not {connection.dialect.name}")
 
 
 def _connection(context: MigrationContext, operation: AddSiteScope | DropSiteScope) -> Connection:
     connection = context.connection
     if context.as_sql or connection is None:
         raise MultisiteError(
-            f"to change '{operation.table_name}' the database has to be read, which 'alembic upgrade --sql' does not "
-            f"open: run the migration with '{program.command('migrate')}' or 'alembic upgrade head'"
+            f"changing '{operation.table_name}' needs a connection to the database, which 'alembic upgrade --sql' does "
+            f"not have: run the migration with '{program.command('migrate')}' or 'alembic upgrade head'"
         )
     return connection
 
 
 def _site_source(schema: Schema, table: Table, operation: AddSiteScope) -> SiteSource:
-    """Return where each row of `table` gets its site from; adds the site where it is needed and missing."""
+    """Return the source of each row's site; add the site if it is needed and does not exist."""
     if operation.site is None and operation.parent is None and SITE_COLUMN not in table.columns:
         raise MultisiteError(
-            f"whose are the rows of '{table.name}'? Say site='www.example.com', or parent= with a table that they "
-            "refer to"
+            f"which site do the rows of '{table.name}' belong to? Pass site='www.example.com', or parent= with a table "
+            "that they refer to"
         )
     parent = None
     if operation.parent is not None:
@@ -227,7 +244,7 @@ def _site_source(schema: Schema, table: Table, operation: AddSiteScope) -> SiteS
     if operation.site is None:
         return without
     name = schema.sql_name(table.name)
-    # No site is added for rows that are not there, as on the empty database of a new installation.
+    # Without rows no site is added, as on the empty database of a new installation.
     if not schema.execute(f"SELECT 1 FROM {name} AS r WHERE {without.sql(schema, 'r')} IS NULL LIMIT 1"):
         return without
     return SiteSource(table, parent, _site_id(schema, operation.site))
@@ -238,13 +255,13 @@ def _site_id(schema: Schema, site: int | str) -> int:
         return first_site(schema.connection, site)
     if not schema.execute(f"SELECT 1 FROM sites WHERE id = {int(site)}"):
         sites = program.command("list-sites")
-        raise MultisiteError(f"no site has the id {site}: see '{sites}', or name the site by its host")
+        raise MultisiteError(f"no site has the id {site}: see '{sites}', or pass the site's host")
     return site
 
 
 def _apply(schema: Schema, plan: Plan, site: SiteSource | None, batch_size: int) -> None:
-    """Carry out `plan`: add the site of each row, or take it away where `site` is None."""
-    progress = _progress(schema, plan.table.name, "have their site" if site else "have no site any more")
+    """Carry out `plan`: add `site_id`, or drop it if `site` is None."""
+    progress = _progress(schema, plan.table.name, "have their site" if site else "no longer have a site")
     if isinstance(schema, PostgresqlSchema):
         if site is None:
             alter.drop_site(schema, plan)
@@ -266,7 +283,7 @@ def _progress(schema: Schema, table: TableName, what: str) -> Callable[[int], No
 def _rebuild(
     schema: SqliteSchema, plan: Plan, site: SiteSource | None, batch_size: int, progress: Callable[[int], None]
 ) -> None:
-    """Make the table of `plan` anew, and those that refer to it, and see that what else is there still works."""
+    """Rebuild the table of `plan` and those that refer to it, and check that views and triggers still work."""
     broken = broken_dependents(schema)
     Rebuild(
         schema,
@@ -278,7 +295,9 @@ def _rebuild(
     ).run(batch_size, progress)
     for name in dict.fromkeys(change.old.table for change in plan.incoming):
         changes = [change for change in plan.incoming if change.old.table == name]
-        Rebuild(schema, schema.table(name), changes).run(batch_size, _progress(schema, name, "refer to them as before"))
+        Rebuild(schema, schema.table(name), changes).run(
+            batch_size, _progress(schema, name, "copied with their references")
+        )
     for what, why in broken_dependents(schema).items():
         if what not in broken:
-            raise MultisiteError(f"{what} would not work any more ({why}): drop it first, and make it again afterwards")
+            raise MultisiteError(f"{what} would no longer work ({why}): drop it first, and recreate it afterwards")

@@ -1,4 +1,4 @@
-"""The tables of a SQLite database, read from the statements that made them."""
+"""Read tables, keys and references of SQLite from the statements that created them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from multisite.alembic.create_table import Clause, CreateTable
-from multisite.alembic.definition import SITE_COLUMN, elements, group_end, tokens_of, unquoted
+from multisite.alembic.definition import elements, group_end, tokens_of, unquoted
 from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing_table_error
 from multisite.errors import MultisiteError
+from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["SqliteSchema"]
 
@@ -17,26 +18,26 @@ _NOT_NUMERIC = ("CHAR", "CLOB", "TEXT", "BLOB", "REAL", "FLOA", "DOUB")
 
 
 class SqliteSchema(Schema):
-    """The tables of the file itself, not of files that are attached to it."""
+    """The tables of the main database, not those of attached ones."""
 
     @cached_property
     def _statements(self) -> dict[str, tuple[str, str, str]]:
-        """Type, name and statement of each table and view, by its lower-cased name."""
+        """The type, name and statement of each table and view, by lower-cased name."""
         rows = self.execute("SELECT type, name, sql FROM main.sqlite_master WHERE type IN ('table', 'view')")
         return {name.lower(): (kind, name, sql) for kind, name, sql in rows}
 
     def changed(self) -> None:
-        """Forget what was read, since tables have changed."""
+        """Discard what was read, after tables have changed."""
         self.__dict__.pop("_statements", None)
 
     def table(self, name: TableName) -> Table:
         if name.schema not in (None, "main"):
-            raise MultisiteError(f"'{name}': on SQLite only the tables of the file itself can be given to sites")
+            raise MultisiteError(f"'{name}': on SQLite only tables of the main database can be scoped")
         kind, real_name, sql = self._statements.get(name.name.lower(), ("", "", ""))
         if not kind:
             raise missing_table_error(name)
         if kind == "view":
-            raise MultisiteError(f"'{name}' is a view: give the tables that it is made of to a site")
+            raise MultisiteError(f"'{name}' is a view: convert the tables that it reads instead")
         return self._read(real_name, sql)
 
     def _read(self, name: str, sql: str) -> Table:
@@ -47,7 +48,7 @@ class SqliteSchema(Schema):
         try:
             create = CreateTable(sql)
         except ValueError as error:
-            raise MultisiteError(f"'{name}' cannot belong to sites: {error}") from error
+            raise MultisiteError(f"'{name}' cannot be scoped: {error}") from error
         spelling = {column.lower(): column for column in nullable}
         keys = [self._key(clause, spelling) for clause in create.clauses if clause.kind == "unique"]
         references = [
@@ -66,7 +67,7 @@ class SqliteSchema(Schema):
         return table
 
     def _check(self, table: Table) -> None:
-        """Raise if SQLite itself knows other references or keys: what is misread must not be written back."""
+        """Raise if SQLite reports other references or keys, since a misread table must not be written back."""
         name = self.quote(table.name.name)
         theirs: dict[int, list[str]] = {}
         for row in self.execute(f"PRAGMA main.foreign_key_list({name})"):
@@ -75,11 +76,11 @@ class SqliteSchema(Schema):
         indexes = [row for row in self.execute(f"PRAGMA main.index_list({name})") if row[3] == "u"]
         uniques = {key.columns for key in table.keys if not key.is_index}
         if sorted(theirs.values()) != sorted(ours) or len(indexes) > len(uniques):
-            raise MultisiteError(f"the CREATE TABLE of '{table.name}' cannot be read for certain; nothing was changed")
+            raise MultisiteError(f"the CREATE TABLE of '{table.name}' cannot be parsed reliably; nothing was changed")
 
     def _key(self, clause: Clause, spelling: dict[str, str]) -> Key:
         columns = _columns(clause.definition, spelling)
-        return Key(clause.name, columns, True, False, clause.definition, clause)
+        return Key("unique constraint", clause.name, columns, clause.definition, clause)
 
     def _reference(self, table: TableName, clause: Clause, spelling: dict[str, str]) -> Reference:
         tokens = tokens_of(clause.definition)
@@ -92,16 +93,16 @@ class SqliteSchema(Schema):
             names = {column.lower(): column for column in target_columns}
             listed = _columns(rest, names)
         else:
-            # Only the table is named: its primary key is meant, and written out here.
+            # Without columns, a reference is to the primary key.
             listed = self._primary_key(target.name)
             definition = f"{definition[: tokens[closing + 2].end]} ({self.quote(*listed)}){rest}"
         words = [token.text.upper() for token in tokens[closing + 3 :]]
         return Reference(
-            clause.name,
             table,
             _columns(clause.definition, spelling),
             target,
             listed,
+            clause.name,
             _action(words, "DELETE"),
             _action(words, "UPDATE"),
             definition,
@@ -109,7 +110,7 @@ class SqliteSchema(Schema):
         )
 
     def _real_name(self, name: str) -> TableName:
-        """Return the name of a table as it is spelt where the table is made."""
+        """Return the name of a table as its CREATE TABLE spells it."""
         _, real_name, _ = self._statements.get(name.lower(), ("", name, ""))
         return TableName(None, real_name)
 
@@ -127,13 +128,13 @@ class SqliteSchema(Schema):
             name=table,
         )
         for name, sql in rows:
-            unique = tokens_of(sql)[1].is_word("UNIQUE")
-            yield Key(name, _columns(sql, spelling), unique, True, sql)
+            is_unique = tokens_of(sql)[1].is_word("UNIQUE")
+            yield Key("unique index" if is_unique else "index", name, _columns(sql, spelling), sql)
 
     def references_to(self, name: TableName) -> list[Reference]:
         found = []
         for kind, other, sql in self._statements.values():
-            # Reading every table of a database in full would cost more than asking which refer to this one.
+            # Asking which tables refer to this one costs less than parsing every table.
             if kind == "table" and other != name.name and self._refers(other, name.name):
                 found += [each for each in self._read(other, sql).references if each.target == name]
         return found
@@ -144,10 +145,10 @@ class SqliteSchema(Schema):
 
 
 def _site_type(declared: str) -> str:
-    """Return what PostgreSQL would call a type that keeps whole numbers as they are, and others as they are declared.
+    """Return "bigint" for a type that stores whole numbers unchanged, else the type as it is declared.
 
-    SQLite takes any name for a type: one with INT in it is an integer, one of nothing keeps what it is given, and those
-    without CHAR, CLOB, TEXT, BLOB, REAL, FLOA and DOUB are numeric (its manual, "Datatypes in SQLite", section 3.1).
+    SQLite accepts any type name: one with INT has integer affinity, an empty one converts nothing, one without CHAR,
+    CLOB, TEXT, BLOB, REAL, FLOA and DOUB is numeric ("Datatypes in SQLite", section 3.1).
     """
     name = declared.upper()
     is_integer = "INT" in name or not any(part in name for part in _NOT_NUMERIC)
@@ -155,7 +156,7 @@ def _site_type(declared: str) -> str:
 
 
 def _columns(definition: str, spelling: dict[str, str]) -> tuple[str, ...]:
-    """Return the columns of the first list in `definition`, an empty string for an expression."""
+    """Return the columns of the first list in `definition`; an expression is an empty string."""
     tokens = tokens_of(definition)
     opening = next(index for index, token in enumerate(tokens) if token.text == "(")
     found = []
@@ -166,7 +167,7 @@ def _columns(definition: str, spelling: dict[str, str]) -> tuple[str, ...]:
 
 
 def _action(words: list[str], event: str) -> str | None:
-    """Return what a reference does ON DELETE or ON UPDATE, None for NO ACTION."""
+    """Return the ON DELETE or ON UPDATE action of a reference; None for NO ACTION."""
     for index, word in enumerate(words[:-2]):
         if word == "ON" and words[index + 1] == event:
             count = 2 if words[index + 2] in ("SET", "NO") else 1

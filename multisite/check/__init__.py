@@ -1,10 +1,10 @@
-"""What is wrong with an application's separation of sites: `multisite check`, and `run` for the application's tests.
+"""Check the isolation of an application's sites, for `multisite check` and for the application's tests.
 
     def test_the_sites_are_separated(app):
         assert multisite.check.run(app) == []
 
-A check is a generator function that takes the `Application` and yields a `Finding` for each thing it finds. It is
-registered by its name in one of the two tuples below. It may fail: what it raises is reported as a finding too.
+A check is a generator function that takes the `Application` and yields a `Finding` for each problem. It is listed in
+one of the two tuples below. An exception that it raises is reported as a finding too.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ APPLICATION_CHECKS: tuple[Check, ...] = (
     check_rows_without_site,
     check_credentials,
 )
-"""What concerns no single site."""
+"""The checks that do not concern a single site."""
 
 SITE_CHECKS: tuple[Check, ...] = (check_rows_across_sites, check_templates, check_site_settings)
-"""What can also be looked at for one site alone, the one in `application.site` if that is not None."""
+"""The checks that can be limited to one site, `application.site` if that is not None."""
 
 
 def run(
@@ -61,13 +61,19 @@ def run(
     metadata: Iterable[sa.MetaData] | None = None,
     progress: Callable[[str], None] = lambda _doing: None,
 ) -> list[Finding]:
-    """Return what is wrong with an application; an empty list if nothing is.
+    """Return the problems of an application, an empty list if there are none.
 
-    `app` is a Pyramid application, its registry, or the name of an ini file; only with the last are the application's
-    migrations looked at. With `host`, any host of a site, only what concerns that site is. `metadata` are the tables
-    to look at, None for those of every MetaData of the process. `progress` is told what is being done where that may
-    take long. Raises `UnknownSite` or `InvalidHost` for a host without a site, and `MultisiteError` if the application
-    of the ini file cannot be loaded.
+    Args:
+        app: A Pyramid application, its registry, or the path of an ini file. The application's migrations are only
+            checked with an ini file.
+        host: Any host of a site, to run only the checks of that site; None runs all of them.
+        metadata: The tables to check; None for those of every MetaData of the process.
+        progress: Called with a description of each step that may take long.
+
+    Raises:
+        UnknownSite: No site has the host.
+        InvalidHost: `host` is not a host.
+        MultisiteError: The application of the ini file cannot be loaded, or does not include multisite.
     """
     checks = (check_connections, *(APPLICATION_CHECKS if host is None else ()), *SITE_CHECKS)
     with all_sites("multisite check"), open_application(app, host, metadata, progress) as application:
@@ -77,6 +83,6 @@ def run(
 def _findings(check: Check, application: Application) -> Iterator[Finding]:
     try:
         yield from check(application)
-    except Exception as error:  # One that fails must not keep the others from being heard.
+    except Exception as error:  # A failing check must not prevent the others.
         name = check.__name__.removeprefix("check_").replace("_", " ")
-        yield Finding("check-failed", name, reason_of(error), "put that right and run the check again")
+        yield Finding("check-failed", name, reason_of(error), "fix that and run the check again")

@@ -1,4 +1,4 @@
-"""The application that is checked: its registry, its databases, and the tables that its models declare in them."""
+"""The application to check: its registry, its databases, and the tables that its models declare."""
 
 from __future__ import annotations
 
@@ -19,16 +19,10 @@ from sqlalchemy.orm import Mapper, RelationshipDirection
 from sqlalchemy.orm.mapper import _all_registries
 
 from multisite import models as own
+from multisite.alembic.schema import Reference, TableName
 from multisite.bound_role import skip_bound_role_check
 from multisite.check.environment import Environment, read_environment
-from multisite.check.shape import (
-    Reference,
-    TableName,
-    TableSchema,
-    declared_table,
-    tables_in_database,
-    views_in_database,
-)
+from multisite.check.shape import TableSchema, declared_table, tables_in_database, views_in_database
 from multisite.dialects import dialect_error
 from multisite.directory.info import get_site
 from multisite.errors import MultisiteError
@@ -46,10 +40,16 @@ _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
 @dataclass(frozen=True)
 class Database:
-    """A database of the application, and what its models declare there; multisite's own tables are in `found` only.
+    """A database of the application.
 
-    `scoped` are the names of the declared tables that belong to a site, `links` what relationships between those refer
-    to without a foreign key in the model, each with the relationship's name, `views` the definitions of views.
+    Attributes:
+        engine: Connects to the database.
+        declared: The tables that the models declare.
+        scoped: The names of those that are scoped.
+        links: The references of relationships between scoped tables, by the name of the relationship, whether or not
+            the model has a foreign key for them.
+        found: The tables of the database, including multisite's own.
+        views: The definitions of the views of the database.
     """
 
     engine: Engine
@@ -60,22 +60,28 @@ class Database:
     views: Mapping[TableName, str]
 
     def sites(self) -> TableSchema | None:
-        """Return the table of sites, None if it is in another database."""
+        """Return the table `sites`; None if it is in another database."""
         return self.found.get(TableName(None, "sites"))
 
     def scoped_tables(self) -> Iterator[tuple[TableSchema, TableSchema | None]]:
-        """Yield each scoped table as it is declared, and as it is in the database, None if it is not there."""
+        """Yield each scoped table as declared and as found in the database, None if it does not exist there."""
         for name in sorted(self.scoped, key=str):
             yield self.declared[name], self.found.get(name)
 
 
 @dataclass(frozen=True)
 class Application:
-    """What a check looks at. `site` is the one to look at, None for all; `ini` is None for one that was made in code.
+    """The application to check.
 
-    `engines` are all that the application uses, by what it uses them for; `unreachable` those whose databases do not
-    answer, and `unsupported` those of scoped tables whose dialect is not supported, with the reason. `progress` is
-    told what is being done, before something that may take long.
+    Attributes:
+        registry: Its Pyramid registry.
+        site: The only site to check; None for all sites.
+        ini: Its ini file; None for an application that was created in code.
+        engines: The engines that it uses, by their purpose.
+        databases: The databases that answer.
+        unreachable: Why other databases do not answer, by URL.
+        unsupported: Why the databases of scoped tables are not supported, by URL.
+        progress: Called with a description before each step that may take long.
     """
 
     registry: Any
@@ -89,13 +95,13 @@ class Application:
 
     @property
     def directory(self) -> Engine | None:
-        """The engine by which sites are found; None where its database does not answer."""
+        """The engine of the directory; None if its database does not answer."""
         engine: Engine = self.registry[DIRECTORY].engine
         return engine if engine.url in {database.engine.url for database in self.databases} else None
 
     @cached_property
     def environment(self) -> Environment | None:
-        """What the env.py of the application's migrations says; None without one, or where a database does not answer.
+        """The state of the application's migrations; None if it has none or a database does not answer.
 
         Raises what `read_environment` raises.
         """
@@ -105,7 +111,7 @@ class Application:
 
     @property
     def global_tables(self) -> frozenset[str]:
-        """The names, lower-cased, of `multisite.global_tables`."""
+        """The lower-cased names of `multisite.global_tables`."""
         return frozenset(name.lower() for name in self.registry[SETTINGS].global_tables)
 
     def is_global(self, name: TableName) -> bool:
@@ -114,7 +120,7 @@ class Application:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what went wrong in one line; for an error of the database, what that says."""
+    """Return an error as one line; for an error of the database, the database's own message."""
     text = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
     return text if isinstance(error, (MultisiteError, sa.exc.DBAPIError)) else f"{type(error).__name__}: {text}"
 
@@ -123,7 +129,7 @@ def reason_of(error: BaseException) -> str:
 def open_application(
     app: Any, host: str | None, metadata: Iterable[sa.MetaData] | None, progress: Callable[[str], None]
 ) -> Iterator[Application]:
-    """Yield what `multisite.check.run` is asked to look at."""
+    """Yield the application to check; the arguments are those of `multisite.check.run`."""
     ini = read_ini(app) if isinstance(app, (str, Path)) else None
     if ini is not None:
         with skip_bound_role_check():
@@ -148,13 +154,17 @@ def open_application(
             yield Application(registry, site, ini, used, databases, failed | unreachable, unsupported, progress)
         finally:
             if ini is not None:
-                # Nobody else has this application, which was loaded to be looked at.
+                # This application was loaded only to be checked.
                 for engine in (registry[DIRECTORY].engine, *used.values()):
                     engine.dispose()
 
 
 def load(uri: str) -> Any:
-    """Return the application of an ini file. Raises `MultisiteError`, with the reason, if it cannot be loaded."""
+    """Return the application of an ini file.
+
+    Raises:
+        MultisiteError: The application cannot be loaded.
+    """
     try:
         return get_app(uri)
     except MultisiteError:
@@ -164,25 +174,25 @@ def load(uri: str) -> Any:
 
 
 def _configure(metadata: Collection[sa.MetaData]) -> None:
-    """Let SQLAlchemy work out the relationships of the models, which it does when one is first used."""
+    """Configure the mappers, which SQLAlchemy does on first use."""
     for each in list(_all_registries()):
         if each.metadata in metadata:
             try:
                 each.configure()
             except Exception as error:
-                raise MultisiteError(f"the models cannot be set up ({reason_of(error)})") from error
+                raise MultisiteError(f"the models cannot be configured ({reason_of(error)})") from error
 
 
 def _session_of(request: Any) -> tuple[Any, dict[str, str]]:
-    """Return the session of `request`, None if it has none, and why if that is not as it should be."""
+    """Return the session of `request`, None without one, and the error that it raised, if any."""
     try:
         return getattr(request, "dbsession", None), {}
-    except Exception as error:  # It is the application's own, and may raise anything.
+    except Exception as error:  # The application's code may raise anything.
         return None, {"request.dbsession": reason_of(error)}
 
 
 def _engines(registry: Any, session: Any, metadata: Iterable[sa.MetaData]) -> dict[str, tuple[Engine, list[sa.Table]]]:
-    """Return the engines with the tables that are used through each, as the session tells, by what they are for."""
+    """Return the engines, by their purpose, each with the tables that the session uses it for."""
     directory: Engine = registry[DIRECTORY].engine
     mappers = {mapper.local_table: mapper for registry in _all_registries() for mapper in registry.mappers}
     found: dict[str, tuple[Engine, list[sa.Table]]] = {}
@@ -213,8 +223,8 @@ def _tables_of(metadata: Iterable[sa.MetaData]) -> list[sa.Table]:
 
 
 def _engine_of(session: Any, mapper: Mapper[Any] | None, table: sa.Table) -> Engine | None:
-    """Return the engine that `session` uses for a table; None if it has none, or if there is no session."""
-    # An AsyncSession stands in front of a plain one.
+    """Return the engine that `session` uses for a table; None without an engine or a session."""
+    # An AsyncSession wraps a plain one.
     session = getattr(session, "sync_session", session)
     if session is None:
         return None
@@ -229,9 +239,9 @@ def _engine_of(session: Any, mapper: Mapper[Any] | None, table: sa.Table) -> Eng
 def _databases(
     engines: Mapping[str, tuple[Engine, list[sa.Table]]], progress: Callable[[str], None]
 ) -> tuple[tuple[Database, ...], dict[str, str], dict[str, str]]:
-    """Return the databases that answer, one for each address, what the others say, and those of no use for sites.
+    """Return the databases that answer, one for each URL, and the `unreachable` and `unsupported` ones with reasons.
 
-    A database of another dialect without scoped tables is left alone.
+    A database with an unsupported dialect and without scoped tables is ignored.
     """
     by_url: dict[sa.URL, tuple[Engine, list[sa.Table]]] = {}
     for engine, tables_of_engine in engines.values():
@@ -270,7 +280,7 @@ def _read_database(connection: Connection, declared_tables: Iterable[sa.Table]) 
 
 
 def _relationships(declared_tables: set[sa.Table], default_schema: str | None) -> Iterator[tuple[str, Reference]]:
-    """Yield what relationships refer to, by columns of their own table: those of a list are at the other end."""
+    """Yield the name and the reference of each many-to-one relationship between scoped tables."""
     for mapper in (mapper for registry in _all_registries() for mapper in registry.mappers):
         for relationship in mapper.relationships:
             if relationship.direction is not RelationshipDirection.MANYTOONE or relationship.viewonly:

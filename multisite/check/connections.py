@@ -1,4 +1,4 @@
-"""Whether the databases answer, whether they keep references, and whether their row-level security holds."""
+"""Check that the databases answer, enforce foreign keys, and apply their row-level security."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["check_connections", "check_foreign_keys", "check_row_security"]
 
 
 def check_connections(application: Application) -> Iterator[Finding]:
-    """Report databases that cannot be looked at, or hold no scoped tables; the other checks do without them."""
+    """Report databases that do not answer, or that do not support scoped tables; other checks skip them."""
     for name, fault in application.unsupported.items():
-        yield Finding("database-unsupported", name, fault, "keep scoped tables on one of those, or unscoped ones there")
+        yield Finding("database-unsupported", name, fault, "move the scoped tables to one of those databases")
     for name, reason in application.unreachable.items():
-        yield Finding("database", name, f"cannot be looked at ({reason})", "is it there, and is the URL right")
+        yield Finding("database", name, f"does not answer ({reason})", "check that it is running and its URL")
 
 
 def check_foreign_keys(application: Application) -> Iterator[Finding]:
-    """Report engines of SQLite that let references to nothing, or to another site, pass.
+    """Report SQLite engines that do not enforce foreign keys.
 
-    A notice where no scoped table refers to another: then only the references to `sites` are not kept.
+    It is a notice if no scoped table refers to another, since then only the references to `sites` are affected.
     """
     referring = {
         database.engine.url: any(
@@ -41,14 +41,14 @@ def check_foreign_keys(application: Application) -> Iterator[Finding]:
         yield Finding(
             "foreign-keys-off",
             purpose,
-            "SQLite does not enforce foreign keys on its connections, so it takes references to another site's rows",
-            "make it by multisite.directory.engine_from_settings, or execute PRAGMA foreign_keys=ON on connect",
+            "SQLite does not enforce foreign keys on its connections, so it accepts references to another site's rows",
+            "create it with multisite.directory.engine_from_settings, or execute PRAGMA foreign_keys=ON on connect",
             "fault" if referring[engine.url] else "notice",
         )
 
 
 def check_row_security(application: Application) -> Iterator[Finding]:
-    """Report what lets the role of the application past PostgreSQL's row-level security, where that is in use."""
+    """Report why the application's role bypasses PostgreSQL's row-level security, if that is in use."""
     for database in application.databases:
         with database.engine.connect() as connection:
             yield from row_security_faults(connection)

@@ -1,4 +1,4 @@
-"""Whether what the sites give to their visitors is accepted at other sites."""
+"""Check that sessions, log-ins and CSRF tokens of one site are not accepted by another."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ __all__ = ["check_credentials"]
 
 
 def check_credentials(application: Application) -> Iterator[Finding]:
-    """Report session factories, helpers for log-ins and policies for CSRF tokens that are one for all sites."""
+    """Report session factories, authentication helpers and CSRF storage policies that all sites share."""
     yield from find_unscoped_credentials(application.registry)

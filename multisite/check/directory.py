@@ -1,4 +1,4 @@
-"""Whether the rows of `sites` and `domains` are what they have to be: what is not is left out of the directory."""
+"""Check the rows of `sites` and `domains`; the directory ignores invalid ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SITES = sa.select(
     SiteRow.status,
     SiteRow.availability,
     SiteRow.theme,
-    # As the driver gives it: a value that is no time is what is looked for.
+    # The driver's own value, since the check looks for values that are not times.
     sa.type_coerce(SiteRow.maintenance_until, sa.types.NullType()).label("until"),
     SiteRow.name,
     SiteRow.folder,
@@ -46,17 +46,19 @@ _DOMAINS = (
 
 
 def check_directory(application: Application) -> Iterator[Finding]:
-    """Report rows that constraints refuse and that are there all the same, from a dump or from before a constraint, and
-    hosts that were added while underscores were allowed."""
+    """Report rows that violate a constraint, and hosts with underscores that are no longer allowed.
+
+    Such rows come from a dump, or are older than the constraint.
+    """
     if application.directory is None:
         return
     with application.directory.connect().execution_options(**AS_MULTISITE) as connection:
-        if not is_current(connection):  # Which is a finding of its own.
+        if not is_current(connection):  # `check_migrations` reports this.
             return
         application.progress("the rows of sites and domains")
         for id_, status, availability, theme, until, *texts, has_canonical in connection.execute(_SITES):
             fault = site_row_error(status, availability, theme, until, tuple(texts))
-            # Of a site that was removed nothing is left but this row, which keeps its id from being used again.
+            # A removed site keeps this row, so that its id is not reused.
             if fault is None and not has_canonical and availability != "removed":
                 fault = "it has no canonical domain"
             if fault is not None:
@@ -76,7 +78,7 @@ def _refused_host(host: str) -> Finding:
         "refused-host",
         host,
         "requests for it are refused, because its name has an underscore",
-        f"set multisite.allow_underscores = true, or do without it: {program.command(f'remove-domain {host}')}",
+        f"set multisite.allow_underscores = true, or remove it: {program.command(f'remove-domain {host}')}",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the env.py of the application's migrations says: where the database is, and which tables alembic compares."""
+"""Read the application's alembic environment: the database's revisions, and the tables that alembic compares."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.runtime.environment import EnvironmentContext
 
+from multisite.alembic.schema import TableName
 from multisite.application_scripts import application_scripts
-from multisite.check.shape import TableName
 
 __all__ = ["Environment", "read_environment"]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """`heads` are the revisions that the database has, `wanted` those that the application's revisions end with.
+    """The state of the application's migrations.
 
-    `tables` are those of `target_metadata`, which `alembic revision --autogenerate` compares with the database.
+    Attributes:
+        heads: The revisions of the database.
+        wanted: The head revisions of the application.
+        tables: The tables of `target_metadata`, which `alembic revision --autogenerate` compares with the database.
     """
 
     heads: frozenset[str]
@@ -29,9 +32,11 @@ class Environment:
 
 
 def read_environment(ini_path: Path) -> Environment:
-    """Run the env.py that `[alembic]` in the ini leads to, without a revision, and return what it says.
+    """Run the env.py that `[alembic]` in the ini file names, without a revision, and return its state.
 
-    Raises what `application_scripts` raises, and whatever the env.py raises.
+    Raises:
+        MultisiteError: `application_scripts` raises it.
+        Exception: Whatever the env.py raises.
     """
     config, script = application_scripts(ini_path)
     heads: set[str] = set()
@@ -48,7 +53,7 @@ def read_environment(ini_path: Path) -> Environment:
 
 
 def _metadata_tables(target_metadata: Any) -> Iterator[TableName]:
-    """Yield the tables of what an env.py gives alembic: a MetaData, several of them, or None."""
+    """Yield the tables of the `target_metadata` of an env.py: one MetaData, several, or None."""
     given = [target_metadata] if isinstance(target_metadata, sa.MetaData) else target_metadata or ()
     for metadata in given:
         for table in metadata.tables.values():

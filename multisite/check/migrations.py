@@ -1,4 +1,4 @@
-"""Whether the tables are those of the code: multisite's own revisions, and the application's."""
+"""Check that multisite's own tables and the application's are at their head revisions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def _remedy() -> str:
 
 
 def check_migrations(application: Application) -> Iterator[Finding]:
-    """Report multisite's own tables, and the application's, if they are behind their revisions, or ahead of them."""
+    """Report tables that are behind or ahead of their head revisions."""
     if application.directory is not None:
         with application.directory.connect() as connection:
             if not is_current(connection):
                 yield Finding(
-                    "own-tables", "sites, domains", "the tables are not of this version of multisite", _remedy()
+                    "own-tables", "sites, domains", "the tables do not match this version of multisite", _remedy()
                 )
     environment = application.environment
     if environment is not None and environment.heads != environment.wanted:

@@ -1,11 +1,12 @@
-"""Whether references keep within a site, and whether the database finds rows by them without reading everything."""
+"""Check that references stay within a site, and that they have indexes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from multisite.alembic.schema import Link, Reference, TableName
 from multisite.check.application import Application, Database
-from multisite.check.shape import Link, Reference, TableName, TableSchema
+from multisite.check.shape import TableSchema
 from multisite.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
 
@@ -13,7 +14,7 @@ __all__ = ["check_indexes", "check_references", "references_of"]
 
 
 def references_of(database: Database, declared: TableSchema, found: TableSchema | None) -> list[Reference]:
-    """Return how rows of a scoped table refer to scoped tables: by the model, a relationship or the database."""
+    """Return the references from a scoped table to scoped tables: of the model, its relationships and the database."""
     links = [link for link in database.links.values() if link.table == declared.name]
     everything = [*declared.references, *links, *(found.references if found is not None else ())]
     return list(_among_scoped(database, everything))
@@ -28,7 +29,7 @@ def _among_scoped(database: Database, references: Iterable[Reference]) -> Iterat
 
 
 def check_references(application: Application) -> Iterator[Finding]:
-    """Report references by which a row of one site can refer to another's, or a table of no site to a site's."""
+    """Report references that allow a row to refer to another site's row, and those from unscoped to scoped tables."""
     for database in application.databases:
         for declared, found in database.scoped_tables():
             yield from _references_across_sites(database, declared, found)
@@ -56,26 +57,26 @@ def _references_across_sites(database: Database, declared: TableSchema, found: T
                 "reference-clears-site",
                 str(reference),
                 f"{action} would clear site_id too",
-                "use CASCADE, RESTRICT or none, and clear the reference in code",
+                "use CASCADE, RESTRICT or no action, and clear the reference in code",
             )
 
 
 def _by_link(database: Database, table: TableSchema | None) -> dict[Link, Reference]:
-    """Return the references among scoped tables; of two for the same link the one that holds the site."""
+    """Return the references among scoped tables; of two for the same link, the one that holds the site."""
     references = table.references if table is not None else ()
     among = [each for each in references if each.target in database.scoped and each.pairs]
     return {each.link: each for each in sorted(among, key=lambda each: each.holds_site)}
 
 
 def _reference_finding(reference: Reference, fault: str) -> Finding:
-    message = f"{fault}: it can lead to another site's row"
+    message = f"{fault}: it can refer to another site's row"
     return Finding("reference-without-site", str(reference), message, _remedy(reference))
 
 
 def _remedy(reference: Reference) -> str:
     if len(reference.pairs) != 1:
-        return "let it hold site_id on both sides"
-    return f'declare it by scoped_reference("{reference.target}.{reference.pairs[0][1]}") and migrate'
+        return "add site_id to both sides of it"
+    return f'declare it with scoped_reference("{reference.target}.{reference.pairs[0][1]}") and migrate'
 
 
 def _references_from_unscoped(application: Application, database: Database) -> Iterator[Finding]:
@@ -83,15 +84,15 @@ def _references_from_unscoped(application: Application, database: Database) -> I
     for name in sorted(names, key=str):
         found = database.found.get(name)
         if name not in database.declared and found is not None and SITE_COLUMN in found.nullable:
-            # It is reported as a table that should be declared.
+            # `check_undeclared_tables` reports it.
             continue
         tables = [table for table in (database.declared.get(name), found) if table is not None]
         for reference in _among_scoped(database, (each for table in tables for each in table.references)):
             yield Finding(
                 "unscoped-reference",
                 str(reference),
-                f"refers to the scoped table {reference.target}, but {name} belongs to no site: all sites see its rows",
-                "add SiteScoped to its model, and scoped_reference in place of the foreign key",
+                f"refers to the scoped table {reference.target}, but {name} is not scoped: all sites see its rows",
+                "add SiteScoped to its model, and replace the foreign key by scoped_reference",
                 "notice" if application.is_global(name) else "fault",
             )
 
@@ -104,13 +105,13 @@ def _relationships_without_key(database: Database) -> Iterator[Finding]:
             yield Finding(
                 "reference-without-key",
                 relationship,
-                f"{link} refers to {link.target} without a foreign key: it can lead to another site's row",
+                f"{link} refers to {link.target} without a foreign key: it can refer to another site's row",
                 _remedy(link),
             )
 
 
 def check_indexes(application: Application) -> Iterator[Finding]:
-    """Report what no index of the database helps to find: the rows of a site, the rows that refer to one row."""
+    """Report missing indexes for the rows of a site, and for the rows that refer to a row."""
     for database in application.databases:
         for declared, found in database.scoped_tables():
             if found is None or SITE_COLUMN not in found.nullable:
@@ -121,12 +122,12 @@ def check_indexes(application: Application) -> Iterator[Finding]:
                 if not any(_serves(index, set(reference.own_columns)) for index in found.indexes):
                     columns = (SITE_COLUMN, *reference.own_columns)
                     yield _missing_index(
-                        found.name, columns, f"finding, or deleting, what a row of {reference.target} has"
+                        found.name, columns, f"finding or deleting the rows of a row of {reference.target}"
                     )
 
 
-def _serves(index: tuple[str | None, ...], columns: set[str]) -> bool:
-    """Return whether an index begins with `columns`, in any order, with the site among them or not."""
+def _serves(index: tuple[str, ...], columns: set[str]) -> bool:
+    """Return whether an index begins with `columns`, in any order, with or without `site_id`."""
     with_site = columns | {SITE_COLUMN}
     return set(index[: len(columns)]) == columns or set(index[: len(with_site)]) == with_site
 

@@ -1,4 +1,4 @@
-"""Whether rows refer to rows of another site, or belong to no site: what raw SQL or a restored dump may have left."""
+"""Check for rows that refer to another site's rows, or have no site, as raw SQL or a restored dump may leave them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from multisite.alembic.schema import Reference
 from multisite.check.application import Application, Database
 from multisite.check.references import references_of
-from multisite.check.shape import Reference, TableSchema
+from multisite.check.shape import TableSchema
 from multisite.finding import Finding
 from multisite.keys import DIRECTORY
 from multisite.scoping.column import SITE_COLUMN
@@ -19,9 +20,9 @@ __all__ = ["check_rows_across_sites", "check_rows_without_site"]
 
 
 def check_rows_across_sites(application: Application) -> Iterator[Finding]:
-    """Report, for each reference among scoped tables, how many rows refer to a row of another site.
+    """Report, for each reference among scoped tables, how many rows refer to another site's row.
 
-    One query for each; with a site, only rows that are its own, or refer to its own, are counted.
+    Each takes one query. If a site is given, only its own rows and those that refer to them are counted.
     """
     for database in application.databases:
         for declared, found in database.scoped_tables():
@@ -35,7 +36,7 @@ def check_rows_across_sites(application: Application) -> Iterator[Finding]:
 
 
 def _has_columns(reference: Reference, table: TableSchema, target: TableSchema) -> bool:
-    return {SITE_COLUMN, *reference.columns} <= set(table.nullable) and {SITE_COLUMN, *reference.keys} <= set(
+    return {SITE_COLUMN, *reference.columns} <= set(table.nullable) and {SITE_COLUMN, *reference.target_columns} <= set(
         target.nullable
     )
 
@@ -46,7 +47,7 @@ def _rows_across_sites(
     row = table.clause().alias("one")
     own, foreign = target.clause().alias("own"), target.clause().alias("foreign_row")
     leads_to = [sa.and_(*(row.c[column] == each.c[key] for column, key in reference.pairs)) for each in (own, foreign)]
-    # A row of its own site comes first: within a site keys may be what they are in another.
+    # A row of the same site takes precedence: two sites may use equal keys.
     key_columns = [column for column in table.primary_key if column != SITE_COLUMN]
     crossing = (
         sa.select(*(row.c[column].label(f"key_{column}") for column in key_columns))
@@ -66,7 +67,7 @@ def _rows_across_sites(
         "rows-across-sites",
         str(reference),
         f"{rows} to a row of {target.name} of another site ({example})",
-        "correct them under all_sites(reason), or delete them",
+        "correct or delete them within all_sites(reason)",
     )
 
 
@@ -75,7 +76,7 @@ def _key_text(columns: Sequence[str], key: Sequence[object]) -> str:
 
 
 def check_rows_without_site(application: Application) -> Iterator[Finding]:
-    """Report rows whose `site_id` is that of no site, or NULL."""
+    """Report rows whose `site_id` is NULL or is not the id of a site."""
     for database in application.databases:
         for _, found in database.scoped_tables():
             if found is None or SITE_COLUMN not in found.nullable:
@@ -89,14 +90,14 @@ def check_rows_without_site(application: Application) -> Iterator[Finding]:
                     "rows-without-site",
                     str(found.name),
                     f"{rows} to no site (site_id {'NULL' if example is None else example})",
-                    "give them to a site, or delete them, under all_sites(reason)",
+                    "assign them to a site, or delete them, within all_sites(reason)",
                 )
 
 
 def _orphan_rows(
     connection: Connection, application: Application, database: Database, found: TableSchema
 ) -> tuple[int, int | None]:
-    """Return how many rows of a table are of no site, and the smallest of their ids; None for rows without one."""
+    """Return how many rows of a table have no site, and the smallest `site_id` among them; None if all are NULL."""
     table, sites = found.clause(), database.sites()
     of_site = table.c[SITE_COLUMN]
     if sites is not None:
@@ -104,7 +105,7 @@ def _orphan_rows(
         is_orphan = ~sa.exists().where(listed.c.id == of_site)
         count, example = connection.execute(sa.select(sa.func.count(), sa.func.min(of_site)).where(is_orphan)).one()
         return count, example
-    # The sites are in another database, so each id that is used is asked for there.
+    # The table `sites` is in another database, so each id is looked up there.
     directory = application.registry[DIRECTORY]
     used = connection.execute(sa.select(of_site, sa.func.count()).group_by(of_site)).all()
     orphans = {site_id: count for site_id, count in used if site_id is None or directory.by_id(site_id) is None}

@@ -1,4 +1,4 @@
-"""Whether the values that sites have for themselves mean something."""
+"""Check the values of site settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["check_site_settings"]
 
 
 def check_site_settings(application: Application) -> Iterator[Finding]:
-    """Report values of sites that are bad, which close their site, and those that belong to no declared setting."""
+    """Report invalid values, for which a site answers 503, and values of undeclared settings."""
     engine = application.registry[DIRECTORY].engine
     if application.site is not None:
         yield from _findings_of(application.site, application.registry[SITE_SETTINGS])

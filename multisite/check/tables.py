@@ -1,12 +1,12 @@
-"""Which tables and views belong to no site, and whether that is so on purpose."""
+"""Check for tables and views that are not scoped, and whether that is declared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from multisite.autogenerate import OWN_TABLES
+from multisite.alembic.schema import TableName
+from multisite.autogenerate import own_tables
 from multisite.check.application import Application, Database
-from multisite.check.shape import TableName
 from multisite.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.reading import read
@@ -15,7 +15,7 @@ __all__ = ["check_tables", "check_undeclared_tables", "check_views"]
 
 
 def check_tables(application: Application) -> Iterator[Finding]:
-    """Report declared tables without scope: as a fault where they hold rows of sites all the same."""
+    """Report declared tables that are not scoped; it is a fault if they have a column `site_id`."""
     for database in application.databases:
         for name, table in sorted(database.declared.items(), key=str):
             if name in database.scoped or name in database.views or application.is_global(name):
@@ -26,20 +26,20 @@ def check_tables(application: Application) -> Iterator[Finding]:
                     "unscoped-site-id",
                     str(name),
                     "has a column site_id, but the model is not SiteScoped: every site sees all of its rows",
-                    "let the model derive from SiteScoped, or use site_id_column() in a plain Table",
+                    "derive the model from SiteScoped, or use site_id_column() in a plain Table",
                 )
             else:
                 yield Finding(
                     "unscoped-table",
                     str(name),
-                    "belongs to no site: every site sees and changes all of its rows",
-                    "add SiteScoped if it should belong to one, or list it in multisite.global_tables",
+                    "is not scoped: every site sees and changes all of its rows",
+                    "add SiteScoped if its rows should belong to sites, or list it in multisite.global_tables",
                     "notice",
                 )
 
 
 def check_undeclared_tables(application: Application) -> Iterator[Finding]:
-    """Report tables of the database that have a `site_id` and no model."""
+    """Report tables of the database that have a `site_id` but no model."""
     for database in application.databases:
         for name, table in sorted(database.found.items(), key=str):
             if name in database.declared or application.is_global(name) or _is_own(name):
@@ -48,17 +48,17 @@ def check_undeclared_tables(application: Application) -> Iterator[Finding]:
                 yield Finding(
                     "undeclared-table",
                     str(name),
-                    "has a column site_id, but no model declares it: nobody looks after its rows",
+                    "has a column site_id, but no model declares it, so its rows are not checked",
                     "declare it, drop it, or list it in multisite.global_tables",
                 )
 
 
 def _is_own(name: TableName) -> bool:
-    return name.schema is None and name.name in OWN_TABLES
+    return name.schema is None and name.name in own_tables()
 
 
 def check_views(application: Application) -> Iterator[Finding]:
-    """Report views that show rows of scoped tables, unless they are declared with a `site_id` and thus limited."""
+    """Report views of scoped tables that are not declared with a `site_id` and therefore not limited to a site."""
     for database in application.databases:
         for name, of in _views_of_scoped_tables(database):
             if name in database.scoped:
@@ -67,8 +67,8 @@ def check_views(application: Application) -> Iterator[Finding]:
                 yield Finding(
                     "view",
                     str(name),
-                    f"reads the scoped table {of}, and is declared without scope: it shows every site's rows",
-                    "let it select site_id, and declare that by site_id_column()",
+                    f"reads the scoped table {of}, but is declared without site_id: it shows every site's rows",
+                    "select site_id in it, and declare that with site_id_column()",
                 )
             elif application.is_global(name):
                 message = (
@@ -80,13 +80,13 @@ def check_views(application: Application) -> Iterator[Finding]:
                     "view",
                     str(name),
                     f"reads the scoped table {of}, and no model declares it: statements that name it are refused",
-                    "let it select site_id and declare that by site_id_column(), or drop it",
+                    "select site_id in it and declare that with site_id_column(), or drop it",
                     "notice",
                 )
 
 
 def _views_of_scoped_tables(database: Database) -> Iterator[tuple[TableName, str]]:
-    """Yield each view that reads a scoped table, itself or through another view, with the name of what it reads."""
+    """Yield each view that reads a scoped table, directly or through another view, and the name of what it reads."""
     reading = {
         name: set(read(definition, database.engine.dialect.name).tables) for name, definition in database.views.items()
     }

@@ -1,4 +1,4 @@
-"""Whether the templates can be compiled, and find what they call."""
+"""Check that the templates compile, and that the templates they refer to exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["check_templates"]
 
 
 def check_templates(application: Application) -> Iterator[Finding]:
-    """Report templates that cannot be compiled, that call what is not there, or that inherit from themselves."""
+    """Report templates that do not compile, refer to a missing template, or inherit from themselves."""
     application.progress("the templates")
     site = application.site
     if site is not None:
@@ -37,19 +37,22 @@ def check_templates(application: Application) -> Iterator[Finding]:
 def _finding(fault: TemplateIssue) -> Finding:
     where = "" if fault.line is None else f", line {fault.line}"
     return Finding(
-        "template", f"{fault.path}{where}", f"{_site_prefix(fault)}{fault.reason}", "its page answers 500 until then"
+        "template",
+        f"{fault.path}{where}",
+        f"{_site_prefix(fault)}{fault.reason}",
+        "fix it: its page answers 500 until then",
     )
 
 
 def _may_show(overlay: Overlay, site: Site, path: Path) -> bool:
-    """Tell whether the file is one that `site` may show: its own, its theme's, or one that all share."""
+    """Return whether `site` may use the file: it is the site's own, its theme's, or shared."""
     if any(path.is_relative_to(layer.root) for layer in overlay.layers(site) if layer.kind in {"site", "theme"}):
         return True
     return not any(path.is_relative_to(folder.resolve()) for folder in (overlay.sites_dir, overlay.themes_dir))
 
 
 def _site_prefix(fault: TemplateIssue) -> str:
-    """Return for which sites it is a fault, as the beginning of a message; nothing if for all."""
+    """Return the beginning of the message, which names the affected sites; empty if all are."""
     if not fault.sites:
         return ""
     more = len(fault.sites) - 1

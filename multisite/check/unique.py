@@ -1,11 +1,12 @@
-"""Whether what has to be unique is unique within a site."""
+"""Check that unique keys are unique within a site and not across sites."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from multisite.alembic.schema import Key
 from multisite.check.application import Application
-from multisite.check.shape import Key, TableSchema
+from multisite.check.shape import TableSchema
 from multisite.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
 
@@ -13,10 +14,10 @@ __all__ = ["check_unique_keys"]
 
 
 def check_unique_keys(application: Application) -> Iterator[Finding]:
-    """Report unique keys of scoped tables without `site_id`: by these one site takes values from another.
+    """Report unique keys of scoped tables without `site_id`, which let one site take values away from another.
 
-    A primary key may do without where its values are made (numbers, UUIDs, defaults), or where one of its columns is a
-    reference that holds the site.
+    A primary key needs no `site_id` if its values are generated (numbers, UUIDs, defaults), or if one of its columns is
+    part of a reference that holds the site.
     """
     for database in application.databases:
         for declared, found in database.scoped_tables():
@@ -29,8 +30,8 @@ def check_unique_keys(application: Application) -> Iterator[Finding]:
                 yield Finding(
                     "unique-without-site",
                     str(declared.name),
-                    f"the {key}{where} does not hold site_id: one site finds out, and takes, the values of another",
-                    f"make it unique by {', '.join((SITE_COLUMN, *(column or '…' for column in key.columns)))}",
+                    f"the {key}{where} does not include site_id: one site can detect and block the values of another",
+                    f"make it unique on {', '.join((SITE_COLUMN, *(column or '…' for column in key.columns)))}",
                 )
 
 
@@ -38,7 +39,7 @@ def _where(in_model: bool) -> str:
     return " of the model" if in_model else " in the database"
 
 
-def _columns(key: Key) -> frozenset[str | None]:
+def _columns(key: Key) -> frozenset[str]:
     return frozenset(key.columns)
 
 
@@ -48,7 +49,7 @@ def _keys(table: TableSchema) -> list[Key]:
 
 
 def _is_harmless(key: Key, table: TableSchema | None) -> bool:
-    """Return whether a primary key is one of made values, or holds the site by what it refers to."""
+    """Return whether `key` is a primary key with a generated column, or with one of a reference that holds the site."""
     if key.kind != "primary key" or table is None:
         return False
     holding = {column for each in table.references if each.holds_site for column in each.own_columns}

@@ -11,7 +11,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from multisite import program
-from multisite.autogenerate import OWN_TABLES
+from multisite.autogenerate import own_tables
 from multisite.errors import MultisiteError
 
 __all__ = ["explain"]
@@ -65,7 +65,7 @@ def _is_about_own_tables(reason: str, statement: str) -> bool:
     """Return whether the missing table, or the statement with the missing column, is about multisite's own tables."""
     match = _MISSING_TABLE.search(reason)
     named = {match[1] or match[2]} if match else set(re.findall(r"\w+", statement))
-    return not named.isdisjoint(OWN_TABLES)
+    return not named.isdisjoint(own_tables())
 
 
 def _one_line(error: BaseException | None) -> str:

@@ -1,10 +1,10 @@
-"""What the tests of an application need: a site that rolls back, a request for a host, and WebTest for a host.
+"""Helpers for the tests of an application: temporary sites, and requests and WebTest applications for a host.
 
-    dbsession = get_tm_session(session_factory, tm)          # the application's own, doomed to roll back
-    site = plant_site(app, "example.com", dbsession)         # example.com now leads to a site, in this test only
+    dbsession = get_tm_session(session_factory, tm)          # the application's own, which the test rolls back
+    site = plant_site(app, "example.com", dbsession)         # example.com is a site, in this test only
 
-Nothing here is imported by multisite itself; WebTest is needed for `webtest_app` only. `multisite.testing_plugin` has
-fixtures for pytest; the leak detector is `multisite.testing.leaks`.
+Multisite itself imports nothing from this package. Only `webtest_app` and `csrf_token` need WebTest.
+`multisite.testing_plugin` has fixtures for pytest; the leak detector is `multisite.testing.leaks`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["csrf_token", "plant_site", "real_site", "request_for", "webtest_app"]
 
 _ids = itertools.count(2**40)
-"""Ids of sites without a row, out of the way of real ones."""
+"""Ids of sites without a row, far above those of real sites."""
 
 
 def plant_site(
@@ -50,12 +50,22 @@ def plant_site(
     locale: str = "en",
     timezone: str = "UTC",
 ) -> Site:
-    """Let `host` lead to a site in `app`, a Pyramid application (or a registry), and return the site.
+    """Add a temporary site at `host` to an application, and return it.
 
-    With `dbsession` the site gets its rows in that session's transaction, so that references hold, and the session is
-    pinned to it, unless it works for another site already; what the test leaves behind is rolled back with the rest. A
-    site that the database has already is used as it is. Without one the site exists in memory only. Planting a host
-    again replaces it. Raises `InvalidHost`.
+    With a session, the site's rows are part of the session's transaction, so that foreign keys hold and the test rolls
+    them back, and the session is pinned to the site unless it is pinned to another one already. A site that the
+    database already has is used unchanged. Planting a host again replaces its site.
+
+    Args:
+        app: A Pyramid application or its registry.
+        host: The host of the site.
+        dbsession: The session of the test; None for a site that exists only in memory.
+        name: The display name of the site; None for the host.
+        locale: The locale of the site.
+        timezone: The time zone of the site.
+
+    Raises:
+        InvalidHost: `host` is not a host.
     """
     host = hosts.parse(host, underscores=True).name
     if dbsession is None:
@@ -103,11 +113,22 @@ def real_site(
     timezone: str = "UTC",
     current: bool = False,
 ) -> Iterator[Site]:
-    """Let `host` lead to a site inside the block, with rows in the database of `app` that every session sees.
+    """Add a site at `host` to the database of an application for the block, visible to every session.
 
-    After the block the site is gone, and with it every row that belongs to it. It gets no folder. A site that the
-    database has already is used and stays. `current` makes it the site of code outside of requests inside the block,
-    as `using_site` does: for a fixture that lasts for the whole run of the tests. Raises `InvalidHost`.
+    After the block the site is removed with every row that belongs to it. It gets no folder. A site that the database
+    already has is used and kept.
+
+    Args:
+        app: A Pyramid application or its registry.
+        host: The host of the site.
+        name: The display name of a new site; None for the host.
+        locale: The locale of a new site.
+        timezone: The time zone of a new site.
+        current: Whether it is the current site of code outside of requests within the block, as with `using_site`; for
+            a fixture that lasts for the whole test run.
+
+    Raises:
+        InvalidHost: `host` is not a host.
     """
     host = hosts.parse(host, underscores=True).name
     engine = getattr(app, "registry", app)[DIRECTORY].engine
@@ -126,10 +147,19 @@ def real_site(
 
 @contextmanager
 def request_for(app: Any, host: str, path: str = "/", **environ: Any) -> Iterator[Request]:
-    """Yield a real request for `path` on `host`, with the extensions of `app`, its site current as in a view.
+    """Yield a real request for `path` on `host`, with the application's request extensions and its site current.
 
-    `app` is a Pyramid application or a registry, `environ` is added to that of the request. No transaction is begun:
-    that is up to the test. Raises `UnknownSite` or `InvalidHost`.
+    No transaction is begun; that is up to the test.
+
+    Args:
+        app: A Pyramid application or its registry.
+        host: The host of the request.
+        path: The path of the request, with its query.
+        environ: Added to the WSGI environ of the request.
+
+    Raises:
+        UnknownSite: No site has the host.
+        InvalidHost: `host` is not a host.
     """
     blank = Request.blank(path, environ={"HTTP_HOST": host, **environ})
     with prepare(request=blank, registry=getattr(app, "registry", app)) as env:
@@ -142,19 +172,22 @@ def request_for(app: Any, host: str, path: str = "/", **environ: Any) -> Iterato
 
 
 def webtest_app(app: Any, host: str, **extra_environ: Any) -> TestApp:
-    """Return a `webtest.TestApp` whose requests are for `host`; `extra_environ` is added to each."""
-    # WebTest is a test dependency; the other helpers of this module do without it.
+    """Return a `webtest.TestApp` whose requests are for `host`, with `extra_environ` added to each environ."""
+    # Here, since the other helpers of this module do not need WebTest.
     from webtest import TestApp
 
     return TestApp(app, extra_environ={"HTTP_HOST": host, **extra_environ})
 
 
 def csrf_token(testapp: TestApp) -> str:
-    """Return the CSRF token that the next form of `testapp`, a `webtest.TestApp`, has to send with its cookies.
+    """Return the CSRF token that the next form of `testapp` has to send.
 
-    A token belongs to one site, so a test cannot make one up: this asks the application's own storage policy. Where
-    there is no token yet, one is made, and its cookie is put into `testapp`. The host is that of `testapp`. Raises
-    `UnknownSite` or `InvalidHost`.
+    A token belongs to one site, so a test cannot make one up: it comes from the application's storage policy. If there
+    is no token yet, one is created and its cookie is stored in `testapp`.
+
+    Raises:
+        UnknownSite: No site has the host of `testapp`.
+        InvalidHost: The host of `testapp` is not a host.
     """
     environ = dict(testapp.extra_environ)
     cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in testapp.cookiejar)

@@ -1,6 +1,6 @@
-"""Canaries: texts and numbers that stand in the rows of one site, so that nobody can mistake them for another's.
+"""Canaries: unmistakable texts and numbers in the rows of one site, which must never appear for another.
 
-`Canaries` makes them and finds them again, in whatever a request brings forth; it knows neither databases nor Pyramid.
+`Canaries` generates them and finds them in text. It does not depend on databases or Pyramid.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from uuid import UUID
 __all__ = ["Canaries"]
 
 FIRST_NUMBER = 1_900_000_000
-"""Canary numbers are as long as 32 bits allow: what an application counts to, and what it measures, is less."""
+"""Canary numbers are close to the limit of 32 bits, above what an application counts or measures."""
 
 GAP = 10_000
-"""How many numbers behind the canary of a key are none: SQLite counts on from the highest key that a table has, and
-what it comes to is the application's own."""
+"""How many numbers after the canary of a key are not canaries: SQLite numbers new rows from a table's highest key, and
+those rows are the application's own."""
 
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{10}(?![0-9])")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
-"""What may be base64: the value of a signed cookie, for instance."""
+"""Matches what may be base64, such as the value of a signed cookie."""
 
 
 class Canaries:
-    """The canaries of one run of tests, and what each was planted as.
+    """The canaries of one test run, and the place where each was planted.
 
-    Texts are letters and digits only, in lower case, so that neither HTML, JSON, URLs nor slugs change them; they begin
-    with the same `word`, so that one that was cut short is still known.
+    Texts consist of lower-case letters and digits, so that HTML, JSON, URLs and slugs leave them unchanged. They share
+    a `prefix`, by which a truncated one is recognized.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -49,13 +49,13 @@ class Canaries:
         return self._places.setdefault(place, len(self._places))
 
     def text(self, place: str) -> str:
-        """Return the text that is planted at `place`, such as `books.title`: always the same one."""
+        """Return the canary text for `place`, such as `books.title`: always the same one."""
         return f"{self.prefix}{self._index(place)}z"
 
     def number(self, place: str, *, is_key: bool = False) -> int:
-        """Return the number that is planted at `place`, of 31 bits; always the same one.
+        """Return the canary number for `place`, of 31 bits: always the same one.
 
-        Behind that of a key (`is_key`), from which a database may count on, `GAP` numbers are nobody's.
+        With `is_key`, the next `GAP` numbers are not used, since a database may number new rows from it.
         """
         if place not in self._numbers:
             self._numbers[place], self._numbered[self._next] = self._next, place
@@ -63,18 +63,18 @@ class Canaries:
         return self._numbers[place]
 
     def uuid(self, place: str) -> UUID:
-        """Return the UUID that is planted at `place`."""
+        """Return the canary UUID for `place`."""
         found = UUID(int=(self._base << 96) + (4 << 76) + (8 << 60) + self._index(place))
         self._uuids[str(found)] = self._uuids[found.hex] = place
         return found
 
     def find(self, text: str) -> list[str]:
-        """Return the places of the canaries in `text`, each once; `?` for one that was cut short."""
+        """Return the places of the canaries in `text`, each once; `?` stands for a truncated canary."""
         found = dict.fromkeys(self._found(text))
         return list(found)
 
     def find_encoded(self, text: str) -> list[str]:
-        """Return the same for a text that may be escaped for URLs, or hold base64."""
+        """Return the same for a text that may be URL-encoded or contain base64."""
         found = dict.fromkeys(self._found(text))
         found |= dict.fromkeys(self._found(unquote_plus(text)))
         for match in _ENCODED.finditer(text):

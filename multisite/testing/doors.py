@@ -1,7 +1,6 @@
-"""The doors through which what belongs to a site can get out, each with somebody who looks at what comes through.
+"""Watchers on every way data can leave a process: database cursors, responses, logs and caches.
 
-Only while a `Detector` is on: the doors are the cursors of the drivers, Pyramid's router (in
-`multisite.testing.responses`), the factory of log records, and the regions of dogpile.cache.
+They are installed while a `Detector` is active. `multisite.testing.responses` watches responses.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -19,16 +18,14 @@ from sqlalchemy.pool import Pool
 from multisite.current import Scope, current_scope
 from multisite.models import OWN_ACCESS
 from multisite.scoping.pin import known_scope_of
+from multisite.testing.leak import LeakDetector
 from multisite.testing.responses import watch_responses
-
-if TYPE_CHECKING:
-    from multisite.testing.leaks import Detector
 
 __all__ = ["install_watchers"]
 
 
-def install_watchers(detector: Detector) -> Callable[[], None]:
-    """Let `detector` look at every door; return what ends that."""
+def install_watchers(detector: LeakDetector) -> Callable[[], None]:
+    """Install every watcher, and return a function that removes them."""
     with ExitStack() as stack:
         for install in (_watch_cursors, watch_responses, _watch_logs, _watch_regions):
             install(detector, stack)
@@ -38,7 +35,7 @@ def install_watchers(detector: Detector) -> Callable[[], None]:
 # SQL
 
 
-def _watch_cursors(detector: Detector, stack: ExitStack) -> None:
+def _watch_cursors(detector: LeakDetector, stack: ExitStack) -> None:
     def prepare(_dialect: Any, _record: Any, _cargs: Any, cparams: dict[str, Any]) -> None:
         if _dialect.driver == "pysqlite" and "factory" not in cparams:
             cparams["factory"] = type("WatchedConnection", (_SqliteConnection,), {"detector": detector})
@@ -56,10 +53,10 @@ def _watch_cursors(detector: Detector, stack: ExitStack) -> None:
     ) -> None:
         if isinstance(cursor, _WatchedCursor):
             cursor.scope, cursor.statement = known_scope_of(connection), statement
-            # What names no scoped table belongs to nobody, such as what the directory asks about every site.
+            # A statement without scoped tables returns no rows of a site.
             concerns_sites = getattr(getattr(context, "compiled", None), "concerns_sites", True)
-            # The directory reads the rows of any site, by connections of its own.
-            cursor.is_nobodys = not concerns_sites or context.execution_options.get(OWN_ACCESS, False)
+            # The directory reads the rows of all sites.
+            cursor.has_no_site = not concerns_sites or context.execution_options.get(OWN_ACCESS, False)
 
     for target, name, listener in (
         (Engine, "do_connect", prepare),
@@ -71,20 +68,20 @@ def _watch_cursors(detector: Detector, stack: ExitStack) -> None:
 
 
 class _WatchedCursor:
-    """Mixed in front of a driver's cursor: each row that is fetched is looked at.
+    """Mixin for a driver's cursor that inspects each fetched row.
 
-    `scope` and `statement` are those of SQLAlchemy; a cursor that code has made itself has neither.
+    `scope` and `statement` are set for cursors of SQLAlchemy; cursors that other code creates have neither.
     """
 
-    detector: Detector
+    detector: LeakDetector
     scope: Scope | None = None
     statement: str | None = None
-    is_nobodys = False
+    has_no_site = False
 
     def _inspect(self, rows: Iterable[Any]) -> None:
-        if self.is_nobodys or self.detector.allows(self.scope or current_scope()):
+        if self.has_no_site or self.detector.allows(self.scope or current_scope()):
             return
-        detail = self.statement or "a cursor of the database driver, which no wall limits"
+        detail = self.statement or "a cursor of the database driver, which the scoping layer does not limit"
         for row in rows:
             if row is not None:
                 values = row.values() if hasattr(row, "values") else row
@@ -111,7 +108,7 @@ class _WatchedCursor:
 
 
 class _SqliteCursor(_WatchedCursor, sqlite3.Cursor):
-    """A cursor of SQLite whose rows are looked at."""
+    """A SQLite cursor that inspects its rows."""
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
@@ -128,7 +125,7 @@ class _SqliteCursor(_WatchedCursor, sqlite3.Cursor):
 
 
 class _SqliteConnection(sqlite3.Connection):
-    detector: Detector
+    detector: LeakDetector
 
     def cursor(self, factory: Any = _SqliteCursor) -> Any:
         return super().cursor(factory)
@@ -143,13 +140,13 @@ def _text_of(value: Any) -> str:
 # Logs
 
 
-def _watch_logs(detector: Detector, stack: ExitStack) -> None:
+def _watch_logs(detector: LeakDetector, stack: ExitStack) -> None:
     plain = logging.getLogRecordFactory()
 
     def make(*args: Any, **kw: Any) -> logging.LogRecord:
         record = plain(*args, **kw)
         if not detector.allows(current_scope()):
-            with suppress(Exception):  # A record whose arguments do not fit: whoever formats it will say so.
+            with suppress(Exception):  # The arguments do not match the format; the handlers report that.
                 text = record.getMessage()
                 if record.exc_info and record.exc_info[1] is not None:
                     text += f"\n{record.exc_info[1]}"
@@ -163,8 +160,8 @@ def _watch_logs(detector: Detector, stack: ExitStack) -> None:
 # Caches
 
 
-def _watch_regions(detector: Detector, stack: ExitStack) -> None:
-    """Look at keys and values of dogpile.cache, if the environment has it."""
+def _watch_regions(detector: LeakDetector, stack: ExitStack) -> None:
+    """Watch keys and values of dogpile.cache, if it is installed."""
     try:
         from dogpile.cache.region import CacheRegion
     except ModuleNotFoundError:
@@ -187,7 +184,7 @@ def _watch_regions(detector: Detector, stack: ExitStack) -> None:
         values = found if isinstance(args[0], (list, tuple)) else [found]
         for key, value in zip(keys, values, strict=False):
             detector.inspect("cache key", str(key), f"the key {key}")
-            detector.inspect("cache value", str(value), f"what is cached as {key}")
+            detector.inspect("cache value", str(value), f"the value cached as {key}")
 
     def put(region: Any, found: Any, args: tuple[Any, ...]) -> None:
         detector.inspect("cache key", str(args[0]), f"the key {args[0]}")

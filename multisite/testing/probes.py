@@ -1,4 +1,4 @@
-"""What the leak detector does once for each application: templates and settings of another site, sessions, log-ins."""
+"""Probe an application once: plant canary templates and settings, and try another site's session and log-in."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _KEY = "canary"
 
 
 def plant_templates(registry: Any, canaries: Canaries) -> None:
-    """Give the canaries' site templates of its own: every shared one, with a canary behind it."""
+    """Give the canary site its own copy of every shared template, with a canary at the end."""
     settings, templates = registry[SETTINGS], registry[TEMPLATES]
     if not settings.sites_dir.is_dir():
         return
     folder = settings.sites_dir / CANARY_SITE.folder
     for name in templates.names(None):
-        with suppress(Exception):  # One with a mistake is the application's affair.
+        with suppress(Exception):  # A broken template is not the detector's concern.
             with templates.overlay.find(name, None).open() as opened:
                 text = opened.file.read().decode("utf-8")
             path = folder / name.lstrip("/")
@@ -42,32 +42,32 @@ def plant_templates(registry: Any, canaries: Canaries) -> None:
 
 
 def plant_settings(registry: Any, canaries: Canaries) -> None:
-    """Give the canaries' site a canary for every setting of sites that takes any text or whole number."""
+    """Set every site setting that accepts any text or integer to a canary, for the canary site."""
     declared = registry.get(SITE_SETTINGS)
     for setting in () if declared is None else declared.describe(CANARY_SITE):
         place = f"the setting {setting.name}"
         for value in (canaries.text(place), str(canaries.number(place))):
-            with suppress(MultisiteError):  # It is of another kind, or refuses that one.
+            with suppress(MultisiteError):  # The setting has another type, or rejects the value.
                 set_settings(registry[DIRECTORY].engine, CANARY_HOST, {setting.name: value}, declared=declared)
                 break
 
 
 def remove_templates(registry: Any) -> None:
-    """Take back `plant_templates`."""
+    """Remove what `plant_templates` wrote."""
     shutil.rmtree(registry[SETTINGS].sites_dir / CANARY_SITE.folder, ignore_errors=True)
 
 
 def accepted_cookies(registry: Any, host: str, canaries: Canaries) -> Iterator[str]:
-    """Yield what the site at `host` takes for its own though it was given out by the canaries' site."""
+    """Yield which credentials of the canary site ("the session", "the log-in") the site at `host` accepts."""
     text = canaries.text("a cookie")
-    with suppress(Exception):  # What a session or a policy needs that is not here is not ours to say.
+    with suppress(Exception):  # A session or policy may need something that the probe does not have.
         if registry.queryUtility(ISessionFactory) is not None:
             cookies = _session_cookies(registry, text)
             with _request(registry, host, cookies) as request:
                 if cookies and request.session.get(_KEY) == text:
                     yield "the session"
     policy = registry.queryUtility(ISecurityPolicy)
-    # A name or a number: a policy that is made for the one fails at the other.
+    # A name and a number, since a policy for one may fail with the other.
     if policy is not None and any(
         _accepts_login(registry, policy, host, userid) for userid in (text, canaries.number("a log-in"))
     ):

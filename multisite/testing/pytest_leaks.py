@@ -9,18 +9,22 @@ from typing import Any, TypedDict
 import pytest
 
 from multisite.keys import DIRECTORY
-from multisite.testing.leaks import Detector, Leak
+from multisite.testing.leak import Leak
+from multisite.testing.leaks import Detector
 
 __all__ = ["GatheringPlugin", "LeakPlugin"]
 
 _OUTPUT = "multisite_leaks"
-"""The key under which a worker of pytest-xdist hands its tally to the process that controls it."""
+"""The key under which a worker of pytest-xdist passes its tally to the controller."""
 
 
 class Tally(TypedDict):
-    """What one process has done: how many tests it ran, how many canary rows it has by table, and what is not watched.
+    """What one process has done.
 
-    `left_out` says of each table and column that is not watched why.
+    Attributes:
+        tests: How many tests it ran.
+        rows: The number of canary rows by table.
+        left_out: Why a table or column has no canary.
     """
 
     tests: int
@@ -29,18 +33,18 @@ class Tally(TypedDict):
 
 
 def _leaks_text(leaks: list[Leak]) -> str:
-    return "\n".join(["multisite: what belongs to another site shows", *(f"  {leak}" for leak in leaks)])
+    return "\n".join(["multisite: data of another site has leaked", *(f"  {leak}" for leak in leaks)])
 
 
 class _Summary:
-    """The end of a run: it says how much was watched, and fails if that is nothing."""
+    """Reports at the end of a run how much was watched, and fails a run without canaries."""
 
     def tallies(self) -> list[Tally]:
         """Return the tally of each process that has run tests."""
         raise NotImplementedError
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a run without a canary: it would have found nothing, whatever the application did."""
+        """Fail a run without canaries, which could not have found a leak."""
         tallies = self.tallies()
         if any(tally["tests"] for tally in tallies) and not any(tally["rows"] for tally in tallies):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -50,7 +54,7 @@ class _Summary:
         rows: dict[str, int] = {}
         left_out: dict[str, str] = {}
         for tally in self.tallies():
-            # Workers have the same tables, in one database or each in its own.
+            # Workers have the same tables, in one database or in one each.
             rows |= {table: max(number, rows.get(table, 0)) for table, number in tally["rows"].items()}
             left_out |= tally["left_out"]
         if rows:
@@ -62,7 +66,7 @@ class _Summary:
 
 
 class GatheringPlugin(_Summary):
-    """Gathers what the workers of pytest-xdist have done, in the process that controls them."""
+    """Collects the tallies of the workers of pytest-xdist in the controller."""
 
     def __init__(self) -> None:
         self._tallies: list[Tally] = []
@@ -71,13 +75,13 @@ class GatheringPlugin(_Summary):
         return self._tallies
 
     def pytest_testnodedown(self, node: Any) -> None:
-        # One that has crashed has nothing to hand over, and its test fails.
+        # A crashed worker passes no tally, and its test fails.
         if _OUTPUT in getattr(node, "workeroutput", {}):
             self._tallies.append(json.loads(node.workeroutput[_OUTPUT]))
 
 
 class LeakPlugin(_Summary):
-    """Keeps a `Detector` on while tests run, and fails those in which it finds a leak."""
+    """Runs a `Detector` during the tests, and fails each test in which it finds a leak."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._detector = Detector(config.hook.pytest_multisite_canaries(config=config))
@@ -89,7 +93,7 @@ class LeakPlugin(_Summary):
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, Any, Any]:
-        """Plant canaries as soon as there is an application: before a test writes, on a database with one writer."""
+        """Plant canaries as soon as an application exists, before a test writes to a database with a single writer."""
         value = yield
         registry = getattr(value, "registry", None)
         if registry is not None and hasattr(registry, "get") and DIRECTORY in registry:
@@ -121,7 +125,7 @@ class LeakPlugin(_Summary):
         try:
             value = yield
         except BaseException as error:
-            # It fails anyway, and perhaps because of the leak.
+            # The test fails anyway, perhaps because of the leak.
             if leaks := self._detector.take():
                 error.add_note(_leaks_text(leaks))
             raise
@@ -131,8 +135,8 @@ class LeakPlugin(_Summary):
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if hasattr(session.config, "workeroutput"):
-            # How many of the tests use the application is for all workers together to say. As JSON, since execnet
-            # takes no subclass of str, as which SQLAlchemy has the names of tables.
+            # The controller decides about the run of all workers. JSON, since execnet does not accept subclasses of
+            # str, such as SQLAlchemy's names of tables.
             session.config.workeroutput[_OUTPUT] = json.dumps(self.tallies()[0])
         else:
             super().pytest_sessionfinish(session)

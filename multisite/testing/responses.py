@@ -1,4 +1,4 @@
-"""The door of responses: Pyramid's router, with somebody who reads every body, header and cookie that it gives."""
+"""Watch the responses of Pyramid's router: bodies, headers and cookies."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyramid.router import Router
 
 from multisite.current import current_scope
+from multisite.testing.leak import LeakDetector
 from multisite.testing.seeding import CANARY_HOST
-
-if TYPE_CHECKING:
-    from multisite.testing.leaks import Detector
 
 __all__ = ["watch_responses"]
 
 _TAIL = 200
-"""How much of a piece of a body is looked at again with the next one: a canary may lie across both."""
+"""How many characters of a chunk are searched again with the next one, since a canary may span both."""
 
 
-def watch_responses(detector: Detector, stack: ExitStack) -> None:
-    """Let `detector` look at what applications answer, and ask for each page as the canaries' site first."""
+def watch_responses(detector: LeakDetector, stack: ExitStack) -> None:
+    """Let `detector` inspect every response, after requesting the same page for the canary site."""
     plain = Router.__call__
 
     def call(router: Any, environ: dict[str, Any], start_response: Any) -> Any:
@@ -35,7 +33,7 @@ def watch_responses(detector: Detector, stack: ExitStack) -> None:
         detector.probe(router.registry, _host(environ))
         if detector.shadow and environ["REQUEST_METHOD"] == "GET":
             _request_as_canary(detector, router, plain, environ)
-        return _watched_response(detector, router, plain, environ, start_response)
+        return _inspected(detector, router, plain, environ, start_response)
 
     Router.__call__ = call
     stack.callback(setattr, Router, "__call__", plain)
@@ -45,8 +43,8 @@ def _host(environ: dict[str, Any]) -> str:
     return str(environ.get("HTTP_HOST", "")).partition(":")[0]
 
 
-def _watched_response(detector: Detector, router: Any, plain: Any, environ: dict[str, Any], start_response: Any) -> Any:
-    """Let the application answer, and look at what it says."""
+def _inspected(detector: LeakDetector, router: Any, plain: Any, environ: dict[str, Any], start_response: Any) -> Any:
+    """Return the application's response, inspected."""
     request = f"{environ['REQUEST_METHOD']} {_host(environ)}{environ.get('PATH_INFO', '')}"
     headers: list[tuple[str, str]] = []
 
@@ -66,9 +64,9 @@ def _watched_response(detector: Detector, router: Any, plain: Any, environ: dict
 
 
 class _BodyReader:
-    """Looks at a body, piece by piece, compressed or not."""
+    """Inspects a body chunk by chunk, compressed or not."""
 
-    def __init__(self, detector: Detector, headers: list[tuple[str, str]], request: str) -> None:
+    def __init__(self, detector: LeakDetector, headers: list[tuple[str, str]], request: str) -> None:
         self._detector = detector
         self._headers = headers
         self._request = request
@@ -88,7 +86,7 @@ class _BodyReader:
 
 
 class _WatchedBody:
-    """A body that is looked at while it is sent."""
+    """Wraps a streaming body and inspects it while it is sent."""
 
     def __init__(self, body: Any, reader: _BodyReader) -> None:
         self._body = body
@@ -112,12 +110,12 @@ _DROPPED = ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_IF_", "HTTP_RANGE")
 _KEPT = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_", "REMOTE_", "HTTP_", "wsgi.")
 
 
-def _request_as_canary(detector: Detector, router: Any, plain: Any, environ: dict[str, Any]) -> None:
-    """Ask for the same page as the canaries' site: what it leaves behind is there for the request proper."""
+def _request_as_canary(detector: LeakDetector, router: Any, plain: Any, environ: dict[str, Any]) -> None:
+    """Request the same page for the canary site, so that what it leaves in the process can leak into the real one."""
     shadow = {
         key: value for key, value in environ.items() if key.startswith(_KEPT) and not key.startswith(_DROPPED)
     } | {"HTTP_HOST": CANARY_HOST, "SCRIPT_NAME": "", "wsgi.input": BytesIO(), "CONTENT_LENGTH": "0"}
-    # What answers is nobody's business, and neither is whether it does.
+    # Neither the response nor an error matters.
     with detector.paused(), suppress(Exception):
         body = plain(router, shadow, lambda *_args: lambda _data: None)
         try:

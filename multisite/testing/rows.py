@@ -1,4 +1,4 @@
-"""Rows of sites that tests have made, in the database itself: found table by table, and taken out again."""
+"""Remove the rows of a test's site from the database, table by table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["remove_rows", "scoped_tables"]
 
 
 def scoped_tables(engine: Engine) -> list[sa.Table]:
-    """Return the scoped tables that the database of `engine` has, those that others refer to first."""
+    """Return the scoped tables in the database of `engine`, referenced tables first."""
     there = sa.inspect(engine)
     found: dict[str, sa.Table] = {}
     for declared in tables.metadata:
@@ -26,7 +26,7 @@ def scoped_tables(engine: Engine) -> list[sa.Table]:
 
 
 def remove_rows(engine: Engine, site: Site) -> None:
-    """Remove `site` from the tables, with every row that belongs to it; nothing is left to say that it was there."""
+    """Delete `site` and every row that belongs to it, without a trace."""
     with using_site(site), engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
         for table in reversed(scoped_tables(engine)):
             connection.execute(table.delete())

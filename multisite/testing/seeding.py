@@ -1,7 +1,7 @@
-"""Rows of canaries, in every scoped table of a database.
+"""Seed every scoped table of a database with canary rows.
 
-Every column that can hold one gets a text or number of its own. Several rows a table, so that one of them looks like
-what is shown: flags set and not, dates in the past and none.
+Every column that can hold a canary gets its own text or number. Each table gets several rows, so that at least one is
+likely to be shown: with flags set and unset, with and without dates in the past.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from multisite.testing.rows import remove_rows, scoped_tables
 __all__ = ["CANARY_HOST", "CANARY_SITE", "Seeded", "Values", "seed"]
 
 CANARY_HOST = "leak-canary.invalid"
-"""The domain of the site whose rows are canaries; RFC 2606 keeps the name from everybody."""
+"""The domain of the canary site; RFC 2606 reserves the top-level domain."""
 
 CANARY_SITE = Site(1_899_999_999, CANARY_HOST, "Canary", CANARY_HOST)
-"""Neither name, host nor id is a canary: which sites there are, an application may show."""
+"""Its name, host and id are not canaries: an application may show which sites exist."""
 
 _VARIANTS = tuple(product((False, True), (False, True)))
-"""For each row of a table: what its flags are, and whether what may be NULL but is no canary is filled in."""
+"""For each row of a table: the value of its flags, and whether nullable columns without a canary get a value."""
 
 Values = Mapping[str, Any]
 
 
 class Seeded(NamedTuple):
-    """The site of the canaries, how many rows it has, by table, and why a table or column has none."""
+    """The canary site, the number of its rows by table, and why a table or column was left out."""
 
     site: Site
     rows: dict[str, int]
@@ -48,15 +48,19 @@ class Seeded(NamedTuple):
 
 
 class UnfillableColumn(Exception):
-    """A column that nobody knows a value for."""
+    """No value is known for a column."""
 
 
 def seed(engine: Engine, canaries: Canaries, values: Values | None = None) -> Seeded:
-    """Plant the canary site with rows in every scoped table that the database of `engine` has; return what there is.
+    """Create the canary site with rows in every scoped table of the database, and return what was created.
 
-    `values` gives values for columns, by `table.column`, where the made-up ones would be refused: a value, or a
-    function that takes a canary text and the number of the row. What cannot be planted is left out, and named. A
-    database that has the site, from a run that was killed, gets it anew.
+    If a killed run has left the site in the database, it is replaced.
+
+    Args:
+        engine: Connects to the database.
+        canaries: Generates the values.
+        values: Values for columns, by `table.column`, that would reject generated ones: a value, or a function that
+            takes a canary text and the number of the row. None for none.
     """
     seeded = Seeded(CANARY_SITE, {}, {})
     if _is_planted(engine):
@@ -81,7 +85,7 @@ def _fill(engine: Engine, table: sa.Table, canaries: Canaries, values: Values, s
     planted = 0
     for number, (flag, filled) in enumerate(_VARIANTS):
         try:
-            # Each in a transaction of its own: PostgreSQL would take nothing more after one that is refused.
+            # One transaction for each row: PostgreSQL aborts the whole transaction after a failed INSERT.
             with using_site(seeded.site), engine.begin() as connection:
                 row = _Row(connection, table, canaries, values, number, flag, filled)
                 connection.execute(table.insert().values(row.values()))
@@ -95,7 +99,7 @@ def _fill(engine: Engine, table: sa.Table, canaries: Canaries, values: Values, s
             length = getattr(column.type, "length", None)
             is_text = isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
             if is_text and length is not None and length < len(canaries.prefix):
-                seeded.left_out[f"{table.fullname}.{column.name}"] = f"{length} characters are too short"
+                seeded.left_out[f"{table.fullname}.{column.name}"] = f"{length} characters are too few"
 
 
 def _place(column: sa.Column[Any], number: int) -> str:
@@ -103,7 +107,7 @@ def _place(column: sa.Column[Any], number: int) -> str:
 
 
 class _Row(NamedTuple):
-    """One row that is to be planted."""
+    """One row to insert."""
 
     connection: Connection
     table: sa.Table
@@ -114,7 +118,7 @@ class _Row(NamedTuple):
     filled: bool
 
     def values(self) -> dict[str, Any]:
-        """Return the values of the row, by column; `site_id` is the wall's to fill in."""
+        """Return the values of the row, by column; the scoping layer sets `site_id`."""
         found: dict[str, Any] = {}
         for constraint in self.table.foreign_key_constraints:
             found |= self._reference(constraint)
@@ -143,10 +147,10 @@ class _Row(NamedTuple):
                 return made(_implementation(column.type), self.number, self.flag)
         if column.nullable or column.default is not None or column.server_default is not None:
             return _OMITTED
-        raise UnfillableColumn(f"nobody knows a value for {column.name} ({column.type!r})")
+        raise UnfillableColumn(f"no value is known for {column.name} ({column.type!r})")
 
     def _reference(self, constraint: sa.ForeignKeyConstraint) -> dict[str, Any]:
-        """Return values that refer to a row: of the same number among the canaries, or whichever there is."""
+        """Return values that refer to the canary row with the same number, or to any other."""
         target = constraint.referred_table
         columns = [column for column in constraint.columns if column.name != SITE_COLUMN]
         if not columns:
@@ -169,7 +173,7 @@ _OMITTED: Any = object()
 
 
 def _implementation(type_: Any) -> Any:
-    """Return the plain type behind one that an application has made."""
+    """Return the plain type behind a type decorator of the application."""
     while isinstance(type_, sa.types.TypeDecorator) and not isinstance(type_, sa.Interval):
         type_ = type_.impl_instance
     return type_
@@ -213,7 +217,7 @@ _CANARIES: tuple[tuple[Any, Callable[[Canaries, str, Any], Any]], ...] = (
     (sa.JSON, lambda canaries, place, _type: {canaries.text(place): canaries.number(place)}),
     (sa.Uuid, _uuid),
 )
-"""What can hold a canary. Kinds that are subclasses of others come before them."""
+"""Generators of canaries by type; a subclass comes before its base class."""
 
 
 def _some_time_ago(number: int) -> datetime:
@@ -233,4 +237,4 @@ _OTHERS: tuple[tuple[Any, Callable[[Any, int, bool], Any]], ...] = (
     (sa.Interval, lambda _type, number, _flag: timedelta(days=number)),
     (sa.ARRAY, lambda _type, _number, _flag: []),
 )
-"""What can be filled in, but holds no canary."""
+"""Generators of values by type, for types that cannot hold a canary."""

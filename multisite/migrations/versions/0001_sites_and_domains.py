@@ -1,8 +1,8 @@
 """the tables sites, domains and multisite_version
 
-Revisions of multisite take `op` as an argument instead of importing `alembic.op`: they also run in the middle of an
-application's own revision (see `multisite.migrate.first_site`), whose `alembic.op` they must leave in place. For the
-same reason a later revision may add to `sites` but never rebuild it: SQLite would delete what refers to it.
+Multisite's revisions take `op` as an argument instead of importing `alembic.op`: they also run in the middle of an
+application's revision (see `multisite.migrate.first_site`), whose `alembic.op` must stay in place. For the same reason
+a later revision may add columns to `sites` but never rebuild it: SQLite would delete the rows that refer to it.
 """
 
 from __future__ import annotations

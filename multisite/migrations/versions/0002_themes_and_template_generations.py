@@ -1,6 +1,6 @@
-"""columns of sites and multisite_version for themes and for templates that are looked for again
+"""columns of sites and multisite_version for themes and template generations
 
-The columns are added one by one: `sites` may never be rebuilt, see 0001.
+The columns are added one by one, since `sites` must never be rebuilt (see 0001).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NAME_STARTS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def upgrade(op: Operations) -> None:
-    # In the column, since SQLite adds no constraint to a table that exists.
+    # A column constraint, since SQLite cannot add a constraint to an existing table.
     name_of_folder = sa.CheckConstraint(
         f"length(theme) BETWEEN 1 AND 64 AND ltrim(theme, '{NAME_STARTS}-_') = '' "
         f"AND ltrim(substr(theme, 1, 1), '{NAME_STARTS}') = ''",

@@ -1,6 +1,6 @@
 """ports and paths of domains
 
-What was one name, unique, is now a name, a port and a path, unique together.
+A domain was unique by its name; now it is unique by name, port and path.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def upgrade(op: Operations) -> None:
 
 
 def _rebuild(op: Operations) -> None:
-    """Do it as SQLite can, which changes no constraint of a table that exists. Nothing refers to this table."""
-    # Not by ALTER TABLE ... RENAME, which fails where the database has a view that is broken already.
-    # Both tables are made by alembic, which declares them: the wall refuses SQL that names one that nobody knows.
+    """Rebuild the table, since SQLite cannot change constraints of an existing one. Nothing refers to this table."""
+    # Not by ALTER TABLE ... RENAME, which fails if the database has a view that is already broken.
+    # Alembic creates and thereby declares both tables: the scoping layer refuses SQL that names an unknown one.
     kept = op.create_table(
         "domains_0003",
         sa.Column("id", sa.Integer),

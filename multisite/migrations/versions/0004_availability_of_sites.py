@@ -1,7 +1,7 @@
-"""whether a site is open
+"""availability of sites
 
-In columns of their own beside `status`, whose CHECK SQLite cannot change without a new table; and `sites` may never be
-rebuilt, see 0001.
+In separate columns beside `status`, whose CHECK SQLite cannot change without rebuilding the table; and `sites` must
+never be rebuilt (see 0001).
 """
 
 from __future__ import annotations

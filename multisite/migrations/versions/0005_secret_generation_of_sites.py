@@ -1,6 +1,6 @@
-"""how often the secrets of a site were replaced
+"""secret generation of sites: how often their secrets were rotated
 
-The column is added by itself: `sites` may never be rebuilt, see 0001.
+The column is added on its own, since `sites` must never be rebuilt (see 0001).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """the settings of sites
 
-One row for each setting that a site has for itself.
+One row for each setting that a site overrides.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""hosts of domains are what hosts can be
+"""stricter CHECK for the hosts of domains
 
-The CHECK refuses a trailing dot, empty labels and all that is in no host, where it refused only upper case before.
+The CHECK refuses a trailing dot, empty labels and characters that no host has; before, it refused only upper case.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ AFTER = (
 
 
 def upgrade(op: Operations) -> None:
-    # Only by hand can there be such a row. Nobody is ever led by it, but which host was meant, nobody here knows.
+    # Such a row can only have been written by hand. It never matches a request; which host was meant is unknown.
     domains = sa.table("domains", sa.column("id"), sa.column("host"))
     fault = sa.select(domains.c.id, domains.c.host).where(sa.text(f"NOT ({AFTER})")).limit(1)
     for row_id, host in op.get_bind().execute(fault):
         raise MultisiteError(
-            f"row {row_id} of domains has the host '{host}', which is none: correct or delete it, and run "
-            f"'{program.command('migrate')}' again"
+            f"row {row_id} of domains has the host '{host}', which is not a host: correct or delete "
+            f"it, and run '{program.command('migrate')}' again"
         )
     _change(op, AFTER)
 
@@ -47,7 +47,7 @@ def _change(op: Operations, condition: str) -> None:
 
 
 def _rebuild(op: Operations, condition: str) -> None:
-    """Do it as SQLite can, which changes no constraint of a table that exists; see 0003. Nothing refers to it."""
+    """Rebuild the table, since SQLite cannot change constraints of an existing one (see 0003)."""
     kept = op.create_table(
         "domains_0007",
         sa.Column("id", sa.Integer),

@@ -1,6 +1,6 @@
-"""how often the rows of sites were changed
+"""change counters of sites
 
-One row for each site whose rows were changed while pages of it are kept (`multisite.page_cache_seconds`).
+One row for each site whose rows were changed while the page cache is on (`multisite.page_cache_seconds`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""hosts of domains may have underscores
+"""underscores in the hosts of domains
 
-The CHECK lets them through. Whether they are allowed says the setting `multisite.allow_underscores`, which no CHECK
-can ask.
+The CHECK accepts them. Whether they are allowed depends on the setting `multisite.allow_underscores`, which a CHECK
+cannot read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def downgrade(op: Operations) -> None:
     domains = sa.table("domains", sa.column("host"))
     underscored = op.get_bind().scalar(sa.select(domains.c.host).where(domains.c.host.contains("_", autoescape=True)))
     if underscored is not None:
-        raise MultisiteError(f"the domain '{underscored}' has an underscore, which the tables before could not hold")
+        raise MultisiteError(
+            f"the domain '{underscored}' has an underscore, which the tables before this revision do not allow"
+        )
     _change(op, BEFORE)
 
 
@@ -43,7 +45,7 @@ def _change(op: Operations, condition: str) -> None:
 
 
 def _rebuild(op: Operations, condition: str) -> None:
-    """Do it as SQLite can, which changes no constraint of a table that exists; see 0003. Nothing refers to it."""
+    """Rebuild the table, since SQLite cannot change constraints of an existing one (see 0003)."""
     kept = op.create_table(
         "domains_0009",
         sa.Column("id", sa.Integer),
