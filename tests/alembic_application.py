@@ -16,12 +16,12 @@ HOST = "www.example.com"
 
 
 def render_item(kind: str, item: Any, _context: object) -> Any:
-    """Do for `render_python_code` what the plugin does for `alembic revision`."""
+    """Render for `render_python_code` as the plugin does for `alembic revision`."""
     return "sa.BigInteger()" if kind == "type" and isinstance(item, SiteId) else False
 
 
 class Application:
-    """A database, and revisions that alembic writes for it and that are run as it runs them."""
+    """A database, with revisions that alembic generates for it and that run as under alembic."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
@@ -29,7 +29,7 @@ class Application:
         self.plugins = ["alembic.autogenerate.*"]
 
     def proposed(self, metadata: sa.MetaData) -> tuple[str, str]:
-        """Return the bodies of `upgrade` and `downgrade` that bring the database to `metadata`; empty for nothing."""
+        """Return the bodies of `upgrade` and `downgrade` that bring the database to `metadata`, empty if none."""
         with self.engine.connect() as connection:
             opts = {"target_metadata": metadata, "autogenerate_plugins": self.plugins}
             context = MigrationContext.configure(connection, opts=opts)
@@ -38,7 +38,7 @@ class Application:
             assert script.downgrade_ops is not None
             if script.upgrade_ops.is_empty():
                 return "", ""
-            # What `alembic check` prints has to be possible too.
+            # `alembic check` has to be able to print it too.
             assert script.upgrade_ops.as_diffs()
             up, down = (
                 render_python_code(part, migration_context=context, render_item=render_item)
@@ -47,7 +47,7 @@ class Application:
         return up, down
 
     def revise(self, metadata: sa.MetaData, host: str = HOST) -> str:
-        """Write a revision and run it, with the host filled in; return it as it was written."""
+        """Generate a revision and run it with the host filled in; return it as generated."""
         up, down = self.proposed(metadata)
         self.written.append((up, down))
         self.run(up.replace(TODO, host), metadata)

@@ -21,7 +21,7 @@ Revision = Callable[[Any], None]
 
 
 class Database:
-    """A database that revisions are run on, as alembic itself runs them, in a connection of its own each."""
+    """A database on which revisions run as under alembic, each on its own connection."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
@@ -50,7 +50,7 @@ class Database:
             revision(op)
 
     def execute(self, *statements: str) -> None:
-        """Execute SQL, as the migrations of the application did once; other databases' statements are left out."""
+        """Execute SQL, as earlier migrations of the application did, without statements for other databases."""
 
         def revision(op: Any) -> None:
             for statement in statements:
@@ -68,7 +68,7 @@ class Database:
             return [tuple(row) for row in rows]
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Return the rows of every table of the application, in the order of the whole row."""
+        """Return the sorted rows of every table of the application."""
         own = migrate.models.metadata.tables
         names = [
             name for name in sa.inspect(self.engine).get_table_names() if name not in own and "version" not in name
@@ -76,7 +76,7 @@ class Database:
         return {name: sorted(self.query(f"SELECT * FROM {quoted(name)}"), key=repr) for name in names}
 
     def schema(self) -> dict[str, Any]:
-        """Return what reflection and the database itself say of each table of the application."""
+        """Return the schema of each table of the application, by reflection and as the database's own DDL."""
         inspector = sa.inspect(self.engine)
         own = migrate.models.metadata.tables
         found: dict[str, Any] = {}
@@ -94,24 +94,24 @@ class Database:
                 "references": self.references(name),
                 "checks": sorted(map(repr, inspector.get_check_constraints(name))),
             }
-        found["own words"] = self.own_words()
+        found["own words"] = self.own_ddl()
         return found
 
     def uniques(self, table: str) -> list[str]:
         if self.dialect == "sqlite":
-            # SQLAlchemy does not reflect all that stand with their column.
+            # SQLAlchemy does not reflect all column constraints of SQLite.
             names = [row[1] for row in self.query(f"PRAGMA index_list({table})") if row[3] == "u"]
             return sorted(repr([row[2] for row in self.query(f"PRAGMA index_info({name})")]) for name in names)
         return sorted(map(repr, sa.inspect(self.engine).get_unique_constraints(table)))
 
     def references(self, table: str) -> list[str]:
         if self.dialect == "sqlite":
-            # Nor the actions of references that do.
+            # Nor the actions of column references.
             rows = self.query(f"PRAGMA foreign_key_list({table})")
             return sorted(repr((*row[2:4], row[4] or "id", *row[5:])) for row in rows)
         return sorted(map(repr, sa.inspect(self.engine).get_foreign_keys(table)))
 
-    def own_words(self) -> list[tuple[Any, ...]]:
+    def own_ddl(self) -> list[tuple[Any, ...]]:
         versions = ("multisite_alembic_version", "alembic_version")
         theirs = f"NOT IN ({', '.join(map(repr, (*migrate.models.metadata.tables, *versions)))})"
         if self.dialect == "sqlite":
@@ -121,7 +121,7 @@ class Database:
                     f"AND tbl_name {theirs}"
                 )
             )
-        # PostgreSQL 18 keeps NOT NULL among the constraints, under names that stay in the order of their making.
+        # PostgreSQL 18 lists NOT NULL among the constraints, with names in the order of creation.
         constraints = "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE "
         constraints += f"contype <> 'n' AND conrelid::regclass::text {theirs} AND connamespace = 'public'::regnamespace"
         indexes = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE "
@@ -138,12 +138,12 @@ class Database:
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL, which nobody will look through for parameters."""
+    """Return a quoted name, with colons escaped."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def enforcing(engine: sa.Engine) -> sa.Engine:
-    """Let SQLite enforce references on each connection of `engine`, as multisite's own engines do."""
+    """Make SQLite enforce foreign keys on each connection of `engine`, as multisite's own engines do."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", lambda dbapi, _record: dbapi.execute("PRAGMA foreign_keys = 1"))
     return engine

@@ -104,7 +104,7 @@ def test_a_host_that_is_none_is_named_before_the_tables_refuse_it(database_url: 
             op.execute("INSERT INTO sites (name, folder) VALUES ('one', 'one')")
             op.execute("INSERT INTO domains (site_id, host, kind) VALUES (1, 'one.example.', 'canonical')")
         with (
-            pytest.raises(MultisiteError, match=r"row 1 of domains has the host 'one\.example\.', which is none"),
+            pytest.raises(MultisiteError, match=r"row 1 of domains has the host 'one\.example\.', which is not a host"),
             revising(engine) as (revision, op),
         ):
             revision.upgrade(op)

@@ -135,7 +135,7 @@ def test_rows_of_the_whole_run_have_a_permanent_site(project: Project) -> None:
     assert (status, "2 passed" in printed) == (0, True), printed
 
 
-SESSIONS = [snippet.text for snippet in snippets(PAGE, "text") if "what belongs to another site" in snippet.text]
+SESSIONS = [snippet.text for snippet in snippets(PAGE, "text") if "data of another site has leaked" in snippet.text]
 """The runs of docs/testing.md that find a leak: the command and its output."""
 
 
