@@ -354,14 +354,14 @@ def test_upgrade_does_multisite_first_and_then_the_application(application: Appl
     application.revision("a2", "a1", "op.add_column('notes', sa.Column('text', sa.Text))")
     assert application.upgrade() == [
         "multisite 0001: the tables sites, domains and multisite_version",
-        "multisite 0002: columns of sites and multisite_version for themes and for templates that are looked for again",
+        "multisite 0002: columns of sites and multisite_version for themes and template generations",
         "multisite 0003: ports and paths of domains",
-        "multisite 0004: whether a site is open",
-        "multisite 0005: how often the secrets of a site were replaced",
+        "multisite 0004: availability of sites",
+        "multisite 0005: secret generation of sites",
         "multisite 0006: the settings of sites",
-        "multisite 0007: hosts of domains are what hosts can be",
-        "multisite 0008: how often the rows of sites were changed",
-        "multisite 0009: hosts of domains may have underscores",
+        "multisite 0007: stricter CHECK for the hosts of domains",
+        "multisite 0008: change counters of sites",
+        "multisite 0009: underscores in the hosts of domains",
         "application a1: revision a1",
         "application a2: revision a2",
     ]

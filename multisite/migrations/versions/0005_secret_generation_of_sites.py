@@ -1,4 +1,4 @@
-"""secret generation of sites: how often their secrets were rotated
+"""secret generation of sites
 
 The column is added on its own, since `sites` must never be rebuilt (see 0001).
 """
