@@ -1,4 +1,4 @@
-"""What the tests of the directory are made of: a clock, the statements that an engine runs, and waiting for threads."""
+"""Support for tests of the directory: a clock, the statements of an engine, and waiting for threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEADLINE_SECONDS = 60
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that only moves when told to."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -38,7 +38,7 @@ def counted(engine: sa.Engine) -> Iterator[list[str]]:
 
 
 def until(condition: Callable[[], object]) -> bool:
-    """Return whether `condition` came true in good time."""
+    """Wait for `condition`; return whether it came true in time."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         if time.monotonic() > deadline:

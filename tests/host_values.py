@@ -1,4 +1,4 @@
-"""Host values from the RFCs, each with the right answer: its canonical form, or None where it is not a host.
+"""Host values from the RFCs, each with its canonical form, or None if it is not a host.
 
 The answers come from the texts named beside them and from our own stricter rules (`multisite.hosts`): a port has a
 value and no leading zeros, a number is an address only as a dotted quad, zone identifiers and IPvFuture are refused.
@@ -387,7 +387,7 @@ HOST_VALUES: dict[str, dict[str, str | None]] = {
         "[1.2.3.4]": None,
         "[127.0.0.1]:80": None,
     },
-    # What the ABNF of IPv6address allows, brought into the form of RFC 5952 section 4, an IPv4 part in hexadecimal.
+    # Forms allowed by the ABNF of IPv6address, converted to that of RFC 5952 section 4, IPv4 parts in hexadecimal.
     "RFC 4291 section 2.2, RFC 3986 section 3.2.2, RFC 5952: IPv6 addresses": {
         "[::]": "[::]",
         "[::1]": "[::1]",
@@ -418,7 +418,7 @@ HOST_VALUES: dict[str, dict[str, str | None]] = {
         "[2001:0DB8:0000:CD30:0000:0000:0000:0000]": "[2001:db8:0:cd30::]",
         "[2001:0DB8::CD30:0:0:0:0]": "[2001:db8:0:cd30::]",
         "[2001:0DB8:0:CD30::]": "[2001:db8:0:cd30::]",
-        # RFC 5952 section 1, 2 and 4: ways to write one address.
+        # RFC 5952 sections 1, 2 and 4: spellings of one address.
         "[2001:db8:0:0:1:0:0:1]": "[2001:db8::1:0:0:1]",
         "[2001:0db8:0:0:1:0:0:1]": "[2001:db8::1:0:0:1]",
         "[2001:db8::0:1:0:0:1]": "[2001:db8::1:0:0:1]",
@@ -552,7 +552,7 @@ HOST_VALUES: dict[str, dict[str, str | None]] = {
         "[localhost]": None,
     },
 }
-"""By the text that gives the answer: `{value: canonical form or None}`."""
+"""By source: `{value: canonical form or None}`."""
 
 UNDERSCORED_VALUES: dict[str, str | None] = {
     "a_b.example": "a_b.example",
@@ -566,7 +566,7 @@ UNDERSCORED_VALUES: dict[str, str | None] = {
     "selector._domainkey.example.com": "selector._domainkey.example.com",
     "_443._tcp.www.example.com": "_443._tcp.www.example.com",
 }
-"""Those values whose answer is another one with `underscores=True`."""
+"""Values whose result differs with `underscores=True`."""
 
 MORE_UNDERSCORED_VALUES: dict[str, str | None] = {
     "My_Shop.Example.COM.:8080": "my_shop.example.com:8080",
@@ -601,7 +601,7 @@ MORE_UNDERSCORED_VALUES: dict[str, str | None] = {
     "[::1_0]": None,
     "[fe80::1_]": None,
 }
-"""Values that only mean something, or are only refused for another reason, with `underscores=True`."""
+"""Values that are valid, or rejected for another reason, only with `underscores=True`."""
 
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
@@ -674,7 +674,7 @@ PIECES = [
 
 
 def mutate(chance: random.Random, text: str) -> str:
-    """Return `text` after a few cuts, insertions, doublings and changes of single characters."""
+    """Return `text` after a few random deletions, insertions, duplications and replacements of characters."""
     for _ in range(chance.randrange(4)):
         at, to = sorted((chance.randrange(len(text) + 1), chance.randrange(len(text) + 1)))
         match chance.randrange(6):

@@ -12,12 +12,12 @@ from scoped_models import Book
 
 
 def hello(request: Request) -> Response:
-    """Say whose page this is, without the database."""
+    """Return the name of the site, without the database."""
     return Response(request.site.host)
 
 
 def write(request: Request) -> Response:
-    """Write a row; the answer comes after the commit."""
+    """Insert a row; the response follows the commit."""
     request.dbsession.add(Book(slug=request.params["slug"], secret=request.site.host))
     return Response("written")
 
@@ -25,7 +25,7 @@ def write(request: Request) -> Response:
 def make() -> Any:
     from multisite.directory import memory, snapshot
 
-    # The same in less time.
+    # Shorter timeouts.
     memory.QUERY_TIMEOUT_SECONDS, memory.HANG_PAUSE_SECONDS, snapshot.WRITE_PAUSE_SECONDS = 0.5, 0.5, 0.1
     config = Configurator(
         settings={

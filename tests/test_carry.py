@@ -1,4 +1,4 @@
-"""Threads, executors, tasks and jobs: who has a site there, and which."""
+"""The current site in threads, executors, tasks and jobs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from multisite.models import DomainRow, SiteRow
 
 @pytest.fixture
 def library(sqlite_database_url: str) -> Iterator[Library]:
-    # Whose thread it is has nothing to do with the database.
+    # The thread is independent of the database.
     with closing_engine(sqlite_database_url) as engine:
         yield build_library(engine)
 
@@ -111,7 +111,7 @@ def test_all_sites_are_carried_with_their_reason(library: Library, pool: ThreadP
 
 
 def test_no_site_is_carried_too() -> None:
-    """What was made outside of any site does not take the one that happens to be current where it runs."""
+    """A function carried from outside of any site does not run with the site that is current in the other thread."""
     carried = carry(current_site)
     with using_site(ONE):
         assert carried() is None
@@ -119,7 +119,7 @@ def test_no_site_is_carried_too() -> None:
 
 
 def test_one_block_in_several_threads_at_once_ends_in_each_of_them() -> None:
-    """A block may be made once, in a module, say: who leaves it first does not leave it for another."""
+    """A block may be created once, for instance in a module; leaving it in one thread does not affect the others."""
     block, entered, left = using_site(ONE), threading.Barrier(2), threading.Event()
 
     def look(is_first: bool) -> list[Site | None]:
@@ -142,7 +142,7 @@ def test_a_block_that_ends_in_another_context_is_an_error(pool: ThreadPoolExecut
         block.__exit__()
 
 
-def test_what_fails_leaves_nothing_behind(pool: ThreadPoolExecutor) -> None:
+def test_a_failing_function_restores_the_scope(pool: ThreadPoolExecutor) -> None:
     def fail(error: BaseException) -> None:
         raise error
 
@@ -160,7 +160,7 @@ def test_arguments_and_results_pass() -> None:
         return args, kwargs
 
     with using_site(ONE):
-        # The names of the parameters that carry itself has are free.
+        # The names of carry's own parameters can be used.
         assert carry(function)(1, scope=2, function=3) == ((1,), {"scope": 2, "function": 3})
 
 
@@ -176,7 +176,7 @@ async def asynchronous_generator() -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("function", [later, generator, asynchronous_generator, partial(later)])
-def test_what_runs_after_the_call_cannot_be_carried(function: Callable[..., Any]) -> None:
+def test_deferred_functions_cannot_be_carried(function: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match="runs only after the call"):
         carry(function)
 
@@ -215,7 +215,7 @@ def test_tasks_inherit_and_keep_to_themselves() -> None:
     asyncio.run(main())
 
 
-def test_a_coroutine_handed_to_a_loop_in_another_thread_has_the_site_of_who_handed_it() -> None:
+def test_a_coroutine_submitted_to_a_loop_in_another_thread_has_the_site_of_its_submitter() -> None:
     async def look() -> Site | None:
         return current_site()
 
@@ -249,7 +249,7 @@ def application(tmp_path: Path, sqlite_database_url: str) -> Iterator[Registry]:
 
 @contextmanager
 def consuming(huey: SqliteHuey) -> Iterator[None]:
-    """Let two threads work off the queue inside the block."""
+    """Process the queue in two threads inside the block."""
     consumer = huey.create_consumer(workers=2, initial_delay=0.01, max_delay=0.05, scheduler_interval=1)
     before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     consumer.start()
@@ -263,7 +263,7 @@ def consuming(huey: SqliteHuey) -> Iterator[None]:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # huey's threads leave their connections to the collector.
-def test_a_job_runs_for_the_site_that_it_was_stored_with(application: Registry, tmp_path: Path) -> None:
+def test_a_job_runs_for_the_site_that_it_was_enqueued_with(application: Registry, tmp_path: Path) -> None:
     huey = SqliteHuey(filename=str(tmp_path / "jobs.db"))
     engine = application[DIRECTORY].engine
 
@@ -279,7 +279,7 @@ def test_a_job_runs_for_the_site_that_it_was_stored_with(application: Registry, 
     with using_site(ONE):
         jobs = [(site, look(site.id), look_at_nothing()) for site in [ONE, TWO] * 10]
     with all_sites("a test"), Session(engine) as session:
-        # Between the call and the run: the job has the site as it is then.
+        # Between enqueuing and running: the job sees the site in its current state.
         session.execute(sa.update(SiteRow).where(SiteRow.id == ONE.id).values(name="Renamed"))
         session.commit()
     with consuming(huey):

@@ -54,7 +54,7 @@ def test_an_id_without_a_site_is_not_found(directory: Directory, site_id: int) -
     assert directory.by_id(site_id) is None
 
 
-def test_what_is_known_or_known_as_unknown_costs_no_query(
+def test_a_cached_host_costs_no_query_with_or_without_a_site(
     add: Callable[..., Site], engine: sa.Engine, directory: Directory, clock: Clock
 ) -> None:
     site = add("a.example")
@@ -73,7 +73,7 @@ def test_what_is_known_or_known_as_unknown_costs_no_query(
         assert len(statements) == 3
 
 
-def test_changes_made_elsewhere_are_seen_after_refresh_seconds_at_the_latest(
+def test_changes_by_other_processes_are_seen_within_refresh_seconds(
     add: Callable[..., Site], own_engine: sa.Engine, directory: Directory, clock: Clock
 ) -> None:
     first = add("a.example", aliases=["moving.example"])
@@ -82,7 +82,7 @@ def test_changes_made_elsewhere_are_seen_after_refresh_seconds_at_the_latest(
     assert directory.by_id(first.id + 1) is None
     remove_domain(own_engine, "moving.example")
     second = add("new.example", aliases=["moving.example"])
-    # It does not look before its time, or there would be a query for every request.
+    # It does not check earlier, or every request would send a query.
     assert directory.find("moving.example") == Match(first, "alias")
     clock.now += 1
     assert directory.find("a.example") == Match(first, "canonical")
@@ -94,7 +94,7 @@ def test_changes_made_elsewhere_are_seen_after_refresh_seconds_at_the_latest(
     assert directory.find("moving.example") is None
 
 
-def test_a_changed_row_is_seen_too(
+def test_an_updated_row_is_seen(
     own_engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
 ) -> None:
     site = add("a.example")
@@ -119,14 +119,14 @@ def test_a_pending_site_is_not_found(
     assert directory.by_id(site.id) is None
 
 
-def test_entries_are_read_again_at_max_age_although_no_version_changed(
+def test_entries_expire_at_max_age_even_if_the_version_is_unchanged(
     own_engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
 ) -> None:
     site = add("a.example")
     assert directory.find("a.example") is not None
     assert directory.find("b.example") is None
     with all_sites("a test"), own_engine.begin() as connection:
-        # People edit tables by hand, and forget the version.
+        # People edit tables by hand and forget the version.
         connection.execute(sa.insert(DomainRow).values(site_id=site.id, host="b.example", kind="alias"))
     for _ in range(299):
         clock.now += 1
@@ -136,10 +136,10 @@ def test_entries_are_read_again_at_max_age_although_no_version_changed(
     assert directory.find("b.example") == Match(site, "alias")
 
 
-def test_a_version_that_goes_back_is_a_change_as_well(
+def test_a_lower_version_counts_as_a_change(
     own_engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
 ) -> None:
-    """As after a backup was put back."""
+    """As after restoring a backup."""
     add("a.example")
     assert directory.find("a.example") is not None
     with all_sites("a test"), own_engine.begin() as connection:
@@ -150,7 +150,7 @@ def test_a_version_that_goes_back_is_a_change_as_well(
 
 
 def make_race(own_engine: sa.Engine, engine: sa.Engine, directory: Directory, clock: Clock) -> Match | None:
-    """Let the alias `b.example` be removed after it was read and before it is stored; return what is found later."""
+    """Remove the alias `b.example` after it was read and before it is cached; return the later lookup."""
     read, changed = threading.Event(), threading.Event()
 
     def stop_once(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
@@ -167,20 +167,20 @@ def make_race(own_engine: sa.Engine, engine: sa.Engine, directory: Directory, cl
         changed.set()
         assert early.result() is not None
     clock.now += 1
-    directory.find("a.example")  # This brings the version, so that nothing else makes the next one be read again.
+    directory.find("a.example")  # Reads the version, so that nothing else causes the next query.
     return directory.find("b.example")
 
 
 @pytest.fixture
 def postgresql_or_wal(own_engine: sa.Engine) -> None:
-    """Let a change be committed while a reader is at work, which SQLite does in this mode only."""
+    """Use WAL mode, in which SQLite can commit during a read."""
     if own_engine.dialect.name == "sqlite":
         with own_engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
 @pytest.mark.usefixtures("postgresql_or_wal")
-def test_an_entry_read_before_a_change_is_not_taken_for_fresh_after_it(
+def test_an_entry_read_before_a_change_is_not_fresh_after_it(
     own_engine: sa.Engine, engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
 ) -> None:
     add("a.example", aliases=["b.example"])
@@ -188,7 +188,7 @@ def test_an_entry_read_before_a_change_is_not_taken_for_fresh_after_it(
 
 
 @pytest.mark.usefixtures("postgresql_or_wal")
-def test_read_by_two_statements_it_would_be(
+def test_an_entry_read_by_two_statements_would_be(
     own_engine: sa.Engine,
     engine: sa.Engine,
     add: Callable[..., Site],
@@ -196,7 +196,7 @@ def test_read_by_two_statements_it_would_be(
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The negative control: first the entry, then the version."""
+    """Negative control: read the entry first and the version afterwards."""
 
     def look_up_in_two_steps(engine: sa.Engine, key: str | int, _declared: object) -> QueryResult:
         answer = query_host(engine, key)
@@ -229,7 +229,7 @@ def test_a_flood_of_unknown_hosts_evicts_no_site(
         assert statements == []
 
 
-def test_a_shelf_is_bounded_and_keeps_what_is_used() -> None:
+def test_an_lru_cache_is_bounded_and_keeps_recently_used_values() -> None:
     cache: LRUCache[int, str] = LRUCache(10)
     for number in range(1000):
         cache.set(number, str(number))
@@ -242,7 +242,7 @@ def test_a_shelf_is_bounded_and_keeps_what_is_used() -> None:
     assert cache.get(0) is None
 
 
-def test_a_shelf_that_is_only_read_stays_bounded() -> None:
+def test_an_lru_cache_stays_bounded_when_it_is_only_read() -> None:
     cache: LRUCache[int, str] = LRUCache(10)
     for number in range(1000):
         cache.set(number, str(number))
@@ -268,7 +268,7 @@ def test_the_smallest_directory_works(
 # Threads.
 
 
-def test_many_threads_asking_for_one_cold_host_send_one_query(
+def test_concurrent_misses_of_one_host_send_one_query(
     engine: sa.Engine, add: Callable[..., Site], directory: Directory
 ) -> None:
     site = add("a.example")
@@ -285,7 +285,7 @@ def test_many_threads_asking_for_one_cold_host_send_one_query(
 
 @contextmanager
 def hanging(engine: sa.Engine) -> Iterator[threading.Event]:
-    """Let every statement on `engine` hang until the end of the block; the event says that one does."""
+    """Make every statement on `engine` hang until the end of the block; the event is set when one does."""
     hangs, released = threading.Event(), threading.Event()
 
     def hang(*_anything: object) -> None:
@@ -300,7 +300,7 @@ def hanging(engine: sa.Engine) -> Iterator[threading.Event]:
         event.remove(engine, "before_cursor_execute", hang)
 
 
-def test_while_one_thread_reads_the_others_are_served(
+def test_other_threads_are_served_during_a_refresh(
     engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
 ) -> None:
     site = add("a.example")
@@ -319,7 +319,7 @@ def test_while_one_thread_reads_the_others_are_served(
         assert check.result() == Match(site, "canonical")
 
 
-def test_an_unknown_host_is_unknown_while_another_thread_finds_a_change(
+def test_an_unknown_host_stays_unknown_while_another_thread_finds_a_change(
     add: Callable[..., Site], directory: Directory, clock: Clock
 ) -> None:
     add("a.example")
@@ -338,17 +338,17 @@ def test_an_unknown_host_is_unknown_while_another_thread_finds_a_change(
 
 
 def settle(directory: Directory) -> None:
-    """Wait until nobody asks the database: in an outage that is done in a thread of its own."""
+    """Wait for the background refresh of an outage to end."""
     with directory._cache._refresh_lock:
         pass
 
 
-def test_a_database_that_hangs_is_waited_for_once_and_then_left_alone(
+def test_a_hanging_database_is_waited_for_once_and_then_left_alone(
     engine: sa.Engine, add: Callable[..., Site], directory: Directory, clock: Clock
 ) -> None:
     site = add("a.example")
     directory.find("a.example")
-    # Time enough to get to the question, or the connection would be given up before.
+    # Long enough to reach the query; otherwise the connection would time out first.
     directory._cache._query_timeout_seconds = 1.0
     with hanging(engine) as hangs:
         with pytest.raises(DirectoryUnavailable, match="does not answer"):
@@ -361,7 +361,7 @@ def test_a_database_that_hangs_is_waited_for_once_and_then_left_alone(
         assert directory.find("a.example") == Match(site, "canonical")
         assert not hangs.is_set()
         clock.now += 1
-        # It is time to try again, and what is known is served at once whatever comes of it.
+        # A retry is due; cached sites are served immediately, whatever its result.
         assert directory.find("a.example") == Match(site, "canonical")
         assert hangs.wait(60)
         settle(directory)
@@ -370,7 +370,7 @@ def test_a_database_that_hangs_is_waited_for_once_and_then_left_alone(
     assert directory.find("cold.example") is None
 
 
-def test_an_errand_gives_its_result_or_its_error() -> None:
+def test_run_with_timeout_returns_the_result_or_raises_the_error() -> None:
     assert run_with_timeout(lambda: 42, 60) == 42
     assert run_with_timeout(lambda: None, 60) is None
     with pytest.raises(ZeroDivisionError):
@@ -382,7 +382,7 @@ def test_an_errand_gives_its_result_or_its_error() -> None:
 
 @contextmanager
 def down(own_engine: sa.Engine, engine: sa.Engine) -> Iterator[None]:
-    """Take the tables away for a while: every query on them fails, on SQLite and on PostgreSQL."""
+    """Rename the tables inside the block, so that every query on them fails."""
     with own_engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE multisite_version RENAME TO gone")
     try:
@@ -392,7 +392,7 @@ def down(own_engine: sa.Engine, engine: sa.Engine) -> Iterator[None]:
             connection.exec_driver_sql("ALTER TABLE gone RENAME TO multisite_version")
 
 
-def test_while_the_database_is_down_known_sites_are_served_and_it_is_logged_once_a_while(
+def test_while_the_database_is_down_cached_sites_are_served_and_the_outage_is_logged_now_and_then(
     own_engine: sa.Engine,
     engine: sa.Engine,
     add: Callable[..., Site],
@@ -412,7 +412,7 @@ def test_while_the_database_is_down_known_sites_are_served_and_it_is_logged_once
         with pytest.raises(DirectoryUnavailable):
             directory.find("cold.example")
         with pytest.raises(DirectoryUnavailable):
-            # What was known as unknown too long ago may be a site by now.
+            # A host that was unknown long ago may have a site by now.
             directory.find("unknown.example")
     assert [record.levelname for record in caplog.records] == ["ERROR"] * 7
     clock.now += 1
@@ -424,10 +424,10 @@ def test_while_the_database_is_down_known_sites_are_served_and_it_is_logged_once
     assert directory.find("cold.example") is not None
 
 
-def test_after_a_restart_of_the_database_the_first_question_is_answered(
+def test_the_first_query_after_a_database_restart_succeeds(
     postgresql_url: str, own_engine: sa.Engine, engine: sa.Engine, add: Callable[..., Site], directory: Directory
 ) -> None:
-    """The connections in the pool are dead then; on SQLite there is nothing that could die."""
+    """The pooled connections are dead then; on SQLite nothing can die."""
     site = add("a.example")
     assert directory.find("b.example") is None
     if engine.dialect.name == "postgresql":
@@ -440,19 +440,19 @@ def test_after_a_restart_of_the_database_the_first_question_is_answered(
     assert directory.find("a.example") == Match(site, "canonical")
 
 
-def test_without_a_version_the_next_command_is_named(own_engine: sa.Engine, directory: Directory) -> None:
+def test_without_a_version_the_error_names_the_command_to_run(own_engine: sa.Engine, directory: Directory) -> None:
     with own_engine.begin() as connection:
         connection.execute(sa.delete(DirectoryVersion))
     with pytest.raises(DirectoryUnavailable, match="multisite migrate"):
         directory.find("a.example")
 
 
-# Planted sites, and the current site.
+# Overrides, and the current site.
 
 PLANTED = Site(7, "planted.example", "Planted", "planted.example")
 
 
-def test_a_planted_site_is_found_without_tables(tmp_path: Path, clock: Clock) -> None:
+def test_an_override_is_found_without_tables(tmp_path: Path, clock: Clock) -> None:
     engine = engine_from_url(f"sqlite:///{tmp_path / 'empty.db'}")
     directory = Directory(engine, clock=clock)
     directory.add_override(PLANTED, ["www.planted.example"])
@@ -467,7 +467,7 @@ def test_a_planted_site_is_found_without_tables(tmp_path: Path, clock: Clock) ->
     engine.dispose()
 
 
-def test_a_planted_site_wins_over_the_tables_until_it_is_uprooted(
+def test_an_override_takes_precedence_over_the_tables_until_it_is_removed(
     add: Callable[..., Site], directory: Directory
 ) -> None:
     site = add("a.example")
@@ -477,7 +477,7 @@ def test_a_planted_site_wins_over_the_tables_until_it_is_uprooted(
     assert directory.find("a.example") == Match(site, "canonical")
 
 
-def test_an_activated_directory_serves_using_site_and_is_forgotten_with_its_application(
+def test_using_site_finds_sites_in_an_activated_directory_as_long_as_it_lives(
     add: Callable[..., Site], engine: sa.Engine
 ) -> None:
     site = add("a.example")
@@ -507,7 +507,7 @@ def test_an_activated_directory_serves_using_site_and_is_forgotten_with_its_appl
         "sqlite:///file:name?mode=memory&uri=true",
     ],
 )
-def test_a_database_in_memory_is_refused_with_the_reason(url: str) -> None:
+def test_an_in_memory_database_is_rejected_with_the_reason(url: str) -> None:
     with pytest.raises(MultisiteError, match=r"an in-memory database .*plant_site"):
         Directory(sa.create_engine(url, poolclass=sa.NullPool))
 
@@ -529,8 +529,8 @@ def test_our_engines_enforce_foreign_keys_on_sqlite(tmp_path: Path, enforcing: b
     engine.dispose()
 
 
-def test_a_million_domains_cost_nothing_at_the_start(engine: sa.Engine) -> None:
-    """Making a directory reads nothing at all, so it takes the same for any number of sites."""
+def test_a_million_domains_cost_nothing_at_startup(engine: sa.Engine) -> None:
+    """Creating a directory reads nothing, so it takes the same time for any number of sites."""
     with counted(engine) as statements:
         Directory(engine).activate()
     assert statements == []

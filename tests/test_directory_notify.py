@@ -1,4 +1,4 @@
-"""With multisite.notify a change is seen at once: PostgreSQL tells. While it cannot the directory goes on asking."""
+"""With multisite.notify changes are seen immediately; while the connection is lost, the directory polls."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from multisite.site import Site
 
 
 def stand_still() -> float:
-    """Be the clock of a directory that is never told by the time that it should look for changes."""
+    """A clock that stands still, so that no check is ever due."""
     return 1000.0
 
 
 @pytest.fixture
 def own_engine(postgresql_database_url: str) -> Iterator[sa.Engine]:
-    """An engine as another process has it, on a PostgreSQL database with our tables."""
+    """An engine like that of another process, on a PostgreSQL database with our tables."""
     with closing_engine(postgresql_database_url) as engine:
         make_own_tables(engine)
         yield engine
@@ -38,21 +38,21 @@ def own_engine(postgresql_database_url: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for connections, nor for threads that end."""
+    """Reconnect and end threads without waiting."""
     monkeypatch.setattr(listening, "RECONNECT_SECONDS", 0.05)
     monkeypatch.setattr(listening, "HEARTBEAT_SECONDS", 0.2)
 
 
 @pytest.fixture
 def listen(postgresql_database_url: str) -> Iterator[Callable[..., Directory]]:
-    """Make directories that are told, with a clock that stands still."""
+    """Create directories with notifications and a clock that stands still."""
     made: list[Directory] = []
 
     def make(driver: str = "psycopg", clock: Callable[[], float] = stand_still) -> Directory:
         url = sa.make_url(postgresql_database_url).set(drivername=f"postgresql+{driver}")
         directory = Directory(engine_from_url(url), notify=True, refresh_seconds=60, clock=clock)
         made.append(directory)
-        # The first question begins the listening.
+        # The first query starts the listener.
         assert directory.find("unknown.example") is None
         return directory
 
@@ -67,7 +67,7 @@ def listen(postgresql_database_url: str) -> Iterator[Callable[..., Directory]]:
 
 
 def listeners(engine: sa.Engine) -> list[int]:
-    """Return the processes of PostgreSQL that serve those who listen."""
+    """Return the PostgreSQL backends of listeners."""
     found = sa.text(
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'multisite directory' "
         "AND datname = current_database() AND state = 'idle' AND query LIKE 'SELECT 1%'"
@@ -77,7 +77,7 @@ def listeners(engine: sa.Engine) -> list[int]:
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
-def test_a_site_that_another_process_adds_is_there_at_once(
+def test_a_site_added_by_another_process_is_found_immediately(
     own_engine: sa.Engine,
     listen: Callable[..., Directory],
     postgresql_database_url: str,
@@ -99,8 +99,8 @@ def test_a_site_that_another_process_adds_is_there_at_once(
     assert until(lambda: directory.find("new.example"))
 
 
-def test_nobody_is_told_without_the_setting(add: Callable[..., Site], postgresql_database_url: str) -> None:
-    """The negative control: with this clock nothing else makes the directory look."""
+def test_without_the_setting_there_are_no_notifications(add: Callable[..., Site], postgresql_database_url: str) -> None:
+    """Negative control: with this clock nothing else makes the directory check."""
     with closing_engine(postgresql_database_url) as engine:
         directory = Directory(engine, refresh_seconds=60, clock=stand_still)
         assert directory.find("new.example") is None
@@ -109,9 +109,7 @@ def test_nobody_is_told_without_the_setting(add: Callable[..., Site], postgresql
         assert directory.find("new.example") is None
 
 
-def test_changes_by_a_session_are_told_when_they_are_committed(
-    own_engine: sa.Engine, listen: Callable[..., Directory]
-) -> None:
+def test_changes_by_a_session_are_notified_on_commit(own_engine: sa.Engine, listen: Callable[..., Directory]) -> None:
     directory = listen()
     assert until(lambda: listeners(own_engine))
     with all_sites("a test"), sa.orm.Session(own_engine) as session:
@@ -130,7 +128,7 @@ def test_changes_by_a_session_are_told_when_they_are_committed(
     assert until(lambda: directory.find("orm.example"))
 
 
-def test_a_lost_connection_is_made_again_and_meanwhile_the_directory_asks(
+def test_a_lost_connection_is_restored_and_the_directory_polls_in_the_meantime(
     own_engine: sa.Engine,
     add: Callable[..., Site],
     listen: Callable[..., Directory],
@@ -159,7 +157,7 @@ def test_a_lost_connection_is_made_again_and_meanwhile_the_directory_asks(
     assert directory.find("asked.example") is None
     now += 60
     assert directory.find("asked.example") is not None
-    # What is changed while nobody listens is seen when somebody does again.
+    # Changes made while nothing listened are seen after the reconnection.
     add("between.example")
     may_connect = True
     assert until(lambda: directory.find("between.example"))
@@ -172,7 +170,7 @@ def test_a_lost_connection_is_made_again_and_meanwhile_the_directory_asks(
     assert messages[1] == "the connection for directory notifications is restored"
 
 
-def test_what_is_told_while_the_database_is_being_asked_is_not_lost(
+def test_a_notification_during_a_query_is_not_lost(
     own_engine: sa.Engine, add: Callable[..., Site], postgresql_database_url: str
 ) -> None:
     with closing_engine(postgresql_database_url) as engine:
@@ -216,9 +214,7 @@ os._exit(0 if found else 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked on Windows")
-def test_a_process_that_was_forked_listens_too(
-    own_engine: sa.Engine, add: Callable[..., Site], postgresql_database_url: str
-) -> None:
+def test_a_forked_child_listens(own_engine: sa.Engine, add: Callable[..., Site], postgresql_database_url: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORK, postgresql_database_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -229,7 +225,7 @@ def test_a_process_that_was_forked_listens_too(
     assert process.returncode == 0, errors
 
 
-def test_a_directory_that_is_thrown_away_listens_no_more(own_engine: sa.Engine, postgresql_database_url: str) -> None:
+def test_a_garbage_collected_directory_stops_listening(own_engine: sa.Engine, postgresql_database_url: str) -> None:
     with closing_engine(postgresql_database_url) as engine:
         directory = Directory(engine, notify=True)
         directory.find("unknown.example")
@@ -238,19 +234,19 @@ def test_a_directory_that_is_thrown_away_listens_no_more(own_engine: sa.Engine, 
         assert until(lambda: not listeners(own_engine))
 
 
-def test_a_database_that_cannot_notify_is_refused(sqlite_database_url: str) -> None:
+def test_a_database_without_notifications_is_rejected(sqlite_database_url: str) -> None:
     expected = r"^multisite\.notify = true: expected false, because sqlite has no notifications$"
     with closing_engine(sqlite_database_url) as engine, pytest.raises(SettingError, match=expected):
         Directory(engine, notify=True)
 
 
-def test_an_application_is_refused_with_it_at_the_start(sqlite_database_url: str) -> None:
+def test_an_application_with_such_a_database_does_not_start(sqlite_database_url: str) -> None:
     settings = {"sqlalchemy.url": sqlite_database_url, "multisite.notify": "true"}
     with pytest.raises(SettingError, match=r"multisite\.notify = true"):
         Configurator(settings=settings).include("multisite")
 
 
-def test_who_does_not_use_it_does_not_load_it(sqlite_database_url: str) -> None:
+def test_the_module_is_not_imported_without_the_setting(sqlite_database_url: str) -> None:
     script = (
         "import sys; from multisite.directory import Directory, engine_from_url; "
         "Directory(engine_from_url(sys.argv[1])); print('multisite.directory.listening' in sys.modules)"

@@ -1,4 +1,4 @@
-"""The database down, hanging, restarted under load, down at the start: known sites stay, and all recovers by itself."""
+"""Outages: known sites are served while the database is down or hangs, and everything recovers without a restart."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def on_errands() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("multisite-directory")]
 
 
-# A server that takes connections and says nothing.
+# A server that accepts connections and never responds.
 
 
 @pytest.fixture
 def silent() -> Iterator[list[socket.socket]]:
-    """A server that accepts and never answers: the list of those who came, and first itself."""
+    """A server that accepts connections and never responds: its socket, followed by the accepted ones."""
     came = [socket.create_server(("127.0.0.1", 0))]
 
     def accept() -> None:
@@ -66,7 +66,7 @@ def silent() -> Iterator[list[socket.socket]]:
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
-def test_a_server_that_never_answers_is_asked_by_one_thread_at_a_time(silent: list[socket.socket], driver: str) -> None:
+def test_an_unresponsive_server_is_queried_by_one_thread_at_a_time(silent: list[socket.socket], driver: str) -> None:
     clock = Clock()
     port = silent[0].getsockname()[1]
     url = f"postgresql+{driver}://someone@127.0.0.1:{port}/somewhere?connect_timeout=2"
@@ -87,21 +87,21 @@ def test_a_server_that_never_answers_is_asked_by_one_thread_at_a_time(silent: li
         with ThreadPoolExecutor(8) as pool:
             assert Counter(pool.map(ask, range(100)))["the database does not answer"] == 1
         assert until(lambda: len(silent) == 3)
-        # Nothing is left behind, neither threads nor places in the pool.
+        # Neither threads nor pool slots are leaked.
         assert until(lambda: not on_errands())
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 @contextmanager
 def locked(engine: sa.Engine) -> Iterator[None]:
-    """Lock a file of SQLite as another process does that writes for long."""
+    """Lock an SQLite file like another process with a long write."""
     with closing(sqlite3.connect(engine.url.database or "", isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         yield
 
 
 @pytest.mark.parametrize("how", ["it waits for longer than we do", "it gives up sooner"])
-def test_after_a_lock_of_sqlite_a_visitor_who_comes_back_when_he_was_told_is_answered(
+def test_after_a_lock_of_sqlite_a_retry_after_the_announced_time_succeeds(
     sqlite_database_url: str, settings: Settings, how: str
 ) -> None:
     clock = Clock()
@@ -130,7 +130,7 @@ def test_after_a_lock_of_sqlite_a_visitor_who_comes_back_when_he_was_told_is_ans
         assert directory.find("c.example") is None
 
 
-def test_who_waits_behind_a_slow_answer_is_told_when_that_is_over_at_the_latest(silent: list[socket.socket]) -> None:
+def test_a_request_behind_a_slow_query_is_told_when_to_retry(silent: list[socket.socket]) -> None:
     port = silent[0].getsockname()[1]
     with closing_engine(f"postgresql+psycopg://someone@127.0.0.1:{port}/x?connect_timeout=2") as engine:
         directory = Directory(engine)
@@ -140,7 +140,7 @@ def test_who_waits_behind_a_slow_answer_is_told_when_that_is_over_at_the_latest(
         assert caught.value.retry_after_seconds == math.ceil(0.2 + memory.HANG_PAUSE_SECONDS)
 
 
-def test_our_engines_give_up_servers_that_never_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_engines_time_out_on_unresponsive_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     def timeout(url: str, **options: Any) -> object:
         seen: list[object] = []
         engine = engine_from_url(url, **options)
@@ -161,7 +161,7 @@ def test_our_engines_give_up_servers_that_never_answer(monkeypatch: pytest.Monke
     assert timeout(f"postgresql+psycopg://{nowhere}") is None
 
 
-# A process of the server that stops while it is asked, and a lock.
+# A backend that stops during a query, and a lock.
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def site(own_engine: sa.Engine, settings: Settings) -> Site:
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """Let a process of the server do nothing at all inside the block."""
+    """Stop a backend of the server inside the block."""
     try:
         os.kill(pid, signal.SIGSTOP)
     except OSError:
@@ -202,7 +202,7 @@ def stopped(pid: int) -> Iterator[None]:
         pytest.param("psycopg", False, id="control"),
     ],
 )
-def test_a_question_that_hangs_is_given_up_and_the_next_one_answered(
+def test_a_hanging_query_is_aborted_and_the_next_one_succeeds(
     postgresql_database_url: str, site: Site, driver: str, cutting: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -217,7 +217,7 @@ def test_a_question_that_hangs_is_given_up_and_the_next_one_answered(
             pid = connection.scalar(sa.select(sa.func.pg_backend_pid()))
         with stopped(pid):
             clock.now += 1
-            # The one connection of the pool is that to the process that is stopped.
+            # The only pooled connection is the one to the stopped backend.
             assert directory.find("a.example") == Match(site, "canonical")
             with pytest.raises(DirectoryUnavailable):
                 directory.find("cold.example")
@@ -233,10 +233,10 @@ def test_a_question_that_hangs_is_given_up_and_the_next_one_answered(
         assert until(lambda: not on_errands())
 
 
-def test_a_question_that_waits_for_a_lock_is_cancelled_at_the_server(
+def test_a_query_that_waits_for_a_lock_is_cancelled_on_the_server(
     postgresql_database_url: str, own_engine: sa.Engine, site: Site
 ) -> None:
-    """A migration may hold one for long: a process of the server for each try would soon be all of them."""
+    """A migration may hold one for long, and one backend for each attempt would soon use up all of them."""
     clock = Clock()
     waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     with closing_engine(postgresql_database_url) as engine, own_engine.connect() as locking:
@@ -260,18 +260,18 @@ def test_a_question_that_waits_for_a_lock_is_cancelled_at_the_server(
         assert directory.find("cold.example") is None
 
 
-# A real server in front of a database that goes and comes.
+# A real server in front of a database that fails and recovers.
 
 
 class Database:
-    """A PostgreSQL server of its own, which can be stopped, started, and made to hang."""
+    """A separate PostgreSQL server, which can be stopped, started, and made to hang."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
         self.url: str = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
 
     def stop(self) -> None:
-        """Stop it as a crash does: nothing is finished."""
+        """Stop it like a crash."""
         self._server.get_postmaster_info().process.kill()
         assert until(lambda: not self._server.get_postmaster_info().process.is_running())
 
@@ -280,7 +280,7 @@ class Database:
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """Let it take connections and answer nothing."""
+        """Make it accept connections without responding."""
         postmaster = self._server.get_postmaster_info().process
         processes = [postmaster, *postmaster.children()]
         for process in processes:
@@ -306,7 +306,7 @@ def database() -> Iterator[Database]:
 
 
 class Served:
-    """A process of waitress; `ask` gives status and body, (0, "") where it is cut off."""
+    """A waitress process; `ask` returns status and body, or (0, "") if the connection breaks."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -350,7 +350,7 @@ def served(database: Database, folder: Path) -> Iterator[Served]:
 
 
 class Load:
-    """Eight clients that ask for known sites, for unknown hosts, and write, until the end of the block."""
+    """Eight clients that request known sites and unknown hosts, and write, until the end of the block."""
 
     def __init__(self, server: Served) -> None:
         self.server = server
@@ -375,7 +375,7 @@ class Load:
         count = 0
         while not self.is_over:
             count += 1
-            time.sleep(0.01)  # Or eight clients are busy with nothing else.
+            time.sleep(0.01)  # Leaves the processor to the server.
             host = ("a.example", "b.example")[count % 2]
             answer = self.server.ask(host)
             if answer != (200, host):
@@ -388,7 +388,7 @@ class Load:
                     self.written.append(slug)
 
     def goes_on(self, *, unknown: int) -> bool:
-        """Return whether some more requests come back, and unknown hosts get this status."""
+        """Return whether more requests succeed and unknown hosts get this status."""
         before = self.statuses["unknown", unknown]
         return until(lambda: self.statuses["unknown", unknown] >= before + 30)
 
@@ -398,7 +398,7 @@ class Load:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="processes are stopped by signals")
-def test_a_server_goes_on_while_its_database_goes_and_comes_and_no_write_is_lost(
+def test_a_server_survives_outages_of_its_database_and_loses_no_write(
     database: Database, tmp_path: Path, settings: Settings
 ) -> None:
     with closing_engine(database.url) as engine:
@@ -408,7 +408,7 @@ def test_a_server_goes_on_while_its_database_goes_and_comes_and_no_write_is_lost
             add_site(engine, host, settings=settings)
     with served(database, tmp_path) as server:
         for host in ("a.example", "b.example"):
-            # A busy machine may need longer than the half second that this server waits for its database.
+            # On a busy machine the database may take longer than the timeout of half a second.
             assert until(lambda host=host: server.ask(host) == (200, host))
         with Load(server) as load:
             assert load.writes_again()
@@ -419,7 +419,7 @@ def test_a_server_goes_on_while_its_database_goes_and_comes_and_no_write_is_lost
                 database.start()
                 assert load.goes_on(unknown=404)
                 assert load.writes_again()
-            # Writes would wait for the database, which is the application's affair, and take all threads.
+            # Writes would block on the database, which the application has to limit, and occupy all threads.
             load.writes = False
             with database.hanging():
                 assert load.goes_on(unknown=503)

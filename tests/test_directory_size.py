@@ -1,4 +1,4 @@
-"""A directory of many domains: no start-up, one indexed query for a cold host, and memory for what it may hold."""
+"""A directory of many domains: no startup cost, one indexed query per miss, and bounded memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = 10_000 if SOAK else 200
 
 @pytest.fixture
 def filled(own_engine: sa.Engine) -> sa.Engine:
-    """The tables with so many domains, of a site each."""
+    """The tables with many domains, one site each."""
     numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {DOMAINS})"
     with all_sites("a test"), own_engine.begin() as connection:
         connection.exec_driver_sql(
@@ -37,7 +37,7 @@ def filled(own_engine: sa.Engine) -> sa.Engine:
     return own_engine
 
 
-def test_start_up_asks_nothing_a_cold_host_one_indexed_question_and_memory_is_bounded(
+def test_startup_sends_no_query_a_miss_one_indexed_query_and_memory_is_bounded(
     filled: sa.Engine, database_url: str
 ) -> None:
     with closing_engine(database_url) as engine:
@@ -61,7 +61,7 @@ def test_start_up_asks_nothing_a_cold_host_one_indexed_question_and_memory_is_bo
                 for table in ("domains", "sites", "asked", "canonical"):
                     assert f"Seq Scan on {table}" not in plan
                     assert f"SCAN {table}" not in plan
-        # SQLAlchemy has caches of its own, which are filled once.
+        # SQLAlchemy fills its own caches once.
         for number in range(1, SIZE + 1):
             assert directory.find(f"s{number}.example") is not None
         asked.clear()
@@ -72,11 +72,11 @@ def test_start_up_asks_nothing_a_cold_host_one_indexed_question_and_memory_is_bo
             assert directory.find(f"s{number}.example") is not None
             assert len(directory._cache._known._young) + len(directory._cache._known._old) <= SIZE
         assert len(asked) == 2 * SIZE
-        # The statements themselves are not what is remembered here.
+        # The recorded statements are not part of the cache.
         asked.clear()
         gc.collect()
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
-        # All that was asked for meanwhile would be twice as much, at 850 bytes each.
+        # Without a bound, all requested hosts would take twice as much, at 850 bytes each.
         assert grown < 1_024 * SIZE
         directory.deactivate()

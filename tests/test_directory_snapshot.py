@@ -1,4 +1,4 @@
-"""A process that starts while the database is down serves the sites of the snapshot, and nothing of a bad one."""
+"""A process that starts while the database is down serves the sites of a valid snapshot."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def started(database_url: str, file: Path, clock: Clock) -> Iterator[Callable[..., Directory]]:
-    """Make directories, each as a process does that has just been started."""
+    """Create directories like those of processes that have just started."""
     with closing_engine(database_url) as engine:
         yield lambda size=100: Directory(engine, snapshot=file, directory_size=size, clock=clock)
 
 
 def write(directory: Directory) -> None:
-    """Let the directory write what it knows, as it does when it is asked after a minute."""
+    """Make the directory write its entries, as it does after a minute."""
     clock = directory._cache._clock
     assert isinstance(clock, Clock)
     clock.now += snapshot.WRITE_PAUSE_SECONDS
@@ -48,7 +48,7 @@ def write(directory: Directory) -> None:
 
 
 def settle(directory: Directory) -> None:
-    """Wait until nobody asks the database, and nobody writes the file."""
+    """Wait until no thread queries the database or writes the file."""
     with directory._cache._refresh_lock:
         pass
     assert directory._cache._snapshot is not None
@@ -58,7 +58,7 @@ def settle(directory: Directory) -> None:
 
 @contextmanager
 def down(own_engine: sa.Engine) -> Iterator[None]:
-    """Take the tables away for a while: every query on them fails, on SQLite and on PostgreSQL."""
+    """Rename the tables inside the block, so that every query on them fails."""
     with own_engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE multisite_version RENAME TO gone")
     try:
@@ -68,7 +68,7 @@ def down(own_engine: sa.Engine) -> Iterator[None]:
             connection.exec_driver_sql("ALTER TABLE gone RENAME TO multisite_version")
 
 
-def test_started_while_the_database_is_down_it_serves_what_was_asked_for_last(
+def test_a_process_started_during_an_outage_serves_the_most_recently_used_sites(
     own_engine: sa.Engine,
     add: Callable[..., Site],
     started: Callable[..., Directory],
@@ -107,7 +107,7 @@ def test_started_while_the_database_is_down_it_serves_what_was_asked_for_last(
     assert len(served) == 1
 
 
-def test_once_the_database_has_answered_the_snapshot_is_not_looked_at(
+def test_the_snapshot_is_not_used_once_the_database_has_answered(
     own_engine: sa.Engine, add: Callable[..., Site], started: Callable[..., Directory], clock: Clock
 ) -> None:
     add("a.example", aliases=["moved.example"])
@@ -130,7 +130,7 @@ def test_once_the_database_has_answered_the_snapshot_is_not_looked_at(
             after.find("moved.example")
 
 
-def test_it_is_written_at_a_change_and_once_a_minute_at_most(
+def test_it_is_written_after_a_change_and_at_most_once_a_minute(
     add: Callable[..., Site], started: Callable[..., Directory], file: Path, clock: Clock
 ) -> None:
     directory = started()
@@ -148,7 +148,7 @@ def test_it_is_written_at_a_change_and_once_a_minute_at_most(
         clock.now += 1
         assert directory.find("a.example")
         settle(directory)
-    assert not file.exists()  # There was nothing new.
+    assert not file.exists()  # Nothing was new.
     add("b.example")
     clock.now += 1
     assert directory.find("b.example")
@@ -167,7 +167,7 @@ def test_it_is_written_at_a_change_and_once_a_minute_at_most(
     assert [each.name for each in file.parent.iterdir() if "snapshot" in each.name] == [file.name]
 
 
-def test_processes_share_it_for_as_long_as_nothing_is_changed(
+def test_processes_share_it_until_something_changes(
     own_engine: sa.Engine, add: Callable[..., Site], started: Callable[..., Directory], file: Path, clock: Clock
 ) -> None:
     for name in "abc":
@@ -188,11 +188,11 @@ def test_processes_share_it_for_as_long_as_nothing_is_changed(
     third = started()
     assert third.find("d.example")
     write(third)
-    # Whether the others are still so nobody has looked.
+    # No process has read the others since the change.
     assert len(file.read_text("utf-8").splitlines()) == 2
 
 
-def test_that_of_another_database_is_left_alone(
+def test_the_snapshot_of_another_database_is_ignored(
     own_engine: sa.Engine,
     add: Callable[..., Site],
     started: Callable[..., Directory],
@@ -205,7 +205,7 @@ def test_that_of_another_database_is_left_alone(
     first = started()
     assert first.find("a.example")
     write(first)
-    # Set to the same file by mistake, as by an ini that was copied: its ids are those of other sites.
+    # Configured by mistake, for instance in a copied ini file: the ids mean other sites.
     with closing_engine(f"sqlite:///{tmp_path / 'other.db'}") as other:
         directory = Directory(other, snapshot=file, clock=clock)
         with pytest.raises(DirectoryUnavailable):
@@ -248,7 +248,7 @@ def spoil(file: Path, damage: str) -> None:
         *("of another code", "foreign", "a folder"),
     ],
 )
-def test_a_bad_one_is_left_alone_with_one_line(
+def test_an_invalid_snapshot_is_ignored_with_one_log_record(
     damage: str,
     sqlite_database_url: str,
     tmp_path: Path,
@@ -281,7 +281,7 @@ def test_a_bad_one_is_left_alone_with_one_line(
         assert "\n" not in lines[0].getMessage()
 
 
-def test_what_cannot_be_written_is_said_once_and_hurts_nobody(
+def test_a_failing_write_is_logged_once_and_breaks_nothing(
     own_engine: sa.Engine,
     add: Callable[..., Site],
     started: Callable[..., Directory],
@@ -301,7 +301,7 @@ def test_what_cannot_be_written_is_said_once_and_hurts_nobody(
     assert [each.name for each in file.parent.iterdir() if "snapshot" in each.name] == [file.name]
 
 
-def test_a_folder_that_is_not_there_is_refused(sqlite_database_url: str, tmp_path: Path) -> None:
+def test_a_missing_folder_is_rejected(sqlite_database_url: str, tmp_path: Path) -> None:
     expected = r"^multisite\.snapshot = .*gone/x: expected a file in an existing folder$"
     with closing_engine(sqlite_database_url) as engine, pytest.raises(SettingError, match=expected):
         Directory(engine, snapshot=tmp_path / "gone" / "x")

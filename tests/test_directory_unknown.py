@@ -1,4 +1,4 @@
-"""A hundred thousand different hosts without a site: no query each, no memory each, and no new site missed for them."""
+"""A flood of different unknown hosts costs neither queries nor memory, and hides no new site."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOMAINS = 1_000_000 if SOAK else 20_000
 
 
 def query_unknown_hosts(directory: Directory, names: Iterator[int], times: int = unknown.MIN_MISSES) -> None:
-    """Ask for so many hosts without a site, then wait until the names are read if that was begun."""
+    """Look up this many hosts without a site, then wait for the filter if it is being built."""
     for _ in range(times):
         assert directory.find(f"w{next(names)}.unknown.example") is None
     reader = directory._cache._host_filter._reader
@@ -40,7 +40,7 @@ def names() -> Iterator[int]:
     return iter(range(10**9))
 
 
-def test_many_thousand_unknown_hosts_cost_neither_queries_nor_memory(
+def test_thousands_of_unknown_hosts_cost_neither_queries_nor_memory(
     add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int]
 ) -> None:
     site = add("a.example", aliases=["*.wild.example"])
@@ -48,7 +48,7 @@ def test_many_thousand_unknown_hosts_cost_neither_queries_nor_memory(
     assert directory.find("a.example") == Match(site, "canonical")
     with counted(engine) as statements:
         query_unknown_hosts(directory, names)
-        # Those, the number of domains, the version before and after, and one page of names.
+        # The misses, the number of domains, the version before and after, and one page of names.
         assert len(statements) == unknown.MIN_MISSES + 4
         tracemalloc.start()
         for number in names:
@@ -59,16 +59,16 @@ def test_many_thousand_unknown_hosts_cost_neither_queries_nor_memory(
                 assert directory.find("a.example") == Match(site, "canonical")
         grown, _peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        # Some seem to be there: 1 in 400 where names fill the room there is for them.
+        # Some are false positives: 1 in 400 in a full filter.
         assert len(statements) < HOSTS / 20
     assert grown < 1_000_000
     assert directory.find("x.y.wild.example") == Match(site, "alias")
 
 
-def test_without_the_names_each_costs_a_query(
+def test_without_the_filter_each_costs_a_query(
     add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control."""
+    """Negative control."""
     add("a.example")
     monkeypatch.setattr(unknown.NegativeHostFilter, "definitely_absent", lambda *_anything: False)
     directory = Directory(engine, clock=clock)
@@ -77,7 +77,7 @@ def test_without_the_names_each_costs_a_query(
         assert len(statements) >= 500
 
 
-def test_a_site_that_is_added_during_a_flood_is_there_as_soon_as_ever(
+def test_a_site_added_during_a_flood_is_found_without_delay(
     own_engine: sa.Engine, add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int]
 ) -> None:
     add("a.example")
@@ -100,7 +100,7 @@ def test_a_site_that_is_added_during_a_flood_is_there_as_soon_as_ever(
         assert directory.find(f"www.wild{number}.example") is None
 
 
-def test_a_row_that_was_added_by_hand_is_seen_at_max_age(
+def test_a_row_inserted_by_hand_is_seen_at_max_age(
     own_engine: sa.Engine, add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int]
 ) -> None:
     site = add("a.example")
@@ -120,13 +120,13 @@ def test_a_row_that_was_added_by_hand_is_seen_at_max_age(
 def change_while_read(
     own_engine: sa.Engine, engine: sa.Engine, add: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[Site]]:
-    """Let a site be added once the page of names was read in which it would have been; it is put into the list."""
+    """Add a site right after the page that would have contained its name was read; append it to the list."""
     monkeypatch.setattr(unknown, "PAGE_NAMES", 2)
     added: list[Site] = []
 
     def change(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
         if threading.current_thread().name == "multisite-directory-names" and "LIMIT" in statement and not added:
-            # The id is below that of the row that was read last.
+            # Its id is lower than that of the last row read.
             added.append(add("between.example"))
             with all_sites("a test"), own_engine.begin() as connection:
                 connection.execute(sa.update(DomainRow).where(DomainRow.host == "between.example").values(id=-1))
@@ -138,7 +138,7 @@ def change_while_read(
 
 @pytest.fixture
 def wal(own_engine: sa.Engine) -> None:
-    """Let a change be committed while a reader is at work, which SQLite does in this mode only."""
+    """Use WAL mode, in which SQLite can commit during a read."""
     if own_engine.dialect.name == "sqlite":
         with own_engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
@@ -146,7 +146,7 @@ def wal(own_engine: sa.Engine) -> None:
 
 @pytest.mark.usefixtures("wal")
 @pytest.mark.parametrize("guarded", [True, False], ids=["ours", "control"])
-def test_a_site_that_is_added_while_the_names_are_read_is_not_ruled_out(
+def test_a_site_added_while_the_names_are_read_is_not_ruled_out(
     add: Callable[..., Site],
     engine: sa.Engine,
     clock: Clock,
@@ -158,7 +158,7 @@ def test_a_site_that_is_added_while_the_names_are_read_is_not_ruled_out(
     for name in "abc":
         add(f"{name}.example")
     if not guarded:
-        # The version as it is in the end is taken for that of all pages.
+        # Takes the final version for that of all pages.
         monkeypatch.setattr(unknown, "_version", lambda engine: directory._cache._version + 2)
     directory = Directory(engine, clock=clock)
     query_unknown_hosts(directory, names)
@@ -188,7 +188,7 @@ def test_while_the_database_is_down_nothing_is_ruled_out(
     assert directory.find("other.example") is None
 
 
-def test_names_that_cannot_be_read_are_read_another_time(
+def test_reading_the_names_is_retried_after_an_error(
     own_engine: sa.Engine, add: Callable[..., Site], engine: sa.Engine, clock: Clock, names: Iterator[int]
 ) -> None:
     add("a.example")
@@ -209,7 +209,7 @@ def test_names_that_cannot_be_read_are_read_another_time(
 # Many names.
 
 
-def test_with_many_domains_names_are_read_where_it_pays_and_every_domain_is_found(
+def test_with_many_domains_the_filter_is_built_after_enough_misses_and_hides_no_domain(
     own_engine: sa.Engine, engine: sa.Engine, clock: Clock, names: Iterator[int]
 ) -> None:
     with all_sites("a test"), own_engine.begin() as connection:
@@ -240,7 +240,7 @@ def test_with_many_domains_names_are_read_where_it_pays_and_every_domain_is_foun
         )
 
 
-def test_a_bloom_filter_holds_all_that_was_put_in_and_seems_to_hold_little_else() -> None:
+def test_a_bloom_filter_has_no_false_negatives_and_few_false_positives() -> None:
     held = BloomFilter(10_000)
     for number in range(10_000):
         held.add(f"in{number}")
@@ -254,8 +254,8 @@ def test_a_bloom_filter_holds_all_that_was_put_in_and_seems_to_hold_little_else(
     assert "x" not in BloomFilter(0)
 
 
-def test_nobody_can_know_which_hosts_seem_to_be_there() -> None:
-    """Two filters of the same names are mistaken about different ones."""
+def test_false_positives_are_unpredictable() -> None:
+    """Two filters with the same names have different false positives."""
     filters = [BloomFilter(100), BloomFilter(100)]
     for each in filters:
         for number in range(400):

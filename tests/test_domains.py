@@ -1,4 +1,4 @@
-"""Domains: what is one, which of several a request means, and that no order of insertion changes that."""
+"""Domains: which texts are valid, and which domain a request matches, independently of the order of insertion."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from multisite.site import Site
         (f"*.{'a.' * 124}bc", Domain(f"*.{'a.' * 124}bc")),
     ],
 )
-def test_what_is_a_domain(text: str, domain: Domain) -> None:
+def test_a_valid_domain_is_parsed(text: str, domain: Domain) -> None:
     assert domains.parse(text) == domain
     assert domains.parse(str(domain)) == domain
 
@@ -69,14 +69,14 @@ def test_what_is_a_domain(text: str, domain: Domain) -> None:
         ("exa mple.com", "a host may have letters"),
     ],
 )
-def test_what_is_none_says_why(text: str, reason: str) -> None:
+def test_an_invalid_domain_is_rejected_with_a_reason(text: str, reason: str) -> None:
     with pytest.raises(InvalidHost, match="is not a host: ") as caught:
         domains.parse(text)
     assert reason in caught.value.reason
 
 
 @given(st.text() | st.text(alphabet="a.*/:-1[]\\%é \n", max_size=20) | st.integers())
-def test_parse_raises_nothing_else_and_what_it_takes_is_canonical(text: str) -> None:
+def test_parse_raises_only_invalid_host_and_its_result_is_canonical(text: str) -> None:
     try:
         domain = domains.parse(text)
     except InvalidHost:
@@ -93,7 +93,7 @@ def check(text: str) -> bool:
     assert type(domain) is Domain
     assert domains.parse(str(domain)) == domain
     assert str(domains.parse(str(domain))) == str(domain)
-    # What a request asks for is in the same form, and finds it.
+    # The host of a request has the same form, and finds it.
     host = domain.name.removeprefix("*.")
     assert hosts.parse(host) == (host, None)
     assert 0 < len(domain.name) <= 253
@@ -114,7 +114,7 @@ def test_mutated_domains_raise_nothing_but_invalid_host_and_are_canonical_if_tak
     paths = ["", "", "/", "/shop", "/a/b~c", "/.well-known/", "//", "/../x", "/%61", "/" + "a" * 199, "/" + "a/" * 99]
     seeds = [f"{star}{name}{path}" for star in ("", "*.", "*") for name in names for path in paths]
     taken = sum(check(mutate(chance, chance.choice(seeds))) for _ in range(MUTATED_HOSTS))
-    # The mutations must reach both sides of the wall, or this test says nothing.
+    # The mutations must include both valid and invalid texts, or this test proves nothing.
     assert MUTATED_HOSTS // 50 < taken < MUTATED_HOSTS * 19 // 20
 
 
@@ -141,7 +141,7 @@ def test_mutated_typed_domains_raise_nothing_but_invalid_host() -> None:
         ("example.com", "example.com"),
     ],
 )
-def test_what_people_type(text: str, domain: str) -> None:
+def test_input_is_converted_to_a_domain(text: str, domain: str) -> None:
     assert str(domains.to_ascii(text)) == domain
 
 
@@ -157,7 +157,7 @@ def test_what_people_type(text: str, domain: str) -> None:
         (7, "not a string"),
     ],
 )
-def test_what_people_type_wrongly(text: str, reason: str) -> None:
+def test_invalid_input_is_rejected_with_a_hint(text: str, reason: str) -> None:
     with pytest.raises(InvalidHost) as caught:
         domains.to_ascii(text)
     assert reason in caught.value.reason
@@ -176,7 +176,7 @@ FROM_BEST_TO_LAST = [
     "*.com/a/b",
     "*.com",
 ]
-"""The order of precedence for http://shop.example.com:8080/a/b/c, which all of these fit."""
+"""The order of precedence for http://shop.example.com:8080/a/b/c, which all of these match."""
 
 
 def find(texts: tuple[str, ...] | list[str], host: str, path: str, default_port: int = 80) -> str | None:
@@ -208,7 +208,7 @@ def test_the_order_of_insertion_never_matters() -> None:
     for host in ("example.com", "example.com:8080", "a.example.com", "a.b.example.com", "other.com", "com", "x.org"):
         expected = [find(chosen, host, path) for path in paths]
         name, port = hosts.parse(host)
-        # In each order of all of them, those whose names fit stand in some order of their own: each of these is tried.
+        # Every order of all domains puts those with matching names in some order; each of these is tried.
         known = [domain for domain in map(domains.parse, chosen) if domain.name in domains.candidate_names(name)]
         for order in permutations(known):
             found = [domains.best_match(order, port or 80, path) for path in paths]
@@ -237,16 +237,16 @@ def test_the_order_of_insertion_never_matters() -> None:
         ("secure.org:443", "/", "secure.org:443"),
     ],
 )
-def test_whole_labels_and_whole_steps(host: str, path: str, found: str | None) -> None:
+def test_domains_match_whole_labels_and_whole_segments(host: str, path: str, found: str | None) -> None:
     texts = ["example.com", "*.example.com", "example.com/shop", "secure.org:443"]
     assert find(texts, host, path) == found
 
 
-def test_a_port_of_the_scheme_may_be_left_out() -> None:
+def test_the_default_port_may_be_omitted() -> None:
     assert find(["secure.org:443"], "secure.org", "/", default_port=443) == "secure.org:443"
 
 
-def test_an_address_belongs_to_no_wildcard() -> None:
+def test_an_ip_address_matches_no_wildcard() -> None:
     assert domains.candidate_names("192.0.2.1") == ("192.0.2.1",)
     assert domains.candidate_names("[::1]") == ("[::1]",)
     assert domains.candidate_names("a.b.c") == ("a.b.c", "*.b.c", "*.c")

@@ -1,4 +1,4 @@
-"""Rows that must not be: the tables refuse them, and where they are in there all the same, the rest goes on."""
+"""Invalid rows: the tables reject them; if they exist nevertheless, the directory skips them and serves the rest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REFUSED = {
     "an empty theme": "UPDATE sites SET theme = '' WHERE id = 1",
     "a folder that is taken": "UPDATE sites SET folder = 'two.example' WHERE id = 1",
 }
-"""What constraints are for, as changes of a database with two sites, the first of which has an alias."""
+"""Changes that the constraints reject, in a database with two sites, the first of which has an alias."""
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def engine(own_engine: sa.Engine, settings: Settings) -> sa.Engine:
     return own_engine
 
 
-def test_what_must_not_be_is_refused_by_the_tables(engine: sa.Engine) -> None:
+def test_the_tables_reject_invalid_rows(engine: sa.Engine) -> None:
     before = rows(engine)
     accepted = []
     for what, change in REFUSED.items():
@@ -91,12 +91,12 @@ def rows(engine: sa.Engine) -> list[tuple[object, ...]]:
 
 @contextmanager
 def revising(engine: sa.Engine) -> Iterator[tuple[ModuleType, Operations]]:
-    """Give the revision that brought the CHECK of hosts, and what it takes, in a transaction."""
+    """Yield the revision that added the CHECK of hosts, with its context, in a transaction."""
     with all_sites("a test"), engine.connect() as connection, ddl_transaction(connection):
         yield _own_scripts().get_revision("0007").module, Operations(MigrationContext.configure(connection))
 
 
-def test_a_host_that_is_none_is_named_before_the_tables_refuse_it(database_url: str) -> None:
+def test_the_migration_names_an_invalid_host_before_it_adds_the_check(database_url: str) -> None:
     with closing_engine(database_url) as engine:
         upgrade_own(engine)
         with revising(engine) as (revision, op):
@@ -135,7 +135,7 @@ FAULTS = {
     "UPDATE sites SET folder = '.trash' WHERE id = 1": "row 1 of sites is skipped: its folder is '.trash'",
     "UPDATE sites SET name = '' WHERE id = 1": "row 1 of sites is skipped: its name, folder, locale or timezone",
 }
-"""What is in the tables all the same, in a database as above, and the line that names it."""
+"""Invalid rows in a database like that above, and the log message for each."""
 
 SQLITE_FAULTS = {
     "UPDATE domains SET port = 'x' WHERE id = 2": "row 2 of domains is skipped: its port is 'x'",
@@ -145,7 +145,7 @@ SQLITE_FAULTS = {
     "UPDATE sites SET status = NULL WHERE id = 1": "row 1 of sites is skipped: its status is 'None'",
     "UPDATE sites SET maintenance_until = 'soon' WHERE id = 1": "row 1 of sites is skipped: its maintenance_until is",
 }
-"""SQLite has no types to speak of."""
+"""More of them on SQLite, which accepts any type."""
 
 
 _INSERT = "INSERT INTO sites (name, folder, locale, timezone, status, template_generation, availability, created, id)"
@@ -163,7 +163,7 @@ SOUND = (
 
 
 def make_tables_that_refuse_nothing(engine: sa.Engine) -> None:
-    """Make the tables of multisite without constraints, as a dump that was restored by halves leaves them."""
+    """Create the tables of multisite without constraints, like those of a partially restored dump."""
     bare = sa.MetaData()
     for table in metadata.tables.values():
         sa.Table(table.name, bare, *(sa.Column(column.name, column.type) for column in table.columns))
@@ -172,7 +172,7 @@ def make_tables_that_refuse_nothing(engine: sa.Engine) -> None:
         connection.exec_driver_sql("INSERT INTO multisite_version (id, version, template_generation) VALUES (1, 0, 0)")
 
 
-def test_what_is_there_all_the_same_is_left_out_and_named_and_the_rest_goes_on(
+def test_invalid_rows_are_skipped_and_logged_and_the_rest_is_served(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR, "multisite")
@@ -188,7 +188,7 @@ def test_what_is_there_all_the_same_is_left_out_and_named_and_the_rest_goes_on(
             assert found(engine) == {SITE: SITE, "alias.example": SITE, OTHER: OTHER}
             with all_sites("a test"), engine.begin() as connection:
                 assert connection.exec_driver_sql(change).rowcount == 1
-            # Of the site with the fault nothing is served but what its other, sound domains lead to.
+            # Of the invalid site nothing is served except through its other, valid domains.
             rest = {SITE: SITE, OTHER: OTHER} if "of domains" in line and "id = 2" in change else {OTHER: OTHER}
             for _ in range(2):
                 assert found(engine) == rest, change
@@ -200,7 +200,7 @@ def test_what_is_there_all_the_same_is_left_out_and_named_and_the_rest_goes_on(
 
 
 def found(engine: sa.Engine) -> dict[str, str]:
-    """Return the site of each host that leads to one, as a directory that remembers nothing finds it."""
+    """Return the site of each host that has one, according to a new directory."""
     directory = Directory(engine)
     matches = {host: directory.find(host, None, "/shop/x") for host in ("alias.example", SITE, OTHER)}
     return {host: match.site.host for host, match in matches.items() if match is not None}
@@ -213,11 +213,11 @@ OF_THE_OTHER = (
     "UPDATE domains SET port = -1 WHERE site_id = 2",
     "UPDATE domains SET path = 'shop' WHERE id = 3",
 )
-"""Faults of the second site, whose domains those of the first one surround."""
+"""Invalid rows of the second site, whose domains overlap with those of the first."""
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-def test_what_is_left_out_does_not_lead_to_the_site_of_a_wildcard_or_a_shorter_path(
+def test_skipped_domains_do_not_fall_through_to_a_wildcard_or_a_shorter_path(
     database_url: str, guarded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not guarded:
@@ -251,9 +251,7 @@ BYTES = {
 
 
 @pytest.mark.parametrize("what", BYTES)
-def test_bytes_that_are_no_text_take_down_their_site_alone(
-    what: str, sqlite_database_url: str, settings: Settings
-) -> None:
+def test_undecodable_bytes_affect_only_their_site(what: str, sqlite_database_url: str, settings: Settings) -> None:
     with closing_engine(sqlite_database_url) as engine:
         upgrade_own(engine)
         add_site(engine, SITE, settings=settings)
@@ -261,7 +259,7 @@ def test_bytes_that_are_no_text_take_down_their_site_alone(
         with all_sites("a test"), engine.begin() as connection:
             connection.exec_driver_sql(BYTES[what])
         directory = Directory(engine)
-        # Neither is in memory yet, and the second is asked for right after the first could not be read.
+        # Neither is cached, and the second is looked up right after the first failed.
         with pytest.raises(DirectoryUnavailable, match="cannot be read: .*UTF-8"):
             directory.find(SITE)
         match = directory.find(OTHER)
@@ -280,7 +278,7 @@ UNREADABLE = {
 }
 
 
-def test_what_is_listed_names_the_row_that_cannot_be_read(sqlite_database_url: str) -> None:
+def test_listing_sites_names_the_unreadable_row(sqlite_database_url: str) -> None:
     with closing_engine(sqlite_database_url) as engine:
         make_tables_that_refuse_nothing(engine)
         for change, row in UNREADABLE.items():
@@ -293,7 +291,7 @@ def test_what_is_listed_names_the_row_that_cannot_be_read(sqlite_database_url: s
                 expected = f"^{row} cannot be read \\(.+\\): correct it in the table, then run: multisite refresh$"
                 with pytest.raises(MultisiteError, match=expected):
                     read()
-        # What no row is to blame for is raised as it was.
+        # Errors that no row causes are raised unchanged.
         with all_sites("a test"), engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM domains")
             connection.exec_driver_sql("DROP TABLE multisite_settings")
@@ -301,7 +299,9 @@ def test_what_is_listed_names_the_row_that_cannot_be_read(sqlite_database_url: s
             list(list_sites(engine))
 
 
-def test_a_line_is_not_written_for_ever(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_logged_errors_is_bounded(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(faults, "_logged", {})
     for number in range(3 * faults.MAX_LOGGED):
         faults.log_once(f"row {number} of sites", "an error")
@@ -309,7 +309,7 @@ def test_a_line_is_not_written_for_ever(caplog: pytest.LogCaptureFixture, monkey
     assert len(caplog.records) == 3 * faults.MAX_LOGGED
 
 
-def test_what_is_sound_is_what_the_tables_take() -> None:
+def test_rows_are_valid_exactly_if_the_tables_accept_them() -> None:
     checks = {str(check.name): str(check.sqltext) for check in all_checks()}
     for name, known in (
         ("ck_sites_status", faults.STATUSES),

@@ -1,4 +1,4 @@
-"""A process that was forked asks by connections of its own, waits for nobody who is not there, counts from nothing."""
+"""A forked child uses its own connections, waits for no lock of the parent, and starts counting from zero."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ assert share.acquire("one.example")
 cache = directory._cache
 locks = [cache._refresh_lock, cache._known._lock, cache._unknown._lock, share._lock, compiler._compiled_lock]
 for lock in locks:
-    lock.acquire()  # As another thread does, which is not there after the fork.
+    lock.acquire()  # Like another thread, which does not exist after the fork.
 thread = threading.Thread(target=store._compiling.acquire)
 thread.start()
 thread.join()
@@ -63,7 +63,9 @@ FAULTS = [*["a lock is held"] * 6, "the connection is the parent's", "a place is
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked on Windows")
-def test_a_process_that_was_forked_begins_anew(own_engine: sa.Engine, database_url: str, tmp_path: Path) -> None:
+def test_a_forked_child_resets_locks_connections_and_counts(
+    own_engine: sa.Engine, database_url: str, tmp_path: Path
+) -> None:
     settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
     for host in ("one.example", "two.example"):
         add_site(own_engine, host, settings=settings)

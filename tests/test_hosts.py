@@ -1,4 +1,4 @@
-"""Hosts: what is accepted is canonical and parses to itself; everything else is InvalidHost and nothing else."""
+"""Hosts: results are canonical and parse to themselves; everything else raises InvalidHost and no other error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_host_is_parsed_to_its_canonical_form(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: ascii(text)[:30])
-def test_everything_else_is_refused_with_a_reason(text: str) -> None:
+def test_everything_else_is_rejected_with_a_reason(text: str) -> None:
     with pytest.raises(InvalidHost) as caught:
         parse(text)
     assert caught.value.host == text
@@ -49,19 +49,19 @@ def test_everything_else_is_refused_with_a_reason(text: str) -> None:
 
 
 @pytest.mark.parametrize("source", HOST_VALUES, ids=lambda source: source.split(":")[0])
-def test_the_host_values_of_the_rfcs_have_the_right_answers(source: str) -> None:
+def test_the_host_values_of_the_rfcs(source: str) -> None:
     answers = {text: canonical_form(text) for text in HOST_VALUES[source]}
     assert answers == HOST_VALUES[source]
 
 
-def test_with_underscores_only_names_with_underscores_have_other_answers() -> None:
+def test_the_underscore_option_only_affects_names_with_underscores() -> None:
     values = {text: name for group in HOST_VALUES.values() for text, name in group.items()} | UNDERSCORED_VALUES
     values |= MORE_UNDERSCORED_VALUES
     assert {text: canonical_form(text, underscores=True) for text in values} == values
     assert [text for text in (*UNDERSCORED_VALUES, *MORE_UNDERSCORED_VALUES) if canonical_form(text)] == []
 
 
-def test_the_reason_names_the_setting_exactly_where_that_would_help() -> None:
+def test_the_reason_names_the_setting_exactly_if_it_would_help() -> None:
     for text, underscores in (("my_shop.example", False), ("a_b:80", False), ("_", False)):
         with pytest.raises(InvalidHost, match="the setting allow_underscores permits it"):
             parse(text, underscores=underscores)
@@ -101,11 +101,11 @@ def labels_of(text: str, *, underscores: bool) -> str | None:
 
 
 @pytest.mark.parametrize("underscores", [False, True])
-def test_a_second_reader_of_the_rules_says_the_same_of_every_text(underscores: bool) -> None:
+def test_an_independent_implementation_agrees_on_every_text(underscores: bool) -> None:
     chance = random.Random(3112)
     seeds = [text for values in HOST_VALUES.values() for text in values if "[" not in text]
     texts = [*seeds, *(mutate(chance, chance.choice(seeds)) for _ in range(MUTATED_HOSTS))]
-    # Few changes leave a host, so hosts are put together as well, of parts that are good or nearly so.
+    # Few mutations are valid, so hosts are also assembled from parts that are valid or nearly so.
     parts = [
         "a",
         "7",
@@ -156,7 +156,7 @@ print(len(patterns))
 """
 
 
-def test_the_patterns_take_linear_time_also_for_texts_that_are_never_given_to_them() -> None:
+def test_the_patterns_take_linear_time_for_any_text() -> None:
     # 10^11 steps would take an hour, and all of these texts take 1,000 times fewer.
     done = subprocess.run([sys.executable, "-c", LONG_TEXTS], capture_output=True, text=True, check=True, timeout=120)
     assert int(done.stdout) >= 4
@@ -179,7 +179,7 @@ IPV6_ADDRESS = "|".join(
 
 
 def number_of(address: str) -> int:
-    """Return the 128 bits that `address`, which fits the ABNF, stands for, by RFC 4291 section 2.2."""
+    """Return the 128 bits that `address`, which matches the ABNF, stands for, by RFC 4291 section 2.2."""
     head, _, quad = address.rpartition(":") if "." in address else ("", "", "")
     if quad:
         first, second, third, fourth = map(int, quad.split("."))
@@ -191,7 +191,7 @@ def number_of(address: str) -> int:
     return int("".join(f"{group:04x}" for group in groups), 16)
 
 
-def test_an_ipv6_address_in_any_form_of_rfc_3986_is_taken_in_its_one_form() -> None:
+def test_any_form_of_an_ipv6_address_is_parsed_to_the_canonical_one() -> None:
     chance = random.Random(5952)
     groups = [
         "0",
@@ -229,7 +229,7 @@ def test_an_ipv6_address_in_any_form_of_rfc_3986_is_taken_in_its_one_form() -> N
 
 
 class Awkward:
-    """An object that cannot even be printed."""
+    """An object whose repr and str fail."""
 
     def __str__(self) -> str:
         raise RuntimeError
@@ -239,7 +239,7 @@ class Awkward:
 
 @pytest.mark.parametrize("thing", [None, 1, 10**5000, b"a.example", ["a"], Awkward(), object, 1.5, ("a", 1)], ids=type)
 @pytest.mark.parametrize("function", [parse, to_ascii])
-def test_what_is_not_a_text_is_refused(function: object, thing: object) -> None:
+def test_a_non_string_is_rejected(function: object, thing: object) -> None:
     with pytest.raises(InvalidHost):
         function(thing)  # type: ignore[operator]
 
@@ -272,26 +272,26 @@ def test_mutated_hosts_raise_nothing_but_invalid_host_and_are_canonical_if_taken
     chance = random.Random(20240601)
     seeds = [*ACCEPTED, *(text for text in REFUSED if len(text) < 300)]
     taken = sum(check(mutate(chance, chance.choice(seeds))) for _ in range(MUTATED_HOSTS))
-    # The mutations must reach both sides of the wall, or this test says nothing.
+    # The mutations must include both valid and invalid texts, or this test proves nothing.
     assert MUTATED_HOSTS // 20 < taken < MUTATED_HOSTS * 19 // 20
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.text())
-def test_any_text_is_taken_or_refused(text: str) -> None:
+def test_any_text_is_accepted_or_rejected(text: str) -> None:
     check(text)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,20}[a-zA-Z0-9])?", fullmatch=True), min_size=1, max_size=8))
-def test_names_made_of_good_labels_are_taken(labels: list[str]) -> None:
+def test_names_of_valid_labels_are_accepted(labels: list[str]) -> None:
     name = ".".join([*labels, "example"])
     assert parse(name) == parse(name.upper()) == parse(name + ".") == Host(name.lower(), None)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.integers(0, 2**128 - 1), st.integers(1, 65535))
-def test_an_ipv6_address_is_taken_in_its_normal_form(number: int, port: int) -> None:
+def test_an_ipv6_address_is_accepted_in_its_canonical_form(number: int, port: int) -> None:
     address = ipaddress.IPv6Address(number)
     if address.ipv4_mapped is None:
         assert parse(f"[{address}]:{port}") == Host(f"[{address}]", port)
@@ -300,7 +300,7 @@ def test_an_ipv6_address_is_taken_in_its_normal_form(number: int, port: int) -> 
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 0xFFFF]), min_size=8, max_size=8))
-def test_ipv6_zeros_are_folded_as_rfc_5952_says(groups: list[int]) -> None:
+def test_ipv6_zeros_are_compressed_according_to_rfc_5952(groups: list[int]) -> None:
     number = sum(group << (16 * place) for place, group in enumerate(groups))
     address = ipaddress.IPv6Address(number)
     if address.ipv4_mapped is None:
@@ -309,14 +309,14 @@ def test_ipv6_zeros_are_folded_as_rfc_5952_says(groups: list[int]) -> None:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_an_ipv4_address_is_taken_as_a_plain_quad_only(number: int) -> None:
+def test_an_ipv4_address_is_only_accepted_as_a_dotted_quad(number: int) -> None:
     assert parse(str(ipaddress.IPv4Address(number))).name == str(ipaddress.IPv4Address(number))
     for other in (str(number), hex(number), f"0{number:o}", f"{number >> 24}.{number & 0xFFFFFF}"):
         with pytest.raises(InvalidHost):
             parse(other)
 
 
-def test_every_port_is_taken_and_none_beyond() -> None:
+def test_every_valid_port_is_accepted_and_no_other() -> None:
     assert all(parse(f"a:{port}").port == port for port in range(1, 65536))
     for port in (0, 65536, 65540, 65600, 66000, 70000, 99999, 100000):
         with pytest.raises(InvalidHost):
@@ -324,7 +324,7 @@ def test_every_port_is_taken_and_none_beyond() -> None:
 
 
 @pytest.mark.parametrize("byte", range(256))
-def test_one_foreign_byte_is_refused_wherever_it_stands(byte: int) -> None:
+def test_an_invalid_byte_is_rejected_at_any_position(byte: int) -> None:
     character = chr(byte)
     if re.fullmatch("[A-Za-z0-9]", character):
         return
@@ -353,7 +353,7 @@ TYPED = {
 
 
 @pytest.mark.parametrize("text", TYPED)
-def test_a_typed_name_becomes_the_name_that_dns_knows(text: str) -> None:
+def test_a_typed_name_is_converted_to_its_dns_form(text: str) -> None:
     name = to_ascii(text)
     assert TYPED[text] in (None, name)
     assert parse(name) == Host(name, None)
@@ -370,7 +370,7 @@ def test_a_typed_name_becomes_the_name_that_dns_knows(text: str) -> None:
         ("bücher._", "xn--bcher-kva._"),
     ],
 )
-def test_a_typed_name_may_have_underscores_where_they_are_allowed(text: str, name: str) -> None:
+def test_a_typed_name_may_have_underscores_if_they_are_allowed(text: str, name: str) -> None:
     assert to_ascii(text, underscores=True) == name
     assert to_ascii(name, underscores=True) == name
     with pytest.raises(InvalidHost):
@@ -380,7 +380,7 @@ def test_a_typed_name_may_have_underscores_where_they_are_allowed(text: str, nam
 @pytest.mark.parametrize(
     "text", ["bü_cher.example", "xn--b_cher.example", "my_shop..bücher.example", "-_.bücher.example"]
 )
-def test_an_underscore_is_no_letter_of_a_name_outside_of_ascii(text: str) -> None:
+def test_an_underscore_is_rejected_in_a_non_ascii_label(text: str) -> None:
     with pytest.raises(InvalidHost):
         to_ascii(text, underscores=True)
 
@@ -419,7 +419,7 @@ def test_an_underscore_is_no_letter_of_a_name_outside_of_ascii(text: str) -> Non
     ],
     ids=lambda text: ascii(text)[:30],
 )
-def test_a_typed_name_that_is_not_a_host_is_refused_with_what_to_change(text: str, reason: str) -> None:
+def test_an_invalid_typed_name_is_rejected_with_what_to_change(text: str, reason: str) -> None:
     with pytest.raises(InvalidHost) as caught:
         to_ascii(text)
     assert reason in caught.value.reason
@@ -428,7 +428,7 @@ def test_a_typed_name_that_is_not_a_host_is_refused_with_what_to_change(text: st
 
 
 @pytest.mark.parametrize("text", ["p\u0430ypal.example", "xn--pypal-4ve.example", "g\u03bfogle.example"])
-def test_mixed_scripts_are_refused_unless_allowed(text: str) -> None:
+def test_mixed_scripts_are_rejected_unless_allowed(text: str) -> None:
     with pytest.raises(InvalidHost, match="mixes letters of"):
         to_ascii(text)
     assert to_ascii(text, allow_mixed=True).startswith("xn--")

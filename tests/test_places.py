@@ -102,7 +102,7 @@ def app(own_engine: sa.Engine, settings: dict[str, Any]) -> Iterator[TestApp]:
 
 
 def get(app: TestApp, url: str, status: int = 200, method: str = "GET") -> Any:
-    """Ask for an absolute URL, whose port goes into Host as it stands there."""
+    """Request an absolute URL, whose port goes into Host unchanged."""
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     environ = {"wsgi.url_scheme": scheme, "HTTP_HOST": host, "SERVER_PORT": "6543"}
@@ -134,7 +134,7 @@ def test_a_site_below_a_path_and_another_on_the_host(add: Add, app: TestApp) -> 
 
 @pytest.fixture
 def again(own_engine: sa.Engine, settings: dict[str, Any]) -> Iterator[TestApp]:
-    """An application that is asked twice with one environ: by pyramid_retry, and by subrequests that are copies."""
+    """An application that handles one environ twice: by pyramid_retry, and by subrequests with copies."""
     from pyramid_retry import RetryableException
 
     def often(request: Request) -> Response:
@@ -160,19 +160,19 @@ def again(own_engine: sa.Engine, settings: dict[str, Any]) -> Iterator[TestApp]:
     app.app.registry[DIRECTORY].deactivate()
 
 
-def test_a_request_that_is_tried_again_stays_on_its_site(add: Add, again: TestApp) -> None:
+def test_a_retried_request_stays_on_its_site(add: Add, again: TestApp) -> None:
     add("example.com")
     add("example.com/shop")
     assert again.get("/often", headers={"Host": "example.com"}).text == "example.com - /often"
     assert again.get("/shop/often", headers={"Host": "example.com"}).text == "example.com/shop /shop /often"
 
 
-def test_a_copy_of_a_request_has_a_site_of_its_own(add: Add, again: TestApp, own_engine: sa.Engine) -> None:
+def test_a_copied_request_has_its_own_site(add: Add, again: TestApp, own_engine: sa.Engine) -> None:
     site = add("example.com")
     add("example.com/shop")
     add("other.example")
     assert again.get("/shop/copied", headers={"Host": "example.com"}).text == "example.com/shop /shop /where"
-    # Nothing of the first site goes along to the second: neither its path nor that it is closed or open.
+    # Nothing of the first site applies to the second: neither its path nor its closure.
     assert again.get("/open", headers={"Host": "example.com"}).text == "example.com - /where"
     assert again.get("/open?host=other.example", headers={"Host": "example.com"}).text == "other.example - /where"
     _info, bypass_token = maintain_site(own_engine, "example.com")
@@ -181,7 +181,7 @@ def test_a_copy_of_a_request_has_a_site_of_its_own(add: Add, again: TestApp, own
     assert answer.text == "other.example - /where"
 
 
-def test_a_host_of_which_only_a_path_has_a_site(add: Add, app: TestApp) -> None:
+def test_a_host_with_a_site_only_below_a_path(add: Add, app: TestApp) -> None:
     add("example.com/shop")
     assert get(app, "http://example.com/shop/x").text == "example.com/shop /shop /x"
     assert get(app, "http://example.com/x", 404).text == "There is no site here.\n"
@@ -226,7 +226,7 @@ def test_the_order_in_which_domains_are_added_never_matters(own_engine: sa.Engin
             {"host": name, "port": port or 0, "path": path, "kind": "alias", "site_id": sites[text].id}
             for text, (name, port, path) in zip(order, map(domains.parse, order), strict=True)
         ]
-        # In one transaction all, and not by add_domain each: there are 120 of these orders.
+        # In one transaction instead of by add_domain, since there are 120 orders.
         with all_sites("a test"), own_engine.begin() as connection:
             connection.execute(sa.delete(DomainRow).where(DomainRow.kind == "alias"))
             connection.execute(sa.insert(DomainRow), rows)
@@ -316,8 +316,8 @@ def test_urls_on_another_site(add: Add, app: TestApp) -> None:
 
 
 @pytest.mark.parametrize("mount", ["/app", "/a b\xc3\xbc", "/app/shop"])
-def test_urls_of_an_application_that_is_mounted_below_a_prefix(add: Add, app: TestApp, mount: str) -> None:
-    """As by paste's urlmap, or uwsgi's `mount`, for every host: SCRIPT_NAME holds it before we move anything there."""
+def test_urls_of_an_application_mounted_below_a_prefix(add: Add, app: TestApp, mount: str) -> None:
+    """As with paste's urlmap or uwsgi's `mount`: SCRIPT_NAME has the prefix before we shift any path segment."""
     for domain in ("one.example", "example.com/shop"):
         add(domain)
     written = quote(mount.encode("latin-1"))
@@ -336,16 +336,14 @@ def test_urls_of_an_application_that_is_mounted_below_a_prefix(add: Add, app: Te
             ]
 
 
-def test_a_redirect_of_an_application_that_is_mounted_below_a_prefix(
-    add: Add, app: TestApp, own_engine: sa.Engine
-) -> None:
+def test_a_redirect_of_an_application_mounted_below_a_prefix(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
     add("example.com/shop")
     add_domain(own_engine, "example.com/shop", "old.example", redirect=True)
     environ = {"HTTP_HOST": "old.example", "SCRIPT_NAME": "/app"}
     assert app.request("/x?y", environ=environ, status=301).location == "http://example.com/app/shop/x?y"
 
 
-def test_a_copy_on_a_laptop_answers_behind_a_suffix(add: Add, own_engine: sa.Engine, settings: dict[str, Any]) -> None:
+def test_a_development_copy_is_served_with_a_suffix(add: Add, own_engine: sa.Engine, settings: dict[str, Any]) -> None:
     add("example.com")
     add("example.com/shop")
     add("tls.example:443")
@@ -367,19 +365,21 @@ def test_a_copy_on_a_laptop_answers_behind_a_suffix(add: Add, own_engine: sa.Eng
     app.app.registry[DIRECTORY].deactivate()
 
 
-def test_a_suffix_is_not_taken_along_to_another_host(add: Add, own_engine: sa.Engine, settings: dict[str, Any]) -> None:
+def test_a_suffix_does_not_carry_over_to_another_host(
+    add: Add, own_engine: sa.Engine, settings: dict[str, Any]
+) -> None:
     add("example.com")
     add("garden.localhost")
     app = make_app(own_engine, {**settings, "multisite.development_suffix": "localhost"})
     request = Request.blank("/url", environ={"HTTP_HOST": "example.com.localhost"})
     assert request.get_response(app.app).text.splitlines()[0].startswith("http://example.com.localhost/a%20b")
-    # A subrequest is made so, of an environ in which the first request has left its traces.
+    # A subrequest is created like this, from an environ that the first request has modified.
     request.host = "garden.localhost"
     assert request.get_response(app.app).text.splitlines()[0].startswith("http://garden.localhost/a%20b")
     app.app.registry[DIRECTORY].deactivate()
 
 
-def test_without_the_setting_no_suffix_is_taken_off(add: Add, app: TestApp) -> None:
+def test_without_the_setting_no_suffix_is_removed(add: Add, app: TestApp) -> None:
     add("example.com")
     get(app, "http://example.com.localhost/", 404)
 
@@ -427,7 +427,7 @@ def kinds(engine: sa.Engine, domain: str) -> dict[str, str]:
     return {each.host: each.kind for each in get_site(engine, domain).domains}
 
 
-def test_domains_are_shown_and_removed_by_their_whole_text(add: Add, own_engine: sa.Engine) -> None:
+def test_domains_are_shown_and_removed_by_their_full_text(add: Add, own_engine: sa.Engine) -> None:
     add("example.com", aliases=["*.example.com", "example.com:8080", "bücher.example/laden"])
     assert kinds(own_engine, "example.com") == {
         "example.com": "canonical",
@@ -459,7 +459,7 @@ def test_sites_on_one_host_are_listed_by_domain_with_folders_of_their_own(
     assert all((parsed.sites_dir / folder).is_dir() and len(folder) <= 253 for folder in folders)
 
 
-def test_lists_of_many_pages_have_every_site_once(own_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listing_of_many_pages_has_every_site_once(own_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multisite.directory.info.PAGE_SITES", 2)
     with all_sites("a test"), own_engine.begin() as connection:
         for number, (port, path) in enumerate([(0, ""), (0, "/a"), (0, "/b"), (80, ""), (80, "/a"), (81, "")]):

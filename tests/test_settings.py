@@ -1,4 +1,4 @@
-"""Settings: what is a value, what is none, and what holds where nothing is said."""
+"""Settings: valid values, invalid ones, and defaults."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from multisite.settings import Settings, parse_settings
         *(("directory_size", value) for value in ("0", "-1", "1.5", "1e3", "٣", "100000001")),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_refused_with_key_and_value(key: str, value: str) -> None:
+def test_an_invalid_value_is_rejected_with_key_and_value(key: str, value: str) -> None:
     with pytest.raises(SettingError) as caught:
         parse_settings({f"multisite.{key}": value})
     assert (caught.value.key, caught.value.value) == (f"multisite.{key}", value)
     assert caught.value.expected
 
 
-def test_an_unknown_key_is_refused_and_those_of_others_are_not_looked_at() -> None:
+def test_an_unknown_key_is_rejected_and_other_prefixes_are_ignored() -> None:
     parse_settings({"pyramid.includes": "x", "multisitex": "1", "refresh_seconds": "soon"})
     with pytest.raises(SettingError) as raised:
         parse_settings({"multisite.site_dir": "x"})
@@ -49,7 +49,7 @@ def test_an_unknown_key_is_refused_and_those_of_others_are_not_looked_at() -> No
     assert str(raised.value) == "there is no setting multisite.nonsense; the existing ones: docs/settings.md"
 
 
-def test_values_are_parsed_whatever_type_they_come_in() -> None:
+def test_values_of_any_type_are_parsed() -> None:
     parsed = parse_settings(
         {
             "multisite.refresh_seconds": 0,
@@ -63,7 +63,7 @@ def test_values_are_parsed_whatever_type_they_come_in() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"multisite.sites_dir": "sites", "multisite.templates_dir": Path("templates")}])
-def test_folders_begin_where_the_process_was_started_and_stay_there(
+def test_relative_folders_are_resolved_at_startup(
     given: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -71,14 +71,14 @@ def test_folders_begin_where_the_process_was_started_and_stay_there(
     assert (parsed.sites_dir, parsed.templates_dir) == (tmp_path / "sites", tmp_path / "templates")
 
 
-def test_nothing_has_to_be_said_otherwise() -> None:
+def test_all_settings_have_defaults() -> None:
     assert parse_settings({"multisite.sites_dir": "sites", "multisite.templates_dir": "templates"}) == Settings(
         sites_dir=Path.cwd() / "sites", templates_dir=Path.cwd() / "templates"
     )
 
 
 @pytest.mark.parametrize("folder", ["static", "static/sites", "themes", "themes/sites", "link"])
-def test_the_sites_do_not_lie_among_what_all_sites_serve(tmp_path: Path, folder: str) -> None:
+def test_sites_dir_must_not_be_in_a_folder_that_all_sites_serve(tmp_path: Path, folder: str) -> None:
     (tmp_path / "static").mkdir()
     (tmp_path / "link").symlink_to("static")
     settings = {"multisite.templates_dir": str(tmp_path), "multisite.sites_dir": str(tmp_path / folder)}

@@ -1,4 +1,4 @@
-"""A fair share: one site cannot take all threads, and every place that was taken is given back."""
+"""The concurrency limit of a site: one site cannot occupy all threads, and every acquired slot is released."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THREADS = 6
 
 
 class Gate:
-    """A view that waits until it is opened, or streams, or fails; `waiting` says how many requests are in it."""
+    """A view that waits until it is opened, streams, or fails; `waiting` is the number of requests in it."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()
@@ -50,24 +50,24 @@ class Gate:
         return Response(app_iter=body(), content_length=6 * 20_000 + 5)
 
     def file(self, request: Request) -> Response:
-        """Answer as large static files are answered, for which browsers ask piece by piece."""
+        """Respond like a large static file, of which browsers request ranges."""
         body = FileIter(BytesIO(b"0123456789" * 1000), block_size=100)
         return Response(app_iter=body, content_length=10_000, conditional_response=True, etag="it")
 
     def dropped(self, request: Request) -> Response:
-        """Stream to nobody: what is done with the response behind all tweens fails."""
+        """Stream a body that is dropped, because an error occurs outside of all tweens."""
         if request.GET["by"] == "callback":
             request.add_response_callback(fail)
         return Response(app_iter=iter([b"never sent"]))
 
     def refused(self, request: Request) -> Response:
-        """Stream with a header that no server sends."""
+        """Stream with a header that servers reject."""
         response = Response(app_iter=iter([b"never sent"]))
         response.headerlist.append(("X-Refused", "a\r\nSet-Cookie: b=c"))
         return response
 
     def again(self, request: Request) -> Response:
-        """Stream, and fail the first time after that, so that pyramid_retry tries once more."""
+        """Stream, and fail the first time afterwards, so that pyramid_retry tries again."""
         if is_last_attempt(request):
             return Response(app_iter=iter([b"at last"]))
         request.add_response_callback(fail_for_once)
@@ -94,13 +94,13 @@ def fail_if_dropped(event: NewResponse) -> None:
 
 
 def failing_tween_factory(handler: Callable[[Request], Response], registry: object) -> Callable[[Request], Response]:
-    """Return a tween above all others that fails, or answers something else, once it has a response."""
+    """Return the outermost tween, which fails or replaces the response."""
 
     def failing_tween(request: Request) -> Response:
         response = handler(request)
         if request.params.get("by") == "tween":
             fail()
-        # The first response is forgotten, and not closed.
+        # The first response is dropped without being closed.
         return Response("replaced") if request.params.get("by") == "replacing" else response
 
     return failing_tween
@@ -116,7 +116,7 @@ Serve = Callable[[int], tuple[str, int]]
 
 @pytest.fixture
 def serve(gate: Gate, tmp_path: Path, sqlite_database_url: str) -> Iterator[Serve]:
-    """Serve two sites by waitress in six threads, with the limit that is asked for."""
+    """Serve two sites with waitress in six threads, with the given limit."""
     with closing_engine(sqlite_database_url) as engine:
         make_own_tables(engine)
         opened: list[Any] = []
@@ -159,7 +159,7 @@ def get(address: tuple[str, int], host: str, path: str, **more: str) -> tuple[in
 
 
 def get_soon(address: tuple[str, int], path: str, **more: str) -> tuple[int, str]:
-    """Ask the busy site until it has a place: a client has all of an answer before the server has closed its body."""
+    """Request the busy site until a slot is free: a client receives the whole response before the server closes it."""
     for _ in range(300):
         status, text, _headers = get(address, "busy.example", path, **more)
         if status != 503:
@@ -168,7 +168,7 @@ def get_soon(address: tuple[str, int], path: str, **more: str) -> tuple[int, str
     pytest.fail("the place was never given back")
 
 
-def test_a_site_that_is_busy_takes_no_more_than_its_share(serve: Serve, gate: Gate) -> None:
+def test_a_busy_site_occupies_no_more_threads_than_its_limit(serve: Serve, gate: Gate) -> None:
     address = serve(2)
     with ThreadPoolExecutor(THREADS) as pool:
         begun = [pool.submit(get, address, "busy.example", "/wait") for _ in range(2)]
@@ -183,7 +183,7 @@ def test_a_site_that_is_busy_takes_no_more_than_its_share(serve: Serve, gate: Ga
     assert get(address, "busy.example", "/quick")[0] == 200
 
 
-def test_without_a_limit_one_site_takes_every_thread(serve: Serve, gate: Gate) -> None:
+def test_without_a_limit_one_site_occupies_every_thread(serve: Serve, gate: Gate) -> None:
     address = serve(0)
     with ThreadPoolExecutor(THREADS + 1) as pool:
         begun = [pool.submit(get, address, "busy.example", "/wait") for _ in range(THREADS)]
@@ -196,7 +196,7 @@ def test_without_a_limit_one_site_takes_every_thread(serve: Serve, gate: Gate) -
         assert other.result(timeout=30)[0] == 200
 
 
-def test_a_body_that_is_made_while_it_is_sent_keeps_its_place(serve: Serve, gate: Gate) -> None:
+def test_a_streaming_body_keeps_its_slot(serve: Serve, gate: Gate) -> None:
     address = serve(1)
     with ThreadPoolExecutor(1) as pool:
         begun = pool.submit(get, address, "busy.example", "/stream")
@@ -208,7 +208,7 @@ def test_a_body_that_is_made_while_it_is_sent_keeps_its_place(serve: Serve, gate
     assert get_soon(address, "/quick")[0] == 200
 
 
-def test_pieces_of_a_file_give_their_place_back(serve: Serve) -> None:
+def test_ranges_of_a_file_release_their_slot(serve: Serve) -> None:
     address = serve(1)
     for _ in range(2):
         assert get_soon(address, "/file", Range="bytes=995-1004") == (206, "5678901234")
@@ -217,7 +217,7 @@ def test_pieces_of_a_file_give_their_place_back(serve: Serve) -> None:
         assert get_soon(address, "/file") == (200, "0123456789" * 1000)
 
 
-def test_a_reader_who_goes_away_gives_the_place_back(serve: Serve, gate: Gate) -> None:
+def test_a_client_that_disconnects_releases_the_slot(serve: Serve, gate: Gate) -> None:
     address = serve(1)
     with socket.create_connection(address, timeout=30) as connection:
         connection.sendall(b"GET /stream HTTP/1.1\r\nHost: busy.example\r\n\r\n")
@@ -228,7 +228,7 @@ def test_a_reader_who_goes_away_gives_the_place_back(serve: Serve, gate: Gate) -
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_view_that_fails_gives_its_place_back(serve: Serve) -> None:
+def test_a_failing_view_releases_its_slot(serve: Serve) -> None:
     address = serve(1)
     for _ in range(3):
         assert get(address, "busy.example", "/fail")[0] == 500
@@ -236,7 +236,7 @@ def test_a_view_that_fails_gives_its_place_back(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("by", ["callback", "subscriber", "tween"])
-def test_a_body_that_is_dropped_by_a_failure_gives_its_place_back(serve: Serve, by: str) -> None:
+def test_a_body_dropped_after_an_error_releases_its_slot(serve: Serve, by: str) -> None:
     address = serve(1)
     for _ in range(3):
         assert get(address, "busy.example", f"/dropped?by={by}")[0] == 500
@@ -244,21 +244,21 @@ def test_a_body_that_is_dropped_by_a_failure_gives_its_place_back(serve: Serve, 
     assert get_soon(address, "/quick")[0] == 200
 
 
-def test_a_response_that_a_tween_replaces_gives_its_place_back(serve: Serve) -> None:
+def test_a_response_replaced_by_a_tween_releases_its_slot(serve: Serve) -> None:
     address = serve(1)
     for _ in range(3):
         assert get_soon(address, "/dropped?by=replacing") == (200, "replaced")
     assert get_soon(address, "/quick")[0] == 200
 
 
-def test_a_response_that_the_server_refuses_gives_its_place_back(serve: Serve) -> None:
+def test_a_response_rejected_by_the_server_releases_its_slot(serve: Serve) -> None:
     address = serve(1)
     for _ in range(3):
         assert get(address, "busy.example", "/refused")[0] == 500
     assert get_soon(address, "/quick")[0] == 200
 
 
-def test_a_response_that_is_tried_again_has_given_its_place_back(serve: Serve) -> None:
+def test_a_retried_request_releases_its_first_slot(serve: Serve) -> None:
     address = serve(1)
     for _ in range(3):
         assert get_soon(address, "/again") == (200, "at last")
@@ -268,7 +268,7 @@ def test_a_response_that_is_tried_again_has_given_its_place_back(serve: Serve) -
 @pytest.mark.parametrize(
     "field", ["Range: bytes=-", f"Range: bytes=-{'9' * 5_000}", "If-Range: Sun, 06 Nov 99999 00:00:00 GMT"]
 )
-def test_a_header_that_nobody_can_read_gives_the_place_back(serve: Serve, field: str) -> None:
+def test_an_invalid_header_releases_the_slot(serve: Serve, field: str) -> None:
     address = serve(1)
     name, _, value = field.partition(": ")
     for _ in range(3):
