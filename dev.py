@@ -9,11 +9,11 @@
     python3 dev.py architecture  draw docs/architecture.svg from the imports
     python3 dev.py screenshots   take the screenshots of the documentation from the demo sites
 
-This file uses the standard library only. It makes a private environment in .venv and installs the project and what
-it needs there, once: the next run finds its note in .venv/dev.json and starts at once. It works where
-`python3 -m venv` does not, on a Debian without ensurepip, because it asks the system's pip to fill the environment.
+This file uses only the standard library. It creates a private environment in .venv and installs the project and its
+dependencies there, once: later runs find the note in .venv/dev.json and start at once. It works where
+`python3 -m venv` does not, on a Debian without ensurepip, because it uses the system's pip to fill the environment.
 
-Python older than 3.11 must still be able to read this file, to be told that it is too old.
+Older versions of Python must be able to parse this file, in order to report that they are too old.
 """
 
 import sys
@@ -51,17 +51,17 @@ INI = ROOT / "development.ini"
 VAR = ROOT / "var"
 DEMO_NOTE = VAR / "demo.json"
 SERVER_FILE = VAR / "server"
-"""Where the server listens, for the commands of multisite: `multisite.server_file` in development.ini."""
+"""Where the server listens, for multisite's commands: `multisite.server_file` in development.ini."""
 
 DEMO_SITES = {
     "garden.localhost": ["--name", "The Slow Garden"],
     "kitchen.localhost": ["--name", "Kitchen Notes"],
     "sternwarte.localhost": ["--name", "Sternwarte am Hang", "--locale", "de", "--timezone", "Europe/Berlin"],
 }
-"""The sites that `serve` adds where they are missing, with the options given to `multisite add-site`."""
+"""The sites that `serve` adds if they are missing, with their options of `multisite add-site`."""
 
 PKG_RESOURCES = "ignore:pkg_resources is deprecated as an API"
-"""Pyramid imports pkg_resources, and setuptools says at that import that it will go. Nobody here can mend that."""
+"""Pyramid imports pkg_resources, whose deprecation warning cannot be fixed here."""
 
 NETWORK_FAILURES = (
     "NewConnectionError",
@@ -75,23 +75,23 @@ NETWORK_FAILURES = (
     "ProxyError",
     "Read timed out",
 )
-"""What pip writes when it cannot reach the package index; anything else is a failure of another kind."""
+"""Messages of pip if the package index is unreachable; any other message is a different failure."""
 
 
 class DevError(Exception):
-    """Something that stops us, as one line for the person in front of the terminal."""
+    """An error that is reported to the user as one line."""
 
 
 def say(text=""):
-    """Print one line now: a person waits for it, and a pipe would hold it back."""
+    """Print one line and flush it, since a pipe would buffer it."""
     print(text, flush=True)
 
 
 def main(arguments=None):
-    """Do what the command line says and return the exit code."""
+    """Run the command line and return the exit code."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     os.chdir(ROOT)
-    # Ends as an error would, so that what we have started is ended too.
+    # Exits like an error does, so that child processes are stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return options.run(options)
@@ -104,7 +104,7 @@ def main(arguments=None):
 
 
 def parse(arguments):
-    """Return the parsed options; `rest` holds the arguments that are meant for the program behind the verb."""
+    """Return the parsed options; `rest` holds the arguments for the program behind the verb."""
     parser = argparse.ArgumentParser(
         prog="dev.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -116,14 +116,14 @@ def parse(arguments):
         return verb
 
     add("serve", serve, "Serve the demo sites.").add_argument(
-        "--port", type=port_number, help="the port, if not the one in development.ini"
+        "--port", type=port_number, help="port to use instead of the one in development.ini"
     )
-    add("test", test, "Run the tests; arguments unknown here go to pytest.", passes_on=True).add_argument(
+    add("test", test, "Run the tests; unknown arguments are passed to pytest.", passes_on=True).add_argument(
         "--soak", action="store_true", help="run the long tests too"
     )
-    add("lint", lint, "Check style, types and the layers of imports.")
+    add("lint", lint, "Check style, types and import layers.")
     add("docs", docs, "Build the documentation into docs/_build/html.")
-    add("bench", bench, "Run the benchmark; arguments unknown here go to it.", passes_on=True)
+    add("bench", bench, "Run the benchmark; unknown arguments are passed to it.", passes_on=True)
     add("architecture", architecture, "Draw docs/architecture.svg from the imports.")
     add("screenshots", screenshots, "Take the screenshots of the documentation from the demo sites.")
     options, options.rest = parser.parse_known_args(arguments)
@@ -133,7 +133,7 @@ def parse(arguments):
 
 
 def port_number(text):
-    """Return `text` as a port; raise `ArgumentTypeError` if it is none."""
+    """Return `text` as a port number. Raises `ArgumentTypeError` if it is not one."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"'{text}' is not a port from 1 to 65535")
     return int(text)
@@ -143,21 +143,21 @@ def port_number(text):
 
 
 def ensure_environment(*extras):
-    """Make sure that .venv holds the project, editable, with `extras` and those it was given before."""
-    with one_at_a_time() as lock:
+    """Make sure that the project is installed in .venv, editable, with `extras` and those of previous runs."""
+    with installation_lock() as lock:
         note = read_json(NOTE)
         wanted = {
             "state": "ready",
-            "root": str(ROOT),  # The commands in .venv name it, so an environment that was moved is of no use.
-            "python": identity_of_python(),
+            "root": str(ROOT),  # Scripts in .venv contain it, so a moved environment does not work.
+            "python": python_identity(),
             "setup": digest_of(ROOT / "setup.py"),
             "extras": sorted({*extras, *note.get("extras", [])}),
         }
         if note == wanted and not FORMER_METADATA.exists() and environment_works():
             return
-        refuse_foreign(VENV)
-        # A note that says "installing" was left by a run that was killed: what it left behind may be half a package.
-        # The distribution was called multisite once: if both are installed, alembic refuses the plugin of the second.
+        check_writable(VENV)
+        # The state "installing" was left by a run that was killed: packages may be incomplete.
+        # The distribution used to be called multisite: if both are installed, alembic rejects the second plugin.
         if (
             note.get("state") == "installing"
             or note.get("root", str(ROOT)) != str(ROOT)
@@ -168,12 +168,12 @@ def ensure_environment(*extras):
         write_json(NOTE, {**wanted, "state": "installing"})
         install(wanted["extras"], lock)
         if not environment_works():
-            raise DevError(f"the installation into {VENV} is not complete: see {INSTALL_LOG}")
+            raise DevError(f"the installation into {VENV} is incomplete: see {INSTALL_LOG}")
         write_json(NOTE, wanted)
 
 
-def refuse_foreign(path):
-    """Raise `DevError` if this user cannot write to the folder `path`, or make it where it is missing."""
+def check_writable(path):
+    """Raise `DevError` if this user cannot write to the folder `path`, or create it."""
     there = path if path.exists() else path.parent
     if os.access(there, os.W_OK):
         return
@@ -185,22 +185,22 @@ def refuse_foreign(path):
     raise DevError(f"{there} cannot be written: it belongs to {owner}. Either {remedy}, or use a clone of your own")
 
 
-def identity_of_python():
-    """Return what tells the Python that runs this file from others: its version with compiler and date, and its file.
+def python_identity():
+    """Return the identity of the Python that runs this file: its version with compiler and date, and its path.
 
-    Two of one minor version differ: Debian's 3.11.2 has faults that a later one of pyenv's has not.
+    Builds of the same version differ: Debian's 3.11.2 has bugs that pyenv's does not have.
     """
     return [sys.version, os.path.realpath(sys._base_executable)]
 
 
 def python_works():
-    """Tell whether .venv has a Python that starts, and is the one that runs this file."""
+    """Return whether .venv has a working Python, which is the one that runs this file."""
     own = "[sys.version, os.path.realpath(sys._base_executable)]"
-    return run_quietly([PYTHON, "-c", f"import os, sys; sys.exit({own} != {identity_of_python()!r})"])
+    return run_quietly([PYTHON, "-c", f"import os, sys; sys.exit({own} != {python_identity()!r})"])
 
 
 def environment_works():
-    """Tell whether .venv has our command, and the metadata of all that multisite needs."""
+    """Return whether .venv has the command `multisite`, and the metadata of all its dependencies."""
     script = (
         "import re\n"
         "from importlib.metadata import distribution\n"
@@ -212,7 +212,7 @@ def environment_works():
 
 
 def run_quietly(command):
-    """Run `command` without a word and tell whether it ended well."""
+    """Run `command` without output and return whether it succeeded."""
     try:
         return subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == 0
     except OSError:
@@ -220,26 +220,26 @@ def run_quietly(command):
 
 
 def make_environment():
-    """Make an empty .venv, in place of whatever is there."""
-    say(f"{'Making .venv anew' if VENV.exists() else 'Making a private environment in .venv'}")
+    """Create an empty .venv, replacing an existing one."""
+    say(f"{'Creating .venv again' if VENV.exists() else 'Creating a private environment in .venv'}")
     try:
         VENV.unlink() if VENV.is_symlink() or VENV.is_file() else shutil.rmtree(VENV)
     except FileNotFoundError:
         pass
     except PermissionError as error:
-        raise DevError(f"{VENV} cannot be removed, since a part of it belongs to somebody else ({error})") from None
+        raise DevError(f"{VENV} cannot be removed, since a part of it belongs to another user ({error})") from None
     shutil.rmtree(FORMER_METADATA, ignore_errors=True)
     venv.EnvBuilder(symlinks=os.name != "nt", with_pip=False).create(VENV)
 
 
 def install(extras, lock):
-    """Install the project into .venv, with `extras`; what pip says goes to a log. `lock` is an open file or None."""
-    say("Installing multisite and what it needs (once; this may take a minute)")
+    """Install the project into .venv, with `extras`; pip's output goes to a log. `lock` is an open file or None."""
+    say("Installing multisite and its dependencies (once; this may take a minute)")
     project = ".[{}]".format(",".join(extras)) if extras else "."
     options = ["--no-input", "--disable-pip-version-check", "--editable", project]
     with INSTALL_LOG.open("w", encoding="utf-8") as log:
-        # pip --python starts a second pip, so they get a group of their own, by which both can be ended. The lock is
-        # theirs as well: if only we are killed, the next run waits until nobody writes into .venv any more.
+        # pip --python starts a second pip: a process group lets us kill both. They also inherit the lock: if only we
+        # are killed, the next run waits until nothing writes into .venv any more.
         pip = subprocess.Popen(
             [*pip_command(), "install", *options],
             env=environment(),
@@ -257,13 +257,13 @@ def install(extras, lock):
             raise
     said = INSTALL_LOG.read_text("utf-8", errors="replace")
     if any(sign in said for sign in NETWORK_FAILURES):
-        raise DevError("the package index cannot be reached: check the network, then run the same command again")
+        raise DevError("the package index is unreachable: check the network, then run the same command again")
     errors = [line for line in said.splitlines() if line.lower().startswith("error")] or ["pip failed"]
-    raise DevError(f"{errors[-1]} (the whole story: {INSTALL_LOG})")
+    raise DevError(f"{errors[-1]} (full log: {INSTALL_LOG})")
 
 
 def pip_command():
-    """Return the beginning of a pip command that works on .venv."""
+    """Return the beginning of a pip command for .venv."""
     for python in dict.fromkeys([sys.executable, getattr(sys, "_base_executable", sys.executable)]):
         if run_quietly([python, "-m", "pip", "--version"]):
             return [python, "-m", "pip", "--python", str(PYTHON)]
@@ -273,7 +273,7 @@ def pip_command():
 
 
 def environment(**more):
-    """Return the environment of the programs we start: nothing of another Python's, and one warning less."""
+    """Return the environment of child processes: without variables of another Python, and with one warning less."""
     foreign = {"PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"}
     env = {name: value for name, value in os.environ.items() if name not in foreign}
     given = env.get("PYTHONWARNINGS")
@@ -283,11 +283,11 @@ def environment(**more):
 
 
 @contextlib.contextmanager
-def one_at_a_time():
-    """Wait until no other dev.py of this clone is installing; give the file that is locked meanwhile."""
+def installation_lock():
+    """Wait until no other dev.py of this clone is installing; yield the file that is locked, or None."""
     try:
         import fcntl
-    except ImportError:  # Windows: two first runs at once are not guarded against there.
+    except ImportError:  # On Windows, concurrent first runs are not prevented.
         yield None
         return
     with Path(__file__).open("rb") as lock:
@@ -296,7 +296,7 @@ def one_at_a_time():
 
 
 def read_json(path):
-    """Return the mapping in the file, or an empty one if the file is missing or spoilt."""
+    """Return the mapping in the file, or an empty one if the file is missing or not valid."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -305,7 +305,7 @@ def read_json(path):
 
 
 def write_json(path, value):
-    """Write the mapping in one step, so that a killed run leaves the old file or the new one."""
+    """Write the mapping atomically, so that a killed run leaves the old file or the new one."""
     path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
@@ -316,22 +316,22 @@ def write_json(path, value):
 
 
 def serve(options):
-    """Make everything ready, serve the demo sites, and say where they are."""
+    """Prepare everything, serve the demo sites, and print their URLs."""
     address, port = server_address()
     port = options.port or port
-    refuse_taken_port(address, port)
+    check_port_free(address, port)
     ensure_environment("content")
-    refuse_foreign(VAR)
+    check_writable(VAR)
     prepare_demo()
     say("Starting the server")
     server = subprocess.Popen(server_command(options.port), env=environment())
     try:
         wait_until_listening(server, address, port)
         SERVER_FILE.write_text(f"{address}:{port}\n", "utf-8")
-        announce(address, port)
+        print_urls(address, port)
         return server.wait()
     except KeyboardInterrupt:
-        # The terminal has sent the interrupt to the server as well, which then ends by itself.
+        # The terminal has sent the interrupt to the server too, which exits by itself.
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(timeout=3)
         say("\nStopped")
@@ -342,21 +342,21 @@ def serve(options):
 
 
 def server_command(port=None):
-    """Return the command that serves the reference application, where its ini file says or on another port."""
+    """Return the command that serves the reference application, on the port of its ini file or another one."""
     command = [str(BIN / "pserve"), "--quiet"]
     return [*command, str(INI)] if port is None else [*command, "--server-name", "port", str(INI), f"http_port={port}"]
 
 
 def server_address():
-    """Return the address and port that development.ini tells the server to listen on."""
+    """Return the address and port that development.ini configures."""
     parser = configparser.RawConfigParser()
     parser.read(INI, "utf-8")
     address, _, port = parser.get("server:main", "listen", fallback="127.0.0.1:6543").split()[0].rpartition(":")
     return address.strip("[]"), int(port)
 
 
-def refuse_taken_port(address, port):
-    """Raise `DevError` if something listens on the port already, before anything slow is begun."""
+def check_port_free(address, port):
+    """Raise `DevError` if the port is in use, before anything slow is started."""
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -370,13 +370,13 @@ def refuse_taken_port(address, port):
 
 
 def prepare_demo():
-    """Bring the database up to date, and add the demo sites and their content, if anything of these has changed."""
+    """Upgrade the database, and add the demo sites and their content, if anything of these has changed."""
     VAR.mkdir(exist_ok=True)
     note = read_json(DEMO_NOTE)
     contents = {host: digest_of(ROOT / "sites" / host / "content") for host in DEMO_SITES}
     if note.get("contents") == contents and note.get("database") == database_key() is not None:
         return
-    say("Bringing the database up to date")
+    say("Upgrading the database")
     multisite("migrate")
     known = {site["host"] for site in json.loads(multisite("list-sites", "--json"))}
     for host, options in DEMO_SITES.items():
@@ -391,7 +391,7 @@ def prepare_demo():
 
 
 def multisite(*arguments):
-    """Run one of our own commands and return what it prints; raise `DevError` with its own words if it could not."""
+    """Run a command of multisite and return its output. Raises `DevError` with its last line if it fails."""
     command = [str(BIN / "multisite"), "-c", str(INI), *arguments]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
@@ -401,7 +401,7 @@ def multisite(*arguments):
 
 
 def database_key():
-    """Return what tells this database in this state of its migrations from another; None if that is not known."""
+    """Return the identity of the database and the state of its migrations, or None if that is unknown."""
     parser = configparser.ConfigParser({"here": str(ROOT)}, interpolation=None)
     parser.read(INI, "utf-8")
     url = parser.get("app:main", "sqlalchemy.url", fallback="").replace("%(here)s", str(ROOT))
@@ -416,7 +416,7 @@ def database_key():
 
 
 def digest_of(path):
-    """Return a digest of the names and bytes of a file, or of all files below a folder."""
+    """Return a digest of the name and content of a file, or of all files below a folder."""
     digest = hashlib.sha256()
     files = [path] if path.is_file() else sorted(path.rglob("*"))
     for file in files:
@@ -427,16 +427,16 @@ def digest_of(path):
 
 
 def wait_until_listening(server, address, port):
-    """Return once the server takes connections; raise `DevError` if it ends before that."""
+    """Wait until the server accepts connections. Raises `DevError` if it exits before that."""
     while server.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
             return
         time.sleep(0.05)
-    raise DevError("the server could not start: the reason stands above")
+    raise DevError("the server could not start: see the error above")
 
 
-def announce(address, port):
-    """Print the addresses of the demo sites, and what to try next."""
+def print_urls(address, port):
+    """Print the URLs of the demo sites, and what to try next."""
     say()
     for host, options in DEMO_SITES.items():
         say(f"  {options[1]:<20} http://{host}:{port}/")
@@ -448,7 +448,7 @@ def announce(address, port):
 
 
 def stop(server):
-    """End the server, if it has not ended by itself."""
+    """Stop the server, unless it has exited."""
     for end in (server.terminate, server.kill):
         with contextlib.suppress(subprocess.TimeoutExpired):
             if server.poll() is None:
@@ -460,14 +460,13 @@ def stop(server):
 
 
 def test(options):
-    """Run pytest, list by name what was skipped, and return pytest's exit code."""
+    """Run pytest, list the skipped tests, and return pytest's exit code."""
     ensure_environment("test", "postgresql")
     more = {"MULTISITE_SOAK": "1"} if options.soak else {}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        # One process a core; a file stays together, since its tests share servers and environments that take seconds
-        # to make. "-n 0" among the arguments runs everything in one process, as a debugger needs it.
-        # Files are begun in the order that tests/conftest.py gives them: the longest first.
+        # One process per core. The tests of a file stay together, because they share servers and environments that
+        # take seconds to create; tests/conftest.py starts the longest files first. For a debugger, pass "-n 0".
         spread = ["-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
         status = run_to_end([PYTHON, "-m", "pytest", *spread, f"--junitxml={report}", *options.rest], **more)
         skips = read_skips(report)
@@ -478,9 +477,9 @@ def test(options):
 
 
 def read_skips(report):
-    """Return name and reason of each skipped test in pytest's report; nothing if there is no report."""
+    """Return name and reason of each skipped test in pytest's report, or nothing without a report."""
     try:
-        cases = ET.parse(report).iter("testcase")  # noqa: S314 - pytest has just written it.
+        cases = ET.parse(report).iter("testcase")  # noqa: S314 - Written by pytest.
     except (OSError, ET.ParseError):
         return []
     found = []
@@ -493,7 +492,7 @@ def read_skips(report):
 
 
 def lint(_options):
-    """Run all checks, name those that fail, and return 1 if any did."""
+    """Run all checks, print those that fail, and return 1 if any did."""
     ensure_environment("lint", "test")
     checks = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports"]]
     failed = [" ".join(check) for check in checks if run_to_end([BIN / check[0], *check[1:]])]
@@ -502,7 +501,7 @@ def lint(_options):
 
 
 def docs(_options):
-    """Build the documentation and return Sphinx's exit code."""
+    """Build the documentation and return the exit code of Sphinx."""
     ensure_environment("docs", "test")  # The API reference imports the modules of all extras.
     return run_to_end([BIN / "sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html"])
 
@@ -525,10 +524,10 @@ def screenshots(_options):
 
 
 def run_to_end(command, **more):
-    """Run `command` with the terminal's own input and output and return its exit code, also when interrupted."""
+    """Run `command` with the terminal's own input and output and return its exit code, even if interrupted."""
     words = [str(word) for word in command]
     with subprocess.Popen(words, env=environment(**more)) as program:
-        # An interrupt reaches the program too, which then says what it has to say; we wait for that.
+        # The terminal sends an interrupt to the program too; wait until it has reacted.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             return program.wait()

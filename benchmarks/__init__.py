@@ -1,4 +1,4 @@
-"""What a request costs with multisite, beside the same page written by hand for one site.
+"""The cost of a request with multisite, compared with the same page written by hand for one site.
 
-`python3 dev.py bench` runs it; `docs/benchmarks.md` says what the figures mean.
+Run it with `python3 dev.py bench`; `docs/benchmarks.md` explains the results.
 """

@@ -31,16 +31,16 @@ FULL = Effort(
 QUICK = Effort(
     rounds=2, batch=2, counted=2, warm_up=5, starts=1, domains=(1, 1_000), known=(1_000,), visited=(20,)
 )  # fmt: skip
-"""Only shows that everything works."""
+"""Only checks that everything works."""
 
 FULL_STATEMENTS = StatementEffort(rounds=41, batch=40, counted=30, processes=3, warm_up=100, sites=1_000)
 QUICK_STATEMENTS = StatementEffort(rounds=1, batch=1, counted=1, processes=1, warm_up=1, sites=3)
 
-Figures = dict[str, Any]
+Results = dict[str, Any]
 
 
-def pages(folder: Path, missing: str | None, *, quick: bool) -> Figures:
-    """Measure whole pages, starts and memory, print tables, and return the figures."""
+def pages(folder: Path, missing: str | None, *, quick: bool) -> Results:
+    """Measure whole pages, start-up and memory, print tables, and return the results."""
     effort = QUICK if quick else FULL
     candidates = CANDIDATES
     if quick:
@@ -60,8 +60,8 @@ def pages(folder: Path, missing: str | None, *, quick: bool) -> Figures:
     }
 
 
-def statements(folder: Path, missing: str | None, *, quick: bool) -> Figures:
-    """Measure single statements, print tables, and return the figures."""
+def statements(folder: Path, missing: str | None, *, quick: bool) -> Results:
+    """Measure single statements, print tables, and return the results."""
     effort = QUICK_STATEMENTS if quick else FULL_STATEMENTS
     with compare.postgresql() as server:
         urls = {"SQLite": f"sqlite:///{folder / 'library.db'}"}
@@ -82,22 +82,22 @@ def statements(folder: Path, missing: str | None, *, quick: bool) -> Figures:
     }
 
 
-def applications(folder: Path, missing: str | None, *, quick: bool) -> Figures:
-    """Measure several applications in one process, print tables, and return the figures."""
+def applications(folder: Path, missing: str | None, *, quick: bool) -> Results:
+    """Measure several applications in one process, print tables, and return the results."""
     own = folder / "vhosts"
     own.mkdir()
     return vhosts.measure(own, quick=quick)
 
 
-def sites(folder: Path, missing: str | None, *, quick: bool) -> Figures:
-    """Measure how a site is found, print tables, and return the figures."""
+def sites(folder: Path, missing: str | None, *, quick: bool) -> Results:
+    """Measure host lookups, print tables, and return the results."""
     found, held_bytes = finding.finding(folder, finding.QUICK if quick else finding.FULL)
     print(tables.format_finding(found))
-    print(f"A host that the directory holds takes {held_bytes:,.0f} bytes.", flush=True)
+    print(f"A cached host takes {held_bytes:,.0f} bytes.", flush=True)
     return {"finding": found, "held_bytes": held_bytes}
 
 
-PARTS: dict[str, Callable[..., Figures]] = {
+PARTS: dict[str, Callable[..., Results]] = {
     "pages": pages,
     "statements": statements,
     "finding": sites,
@@ -106,25 +106,25 @@ PARTS: dict[str, Callable[..., Figures]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print tables, and write the figures where the command line says."""
+    """Measure, print tables, and write the results to a file if requested."""
     options = _parse(arguments)
     missing = "not with --quick" if options.quick else callgrind_missing()
     print(_machine(), flush=True)
     if missing is not None:
         print(f"Instructions are not counted: {missing}")
-    figures: Figures = {"machine": _machine(), "quick": options.quick}
+    results: Results = {"machine": _machine(), "quick": options.quick}
     with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder:
         for part in options.parts or PARTS:
-            figures |= PARTS[part](Path(folder), missing, quick=options.quick)
+            results |= PARTS[part](Path(folder), missing, quick=options.quick)
     if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        options.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description="Compare multisite with what it replaces.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(PARTS)}; all if none is named")
-    parser.add_argument("--quick", action="store_true", help="only see that it works; the figures mean nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(PARTS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="only check that it works; the results mean nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")

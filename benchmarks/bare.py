@@ -1,4 +1,4 @@
-"""The page by Pyramid alone, written by hand for one site of a shared database. Nothing here imports multisite."""
+"""Baseline: the page in plain Pyramid, written by hand for one site of a shared database, without multisite."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SITE_ID = 1
 
 
 class Base(DeclarativeBase):
-    """The models' base."""
+    """Base of the models."""
 
 
 class Entry(EntryColumns, Base):
-    """An entry that says by hand which site it belongs to."""
+    """An entry with a hand-written `site_id`."""
 
     __tablename__ = "entries"
 
@@ -29,7 +29,7 @@ class Entry(EntryColumns, Base):
 
 
 def latest(request: Request) -> Sequence[Entry]:
-    """Return what the page shows."""
+    """Return the entries of the page."""
     statement = select(Entry).where(Entry.site_id == SITE_ID).order_by(Entry.published.desc()).limit(ENTRIES)
     return request.dbsession.scalars(statement).all()
 

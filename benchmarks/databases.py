@@ -1,4 +1,4 @@
-"""The databases: SQLite files with entries, and with as many sites and domains as asked for."""
+"""The databases: SQLite files with entries, and a given number of sites and domains."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["make_database"]
 
 
 def make_database(path: Path, sites: int, *, domains_per_site: int = 1) -> None:
-    """Make the file `path`: `sites` sites, of which the first thousand share the entries evenly."""
+    """Create the file `path` with `sites` sites, of which the first thousand share the entries evenly."""
     engine = engine_from_url(f"sqlite:///{path}")
     upgrade_own(engine)
     Base.metadata.create_all(engine)
     engine.dispose()
     with closing(sqlite3.connect(path)) as connection:
-        # Each row on its own, through SQLAlchemy, would take minutes for a million.
+        # Inserting each row separately through SQLAlchemy would take minutes for a million.
         connection.execute("PRAGMA synchronous = OFF")
         numbers = range(1, sites + 1)
         connection.executemany(

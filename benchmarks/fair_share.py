@@ -1,7 +1,7 @@
-"""One site hammers a view that sleeps: what does another site's visitor feel, with the limit and without?
+"""A busy site and a quiet one: response times of the quiet site, with and without the limit on a site's requests.
 
-`python -m benchmarks.fair_share`: waitress with eight threads, sixteen visitors of the busy site that never pause, and
-one of the other site, whose answers are timed; each in a process of its own. Alone, then hammered, in turn.
+`python -m benchmarks.fair_share`: waitress with eight threads, sixteen clients of the busy site without pauses, and one
+client of the quiet site, whose responses are timed; each in its own process. First alone, then under load, in turns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BUSY, OTHER = "busy.example", "other.example"
 
 
 def serve(url: str, limit: int) -> None:
-    """Serve two sites until killed; print the port first. This runs in a process of its own."""
+    """Serve two sites until killed; print the port first. Runs in its own process."""
     from pyramid.config import Configurator
     from pyramid.request import Request
     from pyramid.response import Response
@@ -58,7 +58,7 @@ def serve(url: str, limit: int) -> None:
 
 @contextmanager
 def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run this module with `arguments` in a process of its own until the end of the block."""
+    """Run this module with `arguments` in its own process until the end of the block."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.fair_share", *arguments]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ)
@@ -79,7 +79,7 @@ def _served(folder: Path, limit: int) -> Iterator[int]:
 
 
 def hammer(port: int) -> None:
-    """Ask for the page that sleeps, as so many visitors, until killed. This runs in a process of its own."""
+    """Request the slow page with many clients until killed. Runs in its own process."""
     for _ in range(VISITORS):
         threading.Thread(target=_ask_for_ever, args=(port,)).start()
 
@@ -92,14 +92,14 @@ def _ask_for_ever(port: int) -> None:
             answer = connection.getresponse()
             answer.read()
             if answer.status == 503:
-                # Without a pause this would only measure how fast the machine can refuse.
+                # Without a pause, this would only measure how fast requests are refused.
                 time.sleep(SLEEP_SECONDS)
         except (HTTPException, OSError):
             connection.close()
 
 
 def _visit(port: int, times: int) -> list[float]:
-    """Return the seconds that each of so many answers of the other site took."""
+    """Return the durations of so many requests to the quiet site, in seconds."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     seconds = []
     for _ in range(times):
@@ -116,7 +116,7 @@ def _percentile_99(seconds: Sequence[float]) -> float:
 
 
 def measure(rounds: int, times: int) -> str:
-    """Return a table: the other site's answers alone and while the busy one is hammered, without and with the limit."""
+    """Return a table: response times of the quiet site alone and under load, without and with the limit."""
     lines = [f"{'limit':<22}{'median alone':>14}{'hammered':>12}{'p99 alone':>12}{'hammered':>12}{'ratio':>8}"]
     with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder:
         for limit in (0, LIMIT):
@@ -129,13 +129,13 @@ def measure(rounds: int, times: int) -> str:
                     with _running("--hammer", str(port)):
                         time.sleep(1 + 3 * SLEEP_SECONDS)
                         hammered += _visit(port, times)
-            figures = [statistics.median(alone), statistics.median(hammered)]
-            figures += [_percentile_99(alone), _percentile_99(hammered)]
+            results = [statistics.median(alone), statistics.median(hammered)]
+            results += [_percentile_99(alone), _percentile_99(hammered)]
             name = f"{limit} of {THREADS} threads" if limit else "none"
             cells = "".join(
-                f"{1000 * each:>{width}.2f}ms" for each, width in zip(figures, (12, 10, 10, 10), strict=True)
+                f"{1000 * each:>{width}.2f}ms" for each, width in zip(results, (12, 10, 10, 10), strict=True)
             )
-            lines.append(f"{name:<22}{cells}{figures[3] / figures[2]:>8.1f}")
+            lines.append(f"{name:<22}{cells}{results[3] / results[2]:>8.1f}")
     return "\n".join(lines)
 
 
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fair_share")
     parser.add_argument("--serve", nargs=2, metavar=("URL", "LIMIT"), help=argparse.SUPPRESS)
     parser.add_argument("--hammer", type=int, metavar="PORT", help=argparse.SUPPRESS)
-    parser.add_argument("--quick", action="store_true", help="only see that it works; the figures mean nothing")
+    parser.add_argument("--quick", action="store_true", help="only check that it works; the results mean nothing")
     options = parser.parse_args(arguments)
     if options.serve:
         serve(options.serve[0], int(options.serve[1]))

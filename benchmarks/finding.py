@@ -1,6 +1,6 @@
-"""How long it takes to find the site of a host, beside Paste's urlmap and a plain dictionary: `dev.py bench finding`.
+"""The time of a host lookup, compared with Paste's urlmap and a plain dictionary: `dev.py bench finding`.
 
-One process does all, in turns. A million domains are in the tables; in memory is what was asked for, as ever.
+One process measures all of them in turns, with up to a million domains in the tables.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ KINDS = {
     DICTIONARY: "a plain dictionary of all hosts, unchecked",
     "exact": "multisite, a host of a site",
     "wildcard": "multisite, a host below a wildcard",
-    "unknown": "multisite, a host without a site",
-    "few": "multisite, one of few hosts without a site",
-    "cold": "multisite, the first time a site is asked for",
+    "unknown": "multisite, an unknown host",
+    "few": "multisite, one of few unknown hosts",
+    "cold": "multisite, the first lookup of a site",
     "urlmap": "Paste's urlmap, a host of a site",
-    "urlmap unknown": "Paste's urlmap, a host without a site",
+    "urlmap unknown": "Paste's urlmap, an unknown host",
 }
 
 URLMAP_DOMAINS = 10_000
-"""Up to how many domains urlmap is measured: it is linear."""
+"""Largest number of domains for urlmap, whose lookup is linear."""
 
 Texts = Sequence[str]
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: for so many `domains`, `batch` look-ups of each kind in each of `rounds`; and the memory
-    that `held` hosts take."""
+    """How much is measured: numbers of `domains`, `batch` lookups of each kind in each of `rounds`, and the memory of
+    `held` hosts."""
 
     domains: tuple[int, ...]
     rounds: int
@@ -59,11 +59,11 @@ QUICK = Effort(domains=(10, 100), rounds=2, batch=10, held=50)
 
 
 class Finding:
-    """What finds sites among so many `domains`, in every way there is for that number."""
+    """The lookups among so many `domains`, with every method that supports that number."""
 
     def __init__(self, path: Path, domains: int, batch: int) -> None:
         self._engine = engine_from_url(f"sqlite:///{path}")
-        # The version is not asked for while the time is taken: that is a query a second, however many ask.
+        # The version is not polled during the measurement: that costs one query a second, whatever the load.
         self._directory = Directory(self._engine, refresh_seconds=86_400, max_age_seconds=86_400)
         self._batch = batch
         numbers = [1 + each * domains // batch for each in range(batch)]
@@ -76,10 +76,10 @@ class Finding:
         self._warm_up(domains)
 
     def _warm_up(self, domains: int) -> None:
-        # The few are remembered one by one.
+        # A few unknown hosts are remembered individually.
         for texts in (self._exact, self._wild, self._few):
             self._find(texts)
-        # So many hosts that the names of all domains are read, after which one more costs no query.
+        # With so many unknown hosts, the names of all domains are read, and further ones need no query.
         self._find([next(self._never) for _ in range(max(100, domains // 400))])
         reader = self._directory._cache._host_filter._reader
         if reader is not None:
@@ -108,7 +108,7 @@ class Finding:
             self._urlmap(environ, _start_response)
 
     def kinds(self) -> Iterator[tuple[str, Callable[[Texts], None], Callable[[], Texts]]]:
-        """Yield each kind with what does it, and what gives the hosts for a round."""
+        """Yield each kind with its function, and a function that returns the hosts of a round."""
         yield DICTIONARY, self._get, lambda: self._exact
         yield "exact", self._find, lambda: self._exact
         yield "wildcard", self._find, lambda: self._wild
@@ -144,8 +144,8 @@ def _urlmap(domains: int) -> Any:
 
 
 def finding(folder: Path, effort: Effort) -> tuple[dict[int, dict[str, tuple[float, float]]], float]:
-    """Return the microseconds of one look-up in the fastest round and their ratio to the dictionary's in the median
-    one, by domains and kind; and how many bytes of memory a host takes that the directory holds."""
+    """Return the microseconds of a lookup in the fastest round and the median ratio to a dictionary lookup, by domains
+    and kind; and the bytes of memory for a cached host."""
     found: dict[int, dict[str, tuple[float, float]]] = {}
     for domains in effort.domains:
         path = folder / f"finding {domains}.db"
@@ -195,7 +195,7 @@ def _held_bytes(folder: Path, held: int) -> float:
     make_database(path, held + 100)
     engine = engine_from_url(f"sqlite:///{path}")
     directory = Directory(engine, refresh_seconds=86_400, directory_size=4 * held)
-    for number in range(1, 101):  # Whatever is made once.
+    for number in range(1, 101):  # Anything created once.
         directory.find(host_of(number))
     gc.collect()
     tracemalloc.start()

@@ -1,8 +1,7 @@
-"""A shared page in a site's own layout, beside the same page by pyramid_mako in an application for one site.
+"""A shared page in a site's own layout, compared with the same page by pyramid_mako in an application for one site.
 
-`python -m benchmarks.layouts` prints what the page costs, and what memory and time the templates of many sites take:
-sites with a layout of their own, sites with a theme only, and one process for each site. `--quick` only shows that it
-works.
+`python -m benchmarks.layouts` prints the cost of the page, and the memory and time of the templates of many sites: with
+their own layouts, with only a theme, and with one process per site. `--quick` only checks that it works.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ THEME = "bench"
 
 @dataclass(frozen=True)
 class Effort:
-    """How often things are done, as elsewhere; `sites` are the numbers of sites whose memory is looked at."""
+    """How much is measured; `sites` are the numbers of sites for the memory measurement."""
 
     rounds: int
     batch: int
@@ -49,7 +48,7 @@ QUICK = Effort(rounds=2, batch=2, counted=2, warm_up=5, sites=(1, 10))
 
 
 class Worker(Measured):
-    """An application whose page shows ten entries that are at hand, for each of so many sites in turn."""
+    """An application whose page shows ten entries in memory, for each of so many sites in turn."""
 
     def __init__(self, kind: str, folder: Path, sites: int) -> None:
         super().__init__()
@@ -67,7 +66,7 @@ class Worker(Measured):
         }
         config = Configurator(package=benchmarks, settings=settings)
         self.sites = itertools.cycle(self._sites(kind, sites))
-        # As multisite's tween does it, and for all alike: what is compared is the rendering.
+        # Like multisite's tween, and for all kinds alike: only the rendering is compared.
         config.add_subscriber(lambda event: setattr(event.request, "site", next(self.sites)), NewRequest)
         config.include("pyramid_mako" if kind == PLAIN else "multisite.renderer")
         entries = [SimpleNamespace(**values_of(ROWS - number)) for number in range(ENTRIES)]
@@ -103,13 +102,13 @@ class Worker(Measured):
         return [Site(n, f"site{n}.bench.example", f"Site {n}", f"site{n}", theme=theme) for n in range(1, count + 1)]
 
     def result(self, piece: str) -> str:
-        """Do a piece once and return the page."""
+        """Run a piece of work once and return the page."""
         text: str = self.work[piece](1)
         return text
 
 
 def make_folders(kind: str, folder: Path, sites: int) -> None:
-    """Put the templates where `kind` looks for them: the layout into each site's folder, or into a theme."""
+    """Write the templates where `kind` finds them: the layout into each site's folder, or into a theme."""
     shared = folder / "templates"
     shared.mkdir(parents=True)
     shutil.copy(TEMPLATES / "home.mako", shared)
@@ -132,11 +131,11 @@ def _started(kind: str, folder: Path, sites: int, *, callgrind: bool = False) ->
 
 
 def costs(folder: Path, effort: Effort, *, count: bool) -> dict[str, dict[str, Cost]]:
-    """Return what the page and its rendering cost, by kind. Raises `RuntimeError` if the pages are not the same."""
+    """Return the cost of the page and of its rendering, by kind. Raises `RuntimeError` if the pages differ."""
     with ExitStack() as stack:
         processes = [stack.enter_context(_started(kind, folder / kind, 1)) for kind in KINDS]
         if len({process.ask("result", piece) for process in processes for piece in PIECES}) != 1:
-            raise RuntimeError("not the same page, so there is nothing to compare")
+            raise RuntimeError("the pages differ, so they cannot be compared")
         _warm_up(processes, effort)
         seconds = take_turns(processes, PIECES, effort.rounds, effort.batch)
 
@@ -158,8 +157,8 @@ def _warm_up(processes: Sequence[Process], effort: Effort) -> None:
 
 
 def growth(folder: Path, effort: Effort) -> dict[tuple[str, int], tuple[int, float]]:
-    """Return by kind and number of sites: the bytes that a process has once it has shown each site's page twice, and
-    the processor seconds of the first of these."""
+    """Return by kind and number of sites: the memory of a process in bytes after showing each site's page twice, and
+    the processor seconds of the first round."""
     found = {}
     for kind in KINDS:
         for sites in effort.sites if kind != PLAIN else (1,):
@@ -173,7 +172,7 @@ def growth(folder: Path, effort: Effort) -> dict[tuple[str, int], tuple[int, flo
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layouts", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="only see that it works; the figures mean nothing")
+    parser.add_argument("--quick", action="store_true", help="only check that it works; the results mean nothing")
     parser.add_argument("--serve", nargs=3, metavar=("KIND", "FOLDER", "SITES"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve:

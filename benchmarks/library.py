@@ -1,6 +1,6 @@
-"""The models that single statements are measured on: posts, their author, and their comments.
+"""Models for measuring single statements: posts, their author, and their comments.
 
-The process that has the site written by hand makes them without importing multisite.
+The process with hand-written sites creates them without importing multisite.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 __all__ = ["AUTHORS", "COMMENTS", "POSTS", "SITES", "Models", "make_models"]
 
 SITES = 1_000
-"""How many sites there are. The first ten share the rows."""
+"""Number of sites. The first ten share the rows."""
 POSTS = 1_000
-"""How many posts each of those has, the first half of them with comments."""
+"""Posts of each site that has rows; the first half of them has comments."""
 AUTHORS = 50
 COMMENTS = 3
 
@@ -33,13 +33,13 @@ class Models(NamedTuple):
 
 
 class _Numbered:
-    """What a person writes in place of SiteScoped."""
+    """What an application writes by hand instead of SiteScoped."""
 
     site_id: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 def make_models(*, by_hand: bool) -> Models:
-    """Return the models: `by_hand` with a plain `site_id`, else with multisite, whose wall is then up."""
+    """Return the models: `by_hand` with a plain `site_id`, otherwise with multisite, which installs scoping."""
     owned: Any = _Numbered
     refers: Any = sa.ForeignKey
     if not by_hand:
@@ -70,14 +70,14 @@ def make_models(*, by_hand: bool) -> Models:
         published: Mapped[datetime]
         author_id: Mapped[int] = mapped_column(sa.BigInteger, refers("authors.id"))
         author: Mapped[Any] = relationship(Author)
-        # The comments of a post that is deleted are the database's affair.
+        # The database deletes the comments of a deleted post.
         comments: Mapped[list[Any]] = relationship("Comment", passive_deletes="all")
 
     class Comment(owned, Base):
         __tablename__ = "comments"
         __table_args__ = (
             sa.Index("ix_comments_site_id_post_id", "site_id", "post_id"),
-            # What a person has who writes no site into lazy loads; both have both, so that changes cost the same.
+            # Hand-written lazy loads do not filter by site; both have this index, so that changes cost the same.
             sa.Index("ix_comments_post_id", "post_id"),
         )
 

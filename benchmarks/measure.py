@@ -1,4 +1,4 @@
-"""The measurements of pages: each returns plain figures, and prints nothing."""
+"""Measure pages: each function returns results, and prints nothing."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from benchmarks.turns import Cost, count_instructions, ratios, take_turns
 __all__ = ["Costs", "Effort", "check_pages", "memory", "requests", "start_up"]
 
 OWN = CANDIDATES[1]
-"""Multisite's own session and one site."""
+"""Multisite's own session, with one site."""
 
 _NO_REFRESH = {"refresh_seconds": "86400", "max_age_seconds": "86400"}
-"""For instructions only. Callgrind makes the process some fifty times slower, so that the look at the version, once a
-second, would count fifty times."""
+"""Settings for counting instructions. Callgrind makes the process about fifty times slower, so work that is done once
+a second would count fifty times."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How often things are done: `rounds` of `batch` each for times, `counted` for instructions, `starts` of each.
+    """How much is measured: `rounds` of `batch` each for times, `counted` for instructions, `starts` of each.
 
-    And how large the directories are: of `domains` for start-up; of `known` sites for memory, of the last of which so
-    many are `visited`.
+    And the size of the directories: `domains` for start-up; `known` sites for memory, of the last of which so many are
+    `visited`.
     """
 
     rounds: int
@@ -51,9 +51,9 @@ Costs = dict[str, dict[str, Cost]]
 def requests(
     candidates: Sequence[Candidate], folder: Path, effort: Effort, *, count: bool
 ) -> tuple[Costs, dict[str, str]]:
-    """Return what the page and its parts cost each candidate, and each one's page.
+    """Return the cost of the page and its parts for each candidate, and each one's page.
 
-    The candidates take turns in an order that is drawn again for each round. With `count` instructions are counted.
+    The candidates take turns, in a new random order for each round. With `count`, instructions are counted.
     """
     with ExitStack() as stack:
         processes = [stack.enter_context(_ready(each, folder, effort)) for each in candidates]
@@ -71,13 +71,13 @@ def _visited(candidate: Candidate) -> int:
 
 
 def database(folder: Path, sites: int) -> Path:
-    """Return the database with so many sites in `folder`; make it if it is not there yet."""
-    # Only now: it imports the model with multisite, which puts up the wall in this process.
+    """Return the database with so many sites in `folder`; create it if necessary."""
+    # Imported only now: the model imports multisite, which installs scoping in this process.
     from benchmarks.databases import make_database
 
     path = folder / f"{sites}.db"
     if not path.exists():
-        # Where domains are many, sites have ten each.
+        # With many domains, each site has ten.
         many = 10 if sites >= 1_000_000 else 1
         make_database(path, sites // many, domains_per_site=many)
     return path
@@ -85,7 +85,7 @@ def database(folder: Path, sites: int) -> Path:
 
 @contextmanager
 def _ready(candidate: Candidate, folder: Path, effort: Effort, *, callgrind: bool = False) -> Iterator[Process]:
-    """Start a process that has done everything a few hundred times, on a database of its own."""
+    """Start a process that has done everything a few hundred times, on its own database."""
     name = f"{candidate.key}-{'counted' if callgrind else 'timed'}"
     own = Path(copy(database(folder, candidate.sites), folder / f"{name}.db"))
     settings = _NO_REFRESH if callgrind else {}
@@ -100,7 +100,7 @@ def _ready(candidate: Candidate, folder: Path, effort: Effort, *, callgrind: boo
 
 
 def check_pages(pages: dict[str, str]) -> None:
-    """Raise `RuntimeError` unless all candidates have served one and the same page, with its entries."""
+    """Raise `RuntimeError` unless all candidates have served the same page with its entries."""
     if len(set(pages.values())) != 1 or pages[BARE.key].count("<article>") != ENTRIES:
         raise RuntimeError("the candidates do not serve the same page, so there is nothing to compare")
 
@@ -112,7 +112,7 @@ def _count_all(candidates: Sequence[Candidate], folder: Path, effort: Effort) ->
         with _ready(candidate, folder, effort, callgrind=True) as process:
             return count_instructions(process, PATHS, effort.counted)
 
-    # Instructions are not disturbed by neighbours, so two at a time may as well share the machine.
+    # Instruction counts do not depend on the load, so two processes may run at a time.
     with ThreadPoolExecutor(2) as pool:
         return dict(zip([each.key for each in candidates], pool.map(count, candidates), strict=True))
 
@@ -120,7 +120,7 @@ def _count_all(candidates: Sequence[Candidate], folder: Path, effort: Effort) ->
 def start_up(folder: Path, effort: Effort) -> dict[str, float]:
     """Return the processor seconds from the start of a process to its first page, the median of several.
 
-    By hand, and with so many domains in the tables.
+    For the baseline, and with different numbers of domains in the tables.
     """
     starts = [("by hand", BARE, database(folder, 1))]
     starts += [(f"{domains:,} domains", OWN, database(folder, domains)) for domains in effort.domains]
@@ -133,9 +133,9 @@ def start_up(folder: Path, effort: Effort) -> dict[str, float]:
 
 
 def memory(folder: Path, effort: Effort) -> dict[str, int]:
-    """Return how many bytes a process has resident, after some hundred pages or more.
+    """Return the resident memory of a process in bytes, after a hundred pages or more.
 
-    By hand; with so many sites in the tables, one of them visited; and with more of them visited, each twice.
+    For the baseline; with so many sites in the tables and one visited; and with more of them visited, each twice.
     """
     found: dict[str, int] = {}
     for candidate, sites in [(BARE, 1), *((OWN, sites) for sites in effort.known)]:

@@ -1,6 +1,6 @@
-"""A process whose work is measured: it does what the lines on its standard input say, and answers with JSON.
+"""A process whose work is measured: it reads commands from standard input and responds with JSON.
 
-What is compared is kept in processes of their own because the wall, once up, is up for every engine of its process.
+The candidates run in separate processes because scoping, once installed, applies to every engine of its process.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 __all__ = ["CALLGRIND_FILE", "Measured"]
 
 CALLGRIND_FILE = "BENCHMARK_CALLGRIND_FILE"
-"""The environment variable with the name of callgrind's output file, where the process runs under it."""
+"""Environment variable with the name of callgrind's output file, if the process runs under callgrind."""
 
 
 class Measured:
-    """Pieces of work by name, in `work`; each takes how often it is done."""
+    """Pieces of work by name, in `work`; each takes the number of repetitions."""
 
     work: dict[str, Callable[[int], Any]]
 
@@ -31,39 +31,39 @@ class Measured:
         self.dumps = 0
 
     def freeze(self) -> None:
-        """Leave what there is to itself, so that collections cost what the work at hand makes them cost."""
+        """Exclude existing objects from garbage collection, so that its cost is that of the measured work."""
         gc.collect()
         gc.freeze()
 
     def run(self, name: str, count: int) -> float:
-        """Do this work so many times and return the seconds of processor time that it took."""
+        """Run this work so many times and return the processor seconds."""
         begun = time.process_time()
         self.work[name](count)
         return time.process_time() - begun
 
     def run_by_the_clock(self, name: str, count: int) -> float:
-        """Do the same and return the seconds that passed: another process, a server, has its part in the work."""
+        """Run this work and return the elapsed seconds, for work that a database server shares."""
         begun = time.perf_counter()
         self.work[name](count)
         return time.perf_counter() - begun
 
     def resident_bytes(self) -> int:
-        """Return how much memory the process has, without garbage."""
+        """Return the memory of the process, without garbage."""
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def instrument(self) -> None:
-        """Let callgrind count from now on."""
+        """Let callgrind start counting."""
         self._tell_callgrind("instrumentation on")
 
     def instructions(self, name: str, count: int) -> int:
-        """Return the instructions of this work, done so many times, and of making callgrind write them down."""
+        """Return the instructions of this work, and of making callgrind write them."""
         self.work[name](count)
-        self._tell_callgrind("dump")  # This sets the count to zero, too.
+        self._tell_callgrind("dump")  # This also resets the count.
         self.dumps += 1
         with Path(f"{os.environ[CALLGRIND_FILE]}.{self.dumps}").open("rb") as file:
-            # Only its end is read: reading is counted as well, for the next work.
+            # Read only the end of the file: reading counts as instructions of the next work.
             file.seek(-100, os.SEEK_END)
             return int(file.read().rpartition(b"totals:")[2])
 
@@ -71,8 +71,8 @@ class Measured:
         vgdb = subprocess.Popen(
             ["vgdb", f"--pid={os.getpid()}", order], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        # Callgrind looks for its orders while the program runs; were it to sleep until vgdb has ended, it would have to
-        # be woken by ptrace, which containers forbid. So it sleeps in short turns, which cost little.
+        # Callgrind polls for commands while the program runs. If the program slept until vgdb exits, ptrace would have
+        # to wake it up, which containers forbid. So it sleeps in short intervals, which cost little.
         while vgdb.poll() is None:
             time.sleep(0.002)
         said = vgdb.communicate()[0].decode()
@@ -80,7 +80,7 @@ class Measured:
             raise RuntimeError(f"callgrind does not obey '{order}': {said.strip()}")
 
     def serve(self) -> None:
-        """Do what the standard input says until it ends."""
+        """Run commands from standard input until it ends."""
         for line in sys.stdin:
             name, *arguments = json.loads(line)
             print(json.dumps(getattr(self, name)(*arguments)), flush=True)

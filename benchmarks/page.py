@@ -1,7 +1,7 @@
-"""The home page that every candidate serves: its columns, its views, and the request that asks for it.
+"""The home page that every candidate serves: its columns, its views, and the request.
 
-The parts of its cost are seen by leaving them out: `/bare` is the router and a view, `/rows` renders the same page
-from rows that are at hand, `/session` begins and ends a transaction besides, and `/` is the page.
+Its cost is broken down by omitting parts: `/bare` is the router and a view, `/rows` renders the same page from rows in
+memory, `/session` also begins and ends a transaction, and `/` is the page.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ __all__ = [
 ]
 
 ROWS = 10_000
-"""How many entries the table holds, those of all sites together."""
+"""Number of entries in the table, of all sites together."""
 ENTRIES = 10
-"""How many of them the page shows."""
+"""Number of entries on the page."""
 VISITED = 1_000
-"""How many sites are visited in turn, and share the entries, where there are more."""
+"""Number of sites that are visited in turn and share the entries, if there are more."""
 TEMPLATES = Path(__file__).parent / "templates"
 PATHS = ("/bare", "/rows", "/session", "/")
-"""Each does all that the one before does, and one thing more."""
+"""Each does everything that the previous one does, and one more thing."""
 
 _RENDERER = "benchmarks:templates/home.mako"
 _FIRST_DAY = datetime(2020, 1, 1)  # noqa: DTZ001 - SQLite keeps no zone.
 
 
 class EntryColumns:
-    """The columns of the model `Entry`, but for what says which site an entry belongs to."""
+    """The columns of the model `Entry`, except for its site."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
     slug: Mapped[str] = mapped_column(sa.String(100))
@@ -66,7 +66,7 @@ def values_of(number: int) -> dict[str, Any]:
 
 
 def add_views(config: Configurator, latest: Callable[[Request], Sequence[Any]], model: type[Any]) -> None:
-    """Add the page and its parts; `latest` is the query, and `model` makes the rows that are at hand."""
+    """Add the page and its parts; `latest` runs the query, and `model` creates the rows in memory."""
     at_hand = [model(**values_of(ROWS - number)) for number in range(ENTRIES)]
 
     def bare(request: Request) -> Response:
@@ -98,13 +98,15 @@ def host_of(number: int) -> str:
 
 
 class Unavailable(RuntimeError):
-    """A 503: the directory has lost patience with the database, as it may on a machine that is slow and busy."""
+    """A 503: the database has not responded in time, which happens on a slow and busy machine."""
 
 
 def ask(app: Callable[..., Any], path: str, host: str) -> bytes:
-    """Send `app` a request such as a browser's behind waitress, and return the page.
+    """Send a request like that of a browser behind waitress to `app`, and return the page.
 
-    Raises `Unavailable` for a 503, `RuntimeError` for any other answer than a 200.
+    Raises:
+        Unavailable: the status is 503.
+        RuntimeError: the status is neither 200 nor 503.
     """
     answered: list[str] = []
 

@@ -1,7 +1,7 @@
-"""The page for anonymous readers from the page cache, beside the same page made anew each time.
+"""The page for anonymous readers from the page cache, compared with the same page rendered each time.
 
-`python -m benchmarks.page_cache` prints what it costs, for one site and for a hundred in turn, whose pages are compared
-byte for byte with those that are made. `--quick` only shows that it works.
+`python -m benchmarks.page_cache` prints the cost for one site and for a hundred in turn; their pages are compared byte
+for byte with rendered ones. `--quick` only checks that it works.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from benchmarks.page import TEMPLATES, ask, host_of
 from benchmarks.process import Process, callgrind_missing
 from benchmarks.turns import Cost, count_instructions, ratios, take_turns
 
-__all__ = ["KINDS", "MADE", "costs"]
+__all__ = ["KINDS", "RENDERED", "costs"]
 
-MADE = "made"
-KINDS = {MADE: "made each time", "off": "made each time, the page cache on", "kept": "from the page cache"}
+RENDERED = "rendered"
+KINDS = {RENDERED: "rendered each time", "off": "rendered each time, the page cache on", "kept": "from the page cache"}
 PIECES = {"one": "one site", "many": "all sites in turn"}
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How often things are done, as elsewhere, and how many `sites` there are."""
+    """How much is measured, and how many `sites` there are."""
 
     rounds: int
     batch: int
@@ -45,7 +45,7 @@ QUICK = Effort(rounds=2, batch=2, counted=2, sites=3)
 
 
 class Worker(Measured):
-    """The application of one kind; a page that is `off` is one of a view that has not said that it is for everybody."""
+    """The application of one kind; the view of the kind `off` does not have the option `page_cache`."""
 
     def __init__(self, kind: str, database: str, sites: int) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class Worker(Measured):
             "sqlalchemy.url": f"sqlite:///{database}",
             "multisite.sites_dir": f"{database}-sites",
             "multisite.templates_dir": str(TEMPLATES),
-            "multisite.page_cache_seconds": "0" if kind == MADE else "86400",
-            # Under callgrind all is some fifty times slower, and what happens once a second would count fifty times.
+            "multisite.page_cache_seconds": "0" if kind == RENDERED else "86400",
+            # Callgrind makes the process fifty times slower, so work done once a second would count fifty times.
             "multisite.refresh_seconds": "86400",
             "multisite.max_age_seconds": "86400",
         }
@@ -93,8 +93,8 @@ class Worker(Measured):
 
 
 def costs(folder: Path, effort: Effort, *, count: bool) -> dict[str, dict[str, Cost]]:
-    """Return what the page costs, by kind. Raises `RuntimeError` if a site gets another page than the one made."""
-    # Only now: it puts up the wall in this process, which measures nothing itself.
+    """Return the cost of the page, by kind. Raises `RuntimeError` if a site gets a page other than its own."""
+    # Imported only now: it installs scoping in this process, which measures nothing itself.
     from benchmarks.databases import make_database
 
     database = folder / "pages.db"
@@ -122,19 +122,19 @@ def costs(folder: Path, effort: Effort, *, count: bool) -> dict[str, dict[str, C
 
     with ThreadPoolExecutor(2) as pool:
         instructions = dict(zip(KINDS, pool.map(counted, KINDS), strict=True)) if count else {}
-    return ratios(seconds, instructions, MADE)
+    return ratios(seconds, instructions, RENDERED)
 
 
 def check_pages(pages: dict[str, list[str]], sites: int) -> None:
-    """Raise `RuntimeError` unless each site has a page of its own, the same one of every kind."""
-    if len(set(pages[MADE])) != sites or any(found != pages[MADE] for found in pages.values()):
-        raise RuntimeError("a site gets a page that is not its own, so there is nothing to compare")
+    """Raise `RuntimeError` unless each site has its own page, which is the same for every kind."""
+    if len(set(pages[RENDERED])) != sites or any(found != pages[RENDERED] for found in pages.values()):
+        raise RuntimeError("a site gets a page that is not its own, so the results cannot be compared")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page_cache", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="only see that it works; the figures mean nothing")
+    parser.add_argument("--quick", action="store_true", help="only check that it works; the results mean nothing")
     parser.add_argument("--serve", nargs=3, metavar=("KIND", "DATABASE", "SITES"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve:
@@ -148,8 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| page | | µs | × | 1000 instructions | × |\n|---|---|---:|---:|---:|---:|")
     for piece, title in PIECES.items():
         for kind, pieces in found.items():
-            cost, made = pieces[piece], found[MADE][piece].instructions
-            counted = f"{cost.instructions / 1000:,.0f} | {cost.instructions / made:.3f}" if made else "| "
+            cost, rendered = pieces[piece], found[RENDERED][piece].instructions
+            counted = f"{cost.instructions / 1000:,.0f} | {cost.instructions / rendered:.3f}" if rendered else "| "
             print(f"| {KINDS[kind]} | {title} | {cost.microseconds:,.0f} | {cost.ratio:.3f} | {counted} |")
     if missing is not None:
         print(f"\nInstructions were not counted: {missing}")

@@ -1,4 +1,4 @@
-"""The other end of `benchmarks.measured`: starting such a process, and asking it."""
+"""Start processes of `benchmarks.measured`, and send them commands."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ROOT = Path(__file__).parent.parent
 
 
 class Process:
-    """A process that runs a `Measured`, by `python -m` and `words`; a context manager that ends it.
+    """A process that runs a `Measured`, by `python -m` and `words`; a context manager that stops it.
 
-    `key` is what it is called, `folder` a folder of its own. With `callgrind` its instructions can be counted, and it
-    is some fifty times slower. Another `seed` lets Python's caches collide elsewhere.
+    `key` is its name, `folder` its own folder. With `callgrind`, its instructions can be counted, and it is about fifty
+    times slower. Another `seed` changes the collisions in Python's dictionaries.
     """
 
     def __init__(self, key: str, words: Sequence[str], folder: Path, *, callgrind: bool = False, seed: int = 0) -> None:
@@ -34,7 +34,7 @@ class Process:
         if callgrind:
             out = str(folder / "callgrind")
             env[CALLGRIND_FILE] = out
-            # It is told by vgdb when to count and when to write; --vgdb-poll makes it look often.
+            # vgdb tells it when to count and when to write; --vgdb-poll makes it check often.
             options = ["--instr-atstart=no", "--vgdb-poll=200", f"--callgrind-out-file={out}"]
             command = ["valgrind", "-q", "--tool=callgrind", *options, *command]
         self._process = subprocess.Popen(
@@ -42,17 +42,17 @@ class Process:
         )
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """Let the process do this, a method of what it runs, and return what that returns."""
+        """Call this method in the process and return the result."""
         self.tell(name, *arguments)
         return self.answer()
 
     def tell(self, name: str, *arguments: Any) -> None:
-        """Let the process do this, without waiting for it."""
+        """Call this method in the process, without waiting for the result."""
         assert self._process.stdin is not None
         print(json.dumps([name, *arguments]), file=self._process.stdin, flush=True)
 
     def answer(self) -> Any:
-        """Wait for the answer to the oldest `tell` and return it."""
+        """Wait for the result of the oldest `tell` and return it."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -88,13 +88,13 @@ def start_up_seconds(candidate: Candidate, database: Path, folder: Path) -> floa
 
 
 def callgrind_missing() -> str | None:
-    """Return why instructions cannot be counted here; None if they can."""
+    """Return why instructions cannot be counted here, or None if they can."""
     missing = [name for name in ("valgrind", "vgdb") if shutil.which(name) is None]
     return f"{' and '.join(missing)} not found (on Debian: apt-get install valgrind)" if missing else None
 
 
 def serving(candidate: Candidate, database: Path, folder: Path, **settings: str) -> list[str]:
-    """Return the words of a process that serves `candidate` from the file `database`.
+    """Return the command line of a process that serves `candidate` from the file `database`.
 
     `settings` are further settings of the application, for multisite only.
     """
@@ -105,5 +105,5 @@ def serving(candidate: Candidate, database: Path, folder: Path, **settings: str)
 
 
 def _environment(seed: int = 0) -> dict[str, str]:
-    # With other hashes dictionaries collide elsewhere, and the instructions differ from run to run.
+    # Other hashes cause other collisions in dictionaries, so that the instructions would differ from run to run.
     return {**os.environ, "PYTHONHASHSEED": str(seed)}

@@ -19,7 +19,7 @@ from multisite.sessions import per_site
 
 
 class Base(DeclarativeBase):
-    """The models' base."""
+    """Base of the models."""
 
 
 class Entry(SiteScoped, EntryColumns, Base):
@@ -30,12 +30,12 @@ class Entry(SiteScoped, EntryColumns, Base):
 
 
 def latest(request: Request) -> Sequence[Entry]:
-    """Return what the page shows."""
+    """Return the entries of the page."""
     return request.dbsession.scalars(select(Entry).order_by(Entry.published.desc()).limit(ENTRIES)).all()
 
 
 def with_own_session(settings: dict[str, Any]) -> Router:
-    """Return an application that has only included multisite."""
+    """Return an application that only includes multisite."""
     with Configurator(settings=settings) as config:
         config.include("multisite")
         add_views(config, latest, Entry)
@@ -43,10 +43,10 @@ def with_own_session(settings: dict[str, Any]) -> Router:
 
 
 def with_environment(settings: dict[str, Any], *more_to_include: str) -> Router:
-    """Return the same where a site has all that it can own, on a page that is made anew and looks at much of it.
+    """Return an application whose sites use most features, with a page that is rendered each time and reads them.
 
-    It asks for a setting of the site, the visitor's language and the site's time, behind a page cache that has nothing
-    of it, with sessions and logs by site.
+    The page reads a setting of the site, the visitor's language and the site's local time, behind a page cache that
+    does not store it, with sessions and logs by site.
     """
     more = {"multisite.secret": "0f" * 32, "multisite.page_cache_seconds": "60"}
     with Configurator(settings=settings | more) as config:
@@ -61,15 +61,15 @@ def with_environment(settings: dict[str, Any], *more_to_include: str) -> Router:
         return config.make_wsgi_app()
 
 
-def with_environment_and_figures(settings: dict[str, Any]) -> Router:
-    """Return the same with figures for Prometheus."""
+def with_environment_and_metrics(settings: dict[str, Any]) -> Router:
+    """Return the same with Prometheus metrics."""
     return with_environment(settings, "multisite.metrics")
 
 
 def latest_of_setting(request: Request) -> Sequence[Entry]:
-    """Return the same, as many as the site's setting says, for the site's own time and the visitor's language."""
+    """Return the entries of the page, using the site's setting and local time and the visitor's language."""
     if (request.locale_name, request.now().tzname()) != ("en", "UTC"):
-        raise RuntimeError(f"{request.site} is not as the benchmark has made it")
+        raise RuntimeError(f"{request.site} is not as the benchmark has created it")
     entries = select(Entry).order_by(Entry.published.desc()).limit(request.site.settings["entries"])
     return request.dbsession.scalars(entries).all()
 
@@ -84,7 +84,7 @@ def with_own_session_and_retry(settings: dict[str, Any]) -> Router:
 
 
 def with_cookiecutter_session(settings: dict[str, Any]) -> Router:
-    """Return an application as the cookiecutter makes it, which has included multisite then."""
+    """Return an application like the cookiecutter's that includes multisite."""
     with Configurator(settings=settings) as config:
         config.include("pyramid_mako")
         config.include("benchmarks.cookiecutter")

@@ -1,6 +1,6 @@
-"""Single statements: with the site written by hand in one process, and limited by the wall in the other.
+"""Single statements: with hand-written sites in one process, and limited by multisite in the other.
 
-python -m benchmarks.statements hand|wall URL
+python -m benchmarks.statements hand|scoped URL
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPERATIONS = {
     "begin": "a session: begin, close",
     "row": "one row by its key",
     "list": "a list of 20",
-    "prepared": "a list of 20, statement made before",
+    "prepared": "a list of 20, prepared statement",
     "join": "a list of 20 by a join",
     "selectin": "a list of 20, eager load by selectinload",
     "joined": "a list of 20, eager load by joinedload",
@@ -41,8 +41,8 @@ OPERATIONS = {
     "delete_by": "DELETE … WHERE, one row",
     "bulk": "INSERT of 20 rows at once",
 }
-"""The methods of `Statements` and what each is. By hand, whatever has a key in hand and no WHERE to write one in (get,
-lazy and eager loads, flushes) has no limit to a site: nobody writes one there."""
+"""The methods of `Statements` with their titles. By hand, statements without a WHERE in the application's code (get,
+lazy and eager loads, flushes) are not limited to a site."""
 
 SITE_ID = 1
 FIRST_DAY = datetime(2020, 1, 1)  # noqa: DTZ001 - SQLite keeps no zone.
@@ -60,7 +60,7 @@ def values_of(number: int, author_id: int) -> dict[str, Any]:
 
 
 class Statements(Measured):
-    """Statements on posts; each method of `OPERATIONS` takes how often it is done, and returns the last result."""
+    """Statements on posts; each method of `OPERATIONS` takes the number of repetitions, and returns the last result."""
 
     def __init__(self, url: str, *, by_hand: bool) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Statements(Measured):
         self.work = {name: getattr(self, name) for name in OPERATIONS}
 
     def result(self, name: str) -> str:
-        """Do this work twice and return what came of it, to be compared."""
+        """Run this work twice and return the result, for comparison."""
         return str(self.work[name](2))
 
     def _limited(self, statement: Any, *models: Any) -> Any:
@@ -105,7 +105,7 @@ class Statements(Measured):
         return result
 
     def begin(self, count: int) -> None:
-        """Open a session, let it have a connection, and close it."""
+        """Open a session, let it use a connection, and close it."""
         for _ in range(count):
             with self._session():
                 pass
@@ -124,11 +124,11 @@ class Statements(Measured):
         return self._repeat(count, lambda session: len(session.scalars(self._newest()).all()))
 
     def prepared(self, count: int) -> int:
-        """Select twenty objects by a statement that is there: nothing is saved by not writing the limit."""
+        """Select twenty objects with a prepared statement, which hides the cost of writing the limit by hand."""
         return self._repeat(count, lambda session: len(session.scalars(self.prepared_list).all()))
 
     def join(self, count: int) -> int:
-        """Select twenty objects by what they refer to; by hand both tables are limited."""
+        """Select twenty objects with a join; by hand, both tables are limited."""
 
         def select_joined(session: Session) -> int:
             statement = sa.select(self.post).join(self.post.author).where(self.author.name == "Author 1")
@@ -165,11 +165,11 @@ class Statements(Measured):
             return post.title
 
     def lazy_one(self, count: int) -> str:
-        """Load what an object refers to, when it is asked for."""
+        """Lazily load the object that another one refers to."""
         return self._lazily(count, "author", lambda author: author.name)
 
     def lazy_many(self, count: int) -> int:
-        """Load what refers to an object, when it is asked for."""
+        """Lazily load the objects that refer to another one."""
         return self._lazily(count, "comments", len)
 
     def _lazily(self, count: int, attribute: str, look: Callable[[Any], Any]) -> Any:
@@ -177,13 +177,13 @@ class Statements(Measured):
         with self._session() as session:
             post = session.get(self.post, 1)
             for _ in range(count):
-                # The session keeps nothing that nobody else holds, so this is a new statement every time.
+                # The session holds weak references, so this is a new statement every time.
                 session.expire(post, [attribute])
                 result = look(getattr(post, attribute))
         return result
 
     def insert(self, count: int) -> None:
-        """Flush a new object; as for all changes, the transaction is rolled back in the end."""
+        """Flush a new object; as with all changes, the transaction is rolled back at the end."""
 
         def insert_one(session: Session) -> None:
             session.add(self.post(**self._new()))
@@ -200,7 +200,7 @@ class Statements(Measured):
                 session.flush()
 
     def delete(self, count: int) -> None:
-        """Flush the deletion of an object; loading all of them before, at once, is counted too."""
+        """Flush the deletion of an object; includes loading all of them before, at once."""
         with self._session() as session:
             last = self._limited(sa.select(self.post)).where(self.post.id > POSTS // 2)
             for post in session.scalars(last.order_by(self.post.id.desc()).limit(count)).all():
@@ -237,9 +237,9 @@ class Statements(Measured):
         return self._repeat(count, insert_many)
 
     def sites(self, count: int) -> dict[str, int]:
-        """Do a few things for so many sites in turn, and return how often a compiled statement was found, and not.
+        """Run a few statements for so many sites in turn, and return how often a compiled statement was found or not.
 
-        An engine of its own counts: events slow each statement.
+        Uses a separate engine, because event listeners slow down each statement.
         """
         engine = sa.create_engine(self.url)
         found: Counter[str] = Counter()
@@ -272,7 +272,7 @@ def _site(number: int) -> Any:
 
 
 def main() -> None:
-    """Make the statements of the command line's kind until the standard input ends."""
+    """Run the statements of the kind given on the command line until standard input ends."""
     kind, url = sys.argv[1:]
     Statements(url, by_hand=kind == "hand").serve()
 

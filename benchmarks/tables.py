@@ -1,11 +1,11 @@
-"""The figures as plain text."""
+"""The results as text tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.candidates import BARE, Candidate
-from benchmarks.compare import HAND, WALL
+from benchmarks.compare import HAND, SCOPED
 from benchmarks.finding import KINDS
 from benchmarks.measure import Costs
 from benchmarks.page import PATHS
@@ -28,11 +28,11 @@ PARTS = {
     "/session": "session, transaction",
     "/": "query",
 }
-"""What each of `PATHS` has that the one before has not."""
+"""What each of `PATHS` adds to the previous one."""
 
 
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table whose first column is set to the left and the others to the right."""
+    """Return a table whose first column is left-aligned and the others right-aligned."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     text = "\n".join(
@@ -68,7 +68,7 @@ def format_pages(candidates: Sequence[Candidate], costs: Costs) -> str:
 
 
 def format_parts(candidates: Sequence[Candidate], costs: Costs) -> str:
-    """Return the table that says where the cost of the page goes: in instructions, or in µs if they are unknown."""
+    """Return the table that breaks down the cost of the page: in instructions, or in µs if they are unknown."""
     counted = costs[BARE.key]["/"].instructions is not None
 
     def cost(each: Candidate, path: str) -> float:
@@ -90,10 +90,10 @@ def format_parts(candidates: Sequence[Candidate], costs: Costs) -> str:
 
 def format_statements(database: str, costs: Mapping[str, Mapping[str, Cost]]) -> str:
     """Return the table of single statements on one database."""
-    hand, wall = costs[HAND], costs[WALL]
+    hand, scoped = costs[HAND], costs[SCOPED]
 
     def row(key: str) -> list[str]:
-        one, other = hand[key], wall[key]
+        one, other = hand[key], scoped[key]
         return [
             OPERATIONS[key],
             f"{one.microseconds:,.0f}",
@@ -104,21 +104,21 @@ def format_statements(database: str, costs: Mapping[str, Mapping[str, Cost]]) ->
             _ratio(other.instructions, one.instructions),
         ]
 
-    head = ["Statement", "by hand, µs", "wall, µs", "×", "by hand, 1000 instructions", "wall", "×"]
+    head = ["Statement", "by hand, µs", "multisite, µs", "×", "by hand, 1000 instructions", "multisite", "×"]
     return _table(
-        f"Single statements on {database}: the site written by hand, and by the wall", head, map(row, OPERATIONS)
+        f"Single statements on {database}: the site written by hand, and with multisite", head, map(row, OPERATIONS)
     )
 
 
 def format_caches(caches: Mapping[str, Mapping[str, int]]) -> str:
-    """Return the table of statements that were compiled, and found compiled."""
+    """Return the table of compiled statements and hits."""
     head = next(iter(caches.values()))
     rows = [[database, *(f"{each:,}" for each in counts.values())] for database, counts in caches.items()]
-    return _table("Statements compiled, and found compiled, by sites in turn", ["Database", *head], rows)
+    return _table("Statements compiled, and hits, by sites in turn", ["Database", *head], rows)
 
 
 def format_finding(found: Mapping[int, Mapping[str, tuple[float, float]]]) -> str:
-    """Return the table of what finds a site, by the number of domains."""
+    """Return the table of host lookups, by the number of domains."""
 
     def cells(kind: str) -> Iterable[str]:
         for kinds in found.values():
@@ -126,7 +126,7 @@ def format_finding(found: Mapping[int, Mapping[str, tuple[float, float]]]) -> st
 
     rows = [[title, *cells(kind)] for kind, title in KINDS.items()]
     head = ["Domains", *(f"{domains:,}" for domains in found)]
-    return _table("Finding a site, in µs (and by how often longer than by the dictionary)", head, rows)
+    return _table("Host lookup, in µs (and relative to the dictionary)", head, rows)
 
 
 def format_start_up(seconds: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Processes take turns at the same pieces of work, and what each costs is compared with the first."""
+"""Processes take turns at the same pieces of work, and the cost of each is compared with the first."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.process import Process
 __all__ = ["Cost", "count_instructions", "ratios", "take_turns"]
 
 Seconds = dict[str, dict[str, list[float]]]
-"""By process and by piece of work, one for each round."""
+"""By process and piece of work, one value for each round."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one piece of work costs. `ratio` is to the work by hand in the same round, the median of all rounds."""
+    """The cost of one piece of work. `ratio` is the median, over all rounds, of the ratio to the work by hand."""
 
     microseconds: float
     ratio: float
@@ -27,9 +27,9 @@ class Cost:
 def take_turns(
     processes: Sequence[Process], pieces: Iterable[str], rounds: int, batch: int, *, clock: bool = False
 ) -> Seconds:
-    """Return the seconds of processor time for one piece of work, or with `clock` those that passed.
+    """Return the processor seconds of one piece of work, or with `clock` the elapsed seconds.
 
-    In each of the `rounds` every process does each piece so often as `batch` says, in an order that is drawn again.
+    In each of the `rounds`, every process runs each piece as often as `batch` says, in a new random order.
     """
     seconds: Seconds = {process.key: {} for process in processes}
     draw = random.Random(1)
@@ -43,9 +43,9 @@ def take_turns(
 
 
 def count_instructions(process: Process, pieces: Iterable[str], counted: int) -> dict[str, float]:
-    """Return the instructions of one piece of work, by piece, of a process that runs under callgrind."""
+    """Return the instructions of one piece of work, by piece, for a process that runs under callgrind."""
     process.ask("instrument")
-    # What the dump itself costs, and what is done once for any number, is in both and cancels.
+    # The cost of the dump itself, and of anything done once, is in both and cancels out.
     return {
         piece: (process.ask("instructions", piece, 2 * counted) - process.ask("instructions", piece, counted)) / counted
         for piece in pieces
@@ -53,7 +53,7 @@ def count_instructions(process: Process, pieces: Iterable[str], counted: int) ->
 
 
 def ratios(seconds: Seconds, counted: Mapping[str, Mapping[str, float]], hand: str) -> dict[str, dict[str, Cost]]:
-    """Return the costs by process and by piece, compared with the process `hand`."""
+    """Return the costs by process and piece, compared with the process `hand`."""
     costs: dict[str, dict[str, Cost]] = {}
     for key, pieces in seconds.items():
         costs[key] = {}

@@ -1,6 +1,6 @@
-"""Several applications in one process: finding the one, starting, memory, and a busy neighbour.
+"""Several applications in one process: routing, start-up, memory, and a busy neighbour.
 
-`python3 dev.py bench vhosts`. Beside it stand Paste's urlmap, if `pip install Paste` was run, and as many processes.
+`python3 dev.py bench vhosts`. Compares with Paste's urlmap if Paste is installed, and with one process each.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ __all__ = ["FULL", "QUICK", "measure"]
 class Effort:
     """How many `domains` there are, up to `paste_domains` for Paste, and how many `requests` are timed.
 
-    `applications` are loaded in one process, and as many processes of one as `processes` says are started beside it.
-    `visits` are paid to an application with a busy neighbour.
+    `applications` are loaded in one process, and compared with `processes` processes of one application each. `visits`
+    is the number of requests to an application with a busy neighbour.
     """
 
     domains: tuple[int, ...]
@@ -51,11 +51,11 @@ QUICK = Effort(domains=(10, 100), paste_domains=10, requests=20, applications=(1
 URLMAP, VHOSTS = "Paste's urlmap", "egg:pyramid-multisite#vhosts"
 _USES = {VHOSTS: "egg:pyramid-multisite#vhosts", URLMAP: "egg:Paste#urlmap"}
 
-Figures = dict[str, Any]
+Results = dict[str, Any]
 
 
-def measure(folder: Path, *, quick: bool) -> Figures:
-    """Measure, print tables, and return the figures."""
+def measure(folder: Path, *, quick: bool) -> Results:
+    """Measure, print tables, and return the results."""
     effort = QUICK if quick else FULL
     domains = _domains(folder, effort)
     print(_format_domains(domains), flush=True)
@@ -66,10 +66,10 @@ def measure(folder: Path, *, quick: bool) -> Figures:
     return {"vhosts": {"domains": domains, "memory": memory, "neighbour": neighbour}}
 
 
-# Finding the application, and starting with so many domains
+# Routing, and start-up with many domains
 
 
-def _domains(folder: Path, effort: Effort) -> list[Figures]:
+def _domains(folder: Path, effort: Effort) -> list[Results]:
     kinds = [VHOSTS]
     try:
         import paste.urlmap  # noqa: F401
@@ -85,7 +85,7 @@ def _domains(folder: Path, effort: Effort) -> list[Figures]:
     ]
 
 
-def _domains_of(folder: Path, kind: str, count: int, effort: Effort) -> Figures:
+def _domains_of(folder: Path, kind: str, count: int, effort: Effort) -> Results:
     hosts = [f"site{number}.example" for number in range(count)]
     ini = folder / f"{count} domains.ini"
     lines = "\n".join(f"domain {host} / = answers" for host in hosts)
@@ -93,7 +93,7 @@ def _domains_of(folder: Path, kind: str, count: int, effort: Effort) -> Figures:
         f"[composite:main]\nuse = {_USES[kind]}\n{lines}\n[app:answers]\nuse = call:benchmarks.vhosts_worker:answers\n",
         "utf-8",
     )
-    # What reading the file takes is the same for both, and is ConfigParser's.
+    # Reading the file with ConfigParser takes the same time for both.
     begun = time.process_time()
     ConfigLoader(str(ini))
     read = time.process_time() - begun
@@ -127,10 +127,10 @@ def _microseconds(app: Callable[..., Any], hosts: list[str]) -> float:
 
 
 def _start_response(status: str, headers: Any, exc_info: Any = None) -> None:
-    """Take the status, as a server does."""
+    """Accept the status, like a server."""
 
 
-def _format_domains(rows: list[Figures]) -> str:
+def _format_domains(rows: list[Results]) -> str:
     head = ["", "domains", "µs", "µs, unknown host", "s to read the file", "s to load"]
     return _table(
         "Finding the application, by request, and starting",
@@ -148,7 +148,7 @@ def _format_domains(rows: list[Figures]) -> str:
 # Memory
 
 
-def _memory(folder: Path, effort: Effort) -> list[Figures]:
+def _memory(folder: Path, effort: Effort) -> list[Results]:
     found = []
     for count in effort.applications:
         with _loaded(folder, f"one process of {count}", range(count)) as process:
@@ -158,8 +158,8 @@ def _memory(folder: Path, effort: Effort) -> list[Figures]:
             stack.enter_context(_loaded(folder, f"process {number}", [number])) for number in range(effort.processes)
         ]
         each = [process.ask("memory") for process in several]
-    # One process more takes what each of several has for itself, so the rest is multiplied.
-    own = {key: statistics.mean(figures[key] for figures in each) for key in each[0]}
+    # Each further process needs the private memory of one, so the rest is extrapolated.
+    own = {key: statistics.mean(results[key] for results in each) for key in each[0]}
     return found + [
         {"applications": count, "processes": count, **{key: value * count for key, value in own.items()}}
         for count in effort.applications
@@ -168,7 +168,7 @@ def _memory(folder: Path, effort: Effort) -> list[Figures]:
 
 @contextmanager
 def _loaded(folder: Path, name: str, numbers: Any) -> Iterator[Process]:
-    """Start a process that has loaded so many applications and has shown a page of each."""
+    """Start a process that has loaded these applications and requested a page of each."""
     ini = folder / f"{name}.ini"
     numbers = list(numbers)
     lines = [f"domain site{number}.example / = app{number}" for number in numbers]
@@ -186,7 +186,7 @@ def _loaded(folder: Path, name: str, numbers: Any) -> Iterator[Process]:
         yield process
 
 
-def _format_memory(rows: list[Figures]) -> str:
+def _format_memory(rows: list[Results]) -> str:
     head = ["applications", "processes", "MiB", "MiB, shared pages divided", "s to start and show a page"]
     return _table(
         "Pyramid applications with models and templates of their own",
@@ -204,7 +204,7 @@ def _format_memory(rows: list[Figures]) -> str:
 # A busy neighbour
 
 
-def _neighbour(folder: Path, effort: Effort) -> list[Figures]:
+def _neighbour(folder: Path, effort: Effort) -> list[Results]:
     found = []
     for title, together, busy in (
         ("idle neighbour", True, 0),
@@ -242,7 +242,7 @@ def _serving(folder: Path, name: str) -> Iterator[int]:
 
 @contextmanager
 def _hammering(port: int) -> Iterator[None]:
-    """Ask for the busy application without a pause."""
+    """Request pages of the busy application without a pause."""
     ended = Event()
 
     def ask() -> None:
@@ -270,7 +270,7 @@ def _visit(port: int, host: str = "quick.example") -> float:
     return time.perf_counter() - begun
 
 
-def _format_neighbour(rows: list[Figures]) -> str:
+def _format_neighbour(rows: list[Results]) -> str:
     return _table(
         "A page that is quick, over waitress with four threads",
         ["", "ms, median", "ms, worst of a hundred"],

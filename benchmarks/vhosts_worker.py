@@ -15,7 +15,7 @@ from benchmarks.measured import Measured
 __all__ = ["APPLICATION", "answers", "computes"]
 
 APPLICATION = r'''
-"""An application as small ones are: ten models, a template, ten views."""
+"""A typical small application: ten models, a template, ten views."""
 import sqlalchemy as sa
 from mako.template import Template
 from pyramid.config import Configurator
@@ -52,7 +52,7 @@ def main(global_conf, **settings):
 
 
 def answers(global_conf: Any) -> Any:
-    """Return an application that does nothing but answer."""
+    """Return an application that only responds."""
 
     def app(_environ: Any, start_response: Any) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -62,7 +62,7 @@ def answers(global_conf: Any) -> Any:
 
 
 def computes(global_conf: Any) -> Any:
-    """Return an application that computes for some fifty milliseconds."""
+    """Return an application that computes for about fifty milliseconds."""
 
     def app(_environ: Any, start_response: Any) -> list[bytes]:
         end = time.thread_time() + 0.05
@@ -75,7 +75,7 @@ def computes(global_conf: Any) -> Any:
 
 
 class Applications(Measured):
-    """The applications of an ini file, loaded."""
+    """The loaded applications of an ini file."""
 
     def __init__(self, ini: str) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Applications(Measured):
         self.app = loadapp(f"config:{ini}")
 
     def visit(self, hosts: list[str]) -> None:
-        """Show the home page of each of these hosts."""
+        """Request the home page of each of these hosts."""
         for host in hosts:
             environ = {
                 "HTTP_HOST": host, "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/", "SERVER_NAME": "x",
@@ -105,7 +105,7 @@ class Applications(Measured):
         return {"resident": self.resident_bytes(), "proportional": proportional, "seconds": seconds}
 
     def listen(self) -> int:
-        """Serve the applications by waitress in four threads, and return the port."""
+        """Serve the applications with waitress in four threads, and return the port."""
         from waitress import create_server
 
         server = create_server(self.app, host="127.0.0.1", port=0, threads=4)

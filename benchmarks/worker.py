@@ -17,12 +17,12 @@ from benchmarks.page import PATHS, TEMPLATES, Unavailable, ask, host_of
 
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 11
-"""A first look-up can take longer than the directory waits, under callgrind on a busy machine; it then leaves the
-database alone for ten seconds."""
+"""Under callgrind on a busy machine, the first query may take longer than the directory's timeout, after which the
+directory leaves the database alone for ten seconds."""
 
 
 class Worker(Measured):
-    """One candidate, ready to be asked. `folder` is an empty folder for what the settings want."""
+    """One candidate, ready to be measured. `folder` is an empty folder for files named in the settings."""
 
     def __init__(self, candidate: Candidate, database: str, folder: str, settings: dict[str, str]) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Worker(Measured):
         return asking
 
     def visit(self, sites: int) -> str:
-        """Visit the first `sites` sites, and those in turn from now on; return the last page."""
+        """Request the first `sites` sites, and those in turn from now on; return the last page."""
         hosts = [host_of(number) for number in range(1, sites + 1)]
         self.hosts = itertools.cycle(hosts)
         page = b""
@@ -60,7 +60,8 @@ class Worker(Measured):
 
 
 def main() -> None:
-    """Serve the candidate that the command line names until the standard input ends."""
+    """Serve the candidate named on the command line until standard input ends."""
+
     key, database, folder, *settings = sys.argv[1:]
     candidate = next(each for each in CANDIDATES if each.key == key)
     Worker(candidate, database, folder, dict(each.split("=", 1) for each in settings)).serve()

@@ -1,4 +1,4 @@
-"""Two sites of the reference application on a real database, as its own tests use them."""
+"""Two sites of the reference application on a real database, for its tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STERNWARTE = "sternwarte.example"
 
 @dataclass
 class ContentSites:
-    """A database with the two sites, and the application that serves them."""
+    """A database with two sites, and the application that serves them."""
 
     engine: sa.Engine
     settings: dict[str, str]
@@ -45,7 +45,7 @@ class ContentSites:
     @cached_property
     def app(self) -> Any:
         app = main({}, **self.settings)
-        # The wall is in the statements already when this listener sees them.
+        # This listener gets the statements after scoping has limited them.
         event.listen(app.registry[DIRECTORY].engine, "before_cursor_execute", self._note)
         return app
 
@@ -118,7 +118,7 @@ def content_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
 
 
 def make_sites(engine: sa.Engine, settings: dict[str, str]) -> tuple[Site, Site]:
-    """Make the tables and add the two sites."""
+    """Create the tables and add the two sites."""
     migrate_own(engine)
     Base.metadata.create_all(engine)
     parsed = parse_settings(settings)
@@ -129,11 +129,11 @@ def make_sites(engine: sa.Engine, settings: dict[str, str]) -> tuple[Site, Site]
 
 
 _made: list[tuple[bytes, dict[Path, bytes | None], tuple[Site, Site]]] = []
-"""The SQLite file and the folders of the sites (None: a folder) as they were made the first time, and the sites."""
+"""The SQLite file and the folders of the sites (None: a folder) as first created, and the sites."""
 
 
 def copy_sites(engine: sa.Engine, settings: dict[str, str]) -> tuple[Site, Site]:
-    """Do the same on SQLite, where a file can be copied for each test but the first."""
+    """Do the same on SQLite by copying the file that the first test created."""
     database, folders = Path(engine.url.database or ""), Path(settings["multisite.sites_dir"])
     if not _made:
         sites = make_sites(engine, settings)

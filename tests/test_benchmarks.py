@@ -1,6 +1,6 @@
-"""The benchmark runs, and compares what it says it compares; and no statement is compiled again for a second site.
+"""The benchmark runs and compares equal work, and no statement is compiled again for a second site.
 
-What it measures is nobody's test.
+No test depends on its measurements.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_
 from benchmarks import layouts
 from benchmarks.__main__ import PARTS
 from benchmarks.candidates import BARE, CANDIDATES
-from benchmarks.compare import HAND, WALL, check_results
+from benchmarks.compare import HAND, SCOPED, check_results
 from benchmarks.finding import KINDS, QUICK
 from benchmarks.measure import check_pages
 from benchmarks.page import PATHS
@@ -40,27 +40,27 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def test_a_quick_run_shows_every_candidate_and_every_statement(tmp_path: Path) -> None:
-    printed = run("-m", "benchmarks", "--quick", "--json", str(tmp_path / "figures.json"))
+def test_a_quick_run_prints_every_candidate_and_statement(tmp_path: Path) -> None:
+    printed = run("-m", "benchmarks", "--quick", "--json", str(tmp_path / "results.json"))
     for title in [each.title for each in CANDIDATES] + list(OPERATIONS.values()) + list(KINDS.values()):
         assert title in printed
-    figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
-    assert set(figures["costs"]) == {each.key for each in CANDIDATES}
-    assert all(set(PATHS) <= set(pieces) for pieces in figures["costs"].values())
-    assert figures["costs"][BARE.key]["/"]["ratio"] == 1
-    assert list(figures["finding"]) == [str(domains) for domains in QUICK.domains]
-    assert all(set(KINDS) - set(kinds) <= {"urlmap", "urlmap unknown"} for kinds in figures["finding"].values())
-    assert list(figures["statements"]) == ["SQLite", "PostgreSQL"]
-    for of_database in figures["statements"].values():
-        assert set(of_database) == {HAND, WALL}
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert set(results["costs"]) == {each.key for each in CANDIDATES}
+    assert all(set(PATHS) <= set(pieces) for pieces in results["costs"].values())
+    assert results["costs"][BARE.key]["/"]["ratio"] == 1
+    assert list(results["finding"]) == [str(domains) for domains in QUICK.domains]
+    assert all(set(KINDS) - set(kinds) <= {"urlmap", "urlmap unknown"} for kinds in results["finding"].values())
+    assert list(results["statements"]) == ["SQLite", "PostgreSQL"]
+    for of_database in results["statements"].values():
+        assert set(of_database) == {HAND, SCOPED}
         assert all(list(pieces) == list(OPERATIONS) for pieces in of_database.values())
-    assert [row["applications"] for row in figures["vhosts"]["memory"]] == [1, 2, 1, 2]
-    for counts in figures["caches"].values():
+    assert [row["applications"] for row in results["vhosts"]["memory"]] == [1, 2, 1, 2]
+    for counts in results["caches"].values():
         assert counts["compiled for 3"] == counts["compiled for 1"] > 0
         assert counts["hits for 3"] == 2 * counts["compiled for 1"]
 
 
-def test_a_part_that_is_none_is_refused() -> None:
+def test_an_unknown_part_is_refused() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "pages", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -69,7 +69,7 @@ def test_a_part_that_is_none_is_refused() -> None:
     assert " or ".join(PARTS) in run("-m", "benchmarks", "--help")
 
 
-def test_what_is_by_hand_is_measured_without_the_wall() -> None:
+def test_the_baseline_does_not_import_multisite() -> None:
     script = "import sys; {}; print('multisite' in sys.modules)"
     assert run("-c", script.format("import benchmarks.worker, benchmarks.bare")).strip() == "False"
     assert run("-c", script.format("import benchmarks.served")).strip() == "True"
@@ -81,8 +81,8 @@ def test_what_is_by_hand_is_measured_without_the_wall() -> None:
 STATEMENTS_OF = {
     "begin": 0, "get_warm": 1, "selectin": 6, "lazy_one": 4, "lazy_many": 4, "update": 4, "delete": 4,
 }  # fmt: skip
-"""How many statements three turns of a piece of work take, where that is not three: some load an object first, and
-selectinload takes two."""
+"""Statements of three repetitions of a piece of work, if not three: some load an object first, and selectinload
+executes two."""
 
 COUNT = """
 import json, sys
@@ -102,13 +102,13 @@ print(json.dumps(found))
 """
 
 
-def test_each_piece_of_work_asks_the_database_as_often_as_it_says(tmp_path: Path) -> None:
-    """A lazy load that found its object in memory, for one, would be no lazy load."""
+def test_each_piece_of_work_executes_the_expected_statements(tmp_path: Path) -> None:
+    """A lazy load that found its object in memory, for example, would measure nothing."""
     found = json.loads(run("-c", COUNT, f"sqlite:///{tmp_path / 'library.db'}"))
     assert found == {name: STATEMENTS_OF.get(name, 3) for name in OPERATIONS}
 
 
-def test_candidates_that_do_different_things_are_not_compared() -> None:
+def test_different_results_are_not_compared() -> None:
     page = "<article>" * 10
     check_pages({BARE.key: page, "other": page})
     with pytest.raises(RuntimeError, match="do not serve the same page"):
@@ -116,9 +116,9 @@ def test_candidates_that_do_different_things_are_not_compared() -> None:
     with pytest.raises(RuntimeError, match="do not serve the same page"):
         check_pages({BARE.key: "", "other": ""})
     found = dict.fromkeys(OPERATIONS, "20")
-    check_results({HAND: found, WALL: found})
-    with pytest.raises(RuntimeError, match="'join' does not find the same"):
-        check_results({HAND: found, WALL: {**found, "join": "19"}})
+    check_results({HAND: found, SCOPED: found})
+    with pytest.raises(RuntimeError, match="the results of 'join' differ"):
+        check_results({HAND: found, SCOPED: {**found, "join": "19"}})
 
 
 # One compiled statement serves all sites.
@@ -143,7 +143,7 @@ class Post(SiteScoped, Base):
 
 
 def compiled_for(sites: int, work: Callable[[Session, int], None]) -> Counter[str]:
-    """Do `work` for so many sites on a new engine, and count what its statements found in the caches."""
+    """Run `work` for so many sites on a new engine, and count the cache hits of its statements."""
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     metadata.create_all(engine)
     Base.metadata.create_all(engine)
@@ -177,7 +177,7 @@ def everyday(session: Session, number: int) -> None:
 
 
 def by_a_literal(session: Session, number: int) -> None:
-    """Limit a statement as it should not be: the site is part of its text."""
+    """Limit a statement the wrong way: with the site as a literal in its text."""
     session.execute(sa.select(Post.title).where(sa.literal_column(str(number)) == Post.site_id)).all()
 
 
@@ -190,11 +190,11 @@ def test_nothing_is_compiled_again_for_a_second_site() -> None:
     assert thousand["CACHE_HIT"] == 1_000 * one.total() - compiled
 
 
-def test_a_site_in_the_text_of_a_statement_is_compiled_for_each() -> None:
+def test_a_literal_site_is_compiled_again_for_each_site() -> None:
     assert compiled_for(20, by_a_literal) == {"CACHE_MISS": 20}
 
 
-def test_a_quick_run_of_the_templates_serves_the_same_page_and_shows_every_kind() -> None:
+def test_a_quick_run_of_layouts_prints_every_kind() -> None:
     printed = run("-m", "benchmarks.layouts", "--quick")
     assert all(title in printed for title in layouts.KINDS.values())
     assert "one process each" in printed

@@ -1,4 +1,4 @@
-"""The pages of the reference application: what a visitor sees, of which site, and how little it costs."""
+"""The pages of the reference application: their content, the isolation of sites, and the cost in queries."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ from multisite.testing import request_for
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-# Whose entries.
+# Isolation of sites.
 
 
-def test_each_site_shows_its_own_entries_though_slugs_are_the_same(sites: ContentSites) -> None:
+def test_each_site_shows_its_own_entries_with_the_same_slugs(sites: ContentSites) -> None:
     for site in (sites.garden, sites.sternwarte):
         sites.add(site, "same", tags=["shared"])
         sites.add(site, "other", tags=["shared"], published=datetime(2024, 4, 4, tzinfo=UTC))
@@ -66,7 +66,7 @@ def test_an_entry_tag_or_year_of_another_site_is_not_found(sites: ContentSites) 
         assert sites.browser(STERNWARTE).get(path, status=404).status_code == 404
 
 
-def test_the_database_refuses_a_tag_of_another_site(sites: ContentSites) -> None:
+def test_the_database_rejects_a_tag_of_another_site(sites: ContentSites) -> None:
     sites.add(sites.garden, "mine", tags=["a"])
     sites.add(sites.sternwarte, "theirs", tags=["b"])
     with all_sites("test of the reference"), Session(sites.engine) as session:
@@ -82,10 +82,10 @@ def test_an_entry_cannot_be_saved_for_another_site(sqlite_sites: ContentSites) -
         session.add(Entry(slug="x", title="x", draft=True, site_id=sqlite_sites.sternwarte.id))
 
 
-# What is shown.
+# Visible entries.
 
 
-def test_drafts_and_entries_of_the_future_are_shown_nowhere(sites: ContentSites) -> None:
+def test_drafts_and_future_entries_are_not_shown(sites: ContentSites) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     sites.add(sites.garden, "shown", tags=["both"])
     sites.add(sites.garden, "draft", tags=["both", "only-draft"], draft=True)
@@ -99,12 +99,12 @@ def test_drafts_and_entries_of_the_future_are_shown_nowhere(sites: ContentSites)
         browser.get(path, status=404)
 
 
-def test_an_entry_appears_when_its_time_has_come(sqlite_sites: ContentSites) -> None:
+def test_an_entry_appears_at_its_time_of_publication(sqlite_sites: ContentSites) -> None:
     sqlite_sites.add(sqlite_sites.garden, "past", published=datetime.now(UTC) - timedelta(seconds=1))
     assert "past of Garden" in sqlite_sites.browser(GARDEN).get("/")
 
 
-def test_home_is_paged_newest_first_and_ends_where_the_entries_do(sites: ContentSites) -> None:
+def test_home_is_paginated_newest_first(sites: ContentSites) -> None:
     sites.add_many(sites.garden, 2 * POSTS_PER_PAGE + 1)
     browser = sites.browser(GARDEN)
     seen = []
@@ -122,9 +122,7 @@ def test_home_is_paged_newest_first_and_ends_where_the_entries_do(sites: Content
 
 
 @pytest.mark.parametrize("reload", ["true", "false"])
-def test_an_empty_home_page_tells_its_owner_what_to_do_while_templates_are_reloaded(
-    sqlite_sites: ContentSites, reload: str
-) -> None:
+def test_an_empty_home_page_shows_the_import_command_in_development(sqlite_sites: ContentSites, reload: str) -> None:
     sqlite_sites.settings["pyramid.reload_templates"] = reload
     browser = sqlite_sites.browser(GARDEN)
     page = browser.get("/")
@@ -136,13 +134,13 @@ def test_an_empty_home_page_tells_its_owner_what_to_do_while_templates_are_reloa
     assert page.html.select(".nothing-yet, .next-step") == []
 
 
-def test_a_full_last_page_promises_no_further_one(sqlite_sites: ContentSites) -> None:
+def test_a_full_last_page_has_no_next_page(sqlite_sites: ContentSites) -> None:
     sqlite_sites.add_many(sqlite_sites.garden, POSTS_PER_PAGE)
     assert sqlite_sites.browser(GARDEN).get("/").html.select_one(".pager") is None
 
 
 @pytest.mark.parametrize("page", ["0", "-1", "01", "1.0", "x", "", "²", "9" * 7, "9" * 4000])
-def test_what_is_not_the_number_of_a_page_is_not_found(sqlite_sites: ContentSites, page: str) -> None:
+def test_an_invalid_page_number_is_not_found(sqlite_sites: ContentSites, page: str) -> None:
     browser = sqlite_sites.browser(GARDEN)
     assert browser.get("/", {"page": page}, status=404).status_code == 404
     assert browser.get("/", {"page": "1"}).status_code == 200
@@ -151,11 +149,11 @@ def test_what_is_not_the_number_of_a_page_is_not_found(sqlite_sites: ContentSite
 @pytest.mark.parametrize(
     "path", ["/entries/%00", "/tags/%00", "/entries/a%2Fb", "/archive/0", "/archive/9999", "/archive/1"]
 )
-def test_odd_addresses_are_not_found(sites: ContentSites, path: str) -> None:
+def test_odd_urls_are_not_found(sites: ContentSites, path: str) -> None:
     sites.browser(GARDEN).get(path, status=404)
 
 
-def test_an_address_that_is_no_utf8_is_a_bad_request(sqlite_sites: ContentSites) -> None:
+def test_a_path_that_is_not_utf8_is_a_bad_request(sqlite_sites: ContentSites) -> None:
     sqlite_sites.browser(GARDEN).get("/entries/%ff", status=400)
 
 
@@ -166,15 +164,15 @@ def test_a_page_number_that_is_not_utf8_is_a_bad_request(sqlite_sites: ContentSi
     sqlite_sites.browser(GARDEN).get(f"{path}?page=%ff", status=400)
 
 
-def test_a_site_without_entries_has_pages_too(sites: ContentSites) -> None:
+def test_a_site_without_entries_has_pages(sites: ContentSites) -> None:
     browser = sites.browser(STERNWARTE)
     assert "Hier ist noch nichts erschienen." in browser.get("/")
     assert "Hier ist noch nichts erschienen." in browser.get("/archive")
 
 
-def test_neighbours_lead_through_all_entries_and_back(sites: ContentSites) -> None:
+def test_neighbours_link_all_entries_in_both_directions(sites: ContentSites) -> None:
     sites.add_many(sites.garden, 3)
-    # At the very same moment the order must still be one.
+    # Entries of the same instant must still have one order.
     for slug in ("twin-a", "twin-b"):
         sites.add(sites.garden, slug)
     sites.add(sites.sternwarte, "foreign", published=datetime(2024, 5, 5, 11, 30, tzinfo=UTC))
@@ -189,7 +187,7 @@ def test_neighbours_lead_through_all_entries_and_back(sites: ContentSites) -> No
     assert back == seen[::-1]
 
 
-def test_text_is_escaped_and_only_the_cleaned_body_is_html(sqlite_sites: ContentSites) -> None:
+def test_text_is_escaped_and_only_the_sanitized_body_is_html(sqlite_sites: ContentSites) -> None:
     payload = "<script>alert(1)</script>"
     sqlite_sites.add(
         sqlite_sites.garden, "x", title=f"T{payload}", summary=f"S{payload}", tags=[f"N{payload}"], body=f"*b*{payload}"
@@ -201,7 +199,7 @@ def test_text_is_escaped_and_only_the_cleaned_body_is_html(sqlite_sites: Content
     assert "<em>b</em>" in browser.get("/entries/x")
 
 
-def test_slugs_of_any_script_have_addresses(sqlite_sites: ContentSites) -> None:
+def test_slugs_in_any_script_have_urls(sqlite_sites: ContentSites) -> None:
     for slug in ("über-uns", "日本語", "हिन्दी"):
         sqlite_sites.add(sqlite_sites.garden, slug, tags=[slug])
     browser = sqlite_sites.browser(GARDEN)
@@ -212,10 +210,10 @@ def test_slugs_of_any_script_have_addresses(sqlite_sites: ContentSites) -> None:
         browser.get(link["href"].removeprefix(f"http://{GARDEN}"))
 
 
-# Language, time and the year.
+# Language, time zone and years.
 
 
-def test_words_and_dates_are_those_of_the_site(sqlite_sites: ContentSites) -> None:
+def test_phrases_and_dates_are_in_the_language_of_the_site(sqlite_sites: ContentSites) -> None:
     late = datetime(2024, 5, 5, 22, 30, tzinfo=UTC)
     for site in (sqlite_sites.garden, sqlite_sites.sternwarte):
         sqlite_sites.add(site, "late", published=late)
@@ -231,7 +229,7 @@ def test_words_and_dates_are_those_of_the_site(sqlite_sites: ContentSites) -> No
     assert "Zum Inhalt springen" in german
 
 
-def test_years_begin_at_the_midnight_of_the_site(sites: ContentSites) -> None:
+def test_years_begin_at_midnight_in_the_site_s_time_zone(sites: ContentSites) -> None:
     at_midnight = datetime(2024, 1, 1, tzinfo=BERLIN)
     for site in (sites.garden, sites.sternwarte):
         sites.add(site, "first-of-2024", published=at_midnight)
@@ -251,7 +249,7 @@ def test_years_begin_at_the_midnight_of_the_site(sites: ContentSites) -> None:
     sites.browser(GARDEN).get("/archive/2024", status=404)
 
 
-def test_the_archive_counts_over_many_centuries(sites: ContentSites) -> None:
+def test_the_archive_counts_across_centuries(sites: ContentSites) -> None:
     for year in (1, 1066, 1582, 1900, 2024):
         sites.add(sites.garden, f"of-{year}", published=datetime(year, 7, 1, tzinfo=UTC))
     items = sites.browser(GARDEN).get("/archive").html.select(".year-list a")
@@ -260,7 +258,7 @@ def test_the_archive_counts_over_many_centuries(sites: ContentSites) -> None:
         sites.browser(GARDEN).get(item["href"].removeprefix(f"http://{GARDEN}"))
 
 
-def test_sites_do_not_disturb_each_other_in_threads(sqlite_sites: ContentSites) -> None:
+def test_threads_of_different_sites_do_not_interfere(sqlite_sites: ContentSites) -> None:
     for site in (sqlite_sites.garden, sqlite_sites.sternwarte):
         sqlite_sites.add(site, "x")
     browsers = {host: sqlite_sites.browser(host) for host in (GARDEN, STERNWARTE)}
@@ -276,7 +274,7 @@ def test_sites_do_not_disturb_each_other_in_threads(sqlite_sites: ContentSites) 
 CATALOG = ROOT / "multisite" / "content" / "locale" / "de" / "LC_MESSAGES" / "content"
 
 
-def test_both_languages_have_all_phrases_with_the_same_values() -> None:
+def test_both_languages_have_all_phrases_with_the_same_fields() -> None:
     with CATALOG.with_suffix(".po").open("rb") as po, CATALOG.with_suffix(".mo").open("rb") as mo:
         german, compiled = read_po(po), gettext.GNUTranslations(mo)
     assert {message.id for message in german if message.id} == {*PHRASES.values(), *PLURALS.values()}
@@ -286,12 +284,12 @@ def test_both_languages_have_all_phrases_with_the_same_values() -> None:
         one, *more = (message.id,) if isinstance(message.id, str) else message.id
         translations = [message.string] if not more else list(message.string)
         assert all(text.count("{") == one.count("{") for text in translations), one
-        # What is served is what is written.
+        # The compiled catalog is up to date.
         said = [compiled.ngettext(one, *more, n) for n in (1, 2)] if more else [compiled.gettext(one)]
         assert said == translations
 
 
-def test_a_phrase_is_in_the_language_of_its_site_and_as_the_site_words_it(sqlite_sites: ContentSites) -> None:
+def test_a_site_translates_and_overrides_phrases(sqlite_sites: ContentSites) -> None:
     with request_for(sqlite_sites.app, STERNWARTE) as request:
         assert request.phrase("home") == "Startseite"
         assert request.phrase("entry_count", n=1, count="1") == "1 Beitrag"
@@ -316,7 +314,7 @@ def test_a_phrase_is_in_the_language_of_its_site_and_as_the_site_words_it(sqlite
     ]
 
 
-def test_settings_of_a_site_change_its_pages_and_no_others(sqlite_sites: ContentSites) -> None:
+def test_settings_of_a_site_change_only_its_own_pages(sqlite_sites: ContentSites) -> None:
     declared = sqlite_sites.app.registry[SITE_SETTINGS]
     values = {"posts_per_page": "1", "feed_entries": "1", "tagline": "Sky & stars", "languages": "en"}
     set_settings(sqlite_sites.engine, STERNWARTE, values, declared=declared)
@@ -334,7 +332,7 @@ def test_settings_of_a_site_change_its_pages_and_no_others(sqlite_sites: Content
     assert (german.html.html["lang"], german.html.select_one(".site-nav a").text) == ("de", "Startseite")
 
 
-def test_every_phrase_is_said_somewhere() -> None:
+def test_every_phrase_is_used() -> None:
     code = [*ROOT.glob("templates/*.mako"), *ROOT.glob("multisite/content/*.py")]
     said = set(re.findall(r"""(?:text|phrase)\(["']([a-z_]+)["']""", "".join(path.read_text("utf-8") for path in code)))
     said |= {f"error_{status}_{part}" for status in ERRORS for part in ("title", "text")}
@@ -350,16 +348,16 @@ def test_every_phrase_is_said_somewhere() -> None:
         ("de-x-private", "../../etc/passwd", "ltr", "5. Mai 2024"),
     ],
 )
-def test_a_site_of_any_locale_and_zone_can_be_shown(locale: str, timezone: str, direction: str, date: str) -> None:
+def test_pages_work_in_any_locale_and_time_zone(locale: str, timezone: str, direction: str, date: str) -> None:
     formats = formats_for(locale, zone_of(Site(1, "a.example", "A", "a", locale, timezone)))
     assert formats.direction == direction
     assert formats.date(datetime(2024, 5, 5, 12, tzinfo=UTC)) == date
 
 
-# Addresses and headers.
+# URLs and headers.
 
 
-def test_links_name_the_canonical_domain_also_under_an_alias_and_on_a_port(sqlite_sites: ContentSites) -> None:
+def test_links_use_the_canonical_domain(sqlite_sites: ContentSites) -> None:
     sqlite_sites.add(sqlite_sites.garden, "x", tags=["t"])
     page = sqlite_sites.browser("alias.example:6543").get("/entries/x")
     assert "alias.example" not in page
@@ -391,7 +389,7 @@ def filled(sqlite_sites: ContentSites) -> ContentSites:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_that_has_not_changed_is_not_sent_again(filled: ContentSites, path: str) -> None:
+def test_an_unchanged_page_is_answered_with_304(filled: ContentSites, path: str) -> None:
     browser = filled.browser(GARDEN)
     first = browser.get(path)
     tag = first.headers["ETag"]
@@ -405,7 +403,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(filled: ContentSites, pat
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_head_says_what_get_would_without_a_body(filled: ContentSites, path: str) -> None:
+def test_head_has_the_headers_of_get_and_no_body(filled: ContentSites, path: str) -> None:
     browser = filled.browser(GARDEN)
     got, headed = browser.get(path), browser.head(path)
     assert headed.body == b""
@@ -415,10 +413,10 @@ def test_head_says_what_get_would_without_a_body(filled: ContentSites, path: str
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path not in ("/?page=2", "/robots.txt")])
-def test_a_new_entry_changes_the_tag_of_every_page_that_shows_it(filled: ContentSites, path: str) -> None:
+def test_a_new_entry_changes_the_etag_of_every_page_that_shows_it(filled: ContentSites, path: str) -> None:
     browser = filled.browser(GARDEN)
     before = browser.get(path).headers["ETag"]
-    # Between the first entry and the second, which so gets another neighbour.
+    # Between the first entry and the second, whose neighbour changes.
     between = datetime(2024, 5, 5, 11, 30, tzinfo=UTC)
     filled.add(filled.garden, "new", tags=["t"], published=between)
     if path != "/archive":
@@ -426,7 +424,7 @@ def test_a_new_entry_changes_the_tag_of_every_page_that_shows_it(filled: Content
     assert browser.get(path, headers={"If-None-Match": before}).status_code == 200
 
 
-def test_a_changed_layout_changes_the_tag(filled: ContentSites) -> None:
+def test_a_changed_layout_changes_the_etag(filled: ContentSites) -> None:
     layout = Path(filled.settings["multisite.sites_dir"], GARDEN, "layout.mako")
     before = filled.browser(GARDEN).get("/").headers["ETag"]
     layout.write_text(layout.read_text("utf-8").replace("</footer>", "<p>Greetings.</p></footer>"), "utf-8")
@@ -436,7 +434,7 @@ def test_a_changed_layout_changes_the_tag(filled: ContentSites) -> None:
     with_new_layout.app.registry[DIRECTORY].engine.dispose()
 
 
-def test_the_404_is_in_the_layout_of_the_site_and_has_no_tag(filled: ContentSites) -> None:
+def test_the_404_uses_the_layout_of_the_site_and_has_no_etag(filled: ContentSites) -> None:
     for host, title in ((GARDEN, "Page not found – Garden"), (STERNWARTE, "Seite nicht gefunden – Sternwarte")):
         page = filled.browser(host).get("/nothing/here", status=404)
         assert page.html.title.text == title
@@ -461,13 +459,13 @@ def test_every_error_has_a_page_in_the_language_of_the_site(
     assert page.body["class"] == ["page-error"]
 
 
-def test_the_error_page_asks_the_database_for_nothing(filled: ContentSites) -> None:
+def test_the_error_page_needs_no_query(filled: ContentSites) -> None:
     filled.queries()
     filled.browser(GARDEN).get("/nothing/here", status=404)
     assert filled.queries() == []
 
 
-def test_other_methods_are_not_for_pages(filled: ContentSites) -> None:
+def test_other_methods_get_405(filled: ContentSites) -> None:
     browser = filled.browser(GARDEN)
     for path in (*PATHS, "/robots.txt"):
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
@@ -477,7 +475,7 @@ def test_other_methods_are_not_for_pages(filled: ContentSites) -> None:
     browser.post("/nothing/here", status=404)
 
 
-# What it costs.
+# Cost.
 
 
 @pytest.mark.parametrize(
@@ -492,7 +490,9 @@ def test_other_methods_are_not_for_pages(filled: ContentSites) -> None:
         ("/sitemap.xml", 1),
     ],
 )
-def test_a_page_asks_the_database_a_few_times_however_many_entries(filled: ContentSites, path: str, most: int) -> None:
+def test_a_page_needs_few_queries_for_any_number_of_entries(
+    filled: ContentSites, path: str, most: int
+) -> None:
     browser = filled.browser(GARDEN)
     filled.queries()
     browser.get(path)
@@ -507,7 +507,7 @@ def test_a_page_renders_no_markdown_and_lists_load_no_texts(filled: ContentSites
     assert not [statement for statement in filled.queries() if "body" in statement]
 
 
-def test_lists_are_answered_by_an_index_without_sorting(sqlite_sites: ContentSites) -> None:
+def test_lists_use_an_index_without_sorting(sqlite_sites: ContentSites) -> None:
     sites = sqlite_sites  # PostgreSQL plans by the number of rows, and sorts so few
     sites.add_many(sites.garden, 50)
     sites.add_many(sites.sternwarte, 50)
@@ -548,7 +548,7 @@ def differences(database_url: str) -> list[object]:
     return [one for one in found if getattr(one[1], "name", None) not in own_tables()]
 
 
-def test_the_revisions_make_the_tables_of_the_models(ini: Path, database_url: str) -> None:
+def test_the_revisions_create_the_tables_of_the_models(ini: Path, database_url: str) -> None:
     assert [line.split(":")[0] for line in upgrade(ini)] == [
         "multisite 0001",
         "multisite 0002",
@@ -566,7 +566,7 @@ def test_the_revisions_make_the_tables_of_the_models(ini: Path, database_url: st
     assert differences(database_url) == []
 
 
-def test_the_comparison_would_see_a_missing_column(ini: Path, database_url: str) -> None:
+def test_the_comparison_finds_a_missing_column(ini: Path, database_url: str) -> None:
     upgrade(ini)
     engine = engine_from_url(database_url)
     with engine.begin() as connection, all_sites("change a table by hand"):
@@ -575,7 +575,7 @@ def test_the_comparison_would_see_a_missing_column(ini: Path, database_url: str)
     assert differences(database_url) != []
 
 
-def test_plain_alembic_makes_and_removes_the_same_tables(ini: Path, database_url: str) -> None:
+def test_plain_alembic_creates_and_drops_the_same_tables(ini: Path, database_url: str) -> None:
     def alembic(*arguments: str) -> str:
         command = [*warm.python(), "-W", "ignore", "-m", "alembic", "-c", str(ini), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
@@ -591,7 +591,7 @@ def test_plain_alembic_makes_and_removes_the_same_tables(ini: Path, database_url
     assert "CREATE TABLE entries" in alembic("upgrade", "head", "--sql")
 
 
-def test_a_time_keeps_its_moment_and_must_have_a_zone(sites: ContentSites) -> None:
+def test_a_datetime_keeps_its_instant_and_must_be_aware(sites: ContentSites) -> None:
     sites.add(sites.garden, "x", published=datetime(2024, 5, 5, 12, tzinfo=BERLIN))
     with Session(sites.engine, info={"site": sites.garden}) as session:
         entry = session.scalars(sa.select(Entry)).one()

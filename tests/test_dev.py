@@ -1,4 +1,4 @@
-"""dev.py, run in a fresh copy of the clone by a Python that has pip and no ensurepip, as Debian's has."""
+"""dev.py, run in a fresh copy of the clone by a Python with pip and without ensurepip, as on Debian."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
-"""The Python behind our own environment."""
+"""The Python that created our own environment."""
 
 PARTS = ["dev.py", "setup.py", "pyproject.toml", "LICENSE", "README.md", "development.ini", ".gitignore"]
 FOLDERS = ["multisite", "migrations", "templates", "sites"]
@@ -50,11 +50,11 @@ NO_NETWORK = {
     "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
     "PIP_RETRIES": "1",
 }
-"""What keeps pip from the network: an index on a port where nobody listens."""
+"""Keeps pip from the network: an index on a port where nothing listens."""
 
 
 def copy_clone(folder: Path) -> Path:
-    """Copy what dev.py needs of this clone to `folder`, without anything that running it has left behind."""
+    """Copy the parts of this clone that dev.py needs to `folder`, without files of earlier runs."""
     folder.mkdir()
     for name in PARTS:
         if (ROOT / name).exists():
@@ -66,7 +66,7 @@ def copy_clone(folder: Path) -> Path:
 
 
 def make_python(folder: Path, *missing: str) -> Path:
-    """Make a Python like the one behind this one, but without what `missing` names, and return its path.
+    """Create a Python like the one running this, without the modules named in `missing`, and return its path.
 
     The binary is copied, and everything else is links to the original's files: a Python looks for its library beside
     itself.
@@ -92,12 +92,12 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a shell that knows nothing of this test's Python, and what `more` says."""
+    """Return an environment without variables of this test's Python, extended by `more`."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MULTISITE_"))} | more
 
 
 def run_dev(python: Path, folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run dev.py in `folder` to its end."""
+    """Run dev.py in `folder` until it exits."""
     return subprocess.run(
         [str(python), "dev.py", *arguments],
         cwd=folder,
@@ -111,7 +111,7 @@ def run_dev(python: Path, folder: Path, *arguments: str, **more: str) -> subproc
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -121,16 +121,16 @@ def free_port() -> int:
 LISTENS_TO_CTRL_C = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Starts a program as a terminal does; what a shell runs in the background ignores Ctrl-C, and so do its children."""
+"""Starts a program like a terminal: programs that a shell runs in the background, and their children, ignore Ctrl-C."""
 
 
 AS_A_USER = "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 1); os.execv(sys.argv[1], sys.argv[1:])"
-"""Starts a program for which permissions count even if root runs it: without CAP_DAC_OVERRIDE (see capabilities(7))."""
+"""Starts a program to which permissions apply even as root: without CAP_DAC_OVERRIDE (see capabilities(7))."""
 
 
 @contextmanager
 def serving(python: Path, folder: Path, port: int, **more: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """Run `dev.py serve` in a group of its own, as a terminal does; give it and the lines it wrote until it served."""
+    """Run `dev.py serve` in its own process group, like a terminal; yield it and its first lines."""
     with subprocess.Popen(
         [sys.executable, "-c", LISTENS_TO_CTRL_C, str(python), "dev.py", "serve", "--port", str(port)],
         cwd=folder,
@@ -170,7 +170,7 @@ def get(port: int, host: str) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the clone, in which a first run of dev.py was killed while it installed."""
+    """A copy of the clone in which a first run of dev.py was killed during the installation."""
     folder = copy_clone(tmp_path_factory.mktemp("dev") / "clone")
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "python").symlink_to("nowhere")
@@ -180,7 +180,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first_run(python: Path, clone: Path) -> list[str]:
-    """What the first `dev.py serve` in the clone wrote, which was stopped with Ctrl-C once the sites had answered."""
+    """Output of the first `dev.py serve` in the clone, which was stopped with Ctrl-C once the sites had responded."""
     port = free_port()
     with serving(python, clone, port) as (program, lines):
         for host in ("garden.localhost", "kitchen.localhost", "sternwarte.localhost"):
@@ -195,7 +195,7 @@ def first_run(python: Path, clone: Path) -> list[str]:
 
 
 def test_the_standard_venv_does_not_work_here(python: Path, tmp_path: Path) -> None:
-    """The negative control: this Python is one with which `python3 -m venv` fails."""
+    """Negative control: with this Python, `python3 -m venv` fails."""
     command = [str(python), "-m", "venv", str(tmp_path / "env")]
     assert subprocess.run(command, env=environment(), capture_output=True, check=False).returncode != 0
 
@@ -207,7 +207,7 @@ def test_only_the_standard_library_is_imported() -> None:
     assert {name.partition(".")[0] for name in names} <= set(sys.stdlib_module_names)
 
 
-def test_an_old_python_is_told_so_in_one_line() -> None:
+def test_an_old_python_gets_a_one_line_error() -> None:
     ast.parse((ROOT / "dev.py").read_text("utf-8"), feature_version=(3, 8))
     script = "import runpy, sys; sys.version_info = (3, 8, 1); runpy.run_path('dev.py', run_name='__main__')"
     done = subprocess.run([BASE, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -216,7 +216,7 @@ def test_an_old_python_is_told_so_in_one_line() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_help_names_every_verb_and_makes_nothing(python: Path, tmp_path: Path) -> None:
+def test_help_lists_every_verb_and_creates_nothing(python: Path, tmp_path: Path) -> None:
     folder = copy_clone(tmp_path / "clone")
     done = run_dev(python, folder, "--help")
     assert done.returncode == 0
@@ -228,13 +228,13 @@ def test_help_names_every_verb_and_makes_nothing(python: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     "arguments", [[], ["sreve"], ["serve", "--prot", "1"], ["serve", "--port", "0"], ["serve", "--port", "65536"]]
 )
-def test_wrong_usage_ends_with_2(python: Path, tmp_path: Path, arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(python: Path, tmp_path: Path, arguments: list[str]) -> None:
     folder = copy_clone(tmp_path / "clone")
     assert run_dev(python, folder, *arguments).returncode == 2
     assert not (folder / ".venv").exists()
 
 
-def test_a_taken_port_is_one_clear_line_before_anything_is_installed(python: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_anything_is_installed(python: Path, tmp_path: Path) -> None:
     folder = copy_clone(tmp_path / "clone")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -248,17 +248,17 @@ def test_a_taken_port_is_one_clear_line_before_anything_is_installed(python: Pat
     assert not (folder / ".venv").exists()
 
 
-def test_without_a_network_the_installation_ends_with_one_clear_line(python: Path, tmp_path: Path) -> None:
+def test_without_a_network_the_installation_fails_with_one_line(python: Path, tmp_path: Path) -> None:
     folder = copy_clone(tmp_path / "clone")
     done = run_dev(python, folder, "serve", "--port", str(free_port()), **NO_NETWORK)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "dev.py: the package index cannot be reached: check the network, then run the same command again"
+        "dev.py: the package index is unreachable: check the network, then run the same command again"
     ]
     assert json.loads((folder / ".venv" / "dev.json").read_text("utf-8"))["state"] == "installing"
 
 
-def test_without_pip_the_reason_is_one_clear_line(tmp_path: Path) -> None:
+def test_without_pip_the_error_is_one_line(tmp_path: Path) -> None:
     folder = copy_clone(tmp_path / "clone")
     bare = make_python(tmp_path / "bare", "ensurepip", "site-packages")
     done = run_dev(bare, folder, "docs")
@@ -268,7 +268,9 @@ def test_without_pip_the_reason_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("note", [{"state": "installing"}, {"state": "ready"}], ids=["incomplete", "outdated"])
-def test_an_environment_of_another_user_is_one_clear_line(python: Path, tmp_path: Path, note: dict[str, str]) -> None:
+def test_an_environment_of_another_user_is_reported(
+    python: Path, tmp_path: Path, note: dict[str, str]
+) -> None:
     folder = copy_clone(tmp_path / "clone")
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "dev.json").write_text(json.dumps(note), "utf-8")
@@ -285,9 +287,9 @@ def test_an_environment_of_another_user_is_one_clear_line(python: Path, tmp_path
     assert f"belongs to {(folder / '.venv').owner()}. Either remove it as that user" in done.stderr
 
 
-def test_the_first_run_completes_a_half_made_environment_and_says_what_it_does(first_run: list[str]) -> None:
+def test_the_first_run_replaces_an_incomplete_environment(first_run: list[str]) -> None:
     text = "\n".join(first_run)
-    assert "Making .venv anew" in text
+    assert "Creating .venv again" in text
     assert "Installing multisite" in text
     assert "pkg_resources" not in text
     for host in ("garden.localhost", "kitchen.localhost", "sternwarte.localhost"):
@@ -309,7 +311,7 @@ def test_the_second_run_installs_and_imports_nothing(python: Path, clone: Path) 
 
 
 @pytest.mark.usefixtures("first_run")
-def test_commands_print_the_port_of_the_server_that_runs(python: Path, clone: Path) -> None:
+def test_commands_print_the_port_of_the_running_server(python: Path, clone: Path) -> None:
     def multisite(*words: str) -> str:
         command = [str(clone / ".venv" / "bin" / "multisite"), *words]
         return subprocess.run(command, cwd=clone, env=environment(), capture_output=True, text=True, check=True).stdout
@@ -328,7 +330,7 @@ def test_commands_print_the_port_of_the_server_that_runs(python: Path, clone: Pa
 
 
 @pytest.mark.usefixtures("first_run")
-def test_many_first_visits_at_once_leave_no_warning_in_the_terminal(python: Path, clone: Path) -> None:
+def test_concurrent_first_requests_cause_no_warning(python: Path, clone: Path) -> None:
     """A browser opens six connections for each host, and waitress has four threads."""
     port = free_port()
     with serving(python, clone, port) as (program, _):
@@ -342,7 +344,7 @@ def test_many_first_visits_at_once_leave_no_warning_in_the_terminal(python: Path
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 @pytest.mark.usefixtures("first_run")
-def test_what_commands_make_in_a_clone_is_not_shown_by_git(clone: Path, tmp_path: Path) -> None:
+def test_files_created_in_a_clone_are_ignored_by_git(clone: Path, tmp_path: Path) -> None:
     def git(*words: str) -> str:
         command = ["git", f"--git-dir={tmp_path / 'git'}", f"--work-tree={clone}", *words]
         return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=True).stdout
@@ -367,7 +369,7 @@ def test_what_commands_make_in_a_clone_is_not_shown_by_git(clone: Path, tmp_path
 
 
 @pytest.mark.usefixtures("first_run")
-def test_ending_dev_py_alone_ends_the_server_too(python: Path, clone: Path) -> None:
+def test_stopping_dev_py_stops_the_server(python: Path, clone: Path) -> None:
     port = free_port()
     with serving(python, clone, port) as (program, _):
         program.terminate()
@@ -392,10 +394,10 @@ def test_changed_content_and_a_removed_database_are_noticed(python: Path, clone:
 
 
 @pytest.mark.usefixtures("first_run")
-def test_the_tests_verb_passes_arguments_on_and_lists_the_skips(python: Path, clone: Path) -> None:
+def test_the_test_verb_passes_arguments_and_lists_skipped_tests(python: Path, clone: Path) -> None:
     (clone / "tests").mkdir()
     (clone / "tests" / "test_small.py").write_text(SMALL_TESTS, "utf-8")
-    # What our own tests need takes half a minute to install, and these tests need nothing of it.
+    # The dependencies of our own tests take half a minute to install, and these tests do not need them.
     setup = (clone / "setup.py").read_text("utf-8")
     setup, count = re.subn(r"^test = \[.*?^\]", 'test = ["pytest>=8.2", "pytest-xdist>=3.6"]', setup, flags=re.M | re.S)
     assert count == 1
@@ -410,7 +412,7 @@ def test_the_tests_verb_passes_arguments_on_and_lists_the_skips(python: Path, cl
     assert done.stdout.splitlines()[-1] == "Skipped tests: none"
 
 
-def test_an_environment_from_before_the_distribution_was_renamed_is_made_again(
+def test_an_environment_with_the_former_distribution_is_replaced(
     dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     former = tmp_path / "multisite.egg-info"
@@ -434,10 +436,10 @@ def test_an_environment_from_before_the_distribution_was_renamed_is_made_again(
     ("change", "is_the_same"),
     [("pass", True), ("sys.version = '3.11.99 (main) [GCC]'", False), ("sys._base_executable = chr(47)", False)],
 )
-def test_an_environment_of_another_python_is_made_again(
+def test_an_environment_of_another_python_is_replaced(
     dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, is_the_same: bool
 ) -> None:
-    """Even the same version from another place is another Python: Debian's 3.11.2 is not what pyenv built."""
+    """The same version from another path is another Python: Debian's 3.11.2 differs from pyenv's."""
     python = tmp_path / "python"
     pretend = f"import sys; {change}; exec(sys.argv[2])"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{pretend}" "$@"\n', "utf-8")
@@ -446,15 +448,15 @@ def test_an_environment_of_another_python_is_made_again(
     assert dev.python_works() is is_the_same
 
 
-def test_two_first_runs_at_once_do_not_meet(dev: ModuleType) -> None:
-    with dev.one_at_a_time() as lock:
+def test_concurrent_first_runs_wait_for_each_other(dev: ModuleType) -> None:
+    with dev.installation_lock() as lock:
         script = f"import fcntl; fcntl.flock(open({dev.__file__!r}, 'rb'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
         assert lock is not None
         done = subprocess.run([BASE, "-c", script], capture_output=True, text=True, check=False)
     assert "BlockingIOError" in done.stderr
 
 
-def test_a_report_that_is_missing_or_broken_names_no_skips(dev: ModuleType, tmp_path: Path) -> None:
+def test_a_missing_or_invalid_report_lists_no_skipped_tests(dev: ModuleType, tmp_path: Path) -> None:
     assert dev.read_skips(tmp_path / "missing.xml") == []
     (tmp_path / "half.xml").write_text("<testsuites><testsu", "utf-8")
     assert dev.read_skips(tmp_path / "half.xml") == []

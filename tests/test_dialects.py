@@ -1,4 +1,4 @@
-"""The dialects of Markdown that blogs are written in, and what stands in their texts beside Markdown."""
+"""Markdown dialects of blogs, and shortcodes in their texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from multisite.content.cleaning import ANCHOR_PREFIX
 from multisite.content.dialects import Dialect
 from multisite.content.importing import import_entries
-from multisite.content.markdown import TooDeep, render
+from multisite.content.markdown import NestingTooDeep, render
 from multisite.content.models import Entry
 from multisite.content.shortcodes import expand_shortcodes
 
@@ -40,7 +40,7 @@ def expand(text: str) -> tuple[str, list[tuple[int, str]]]:
 
 
 def anchors(text: str) -> tuple[set[str], set[str]]:
-    """Return the targets in some HTML, and the fragments that its links lead to."""
+    """Return the ids in some HTML, and the fragments of its links."""
     soup = BeautifulSoup(text, "html.parser")
     targets = {
         str(tag.get("id") or tag.get("name")) for tag in soup.find_all(lambda tag: tag.get("id") or tag.get("name"))
@@ -62,19 +62,19 @@ def anchors(text: str) -> tuple[set[str], set[str]]:
         ("???", "heading", "heading"),
     ],
 )
-def test_headings_have_the_ids_that_the_tools_give_them(heading: str, github: str, ascii_only: str) -> None:
+def test_headings_have_the_ids_of_the_original_tools(heading: str, github: str, ascii_only: str) -> None:
     for dialect, expected in (("kramdown", github), ("goldmark", github), ("python-markdown", ascii_only)):
         assert f'<h2 id="{ANCHOR_PREFIX}{expected}">' in render(f"## {heading}", dialect).html
 
 
-def test_ids_are_unique_and_those_of_the_author_go_first() -> None:
+def test_ids_are_unique_and_explicit_ones_take_precedence() -> None:
     found = html("## A\n\n## A\n\n### B {#a}\n\n## A")
     assert re.findall('id="user-content-([^"]+)"', found) == ["a-1", "a-2", "a", "a-3"]
     assert 'id="user-content-a_1"' in html("## A\n\n## A", "python-markdown")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_links_within_a_text_lead_somewhere(dialect: Dialect) -> None:
+def test_links_within_a_text_have_targets(dialect: Dialect) -> None:
     found = html(
         "[1](#part-one) [2](#two) [3](#old) [4](#own) [^1]\n\n## Part one\n\n<h2 id='two'>Two</h2>\n\n"
         "<a name=old></a>x\n\n## Four {#own}\n\n[^1]: Note.\n",
@@ -92,7 +92,7 @@ def test_without_a_dialect_a_text_has_no_ids() -> None:
     )
 
 
-# What is more than CommonMark.
+# Extensions of CommonMark.
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -124,24 +124,24 @@ def test_without_a_dialect_a_text_has_no_ids() -> None:
         ("    {: .x}", "<pre><code>{: .x}\n</code></pre>"),
     ],
 )
-def test_what_the_tools_have_beside_commonmark(source: str, expected: str, dialect: Dialect) -> None:
+def test_extensions_of_commonmark(source: str, expected: str, dialect: Dialect) -> None:
     assert html(source, dialect) == expected
 
 
-def test_a_heading_without_a_space_is_one_of_python_markdown() -> None:
+def test_python_markdown_allows_headings_without_a_space() -> None:
     assert html("##Tight\n\n```\n#code\n```", "python-markdown") == (
         '<h2 id="user-content-tight">Tight</h2>\n<pre><code>#code\n</code></pre>'
     )
     assert html("##Tight", "goldmark") == "<p>##Tight</p>"
 
 
-def test_a_summary_ends_where_the_author_says() -> None:
+def test_a_summary_ends_at_the_author_s_mark() -> None:
     for mark in ("<!--more-->", "<!-- more -->", "<!--MORE-->"):
         assert render(f"One.\n\n## Head\n\nTwo[^1].\n\n{mark}\n\nThree.\n\n[^1]: x", "goldmark").summary == "One. Two."
     assert len(render("word " * 5000 + "\n\n<!--more-->\n\nx", "kramdown").summary) <= 1001
 
 
-# HTML that is not kept.
+# Removed HTML.
 
 FRAME = ["became a link <iframe>"]
 
@@ -165,7 +165,7 @@ FRAME = ["became a link <iframe>"]
         ("<font color=red>x</font><center>y</center>", "xy", []),
     ],
 )  # fmt: skip
-def test_what_is_shown_from_elsewhere_becomes_a_link_or_is_named(source: str, expected: str, losses: list[str]) -> None:
+def test_embedded_content_becomes_a_link_or_is_reported(source: str, expected: str, losses: list[str]) -> None:
     found = render(f"One.\n\n<div>\n{source}\n</div>\n", "kramdown")
     if source.startswith("!["):
         found = render(f"One.\n\n\n{source}", "kramdown")
@@ -176,7 +176,7 @@ def test_what_is_shown_from_elsewhere_becomes_a_link_or_is_named(source: str, ex
         assert word not in found.html
 
 
-def test_a_picture_is_named_once() -> None:
+def test_a_picture_is_reported_once() -> None:
     found = render("<b>x</b>\n\n![x](data:image/gif;base64,R0lGODlhAQABAAAAACw=)", "goldmark")
     assert [(loss.line, loss.kind) for loss in found.losses] == [(2, "left out")]
 
@@ -224,7 +224,7 @@ FIGURE = '<figure><img src="a.png" alt="A"><figcaption>&#x27;B&#x27; &lt; C</fig
         ("~~~\n{{< figure src=x >}}\n~~~", "~~~\n{{< figure src=x >}}\n~~~"),
     ],
 )  # fmt: skip
-def test_known_tags_become_what_they_mean(text: str, expected: str) -> None:
+def test_known_tags_are_replaced(text: str, expected: str) -> None:
     assert expand(text) == (expected, [])
 
 
@@ -256,7 +256,7 @@ def test_arguments_of_shortcodes_are_text() -> None:
     assert expand("{{< gist u '\"onload=x' >}}")[0].count("onload") == 1
 
 
-# Anything.
+# Arbitrary text.
 
 
 PIECES = """
@@ -272,7 +272,7 @@ PIECE = st.one_of(st.text(max_size=15), st.sampled_from(PIECES.strip().replace("
 def test_any_text_is_rendered_in_each_dialect(text: str, dialect: Dialect) -> None:
     try:
         found = render(expand(text)[0], dialect)
-    except TooDeep:
+    except NestingTooDeep:
         return
     found.html.encode()
     soup = BeautifulSoup(found.html, "html.parser")
@@ -308,15 +308,15 @@ LONG = {
 }
 
 
-def test_no_dialect_takes_minutes_for_a_text(tmp_path: Path) -> None:
-    """All of them in one process that has two minutes: a minute for one would not go by unseen."""
+def test_no_dialect_takes_minutes_to_render(tmp_path: Path) -> None:
+    """All of them in one process with a limit of two minutes: a minute for one would be noticed."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_dialects import DIALECTS, LONG, TooDeep, expand, render\n"
+        "from test_dialects import DIALECTS, LONG, NestingTooDeep, expand, render\n"
         "for name, text in LONG.items():\n"
         "    print(name, flush=True)\n"
         "    try: render(expand(text[: len(text) // 2])[0], 'kramdown')\n"
-        "    except TooDeep: pass\n"
+        "    except NestingTooDeep: pass\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(Path(__file__).parent)],
@@ -328,10 +328,10 @@ def test_no_dialect_takes_minutes_for_a_text(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# Into the database.
+# Saving to the database.
 
 
-def test_an_import_says_what_it_left_out_with_file_and_line(sites: ContentSites, tmp_path: Path) -> None:
+def test_an_import_reports_what_it_left_out_with_file_and_line(sites: ContentSites, tmp_path: Path) -> None:
     (tmp_path / "2020-01-01-a.md").write_text(
         "---\ntitle: x\n---\n\nSee [b]({% post_url 2019-05-05-b %}).\n\n{% include x %}\n\n"
         "<iframe src='https://v.example'></iframe>\n\n<form>\n\n## A {#b}\n"
@@ -350,7 +350,7 @@ def test_an_import_says_what_it_left_out_with_file_and_line(sites: ContentSites,
     assert "user-content-b" in sites.browser(GARDEN).get("/entries/a").text
 
 
-def test_links_to_other_files_lead_to_their_entries(sites: ContentSites, tmp_path: Path) -> None:
+def test_links_to_other_files_become_links_to_their_entries(sites: ContentSites, tmp_path: Path) -> None:
     texts = {
         "posts/a.md": "[1](b.md#x) [2](../bundle/index.md) [3](/posts/named.md) [4](gone.md) [5](https://x.example/b.md)\n"
         '![6](pic.png) ![7](/static/pic.png) [8](/other/)\n{{< ref "bundle" >}} [9](#here) {{< ref "b#y" >}}',
@@ -384,7 +384,7 @@ def test_links_to_other_files_lead_to_their_entries(sites: ContentSites, tmp_pat
     ]
 
 
-def test_a_link_leads_to_the_address_that_the_pattern_makes(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+def test_a_link_uses_the_slug_of_the_pattern(sqlite_sites: ContentSites, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.md").write_text("---\ntitle: x\ndate: 2020-05-01\n---\n[b](b.md)\n")
     import_entries(sqlite_sites.engine, sqlite_sites.garden, [tmp_path], address_pattern="{year}-{slug}")

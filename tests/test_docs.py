@@ -441,7 +441,7 @@ def check_dev(command: Command, dev: ModuleType, where: str) -> None:
         printed: list[str] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(dev, "say", lambda text="": printed.append(text))
-            dev.announce(*dev.server_address())
+            dev.print_urls(*dev.server_address())
         assert command.prints("Starting the server\n" + "\n".join(printed)), f"{where}: it prints {printed}"
 
 

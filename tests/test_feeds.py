@@ -1,4 +1,4 @@
-"""The Atom feed, the sitemap and robots.txt, read as the programs read them that they are for."""
+"""The Atom feed, the sitemap and robots.txt, parsed like their consumers do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def feed_of(sites: ContentSites, host: str) -> ET.Element:
 
 
 def check_rfc4287(feed: ET.Element) -> None:
-    """Check what RFC 4287 sections 4.1.1 and 4.1.2 demand of a feed and of its entries."""
+    """Check the requirements of RFC 4287 sections 4.1.1 and 4.1.2 for a feed and its entries."""
     assert feed.tag == f"{ATOM}feed"
     authors = len(feed.findall(f"{ATOM}author"))
     for element in (feed, *feed.findall(f"{ATOM}entry")):
@@ -41,7 +41,7 @@ def check_rfc4287(feed: ET.Element) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_feed_holds_the_newest_entries_with_text_and_tags(sites: ContentSites) -> None:
+def test_the_feed_contains_the_newest_entries_with_text_and_tags(sites: ContentSites) -> None:
     sites.add(sites.garden, "older", published=datetime(2024, 5, 4, tzinfo=UTC))
     sites.add(sites.garden, "newer", title="Peas & <beans>", body="*Text* <b>bold</b>", tags=["soil", "a&b"])
     sites.add(sites.sternwarte, "foreign")
@@ -62,7 +62,7 @@ def test_the_feed_holds_the_newest_entries_with_text_and_tags(sites: ContentSite
     assert feed.findtext(f"{ATOM}updated") == "2024-05-06T12:00:00Z"
 
 
-def test_the_feed_is_in_the_language_and_on_the_canonical_domain_of_the_site(sqlite_sites: ContentSites) -> None:
+def test_the_feed_uses_the_language_and_canonical_domain_of_the_site(sqlite_sites: ContentSites) -> None:
     sqlite_sites.add(sqlite_sites.garden, "x")
     assert feed_of(sqlite_sites, STERNWARTE).get(f"{XML}lang") == "de"
     text = sqlite_sites.browser("alias.example").get("/feed.xml").text
@@ -70,8 +70,8 @@ def test_the_feed_is_in_the_language_and_on_the_canonical_domain_of_the_site(sql
     assert "alias.example" not in text
 
 
-def test_ids_stay_the_same_whatever_scheme_port_and_host_the_feed_is_asked_by(sqlite_sites: ContentSites) -> None:
-    # RFC 4287 section 4.2.6: a reader that sees another id shows an entry again as a new one.
+def test_atom_ids_do_not_depend_on_the_requested_url(sqlite_sites: ContentSites) -> None:
+    # RFC 4287 section 4.2.6: feed readers show an entry with a new id again.
     sqlite_sites.add(sqlite_sites.garden, "über uns")
     for host, scheme in ((GARDEN, "http"), (f"{GARDEN}:8443", "https"), ("alias.example:8080", "http")):
         page = sqlite_sites.browser(host).get("/feed.xml", extra_environ={"wsgi.url_scheme": scheme})
@@ -84,25 +84,25 @@ def test_ids_stay_the_same_whatever_scheme_port_and_host_the_feed_is_asked_by(sq
         )
 
 
-def test_the_feed_of_a_site_without_entries_is_a_feed(sqlite_sites: ContentSites) -> None:
+def test_the_feed_of_a_site_without_entries_is_valid(sqlite_sites: ContentSites) -> None:
     check_rfc4287(feed_of(sqlite_sites, GARDEN))
 
 
-def test_the_feed_ends_somewhere(sqlite_sites: ContentSites) -> None:
+def test_the_feed_is_limited(sqlite_sites: ContentSites) -> None:
     sqlite_sites.add_many(sqlite_sites.garden, FEED_ENTRIES + 5)
     feed = feed_of(sqlite_sites, GARDEN)
     check_rfc4287(feed)
     assert len(feed.findall(f"{ATOM}entry")) == FEED_ENTRIES
 
 
-def test_characters_that_xml_cannot_hold_do_not_break_the_feed(sqlite_sites: ContentSites) -> None:
+def test_characters_not_allowed_in_xml_do_not_break_the_feed(sqlite_sites: ContentSites) -> None:
     odd = "a\x01b\x0bc\ufffed\U0001f331"
     sqlite_sites.add(sqlite_sites.garden, "odd", title=odd, summary=odd, body_html=f"<p>{odd}</p>", tags=[odd])
     feed = feed_of(sqlite_sites, GARDEN)
     assert feed.findtext(f"{ATOM}entry/{ATOM}title") == "abcd\U0001f331"
 
 
-def test_an_entry_scheduled_after_its_last_change_counts_as_changed_then(sqlite_sites: ContentSites) -> None:
+def test_an_entry_published_after_its_last_change_counts_as_changed_then(sqlite_sites: ContentSites) -> None:
     sqlite_sites.add(sqlite_sites.garden, "x", updated=datetime(2024, 1, 1, tzinfo=UTC))
     assert feed_of(sqlite_sites, GARDEN).findtext(f"{ATOM}updated") == "2024-05-05T12:00:00Z"
     sitemap = ET.fromstring(sqlite_sites.browser(GARDEN).get("/sitemap.xml").body)
@@ -113,7 +113,7 @@ def locations(body: bytes) -> list[str]:
     return [item.text or "" for item in ET.fromstring(body).iter(f"{SITEMAP}loc")]
 
 
-def test_the_sitemap_lists_what_visitors_may_see(sites: ContentSites) -> None:
+def test_the_sitemap_lists_visible_entries(sites: ContentSites) -> None:
     sites.add(sites.garden, "shown")
     sites.add(sites.garden, "ü&x")
     sites.add(sites.garden, "draft", draft=True)
@@ -132,9 +132,7 @@ def test_the_sitemap_lists_what_visitors_may_see(sites: ContentSites) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 4, 7, 8, 9, 13])
-def test_a_sitemap_that_is_too_long_comes_in_parts(
-    sqlite_sites: ContentSites, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
+def test_a_large_sitemap_is_split(sqlite_sites: ContentSites, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(feeds, "SITEMAP_SIZE", 5)
     sqlite_sites.add_many(sqlite_sites.garden, count)
     browser = sqlite_sites.browser(GARDEN)

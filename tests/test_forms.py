@@ -145,7 +145,7 @@ def test_a_query_that_is_not_utf8_is_a_400(app: TestApp, query: str, name: str) 
 
 def test_a_page_with_a_query_that_is_not_utf8_is_the_sites_own_400(sqlite_sites: ContentSites) -> None:
     answer = sqlite_sites.browser(GARDEN).get("/?page=%ff", status=400)
-    assert "Not understood" in answer.text
+    assert "Bad request" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files that were made to stop an import: each is one bad file, or an entry, after a bounded number of steps."""
+"""Files crafted to stop an import: each is rejected or imported in a bounded number of steps."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 
 from multisite.content import frontmatter, slugs
 from multisite.content.files import read_text
-from multisite.content.frontmatter import Article, BadFile, parse_article
+from multisite.content.frontmatter import Article, InvalidArticle, parse_article
 from multisite.content.importing import import_entries
 from multisite.content.limits import MAX_DEPTH, MAX_FRONT_MATTER, MAX_MARKUP, MAX_TAGS
-from multisite.content.markdown import TooDeep, render
+from multisite.content.markdown import NestingTooDeep, render
 from multisite.content.models import Entry, Tag
 
 UTC = ZoneInfo("UTC")
@@ -51,8 +51,8 @@ ESCAPES = {
 
 
 @pytest.mark.parametrize("text", ESCAPES.values(), ids=ESCAPES.keys())
-def test_a_value_that_is_none_is_a_bad_file(text: str) -> None:
-    with pytest.raises(BadFile):
+def test_an_invalid_value_is_rejected(text: str) -> None:
+    with pytest.raises(InvalidArticle):
         article(text)
 
 
@@ -84,18 +84,18 @@ SLOW = {
 
 
 @pytest.mark.parametrize("text", SLOW.values(), ids=SLOW.keys())
-def test_what_would_take_minutes_is_a_bad_file(text: str) -> None:
-    with pytest.raises(BadFile):
+def test_what_would_take_minutes_is_rejected(text: str) -> None:
+    with pytest.raises(InvalidArticle):
         article(text)
 
 
-def test_dots_in_a_text_are_no_dotted_key() -> None:
+def test_dots_in_text_are_not_a_dotted_key() -> None:
     dots = "See www.a.b.c.d.example. It is 1.2.3. " * 60 + "." * 500
     assert article(f"+++\ntitle = 'x'\ndate = 2024-01-01\nsummary = '{dots}'\n+++\n").summary == dots
     assert article("+++\ntitle = 'x'\ndate = 2024-01-01\na.b.c.'d'.\"e\" = 1\n+++\n").title == "x"
 
 
-def test_a_slug_is_cut_before_its_marks_are_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slug_is_truncated_before_its_marks_are_composed(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     normalize = slugs.unicodedata.normalize
 
@@ -111,7 +111,7 @@ def test_a_slug_is_cut_before_its_marks_are_composed(monkeypatch: pytest.MonkeyP
 def test_an_entry_has_a_bounded_number_of_tags() -> None:
     front = "Title: x\nDate: 2024-01-01\nTags: {}\n\nText"
     assert len(article(front.format(",".join(f"t{n}" for n in range(MAX_TAGS)))).tags) == MAX_TAGS
-    with pytest.raises(BadFile, match=f"more than {MAX_TAGS} tags"):
+    with pytest.raises(InvalidArticle, match=f"more than {MAX_TAGS} tags"):
         article(front.format(",".join(f"t{n}" for n in range(MAX_TAGS + 1))))
 
 
@@ -121,9 +121,9 @@ def test_the_first_of_several_merged_mappings_decides() -> None:
     assert (found.title, found.slug) == ("A", "a")
     found = article(f"---\n{maps}<<: [*c, *a]\ntitle: Own\n---\n")
     assert (found.title, found.slug) == ("Own", "c")
-    with pytest.raises(BadFile, match="merge"):
+    with pytest.raises(InvalidArticle, match="merge"):
         article("---\na: &a [b]\n<<: *a\ntitle: x\n---\n")
-    with pytest.raises(BadFile):
+    with pytest.raises(InvalidArticle):
         article("---\na: &a {<<: *a, title: x}\n<<: *a\n---\n")
 
 
@@ -147,7 +147,7 @@ def test_a_closing_tag_that_closes_nothing_does_not_hide_the_depth(payload: str)
     source = payload * (MAX_DEPTH + 100)
     try:
         html = render(source).html
-    except TooDeep:
+    except NestingTooDeep:
         return
     assert len(html) < 3 * len(source)
 
@@ -159,16 +159,16 @@ def test_elements_that_are_closed_are_not_deep() -> None:
     assert render(table).html.count("<tr>") == 3000
 
 
-def test_an_open_element_is_not_repeated_in_each_block_behind_it() -> None:
+def test_an_open_element_is_not_repeated_in_each_following_block() -> None:
     bold = "".join(f"<b title={number}>" for number in range(900))
     for source in (f"<p>{bold}" + "<div>x</div>" * 2000, bold + "\n\n" + "a\n\n" * 2000):
         assert len(render(source).html) < 3 * len(source)
         assert "a" in render(source).html or "x" in render(source).html
 
 
-def test_a_text_of_too_much_markup_is_refused() -> None:
+def test_a_text_with_too_much_markup_is_rejected() -> None:
     for source in ("- a\n" * (MAX_MARKUP + 1), "*a*" * MAX_MARKUP, "[" * 1_000_000, "a\n" * 900_000):
-        with pytest.raises(TooDeep, match="signs of Markdown"):
+        with pytest.raises(NestingTooDeep, match="signs of Markdown"):
             render(source)
     assert render("word word word\n" * (MAX_MARKUP // 10)).html
 
@@ -194,13 +194,13 @@ def test_html_is_balanced_and_cleaned(source: str, html: str) -> None:
     assert render(f"<div>{source}</div>").html.strip() == f"<div>{html}</div>"
 
 
-def test_the_missing_cells_of_a_wide_table_are_filled_up_to_a_bound() -> None:
+def test_missing_cells_of_a_wide_table_are_filled_up_to_a_limit() -> None:
     columns = 1000
     source = "|" + "a|" * columns + "\n|" + "-|" * columns + "\n" + "|x|\n" * columns
     assert render(source).html.count("<td>") < 100_000
 
 
-# Anything.
+# Arbitrary bytes.
 
 LINES = st.sampled_from(
     """
@@ -220,19 +220,19 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=400, deadline=None)
 @given(content=BYTES)
-def test_any_bytes_are_an_entry_or_one_bad_file(scratch: Path, content: bytes) -> None:
+def test_any_bytes_are_an_entry_or_one_rejected_file(scratch: Path, content: bytes) -> None:
     scratch.write_bytes(content)
     try:
         found = parse_article(read_text(scratch), scratch, UTC)
         rendered = render(found.body)
-    except (BadFile, TooDeep):
+    except (InvalidArticle, NestingTooDeep):
         return
     for text in (found.title, found.summary or "", found.slug, *found.tags, rendered.html, rendered.summary):
         assert "\0" not in text
         text.encode()
 
 
-def test_bad_files_do_not_keep_good_ones_out(sites: ContentSites, tmp_path: Path) -> None:
+def test_bad_files_do_not_affect_good_ones(sites: ContentSites, tmp_path: Path) -> None:
     folder = tmp_path / "articles"
     folder.mkdir()
     for number, text in enumerate([*ESCAPES.values(), *SLOW.values()]):
@@ -249,15 +249,15 @@ def test_bad_files_do_not_keep_good_ones_out(sites: ContentSites, tmp_path: Path
 
 
 def test_the_bounds_hold_in_a_process_with_little_memory(tmp_path: Path) -> None:
-    """The attacks that filled the memory, under a limit that they would break."""
+    """The attacks that filled the memory, under a limit that they would exceed."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (900_000_000, 900_000_000))\n"
-        "from multisite.content.markdown import TooDeep, render\n"
+        "from multisite.content.markdown import NestingTooDeep, render\n"
         "bold = ''.join(f'<b title={n}>' for n in range(900))\n"
         "assert render('<p>' + bold + '<div>x</div>' * 5000).html\n"
         "for text in ('- a\\n' * 500_000, '*a*' * 500_000):\n"
         "    try: render(text)\n"
-        "    except TooDeep: continue\n"
+        "    except NestingTooDeep: continue\n"
         "    raise SystemExit('not refused')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
@@ -267,6 +267,6 @@ def test_the_bounds_hold_in_a_process_with_little_memory(tmp_path: Path) -> None
 def test_the_front_matter_is_bounded_in_each_notation() -> None:
     long = "x" * (MAX_FRONT_MATTER + 1)
     for text in (f"---\na: {long}\n---\n", f"+++\na = '{long}'\n+++\n", f"Title: x\nA: {long}\n\n"):
-        with pytest.raises(BadFile, match="characters"):
+        with pytest.raises(InvalidArticle, match="characters"):
             article(text)
     assert frontmatter.parse_article(f"Title: x\nDate: 2024-01-01\n\n{long}", PurePath("x.md"), UTC).body == long

@@ -1,4 +1,4 @@
-"""Markdown files into entries: what people have on their disks, good and bad, once and again, few and ten thousand."""
+"""Importing Markdown files as entries: good and bad files, repeated imports, few files and ten thousand."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from multisite import Site
 from multisite.cli import main
 from multisite.content import importing
 from multisite.content.files import MAX_FILE_BYTES
-from multisite.content.frontmatter import Article, BadFile, parse_article, parse_date
+from multisite.content.frontmatter import Article, InvalidArticle, parse_article, parse_date
 from multisite.content.importing import ImportReport, import_entries
-from multisite.content.markdown import MAX_DEPTH, SUMMARY_LENGTH, TooDeep, render
+from multisite.content.markdown import MAX_DEPTH, SUMMARY_LENGTH, NestingTooDeep, render
 from multisite.content.models import Entry, Tag
 from multisite.content.slugs import slugify
 
@@ -58,7 +58,7 @@ def counts(report: ImportReport) -> tuple[int, int, int, int]:
     return report.added, report.updated, report.unchanged, len(report.bad)
 
 
-# What the three tools write.
+# Files of the three tools.
 
 
 def article(text: str, path: str = "posts/a-post.md") -> Article:
@@ -155,7 +155,7 @@ def test_a_file_of_pelican() -> None:
 
 
 @pytest.mark.parametrize(("status", "draft"), [("draft", True), ("Hidden", True), ("skip", True), ("published", False)])
-def test_what_pelican_lists_nowhere_is_not_shown(status: str, draft: bool) -> None:
+def test_what_pelican_does_not_list_is_not_shown(status: str, draft: bool) -> None:
     assert article(f"Title: x\nDate: 2010-12-03\nStatus: {status}\n\nText").draft is draft
 
 
@@ -163,11 +163,11 @@ def test_what_pelican_lists_nowhere_is_not_shown(status: str, draft: bool) -> No
     ("tags", "expected"),
     [("machine learning", ("machine learning",)), ("a b, c", ("a b", "c")), ("Doe, Jane; b", ("Doe, Jane", "b"))],
 )
-def test_tags_of_pelican_have_commas_or_semicolons_between_them(tags: str, expected: tuple[str, ...]) -> None:
+def test_pelican_tags_are_separated_by_commas_or_semicolons(tags: str, expected: tuple[str, ...]) -> None:
     assert article(f"Title: x\nDate: 2010-12-03\nTags: {tags}\n\nText").tags == expected
 
 
-def test_languages_with_signs_in_their_names_stay_apart() -> None:
+def test_names_with_symbols_have_different_slugs() -> None:
     found = article("---\ntitle: x\ndate: 2024-05-05\ntags: [C, C++, C#, c++]\n---\n", "learning-c++.md")
     assert found.tags == ("C", "C++", "C#")
     assert [slugify(tag) for tag in found.tags] == ["c", "c-plus-plus", "c-sharp"]
@@ -178,7 +178,7 @@ def test_languages_with_signs_in_their_names_stay_apart() -> None:
 @pytest.mark.parametrize(
     "title", ["2024", "Yes", "1.10", "2024-05-05", "'null and void'", "0x10", "on", "1_000", '"A: B"']
 )
-def test_a_title_stays_as_it_is_written(title: str) -> None:
+def test_a_title_stays_as_written(title: str) -> None:
     assert article(f"---\ntitle: {title}\ndate: 2024-05-05\n---\n").title == title.strip("'\"")
 
 
@@ -186,11 +186,11 @@ def test_a_title_stays_as_it_is_written(title: str) -> None:
     "text",
     ["\ufeff---\r\ntitle: x\r\ndate: 2024-05-05\r\n---\r\nA\r\nB\r\n", "---\rtitle: x\rdate: 2024-05-05\r---\rA\rB\r"],
 )
-def test_marks_of_windows_and_old_macs_are_no_part_of_the_text(text: str) -> None:
+def test_line_ends_and_byte_order_marks_are_normalized(text: str) -> None:
     assert (article(text).title, article(text).body) == ("x", "A\nB")
 
 
-def test_a_line_in_the_text_does_not_end_the_front_matter_twice() -> None:
+def test_a_separator_in_the_text_does_not_end_the_front_matter_again() -> None:
     assert article("---\ntitle: x\ndate: 2024-05-05\n---\nA\n\n---\n\nB").body == "A\n\n---\n\nB"
 
 
@@ -209,7 +209,7 @@ def test_a_line_in_the_text_does_not_end_the_front_matter_twice() -> None:
         ("~", ()),
     ],
 )
-def test_tags_are_a_list_or_words_or_a_line_with_commas(tags: str, expected: tuple[str, ...]) -> None:
+def test_tags_are_a_list_words_or_a_line_with_commas(tags: str, expected: tuple[str, ...]) -> None:
     assert article(f"---\ntitle: x\ndate: 2024-05-05\ntags: {tags}\n---\n").tags == expected
 
 
@@ -232,7 +232,7 @@ def test_tags_are_a_list_or_words_or_a_line_with_commas(tags: str, expected: tup
         ("1650-01-01", "1649-12-31T23:06:32"),
     ],
 )
-def test_a_date_without_a_zone_is_what_the_clocks_of_the_site_show(text: str, expected: str) -> None:
+def test_a_date_without_a_zone_is_local_time_of_the_site(text: str, expected: str) -> None:
     assert parse_date(text, BERLIN) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
@@ -245,8 +245,8 @@ def test_a_date_without_a_zone_is_what_the_clocks_of_the_site_show(text: str, ex
         "2024-05-05\n2024-05-06", "5" * 10_000,
     ],
 )  # fmt: skip
-def test_a_text_that_is_no_date_is_a_bad_file(text: str) -> None:
-    with pytest.raises(BadFile, match="date"):
+def test_an_invalid_date_is_rejected(text: str) -> None:
+    with pytest.raises(InvalidArticle, match="date"):
         parse_date(text, BERLIN)
 
 
@@ -280,8 +280,8 @@ def test_a_text_that_is_no_date_is_a_bad_file(text: str) -> None:
         ("---\nx: " + "y" * 70_000 + "\n---\n", "more than 65536 characters"),
     ],
 )
-def test_a_bad_front_matter_is_said_to_be_so(text: str, reason: str) -> None:
-    with pytest.raises(BadFile, match=reason):
+def test_an_invalid_front_matter_is_rejected_with_a_reason(text: str, reason: str) -> None:
+    with pytest.raises(InvalidArticle, match=reason):
         article(text)
 
 
@@ -300,48 +300,48 @@ def test_a_bad_front_matter_is_said_to_be_so(text: str, reason: str) -> None:
         "\n" + "".join("  " * depth + "-\n" for depth in range(240)),
     ],
 )
-def test_yaml_runs_nothing_and_takes_nothing_down(payload: str, tmp_path: Path) -> None:
+def test_yaml_executes_nothing_and_crashes_nothing(payload: str, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     text = f"---\ntitle: {payload.format(mark=mark)}\ndate: 2024-05-05\n---\n"
-    with pytest.raises(BadFile):
+    with pytest.raises(InvalidArticle):
         article(text)
     assert not mark.exists()
 
 
-def test_names_that_refer_to_names_do_not_grow_without_bound() -> None:
+def test_aliases_of_aliases_are_bounded() -> None:
     laughs = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
     )
     assert article(f"---\n{laughs}title: x\ndate: 2024-05-05\n---\n").title == "x"
-    with pytest.raises(BadFile):
+    with pytest.raises(InvalidArticle):
         article(f"---\n{laughs}title: *a11\ndate: 2024-05-05\n---\n")
-    with pytest.raises(BadFile):
+    with pytest.raises(InvalidArticle):
         article(f"---\n{laughs}title: x\ntags: *a11\ndate: 2024-05-05\n---\n")
 
 
-def test_fields_that_are_merged_from_others_count() -> None:
+def test_merged_fields_count() -> None:
     found = article("---\nbase: &base {title: Shared, date: 2024-05-05, tags: [a]}\n<<: *base\ntags: [b]\n---\n")
     assert (found.title, found.tags) == ("Shared", ("b",))
     both = "a: &a {title: A}\nb: &b {title: B, date: 2024-05-05}\n<<: [*a, *b]\n"
     assert article(f"---\n{both}---\n").title == "A"
 
 
-def test_the_sign_for_merging_is_a_text_elsewhere() -> None:
+def test_the_merge_key_is_text_elsewhere() -> None:
     found = article("---\ntitle: <<\ndate: 2024-05-05\n---\n")
     assert found.title == "<<"
 
 
-def test_fields_that_are_merged_do_not_grow_without_bound() -> None:
+def test_merged_fields_are_bounded() -> None:
     laughs = "a0: &a0 {x: y}\n" + "".join(
         f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12)
     )
-    with pytest.raises(BadFile, match="merge"):
+    with pytest.raises(InvalidArticle, match="merge"):
         article(f"---\n{laughs}title: x\ndate: 2024-05-05\n---\n")
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text())
-def test_any_front_matter_is_an_article_or_a_bad_file(text: str) -> None:
+def test_any_front_matter_is_an_article_or_rejected(text: str) -> None:
     for whole in (
         text,
         f"---\n{text}\n---\n",
@@ -350,7 +350,7 @@ def test_any_front_matter_is_an_article_or_a_bad_file(text: str) -> None:
     ):
         try:
             found = article(whole)
-        except BadFile:
+        except InvalidArticle:
             continue
         assert 1 <= len(found.title) <= 300
         found.title.encode()
@@ -359,7 +359,7 @@ def test_any_front_matter_is_an_article_or_a_bad_file(text: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text())
-def test_a_slug_stays_itself_and_is_one_step_of_a_path(text: str) -> None:
+def test_slugify_is_idempotent_and_gives_one_path_segment(text: str) -> None:
     slug = slugify(text)
     assert slugify(slug) == slug
     assert len(slug) <= 200
@@ -407,13 +407,13 @@ def test_a_slug_stays_itself_and_is_one_step_of_a_path(text: str) -> None:
         "| <img src=x onerror=alert(1)> | b |\n|---|---|\n| <script>alert(1)</script> | c |",
     ],
 )
-def test_nothing_that_runs_gets_through(payload: str) -> None:
+def test_scripts_are_removed(payload: str) -> None:
     for html in (render(payload).html, render(f"Before *x* {payload} after").html):
         assert not dangers(html)
 
 
 def dangers(html: str) -> list[str]:
-    """Return what in `html` could run, load or disguise something, as a browser reads it."""
+    """Return everything in `html` that could run, load or disguise something in a browser."""
     found = []
     for tag in BeautifulSoup(html, "html.parser").find_all(True):
         if tag.name in DANGEROUS_TAGS:
@@ -435,12 +435,12 @@ DANGEROUS_TAGS = frozenset(
 )
 
 
-def test_the_check_for_dangers_sees_what_the_cleaner_takes_away() -> None:
+def test_the_check_for_dangers_finds_what_sanitizing_removes() -> None:
     for payload in ("<img src=x onerror=alert(1)>", "<a href=' JavaScript:x'>", "<p id=x>", "<p style=a>", "<svg>"):
         assert dangers(payload), payload
 
 
-def test_what_authors_use_does_get_through() -> None:
+def test_harmless_html_is_kept() -> None:
     html = render(
         '## Head\n\n*e* **s** ~~d~~ `c` [a](/b?c=d "t") ![alt](/static/x.png)\n\n'
         "|a|b|\n|:-|-:|\n|1|2|\n\n```python\nx = 1\n```\n\n> q\n\n1. one\n\n"
@@ -454,7 +454,7 @@ def test_what_authors_use_does_get_through() -> None:
         assert wanted in html, wanted
 
 
-def test_headings_leave_the_first_level_to_the_title() -> None:
+def test_headings_move_below_the_title() -> None:
     assert render("# A\n\n## B\n\n###### F").html == "<h2>A</h2>\n<h3>B</h3>\n<h6>F</h6>\n"
     assert render("## A\n\n### B").html == "<h2>A</h2>\n<h3>B</h3>\n"
 
@@ -474,23 +474,23 @@ def test_a_summary_is_the_text_of_the_first_paragraph(source: str, summary: str)
     assert render(source).summary == summary
 
 
-def test_a_long_first_paragraph_is_cut_between_words() -> None:
+def test_a_long_first_paragraph_is_truncated_between_words() -> None:
     summary = render("several words " * 100).summary
     assert len(summary) <= SUMMARY_LENGTH + 1
     assert summary.endswith(("several…", "words…"))
     assert len(render("x" * 1000).summary) == SUMMARY_LENGTH + 1
 
 
-def test_html_that_would_take_minutes_to_clean_is_refused() -> None:
-    with pytest.raises(TooDeep):
+def test_html_that_would_take_minutes_to_sanitize_is_rejected() -> None:
+    with pytest.raises(NestingTooDeep):
         render("<div>" * 200_000)
     assert render("<div>" * (MAX_DEPTH - 1)).html
 
 
-# Into the database.
+# Saving to the database.
 
 
-def test_entries_arrive_with_everything(sites: ContentSites, folder: Path) -> None:
+def test_entries_are_imported_completely(sites: ContentSites, folder: Path) -> None:
     write(folder / "a.md", "*Text*", title="Ä", date="2024-05-05 10:00", more="tags: [x, y]\nsummary: S\n")
     write(folder / "deep" / "er" / "b.markdown", "First.\n\nSecond.", more="tags: x\ndraft: true\n")
     (folder / "note.txt").write_text("not Markdown")
@@ -504,7 +504,7 @@ def test_entries_arrive_with_everything(sites: ContentSites, folder: Path) -> No
     assert stored(sites, sites.garden) == {}
 
 
-def test_importing_again_changes_only_what_has_changed(sites: ContentSites, folder: Path) -> None:
+def test_importing_again_changes_only_what_differs(sites: ContentSites, folder: Path) -> None:
     for name in ("a", "b", "c"):
         write(folder / f"{name}.md", more="tags: [x, y]\n")
     import_entries(sites.engine, sites.garden, [folder])
@@ -524,7 +524,7 @@ def test_importing_again_changes_only_what_has_changed(sites: ContentSites, fold
         assert session.scalar(sa.select(sa.func.count()).select_from(Tag)) == 3
 
 
-def test_the_same_slugs_in_two_sites_stay_apart(sites: ContentSites, folder: Path) -> None:
+def test_the_same_slugs_in_two_sites_are_different_entries(sites: ContentSites, folder: Path) -> None:
     write(folder / "a.md", "Of the garden.", more="tags: x\n")
     import_entries(sites.engine, sites.garden, [folder])
     write(folder / "a.md", "Of the observatory.", more="tags: x\n")
@@ -534,7 +534,7 @@ def test_the_same_slugs_in_two_sites_stay_apart(sites: ContentSites, folder: Pat
 
 
 def write_bad_files(folder: Path) -> dict[str, str]:
-    """Write one file of each bad kind, and return what is said of it."""
+    """Write one bad file of each kind, and return the expected messages."""
     write(folder / "m-original.md", more="slug: twice\n")
     write(folder / "n-copy.md", more="slug: Twice\n")
     (folder / "binary.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
@@ -558,7 +558,7 @@ def write_bad_files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_each_bad_file_is_reported_and_the_good_ones_are_in(sites: ContentSites, folder: Path) -> None:
+def test_bad_files_are_reported_and_good_ones_imported(sites: ContentSites, folder: Path) -> None:
     write(folder / "good.md")
     expected = write_bad_files(folder)
     write(folder / "zuletzt.md")
@@ -573,7 +573,7 @@ def test_each_bad_file_is_reported_and_the_good_ones_are_in(sites: ContentSites,
     assert set(stored(sites, sites.garden)) == {"good", "twice", "zuletzt"}
 
 
-def test_strict_takes_everything_back_for_a_single_bad_file(sites: ContentSites, folder: Path) -> None:
+def test_strict_rolls_back_for_a_single_bad_file(sites: ContentSites, folder: Path) -> None:
     write(folder / "a.md", "Before.")
     import_entries(sites.engine, sites.garden, [folder])
     for number in range(2 * importing.BATCH_SIZE):
@@ -592,7 +592,7 @@ def test_strict_takes_everything_back_for_a_single_bad_file(sites: ContentSites,
     assert len(stored(sites, sites.garden)) == 2 * importing.BATCH_SIZE + 1
 
 
-def test_an_import_that_is_interrupted_is_completed_by_the_next(sqlite_sites: ContentSites, folder: Path) -> None:
+def test_an_interrupted_import_is_completed_by_the_next(sqlite_sites: ContentSites, folder: Path) -> None:
     for number in range(3 * importing.BATCH_SIZE):
         write(folder / f"n{number:03}.md")
 
@@ -606,7 +606,7 @@ def test_an_import_that_is_interrupted_is_completed_by_the_next(sqlite_sites: Co
     assert len(stored(sqlite_sites, sqlite_sites.garden)) == 3 * importing.BATCH_SIZE
 
 
-def test_two_imports_at_once_give_each_entry_once(sites: ContentSites, folder: Path) -> None:
+def test_concurrent_imports_create_each_entry_once(sites: ContentSites, folder: Path) -> None:
     for number in range(2 * importing.BATCH_SIZE):
         write(folder / f"n{number:03}.md", more=f"tags: [all, t{number % 9}]\n")
     start = threading.Barrier(2)
@@ -624,7 +624,7 @@ def test_two_imports_at_once_give_each_entry_once(sites: ContentSites, folder: P
     assert sum(report.added for report in reports) == len(stored(sites, sites.garden)) == 2 * importing.BATCH_SIZE
 
 
-def test_files_are_taken_once_and_hidden_ones_not_at_all(sqlite_sites: ContentSites, folder: Path) -> None:
+def test_files_are_imported_once_and_hidden_ones_ignored(sqlite_sites: ContentSites, folder: Path) -> None:
     a = write(folder / "a.md")
     write(folder / ".git" / "b.md")
     write(folder / ".c.md")
@@ -635,7 +635,7 @@ def test_files_are_taken_once_and_hidden_ones_not_at_all(sqlite_sites: ContentSi
     assert [Path(skipped.path).name for skipped in report.skipped] == ["_index.md"]
 
 
-def test_names_that_are_no_utf8_can_be_imported_and_reported(sqlite_sites: ContentSites, folder: Path) -> None:
+def test_file_names_that_are_not_utf8_can_be_imported_and_reported(sqlite_sites: ContentSites, folder: Path) -> None:
     write(folder / os.fsdecode(b"caf\xe9.md"))
     (folder / os.fsdecode(b"bad\xe9.md")).write_text("x")
     report = import_entries(sqlite_sites.engine, sqlite_sites.garden, [folder])
@@ -644,13 +644,13 @@ def test_names_that_are_no_utf8_can_be_imported_and_reported(sqlite_sites: Conte
     json.dumps(report.as_dict()).encode()
 
 
-def test_a_bad_file_is_one_line_and_cannot_command_the_terminal(sqlite_sites: ContentSites, folder: Path) -> None:
+def test_a_bad_file_name_is_escaped_on_the_terminal(sqlite_sites: ContentSites, folder: Path) -> None:
     (folder / "two\nlines \x1b[31mred – ü.md").write_text("x")
     report = import_entries(sqlite_sites.engine, sqlite_sites.garden, [folder])
     assert report.bad[0].path == str(folder / r"two\nlines \x1b[31mred – ü.md")
 
 
-def test_progress_is_told_from_none_to_all(sqlite_sites: ContentSites, folder: Path) -> None:
+def test_progress_is_reported_from_start_to_end(sqlite_sites: ContentSites, folder: Path) -> None:
     for number in range(importing.BATCH_SIZE + 3):
         write(folder / f"n{number}.md")
     (folder / "zz-bad.md").write_text("bad")
@@ -662,7 +662,7 @@ def test_progress_is_told_from_none_to_all(sqlite_sites: ContentSites, folder: P
     assert told == [(importing.BATCH_SIZE, total), (total, total)]
 
 
-# Many, in bounded memory.
+# Many files in bounded memory.
 
 
 def many_files(folder: Path, count: int) -> None:
@@ -689,7 +689,7 @@ def peak_bytes(sites: ContentSites, folder: Path, count: int, *, strict: bool) -
 
 
 @pytest.mark.parametrize(("strict", "count"), [(False, 2000), (True, 800)])
-def test_many_files_need_hardly_more_memory_than_few(
+def test_memory_use_hardly_depends_on_the_number_of_files(
     sqlite_sites: ContentSites, tmp_path: Path, strict: bool, count: int
 ) -> None:
     few = peak_bytes(sqlite_sites, tmp_path / "few", 200, strict=strict)
@@ -697,11 +697,11 @@ def test_many_files_need_hardly_more_memory_than_few(
         session.execute(sa.delete(Entry))
         session.commit()
     many = peak_bytes(sqlite_sites, tmp_path / "many", count, strict=strict)
-    # The names and slugs of all files are kept; their texts, 4 kB each here, and what is made of them are not.
+    # Names and slugs of all files stay in memory; their texts, 4 kB each here, and their HTML do not.
     assert many < few + (count - 200) * 2000
 
 
-def test_without_batches_the_texts_would_be_seen_in_memory(
+def test_without_batches_memory_use_would_grow(
     sqlite_sites: ContentSites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = peak_bytes(sqlite_sites, tmp_path / "few", 200, strict=False)
@@ -714,7 +714,7 @@ def test_without_batches_the_texts_would_be_seen_in_memory(
 
 @pytest.mark.soak
 @pytest.mark.skipif(not os.environ.get("MULTISITE_SOAK"), reason="runs long; only with MULTISITE_SOAK=1")
-def test_ten_thousand_files_in_one_go(sites: ContentSites, folder: Path) -> None:
+def test_ten_thousand_files_are_imported(sites: ContentSites, folder: Path) -> None:
     assert peak_bytes(sites, folder, 10_000, strict=False) < 60_000_000
     assert counts(import_entries(sites.engine, sites.garden, [folder])) == (0, 0, 10_000, 0)
 
@@ -749,7 +749,7 @@ def run(ini: Path, *arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["-c", str(ini), "import-entries", *map(str, arguments)])
 
 
-def test_the_command_says_what_it_did(ini: Path, sqlite_sites: ContentSites, folder: Path) -> None:
+def test_the_command_prints_a_summary(ini: Path, sqlite_sites: ContentSites, folder: Path) -> None:
     write(folder / "a.md")
     write(folder / "b.md")
     done = run(ini, "alias.example", folder)
@@ -758,7 +758,7 @@ def test_the_command_says_what_it_did(ini: Path, sqlite_sites: ContentSites, fol
     assert set(stored(sqlite_sites, sqlite_sites.garden)) == {"a", "b"}
 
 
-def test_the_command_names_each_bad_file_and_fails(ini: Path, sqlite_sites: ContentSites, folder: Path) -> None:
+def test_the_command_lists_bad_files_and_fails(ini: Path, sqlite_sites: ContentSites, folder: Path) -> None:
     write(folder / "a.md")
     (folder / "b.md").write_text("bad")
     done = run(ini, GARDEN, folder)
@@ -772,7 +772,7 @@ def test_the_command_names_each_bad_file_and_fails(ini: Path, sqlite_sites: Cont
     assert set(stored(sqlite_sites, sqlite_sites.garden)) == {"a"}
 
 
-def test_the_command_tells_what_was_left_out(ini: Path, sqlite_sites: ContentSites, folder: Path) -> None:
+def test_the_command_lists_what_was_left_out(ini: Path, sqlite_sites: ContentSites, folder: Path) -> None:
     write(
         folder / "a.md",
         "\n".join(f"{{% own{number} \x1b[31m %}}" for number in range(5)) + "\n\n<svg>\n\n<iframe src=/x>",
@@ -826,7 +826,7 @@ def test_the_command_shows_progress_on_many_files_only(ini: Path, folder: Path) 
         (GARDEN, "empty", 1, "no .md or .markdown file"),
     ],
 )
-def test_the_command_says_why_it_could_not(
+def test_the_command_explains_why_it_failed(
     ini: Path, tmp_path: Path, host: str, path: str, exit_code: int, words: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -837,8 +837,8 @@ def test_the_command_says_why_it_could_not(
 
 
 @pytest.mark.parametrize("option", ["--dry-rum", "--strickt"])
-def test_a_misspelt_option_imports_nothing(ini: Path, sqlite_sites: ContentSites, folder: Path, option: str) -> None:
-    """It was taken for a path, and what it should have prevented was done."""
+def test_an_unknown_option_imports_nothing(ini: Path, sqlite_sites: ContentSites, folder: Path, option: str) -> None:
+    """It used to be treated as a path, and the files were imported."""
     (folder / "one.md").write_text("---\ntitle: One\ndate: 2024-01-01\n---\nText")
     for arguments in ([GARDEN, option, folder], [option, GARDEN, folder], [GARDEN, folder, option]):
         done = run(ini, *arguments)

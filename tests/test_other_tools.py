@@ -1,4 +1,4 @@
-"""Files as Jekyll, Hugo, Zola and Pelican write them: what their own tools make of them arrives, or is named."""
+"""Files of Jekyll, Hugo, Zola and Pelican: what their own tools render is imported or reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from content_sites import ContentSites
 from sqlalchemy.orm import Session, selectinload
 
 from multisite import Site
-from multisite.content.frontmatter import Article, BadFile, NotAnEntry, parse_article, parse_date
+from multisite.content.frontmatter import Article, InvalidArticle, NotAnEntry, parse_article, parse_date
 from multisite.content.importing import import_entries
 from multisite.content.models import Entry
 from multisite.content.report import ImportReport
@@ -46,10 +46,10 @@ def counts(report: ImportReport) -> tuple[int, int, int, int]:
     return report.added, report.updated, report.unchanged, len(report.bad)
 
 
-# Lines of Pelican.
+# Pelican's front matter.
 
 
-def test_a_value_goes_on_in_a_line_that_begins_with_a_tab() -> None:
+def test_a_line_that_starts_with_a_tab_continues_the_value() -> None:
     found = article(
         "Title: A\n\tB\nDate: 2020-04-04\nSummary: One\n\ttwo\n  \tthree\nTags: x,\n\ty\nStatus: draft\n\nText"
     )
@@ -72,7 +72,7 @@ def test_tags_over_several_lines(lines: str) -> None:
 
 
 @pytest.mark.parametrize("dashes", ["---", "...", "--- ", "---\n"])
-def test_dashes_below_the_lines_are_no_text(dashes: str) -> None:
+def test_dashes_after_the_front_matter_are_not_text(dashes: str) -> None:
     found = article(f"Title: x\nDate: 2020-04-04\n{dashes}\nText\n\n---\n\nMore")
     assert found.body == "Text\n\n---\n\nMore"
 
@@ -80,14 +80,14 @@ def test_dashes_below_the_lines_are_no_text(dashes: str) -> None:
 def test_lines_without_a_space_and_with_spaces_before() -> None:
     found = article("Title:x\nDate:2020-04-04 10:30\n  Slug:y\nTitle: second\n\nText")
     assert (found.title, found.slug, found.published) == ("x", "y", datetime(2020, 4, 4, 8, 30, tzinfo=UTC))
-    with pytest.raises(BadFile, match="no front matter"):
+    with pytest.raises(InvalidArticle, match="no front matter"):
         article("https://example.com\n\nText")
 
 
-# What Hugo does not show.
+# Entries that Hugo does not show.
 
 
-def test_what_hugo_publishes_later_is_not_there_before() -> None:
+def test_an_entry_appears_at_hugo_s_publication_date() -> None:
     for front in (
         "---\ntitle: x\ndate: 2020-01-01\npublishDate: 2999-01-01\n---\n",
         "+++\ntitle = 'x'\ndate = 2020-01-01\npublishDate = 2999-01-01\n+++\n",
@@ -100,7 +100,7 @@ def test_what_hugo_publishes_later_is_not_there_before() -> None:
 
 
 @pytest.mark.parametrize("name", ["expiryDate", "unpublishdate"])
-def test_what_has_expired_is_a_draft(name: str) -> None:
+def test_an_expired_entry_is_a_draft(name: str) -> None:
     assert article(f"---\ntitle: x\ndate: 2020-01-01\n{name}: 2021-01-01\n---\n").draft
     later = article(f"---\ntitle: x\ndate: 2020-01-01\n{name}: 2999-01-01\n---\n")
     assert not later.draft
@@ -117,12 +117,12 @@ def test_what_has_expired_is_a_draft(name: str) -> None:
         "Build:\n  render: NEVER",
     ],
 )
-def test_what_hugo_makes_no_page_of_is_no_entry(more: str) -> None:
+def test_what_hugo_does_not_render_is_not_an_entry(more: str) -> None:
     with pytest.raises(NotAnEntry):
         article(f"---\ntitle: x\ndate: 2020-01-01\n{more}\n---\n")
 
 
-def test_what_hugo_lists_nowhere_is_a_draft_and_named() -> None:
+def test_what_hugo_does_not_list_is_a_draft_and_reported() -> None:
     found = article("+++\ntitle = 'x'\ndate = 2020-01-01\n[build]\nlist = 'never'\n+++\n")
     assert found.draft
     assert found.notes == ("it is a draft: Hugo shows its page, but lists it nowhere",)
@@ -154,7 +154,7 @@ def test_the_same_article_in_each_notation(front: str) -> None:
 
 def test_a_tab_within_quotes_stays() -> None:
     assert article("---\ntitle:\tx\ndate: 2020-01-01\nslug: 'a\tb'\n---\n").slug == "a-b"
-    with pytest.raises(BadFile, match="not YAML in line 3"):
+    with pytest.raises(InvalidArticle, match="not YAML in line 3"):
         article("---\nparams:\n\ttitle: x\n---\n")
 
 
@@ -169,12 +169,12 @@ def test_a_tab_within_quotes_stays() -> None:
         ("{{< figure >}}", "no front matter"),
     ],
 )
-def test_json_that_is_none_is_a_bad_file(text: str, reason: str) -> None:
-    with pytest.raises(BadFile, match=reason):
+def test_invalid_json_is_rejected(text: str, reason: str) -> None:
+    with pytest.raises(InvalidArticle, match=reason):
         article(text)
 
 
-def test_zola_keeps_fields_in_tables() -> None:
+def test_fields_in_zola_s_tables_are_read() -> None:
     found = article(
         "+++\ntitle = 'x'\n[taxonomies]\ncategories = ['c']\n[extra]\nauthor = 'Ada'\ndate = 2020-01-01\n+++\nText",
         "content/blog/2021-05-06-hello.md",
@@ -216,28 +216,28 @@ def test_zola_keeps_fields_in_tables() -> None:
         ("2015-03-03 " + "1" * 10_000, None),
     ],
 )
-def test_dates_as_the_tools_read_them(text: str, expected: str | None) -> None:
+def test_dates_are_parsed_like_the_original_tools_do(text: str, expected: str | None) -> None:
     if expected is None:
-        with pytest.raises(BadFile, match="date"):
+        with pytest.raises(InvalidArticle, match="date"):
             parse_date(text, BERLIN)
     else:
         assert parse_date(text, BERLIN) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
-# Where the tools find what is not in the front matter.
+# Fields missing from the front matter.
 
 
-def test_a_title_from_the_text_or_from_the_name() -> None:
+def test_a_title_from_the_text_or_the_file_name() -> None:
     found = article("---\ndate: 2020-01-01\n---\n\n# The title #\n\nText\n")
     assert (found.title, found.body) == ("The title", "Text")
     assert article("---\nlayout: post\n---\nText", "_posts/2015-11-17-my-first-POST.md").title == "My First Post"
     kept = article("---\ntitle: x\ndate: 2020-01-01\n---\n# Heading\n")
     assert (kept.title, kept.body) == ("x", "# Heading")
-    with pytest.raises(BadFile, match="no title"):
+    with pytest.raises(InvalidArticle, match="no title"):
         article("---\ndate: 2020-01-01\n---\nText", "posts/a-post.md")
 
 
-def test_a_date_from_the_last_change_where_there_is_no_other() -> None:
+def test_the_last_change_is_used_as_date_if_there_is_no_other() -> None:
     assert article("---\ntitle: x\nlastmod: 2020-01-02\n---\n").published == datetime(2020, 1, 1, 23, tzinfo=UTC)
     named = article("---\ntitle: x\nlastmod: 2020-01-02\n---\n", "2019-05-05-x.md")
     assert named.published == datetime(2019, 5, 4, 22, tzinfo=UTC)
@@ -270,10 +270,10 @@ def test_authors(front: str, author: str | None) -> None:
     assert article(front).author == author
 
 
-# Into the database.
+# Saving to the database.
 
 
-def test_posts_of_one_name_and_different_days_are_different_entries(sites: ContentSites, tmp_path: Path) -> None:
+def test_posts_with_the_same_name_and_different_days_are_different_entries(sites: ContentSites, tmp_path: Path) -> None:
     first = write(tmp_path / "2019" / "2019-12-31-review.md", "---\ntitle: Review of 2019\n---\nThis was 2019.")
     second = write(tmp_path / "2020" / "2020-12-31-review.md", "---\ntitle: Review of 2020\n---\nThis was 2020.")
     assert counts(import_entries(sites.engine, sites.sternwarte, [first])) == (1, 0, 0, 0)
@@ -293,7 +293,7 @@ def test_posts_of_one_name_and_different_days_are_different_entries(sites: Conte
     assert set(stored(sites, sites.garden)) == set(entries)
 
 
-def test_the_entry_of_a_file_keeps_its_slug_when_an_older_one_comes_later(sites: ContentSites, tmp_path: Path) -> None:
+def test_an_entry_keeps_its_slug_when_an_older_one_is_imported_later(sites: ContentSites, tmp_path: Path) -> None:
     new = write(tmp_path / "b" / "2020-12-31-review.md", "---\ntitle: New\n---\n")
     import_entries(sites.engine, sites.garden, [new])
     write(tmp_path / "a" / "2019-12-31-review.md", "---\ntitle: Old\n---\n")
@@ -303,7 +303,7 @@ def test_the_entry_of_a_file_keeps_its_slug_when_an_older_one_comes_later(sites:
     assert titles == {"review": "New", "2019-12-31-review": "Old"}
 
 
-def test_a_file_whose_date_is_corrected_stays_its_entry(sites: ContentSites, tmp_path: Path) -> None:
+def test_a_corrected_date_updates_the_same_entry(sites: ContentSites, tmp_path: Path) -> None:
     file = write(tmp_path / "a.md", "---\ntitle: x\ndate: 2020-01-01\n---\n")
     import_entries(sites.engine, sites.garden, [file])
     write(file, "---\ntitle: x\ndate: 2020-01-02\n---\n")
@@ -314,7 +314,7 @@ def test_a_file_whose_date_is_corrected_stays_its_entry(sites: ContentSites, tmp
     assert stored(sites, sites.garden)["a"].source == str(moved)
 
 
-def test_an_address_can_have_the_date(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+def test_a_slug_may_contain_the_date(sqlite_sites: ContentSites, tmp_path: Path) -> None:
     write(tmp_path / "2020-12-31-review.md", "---\ntitle: x\n---\n")
     write(tmp_path / "idea.md", "---\ntitle: x\ndraft: true\n---\n")
     report = import_entries(
@@ -347,7 +347,7 @@ def test_one_of_several_translations_is_imported(sites: ContentSites, tmp_path: 
     assert stored(sites, sites.garden)["about"].title == "about.md"
 
 
-def test_a_translation_that_says_so_is_named(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+def test_a_declared_translation_is_reported(sqlite_sites: ContentSites, tmp_path: Path) -> None:
     write(tmp_path / "a.md", "Title: English\nDate: 2020-01-01\nSlug: x\nLang: en\n\n")
     write(tmp_path / "b.md", "Title: Deutsch\nDate: 2020-01-01\nSlug: x\nLang: de\n\n")
     report = import_entries(sqlite_sites.engine, sqlite_sites.garden, [tmp_path])
@@ -355,7 +355,7 @@ def test_a_translation_that_says_so_is_named(sqlite_sites: ContentSites, tmp_pat
     assert [skipped.reason for skipped in report.skipped] == [f"a translation (de) of {tmp_path / 'a.md'}"]
 
 
-def test_texts_in_other_languages_of_markup_are_named(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+def test_texts_in_other_markup_languages_are_reported(sqlite_sites: ContentSites, tmp_path: Path) -> None:
     for name in ("a.org", "b.rst", "c.txt", "d.adoc"):
         write(tmp_path / name, "x")
     report = import_entries(sqlite_sites.engine, sqlite_sites.garden, [tmp_path])
@@ -366,7 +366,7 @@ def test_texts_in_other_languages_of_markup_are_named(sqlite_sites: ContentSites
     ]
 
 
-def test_categories_become_tags_and_authors_stand_in_the_feed(sites: ContentSites, tmp_path: Path) -> None:
+def test_categories_become_tags_and_authors_are_in_the_feed(sites: ContentSites, tmp_path: Path) -> None:
     write(
         tmp_path / "a.md", "---\ntitle: x\ndate: 2020-01-01\ncategories: [c, Both]\ntags: [t, both]\nauthor: Ada\n---\n"
     )

@@ -1,7 +1,7 @@
-"""The reference application: small content sites of identical structure, one layout each.
+"""The reference application: small content sites with the same structure, each with its own layout.
 
-`main` is the `paste.app_factory` behind `use = egg:pyramid-multisite`. Read it as an example of an application that
-includes multisite; its models, pages and importer are plain modules that know nothing of hosts and domains.
+`main` is the `paste.app_factory` behind `use = egg:pyramid-multisite`. It is an example of an application that includes
+multisite; its models, pages and importer are plain modules without any code about hosts and domains.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the command line imports this package for `import-entries`, and must not load Pyramid for it
+if TYPE_CHECKING:  # The command line imports this package for `import-entries`, and must not import Pyramid for it.
     from pyramid.router import Router
 
 __all__ = ["main"]
 
 
 def main(global_config: Mapping[str, str], **settings: Any) -> Router:
-    """Return the WSGI application; `settings` are the keys of `[app:main]` as PasteDeploy gives them."""
+    """Return the WSGI application; `settings` are the keys of `[app:main]` as passed by PasteDeploy."""
     from pyramid.config import Configurator
 
-    # One transaction manager a request, which raises where code uses it before the transaction or after it. multisite
-    # leaves the choice to the application: a session of its own may be registered with the manager of the thread.
+    # One transaction manager per request, which raises an error if it is used outside of the transaction. multisite
+    # leaves this to the application, which may have registered its own session with the thread's manager.
     settings.setdefault("tm.manager_hook", "pyramid_tm.explicit_manager")
     with Configurator(settings=settings) as config:
         config.include("multisite")

@@ -1,4 +1,4 @@
-"""The addresses of a site's pages: absolute ones, on the canonical domain of the request's site."""
+"""URLs of a site's pages: absolute, on the canonical domain of the request's site."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from pyramid.request import Request
 
 from multisite.content.models import Entry, Tag
 
-__all__ = ["Addresses"]
+__all__ = ["Urls"]
 
 
-class Addresses:
-    """Makes the addresses for one request; the way to the site's root is looked up once."""
+class Urls:
+    """Builds the URLs of one request's site; the site's root URL is computed once."""
 
     def __init__(self, request: Request) -> None:
         self._root: str = request.site_url(request.site, "/").rstrip("/")
 
     def home(self, page: int = 1) -> str:
-        """Return the address of the home page, or of a later page of its list."""
+        """Return the URL of the home page, or of a later page of its list."""
         return self._paged(f"{self._root}/", page)
 
     def entry(self, entry: Entry | str) -> str:
-        """Return the address of an entry, given it or its slug."""
+        """Return the URL of an entry, given the entry or its slug."""
         return f"{self._root}/entries/{_slug(entry)}"
 
     def tag(self, tag: Tag | str, page: int = 1) -> str:
-        """Return the address of the entries with a tag, given it or its slug."""
+        """Return the URL of the entries with a tag, given the tag or its slug."""
         return self._paged(f"{self._root}/tags/{_slug(tag)}", page)
 
     def archive(self) -> str:
-        """Return the address of the list of years."""
+        """Return the URL of the list of years."""
         return f"{self._root}/archive"
 
     def year(self, year: int, page: int = 1) -> str:
-        """Return the address of the entries of a year."""
+        """Return the URL of the entries of a year."""
         return self._paged(f"{self._root}/archive/{year}", page)
 
     def feed(self) -> str:
-        """Return the address of the Atom feed."""
+        """Return the URL of the Atom feed."""
         return f"{self._root}/feed.xml"
 
     def sitemap(self, part: int | None = None) -> str:
-        """Return the address of the sitemap, or of one part of it."""
+        """Return the URL of the sitemap, or of one part of it."""
         return f"{self._root}/sitemap.xml" if part is None else f"{self._root}/sitemap-{part}.xml"
 
     @staticmethod
-    def _paged(address: str, page: int) -> str:
-        return address if page == 1 else f"{address}?page={page}"
+    def _paged(url: str, page: int) -> str:
+        return url if page == 1 else f"{url}?page={page}"
 
 
 def _slug(thing: Entry | Tag | str) -> str:

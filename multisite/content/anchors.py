@@ -1,4 +1,4 @@
-"""Ids of headings, as the tools give them, so that links to them go on leading there."""
+"""Ids of headings, generated like the original tools do, so that existing links to them keep working."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DASHES = re.compile(r"[-\s]+")
 
 
 def add_heading_ids(tokens: Sequence[Token], *, ascii_only: bool) -> None:
-    """Give each heading that has none an id of its own.
+    """Give each heading without an id a unique one.
 
-    As GitHub does, and with it Hugo and Jekyll's kramdown; with `ascii_only` as the extension toc of Python-Markdown.
+    The ids are those of GitHub, Hugo and Jekyll's kramdown; with `ascii_only` those of Python-Markdown's toc extension.
     """
     taken = {str(token.attrs["id"]) for token in tokens if "id" in token.attrs}
     last: dict[str, int] = {}
@@ -26,7 +26,7 @@ def add_heading_ids(tokens: Sequence[Token], *, ascii_only: bool) -> None:
         if token.type == "heading_open" and "id" not in token.attrs:
             text = "".join(child.content for child in inline.children or () if child.type in ("text", "code_inline"))
             base = _ascii_slug(text) if ascii_only else _github_slug(text)
-            base = base or "heading"  # Hugo's word for a heading without a letter
+            base = base or "heading"  # Hugo's id for a heading without letters.
             name, separator = base, "_" if ascii_only else "-"
             while name in taken:
                 last[base] = last.get(base, 0) + 1

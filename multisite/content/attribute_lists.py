@@ -1,6 +1,6 @@
-"""Attribute lists, `{: .note #first}` and `{#id}`, of which the ids are kept: they are no text.
+"""Attribute lists, `{: .note #first}` and `{#id}`: remove them from the text, and keep their ids.
 
-https://kramdown.gettalong.org/syntax.html#attribute-list-definitions and the extension attr_list of Python-Markdown.
+See https://kramdown.gettalong.org/syntax.html#attribute-list-definitions and Python-Markdown's extension attr_list.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["drop_inline_lists", "read_block_lists"]
 
 _PAIR = r"""(?:[#.][\w:-]+)+|[\w-]+=(?:"[^"{}\n]*"|'[^'{}\n]*'|[^\s"'{}]+)"""
 _ITEM = rf"{_PAIR}|[\w-]+"
-# The items have spaces between them, so that there is one way alone to read a list: no backtracking over its splits.
+# Items are separated by spaces, so there is only one way to match a list, and no backtracking over its splits.
 _HEADING_END = re.compile(rf"[ \t]\{{:?[ \t]*((?:{_PAIR})(?:[ \t]+(?:{_PAIR}))*)[ \t]*\}}[ \t]*$")
 _LIST = rf"\{{:[ \t]*(?P<list>(?:{_ITEM})(?:[ \t]+(?:{_ITEM}))*)[ \t]*\}}"
 _LAST_LINE = re.compile(rf"(?:^|\n)[ \t]*{_LIST}[ \t]*$")
@@ -23,11 +23,11 @@ _INLINE = re.compile(_LIST)
 _ID = re.compile(r"#([\w:.-]+)")
 _INLINE_ENDS = frozenset({"code_inline", "em_close", "image", "link_close", "s_close", "strong_close"})
 _MAX_LIST = 1000
-"""Characters at the end of a paragraph in which a list is looked for."""
+"""A list is searched in this many characters at the end of a paragraph."""
 
 
 def read_block_lists(state: Any) -> None:
-    """Take the lists from the ends of headings and paragraphs, before their text is parsed, and keep the ids."""
+    """Remove the lists at the ends of headings and paragraphs before their text is parsed, and keep their ids."""
     tokens: list[Token] = state.tokens
     removed: set[int] = set()
     has_toc = False
@@ -39,7 +39,7 @@ def read_block_lists(state: Any) -> None:
             _read_heading(before, token)
         elif before.type == "paragraph_open":
             nothing, is_toc = _read_paragraph(tokens, index)
-            # Once, since the list is looked for from here, and its place is one.
+            # Only once: the search for the list starts here, and a page has one table of contents.
             removed |= _enclosing_list(tokens, index) if is_toc and not has_toc else nothing
             has_toc = has_toc or is_toc
     if removed:
@@ -47,7 +47,7 @@ def read_block_lists(state: Any) -> None:
 
 
 def drop_inline_lists(state: Any) -> None:
-    """Drop the lists behind links, pictures, code and emphasis."""
+    """Remove the lists after links, images, code and emphasis."""
     for token in state.tokens:
         children = token.children or []
         for before, child in pairwise(children):
@@ -63,9 +63,9 @@ def _read_heading(heading: Token, inline: Token) -> None:
 
 
 def _read_paragraph(tokens: list[Token], index: int) -> tuple[set[int], bool]:
-    """Take the list from the paragraph whose text is at `index`.
+    """Remove the list from the paragraph whose text is at `index`.
 
-    Return which tokens stand for nothing now, and whether the list is the place of a table of contents.
+    Returns the indexes of tokens to delete, and whether the list marks the position of a table of contents.
     """
     inline, whole = tokens[index], {index - 1, index, index + 1}
     if inline.content == "[TOC]":
@@ -79,7 +79,7 @@ def _read_paragraph(tokens: list[Token], index: int) -> tuple[set[int], bool]:
     if inline.content.strip():
         _set_id(tokens[index - 1], found["list"])
         return set(), False
-    if index > 3 and tokens[index - 2].type == "heading_close":  # on a line of its own, it is that of the block above
+    if index > 3 and tokens[index - 2].type == "heading_close":  # On its own line, it belongs to the preceding block.
         _set_id(tokens[index - 4], found["list"])
     return whole, False
 

@@ -1,6 +1,6 @@
-"""Clean HTML, with a list of what is allowed.
+"""Sanitize HTML with a list of allowed elements and attributes.
 
-Whoever writes for a site must not run a script in the browser of a visitor.
+Authors of a site must not be able to run scripts in a visitor's browser.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from multisite.content.tidy import balance
 __all__ = ["ANCHOR_PREFIX", "OnRemoved", "clean", "text_of"]
 
 OnRemoved = Callable[[int, str, str], None]
-"""Called with a line, a kind and a text, for what is left out of the HTML."""
+"""Called with a line, a kind and a text for everything that is removed from the HTML."""
 
 ANCHOR_PREFIX = "user-content-"
-"""What stands before the ids and names of a text on its page, as at GitHub, so that none is that of the layout."""
+"""Prefix of an entry's ids and names, as on GitHub, so that none of them collides with one of the layout."""
 
 _TAGS = frozenset(
     """
@@ -32,7 +32,7 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "*": {"lang", "dir", "title"},
     "a": {"href", "hreflang"},
     "audio": {"src"},
-    "code": {"class"},  # the language of a code block; cut down to language-… below
+    "code": {"class"},  # The language of a code block; restricted to language-… below.
     "col": {"span"},
     "colgroup": {"span"},
     "del": {"cite", "datetime"},
@@ -40,7 +40,7 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "ins": {"cite", "datetime"},
     "ol": {"start", "reversed"},
     "source": {"src", "type"},
-    "td": {"colspan", "rowspan", "style"},  # the style of a column; cut down to text-align below
+    "td": {"colspan", "rowspan", "style"},  # The alignment of a column; restricted to text-align below.
     "th": {"colspan", "rowspan", "scope", "style"},
     "time": {"datetime"},
     "video": {"src", "width", "height"},
@@ -54,9 +54,14 @@ _INVISIBLE = re.compile("[\x00-\x20\x7f-\xa0]")
 
 
 def clean(html: str, *, raw: bool, anchors: bool, on_removed: OnRemoved) -> str:
-    """Return what is allowed of `html`. `raw` says that it holds HTML of an author, which may be unbalanced.
+    """Return `html` with only allowed elements and attributes.
 
-    With `anchors`, ids stay, with `ANCHOR_PREFIX`, which links within the text get as well. Raises `TooDeep`.
+    Args:
+        raw: whether it contains HTML of an author, which may be unbalanced.
+        anchors: whether to keep ids and to prefix them, and links to them, with `ANCHOR_PREFIX`.
+
+    Raises:
+        NestingTooDeep: elements are nested too deeply.
     """
     if raw:
         html = balance(html, _ANCHORED if anchors else _ALLOWED, on_removed)
@@ -64,8 +69,8 @@ def clean(html: str, *, raw: bool, anchors: bool, on_removed: OnRemoved) -> str:
 
 
 def text_of(html: str, *, raw: bool) -> str:
-    """Return `html` without its tags, its entities as they are written."""
-    # Through the cleaner, since only that knows that the text between <script> and </script> is none.
+    """Return `html` without tags; entities stay as written."""
+    # Sanitized, since only the sanitizer knows that the content of <script> is not text.
     return nh3.clean(balance(html, _ALLOWED) if raw else html, tags=set())
 
 
@@ -75,7 +80,7 @@ def _keep_attribute(tag: str, attribute: str, value: str) -> str | None:
         return " ".join(kept) or None
     if attribute == "style":
         return value if value in ("text-align:left", "text-align:right", "text-align:center") else None
-    if attribute == "cite":  # an address that nh3 does not take for one
+    if attribute == "cite":  # A URL, which nh3 does not treat as one.
         scheme = _SCHEME.match(_INVISIBLE.sub("", value))
         return value if scheme is None or scheme[1].lower() in _SCHEMES else None
     return value

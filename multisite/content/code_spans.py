@@ -1,4 +1,4 @@
-"""Where code stands in a Markdown text: what is done to the text before it is parsed leaves that alone."""
+"""Positions of code in Markdown: preprocessing must not change code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CODE = re.compile(r"`[^`\n]+`")
 
 
 def find_code(text: str) -> list[tuple[int, int]]:
-    """Return where code stands in `text`, from start to end, in order: fenced blocks, and spans within a line."""
+    """Return the positions (start, end) of code in `text`, in order: fenced blocks, and spans within a line."""
     found: list[tuple[int, int]] = []
     position, opened, fence = 0, 0, ""
     for line in text.splitlines(keepends=True):

@@ -1,8 +1,8 @@
-"""304 for pages: browsers, feed readers and crawlers ask again often, and mostly nothing has changed.
+"""Weak ETags: revalidation by browsers, feed readers and crawlers, which mostly find that nothing has changed.
 
-A page has an entity tag made from its text. That is always right, also when a template, a title in the menu or the
-hour at which an entry appears has changed, which no time stamp of an entry could tell; the price is that the page is
-made in order to find out. It is a weak tag, since a server in front may compress the page.
+A page's ETag is computed from its text. Unlike a timestamp of an entry, it also changes with a template, a title in the
+menu, or the time at which an entry appears; the price is that the page is rendered to compute it. It is weak because a
+server in front may compress the page.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
-__all__ = ["conditional"]
+__all__ = ["weak_etag"]
 
 View = Callable[[Any, Request], Response]
 
 
-def conditional(view: View) -> View:
-    """Decorate a view (`decorator=conditional`): add a weak ETag to its pages and answer 304 where it matches."""
+def weak_etag(view: View) -> View:
+    """Decorate a view (`decorator=weak_etag`): add a weak ETag to its pages, and respond with 304 if it matches."""
 
-    def conditional_view(context: Any, request: Request) -> Response:
+    def etag_view(context: Any, request: Request) -> Response:
         response = view(context, request)
         if response.status_code == 200 and request.method in ("GET", "HEAD") and response.etag is None:
             response.headers["ETag"] = f'W/"{hashlib.sha256(response.body).hexdigest()[:32]}"'
@@ -31,4 +31,4 @@ def conditional(view: View) -> View:
             response.headers.setdefault("X-Content-Type-Options", "nosniff")
         return response
 
-    return conditional_view
+    return etag_view

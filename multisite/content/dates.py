@@ -1,11 +1,11 @@
-"""Dates as blogs write them: as Jekyll (Ruby's Time.parse), Hugo and Pelican (dateutil) read them, in English."""
+"""Dates as written in blogs, in English, parsed like Jekyll (Ruby's Time.parse), Hugo and Pelican (dateutil)."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 
-from multisite.content.bad_file import BadFile
+from multisite.content.bad_file import InvalidArticle, quote_value
 
 __all__ = ["parse_date"]
 
@@ -24,25 +24,30 @@ _DATE = re.compile(
 _ZONES = {"Z": 0, "UT": 0, "UTC": 0, "GMT": 0, "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "MET": 1, "CEST": 2, "MEST": 2}
 _ZONES |= {"EET": 2, "EEST": 3, "MSK": 3, "JST": 9, "KST": 9}
 _ZONES |= {"EDT": -4, "EST": -5, "CDT": -5, "CST": -6, "MDT": -6, "MST": -7, "PDT": -7, "PST": -8}
-"""Hours east of Greenwich, for the names in RFC 2822 section 4.3 and the common ones of Ruby's Time.parse."""
+"""Hours east of Greenwich for the names in RFC 2822 section 4.3 and the common ones of Ruby's Time.parse."""
 
 
 def parse_date(text: str, zone: tzinfo) -> datetime:
-    """Return `text` (`2024-10-12`, `2024/5/1 9:30`, `March 3, 2015`, an RFC 2822 date, …) in UTC; raises `BadFile`.
+    """Return `text` (`2024-10-12`, `2024/5/1 9:30`, `March 3, 2015`, an RFC 2822 date, …) in UTC.
 
-    Without an offset it is the time that clocks in `zone` show; without a time it is midnight there, also if there is
-    an offset, as Ruby's Time.parse has it.
+    A time without an offset is local time in `zone`. A date without a time is midnight in `zone`, even with an offset,
+    as in Ruby's Time.parse.
+
+    Raises:
+        InvalidArticle: `text` is not a date.
     """
     match = _DATE.fullmatch(text.strip()) if len(text) < 100 else None
     if match is None:
-        raise BadFile(f"date {_shown(text)} is not like 2024-10-12, 2024-10-12 09:30 or 2024-10-12T09:30:00+02:00")
+        raise InvalidArticle(
+            f"date {quote_value(text)} is not like 2024-10-12, 2024-10-12 09:30 or 2024-10-12T09:30:00+02:00"
+        )
     hour, minute, second, fraction, half, named_zone, _ = match.groups()[-7:]
     try:
         clock = time(_hour(hour, half), int(minute or 0), int(second or 0), int((fraction or "0").ljust(6, "0")[:6]))
         when = datetime.combine(_day(match), clock, _offset(named_zone) or zone)
         return when.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise BadFile(f"date {_shown(text)}: {error}") from None
+        raise InvalidArticle(f"date {quote_value(text)}: {error}") from None
 
 
 def _day(match: re.Match[str]) -> date:
@@ -69,7 +74,3 @@ def _offset(text: str | None) -> tzinfo | None:
     if sign is None:
         raise ValueError(f"unknown time zone {text}")
     return datetime.fromisoformat(f"2000-01-01T00:00:00{text[sign.start() :]}").tzinfo
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")

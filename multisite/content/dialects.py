@@ -1,7 +1,8 @@
-"""The dialects of Markdown: CommonMark with tables, and what Jekyll, Hugo and Pelican understand beside that.
+"""Markdown dialects: CommonMark with tables, and the extensions of Jekyll, Hugo and Pelican.
 
-`kramdown` is Jekyll's, `goldmark` that of Hugo and Zola, `python-markdown` Pelican's. All three have footnotes, task
-lists, definition lists, addresses that become links, ids of headings, and mathematics, which is left as it is written.
+`kramdown` is Jekyll's dialect, `goldmark` that of Hugo and Zola, `python-markdown` that of Pelican. All three have
+footnotes, task lists, definition lists, URLs that become links, ids of headings, and mathematics, which stays as it is
+written.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ _FEATURES = {
     "definitions": re.compile(r"^[ \t>]*[:~][ \t]", re.MULTILINE),
     "mathematics": re.compile(r"\$"),
 }
-"""What a text must hold to need a plugin."""
+"""What a text must contain to need a plugin."""
 
 
 def prepare(source: str, dialect: Dialect) -> str:
-    """Return `source` as CommonMark would write it, where a dialect differs in whole lines."""
+    """Return `source` rewritten as CommonMark where a dialect differs in whole lines."""
     if dialect == "commonmark":
         return source
     if "markdown=" in source:
-        source = _PARSED_HTML.sub(r"\1\n\n", source)  # what is in the element is Markdown behind an empty line
+        source = _PARSED_HTML.sub(r"\1\n\n", source)  # Content after an empty line is parsed as Markdown.
     if dialect == "python-markdown" and _TIGHT_HEADING.search(source):
         code = find_code(source)
         source = _TIGHT_HEADING.sub(lambda found: found[1] if is_in(found.start(), code) else f"{found[1]} ", source)
@@ -59,7 +60,7 @@ def prepare(source: str, dialect: Dialect) -> str:
 
 
 class Parser:
-    """A parser of one dialect, and the renderer of its tokens; made once in a process for the same features."""
+    """A parser and renderer of one dialect; cached by dialect and features."""
 
     def __init__(self, dialect: Dialect, features: frozenset[str]) -> None:
         self._markdown = MarkdownIt("commonmark", {"html": True, "linkify": "links" in features})
@@ -70,27 +71,27 @@ class Parser:
 
     @classmethod
     def for_text(cls, source: str, dialect: Dialect) -> Parser:
-        """Return the parser of `dialect` with what `source` can need: each rule is asked at each sign of a text."""
+        """Return the parser of `dialect` with the plugins that `source` needs: each plugin slows down parsing."""
         if dialect == "commonmark":
             return _make_parser(dialect, frozenset())
         features = {name for name, sign in _FEATURES.items() if sign.search(source)}
         return _make_parser(dialect, frozenset(features | {"links"} if _has_bare_address(source) else features))
 
     def parse(self, source: str, environment: dict[str, Any]) -> list[Token]:
-        """Return the tokens of `source`; `environment` is filled with what rendering them needs."""
+        """Return the tokens of `source`; adds to `environment` what rendering needs."""
         return self._markdown.parse(source, environment)
 
     def render(self, tokens: Sequence[Token], environment: dict[str, Any]) -> str:
-        """Return the HTML of `tokens`, which is not cleaned yet."""
+        """Return the HTML of `tokens`, not sanitized."""
         return self._renderer.render(tokens, self._markdown.options, environment)
 
     def render_inline(self, tokens: Sequence[Token]) -> str:
-        """Return the HTML of the tokens within a paragraph, which is not cleaned yet."""
+        """Return the HTML of tokens within a paragraph, not sanitized."""
         return self._renderer.renderInline(tokens, self._markdown.options, {})
 
 
 def _has_bare_address(source: str) -> bool:
-    """Return whether an address in `source` is not that of a link, nor in angle brackets, nor an attribute."""
+    """Return whether `source` contains a URL outside of links, angle brackets and attributes."""
     for colon in _ADDRESS.finditer(source):
         before = source[max(0, colon.start() - 7) : colon.start()].lower()
         rest = before.removesuffix("https").removesuffix("http").removesuffix("ftp")
@@ -107,7 +108,7 @@ def _make_parser(dialect: Dialect, features: frozenset[str]) -> Parser:
 def _add_plugins(markdown: MarkdownIt, dialect: Dialect, features: frozenset[str]) -> None:
     if "links" in features and markdown.linkify is not None:
         markdown.enable("linkify")
-        markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # `content.py` is no host
+        markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # `content.py` is not a host.
         markdown.linkify.add("//", None)
     if "footnotes" in features:
         footnote_plugin(markdown, inline=False)
@@ -139,9 +140,9 @@ def _as_written(mark: str) -> Any:
 
 
 def _write_task_marks(state: Any) -> None:
-    """Write the boxes of task lists as signs: a text has no form.
+    """Replace the check boxes of task lists by characters, since a page has no form.
 
-    Not by the plugin for them, which looks for the list of each item from there to the beginning of the text.
+    The plugin for task lists is not used: it searches from each item back to the beginning of the text.
     """
     for item, paragraph, token in zip(state.tokens, state.tokens[1:], state.tokens[2:], strict=False):
         if token.type == "inline" and paragraph.type == "paragraph_open" and item.type == "list_item_open":

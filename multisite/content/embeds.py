@@ -1,4 +1,4 @@
-"""What is shown from other servers, such as videos in frames, as a link: no foreign script, and no frame."""
+"""Embedded content of other servers, such as videos in frames, as links: no third-party scripts or frames."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _ADDRESSES = {"embed": "src", "iframe": "src", "object": "data", "script": "src"
 
 
 def youtube_html(video: str) -> str:
-    """Return a link to a video of YouTube, with its picture."""
+    """Return a link to a YouTube video, with its thumbnail."""
     name = escape(video)
     picture = f'<img src="https://i.ytimg.com/vi/{name}/hqdefault.jpg" alt="YouTube: {name}">'
     return f'<a href="https://www.youtube.com/watch?v={name}">{picture}</a>'
 
 
 def embed_link(tag: str, attributes: Mapping[str, str]) -> str | None:
-    """Return a link to what the element `tag` would show; None where it shows nothing that has an address.
+    """Return a link to the content that the element `tag` embeds, or None if it embeds nothing with a URL.
 
-    `attributes` are as they stand in the HTML. Of scripts only those of gists show something.
+    `attributes` are those of the HTML element. Scripts are ignored, except those of gists.
     """
     address = unescape(attributes.get(_ADDRESSES.get(tag, ""), "")).strip()
     if video := _YOUTUBE.match(address):

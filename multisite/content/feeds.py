@@ -1,4 +1,4 @@
-"""What machines read: the Atom feed (RFC 4287), the sitemap (sitemaps.org 0.9) and robots.txt."""
+"""Machine-readable pages: the Atom feed (RFC 4287), the sitemap (sitemaps.org 0.9) and robots.txt."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite.content import queries
-from multisite.content.conditional import conditional
+from multisite.content.conditional import weak_etag
 from multisite.content.models import Entry
 from multisite.site import Site
 
 __all__ = ["SITEMAP_SIZE", "includeme"]
 
 SITEMAP_SIZE = 50_000
-"""Addresses in one sitemap, the most that the protocol allows; beyond that there are several, and a list of them."""
+"""URLs in one sitemap, the maximum of the protocol; larger sites get several sitemaps and an index of them."""
 
 _ATOM = "http://www.w3.org/2005/Atom"
 _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 _XML = "http://www.w3.org/XML/1998/namespace"
-_Place = tuple[str, datetime | None]  # an address, and when what is there was last changed, where that is known
+_SitemapUrl = tuple[str, datetime | None]  # A URL, and the time of its last change or None if unknown.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def feed(request: Request) -> Response:
-    """The newest entries, with their texts, as Atom."""
+    """The newest entries with their content, as Atom."""
     size = request.site.settings["feed_entries"]
     entries = queries.newest_with_bodies(request.dbsession, datetime.now(UTC), size)
-    site, addresses = request.site, request.addresses
+    site, urls = request.site, request.urls
     root = ET.Element("feed", {"xmlns": _ATOM, f"{{{_XML}}}lang": site.locale})
     _add(root, "title", site.name)
     if site.settings["tagline"]:
         _add(root, "subtitle", site.settings["tagline"])
-    _add(root, "id", _permanent(addresses.home(), site))
-    _add(root, "link", rel="alternate", type="text/html", href=addresses.home())
-    _add(root, "link", rel="self", type="application/atom+xml", href=addresses.feed())
-    # A feed must have a time of its last change; an empty one has never changed.
+    _add(root, "id", _atom_id(urls.home(), site))
+    _add(root, "link", rel="alternate", type="text/html", href=urls.home())
+    _add(root, "link", rel="self", type="application/atom+xml", href=urls.feed())
+    # An Atom feed must have a time of its last change.
     _add(root, "updated", _rfc3339(max((_changed(entry) for entry in entries), default=datetime.fromtimestamp(0, UTC))))
     _add(_add(root, "author"), "name", site.name)
     for entry in entries:
-        _add_entry(root, entry, addresses.entry(entry), site)
+        _add_entry(root, entry, urls.entry(entry), site)
     return _xml_response(root, "application/atom+xml")
 
 
-def _permanent(address: str, site: Site) -> str:
-    """Return the id of what is at `address`: its name for readers, the same by whatever scheme and port they came."""
-    return urlunsplit(("http", site.host, urlsplit(address).path, "", ""))
+def _atom_id(url: str, site: Site) -> str:
+    """Return the Atom id of the resource at `url`, which does not depend on the request's scheme and port."""
+    return urlunsplit(("http", site.host, urlsplit(url).path, "", ""))
 
 
 def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None:
     item = _add(root, "entry")
     _add(item, "title", entry.title)
-    _add(item, "id", _permanent(address, site))
+    _add(item, "id", _atom_id(address, site))
     _add(item, "link", rel="alternate", type="text/html", href=address)
     _add(item, "updated", _rfc3339(_changed(entry)))
     if entry.published is not None:
@@ -70,53 +70,53 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
     if entry.summary:
         _add(item, "summary", entry.summary)
     content = _add(item, "content", entry.body_html, type="html")
-    # So that a reader finds the pictures that the text names by their path alone.
+    # Lets feed readers resolve the relative URLs of images.
     content.set(f"{{{_XML}}}base", address)
 
 
 def sitemap(request: Request) -> Response:
-    """The addresses of home, archive and all entries; of the parts, where there are more than fit into one."""
-    places = _places(request, part=1, size=SITEMAP_SIZE + 1)
-    if len(places) <= SITEMAP_SIZE:
-        return _urlset(places)
+    """The URLs of home, archive and all entries, or a sitemap index if there are too many."""
+    entries = _sitemap_urls(request, part=1, size=SITEMAP_SIZE + 1)
+    if len(entries) <= SITEMAP_SIZE:
+        return _urlset(entries)
     root = ET.Element("sitemapindex", {"xmlns": _SITEMAP})
-    count = len(_always(request)) + queries.count_visible(request.dbsession, datetime.now(UTC))
+    count = len(_fixed_urls(request)) + queries.count_visible(request.dbsession, datetime.now(UTC))
     for part in range(1, -(-count // SITEMAP_SIZE) + 1):
-        _add(_add(root, "sitemap"), "loc", request.addresses.sitemap(part))
+        _add(_add(root, "sitemap"), "loc", request.urls.sitemap(part))
     return _xml_response(root, "application/xml")
 
 
 def sitemap_part(request: Request) -> Response:
-    """One part of a sitemap that has several; home and archive are in the first."""
-    places = _places(request, part=int(request.matchdict["part"]), size=SITEMAP_SIZE)
-    if not places:
+    """One part of a large sitemap; home and archive are in the first."""
+    entries = _sitemap_urls(request, part=int(request.matchdict["part"]), size=SITEMAP_SIZE)
+    if not entries:
         raise HTTPNotFound
-    return _urlset(places)
+    return _urlset(entries)
 
 
-def _places(request: Request, *, part: int, size: int) -> list[_Place]:
-    """Return at most `size` places, from where `part` begins."""
-    always = _always(request)
+def _sitemap_urls(request: Request, *, part: int, size: int) -> list[_SitemapUrl]:
+    """Return at most `size` URLs, from the beginning of `part`."""
+    fixed = _fixed_urls(request)
     start = (part - 1) * SITEMAP_SIZE
-    first = always[start:]
-    limit, offset = size - len(first), max(start - len(always), 0)
+    first = fixed[start:]
+    limit, offset = size - len(first), max(start - len(fixed), 0)
     slugs = queries.list_slugs(request.dbsession, datetime.now(UTC), limit=limit, offset=offset)
-    return [*first, *((request.addresses.entry(slug), changed) for slug, changed in slugs)]
+    return [*first, *((request.urls.entry(slug), changed) for slug, changed in slugs)]
 
 
-def _always(request: Request) -> list[_Place]:
-    return [(request.addresses.home(), None), (request.addresses.archive(), None)]
+def _fixed_urls(request: Request) -> list[_SitemapUrl]:
+    return [(request.urls.home(), None), (request.urls.archive(), None)]
 
 
 def robots(request: Request) -> Response:
-    """Everything may be read, and the sitemap lists it."""
-    text = f"User-agent: *\nAllow: /\n\nSitemap: {request.addresses.sitemap()}\n"
+    """Allow everything, and name the sitemap."""
+    text = f"User-agent: *\nAllow: /\n\nSitemap: {request.urls.sitemap()}\n"
     return Response(text, content_type="text/plain", charset="utf-8")
 
 
-def _urlset(places: Iterable[_Place]) -> Response:
+def _urlset(entries: Iterable[_SitemapUrl]) -> Response:
     root = ET.Element("urlset", {"xmlns": _SITEMAP})
-    for address, changed in places:
+    for address, changed in entries:
         url = _add(root, "url")
         _add(url, "loc", address)
         if changed is not None:
@@ -152,4 +152,4 @@ def includeme(config: Configurator) -> None:
         ("robots", "/robots.txt", robots),
     ):
         config.add_route(name, pattern)
-        config.add_view(view, route_name=name, request_method=("GET", "HEAD"), decorator=conditional, page_cache=True)
+        config.add_view(view, route_name=name, request_method=("GET", "HEAD"), decorator=weak_etag, page_cache=True)

@@ -1,4 +1,4 @@
-"""Read single fields of a front matter: as a text, a date, a truth, a list of names. Raises `BadFile` for others."""
+"""Read fields of the front matter: text, dates, booleans, lists of names. Raises `InvalidArticle` for other values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, time, tzinfo
 from typing import Any
 
-from multisite.content.bad_file import BadFile
+from multisite.content.bad_file import InvalidArticle, quote_value
 from multisite.content.dates import parse_date
 from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
 from multisite.content.slugs import slugify
@@ -15,34 +15,34 @@ from multisite.content.slugs import slugify
 __all__ = ["read_date", "read_names", "read_text_field", "read_truth"]
 
 _MAX_NUMBER = 10**100
-"""The largest number that is taken for a text: Python refuses to write one of 5,000 digits."""
+"""Numbers above this are not converted to text: Python refuses to convert one with 5,000 digits."""
 
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
 
 def read_text_field(fields: Mapping[str, Any], *names: str) -> str:
-    """Return the first of `names` that says something, as text; empty where none does."""
+    """Return the first non-empty field of `names` as text, or an empty string."""
     for name in names:
         value = fields.get(name)
         if value is None or value in ("", "~", "null"):
             continue
         if isinstance(value, bool) or not isinstance(value, (str, int, float, date, time)):
-            raise BadFile(f"{name} is not a text")
+            raise InvalidArticle(f"{name} is not a text")
         if isinstance(value, int) and abs(value) > _MAX_NUMBER:
-            raise BadFile(f"{name} is a number of more than 100 digits")
+            raise InvalidArticle(f"{name} is a number of more than 100 digits")
         return _clean(name, str(value)).strip()
     return ""
 
 
 def _clean(name: str, text: str) -> str:
-    # A lone surrogate or a NUL, which YAML can spell as an escape, would end the whole batch in the database.
+    # YAML escapes can contain lone surrogates and NUL, for which the database would reject the whole batch.
     if _NO_TEXT.search(text):
-        raise BadFile(f"{name} holds characters that no text has")
+        raise InvalidArticle(f"{name} holds characters that no text has")
     return text
 
 
 def read_date(fields: Mapping[str, Any], zone: tzinfo, *names: str) -> datetime | None:
-    """Return the first of `names` that is there, in UTC; without an offset it is by the clocks in `zone`."""
+    """Return the first existing field of `names` in UTC; without an offset it is local time in `zone`."""
     for name in names:
         value = fields.get(name)
         if isinstance(value, (datetime, date)):
@@ -53,7 +53,7 @@ def read_date(fields: Mapping[str, Any], zone: tzinfo, *names: str) -> datetime 
 
 
 def read_truth(fields: Mapping[str, Any], name: str) -> bool | None:
-    """Return whether `name` is true; None where it is not there, or is a date in `published`."""
+    """Return whether `name` is true; None if it does not exist, or if it is `published` with a date."""
     value = fields.get(name)
     if isinstance(value, bool):
         return value
@@ -62,28 +62,28 @@ def read_truth(fields: Mapping[str, Any], name: str) -> bool | None:
         return True
     if text in ("false", "no", "off", "0"):
         return False
-    if not text or name == "published":  # some write the date there, which is read as that
+    if not text or name == "published":  # Some authors write the date there, which is read elsewhere.
         return None
-    raise BadFile(f"{name} is {_shown(text)}: expected true or false")
+    raise InvalidArticle(f"{name} is {quote_value(text)}: expected true or false")
 
 
 def read_names(fields: Mapping[str, Any], name: str, thing: str) -> tuple[str, ...]:
-    """Return a list of names, such as tags: a list, or a line with semicolons, else commas, between them.
+    """Return a list of names, such as tags: a list, or a line separated by semicolons or else commas.
 
-    Of names with one slug the first is returned. `thing` is what a message calls one of them.
+    Of names with the same slug, the first is returned. `thing` is the word for one of them in messages.
     """
     value = fields.get(name)
     names = value if isinstance(value, list) else _split(read_text_field(fields, name))
     if len(names) > MAX_TAGS:
-        raise BadFile(f"more than {MAX_TAGS} {name}")
+        raise InvalidArticle(f"more than {MAX_TAGS} {name}")
     found: dict[str, str] = {}
     for each in names:
         text = " ".join(read_text_field({name: each}, name).split())
         if len(text) > TITLE_LENGTH:
-            raise BadFile(f"a {thing} has more than {TITLE_LENGTH} characters")
+            raise InvalidArticle(f"a {thing} has more than {TITLE_LENGTH} characters")
         slug = slugify(text)
         if text and not slug:
-            raise BadFile(f"{thing} {_shown(text)} has no letter or digit")
+            raise InvalidArticle(f"{thing} {quote_value(text)} has no letter or digit")
         if text:
             found.setdefault(slug, text)
     return tuple(found.values())
@@ -91,7 +91,3 @@ def read_names(fields: Mapping[str, Any], name: str, thing: str) -> tuple[str, .
 
 def _split(text: str) -> list[str]:
     return text.split(";" if ";" in text else ",")
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")

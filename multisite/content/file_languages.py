@@ -1,6 +1,6 @@
-"""Translations in file names: `about.md`, `about.fr.md`, `index.en.md`, as Hugo keeps them beside each other.
+"""Translations in file names: `about.md`, `about.fr.md`, `index.en.md`, as in Hugo.
 
-A site has one language, and an entry one text: of several translations one is imported.
+A site has one language and an entry one text, so one of several translations is imported.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _PAGES = frozenset({"_index", "index", "readme"})
 def choose_translations(
     files: Sequence[Path], locale: str, on_skipped: Callable[[Path, str], None]
 ) -> list[tuple[Path, Path]]:
-    """Return the files to import, each with the path that it would have without a language in its name.
+    """Return the files to import, each with its path without the language.
 
-    Of the translations of one text it is the one in `locale`, else the one without a language, else the first;
+    Of the translations of one text, the one in `locale` is chosen, else the one without a language, else the first;
     `on_skipped(path, reason)` is called for the others.
     """
     groups: dict[Path, list[tuple[Path, str | None]]] = {}
@@ -40,7 +40,7 @@ def choose_translations(
 
 
 def same_language(code: str, locale: str) -> bool:
-    """Return whether `code` (`de`, `de-AT`) names the language of `locale` (`de`, `de_CH`)."""
+    """Return whether `code` (`de`, `de-AT`) has the language of `locale` (`de`, `de_CH`)."""
     return _language(code) == _language(locale)
 
 
@@ -55,7 +55,7 @@ def _rank(language: str | None, locale: str) -> int:
 
 
 def _split_language(path: Path, versions: Mapping[Path, int]) -> tuple[Path, str | None]:
-    """Return the path without its language, and that; None where the part of the name only looks like one."""
+    """Return the path without its language, and the language; None if that part of the name is not a language."""
     base, dot, language = path.stem.rpartition(".")
     without = path.with_name(f"{base}{path.suffix}") if dot and base else path
     if without is path or not language.replace("-", "").replace("_", "").isalpha():

@@ -1,4 +1,4 @@
-"""The Markdown files below some paths, found and read with care: what people keep in folders is not all articles."""
+"""Find and read Markdown files; folders may also contain other files, broken links and unreadable ones."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from multisite.content.bad_file import BadFile
+from multisite.content.bad_file import InvalidArticle
 
 __all__ = ["MAX_FILE_BYTES", "find_files", "read_text", "shown"]
 
 MAX_FILE_BYTES = 2_000_000
-"""Bytes of a file: a longer one is no article, and would be held in memory several times over."""
+"""Limit in bytes: a larger file is not an article, and would be held in memory several times."""
 
 _SUFFIXES = frozenset({".md", ".markdown"})
 _OTHERS = {
@@ -23,7 +23,7 @@ _OTHERS = {
     ".rst": "reStructuredText",
     ".textile": "Textile",
 }
-"""What the same tools make pages of."""
+"""Other formats that the same tools render."""
 
 
 def find_files(
@@ -31,11 +31,11 @@ def find_files(
     on_bad: Callable[[Path, str], None],
     on_skipped: Callable[[Path, str], None] = lambda _path, _reason: None,
 ) -> list[Path]:
-    """Return the Markdown files in `paths`, files or folders, each once, in an order that is the same every time.
+    """Return the Markdown files in `paths` (files or folders), each once, in a stable order.
 
-    Folders are walked to any depth; links to folders, and names that begin with a dot, are left out there.
-    `on_bad(path, reason)` is called for a path that leads nowhere and for a folder that cannot be read, and
-    `on_skipped(path, reason)` for a text in another language than Markdown.
+    Folders are walked recursively, without symbolic links to folders and names that start with a dot.
+    `on_bad(path, reason)` is called for a path that does not exist and for an unreadable folder, and
+    `on_skipped(path, reason)` for a text in another format than Markdown.
     """
     found: dict[str, Path] = {}
     for given in paths:
@@ -69,31 +69,31 @@ def _walk(folder: Path, on_bad: Callable[[Path, str], None], on_skipped: Callabl
 
 
 def read_text(path: Path) -> str:
-    """Return the text of the file; raises `BadFile` with the reason where it has none, or too much of it."""
+    """Return the text of the file. Raises `InvalidArticle` if it is not a readable text file, or too large."""
     try:
-        # Without blocking, since opening a named pipe waits for somebody to write into it.
+        # Non-blocking, since opening a named pipe would wait for a writer.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
-        raise BadFile(f"cannot be read: {error.strerror}") from None
+        raise InvalidArticle(f"cannot be read: {error.strerror}") from None
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise BadFile("not a file")
+            raise InvalidArticle("not a file")
         try:
             content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
-            raise BadFile(f"cannot be read: {error.strerror}") from None
+            raise InvalidArticle(f"cannot be read: {error.strerror}") from None
     if len(content) > MAX_FILE_BYTES:
-        raise BadFile(f"longer than {MAX_FILE_BYTES:,} bytes")
+        raise InvalidArticle(f"longer than {MAX_FILE_BYTES:,} bytes")
     if b"\0" in content:
-        raise BadFile("not a text: it holds NUL bytes")
+        raise InvalidArticle("not a text: it holds NUL bytes")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise BadFile(f"not UTF-8: byte 0x{content[error.start]:02x} in line {line}") from None
+        raise InvalidArticle(f"not UTF-8: byte 0x{content[error.start]:02x} in line {line}") from None
 
 
 def shown(path: str | Path) -> str:
-    """Return `path` as one line that can be printed and stored, also where it holds control codes or no UTF-8."""
+    """Return `path` as one printable line, even if it contains control characters or is not valid UTF-8."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

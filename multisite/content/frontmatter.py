@@ -1,7 +1,7 @@
-"""A Markdown file of Jekyll, Hugo, Zola or Pelican, read into an `Article`.
+"""Parse a Markdown file of Jekyll, Hugo, Zola or Pelican into an `Article`.
 
-What each field means is decided as the tool does that it belongs to. Everything here works on text and raises `BadFile`
-with a reason for a person, or `NotAnEntry` for a file that its own tool shows nowhere.
+Fields have the meaning that the file's own tool gives them. Everything here works on text, and raises `InvalidArticle`
+with a readable reason, or `NotAnEntry` for a file that its own tool does not publish.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import PurePath
 from typing import Any
 
-from multisite.content.bad_file import BadFile, NotAnEntry
+from multisite.content.bad_file import InvalidArticle, NotAnEntry
 from multisite.content.dates import parse_date
 from multisite.content.fields import read_date, read_names, read_text_field, read_truth
 from multisite.content.limits import TITLE_LENGTH
 from multisite.content.metadata import Metadata, Notation, split_metadata
 from multisite.content.slugs import slugify
 
-__all__ = ["Article", "BadFile", "NotAnEntry", "parse_article", "parse_date"]
+__all__ = ["Article", "InvalidArticle", "NotAnEntry", "parse_article", "parse_date"]
 
 _UNLISTED = frozenset({"draft", "hidden", "skip"})
-"""What Pelican lists nowhere. Any other status is a word of the author's own."""
+"""Statuses that Pelican does not list. Any other status is a word of the author's own."""
 
 _DATED_NAME = re.compile(r"(\d{4}-\d{1,2}-\d{1,2})(?:T[\d:.]+(?:Z|[+-]\d{2}:\d{2})?)?[-_](.+)", re.ASCII)
 _HEADING = re.compile(r"\s*#[ \t]+(\S.*?)[ \t]*#*[ \t]*(?:\n|$)")
 _NO, _LINK = frozenset({"never", "false"}), frozenset({"never", "false", "link"})
 _NESTED = ("taxonomies", "extra", "params")
-"""Tables in which Zola and Hugo keep what others write at the top."""
+"""Tables in which Zola and Hugo nest fields that others write at the top level."""
 
 _NESTED_NAMES = frozenset(
     {"author", "authors", "categories", "date", "description", "lastmod", "summary", "tags", "title", "updated"}
@@ -38,10 +38,10 @@ _NESTED_NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """What a file says. `published` is None only for drafts, `summary` and `updated` are None where it says nothing.
+    """The content of a file. `published` is None only for drafts; `summary` and `updated` are None if not given.
 
-    `line` is the number of the line, from 1, in which `body` begins; `notes` are sentences about what the file says
-    and an entry cannot have. These and the fields behind them do not count when two articles are compared.
+    `line` is the number of the first line of `body`, from 1; `notes` are sentences about parts of the file that an
+    entry cannot have. These and the following fields are ignored when articles are compared.
     """
 
     slug: str
@@ -61,10 +61,14 @@ class Article:
 
 
 def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
-    """Return the article in `text`, the content of the file `path`; dates without a zone are in `zone`.
+    """Return the article in `text`, the content of the file `path`; dates without an offset are local time in `zone`.
 
-    The file's name gives the slug where the front matter has none (the folder's name for `index.md`), and the date
-    where it begins with one. Raises `BadFile`, and `NotAnEntry` where the tool of the file would make no page of it.
+    Without a slug in the front matter, the file name is used (the folder's name for `index.md`), and without a date the
+    one at the beginning of the file name.
+
+    Raises:
+        InvalidArticle: the file cannot become an entry.
+        NotAnEntry: the file's own tool would not create a page from it.
     """
     found = split_metadata(text.replace("\r\n", "\n").replace("\r", "\n"))
     fields = _flattened(found.fields)
@@ -73,12 +77,14 @@ def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
     title, body, line = _title(fields, found, file_slug if file_date else None)
     slug = slugify(read_text_field(fields, "slug") or file_slug)
     if not slug:
-        raise BadFile("no slug: neither the front matter nor the file's name has a letter or digit to make one of")
+        raise InvalidArticle(
+            "no slug: neither the front matter nor the file name has a letter or digit to make one from"
+        )
     expiry = read_date(fields, zone, "expirydate", "unpublishdate")
     draft = _is_draft(fields) or "_drafts" in path.parts or (expiry is not None and expiry <= datetime.now(UTC))
     published = _published(fields, zone, file_date)
     if published is None and not draft:
-        raise BadFile("no date, and it is not a draft")
+        raise InvalidArticle("no date, and it is not a draft")
     return Article(
         slug=slug,
         title=title,
@@ -98,7 +104,7 @@ def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
 
 
 def _flattened(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the fields that Zola has in `[extra]` and `[taxonomies]`, and Hugo in `[params]`, to the others."""
+    """Move the fields of Zola's `[extra]` and `[taxonomies]` and Hugo's `[params]` to the top level."""
     flat = dict(fields)
     for table in _NESTED:
         inner = fields.get(table)
@@ -110,7 +116,7 @@ def _flattened(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_parts_of_pages(fields: Mapping[str, Any]) -> None:
-    """Refuse what Hugo does not render: https://gohugo.io/content-management/build-options/."""
+    """Reject what Hugo does not render: https://gohugo.io/content-management/build-options/."""
     if read_truth(fields, "headless"):
         raise NotAnEntry("a headless bundle, of which Hugo makes no page")
     if _build(fields, "render") in _LINK:
@@ -123,10 +129,10 @@ def _build(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _title(fields: Mapping[str, Any], found: Metadata, dated_slug: str | None) -> tuple[str, str, int]:
-    """Return the title, and the text and its line, without the heading if that is the title.
+    """Return the title, and the text and its first line, without the heading if that is the title.
 
-    Where the front matter has none, it is the heading with which the text begins (jekyll-titles-from-headings), or is
-    made from the file's name, as Jekyll does with a post.
+    Without a title in the front matter, the heading at the beginning of the text is used (jekyll-titles-from-headings),
+    or the file name, as in Jekyll.
     """
     title = " ".join(read_text_field(fields, "title").split())
     body, line = found.body, found.line
@@ -135,9 +141,9 @@ def _title(fields: Mapping[str, Any], found: Metadata, dated_slug: str | None) -
     if not title and dated_slug is not None and found.notation == "yaml":
         title = " ".join(word.capitalize() for word in dated_slug.split("-") if word)
     if not title:
-        raise BadFile("no title")
+        raise InvalidArticle("no title")
     if len(title) > TITLE_LENGTH:
-        raise BadFile(f"the title has more than {TITLE_LENGTH} characters")
+        raise InvalidArticle(f"the title has more than {TITLE_LENGTH} characters")
     return title, body, line + len(body) - len(body.lstrip("\n"))
 
 
@@ -145,12 +151,12 @@ def _published(fields: Mapping[str, Any], zone: tzinfo, file_date: str | None) -
     published = read_date(fields, zone, "date", "publishdate", "pubdate")
     embargo = read_date(fields, zone, "publishdate")
     if embargo is not None and embargo > datetime.now(UTC):
-        return embargo  # the page is not there before, whatever the date on it
+        return embargo  # The page does not exist before, whatever its date.
     if published is None and read_truth(fields, "published") is None:
         published = read_date(fields, zone, "published")
     if published is None and file_date is not None:
         published = parse_date(file_date, zone)
-    return published or read_date(fields, zone, "lastmod", "modified")  # Hugo's order
+    return published or read_date(fields, zone, "lastmod", "modified")  # Hugo's order.
 
 
 def _from_name(path: PurePath) -> tuple[str | None, str]:
@@ -167,7 +173,7 @@ def _is_draft(fields: Mapping[str, Any]) -> bool:
 
 
 def _categories(fields: Mapping[str, Any], notation: Notation) -> tuple[str, ...]:
-    """Return the categories: a list, or words in YAML and TOML (Jekyll), or the one that a line of Pelican names."""
+    """Return the categories: a list, words in YAML and TOML (Jekyll), or the single one of a Pelican line."""
     names = fields.get("categories")
     if isinstance(names, str) and notation != "lines":
         names = names.split("," if "," in names else None)
@@ -177,7 +183,8 @@ def _categories(fields: Mapping[str, Any], notation: Notation) -> tuple[str, ...
 
 
 def _author(fields: Mapping[str, Any]) -> str | None:
-    """Return the names of the authors, with commas between them; None where there is none that is a text."""
+    """Return the names of the authors separated by commas, or None."""
+
     value = fields.get("authors") or fields.get("author")
     names = value if isinstance(value, list) else [value]
     names = [name.get("name") if isinstance(name, Mapping) else name for name in names]

@@ -24,10 +24,10 @@ except ModuleNotFoundError as error:
 __all__ = ["import_entries_command"]
 
 _EXAMPLES = 3
-"""How many notes of one kind are shown; JSON has all."""
+"""How many notes of each kind are printed; JSON contains all."""
 
 _NOTE_LENGTH = 200
-"""Characters of a note that are shown."""
+"""Characters of a note that are printed."""
 
 
 def _check_pattern(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -41,16 +41,16 @@ def _check_pattern(_context: click.Context, _parameter: click.Parameter, value: 
 @click.command("import-entries", cls=HostCommand)
 @click.argument("host")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
-@click.option("--strict", is_flag=True, help="Import nothing if a file is bad; exit with 1 if anything was left out.")
-@click.option("--dry-run", is_flag=True, help="Change nothing, and print the same report.")
+@click.option("--strict", is_flag=True, help="Import nothing if a file is bad; exit with 1 if anything was lost.")
+@click.option("--dry-run", is_flag=True, help="Print the report without changing anything.")
 @click.option(
     "--address-pattern",
     metavar="PATTERN",
     default="{slug}",
     callback=_check_pattern,
-    help="The last part of addresses, of {slug}, {year}, {month} and {day}.",
+    help="The last part of URLs, from {slug}, {year}, {month} and {day}.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def import_entries_command(
     ini_uri: str,
@@ -65,8 +65,8 @@ def import_entries_command(
     """Import Markdown files into a site of multisite.content.
 
     HOST is any host of the site; each PATH is a file, or a folder that is searched for .md and .markdown files. They
-    begin as Jekyll, Hugo or Pelican write them: with title and date, and if they like tags, slug, summary and draft.
-    Import them again after a change: entries are matched by their slug.
+    start with the front matter of Jekyll, Hugo or Pelican: title and date, and optionally tags, slug, summary and
+    draft. Import them again after a change: entries are matched by their slug.
     """
     from multisite.directory.changes import get_site
 
@@ -116,7 +116,7 @@ def _counts(report: ImportReport) -> str:
 
 
 def _print_notes(notes: list[Note]) -> None:
-    """Print what was left out on stderr, by kind, with a few examples of each."""
+    """Print on stderr what was left out, by kind, with a few examples of each."""
     for kind, group in groupby(sorted(notes, key=lambda note: note.kind), lambda note: note.kind):
         members = list(group)
         click.echo(f"{kind}, {len(members)}:", err=True)
@@ -128,7 +128,7 @@ def _print_notes(notes: list[Note]) -> None:
 
 
 def _show_progress(done: int, total: int) -> None:
-    """Say on stderr how far it is: in place on a terminal, in a line now and then elsewhere, of few files nothing."""
+    """Print progress on stderr: in place on a terminal, else a line from time to time; nothing for few files."""
     if total <= BATCH_SIZE:
         return
     if sys.stderr.isatty():

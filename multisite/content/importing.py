@@ -1,7 +1,7 @@
-"""Markdown files into entries: `import_entries` for code; `multisite import-entries` calls it.
+"""Import Markdown files as entries: `import_entries`, which `multisite import-entries` calls.
 
-Files are read, rendered and saved in batches, so that ten thousand need no more memory than two hundred. Entries are
-matched by slug, so that importing a folder again changes only what has changed.
+Files are read, rendered and saved in batches, so memory use does not grow with their number. Entries are matched by
+slug, so importing a folder again changes only the entries that differ.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from urllib.parse import quote
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from multisite.content.bad_file import BadFile, NotAnEntry
+from multisite.content.bad_file import InvalidArticle, NotAnEntry
 from multisite.content.dialects import Dialect
 from multisite.content.file_languages import choose_translations, same_language
 from multisite.content.files import find_files, read_text, shown
 from multisite.content.frontmatter import Article, parse_article
-from multisite.content.markdown import Rendered, TooDeep, render
+from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.report import BadPath, ImportReport, Loss, Note
-from multisite.content.saving import Prepared, save_batch
+from multisite.content.saving import Prepared, upsert_batch
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
 from multisite.local_time import local_time, zone_of
@@ -35,13 +35,13 @@ from multisite.site import Site
 __all__ = ["BATCH_SIZE", "BadPath", "ImportReport", "import_entries"]
 
 BATCH_SIZE = 100
-"""Files that are in memory, and in one transaction, at a time, at most."""
+"""At most this many files are in memory, and in one transaction."""
 
 BATCH_CHARACTERS = 10_000_000
-"""Characters of text and HTML at which a batch ends before it has that many files."""
+"""A batch also ends at this many characters of text and HTML."""
 
 Progress = Callable[[int, int], None]
-"""Called with the number of files done and of files in all, after each batch."""
+"""Called after each batch with the number of files done and the total."""
 
 
 def import_entries(
@@ -56,10 +56,17 @@ def import_entries(
 ) -> ImportReport:
     """Import the Markdown files in `paths` (files, or folders that are walked) as entries of `site`.
 
-    A bad file is reported and the others are in; with `strict` a single bad file takes all of them back, and with
-    `dry_run` nothing is kept. Of two files with one slug and day the first is imported and the second is bad; where the
-    days differ, the address of the later one has its date. Entries whose files are gone stay. `address_pattern` makes
-    the slugs (`SlugPattern`), and raises `ValueError` if it cannot.
+    Bad files are reported, and the others are imported. Of two files with the same slug and day, the first is imported
+    and the second is bad; if the days differ, the slug of the later one contains its date. Entries whose files are gone
+    are kept.
+
+    Args:
+        strict: whether a single bad file rolls back the whole import.
+        dry_run: whether to roll back in any case.
+        address_pattern: how slugs are made (`SlugPattern`).
+
+    Raises:
+        ValueError: `address_pattern` is not valid.
     """
     report = ImportReport(dry_run=dry_run)
 
@@ -73,7 +80,7 @@ def import_entries(
     reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files))
     with closing(Session(engine, info={"site": site})) as session:
         for batch in _batches(files, reader, progress):
-            saved = save_batch(session, batch, zone_of(site), commit=not (strict or dry_run))
+            saved = upsert_batch(session, batch, zone_of(site), commit=not (strict or dry_run))
             report.count(saved.counts)
             report.notes += saved.notes
         if dry_run or (strict and report.bad):
@@ -87,7 +94,7 @@ def import_entries(
 def _batches(
     files: Sequence[tuple[Path, Path]], reader: _Reader, progress: Progress | None
 ) -> Iterator[list[Prepared]]:
-    """Yield what the files hold in batches, each small enough for memory and for one transaction."""
+    """Yield the articles in batches, each small enough for memory and for one transaction."""
     batch: list[Prepared] = []
     characters = 0
     for number, (path, base) in enumerate(files, start=1):
@@ -113,7 +120,7 @@ class _Reader:
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
 
     def read(self, path: Path, base: Path) -> Prepared | None:
-        """Return one file, ready to be saved; None, and a line in the report, where it cannot be an entry.
+        """Return one file ready to be saved; None, with a line in the report, if it cannot become an entry.
 
         `base` is the path without the language in its name.
         """
@@ -125,7 +132,7 @@ class _Reader:
             rendered = self._render(article, path, losses)
         except NotAnEntry as error:
             self.report.skipped.append(BadPath(shown(path), str(error)))
-        except (BadFile, TooDeep) as error:
+        except (InvalidArticle, NestingTooDeep) as error:
             self.report.bad.append(BadPath(shown(path), str(error)))
         else:
             self.report.notes += [Note(shown(path), None, "front matter", text) for text in article.notes]
@@ -143,7 +150,7 @@ class _Reader:
         return render(body, _dialect(article.notation, path), resolve)
 
     def _resolve(self, path: Path, target: str) -> str | None:
-        """Return the address of the entry that a post or a link in the file `path` names; None where there is none."""
+        """Return the URL path of the entry that a link in the file `path` refers to, or None."""
         wanted, mark, fragment = target.partition("#")
         beside = _absolute(path.parent / wanted)
         found = self.files.get(beside) or self.files.get(PurePosixPath(_name_of(PurePosixPath(wanted))))
@@ -151,12 +158,12 @@ class _Reader:
             return None
         try:
             article, _ = self._parse(*found)
-        except (BadFile, NotAnEntry):
+        except (InvalidArticle, NotAnEntry):
             return None
         return f"/entries/{quote(article.slug, safe='')}{mark}{fragment}"
 
     def _parse(self, path: Path, base: Path) -> tuple[Article, date | None]:
-        """Return the article in a file, its slug as the pattern has it, and the day of its publication."""
+        """Return the article in a file, with the slug made by the pattern, and the day of its publication."""
         zone = zone_of(self.site)
         article = parse_article(read_text(path), base.absolute(), zone)
         day = None if article.published is None else local_time(article.published, zone).date()
@@ -168,12 +175,12 @@ class _Reader:
         if owner is not path:
             if article.language is not None and not same_language(article.language, self.site.locale):
                 raise NotAnEntry(f"a translation ({article.language}) of {shown(owner)}")
-            raise BadFile(f"its slug '{article.slug}' is also that of {shown(owner)}")
+            raise InvalidArticle(f"its slug '{article.slug}' is also that of {shown(owner)}")
         return article
 
 
 def _by_name(files: Sequence[tuple[Path, Path]]) -> dict[PurePath, tuple[Path, Path]]:
-    """Return the files by what links name them: their absolute path, or their name alone, of which the first counts."""
+    """Return the files by the names that links use: absolute path, or file name alone, of which the first counts."""
     names: dict[PurePath, tuple[Path, Path]] = {
         PurePosixPath(_name_of(base)): (path, base) for path, base in reversed(files)
     }
@@ -185,13 +192,13 @@ def _absolute(path: Path) -> Path:
 
 
 def _name_of(path: PurePath) -> str:
-    """Return the name without its ending, of a page bundle that of its folder."""
+    """Return the name without its suffix, for a page bundle that of its folder."""
     name = path.stem if path.suffix.lower() in (".md", ".markdown") else path.name
     return path.parent.name if name.lower() in ("index", "_index") else name
 
 
 def _dialect(notation: Notation, path: Path) -> Dialect:
-    """Return the dialect of the tool that a file is for: YAML with a dated name, or in its folders, is Jekyll's."""
+    """Return the dialect of the file's tool: YAML with a dated name, or in Jekyll's folders, means Jekyll."""
     if notation == "lines":
         return "python-markdown"
     is_post = path.name[:4].isdigit() or {"_posts", "_drafts"} & set(path.parts)

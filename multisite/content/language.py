@@ -1,7 +1,7 @@
-"""The words of the pages: in English here, in other languages in the catalogs of gettext in `locale/`.
+"""Phrases of the pages: in English here, in other languages in the gettext catalogs in `locale/`.
 
-A site rewords a phrase, or adds a language, by a catalog of the domain `content` in its own folder, such as
-`sites/garden.localhost/locale/fr/LC_MESSAGES/content.mo`. What no catalog has is said in English.
+A site changes a phrase, or adds a language, with a catalog of the domain `content` in its own folder, such as
+`sites/garden.localhost/locale/fr/LC_MESSAGES/content.mo`. Phrases missing from all catalogs are in English.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pyramid.i18n import Localizer
 __all__ = ["DOMAIN", "PHRASES", "PLURALS", "includeme", "phrase"]
 
 DOMAIN = "content"
-"""The domain of the catalogs."""
+"""Domain of the catalogs."""
 
 PHRASES: Mapping[str, str] = {
     "all_years": "All years",
     "archive": "Archive",
     "back_home": "Back to the home page",
-    "error_400_text": "The address, or what was sent with it, cannot be understood.",
-    "error_400_title": "Not understood",
-    "error_403_text": "This page is not for everyone.",
-    "error_403_title": "No admission",
-    "error_404_text": "There is nothing at this address. It may have moved, or it was never here.",
+    "error_400_text": "The server could not understand this request.",
+    "error_400_title": "Bad request",
+    "error_403_text": "You do not have access to this page.",
+    "error_403_title": "Access denied",
+    "error_404_text": "There is nothing at this address. It may have moved, or it never existed.",
     "error_404_title": "Page not found",
-    "error_500_text": "Something went wrong here. It is not your fault, and it has been noted.",
-    "error_500_title": "That did not work",
-    "error_503_text": "This site has to rest for a moment. Please try again soon.",
+    "error_500_text": "Something went wrong on our side. The error has been logged.",
+    "error_500_title": "Something went wrong",
+    "error_503_text": "This site is temporarily unavailable. Please try again soon.",
     "error_503_title": "Back in a moment",
     "feed": "Feed",
     "home": "Home",
@@ -46,16 +46,16 @@ PHRASES: Mapping[str, str] = {
 """Phrases by name."""
 
 PLURALS: Mapping[str, tuple[str, str]] = {"entry_count": ("{count} entry", "{count} entries")}
-"""Phrases for one and for several, by name; `count` is the number."""
+"""Singular and plural phrases by name; `count` is the number."""
 
 _translated: WeakKeyDictionary[Localizer, dict[str, str]] = WeakKeyDictionary()
-"""Each phrase in the language of a localizer: to ask its catalogs costs more than all else that a page says."""
+"""Translated phrases by localizer: looking them up in its catalogs costs more than the rest of a page's texts."""
 
 
 def phrase(localizer: Localizer, name: str, /, **values: object) -> str:
-    """Return the phrase `name` in the language of `localizer` with `values` filled in.
+    """Return the phrase `name` in the language of `localizer`, formatted with `values`.
 
-    In one that has a plural, `n` is the number by which it is chosen. Raises `KeyError` for an unknown name.
+    For a phrase with a plural, `n` is the number that selects the form. Raises `KeyError` for an unknown name.
     """
     if name in PLURALS:
         found: str = localizer.pluralize(*PLURALS[name], values.get("n", 2), domain=DOMAIN)
@@ -68,5 +68,5 @@ def phrase(localizer: Localizer, name: str, /, **values: object) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the catalogs of this application, which those of the sites go over."""
+    """Add the catalogs of this application; those of the sites take precedence."""
     config.add_translation_dirs("multisite.content:locale/")

@@ -1,4 +1,4 @@
-"""Links to other files of a blog lead to their entries; files that stay behind are named."""
+"""Turn links to other Markdown files into links to their entries, and report files that are not imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from multisite.content.report import Loss
 __all__ = ["Resolve", "follow_links"]
 
 Resolve = Callable[[str], str | None]
-"""Returns the address of the entry that a file, or a post by its name, becomes; None where there is none."""
+"""Returns the URL path of the entry of a file, or of a post by its name; None if there is none."""
 
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|/static/|$", re.IGNORECASE)
 _PELICAN = re.compile(r"(?:\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|)/?", re.IGNORECASE)
@@ -22,9 +22,9 @@ _BREAKS = frozenset({"hardbreak", "softbreak"})
 
 
 def follow_links(tokens: Sequence[Token], resolve: Resolve) -> list[Loss]:
-    """Let the links in `tokens` to Markdown files lead to entries, and return what leads nowhere.
+    """Let links in `tokens` to Markdown files point to their entries, and return what is lost.
 
-    That is a link to a file that is not imported, and a picture or another file that is not below `/static/`.
+    Lost are links to files that are not imported, and images and other files that are not below `/static/`.
     """
     lost = []
     for token in tokens:

@@ -1,8 +1,8 @@
-"""Markdown to HTML that can be sent to any visitor.
+"""Render Markdown to sanitized HTML.
 
-The source may hold HTML: whoever writes for one site must still not run a script in the browser of a visitor. So
-everything is rendered by markdown-it-py first and then cleaned by nh3, which keeps a list of what is allowed. This
-happens once, when an entry is saved. Any text takes time and memory in proportion to its length, or is refused.
+The source may contain HTML, but authors of a site must not be able to run scripts in a visitor's browser. So
+markdown-it-py renders everything, and nh3 then sanitizes it with a list of allowed elements. This happens once, when an
+entry is saved. Time and memory are proportional to the length of the text, or the text is rejected.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from multisite.content.dialects import Dialect, Parser, prepare
 from multisite.content.limits import MAX_DEPTH, MAX_MARKUP
 from multisite.content.links import Resolve, follow_links
 from multisite.content.report import Loss
-from multisite.content.tidy import BECAME_LINK, TooDeep, count_depth
+from multisite.content.tidy import BECAME_LINK, NestingTooDeep, count_depth
 
-__all__ = ["MAX_DEPTH", "SUMMARY_LENGTH", "Rendered", "TooDeep", "render"]
+__all__ = ["MAX_DEPTH", "SUMMARY_LENGTH", "NestingTooDeep", "Rendered", "render"]
 
 SUMMARY_LENGTH = 240
-"""Characters of a summary that is made from the first paragraph."""
+"""Characters of a summary generated from the first paragraph."""
 
 _EXCERPT_LENGTH = 1000
-"""Characters of a summary that the author has marked by `<!--more-->`."""
+"""Characters of a summary that the author marked with `<!--more-->`."""
 
 _MAX_LOSSES = 100
 _MARKUP = re.compile(r"[\n\t*_`\[\]<>&~|!\\]")
@@ -47,16 +47,16 @@ _PLAIN = frozenset(
         "link_close",
     }
 )
-"""Tokens whose text needs no cleaning."""
+"""Tokens whose text needs no sanitizing."""
 
 _RAW_HTML = frozenset({"html_block", "html_inline"})
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What came out of a Markdown text: clean `html`, and the plain text of its first paragraph as `summary`.
+    """A rendered text: sanitized `html`, and the plain text of its first paragraph as `summary`.
 
-    `losses` tells what was left out, of at most 100 places.
+    `losses` lists what was left out, at most 100 items.
     """
 
     html: str
@@ -65,15 +65,20 @@ class Rendered:
 
 
 def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None = None) -> Rendered:
-    """Render the Markdown `source` (HTML allowed, then cleaned).
+    """Render the Markdown `source`, which may contain HTML, and sanitize the result.
 
-    `commonmark` is CommonMark with tables and strikethrough. The other dialects are those of the tools that blogs are
-    imported from, with ids of headings, footnotes and more, as `multisite.content.dialects` tells. Headings move down
-    one level where the text has one of level 1, which belongs to the page's title. With `resolve`, links to Markdown
-    files lead to what it returns for them. Raises `TooDeep` for a text that would take minutes or fill the memory.
+    If the text has a heading of level 1, which belongs to the page's title, all headings move down one level.
+
+    Args:
+        dialect: `commonmark` is CommonMark with tables and strikethrough; the others are those of blog tools, with ids
+            of headings, footnotes and more (`multisite.content.dialects`).
+        resolve: returns the targets of links to Markdown files.
+
+    Raises:
+        NestingTooDeep: the text would take minutes to render, or fill the memory.
     """
     if len(source) > MAX_MARKUP and sum(1 for _ in _MARKUP.finditer(source)) > MAX_MARKUP:
-        raise TooDeep(f"more than {MAX_MARKUP:,} lines and signs of Markdown")
+        raise NestingTooDeep(f"more than {MAX_MARKUP:,} lines and signs of Markdown")
     source = prepare(source, dialect)
     parser = Parser.for_text(source, dialect)
     environment: dict[str, Any] = {}
@@ -88,7 +93,7 @@ def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None
         _mark_lines(tokens)
     html = parser.render(tokens, environment)
     if not raw and count_depth(html) > MAX_DEPTH:
-        raise TooDeep(f"HTML nested more than {MAX_DEPTH} deep")
+        raise NestingTooDeep(f"HTML nested more than {MAX_DEPTH} deep")
 
     def on_removed(line: int, kind: str, text: str) -> None:
         if len(losses) < _MAX_LOSSES:
@@ -106,7 +111,7 @@ def _leave_first_level_to_the_title(tokens: Sequence[Token]) -> None:
 
 
 def _mark_lines(tokens: Sequence[Token]) -> None:
-    """Put comments with the number of the line before the author's HTML, for the report of what is left out."""
+    """Insert comments with the line number before the author's HTML, for the report of what is left out."""
     for token in tokens:
         line = token.map[0] if token.map else 0
         if token.type == "html_block":
@@ -120,7 +125,7 @@ def _mark_lines(tokens: Sequence[Token]) -> None:
 
 
 def _take_data_images(tokens: Sequence[Token]) -> list[Loss]:
-    """Take away the pictures whose bytes stand in their address, which cleaning would not keep, and tell of them."""
+    """Remove images with `data:` URLs, which sanitizing would remove, and return them."""
     found = []
     for token in tokens:
         for child in token.children or ():
@@ -131,7 +136,7 @@ def _take_data_images(tokens: Sequence[Token]) -> list[Loss]:
 
 
 def _summary(tokens: Sequence[Token], parser: Parser) -> str:
-    """Return the text before `<!--more-->`, else the beginning of the first paragraph that has a text."""
+    """Return the text before `<!--more-->`, or else the beginning of the first paragraph with text."""
     more = [
         index for index, token in enumerate(tokens) if token.type == "html_block" and _MORE.fullmatch(token.content)
     ]

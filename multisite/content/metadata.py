@@ -1,8 +1,8 @@
-"""Split a file into its metadata and its text, in each notation of the front matter.
+"""Split a file into metadata and text, for each notation of front matter.
 
 YAML between `---` lines (Jekyll, Hugo), TOML between `+++` lines (Hugo, Zola), a JSON object (Hugo), and `Key: value`
-lines up to the first empty one (Pelican). The time is bounded by `MAX_FRONT_MATTER`, and the only exception is
-`BadFile`.
+lines up to the first empty one (Pelican). The time is bounded by `MAX_FRONT_MATTER`, and the only exception raised is
+`InvalidArticle`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from multisite.content.bad_file import BadFile
+from multisite.content.bad_file import InvalidArticle
 from multisite.content.limits import MAX_FRONT_MATTER
 
 __all__ = ["Metadata", "Notation", "split_metadata"]
@@ -26,7 +26,7 @@ __all__ = ["Metadata", "Notation", "split_metadata"]
 Notation = Literal["yaml", "toml", "json", "lines"]
 
 _BLANK = re.compile(r"[\ufeff\s]*")
-"""What may stand before the front matter: Hugo skips white space, and editors of Windows leave a mark, or two."""
+"""What may precede the front matter: Hugo skips white space, and editors on Windows write a byte order mark, or two."""
 
 _YAML_EDGE = re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.MULTILINE)
 _TOML_EDGE = re.compile(r"^\+\+\+[ \t]*$", re.MULTILINE)
@@ -40,21 +40,21 @@ _TAB = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'[^'\n]*')|(?<=[^\t\n ]) *\t[\t ]*"""
 _MERGE = "tag:yaml.org,2002:merge"
 
 _MAX_SCALAR = 100
-"""Characters of a YAML scalar with an explicit type: `1:1:1:…` to the base of 60 takes time with its square."""
+"""Characters of a YAML scalar with an explicit type: a base 60 number `1:1:1:…` takes quadratic time."""
 
 _MAX_KEY_PARTS = 64
 _DOTTED_KEY = re.compile(
     r"""(?<![\w-])(?:(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % _MAX_KEY_PARTS,  # noqa: UP031
     re.ASCII,
 )
-"""A TOML key of more parts than anybody needs: tomllib takes time with the square of their number."""
+"""A TOML key with too many parts: tomllib takes quadratic time in their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The front matter of a file: its fields, their names in lower case, and the text behind it.
+    """The front matter of a file: its fields with lower-case names, and the text after it.
 
-    `line` is the number of the line, from 1, in which the text begins.
+    `line` is the number of the first line of the text, from 1.
     """
 
     fields: dict[str, Any]
@@ -64,7 +64,7 @@ class Metadata:
 
 
 def split_metadata(text: str) -> Metadata:
-    """Return the metadata and the text of a file, whose lines end in `\\n`."""
+    """Return the metadata and text of a file whose lines end in `\\n`."""
     blank = _BLANK.match(text)
     start = blank.end() if blank else 0
     fields, notation, end = _read_fields(text[start:])
@@ -78,7 +78,7 @@ def _read_fields(text: str) -> tuple[dict[str, Any], Notation, int]:
         edge, load = (_YAML_EDGE, _load_yaml) if notation == "yaml" else (_TOML_EDGE, _load_toml)
         end = edge.search(rest)
         if end is None:
-            raise BadFile(f"the front matter has no closing {first_line.rstrip()} line")
+            raise InvalidArticle(f"the front matter has no closing {first_line.rstrip()} line")
         fields = _load(load, rest[: end.start()])
         return _with_words_as_tags(fields), notation, len(first_line) + 1 + end.end()
     if text.startswith("{") and text[1:].lstrip()[:1] in ('"', "}"):
@@ -86,34 +86,34 @@ def _read_fields(text: str) -> tuple[dict[str, Any], Notation, int]:
     if _PELICAN_START.match(first_line):
         fields, position = _load_lines(text)
         return fields, "lines", position
-    raise BadFile("no front matter: the first line is neither '---' nor '+++' nor like 'Title: …'")
+    raise InvalidArticle("no front matter: the first line is neither '---' nor '+++' nor like 'Title: …'")
 
 
 def _load(load: Callable[[str], dict[str, Any]], text: str) -> dict[str, Any]:
     if len(text) > MAX_FRONT_MATTER:
-        raise BadFile(f"the front matter has more than {MAX_FRONT_MATTER} characters")
+        raise InvalidArticle(f"the front matter has more than {MAX_FRONT_MATTER} characters")
     try:
         return load(text)
     except RecursionError:
-        raise BadFile("the front matter is nested too deep") from None
+        raise InvalidArticle("the front matter is nested too deep") from None
 
 
 class _FrontMatterLoader(yaml.SafeLoader):
-    """The safe loader, leaving plain scalars as they are written: a title may be `2024`, `Yes` or `1.10`.
+    """The safe loader, but plain scalars stay as written: a title may be `2024`, `Yes` or `1.10`.
 
-    What is left of their meanings is `<<`, which takes the fields of another mapping into this one.
+    The only scalar with a meaning is `<<`, which merges the fields of another mapping.
 
-    Not the faster one in C: 60,000 opening brackets end that one, and the process with it, by a segmentation fault.
+    Does not use the faster loader in C: 60,000 opening brackets crash the process with a segmentation fault.
     """
 
     yaml_implicit_resolvers: dict[str, Any] = {"<": [(_MERGE, re.compile("<<$"))]}
     merged = 0
 
     def flatten_mapping(self, node: MappingNode) -> None:
-        """Merge, up to a bound: mappings that merge nine others each would fill the memory in a dozen lines.
+        """Merge mappings up to a limit: some that each merge nine others would fill the memory within a dozen lines.
 
-        Of several mappings the first one that has a key decides (https://yaml.org/type/merge.html). It is not left to
-        PyYAML, whose release 6.0.4 lets the last one decide.
+        If several mappings have a key, the first one counts (https://yaml.org/type/merge.html). PyYAML is not used,
+        since in its release 6.0.4 the last one counts.
         """
         sources = [value for key, value in node.value if key.tag == _MERGE]
         if not sources:
@@ -122,7 +122,7 @@ class _FrontMatterLoader(yaml.SafeLoader):
         node.value = [pair for source in sources for pair in self._pairs(source)] + own
 
     def _pairs(self, source: Node) -> list[tuple[Node, Node]]:
-        """Return the pairs of a mapping, or of a list of them: later ones win, so the first mapping comes last."""
+        """Return the pairs of a mapping, or of a list of mappings in reverse order, since later pairs win."""
         mappings = source.value[::-1] if isinstance(source, SequenceNode) else [source]
         pairs: list[tuple[Node, Node]] = []
         for mapping in mappings:
@@ -141,7 +141,7 @@ def _as_written(loader: _FrontMatterLoader, node: ScalarNode) -> str:
 
 
 def _typed(name: str) -> Callable[[_FrontMatterLoader, ScalarNode], Any]:
-    """Return a constructor of scalars with the explicit type `!!name`, for which PyYAML's own raises anything."""
+    """Return a constructor of scalars with the explicit type `!!name`; PyYAML's own may raise any exception."""
     construct = yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{name}"]
 
     def construct_typed(loader: _FrontMatterLoader, node: ScalarNode) -> Any:
@@ -155,7 +155,7 @@ def _typed(name: str) -> Callable[[_FrontMatterLoader, ScalarNode], Any]:
     return construct_typed
 
 
-_FrontMatterLoader.add_constructor(_MERGE, _as_written)  # where it is no key, `<<` is a text
+_FrontMatterLoader.add_constructor(_MERGE, _as_written)  # Where it is not a key, `<<` is plain text.
 for _name in ("bool", "float", "int", "timestamp"):
     _FrontMatterLoader.add_constructor(f"tag:yaml.org,2002:{_name}", _typed(_name))
 
@@ -165,46 +165,48 @@ def _load_yaml(text: str) -> dict[str, Any]:
         try:
             fields = yaml.load(text, Loader=_FrontMatterLoader)  # noqa: S506 (it is a SafeLoader)
         except yaml.scanner.ScannerError:
-            # YAML takes a tab for white space between tokens (1.2.2, section 6.2), and PyYAML does not.
+            # YAML allows tabs as white space between tokens (1.2.2, section 6.2), and PyYAML does not.
             spaced = _TAB.sub(lambda match: match[1] or " ", text)
             if spaced == text:
                 raise
             fields = yaml.load(spaced, Loader=_FrontMatterLoader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
-        raise BadFile(f"the front matter is not YAML{line}: {error.problem}") from None
+        raise InvalidArticle(f"the front matter is not YAML{line}: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise BadFile(f"the front matter is not YAML: {str(error)[:200]}") from None
+        raise InvalidArticle(f"the front matter is not YAML: {str(error)[:200]}") from None
     if fields is None or fields == "":
         return {}
     if not isinstance(fields, dict):
-        raise BadFile("the front matter is not a list of 'key: value' lines")
+        raise InvalidArticle("the front matter is not a list of 'key: value' lines")
     return _lower_keys(fields)
 
 
 def _load_toml(text: str) -> dict[str, Any]:
     if _DOTTED_KEY.search(text):
-        raise BadFile(f"the front matter is nested too deep: a key of more than {_MAX_KEY_PARTS} parts")
+        raise InvalidArticle(f"the front matter is nested too deep: a key of more than {_MAX_KEY_PARTS} parts")
     try:
         return _lower_keys(tomllib.loads(text))
-    except ValueError as error:  # TOMLDecodeError is one, and so is a number of 5,000 digits
-        raise BadFile(f"the front matter is not TOML: {str(error)[:200]}") from None
+    except ValueError as error:  # Both TOMLDecodeError and the error for a number of 5,000 digits.
+        raise InvalidArticle(f"the front matter is not TOML: {str(error)[:200]}") from None
 
 
 def _load_json(text: str) -> tuple[dict[str, Any], Notation, int]:
     try:
         fields, end = json.JSONDecoder().raw_decode(text[: MAX_FRONT_MATTER + 1])
-    except ValueError as error:  # JSONDecodeError is one, and so is a number of 5,000 digits
+    except ValueError as error:  # Both JSONDecodeError and the error for a number of 5,000 digits.
         if len(text) > MAX_FRONT_MATTER:
-            raise BadFile(f"the front matter is not JSON, or has more than {MAX_FRONT_MATTER} characters") from None
-        raise BadFile(f"the front matter is not JSON: {str(error)[:200]}") from None
+            raise InvalidArticle(
+                f"the front matter is not JSON, or has more than {MAX_FRONT_MATTER} characters"
+            ) from None
+        raise InvalidArticle(f"the front matter is not JSON: {str(error)[:200]}") from None
     except RecursionError:
-        raise BadFile("the front matter is nested too deep") from None
+        raise InvalidArticle("the front matter is nested too deep") from None
     return _with_words_as_tags(_lower_keys(fields)), "json", end
 
 
 def _load_lines(text: str) -> tuple[dict[str, Any], int]:
-    """Read `Key: value` lines as Python-Markdown does, and return the fields and where the text begins."""
+    """Parse `Key: value` lines like Python-Markdown; return the fields and the position of the text."""
     fields: dict[str, list[str]] = {}
     values: list[str] = []
     position = 0
@@ -213,7 +215,7 @@ def _load_lines(text: str) -> tuple[dict[str, Any], int]:
         end = len(text) if end < 0 else end
         line = text[position:end]
         if end > MAX_FRONT_MATTER:
-            raise BadFile(f"the front matter has more than {MAX_FRONT_MATTER} characters")
+            raise InvalidArticle(f"the front matter has more than {MAX_FRONT_MATTER} characters")
         match = _PELICAN_LINE.match(line)
         if not line.strip() or _PELICAN_END.match(line):
             return _joined(fields), end + 1
@@ -223,7 +225,7 @@ def _load_lines(text: str) -> tuple[dict[str, Any], int]:
             if name in _PELICAN_LISTS:
                 values = fields.get(name, []) + values
                 fields[name] = values
-            else:  # Pelican uses the first of two
+            else:  # Pelican uses the first of two.
                 fields.setdefault(name, values)
         elif line.startswith(("    ", "\t", " \t", "  \t", "   \t")):
             values.append(line.strip())
@@ -234,7 +236,7 @@ def _load_lines(text: str) -> tuple[dict[str, Any], int]:
 
 
 def _joined(fields: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Make one text of the lines of each field; a list may go on in the next line with or without a comma."""
+    """Join the lines of each field; a list may continue on the next line with or without a comma."""
     found = {}
     for name, lines in fields.items():
         separator = ";" if any(";" in line for line in lines) else ","
@@ -247,6 +249,6 @@ def _lower_keys(fields: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _with_words_as_tags(fields: dict[str, Any]) -> dict[str, Any]:
-    """Make a list of the tags in a line without commas: Jekyll and Hugo take each word for one, Pelican the line."""
+    """Split the tags of a line without commas: Jekyll and Hugo treat each word as a tag, Pelican the whole line."""
     line = fields.get("tags")
     return {**fields, "tags": line.split()} if isinstance(line, str) and not {",", ";"} & set(line) else fields

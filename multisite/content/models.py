@@ -1,7 +1,7 @@
-"""The tables of the reference application: entries and their tags, each row belonging to one site.
+"""The tables of the reference application: entries and tags, each row belonging to one site.
 
-Every unique constraint and every index begins with `site_id`, since the wall puts `site_id = …` into each statement;
-references between the tables carry it as well, so that the database itself refuses a tag of another site.
+Every unique constraint and index starts with `site_id`, because the scoping layer adds `site_id = …` to each statement.
+References between the tables contain it as well, so that the database itself rejects a tag of another site.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["Base", "Entry", "Tag", "UtcDateTime", "entry_tags"]
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time: takes aware datetimes of any zone, gives aware ones in UTC, on databases without zones too."""
+    """A point in time: accepts aware datetimes in any zone, and returns them in UTC, on every database."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn `value` into UTC; raises `ValueError` for a naive one, whose zone nobody could know later."""
+        """Convert `value` to UTC. Raises `ValueError` for a naive datetime, whose zone is unknown."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -35,14 +35,14 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give what was stored back in UTC, whatever zone the database session speaks."""
+        """Return the stored value in UTC, whatever the time zone of the database session."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Base(DeclarativeBase):
-    """The models of the reference application; the naming convention lets migrations name every constraint."""
+    """Base of the models; its naming convention names every constraint, for migrations."""
 
     metadata = sa.MetaData(
         naming_convention={
@@ -64,11 +64,11 @@ entry_tags = sa.Table(
     sa.PrimaryKeyConstraint("site_id", "entry_id", "tag_id"),
     sa.Index("ix_entry_tags_site_id_tag_id", "site_id", "tag_id"),
 )
-"""Which entry has which tag; an entry and a tag of different sites cannot meet here."""
+"""Which entry has which tag; entry and tag must belong to the same site."""
 
 
 class Tag(SiteScoped, Base):
-    """A word that entries of one site share. `slug` names it in addresses, `name` is what people read."""
+    """A tag of a site's entries. `slug` is its name in URLs, `name` its display name."""
 
     __tablename__ = "tags"
     __table_args__ = (sa.UniqueConstraint("site_id", "slug"), sa.UniqueConstraint("site_id", "name"))
@@ -81,17 +81,17 @@ class Tag(SiteScoped, Base):
 class Entry(SiteScoped, Base):
     """An article of one site.
 
-    `body` is Markdown as its author wrote it; `body_html` is what `multisite.content.markdown` made of it when it was
-    saved, clean and ready to send, so that showing a page renders no Markdown. `summary` is plain text. `published`
-    is None only for drafts; an entry is seen once `published` is past and `draft` is false. `author` is who wrote it,
-    `source` the absolute path of the file that it was imported from; both are None where that is not known.
+    `body` is the author's Markdown; `body_html` is its HTML, rendered and sanitized by `multisite.content.markdown`
+    when the entry is saved, so that showing a page renders no Markdown. `summary` is plain text. `published` is None
+    only for drafts; an entry is visible once `published` is past and `draft` is false. `author` is the author's name,
+    `source` the absolute path of the imported file; both are None if unknown.
     """
 
     __tablename__ = "entries"
     __table_args__ = (
         sa.UniqueConstraint("site_id", "slug"),
         sa.CheckConstraint("draft OR published IS NOT NULL", name="published"),
-        # Every list of a site asks for what is no draft, newest first: this index answers without sorting.
+        # Every list of a site selects published entries, newest first; this index returns them in order.
         sa.Index("ix_entries_site_id_draft_published_id", "site_id", "draft", "published", "id"),
     )
 

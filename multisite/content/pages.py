@@ -1,6 +1,6 @@
-"""The pages: home, entry, tag, archive. Where there is nothing, multisite shows the template `error.mako`.
+"""The pages: home, entry, tag, archive. For missing pages, multisite shows the template `error.mako`.
 
-Each view asks for what its template shows and returns it; docs/templates lists what that is.
+Each view returns the variables of its template; docs/templates lists them.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pyramid.settings import asbool
 
 from multisite import program
 from multisite.content import queries
-from multisite.content.conditional import conditional
+from multisite.content.conditional import weak_etag
 from multisite.content.queries import Listing
 from multisite.local_time import zone_of
 
 __all__ = ["ARCHIVE_SIZE", "Pager", "YearCount", "includeme"]
 
 ARCHIVE_SIZE = 100
-"""Entries on one page of a year, which shows their titles only."""
+"""Entries on one page of a year, which shows only their titles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pager:
-    """Where a page stands in its list: its number from 1, and the addresses of its neighbours, None at the ends."""
+    """The position of a page in a list: its number from 1, and the URLs of its neighbours or None."""
 
     number: int
     newer_url: str | None
@@ -40,7 +40,7 @@ class Pager:
 
 @dataclass(frozen=True, slots=True)
 class YearCount:
-    """A year of the archive: how many entries it has, and its address."""
+    """A year of the archive with its number of entries and its URL."""
 
     year: int
     count: int
@@ -48,14 +48,14 @@ class YearCount:
 
 
 def home(request: Request) -> dict[str, Any]:
-    """The newest entries, a page of them."""
+    """The newest entries, paginated."""
     number = _page_number(request)
     listing = queries.list_entries(request.dbsession, _now(), page=number, size=_page_size(request))
-    pager = _pager(listing, request.addresses.home)
+    pager = _pager(listing, request.urls.home)
     return {
         "page_kind": "home",
         "title": None if number == 1 else request.phrase("page_number", number=number),
-        "canonical_url": request.addresses.home(number),
+        "canonical_url": request.urls.home(number),
         "entries": listing.entries,
         "pager": pager,
         "import_command": None if listing.entries else _import_command(request),
@@ -63,14 +63,14 @@ def home(request: Request) -> dict[str, Any]:
 
 
 def _import_command(request: Request) -> str | None:
-    """Return the command that fills the site, for its owner; None outside development, where visitors would read it."""
+    """Return the command that imports entries, or None outside of development, where visitors would read it."""
     if not asbool(request.registry.settings.get("pyramid.reload_templates")):
         return None
     return program.command(f"import-entries {request.site} FOLDER")
 
 
 def entry(request: Request) -> dict[str, Any]:
-    """One entry, and the links to its neighbours."""
+    """One entry, with links to its neighbours."""
     now = _now()
     found = queries.find_entry(request.dbsession, now, _slug(request))
     if found is None:
@@ -79,7 +79,7 @@ def entry(request: Request) -> dict[str, Any]:
     return {
         "page_kind": "entry",
         "title": found.title,
-        "canonical_url": request.addresses.entry(found),
+        "canonical_url": request.urls.entry(found),
         "entry": found,
         "newer": newer,
         "older": older,
@@ -93,13 +93,13 @@ def tag(request: Request) -> dict[str, Any]:
     if found is None:
         raise HTTPNotFound
     listing = queries.list_entries(request.dbsession, _now(), page=number, size=_page_size(request), tag=found)
-    pager = _pager(listing, lambda page: request.addresses.tag(found, page))
+    pager = _pager(listing, lambda page: request.urls.tag(found, page))
     if not listing.entries:
         raise HTTPNotFound
     return {
         "page_kind": "tag",
         "title": request.phrase("tagged", name=found.name),
-        "canonical_url": request.addresses.tag(found, number),
+        "canonical_url": request.urls.tag(found, number),
         "tag": found,
         "entries": listing.entries,
         "pager": pager,
@@ -107,11 +107,11 @@ def tag(request: Request) -> dict[str, Any]:
 
 
 def archive(request: Request) -> dict[str, Any]:
-    """The years that have entries."""
+    """The years with entries."""
     return {
         "page_kind": "archive",
         "title": request.phrase("archive"),
-        "canonical_url": request.addresses.archive(),
+        "canonical_url": request.urls.archive(),
         "year": None,
         "years": _years(request, _now()),
         "entries": [],
@@ -127,13 +127,13 @@ def archive_year(request: Request) -> dict[str, Any]:
     except ValueError:
         raise HTTPNotFound from None
     listing = queries.list_entries(request.dbsession, now, page=number, size=ARCHIVE_SIZE, between=bounds)
-    pager = _pager(listing, lambda page: request.addresses.year(year, page))
+    pager = _pager(listing, lambda page: request.urls.year(year, page))
     if not listing.entries:
         raise HTTPNotFound
     return {
         "page_kind": "archive",
         "title": request.phrase("year_archive", year=year),
-        "canonical_url": request.addresses.year(year, number),
+        "canonical_url": request.urls.year(year, number),
         "year": year,
         "years": _years(request, now),
         "entries": listing.entries,
@@ -142,9 +142,9 @@ def archive_year(request: Request) -> dict[str, Any]:
 
 
 def not_allowed(error: PredicateMismatch, request: Request) -> Response:
-    """405 for other methods than GET and HEAD, by which alone the views of this application differ from their routes.
+    """Respond with 405 to other methods than GET and HEAD; views of this application have no other predicates.
 
-    It is for pages, feeds and static files alike.
+    For pages, feeds and static files alike.
     """
     return Response(
         "Method Not Allowed\n", status=405, headers={"Allow": "GET, HEAD"}, content_type="text/plain", charset="utf-8"
@@ -157,7 +157,7 @@ def _now() -> datetime:
 
 def _slug(request: Request) -> str:
     slug: str = request.matchdict["slug"]
-    if "\0" in slug:  # PostgreSQL refuses it as a parameter
+    if "\0" in slug:  # PostgreSQL rejects it in parameters.
         raise HTTPNotFound
     return slug
 
@@ -168,7 +168,7 @@ def _page_size(request: Request) -> int:
 
 
 def _page_number(request: Request) -> int:
-    """Return the number in `?page=`, 1 where there is none; 404 for anything that is not the number of a page."""
+    """Return the number in `?page=`, or 1 without it; 404 if it is not a page number."""
     text = request.GET.get("page", "1")
     if not (text.isascii() and text.isdigit() and len(text) < 8 and not text.startswith("0")):
         raise HTTPNotFound
@@ -179,7 +179,7 @@ def _page_number(request: Request) -> int:
 
 
 def _pager(listing: Listing, address: Callable[[int], str]) -> Pager:
-    """Return the pager of `listing`; 404 for a page behind the last one."""
+    """Return the pager of `listing`; 404 after the last page."""
     if not listing.entries and listing.number > 1:
         raise HTTPNotFound
     return Pager(
@@ -191,11 +191,11 @@ def _pager(listing: Listing, address: Callable[[int], str]) -> Pager:
 
 def _years(request: Request, now: datetime) -> list[YearCount]:
     counts = queries.count_years(request.dbsession, now, zone_of(request.site))
-    return [YearCount(year, count, request.addresses.year(year)) for year, count in counts]
+    return [YearCount(year, count, request.urls.year(year)) for year, count in counts]
 
 
 def includeme(config: Configurator) -> None:
-    """Add the routes and views of the pages, and the 405."""
+    """Add the routes and views of the pages, and the view for 405."""
     pages = (
         ("home", "/", home, "/home.mako"),
         ("entry", "/entries/{slug}", entry, "/entry.mako"),
@@ -210,7 +210,7 @@ def includeme(config: Configurator) -> None:
             route_name=name,
             renderer=template,
             request_method=("GET", "HEAD"),
-            decorator=conditional,
+            decorator=weak_etag,
             page_cache=True,
         )
     config.add_exception_view(not_allowed, context=PredicateMismatch)

@@ -1,4 +1,4 @@
-"""What the pages ask the database. Nothing here names a site: the wall adds that to each statement."""
+"""Database queries of the pages. None of them mentions a site: the scoping layer adds that to each statement."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ __all__ = [
 ]
 
 MAX_PAGE = 1_000_000
-"""The highest page number that is looked up; databases take larger offsets, but no list has such a page."""
+"""The highest page number that is looked up: databases accept larger offsets, but no list is that long."""
 
-# What a list shows. The texts stay in the database, where an entry's may be a megabyte.
+# The columns of a list; without the texts, which may be a megabyte for each entry.
 _FOR_LISTS = (
     load_only(Entry.slug, Entry.title, Entry.summary, Entry.published, Entry.updated),
     selectinload(Entry.tags),
@@ -42,7 +42,7 @@ _NEWEST_FIRST = (Entry.published.desc(), Entry.id.desc())
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of a list: its entries, and whether there is another page behind it."""
+    """One page of a list: its entries, and whether there is a next page."""
 
     entries: Sequence[Entry]
     number: int
@@ -50,7 +50,7 @@ class Listing:
 
 
 def visible(now: datetime) -> ColumnElement[bool]:
-    """Return the condition for what visitors may see: no drafts, nothing before its time."""
+    """Return the condition for visible entries: not a draft, and already published."""
     return sa.and_(Entry.draft == sa.false(), Entry.published <= now)
 
 
@@ -63,10 +63,10 @@ def list_entries(
     tag: Tag | None = None,
     between: tuple[datetime, datetime] | None = None,
 ) -> Listing:
-    """Return page number `page` (from 1) of the visible entries, newest first, `size` on each.
+    """Return page number `page` (from 1) of the visible entries, newest first, with `size` entries per page.
 
-    Only those with `tag` and those published from `between[0]` to before `between[1]`, where given. One query more
-    for the tags; another page is found out by asking for one entry more than is shown.
+    Filters by `tag`, and by publication from `between[0]` to before `between[1]`, if given. One more query loads the
+    tags; selecting one entry more than needed tells whether there is a next page.
     """
     statement = sa.select(Entry).where(visible(now)).options(*_FOR_LISTS).order_by(*_NEWEST_FIRST)
     if tag is not None:
@@ -78,19 +78,19 @@ def list_entries(
 
 
 def newest_with_bodies(session: Session, now: datetime, size: int) -> Sequence[Entry]:
-    """Return the newest `size` visible entries with their texts and tags, for the feed."""
+    """Return the newest `size` visible entries with their texts and tags."""
     statement = sa.select(Entry).where(visible(now)).options(selectinload(Entry.tags)).order_by(*_NEWEST_FIRST)
     return session.scalars(statement.limit(size)).all()
 
 
 def find_entry(session: Session, now: datetime, slug: str) -> Entry | None:
-    """Return the visible entry with `slug`, and its tags; None if there is none."""
+    """Return the visible entry with `slug` and its tags, or None."""
     statement = sa.select(Entry).where(Entry.slug == slug, visible(now)).options(selectinload(Entry.tags))
     return session.scalars(statement).one_or_none()
 
 
 def neighbours(session: Session, now: datetime, entry: Entry) -> tuple[Entry | None, Entry | None]:
-    """Return the visible entries next newer and next older than `entry`, with what a link needs."""
+    """Return the next newer and the next older visible entry, with the columns that a link needs."""
     place = sa.tuple_(Entry.published, Entry.id)
     here = sa.tuple_(sa.literal(entry.published, Entry.published.type), sa.literal(entry.id, Entry.id.type))
     links = sa.select(Entry).where(visible(now)).options(_FOR_LINKS).limit(1)
@@ -100,14 +100,14 @@ def neighbours(session: Session, now: datetime, entry: Entry) -> tuple[Entry | N
 
 
 def find_tag(session: Session, slug: str) -> Tag | None:
-    """Return the tag with `slug`; None if there is none."""
+    """Return the tag with `slug`, or None."""
     return session.scalars(sa.select(Tag).where(Tag.slug == slug)).one_or_none()
 
 
 def count_years(session: Session, now: datetime, zone: ZoneInfo) -> list[tuple[int, int]]:
-    """Return each year that has visible entries with their number, newest first; years begin at midnight in `zone`.
+    """Return each year with visible entries and their number, newest first; years start at midnight in `zone`.
 
-    The databases count: in every dialect a CASE over the years' beginnings, found from the first and the last entry.
+    The database counts, in every dialect: by a CASE over the beginnings of the years from the first to the last entry.
     """
     first, last = session.execute(
         sa.select(sa.func.min(Entry.published), sa.func.max(Entry.published)).where(visible(now))
@@ -129,7 +129,7 @@ def count_years(session: Session, now: datetime, zone: ZoneInfo) -> list[tuple[i
 def list_slugs(session: Session, now: datetime, *, limit: int, offset: int) -> Sequence[tuple[str, datetime]]:
     """Return slug and last change of the visible entries, oldest first, for the sitemap.
 
-    An entry that was written before it was published has changed, for its readers, when it was published.
+    For its readers, an entry written before its publication changed when it was published.
     """
     columns = sa.select(Entry.slug, Entry.updated, Entry.published)
     statement = columns.where(visible(now)).order_by(Entry.published, Entry.id).limit(limit).offset(offset)

@@ -1,4 +1,4 @@
-"""What an import did, and what it left out: for people, for programs, and for `--strict`."""
+"""Report of an import: what it did, and what was left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["BadPath", "Counts", "ImportReport", "Loss", "Note"]
 
 @dataclass(slots=True)
 class Counts:
-    """What became of entries: how many were added, updated, and found unchanged."""
+    """How many entries were added, updated, or already up to date."""
 
     added: int = 0
     updated: int = 0
@@ -19,7 +19,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class BadPath:
-    """A path that was not imported, as text, and why."""
+    """A path that was not imported, as text, and the reason."""
 
     path: str
     reason: str
@@ -27,7 +27,7 @@ class BadPath:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Something of a text that is not in what it became, or otherwise: its line, from 0 in the text, and what it is."""
+    """Something of a text that is missing from its HTML or was changed: its line (from 0), its kind and its text."""
 
     line: int
     kind: str
@@ -37,10 +37,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something of a file that did not become part of its entry, or stands in it otherwise.
+    """Something of a file that is missing from its entry or was changed.
 
-    `kind` groups notes of one sort, `line` is the number of the line in the file, from 1, None where it is none.
-    `lost` says whether something is missing from the entry; else it is only worth knowing.
+    `kind` groups notes of one sort; `line` is the line number in the file, from 1, or None. `lost` is whether something
+    is missing from the entry; otherwise the note is only informative.
     """
 
     path: str
@@ -52,11 +52,10 @@ class Note:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did: how many entries it added, updated and found unchanged, and which paths it could not use.
+    """The result of an import: the numbers of added, updated and unchanged entries, and the paths not imported.
 
-    `skipped` are files that are no entries by the rules of the tool that wrote them. `notes` tell what of the others
-    was left out. `rolled_back` is true where `strict` or `dry_run` took everything back, the counts then say what would
-    have been.
+    `skipped` are files that are not entries by the rules of their own tool. `notes` list what was left out of the
+    others. `rolled_back` is true if `strict` or `dry_run` rolled everything back; the numbers are then hypothetical.
     """
 
     added: int = 0
@@ -69,21 +68,21 @@ class ImportReport:
     dry_run: bool = False
 
     def count(self, counts: Counts) -> None:
-        """Add what became of one batch."""
+        """Add the counts of one batch."""
         self.added += counts.added
         self.updated += counts.updated
         self.unchanged += counts.unchanged
 
     @property
     def seen(self) -> int:
-        """How many paths there were, good and bad ones."""
+        """The number of paths, good and bad."""
         return self.added + self.updated + self.unchanged + len(self.bad) + len(self.skipped)
 
     @property
     def lost(self) -> list[Note]:
-        """The notes about what is missing from an entry."""
+        """The notes about missing parts of entries."""
         return [note for note in self.notes if note.lost]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as what JSON can hold."""
+        """Return the report in types that JSON supports."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Articles into the tables: what the importer does with the database, a batch at a time."""
+"""Save articles to the database, one batch at a time."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from multisite.content.slugs import slugify
 from multisite.errors import MultisiteError
 from multisite.local_time import local_time
 
-__all__ = ["Prepared", "Saved", "save_batch"]
+__all__ = ["Prepared", "Saved", "upsert_batch"]
 
 _Model = TypeVar("_Model", Entry, Tag)
 
 _ATTEMPTS = 3
-"""How often a batch is tried when another import adds the same slugs at the same time."""
+"""How often a batch is tried if another import adds the same slugs at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An article that is ready to be saved."""
+    """An article ready to be saved."""
 
     article: Article
     rendered: Rendered
@@ -39,25 +39,27 @@ class Prepared:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The tags of the entry: those of the article, and its categories, which an entry has no other place for."""
+        """The tags of the entry: those of the article, and its categories, which entries do not have."""
         names = {slugify(name): name for name in (*self.article.categories, *self.article.tags)}
         return tuple(names.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What became of a batch, and what is worth knowing of it."""
+    """The result of a batch: counts, and notes."""
 
     counts: Counts = field(default_factory=Counts)
     notes: list[Note] = field(default_factory=list)
 
 
-def save_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *, commit: bool) -> Saved:
-    """Add or update the entries of `batch` by slug, let go of the objects, and return what was done.
+def upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *, commit: bool) -> Saved:
+    """Add or update the entries of `batch` by slug, expunge the objects, and return the result.
 
-    An entry of another day and file keeps its slug, and the slug of the new one gets its day, by the clocks in `zone`.
-    Without `commit` everything stays in the session's transaction. Raises `MultisiteError` where another import is
-    in the way and goes on being so.
+    An existing entry with another day and file keeps its slug; the new one gets a slug with its day in `zone`. Without
+    `commit`, everything stays in the session's transaction.
+
+    Raises:
+        MultisiteError: another import keeps adding the same slugs.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         saved = Saved()
@@ -104,9 +106,9 @@ def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: Sa
 
 
 def _choose_slug(item: Prepared, entries: Mapping[str, Entry], zone: ZoneInfo) -> str:
-    """Return the slug of the article: its own, or with the day where that is the slug of another article.
+    """Return the slug of the article: its own, or with the day if another article has that slug.
 
-    An entry is that of the article if it has come from the same file, or is of the same day.
+    An entry belongs to the article if it was imported from the same file, or has the same day.
     """
     own, dated = item.article.slug, _dated_slug(item, zone)
     if dated is None:
@@ -161,9 +163,9 @@ def _source(item: Prepared) -> str | None:
 
 
 def _update_entry(entry: Entry, item: Prepared, tags: list[Tag]) -> bool:
-    """Make `entry` what the file says, and return whether anything had to be changed.
+    """Update `entry` from the file, and return whether anything changed.
 
-    That the file lies elsewhere now is kept, and is no change of the entry.
+    A new path of the file is stored, but is not a change of the entry.
     """
     entry.source = _source(item)
     changed = False

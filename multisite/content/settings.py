@@ -1,4 +1,4 @@
-"""What each site of the reference application may have otherwise: the settings that `multisite set` takes."""
+"""Settings of each site of the reference application, which `multisite set` changes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pyramid.config import Configurator
 __all__ = ["FEED_ENTRIES", "POSTS_PER_PAGE", "includeme"]
 
 POSTS_PER_PAGE = 10
-"""The default of the setting `posts_per_page`."""
+"""Default of the setting `posts_per_page`."""
 
 FEED_ENTRIES = 20
-"""The default of the setting `feed_entries`."""
+"""Default of the setting `feed_entries`."""
 
 
 def _check_size(number: int) -> None:

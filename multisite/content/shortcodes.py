@@ -1,6 +1,6 @@
-"""Tags of Liquid (Jekyll) and shortcodes of Hugo, written as the Markdown and HTML that they stand for.
+"""Replace Liquid tags (Jekyll) and Hugo shortcodes by equivalent Markdown and HTML.
 
-What is known is replaced, in texts and not in code blocks; what is not known stays as it is written, and is reported.
+Known ones are replaced, outside of code blocks; unknown ones stay as written and are reported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from multisite.content.links import Resolve
 __all__ = ["expand_shortcodes"]
 
 Report = Callable[[int, str, str], None]
-"""Called with the number of a line from 0, a kind, and a text."""
+"""Called with a line number (from 0), a kind, and a text."""
 
 _TAG = re.compile(
     r"\{%-?[ \t]*(?P<liquid>[^%\n]{1,500}?)[ \t]*-?%\}"
@@ -30,10 +30,9 @@ _SWALLOWED = frozenset({"comment", "highlight", "raw"})
 
 
 def expand_shortcodes(text: str, resolve: Resolve, report: Report) -> str:
-    """Return `text` with what is known replaced.
+    """Return `text` with known tags replaced.
 
-    `resolve` gives the address of the entry that a file or post is named by, None where there is none; `report` is
-    called for each tag that stays.
+    `resolve` returns the URL path of the entry of a file or post, or None; `report` is called for each unknown tag.
     """
     return "".join(_expand(text, resolve, report)) if "{%" in text or "{{" in text else text
 
@@ -73,7 +72,7 @@ def _name_and_arguments(tag: re.Match[str]) -> tuple[str, str]:
 
 
 def _closing(text: str, tag: re.Match[str], name: str, unclosed: set[str]) -> re.Match[str] | None:
-    """Return the tag that closes a block; each name is looked for in vain only once."""
+    """Return the tag that closes a block; an unsuccessful search is not repeated for the same name."""
     if name in unclosed:
         return None
     pattern = rf"\{{%-?\s*end{name}\s*-?%\}}" if tag["liquid"] else rf"\{{\{{[<%]\s*/\s*{name}\s*[>%]\}}\}}"
@@ -84,7 +83,7 @@ def _closing(text: str, tag: re.Match[str], name: str, unclosed: set[str]) -> re
 
 
 def _block(name: str, arguments: str, content: str, before: str) -> str:
-    """Return what a block stands for; `before` is what its line begins with, an indentation for the most part."""
+    """Return the replacement of a block; `before` is the beginning of its line, usually indentation."""
     if name == "comment":
         return ""
     if name == "raw":
@@ -112,7 +111,7 @@ def _replacement(tag: re.Match[str], name: str, arguments: str, resolve: Resolve
 
 
 def _embed(name: str, words: list[str], first: str) -> str | None:
-    """Return a link to what is shown from elsewhere; None where it is not known."""
+    """Return a link to embedded content, or None if it is unknown."""
     if not re.fullmatch(r"[\w./-]{1,100}", first):
         return None
     if name == "youtube":

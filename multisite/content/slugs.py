@@ -1,4 +1,4 @@
-"""Slugs: the last part of an address, made from a title, a tag or a file's name."""
+"""Slugs: the last part of a URL, made from a title, a tag or a file name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from multisite.content.limits import SLUG_LENGTH
 __all__ = ["SlugPattern", "slugify"]
 
 _MAX_TEXT = 5 * SLUG_LENGTH
-"""Characters of a text that are looked at: to compose a long run of marks takes time with its square."""
+"""Characters of a text that are used: composing a long run of combining marks takes quadratic time."""
 
 _PLACES = re.compile(r"\{(slug|year|month|day)\}")
 _HYPHENS = re.compile("-+")
@@ -20,11 +20,11 @@ _SPOKEN = str.maketrans({"+": "-plus", "#": "-sharp"})
 
 
 def slugify(text: str) -> str:
-    """Return `text` in lower case with a hyphen for everything that is no letter or digit; may be empty.
+    """Return `text` in lower case, with hyphens for everything but letters and digits; may be empty.
 
-    Letters of all scripts stay, composed (NFC), so that `Über uns` is `über-uns` from a Mac's file name and from a
-    title alike. Marks that cannot be composed count as letters, as Hindi needs them. `+` and `#` at the end of a word
-    are spoken, `c-plus-plus`, so that C, C++ and C# stay three tags.
+    Letters of all scripts are kept and composed (NFC), so that `Über uns` becomes `über-uns` from a title and from a
+    file name on macOS alike. Marks that cannot be composed count as letters, as in Hindi. `+` and `#` at the end of a
+    word are spelled out, as in `c-plus-plus`, so that C, C++ and C# stay different tags.
     """
     composed = _SIGNS.sub(
         lambda match: match[0].translate(_SPOKEN), unicodedata.normalize("NFC", text[:_MAX_TEXT]).lower()
@@ -34,18 +34,19 @@ def slugify(text: str) -> str:
 
 
 class SlugPattern:
-    """How slugs are made: a text with `{slug}`, and if wanted `{year}`, `{month}` and `{day}` of publication.
+    """A pattern for slugs: a text with `{slug}`, and optionally `{year}`, `{month}` and `{day}` of publication.
 
-    Raises `ValueError` for a text without `{slug}`, or with another name in braces.
+    Raises:
+        ValueError: `{slug}` is missing, or there is another name in braces.
     """
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
         if "{slug}" not in pattern or set("{}") & set(_PLACES.sub("", pattern)):
-            raise ValueError(f"{pattern!r}: expected a text with {{slug}}, and {{year}}, {{month}}, {{day}} if wanted")
+            raise ValueError(f"{pattern!r}: expected a text with {{slug}}, and optionally {{year}}, {{month}}, {{day}}")
 
     def apply(self, slug: str, day: date | None) -> str:
-        """Return the slug of an entry that is published on `day`; `slug` itself where that is None, for a draft."""
+        """Return the slug of an entry published on `day`; `slug` unchanged if that is None, for a draft."""
         if day is None or self._pattern == "{slug}":
             return slug
         values = {"slug": slug, "year": f"{day:%Y}", "month": f"{day:%m}", "day": f"{day:%d}"}

@@ -1,9 +1,9 @@
-"""Bring raw HTML into a form that can be cleaned in bounded time: balanced, flat, and only the elements we allow.
+"""Prepare raw HTML for sanitizing in bounded time: balanced, flat, and with allowed elements only.
 
-An HTML parser repairs unbalanced markup, and that is where its time and memory go: each open element is walked over
-for each tag behind it, and an open `<b>` is repeated in every block that follows (70 kB of text became 85 MB). So the
-elements are balanced here first, in one pass. This is not what keeps scripts out: nh3 does that afterwards, and
-nothing here can weaken it, since its input may be anything.
+An HTML parser repairs unbalanced markup, which takes time and memory: it walks over each open element for each tag
+after it, and repeats an open `<b>` in every following block (70 kB of text became 85 MB). So the elements are balanced
+here first, in one pass. This is not what keeps scripts out: nh3 does that afterwards, and nothing here can weaken it,
+since it accepts any input.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from multisite.content.embeds import embed_link
 from multisite.content.limits import MAX_DEPTH
 
-__all__ = ["BECAME_LINK", "TooDeep", "balance", "count_depth"]
+__all__ = ["BECAME_LINK", "NestingTooDeep", "balance", "count_depth"]
 
 BECAME_LINK = "became a link"
-"""The kind of what is not left out: a link leads to what an element has shown."""
+"""Kind of a removal that is not a loss: a link leads to what an element embedded."""
 
 _VOID = frozenset({"br", "col", "hr", "img", "source", "track", "wbr"})
 _EMBEDS = frozenset({"embed", "iframe", "object", "script"})
-"""Elements that show something from elsewhere, and become a link to it."""
+"""Elements that embed content from elsewhere, and become a link to it."""
 
 _REPORTED = _EMBEDS | {
     "applet",
@@ -39,20 +39,20 @@ _REPORTED = _EMBEDS | {
     "svg",
     "textarea",
 }
-"""Elements that a reader would miss; others are layout."""
+"""Elements that a reader would miss; others are only layout."""
 
 _DROPPED = frozenset({"iframe", "noembed", "noframes", "script", "style"})
-"""Elements whose content is no text for a reader, and is not parsed as HTML."""
+"""Elements whose content is not text for readers, and is not parsed as HTML."""
 
 _RAW_TEXT = frozenset({"textarea", "title", "xmp"})
 """Elements whose content is text in which tags have no meaning."""
 
 _FORMATTING = frozenset({"a", "b", "code", "em", "i", "s", "small", "strong", "u"})
 _MAX_FORMATTING = 20
-"""How many of these are open at a time; the ones within are left out, their content stays."""
+"""How many of these may be open at a time; further ones are removed, their content is kept."""
 
 _CELLS = frozenset({"caption", "table", "td", "th"})
-"""Elements out of which no closing tag reaches, but those of tables."""
+"""Elements that closing tags do not reach out of, except those of tables."""
 
 _TABLE = _CELLS | {"tbody", "tfoot", "thead", "tr"}
 _ROWS = frozenset({"tbody", "tfoot", "thead"})
@@ -72,10 +72,10 @@ _CLOSES: Mapping[str, tuple[AbstractSet[str], AbstractSet[str]]] = {
     "tr": (frozenset({"tr"}), frozenset({"table"}) | _ROWS),
     **{name: (_ROWS, frozenset({"table"})) for name in _ROWS},
 }
-"""Which open elements an opening tag closes, and which stand in between (HTML, 13.1.2.4 Optional tags)."""
+"""Which open elements an opening tag closes, and which may be in between (HTML, 13.1.2.4 Optional tags)."""
 
 _REACH = 50
-"""How many open elements are looked at for one to close."""
+"""How many open elements are searched for one to close."""
 
 _START = re.compile(r"<(?:!--|[!?]|/?[a-zA-Z])")
 _LINE = re.compile(r"<!--@(\d{1,7})-->")
@@ -86,8 +86,8 @@ _UNQUOTED = re.compile(r"[^\s>]*")
 _TAG_EDGE = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9-]*)")
 
 
-class TooDeep(ValueError):
-    """A text whose HTML is nested more than `MAX_DEPTH` deep, or that has more markup than `MAX_MARKUP`."""
+class NestingTooDeep(ValueError):
+    """HTML is nested more than `MAX_DEPTH` deep, or a text has more markup than `MAX_MARKUP`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class _Tag:
 
 @dataclass(slots=True)
 class _Open:
-    """The elements that are open, outermost first; `scopes` counts those outside of and within each table cell."""
+    """The open elements, outermost first; `scopes` counts those outside of and within each table cell."""
 
     names: list[str] = field(default_factory=list)
     scopes: list[Counter[str]] = field(default_factory=lambda: [Counter()])
@@ -109,7 +109,7 @@ class _Open:
     def push(self, name: str) -> None:
         self.names.append(name)
         if len(self.names) > MAX_DEPTH:
-            raise TooDeep(f"HTML nested more than {MAX_DEPTH} deep")
+            raise NestingTooDeep(f"HTML nested more than {MAX_DEPTH} deep")
         self.scopes[-1][name] += 1
         self.formatting += name in _FORMATTING
         if name in _CELLS:
@@ -124,7 +124,7 @@ class _Open:
         return name
 
     def pop_to(self, name: str) -> Iterator[str]:
-        """Close elements up to the innermost `name`, and give their names."""
+        """Close elements up to the innermost `name`, and yield their names."""
         while (popped := self.pop()) != name:
             yield popped
         yield name
@@ -139,12 +139,17 @@ def balance(
     allowed: Mapping[str, AbstractSet[str]],
     on_removed: Callable[[int, str, str], None] = lambda _line, _kind, _text: None,
 ) -> str:
-    """Return `html` with the elements and attributes in `allowed` only, each closed where it has to be.
+    """Return `html` with only the elements and attributes in `allowed`, each properly closed.
 
-    `allowed` maps each element to its attributes. An element that shows something from elsewhere becomes a link to
-    that. `on_removed(line, kind, text)` is called for what is left out; its line is that of the last comment
-    `<!--@LINE-->` and the lines since. Time and length of what is returned grow with the length of `html`.
-    Raises `TooDeep` where more than `MAX_DEPTH` elements are open.
+    An element that embeds content becomes a link to it. Time and length of the result are linear in that of `html`.
+
+    Args:
+        allowed: attributes by element.
+        on_removed: called as `on_removed(line, kind, text)` for everything removed; the line is that of the last
+            comment `<!--@LINE-->`, plus the lines since.
+
+    Raises:
+        NestingTooDeep: more than `MAX_DEPTH` elements are open.
     """
     written: list[str] = []
     is_open = _Open()
@@ -170,7 +175,7 @@ def balance(
 
 
 def count_depth(html: str) -> int:
-    """Return how deep the elements of `html` are nested, which is what a Markdown renderer made: it is balanced."""
+    """Return the nesting depth of `html`, which a Markdown renderer made and is therefore balanced."""
     depth = deepest = 0
     for closing, name in _TAG_EDGE.findall(html):
         if name not in _VOID:
@@ -180,7 +185,7 @@ def count_depth(html: str) -> int:
 
 
 def _closed_by(name: str, is_open: _Open) -> Iterator[str]:
-    """Close what an opening tag closes: a paragraph ends where a list begins."""
+    """Close what an opening tag closes: a list ends a paragraph, for example."""
     closes, barriers = _CLOSES.get(name, ((), ()))
     if not closes:
         return
@@ -193,7 +198,7 @@ def _closed_by(name: str, is_open: _Open) -> Iterator[str]:
 
 
 def _replaced(tag: _Tag, on_removed: Callable[[int, str, str], None]) -> str:
-    """Return what stands in the place of an element that is not allowed, and tell of it."""
+    """Return the replacement of an element that is not allowed, and report it."""
     if tag.closing or tag.name not in _REPORTED:
         return ""
     link = embed_link(tag.name, tag.attributes) if tag.name in _EMBEDS else None
@@ -210,7 +215,7 @@ def _opening(tag: _Tag, allowed: AbstractSet[str]) -> str:
 
 
 def _tokens(html: str) -> Iterator[str | _Tag]:
-    """Yield the tags of `html`, and the text between them; what is never closed ends it (HTML, 13.2.5)."""
+    """Yield the tags of `html` and the text between them; an unclosed tag ends it (HTML, 13.2.5)."""
     position = line = counted = 0
     while (start := _START.search(html, position)) is not None:
         yield html[position : start.start()].replace("<", "&lt;")
@@ -237,7 +242,7 @@ def _tokens(html: str) -> Iterator[str | _Tag]:
 
 
 def _read_tag(html: str, start: int, line: int) -> tuple[_Tag | None, int]:
-    """Return the tag that begins at `start`, and where it ends; None for the tag if it does not end."""
+    """Return the tag that starts at `start`, or None if it does not end, and its end."""
     closing = html[start + 1] == "/"
     name = _NAME.match(html, start + 1 + closing)
     assert name is not None  # noqa: S101 (the pattern before has seen a letter)

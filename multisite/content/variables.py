@@ -1,6 +1,6 @@
-"""What every template gets beside what its view returns: the site, addresses, dates and words in its language.
+"""Variables of every template beside those of its view: the site, URLs, dates and phrases in its language.
 
-`config.include("multisite.content.variables")` puts them into each page; docs/templates lists them.
+`config.include("multisite.content.variables")` adds them to each page; docs/templates lists them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pyramid.config import Configurator
 from pyramid.events import BeforeRender
 from pyramid.request import Request
 
-from multisite.content.addresses import Addresses
+from multisite.content.addresses import Urls
 from multisite.content.language import phrase
 from multisite.errors import MultisiteError
 from multisite.formats import Formats
@@ -23,12 +23,12 @@ __all__ = ["NavItem", "includeme", "page_variables"]
 
 
 ERRORS = frozenset({400, 403, 404, 500, 503})
-"""The errors for which there are words, as `multisite.content.language` has them."""
+"""The errors with their own phrases in `multisite.content.language`."""
 
 
 @dataclass(frozen=True, slots=True)
 class NavItem:
-    """A link of the main menu; `current` says that it leads to the page it stands on."""
+    """A link of the main menu; `current` is whether it leads to the current page."""
 
     label: str
     url: str
@@ -36,10 +36,10 @@ class NavItem:
 
 
 def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
-    """Return the variables of a page of the kind `page_kind` on the request's site."""
+    """Return the variables of a page of the kind `page_kind` for the request's site."""
     site = request.site
     formats: Formats = request.format
-    addresses: Addresses = request.addresses
+    urls: Urls = request.urls
     text = request.phrase
     return {
         "site": site,
@@ -52,28 +52,28 @@ def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
         "format_date": formats.date,
         "format_number": formats.number,
         "iso_date": formats.iso,
-        # Not "local", which Mako sets to a namespace of its own in every template.
+        # Not "local", which is a namespace in every Mako template.
         "local_time": formats.local,
         "this_year": request.now().year,
-        "home_url": addresses.home(),
-        "archive_url": addresses.archive(),
-        "feed_url": addresses.feed(),
-        "entry_url": addresses.entry,
-        "tag_url": addresses.tag,
-        "year_url": addresses.year,
+        "home_url": urls.home(),
+        "archive_url": urls.archive(),
+        "feed_url": urls.feed(),
+        "entry_url": urls.entry,
+        "tag_url": urls.tag,
+        "year_url": urls.year,
         "static_url": partial(static_path, request),
         "nav": [
-            NavItem(text("home"), addresses.home(), page_kind == "home"),
-            NavItem(text("archive"), addresses.archive(), page_kind == "archive"),
+            NavItem(text("home"), urls.home(), page_kind == "home"),
+            NavItem(text("archive"), urls.archive(), page_kind == "archive"),
         ],
     }
 
 
 def error_variables(request: Request, status: int, detail: str | None = None) -> dict[str, Any]:
-    """Return what the page of an error with this HTTP status has besides, or has otherwise.
+    """Return additional variables for the error page of this HTTP status.
 
-    A status without words of its own has those of its class: 410 is like 400. `detail` is shown for 503, where it is
-    what the operators tell the visitors of a site in maintenance; elsewhere it is made for programmers.
+    A status without its own phrases uses those of its class: 410 uses 400. `detail` is shown for 503, where it is the
+    operators' message for a site in maintenance; elsewhere it is meant for programmers.
     """
     known = status if status in ERRORS else 500 if status >= 500 else 400
     return {
@@ -89,7 +89,7 @@ def _add_variables(event: BeforeRender) -> None:
         return
     try:
         variables = page_variables(request, event.rendering_val.get("page_kind"))
-    except MultisiteError:  # a page about there being no site
+    except MultisiteError:  # A page about an unknown site.
         return
     if (status := event.rendering_val.get("status")) is not None:
         variables |= error_variables(request, status, event.rendering_val.get("detail"))
@@ -101,7 +101,8 @@ def _phrase(request: Request, name: str, /, **values: object) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add `request.addresses`, `request.phrase`, and the variables of all that is rendered."""
-    config.add_request_method(Addresses, "addresses", reify=True)
+    """Add `request.urls`, `request.phrase`, and the variables of all rendered templates."""
+
+    config.add_request_method(Urls, "urls", reify=True)
     config.add_request_method(_phrase, "phrase")
     config.add_subscriber(_add_variables, BeforeRender)
