@@ -490,9 +490,7 @@ def test_other_methods_get_405(filled: ContentSites) -> None:
         ("/sitemap.xml", 1),
     ],
 )
-def test_a_page_needs_few_queries_for_any_number_of_entries(
-    filled: ContentSites, path: str, most: int
-) -> None:
+def test_a_page_needs_few_queries_for_any_number_of_entries(filled: ContentSites, path: str, most: int) -> None:
     browser = filled.browser(GARDEN)
     filled.queries()
     browser.get(path)

@@ -268,9 +268,7 @@ def test_without_pip_the_error_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("note", [{"state": "installing"}, {"state": "ready"}], ids=["incomplete", "outdated"])
-def test_an_environment_of_another_user_is_reported(
-    python: Path, tmp_path: Path, note: dict[str, str]
-) -> None:
+def test_an_environment_of_another_user_is_reported(python: Path, tmp_path: Path, note: dict[str, str]) -> None:
     folder = copy_clone(tmp_path / "clone")
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "dev.json").write_text(json.dumps(note), "utf-8")
