@@ -1,12 +1,12 @@
-"""Lay out the static files of all sites in one folder, for a web server or a CDN: `multisite collect-static`.
+"""Export the static files of all sites into one folder, for a web server or a CDN: `multisite collect-static`.
 
-    DIR/kitchen.example/static/style.css                 as it is asked for without a hash
-    DIR/kitchen.example/5f2c0e1b9a77/static/style.css    the same, by the hash in its address
+    DIR/kitchen.example/static/style.css                 for URLs without a hash
+    DIR/kitchen.example/5f2c0e1b9a77/static/style.css    the same file, for URLs with its hash
     DIR/kueche.example -> kitchen.example                an alias
 
-A file is never changed in its place: it is written under another name and then renamed, so that whoever reads sees the
-old one or the new one. What has the same content is one file with many names, and a file that is there is not written
-again. Whatever is missing the application serves, so the order of things does not matter.
+Files are replaced atomically, by writing a new file and renaming it. Files with the same content are hard links to one
+another, and unchanged files are not written again. The application serves files that are missing, so the order of the
+steps does not matter.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from multisite.site import Site
 __all__ = ["CollectReport", "collect_static"]
 
 MARKER = ".multisite-static"
-"""A folder by which a layout is known for one, and in which files wait until they are whole."""
+"""The folder that marks an export, and holds files until they are complete."""
 
 COMPRESSED_BYTES = 1024
-"""Smaller files are not worth a compressed form: they fit into a packet or two as they are."""
+"""Smaller files are not compressed: they fit into a packet or two anyway."""
 
-_COMPRESSES = (
+_COMPRESSIBLE_TYPES = (
     "text/", "image/svg+xml", "image/x-icon", "application/json", "application/manifest+json", "application/wasm",
     "application/xml",
 )  # fmt: skip
@@ -57,7 +57,7 @@ _COMPRESSES = (
 
 @dataclass
 class CollectReport:
-    """What a run has done: how many `sites` and `files` are laid out, and how many files were `written`, `removed`."""
+    """Counts of a run: `sites` and `files` in the export, and files that were `written` and `removed`."""
 
     sites: int = 0
     files: int = 0
@@ -68,32 +68,39 @@ class CollectReport:
 def collect_static(
     settings: Settings, infos: Iterable[SiteRecord], target: Path, *, compress: bool = False
 ) -> CollectReport:
-    """Lay out the static files of the sites `infos` below `target`, and remove what is no longer any site's.
+    """Export the static files of the sites `infos` into `target`, and remove files that no site has any more.
 
-    With `compress` a file that compresses well gets a `.gz` beside it. Raises `MultisiteError` for a folder with other
-    things in it, or one that holds templates or lies among them, and `OSError` where it cannot be written.
+    Args:
+        settings: Where the files of sites are.
+        infos: The records of all sites.
+        target: The folder to export to.
+        compress: Write a `.gz` beside each file that compresses well.
+
+    Raises:
+        MultisiteError: `target` contains other files, or overlaps the folders of templates.
+        OSError: `target` cannot be written.
     """
-    layout = _Layout(_prepare(settings, target), compress)
+    export = _Export(_prepare(settings, target), compress)
     infos = list(infos)
     names = _folder_names(infos)
     hosts: set[str] = set()
     for info in infos:
         if info.status == "active" and info.site.id in names:
             first, *others = names[info.site.id]
-            layout.export(settings, info.site, first)
-            hosts.update([first], layout.link(first, others))
-    for entry in layout.target.iterdir():
+            export.export(settings, info.site, first)
+            hosts.update([first], export.link(first, others))
+    for entry in export.target.iterdir():
         if entry.name not in hosts and entry.name != MARKER:
-            layout.remove(entry)
-    shutil.rmtree(layout.staging_dir, ignore_errors=True)  # There is none if nothing was written.
-    return layout.collected
+            export.remove(entry)
+    shutil.rmtree(export.staging_dir, ignore_errors=True)  # It does not exist if nothing was written.
+    return export.report
 
 
 def _folder_names(infos: Iterable[SiteRecord]) -> dict[int, list[str]]:
-    """Return the names of the folders of each site, by its id; the others are links to the first.
+    """Return the folder names of each site, by its id; the first one is the folder, the others are links to it.
 
-    The folder is found by the host alone. So domains with a wildcard, a port or a path are left to the application,
-    and hosts that with some port, or with the path of the files, lead somewhere else: to a site that is open or not.
+    A web server finds the folder by the host alone. So domains with a wildcard, a port or a path are left to the
+    application, and so are hosts that belong to another site for some port or for the path of static files.
     """
     domains = [
         (info.site.id, parse(domain.host, underscores=True), domain.kind) for info in infos for domain in info.domains
@@ -127,29 +134,29 @@ def _prepare(settings: Settings, target: Path) -> Path:
 
 
 @dataclass
-class _Layout:
+class _Export:
     target: Path
     compress: bool
-    collected: CollectReport = field(default_factory=CollectReport)
-    whole: dict[str, Path] = field(default_factory=dict)  # by digest, a file with that content in the layout
-    packed: dict[str, bytes | None] = field(default_factory=dict)  # by digest, its compressed form if that is smaller
+    report: CollectReport = field(default_factory=CollectReport)
+    exported: dict[str, Path] = field(default_factory=dict)  # by digest, an exported file with that content
+    compressed: dict[str, bytes | None] = field(default_factory=dict)  # by digest, None if not worth it
     numbers: Iterator[int] = field(default_factory=count)
 
     @property
     def staging_dir(self) -> Path:
-        """The folder of files that are being written, by this process: two may run at once."""
+        """The folder of incomplete files of this process; two may run at once."""
         return self.target / MARKER / str(os.getpid())
 
     def export(self, settings: Settings, site: Site, name: str) -> None:
-        """Lay out one site in the folder `name`."""
+        """Export one site into the folder `name`."""
         folder = self.target / name
-        if folder.is_symlink():  # the site of an alias has become a site of its own
+        if folder.is_symlink():  # an alias has become a site
             self.remove(folder)
         assets = list_assets(settings, site)
         roots = list(static_roots(settings, site))
         wanted: set[Path] = set()
         for asset_name in assets:
-            if not _is_form_of_another(asset_name, assets):
+            if not _is_variant(asset_name, assets):
                 wanted.update(self._export_file(folder, asset_name, roots))
         for parent, _folders, files in os.walk(folder, topdown=False):
             for file in files:
@@ -157,54 +164,54 @@ class _Layout:
                     self.remove(path)
             if not any(Path(parent).iterdir()):
                 Path(parent).rmdir()
-        self.collected.sites += 1
+        self.report.sites += 1
 
     def _export_file(self, folder: Path, name: str, roots: list[Path]) -> Iterator[Path]:
-        """Lay out one file in its forms, and yield where."""
+        """Export a file and its compressed variants, and yield their paths."""
         asset = open_asset(roots, name.split("/"))
         if asset is None:
-            # Removed or replaced while we ran: the application serves it until the next run, which comes after that.
+            # Removed or replaced during the run: the application serves it until the next run.
             return
         with ExitStack() as files:
             digest = files.enter_context(asset).digest()
-            forms: dict[str, OpenAsset | bytes] = {"": asset}
+            variants: dict[str, OpenAsset | bytes] = {"": asset}
             for encoding, encoded in asset.encoded().items():
-                forms[ENCODINGS[encoding]] = files.enter_context(encoded)
-            if self.compress and ".gz" not in forms and content_type(name).startswith(_COMPRESSES):
-                if digest not in self.packed:
-                    self.packed[digest] = _compress(asset.file)
-                if (packed := self.packed[digest]) is not None:
-                    forms[".gz"] = packed
-            for suffix, source in forms.items():
+                variants[ENCODINGS[encoding]] = files.enter_context(encoded)
+            if self.compress and ".gz" not in variants and content_type(name).startswith(_COMPRESSIBLE_TYPES):
+                if digest not in self.compressed:
+                    self.compressed[digest] = _compress(asset.file)
+                if (packed := self.compressed[digest]) is not None:
+                    variants[".gz"] = packed
+            for suffix, source in variants.items():
                 for parent in (digest[:HASH_DIGITS], ""):
                     path = folder / parent / FOLDER / f"{name}{suffix}"
                     try:
                         self._put(path, source)
                     except _Changed:  # as above
                         return
-                    self.collected.files += 1
+                    self.report.files += 1
                     yield path
 
     def _put(self, path: Path, source: OpenAsset | bytes) -> None:
-        """Let `path` hold what `source` holds, as a link to the same content elsewhere where that can be.
+        """Write `source` to `path`, hard-linking to an identical file if possible.
 
-        Raises `_Changed` if `source` was written to since its digest was taken.
+        Raises `_Changed` if `source` was written to since its digest was computed.
         """
         digest = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else source.digest()
         if not path.is_file() or digest_of(path) != digest:
             self.staging_dir.mkdir(exist_ok=True)
             new = self.staging_dir / str(next(self.numbers))
-            if not _link(new, self.whole.get(digest)):
+            if not _link(new, self.exported.get(digest)):
                 _copy(source, new)
                 if digest_of(new) != digest:
                     raise _Changed
             path.parent.mkdir(parents=True, exist_ok=True)
             new.replace(path)
-            self.collected.written += 1
-        self.whole.setdefault(digest, path)
+            self.report.written += 1
+        self.exported.setdefault(digest, path)
 
     def link(self, name: str, others: list[str]) -> list[str]:
-        """Let the folders `others` be the one called `name`, and return them."""
+        """Make the folders `others` links to the folder `name`, and return them."""
         for other in others:
             place = self.target / other
             if place.is_symlink() and str(place.readlink()) == name:
@@ -218,31 +225,31 @@ class _Layout:
         return others
 
     def remove(self, path: Path) -> None:
-        """Remove a file, a link, or a folder with all that is in it."""
+        """Remove a file, a link, or a folder with its content."""
         if path.is_dir() and not path.is_symlink():
-            self.collected.removed += sum(len(files) for _, _, files in os.walk(path))
+            self.report.removed += sum(len(files) for _, _, files in os.walk(path))
             shutil.rmtree(path)
         else:
             path.unlink()
-            self.collected.removed += 1
+            self.report.removed += 1
 
 
 class _Changed(Exception):
-    """A file was written to while it was laid out."""
+    """A file was written to during its export."""
 
 
-def _is_form_of_another(name: str, assets: dict[str, Asset]) -> bool:
-    """Tell whether `name` is the compressed form of another file, with which it is laid out if it is not older."""
+def _is_variant(name: str, assets: dict[str, Asset]) -> bool:
+    """Return whether `name` is the compressed variant of another file, which is exported with that file."""
     return any(name.endswith(suffix) and name.removesuffix(suffix) in assets for suffix in ENCODINGS.values())
 
 
 def _link(new: Path, known: Path | None) -> bool:
-    """Make `new` another name of `known`, and return whether that could be done."""
+    """Hard-link `new` to `known`, and return whether that was possible."""
     if known is None:
         return False
     try:
         new.hardlink_to(known)
-    except OSError:  # a file system without links, or a file with as many of them as it takes
+    except OSError:  # no hard links on this file system, or too many
         return False
     return True
 
@@ -256,7 +263,7 @@ def _copy(source: OpenAsset | bytes, new: Path) -> None:
 
 
 def _compress(file: BinaryIO) -> bytes | None:
-    """Return the content of the file compressed, the same each time; None if that saves less than a tenth."""
+    """Return the content of the file, compressed reproducibly; None if that saves less than a tenth."""
     content = file.read()
     if len(content) < COMPRESSED_BYTES:
         return None

@@ -1,7 +1,7 @@
-"""Run a command once for every site, each in a process of its own.
+"""Run a command once for each site, in a separate process.
 
-`select_sites` says for which sites, `run_for_each` runs it and tells what became of it. A process has the site in its
-environment and nothing else of it; what it prints is passed on line by line.
+`select_sites` chooses the sites, `run_for_each` runs the command and reports the outcomes. A process gets the site
+through its environment only; its output is passed on line by line.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from multisite.site import Site
 __all__ = ["SITE_ID_VARIABLE", "SITE_VARIABLE", "Outcome", "SelectedSite", "run_for_each", "select_sites"]
 
 SITE_VARIABLE = "MULTISITE_SITE"
-"""The environment variable with the canonical domain of the site that a command runs for."""
+"""The environment variable with the canonical domain of the site."""
 
 SITE_ID_VARIABLE = "MULTISITE_SITE_ID"
-"""The same with its id."""
+"""The environment variable with the id of the site."""
 
 PLACEHOLDER = "{}"
-"""An argument that is exactly this stands for the canonical domain."""
+"""An argument that equals this is replaced by the canonical domain."""
 
 RUNS_FOR = frozenset({"active", "maintenance"})
-"""The statuses of the sites that a command is run for: maintenance is when one runs commands."""
+"""Commands run for sites with these statuses. Maintenance is one of them: that is when commands are run."""
 
 TERMINATION_TIMEOUT_SECONDS = 5.0
-"""How long a process that was told to end may take, before it is killed."""
+"""How long a terminated process may take to end, before it is killed."""
 
 Result = Literal["done", "failed", "not run", "left out"]
 OnOutput = Callable[[Site, str], object]
@@ -45,7 +45,7 @@ OnOutput = Callable[[Site, str], object]
 
 @dataclass(frozen=True, slots=True)
 class SelectedSite:
-    """A site, and why the command is not run for it: its status, None if it is."""
+    """A site; `left_out` is its status if the command is not run for it because of that, else None."""
 
     site: Site
     left_out: str | None = None
@@ -53,10 +53,10 @@ class SelectedSite:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the command for a site.
+    """The outcome of the command for a site.
 
-    `code` is its exit code, that of a process ended by a signal negative; None unless it ran to an end. `seconds` is
-    how long it ran. `reason` says why it failed without a code, was not run or left out.
+    `code` is the exit code, negative for a signal; None unless the command ran and ended. `seconds` is its duration.
+    `reason` is set if the command could not be started, was not run, or the site was left out.
     """
 
     site: Site
@@ -69,11 +69,15 @@ class Outcome:
 def select_sites(
     sites: Iterable[tuple[Site, str]], *, only: Sequence[str] = (), skip: Sequence[str] = ()
 ) -> list[SelectedSite]:
-    """Return the `sites`, each given with its status, whose canonical domains fit a pattern of `only` (none: all
-    sites) and none of `skip`.
+    """Select the sites whose canonical domains match a pattern of `only`, but none of `skip`.
 
-    Patterns are those of a shell (`*.example.com`). Raises `MultisiteError` for a pattern that fits no site: of one
-    that is misspelt, nobody would notice that it skips nothing.
+    Args:
+        sites: Pairs of a site and its status.
+        only: Shell patterns such as `*.example.com`; empty for all sites.
+        skip: Shell patterns of sites to leave out.
+
+    Raises:
+        MultisiteError: A pattern matches no site; a typing error in `skip` would go unnoticed otherwise.
     """
     unused = {pattern.lower(): pattern for pattern in (*only, *skip)}
     chosen: list[SelectedSite] = []
@@ -100,19 +104,26 @@ def run_for_each(
     on_output: OnOutput,
     on_done: Callable[[Outcome], object],
 ) -> list[Outcome]:
-    """Run `command` for each of the `chosen` sites, `jobs` at a time, and return the outcomes in their order.
+    """Run `command` for each of the `chosen` sites, and return the outcomes in their order.
 
-    After a failure no further one is begun, unless `keep_going`. `environ` is the environment of the commands, without
-    the variables of the site; None for that of this process. `on_output` is called with each line of their output, and
-    `on_done` with each outcome as it is known, both from several threads, but never at once. `KeyboardInterrupt` ends
-    the processes that run, with all that they have started, and is no error here: what did not run says so.
+    `KeyboardInterrupt` ends the running processes, with everything that they started. It is not raised; the outcomes
+    show for which sites the command was not run.
+
+    Args:
+        chosen: The sites.
+        command: The command and its arguments.
+        jobs: How many processes run at a time.
+        keep_going: Whether to start further commands after a failure.
+        environ: The environment of the commands, without the variables of the site; None for that of this process.
+        on_output: Called with each line of output. Called from several threads, but never at the same time.
+        on_done: Called with each outcome, in the same way.
     """
     run = _Run(tuple(command), dict(os.environ if environ is None else environ), keep_going, on_output, on_done)
     return run.all(chosen, jobs)
 
 
 class _Run:
-    """One run for all sites: its processes, and whether another may be begun."""
+    """A run for all sites: its processes, and whether more may be started."""
 
     def __init__(
         self,
@@ -139,11 +150,11 @@ class _Run:
                 return [future.result() for future in futures]
             except KeyboardInterrupt:
                 self.stop()
-                # A second one ends this process at once; what runs for a site was told to end already.
+                # A second interrupt ends this process at once; the commands have been told to end already.
                 return [future.result() for future in futures]
 
     def stop(self) -> None:
-        """Begin no further process, and end those that run."""
+        """Start no further process, and end the running ones."""
         with self._lock:
             self._stopped = "interrupted"
             running = list(self._running)
@@ -153,7 +164,7 @@ class _Run:
         for process in running:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, end - time.monotonic()))
-            # Also where it has ended: what it started may not have.
+            # Even if it has ended, because its children may not have.
             _signal(process, getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def _one(self, chosen: SelectedSite) -> Outcome:
@@ -173,7 +184,7 @@ class _Run:
             try:
                 process = self._start(site)
             except (OSError, ValueError) as error:
-                self._note_failure(site)
+                self._record_failure(site)
                 return Outcome(site, "failed", reason=getattr(error, "strerror", None) or str(error))
             self._running.add(process)
         with process:
@@ -183,32 +194,32 @@ class _Run:
         with self._lock:
             self._running.discard(process)
             if process.returncode:
-                self._note_failure(site)
+                self._record_failure(site)
         seconds = time.monotonic() - begun
         return Outcome(site, "failed" if process.returncode else "done", process.returncode, seconds)
 
-    def _note_failure(self, site: Site) -> None:
+    def _record_failure(self, site: Site) -> None:
         if not self._keep_going and self._stopped is None:
             self._stopped = f"it failed for {site}"
 
     def _start(self, site: Site) -> subprocess.Popen[str]:
-        return subprocess.Popen(  # noqa: S603  # What the operator has typed.
-            [site.domain if word == PLACEHOLDER else word for word in self._command],
+        return subprocess.Popen(  # noqa: S603  # The operator's own command.
+            [site.domain if argument == PLACEHOLDER else argument for argument in self._command],
             env={**self._environ, SITE_VARIABLE: site.domain, SITE_ID_VARIABLE: str(site.id)},
-            # A command that asks for something would wait for ever, and nobody would see for whom.
+            # A command that prompts would wait forever, and nobody would see for which site.
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             encoding="utf-8",
             errors="backslashreplace",
-            # A group of its own, so that what it starts can be ended with it, and Ctrl-C reaches this process alone.
+            # A process group of its own, so that its children are ended with it, and Ctrl-C reaches only this process.
             start_new_session=True,
         )
 
 
 def _signal(process: subprocess.Popen[str], number: int) -> None:
-    """Send a signal to a process and to all that it has started."""
+    """Send a signal to a process and its children."""
     with suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, number)

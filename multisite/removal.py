@@ -1,9 +1,9 @@
-"""Removal of a site: its rows, its folder, its domains.
+"""Remove a site: its rows, its folder and its domains.
 
-The site is disabled first. Then its folder is moved into a folder of trash, which can fail and can be undone; then its
-rows are deleted, in the order of references and in batches that are a transaction each, so that a table of any size is
-locked for a moment only; and last its domains. Until then the same call again completes what was interrupted. What
-stays is the row in `sites`, so that its id is never used again: ids may be in backups, logs and other databases.
+The site is taken offline first. Then its folder is moved to the trash, which can fail and can be undone. Then its rows
+are deleted, in the order of their foreign keys and in batches of one transaction each, so that locks are short for
+tables of any size; its domains are last. Until then, the same call again completes an interrupted removal. The row in
+`sites` is kept, so that the id is never used again: backups, logs and other databases may contain it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from multisite.settings import Settings
 __all__ = ["BATCH_ROWS", "TRASH", "RemovalPlan", "plan_removal", "remove_site"]
 
 BATCH_ROWS = 1000
-"""How many rows are deleted at once."""
+"""How many rows are deleted in one transaction."""
 
 TRASH = ".trash"
-"""The folder below `multisite.sites_dir` that folders of removed sites are moved to. No site has such a name."""
+"""The folder in `multisite.sites_dir` for the folders of removed sites. No site can have this name."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalPlan:
-    """What there is of a site: `rows` in each table that has some, and its `folder`, None if it has none."""
+    """What a removal concerns: the number of `rows` by table, and the `folder` of the site, None without one."""
 
     info: SiteRecord
     rows: dict[str, int]
@@ -47,14 +47,14 @@ class RemovalPlan:
 
 
 def plan_removal(engine: Engine, host: str, *, settings: Settings) -> RemovalPlan:
-    """Return what `remove_site` would remove, counted now. Raises the same; nothing is changed."""
+    """Return what `remove_site` would remove, without changing anything. Raises as `remove_site`."""
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         info = read_site(connection, domains.existing(host))
         with all_sites(f"counting the rows of {info.site}"):
             rows = {each.name: _count(connection, each.table, info.site.id) for each in _tables(connection)}
     folder = settings.sites_dir / info.site.folder
-    there = folder if folder.is_dir() and not folder.is_symlink() else None
-    return RemovalPlan(info, {name: number for name, number in rows.items() if number}, there)
+    existing = folder if folder.is_dir() and not folder.is_symlink() else None
+    return RemovalPlan(info, {name: number for name, number in rows.items() if number}, existing)
 
 
 def remove_site(
@@ -65,12 +65,23 @@ def remove_site(
     batch_rows: int = BATCH_ROWS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> RemovalPlan:
-    """Remove the site that has the domain `host`, in any spelling, and return what was removed.
+    """Remove the site with the domain `host`, and return what was removed.
 
-    All tables of the database whose `site_id` refers to `sites` are emptied of its rows, in every schema, whether an
-    application knows them or not. `progress` is told a line for each batch. Raises `InvalidHost`, `UnknownSite`, and
-    `MultisiteError` for tables that refer to each other in a way that no order can follow, and for a folder that
-    cannot be moved: then the site is what it was.
+    Its rows are deleted from all tables of the database, in every schema, whose `site_id` references `sites`, whether
+    or not the application has a model for them.
+
+    Args:
+        engine: The database of the directory.
+        host: Any domain of the site.
+        settings: Where the folder of the site is.
+        batch_rows: How many rows are deleted in one transaction.
+        progress: Called with a line for each batch.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        MultisiteError: Tables reference each other in a cycle, or the folder cannot be moved; then the site is back
+            in its former state.
     """
     domain = domains.existing(host)
     plan = plan_removal(engine, host, settings=settings)
@@ -91,7 +102,7 @@ def remove_site(
             if done:
                 rows[name] = done
     with directory_transaction(engine) as connection:
-        # Read again: somebody else may have completed this in the meantime.
+        # Read again, because another call may have completed the removal.
         read_site(connection, domain)
         for row in (DomainRow, SettingRow):
             connection.execute(sa.delete(row).where(row.site_id == site.id))
@@ -101,7 +112,7 @@ def remove_site(
 
 
 def _set_availability(engine: Engine, site_id: int, availability: str) -> str:
-    """Set the column `availability` of a site, and return what it was."""
+    """Set the column `availability` of a site, and return its former value."""
     of_site = SiteRow.id == site_id
     with directory_transaction(engine) as connection:
         before: str = connection.execute(sa.select(SiteRow.availability).where(of_site)).scalar_one()
@@ -122,18 +133,18 @@ class _ScopedTable:
 
     @property
     def name(self) -> str:
-        """Its name, behind that of its schema if it is not in the default one."""
+        """The name, qualified with the schema if that is not the default one."""
         return self.table.fullname
 
 
 _Name = tuple[str | None, str]
-"""A table's schema, None where the database finds it without, and its name."""
+"""The schema of a table, None if it is on the search path, and its name."""
 
 
 def _tables(connection: Connection) -> list[_ScopedTable]:
-    """Return the tables of the database whose `site_id` refers to `sites`, those that refer to others first.
+    """Return the tables whose `site_id` references `sites`, referencing tables before referenced ones.
 
-    Leaves no transaction open.
+    Does not leave a transaction open.
     """
     inspector = sa.inspect(connection)
     keys: dict[_Name, list[ReflectedForeignKeyConstraint]] = {}
@@ -146,28 +157,28 @@ def _tables(connection: Connection) -> list[_ScopedTable]:
     connection.rollback()
     scoped = {name for name, found in keys.items() if not _is_own(name) and any(map(_is_to_sites, found))}
 
-    def whole(name: _Name) -> _Name:
-        """Return the table that the rows of `name` are counted and deleted with: itself, or what it is a part of."""
-        return whole(parents[name]) if parents.get(name) in scoped else name
+    def root(name: _Name) -> _Name:
+        """Return the table that includes the rows of `name`: the table itself, or its outermost parent."""
+        return root(parents[name]) if parents.get(name) in scoped else name
 
     referred: dict[_Name, set[_Name]] = {}
-    for name in sorted(scoped, key=_text):
-        others = {whole(other) for other in map(_referred, keys[name]) if other in scoped} - {whole(name)}
-        referred.setdefault(whole(name), set()).update(others)
+    for name in sorted(scoped, key=_qualified_name):
+        others = {root(other) for other in map(_referred, keys[name]) if other in scoped} - {root(name)}
+        referred.setdefault(root(name), set()).update(others)
     try:
         order = list(TopologicalSorter(referred).static_order())
     except CycleError as error:
         raise MultisiteError(
-            f"the tables {' and '.join(sorted(map(_text, set(error.args[1]))))} refer to each other, so that none can "
-            "be emptied before the other: delete the rows of this site there yourself, and run the same command again"
+            f"the tables {' and '.join(sorted(map(_qualified_name, set(error.args[1]))))} reference each other, so "
+            "that no order of deletion works: delete the rows of this site there yourself, and run the same command again"
         ) from None
     return [_scoped(name, primary.get(name, []), keys[name]) for name in reversed(order)]
 
 
 def _schemas(connection: Connection, inspector: sa.Inspector) -> list[str | None]:
-    """Return where to look for tables: None, and the schemas in which tables are not found without naming them."""
+    """Return the schemas to inspect: None for the search path, and the schemas that are not on it."""
     if connection.dialect.name != "postgresql":
-        return [None]  # There is one, or as with SQLite's attached files, no reference leads from one to another.
+        return [None]  # SQLite's attached files are schemas, but foreign keys do not cross them.
     path = connection.scalars(sa.select(sa.func.unnest(sa.func.current_schemas(False))))
     return [None, *sorted(set(inspector.get_schema_names()).difference(path, {"information_schema"}))]
 
@@ -187,7 +198,7 @@ _PARENTS = sa.text(
 
 
 def _parents(connection: Connection) -> dict[_Name, _Name]:
-    """Return of which table each is a part: a partition, or one that inherits, whose rows are its parent's as well."""
+    """Return the parent of each partition and of each inheriting table, whose rows are also rows of the parent."""
     if connection.dialect.name != "postgresql":
         return {}
     return {
@@ -206,13 +217,13 @@ def _scoped(name: _Name, key: list[str], references: list[ReflectedForeignKeyCon
         [*key, *(column for self_reference in self_references for pair in self_reference for column in pair)]
     )
     names.pop(SITE_COLUMN, None)
-    # With the column of a scoped table: row-level security, where it is in force, is to be told of all sites.
+    # site_id_column() makes it a scoped table, so that row-level security is told of all_sites.
     others: list[sa.Column[Any]] = [sa.Column(each, sa.types.NullType()) for each in names]
     table = sa.Table(name[1], sa.MetaData(), site_id_column(), *others, schema=name[0])
     return _ScopedTable(table, tuple(key), self_references)
 
 
-def _text(name: _Name) -> str:
+def _qualified_name(name: _Name) -> str:
     return ".".join(filter(None, name))
 
 
@@ -225,7 +236,7 @@ def _is_own(name: _Name) -> bool:
 
 
 def _is_to_sites(key: ReflectedForeignKeyConstraint) -> bool:
-    # A table of that name in another schema is somebody else's, and so are the rows that refer to it.
+    # A table of that name in another schema is not multisite's.
     return _referred(key) == (None, SiteRow.__tablename__) and key["constrained_columns"] == [SITE_COLUMN]
 
 
@@ -235,16 +246,16 @@ def _count(connection: Connection, table: sa.Table, site_id: int) -> int:
 
 
 def _delete(connection: Connection, scoped: _ScopedTable, site_id: int, batch_rows: int) -> Iterator[int]:
-    """Delete the rows of a site, a batch and a transaction at a time, and yield how many each was."""
+    """Delete the rows of a site in batches of one transaction each, and yield the size of each batch."""
     table, key = scoped.table, [scoped.table.columns[name] for name in scoped.key]
     of_site = table.columns[SITE_COLUMN] == site_id
     row, child = table.alias("row"), table.alias("child")
     chosen = sa.select(*(row.columns[column.name] for column in key)).where(row.columns[SITE_COLUMN] == site_id)
     for pairs in scoped.self_references:
-        # Leaves first: a row that others of the table refer to comes after them.
+        # Leaves first: rows that reference others of this table are deleted before these.
         refers = (child.columns[column] == row.columns[target] for column, target in pairs)
         chosen = chosen.where(~sa.exists().where(*refers))
-    # A subquery around it, since not every database takes a LIMIT directly behind IN.
+    # Wrapped in a subquery, because not every database accepts LIMIT directly within IN.
     found = chosen.limit(batch_rows).subquery()
     batch = sa.delete(table).where(of_site, sa.tuple_(*key).in_(sa.select(*found.columns)))
     while key:
@@ -261,7 +272,7 @@ def _delete(connection: Connection, scoped: _ScopedTable, site_id: int, batch_ro
 
 
 def _move_to_trash(folder: Path, settings: Settings) -> Path:
-    """Move a site's folder out of the way, and return where it is now. Raises `MultisiteError` if that cannot be."""
+    """Move a site's folder to the trash, and return its new path. Raises `MultisiteError` if that fails."""
     trash = settings.sites_dir / TRASH
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     target = trash / f"{folder.name[:200]}-{stamp}"
@@ -270,7 +281,7 @@ def _move_to_trash(folder: Path, settings: Settings) -> Path:
         folder.rename(target)
     except OSError as error:
         raise MultisiteError(
-            f"the folder {folder} cannot be moved to {trash}: {error.strerror or error}; nothing was removed: make it "
-            "possible, and run the same command again"
+            f"the folder {folder} cannot be moved to {trash}: {error.strerror or error}; nothing was removed: fix "
+            "this, and run the same command again"
         ) from error
     return target

@@ -302,7 +302,7 @@ def test_what_is_not_a_folder_is_left_alone_and_no_site_is_made(own_engine: sa.E
 def test_a_place_that_cannot_be_written_is_named_and_no_site_is_made(tmp_path: Path, own_engine: sa.Engine) -> None:
     (tmp_path / "sites").write_text("a file where the folder of all sites should be")
     settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
-    with pytest.raises(MultisiteError, match=r"a\.example cannot be made: .*run the same command again"):
+    with pytest.raises(MultisiteError, match=r"cannot create the folder .*a\.example: .*run the same command again"):
         add_site(own_engine, "a.example", settings=settings)
     assert (hosts_of(own_engine), statuses(own_engine)) == ({}, [])
 

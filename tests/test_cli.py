@@ -278,8 +278,8 @@ def test_a_host_that_is_taken_in_any_spelling_is_refused(migrated: Folder, host:
     [
         (["add-site", "b.example", "--locale", "nonsense!"], "is not a locale"),
         (["add-site", "b.example", "--timezone", "Mars/Olympus"], "is not a time zone"),
-        (["add-site", "b.example", "--name", "\x1b[31m"], "cannot be the name of a site"),
-        (["add-site", "b.example", "--name", ""], "cannot be the name of a site"),
+        (["add-site", "b.example", "--name", "\x1b[31m"], "is not a valid site name"),
+        (["add-site", "b.example", "--name", ""], "is not a valid site name"),
         (["show-site", "nobody.example"], "no site is known as 'nobody.example'"),
         (["add-domain", "nobody.example", "b.example"], "no site is known as 'nobody.example'"),
         (["remove-domain", "nobody.example"], "no site is known as 'nobody.example'"),
@@ -505,7 +505,7 @@ def test_a_mistake_in_a_revision_keeps_its_traceback(migrated: Folder, with_revi
 
 def test_a_folder_that_cannot_be_made_leaves_no_row(migrated: Folder) -> None:
     (migrated.path / "sites").write_text("a file where the folder of all sites should be")
-    assert "cannot be made" in migrated.fails("add-site", "a.example")
+    assert "cannot create the folder" in migrated.fails("add-site", "a.example")
     assert migrated.rows() == 0
 
 
@@ -675,13 +675,13 @@ def test_a_site_is_disabled_maintained_enabled_and_removed(migrated: Folder) -> 
         (("remove-site", "a.example", "--yes", "--dry-run"), 2, "Pass --yes to remove the site"),
         (("remove-site", "x.example", "--yes"), 1, "no site is known as 'x.example'; list all sites"),
         (("maintain-site", "a.example", "--until", "tomorrow"), 1, "'tomorrow' is not a time: expected one such as"),
-        (("maintain-site", "a.example", "--until", "2001-01-01"), 1, "has passed already"),
+        (("maintain-site", "a.example", "--until", "2001-01-01"), 1, "has already passed"),
         (("maintain-site", "a.example", "--message", " "), 1, "a message has 1 to 500 characters"),
         (("enable-site", "x.example"), 1, "no site is known as 'x.example'"),
         (("move-domain", "b.example", "x.example"), 1, "no site is known as 'x.example'"),
         (("move-domain", "a.example", "a.example"), 1, "is the canonical domain of its site"),
-        (("set-canonical", "*.a.example"), 1, "a site is known by one name"),
-        (("rename-site", "a.example", ""), 1, "cannot be the name of a site"),
+        (("set-canonical", "*.a.example"), 1, "a canonical domain has no wildcard"),
+        (("rename-site", "a.example", ""), 1, "is not a valid site name"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

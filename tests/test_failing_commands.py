@@ -166,9 +166,9 @@ def test_a_full_disk_of_folders(folder: Folder) -> None:
         write_starter(folder, 400_000)
         before = state(folder)
         line = folder.fails("add-site", "new.example")
-        assert f"the folder {folder.path / 'sites' / 'new.example'} cannot be made: " in line
+        assert f"cannot create the folder {folder.path / 'sites' / 'new.example'}: " in line
         assert "No space left on device" in line
-        assert line.endswith("make it possible, and run the same command again")
+        assert line.endswith("fix this, and run the same command again")
         after = state(folder)
         # Only the version of the directory has gone on: somebody may have seen the site that was pending.
         assert (after[0][:2], after[1]) == (before[0][:2], before[1])
@@ -226,7 +226,7 @@ def test_a_folder_that_is_read_only(folder: Folder) -> None:
         subprocess.run(["mount", "-o", "remount,ro", str(sites)], check=True)
         before = state(folder)
         line = folder.fails("add-site", "new.example")
-        assert "cannot be made: Read-only file system; make it possible" in line
+        assert "new.example: Read-only file system; fix this" in line
         after = state(folder)
         assert (after[0][:2], after[1]) == (before[0][:2], before[1])
         line = folder.fails("remove-site", "a.example", "--yes")

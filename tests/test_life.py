@@ -219,7 +219,7 @@ def test_until_is_by_the_clock_of_the_site_and_lies_ahead(add: Add, own_engine: 
         stored = connection.execute(sa.select(SiteRow.maintenance_until)).scalar_one()
     assert stored is not None
     assert stored.replace(tzinfo=stored.tzinfo or UTC) == datetime(2100, 1, 1, tzinfo=UTC)
-    with pytest.raises(MultisiteError, match="2020-01-01 00:00:00.* has passed already"):
+    with pytest.raises(MultisiteError, match="2020-01-01 00:00:00.* has already passed"):
         maintain_site(own_engine, "one.example", until=datetime(2020, 1, 1, tzinfo=UTC))
 
 
@@ -374,7 +374,9 @@ def test_a_removal_stopped_at_any_point_is_completed_by_the_next(
             stops += 1
         get(app, "one.example", status=404)
         assert get_site(filled, "one.example").status == "removing"
-        with pytest.raises(MultisiteError, match="is being removed; complete that: multisite remove-site one.example"):
+        with pytest.raises(
+            MultisiteError, match="is being removed; complete the removal: multisite remove-site one.example"
+        ):
             enable_site(filled, "one.example")
     assert stops == lines > 8
     assert counts(filled, site.id) == {"life_statistics": 1}
@@ -393,7 +395,9 @@ def test_a_site_that_is_being_removed_gets_no_domains(own_engine: sa.Engine, add
         lambda: move_domain(own_engine, "moved.example", "one.example"),
         lambda: set_canonical(own_engine, "alias.example"),
     ):
-        with pytest.raises(MultisiteError, match="one.example is being removed; complete that: multisite remove-site"):
+        with pytest.raises(
+            MultisiteError, match="one.example is being removed; complete the removal: multisite remove-site"
+        ):
             change()
 
 

@@ -442,7 +442,7 @@ def test_domains_are_shown_and_removed_by_their_full_text(add: Add, own_engine: 
         get_site(own_engine, "example.com/laden")
     with pytest.raises(DomainTaken, match=r"'\*\.example\.com' is taken: it already leads to the site example\.com"):
         add("other.example", aliases=["*.example.com"])
-    with pytest.raises(InvalidHost, match="known by one name"):
+    with pytest.raises(InvalidHost, match="canonical domain has no wildcard"):
         add("*.other.example")
 
 
@@ -482,7 +482,7 @@ def test_the_canonical_domain_can_be_changed(add: Add, app: TestApp, own_engine:
     with pytest.raises(UnknownSite):
         set_canonical(own_engine, "other.example")
     add_domain(own_engine, "old.example", "*.old.example")
-    with pytest.raises(InvalidHost, match="known by one name"):
+    with pytest.raises(InvalidHost, match="canonical domain has no wildcard"):
         set_canonical(own_engine, "*.old.example")
 
 
@@ -506,7 +506,7 @@ def test_a_site_is_renamed(add: Add, own_engine: sa.Engine) -> None:
     add("one.example", name="One")
     assert rename_site(own_engine, "one.example", "  The One ").site.name == "The One"
     for name in ("", "a\nb", "x" * 201):
-        with pytest.raises(MultisiteError, match="cannot be the name of a site"):
+        with pytest.raises(MultisiteError, match="is not a valid site name"):
             rename_site(own_engine, "one.example", name)
 
 

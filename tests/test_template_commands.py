@@ -90,10 +90,10 @@ def test_files_of_the_site_that_hide_those_of_its_theme_are_named(folder: Folder
 
 
 def test_what_cannot_be_done_with_themes_is_said_in_one_line(folder: Folder) -> None:
-    assert folder.fails("set-theme", "kitchen.example", "dusk").endswith("make it: multisite new-theme dusk")
+    assert folder.fails("set-theme", "kitchen.example", "dusk").endswith("create it: multisite new-theme dusk")
     assert "no site is known as 'nowhere.example'" in folder.fails("set-theme", "nowhere.example", "--none")
-    assert "make it: multisite new-theme dusk" in folder.fails("add-site", "fifth.example", "--theme", "dusk")
-    assert "cannot be the name of a theme" in folder.fails("new-theme", "../dusk")
+    assert "create it: multisite new-theme dusk" in folder.fails("add-site", "fifth.example", "--theme", "dusk")
+    assert "is not a valid theme name" in folder.fails("new-theme", "../dusk")
     done(folder, "new-theme", "dusk")
     assert folder.fails("new-theme", "dusk").startswith("there is a theme 'dusk' already")
     for arguments in (["set-theme", "kitchen.example"], ["set-theme", "kitchen.example", "dusk", "--none"]):

@@ -54,7 +54,7 @@ def test_a_name_of_a_theme_is_a_plain_name_of_a_folder(name: str, settings: Sett
         assert create_theme(settings, name) == settings.themes_dir / name
         assert list_themes(settings) == [name]
     else:
-        with pytest.raises(MultisiteError, match="cannot be the name of a theme"):
+        with pytest.raises(MultisiteError, match="is not a valid theme name"):
             create_theme(settings, name)
         assert not settings.templates_dir.exists()
 
@@ -77,14 +77,14 @@ def test_a_new_theme_has_a_layout_that_extends_the_shared_one(settings: Settings
     folder = create_theme(settings, "dark")
     assert [path.name for path in folder.iterdir()] == ["layout.mako"]
     assert "parent:layout.mako" in (folder / "layout.mako").read_text()
-    with pytest.raises(MultisiteError, match=f"there is a theme 'dark' already: {folder}"):
+    with pytest.raises(MultisiteError, match=f"the theme 'dark' already exists: {folder}"):
         create_theme(settings, "dark")
     assert list_themes(settings) == ["dark"]
 
 
 def test_a_theme_that_cannot_be_made_is_an_error_that_names_the_folder(settings: Settings) -> None:
     settings.templates_dir.write_text("a file, not a folder")
-    with pytest.raises(MultisiteError, match=f"the folder {settings.themes_dir / 'dark'} cannot be made"):
+    with pytest.raises(MultisiteError, match=f"cannot create the folder {settings.themes_dir / 'dark'}"):
         create_theme(settings, "dark")
 
 
@@ -101,12 +101,15 @@ def test_a_site_with_a_theme_begins_without_a_layout_that_would_hide_it(
 
 
 def test_a_site_gets_no_theme_that_is_not_there(own_engine: sa.Engine, settings: Settings) -> None:
-    with pytest.raises(MultisiteError, match="make it: multisite new-theme dark"):
+    with pytest.raises(MultisiteError, match="create it: multisite new-theme dark"):
         add_site(own_engine, "a.example", settings=settings, theme="dark")
     assert not settings.sites_dir.exists()
     create_theme(settings, "light")
     add_site(own_engine, "a.example", settings=settings, theme="light")
-    for name, message in {"dark": "there are light; make it", "../light": "cannot be the name of a theme"}.items():
+    for name, message in {
+        "dark": "existing themes are light; create it",
+        "../light": "is not a valid theme name",
+    }.items():
         with pytest.raises(MultisiteError, match=message):
             set_theme(own_engine, "a.example", name, settings=settings)
     assert get_site(own_engine, "a.example").site.theme == "light"

@@ -1,4 +1,4 @@
-"""Availability: whether a site is open, in maintenance or disabled."""
+"""Change the availability of a site: open, in maintenance or disabled."""
 
 from __future__ import annotations
 
@@ -19,35 +19,43 @@ from multisite.models import AS_MULTISITE, SiteRow
 __all__ = ["MAX_MESSAGE_CHARACTERS", "PASS", "digest_of", "disable_site", "enable_site", "maintain_site"]
 
 MAX_MESSAGE_CHARACTERS = 500
-"""The longest message of a site in maintenance."""
+"""The maximum length of a maintenance message."""
 
 PASS = "multisite_pass"  # noqa: S105  # Its name.
-"""The name of the parameter, and of the cookie, that holds the word by which operators pass."""
+"""The name of the query parameter and the cookie with the token that lets operators bypass maintenance."""
 
-_NOTHING = {"maintenance_message": None, "maintenance_until": None, "maintenance_pass": None}
+_NO_MAINTENANCE = {"maintenance_message": None, "maintenance_until": None, "maintenance_pass": None}
 
 
 def enable_site(engine: Engine, host: str) -> SiteRecord:
-    """Open the site that has the domain `host`, in any spelling, to its visitors; return it after that.
+    """Bring the site with the domain `host` online and return its new record.
 
-    Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for a site that is not complete or is being removed.
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        MultisiteError: The site is not complete or is being removed.
     """
-    return _set(engine, host, availability="open", **_NOTHING)
+    return _set(engine, host, availability="open", **_NO_MAINTENANCE)
 
 
 def disable_site(engine: Engine, host: str) -> SiteRecord:
-    """Let the site answer as if it were not there; everything it has stays. Returns and raises as `enable_site`."""
-    return _set(engine, host, availability="disabled", **_NOTHING)
+    """Take the site offline, so that it answers 404; nothing is deleted. Returns and raises as `enable_site`."""
+    return _set(engine, host, availability="disabled", **_NO_MAINTENANCE)
 
 
 def maintain_site(
     engine: Engine, host: str, *, message: str | None = None, until: datetime | None = None
 ) -> tuple[SiteRecord, str]:
-    """Let the site tell its visitors to come back; return it, and a new word by which operators pass.
+    """Put the site into maintenance; return its new record and a new token that lets operators bypass it.
 
-    `message` is shown on the page. `until` is when it will be over as far as one knows, by the site's clock where it
-    has no time zone; the site does not open by itself then. Raises as `enable_site`, and `MultisiteError` for a
-    message that is too long or a time that has passed.
+    Args:
+        engine: The database of the directory.
+        host: Any domain of the site.
+        message: Shown on the maintenance page.
+        until: The expected end, in the site's time zone if it is naive. The site does not come back by itself.
+
+    Raises:
+        MultisiteError: As `enable_site`; the message is empty or too long; or `until` is in the past.
     """
     if message is not None and (not message.strip() or len(message) > MAX_MESSAGE_CHARACTERS):
         raise MultisiteError(f"a message has 1 to {MAX_MESSAGE_CHARACTERS} characters")
@@ -66,7 +74,7 @@ def maintain_site(
 
 
 def digest_of(bypass_token: str) -> str:
-    """Return what is stored of a word by which operators pass: who can read the table cannot pass."""
+    """Return the digest of a bypass token. Only this is stored, so that reading the table is not enough to bypass."""
     return hashlib.sha256(bypass_token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -78,9 +86,9 @@ def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
     try:
         until_utc = until.astimezone(UTC)
     except OverflowError:
-        raise MultisiteError(f"{until.isoformat(sep=' ')} is not a time within the years 1 to 9999 in UTC") from None
+        raise MultisiteError(f"{until.isoformat(sep=' ')} is not between the years 1 and 9999 in UTC") from None
     if until_utc <= datetime.now(UTC):
-        raise MultisiteError(f"{until.isoformat(sep=' ')} has passed already")
+        raise MultisiteError(f"{until.isoformat(sep=' ')} has already passed")
     return until_utc
 
 

@@ -1,8 +1,7 @@
-"""Changes of the directory: adding and removing sites and domains.
+"""Change the directory: add and rename sites, set their themes, and tell servers to reload.
 
-Plain functions on an engine, which the command line and tests call alike. Each change raises the directory's version
-in its own transaction, as the first thing that this does: whoever has raised it has the only right to change anything
-until commit, on SQLite (which has one writer) and on PostgreSQL (where it locks the one row) alike.
+These are plain functions that take an engine; the commands and tests call the same ones. Each change is one
+`directory_transaction`.
 """
 
 from __future__ import annotations
@@ -63,9 +62,11 @@ _rows = DomainRow.__table__
 
 
 class SiteDetails(TypedDict, total=False):
-    """What may be said of a new site. `name` is for people, None or nothing: the domain. `aliases` are taken in any
-    spelling; `locale` is a BCP 47 tag, `timezone` a name of the IANA database; `theme` names a theme that there is,
-    None for none; `allow_mixed` takes hosts that mix scripts."""
+    """The options of a new site.
+
+    `name` is the display name, by default the domain. `locale` is a BCP 47 tag, `timezone` a name of the IANA database.
+    `theme` is the name of an existing theme, None for none. `allow_mixed` accepts hosts that mix scripts.
+    """
 
     name: str | None
     aliases: Iterable[str]
@@ -77,7 +78,7 @@ class SiteDetails(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class CreatedSite:
-    """What `create_site` did: the site, its folder, and whether that was there before with files, which are kept."""
+    """A new site, its folder, and whether the folder existed already with files, which are kept."""
 
     site: Site
     folder: Path
@@ -86,7 +87,7 @@ class CreatedSite:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A site as it was asked for, checked."""
+    """The validated options of a new site."""
 
     domain: Domain
     aliases: tuple[Domain, ...]
@@ -101,17 +102,20 @@ class _Plan:
 
 
 def add_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> Site:
-    """Add a site and return it; `create_site` does the same and also tells about the folder."""
+    """Add a site and return it. `create_site` also returns its folder."""
     return create_site(engine, host, settings=settings, **details).site
 
 
 def create_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> CreatedSite:
     """Add a site with its rows and its folder, so that running servers find it.
 
-    `host` is taken in any spelling. Killed at any point, it leaves no site that is found but not complete, and the
-    same call again completes it. Raises `InvalidHost`, `DomainTaken` (of calls at the same time, one wins), and
-    `MultisiteError` for a bad name, locale, time zone or theme and for a folder that cannot be made; then nothing is
-    left of it.
+    If the process is killed, the site is not served until it is complete; the same call again completes it. If the call
+    fails, nothing is left of the site.
+
+    Raises:
+        InvalidHost: A host is not valid.
+        DomainTaken: A domain already belongs to a site. Of several calls at once, one succeeds.
+        MultisiteError: The name, locale, time zone or theme is not valid, or the folder cannot be created.
     """
     plan = _plan(host, settings, **details)
     site_id, is_ours = _reserve(engine, plan)
@@ -119,15 +123,14 @@ def create_site(engine: Engine, host: str, *, settings: Settings, **details: Unp
         return _complete(engine, plan, site_id, settings)
     except Exception as error:
         if is_ours and not isinstance(error, DomainTaken):
-            # If the database fails now too, the site stays pending: it is not found, and the same call completes it.
+            # If the database fails here too, the site stays pending: it is not served, and the same call completes it.
             with suppress(SQLAlchemyError):
                 _delete_pending(engine, site_id)
         if not isinstance(error, OSError):
             raise
         folder = settings.sites_dir / folder_name(str(plan.domain))
         raise MultisiteError(
-            f"the folder {folder} cannot be made: {error.strerror or error}; make it possible, and run the same "
-            "command again"
+            f"cannot create the folder {folder}: {error.strerror or error}; fix this, and run the same command again"
         ) from error
 
 
@@ -156,10 +159,10 @@ def _plan(
 
 
 def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
-    """Take the hosts for a site that is pending, and so not found yet; return its id and whether this call made it.
+    """Insert a pending site with its domains, which is not served yet; return its id and whether this call did it.
 
-    A site that is pending already is one that another call is making just now, or did not complete: both can go on,
-    and `_complete` lets only one of them through.
+    If the site is pending already, another call is creating it now or was interrupted. Both calls go on, and only one
+    of them passes `_complete`.
     """
     with directory_transaction(engine, plan.domain, *plan.aliases) as connection:
         pending = sa.select(_sites.c.id).join_from(_sites, _rows, _rows.c.site_id == _sites.c.id)
@@ -178,20 +181,20 @@ def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
 
 
 def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> CreatedSite:
-    """Make the folder and activate the site. Of several calls for one pending site, the first to get here wins."""
+    """Activate the site and create its folder. Of several calls for one pending site, the first one wins."""
     with directory_transaction(engine, plan.domain, *plan.aliases) as connection:
         claim = sa.update(SiteRow).where(_sites.c.id == site_id, _sites.c.status == "pending")
         if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
             raise DomainTaken(str(plan.domain), canonical_domain_of_owner(connection, plan.domain))
         _sync_aliases(connection, site_id, plan.aliases)
         site = read_site(connection, plan.domain).site
-        # Inside the transaction: if this is where the process dies, the site is pending still.
+        # Inside the transaction, so that the site stays pending if the process dies here.
         is_new = create_site_folder(settings, site.folder, str(plan.domain), theme=plan.theme)
     return CreatedSite(site, settings.sites_dir / site.folder, folder_existed=not is_new)
 
 
 def _sync_aliases(connection: Connection, site_id: int, aliases: tuple[Domain, ...]) -> None:
-    """Give the site these aliases and no others: who began it may have asked for others than who completes it."""
+    """Make `aliases` the aliases of the site: the interrupted call may have inserted others."""
     columns = (_rows.c.host, _rows.c.port, _rows.c.path)
     own = sa.select(*columns).where(_rows.c.site_id == site_id, _rows.c.kind != "canonical")
     present = {Domain(name, port or None, path) for name, port, path in connection.execute(own)}
@@ -204,7 +207,7 @@ def _sync_aliases(connection: Connection, site_id: int, aliases: tuple[Domain, .
 
 
 def _delete_pending(engine: Engine, site_id: int) -> None:
-    """Take a site that is still pending out of the tables."""
+    """Delete the rows of a site that is still pending."""
     with directory_transaction(engine) as connection:
         pending = sa.select(_sites.c.id).where(_sites.c.id == site_id, _sites.c.status == "pending")
         connection.execute(sa.delete(DomainRow).where(_rows.c.site_id.in_(pending)))
@@ -212,9 +215,12 @@ def _delete_pending(engine: Engine, site_id: int) -> None:
 
 
 def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:
-    """Give the site that has the domain `host` another name for people; return the site after that.
+    """Change the display name of the site with the domain `host`; return its new record.
 
-    Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for what cannot be a name.
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        MultisiteError: The name is not valid.
     """
     domain = domains.existing(host)
     checked = check_name(name)
@@ -225,9 +231,12 @@ def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:
 
 
 def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Settings) -> SiteRecord:
-    """Give the site that `host`, in any spelling, leads to the theme of that name, None for none; return the site.
+    """Set the theme of the site with the domain `host`, None to clear it; return its new record.
 
-    Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` if there is no such theme.
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        MultisiteError: There is no such theme.
     """
     name = domains.existing(host)
     if theme is not None:
@@ -239,15 +248,17 @@ def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Setting
 
 
 def refresh(engine: Engine) -> None:
-    """Let running servers read the tables again, for rows that were changed by other means than these functions."""
+    """Tell running servers to reload the directory, after its tables were changed without these functions."""
     with directory_transaction(engine):
         pass
 
 
 def reload_templates(engine: Engine, host: str | None = None) -> None:
-    """Let running servers look for the templates of the site that `host` leads to again, or of all sites for None.
+    """Tell running servers to reload the templates of the site with the domain `host`, or for None, of all sites.
 
-    Raises `InvalidHost` and `UnknownSite`.
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
     """
     name = None if host is None else domains.existing(host)
     with directory_transaction(engine) as connection:

@@ -1,8 +1,7 @@
-"""Changing: the transaction in which the directory is changed.
+"""The transaction in which the directory is changed.
 
-Each change raises the directory's version in its own transaction, as the first thing that this does: whoever has raised
-it has the only right to change anything until commit, on SQLite (which has one writer) and on PostgreSQL (where it
-locks the one row) alike.
+Each change increments the directory's version as the first statement of its transaction, which serializes changes until
+commit: SQLite has one writer, and PostgreSQL locks the row with the version.
 """
 
 from __future__ import annotations
@@ -25,10 +24,16 @@ __all__ = ["check_domain_free", "check_site_ready", "directory_transaction", "in
 
 @contextmanager
 def directory_transaction(engine: Engine, *wanted: Domain) -> Iterator[Connection]:
-    """Give a connection that may change the directory, and commit at the end.
+    """Yield a connection that may change the directory, and commit at the end.
 
-    `wanted` are the domains that the block inserts. Raises `DomainTaken` if the database finds one taken, by somebody
-    who changed the tables without raising the version first, and `MultisiteError` if the tables are not there.
+    Args:
+        engine: The database of the directory.
+        wanted: The domains that the block inserts.
+
+    Raises:
+        DomainTaken: The database found one of `wanted` in use, because another program changed the tables without
+            incrementing the version first.
+        MultisiteError: The tables do not exist, or the database rejected the change.
     """
     try:
         with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
@@ -39,7 +44,7 @@ def directory_transaction(engine: Engine, *wanted: Domain) -> Iterator[Connectio
     except IntegrityError as error:
         with engine.connect().execution_options(**AS_MULTISITE) as connection:
             check_domain_free(connection, *wanted)
-        raise MultisiteError(f"the directory cannot be changed so: {error.orig}") from error
+        raise MultisiteError(f"the database rejected the change of the directory: {error.orig}") from error
     except DatabaseError:
         if sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
             raise
@@ -47,11 +52,11 @@ def directory_transaction(engine: Engine, *wanted: Domain) -> Iterator[Connectio
 
 
 def _no_tables() -> str:
-    return f"the tables of multisite are not there yet; make them: {program.command('migrate')}"
+    return f"the tables of multisite do not exist yet; create them: {program.command('migrate')}"
 
 
 def check_domain_free(connection: Connection, *wanted: Domain) -> None:
-    """Raise `DomainTaken` if one of `wanted` leads to a site."""
+    """Raise `DomainTaken` if one of `wanted` belongs to a site."""
     for domain in wanted:
         owner = canonical_domain_of_owner(connection, domain)
         if owner is not None:
@@ -59,16 +64,16 @@ def check_domain_free(connection: Connection, *wanted: Domain) -> None:
 
 
 def check_site_ready(info: SiteRecord) -> None:
-    """Raise `MultisiteError` for a site that is not complete, or is being removed with all its domains."""
+    """Raise `MultisiteError` for a site that is not complete or is being removed."""
     if info.status == "pending":
         command = program.command(f"add-site {info.site}")
         raise MultisiteError(f"the site {info.site} is not complete; complete it: {command}")
     if info.status == "removing":
         command = program.command(f"remove-site {info.site} --yes")
-        raise MultisiteError(f"the site {info.site} is being removed; complete that: {command}")
+        raise MultisiteError(f"the site {info.site} is being removed; complete the removal: {command}")
 
 
 def insert_domain(connection: Connection, site_id: int, domain: Domain, kind: str) -> None:
-    """Let `domain` lead to the site with this id, as `kind`."""
+    """Insert `domain` for the site with this id, as `kind`."""
     values = {"host": domain.name, "port": domain.port or 0, "path": domain.path}
     connection.execute(sa.insert(DomainRow).values(site_id=site_id, kind=kind, **values))

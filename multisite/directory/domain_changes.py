@@ -1,4 +1,4 @@
-"""Changes of domains: which ones lead to a site, and by which it is known."""
+"""Add, remove and move domains, and choose the canonical domain of a site."""
 
 from __future__ import annotations
 
@@ -26,12 +26,21 @@ def add_domain(
     allow_mixed: bool = False,
     allow_underscores: bool = False,
 ) -> SiteRecord:
-    """Let `host` lead to the site that has the domain `site_host` too, in any spelling; return the site after that.
+    """Add the domain `host` to the site with the domain `site_host`; return its new record.
 
-    `redirect` sends browsers to the canonical domain instead of serving them. `allow_underscores` is that of the
-    settings by which the site is served, which decide about its requests. Raises `InvalidHost`, `UnknownSite` for
-    `site_host`, `DomainTaken` if `host` leads to this or another site already, `MultisiteError` for a site that is not
-    complete or is being removed.
+    Args:
+        engine: The database of the directory.
+        site_host: Any domain of the site.
+        host: The domain to add.
+        redirect: Redirect browsers to the canonical domain instead of serving them.
+        allow_mixed: Accept hosts that mix scripts.
+        allow_underscores: Accept underscores; the same as in the settings of the application that serves the site.
+
+    Raises:
+        InvalidHost: A host is not valid.
+        UnknownSite: No site has the domain `site_host`.
+        DomainTaken: `host` already belongs to a site, this one or another.
+        MultisiteError: The site is not complete or is being removed.
     """
     owner = domains.existing(site_host)
     name = domains.to_ascii(host, allow_mixed=allow_mixed, underscores=allow_underscores)
@@ -43,16 +52,19 @@ def add_domain(
 
 
 def remove_domain(engine: Engine, host: str) -> SiteRecord:
-    """Let `host`, in any spelling, lead nowhere; return the site that it led to, after that.
+    """Remove the domain `host` from its site; return the site's new record.
 
-    Raises `InvalidHost`, `UnknownSite`, and `MultisiteError` for a canonical domain.
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        MultisiteError: It is the canonical domain of its site.
     """
     name = domains.existing(host)
     with directory_transaction(engine) as connection:
         info = read_site(connection, name)
         if str(name) == info.site.domain:
             raise MultisiteError(
-                f"'{name}' is the canonical domain of its site, without which the site could not be found; "
+                f"'{name}' is the canonical domain of its site, which a site must keep; "
                 f"see its other domains: {program.command(f'show-site {name}')}"
             )
         connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, name)))
@@ -60,10 +72,14 @@ def remove_domain(engine: Engine, host: str) -> SiteRecord:
 
 
 def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteRecord:
-    """Let the site that has the domain `host`, in any spelling, be known by it; return the site after that.
+    """Make `host` the canonical domain of its site; return the site's new record.
 
-    What was canonical becomes an alias, or with `redirect` a redirect to `host`. The folder keeps its name. Raises
-    `InvalidHost` also for a wildcard, and `UnknownSite`.
+    The former canonical domain becomes an alias, or with `redirect` a redirect to `host`. The folder keeps its name.
+
+    Raises:
+        InvalidHost: `host` is not valid, or has a wildcard.
+        UnknownSite: No site has this domain.
+        MultisiteError: The site is not complete or is being removed.
     """
     domain = canonical(domains.existing(host))
     with directory_transaction(engine) as connection:
@@ -71,18 +87,22 @@ def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteR
         if info.site.domain != str(domain):
             own = sa.update(DomainRow).where(_rows.c.site_id == info.site.id)
             former = own.where(_rows.c.kind == "canonical").values(kind="redirect" if redirect else "alias")
-            # In this order: a site has one canonical domain at most, which an index sees to.
+            # In this order, because a unique index allows one canonical domain for each site.
             connection.execute(former)
             connection.execute(own.where(is_domain(_rows.c, domain)).values(kind="canonical"))
         return read_site(connection, domain)
 
 
 def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = False) -> SiteRecord:
-    """Let the domain `host` lead to the site that has the domain `site_host`; return that site.
+    """Move the domain `host` to the site with the domain `site_host`; return that site's new record.
 
-    It is an alias there, or with `redirect` a redirect. One statement does it: at every moment the domain leads to the
-    one site or to the other. Raises `InvalidHost`, `UnknownSite` for either, and `MultisiteError` for a canonical
-    domain of another site.
+    It becomes an alias there, or with `redirect` a redirect. The move is one statement, so that the domain always
+    belongs to one of the two sites.
+
+    Raises:
+        InvalidHost: A host is not valid.
+        UnknownSite: No site has one of the domains.
+        MultisiteError: `host` is a canonical domain, or the target site is not complete or is being removed.
     """
     domain = domains.existing(host)
     owner = domains.existing(site_host)
@@ -91,8 +111,8 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
         before = read_site(connection, domain)
         if before.site.domain == str(domain):
             raise MultisiteError(
-                f"'{domain}' is the canonical domain of its site, without which the site could not be found; let it be "
-                f"known by another one first: {program.command('set-canonical HOST')}"
+                f"'{domain}' is the canonical domain of its site, which a site must keep; make "
+                f"another one canonical first: {program.command('set-canonical HOST')}"
             )
         values = {"site_id": target.site.id, "kind": "redirect" if redirect else "alias"}
         connection.execute(sa.update(DomainRow).where(is_domain(_rows.c, domain)).values(**values))
@@ -100,14 +120,14 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
 
 
 def _finished_site(connection: Connection, domain: Domain) -> SiteRecord:
-    """Return the site that has `domain`. Raises as `check_site_ready` does, and `UnknownSite` if none has it."""
+    """Return the record of the site with `domain`. Raises `UnknownSite`, and as `check_site_ready` does."""
     info = read_site(connection, domain)
     check_site_ready(info)
     return info
 
 
 def canonical(domain: Domain) -> Domain:
-    """Return `domain` if it can be the canonical one of a site; raise `InvalidHost` if not."""
+    """Return `domain` if it can be canonical. Raises `InvalidHost` for a wildcard."""
     if domain.is_wildcard:
-        raise InvalidHost(str(domain), "a site is known by one name: add this as another domain of it (add-domain)")
+        raise InvalidHost(str(domain), "a canonical domain has no wildcard: add this one with add-domain")
     return domain

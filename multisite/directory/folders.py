@@ -1,4 +1,4 @@
-"""Folders: where the templates of a site are, and what a new site finds in its folder."""
+"""The template folder of a site: its name, and the files that a new one starts with."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from multisite.settings import Settings
 __all__ = ["create_site_folder", "folder_name"]
 
 MAX_FOLDER_CHARACTERS = 253
-"""The longest name of a folder: what the table holds, and file systems take 255."""
+"""The maximum length of a folder name: the size of the column; file systems allow 255."""
 
 README = """\
-This folder belongs to the site {host}. What is in it wins over the templates of its theme, if it
-has one, and over those that all sites share.
+This folder belongs to the site {host}. Templates here override those of its theme, if it has one, and
+those that all sites share.
 
 Copy a template from the application under the same name and change it: for renderer="myapp:templates/page.mako", and
 for what that inherits or includes, page.mako, layout.mako and so on. Templates are code that runs in the server: only
@@ -25,11 +25,11 @@ people who may do that should be able to write here.
 
 
 def folder_name(domain: str) -> str:
-    """Return the name of the folder for a site with the canonical `domain`: the domain itself, where that can be one.
+    """Return the folder name for a site with the canonical `domain`: the domain, if that is a valid name.
 
-    Colons and slashes cannot, as Windows and the names of templates refuse them: `[::1]` is in `[--1]`,
-    `example.com:8080/shop` in `example.com-8080,shop`. A comma is in no host and in no path of a domain, so that
-    `/a/b` and `/a-b` do not meet. One that is too long is cut, and gets a hash.
+    Colons and slashes are replaced, because Windows and template names do not allow them: `[::1]` becomes `[--1]`,
+    `example.com:8080/shop` becomes `example.com-8080,shop`. Hosts and paths of domains contain no comma, so that `/a/b`
+    and `/a-b` do not collide. A name that is too long is truncated and gets a hash.
     """
     name = domain.replace(":", "-").replace("/", ",")
     if len(name) <= MAX_FOLDER_CHARACTERS:
@@ -38,35 +38,41 @@ def folder_name(domain: str) -> str:
 
 
 def create_site_folder(settings: Settings, folder: str, host: str, *, theme: str | None = None) -> bool:
-    """Make the folder of a site with something to begin with; return False if it was there with files, which stay.
+    """Create the folder of a site with a layout to edit.
 
-    With a `theme` it begins without templates, since a layout of its own would hide the one of the theme.
+    With a `theme` the folder starts without templates, because its own layout would override the theme's.
 
-    It is filled under another name and then renamed, so that it is never seen half-filled; what an interrupted call
-    left behind is removed. Two calls for one folder must not run at once. Raises `MultisiteError` if the place is
-    taken by something that is not a folder, `OSError` if it cannot be written.
+    The folder is filled under another name and then renamed, so that it is never seen incomplete; leftovers of an
+    interrupted call are removed. Two calls for one folder must not run at once.
+
+    Returns:
+        False if the folder existed already with files, which are kept.
+
+    Raises:
+        MultisiteError: The path exists and is not a folder.
+        OSError: The folder cannot be written.
     """
-    place = settings.sites_dir / folder
-    if place.is_symlink() or place.exists():
-        if not place.is_dir():
-            raise MultisiteError(f"{place} is not a folder: move it away, and run the same command again")
-        if place.is_symlink() or any(place.iterdir()):
+    path = settings.sites_dir / folder
+    if path.is_symlink() or path.exists():
+        if not path.is_dir():
+            raise MultisiteError(f"{path} is not a folder: move it away, and run the same command again")
+        if path.is_symlink() or any(path.iterdir()):
             return False
     settings.sites_dir.mkdir(parents=True, exist_ok=True)
-    # A name of 253 characters leaves no room for a prefix: file systems take 255.
+    # A name of 253 characters leaves no room for the prefix: file systems allow 255.
     staging = settings.sites_dir / f".staging-{folder}"[:255]
     shutil.rmtree(staging, ignore_errors=True)
     try:
         _fill(staging, settings.templates_dir, host, theme)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
-        if isinstance(error, shutil.Error):  # Of many files: the first says enough.
+        if isinstance(error, shutil.Error):  # It has a list of files: report the first.
             _source, _target, reason = error.args[0][0]
             raise OSError(reason) from error
         raise
-    if place.exists():
-        place.rmdir()  # It is empty. POSIX would rename over it, Windows would not.
-    staging.rename(place)
+    if path.exists():
+        path.rmdir()  # It is empty. POSIX can rename over it, Windows cannot.
+    staging.rename(path)
     return True
 
 

@@ -1,4 +1,4 @@
-"""The generation of a site's secrets: with another one everything that is derived from them is another."""
+"""Rotate the secret of a site by raising its generation, which all derived secrets depend on."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ _sites = SiteRow.__table__
 
 
 def rotate_secret(engine: Engine, host: str) -> SiteRecord:
-    """Replace the secrets of the site that has the domain `host`, in any spelling; return the site after that.
+    """Rotate the secret of the site with the domain `host`; return its new record.
 
-    Running servers accept nothing that was signed before, once they have read the directory again. Raises
-    `InvalidHost` and `UnknownSite`.
+    Once running servers have reloaded the directory, they reject everything that was signed before.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
     """
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:

@@ -1,4 +1,4 @@
-"""Themes: designs that several sites share, each a folder of templates below `themes` in the shared templates."""
+"""Themes: template folders that several sites share, in `themes` among the shared templates."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ _TEMPLATE_SUFFIXES = frozenset({".mako", ".mak"})
 
 LAYOUT = """\
 ## The layout of the theme {name}: pages of its sites inherit from it. It extends the shared layout.mako, which
-## "parent:" reaches. Define blocks of the shared layout anew here to change them, or copy that file here instead.
+## "parent:" refers to. Override blocks of the shared layout here, or copy that file here instead.
 <%inherit file="parent:layout.mako"/>
 ${{next.body()}}
 """
 
 
 def list_themes(settings: Settings) -> list[str]:
-    """Return the names of the themes that there are, sorted."""
+    """Return the names of all themes, sorted."""
     if not settings.themes_dir.is_dir():
         return []
     return sorted(path.name for path in settings.themes_dir.iterdir() if is_theme_name(path.name) and path.is_dir())
 
 
 def check_theme(settings: Settings, name: str) -> str:
-    """Return `name` if there is a theme of that name; raise `MultisiteError` if not."""
+    """Return `name` if that theme exists. Raises `MultisiteError` if not."""
     _check_name(name)
     themes = list_themes(settings)
     if name not in themes:
-        known = f"there are {', '.join(themes)}; " if themes else ""
+        known = f"existing themes are {', '.join(themes)}; " if themes else ""
         raise MultisiteError(
-            f"there is no theme '{name}' in {settings.themes_dir}: {known}make it: "
+            f"there is no theme '{name}' in {settings.themes_dir}: {known}create it: "
             f"{program.command(f'new-theme {name}')}"
         )
     return name
 
 
 def hidden_files(settings: Settings, site: Site) -> list[Path]:
-    """Return the files in the folder of `site` that hide templates and static files of its theme, sorted.
+    """Return the files in the folder of `site` that override templates and static files of its theme, sorted.
 
-    A template that names `parent:` builds on the theme's, and hides nothing.
+    A template with `parent:` extends the theme's and does not count.
     """
     if site.theme is None:
         return []
@@ -63,30 +63,32 @@ def hidden_files(settings: Settings, site: Site) -> list[Path]:
 
 
 def create_theme(settings: Settings, name: str) -> Path:
-    """Make the folder of a new theme, with a layout that extends the shared one, and return it.
+    """Create the folder of a new theme, with a layout that extends the shared one, and return its path.
 
-    It is filled under another name and then renamed, so that it is never seen half-filled. Raises `MultisiteError` for
-    a name that cannot be one, if there is something of that name, and if the folder cannot be made.
+    The folder is filled under another name and then renamed, so that it is never seen incomplete.
+
+    Raises:
+        MultisiteError: The name is not valid or in use, or the folder cannot be created.
     """
     _check_name(name)
-    place = settings.themes_dir / name
+    path = settings.themes_dir / name
     staging = settings.themes_dir / f".staging-{name}"
-    if place.is_symlink() or place.exists():
-        raise MultisiteError(f"there is a theme '{name}' already: {place}")
+    if path.is_symlink() or path.exists():
+        raise MultisiteError(f"the theme '{name}' already exists: {path}")
     try:
         settings.themes_dir.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         (staging / "layout.mako").write_text(LAYOUT.format(name=name), encoding="utf-8")
-        staging.rename(place)
+        staging.rename(path)
     except OSError as error:
-        raise MultisiteError(f"the folder {place} cannot be made: {error.strerror or error}") from error
-    return place
+        raise MultisiteError(f"cannot create the folder {path}: {error.strerror or error}") from error
+    return path
 
 
 def _check_name(name: str) -> None:
     if not is_theme_name(name):
         raise MultisiteError(
-            f"'{escape_for_message(name)}' cannot be the name of a theme: expected 1 to 64 lower-case letters a-z, "
+            f"'{escape_for_message(name)}' is not a valid theme name: expected 1 to 64 lowercase letters a-z, "
             "digits, hyphens and underscores, beginning with a letter or a digit"
         )
