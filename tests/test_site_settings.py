@@ -99,8 +99,8 @@ def at_most_100(number: int) -> None:
     ("check", "expected"),
     [
         (at_most_100, "expected a whole number up to 100"),
-        (lambda number: number <= 100, "expected a whole number that its check takes: How many."),
-        (lambda number: number.missing, "expected a whole number that its check takes (AttributeError"),
+        (lambda number: number <= 100, "expected a whole number that its check accepts: How many."),
+        (lambda number: number.missing, "expected a whole number that its check accepts (AttributeError"),
     ],
 )
 def test_a_check_refuses_what_the_type_would_take(check: Callable[[int], object], expected: str) -> None:
@@ -116,20 +116,20 @@ def test_a_check_refuses_what_the_type_would_take(check: Callable[[int], object]
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"name": "Posts"}, "cannot be the name of a setting"),
-        ({"name": "a" * 65}, "cannot be the name of a setting"),
+        ({"name": "Posts"}, "is not a valid setting name"),
+        ({"name": "a" * 65}, "is not a valid setting name"),
         ({"name": "locale"}, "as site.locale"),
         ({"doc": " "}, "needs a sentence"),
         ({"kind": "int"}, "expected str, int, float"),
         ({"kind": list[int]}, "expected str, int, float"),
-        ({"kind": ()}, "a tuple of words"),
-        ({"kind": ("a", 1)}, "a tuple of words"),
+        ({"kind": ()}, "a tuple of choices"),
+        ({"kind": ("a", 1)}, "a tuple of choices"),
         ({"default": "10"}, None),
         ({"default": True}, "expected a whole number"),
         ({"kind": bool, "default": 1}, "expected true or false"),
-        ({"kind": list, "default": "de"}, "a list, not one text"),
+        ({"kind": list, "default": "de"}, "a list, not a string"),
         ({"kind": ("a", "b"), "default": "c"}, "expected one of a, b"),
-        ({"check": lambda number: number > 10}, "expected a whole number that its check takes"),
+        ({"check": lambda number: number > 10}, "expected a whole number that its check accepts"),
     ],
 )
 def test_what_cannot_be_declared_is_refused_at_once(arguments: dict[str, Any], reason: str | None) -> None:

@@ -95,7 +95,7 @@ def test_what_cannot_be_done_with_themes_is_said_in_one_line(folder: Folder) -> 
     assert "create it: multisite new-theme dusk" in folder.fails("add-site", "fifth.example", "--theme", "dusk")
     assert "is not a valid theme name" in folder.fails("new-theme", "../dusk")
     done(folder, "new-theme", "dusk")
-    assert folder.fails("new-theme", "dusk").startswith("there is a theme 'dusk' already")
+    assert folder.fails("new-theme", "dusk").startswith("the theme 'dusk' already exists")
     for arguments in (["set-theme", "kitchen.example"], ["set-theme", "kitchen.example", "dusk", "--none"]):
         assert folder.invoke(*arguments).exit_code == 2
 

@@ -1,9 +1,9 @@
-"""Settings of a site: declared by the application, with type, default and sentence; set for each site.
+"""Settings of sites: the application declares each with a type, a default and a description, and sites override them.
 
-An application declares them with `config.add_site_setting`, and reads them as `request.site.settings["name"]`. Defaults
-may stand in the ini below `multisite.site.`; values of a site are rows of the table `multisite_settings`, which come
-with the site when the directory reads it. A site so carries its own values as one text, and reading a setting asks no
-database; what a text means is worked out once for all sites that have the same.
+An application declares them with `config.add_site_setting` and reads them as `request.site.settings["name"]`. The ini
+can set defaults as `multisite.site.NAME`. The values of a site are rows of the table `multisite_settings`, which the
+directory loads with the site as one JSON text, so that reading a setting needs no query. Each distinct text is parsed
+once for all sites that share it.
 """
 
 from multisite.site_settings.declared import SettingsRegistry, SettingValue, SiteSettings

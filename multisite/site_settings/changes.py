@@ -1,4 +1,4 @@
-"""Setting and unsetting what a site has for itself, in the database."""
+"""Set and unset the settings of a site in the database."""
 
 from __future__ import annotations
 
@@ -22,11 +22,19 @@ _CHECKS = {"locale": check_locale, "timezone": check_timezone}
 
 
 def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declared: SettingsRegistry) -> SiteRecord:
-    """Set settings of the site that has the domain `host`, in any spelling, all of them or none; return it after that.
+    """Set settings of the site with the domain `host`, all of them or none; return its new record.
 
-    `texts` are the values by name; `locale` and `timezone`, which every site has, are set too. Raises `InvalidHost`,
-    `UnknownSite`, `SettingError` for a name that is not declared and for a bad value, and `MultisiteError` for a site
-    that is not complete.
+    Args:
+        engine: The database of the directory.
+        host: Any domain of the site.
+        texts: The texts of the values by name. `locale` and `timezone`, which are columns of the site, work too.
+        declared: The settings that the application declares.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        SettingError: A setting is not declared, or its value is not valid.
+        MultisiteError: The locale or the time zone is not valid, or the site is not complete.
     """
     columns: dict[str, str] = {}
     for name, text in texts.items():
@@ -52,16 +60,19 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
 
 
 def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: SettingsRegistry) -> SiteRecord:
-    """Let the site that has the domain `host` have the defaults again for the settings `names`; return it after that.
+    """Reset the settings `names` of the site with the domain `host` to their defaults; return its new record.
 
-    A name that is not declared is taken if the site has a value for it. Raises `InvalidHost`, `UnknownSite`, and
-    `MultisiteError` for a name that is neither, or that every site has, and for a site that is not complete.
+    A setting that is no longer declared can be removed if the site has a value for it.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        SettingError: A setting is neither declared nor set for the site.
+        MultisiteError: A name is that of a column of the site, or the site is not complete.
     """
     names = set(names)
     if not names.isdisjoint(SITE_COLUMNS):
-        raise MultisiteError(
-            f"{' and '.join(SITE_COLUMNS)} have no default: every site has its own, so set another one"
-        )
+        raise MultisiteError(f"{' and '.join(SITE_COLUMNS)} have no default: set another value instead")
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
         info = read_site(connection, domain)

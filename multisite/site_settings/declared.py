@@ -1,4 +1,4 @@
-"""The declared settings of an application, and what they are for a site."""
+"""The registry of the settings that an application declares, and their values for a site."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 
 class SiteSettings(Mapping[str, Any]):
-    """The settings of a site: every declared name with its value, which may not be changed.
+    """The settings of a site: a read-only mapping from each declared name to its value.
 
-    Asking for a name that is not declared raises `UndeclaredSetting`, a `KeyError`.
+    A name that is not declared raises `UndeclaredSetting`, a `KeyError`.
     """
 
     __slots__ = ("_values",)
@@ -50,11 +50,11 @@ class SiteSettings(Mapping[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class SettingValue:
-    """A setting with its value for one site, for people.
+    """A setting with its value for one site, for display.
 
-    `source` is `default`, `ini` or `site`, and `text` what stands there, None for a default that is None. `value` is
-    None also where there is a `fault`: what was expected instead of `text`. `default` is what the site would have
-    without a value of its own. `kind` is None for a value of the site that belongs to no declared setting.
+    `source` is `default`, `ini` or `site`, and `text` the text from there, None if the default is None. If the text is
+    not valid, `fault` says what was expected, and `value` is None. `default` is the value without one of the site's
+    own. `kind` is None for a value whose setting is not declared.
     """
 
     name: str
@@ -68,7 +68,7 @@ class SettingValue:
 
 
 class _Fault(NamedTuple):
-    """Why the own settings of a site cannot be used: one of them, its text, and what was expected."""
+    """Why the settings of a site are not valid: the name, its text, and what was expected."""
 
     name: str
     text: str
@@ -76,9 +76,9 @@ class _Fault(NamedTuple):
 
 
 class SettingsRegistry:
-    """The settings that one application has declared. `ini` holds the texts below `multisite.site.`, by name.
+    """The settings that an application declares. `ini` has the texts of the keys `multisite.site.NAME`, by name.
 
-    What the own settings of a site mean is remembered, for the `size` texts that were used last.
+    The parsed settings of sites are cached by their text, the `size` most recently used ones.
     """
 
     def __init__(self, ini: Mapping[str, str], size: int = 1000) -> None:
@@ -110,14 +110,14 @@ class SettingsRegistry:
         self._forget()
 
     def check_ini(self) -> None:
-        """Raise `SettingError` if a key of the ini is not declared, or a value there is none."""
+        """Raise `SettingError` if a key of the ini is not declared, or its value is not valid."""
         for name, text in self._ini.items():
             if name not in self._settings:
                 raise UnknownSetting(name, text, self._settings, prefix=SITE_PREFIX)
         self.defaults()
 
     def defaults(self) -> dict[str, Any]:
-        """Return the value of each setting for a site that has none of its own. Raises `SettingError` for a bad one."""
+        """Return the default of each setting. Raises `SettingError` if one in the ini is not valid."""
         if self._defaults is None:
             self._defaults = {name: self._default(setting) for name, setting in self._settings.items()}
         return self._defaults
@@ -132,13 +132,14 @@ class SettingsRegistry:
             raise SettingError(SITE_PREFIX + setting.name, text, str(error)) from error
 
     def settings_of(self, site: Site) -> SiteSettings:
-        """Return the settings of `site`. Raises `SiteSettingError` if one of its own has a bad value.
+        """Return the settings of `site`.
 
-        That is logged when it is first seen.
+        Raises:
+            SiteSettingError: A value of the site is not valid. The first time, the error is logged.
         """
         found = self._read.get(site.own_settings)
         if found is None:
-            found = self._work_out(site.own_settings)
+            found = self._parse_values(site.own_settings)
             self._read.set(site.own_settings, found)
         if isinstance(found, SiteSettings):
             return found
@@ -150,10 +151,10 @@ class SettingsRegistry:
             log.error("%s; it answers 503 until then", error)
         raise error
 
-    def _work_out(self, own: str) -> SiteSettings | _Fault:
+    def _parse_values(self, own: str) -> SiteSettings | _Fault:
         values = dict(self.defaults())
         for name, text in parse_own_settings(own).items():
-            # What no application declares any more is no reason to close the site.
+            # A value that is no longer declared does not make the site unavailable.
             if name in self._settings:
                 try:
                     values[name] = self._settings[name].parse(text)
@@ -162,14 +163,14 @@ class SettingsRegistry:
         return SiteSettings(values)
 
     def describe(self, site: Site) -> list[SettingValue]:
-        """Return every setting with its value for `site`, by name, and values of its own that nothing declares."""
+        """Return all settings with their values for `site`, sorted by name, and its values that are not declared."""
         own = parse_own_settings(site.own_settings)
         return [self._describe(name, own.get(name)) for name in sorted({*self._settings, *own})]
 
     def _describe(self, name: str, own: str | None) -> SettingValue:
         setting = self._settings.get(name)
         if setting is None:
-            return SettingValue(name, None, own, own, "site", None, "Not declared by the application (any more).")
+            return SettingValue(name, None, own, own, "site", None, "Not declared by the application.")
         default = value = self.defaults()[name]
         fault: str | None = None
         text: str | None
@@ -187,5 +188,5 @@ class SettingsRegistry:
 
 
 def parse_own_settings(own: str) -> dict[str, str]:
-    """Return the texts of a site's own settings by name, from `Site.own_settings`."""
+    """Return the texts of a site's own settings by name, from the JSON in `Site.own_settings`."""
     return json.loads(own) if own else {}

@@ -1,4 +1,4 @@
-"""`config.add_site_setting`, and the answer of a site whose own settings cannot be used."""
+"""`config.add_site_setting`, and the response of a site whose settings are not valid."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from multisite.start import on_startup
 __all__ = ["SITE_SETTINGS", "add_site_setting", "includeme"]
 
 SITE_SETTINGS = "multisite.site_settings"
-"""The key of the `SettingsRegistry` settings in the registry."""
+"""The key of the `SettingsRegistry` in the registry."""
 
 CATEGORY = "multisite site settings"
-"""The category of the introspectables, one for each setting."""
+"""The category of the introspectables; each setting has one."""
 
 
 def add_site_setting(
@@ -35,13 +35,22 @@ def add_site_setting(
     doc: str,
     check: Callable[[Any], object] | None = None,
 ) -> None:
-    """Declare a setting that each site may have: `request.site.settings[name]`. A directive of the Configurator.
+    """Declare a setting that sites can override: `request.site.settings[name]`. A directive of the Configurator.
 
-    `kind` is `str`, `int`, `float`, `bool`, `Decimal`, `list[str]` (which gives a tuple), a tuple of words to choose
-    from, or a callable that takes a text and returns a value that is never changed, since all threads get the same.
-    `default` is such a value, or None; `doc` is a sentence for people. `check` is called with a value: False, or
-    `ValueError("what was expected")`, refuses it. Two declarations of one name conflict, as everything in Pyramid does.
-    Raises `ConfigurationError` for what cannot be declared.
+    Two declarations of the same name conflict, as usual in Pyramid.
+
+    Args:
+        config: The Configurator.
+        name: The name of the setting.
+        kind: `str`, `int`, `float`, `bool`, `Decimal`, `list[str]` (its values are tuples), a tuple of strings to
+            choose from, or a callable that takes a text and returns a value. All threads share the value, so it must
+            not be changed.
+        default: A value of this kind, or None.
+        doc: One sentence that describes the setting.
+        check: Called with a value. Returns False, or raises `ValueError("what was expected")`, to reject it.
+
+    Raises:
+        ConfigurationError: The setting cannot be declared.
     """
     try:
         setting = make_setting(name, kind, default=default, doc=doc, check=check)
@@ -55,7 +64,7 @@ def add_site_setting(
 
 
 def bad_setting_view(error: SiteSettingError, request: Request) -> Response:
-    """Answer for a site whose own settings cannot be used: 503; in development with the reason."""
+    """Return a 503 for a site whose settings are not valid; in development with the reason."""
     text = "Service Unavailable: please try again later.\n"
     if asbool(request.registry.settings.get("pyramid.reload_templates")):
         text += f"\n{error}\n"
@@ -70,5 +79,5 @@ def includeme(config: Configurator) -> None:
     config.registry[SITE_SETTINGS] = declared
     config.add_directive("add_site_setting", add_site_setting)
     config.add_exception_view(bad_setting_view, context=SiteSettingError)
-    # Only then is it known what there is; and in an action Pyramid would wrap the error beyond recognition.
+    # At startup, when all settings are declared. In an action, Pyramid would wrap the error.
     on_startup(config.registry, lambda _registry: declared.check_ini())
