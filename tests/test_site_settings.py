@@ -119,7 +119,7 @@ def test_a_check_refuses_what_the_type_would_take(check: Callable[[int], object]
         ({"name": "Posts"}, "is not a valid setting name"),
         ({"name": "a" * 65}, "is not a valid setting name"),
         ({"name": "locale"}, "as site.locale"),
-        ({"doc": " "}, "needs a sentence"),
+        ({"doc": " "}, "needs a description"),
         ({"kind": "int"}, "expected str, int, float"),
         ({"kind": list[int]}, "expected str, int, float"),
         ({"kind": ()}, "a tuple of choices"),
