@@ -1,4 +1,4 @@
-"""How alembic reaches the tables of the reference application, under `multisite migrate` and `alembic` alike."""
+"""Alembic environment of the reference application, for `multisite migrate` and `alembic`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DATABASE_URL = SETTINGS.get("multisite.owner_url") or SETTINGS["sqlalchemy.url"]
 
 OPTIONS: dict[str, Any] = {
     "target_metadata": Base.metadata,
-    # SQLite changes a table only by making a new one, which this does.
+    # SQLite cannot alter most of a table; batch mode rebuilds it.
     "render_as_batch": True,
 }
 
 
 def render_item(kind: str, item: Any, autogen_context: AutogenContext) -> str | Literal[False]:
-    """Write the types of columns into new revisions as what the database gets: a revision imports no model."""
+    """Render column types as plain SQLAlchemy types, since a revision must not import models."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     if kind == "type" and isinstance(item, SiteId):
@@ -33,14 +33,14 @@ def render_item(kind: str, item: Any, autogen_context: AutogenContext) -> str | 
 
 
 def run_offline() -> None:
-    """Print the SQL instead of running it (`alembic upgrade head --sql`)."""
+    """Print the SQL without running it (`alembic upgrade head --sql`)."""
     context.configure(url=DATABASE_URL, literal_binds=True, **OPTIONS)
     with context.begin_transaction():
         context.run_migrations()
 
 
 def run_online() -> None:
-    """Run the revisions, all of them in one transaction where the database can."""
+    """Run all revisions in one transaction, if the database supports that."""
     engine = engine_from_url(DATABASE_URL, poolclass=sa.NullPool)
     with engine.connect() as connection:
         context.configure(connection=connection, render_item=render_item, **OPTIONS)

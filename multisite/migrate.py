@@ -251,7 +251,7 @@ class _LineHandler(logging.Handler):
 def _forwarded_log(show: Callable[[str], object] | None) -> Iterator[None]:
     """Pass what the operations log to `show` instead of the application's handlers; None changes nothing.
 
-    Whether an env.py configures handlers varies, and somebody who waits for an hour should see progress in any case.
+    Not every env.py configures handlers, and a migration that takes an hour should show its progress in any case.
     """
     if show is None:
         yield

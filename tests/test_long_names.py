@@ -1,4 +1,4 @@
-"""Names that are longer than a database takes: shortened as SQLAlchemy shortens its own, and never renamed later."""
+"""Names that are too long for the database: shortened as SQLAlchemy does, and not renamed later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROUPS, ASSIGNMENTS, LINKS = "permission_groups", "permission_assignments", "per
 KEYS = ("permission_group_id", "permission_assignment_id")
 FULL = f"uq_{LINKS}_site_id_{'_'.join(KEYS)}"
 SHORT = "uq_permission_group_assignments_site_id_permission_grou_5839"
-"""What SQLAlchemy makes of it, as of its own labels: 55 characters, and four of a hash."""
+"""How SQLAlchemy shortens it: 55 characters and four of a hash."""
 
 
 def scoped(convention: dict[str, str] | None = None) -> sa.MetaData:
@@ -60,7 +60,7 @@ def name_of(engine: sa.Engine) -> str:
     return SHORT if engine.dialect.name == "postgresql" else FULL
 
 
-def test_a_long_name_is_shortened_where_the_database_takes_no_longer_one(application: Application) -> None:
+def test_a_long_name_is_shortened_if_the_database_needs_it(application: Application) -> None:
     metadata = scoped()
     own.create_all(application.engine)
     metadata.create_all(application.engine)
@@ -68,7 +68,7 @@ def test_a_long_name_is_shortened_where_the_database_takes_no_longer_one(applica
     assert len(SHORT) <= 63 < len(FULL)
 
 
-def test_after_a_conversion_it_is_the_same(application: Application) -> None:
+def test_a_conversion_gives_the_same_name(application: Application) -> None:
     metadata = scoped()
     plain().create_all(application.engine)
     with application.engine.begin() as connection:
@@ -81,7 +81,7 @@ def test_after_a_conversion_it_is_the_same(application: Application) -> None:
     assert application.proposed(plain()) == ("", "")
 
 
-def test_a_table_that_a_revision_makes_gets_it_too(application: Application) -> None:
+def test_a_table_created_by_a_revision_gets_the_same_name(application: Application) -> None:
     metadata = scoped()
     with application.engine.begin() as connection:
         upgrade_own(connection)
@@ -90,8 +90,8 @@ def test_a_table_that_a_revision_makes_gets_it_too(application: Application) -> 
     assert application.proposed(metadata) == ("", "")
 
 
-def test_what_postgresql_has_cut_off_once_keeps_its_name(application: Application) -> None:
-    """As conversions of earlier releases left it."""
+def test_a_name_that_postgresql_has_truncated_is_kept(application: Application) -> None:
+    """As conversions of earlier releases have left it."""
     metadata = scoped()
     own.create_all(application.engine)
     metadata.create_all(application.engine)
@@ -102,7 +102,7 @@ def test_what_postgresql_has_cut_off_once_keeps_its_name(application: Applicatio
     assert application.proposed(metadata) == ("", "")
 
 
-@pytest.mark.parametrize("change", ["postgresql: RENAME CONSTRAINT"])  # SQLite has none.
+@pytest.mark.parametrize("change", ["postgresql: RENAME CONSTRAINT"])  # Not available on SQLite.
 def test_negative_control_another_name_is_a_difference(application: Application, change: str) -> None:
     metadata = scoped()
     own.create_all(application.engine)
@@ -129,8 +129,8 @@ def test_the_login_of_an_account_with_a_long_name(application: Application) -> N
         assert all(len(str(name)) <= 63 for name in found)
 
 
-def test_names_are_counted_in_bytes_where_postgresql_does(postgresql_database_url: str) -> None:
-    """PostgreSQL's own name of a constraint is cut by bytes; what it is then is its affair, and not renamed."""
+def test_names_are_counted_in_bytes_on_postgresql(postgresql_database_url: str) -> None:
+    """PostgreSQL truncates its own names of constraints by bytes; such a name is kept."""
     engine = sa.create_engine(postgresql_database_url)
     application = Application(engine)
     table = "gärten_die_größer_sind_als_öffentliche_gärten"

@@ -1,4 +1,4 @@
-"""Databases brought up to date: the tables of multisite and those of an application, on SQLite and PostgreSQL."""
+"""`multisite migrate` and its functions: multisite's own tables and an application's, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def table_names(bind: sa.Engine | sa.Connection) -> set[str]:
 
 
 def revisions(lines: list[str]) -> list[str]:
-    """Return the revisions that the lines of `upgrade` and `upgrade_own` speak of."""
+    """Return the revisions in the lines that `upgrade` and `upgrade_own` return."""
     return [line.split(":")[0].split()[-1] for line in lines]
 
 
-# The tables of multisite.
+# Multisite's own tables
 
 
-def test_the_revisions_make_exactly_the_tables_of_the_models(engine: sa.Engine) -> None:
+def test_the_revisions_create_exactly_the_tables_of_the_models(engine: sa.Engine) -> None:
     assert revisions(migrate.upgrade_own(engine)) == OWN_REVISIONS
     with all_sites("a test"), engine.connect() as connection:
         options = {"version_table": migrate.VERSION_TABLE, "compare_type": True, "compare_server_default": True}
@@ -67,9 +67,9 @@ def test_the_revisions_make_exactly_the_tables_of_the_models(engine: sa.Engine) 
 
 
 def schema(engine: sa.Engine) -> set[tuple[object, ...]]:
-    """Return every table, column, constraint and index as the database itself tells them, CHECKs and defaults too."""
+    """Return every table, column, constraint and index as the database reports them, with CHECKs and defaults."""
     if engine.dialect.name == "sqlite":
-        # Not the text of CREATE TABLE as it stands: SQLite keeps in it at which place a column was added.
+        # Not the text of CREATE TABLE, in which SQLite keeps the position of an added column.
         statements = [
             "SELECT name, sql FROM sqlite_master WHERE type <> 'table'",
             """SELECT t.name, c.name, c.type, c."notnull", c.dflt_value, c.pk
@@ -96,7 +96,7 @@ def _constraints(inspector: sa.Inspector) -> Iterator[tuple[object, ...]]:
             yield from ((table, str(constraint)) for constraint in (found if isinstance(found, list) else [found]))
 
 
-def test_the_database_itself_sees_no_difference_to_the_models(engine: sa.Engine) -> None:
+def test_the_database_does_not_differ_from_the_models(engine: sa.Engine) -> None:
     migrate.upgrade_own(engine)
     migrated = schema(engine)
     models.metadata.drop_all(engine)
@@ -106,7 +106,7 @@ def test_the_database_itself_sees_no_difference_to_the_models(engine: sa.Engine)
     assert [part for part in migrated if "ck_sites_theme" in str(part)]
 
 
-def test_repeating_does_nothing_and_the_version_row_is_there(engine: sa.Engine) -> None:
+def test_repeating_does_nothing_and_the_version_row_exists(engine: sa.Engine) -> None:
     migrate.upgrade_own(engine)
     assert migrate.upgrade_own(engine) == []
     with all_sites("a test"), engine.connect() as connection:
@@ -114,8 +114,8 @@ def test_repeating_does_nothing_and_the_version_row_is_there(engine: sa.Engine) 
         assert migrate.upgrade_own(connection) == []
 
 
-def test_the_caller_of_a_connection_in_a_transaction_decides(engine: sa.Engine) -> None:
-    """On SQLite the sqlite3 driver has to be told to begin; without that the tables would be there already."""
+def test_a_connection_in_a_transaction_leaves_the_commit_to_the_caller(engine: sa.Engine) -> None:
+    """On SQLite the sqlite3 driver needs an explicit BEGIN, or the tables would be committed already."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     with all_sites("a test"), engine.connect() as connection:
@@ -126,7 +126,7 @@ def test_the_caller_of_a_connection_in_a_transaction_decides(engine: sa.Engine) 
         assert "sites" not in table_names(connection)
 
 
-def test_a_foreign_table_of_the_same_name_is_left_alone(engine: sa.Engine) -> None:
+def test_another_table_of_the_same_name_is_not_changed(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE sites (building text)")
     with pytest.raises(MultisiteError, match="already has a table named sites"):
@@ -134,7 +134,7 @@ def test_a_foreign_table_of_the_same_name_is_left_alone(engine: sa.Engine) -> No
     assert table_names(engine) == {"sites"}
 
 
-def test_a_database_of_a_newer_multisite_is_left_alone(engine: sa.Engine) -> None:
+def test_a_database_of_a_newer_multisite_is_not_changed(engine: sa.Engine) -> None:
     migrate.upgrade_own(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '9999'")
@@ -142,13 +142,13 @@ def test_a_database_of_a_newer_multisite_is_left_alone(engine: sa.Engine) -> Non
         migrate.upgrade_own(engine)
 
 
-def test_eight_at_once_make_the_tables_once(engine: sa.Engine) -> None:
+def test_eight_at_once_create_the_tables_once(engine: sa.Engine) -> None:
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda _: migrate.upgrade_own(engine), range(8)))
     assert sorted(len(lines) for lines in done) == [0] * 7 + [len(OWN_REVISIONS)]
 
 
-def test_the_connection_of_a_pool_gets_its_settings_back(sqlite_engine: sa.Engine) -> None:
+def test_the_settings_of_a_pooled_connection_are_restored(sqlite_engine: sa.Engine) -> None:
     @event.listens_for(sqlite_engine, "connect")
     def enforce(dbapi: sqlite3.Connection, _record: object) -> None:
         dbapi.execute("PRAGMA foreign_keys = 1")
@@ -162,7 +162,7 @@ def test_the_connection_of_a_pool_gets_its_settings_back(sqlite_engine: sa.Engin
         assert dbapi.isolation_level == ""
 
 
-# References on SQLite.
+# Foreign keys on SQLite
 
 
 def make_parent_and_child(connection: sa.Connection, *, children: int = 1) -> None:
@@ -193,7 +193,7 @@ def test_references_that_were_broken_before_do_not_stop_a_migration(sqlite_engin
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit attribute before Python 3.12")
-def test_a_connection_that_is_always_in_a_transaction_is_begun_all_the_same(sqlite_database_url: str) -> None:
+def test_a_connection_without_autocommit_gets_a_real_transaction(sqlite_database_url: str) -> None:
     engine = sa.create_engine(sqlite_database_url, connect_args={"autocommit": False})
     assert revisions(migrate.upgrade_own(engine)) == OWN_REVISIONS
     with all_sites("a test"), engine.connect() as connection:
@@ -201,10 +201,10 @@ def test_a_connection_that_is_always_in_a_transaction_is_begun_all_the_same(sqli
     engine.dispose()
 
 
-# A first site, for the rows that an application already has.
+# The first site, for existing rows of an application
 
 
-def test_first_site_makes_tables_and_site_and_finds_them_again(engine: sa.Engine) -> None:
+def test_first_site_creates_tables_and_site_and_finds_them_again(engine: sa.Engine) -> None:
     with all_sites("a test"), engine.begin() as connection:
         site_id = migrate.first_site(connection, "WWW.Example.com.", name="Example")
         assert migrate.first_site(connection, "www.example.com") == site_id
@@ -218,20 +218,20 @@ def test_first_site_makes_tables_and_site_and_finds_them_again(engine: sa.Engine
         assert connection.scalar(sa.text("SELECT version FROM multisite_version")) == 2
 
 
-def test_first_site_says_that_it_needs_a_database(engine: sa.Engine) -> None:
-    # This is what op.get_bind() gives under `alembic upgrade --sql`.
+def test_first_site_is_refused_in_offline_mode(engine: sa.Engine) -> None:
+    # As op.get_bind() returns under `alembic upgrade --sql`.
     printing = sa.create_mock_engine(engine.url, print)
     with pytest.raises(MultisiteError, match="first_site needs a connection to the database"):
         migrate.first_site(printing, "www.example.com")
 
 
-def test_first_site_refuses_what_is_not_a_host_and_changes_nothing(engine: sa.Engine) -> None:
+def test_first_site_refuses_an_invalid_host_and_changes_nothing(engine: sa.Engine) -> None:
     with engine.begin() as connection, pytest.raises(InvalidHost):
         migrate.first_site(connection, "http://a.example")
     assert table_names(engine) == set()
 
 
-# An application with revisions of its own, in the shape of Pyramid's cookiecutter: its env.py makes its own engine.
+# An application with its own revisions, laid out like Pyramid's cookiecutter: its env.py creates its own engine.
 
 ENV = """
     from alembic import context
@@ -273,7 +273,7 @@ SCRIPT = (
 
 
 class Application:
-    """An application in a folder, with an ini, an env.py and revisions."""
+    """An application in a folder, with an ini file, an env.py and revisions."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
@@ -330,7 +330,7 @@ class Application:
 
     def query(self, statement: str) -> list[tuple[object, ...]]:
         engine = sa.create_engine(self.database_url, poolclass=sa.NullPool)
-        # Other tests of this process have put up the wall, to which a table with a site_id but no model is suspect.
+        # Other tests may have installed the scoping layer, which refuses a table with a site_id but no model.
         with all_sites("look at the rows of a test"), engine.connect() as connection:
             return [tuple(row) for row in connection.exec_driver_sql(statement)]
 
@@ -349,7 +349,7 @@ def sqlite_application(tmp_path: Path, sqlite_database_url: str) -> Application:
     return Application(tmp_path / "app", sqlite_database_url)
 
 
-def test_upgrade_does_multisite_first_and_then_the_application(application: Application) -> None:
+def test_upgrade_runs_multisites_revisions_first(application: Application) -> None:
     application.revision("a1", None, "op.create_table('notes', sa.Column('id', sa.Integer, primary_key=True))")
     application.revision("a2", "a1", "op.add_column('notes', sa.Column('text', sa.Text))")
     assert application.upgrade() == [
@@ -401,7 +401,7 @@ OLD_HISTORY = (
 def test_an_old_history_upgrades_an_empty_database_after_the_model_is_scoped(
     application: Application, way: str
 ) -> None:
-    """Its revisions write to a table of which the model, imported by now, says that it belongs to sites."""
+    """Its revisions write to a table whose model, imported by now, is scoped."""
     application.write("application.py", SCOPED_MODELS.replace("authors", "notes").replace("Author", "Note"))
     application.write(
         "env.py",
@@ -421,7 +421,7 @@ def test_an_old_history_upgrades_an_empty_database_after_the_model_is_scoped(
     ]
 
 
-def test_the_command_shows_how_far_an_operation_has_come(application: Application) -> None:
+def test_the_command_shows_the_progress_of_an_operation(application: Application) -> None:
     for number, body in enumerate(OLD_HISTORY[:3], 1):
         application.revision(f"a{number}", f"a{number - 1}" if number > 1 else None, body)
     command = (
@@ -435,14 +435,14 @@ def test_the_command_shows_how_far_an_operation_has_come(application: Applicatio
     out, err = process.communicate()
     assert process.returncode == 0, err
     last = ["notes: 2 of 2 rows have their site"]
-    # PostgreSQL does that for any number of rows at once.
+    # PostgreSQL does that for all rows at once.
     assert err.splitlines() == (
         last if "postgresql" in application.database_url else ["notes: 1 of 2 rows have their site", *last]
     )
     assert out.splitlines()[-1] == "application a3: revision a3"
 
 
-def test_an_ini_without_alembic_gets_the_tables_of_multisite_only(application: Application) -> None:
+def test_an_ini_without_alembic_only_gets_multisites_tables(application: Application) -> None:
     application.ini.write_text(application.ini.read_text().split("[alembic]")[0])
     assert revisions(application.upgrade()) == OWN_REVISIONS
     assert application.table_names() == own_tables()
@@ -479,7 +479,7 @@ def _break_chain(application: Application) -> None:
         (_break_chain, "the revisions do not hang together: a1 is not there"),
     ],
 )
-def test_migrations_that_cannot_run_are_found_before_any_table_is_made(
+def test_migrations_that_cannot_run_are_found_before_any_table_is_created(
     application: Application, damage: Callable[[Application], None], message: str
 ) -> None:
     damage(application)
@@ -515,8 +515,8 @@ FIRST_SITE = """
 
 
 @pytest.mark.parametrize("command", ["multisite", "alembic"])
-def test_a_hand_written_migration_gives_its_rows_to_a_first_site(application: Application, command: str) -> None:
-    """Under plain alembic too, where nobody has made the tables of multisite before."""
+def test_a_hand_written_migration_assigns_its_rows_to_a_first_site(application: Application, command: str) -> None:
+    """Under plain alembic too, where multisite's own tables do not exist yet."""
     application.revision("a1", None, ONE_NOTE)
     application.revision("a2", "a1", FIRST_SITE)
     if command == "multisite":
@@ -528,7 +528,7 @@ def test_a_hand_written_migration_gives_its_rows_to_a_first_site(application: Ap
     assert application.upgrade() == [""]
 
 
-# Killed in the middle.
+# Killed halfway
 
 SLOW = """
     op.add_column("notes", sa.Column("text", sa.Text))
@@ -554,7 +554,7 @@ def test_a_migration_that_is_killed_leaves_the_old_schema_and_can_be_repeated(ap
 
 
 def kill_when_reached(application: Application, *arguments: str) -> None:
-    """Run Python until the slow revision has done half of its work, and kill it there as a power cut would."""
+    """Run Python until the slow revision is half done, and kill it as a power failure would."""
     process = application.start(*arguments)
     while not (application.folder / "reached").exists():
         assert process.poll() is None, process.communicate()
@@ -564,8 +564,8 @@ def kill_when_reached(application: Application, *arguments: str) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def test_plain_alembic_leaves_half_a_migration_on_sqlite(sqlite_application: Application) -> None:
-    """The negative control of the test above: this is what it guards against."""
+def test_plain_alembic_leaves_a_partial_migration_on_sqlite(sqlite_application: Application) -> None:
+    """Negative control of the test above."""
     sqlite_application.revision("a1", None, "op.execute('CREATE TABLE notes (id INTEGER)')")
     sqlite_application.upgrade()
     sqlite_application.revision("a2", "a1", SLOW)
@@ -573,8 +573,8 @@ def test_plain_alembic_leaves_half_a_migration_on_sqlite(sqlite_application: App
     assert "text" in {column for _, column, *_ in sqlite_application.query("PRAGMA table_info(notes)")}
 
 
-def test_our_own_tables_are_made_whole_or_not_at_all(sqlite_application: Application) -> None:
-    """Killed while the revision is running: `create_index` comes after both large tables have been made."""
+def test_our_own_tables_are_created_atomically(sqlite_application: Application) -> None:
+    """Killed while the revision is running: `create_index` comes after both large tables."""
     program = """
         import os, signal, sys
         import sqlalchemy as sa
@@ -597,7 +597,7 @@ def test_our_own_tables_are_made_whole_or_not_at_all(sqlite_application: Applica
     assert sqlite_application.table_names() == own_tables()
 
 
-# What applications do with SQLite in their env.py and models.
+# What applications do with SQLite in their env.py and models
 
 ENFORCE = """
     from sqlalchemy import event
@@ -644,15 +644,15 @@ def with_rows_and_a_rebuild(application: Application) -> None:
 
 
 @pytest.mark.parametrize("listeners", ["", ENFORCE, BEGIN, ENFORCE + BEGIN], ids=["none", "enforce", "begin", "both"])
-def test_rebuilding_a_parent_keeps_its_children(sqlite_application: Application, listeners: str) -> None:
+def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(sqlite_application: Application, listeners: str) -> None:
     sqlite_application.write("env.py", textwrap.dedent(listeners) + textwrap.dedent(ENV))
     with_rows_and_a_rebuild(sqlite_application)
     assert revisions(sqlite_application.upgrade()) == ["a2"]
     assert sqlite_application.query("SELECT * FROM child") == [(7,)]
 
 
-def test_plain_alembic_loses_the_children(sqlite_application: Application) -> None:
-    """The negative control of the test above."""
+def test_plain_alembic_deletes_the_rows_that_refer_to_it(sqlite_application: Application) -> None:
+    """Negative control of the test above."""
     sqlite_application.write("env.py", textwrap.dedent(ENFORCE) + textwrap.dedent(ENV))
     with_rows_and_a_rebuild(sqlite_application)
     sqlite_application.alembic("upgrade", "head")
@@ -670,7 +670,7 @@ def test_a_revision_that_breaks_a_reference_is_rolled_back(sqlite_application: A
     assert sqlite_application.query("SELECT * FROM parent") == [(7,)]
 
 
-def test_a_revision_may_leave_the_transaction_for_a_while(application: Application) -> None:
+def test_a_revision_may_use_an_autocommit_block(application: Application) -> None:
     application.revision(
         "a1",
         None,
@@ -685,15 +685,15 @@ def test_a_revision_may_leave_the_transaction_for_a_while(application: Applicati
     assert application.query("SELECT * FROM notes") == [(1,)]
 
 
-# Revisions that alembic writes.
+# Autogenerate
 
 
 @pytest.fixture
 def installed(application: Application) -> Application:
-    """The application in an environment where the entry points of multisite are found, as they are once installed."""
+    """The application in an environment with multisite's entry points, as after an installation."""
     plugin = "alembic.autogenerate.multisite = multisite.autogenerate"
     assert plugin in (HERE.parent / "setup.py").read_text()
-    # First on the path, so that it stands for the distribution of the same name, whether that is installed or not.
+    # First on the path, so that it takes precedence over an installed distribution of the same name.
     metadata = application.folder / "pyramid_multisite-0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: pyramid-multisite\nVersion: 0\n")
@@ -707,7 +707,7 @@ def autogenerate(application: Application, message: str) -> str:
     return written.read_text()
 
 
-def test_autogenerate_leaves_the_tables_of_multisite_alone(installed: Application) -> None:
+def test_autogenerate_ignores_multisites_tables(installed: Application) -> None:
     installed.upgrade()
     source = autogenerate(installed, "first")
     assert "drop_table" not in source.split("def downgrade")[0]
@@ -771,15 +771,15 @@ def test_autogenerate_writes_correct_revisions_for_scoped_models(installed: Appl
     assert installed.table_names() == {*own_tables(), "alembic_version"}
 
 
-def test_autogenerate_drops_other_tables_that_no_model_has(installed: Application) -> None:
-    """The plugin leaves out no more than it must."""
+def test_autogenerate_drops_other_tables_without_a_model(installed: Application) -> None:
+    """The plugin ignores no other table."""
     installed.revision("a1", None, "op.execute('CREATE TABLE forgotten (id INTEGER)')")
     installed.upgrade()
     assert "op.drop_table('forgotten')" in autogenerate(installed, "second")
 
 
-def test_without_the_plugin_autogenerate_drops_the_tables_of_multisite(installed: Application) -> None:
-    """The negative control: this is what the plugin is for."""
+def test_without_the_plugin_autogenerate_drops_multisites_tables(installed: Application) -> None:
+    """Negative control."""
     installed.upgrade()
     without = 'context.configure(autogenerate_plugins=["alembic.autogenerate.*", "~alembic.autogenerate.multisite"], '
     installed.write("env.py", textwrap.dedent(ENV).replace("context.configure(", without))
@@ -802,7 +802,7 @@ def test_domains_keep_their_rows_when_they_get_ports_and_paths(engine: sa.Engine
                 f"INSERT INTO domains (id, site_id, host, kind) VALUES ({number + 3}, 7, '{kind}.example', '{kind}')"
             )
         if engine.dialect.name == "sqlite":
-            # Which SQLite checks, all of them, when a table is renamed.
+            # SQLite checks all of them when a table is renamed.
             connection.exec_driver_sql("CREATE VIEW broken AS SELECT * FROM nowhere")
     migrate.upgrade_own(engine)
     with all_sites("a test"), engine.connect() as connection:

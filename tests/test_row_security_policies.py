@@ -1,4 +1,4 @@
-"""What widens the policies, or leaves a table without them: each closed, and named by `multisite check`."""
+"""What could bypass the policies, or leave a table without them: prevented, and reported by `multisite check`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from multisite.scoping.security import ROW_SECURITY
 
 @pytest.fixture(params=["role", "setting"])
 def library(request: pytest.FixtureRequest, postgresql_database_url: str) -> Iterator[Secured]:
-    """A library in a database of its own, behind policies of either form."""
+    """A library in its own database, with policies of either form."""
     with closing_engine(postgresql_database_url) as admin:
         build_library(admin)
         with secured(admin, SCOPED, form=request.param) as made:
@@ -43,13 +43,13 @@ def library(request: pytest.FixtureRequest, postgresql_database_url: str) -> Ite
 BOTH = {"secret-1", "secret-2"}
 
 
-# A policy of the application's own
+# Policies of the application
 
 
 OWN_POLICY = "CREATE POLICY in_stock ON books USING (stock > 0)"
 
 
-def test_a_policy_of_the_applications_own_does_not_widen_ours(library: Secured) -> None:
+def test_a_policy_of_the_application_does_not_widen_ours(library: Secured) -> None:
     with library.admin.begin() as connection:
         raw_command(connection, OWN_POLICY)
     assert faults(library.engine) == {}
@@ -65,7 +65,7 @@ def test_a_policy_of_the_applications_own_does_not_widen_ours(library: Secured) 
         assert raw(connection, "SELECT (secret, stock) FROM books") == {("secret-1", "3"), ("secret-2", "3")}
 
 
-def test_negative_control_without_the_restrictive_policy_it_widens_ours_and_is_named(library: Secured) -> None:
+def test_negative_control_without_the_restrictive_policy_it_widens_ours_and_is_reported(library: Secured) -> None:
     with library.admin.begin() as connection:
         raw_command(connection, f"DROP POLICY multisite_limit ON books; {OWN_POLICY}")
     with Session(library.engine, info={"site": ONE}) as session:
@@ -85,7 +85,7 @@ def test_negative_control_without_the_restrictive_policy_it_widens_ours_and_is_n
         CREATE POLICY multisite_limit ON books AS RESTRICTIVE FOR INSERT WITH CHECK (site_id = 1)""",
     ],
 )
-def test_a_restrictive_policy_that_somebody_has_changed_is_none(library: Secured, sql: str) -> None:
+def test_a_changed_restrictive_policy_does_not_count(library: Secured, sql: str) -> None:
     with library.admin.connect() as connection:
         raw_command(connection, sql.format(owner=library.owner_role))
         assert list(faults_of(connection, library)) == ["row-security-limit books"]
@@ -93,14 +93,14 @@ def test_a_restrictive_policy_that_somebody_has_changed_is_none(library: Secured
         assert list(faults_of(connection, library)) == ["row-security-bypassed books"]
 
 
-def test_policies_of_an_earlier_release_are_a_notice_as_long_as_nothing_widens_them(library: Secured) -> None:
+def test_policies_of_an_earlier_release_are_a_notice_unless_something_widens_them(library: Secured) -> None:
     with library.admin.connect() as connection:
         raw_command(connection, "DROP POLICY multisite_limit ON books")
         found = faults_of(connection, library)
     assert {key: finding.severity for key, finding in found.items()} == {"row-security-limit books": "notice"}
 
 
-def test_a_restrictive_policy_of_the_applications_own_is_all_right(library: Secured) -> None:
+def test_a_restrictive_policy_of_the_application_is_not_reported(library: Secured) -> None:
     with library.admin.connect() as connection:
         raw_command(connection, "DROP POLICY multisite_limit ON books")
         raw_command(connection, "CREATE POLICY in_stock ON books AS RESTRICTIVE USING (stock > 0)")
@@ -125,7 +125,7 @@ NAMES = ("pages", "pages_1", "pages_2", "pages_2a", "archive")
 
 @pytest.fixture
 def children(library: Secured) -> Secured:
-    """The library with a partitioned table and a child, which row-level security was not switched on for."""
+    """The library with a partitioned table and a child, for which row-level security is not enabled."""
     with library.owner.begin() as connection:
         raw_command(connection, f"{CHILDREN} GRANT SELECT, UPDATE ON {', '.join(NAMES)} TO {library.app_role}")
     return library
@@ -137,9 +137,9 @@ def seen(made: Secured, table: str) -> set[str]:
         return raw(session, f"SELECT secret FROM {table}")
 
 
-def test_partitions_and_children_that_were_left_out_are_named(children: Secured) -> None:
+def test_partitions_and_children_without_policies_are_reported(children: Secured) -> None:
     assert set(faults(children.engine)) == {f"row-security-missing {name}" for name in NAMES}
-    assert seen(children, "pages_2a") == {"secret-2"}  # What it is about.
+    assert seen(children, "pages_2a") == {"secret-2"}  # The negative control.
 
 
 def test_an_operation_covers_partitions_and_children_too(children: Secured) -> None:
@@ -159,14 +159,14 @@ def test_an_operation_covers_partitions_and_children_too(children: Secured) -> N
 
 
 def form_of(made: Secured) -> str:
-    """Return the form of the policies of the table of books."""
+    """Return the form of the policies of the table `books`."""
     query = "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polname = 'multisite_site' AND polrelid = {}"
     with made.admin.connect() as connection:
         (condition,) = raw(connection, query.format("'books'::regclass"))
         return "role" if "SELECT" in condition else "setting"
 
 
-def test_a_foreign_table_among_the_children_is_named(children: Secured) -> None:
+def test_a_foreign_table_among_the_children_is_reported(children: Secured) -> None:
     with children.admin.connect() as connection:
         raw_command(
             connection,
@@ -179,19 +179,19 @@ def test_a_foreign_table_among_the_children_is_named(children: Secured) -> None:
         assert "row-security-bypassed far" not in faults_of(connection, children)
 
 
-def test_a_table_called_like_one_of_ours_in_another_schema_is_found(library: Secured) -> None:
+def test_a_table_named_like_one_of_ours_in_another_schema_is_found(library: Secured) -> None:
     with library.admin.connect() as connection:
         raw_command(
             connection,
             "CREATE SCHEMA shop; CREATE TABLE shop.domains (id int, site_id bigint REFERENCES sites);"
-            # And what only looks as if it were of sites: the sites of somebody else.
+            # And a table that refers to another table `sites`.
             "CREATE SCHEMA crm; CREATE TABLE crm.sites (id int PRIMARY KEY);"
             "CREATE TABLE crm.visits (site_id int REFERENCES crm.sites)",
         )
         assert list(faults_of(connection, library)) == ["row-security-missing shop.domains"]
 
 
-# A site that is set before anybody says one
+# A preset site
 
 
 @pytest.mark.parametrize(
@@ -205,9 +205,7 @@ def test_a_table_called_like_one_of_ours_in_another_schema_is_found(library: Sec
         ),
     ],
 )
-def test_a_site_that_a_role_or_a_database_begins_with_is_no_silent_one(
-    library: Secured, preset: str, remedy: str
-) -> None:
+def test_a_site_preset_for_a_role_or_database_is_an_error(library: Secured, preset: str, remedy: str) -> None:
     names = {"app": library.app_role, "db": library.admin.url.database}
     with library.admin.begin() as connection:
         raw_command(connection, preset.format(**names))
@@ -235,7 +233,7 @@ def check_nothing_is_seen_without_a_site(engine: sa.Engine) -> None:
         assert raw(connection) == {"secret-1"}
 
 
-def test_a_site_in_the_options_of_a_url_is_no_silent_one_either(library: Secured) -> None:
+def test_a_site_preset_in_the_options_of_a_url_is_an_error(library: Secured) -> None:
     url = sa.make_url(library.url(library.app_role)).update_query_dict({"options": "-c multisite.site_id=2"})
     with closing_engine(url.render_as_string(hide_password=False)) as engine:
         check_nothing_is_seen_without_a_site(engine)
@@ -243,21 +241,21 @@ def test_a_site_in_the_options_of_a_url_is_no_silent_one_either(library: Secured
 
 
 def test_negative_control_a_cursor_before_any_statement_sees_the_preset_site(library: Secured) -> None:
-    """That is why it is a fault: only what SQLAlchemy executes is told otherwise."""
+    """Therefore it is a fault: only statements of SQLAlchemy reset it."""
     url = sa.make_url(library.url(library.app_role)).update_query_dict({"options": "-c multisite.site_id=2"})
     with closing_engine(url.render_as_string(hide_password=False)) as engine, engine.connect() as connection:
         assert raw(connection) == {"secret-2"}
 
 
-# A default that is executed first
+# Defaults that run before the statement
 
 
-def test_a_default_that_is_executed_first_is_told_its_site(library: Secured) -> None:
+def test_a_default_that_runs_first_gets_the_site(library: Secured) -> None:
     with Session(library.engine, info={"site": TWO}) as session:
         largest = sa.ColumnDefault(sa.select(sa.func.max(Book.secret)).scalar_subquery())
         assert session.connection().scalar(largest) == "secret-2"
         session.rollback()
-        # What a function reads, nobody knows.
+        # What a function reads is unknown.
         named = sa.ColumnDefault(sa.func.current_setting(SETTING))
         assert session.connection().scalar(named) == "2"
 
@@ -265,7 +263,7 @@ def test_a_default_that_is_executed_first_is_told_its_site(library: Secured) -> 
 # The two forms
 
 
-def test_either_form_sees_and_writes_as_it_should(library: Secured) -> None:
+def test_either_form_reads_and_writes_correctly(library: Secured) -> None:
     with all_sites("a test"), Session(library.engine) as session:
         assert raw_after(session) == BOTH
         session.execute(sa.update(Book).values(stock=9))
@@ -294,7 +292,7 @@ def test_the_setting_form_never_changes_the_role(library: Secured) -> None:
             assert raw(connection) == {"secret-2"}
 
 
-def test_who_is_no_member_sees_nothing_by_saying_all(library: Secured) -> None:
+def test_a_role_that_is_not_a_member_sees_nothing_for_all_sites(library: Secured) -> None:
     with library.admin.begin() as connection:
         raw_command(connection, f"REVOKE {library.all_sites_role} FROM {library.app_role}")
     with library.engine.connect() as connection:
@@ -306,7 +304,7 @@ def test_who_is_no_member_sees_nothing_by_saying_all(library: Secured) -> None:
                 raw(connection)
 
 
-def test_nobody_sees_all_sites_where_no_role_was_named(library: Secured) -> None:
+def test_no_role_sees_all_sites_if_none_was_given(library: Secured) -> None:
     form = form_of(library)
     with library.operations() as op:
         for table in SCOPED:
@@ -317,7 +315,7 @@ def test_nobody_sees_all_sites_where_no_role_was_named(library: Secured) -> None
             raw(connection)
 
 
-def test_a_process_that_runs_goes_on_with_the_other_form(library: Secured) -> None:
+def test_a_running_process_continues_with_the_other_form(library: Secured) -> None:
     form = form_of(library)
     other = {"role": "setting", "setting": "role"}[form]
     with all_sites("a test"), Session(library.engine) as session:
@@ -328,7 +326,7 @@ def test_a_process_that_runs_goes_on_with_the_other_form(library: Secured) -> No
     assert form_of(library) == other
     with all_sites("a test"), Session(library.engine) as session:
         if other == "role":
-            # Policies of the form `setting` let the role pass too, and these do not let the word pass: it asks.
+            # Policies of the form `setting` also accept the role; these do not accept the setting, so it asks again.
             with pytest.raises(DBAPIError, match=r"multisite.site_id|bigint"):
                 raw_after(session)
             session.rollback()
@@ -337,7 +335,7 @@ def test_a_process_that_runs_goes_on_with_the_other_form(library: Secured) -> No
         assert raw_after(session) == {"secret-1"}
 
 
-def test_a_database_of_both_forms_works(library: Secured) -> None:
+def test_a_database_with_both_forms(library: Secured) -> None:
     with library.operations() as op:
         op.enable_row_security("shelves", all_sites_role=library.all_sites_role, form="role")
         op.enable_row_security("books", all_sites_role=library.all_sites_role, form="setting")
@@ -350,7 +348,7 @@ def test_a_database_of_both_forms_works(library: Secured) -> None:
         assert faults(engine) == {}
 
 
-def test_the_command_turns_one_form_into_the_other(library: Secured, tmp_path: Path) -> None:
+def test_the_command_converts_one_form_to_the_other(library: Secured, tmp_path: Path) -> None:
     ini = write_ini(tmp_path, library, role=library.all_sites_role)
     text = ini.read_text("utf-8")
     for form in ("setting", "role", "setting"):
@@ -361,7 +359,7 @@ def test_the_command_turns_one_form_into_the_other(library: Secured, tmp_path: P
     ini.write_text(text, "utf-8")
     assert invoke(ini, "row-security", "enable").exit_code == 0
     assert form_of(library) == "role"
-    # Where the extension is installed, it is the one that it can pass on to other servers.
+    # With the extension, it is the form that can be propagated to other servers.
     with library.admin.begin() as connection:
         raw_command(
             connection,
@@ -372,7 +370,7 @@ def test_the_command_turns_one_form_into_the_other(library: Secured, tmp_path: P
     assert form_of(library) == "setting"
 
 
-def test_another_form_is_refused(library: Secured, tmp_path: Path) -> None:
+def test_an_unknown_form_is_refused(library: Secured, tmp_path: Path) -> None:
     with library.operations() as op, pytest.raises(ValueError, match="'role' or 'setting', not 'other'"):
         op.enable_row_security("books", form="other")
     ini = write_ini(tmp_path, library)
@@ -381,8 +379,8 @@ def test_another_form_is_refused(library: Secured, tmp_path: Path) -> None:
     assert "role or setting" in invoke(ini, "row-security", "enable").output
 
 
-def test_a_question_in_the_middle_of_a_transaction_is_no_finding(library: Secured) -> None:
-    """What was told is no preset: the database is asked again where the role for all sites was not known."""
+def test_a_check_within_a_transaction_reports_nothing(library: Secured) -> None:
+    """The site of the transaction is not a preset: the check queries the role for all sites again."""
     with closing_engine(library.url(library.app_role)) as engine:
         with engine.connect() as connection:
             with using_site(ONE):

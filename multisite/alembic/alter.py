@@ -18,7 +18,7 @@ from multisite.scoping.policies import OUR_POLICIES
 
 __all__ = ["add_site", "drop_site", "exclusive_unenforced"]
 
-Progress = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 """Called with the number of rows done so far; a number greater than that of the rows means all of them."""
 
 _ENABLING = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
@@ -30,7 +30,9 @@ _TRIGGERS = (
 _RULES = "SELECT rulename::text, ev_enabled::text FROM pg_rewrite WHERE ev_class = :oid AND ev_enabled <> 'D'"
 
 
-def add_site(schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size: int, progress: Progress) -> None:
+def add_site(
+    schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size: int, progress: ProgressCallback
+) -> None:
     """Add `site_id` to the table of `plan`, backfill it, and change keys and references.
 
     Args:
@@ -71,7 +73,7 @@ def drop_site(schema: PostgresqlSchema, plan: Plan) -> None:
     _add(schema, plan, details)
 
 
-def _fill(schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size: int, progress: Progress) -> None:
+def _fill(schema: PostgresqlSchema, plan: Plan, site: SiteSource, batch_size: int, progress: ProgressCallback) -> None:
     """Backfill `site_id` in batches by primary key, or in one statement if there is no primary key."""
     table = schema.sql_name(plan.table.name)
     # A row that has a site already keeps it, so it need not be written.

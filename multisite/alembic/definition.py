@@ -175,5 +175,5 @@ def mentions_site(sql: str) -> bool:
 
 
 def _is_site(token: Token) -> bool:
-    # 'site_id' in single quotes is a string; SQLite accepts it as a name in places, where nobody writes it.
+    # 'site_id' in single quotes is a string; that SQLite sometimes accepts it as a name is ignored.
     return token.text[0] != "'" and unquoted(token.text).lower() == SITE_COLUMN
