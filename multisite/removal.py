@@ -170,8 +170,8 @@ def _tables(connection: Connection) -> list[_ScopedTable]:
     except CycleError as error:
         tables = " and ".join(sorted(map(_qualified_name, set(error.args[1]))))
         raise MultisiteError(
-            f"the tables {tables} reference each other, so that no order of deletion works: delete the rows of this site "
-            "there yourself, and run the same command again"
+            f"the tables {tables} reference each other, so that no order of deletion works: delete the rows of this "
+            "site there yourself, and run the same command again"
         ) from None
     return [_scoped(name, primary.get(name, []), keys[name]) for name in reversed(order)]
 
