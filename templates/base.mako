@@ -1,4 +1,4 @@
-## The whole document. A site changes it by the blocks below, from its own layout.mako, and by static/style.css.
+## The HTML document. A site overrides the blocks below in its own layout.mako, and styles in static/style.css.
 <!doctype html>
 <html lang="${language}" dir="${direction}">
 <head>

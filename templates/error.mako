@@ -1,5 +1,5 @@
-## What is shown instead of a page: 404 where there is nothing, 503 while the database is down, and so on.
-## Variables: status, such as 404; error_text. A site has another one for all of them, or a 404.mako for that alone.
+## Error pages: 404 if there is no such page, 503 while the database is down, and so on.
+## Variables: status, such as 404; error_text. A site may replace this file, or add a 404.mako for that status alone.
 <%inherit file="layout.mako"/>
 <h1>${title}</h1>
 <p>${error_text}</p>

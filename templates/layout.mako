@@ -1,2 +1,2 @@
-## What every page inherits from. A site that wants another look puts a layout.mako of its own into its folder.
+## The base of every page. A site changes it with its own layout.mako in its folder.
 <%inherit file="base.mako"/>

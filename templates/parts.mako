@@ -1,4 +1,4 @@
-## The pieces that several pages share. A site may bring a parts.mako of its own, with the same four defs.
+## Parts that several pages share. A site may replace this file with its own parts.mako, with the same four defs.
 
 <%def name="entry_meta(entry)">
 <p class="entry-meta">

@@ -11,6 +11,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
+import multisite.alembic  # noqa: F401 - Registers the operations, even if one test file runs alone.
 from multisite import migrate
 from multisite.whole_transaction import ddl_transaction
 

@@ -1,4 +1,4 @@
-## A document of its own: one column for the garden, one for what was written about it. Nothing of base.mako is used.
+## A complete document without base.mako: one column for the garden, one for the entries.
 <%def name="season(tag, label)"><li><a href="${tag_url(tag)}">
 <svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true" focusable="false">${caller.body()}</svg>${label}</a></li></%def>\
 <!doctype html>

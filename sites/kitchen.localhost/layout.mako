@@ -1,4 +1,4 @@
-## The shared document with an awning over it. Shelves are tags; a shelf without recipes would lead nowhere.
+## The shared document with an awning above. Each shelf is a tag; tags without recipes are left out.
 <%inherit file="base.mako"/>
 
 <%block name="styles">

@@ -1,4 +1,4 @@
-## The shared pieces as this site draws them: a list of entries is a grid of cards, each with a picture for its tag.
+## The shared parts in this site's style: a list of entries is a grid of cards, each with a picture for its tag.
 <%!
     # The tags that have a picture of their own in static/img/; the first of an entry's tags that is here decides.
     PICTURES = frozenset("biscuits bread cake chicken chickpeas grains knives pancakes pickles soup".split())
