@@ -148,6 +148,12 @@ ATTEMPTS: dict[str, Any] = {
     "suffix OR, entity": lambda p: [book.secret for book in p.all(select(Book).suffix_with(ALWAYS))],
     "suffix OR, join": lambda p: p.rows(select(Book.secret).join(Book.author).suffix_with(ALWAYS)),
     "suffix OR, outer join": lambda p: p.rows(select(Author.secret).outerjoin(Author.books).suffix_with(ALWAYS)),
+    "suffix OR, outer join from what belongs to no site": lambda p: p.rows(
+        select(Book.secret).join_from(Country, Book, sa.true(), isouter=True).suffix_with(ALWAYS)
+    ),
+    "statement hint OR, outer join from what belongs to no site": lambda p: p.rows(
+        select(Book.secret).join_from(Country, Book, sa.true(), isouter=True).with_statement_hint(ALWAYS)
+    ),
     "suffix OR with a criterion": lambda p: p.rows(
         select(Book.secret).where(Book.stock > 0).suffix_with("OR books.stock > 0")
     ),
@@ -379,6 +385,8 @@ TOLD = {
 """What the database calls a syntax error, as it would where nobody limits anything: there is no WHERE to widen."""
 
 OWN = {
+    "suffix OR, outer join from what belongs to no site",
+    "statement hint OR, outer join from what belongs to no site",
     "suffix OR, join", "suffix OR, outer join", "suffix OR with a criterion", "statement hint OR, beside a join",
     "extension before the columns", "order by with a comment", "criterion with a comment", "scoped text with a suffix",
     "literal of a number", "postgresql: lock of text", "postgresql: lock in a suffix",
