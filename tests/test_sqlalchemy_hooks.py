@@ -1,4 +1,4 @@
-"""The private names of SQLAlchemy that multisite uses: docs/sqlalchemy-hooks.md has all, and none changes unnoticed.
+"""The private names of other libraries that multisite uses: docs/sqlalchemy-hooks.md has all, and none changes unnoticed.
 
 For each name a release of SQLAlchemy is made in which it is called otherwise, wherever it is written, and multisite is
 imported with that. Releases that are changed in other ways are in test_scoping_upgrades.py.
@@ -7,6 +7,7 @@ imported with that. Releases that are changed in other ways are in test_scoping_
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -31,8 +32,14 @@ SOURCES = Path(multisite.__file__).parent
 _ROW = re.compile(r"^\| `(\w+)`(?: \((2\.0|2\.1)\))? \| (.+?) \| (.+?) \|$", re.MULTILINE)
 _PRIVATE = re.compile(r"_[a-z]\w*")
 
-LISTED = {name: (release, noticed) for name, release, _, noticed in _ROW.findall(PAGE.read_text("utf-8"))}
+_OTHER_ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| .+? \| `(.+?)` \|$", re.MULTILINE)
+_TEXT, _OTHERS_TEXT = PAGE.read_text("utf-8").split("## Other libraries")
+
+LISTED = {name: (release, noticed) for name, release, _, noticed in _ROW.findall(_TEXT)}
 """For each name the releases that have it, "" for all, and what notices that it is gone."""
+
+OTHERS = {(name, library): noticed for name, library, noticed in _OTHER_ROW.findall(_OTHERS_TEXT)}
+"""For each name of another library what notices that it is gone."""
 
 HERE = [name for name, (release, _) in LISTED.items() if release in ("", ".".join(map(str, SQLALCHEMY[:2])))]
 AT_START = [name for name in HERE if LISTED[name][1] == "the start"]
@@ -64,6 +71,19 @@ OWN = {
     "_query": "of Pyramid's URLs",
 }
 """Names that are also in SQLAlchemy's code, and which multisite uses of something else."""
+
+
+OTHER_OWN = {
+    "_replace": "of named tuples",
+    "_cache": "of our own",
+    "_getframe": "of sys",
+    "_info": "of psycopg's errors",
+    "_query": "a documented argument of Pyramid's URLs",
+    "_parent": "a part of a name",
+    "_alembic_tmp_": "how alembic's temporary tables begin in the database",
+    "_value": "of our own",
+}
+"""Names that are also in the code of other libraries, and which multisite uses of something else."""
 
 
 def _used_in(path: Path) -> Iterator[str]:
@@ -128,6 +148,62 @@ def test_every_name_that_is_listed_is_used() -> None:
 def test_a_name_that_the_start_does_not_need_has_a_test(name: str) -> None:
     file, _, function = LISTED[name][1].strip("`").partition("::")
     assert re.search(rf"^(?:async )?def {function}\(", (ROOT / "tests" / file).read_text("utf-8"), re.MULTILINE)
+
+
+def _names_of(library: str) -> set[str]:
+    """Return the private names in the code of a library."""
+    spec = importlib.util.find_spec(library)
+    assert spec is not None
+    found = set()
+    for path in Path(next(iter(spec.submodule_search_locations or ()))).rglob("*.py"):
+        if "tests" not in path.parts:
+            found.update(re.findall(r"(?<!\w)_[a-z]\w*", path.read_text("utf-8")))
+    return found
+
+
+def used_of(library: str) -> set[str]:
+    """Return the private names of a library that multisite uses, and what it imports from `pyramid.util`."""
+    theirs = _names_of(library) - set(LISTED)
+    found = set()
+    for path in SOURCES.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        # A method of ours that calls `super()` under its own name stands in front of theirs.
+        own = set(_defined_in(tree)) - _called_of_super(tree)
+        if library in _imported_by(tree) | {text.partition(".")[0] for text in _used_in(path)}:
+            found |= {
+                name for name in _used_in(path) if _PRIVATE.fullmatch(name) and name in theirs and name not in own
+            }
+        if library == "pyramid":
+            found |= {name for name in _imported_by(tree) if name.startswith("pyramid.util.")}
+    return {name.removeprefix("pyramid.util.") for name in found} - set(OTHER_OWN)
+
+
+def _called_of_super(tree: ast.AST) -> set[str]:
+    return {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "super()"
+    }
+
+
+def _imported_by(tree: ast.AST) -> set[str]:
+    """Return the libraries and the full names that a module imports."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found | {name.partition(".")[0] for name in found}
+
+
+@pytest.mark.parametrize("library", ["pyramid", "mako", "alembic", "webob", "dogpile"])
+def test_the_names_of_other_libraries_are_listed_and_used(library: str) -> None:
+    assert {name for name, of in OTHERS if of == library} == used_of(library)
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_a_name_of_another_library_has_a_test(name: tuple[str, str]) -> None:
+    file, _, function = OTHERS[name].partition("::")
+    assert re.search(rf"^def {function}\(", (ROOT / "tests" / file).read_text("utf-8"), re.MULTILINE)
 
 
 SCRIPT = r"""
