@@ -1,12 +1,11 @@
-"""Error pages: `404.mako`, or `error.mako` for all of them, from the templates of the request's site.
+"""Error pages of a site: its template `404.mako` (or another status), or `error.mako` for all statuses.
 
-An application keeps what it has: its own exception views answer first, and their answers are left alone. What is filled
-in here is the empty page of an HTTP exception of Pyramid's that nobody gave a body, raised or returned, and of an error
-that nobody caught: 503 where the database cannot be reached, 500 otherwise. `multisite.error_pages = false` leaves all
-of them to Pyramid and the server.
+The application's own exception views run first, and their responses are unchanged. An error page replaces the empty
+body of one of Pyramid's HTTP exceptions, raised or returned, and the response to an uncaught error: 503 if the database
+is unavailable, 500 otherwise. `multisite.error_pages = false` leaves all of them to Pyramid and the server.
 
-It is a tween and not an exception view, since two of those for one exception are a conflict in Pyramid, and since the
-transaction has been rolled back by the time it runs: nothing that an error page asks can fail for that.
+This is a tween, not an exception view, for two reasons. Two exception views for one exception conflict in Pyramid. And
+the transaction has been rolled back by the time the tween runs, so that queries of an error page cannot fail in it.
 """
 
 from __future__ import annotations
@@ -38,23 +37,23 @@ __all__ = ["NAMES", "RETRY_AFTER_SECONDS", "error_page_tween_factory", "includem
 log = logging.getLogger(__name__)
 
 NAMES = ("/{status}.mako", "/error.mako")
-"""The templates of an error page: the first that the site, its theme or the shared folder has is shown."""
+"""The template names of an error page: the first one that exists in the site's overlay is rendered."""
 
 RETRY_AFTER_SECONDS = 5
-"""When to ask again after a 503, where the database of the application could not be used."""
+"""The Retry-After of a 503 for an unavailable database of the application."""
 
 Handler = Callable[[Request], Response]
 
 
 def error_page_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Return a tween that answers errors with the pages of the site."""
+    """Return a tween that responds to errors with the pages of the site."""
     development = asbool(registry.settings.get("pyramid.reload_templates"))
 
     def error_page_tween(request: Request) -> Response:
         try:
             response = handler(request)
         except Exception as error:
-            # What WebTest sets, and others before it: a test wants the error itself.
+            # Set by WebTest and other test tools, which expect the error itself.
             if request.environ.get("paste.throw_errors") or _is_tried_again(request, error):
                 raise
             response = _response_to(request, error)
@@ -68,9 +67,8 @@ def error_page_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
 
 def _response_to(request: Request, error: Exception) -> HTTPError:
-    """Log an error that nobody caught, and return an answer without a body."""
-    # As Pyramid does where an exception view has answered: pyramid_tm's hooks, pyramid_retry and pyramid_debugtoolbar
-    # look here for the error behind a response.
+    """Log an uncaught error, and return a response without a body."""
+    # As Pyramid does for exception views: pyramid_tm's hooks, pyramid_retry and pyramid_debugtoolbar read these.
     request.exception, request.exc_info = error, sys.exc_info()
     unavailable = _is_unavailable(error)
     log.log(
@@ -90,32 +88,31 @@ def _response_to(request: Request, error: Exception) -> HTTPError:
 
 
 def _is_tried_again(request: Request, error: Exception) -> bool:
-    """Tell whether pyramid_retry, where the application has it, will do the whole request once more."""
+    """Return whether pyramid_retry, if the application uses it, will retry the request."""
     retry = sys.modules.get("pyramid_retry")
     return retry is not None and bool(retry.is_error_retryable(request, error))
 
 
 def _is_unavailable(error: Exception) -> bool:
-    """Tell whether the database could not be reached, went away, or is locked by another process for long: what a
-    visitor may try again in a moment."""
+    """Return whether the database was unreachable, disconnected or locked, so that a retry may succeed."""
     if isinstance(error, (DirectoryUnavailable, PoolTimeout)):
         return True
     if not isinstance(error, DBAPIError):
         return False
-    # What another connection writes to an SQLite file locks all of it, and this one has waited for seconds already.
+    # A writer locks the whole SQLite file, and this connection has already waited for its timeout.
     if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
         return True
-    # Without a statement it was the connection that failed. SQLite calls a missing table operational, too.
+    # Without a statement, connecting failed. SQLite also raises OperationalError for a missing table.
     return error.connection_invalidated or (isinstance(error, OperationalError) and error.statement is None)
 
 
 def _is_bare(response: HTTPError) -> bool:
-    """Tell whether nobody said what the page is to be: neither by a body nor by a template of Pyramid's kind."""
+    """Return whether `response` has neither a body nor a body template of its own."""
     return not response.has_body and not response.empty_body and "body_template" not in vars(response)
 
 
 def _wants_html(request: Request) -> bool:
-    """Tell whether the page is for a browser. A program that asks for JSON gets what Pyramid makes of the error."""
+    """Return whether the client prefers HTML. A client that prefers JSON gets Pyramid's representation of the error."""
     if not request.headers.get("Accept"):
         return True
     offers = request.accept.acceptable_offers(["text/html", "application/json"])
@@ -123,9 +120,9 @@ def _wants_html(request: Request) -> bool:
 
 
 def _fill(response: HTTPError, request: Request) -> None:
-    """Give `response` the page of the site, and leave it as it is if there is none, or none that works.
+    """Set the site's error page as the body of `response`; leave it unchanged if no page exists or renders.
 
-    The headers that it has stay. Without a site, as on open paths, there is nobody whose page it could be.
+    Existing headers are kept. Without a site, as on open paths, there is no error page.
     """
     response.headers.setdefault("Cache-Control", "no-cache")
     site = current_site()
@@ -142,25 +139,25 @@ def _render(name: str, response: HTTPError, request: Request, site: Site) -> str
     value = {"status": response.status_code, "reason": response.title, "detail": response.detail}
     try:
         request.registry[TEMPLATES].lookup(site).get_template(name)
-    except TopLevelLookupException:  # there is none
+    except TopLevelLookupException:
         return None
     except Exception:
-        log.exception("the error page %s of the site %s cannot be used", name, site)
+        log.exception("the error page %s of the site %s cannot be loaded", name, site)
         return None
     try:
         page: str = render(name, value, request=request)
     except Exception:
-        log.exception("the error page %s of the site %s fails itself", name, site)
+        log.exception("the error page %s of the site %s cannot be rendered", name, site)
         return None
     return page
 
 
 def _show(response: HTTPError, error: Exception) -> None:
-    """Let the page say what went wrong: for development only, since it shows source code."""
+    """Set Mako's HTML traceback as the body: only for development, because it shows source code."""
     try:
         page = html_error_template().render_unicode(error=error, traceback=error.__traceback__)
     except Exception:
-        log.exception("the error above cannot be shown in the browser")
+        log.exception("the traceback of the error above cannot be rendered")
         return
     _set_page(response, page)
 
@@ -172,7 +169,7 @@ def _set_page(response: HTTPError, page: str) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween over pyramid_tm's and over the exception view, and under the one that finds the site."""
+    """Add the tween over pyramid_tm's and over the exception view, and under multisite's site tween."""
     config.add_tween(
         "multisite.error_pages.error_page_tween_factory",
         under="multisite.tween.site_tween_factory",

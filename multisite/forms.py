@@ -1,8 +1,8 @@
-"""Forms: the query and the posted form of a request. One that cannot be read is a 400, and none takes quadratic time.
+"""Parse queries and forms safely: malformed ones are a 400, and none takes quadratic time.
 
-WebOb raises for a query that is not UTF-8 and for several kinds of bodies, which an application would answer with 500.
-It reads a body of `multipart/form-data` by Python's cgi module. That takes each part for a mail: it reads headers
-without a limit, and splits their parameters in a time that grows with the square of their length.
+WebOb raises errors for a query that is not valid UTF-8 and for several kinds of bodies, which would become a 500. It
+parses `multipart/form-data` with Python's cgi module, which treats each part as an e-mail message: the length of the
+headers is unlimited, and splitting their parameters takes quadratic time.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from webob.request import BaseRequest
 __all__ = ["MAX_PART_HEADER_BYTES", "MAX_PART_PARAMETERS", "readable"]
 
 MAX_PART_HEADER_BYTES = 4_096
-"""The longest headers of one part of a form; browsers send the names of a field and of a file, and a media type."""
+"""Maximum size of the headers of a part. Browsers send the names of the field and the file, and a media type."""
 
 MAX_PART_PARAMETERS = 32
-"""How many semicolons, at most, the headers of one part have: of two parameters, and of the name of a file."""
+"""Maximum number of semicolons in the headers of a part: two parameters, and those in a file name."""
 
 _PARSED = "webob._parsed_post_vars"
-"""The key in the WSGI environ under which WebOb remembers a form, with the body that it has read it from."""
+"""WebOb's environ key of the parsed form, with the body that it was read from."""
 
 Get = Callable[[Any], Any]
 
 
 def readable(cls: type) -> dict[str, property]:
-    """Return the properties `GET` and `POST` for requests of the class `cls`, over its own; none if it is not WebOb's.
+    """Return safe properties `GET` and `POST` for the request class `cls`; none if it is not a WebOb request.
 
-    `GET` raises Pyramid's `URLDecodeError` for a query that is not UTF-8, `POST` raises `HTTPBadRequest` for a body
-    that is not the form that its Content-Type says. So does `params`, which is made of both.
+    `GET` raises Pyramid's `URLDecodeError` for a query that is not valid UTF-8. `POST` raises `HTTPBadRequest` for a
+    body that does not match its Content-Type. `params`, which combines both, raises either.
     """
     if not issubclass(cls, BaseRequest):
         return {}
@@ -52,7 +52,7 @@ def _query(get: Get, request: Request) -> Any:
     try:
         return get(request)
     except UnicodeDecodeError as error:
-        # What Pyramid raises for a path that is not.
+        # As Pyramid raises for a path.
         raise URLDecodeError(error.encoding, error.object, error.start, error.end, error.reason) from error
 
 
@@ -62,7 +62,7 @@ def _form(get: Get, request: Request) -> Any:
             return _read_parts(get, request)
         return get(request)
     except (ValueError, RecursionError, DeprecationWarning) as error:
-        # No boundary, one within another without end, or a charset that is not UTF-8, for which WebOb raises a warning.
+        # A missing boundary, endless nesting, or a charset other than UTF-8, for which WebOb raises a warning.
         raise HTTPBadRequest("The form of this request cannot be read.") from error
 
 
@@ -83,10 +83,10 @@ def _read_parts(get: Get, request: Request) -> Any:
 
 
 class _Parts:
-    """The body of a form, whose parts have headers of limited length: more raises `ValueError`.
+    """Wraps the body of a form, and raises `ValueError` if the headers of a part are too long.
 
-    The cgi module reads a line of headers, and what comes before the first part, by `readline()`, and all else by
-    calls that say how much it wants.
+    The cgi module reads header lines, and the preamble before the first part, with `readline()` without a size. It
+    passes a size for everything else.
     """
 
     def __init__(self, body: Any) -> None:

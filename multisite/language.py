@@ -1,7 +1,7 @@
-"""The language and the time of a request: those of its site, for whatever formats or translates something.
+"""The language and the local time of a request, taken from its site.
 
-`request.locale_name` and `request.localizer` are Pyramid's own, so whatever uses those (deform, WTForms, templates of
-other kinds) has the language of the site, too.
+`request.locale_name` and `request.localizer` are Pyramid's own, so that everything that uses them (deform, WTForms,
+other template engines) gets the language of the site too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from multisite.site import Site
 __all__ = ["includeme", "languages_of", "negotiate_locale", "template_names"]
 
 TRANSLATIONS = "multisite.translations"
-"""The key of the `SiteTranslations` in the registry."""
+"""Registry key of the `SiteTranslations`."""
 
 
 def languages_of(site: Site) -> tuple[str, ...]:
@@ -36,10 +36,10 @@ def languages_of(site: Site) -> tuple[str, ...]:
 
 
 def negotiate_locale(request: Request) -> str | None:
-    """Return the name of the locale for `request`: a locale negotiator of Pyramid. None without a site.
+    """Return the locale name for `request`, or None without a site. A Pyramid locale negotiator.
 
-    What the application has put into `request._LOCALE_` is taken as it is. A site that has several languages gives the
-    one that fits the visitor's Accept-Language best; its answer then says so by `Vary`.
+    If the application has set `request._LOCALE_`, that is returned unchanged. If the site has several languages, the
+    best match for Accept-Language is returned, and the response gets `Vary: Accept-Language`.
     """
     explicit: str | None = getattr(request, "_LOCALE_", None)
     if explicit is not None:
@@ -54,12 +54,12 @@ def negotiate_locale(request: Request) -> str | None:
     header = request.environ.get("HTTP_ACCEPT_LANGUAGE", "")
     if not header or len(header) > MAX_HEADER_CHARACTERS:
         return locale_name(languages[0])
-    # Of a header that is none WebOb gives None.
+    # `parsed` is None for an invalid header.
     return locale_name(best_language(languages, request.accept_language.parsed or ()))
 
 
 def vary_by_language(_request: Request, response: Response) -> None:
-    """Tell caches that another visitor may get another language (RFC 9110 section 12.5.5)."""
+    """Add `Vary: Accept-Language` to a response (RFC 9110 section 12.5.5). A response callback."""
     vary = response.vary or ()
     if "*" not in vary and "accept-language" not in {name.lower() for name in vary}:
         response.vary = (*vary, "Accept-Language")
@@ -68,21 +68,21 @@ def vary_by_language(_request: Request, response: Response) -> None:
 def _site_of(request: Request) -> Site | None:
     try:
         site: Site | None = getattr(request, "site", None)
-    except MultisiteError:  # A page that says so is rendered, too.
+    except MultisiteError:  # Exception views for this error render templates too.
         return None
     return site
 
 
 def _localizer(request: Request) -> Localizer:
-    application = _applications(request)
+    application = _application_localizer(request)
     site = _site_of(request)
     if site is None:
         return application
     return request.registry[TRANSLATIONS].localizer(site, application)
 
 
-def _applications(request: Request) -> Localizer:
-    # Pyramid's own attribute, which this one stands in front of.
+def _application_localizer(request: Request) -> Localizer:
+    # Pyramid's own attribute, which `request.localizer` overrides.
     return Request.localizer.wrapped(request)
 
 
@@ -106,10 +106,10 @@ def _local_bounds(
     return local_bounds(zone_of(request.site), year, month, day)
 
 
-class _Names:
-    """The names that templates have for the language of a request, each worked out when it is used.
+class _TemplateNames:
+    """The language-dependent names of templates, evaluated lazily.
 
-    A page that uses none of them is the same in every language, and need not be told apart by caches.
+    A page that uses none of them is the same in all languages, and caches need not vary it by language.
     """
 
     __slots__ = ("_request",)
@@ -118,14 +118,14 @@ class _Names:
         self._request = request
 
     def translate(self, message: str, mapping: Mapping[str, Any] | None = None, domain: str | None = None) -> str:
-        """Return `message` (`_()` in templates) in the language of the request, with `${name}` from `mapping`."""
+        """Translate `message`, with `${name}` replaced from `mapping`; `_()` in templates."""
         translated: str = self._request.localizer.translate(message, domain=domain, mapping=mapping)
         return translated
 
     def pluralize(
         self, singular: str, plural: str, n: int, mapping: Mapping[str, Any] | None = None, domain: str | None = None
     ) -> str:
-        """Return what fits the number `n` (`ngettext()` in templates); `${n}` is the number unless `mapping` says."""
+        """Translate the form for the number `n`; `ngettext()` in templates. `${n}` is the number by default."""
         localizer = self._request.localizer
         return str(localizer.pluralize(singular, plural, n, domain=domain, mapping={"n": n, **(mapping or {})}))
 
@@ -133,13 +133,13 @@ class _Names:
         return getattr(self._request.format, name)
 
     def __call__(self, value: object, spec: str = "") -> str:
-        """Do what Python's own `format` does, which goes by the same name in templates."""
+        """Do what Python's built-in `format` does, which this name hides in templates."""
         return builtins.format(value, spec)
 
 
 def template_names(request: Request) -> dict[str, Any]:
-    """Return what templates find besides what a view returns: `_`, `ngettext` and `format`."""
-    names = _Names(request)
+    """Return the names that templates have in addition to the view's: `_`, `ngettext` and `format`."""
+    names = _TemplateNames(request)
     return {"_": names.translate, "ngettext": names.pluralize, "format": names}
 
 
@@ -150,20 +150,20 @@ def _check_languages(languages: tuple[str, ...]) -> None:
         try:
             check_locale(language)
         except MultisiteError as error:
-            raise ValueError(f"tags of languages such as de, pt-BR ({error})") from error
+            raise ValueError(f"language tags such as de, pt-BR ({error})") from error
 
 
 def _check_currency(code: str) -> None:
     from babel.numbers import is_currency
 
     if not is_currency(code):
-        raise ValueError("the code of a currency (ISO 4217), such as EUR")
+        raise ValueError("a currency code (ISO 4217), such as EUR")
 
 
 def includeme(config: Configurator) -> None:
-    """Add the language and the time of the request, and the settings `languages` and `currency` of sites.
+    """Add request methods for language and time, and the site settings `languages` and `currency`.
 
-    The locale negotiator is set if the application has none.
+    Sets the locale negotiator if the application has none.
     """
     registry = config.registry
     config.add_request_method(_localizer, "localizer", reify=True)
@@ -171,13 +171,15 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(_now, "now")
     config.add_request_method(_localtime, "localtime")
     config.add_request_method(_local_bounds, "local_bounds")
-    sentence = "Languages beside its own that visitors may read it in, by what their browsers ask for."
+    sentence = "Further languages of the site, negotiated by Accept-Language."
     config.add_site_setting("languages", list[str], default=(), doc=sentence, check=_check_languages)
-    config.add_site_setting("currency", str, default=None, doc="What prices are in: EUR.", check=_check_currency)
+    config.add_site_setting(
+        "currency", str, default=None, doc="The currency of prices, such as EUR.", check=_check_currency
+    )
 
     def register() -> None:
         if registry.queryUtility(ILocaleNegotiator) is None:
             registry.registerUtility(negotiate_locale, ILocaleNegotiator)
 
-    # Without a discriminator, since an application that sets one is right; and after it has.
+    # Late and without a discriminator, because an application's own negotiator takes precedence.
     config.action(None, register, order=PHASE3_CONFIG + 20)

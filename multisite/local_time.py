@@ -1,6 +1,6 @@
-"""Time by the clocks of a site: its zone, its days, months and years.
+"""Convert times to the time zone of a site, and find where its days, months and years begin.
 
-All of it is computed from `site.timezone`: the process-wide `TZ` is never looked at.
+Everything is computed from `site.timezone`. The process-wide `TZ` is never used.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        # What `multisite set` refuses; or a machine whose database of zones is older than this one.
-        log.exception("there is no time zone '%s' on this machine: its sites have their times in UTC", name)
+        # `multisite set` rejects unknown zones, but this machine may have an older time zone database.
+        log.exception("unknown time zone '%s' on this machine: using UTC for its sites", name)
         return ZoneInfo("UTC")
 
 
 def zone_of(site: Site) -> ZoneInfo:
-    """Return the time zone of `site`; UTC, with a line in the log, where the machine's database does not have it."""
+    """Return the time zone of `site`; UTC, with a log line, if the machine's database does not have it."""
     return _zone(site.timezone)
 
 
 def local_time(when: datetime, zone: ZoneInfo) -> datetime:
-    """Return the aware `when` as the clocks of `zone` show it; years outside of 1 to 9999 stay in UTC.
+    """Convert an aware datetime to `zone`. It is left in UTC if its year in `zone` is not within 1 to 9999.
 
-    Raises `ValueError` for a naive one: whose clock it was read from nobody could know, and a guess would be wrong by
-    hours on some sites and right on others.
+    Raises:
+        ValueError: `when` is naive. Its time zone is unknown, and a guess would be hours off on some sites.
     """
     if when.tzinfo is None:
-        raise ValueError(f"{when!r} has no time zone: give it the one it was written in, as in .replace(tzinfo=UTC)")
+        raise ValueError(f"{when!r} has no time zone: add the one that it was written in, as in .replace(tzinfo=UTC)")
     try:
         return when.astimezone(zone)
     except OverflowError:
@@ -49,14 +49,17 @@ def local_time(when: datetime, zone: ZoneInfo) -> datetime:
 def local_bounds(
     zone: ZoneInfo, year: int, month: int | None = None, day: int | None = None
 ) -> tuple[datetime, datetime]:
-    """Return when a year, a month or a day begins by the clocks of `zone`, and when it ends (exclusive), in UTC.
+    """Return the start and the end (exclusive) of a year, month or day in `zone`, in UTC.
 
-    Each ends where the next begins, also where the clocks change at midnight; a day that a zone has left out ends where
-    it begins. Where the clock strikes midnight twice, the day begins the first time. Raises `ValueError` for what is
-    not in the calendar, and for its edges: the years 1 and 9999 have no such moments in all zones.
+    Each period ends where the next one starts, even if the clocks change at midnight. A day that a zone has skipped is
+    empty. A day on which midnight occurs twice starts at the first one.
+
+    Raises:
+        ValueError: The date does not exist, or is at the edge of the calendar: in the years 1 and 9999, the bounds
+            cannot be represented in all zones.
     """
     if day is not None and month is None:
-        raise ValueError("a day is of a month")
+        raise ValueError("a day needs a month")
     first = date(year, month or 1, day or 1)
     try:
         if day is not None:
@@ -71,13 +74,13 @@ def local_bounds(
 
 
 def _beginning(day: date, zone: ZoneInfo) -> datetime:
-    """Return the moment, in UTC, from which on it is `day` in `zone`."""
+    """Return the start of `day` in `zone`, in UTC."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     found = midnight.astimezone(UTC)
     if found.astimezone(zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
         return found
-    # The clocks jump over midnight: read by the clocks after the jump it is too early, by those before it too late or
-    # just right, and the jump is between the two. (It begins before midnight in some, as in Toronto in 1919.)
+    # The clocks skip midnight. With the offset after the transition, midnight is too early; with the offset before it,
+    # too late or exact. The transition is in between. (It may start before midnight, as in Toronto in 1919.)
     early, late = int(midnight.replace(fold=1).timestamp()), int(found.timestamp())
     after = found.astimezone(zone).utcoffset()
     while late - early > 1:

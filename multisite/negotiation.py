@@ -1,4 +1,9 @@
-"""Which of a site's languages a visitor gets: RFC 9110 section 12.5.4, by the look-up of RFC 4647 section 3.4."""
+"""Choose the best of a site's languages for an Accept-Language header (RFC 9110 section 12.5.4).
+
+The matching is the lookup of RFC 4647 section 3.4, extended by the prefix match of section 3.3.1. WebOb's
+`AcceptLanguage` has each of the two, but not both: its `lookup` does not find `de-AT` for `de`, and its
+`basic_filtering` does not find `de` for `de-CH`. Neither prefers another language to one that the visitor excludes.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,18 @@ from functools import lru_cache
 __all__ = ["MAX_HEADER_CHARACTERS", "best_language", "locale_name"]
 
 MAX_HEADER_CHARACTERS = 500
-"""A longer Accept-Language is not looked at: browsers send less than a hundred characters, others may send anything."""
+"""A longer Accept-Language is ignored. Browsers send fewer than a hundred characters."""
 
 
 def best_language(languages: Sequence[str], wanted: Iterable[tuple[str, float]]) -> str:
-    """Return which of `languages` (BCP 47 tags, at least one, the site's own first) fits best.
+    """Return the best match among `languages`; the first one if none matches.
 
-    `wanted` are ranges of an Accept-Language with their weights. A range fits the same tag, else a longer one (`de`
-    fits `de-AT`), else what a shorter range would fit (`de-CH` fits `de`, and `de-AT`). What has the weight 0 is not
-    wanted, unless nothing else is left. The first language is for who wants none of them.
+    A range matches an equal tag, else a longer tag (`de` matches `de-AT`), else what a shorter range matches (`de-CH`
+    matches `de` and `de-AT`). A range with the weight 0 excludes languages, unless no other language is left.
+
+    Args:
+        languages: BCP 47 tags, at least one, with the site's own first.
+        wanted: The ranges of an Accept-Language header with their weights.
     """
     weighed = [(text.lower(), weight) for text, weight in wanted]
     unwanted = [text for text, weight in weighed if weight == 0]
@@ -44,7 +52,7 @@ def _look_up(offered: Sequence[str], text: str) -> str | None:
             if _matches(language.lower(), text):
                 return language
         text = text.rpartition("-")[0]
-        if len(text.rpartition("-")[2]) == 1:  # What a single letter announces went with what it announced.
+        if len(text.rpartition("-")[2]) == 1:  # A singleton is removed together with the subtag that it introduces.
             text = text.rpartition("-")[0]
     return None
 
@@ -55,7 +63,7 @@ def _matches(language: str, text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def locale_name(tag: str) -> str:
-    """Return the name that Pyramid and gettext have for the BCP 47 `tag`: `de_AT` for `de-at`."""
+    """Return the locale name of a BCP 47 tag, as used by Pyramid and gettext: `de_AT` for `de-at`."""
     first, *rest = tag.replace("_", "-").split("-")
     spelt = (part.title() if len(part) == 4 else part.upper() if len(part) in (2, 3) else part for part in rest)
     return "_".join([first.lower(), *spelt])

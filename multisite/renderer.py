@@ -1,7 +1,7 @@
-"""The renderer for `.mako`: pages from the templates of the request's site.
+"""The `.mako` renderer: renders the templates of the request's site.
 
-`config.include("multisite")` includes it. It takes the renderer names and the `mako.*` settings of pyramid_mako, and
-the place of pyramid_mako where an application includes both. The templates are in the registry under `TEMPLATES`.
+`config.include("multisite")` includes it. It supports the renderer names and the `mako.*` settings of pyramid_mako, and
+replaces pyramid_mako if an application includes both. The registry has the templates under `TEMPLATES`.
 """
 
 from __future__ import annotations
@@ -40,25 +40,27 @@ __all__ = [
 ]
 
 TEMPLATES = "multisite.templates"
-"""The key of the `SiteTemplates` in the registry."""
+"""Registry key of the `SiteTemplates`."""
 
 EXTENSIONS = (".mako", ".mak")
-"""The ends of the renderer names that are rendered here, as pyramid_mako has them; a directive adds more."""
+"""The extensions of renderer names, as in pyramid_mako; a directive adds more."""
 
 FACTORIES = "multisite.renderers"
-"""The key in the registry of the renderer factories, by extension."""
+"""Registry key of the renderer factories by extension."""
 
 SUFFIXES = "multisite.template_suffixes"
-"""The key in the registry of the suffixes of the files that are taken for templates, a set that directives add to."""
+"""Registry key of the set of suffixes of template files, which directives add to."""
 
 
 class MakoRenderer:
-    """Renders one template, or one def of it, for whichever site the request is for."""
+    """Renders a template, or a def of it, for the site of each request."""
 
     def __init__(self, templates: SiteTemplates, name: str, package: str | None) -> None:
-        """`name` is as in `renderer=name`: `page.mako`, `package:templates/page.mako`, or `page#def.mako` for a def.
+        """Create a renderer for one name.
 
-        `package` is the one a name without a package may be relative to.
+        Args:
+            name: As in `renderer=name`: `page.mako`, `package:templates/page.mako`, or `page#def.mako` for a def.
+            package: The package that a name without a package may be relative to; None for no package.
         """
         stem, _, extension = name.rpartition(".")
         stem, _, defname = stem.partition("#")
@@ -67,7 +69,7 @@ class MakoRenderer:
         self._defname = defname or None
         self._package = package
         if ":" in self._name:
-            # Names in templates import nothing, as they may hold what a visitor typed; this one stands in the code.
+            # Safe to import: this name is written in code. Names in templates, which may contain user input, are not.
             import_module(self._name.partition(":")[0])
         self._uri = None if templates.reload else self.find_uri()
 
@@ -75,7 +77,7 @@ class MakoRenderer:
     def template(self) -> Any:
         """The template for the site of the current request, else for the current site, else the shared one.
 
-        `get_renderer("page.mako").template` is how applications of pyramid_mako come to it. Raises as `get_template`.
+        Applications of pyramid_mako use `get_renderer("page.mako").template`. Raises the same errors as `get_template`.
         """
         return self._template(_site_of(get_current_request()))
 
@@ -83,7 +85,7 @@ class MakoRenderer:
         return self._templates.lookup(site).get_template(self._uri or self.find_uri())
 
     def find_uri(self) -> str:
-        """Return the name for the overlay: a relative one is of the package if the package has that file."""
+        """Return the template URI: a relative name belongs to the package if the package has that file."""
         if ":" in self._name or self._name.startswith("/"):
             return self._name
         if self._package is not None and self._templates.has_asset(f"{self._package}:{self._name}"):
@@ -91,21 +93,21 @@ class MakoRenderer:
         return f"/{self._name}"
 
     def __call__(self, value: Mapping[str, Any], system: dict[str, Any]) -> str:
-        """Return the page for the view's `value`, a mapping.
+        """Render the page for `value`, the mapping that the view has returned.
 
-        Exceptions keep their type; those of a template carry a note with site, file and line.
+        Exceptions keep their type, and get a note with the site, the template file and the line.
         """
         try:
             system.update(value)
         except (TypeError, ValueError):
             raise ValueError(f"a template takes a mapping, and the view returned {type(value).__name__}") from None
-        # Mako has a variable `context` of its own, so Pyramid's goes by the name that pyramid_mako gives it.
+        # Mako reserves `context`, so Pyramid's context is renamed as in pyramid_mako.
         context = system.pop("context", None)
         if context is not None:
             system["_context"] = context
         request = system.get("request")
         if request is not None:
-            # What the view, or the application's own subscriber, calls by one of these names stays what it is.
+            # Names set by the view, or by the application's own subscriber, take precedence.
             system = {**template_names(request), **system}
         site = _site_of(request)
         try:
@@ -120,20 +122,22 @@ class MakoRenderer:
 
 
 class MakoRendererFactory:
-    """Makes the renderers of the names with one extension: what Pyramid calls a renderer factory."""
+    """A Pyramid renderer factory for one extension."""
 
     def __init__(self, make_templates: Callable[[], SiteTemplates]) -> None:
-        """`make_templates` is called once, when the first of the templates is needed or the application starts.
+        """Create a factory.
 
-        So settings may come after the directive, as they may for pyramid_mako.
+        Args:
+            make_templates: Called once, when a template is first needed or when the application starts. Settings may
+                therefore be added after the directive, as with pyramid_mako.
         """
         self._make_templates = make_templates
-        # Pyramid asks for the renderer of a view at every request. Bounded, since `render()` takes any names.
+        # Pyramid calls the factory for each request. Bounded, because `render()` accepts any names.
         self._renderer = lru_cache(1_000)(self._make_renderer)
 
     @cached_property
     def templates(self) -> SiteTemplates:
-        """The templates that are rendered."""
+        """The templates of all sites."""
         return self._make_templates()
 
     def __call__(self, info: Any) -> MakoRenderer:
@@ -144,9 +148,9 @@ class MakoRendererFactory:
 
 
 def all_templates(registry: Any) -> list[tuple[SiteTemplates, set[str]]]:
-    """Return the templates of an application, and the names of them that its views render, as the overlay takes them.
+    """Return the `SiteTemplates` of an application, each with the URIs of the templates that its views render.
 
-    The first are those of `.mako`. There are others where an extension has settings of its own.
+    The first are those of `.mako`. There are more if an extension has settings of its own.
     """
     factories = registry[FACTORIES]
     found: dict[int, tuple[SiteTemplates, set[str]]] = {}
@@ -161,16 +165,16 @@ def all_templates(registry: Any) -> list[tuple[SiteTemplates, set[str]]]:
 
 
 def _site_of(request: Any) -> Site | None:
-    """Return the site to render for; None, for the shared templates only, where there is none."""
+    """Return the site to render for; None for the shared templates only."""
     try:
         site: Site | None = getattr(request, "site", None)
-    except MultisiteError:  # The page that says so (no such host, the database is down) is rendered, too.
+    except MultisiteError:  # Exception views for these errors render templates too.
         site = None
     return current_site() if site is None else site
 
 
 def find_package_file(package: str, path: str) -> Path | None:
-    """Find a file of a package as Pyramid does, overridden assets included; None if the package is not imported."""
+    """Find a file of a package as Pyramid does, with asset overrides; None if the package is not imported."""
     module = sys.modules.get(package)
     if module is None or not getattr(module, "__file__", None):
         return None
@@ -182,7 +186,7 @@ def templates_from_settings(
     options: Mapping[str, Any],
     find_package_file: Callable[[str, str], Path | None] = find_package_file,
 ) -> SiteTemplates:
-    """Return the `SiteTemplates` for parsed settings and the result of `parse_mako_options`."""
+    """Create the `SiteTemplates` from the settings and the result of `parse_mako_options`."""
     return SiteTemplates(
         settings.sites_dir,
         settings.templates_dir,
@@ -193,10 +197,13 @@ def templates_from_settings(
 
 
 def includeme(config: Configurator) -> None:
-    """Render `.mako` and `.mak` from the templates of the request's site; put them into the registry as `TEMPLATES`.
+    """Render `.mako` and `.mak` with the templates of the request's site.
 
-    Adds pyramid_mako's directive `config.add_mako_renderer(extension)`, for further extensions.
-    Raises `SettingError` for a bad setting below `multisite.`. The renderers win over those of pyramid_mako.
+    Adds the directive `config.add_mako_renderer(extension)`, which is pyramid_mako's. The renderers take precedence
+    over those of pyramid_mako.
+
+    Raises:
+        SettingError: A setting below `multisite.` is invalid.
     """
     registry = config.registry
     suffixes = registry[SUFFIXES] = set(EXTENSIONS)
@@ -209,7 +216,7 @@ def includeme(config: Configurator) -> None:
         factories[extension] = _shared_factory(registry)
 
     def register(_registry: object = None) -> None:
-        # What pyramid_mako's own directive has registered knows no sites.
+        # Replace what pyramid_mako's own directive has registered.
         for extension, factory in list(registry.getUtilitiesFor(IRendererFactory)):
             if type(factory).__module__ == "pyramid_mako" and extension not in factories:
                 _add_factory(registry, extension, _shared_factory(registry), suffixes)
@@ -217,26 +224,27 @@ def includeme(config: Configurator) -> None:
             registry.registerUtility(factory, IRendererFactory, name=extension)
 
     def register_late() -> None:
-        # pyramid_mako reads its settings here as well: those that came after it was included are seen. Those of
-        # multisite may have come after this was included by itself.
+        # Settings may have been added after this include. pyramid_mako reads its settings in this phase as well.
         if _mako_settings(registry) != parsed:
             registry[TEMPLATES] = introspectable["templates"] = _make_templates(config, suffixes)
         register()
 
     introspectable = config.introspectable("multisite templates", TEMPLATES, "templates of all sites", "overlay")
     introspectable["templates"] = registry[TEMPLATES]
-    # A discriminator would conflict with pyramid_mako's, which registers in PHASE1 and must not have the last word.
+    # After pyramid_mako, which registers in PHASE1. A discriminator would conflict with it.
     config.action(None, register_late, order=PHASE1_CONFIG + 1, introspectables=(introspectable,))
-    # Nor may it where the application commits its configuration before it includes pyramid_mako.
+    # Again, in case the application commits its configuration before it includes pyramid_mako.
     on_startup(registry, register)
-    # What is wrong with the settings of a further extension stops the start, not the first page.
+    # An invalid setting of a further extension fails at startup, not with the first page.
     on_startup(registry, lambda _registry: [factory.templates for factory in factories.values()])
 
 
 def add_mako_renderer(config: Configurator, extension: str, settings_prefix: str = "mako.") -> None:
-    """Render names that end with `extension` (".html") as `.mako` is: a directive, that of pyramid_mako.
+    """Render names that end with `extension` with Mako. A Configurator directive, the same as pyramid_mako's.
 
-    `settings_prefix` is what the keys of its settings begin with; they may be added after this.
+    Args:
+        extension: For example `.html`.
+        settings_prefix: The prefix of the renderer's settings, which may be added later.
     """
     registry = config.registry
     if settings_prefix == "mako.":
@@ -250,7 +258,7 @@ def add_mako_renderer(config: Configurator, extension: str, settings_prefix: str
 
 def _add_factory(registry: Any, extension: str, factory: MakoRendererFactory, suffixes: set[str]) -> None:
     registry[FACTORIES][extension] = factory
-    if extension.startswith("."):  # Otherwise it is the whole name of a renderer.
+    if extension.startswith("."):  # Otherwise it is a complete renderer name.
         suffixes.add(extension)
 
 
@@ -264,7 +272,7 @@ def _make_templates(config: Configurator, suffixes: Collection[str], prefix: str
     options = parse_mako_options(registry.settings, config.maybe_dotted, prefix)
     templates = templates_from_settings(settings, options | {"suffixes": suffixes})
     if prefix != "mako.":
-        # Asked for late: that one learns it when the configuration is complete.
+        # Evaluated late, because it is set on the shared templates when the configuration is complete.
         templates.shared_generation = lambda: registry[TEMPLATES].shared_generation()  # noqa: PLW0108
     return templates
 

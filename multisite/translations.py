@@ -1,8 +1,7 @@
-"""The translations of a site: `locale/` in its folder, over that of its theme, of the shared templates, of the
-application.
+"""The translations of a site, from `locale/` in its folder, its theme, the shared templates and the application.
 
-They are compiled catalogs of gettext, `locale/de/LC_MESSAGES/messages.mo`. Each file is read once for all who use it;
-what belongs to one site is never part of what another gets.
+They are compiled gettext catalogs, `locale/de/LC_MESSAGES/messages.mo`, looked up in this order. Each file is read once
+and shared, but a site never gets the translations of another site.
 """
 
 from __future__ import annotations
@@ -27,47 +26,49 @@ __all__ = ["FOLDER", "SiteTranslations"]
 log = logging.getLogger(__name__)
 
 FOLDER = "locale"
-"""The folder, in that of a site, of a theme and of the shared templates, that holds one folder for each language."""
+"""The subfolder of a site, a theme or the shared templates with one folder per language."""
 
 MAX_CATALOG_BYTES = 10_000_000
-"""The largest file that is read; those of whole desktops have a tenth of that."""
+"""Maximum size of a catalog: ten times the largest ones of desktop environments."""
 
 _NAME = re.compile(r"[A-Za-z0-9]{1,8}(?:[_-][A-Za-z0-9]{1,8}){0,4}")
 
 Signature = tuple[tuple[Path, tuple[int, ...]], ...]
 
 
-class _Known(NamedTuple):
-    """What is remembered for a site and a language, and the files it was made of."""
+class _CachedLocalizer(NamedTuple):
+    """A localizer, and the signature of the files that it was made from."""
 
     localizer: Localizer
     signature: Signature
 
 
 class _Catalog(NamedTuple):
-    """A file that was read; None for one that cannot be."""
+    """A catalog file; `translations` is None if it cannot be read."""
 
     signature: tuple[int, ...]
     translations: Translations | None
 
 
 class SiteTranslations:
-    """The localizers of all sites of an application, found in the layers of `templates`.
+    """The localizers of all sites of an application, built from the layers of `templates`.
 
-    At most `size` of them are remembered, each for a site and a language, and as many files. Where the templates are
-    looked for at each request (`pyramid.reload_templates`), so are these; elsewhere `multisite reload-templates` lets
-    them be looked for again.
+    Catalogs are reloaded when templates are: for each request with `pyramid.reload_templates`, and otherwise after
+    `multisite reload-templates`.
+
+    Args:
+        size: Maximum number of cached localizers (one per site and language), and of cached files.
     """
 
     def __init__(self, templates: SiteTemplates, size: int = 1000) -> None:
         self._templates = templates
-        self._known: LRUCache[tuple[int, str, str | None, int, str], _Known] = LRUCache(size)
+        self._known: LRUCache[tuple[int, str, str | None, int, str], _CachedLocalizer] = LRUCache(size)
         self._catalogs: LRUCache[Path, _Catalog] = LRUCache(size)
 
     def localizer(self, site: Site, application: Localizer) -> Localizer:
-        """Return the localizer of `site` for the language of `application`, the one that all sites share.
+        """Return the localizer of `site` for the language of `application`, the shared localizer.
 
-        That one itself, if the site has nothing over it.
+        Returns `application` itself if the site has no translations of its own.
         """
         name: str = application.locale_name
         key = (site.id, site.folder, site.theme, site.template_generation, name)
@@ -77,39 +78,39 @@ class SiteTranslations:
         found = list(self._files(site, name))
         signature = tuple((each.path, each.signature) for _domain, each in found)
         if known is None or known.signature != signature:
-            known = _Known(self._make(site, found, application), signature)
+            known = _CachedLocalizer(self._make(site, found, application), signature)
             self._known.set(key, known)
         return known.localizer
 
     def _files(self, site: Site, name: str) -> Iterator[tuple[str, ResolvedTemplate]]:
-        """Yield domain and file of each catalog for the language, the one that wins first."""
+        """Yield the domain and the file of each catalog for the language, by precedence."""
         try:
             layers = self._templates.overlay.layers(site)
-        except TemplateLookupException:  # Its folder is none, which its templates will say.
+        except TemplateLookupException:  # The folder is invalid; rendering raises the error.
             return
         for layer in layers:
             for folder in _folders(name):
                 messages = layer.root / FOLDER / folder / "LC_MESSAGES"
                 for candidate in _catalogs_in(messages):
-                    found = self._look(site, layer, candidate)
+                    found = self._stat(site, layer, candidate)
                     if found is not None:
                         yield candidate.stem, found
 
-    def _look(self, site: Site, layer: Layer, candidate: Path) -> ResolvedTemplate | None:
+    def _stat(self, site: Site, layer: Layer, candidate: Path) -> ResolvedTemplate | None:
         try:
             return self._templates.overlay.stat_candidate(layer, candidate)
         except TemplateLookupException as error:
-            log.error("translations of the site %s are left out: %s", site, error)
+            log.error("translations of the site %s are skipped: %s", site, error)
             return None
 
     def _make(self, site: Site, found: list[tuple[str, ResolvedTemplate]], application: Localizer) -> Localizer:
-        """Return a localizer that asks the files in `found` one after the other, and then the application."""
+        """Return a localizer that searches the files in `found` in order, and then the application."""
         chains: dict[str, Translations] = {}
         for domain, each in found:
             catalog = self._read(site, each)
             if catalog is None:
                 continue
-            # As the standard library does: a copy, which shares the messages, and has a place for what comes next.
+            # As in the standard library: a copy shares the messages, and can have a fallback of its own.
             link = copy.copy(catalog)
             if domain in chains:
                 chains[domain].add_fallback(link)
@@ -129,7 +130,7 @@ class SiteTranslations:
         try:
             catalog = _Catalog(found.signature, _parse(found))
         except Exception as error:
-            # Whatever its bytes make gettext stumble over: the rest of the site, and all others, have theirs.
+            # gettext raises various errors for an invalid file, which must not break the site's other catalogs.
             log.error("the translations %s of the site %s cannot be used: %r", found.path, site, error)
             catalog = _Catalog(found.signature, None)
         self._catalogs.set(found.path, catalog)
@@ -144,7 +145,7 @@ def _parse(found: ResolvedTemplate) -> Translations:
 
 
 def _merged(below: Translations, chains: dict[str, Translations]) -> Translations:
-    """Return translations like `below` where those in `chains`, by domain, come first."""
+    """Return `below` with those in `chains`, by domain, in front."""
     default = chains.get(Translations.DEFAULT_DOMAIN)
     merged = Translations() if default is None else default
     if default is None:
@@ -155,8 +156,8 @@ def _merged(below: Translations, chains: dict[str, Translations]) -> Translation
 
 
 def _folders(name: str) -> list[str]:
-    """Return the names of folders for a locale, the most special first: `de_AT`, `de`. None for what is no locale."""
-    if not _NAME.fullmatch(name):  # An application may take it from what a visitor sends.
+    """Return the folder names for a locale, the most specific first: `de_AT`, `de`. Empty for an invalid name."""
+    if not _NAME.fullmatch(name):  # An application may pass user input.
         return []
     parts = name.split("_")
     return ["_".join(parts[:count]) for count in range(len(parts), 0, -1)]

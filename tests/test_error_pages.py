@@ -444,7 +444,7 @@ def test_a_broken_error_page_gives_a_plain_one(errors: Errors, kind: str, caplog
         assert page.status_code == status
         assert "of garden" not in page.text
         assert page.text.startswith(page.status)
-        assert f"the error page /error.mako of the site {GARDEN} fails" in caplog.text
+        assert f"the error page /error.mako of the site {GARDEN} cannot be rendered" in caplog.text
     assert ask(app, "/nowhere", KITCHEN).text == f"shared layout 404 Not Found of {KITCHEN}"
 
 
