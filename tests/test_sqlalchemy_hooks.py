@@ -1,4 +1,4 @@
-"""The private names of other libraries that multisite uses: docs/sqlalchemy-hooks.md has all, and none changes unnoticed.
+"""docs/sqlalchemy-hooks.md lists the private names of other libraries that multisite uses, and none changes unnoticed.
 
 For each name a release of SQLAlchemy is made in which it is called otherwise, wherever it is written, and multisite is
 imported with that. Releases that are changed in other ways are in test_scoping_upgrades.py.

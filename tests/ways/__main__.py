@@ -9,6 +9,7 @@ from pathlib import Path
 from ways import GROUPS, Way, all_ways
 
 PAGE = Path(__file__).parents[2] / "docs" / "bypass-attempts.md"
+README = PAGE.parents[1] / "README.md"
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
@@ -42,7 +43,7 @@ def as_markdown() -> str:
 
 
 def write() -> None:
-    """Put both lists where the page has their marks."""
+    """Put both lists where the page has their marks, and their numbers into the README."""
     page = PAGE.read_text("utf-8")
     for name, made in (("limits", limits_as_markdown()), ("ways", as_markdown())):
         page = re.sub(
@@ -52,6 +53,11 @@ def write() -> None:
             flags=re.DOTALL,
         )
     PAGE.write_text(page, "utf-8")
+    closed = sum(not way.expected.limit for way in all_ways().values())
+    readme = README.read_text("utf-8")
+    readme = re.sub(r"[\d,]+ bypass attempts", f"{closed:,} bypass attempts", readme)
+    readme = re.sub(r"\d+ more that do succeed", f"{len(all_ways()) - closed} more that do succeed", readme)
+    README.write_text(readme, "utf-8")
 
 
 if __name__ == "__main__":
