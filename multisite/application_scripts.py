@@ -1,4 +1,4 @@
-"""The application's own migrations: the folder that `[alembic]` in the ini names, found before anything is run."""
+"""Find the application's own migrations, in the folder that `[alembic]` in the ini names."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from multisite.errors import MultisiteError
 
 __all__ = ["application_scripts"]
 
-_LOCATION = "name the folder that holds the application's env.py, or remove the section if there is none"
+_LOCATION = "name the folder with the application's env.py, or remove the section if there is none"
 
 
 def application_scripts(ini_path: Path) -> tuple[Config, ScriptDirectory]:
-    """Return alembic's configuration of an ini file with a section `[alembic]`, and the revisions it leads to.
+    """Return alembic's configuration from an ini file with a section `[alembic]`, and its script directory.
 
     Raises:
-        MultisiteError: The folder or its env.py is missing, or the revisions have no single end to upgrade to.
+        MultisiteError: The folder or its env.py is missing, or the revisions do not have a single head.
     """
     config = Config(ini_path)
     location = config.get_alembic_option("script_location")
     where = f"{ini_path}, [alembic]: "
     if location is None:
-        raise MultisiteError(f"{where}it has no script_location: {_LOCATION}")
+        raise MultisiteError(f"{where}script_location is missing: {_LOCATION}")
     try:
         script = ScriptDirectory.from_config(config)
     except CommandError as error:
-        if ":" in location or Path(location).is_dir():  # an asset spec, or something else is wrong
+        if ":" in location or Path(location).is_dir():  # an asset spec, or another error
             raise MultisiteError(f"{where}{error}") from error
         raise MultisiteError(f"{where}script_location = {location}: there is no such folder; {_LOCATION}") from None
     if not Path(script.dir, "env.py").is_file():
@@ -38,7 +38,7 @@ def application_scripts(ini_path: Path) -> tuple[Config, ScriptDirectory]:
     heads = _heads(script, where)
     if len(heads) > 1:
         raise MultisiteError(
-            f"{where}the revisions have {len(heads)} ends, {' and '.join(sorted(heads))}: join them with "
+            f"{where}the revisions have {len(heads)} heads, {' and '.join(sorted(heads))}: merge them with "
             "'alembic merge heads'"
         )
     return config, script
@@ -46,11 +46,11 @@ def application_scripts(ini_path: Path) -> tuple[Config, ScriptDirectory]:
 
 def _heads(script: ScriptDirectory, where: str) -> list[str]:
     with warnings.catch_warnings():
-        # It comes before the KeyError, and says the same at more length.
+        # alembic warns before it raises the KeyError.
         warnings.filterwarnings("ignore", "Revision .* referenced from", UserWarning)
         try:
             return script.get_heads()
         except KeyError as error:
             raise MultisiteError(
-                f"{where}the revisions do not hang together: {error.args[0]} is not there, and another comes after it"
+                f"{where}the revision {error.args[0]} is missing, and another one depends on it"
             ) from None

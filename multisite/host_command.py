@@ -1,4 +1,4 @@
-"""A command of the command line that takes hosts, for click; below the commands, since `multisite.content` has one."""
+"""A click command that takes hosts. Not in `multisite.cli`, because `multisite.content` has such a command too."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["HostCommand"]
 
 
 class HostCommand(click.Command):
-    """A command that takes hosts: `-a.example` is a bad host (exit 1) and not an option (exit 2).
+    """A command that takes hosts: `-a.example` is an invalid host (exit code 1), not an option (exit code 2).
 
-    What begins with two hyphens is a misspelt option unless it stands behind `--`.
+    An argument with two leading hyphens is a misspelled option, unless it follows `--`.
     """
 
     ignore_unknown_options = True

@@ -1,4 +1,4 @@
-"""Includes: a part of multisite may be included before multisite is, as in `pyramid.includes`, or without it."""
+"""Include multisite for its parts: they may be included before it, as in `pyramid.includes`, or without it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["with_multisite"]
 
 
 def with_multisite(config: Configurator, configure: Callable[[Configurator], object] = lambda _config: None) -> None:
-    """Call `configure` with `config` once multisite is included: now if it is, else when the configuration is complete.
+    """Call `configure(config)` once multisite is included: now if it is, else when the configuration is committed.
 
-    Not sooner, because an application may add settings up to the moment when it includes multisite, which reads them.
-    Where nothing else includes multisite, this does. What `configure` raises reaches the caller unchanged if it is
-    called now, else within Pyramid's `ConfigurationExecutionError`.
+    It is not included right away, because the application may still add settings, which multisite reads when it is
+    included. At commit, this includes it if nothing else has. An exception in `configure` then reaches the caller
+    wrapped in Pyramid's `ConfigurationExecutionError`.
     """
     if "multisite.settings" in config.registry:
         configure(config)

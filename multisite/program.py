@@ -1,6 +1,6 @@
-"""How to run the `multisite` command from here, for messages that suggest it; pure.
+"""How to run the `multisite` command from the current directory, for messages that suggest it.
 
-In a clone, or an environment that is not activated, the command is not on the PATH: it is `.venv/bin/multisite`, say.
+In a clone, or an environment that is not activated, the command is not on the PATH but, say, `.venv/bin/multisite`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ def command(arguments: str) -> str:
     """Return the shell command that runs `multisite` with `arguments` in the current directory.
 
     Args:
-        arguments: What follows the name of the program, such as `migrate`, quoted for the shell already.
+        arguments: The arguments, such as `migrate`, already quoted for the shell.
 
     Returns:
-        `multisite migrate` if the PATH finds the script that runs, or that of the environment that runs, such as a
-        server's. Otherwise its path, relative if the script is below the current directory. Where
-        `python -m multisite` was started, that.
+        `multisite migrate` if the PATH finds the running script, or the one of the running environment, such as a
+        server's. Otherwise its path, relative if it is below the current directory; or `python -m multisite` if the
+        command was started so.
     """
     return f"{_program()} {arguments}"
 
 
 def _program() -> str:
-    # Not at the top: every import of multisite would pay for what a few messages need.
+    # Imported here, because only a few messages need them.
     import shlex
     import shutil
     import sysconfig

@@ -1,7 +1,7 @@
-"""A Python shell, or a piece of code, with a request of one site: what pshell has, pinned.
+"""Run a Python shell, or code, with a request for one site: pshell, limited to a site.
 
-`multisite shell HOST` runs `run`. For pshell itself, `setup = multisite.shell.setup` in the section `[pshell]` of the
-ini does the same for the site that the environment variable MULTISITE_SITE names.
+`multisite shell HOST` calls `run`. For pshell itself, set `setup = multisite.shell.setup` in the section `[pshell]` of
+the ini; it uses the site that the environment variable MULTISITE_SITE names.
 """
 
 from __future__ import annotations
@@ -35,26 +35,29 @@ Env = dict[str, Any]
 
 
 def run(ini_uri: str, site: Site, shell: Callable[[Env, str], None] | None = None) -> int:
-    """Load the application of `ini_uri` and run a shell for `site` until it ends; return the exit code.
+    """Load the application of `ini_uri`, run a shell for `site`, and return the exit code.
 
-    The namespace has what pshell's has, with what the section `[pshell]` of the ini adds, and `site`, `dbsession` (if
-    the application has one) and `tm`, whose transaction is begun, and aborted at the end. A `setup` of the
-    application's own takes the place of that transaction. `shell` takes the namespace and a text that explains it;
-    None chooses as pshell does: IPython and others register themselves with it.
+    The namespace is that of pshell, with the additions of the section `[pshell]` in the ini, plus `site`, `dbsession`
+    (if the application has one) and `tm`. A transaction is begun, and aborted at the end; a `setup` of the application
+    replaces this.
+
+    Args:
+        ini_uri: The ini file, with `#name` for another section than `app:main`.
+        site: The site.
+        shell: Takes the namespace and a help text. None chooses a shell as pshell does.
     """
     with using_site(site):
         return _SiteShell(ini_uri, site).run(shell) or 0
 
 
 def run_code(code: str, name: str) -> Callable[[Env, str], None]:
-    """Return a shell for `run` that runs `code`, a text that goes by `name` in tracebacks, and exits with 1 if that
-    raises."""
+    """Return a shell for `run` that executes `code`, called `name` in tracebacks, and exits with 1 if it raises."""
 
     def shell(env: Env, _help: str) -> None:
         try:
-            exec(compile(code, name, "exec"), env)  # noqa: S102  # What the operator has typed.
+            exec(compile(code, name, "exec"), env)  # noqa: S102  # The operator's own code.
         except Exception as error:
-            # From the first line of the code itself on; an error of its syntax has none.
+            # Without our own frame; a SyntaxError has no other.
             inner = error.__traceback__ and error.__traceback__.tb_next
             traceback.print_exception(error.with_traceback(inner))
             sys.exit(1)
@@ -63,9 +66,11 @@ def run_code(code: str, name: str) -> Callable[[Env, str], None]:
 
 
 def setup(env: Env) -> Iterator[None]:
-    """Pin pshell to the site that MULTISITE_SITE names; without that variable it stays as it is.
+    """Limit pshell to the site that MULTISITE_SITE names; without that variable, change nothing.
 
-    Raises `UnknownSite` or `InvalidHost`.
+    Raises:
+        UnknownSite: No site has that domain.
+        InvalidHost: The variable is not a valid domain.
     """
     host = os.environ.get(SITE_VARIABLE)
     if not host:
@@ -81,7 +86,7 @@ def setup(env: Env) -> Iterator[None]:
 
 
 class _SiteShell(PShellCommand):  # type: ignore[misc]  # Pyramid has no types.
-    """pshell, with a request of one site."""
+    """pshell with a request for one site."""
 
     def __init__(self, ini_uri: str, site: Site) -> None:
         super().__init__(["multisite", ini_uri])
@@ -94,13 +99,13 @@ class _SiteShell(PShellCommand):  # type: ignore[misc]  # Pyramid has no types.
 
     def run(self, shell: Callable[[Env, str], None] | None = None) -> Any:
         if shell is not None:
-            # What PYTHONSTARTUP names is for people: neither does `python -c` run it.
+            # PYTHONSTARTUP is for interactive shells: `python -c` does not run it either.
             self.pystartup = None
         return super().run(shell)
 
 
 def _bootstrap(site: Site, ini_uri: str, options: Any = None) -> Env:
-    """Do what `pyramid.paster.bootstrap` does, with a request that the registry's own factory makes for `site`."""
+    """Do what `pyramid.paster.bootstrap` does, with a request for `site` from the application's request factory."""
     app = get_app(ini_uri, options=options)
     registry = global_registries.last
     request = registry.queryUtility(IRequestFactory, default=Request).blank("/", environ=_environ(site))
@@ -116,21 +121,21 @@ def _environ(site: Site) -> dict[str, str]:
 
 
 def _pin(env: Env, site: Site) -> None:
-    """Let the request of a shell be one for `site`, whether the site is open to visitors or not."""
+    """Make the request of a shell one for `site`, even if the site is offline."""
     request = env["request"]
     request.environ.update(_environ(site))
     request.site = env["site"] = site
-    with suppress(AttributeError):  # Not every application has one.
+    with suppress(AttributeError):  # The application may have none.
         env["dbsession"] = request.dbsession
 
 
 def _in_transaction(env: Env) -> Iterator[None]:
-    """Begin a transaction, and abort it at the end: what is to stay is committed by hand."""
+    """Begin a transaction and abort it at the end, unless the user commits it."""
     tm = env["tm"] = env["request"].tm
     tm.begin()
     try:
         yield
     finally:
-        # Nothing to abort after an explicit manager's last commit.
+        # With an explicit manager, there is nothing to abort after a commit.
         with suppress(NoTransaction):
             tm.abort()

@@ -367,7 +367,7 @@ UNUSABLE = {
     "sqlite+aiosqlite:////tmp/x.db": "is asynchronous",
     "mysql://me:secret@127.0.0.1:1/app": "'mysql://...' is not installed",
     "nonsense+driver://me:secret@host/app": "nonsense",
-    "no url at all": "names no database|cannot be used",
+    "no url at all": "has no database URL|cannot be used",
     "postgresql+psycopg://me:secret@host:port/app": "cannot be used",
 }
 
@@ -410,7 +410,7 @@ def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
             "[app:main]\nsqlalchemy.url = sqlite:////x.db\nmultisite.nonsense = 1",
             "there is no setting multisite.nonsense; the existing ones: docs/settings.md",
         ),
-        ("[app:main]\nuse = egg:pyramid-multisite", "names no database"),
+        ("[app:main]\nuse = egg:pyramid-multisite", "has no database URL"),
         (
             "[app:main]\nuse = egg:multisite\nsqlalchemy.url = sqlite:////x.db",
             "write 'use = egg:pyramid-multisite'",
@@ -419,10 +419,10 @@ def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
         ("[app:main]\nsqlalchemy.url = %(nowhere)s", "[app:main] sqlalchemy.url: there is no %(nowhere)s"),
         (
             "[app:main]\nsqlalchemy.url = x://u:pass%40word@h",
-            "[app:main] sqlalchemy.url: a percent sign is written twice",
+            "[app:main] sqlalchemy.url: write a percent sign as %%",
         ),
         ("[app:main]\nthe password", "line 2 is neither [section] nor KEY = VALUE"),
-        ("password", "line 1 stands before the first [section]"),
+        ("password", "line 1 is before the first [section]"),
         ("[app:other]\nx = 1", "ini#other'"),
         ("[app:main]\n[app:main]", "cannot be read"),
         ("[app:main]\nuse = config:missing.ini", "cannot be read"),
@@ -442,11 +442,11 @@ def test_an_ini_that_is_no_text_or_a_folder_is_one_line(migrated: Folder) -> Non
     assert "cannot be read" in migrated.fails("list-sites")
     ini.unlink()
     ini.mkdir()
-    assert migrated.fails("list-sites") == f"{ini} is a folder: name the ini file in it"
+    assert migrated.fails("list-sites") == f"{ini} is a folder: name an ini file in it"
     other = migrated.path / "settings.txt"
     other.write_text("[app:main]")
     said = CliRunner().invoke(main, ["-c", str(other), "list-sites"]).stderr
-    assert said == f"Error: {other} cannot be read: the name of an ini file ends in .ini\n"
+    assert said == f"Error: {other} cannot be read: the name of an ini file must end in .ini\n"
 
 
 @pytest.fixture

@@ -473,10 +473,10 @@ def _break_chain(application: Application) -> None:
     ("damage", "message"),
     [
         (_break_location, "script_location = x: there is no such folder; name the folder that holds the application's"),
-        (_break_key, "has no script_location: name the folder that holds the application's env.py"),
+        (_break_key, "script_location is missing: name the folder with the application's env.py"),
         (_break_env, "there is no env.py in it"),
-        (_break_heads, "2 ends, a1 and a2: join them with 'alembic merge heads'"),
-        (_break_chain, "the revisions do not hang together: a1 is not there"),
+        (_break_heads, "2 heads, a1 and a2: merge them with 'alembic merge heads'"),
+        (_break_chain, "the revision a1 is missing"),
     ],
 )
 def test_migrations_that_cannot_run_are_found_before_any_table_is_created(
