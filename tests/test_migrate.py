@@ -472,7 +472,7 @@ def _break_chain(application: Application) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_break_location, "script_location = x: there is no such folder; name the folder that holds the application's"),
+        (_break_location, "script_location = x: there is no such folder; name the folder with the application's"),
         (_break_key, "script_location is missing: name the folder with the application's env.py"),
         (_break_env, "there is no env.py in it"),
         (_break_heads, "2 heads, a1 and a2: merge them with 'alembic merge heads'"),
