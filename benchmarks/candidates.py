@@ -35,7 +35,7 @@ def _sites(count: int) -> str:
     return "1 site" if count == 1 else f"{count:,} sites"
 
 
-BARE = Candidate("bare", "bare Pyramid, by hand for one site", "benchmarks.bare:main", 1)
+BARE = Candidate("bare", "bare Pyramid, hand-written for one site", "benchmarks.bare:main", 1)
 
 CANDIDATES = (
     BARE,

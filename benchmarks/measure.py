@@ -122,7 +122,7 @@ def start_up(folder: Path, effort: Effort) -> dict[str, float]:
 
     For the baseline, and with different numbers of domains in the tables.
     """
-    starts = [("by hand", BARE, database(folder, 1))]
+    starts = [("hand-written", BARE, database(folder, 1))]
     starts += [(f"{domains:,} domains", OWN, database(folder, domains)) for domains in effort.domains]
     seconds: dict[str, list[float]] = {title: [] for title, *_ in starts}
     draw = random.Random(2)
@@ -144,7 +144,7 @@ def memory(folder: Path, effort: Effort) -> dict[str, int]:
         with Process(candidate.key, words, folder_of_process) as process:
             process.ask("visit", 1)
             process.ask("run", "/", effort.warm_up)
-            title = "by hand" if candidate is BARE else f"{sites:,} known, 1 visited"
+            title = "hand-written" if candidate is BARE else f"{sites:,} known, 1 visited"
             found[title] = process.ask("resident_bytes")
             for visited in effort.visited if sites == effort.known[-1] and candidate is OWN else ():
                 process.ask("visit", visited)
