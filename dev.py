@@ -3,7 +3,7 @@
 
     python3 dev.py serve    make .venv, fill the database with three demo sites, serve them
     python3 dev.py test     run the tests; arguments go to pytest
-    python3 dev.py lint     ruff, mypy and import-linter
+    python3 dev.py lint     ruff, mypy, import-linter and the list of words
     python3 dev.py docs     build the documentation; a warning is an error
     python3 dev.py bench    run the benchmark; arguments go to it
     python3 dev.py architecture  draw docs/architecture.svg from the imports
@@ -494,7 +494,8 @@ def read_skips(report):
 def lint(_options):
     """Run all checks, print those that fail, and return 1 if any did."""
     ensure_environment("lint", "test")
-    checks = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports"]]
+    words = [PYTHON.name, "docs/words.py"]
+    checks = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports"], words]
     failed = [" ".join(check) for check in checks if run_to_end([BIN / check[0], *check[1:]])]
     say("Failed: {}".format(", ".join(failed)) if failed else "All checks passed")
     return 1 if failed else 0
