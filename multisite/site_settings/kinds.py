@@ -1,4 +1,8 @@
-"""The types of settings: how each is named, parsed and serialized."""
+"""The types of settings: how each is named, parsed and serialized.
+
+The parsers are not those of `multisite.setting_parsers`, which limit the values of multisite's own settings: only
+booleans are common to both.
+"""
 
 from __future__ import annotations
 
