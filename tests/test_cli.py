@@ -494,7 +494,7 @@ def test_what_alembic_refuses_is_one_line(migrated: Folder, with_revisions: Call
     (migrated.path / "migrations" / "versions" / "a1.py").unlink()
     assert migrated.fails("migrate").startswith("the database is at the application's revision a1, which is not in ")
     (migrated.path / "migrations").rename(migrated.path / "elsewhere")
-    assert "there is no such folder; name the folder that holds" in migrated.fails("migrate")
+    assert "there is no such folder; name the folder with" in migrated.fails("migrate")
 
 
 def test_a_mistake_in_a_revision_keeps_its_traceback(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
