@@ -89,7 +89,7 @@ class Site:
 
     @property
     def domain(self) -> str:
-        """The canonical domain: `example.com`, `example.com:8080` or `example.com/shop`."""
+        """The canonical domain with its port and path, if it has them, such as `example.com/shop`."""
         return f"{self.host}{'' if self.port is None else f':{self.port}'}{self.path}"
 
     def __str__(self) -> str:
