@@ -26,7 +26,7 @@ from multisite.errors import MultisiteError
 
 __all__ = ["ddl_operation", "ddl_transaction", "patch_ddl_transactions"]
 
-BUSY_SECONDS = 60
+BUSY_TIMEOUT_SECONDS = 60
 """How long a migration waits for another writing process, such as the same migration started twice."""
 
 
@@ -130,7 +130,7 @@ def _guarded(connection: Connection) -> Iterator[_Guard]:
     (enforced,) = dbapi.execute("PRAGMA foreign_keys").fetchone()
     (busy_milliseconds,) = dbapi.execute("PRAGMA busy_timeout").fetchone()
     dbapi.execute("PRAGMA foreign_keys = 0")
-    dbapi.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    dbapi.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
     try:
         yield _Guard(connection, dbapi)
     finally:

@@ -52,12 +52,12 @@ def _is_covered(operation: MigrateOperation, before: Table, after: Table, dialec
         return operation.column.name == SITE_COLUMN and SITE_COLUMN in after.columns
     if isinstance(operation, ops.DropColumnOp):
         return operation.column_name == SITE_COLUMN and SITE_COLUMN not in after.columns
-    there: set[Key | Reference] = {*before.keys, *before.references}
-    to_be: set[Key | Reference] = {*after.keys, *after.references}
+    existing: set[Key | Reference] = {*before.keys, *before.references}
+    planned: set[Key | Reference] = {*after.keys, *after.references}
     if isinstance(operation, (ops.DropConstraintOp, ops.DropIndexOp)):
-        return any(is_same(item, _subject(operation), dialect) for item in there - to_be)
+        return any(is_same(item, _subject(operation), dialect) for item in existing - planned)
     if isinstance(operation, (ops.AddConstraintOp, ops.CreateIndexOp)):
-        return any(is_same(item, _subject(operation), dialect) for item in to_be)
+        return any(is_same(item, _subject(operation), dialect) for item in planned)
     return False
 
 

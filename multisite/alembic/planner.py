@@ -101,8 +101,10 @@ class _Planner:
         for names, allowed in ((self.options.keep, known), (self.options.on_delete, references)):
             for each in names:
                 if each not in allowed:
-                    there = ", ".join(sorted(allowed)) or "nothing"
-                    raise MultisiteError(f"'{self.table.name}' has no key or reference named '{each}': it has {there}")
+                    known_names = ", ".join(sorted(allowed)) or "nothing"
+                    raise MultisiteError(
+                        f"'{self.table.name}' has no key or reference named '{each}': it has {known_names}"
+                    )
 
     def check_exclusions(self) -> None:
         """Raise if an EXCLUDE constraint would still compare rows of different sites."""

@@ -215,11 +215,11 @@ class Schema(ABC):
 
     def query(self, sql: str, **parameters: Any) -> Sequence[Any]:
         """Return the rows of a query with parameters in the form `:name`."""
-        return self.connection.execute(_text(sql, parameters), parameters).fetchall()
+        return self.connection.execute(_text_clause(sql, parameters), parameters).fetchall()
 
     def change(self, sql: str, **parameters: Any) -> None:
         """Execute a statement that returns no rows, with parameters in the form `:name`."""
-        self.connection.execute(_text(sql, parameters), parameters)
+        self.connection.execute(_text_clause(sql, parameters), parameters)
 
 
 def sql_name(dialect: sa.Dialect, name: str, schema: str | None = None) -> str:
@@ -230,7 +230,7 @@ def sql_name(dialect: sa.Dialect, name: str, schema: str | None = None) -> str:
     return ".".join(part.replace("%%", "%") if preparer._double_percents else part for part in parts)
 
 
-def _text(sql: str, parameters: Mapping[str, Any]) -> sa.TextClause:
+def _text_clause(sql: str, parameters: Mapping[str, Any]) -> sa.TextClause:
     """Return `sql` with only `parameters` as its parameters: a name may contain a colon too."""
     return sa.text(_COLON.sub(lambda found: found[0] if found[1] in parameters else f"\\{found[0]}", sql))
 

@@ -66,14 +66,14 @@ def declared_table(table: sa.Table, default_schema: str | None) -> TableSchema:
     """Return the schema of a table that a model declares."""
     indexes = []
     keys = [
-        Key("unique constraint", _text(constraint.name), tuple(column.name for column in constraint.columns))
+        Key("unique constraint", _constraint_name(constraint.name), tuple(column.name for column in constraint.columns))
         for constraint in table.constraints
         if isinstance(constraint, sa.UniqueConstraint)
     ]
     for index in table.indexes:
         columns = tuple(getattr(expression, "name", None) or "" for expression in index.expressions)
         if index.unique:
-            keys.append(Key("unique index", _text(index.name), columns))
+            keys.append(Key("unique index", _constraint_name(index.name), columns))
         if not _is_partial(index.dialect_kwargs):
             indexes.append(columns)
     primary_key = tuple(column.name for column in table.primary_key.columns)
@@ -90,7 +90,7 @@ def declared_table(table: sa.Table, default_schema: str | None) -> TableSchema:
     )
 
 
-def _text(name: Any) -> str | None:
+def _constraint_name(name: Any) -> str | None:
     """Return the name of a constraint; None if a naming convention is still to give it one."""
     return str(name) if isinstance(name, str) else None
 

@@ -167,28 +167,28 @@ def _watch_regions(detector: LeakDetector, stack: ExitStack) -> None:
     except ModuleNotFoundError:
         return
 
-    def watch(name: str, look: Callable[[Any, Any, tuple[Any, ...]], None]) -> None:
+    def wrap(name: str, inspect_call: Callable[[Any, Any, tuple[Any, ...]], None]) -> None:
         plain = getattr(CacheRegion, name)
 
         def call(region: Any, *args: Any, **kw: Any) -> Any:
             found = plain(region, *args, **kw)
             if not detector.allows(current_scope()):
-                look(region, found, args)
+                inspect_call(region, found, args)
             return found
 
         setattr(CacheRegion, name, call)
         stack.callback(setattr, CacheRegion, name, plain)
 
-    def got(region: Any, found: Any, args: tuple[Any, ...]) -> None:
+    def on_get(region: Any, found: Any, args: tuple[Any, ...]) -> None:
         keys = args[0] if isinstance(args[0], (list, tuple)) else [args[0]]
         values = found if isinstance(args[0], (list, tuple)) else [found]
         for key, value in zip(keys, values, strict=False):
             detector.inspect("cache key", str(key), f"the key {key}")
             detector.inspect("cache value", str(value), f"the value cached as {key}")
 
-    def put(region: Any, found: Any, args: tuple[Any, ...]) -> None:
+    def on_set(region: Any, found: Any, args: tuple[Any, ...]) -> None:
         detector.inspect("cache key", str(args[0]), f"the key {args[0]}")
 
-    watch("_get_from_backend", got)
-    watch("_get_multi_from_backend", got)
-    watch("_set_cached_value_to_backend", put)
+    wrap("_get_from_backend", on_get)
+    wrap("_get_multi_from_backend", on_get)
+    wrap("_set_cached_value_to_backend", on_set)

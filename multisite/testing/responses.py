@@ -107,13 +107,13 @@ class _WatchedBody:
 
 
 _DROPPED = ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_IF_", "HTTP_RANGE")
-_KEPT = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_", "REMOTE_", "HTTP_", "wsgi.")
+_COPIED = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_", "REMOTE_", "HTTP_", "wsgi.")
 
 
 def _request_as_canary(detector: LeakDetector, router: Any, plain: Any, environ: dict[str, Any]) -> None:
     """Request the same page for the canary site, so that what it leaves in the process can leak into the real one."""
     shadow = {
-        key: value for key, value in environ.items() if key.startswith(_KEPT) and not key.startswith(_DROPPED)
+        key: value for key, value in environ.items() if key.startswith(_COPIED) and not key.startswith(_DROPPED)
     } | {"HTTP_HOST": CANARY_HOST, "SCRIPT_NAME": "", "wsgi.input": BytesIO(), "CONTENT_LENGTH": "0"}
     # Neither the response nor an error matters.
     with detector.paused(), suppress(Exception):
