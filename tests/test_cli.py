@@ -46,7 +46,7 @@ def migrated(empty: Folder) -> Folder:
 # What people do.
 
 
-def test_from_nothing_to_sites(folder: Folder) -> None:
+def test_from_an_empty_database_to_sites(folder: Folder) -> None:
     assert "the tables sites, domains" in folder.run("migrate")
     assert folder.run("migrate") == "Nothing to do: everything is up to date.\n"
     folder.run("add-site", "garden.localhost", "--name", "The Garden", "--alias", "www.garden.localhost")
@@ -67,7 +67,7 @@ def test_from_nothing_to_sites(folder: Folder) -> None:
     assert Path(books["path"]) == folder.path / "sites" / books["folder"]
 
 
-def test_add_site_says_what_to_do_next(migrated: Folder) -> None:
+def test_add_site_prints_the_next_steps(migrated: Folder) -> None:
     (migrated.path / "templates").mkdir()
     (migrated.path / "templates" / "layout.mako").write_text("${next.body()}")
     assert migrated.run("add-site", "fourth.localhost").splitlines() == [
@@ -78,12 +78,12 @@ def test_add_site_says_what_to_do_next(migrated: Folder) -> None:
     ]
 
 
-def test_add_site_promises_no_layout_where_there_is_none(migrated: Folder) -> None:
+def test_add_site_does_not_mention_a_layout_if_there_is_none(migrated: Folder) -> None:
     out = migrated.invoke("add-site", "fourth.localhost").stdout.splitlines()
     assert out[1] == f"Put its own templates into {migrated.path / 'sites' / 'fourth.localhost'}"
 
 
-def test_add_site_gives_a_line_for_the_shell_where_no_name_server_knows_the_host(migrated: Folder) -> None:
+def test_add_site_prints_a_curl_command_for_a_host_without_dns(migrated: Folder) -> None:
     migrated.write(app="multisite.refresh_seconds = 2.5", server="host = 0.0.0.0\nport = 80")
     out = migrated.invoke("add-site", "www.example.com").stdout.splitlines()
     assert out[2:4] == [
@@ -94,13 +94,13 @@ def test_add_site_gives_a_line_for_the_shell_where_no_name_server_knows_the_host
 
 
 @pytest.mark.parametrize("host", ["localhost", "a.localhost", "192.0.2.1", "[2001:db8::1]"])
-def test_add_site_does_not_speak_of_name_servers_where_none_is_asked(migrated: Folder, host: str) -> None:
+def test_add_site_does_not_mention_dns_for_local_hosts(migrated: Folder, host: str) -> None:
     result = migrated.invoke("add-site", host)
     assert (result.exit_code, f"Added {host}." in result.stdout) == (0, True)
     assert "DNS" not in result.stdout
 
 
-def test_add_site_keeps_a_folder_that_is_there_and_says_so(migrated: Folder) -> None:
+def test_add_site_keeps_an_existing_folder_and_says_so(migrated: Folder) -> None:
     (migrated.path / "sites" / "a.example").mkdir(parents=True)
     (migrated.path / "sites" / "a.example" / "layout.mako").write_text("mine")
     assert "it existed already and was not changed" in migrated.invoke("add-site", "a.example").stdout
@@ -124,7 +124,7 @@ def test_add_site_prints_json(migrated: Folder) -> None:
     }
 
 
-def test_domains_come_and_go(migrated: Folder) -> None:
+def test_domains_are_added_and_removed(migrated: Folder) -> None:
     migrated.run("add-site", "a.example", "--name", "The A")
     added = migrated.run("add-domain", "a.example", "b.example")
     assert added == "Added b.example: an alias of a.example (The A).\n"
@@ -145,12 +145,12 @@ def test_domains_come_and_go(migrated: Folder) -> None:
     assert info["domains"][1] == {"host": "c.example", "kind": "alias"}
 
 
-def test_an_empty_list_is_one(migrated: Folder) -> None:
+def test_an_empty_list_is_valid_json(migrated: Folder) -> None:
     assert migrated.invoke("list-sites").stdout == ""
     assert json.loads(migrated.invoke("list-sites", "--json").stdout) == []
 
 
-def test_a_site_that_is_not_complete_is_shown_as_that(migrated: Folder) -> None:
+def test_an_incomplete_site_is_shown_as_pending(migrated: Folder) -> None:
     migrated.invoke("add-site", "a.example")
     with all_sites("a test"), sa.create_engine(migrated.database_url, poolclass=sa.NullPool).begin() as connection:
         connection.exec_driver_sql("UPDATE sites SET status = 'pending'")
@@ -186,13 +186,13 @@ def test_the_ini_comes_from_the_option_else_the_environment(migrated: Folder) ->
         ("", ("localhost", 8080)),
     ],
 )
-def test_the_address_is_that_of_the_server(migrated: Folder, server: str, where: tuple[str, int]) -> None:
+def test_the_url_is_that_of_the_server(migrated: Folder, server: str, where: tuple[str, int]) -> None:
     migrated.write(server=server)
     ini = read_ini(migrated.path / "development.ini")
     assert (ini.server_host, ini.server_port) == where
 
 
-def test_an_application_that_has_another_name_or_builds_on_another_section(migrated: Folder) -> None:
+def test_an_application_with_another_name_or_that_extends_another_section(migrated: Folder) -> None:
     ini = migrated.path / "development.ini"
     text = ini.read_text().replace("[app:main]", "[app:site]")
     ini.write_text(text)
@@ -256,7 +256,7 @@ def test_a_bad_host_leaves_no_row_and_no_folder(migrated: Folder, arguments: lis
         assert (migrated.rows(), migrated.folders()) == (2, ["a.example"]), host
 
 
-def test_a_host_of_mixed_scripts_is_taken_from_who_insists(migrated: Folder) -> None:
+def test_a_host_of_mixed_scripts_needs_an_option(migrated: Folder) -> None:
     (host,) = MIXED
     assert migrated.invoke("add-site", host, "--allow-mixed").exit_code == 0
 
@@ -286,7 +286,7 @@ def test_a_host_that_is_taken_in_any_spelling_is_refused(migrated: Folder, host:
         (["remove-domain", "a.example"], "canonical domain"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(migrated: Folder, arguments: list[str], reason: str) -> None:
+def test_failures_are_reported_in_one_line(migrated: Folder, arguments: list[str], reason: str) -> None:
     migrated.invoke("add-site", "a.example")
     assert reason in migrated.fails(*arguments)
     assert (migrated.rows(), migrated.folders()) == (2, ["a.example"])
@@ -317,7 +317,7 @@ def test_wrong_usage_is_exit_2(migrated: Folder, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("list-site", "list-sites"), ("shel", "shell"), ("nonsense", None)])
-def test_a_misspelt_command_is_told_the_nearest_one(migrated: Folder, typed: str, meant: str | None) -> None:
+def test_a_misspelled_command_gets_a_suggestion(migrated: Folder, typed: str, meant: str | None) -> None:
     result = migrated.invoke(typed)
     assert result.exit_code == 2
     hint = f" Did you mean '{meant}'?" if meant else ""
@@ -335,12 +335,12 @@ DIRECTORY_COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", DIRECTORY_COMMANDS, ids=" ".join)
-def test_missing_tables_lead_to_migrate(folder: Folder, arguments: list[str]) -> None:
+def test_missing_tables_suggest_migrate(folder: Folder, arguments: list[str]) -> None:
     assert "multisite migrate" in folder.fails(*arguments)
     assert folder.folders() == []
 
 
-def test_a_missing_table_of_the_application_leads_to_its_migrations(folder: Folder) -> None:
+def test_a_missing_table_of_the_application_suggests_its_migrations(folder: Folder) -> None:
     """Not to a command that has nothing to do: without [alembic], 'multisite migrate' knows no other tables."""
     folder.invoke("migrate")
     folder.invoke("add-site", "a.example")
@@ -351,7 +351,7 @@ def test_a_missing_table_of_the_application_leads_to_its_migrations(folder: Fold
     assert "the tables of multisite" not in line
 
 
-def test_a_missing_column_of_multisite_leads_to_migrate(migrated: Folder) -> None:
+def test_a_missing_column_of_multisite_suggests_migrate(migrated: Folder) -> None:
     with sa.create_engine(migrated.database_url, poolclass=sa.NullPool).begin() as connection:
         connection.exec_driver_sql("ALTER TABLE sites RENAME COLUMN timezone TO zone")
     for arguments in (["list-sites"], ["add-site", "a.example"]):
@@ -383,16 +383,14 @@ def test_an_unusable_database_is_one_line_without_the_password(empty: Folder, ur
 
 
 @pytest.mark.parametrize(("scheme", "helped"), [("postgresql+pg8000", True), ("mysql", False)])
-def test_a_driver_that_is_missing_is_named_and_the_one_for_postgresql_only_where_it_helps(
-    empty: Folder, scheme: str, helped: bool
-) -> None:
+def test_a_missing_driver_is_named_and_the_extra_only_for_postgresql(empty: Folder, scheme: str, helped: bool) -> None:
     empty.write(url=f"{scheme}://me:secret@127.0.0.1:1/app")
     line = empty.fails("list-sites")
     assert f"the driver for the database URL '{scheme}://...' is not installed" in line
     assert ("pyramid-multisite[postgresql]" in line) is helped
 
 
-def test_a_file_that_is_no_database_is_one_line(migrated: Folder) -> None:
+def test_a_file_that_is_not_a_database_is_one_line(migrated: Folder) -> None:
     (migrated.path / "test.db").write_bytes(b"no database at all" * 100)
     assert "file is not a database" in migrated.fails("list-sites")
     assert "file is not a database" in migrated.fails("migrate")
@@ -436,7 +434,7 @@ def test_a_bad_ini_is_one_line(empty: Folder, text: str, reason: str, arguments:
     assert "word" not in said, "a line may hold a password"
 
 
-def test_an_ini_that_is_no_text_or_a_folder_is_one_line(migrated: Folder) -> None:
+def test_an_ini_that_is_binary_or_a_folder_is_one_line(migrated: Folder) -> None:
     ini = migrated.path / "development.ini"
     ini.write_bytes(b"[app:main]\nx = \xff\n")
     assert "cannot be read" in migrated.fails("list-sites")
@@ -476,7 +474,7 @@ def test_migrate_runs_the_revisions_of_the_application(migrated: Folder, with_re
     assert migrated.run("migrate") == "application a1: make notes\n"
 
 
-def test_a_revision_that_the_database_refuses_is_one_line(
+def test_a_revision_that_the_database_rejects_is_one_line(
     migrated: Folder, with_revisions: Callable[[str], None]
 ) -> None:
     with_revisions("op.execute('CREATE TABLE notes (id INTEGER)'); op.execute('DELETE FROM nowhere')")
@@ -488,7 +486,7 @@ def test_a_revision_that_the_database_refuses_is_one_line(
     assert migrated.run("migrate") == "application a1: make notes\n"
 
 
-def test_what_alembic_refuses_is_one_line(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
+def test_errors_of_alembic_are_one_line(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
     with_revisions("pass")
     assert migrated.invoke("migrate").exit_code == 0
     (migrated.path / "migrations" / "versions" / "a1.py").unlink()
@@ -503,7 +501,7 @@ def test_a_mistake_in_a_revision_keeps_its_traceback(migrated: Folder, with_revi
     assert isinstance(migrated.invoke("migrate").exception, ZeroDivisionError)
 
 
-def test_a_folder_that_cannot_be_made_leaves_no_row(migrated: Folder) -> None:
+def test_a_folder_that_cannot_be_created_leaves_no_row(migrated: Folder) -> None:
     (migrated.path / "sites").write_text("a file where the folder of all sites should be")
     assert "cannot create the folder" in migrated.fails("add-site", "a.example")
     assert migrated.rows() == 0
@@ -569,7 +567,7 @@ def test_commands_do_not_import_pyramid(migrated: Folder) -> None:
         assert done.stdout.splitlines()[-1] == "False True"
 
 
-def test_every_command_has_one_sentence_that_says_the_same_everywhere() -> None:
+def test_every_command_has_the_same_summary_everywhere() -> None:
     for name, lazy in COMMANDS.items():
         module, _, attribute = lazy.location.partition(":")
         command = getattr(import_module(module), attribute)
@@ -587,7 +585,7 @@ def test_the_warning_of_pkg_resources_is_not_shown(migrated: Folder, with_revisi
     assert "something else is deprecated" in migrated.process("migrate", options=()).stderr
 
 
-def test_there_is_no_colour_in_a_pipe_and_nothing_that_the_terminal_cannot_show(migrated: Folder) -> None:
+def test_a_pipe_gets_no_colours_and_unencodable_characters_are_escaped(migrated: Folder) -> None:
     migrated.invoke("add-site", "a.example")
     for arguments in (["list-sites"], ["--help"], ["show-site", "b.example"]):
         done = migrated.process(*arguments)
@@ -616,7 +614,7 @@ WRITING = [["list-sites"], ["list-sites", "--json"], ["add-site", "b.example"], 
 
 
 @pytest.mark.parametrize("arguments", WRITING, ids=" ".join)
-def test_a_reader_that_has_seen_enough_is_no_error(migrated: Folder, arguments: list[str]) -> None:
+def test_a_closed_pipe_is_not_an_error(migrated: Folder, arguments: list[str]) -> None:
     migrated.invoke("add-site", "a.example")
     reading, writing = os.pipe()
     os.close(reading)
@@ -626,7 +624,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(migrated: Folder, arguments: 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", WRITING, ids=" ".join)
-def test_an_output_that_is_full_is_one_line(
+def test_a_full_disk_of_the_output_is_one_line(
     migrated: Folder, monkeypatch: pytest.MonkeyPatch, arguments: list[str], unbuffered: str
 ) -> None:
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
@@ -635,7 +633,7 @@ def test_an_output_that_is_full_is_one_line(
     assert run_into(migrated, full, *arguments) == (1, "Error: the output cannot be written: No space left on device\n")
 
 
-def test_an_error_of_the_system_that_is_not_about_the_output_keeps_its_traceback(
+def test_an_oserror_that_is_not_about_the_output_keeps_its_traceback(
     migrated: Folder, with_revisions: Callable[[str], None]
 ) -> None:
     with_revisions("open('/nowhere/at/all')")
@@ -685,7 +683,9 @@ def test_a_site_is_disabled_maintained_enabled_and_removed(migrated: Folder) -> 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_the_life_of_a_site_mistyped(migrated: Folder, arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_wrong_arguments_of_availability_and_removal(
+    migrated: Folder, arguments: tuple[str, ...], code: int, words: str
+) -> None:
     migrated.run("add-site", "a.example", "--alias", "b.example")
     result = migrated.invoke(*arguments)
     assert result.exit_code == code
@@ -709,7 +709,7 @@ def test_the_life_of_a_site_mistyped(migrated: Folder, arguments: tuple[str, ...
         (("each-site", "--jbs", "2", "--", "true"), "--jbs", "--jobs"),
     ],
 )
-def test_an_unknown_option_is_named_with_the_nearest(
+def test_an_unknown_option_gets_a_suggestion(
     migrated: Folder, arguments: tuple[str, ...], option: str, near: str
 ) -> None:
     done = migrated.invoke(*arguments)
@@ -721,7 +721,7 @@ def test_an_unknown_option_is_named_with_the_nearest(
     assert migrated.rows() == 0
 
 
-def test_what_begins_with_hyphens_can_be_a_value_all_the_same(migrated: Folder) -> None:
+def test_a_value_may_begin_with_hyphens(migrated: Folder) -> None:
     assert migrated.invoke("add-site", "new.example", "--name", "--new--").exit_code == 0
     assert "is now called --newer--" in migrated.invoke("rename-site", "new.example", "--", "--newer--").stdout
     for arguments in (("add-site", "-a.example"), ("show-site", "-a.example")):

@@ -100,7 +100,7 @@ def test_each_host_has_its_files_plain_and_by_their_hash(laid: Laid) -> None:
     assert all(path.stat().st_mode & 0o044 for path in shared), "a web server reads them as somebody else"
 
 
-def test_it_writes_only_what_has_changed_and_removes_what_is_gone(laid: Laid) -> None:
+def test_only_changed_files_are_written_and_deleted_ones_removed(laid: Laid) -> None:
     for name in ("one", "two", "three"):
         (laid.own / f"{name}.css").write_text(name)
     laid.collect()
@@ -132,7 +132,7 @@ def test_an_open_file_keeps_its_content(laid: Laid) -> None:
     assert (laid.target / GARDEN / "static" / "one.css").read_text() == "behind"
 
 
-def test_aliases_lead_to_the_site_and_go_with_it(laid: Laid) -> None:
+def test_aliases_are_links_and_are_removed_with_the_site(laid: Laid) -> None:
     (laid.own / "one.css").write_text("one")
     laid.collect()
     assert (laid.target / "alias.example").readlink() == Path(GARDEN)
@@ -147,7 +147,7 @@ def test_aliases_lead_to_the_site_and_go_with_it(laid: Laid) -> None:
     ]  # fmt: skip
 
 
-def test_domains_that_a_host_alone_does_not_tell_are_left_to_the_application(laid: Laid) -> None:
+def test_domains_with_more_than_a_host_are_left_to_the_application(laid: Laid) -> None:
     (laid.shared / "one.css").write_text("one")
     laid_out = {".multisite-static", "alias.example", GARDEN, STERNWARTE}
     for domain in ("*.wild.example", "shop.example/shop", "one.example", "two.other.example"):
@@ -165,7 +165,7 @@ def test_domains_that_a_host_alone_does_not_tell_are_left_to_the_application(lai
     assert {path.name for path in laid.target.iterdir()} == laid_out - {STERNWARTE}
 
 
-def test_compressed_files_are_laid_out_with_what_they_are_of(laid: Laid) -> None:
+def test_compressed_variants_are_exported_with_their_files(laid: Laid) -> None:
     long = "body { color: red } " * 200
     (laid.own / "long.css").write_text(long)
     (laid.own / "short.css").write_text("short")
@@ -188,7 +188,7 @@ def test_compressed_files_are_laid_out_with_what_they_are_of(laid: Laid) -> None
     assert names == {"long.css.gz": "mine"}
 
 
-def test_other_people_s_folders_are_left_alone(laid: Laid, tmp_path: Path) -> None:
+def test_other_folders_are_not_touched(laid: Laid, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     assert "contains other files" in laid.refused(tmp_path / "mine")
@@ -198,7 +198,7 @@ def test_other_people_s_folders_are_left_alone(laid: Laid, tmp_path: Path) -> No
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
-def test_a_file_that_goes_while_it_runs_is_left_out(laid: Laid, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_removed_during_the_run_is_left_out(laid: Laid, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (laid.own / f"{name}.css").write_text(name)
     copy = shutil.copyfileobj
@@ -281,7 +281,7 @@ def ask(port: int, path: str, host: str = GARDEN, **headers: str) -> tuple[int, 
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-def test_nginx_serves_what_was_laid_out_and_the_application_the_rest(laid: Laid, tmp_path: Path) -> None:
+def test_nginx_serves_the_export_and_the_application_the_rest(laid: Laid, tmp_path: Path) -> None:
     (laid.shared / "style.css").write_text("shared")
     (laid.own / "style.css").write_text("garden's " * 200)
     (laid.own / "leaf.svg").write_text("<svg/>")

@@ -62,7 +62,7 @@ PRINT = 'echo "$MULTISITE_SITE $MULTISITE_SITE_ID"'
 FAIL_FOR_B = 'test "$MULTISITE_SITE" != b.example || exit 3'
 
 
-def test_every_site_has_its_turn(place: Place) -> None:
+def test_the_command_runs_for_each_site(place: Place) -> None:
     result = place.invoke("--", "sh", "-c", PRINT)
     assert result.exit_code == 0
     assert [line for line in result.stderr.splitlines() if "|" in line] == [
@@ -76,7 +76,7 @@ def test_every_site_has_its_turn(place: Place) -> None:
     assert summary == "4 done."
 
 
-def test_an_argument_stands_for_the_domain(place: Place) -> None:
+def test_a_placeholder_is_replaced_by_the_domain(place: Place) -> None:
     result = place.invoke("--only", "b.example/*", "--", "sh", "-c", 'echo "$1 $2"', "sh", "{}", "x{}")
     assert "b.example/shop | b.example/shop x{}" in result.stderr
 
@@ -91,7 +91,7 @@ def test_patterns(place: Place) -> None:
         assert result.stderr == ("Error: no site matches '*.exmaple'; list all sites: multisite list-sites\n")
 
 
-def test_a_failure_ends_it(place: Place) -> None:
+def test_a_failure_stops_the_run(place: Place) -> None:
     found = place.json("--", "sh", "-c", FAIL_FOR_B, code=1)
     assert [(item["domain"], item["result"], item["exit"], item["reason"]) for item in found] == [
         ("a.example", "done", 0, None),
@@ -101,12 +101,12 @@ def test_a_failure_ends_it(place: Place) -> None:
     ]
 
 
-def test_it_may_go_on(place: Place) -> None:
+def test_keep_going_continues_after_a_failure(place: Place) -> None:
     found = place.results("--keep-going", "--jobs", "3", "--", "sh", "-c", FAIL_FOR_B, code=1)
     assert found == [("a.example", "done"), ("b.example", "failed"), ("b.example/shop", "done"), ("c.other", "done")]
 
 
-def test_sites_that_are_closed_are_left_out_and_named(place: Place) -> None:
+def test_disabled_sites_are_left_out_and_listed(place: Place) -> None:
     disable_site(place.engine, "a.example")
     maintain_site(place.engine, "c.other")
     with all_sites("a test"), place.engine.begin() as connection:
@@ -141,13 +141,13 @@ def test_commands_of_multisite_read_the_same_ini(place: Place, monkeypatch: pyte
     assert f"c.other | {place.ini}\nc.other | c.other\n" in result.stderr
 
 
-def test_a_command_that_is_not_there(place: Place) -> None:
+def test_a_missing_command(place: Place) -> None:
     result = place.invoke("--", "no-such-command")
     assert (result.exit_code, result.stderr) == (1, "Error: command not found: 'no-such-command'\n")
     assert place.invoke().exit_code == 2
 
 
-def test_one_that_cannot_be_started_is_a_failure(place: Place) -> None:
+def test_a_command_that_cannot_be_started_is_a_failure(place: Place) -> None:
     script = place.folder / "script"
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
@@ -156,14 +156,14 @@ def test_one_that_cannot_be_started_is_a_failure(place: Place) -> None:
     assert found[1]["result"] == "not run"
 
 
-def test_output_that_is_no_text_and_input_that_is_nobodys(place: Place) -> None:
+def test_binary_output_is_escaped_and_there_is_no_input(place: Place) -> None:
     result = place.invoke("--only", "a.*", "--", "sh", "-c", "printf '\\377\\n'; cat; printf last")
     assert result.exit_code == 0
     assert [line for line in result.stderr.splitlines() if "|" in line] == ["a.example | \\xff", "a.example | last"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ending_it_ends_what_it_runs(place: Place, number: int) -> None:
+def test_ending_the_command_ends_its_processes(place: Place, number: int) -> None:
     """The grandchildren too: a shell that is killed does not end what it has started."""
     code = 'sleep 1000 & echo $! > "pid-$MULTISITE_SITE_ID"; wait'
     # A shell starts what runs in its background with SIGINT ignored, and that would be inherited.
@@ -213,13 +213,13 @@ def is_alive(pid: int) -> bool:
 # The functions behind the command.
 
 
-def test_nothing_to_choose_from() -> None:
+def test_no_sites_to_select() -> None:
     assert select_sites([]) == []
     with pytest.raises(MultisiteError):
         select_sites([], only=["*"])
 
 
-def test_outcomes_are_told_as_they_are_known_and_returned_in_order() -> None:
+def test_outcomes_are_reported_as_they_happen_and_returned_in_order() -> None:
     sites = [Site(number, f"site{number}.example", "", "") for number in range(20)]
     told: list[Outcome] = []
     lines: list[tuple[Site, str]] = []

@@ -258,7 +258,7 @@ def test_a_database_that_is_read_only(folder: Folder) -> None:
         )
 
 
-def test_a_missing_folder_of_sites_is_made(folder: Folder) -> None:
+def test_a_missing_folder_of_sites_is_created(folder: Folder) -> None:
     add_sites(folder)
     assert folder.invoke("add-site", "new.example").exit_code == 0
     subprocess.run(["rm", "-r", str(folder.path / "sites")], check=True)

@@ -141,7 +141,7 @@ def check(app: Any, included: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("by_setting", [False, True], ids=["include", "pyramid.includes"])
 @pytest.mark.parametrize("name", sorted({*OURS} - STANDALONE))
-def test_each_alone_brings_multisite_along(apps: list[Any], folder: Path, name: str, by_setting: bool) -> None:
+def test_each_part_alone_includes_multisite(apps: list[Any], folder: Path, name: str, by_setting: bool) -> None:
     app = make(apps, folder, *(([], [name]) if by_setting else ([name], [])))
     check(app, [name])
 

@@ -42,12 +42,12 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_command_outside_the_path_is_named_as_it_was_started(clone: Path) -> None:
+def test_a_command_outside_the_path_is_suggested_as_it_was_started(clone: Path) -> None:
     suggested = names_missing_ini([".venv/bin/multisite"], clone, os.defpath)
     assert suggested == ".venv/bin/multisite -c production.ini"
 
 
-def test_from_another_folder_it_is_named_by_its_whole_path(clone: Path, tmp_path: Path) -> None:
+def test_from_another_folder_it_is_suggested_by_its_absolute_path(clone: Path, tmp_path: Path) -> None:
     script = clone / ".venv" / "bin" / "multisite"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -68,7 +68,7 @@ def test_another_multisite_on_the_path_is_not_meant(clone: Path, tmp_path: Path)
     assert names_missing_ini([".venv/bin/multisite"], clone, path) == ".venv/bin/multisite -c production.ini"
 
 
-def test_a_module_that_was_started_by_its_name_is_suggested_so(tmp_path: Path) -> None:
+def test_python_m_multisite_is_suggested_if_it_was_started_so(tmp_path: Path) -> None:
     suggested = names_missing_ini([sys.executable, "-m", "multisite"], tmp_path, os.environ["PATH"])
     assert suggested == f"{sys.executable} -m multisite -c production.ini"
 
@@ -96,7 +96,7 @@ def literals(tree: ast.AST) -> Iterator[Any]:
             yield node
 
 
-def test_no_message_names_the_command_by_itself() -> None:
+def test_every_message_uses_program_command() -> None:
     suggestion = re.compile(rf"\bmultisite (?:{'|'.join(COMMANDS)}|-c)(?![\w ]*\bsettings?\b)")
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"

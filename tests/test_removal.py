@@ -163,7 +163,7 @@ def make_tables(engine: sa.Engine) -> None:
     SCHEMAS.create_all(engine)
 
 
-def test_rows_in_every_schema_go(postgresql_database_url: str, settings: Settings) -> None:
+def test_rows_in_every_schema_are_deleted(postgresql_database_url: str, settings: Settings) -> None:
     with closing_engine(postgresql_database_url) as engine:
         make_tables(engine)
         one, two = (add_site(engine, host, settings=settings) for host in ("one.example", "two.example"))
@@ -175,9 +175,7 @@ def test_rows_in_every_schema_go(postgresql_database_url: str, settings: Setting
         assert count(engine, two) == EACH
 
 
-def test_rows_go_where_the_database_itself_keeps_the_sites_apart(
-    postgresql_database_url: str, settings: Settings
-) -> None:
+def test_rows_are_deleted_under_row_level_security(postgresql_database_url: str, settings: Settings) -> None:
     with closing_engine(postgresql_database_url) as admin:
         make_tables(admin)
         one, two = (add_site(admin, host, settings=settings) for host in ("one.example", "two.example"))

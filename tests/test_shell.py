@@ -109,7 +109,7 @@ def test_another_site_is_reached_on_purpose_only(shop: Shop) -> None:
     assert "CrossSiteError: this session is pinned to garden.example" in result.stderr
 
 
-def test_what_code_raises_is_told_from_its_own_first_line_on(shop: Shop) -> None:
+def test_the_traceback_of_code_begins_with_its_own_first_line(shop: Shop) -> None:
     result = shop.invoke("garden.example", "-c", "\n1 / 0")
     assert (result.exit_code, result.stdout) == (1, "")
     first, place, *_, last = result.stderr.splitlines()
@@ -123,7 +123,7 @@ def test_what_code_raises_is_told_from_its_own_first_line_on(shop: Shop) -> None
     assert current_site() is None
 
 
-def test_a_site_that_is_closed_is_opened_with_a_word_about_it(shop: Shop) -> None:
+def test_a_shell_for_a_disabled_site_prints_a_notice(shop: Shop) -> None:
     disable_site(shop.engine, "garden.example")
     result = shop.invoke("garden.example", "-c", NAMES)
     assert result.stdout == "['tag of garden.example']\n"
@@ -156,7 +156,7 @@ def test_the_set_up_of_the_application_is_run_for_the_site(shop: Shop, monkeypat
     )
 
 
-def test_people_get_a_shell_of_python(shop: Shop) -> None:
+def test_an_interactive_shell_is_a_python_shell(shop: Shop) -> None:
     """The one that pshell would choose; its namespace is explained, and leaving it takes the site away."""
     code = (
         "import sys\n"
@@ -214,7 +214,7 @@ def test_the_help_loads_no_application(shop: Shop) -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
-def test_no_site_stays_current_for_who_comes_next(shop: Shop) -> None:
+def test_no_site_stays_current_afterwards(shop: Shop) -> None:
     with using_site(shop.kitchen):
         shop.prints("garden.example", "-c", "pass")
         assert current_site() is shop.kitchen

@@ -67,7 +67,7 @@ def own(**texts: str) -> Site:
         (json.loads, '{"a": 1}', {"a": 1}),
     ],
 )
-def test_a_text_means_a_value_of_its_kind(kind: Any, text: str, value: object) -> None:
+def test_a_text_is_parsed_by_its_type(kind: Any, text: str, value: object) -> None:
     found = one_setting(kind).settings_of(own(it=text))["it"]
     assert found == value
     assert type(found) is type(value)
@@ -85,7 +85,7 @@ def test_a_text_means_a_value_of_its_kind(kind: Any, text: str, value: object) -
         (json.loads, "{"), (lambda text: {}[text], "x"),
     ],
 )  # fmt: skip
-def test_a_text_that_is_no_such_value_is_refused(kind: Any, text: str) -> None:
+def test_a_text_that_is_not_valid_is_rejected(kind: Any, text: str) -> None:
     with pytest.raises(SiteSettingError):
         one_setting(kind).settings_of(own(it=text))
 
@@ -103,7 +103,7 @@ def at_most_100(number: int) -> None:
         (lambda number: number.missing, "expected a whole number that its check accepts (AttributeError"),
     ],
 )
-def test_a_check_refuses_what_the_type_would_take(check: Callable[[int], object], expected: str) -> None:
+def test_a_check_rejects_what_the_type_accepts(check: Callable[[int], object], expected: str) -> None:
     declared = one_setting(int, doc="How many.", check=check)
     if check is at_most_100:
         assert declared.settings_of(own(it="100"))["it"] == 100
@@ -132,7 +132,7 @@ def test_a_check_refuses_what_the_type_would_take(check: Callable[[int], object]
         ({"check": lambda number: number > 10}, "expected a whole number that its check accepts"),
     ],
 )
-def test_what_cannot_be_declared_is_refused_at_once(arguments: dict[str, Any], reason: str | None) -> None:
+def test_an_invalid_declaration_is_rejected_at_once(arguments: dict[str, Any], reason: str | None) -> None:
     with Configurator(settings={"sqlalchemy.url": "sqlite:////nowhere/x.db"}) as config:
         config.include("multisite")
         every = {"name": "posts", "kind": int, "default": 10, "doc": "Posts on a page.", **arguments}
@@ -143,7 +143,7 @@ def test_what_cannot_be_declared_is_refused_at_once(arguments: dict[str, Any], r
             config.add_site_setting(every.pop("name"), every.pop("kind"), **every)
 
 
-def test_an_undeclared_name_is_a_key_error_with_a_sentence() -> None:
+def test_an_undeclared_name_is_a_key_error_with_a_message() -> None:
     settings = one_setting(int).settings_of(own())
     with pytest.raises(KeyError) as caught:
         settings["posts_per_page"]
@@ -171,7 +171,7 @@ def test_a_site_is_still_a_small_value() -> None:
         _ = pickle.loads(pickle.dumps(found)).settings
 
 
-def test_sites_that_have_set_the_same_share_what_it_means() -> None:
+def test_sites_with_the_same_settings_share_the_parsed_values() -> None:
     declared = one_setting(int, default=1)
     first, second = (Site(number, f"{number}.example", "S", "s") for number in (1, 2))
     assert declared.settings_of(first) is declared.settings_of(second)
@@ -284,13 +284,13 @@ def test_the_ini_gives_defaults_below_those_of_sites(sqlite_world: World) -> Non
         ({"site__posts": "101"}, "multisite.site.posts = 101: expected a whole number up to 100"),
     ],
 )
-def test_a_bad_default_in_the_ini_stops_the_start(sqlite_world: World, settings: dict[str, str], expected: str) -> None:
+def test_a_bad_default_in_the_ini_stops_startup(sqlite_world: World, settings: dict[str, str], expected: str) -> None:
     with pytest.raises(SettingError) as caught:
         sqlite_world.app(**settings)
     assert str(caught.value).startswith(expected)
 
 
-def test_reading_settings_asks_no_database_once_the_site_is_known(sqlite_world: World) -> None:
+def test_reading_settings_makes_no_query_once_the_site_is_cached(sqlite_world: World) -> None:
     app = sqlite_world.app(refresh_seconds="1000")
     set_settings(sqlite_world.engine, "a.example", {"posts": "20"}, declared=declared_of(app))
     statements: list[str] = []
@@ -310,7 +310,7 @@ def test_of_several_values_one_of_which_is_bad_none_is_set(sqlite_world: World, 
     assert get_site(sqlite_world.engine, "a.example").site.own_settings == ""
 
 
-def test_a_bad_row_closes_its_site_alone_and_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bad_row_closes_only_its_site_and_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     app = world.app()
     assert world.read(app, "a.example")["posts"] == "10"
     world.edit(world.a, "posts", "many")
@@ -329,9 +329,7 @@ def test_a_bad_row_closes_its_site_alone_and_is_logged_once(world: World, caplog
     assert world.read(app, "a.example")["posts"] == "10"
 
 
-def test_a_value_that_nothing_declares_any_more_is_left_alone(
-    sqlite_world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_value_that_is_no_longer_declared_is_ignored(sqlite_world: World, caplog: pytest.LogCaptureFixture) -> None:
     app = sqlite_world.app()
     sqlite_world.edit(sqlite_world.a, "gone", "x")
     assert sqlite_world.read(app, "a.example")["posts"] == "10"
@@ -381,7 +379,7 @@ def test_a_planted_site_has_the_defaults(sqlite_world: World) -> None:
     assert sqlite_world.read(app, "planted.example")["posts"] == "10"
 
 
-def test_declarations_conflict_as_everything_in_pyramid_does(sqlite_world: World) -> None:
+def test_two_declarations_of_a_name_conflict(sqlite_world: World) -> None:
     def twice(config: Configurator) -> None:
         config.add_site_setting("posts", int, default=1, doc="First.")
         config.add_site_setting("posts", int, default=2, doc="Second.")
@@ -403,7 +401,7 @@ def test_declarations_conflict_as_everything_in_pyramid_does(sqlite_world: World
     assert (found["kind"], found["default"], found["doc"]) == ("whole number", 2, "The application's.")
 
 
-def test_what_is_left_of_a_removed_site_has_no_settings(sqlite_world: World) -> None:
+def test_a_removed_site_has_no_settings(sqlite_world: World) -> None:
     app = sqlite_world.app()
     set_settings(sqlite_world.engine, "a.example", {"posts": "7"}, declared=declared_of(app))
     remove_site(sqlite_world.engine, "a.example", settings=parse_settings(sqlite_world.settings))
@@ -491,7 +489,7 @@ def test_commands_set_unset_and_show(line: Line) -> None:
         (("settings", "b.example"), "no site is known as 'b.example'"),
     ],
 )
-def test_commands_refuse_in_one_line(unchanged: Line, arguments: tuple[str, ...], expected: str) -> None:
+def test_commands_report_errors_in_one_line(unchanged: Line, arguments: tuple[str, ...], expected: str) -> None:
     (said,) = unchanged.run(*arguments, code=1).splitlines()
     assert said.startswith(f"Error: {expected}")
     url = f"sqlite:///{unchanged.ini.parent / 'test.db'}"
@@ -504,7 +502,7 @@ def test_wrong_usage_is_exit_code_2(unchanged: Line, assignments: tuple[str, ...
     unchanged.run("set", "a.example", *assignments, code=2)
 
 
-def test_a_bad_row_is_shown_as_that_and_a_bad_ini_in_one_line(line: Line) -> None:
+def test_a_bad_row_is_shown_with_its_fault_and_a_bad_ini_in_one_line(line: Line) -> None:
     line.run("set", "a.example", "tagline=x")
     url = f"sqlite:///{line.ini.parent / 'test.db'}"
     with closing_engine(url) as engine, all_sites("a test"), engine.begin() as connection:

@@ -40,7 +40,7 @@ def done(folder: Folder, *arguments: str) -> str:
     return result.stdout
 
 
-def test_a_theme_is_made_given_shown_and_taken_away(folder: Folder) -> None:
+def test_a_theme_is_created_set_shown_and_cleared(folder: Folder) -> None:
     place = folder.path / "templates/themes/dusk"
     assert done(folder, "new-theme", "dusk").splitlines() == [
         "Created the theme dusk.",
@@ -61,7 +61,7 @@ def test_a_theme_is_made_given_shown_and_taken_away(folder: Folder) -> None:
     assert not (folder.path / "sites/fourth.example/layout.mako").exists()
 
 
-def test_files_of_the_site_that_hide_those_of_its_theme_are_named(folder: Folder) -> None:
+def test_files_that_override_those_of_the_theme_are_listed(folder: Folder) -> None:
     """The layout that `add-site` copies into a site's folder wins over that of any theme."""
     done(folder, "new-theme", "dusk")
     for path in ("page.mako", "other.mako", "static/style.css", "README.txt"):
@@ -89,7 +89,7 @@ def test_files_of_the_site_that_hide_those_of_its_theme_are_named(folder: Folder
     assert done(folder, "set-theme", "new.example", "dusk").endswith("\n3 more files override those of the theme.\n")
 
 
-def test_what_cannot_be_done_with_themes_is_said_in_one_line(folder: Folder) -> None:
+def test_errors_of_themes_are_one_line(folder: Folder) -> None:
     assert folder.fails("set-theme", "kitchen.example", "dusk").endswith("create it: multisite new-theme dusk")
     assert "no site is known as 'nowhere.example'" in folder.fails("set-theme", "nowhere.example", "--none")
     assert "create it: multisite new-theme dusk" in folder.fails("add-site", "fifth.example", "--theme", "dusk")
@@ -127,7 +127,7 @@ def test_which_shows_the_layers_and_the_winner(folder: Folder) -> None:
     assert lines[2].startswith("  package  ")
 
 
-def test_which_says_in_one_line_what_is_not_there(folder: Folder) -> None:
+def test_which_reports_a_missing_template_in_one_line(folder: Folder) -> None:
     message = folder.fails("which", "garden.example", "missing.mako")
     assert message.startswith("no layer of garden.example has a template 'missing.mako'; looked for ")
     assert str(folder.path / "templates/missing.mako") in message
@@ -150,7 +150,7 @@ def test_reload_templates_raises_the_generation_that_running_servers_see(folder:
     engine.dispose()
 
 
-def test_compile_templates_compiles_all_and_tells_all_mistakes_at_the_end(folder: Folder) -> None:
+def test_compile_templates_compiles_all_and_lists_failures_at_the_end(folder: Folder) -> None:
     assert folder.fails("compile-templates").startswith("no folder for compiled templates: set mako.module_directory")
     folder.write(app="mako.module_directory = %(here)s/var/templates")
     done(folder, "new-theme", "dusk")
@@ -175,7 +175,7 @@ def test_compile_templates_compiles_all_and_tells_all_mistakes_at_the_end(folder
     assert "line: 2" in site
 
 
-def test_compile_templates_prunes_what_is_of_no_use_any_more(folder: Folder) -> None:
+def test_compile_templates_prunes_unused_compiled_templates(folder: Folder) -> None:
     folder.write(app="mako.module_directory = %(here)s/var/templates")
     page = write(folder, "templates/page.mako", "old")
     done(folder, "compile-templates")
@@ -195,7 +195,7 @@ def test_compile_templates_prunes_what_is_of_no_use_any_more(folder: Folder) -> 
     assert done(folder, "compile-templates", "--prune").endswith("Removed 0 unused compiled templates.\n")
 
 
-def test_compile_templates_says_where_it_is_on_a_terminal(folder: Folder) -> None:
+def test_compile_templates_shows_progress_on_a_terminal(folder: Folder) -> None:
     folder.write(app="mako.module_directory = %(here)s/var/templates")
     terminal, end = os.openpty()
     subprocess.run(
@@ -257,7 +257,7 @@ def test_templates_with_an_added_extension_are_checked(extended: Folder) -> None
     assert "static" not in result.stdout
 
 
-def test_templates_with_an_added_extension_are_compiled_ahead(extended: Folder) -> None:
+def test_templates_with_an_added_extension_are_precompiled(extended: Folder) -> None:
     write(extended, "templates/page.tmpl", "<%inherit file='layout.mako'/>page")
     write(extended, "sites/garden.example/own.html", "own")
     write(extended, "texts/mail.txt", "mail")

@@ -49,7 +49,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_of_a_theme_is_a_plain_name_of_a_folder(name: str, settings: Settings) -> None:
+def test_a_theme_name_is_a_plain_folder_name(name: str, settings: Settings) -> None:
     if NAMES[name]:
         assert create_theme(settings, name) == settings.themes_dir / name
         assert list_themes(settings) == [name]
@@ -59,7 +59,7 @@ def test_a_name_of_a_theme_is_a_plain_name_of_a_folder(name: str, settings: Sett
         assert not settings.templates_dir.exists()
 
 
-def test_the_database_takes_the_same_names_and_no_others(own_engine: sa.Engine, settings: Settings) -> None:
+def test_the_database_accepts_the_same_theme_names_and_no_others(own_engine: sa.Engine, settings: Settings) -> None:
     site = add_site(own_engine, "a.example", settings=settings)
     change = sa.update(SiteRow).where(SiteRow.__table__.c.id == site.id)
     for name, is_one in NAMES.items():
@@ -82,15 +82,13 @@ def test_a_new_theme_has_a_layout_that_extends_the_shared_one(settings: Settings
     assert list_themes(settings) == ["dark"]
 
 
-def test_a_theme_that_cannot_be_made_is_an_error_that_names_the_folder(settings: Settings) -> None:
+def test_a_theme_that_cannot_be_created_names_its_folder(settings: Settings) -> None:
     settings.templates_dir.write_text("a file, not a folder")
     with pytest.raises(MultisiteError, match=f"cannot create the folder {settings.themes_dir / 'dark'}"):
         create_theme(settings, "dark")
 
 
-def test_a_site_with_a_theme_begins_without_a_layout_that_would_hide_it(
-    own_engine: sa.Engine, settings: Settings
-) -> None:
+def test_a_site_with_a_theme_starts_without_a_layout_of_its_own(own_engine: sa.Engine, settings: Settings) -> None:
     create_theme(settings, "dark")
     (settings.templates_dir / "layout.mako").write_text("shared")
     dark = create_site(own_engine, "dark.example", settings=settings, theme="dark")
@@ -100,7 +98,7 @@ def test_a_site_with_a_theme_begins_without_a_layout_that_would_hide_it(
     assert [path.name for path in plain.folder.iterdir()] == ["layout.mako"]
 
 
-def test_a_site_gets_no_theme_that_is_not_there(own_engine: sa.Engine, settings: Settings) -> None:
+def test_a_site_cannot_get_a_missing_theme(own_engine: sa.Engine, settings: Settings) -> None:
     with pytest.raises(MultisiteError, match="create it: multisite new-theme dark"):
         add_site(own_engine, "a.example", settings=settings, theme="dark")
     assert not settings.sites_dir.exists()
@@ -155,9 +153,7 @@ def test_a_generation_is_raised_for_one_site_or_for_all(own_engine: sa.Engine, s
         reload_templates(own_engine, "c.example")
 
 
-def test_the_shared_generation_is_asked_for_once_in_a_while_and_never_stops_a_page(
-    own_engine: sa.Engine, settings: Settings
-) -> None:
+def test_the_shared_generation_is_polled_and_never_blocks_a_page(own_engine: sa.Engine, settings: Settings) -> None:
     now = 0.0
     directory = Directory(own_engine, refresh_seconds=1, clock=lambda: now)
     assert directory.template_generation() == 0
