@@ -46,10 +46,10 @@ class ContentSites:
     def app(self) -> Any:
         app = main({}, **self.settings)
         # This listener gets the statements after scoping has limited them.
-        event.listen(app.registry[DIRECTORY].engine, "before_cursor_execute", self._note)
+        event.listen(app.registry[DIRECTORY].engine, "before_cursor_execute", self._record)
         return app
 
-    def _note(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def _record(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         self.statements.append(statement)
 
     def browser(self, host: str) -> TestApp:

@@ -157,8 +157,8 @@ FRAME = ["became a link <iframe>"]
         ("<script>x</script>", "", ["left out <script>"]),
         ("<style>p {}</style>", "", ["left out <style>"]),
         ("<form><input></form>", "", ["left out <form>", "left out <input>"]),
-        ("<img src='data:image/gif;base64,R0=' alt=x>", "alt", ["left out a picture in a data: address"]),
-        ("![x](data:image/gif;base64,R0lGODlhAQABAAAAACw=)", "alt", ["left out a picture in a data: address"]),
+        ("<img src='data:image/gif;base64,R0=' alt=x>", "alt", ["left out an image in a data: URL"]),
+        ("![x](data:image/gif;base64,R0lGODlhAQABAAAAACw=)", "alt", ["left out an image in a data: URL"]),
         ("<video src='/a.mp4' autoplay onplay=x>no</video>", '<video src="/a.mp4"', []),
         ("<audio><source src='/a.mp3' type='audio/mpeg'></audio>", '<source src="/a.mp3" type="audio/mpeg">', []),
         ("<video src='javascript:x'></video>", "<video", []),
@@ -378,9 +378,9 @@ def test_links_to_other_files_become_links_to_their_entries(sites: ContentSites,
     assert "/entries/b#y" in texts["a"]
     assert re.findall('href="([^"]*)"', texts["pelican"]) == ["/entries/b", "/entries/bundle"]
     assert [(Path(note.path).name, note.line, note.kind, note.text) for note in report.lost] == [
-        ("pelican.md", 4, "file that was not brought along", "{static}/a.png"),
+        ("pelican.md", 4, "file that is not imported", "{static}/a.png"),
         ("a.md", 5, "link to a file that is not imported", "gone.md"),
-        ("a.md", 6, "file that was not brought along", "pic.png"),
+        ("a.md", 6, "file that is not imported", "pic.png"),
     ]
 
 

@@ -263,10 +263,10 @@ def test_an_invalid_date_is_rejected(text: str) -> None:
         ("---\ntitle: x\n---\n", "no date"),
         ("---\ntitle: x\ndate: soon\n---\n", "'soon' is not like"),
         ("---\ntitle: x\npublished: soon\n---\n", "'soon' is not like"),
-        ("---\ntitle: [x]\ndate: 2024-05-05\n---\n", "title is not a text"),
-        ("---\ntitle: {x: y}\ndate: 2024-05-05\n---\n", "title is not a text"),
-        ("---\ntitle: x\ndate: 2024-05-05\ntags: {a: b}\n---\n", "tags is not a text"),
-        ("---\ntitle: x\ndate: 2024-05-05\ntags: [[a]]\n---\n", "tags is not a text"),
+        ("---\ntitle: [x]\ndate: 2024-05-05\n---\n", "title is not text"),
+        ("---\ntitle: {x: y}\ndate: 2024-05-05\n---\n", "title is not text"),
+        ("---\ntitle: x\ndate: 2024-05-05\ntags: {a: b}\n---\n", "tags is not text"),
+        ("---\ntitle: x\ndate: 2024-05-05\ntags: [[a]]\n---\n", "tags is not text"),
         ("---\ntitle: x\ndate: 2024-05-05\ntags: ['!!!']\n---\n", "no letter or digit"),
         ("---\ntitle: x\ndate: 2024-05-05\ndraft: perhaps\n---\n", "expected true or false"),
         ("---\ntitle: x\ndate: 2024-05-05\nslug: '...'\n---\n", "no slug"),
@@ -275,8 +275,8 @@ def test_an_invalid_date_is_rejected(text: str) -> None:
         ("+++\ntitle = x\n+++\n", "not TOML"),
         ("---\ntitle: '" + "x" * 301 + "'\ndate: 2024-05-05\n---\n", "more than 300 characters"),
         ("---\ntitle: x\ndate: 2024-05-05\ntags: [" + "x" * 301 + "]\n---\n", "more than 300 characters"),
-        ('---\ntitle: "a\\0b"\ndate: 2024-05-05\n---\n', "characters that no text has"),
-        ('---\ntitle: "a\\uD800b"\ndate: 2024-05-05\n---\n', "characters that no text has"),
+        ('---\ntitle: "a\\0b"\ndate: 2024-05-05\n---\n', "characters that are not allowed in text"),
+        ('---\ntitle: "a\\uD800b"\ndate: 2024-05-05\n---\n', "characters that are not allowed in text"),
         ("---\nx: " + "y" * 70_000 + "\n---\n", "more than 65536 characters"),
     ],
 )
@@ -547,8 +547,8 @@ def write_bad_files(folder: Path) -> dict[str, str]:
     os.mkfifo(folder / "pipe.md")
     (folder / "dangling.md").symlink_to("nowhere")
     return {
-        "n-copy.md": f"its slug 'twice' is also that of {folder / 'm-original.md'}",
-        "binary.md": "not a text: it holds NUL bytes",
+        "n-copy.md": f"its slug 'twice' is already used by {folder / 'm-original.md'}",
+        "binary.md": "not a text file: it contains NUL bytes",
         "latin1.md": "not UTF-8: byte 0xe4 in line 2",
         "plain.md": "no front matter: the first line is neither '---' nor '+++' nor like 'Title: …'",
         "deep.md": f"HTML nested more than {MAX_DEPTH} deep",
@@ -566,8 +566,8 @@ def test_bad_files_are_reported_and_good_ones_imported(sites: ContentSites, fold
     (folder / "note.txt").write_text("x")
     found = {Path(bad.path).name: bad.reason for bad in report.bad}
     assert found == expected | {
-        "missing.md": "there is no such file or folder",
-        "note.txt": "there is no such file or folder",
+        "missing.md": "no such file or folder",
+        "note.txt": "no such file or folder",
     }
     assert report.added == 3
     assert set(stored(sites, sites.garden)) == {"good", "twice", "zuletzt"}
@@ -822,7 +822,7 @@ def test_the_command_shows_progress_on_many_files_only(ini: Path, folder: Path) 
     [
         ("unknown.example", ".", 1, "unknown.example"),
         ("a..b", ".", 1, "a..b"),
-        (GARDEN, "missing", 1, "there is no such file or folder"),
+        (GARDEN, "missing", 1, "no such file or folder"),
         (GARDEN, "empty", 1, "no .md or .markdown file"),
     ],
 )

@@ -125,7 +125,7 @@ def test_what_hugo_does_not_render_is_not_an_entry(more: str) -> None:
 def test_what_hugo_does_not_list_is_a_draft_and_reported() -> None:
     found = article("+++\ntitle = 'x'\ndate = 2020-01-01\n[build]\nlist = 'never'\n+++\n")
     assert found.draft
-    assert found.notes == ("it is a draft: Hugo shows its page, but lists it nowhere",)
+    assert found.notes == ("it is a draft, because Hugo does not list its page",)
     assert not article("+++\ntitle = 'x'\ndate = 2020-01-01\n[build]\nlist = 'always'\nrender = 'always'\n+++\n").draft
 
 
@@ -360,9 +360,9 @@ def test_texts_in_other_markup_languages_are_reported(sqlite_sites: ContentSites
         write(tmp_path / name, "x")
     report = import_entries(sqlite_sites.engine, sqlite_sites.garden, [tmp_path])
     assert [(Path(skipped.path).name, skipped.reason) for skipped in report.skipped] == [
-        ("a.org", "Org-mode, which is not read"),
-        ("b.rst", "reStructuredText, which is not read"),
-        ("d.adoc", "AsciiDoc, which is not read"),
+        ("a.org", "Org-mode, which is not supported"),
+        ("b.rst", "reStructuredText, which is not supported"),
+        ("d.adoc", "AsciiDoc, which is not supported"),
     ]
 
 

@@ -27,7 +27,7 @@ def read_text_field(fields: Mapping[str, Any], *names: str) -> str:
         if value is None or value in ("", "~", "null"):
             continue
         if isinstance(value, bool) or not isinstance(value, (str, int, float, date, time)):
-            raise InvalidArticle(f"{name} is not a text")
+            raise InvalidArticle(f"{name} is not text")
         if isinstance(value, int) and abs(value) > _MAX_NUMBER:
             raise InvalidArticle(f"{name} is a number of more than 100 digits")
         return _clean(name, str(value)).strip()
@@ -37,7 +37,7 @@ def read_text_field(fields: Mapping[str, Any], *names: str) -> str:
 def _clean(name: str, text: str) -> str:
     # YAML escapes can contain lone surrogates and NUL, for which the database would reject the whole batch.
     if _NO_TEXT.search(text):
-        raise InvalidArticle(f"{name} holds characters that no text has")
+        raise InvalidArticle(f"{name} contains characters that are not allowed in text")
     return text
 
 

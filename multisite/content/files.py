@@ -9,7 +9,7 @@ from pathlib import Path
 
 from multisite.content.bad_file import InvalidArticle
 
-__all__ = ["MAX_FILE_BYTES", "find_files", "read_text", "shown"]
+__all__ = ["MAX_FILE_BYTES", "find_files", "printable", "read_text"]
 
 MAX_FILE_BYTES = 2_000_000
 """Limit in bytes: a larger file is not an article, and would be held in memory several times."""
@@ -44,7 +44,7 @@ def find_files(
             for file in _walk(path, on_bad, on_skipped):
                 found.setdefault(os.path.realpath(file), file)
         elif not os.path.lexists(path):
-            on_bad(path, "there is no such file or folder")
+            on_bad(path, "no such file or folder")
         elif path.suffix.lower() not in _SUFFIXES:
             on_bad(path, "its name does not end in .md or .markdown")
         else:
@@ -65,7 +65,7 @@ def _walk(folder: Path, on_bad: Callable[[Path, str], None], on_skipped: Callabl
             if suffix in _SUFFIXES:
                 yield Path(parent, name)
             elif suffix in _OTHERS:
-                on_skipped(Path(parent, name), f"{_OTHERS[suffix]}, which is not read")
+                on_skipped(Path(parent, name), f"{_OTHERS[suffix]}, which is not supported")
 
 
 def read_text(path: Path) -> str:
@@ -85,7 +85,7 @@ def read_text(path: Path) -> str:
     if len(content) > MAX_FILE_BYTES:
         raise InvalidArticle(f"longer than {MAX_FILE_BYTES:,} bytes")
     if b"\0" in content:
-        raise InvalidArticle("not a text: it holds NUL bytes")
+        raise InvalidArticle("not a text file: it contains NUL bytes")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -93,7 +93,7 @@ def read_text(path: Path) -> str:
         raise InvalidArticle(f"not UTF-8: byte 0x{content[error.start]:02x} in line {line}") from None
 
 
-def shown(path: str | Path) -> str:
+def printable(path: str | Path) -> str:
     """Return `path` as one printable line, even if it contains control characters or is not valid UTF-8."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

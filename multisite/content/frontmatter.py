@@ -118,9 +118,9 @@ def _flattened(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_parts_of_pages(fields: Mapping[str, Any]) -> None:
     """Reject what Hugo does not render: https://gohugo.io/content-management/build-options/."""
     if read_truth(fields, "headless"):
-        raise NotAnEntry("a headless bundle, of which Hugo makes no page")
+        raise NotAnEntry("a headless bundle, which Hugo does not render")
     if _build(fields, "render") in _LINK:
-        raise NotAnEntry("its build options say that Hugo makes no page of it")
+        raise NotAnEntry("its build options tell Hugo not to render it")
 
 
 def _build(fields: Mapping[str, Any], name: str) -> str:
@@ -197,5 +197,5 @@ def _notes(fields: Mapping[str, Any], expiry: datetime | None, draft: bool) -> t
     if expiry is not None and not draft:
         notes.append(f"it stays after its expiry date {expiry:%Y-%m-%d}: entries do not expire")
     if _build(fields, "list") in _NO:
-        notes.append("it is a draft: Hugo shows its page, but lists it nowhere")
+        notes.append("it is a draft, because Hugo does not list its page")
     return tuple(notes)

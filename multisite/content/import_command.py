@@ -14,7 +14,7 @@ from multisite.ini import read_ini
 from multisite.site import Site
 
 try:
-    from multisite.content.files import shown
+    from multisite.content.files import printable
     from multisite.content.importing import BATCH_SIZE, import_entries
     from multisite.content.report import ImportReport, Note
     from multisite.content.slugs import SlugPattern
@@ -122,7 +122,7 @@ def _print_notes(notes: list[Note]) -> None:
         click.echo(f"{kind}, {len(members)}:", err=True)
         for note in members[:_EXAMPLES]:
             place = note.path if note.line is None else f"{note.path}:{note.line}"
-            click.echo(f"  {place}: {shown(note.text[:_NOTE_LENGTH])}", err=True)
+            click.echo(f"  {place}: {printable(note.text[:_NOTE_LENGTH])}", err=True)
         if len(members) > _EXAMPLES:
             click.echo(f"  and {len(members) - _EXAMPLES} more (--json lists all)", err=True)
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from multisite.content.bad_file import InvalidArticle, NotAnEntry
 from multisite.content.dialects import Dialect
 from multisite.content.file_languages import choose_translations, same_language
-from multisite.content.files import find_files, read_text, shown
+from multisite.content.files import find_files, printable, read_text
 from multisite.content.frontmatter import Article, parse_article
 from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
@@ -71,10 +71,10 @@ def import_entries(
     report = ImportReport(dry_run=dry_run)
 
     def on_bad(path: Path, reason: str) -> None:
-        report.bad.append(BadPath(shown(path), reason))
+        report.bad.append(BadPath(printable(path), reason))
 
     def on_skipped(path: Path, reason: str) -> None:
-        report.skipped.append(BadPath(shown(path), reason))
+        report.skipped.append(BadPath(printable(path), reason))
 
     files = choose_translations(find_files(paths, on_bad, on_skipped), site.locale, on_skipped)
     reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files))
@@ -126,21 +126,21 @@ class _Reader:
         """
         try:
             if base.stem == "_index":
-                raise NotAnEntry("Hugo's page of a section, which is no entry")
+                raise NotAnEntry("a section page of Hugo, which is not an entry")
             article = self._article(path, base)
             losses: list[Loss] = []
             rendered = self._render(article, path, losses)
         except NotAnEntry as error:
-            self.report.skipped.append(BadPath(shown(path), str(error)))
+            self.report.skipped.append(BadPath(printable(path), str(error)))
         except (InvalidArticle, NestingTooDeep) as error:
-            self.report.bad.append(BadPath(shown(path), str(error)))
+            self.report.bad.append(BadPath(printable(path), str(error)))
         else:
-            self.report.notes += [Note(shown(path), None, "front matter", text) for text in article.notes]
+            self.report.notes += [Note(printable(path), None, "front matter", text) for text in article.notes]
             self.report.notes += [
-                Note(shown(path), article.line + loss.line, loss.kind, loss.text, lost=loss.lost)
+                Note(printable(path), article.line + loss.line, loss.kind, loss.text, lost=loss.lost)
                 for loss in sorted((*losses, *rendered.losses), key=lambda loss: loss.line)
             ]
-            return Prepared(article, rendered, shown(path.absolute()))
+            return Prepared(article, rendered, printable(path.absolute()))
         return None
 
     def _render(self, article: Article, path: Path, losses: list[Loss]) -> Rendered:
@@ -153,7 +153,7 @@ class _Reader:
         """Return the URL path of the entry that a link in the file `path` refers to, or None."""
         wanted, mark, fragment = target.partition("#")
         beside = _absolute(path.parent / wanted)
-        found = self.files.get(beside) or self.files.get(PurePosixPath(_name_of(PurePosixPath(wanted))))
+        found = self.files.get(beside) or self.files.get(PurePosixPath(_base_name(PurePosixPath(wanted))))
         if found is None:
             return None
         try:
@@ -174,15 +174,15 @@ class _Reader:
         owner = self.owners.setdefault((article.slug, day), path)
         if owner is not path:
             if article.language is not None and not same_language(article.language, self.site.locale):
-                raise NotAnEntry(f"a translation ({article.language}) of {shown(owner)}")
-            raise InvalidArticle(f"its slug '{article.slug}' is also that of {shown(owner)}")
+                raise NotAnEntry(f"a translation ({article.language}) of {printable(owner)}")
+            raise InvalidArticle(f"its slug '{article.slug}' is already used by {printable(owner)}")
         return article
 
 
 def _by_name(files: Sequence[tuple[Path, Path]]) -> dict[PurePath, tuple[Path, Path]]:
     """Return the files by the names that links use: absolute path, or file name alone, of which the first counts."""
     names: dict[PurePath, tuple[Path, Path]] = {
-        PurePosixPath(_name_of(base)): (path, base) for path, base in reversed(files)
+        PurePosixPath(_base_name(base)): (path, base) for path, base in reversed(files)
     }
     return names | {_absolute(base): (path, base) for path, base in files}
 
@@ -191,7 +191,7 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 (Path.resolve asks the disk, and raises for what is no name)
 
 
-def _name_of(path: PurePath) -> str:
+def _base_name(path: PurePath) -> str:
     """Return the name without its suffix, for a page bundle that of its folder."""
     name = path.stem if path.suffix.lower() in (".md", ".markdown") else path.name
     return path.parent.name if name.lower() in ("index", "_index") else name

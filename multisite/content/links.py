@@ -43,5 +43,5 @@ def follow_links(tokens: Sequence[Token], resolve: Resolve) -> list[Loss]:
                 else:
                     child.attrSet(name, found)
             elif child.type == "image" or target != address:
-                lost.append(Loss(line, "file that was not brought along", address))
+                lost.append(Loss(line, "file that is not imported", address))
     return lost

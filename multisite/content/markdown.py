@@ -78,7 +78,7 @@ def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None
         NestingTooDeep: the text would take minutes to render, or fill the memory.
     """
     if len(source) > MAX_MARKUP and sum(1 for _ in _MARKUP.finditer(source)) > MAX_MARKUP:
-        raise NestingTooDeep(f"more than {MAX_MARKUP:,} lines and signs of Markdown")
+        raise NestingTooDeep(f"more than {MAX_MARKUP:,} lines and markup characters")
     source = prepare(source, dialect)
     parser = Parser.for_text(source, dialect)
     environment: dict[str, Any] = {}
@@ -131,7 +131,7 @@ def _take_data_images(tokens: Sequence[Token]) -> list[Loss]:
         for child in token.children or ():
             if child.type == "image" and str(child.attrs.get("src", "")).startswith("data:"):
                 child.attrs["src"] = ""
-                found.append(Loss(token.map[0] if token.map else 0, "left out", "a picture in a data: address"))
+                found.append(Loss(token.map[0] if token.map else 0, "left out", "an image in a data: URL"))
     return found[:_MAX_LOSSES]
 
 

@@ -72,7 +72,7 @@ def upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *,
             session.rollback()
             if not commit or attempt == _ATTEMPTS:
                 raise MultisiteError(
-                    f"the database refused an entry ({error.orig}): another import may be running, try again after it"
+                    f"the database rejected an entry ({error.orig}): if another import is running, try again afterwards"
                 ) from error
     session.expunge_all()
     return saved

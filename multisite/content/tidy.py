@@ -20,7 +20,7 @@ from multisite.content.limits import MAX_DEPTH
 __all__ = ["BECAME_LINK", "NestingTooDeep", "balance", "count_depth"]
 
 BECAME_LINK = "became a link"
-"""Kind of a removal that is not a loss: a link leads to what an element embedded."""
+"""Kind of a removal that is not a loss: the element became a link to its content."""
 
 _VOID = frozenset({"br", "col", "hr", "img", "source", "track", "wbr"})
 _EMBEDS = frozenset({"embed", "iframe", "object", "script"})
@@ -163,7 +163,7 @@ def balance(
                 written += [f"</{name}>" for name in is_open.pop_to(part.name)]
         else:
             if part.name == "img" and part.attributes.get("src", "").lstrip().startswith("data:"):
-                on_removed(part.line, "left out", "a picture in a data: address")
+                on_removed(part.line, "left out", "an image in a data: URL")
             written += [f"</{name}>" for name in _closed_by(part.name, is_open)]
             if part.name in _VOID:
                 written.append(_opening(part, allowed[part.name]))
@@ -175,7 +175,7 @@ def balance(
 
 
 def count_depth(html: str) -> int:
-    """Return the nesting depth of `html`, which a Markdown renderer made and is therefore balanced."""
+    """Return the nesting depth of `html`, which is balanced because a Markdown renderer created it."""
     depth = deepest = 0
     for closing, name in _TAG_EDGE.findall(html):
         if name not in _VOID:

@@ -28,7 +28,7 @@ ERRORS = frozenset({400, 403, 404, 500, 503})
 
 @dataclass(frozen=True, slots=True)
 class NavItem:
-    """A link of the main menu; `current` is whether it leads to the current page."""
+    """A link of the main menu; `current` is whether it is a link to the current page."""
 
     label: str
     url: str

@@ -88,7 +88,7 @@ def _bump_versions(connection: Connection, *_args: object) -> None:
     site_ids = sorted(changed)
     changed.clear()
     has_session = connection.__dict__.get(PINNED) is not None
-    # Several URLs may lead to one database. With a session, versions in another database are bumped after the commit.
+    # Several URLs may mean the same database. With a session, versions in another database are bumped after the commit.
     if (_holds_versions(connection) or not has_session) and _table_exists(connection):
         bump_versions(connection, site_ids)
     if not has_session:

@@ -26,7 +26,7 @@ __all__ = ["Version", "Versions"]
 log = logging.getLogger(__name__)
 
 ALL_SITES = 0
-"""Used instead of a site id for a change across all sites: nobody knows whose rows it concerned."""
+"""Used instead of a site id for a change across all sites, which may concern the rows of any site."""
 
 MAX_IDS_PER_QUERY = 500
 """For more sites than this the whole table is read: that many parameters cost as much, and SQLite limits them."""
