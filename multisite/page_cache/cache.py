@@ -111,7 +111,7 @@ class PageCache:
             page = Page(site, version, expires, headers, b"".join(response.app_iter), response.conditional_response)
             by_header = "accept-language" in {each.lower() for each in response.vary or ()}
             if by_header or _differs_by_language(request):
-                # Stored before the page, so that it expires no earlier: lookups need it to find the page in their language.
+                # Stored before the page, so that it expires no earlier: lookups find the page through it.
                 self.pages.put(key, page._replace(body=None, headers=(), by_header=by_header))
                 kept = self.pages.put((key, _language_of(request, by_header)), page)
             else:
