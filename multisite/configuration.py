@@ -49,9 +49,7 @@ def configure(config: Configurator) -> None:
     registry = config.registry
     settings = parse_settings(registry.settings)
     registry[SETTINGS] = settings
-    tables.global_tables.update(name.lower() for name in settings.global_tables)
-    if settings.all_sites_role is not None:
-        all_sites_roles.add(settings.all_sites_role)
+    _add_to_scoping(settings)
     if settings.secret is not None or settings.previous_secrets:
         # Only applications with a secret need the module.
         import_module("multisite.secrets").includeme(config)
@@ -85,6 +83,13 @@ def configure(config: Configurator) -> None:
     config.action(None, lambda: _connect_templates(config), order=PHASE3_CONFIG + 20)
     on_startup(registry, lambda _registry: check_bound_role(registry, engine))
     config.action(None, lambda: _register_last_startup_calls(registry), order=_LAST)
+
+
+def _add_to_scoping(settings: Settings) -> None:
+    # Process-wide, like the scoping layer: a statement that is compiled does not know its application.
+    tables.global_tables.update(name.lower() for name in settings.global_tables)
+    if settings.all_sites_role is not None:
+        all_sites_roles.add(settings.all_sites_role)
 
 
 def _register_last_startup_calls(registry: Registry) -> None:

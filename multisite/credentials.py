@@ -58,7 +58,7 @@ def _shared(parts: dict[str, Any]) -> Iterator[Finding]:
         if is_shared:
             yield Finding(
                 "shared-credentials",
-                f"{name} ({_name_of(part)})",
+                f"{name} ({_qualified_name(part)})",
                 "is shared by all sites: a credential issued on one of them is accepted on every other",
                 "wrap it in multisite.sessions.per_site",
             )
@@ -97,6 +97,6 @@ def _loaded(module: str, name: str) -> tuple[type, ...]:
     return (getattr(sys.modules[module], name),) if module in sys.modules else ()
 
 
-def _name_of(part: Any) -> str:
+def _qualified_name(part: Any) -> str:
     named = part if hasattr(part, "__qualname__") else type(part)
     return f"{named.__module__}.{named.__qualname__}"

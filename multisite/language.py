@@ -44,7 +44,7 @@ def negotiate_locale(request: Request) -> str | None:
     explicit: str | None = getattr(request, "_LOCALE_", None)
     if explicit is not None:
         return explicit
-    site = _site_of(request)
+    site = _site_or_none(request)
     if site is None:
         return None
     languages = languages_of(site)
@@ -65,7 +65,7 @@ def vary_by_language(_request: Request, response: Response) -> None:
         response.vary = (*vary, "Accept-Language")
 
 
-def _site_of(request: Request) -> Site | None:
+def _site_or_none(request: Request) -> Site | None:
     try:
         site: Site | None = getattr(request, "site", None)
     except MultisiteError:  # Exception views for this error render templates too.
@@ -75,7 +75,7 @@ def _site_of(request: Request) -> Site | None:
 
 def _localizer(request: Request) -> Localizer:
     application = _application_localizer(request)
-    site = _site_of(request)
+    site = _site_or_none(request)
     if site is None:
         return application
     return request.registry[TRANSLATIONS].localizer(site, application)

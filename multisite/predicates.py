@@ -44,7 +44,7 @@ class SitePredicate:
     phash = text
 
     def __call__(self, _context: Any, request: Request) -> bool:
-        site = _site_of(request)
+        site = _site_or_none(request)
         return site is not None and any(_means(request, domain, site) for domain in self._domains)
 
 
@@ -64,11 +64,11 @@ class ThemePredicate:
     phash = text
 
     def __call__(self, _context: Any, request: Request) -> bool:
-        site = _site_of(request)
+        site = _site_or_none(request)
         return site is not None and (site.theme or "") in self._names
 
 
-def _site_of(request: Request) -> Site | None:
+def _site_or_none(request: Request) -> Site | None:
     try:
         site: Site = request.site
     except (UnknownSite, InvalidHost):

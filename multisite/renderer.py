@@ -79,7 +79,7 @@ class MakoRenderer:
 
         Applications of pyramid_mako use `get_renderer("page.mako").template`. Raises the same errors as `get_template`.
         """
-        return self._template(_site_of(get_current_request()))
+        return self._template(_site_to_render(get_current_request()))
 
     def _template(self, site: Site | None) -> Any:
         return self._templates.lookup(site).get_template(self._uri or self.find_uri())
@@ -109,7 +109,7 @@ class MakoRenderer:
         if request is not None:
             # Names set by the view, or by the application's own subscriber, take precedence.
             system = {**template_names(request), **system}
-        site = _site_of(request)
+        site = _site_to_render(request)
         try:
             template = self._template(site)
             if self._defname is not None:
@@ -164,7 +164,7 @@ def all_templates(registry: Any) -> list[tuple[SiteTemplates, set[str]]]:
     return list(found.values())
 
 
-def _site_of(request: Any) -> Site | None:
+def _site_to_render(request: Any) -> Site | None:
     """Return the site to render for; None for the shared templates only."""
     try:
         site: Site | None = getattr(request, "site", None)

@@ -106,7 +106,7 @@ class PerSite:
         return method
 
     def __repr__(self) -> str:
-        return f"per_site({_name_of(self.factory)})"
+        return f"per_site({_factory_name(self.factory)})"
 
     def _make(self, request: Request, site: Site, is_secure: bool, path: str) -> Any:
         keys: tuple[bytes, ...] = ()
@@ -207,7 +207,7 @@ def _defaults_of(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _check_options(factory: Callable[..., Any], defaults: dict[str, Any], options: dict[str, Any]) -> None:
-    name = _name_of(factory)
+    name = _factory_name(factory)
     if not (defaults.keys() & (_SIGNED | _PREFIXES) or factory is CookieCSRFStoragePolicy):
         raise TypeError(
             f"{name} cannot be made for each site: it has no parameter for a secret or a prefix of the site's own"
@@ -219,7 +219,7 @@ def _check_options(factory: Callable[..., Any], defaults: dict[str, Any], option
             raise ValueError(f"'{option}' cannot be set: per_site takes it from the site")
 
 
-def _name_of(factory: Any) -> str:
+def _factory_name(factory: Any) -> str:
     return getattr(factory, "__qualname__", type(factory).__qualname__)
 
 

@@ -36,7 +36,7 @@ def _invoke_for_site(
         if outer is not None:
             # The outer response may depend on what the inner one used: a session, a language, another site's rows.
             outer.environ[MADE_SUBREQUEST] = True
-    with _scope_of(None if use_tweens else _site_of(request, registry)):
+    with _scope_of(None if use_tweens else _site_of_subrequest(request, registry)):
         response = plain(request, use_tweens=use_tweens)
     body = response.app_iter
     if not isinstance(body, (list, tuple)):
@@ -76,7 +76,7 @@ class _SitelessBody:
                 self._body.close()
 
 
-def _site_of(request: Request, registry: Any) -> Site | None:
+def _site_of_subrequest(request: Request, registry: Any) -> Site | None:
     request.registry = registry
     try:
         return match_request(request).site
