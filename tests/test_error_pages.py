@@ -157,7 +157,7 @@ def test_the_site_s_page_is_shown_then_the_shared_one_then_pyramid_s(errors: Err
     assert ask(app, path, KITCHEN).text.startswith("shared ")
 
 
-def test_every_address_that_is_not_there_gets_the_page(errors: Errors) -> None:
+def test_every_missing_path_gets_the_404_page(errors: Errors) -> None:
     errors.write("templates/404.mako", f"<%inherit file='layout.mako'/>{ERROR_PAGE}")
     errors.write(f"sites/{GARDEN}/layout.mako", "garden: ${self.body()}")
     app = errors.app()
@@ -167,13 +167,13 @@ def test_every_address_that_is_not_there_gets_the_page(errors: Errors) -> None:
     assert ask(app, "/nowhere", method="HEAD").body == b""
 
 
-def test_a_path_that_is_no_utf8_gets_the_page_of_400(errors: Errors) -> None:
+def test_a_path_that_is_not_utf8_gets_the_400_page(errors: Errors) -> None:
     errors.write("templates/400.mako", ERROR_PAGE)
     page = ask(errors.app(), "/caf%e9")
     assert (page.status_code, page.text) == (400, f"400 Bad Request of {GARDEN}")
 
 
-def test_headers_stay_and_no_page_is_kept_by_browsers(errors: Errors) -> None:
+def test_headers_are_kept_and_browsers_do_not_cache_the_page(errors: Errors) -> None:
     errors.write("templates/error.mako", ERROR_PAGE)
     page = ask(errors.app(), "/raise?what=405")
     assert (page.headers["Allow"], page.headers["Cache-Control"]) == ("GET", "no-cache")
@@ -182,12 +182,12 @@ def test_headers_stay_and_no_page_is_kept_by_browsers(errors: Errors) -> None:
 @pytest.mark.parametrize(
     ("path", "body"), [("/raise?what=json", '{"my":"own"}'), ("/raise?what=template", "my own: The server could not")]
 )
-def test_what_somebody_gave_a_body_is_left_alone(errors: Errors, path: str, body: str) -> None:
+def test_a_response_with_a_body_is_unchanged(errors: Errors, path: str, body: str) -> None:
     errors.write("templates/error.mako", ERROR_PAGE)
     assert body in ask(errors.app(), path).text
 
 
-def test_a_redirect_is_no_error(errors: Errors) -> None:
+def test_a_redirect_gets_no_error_page(errors: Errors) -> None:
     errors.write("templates/error.mako", ERROR_PAGE)
     assert ask(errors.app(), "/raise?what=302").status_code == 302
 
@@ -204,7 +204,7 @@ def test_a_redirect_is_no_error(errors: Errors) -> None:
         ("nonsense;;", "text/html"),
     ],
 )
-def test_a_program_gets_what_pyramid_makes_of_the_exception(
+def test_a_client_that_prefers_json_gets_pyramids_response(
     errors: Errors, accept: str | None, content_type: str
 ) -> None:
     errors.write("templates/error.mako", ERROR_PAGE)
@@ -529,7 +529,7 @@ def test_the_development_page_shows_no_other_site_s_lines(errors: Errors) -> Non
         assert f"{other}_secret" not in page
 
 
-def test_in_production_the_browser_sees_nothing_of_it(errors: Errors) -> None:
+def test_in_production_the_browser_sees_no_details(errors: Errors) -> None:
     errors.write(f"sites/{GARDEN}/layout.mako", "\n${secret_name.x}")
     page = ask(errors.app(), "/page", headers={"Accept": "text/html"})
     assert (page.status_code, page.content_type) == (500, "text/html")

@@ -1,4 +1,4 @@
-"""Forms and queries: what cannot be read is a 400 and not an error, and none takes quadratic time."""
+"""Forms and queries: malformed ones are a 400, and none takes quadratic time."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def test_the_vary_of_an_application_is_kept(world: World) -> None:
     assert get(app, "de.example", "/there").headers["Vary"] == "accept-language"
 
 
-def test_what_an_application_decides_holds(world: World) -> None:
+def test_a_locale_set_by_the_application_is_kept(world: World) -> None:
     def own_negotiator(config: Configurator) -> None:
         config.set_locale_negotiator(lambda _request: "pl")
 
@@ -241,7 +241,7 @@ def test_what_an_application_decides_holds(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["xx-YY", "de, english please", "../etc"])
-def test_a_site_is_given_languages_that_there_are(world: World, app: TestApp, text: str) -> None:
+def test_languages_of_a_site_are_validated(world: World, app: TestApp, text: str) -> None:
     with pytest.raises(MultisiteError, match="expected language tags such as de, pt-BR"):
         world.speaks(app, "de.example", text)
 

@@ -1,4 +1,4 @@
-"""Days, months and years by the clocks of a site, also where the clocks change at midnight."""
+"""Days, months and years in the time zone of a site, even if the clocks change at midnight."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_every_moment_is_in_the_day_that_its_clock_shows(zone: ZoneInfo, moment:
     assert month[0] <= begins <= ends <= month[1]
 
 
-def test_the_naive_way_would_put_moments_into_another_day() -> None:
+def test_naive_arithmetic_would_put_moments_into_another_day() -> None:
     """The negative control: midnight taken by the clocks before the jump."""
     toronto = ZoneInfo("America/Toronto")
     when = utc("1919-03-31 04:45")
@@ -85,7 +85,7 @@ def test_the_naive_way_would_put_moments_into_another_day() -> None:
 
 
 @pytest.mark.parametrize("parts", [(2023, 2, 29), (2024, 13), (0,), (9999,), (9999, 12, 31), (1,), (2024, None, 5)])
-def test_what_is_not_in_the_calendar_is_a_value_error(parts: tuple[int, ...]) -> None:
+def test_an_impossible_date_is_a_value_error(parts: tuple[int, ...]) -> None:
     with pytest.raises(ValueError):
         local_bounds(ZoneInfo("Europe/Berlin"), *parts)
 

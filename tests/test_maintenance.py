@@ -1,4 +1,4 @@
-"""The page of a site in maintenance: dressed, and with what its operators say."""
+"""The page of a site in maintenance: its style sheet, the message, and the bypass for operators."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_page_has_its_style_sheet_and_the_message(sqlite_sites: ContentSites
     assert browser.get("/").status_int == 200
 
 
-def test_without_a_message_the_page_has_words_of_its_own(sqlite_sites: ContentSites) -> None:
+def test_without_a_message_the_page_has_a_default_text(sqlite_sites: ContentSites) -> None:
     maintain_site(sqlite_sites.engine, STERNWARTE)
     page = sqlite_sites.browser(STERNWARTE).get("/", status=503)
     assert "Diese Website ruht einen Augenblick." in page.text
@@ -91,11 +91,11 @@ def test_a_path_of_a_static_view_that_another_route_takes_stays_closed(app: Test
 
 
 @pytest.mark.parametrize("path", ["", "/", "/assets", "/assets\xff", "/\xff", "/assetsx/a.css", "/asked/assets/a.css"])
-def test_all_else_is_closed(app: TestApp, path: str) -> None:
+def test_all_other_paths_are_closed(app: TestApp, path: str) -> None:
     assert ask(app, path).status_int == 503
 
 
-def test_operators_still_pass(app: TestApp) -> None:
+def test_operators_bypass_maintenance(app: TestApp) -> None:
     engine = app.app.registry[DIRECTORY].engine
     _info, bypass_token = maintain_site(engine, GARDEN)
     assert app.get(f"/assets/taken.css?{PASS}={bypass_token}", status=303)

@@ -1,4 +1,4 @@
-"""Open paths: they answer without a site, whatever else an application includes."""
+"""Open paths are served without a site, whatever else an application includes."""
 
 from __future__ import annotations
 
@@ -157,12 +157,12 @@ def test_every_open_path_answers(case: tuple[Any, tuple[str, ...]], host: str | 
         assert text is None or answer.text == text, path
 
 
-def test_nobody_is_remembered_where_there_is_no_site(case: tuple[Any, tuple[str, ...]]) -> None:
+def test_without_a_site_nobody_is_logged_in(case: tuple[Any, tuple[str, ...]]) -> None:
     app, _includes = case
     assert TestApp(app).get("/remember").text == "refused"
 
 
-def test_somebody_may_be_logged_in_where_there_is_one(tmp_path: Path) -> None:
+def test_with_a_site_somebody_may_be_logged_in(tmp_path: Path) -> None:
     app = application(tmp_path, (), AuthTktCookieHelper, "true")
     policy = app.registry["policy"]
     environ = Request.blank("/", headers={"Host": "garden.example"}).environ

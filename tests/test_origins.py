@@ -1,4 +1,4 @@
-"""Origins: what may change something at a site, and what `next=` may lead to, beside all that only looks like it."""
+"""The origin check for CSRF, and which `next=` URLs are local."""
 
 from __future__ import annotations
 
@@ -165,13 +165,13 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("url", "origin"), ACCEPTED)
-def test_pages_of_the_site_may_change_it(app: Any, url: str, origin: str) -> None:
+def test_requests_from_the_site_are_accepted(app: Any, url: str, origin: str) -> None:
     assert post(app, url, Origin=origin).text == "done"
     assert post(app, url, Referer=f"{origin}{'/garden' if 'shared.example/garden' in url else ''}/").text == "done"
 
 
 @pytest.mark.parametrize(("url", "origin"), REFUSED)
-def test_pages_of_others_may_not(app: Any, url: str, origin: str) -> None:
+def test_requests_from_other_origins_are_rejected(app: Any, url: str, origin: str) -> None:
     answer = post(app, url, Origin=origin)
     assert (answer.status_code, "Origin checking failed" in answer.text) == (400, True)
     if origin != "null":
@@ -187,7 +187,7 @@ def test_a_malformed_origin_is_400(app: Any, scheme: str, origin: str) -> None:
     assert (answer.status_code, "malformed" in answer.text) == (400, True)
 
 
-def test_a_site_under_a_path_is_told_from_its_neighbours_by_the_referer(app: Any) -> None:
+def test_a_site_under_a_path_is_distinguished_from_siblings_by_the_referer(app: Any) -> None:
     origin = "https://shared.example"
     shop = f"{origin}/shop/"
     assert post(app, shop, Origin=origin, Referer=f"{origin}/shop/cart?x=1").text == "done"
@@ -198,7 +198,7 @@ def test_a_site_under_a_path_is_told_from_its_neighbours_by_the_referer(app: Any
     assert post(app, shop, Origin=origin).text == "done"
 
 
-def test_who_sends_neither_origin_nor_referer_is_refused_unless_allowed(app: Any, settings: dict[str, str]) -> None:
+def test_a_request_without_origin_and_referer_is_rejected_unless_allowed(app: Any, settings: dict[str, str]) -> None:
     assert post(app, "http://garden.example/").status_code == 400
     options = {"check_origin": False, "callback": origin_check()}
     lenient = application(settings, allow_no_origin=True, **options)
@@ -233,7 +233,7 @@ def test_a_token_is_still_needed(app: Any) -> None:
     assert request.get_response(app).status_code == 400
 
 
-def test_the_list_of_a_site_holds_origins() -> None:
+def test_the_trusted_setting_of_a_site_holds_origins() -> None:
     check_origins(["https://partner.example", "http://[::1]:8080"])
     with pytest.raises(ValueError, match="origins such as https://example.com, not 'partner.example'"):
         check_origins(["https://partner.example", "partner.example"])
@@ -327,16 +327,16 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("at", "url"), LOCAL)
-def test_what_leads_to_the_site_is_local(local: Ask, at: str, url: str) -> None:
+def test_urls_of_the_site_are_local(local: Ask, at: str, url: str) -> None:
     assert local(at, url) is True
 
 
 @pytest.mark.parametrize(("at", "url"), FOREIGN)
-def test_what_leads_elsewhere_or_nobody_knows_where_is_not(local: Ask, at: str, url: Any) -> None:
+def test_foreign_and_ambiguous_urls_are_not_local(local: Ask, at: str, url: Any) -> None:
     assert local(at, url) is False
 
 
-def test_where_there_is_no_site_nothing_is_local(app: Any) -> None:
+def test_without_a_site_nothing_is_local(app: Any) -> None:
     for environ in ({OPEN_PATH: True}, {"HTTP_HOST": "garden..example"}):
         request = Request.blank("http://garden.example/", environ=environ)
         request.registry = app.registry
@@ -346,7 +346,7 @@ def test_where_there_is_no_site_nothing_is_local(app: Any) -> None:
     assert not is_local_url(request, "/x")
 
 
-def test_beside_the_application_nothing_is_local(local: Ask) -> None:
+def test_outside_of_the_mount_path_nothing_is_local(local: Ask) -> None:
     assert local("http://garden.example/", "/app/x", mount="/app")
     assert local("http://garden.example/", "/app", mount="/app")
     assert not local("http://garden.example/", "/other/x", mount="/app")
@@ -358,7 +358,7 @@ PIECES = [*SIGNS, "http:", "https:", "evil.example", "garden.example"]
 
 
 @given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)))
-def test_whatever_is_asked_the_answer_is_yes_or_no_and_yes_only_for_ours(local: Ask, url: str) -> None:
+def test_any_input_gives_a_boolean_and_true_only_for_own_urls(local: Ask, url: str) -> None:
     found = local("http://garden.example/", url)
     assert found in {True, False}
     if found:

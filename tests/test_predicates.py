@@ -1,4 +1,4 @@
-"""Predicates of views and routes by site and theme, and what is shown of multisite by introspection."""
+"""View and route predicates by site and theme, and the introspectables of multisite."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def test_a_view_for_all_sites_below_a_name(ask: Ask) -> None:
         ask(host, "/below", status=404)
 
 
-def test_a_view_for_all_but_one(ask: Ask) -> None:
+def test_a_view_for_all_sites_but_one(ask: Ask) -> None:
     assert ask("a.example.org", "/other") == "not the garden"
     ask("garden.example", "/other", status=404)
 
 
-def test_a_path_without_a_site_is_no_sites(ask: Ask) -> None:
+def test_an_open_path_matches_no_site(ask: Ask) -> None:
     assert ask("garden.example", "/health") == "open"
 
 
@@ -124,14 +124,14 @@ def test_themes(app: Any, ask: Ask) -> None:
     ask("themed.example", "/dark", status=404)
 
 
-def test_a_site_that_is_known_by_another_domain_is_the_same(engine: sa.Engine, ask: Ask) -> None:
+def test_another_domain_of_the_site_matches_too(engine: sa.Engine, ask: Ask) -> None:
     set_canonical(engine, "www.garden.example")
     assert ask("garden.example", "/home") == "the garden"
     set_canonical(engine, "garden.example")
 
 
 @pytest.mark.parametrize("value", ["http://garden.example/", "*garden.example", "", ()])
-def test_what_is_no_domain_stops_the_start(value: Any) -> None:
+def test_an_invalid_domain_is_a_startup_error(value: Any) -> None:
     config = Configurator()
     config.include("multisite.predicates")
     config.add_view(text("never"), site=value)
@@ -139,7 +139,7 @@ def test_what_is_no_domain_stops_the_start(value: Any) -> None:
         config.commit()
 
 
-def test_a_site_that_there_is_not_yet_is_no_mistake(app: Any, engine: sa.Engine, ask: Ask) -> None:
+def test_an_unknown_site_is_not_an_error(app: Any, engine: sa.Engine, ask: Ask) -> None:
     """Negative: nobody is taken for it before."""
     with Configurator(registry=app.registry) as config:
         config.add_route("soon", "/soon")

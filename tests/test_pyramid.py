@@ -178,7 +178,9 @@ def test_a_page_that_is_not_there_still_has_its_site(app: TestApp) -> None:
 
 
 @pytest.mark.parametrize("path", ["/books", "/nowhere", "/"])
-def test_an_unknown_host_is_404_and_opens_no_session(app: TestApp, path: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_host_is_404_and_opens_no_session(
+    app: TestApp, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     response = get(app, path, "unknown.example", status=404)
     assert response.text == "There is no site here.\n"
     assert response.headers["Cache-Control"] == "no-store"
@@ -188,7 +190,7 @@ def test_an_unknown_host_is_404_and_opens_no_session(app: TestApp, path: str, ca
 @pytest.mark.parametrize(
     "host", ["", "a..b", "a@b", "one.example,two.example", "one.example:", "x" * 300, "ein\u00fc.example"]
 )
-def test_a_host_that_is_not_one_is_400(app: TestApp, host: str) -> None:
+def test_an_invalid_host_is_a_400(app: TestApp, host: str) -> None:
     response = app.get("/books", extra_environ={"HTTP_HOST": host}, status=400)
     assert host not in response.text or not host
 
@@ -301,7 +303,7 @@ def test_redirects_keep_path_query_and_port(engine: sa.Engine, app: TestApp) -> 
     assert response.location == "http://one.example//evil.example/"
 
 
-def test_a_redirect_keeps_a_path_that_is_no_utf8(engine: sa.Engine, app: TestApp) -> None:
+def test_a_redirect_keeps_a_path_that_is_not_utf8(engine: sa.Engine, app: TestApp) -> None:
     add_domain(engine, "one.example", "www.one.example", redirect=True)
     # Over a socket, since what the tween raised would end there and nowhere else.
     with serving(app.app) as address:
@@ -521,7 +523,7 @@ def test_what_arrives_over_a_socket(app: TestApp, request_line: bytes, headers: 
         assert b"secret of" not in answer
 
 
-def test_refused_requests_are_a_line_a_second_at_most(app: TestApp, caplog: pytest.LogCaptureFixture) -> None:
+def test_rejected_requests_log_at_most_one_line_per_second(app: TestApp, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="multisite.tween"):
         for number in range(500):
             get(app, "/books", host=f"{number}.example", status=404)
@@ -549,9 +551,7 @@ def test_pipelined_requests_for_two_sites(app: TestApp) -> None:
 
 
 @pytest.mark.parametrize("listens", [False, True])
-def test_pyramid_announces_no_events_that_nobody_listens_to(
-    settings: dict[str, Any], make: Make, listens: bool
-) -> None:
+def test_pyramid_notifies_no_events_without_subscribers(settings: dict[str, Any], make: Make, listens: bool) -> None:
     config = configure(settings)
     heard: list[str] = []
     if listens:

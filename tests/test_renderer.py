@@ -171,7 +171,7 @@ def test_templates_get_what_pyramid_and_pyramid_mako_give_them(world: World) -> 
 @pytest.mark.parametrize("includes", [("multisite.renderer", "pyramid_mako"), ("pyramid_mako", "multisite.renderer")])
 @pytest.mark.parametrize("commit", [False, True])
 @pytest.mark.parametrize("extension", ["mako", "mak"])
-def test_it_has_the_last_word_over_pyramid_mako(
+def test_it_takes_precedence_over_pyramid_mako(
     world: World, includes: tuple[str, str], commit: bool, extension: str
 ) -> None:
     world.write(f"app/templates/page.{extension}", "package")
@@ -185,7 +185,7 @@ def test_it_has_the_last_word_over_pyramid_mako(
     assert [get(app, host) for host in SITES] == ["garden", "package"]
 
 
-def test_pyramid_mako_alone_knows_no_sites(world: World) -> None:
+def test_pyramid_mako_alone_does_not_distinguish_sites(world: World) -> None:
     """The control of the test above."""
     world.write("app/templates/page.mako", "package")
     world.write("sites/garden/page.mako", "garden")
@@ -514,7 +514,7 @@ def test_renderer_names_may_be_given_at_render_time_and_by_the_request(world: Wo
 
 
 @pytest.mark.usefixtures("uncollected")
-def test_a_circle_of_templates_is_named(world: World) -> None:
+def test_a_cycle_of_templates_is_named(world: World) -> None:
     world.write("templates/page.mako", "<%inherit file='layout.mako'/>")
     layout = world.write("sites/garden/layout.mako", "<%inherit file='layout.mako'/>")
     with pytest.raises(RecursionError) as caught:

@@ -1,4 +1,4 @@
-"""The class of requests that is made once: no different from Pyramid's, of one application, never more than a few."""
+"""The cached request class: equivalent to Pyramid's, separate per application, and bounded."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def extended(app: Any, path: str = "/page") -> Any:
         return request
 
 
-def test_a_request_is_as_pyramid_makes_it() -> None:
+def test_a_request_has_the_attributes_that_pyramid_gives_it() -> None:
     ours, theirs = extended(prepared(configured())), extended(configured().make_wsgi_app())
     assert set(dir(ours)) == set(dir(theirs))
     assert (type(ours).__name__, type(ours).__module__) == (type(theirs).__name__, type(theirs).__module__)
@@ -83,7 +83,7 @@ def test_two_applications_keep_what_each_of_them_added() -> None:
     assert [hasattr(extended(app), "only") for app in apps * 2] == [True, False] * 2
 
 
-def test_what_is_added_later_is_there_too() -> None:
+def test_extensions_added_later_are_applied() -> None:
     config = configured()
     app = prepared(config)
     assert not hasattr(extended(app), "late")
@@ -135,7 +135,7 @@ def test_request_factories_of_an_application(change: Callable[[Configurator], No
     assert 0 < len(kept._ready) <= MAX_CLASSES
 
 
-def test_requests_that_others_make() -> None:
+def test_requests_made_by_other_tools() -> None:
     config = configured()
     app = prepared(config)
     for _ in range(3):

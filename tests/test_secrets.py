@@ -1,4 +1,4 @@
-"""Secrets: derived as RFC 5869 says, bound to site, generation, purpose and application, and good ones only."""
+"""Secrets: derived as in RFC 5869, bound to site, generation, purpose and application; and their validation."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ RFC_5869 = [
 
 
 @pytest.mark.parametrize(("key_material", "salt", "info", "length", "key", "output"), RFC_5869)
-def test_derives_what_rfc_5869_has_as_its_test_cases(
+def test_the_test_cases_of_rfc_5869(
     key_material: str, salt: str, info: str, length: int, key: str, output: str
 ) -> None:
     material, salted, about = (bytes.fromhex(text) for text in (key_material, salt, info))
@@ -100,7 +100,7 @@ def with_site(tmp_path: Path) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def test_another_site_generation_purpose_or_secret_is_another_key(tmp_path: Path) -> None:
+def test_keys_differ_by_site_generation_purpose_and_secret(tmp_path: Path) -> None:
     registries = [application(tmp_path, secret=secret).registry for secret in (SECRET, OTHER)]
     # A purpose that looks like the number of another generation or site is still a purpose.
     purposes = ["session", "session\0", "sessionx", "\0", "\0" * 8, "\0" * 16, "1", "é"]
@@ -114,14 +114,14 @@ def test_another_site_generation_purpose_or_secret_is_another_key(tmp_path: Path
     assert {len(key) for key in found} == {32}
 
 
-def test_what_a_secret_is_for_must_be_said(tmp_path: Path) -> None:
+def test_a_secret_needs_a_purpose(tmp_path: Path) -> None:
     registry = application(tmp_path, secret=SECRET).registry
     for purpose in ("", None, b"session"):
         with pytest.raises(ValueError, match="purpose"):
             site_secret(ONE, purpose, registry=registry)  # type: ignore[arg-type]
 
 
-def test_each_of_two_applications_in_a_process_derives_from_its_own(tmp_path: Path, with_site: sa.Engine) -> None:
+def test_two_applications_in_a_process_use_their_own_secrets(tmp_path: Path, with_site: sa.Engine) -> None:
     mine, other = application(tmp_path, secret=SECRET), application(tmp_path, secret=OTHER)
     expected = {app: site_secret(ONE, "test", registry=app.registry) for app in (mine, other)}
     for app in (mine, other):
@@ -133,7 +133,7 @@ def test_each_of_two_applications_in_a_process_derives_from_its_own(tmp_path: Pa
         site_secret(ONE, "test")
 
 
-def test_a_script_needs_to_name_nothing_where_there_is_one_application(
+def test_a_script_with_one_application_need_not_pass_a_registry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("multisite.secrets.global_registries", [])
@@ -145,7 +145,7 @@ def test_a_script_needs_to_name_nothing_where_there_is_one_application(
     assert site_secret(ONE, "test") == site_secret(ONE, "test", registry=apps[0].registry)
 
 
-def test_previous_secrets_are_accepted_and_not_signed_with(tmp_path: Path) -> None:
+def test_previous_secrets_are_accepted_but_not_used_for_signing(tmp_path: Path) -> None:
     before = application(tmp_path, secret=SECRET).registry
     after = application(tmp_path, secret=OTHER, previous_secrets=f"{SECRET}\n  {'x' * 40}").registry
     keys = site_secrets(ONE, "test", registry=after)
@@ -189,7 +189,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), BAD)
-def test_a_bad_secret_stops_the_start_in_one_line_that_does_not_show_it(
+def test_an_invalid_secret_is_a_startup_error_that_does_not_show_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv("SHORT_SECRET", "confidential")
@@ -202,7 +202,7 @@ def test_a_bad_secret_stops_the_start_in_one_line_that_does_not_show_it(
     assert not any(secret in text for secret in (SECRET, SECRET[1:], "short ", "confidential"))
 
 
-def test_previous_secrets_alone_are_none(tmp_path: Path) -> None:
+def test_previous_secrets_alone_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="what to sign with"):
         application(tmp_path, previous_secrets=SECRET)
 
@@ -214,7 +214,7 @@ def test_settings_show_no_secret() -> None:
     assert OTHER not in repr(settings)
 
 
-def test_commands_do_without_what_only_a_server_has(tmp_path: Path) -> None:
+def test_commands_do_not_need_the_secret(tmp_path: Path) -> None:
     assert parse_settings({"multisite.secret": "env:NO_SUCH_SECRET"}).secret == "env:NO_SUCH_SECRET"
 
 

@@ -175,7 +175,7 @@ def renamed(stolen: dict[str, str], own: dict[str, str]) -> dict[str, str]:
 ALL = {"session", "login", "ticket", "csrf"}
 
 
-def test_no_site_of_twenty_accepts_what_another_has_given(app: Any) -> None:
+def test_no_site_accepts_credentials_of_another(app: Any) -> None:
     given = {host: credentials(app, host) for host in HOSTS}
     assert all(accepted(app, host, *given[host]) == ALL for host in HOSTS)
     wrong = {
@@ -186,7 +186,7 @@ def test_no_site_of_twenty_accepts_what_another_has_given(app: Any) -> None:
     assert wrong == {}
 
 
-def test_with_pyramids_own_factories_each_is_accepted_by_all(settings: dict[str, str]) -> None:
+def test_with_pyramids_own_factories_every_site_accepts_them(settings: dict[str, str]) -> None:
     app = application(settings, plain)
     given = {host: credentials(app, host) for host in HOSTS}
     found = [accepted(app, host, *given[thief]) for thief, host in permutations(HOSTS, 2)]
@@ -211,7 +211,7 @@ def test_sites_of_one_host_neither_accept_nor_overwrite_each_others(app: Any, sc
         assert accepted(app, place, stolen, tokens[thief], scheme=scheme) == set()
 
 
-def test_what_was_given_over_http_is_nothing_over_https(app: Any) -> None:
+def test_credentials_issued_over_http_are_invalid_over_https(app: Any) -> None:
     host = HOSTS[0]
     over = {scheme: credentials(app, host, scheme=scheme) for scheme in ("http", "https")}
     for given, other in permutations(over, 2):
@@ -229,9 +229,7 @@ def test_what_was_given_over_http_is_nothing_over_https(app: Any) -> None:
         ("shared.example/shop", "https", "__Secure-", "/shop"),
     ],
 )
-def test_cookies_say_all_that_keeps_them_where_they_belong(
-    app: Any, place: str, scheme: str, prefix: str, path: str
-) -> None:
+def test_cookies_have_all_restricting_attributes(app: Any, place: str, scheme: str, prefix: str, path: str) -> None:
     answers = [ask(app, place, "/set", scheme=scheme), forget(app, place, scheme)]
     for answer in answers:
         cookies = set_cookies(answer)
@@ -258,7 +256,7 @@ def test_plain_tickets_have_a_domain_which_subdomains_share(settings: dict[str, 
     assert set_cookies(ask(app, HOSTS[0], "/set"))["auth_tkt"]["domain"] == HOSTS[0]
 
 
-def test_options_are_kept_but_those_that_are_the_sites(app: Any) -> None:
+def test_options_are_passed_on_unless_the_site_sets_them(app: Any) -> None:
     made = per_site(SignedCookieSessionFactory, cookie_name="visit", max_age=60, samesite="Strict", httponly=False)
     with request_for(app, HOSTS[0]) as request:
         session = made(request)
@@ -275,7 +273,7 @@ def test_options_are_kept_but_those_that_are_the_sites(app: Any) -> None:
             per_site(AuthTktCookieHelper, **{option: True})
 
 
-def test_what_cannot_be_a_sites_own_is_refused() -> None:
+def test_a_factory_that_cannot_separate_sites_is_rejected() -> None:
     with pytest.raises(TypeError, match="BaseCookieSessionFactory cannot be made for each site"):
         per_site(BaseCookieSessionFactory, serializer=None)
     with pytest.raises(TypeError, match="no parameter 'time_out'"):
@@ -283,9 +281,7 @@ def test_what_cannot_be_a_sites_own_is_refused() -> None:
 
 
 @pytest.mark.parametrize("bad", ['x="\\377"', 'x="\xff"', 'x="a; \\377"'])
-def test_a_cookie_that_a_subdomain_has_set_to_no_text_breaks_no_page(
-    app: Any, settings: dict[str, str], bad: str
-) -> None:
+def test_a_cookie_that_is_not_utf8_breaks_no_page(app: Any, settings: dict[str, str], bad: str) -> None:
     own, _token = credentials(app, HOSTS[0])
     header = "; ".join([bad, *(f"{name}={value}" for name, value in own.items()), bad])
     blank = Request.blank("/get", base_url=f"http://{HOSTS[0]}", environ={"HTTP_COOKIE": header})
@@ -295,7 +291,7 @@ def test_a_cookie_that_a_subdomain_has_set_to_no_text_breaks_no_page(
     shared.registry[DIRECTORY].engine.dispose()
 
 
-def test_tokens_in_the_session_belong_to_the_site_as_well(settings: dict[str, str]) -> None:
+def test_csrf_tokens_in_the_session_belong_to_the_site(settings: dict[str, str]) -> None:
     def shared_sessions(factory: Any, **options: Any) -> Any:
         # Only the policy and the helper are per site: a session that all sites accept shows that they matter.
         return (plain if factory is SignedCookieSessionFactory else per_site)(factory, **options)
@@ -308,18 +304,18 @@ def test_tokens_in_the_session_belong_to_the_site_as_well(settings: dict[str, st
     app.registry[DIRECTORY].engine.dispose()
 
 
-def test_a_cookie_that_says_the_same_as_the_form_is_not_enough(app: Any) -> None:
+def test_a_cookie_equal_to_the_form_token_is_not_enough(app: Any) -> None:
     own, _ = credentials(app, HOSTS[0])
     name = next(name for name in own if name.startswith("csrf_token"))
     assert accepted(app, HOSTS[0], {name: "made-up"}, "made-up") == set()
 
 
-def test_a_new_token_holds_for_the_rest_of_its_request(app: Any) -> None:
+def test_a_new_csrf_token_is_valid_for_the_rest_of_its_request(app: Any) -> None:
     with request_for(app, HOSTS[0]) as request:
         assert get_csrf_token(request) == get_csrf_token(request)
 
 
-def test_rotating_voids_what_one_site_has_given(settings: dict[str, str]) -> None:
+def test_rotating_a_secret_invalidates_the_credentials_of_one_site(settings: dict[str, str]) -> None:
     app = application({**settings, "multisite.refresh_seconds": "0"}, per_site)
     rotated, other = HOSTS[10:12]
     given = {host: credentials(app, host) for host in (rotated, other)}
@@ -332,7 +328,7 @@ def test_rotating_voids_what_one_site_has_given(settings: dict[str, str]) -> Non
     app.registry[DIRECTORY].engine.dispose()
 
 
-def test_what_was_signed_with_a_previous_secret_is_accepted_and_signed_anew(settings: dict[str, str]) -> None:
+def test_credentials_signed_with_a_previous_secret_are_accepted_and_signed_again(settings: dict[str, str]) -> None:
     former = application(settings, per_site)
     given, token = credentials(former, HOSTS[0])
     both = {**settings, "multisite.secret": OTHER, "multisite.previous_secrets": SECRET}
@@ -366,7 +362,7 @@ def test_one_object_serves_two_applications_with_the_secret_of_each(settings: di
 
 # pyramid_session_redis 1.8 calls what redis 8 would have called otherwise.
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex")
-def test_sessions_on_a_server_are_kept_by_keys_of_the_site(settings: dict[str, str]) -> None:
+def test_server_side_sessions_have_keys_of_the_site(settings: dict[str, str]) -> None:
     store = fakeredis.FakeRedis()
 
     def redis_sessions(make: Make) -> Any:
@@ -383,7 +379,7 @@ def test_sessions_on_a_server_are_kept_by_keys_of_the_site(settings: dict[str, s
     assert accepted(app, HOSTS[1], *credentials(app, HOSTS[0])) == ALL
 
 
-def test_a_factory_of_ones_own_gets_what_it_has_parameters_for(app: Any) -> None:
+def test_a_custom_factory_gets_the_arguments_it_has_parameters_for(app: Any) -> None:
     seen: list[tuple[Any, ...]] = []
 
     def factory(secret: str, cookie_name: str, path: str, secure: bool, key_prefix: str, lifetime: int) -> Any:
@@ -397,7 +393,7 @@ def test_a_factory_of_ones_own_gets_what_it_has_parameters_for(app: Any) -> None
     assert seen == [(64, "visit_1", "/", False, "1.0.", 5), (64, "visit_2", "/", False, "2.0.", 5)]
 
 
-def test_a_site_that_nobody_asks_for_costs_nothing_and_the_others_are_bounded(app: Any) -> None:
+def test_unused_sites_cost_nothing_and_the_cache_is_bounded(app: Any) -> None:
     made = per_site(SignedCookieSessionFactory)
     with request_for(app, HOSTS[0]) as request:
         assert made.of(request) is made.of(request)
@@ -408,7 +404,7 @@ def test_a_site_that_nobody_asks_for_costs_nothing_and_the_others_are_bounded(ap
     assert len(made._made) <= 1000
 
 
-def test_where_there_is_no_site_there_is_no_session(app: Any) -> None:
+def test_without_a_site_there_is_no_session(app: Any) -> None:
     made = per_site(SignedCookieSessionFactory)
     request = Request.blank("/set-nowhere", environ={"HTTP_HOST": "unknown.example"})
     request.registry = app.registry
@@ -417,7 +413,7 @@ def test_where_there_is_no_site_there_is_no_session(app: Any) -> None:
         made(request)
 
 
-def test_without_a_secret_a_request_fails_that_needs_one(settings: dict[str, str], tmp_path: Path) -> None:
+def test_without_a_secret_a_request_that_needs_one_fails(settings: dict[str, str], tmp_path: Path) -> None:
     without = {key: value for key, value in settings.items() if key != "multisite.secret"}
     with Configurator(settings=without) as config:
         config.include("multisite")
@@ -461,7 +457,7 @@ def found_in(app: Any) -> list[str]:
     return [finding.subject for finding in findings]
 
 
-def test_what_is_one_for_all_sites_is_named_at_the_start_and_by_check(
+def test_unscoped_credentials_are_reported_at_startup_and_by_check(
     settings: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     app = configured(settings, plain, SharedPolicy(plain)).make_wsgi_app()
@@ -480,7 +476,7 @@ def test_what_is_one_for_all_sites_is_named_at_the_start_and_by_check(
     ]
 
 
-def test_what_is_per_site_is_not_named(settings: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+def test_per_site_credentials_are_not_reported(settings: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     assert found_in(configured(settings, per_site, SharedPolicy(per_site)).make_wsgi_app()) == []
     with Configurator(settings=settings) as config:
         config.include("multisite")
@@ -499,7 +495,7 @@ def test_what_is_per_site_is_not_named(settings: dict[str, str], caplog: pytest.
 
 
 @pytest.mark.parametrize("part", ["session factory", "CSRF policy", "helper"])
-def test_an_application_that_derives_from_a_secret_does_not_start_without(settings: dict[str, str], part: str) -> None:
+def test_an_application_that_needs_a_secret_does_not_start_without_one(settings: dict[str, str], part: str) -> None:
     config = Configurator(settings={key: value for key, value in settings.items() if key != "multisite.secret"})
     config.include("multisite")
     if part == "session factory":
@@ -513,7 +509,7 @@ def test_an_application_that_derives_from_a_secret_does_not_start_without(settin
     config.registry[DIRECTORY].engine.dispose()
 
 
-def test_what_derives_nothing_starts_without_a_secret(settings: dict[str, str]) -> None:
+def test_an_application_that_derives_nothing_starts_without_a_secret(settings: dict[str, str]) -> None:
     config = Configurator(settings={key: value for key, value in settings.items() if key != "multisite.secret"})
     config.include("multisite")
     config.set_csrf_storage_policy(per_site(SessionCSRFStoragePolicy))

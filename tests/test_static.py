@@ -1,4 +1,4 @@
-"""Static files: the site's over the shared ones, nothing else, and as seldom as possible."""
+"""Static files: the site's over the shared ones, nothing else, and cached where possible."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_file_of_the_site_wins_over_the_shared_one(sites: ContentSites, own:
     sternwarte.get("/static/mine.txt", status=404)
 
 
-def test_a_missing_file_is_answered_by_the_404_of_the_site(browser: TestApp) -> None:
+def test_a_missing_file_is_a_404_page_of_the_site(browser: TestApp) -> None:
     assert "Page not found – Garden" in browser.get("/static/missing.css", status=404)
 
 
@@ -99,7 +99,7 @@ def test_a_missing_file_is_answered_by_the_404_of_the_site(browser: TestApp) -> 
         "/static/pipe.txt",
     ],
 )
-def test_nothing_is_served_that_is_not_meant_to_be(browser: TestApp, own: Path, tmp_path: Path, path: str) -> None:
+def test_hidden_and_outside_files_are_not_served(browser: TestApp, own: Path, tmp_path: Path, path: str) -> None:
     (tmp_path / "secret.txt").write_text(SECRET)
     (own / "img").mkdir()
     (own / ".git").mkdir()
@@ -164,9 +164,7 @@ def test_a_site_whose_folder_is_a_link_to_another_has_no_files_of_it(sites: Cont
         ("ümläut 1.txt", "text/plain; charset=utf-8"),
     ],
 )
-def test_files_have_their_type_and_no_browser_guesses(
-    browser: TestApp, own: Path, name: str, content_type: str
-) -> None:
+def test_files_have_a_content_type_and_nosniff(browser: TestApp, own: Path, name: str, content_type: str) -> None:
     (own / name).write_text("content")
     page = browser.get(f"/static/{quote(name)}")
     assert page.headers["Content-Type"] == content_type
@@ -174,7 +172,7 @@ def test_files_have_their_type_and_no_browser_guesses(
 
 
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
-def test_a_file_is_sent_whole_once_and_then_not_again(browser: TestApp, own: Path, size: int) -> None:
+def test_a_revalidated_file_is_a_304(browser: TestApp, own: Path, size: int) -> None:
     content = os.urandom(size)
     (own / "file.bin").write_bytes(content)
     first = browser.get("/static/file.bin")
@@ -191,13 +189,13 @@ def test_a_file_is_sent_whole_once_and_then_not_again(browser: TestApp, own: Pat
         assert browser.get("/static/file.bin", headers=unknown).status_code == 200, unknown
 
 
-def test_a_part_of_a_file_can_be_asked_for(browser: TestApp, own: Path) -> None:
+def test_ranges_of_a_file_are_served(browser: TestApp, own: Path) -> None:
     (own / "film.bin").write_bytes(bytes(range(256)) * 2000)
     part = browser.get("/static/film.bin", headers={"Range": "bytes=1000-1009"}, status=206)
     assert part.body == bytes((1000 + offset) % 256 for offset in range(10))
 
 
-def test_a_changed_file_is_sent_again_and_has_another_address(sites: ContentSites, own: Path) -> None:
+def test_a_changed_file_is_sent_again_and_has_another_url(sites: ContentSites, own: Path) -> None:
     browser = sites.browser(GARDEN)
 
     def address() -> str:
@@ -209,7 +207,7 @@ def test_a_changed_file_is_sent_again_and_has_another_address(sites: ContentSite
     assert browser.get("/static/style.css", headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_only_the_address_with_the_right_hash_is_kept_for_long(sites: ContentSites) -> None:
+def test_only_the_url_with_the_right_hash_is_cached_for_a_year(sites: ContentSites) -> None:
     browser = sites.browser(GARDEN)
     for link in browser.get("/").html.select("link[rel=stylesheet]"):
         assert "immutable" in browser.get(link["href"]).headers["Cache-Control"]
@@ -221,7 +219,7 @@ def test_only_the_address_with_the_right_hash_is_kept_for_long(sites: ContentSit
         assert odd.headers["Cache-Control"] == "public, max-age=3600"
 
 
-def test_a_missing_picture_does_not_cost_the_page(sites: ContentSites) -> None:
+def test_a_missing_image_does_not_break_the_page(sites: ContentSites) -> None:
     layout = Path(sites.settings["multisite.sites_dir"], GARDEN, "layout.mako")
     picture = """<%block name="intro"><img src="${static_url('no such.png')}" alt=""></%block>"""
     layout.write_text(layout.read_text("utf-8").replace('<%block name="intro"></%block>', picture), "utf-8")
@@ -265,7 +263,7 @@ def test_the_theme_lies_between_the_site_s_folder_and_the_shared_one(tmp_path: P
         assert {asset.root for asset in list_assets(settings, other).values()} == {tmp_path / "templates/static"}
 
 
-def test_an_answer_of_one_site_is_never_taken_for_that_of_another(sites: ContentSites, own: Path) -> None:
+def test_a_response_of_one_site_never_validates_that_of_another(sites: ContentSites, own: Path) -> None:
     theirs = own.parent.parent / STERNWARTE / "static" / "same.css"
     for file, content in ((own / "same.css", "aaaa"), (theirs, "bbbb")):
         file.write_text(content)
@@ -292,7 +290,7 @@ def test_an_older_file_of_the_next_layer_is_sent_once_the_site_s_own_is_gone(
     assert browser.get("/static/old.css", headers=known).text == "shared"
 
 
-def test_a_file_put_in_the_place_of_another_with_its_size_and_time_is_seen(browser: TestApp, own: Path) -> None:
+def test_a_replaced_file_with_equal_size_and_time_is_noticed(browser: TestApp, own: Path) -> None:
     for content in ("aaaa", "bbbb"):
         (own / "new.css").write_text(content)
         os.utime(own / "new.css", ns=(10**18, 10**18))
@@ -333,7 +331,7 @@ def compress(file: Path, suffix: str = ".gz", content: bytes | None = None) -> b
         (None, None),
     ],
 )
-def test_a_file_goes_out_in_the_smallest_form_that_the_browser_takes(
+def test_the_smallest_accepted_encoding_is_sent(
     browser: TestApp, own: Path, accepted: str | None, encoding: str | None
 ) -> None:
     (own / "long.css").write_bytes(b"body {} " * 100)
@@ -354,7 +352,7 @@ def test_a_file_goes_out_in_the_smallest_form_that_the_browser_takes(
     assert (again.status_code, again.headers["Vary"]) == (304, "Accept-Encoding")
 
 
-def test_the_address_of_a_compressed_file_is_hashed_by_what_it_holds(browser: TestApp, own: Path) -> None:
+def test_the_hash_of_a_compressed_file_is_that_of_its_content(browser: TestApp, own: Path) -> None:
     (own / "long.css").write_bytes(b"body {} " * 100)
     compress(own / "long.css")
     address = "/static/long.css?v=" + digest_of(own / "long.css")[:12]
@@ -397,7 +395,7 @@ def test_a_compressed_file_that_is_asked_for_as_such_is_not_unpacked(browser: Te
         "app.db-wal", "app.db-journal", "app.sqlite3-shm", "app.sqlite-wal.gz",
     ],
 )  # fmt: skip
-def test_copies_of_what_is_not_served_are_not_served_either(browser: TestApp, own: Path, name: str) -> None:
+def test_compressed_copies_of_hidden_files_are_not_served(browser: TestApp, own: Path, name: str) -> None:
     (own / name).write_text(SECRET)
     browser.get("/static/" + quote(name), status=404)
 
@@ -405,7 +403,7 @@ def test_copies_of_what_is_not_served_are_not_served_either(browser: TestApp, ow
 # Pyramid's own addresses
 
 
-def test_pyramid_s_own_calls_give_the_address_of_the_site(sites: ContentSites, own: Path) -> None:
+def test_pyramid_s_own_calls_give_the_url_of_the_site(sites: ContentSites, own: Path) -> None:
     (own / "style.css").write_text("body { color: green }")
     digest = digest_of(own / "style.css")[:12]
     with request_for(sites.app, GARDEN) as request:

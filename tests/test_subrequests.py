@@ -1,4 +1,4 @@
-"""Subrequests and the page cache; whose site a subrequest has is in test_context."""
+"""Subrequests and the page cache. The site of a subrequest is tested in test_context."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ def answers(app: TestApp, path: str) -> list[str]:
     return [app.get(path).text for _ in range(3)]
 
 
-def test_what_is_made_of_another_answer_is_not_kept(app: TestApp) -> None:
+def test_a_response_made_from_a_subrequest_is_not_cached(app: TestApp) -> None:
     assert answers(app, "/part") == ["part 0"] * 3
     assert answers(app, "/whole") == ["whole of part 1", "whole of part 2", "whole of part 3"]
     assert answers(app, "/whole?tweens") == ["whole of part 0"] * 3, "the part itself is"
 
 
-def test_without_the_guard_it_would_be_kept(app: TestApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_mark_it_would_be_cached(app: TestApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subrequests, "get_current_request", lambda: None)
     assert answers(app, "/whole") == ["whole of part 0"] * 3
 
 
-def test_a_copy_of_a_request_that_has_made_a_subrequest_is_kept(app: TestApp) -> None:
+def test_a_copy_of_a_request_that_made_a_subrequest_is_cached(app: TestApp) -> None:
     assert answers(app, "/copied") == ["copy of part 1"] * 3, "part 0, 2 and 3 are those of the first subrequests"

@@ -1,4 +1,4 @@
-"""The question of a proxy whether to get a certificate: only for domains that are here, only to who may ask."""
+"""The endpoint for on-demand TLS: certificates only for known domains, and only allowed clients may ask."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_every_domain_of_a_site_gets_a_certificate(app: TestApp, domain: str) ->
         "other=example.com",
     ],
 )
-def test_nothing_else_does(app: TestApp, query: str) -> None:
+def test_unknown_domains_get_no_certificate(app: TestApp, query: str) -> None:
     assert ask(app, query) == 404
 
 
@@ -115,11 +115,11 @@ def test_nothing_else_does(app: TestApp, query: str) -> None:
         ({"HTTP_VIA": "1.1 proxy"}, 403),
     ],
 )
-def test_only_this_machine_itself_may_ask(app: TestApp, environ: dict[str, str], status: int) -> None:
+def test_only_the_local_machine_may_ask(app: TestApp, environ: dict[str, str], status: int) -> None:
     assert ask(app, "domain=example.com", **environ) == status
 
 
-def test_below_the_path_of_a_site_there_is_no_answer(app: TestApp, engine: sa.Engine, tmp_path: Path) -> None:
+def test_below_the_path_of_a_site_it_is_a_404(app: TestApp, engine: sa.Engine, tmp_path: Path) -> None:
     # A proxy keeps visitors from the one path that is set, and from no other.
     parsed = parse_settings({"multisite.sites_dir": str(tmp_path / "sites")})
     add_site(engine, "example.com/shop", settings=parsed)
@@ -127,7 +127,7 @@ def test_below_the_path_of_a_site_there_is_no_answer(app: TestApp, engine: sa.En
     app.get(f"/shop{PATH}?domain=example.com", headers={"Host": "example.com"}, status=404)
 
 
-def test_a_disabled_site_gets_no_certificate_for_the_sake_of_a_wildcard_around_it(
+def test_a_disabled_site_gets_no_certificate_by_a_surrounding_wildcard(
     app: TestApp, engine: sa.Engine, tmp_path: Path
 ) -> None:
     add_domain(engine, "example.com", "*.example.org")
@@ -153,7 +153,7 @@ def test_a_database_that_is_down_gets_no_certificate_for_new_domains(app: TestAp
     assert ask(app, "domain=alias.example") == 503
 
 
-def test_where_it_is_not_set_the_path_is_like_any_other(engine: sa.Engine, tmp_path: Path) -> None:
+def test_without_the_setting_the_path_is_ordinary(engine: sa.Engine, tmp_path: Path) -> None:
     config = Configurator()
     config.include("multisite")
     config.set_multisite_engine(engine)

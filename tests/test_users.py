@@ -1,4 +1,4 @@
-"""Users of a site and accounts above sites: logins unique within a site, passwords by argon2, attempts counted."""
+"""Users of a site and operators of all sites: unique logins, argon2 passwords, and the login throttle."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def add(engine: sa.Engine, site: Site | None, login: str = "admin", model: Any =
         return found
 
 
-def test_admin_of_one_site_is_nobody_on_another(engine: sa.Engine) -> None:
+def test_admin_of_one_site_does_not_exist_on_another(engine: sa.Engine) -> None:
     mine = add(engine, ONE)
     with at(engine, ONE) as session:
         user = User.log_in(session, "admin", PASSWORD)
@@ -111,14 +111,14 @@ def test_admin_of_one_site_is_nobody_on_another(engine: sa.Engine) -> None:
         assert session.get(User, mine) is None
 
 
-def test_without_the_mixin_of_sites_the_same_account_is_somebody_everywhere(engine: sa.Engine) -> None:
+def test_without_site_scoping_an_account_is_valid_on_every_site(engine: sa.Engine) -> None:
     add(engine, None, model=Operator)
     for site in (ONE, TWO):
         with at(engine, site) as session:
             assert Operator.log_in(session, "admin", PASSWORD) is not None
 
 
-def test_a_login_is_unique_within_its_site_whatever_its_case(engine: sa.Engine) -> None:
+def test_a_login_is_unique_within_its_site_regardless_of_case(engine: sa.Engine) -> None:
     add(engine, ONE, "Admin")
     with pytest.raises(IntegrityError):
         add(engine, ONE, "ADMIN")
@@ -132,7 +132,7 @@ def test_a_login_is_unique_within_its_site_whatever_its_case(engine: sa.Engine) 
         assert user.login == "Admin"
 
 
-def test_the_key_of_a_login_follows_it(engine: sa.Engine) -> None:
+def test_the_login_key_follows_the_login(engine: sa.Engine) -> None:
     add(engine, ONE)
     with at(engine, ONE) as session, session.begin():
         user = User.find(session, "admin")
@@ -163,7 +163,7 @@ def test_logins_are_compared_without_case_width_and_composition(one: str, other:
 
 
 @pytest.mark.parametrize("login", ["", "  ", "a\0b", "a\nb", "\u202eadmin", "x" * 255, "e\u0301" * 200, "\ud800"])
-def test_what_cannot_be_a_login_is_refused_and_nobodys(engine: sa.Engine, login: str) -> None:
+def test_an_invalid_login_is_rejected_and_finds_nobody(engine: sa.Engine, login: str) -> None:
     with pytest.raises(ValueError, match="a login has 1 to 254 printable characters"):
         User(login=login)
     with at(engine, ONE) as session:
@@ -171,7 +171,7 @@ def test_what_cannot_be_a_login_is_refused_and_nobodys(engine: sa.Engine, login:
         assert User.log_in(session, login, PASSWORD) is None
 
 
-def test_passwords_are_hashed_and_long_enough(engine: sa.Engine) -> None:
+def test_passwords_are_hashed_and_have_a_minimum_length(engine: sa.Engine) -> None:
     user = User(login="admin")
     assert not user.check_password("")
     user.set_password(PASSWORD)
@@ -194,7 +194,7 @@ def test_passwords_are_hashed_and_long_enough(engine: sa.Engine) -> None:
     assert not user.check_password("\ud800")
 
 
-def test_the_parameters_of_the_rfc_are_the_default() -> None:
+def test_the_default_parameters_are_those_of_the_rfc() -> None:
     hasher = SiteUser.password_hasher
     assert (hasher.type.name, hasher.memory_cost, hasher.time_cost, hasher.parallelism) == ("ID", 65536, 3, 4)
     user = OldUser(login="admin")
@@ -202,7 +202,7 @@ def test_the_parameters_of_the_rfc_are_the_default() -> None:
     assert user.check_password(PASSWORD)
 
 
-def test_a_hash_of_other_parameters_is_replaced_at_the_next_log_in(engine: sa.Engine) -> None:
+def test_a_hash_with_other_parameters_is_replaced_at_the_next_login(engine: sa.Engine) -> None:
     add(engine, ONE)
     stronger = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)
     before = User.password_hasher
@@ -235,7 +235,7 @@ class Counting(PasswordHasher):
         return super().verify(hash, password)
 
 
-def test_a_login_that_nobody_has_takes_as_much_work(engine: sa.Engine) -> None:
+def test_an_unknown_login_takes_as_long_as_a_known_one(engine: sa.Engine) -> None:
     add(engine, ONE)
     with at(engine, ONE) as session, session.begin():
         session.add(User(login="without-password"))
@@ -273,7 +273,7 @@ def test_attempts_at_one_site_do_not_lock_the_other(engine: sa.Engine) -> None:
         assert User.log_in(session, "admin", PASSWORD) is not None
 
 
-def test_who_logs_in_begins_anew(engine: sa.Engine) -> None:
+def test_a_successful_login_resets_the_count(engine: sa.Engine) -> None:
     add(engine, ONE)
     with at(engine, ONE) as session:
         for _ in range(3):
@@ -282,7 +282,7 @@ def test_who_logs_in_begins_anew(engine: sa.Engine) -> None:
             assert User.log_in(session, "admin", PASSWORD) is not None
 
 
-def test_attempts_come_back_after_the_pause_and_memory_is_bounded() -> None:
+def test_attempts_are_allowed_again_after_the_pause_and_memory_is_bounded() -> None:
     now = [0.0]
     attempts = LoginThrottle(2, 60.0, max_keys=100, clock=lambda: now[0])
     for _ in range(2):
@@ -298,7 +298,7 @@ def test_attempts_come_back_after_the_pause_and_memory_is_bounded() -> None:
     assert len(attempts._counts) == 100
 
 
-def test_a_counter_outlives_fifty_thousand_others() -> None:
+def test_a_count_survives_fifty_thousand_other_keys() -> None:
     attempts = LoginThrottle()
     for _ in range(10):
         attempts.record_attempt("blocked")
@@ -316,7 +316,7 @@ def test_a_counter_outlives_fifty_thousand_others() -> None:
         attempts.record_attempt(number)
 
 
-def test_only_as_many_others_with_as_many_attempts_let_one_be_forgotten() -> None:
+def test_a_key_is_only_displaced_by_keys_with_the_same_number_of_attempts() -> None:
     attempts = LoginThrottle(3, max_keys=5)
 
     def exhaust(key: object, times: int) -> None:
@@ -344,7 +344,7 @@ def test_only_as_many_others_with_as_many_attempts_let_one_be_forgotten() -> Non
     assert sum(map(len, attempts._keys_by_count)) == len(attempts._counts) <= 3 * 5
 
 
-def test_many_attempts_at_once_are_many() -> None:
+def test_concurrent_attempts_are_all_counted() -> None:
     attempts = LoginThrottle(10)
 
     def try_once(_number: int) -> bool:
@@ -386,7 +386,7 @@ def test_a_subclass_with_a_table_of_its_own_logs_in_too(engine: sa.Engine) -> No
         assert Editor.log_in(session, "editor", PASSWORD) is None
 
 
-def test_the_check_of_the_application_finds_nothing_wrong(engine: sa.Engine, tmp_path: Any) -> None:
+def test_the_check_command_reports_no_finding_for_users(engine: sa.Engine, tmp_path: Any) -> None:
     (tmp_path / "templates").mkdir()
     settings = {
         "sqlalchemy.url": engine.url.render_as_string(hide_password=False),
