@@ -178,9 +178,7 @@ def test_a_page_that_is_not_there_still_has_its_site(app: TestApp) -> None:
 
 
 @pytest.mark.parametrize("path", ["/books", "/nowhere", "/"])
-def test_an_unknown_host_is_404_and_opens_no_session(
-    app: TestApp, path: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unknown_host_is_404_and_opens_no_session(app: TestApp, path: str, caplog: pytest.LogCaptureFixture) -> None:
     response = get(app, path, "unknown.example", status=404)
     assert response.text == "There is no site here.\n"
     assert response.headers["Cache-Control"] == "no-store"
