@@ -233,7 +233,9 @@ def test_the_command_reports_what_it_needs(postgresql_database_url: str, tmp_pat
         assert invoke(ini, "row-security", "enable").output.startswith("Nothing to do: no table of this database")
         build_library(made.owner)
         result = invoke(ini, "row-security", "enable")
-        assert result.output.splitlines()[-1].startswith("No role can read the rows of all sites: set multisite.all_sites")
+        assert result.output.splitlines()[-1].startswith(
+            "No role can read the rows of all sites: set multisite.all_sites"
+        )
         ini = write_ini(tmp_path, made, role="nobody")
         result = invoke(ini, "row-security", "enable")
         assert (result.exit_code, "there is no role 'nobody'" in result.output) == (1, True)
