@@ -1084,9 +1084,12 @@ def by_second(world: World) -> None:
 
 
 def test_the_benchmark_refuses_pages_of_another_site() -> None:
-    from benchmarks.page_cache import check_pages
+    from benchmarks.page_cache import RENDERED, check_pages
 
-    check_pages({"made": ["one", "two"], "kept": ["one", "two"]}, 2)
-    for pages in ({"made": ["one", "two"], "kept": ["one", "one"]}, {"made": ["one", "one"], "kept": ["one", "one"]}):
+    check_pages({RENDERED: ["one", "two"], "kept": ["one", "two"]}, 2)
+    for pages in (
+        {RENDERED: ["one", "two"], "kept": ["one", "one"]},
+        {RENDERED: ["one", "one"], "kept": ["one", "one"]},
+    ):
         with pytest.raises(RuntimeError, match="a site gets a page that is not its own"):
             check_pages(pages, 2)
