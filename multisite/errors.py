@@ -143,7 +143,7 @@ class SiteSettingError(MultisiteError, ValueError):
     """A setting of one site has an invalid value. Attributes: `site` (its domain), `key`, `value` and `expected`."""
 
     def __init__(self, site: str, key: str, value: str, expected: str, remedy: str | None = None) -> None:
-        """Args: `remedy` says what to do, None for nothing."""
+        """Initialize the error; `remedy` says what to do, None leaves it out."""
         self.site = site
         self.key = key
         self.value = value

@@ -208,7 +208,7 @@ def test_a_hanging_query_is_aborted_and_the_next_one_succeeds(
     clock = Clock()
     url = sa.make_url(postgresql_database_url).set(drivername=f"postgresql+{driver}")
     if not cutting:
-        monkeypatch.setattr(errand._Line, "cut", lambda _line: None)
+        monkeypatch.setattr(errand._CancellableConnection, "abort", lambda _connection: None)
     with closing_engine(url) as engine:  # type: ignore[arg-type]
         directory = Directory(engine, clock=clock)
         directory._cache._query_timeout_seconds = 0.3

@@ -28,8 +28,8 @@ _recorded = sa.Table(VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.S
 def check_schema_version(engine: Engine) -> None:
     """Check that the tables of multisite in the database are neither older nor newer than this version.
 
-    Tables without a recorded revision pass: tests create them without migrations. Missing tables pass as well; whoever
-    needs them reports that.
+    Tables without a recorded revision pass: tests create them without migrations. Missing tables pass as well: the
+    code that needs them reports that.
 
     Raises:
         MultisiteError: If they are older or newer.
