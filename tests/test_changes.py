@@ -1,4 +1,4 @@
-"""Changes of the directory: a site is there as a whole or not at all, whoever races and whatever is killed."""
+"""Changes of the directory: a site exists completely or not at all, despite races and killed processes."""
 
 from __future__ import annotations
 
@@ -354,7 +354,7 @@ def patient(url: str) -> dict[str, int]:
 def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
     own_engine: sa.Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the look before the leap, the constraint alone decides, and is told in the same words."""
+    """Without the check in advance, the constraint alone decides, with the same message."""
     add_site(own_engine, "a.example", settings=settings)
     look = changing.check_domain_free
     calls = []

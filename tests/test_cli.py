@@ -1,4 +1,4 @@
-"""The command line: the real command in a process of its own for what people do, its runner for what they mistype."""
+"""The command line: the real command in a separate process for correct use, click's runner for wrong use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def empty(tmp_path: Path, sqlite_database_url: str) -> Folder:
 
 @pytest.fixture
 def migrated(empty: Folder) -> Folder:
-    """A folder with a SQLite database that has the tables."""
+    """A folder with a migrated SQLite database."""
     engine = engine_from_url(empty.database_url)
     migrate_own(engine)
     engine.dispose()
@@ -341,7 +341,7 @@ def test_missing_tables_suggest_migrate(folder: Folder, arguments: list[str]) ->
 
 
 def test_a_missing_table_of_the_application_suggests_its_migrations(folder: Folder) -> None:
-    """Not to a command that has nothing to do: without [alembic], 'multisite migrate' knows no other tables."""
+    """The message names [alembic], because without it `multisite migrate` knows no other tables."""
     folder.invoke("migrate")
     folder.invoke("add-site", "a.example")
     (folder.path / "a.md").write_text("Title: A\nDate: 2024-10-12\n\nText.")
@@ -496,7 +496,7 @@ def test_errors_of_alembic_are_one_line(migrated: Folder, with_revisions: Callab
 
 
 def test_a_mistake_in_a_revision_keeps_its_traceback(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
-    """The negative control: only what a person can put right is made one line."""
+    """The negative control: only expected errors become one line."""
     with_revisions("1 / 0")
     assert isinstance(migrated.invoke("migrate").exception, ZeroDivisionError)
 
@@ -576,7 +576,7 @@ def test_every_command_has_the_same_summary_everywhere() -> None:
 
 
 def test_the_warning_of_pkg_resources_is_not_shown(migrated: Folder, with_revisions: Callable[[str], None]) -> None:
-    """An env.py as the cookiecutter writes it imports Pyramid; whether that warns depends on the setuptools there."""
+    """The cookiecutter's env.py imports Pyramid; whether that warns depends on the installed setuptools."""
     text = "pkg_resources is deprecated as an API. See https://setuptools.pypa.io/ for more"
     env = migrated.path / "migrations" / "env.py"
     env.write_text(f"import warnings, pyramid.path\nwarnings.warn({text!r}, UserWarning)\n" + env.read_text())

@@ -1,4 +1,4 @@
-"""`multisite collect-static`: what it lays out, that it does so again only where something changed, and real nginx."""
+"""`multisite collect-static`: what it exports, that it writes only changed files, and a real nginx."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from multisite.settings import parse_settings
 
 
 class Laid:
-    """Two sites, and the folder into which their files are laid out by the command."""
+    """Two sites, and the folder that the command exports their files to."""
 
     def __init__(self, sites: ContentSites, folder: Path) -> None:
         self.sites = sites
@@ -61,7 +61,7 @@ class Laid:
         return done.output
 
     def files(self) -> dict[str, str]:
-        """Return the content of every file laid out, by its path; links to folders are not followed."""
+        """Return the content of every exported file by its path; links to folders are not followed."""
         found = (path for path in self.target.rglob("*") if path.is_file())
         return {path.relative_to(self.target).as_posix(): path.read_text() for path in found}
 

@@ -1,4 +1,4 @@
-"""`multisite each-site`: a command for every site, in processes of their own."""
+"""`multisite each-site`: a command for each site, in separate processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOSTS = ("a.example", "b.example", "b.example/shop", "c.other")
 
 
 class Place:
-    """A folder with an ini and sites, in which the command is run."""
+    """A folder with an ini and sites, to run the command in."""
 
     def __init__(self, folder: Path, engine: sa.Engine) -> None:
         self.folder = folder
@@ -122,7 +122,7 @@ def test_disabled_sites_are_left_out_and_listed(place: Place) -> None:
 
 
 def test_jobs_run_at_the_same_time(place: Place) -> None:
-    """Each waits until all four have begun: one after the other they would wait for ever."""
+    """Each process waits until all four have started: one after the other, they would wait forever."""
     code = (
         'touch "begun-$MULTISITE_SITE_ID"; for i in $(seq 200); do '
         "test $(ls begun-* | wc -l) = 4 && exit 0; sleep 0.1; done; exit 1"
@@ -164,7 +164,7 @@ def test_binary_output_is_escaped_and_there_is_no_input(place: Place) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ending_the_command_ends_its_processes(place: Place, number: int) -> None:
-    """The grandchildren too: a shell that is killed does not end what it has started."""
+    """Grandchildren too: killing a shell does not end what it started."""
     code = 'sleep 1000 & echo $! > "pid-$MULTISITE_SITE_ID"; wait'
     # A shell starts what runs in its background with SIGINT ignored, and that would be inherited.
     heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"

@@ -1,4 +1,4 @@
-"""Where a disk is full, a folder read-only, a database down, behind or ahead, commands say so and do nothing half."""
+"""If a disk is full, a folder read-only, or a database down, behind or ahead, commands report it and change nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WRITING = [
     ["refresh"],
     ["remove-site", "a.example", "--yes"],
 ]
-"""Every command that changes sites and domains, where there are a.example, with an alias, and z.example."""
+"""All commands that change sites and domains, for a.example with an alias, and z.example."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,7 +102,7 @@ def test_a_database_that_is_down(folder: Folder) -> None:
 
 
 def note_revision(folder: Folder, number: str) -> None:
-    """Let the tables of multisite be noted as of that revision."""
+    """Record that revision for the tables of multisite."""
     with all_sites("a test"), closing_engine(folder.database_url) as engine, engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE multisite_alembic_version SET version_num = '{number}'")
 
@@ -125,7 +125,7 @@ def test_a_database_that_is_behind_or_ahead(folder: Folder) -> None:
 
 @pytest.mark.parametrize("number", ["0001", "0002", "0003", "0004", "0005"])
 def test_every_older_revision_is_told_by_itself_without_a_note(tmp_path: Path, number: str) -> None:
-    """Also without the note, as in a copy of some tables, a change that lacks a column is not made by half."""
+    """Without a recorded revision too, as in a partial copy, a change that needs a missing column is not half done."""
     folder = Folder(tmp_path, f"sqlite:///{tmp_path / 'test.db'}")
     with closing_engine(folder.database_url) as engine, engine.connect() as connection, ddl_transaction(connection):
         connection.execution_options(**AS_MULTISITE)
@@ -142,7 +142,7 @@ def test_every_older_revision_is_told_by_itself_without_a_note(tmp_path: Path, n
 
 @contextmanager
 def small_disk(place: Path, *options: str) -> Iterator[None]:
-    """Mount a disk of 256 kB in memory at `place`, which is made."""
+    """Create `place`, and mount a disk of 256 kB in memory there."""
     place.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", ",".join(["size=256k", *options]), "tmpfs", str(place)]
     if os.name != "posix" or os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
@@ -192,7 +192,7 @@ def test_a_full_disk_of_a_database(tmp_path: Path) -> None:
 
 
 def _written(descriptor: int) -> int:
-    """Write what fits of 4 kB, and return how much that was."""
+    """Write as much of 4 kB as fits, and return how much that was."""
     try:
         return os.write(descriptor, b"x" * 4096)
     except OSError:

@@ -1,4 +1,4 @@
-"""What `multisite check` says about templates: every fault of every file, with its line, and nothing else."""
+"""`multisite check` of templates: every issue of every file, with its line, and nothing else."""
 
 from __future__ import annotations
 

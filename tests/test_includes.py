@@ -1,4 +1,4 @@
-"""What an application includes, alone and in any order, by `config.include` and by `pyramid.includes`."""
+"""The parts that an application can include, alone and in any order, by `config.include` and by `pyramid.includes`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ OURS = [
     "multisite.static",
     "multisite.tracing",
 ]
-"""All that has an `includeme` for applications."""
+"""All modules with an `includeme` for applications."""
 
 OTHERS = ["pyramid_debugtoolbar", "pyramid_mako", "pyramid_retry", "pyramid_tm"]
-"""What applications include beside it, and what has to do with it."""
+"""Other packages that applications include, and that interact with multisite."""
 
 STANDALONE = {"multisite.predicates", "multisite.renderer"}
-"""What is of use without the rest of multisite, and does not include it."""
+"""Parts that work without the rest of multisite, and do not include it."""
 
 SITE, EXCVIEW = "multisite.tween.site_tween_factory", "pyramid.tweens.excview_tween_factory"
 ABOVE = [
@@ -56,7 +56,7 @@ ABOVE = [
     (SITE, EXCVIEW),
     ("multisite.page_cache.page_cache_tween_factory", EXCVIEW),
 ]
-"""Which tween stands above which."""
+"""The required order of tweens."""
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def make(
 
 
 def check(app: Any, included: Sequence[str]) -> None:
-    """Check that all that was included does what it is for."""
+    """Check that all included parts work."""
     browser = TestApp(app, extra_environ={"HTTP_HOST": HOST, "REMOTE_ADDR": "127.0.0.1"})
     assert browser.get("/whose").text == HOST
     assert browser.get("/").text == f"the garden's own page on {HOST}"

@@ -1,4 +1,4 @@
-"""The life of a site: open, in maintenance, disabled, removed; each seen by running servers at the next request."""
+"""Availability and removal of a site, and that running servers notice each change at the next request."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ POSTS = 23
 
 @pytest.fixture
 def filled(own_engine: sa.Engine, add: Add) -> sa.Engine:
-    """Two sites with posts in chains and one circle, comments, marks, and statistics of no site of ours."""
+    """Two sites with posts in chains and one cycle, comments, marks, and statistics of an unknown site."""
     TABLES.create_all(own_engine)
     sites = [add(host).id for host in ("one.example", "two.example")]
     with all_sites("filling"), own_engine.begin() as connection:
@@ -351,7 +351,7 @@ def test_the_id_of_a_removed_site_is_never_used_again(filled: sa.Engine, add: Ad
 
 
 class Killed(BaseException):
-    """What the test stops a removal with, as a signal would."""
+    """Stops a removal, as a signal would."""
 
 
 def test_a_removal_stopped_at_any_point_is_completed_by_the_next(

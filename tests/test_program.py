@@ -1,4 +1,4 @@
-"""What messages call the command: as a person can run it from where he is."""
+"""The command that messages suggest can be run from the current directory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def names_missing_ini(command: list[str], folder: Path, path: str) -> str:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with a `.venv/bin` that holds the script of this environment."""
+    """A folder whose `.venv/bin` has the script of this environment."""
     folder = tmp_path / "clone"
     (folder / ".venv" / "bin").mkdir(parents=True)
     shutil.copy(BIN / "multisite", folder / ".venv" / "bin" / "multisite")
@@ -89,7 +89,7 @@ def test_a_path_with_a_space_is_quoted(clone: Path, monkeypatch: pytest.MonkeyPa
 
 
 def literals(tree: ast.AST) -> Iterator[Any]:
-    """Yield the texts of a module that are no docstrings."""
+    """Yield the string literals of a module, without docstrings."""
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:

@@ -1,4 +1,4 @@
-"""What the removal of a site leaves alone, and what it finds, where a database holds more than ours."""
+"""Removal of a site in a database with tables that are not multisite's."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_no_such_site(shop: Shop) -> None:
 
 
 def test_the_set_up_of_the_application_is_run_for_the_site(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It begins a transaction itself, as that of the cookiecutter does: two would be one too many."""
+    """It begins a transaction itself, like the cookiecutter's; a second one would fail."""
     shop.ini.write_text(shop.ini.read_text("utf-8").replace("multisite.shell.setup", "own_setup.setup"), "utf-8")
     (shop.ini.parent / "own_setup.py").write_text(
         "def setup(env):\n"
@@ -157,7 +157,7 @@ def test_the_set_up_of_the_application_is_run_for_the_site(shop: Shop, monkeypat
 
 
 def test_an_interactive_shell_is_a_python_shell(shop: Shop) -> None:
-    """The one that pshell would choose; its namespace is explained, and leaving it takes the site away."""
+    """The shell that pshell chooses; it explains its namespace, and the site is current until it ends."""
     code = (
         "import sys\n"
         "from multisite.directory import engine_from_url\n"

@@ -1,4 +1,4 @@
-"""Settings of a site: declared, set, read live in every worker, and never another site's or another application's."""
+"""Settings of sites: declared, set, read without a restart in every worker, and separate for sites and applications."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def one_setting(kind: Any, **more: Any) -> SettingsRegistry:
 
 
 def own(**texts: str) -> Site:
-    """Return a site that has these settings for itself."""
+    """Return a site with these settings of its own."""
     return Site(1, "a.example", "A", "a.example", own_settings=json.dumps(texts) if texts else "")
 
 
@@ -195,7 +195,7 @@ class World:
         self.apps: list[Any] = []
 
     def app(self, declare: Callable[[Configurator], None] | None = None, **settings: str) -> TestApp:
-        """Return an application whose page says what the settings are; `declare` says which there are."""
+        """Return an application whose page shows the settings that `declare` declares."""
         every = {**self.settings, "multisite.refresh_seconds": "0"}
         every |= {f"multisite.{name.replace('__', '.')}": value for name, value in settings.items()}
         with Configurator(settings=every) as config:
@@ -212,7 +212,7 @@ class World:
         return answer.json if status == 200 else answer
 
     def edit(self, site: Site, name: str, value: str) -> None:
-        """Change a row by hand, and let it be seen."""
+        """Change a row by hand, and refresh the directory."""
         with all_sites("a test"), self.engine.begin() as connection:
             connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == site.id, SettingRow.name == name))
             connection.execute(sa.insert(SettingRow).values(site_id=site.id, name=name, value=value))
@@ -444,7 +444,7 @@ def line(tmp_path: Path, sqlite_database_url: str) -> Line:
 
 @pytest.fixture(scope="module")
 def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Line:
-    """The same for commands that change nothing."""
+    """The same folder, for commands that change nothing."""
     folder = tmp_path_factory.mktemp("unchanged")
     return Line(folder, f"sqlite:///{folder / 'test.db'}")
 

@@ -1,4 +1,4 @@
-"""Files that are replaced by links while they are read: what is sent, compiled or copied is what was checked."""
+"""Files that are replaced by links while they are read: the checked file is sent, compiled or copied."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from multisite.translations import SiteTranslations
 
 OWN, FOREIGN = "the garden's own", "CANARY of another site"
 READINGS = 600
-"""How often a file is asked for while it is swapped: where names were opened, one answer in 25 was another file's."""
+"""How often a file is requested while it is swapped. Opening by path, one response in 25 was another file."""
 
 
 @contextmanager
 def swapping(*steps: Callable[[], None]) -> Iterator[None]:
-    """Take the steps in turn, in a thread, during the block."""
+    """Run the steps in turn, in a thread, during the block."""
     stop = threading.Event()
     failures: list[BaseException] = []
 
@@ -174,7 +174,7 @@ def test_the_tag_of_an_answer_is_that_of_its_content(sqlite_sites: ContentSites,
 
 
 def test_no_address_holds_the_hash_of_another_site_s_file(own: Path, theirs: Path) -> None:
-    """The hash in an address is made of the file that was checked."""
+    """The hash in a URL is that of the checked file."""
     (theirs / "x.css").write_text(FOREIGN)
     file_in(own / "r.css", OWN.encode())()
     digests = set()
@@ -236,7 +236,7 @@ def test_nothing_of_another_site_is_laid_out(own: Path, theirs: Path, tmp_path: 
 def swapping_after_look(
     monkeypatch: pytest.MonkeyPatch, overlay: Any, target: Callable[[Path], Path | None]
 ) -> list[Path]:
-    """Put a link to `target(path)` in the place of each file just after the overlay has looked at it."""
+    """Replace each file by a link to `target(path)` just after the overlay has checked it."""
     look, swapped = overlay.stat_candidate, []
 
     def look_and_swap(layer: Layer, candidate: Path) -> ResolvedTemplate | None:
@@ -347,7 +347,7 @@ def test_an_open_file_says_where_it_lies(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_file_replaced_while_it_is_opened_is_none_of_the_new_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The check without /proc: the descriptor must be that of the file that the name leads to."""
+    """The check without /proc: the descriptor must be that of the resolved path."""
     (tmp_path / "page.txt").write_text("old")
     fstat = os.fstat
 
@@ -362,7 +362,7 @@ def test_a_file_replaced_while_it_is_opened_is_none_of_the_new_name(
 
 
 def test_a_removed_file_keeps_its_name_and_the_rules_for_it(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux adds something to the path of a removed file, behind which a template must not hide."""
+    """Linux appends a suffix to the path of a removed file, which must not hide the suffix of a template."""
     (own / "page.mako").write_text("code")
     (own / "r.css").symlink_to("page.mako")
     open_descriptor = os.open

@@ -1,4 +1,4 @@
-"""The commands for templates: themes, which file wins, reloading and compiling, as they are typed."""
+"""The commands for templates: themes, `which`, reloading and compiling."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_theme_is_created_set_shown_and_cleared(folder: Folder) -> None:
 
 
 def test_files_that_override_those_of_the_theme_are_listed(folder: Folder) -> None:
-    """The layout that `add-site` copies into a site's folder wins over that of any theme."""
+    """The layout that `add-site` copies into a site's folder overrides that of any theme."""
     done(folder, "new-theme", "dusk")
     for path in ("page.mako", "other.mako", "static/style.css", "README.txt"):
         write(folder, f"templates/themes/dusk/{path}", "the theme's")

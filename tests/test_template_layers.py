@@ -1,4 +1,4 @@
-"""Layers: site over theme over shared templates, `parent:` between them, and every change of theirs seen in time."""
+"""Layers: site over theme over shared templates, `parent:` between them, and that changes are noticed in time."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def write_eight(world: World) -> list[str]:
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are taken for ones that were written long ago, and are not read again and again."""
+    """Files count as written long ago, and are not read repeatedly."""
     monkeypatch.setattr(store, "SETTLED_NS", -1)
     monkeypatch.setattr(source, "FRESH_SECONDS", 0)
 
@@ -280,7 +280,7 @@ def test_what_a_thousand_sites_share_is_compiled_and_held_once(world: World) -> 
 
 
 def memory_of(use: Callable[[], None]) -> int:
-    """Return how many bytes what `use` leaves behind takes, as far as it is ours or Mako's."""
+    """Return the size in bytes of the objects of multisite and Mako that `use` leaves in memory."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -383,7 +383,7 @@ def test_the_same_site_read_again_keeps_its_lookup(world: World) -> None:
 
 @contextmanager
 def writing(step: Callable[[int], None]) -> Iterator[None]:
-    """Call `step` in a thread, again and again with a rising number, during the block."""
+    """Call `step` in a thread repeatedly with a rising number, during the block."""
     stop = threading.Event()
     failures: list[BaseException] = []
 
@@ -416,7 +416,7 @@ def text_of(who: str, number: int) -> str:
 
 
 def rename_in(world: World, layer: str, number: int) -> None:
-    """Put a file there as `deploy` scripts do, or take it away."""
+    """Put a file there as deployment scripts do, or remove it."""
     place = world.root / LAYERS[layer] / "page.mako"
     if number % 3 == 2 and layer != "shared":
         place.unlink(missing_ok=True)
@@ -425,7 +425,7 @@ def rename_in(world: World, layer: str, number: int) -> None:
 
 
 def write_in_place(world: World, layer: str, number: int) -> None:
-    """Write as editors do that keep the inode: emptied first, then in pieces."""
+    """Write like editors that keep the inode: truncate first, then write in pieces."""
     text = text_of(layer, number)
     with (world.root / LAYERS[layer] / "page.mako").open("w") as file:
         for start in range(0, len(text), 1000):

@@ -1,4 +1,4 @@
-"""The overlay: which file wins, compiled once, never another site's, and nothing outside."""
+"""The overlay: which file wins, that it is compiled once, is never another site's, and is never outside its layer."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_damaged_modules_are_made_again(world: World, caplog: pytest.LogCaptureF
 
 
 def test_a_module_cut_anywhere_is_made_again(world: World) -> None:
-    """Also where what is left is Python: it would be loaded, and miss a def, a part of the page, or what it uses."""
+    """Even if the rest is valid Python: loaded, it would lack a def, a part of the page, or a name it uses."""
     modules = world.root / "modules"
     world.write("templates/page.mako", "<%def name='a()'>a</%def><%def name='b()'>b</%def>${a()}${b()}")
     assert render(world.templates(module_directory=modules), GARDEN) == "ab"
@@ -315,7 +315,7 @@ def _failure(template: Template) -> RichTraceback:
 
 @pytest.mark.parametrize("modules", [None, "modules"])
 def test_the_debug_toolbar_shows_the_code_of_the_site(world: World, modules: str | None) -> None:
-    """The toolbar shows the code that Mako has made, as Python finds it by the name of the module."""
+    """The toolbar shows the code that Mako generated, which Python finds by the name of the module."""
     world.write("templates/themes/dusk/page.mako", "dusk ${1 // zero}")
     world.write("sites/garden/page.mako", "garden ${1 // zero}")
     world.write("sites/kitchen/page.mako", "kitchen ${1 // zero}")
@@ -435,7 +435,7 @@ def test_plain_mako_goes_on_showing_the_newer_file(world: World) -> None:
 
 
 def test_a_settled_file_is_not_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reload costs looks at the files, but no reading, once nothing has changed for a while."""
+    """With reload, files that have not changed for a while are only checked, not read."""
     file = world.write("templates/page.mako", "page")
     templates = world.templates(reload=True)
     render(templates, GARDEN)
@@ -656,7 +656,7 @@ WAYS = {
 
 @pytest.fixture
 def hostile(world: World) -> World:
-    """A world with a canary in every file that nobody may get, and links that lead there."""
+    """A world with a canary in every file that must not be served, and links to these files."""
     world.write("outside/secret.mako", SECRET)
     for folder in ("sites/kitchen/", "sites/kitchen/a/", "sites/", ""):
         world.write(f"{folder}secret.mako", SECRET)
@@ -750,7 +750,7 @@ def test_a_site_s_folder_is_one_name(world: World, folder: str) -> None:
 
 
 def test_shared_names_do_not_reach_sites_that_lie_below_them(world: World) -> None:
-    """Where the sites' folders lie in the shared one, they are still nobody else's."""
+    """If the sites' folders are in the shared one, they still belong only to their sites."""
     world.write("sites/kitchen/secret.mako", SECRET)
     templates = SiteTemplates(world.root / "sites", world.root)
     with pytest.raises(TemplateLookupException):

@@ -1,4 +1,4 @@
-"""Themes: the middle layer, its name and its folder, which site has which, and how running servers come to know."""
+"""Themes: the middle layer, its name and folder, the theme of a site, and how running servers notice a change."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_the_shared_generation_is_polled_and_never_blocks_a_page(own_engine: sa.
 
 
 def worker(settings: Settings, url: str) -> TestApp:
-    """An application as each worker process has its own, which asks at every request whether something has changed."""
+    """An application as in a worker process, which polls for changes at every request."""
     config = Configurator(
         settings={
             "multisite.database_url": url,
