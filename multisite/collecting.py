@@ -100,12 +100,13 @@ def _folder_names(infos: Iterable[SiteRecord]) -> dict[int, list[str]]:
     """Return the folder names of each site, by its id; the first one is the folder, the others are links to it.
 
     A web server finds the folder by the host alone. So domains with a wildcard, a port or a path are left to the
-    application, and so are hosts that belong to another site for some port or for the path of static files.
+    application, and so are hosts that belong to another site, whatever its status, for some port or for the path of
+    static files.
     """
     domains = [
         (info.site.id, parse(domain.host, underscores=True), domain.kind) for info in infos for domain in info.domains
     ]
-    divided = {
+    shared = {
         domain.name
         for _, domain, _ in domains
         if domain.port is not None or f"{domain.path}/".startswith(f"/{FOLDER}/")
@@ -113,9 +114,7 @@ def _folder_names(infos: Iterable[SiteRecord]) -> dict[int, list[str]]:
     names: dict[int, list[str]] = {}
     for site_id, domain, kind in domains:
         alone = (
-            domain == Domain(domain.name)
-            and not domain.is_wildcard
-            and divided.isdisjoint(candidate_names(domain.name))
+            domain == Domain(domain.name) and not domain.is_wildcard and shared.isdisjoint(candidate_names(domain.name))
         )
         if alone and kind != "redirect":
             names.setdefault(site_id, []).append(folder_name(domain.name))
