@@ -2,7 +2,7 @@
 
 The matching is the lookup of RFC 4647 section 3.4, extended by the prefix match of section 3.3.1. WebOb's
 `AcceptLanguage` has each of the two, but not both: its `lookup` does not find `de-AT` for `de`, and its
-`basic_filtering` does not find `de` for `de-CH`. Neither prefers another language to one that the visitor excludes.
+`basic_filtering` does not find `de` for `de-CH`. With both, a language that the visitor excludes may be the default.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whose site is current where a request's code runs late, elsewhere or in another request, and on its thread later.
+"""Which site is current in code of a request that runs late, elsewhere or in another request, and on its thread later.
 
-Each place sees its own site or an error, and the next request on that thread begins with none. The soak at the end
-mixes all of it over a real waitress: 1,200 requests ordinarily, 100,000 with MULTISITE_SOAK=1.
+Each sees its own site or an error, and the next request on the thread starts without a site. The soak test at the end
+mixes all of them on a real waitress: 1,200 requests by default, 100,000 with MULTISITE_SOAK=1.
 """
 
 from __future__ import annotations

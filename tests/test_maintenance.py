@@ -46,7 +46,7 @@ def test_the_page_has_its_style_sheet_and_the_message(sqlite_sites: ContentSites
 def test_without_a_message_the_page_has_a_default_text(sqlite_sites: ContentSites) -> None:
     maintain_site(sqlite_sites.engine, STERNWARTE)
     page = sqlite_sites.browser(STERNWARTE).get("/", status=503)
-    assert "Diese Website ruht einen Augenblick." in page.text
+    assert "Diese Website ist vorübergehend nicht erreichbar." in page.text
     assert "None" not in page.text.partition("<main")[2]
 
 

@@ -1,7 +1,6 @@
-"""Sessions, tickets, log-ins and CSRF tokens belong to the site that gave them, each with a negative control.
+"""Sessions, tickets, logins and CSRF tokens are only valid on the site that issued them, with negative controls.
 
-Every credential is replayed by somebody who sends what they like: under the name that the cookie had, and under that
-which the attacked site looks for.
+Each credential is replayed by an attacker under the original cookie name and under the name that the target site reads.
 """
 
 from __future__ import annotations
