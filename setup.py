@@ -30,7 +30,7 @@ requires = [
     "SQLAlchemy>=2.0.40,!=2.1.0,!=2.1.1,!=2.1.2,!=2.1.3,<3",
     "transaction>=4.0",
     "tzdata>=2024.1",  # Windows and minimal containers have no database of time zones of their own.
-    "zope.sqlalchemy>=4.1",
+    "zope.sqlalchemy>=3.1",  # 3.0 fails where psycopg reports an error without a code.
 ]
 
 postgresql = ["psycopg[binary]>=3.2"]
