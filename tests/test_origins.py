@@ -176,7 +176,7 @@ def test_requests_from_other_origins_are_rejected(app: Any, url: str, origin: st
     assert (answer.status_code, "Origin checking failed" in answer.text) == (400, True)
     if origin != "null":
         assert post(app, url, Referer=f"{origin}/").status_code == 400
-    # What the Referer says does not make up for it.
+    # The Referer does not override it.
     assert post(app, url, Origin=origin, Referer=url).status_code == 400
 
 
@@ -194,7 +194,7 @@ def test_a_site_under_a_path_is_distinguished_from_siblings_by_the_referer(app: 
     for path in ("/", "/garden/", "/shopping", "/shop/../garden/", "/shop/%2e%2e/garden/"):
         assert post(app, shop, Origin=origin, Referer=f"{origin}{path}").status_code == 400
     assert post(app, f"{origin}/", Origin=origin, Referer=shop).status_code == 400
-    # A page that keeps its Referer back has the same origin, in the browser's eyes and here.
+    # A page that withholds its Referer has the same origin, for the browser and here.
     assert post(app, shop, Origin=origin).text == "done"
 
 
@@ -362,7 +362,7 @@ def test_any_input_gives_a_boolean_and_true_only_for_own_urls(local: Ask, url: s
     found = local("http://garden.example/", url)
     assert found in {True, False}
     if found:
-        # As a browser takes it apart (WHATWG URL): a slash and no second one, or our own host up to its end.
+        # As a browser parses it (WHATWG URL): a single slash, or exactly our own host.
         assert url.startswith("/") != url.lower().startswith(("http://garden.example", "https://garden.example"))
         assert url[:2] not in {"//", "/\\"}
         rest = re.sub(r"https?://garden\.example(:80|:443)?", "", url, count=1, flags=re.IGNORECASE)

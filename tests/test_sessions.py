@@ -338,7 +338,7 @@ def test_credentials_signed_with_a_previous_secret_are_accepted_and_signed_again
     # A session is written again from time to time, and then with the new secret.
     renewed = {name: morsel.value for name, morsel in set_cookies(ask(during, HOSTS[0], "/get", given)).items()}
     assert "session" in accepted(after, HOSTS[0], renewed, "")
-    # Nothing that is signed now would be accepted by who has only the previous secret.
+    # New signatures are not accepted by an application that has only the previous secret.
     assert accepted(former, HOSTS[0], *credentials(during, HOSTS[0])) == set()
     for app in (former, during, after):
         app.registry[DIRECTORY].engine.dispose()
@@ -423,7 +423,7 @@ def test_without_a_secret_a_request_that_needs_one_fails(settings: dict[str, str
     app.registry[DIRECTORY].engine.dispose()
 
 
-# What is one for all sites is named; what needs a secret and has none stops the start.
+# Unscoped credentials are reported; a missing secret is a startup error.
 
 
 class SharedPolicy:
@@ -486,7 +486,7 @@ def test_per_site_credentials_are_not_reported(settings: dict[str, str], caplog:
         own_factory.is_per_site = True  # type: ignore[attr-defined]
         config.set_session_factory(own_factory)
     assert found_in(config.make_wsgi_app()) == []
-    # A helper that keeps what it knows in a session of the site needs nothing more.
+    # A helper that stores the login in a session of the site needs nothing else.
     kept_in_session = SharedPolicy(per_site)
     kept_in_session.session_helper = SessionAuthenticationHelper()
     assert found_in(configured(settings, per_site, kept_in_session).make_wsgi_app()) == []

@@ -141,7 +141,7 @@ def test_the_login_key_follows_the_login(engine: sa.Engine) -> None:
     with at(engine, ONE) as session:
         assert User.find(session, "chief") is not None
         assert User.find(session, "admin") is None
-        # Core fills it in too, and cannot leave it out.
+        # Core sets it too, and cannot omit it.
         session.execute(sa.insert(User.__table__).values(login="New"))
         assert User.find(session, "new") is not None
 
@@ -182,7 +182,7 @@ def test_passwords_are_hashed_and_have_a_minimum_length(engine: sa.Engine) -> No
     for bad in ("", "x" * 14, "x" * 1001, "e\u0301" * 600):
         with pytest.raises(ValueError, match="15 to 1000 characters"):
             user.set_password(bad)
-    # Typed on a keyboard that composes, and on one that does not.
+    # Typed on keyboards that compose characters and on those that do not.
     user.set_password("Zoë" + "!" * 20)
     assert user.check_password("Zoe\u0308" + "!" * 20)
     assert not user.check_password("Zoe" + "!" * 20)
@@ -329,7 +329,7 @@ def test_a_key_is_only_displaced_by_keys_with_the_same_number_of_attempts() -> N
     assert len(attempts._counts) <= 3 * 5
     with pytest.raises(TooManyAttempts):
         attempts.record_attempt("a")
-    # Who is new is counted all the same: nobody can fill the memory with others first.
+    # New keys are still counted: nobody can fill the memory with other keys first.
     exhaust("b", 3)
     with pytest.raises(TooManyAttempts):
         attempts.record_attempt("b")
