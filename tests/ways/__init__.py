@@ -38,7 +38,7 @@ GROUPS = {
     "text": "SQL that comes as text",
     "writes": "Writes",
     "links": "Writes: objects and links",
-    "side": "Round the side",
+    "side": "Around SQLAlchemy's statements",
     "cache": "The SQL compilation cache",
 }
 

@@ -23,7 +23,7 @@ def _plain(text: str) -> str:
 
 def limits_as_markdown() -> str:
     """Return the table of what nothing in this process can close, and what to do."""
-    lines = ["| way | what to do |", "|---|---|"]
+    lines = ["| attempt | what to do |", "|---|---|"]
     ways = [way for way in all_ways().values() if way.expected.limit]
     lines += [f"| {_plain(way.name)}{_only(way)} | {way.expected.limit} |" for way in ways]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Round the side: connections without a session, engines of every kind, and events that rewrite statements."""
+"""Around SQLAlchemy's statements: connections without a session, engines of every kind, and rewriting events."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _pool_event(p: Place) -> Any:
     return found
 
 
-REWRITTEN = "rewrite statements in before_execute, which is before the wall; row-level security holds here too"
+REWRITTEN = "rewrite statements in before_execute, which runs before compilation; row-level security applies here too"
 
 
 @way("side", limit(REWRITTEN))
@@ -100,7 +100,7 @@ def statement_rewritten_in_do_execute(p: Place) -> Any:
             return connection.scalars(select(Country.name)).all()
 
 
-@way("side", limit("`scoped_text` is your word: read what it does with :site_id; row-level security holds here too"))
+@way("side", limit("review the text of `scoped_text`, and how it uses :site_id; row-level security applies here too"))
 def scoped_text_that_does_not_use_its_parameter(p: Place) -> Any:
     return p.rows(scoped_text("SELECT secret FROM books WHERE site_id = :site_id OR 1 = 1"))
 
@@ -119,7 +119,9 @@ def view_declared_as_a_table(p: Place) -> Any:
 
 @way(
     "side",
-    limit("declare no index of all sites' words, or give it `site_id_column()`: FTS5 keeps it as an UNINDEXED column"),
+    limit(
+        "declare no search index of all sites, or give it `site_id_column()`, an UNINDEXED column in FTS5"
+    ),
     databases=("sqlite",),
 )
 def virtual_table_declared_as_a_table(p: Place) -> Any:
@@ -149,7 +151,7 @@ def parent_declared_and_inherited_from_by_SQL(p: Place) -> Any:  # noqa: N802  #
 
 @way(
     "side",
-    limit("list no view on scoped tables in `multisite.global_tables`, or make it `security_invoker`"),
+    limit("do not list views of scoped tables in `multisite.global_tables`, or make them `security_invoker`"),
 )
 def view_listed_as_global(p: Place) -> Any:
     tables.global_tables.add("books_view")
@@ -163,7 +165,7 @@ def view_listed_as_global(p: Place) -> Any:
 
 @way(
     "side",
-    limit("hand the site over as an argument; row-level security holds for what is not SECURITY DEFINER"),
+    limit("pass the site as an argument; row-level security applies to functions without SECURITY DEFINER"),
     databases=("postgresql",),
 )
 def function_in_the_database(p: Place) -> Any:
@@ -180,7 +182,7 @@ def by_driver_only(p: Place, statement: str) -> None:
 
 @way(
     "side",
-    limit("triggers are code in the database: compare site_id there, or use none"),
+    limit("compare site_id in the trigger, or use none: triggers are code in the database"),
     databases=("sqlite",),
 )
 def trigger_in_the_database(p: Place) -> Any:
@@ -193,7 +195,7 @@ def trigger_in_the_database(p: Place) -> Any:
 
 @way(
     "side",
-    limit("leave DDL to migrations, and to a role of the database that the application does not have"),
+    limit("leave DDL to migrations, with a database role that the application does not have"),
 )
 def table_dropped(p: Place) -> Any:
     by_driver_only(p, "SELECT 1")
@@ -206,7 +208,7 @@ def table_dropped(p: Place) -> Any:
 REPORT = "CREATE TEMPORARY TABLE report AS SELECT secret FROM books WHERE site_id = CAST(:site_id AS bigint)"
 
 
-@way("side", limit("use a connection for one site; the pool does not reuse one on which something was left"))
+@way("side", limit("use a connection for one site; the pool does not reuse one with leftover state"))
 def temporary_table_of_a_connection_used_for_two_sites(p: Place) -> Any:
     with p.engine.connect() as connection:
         with using_site(p.other):
@@ -220,7 +222,7 @@ def temporary_table_of_a_connection_used_for_two_sites(p: Place) -> Any:
 
 @way(
     "side",
-    limit("keep what belongs to a site in a column of a scoped table: large objects are in none, and have no policies"),
+    limit("store a site's data in a column of a scoped table: large objects belong to no table, and have no policies"),
     databases=("postgresql",),
 )
 def large_object(p: Place) -> Any:
@@ -231,7 +233,7 @@ def large_object(p: Place) -> Any:
             return connection.scalar(select(func.convert_from(func.lo_get(number), "UTF8")))
 
 
-@way("side", limit("it is what `all_sites` is for: search the log for its reasons"))
+@way("side", limit("this is the purpose of `all_sites`: search the log for its reasons"))
 def all_sites_with_a_reason(p: Place) -> Any:
     with all_sites("a report over all sites"):
         return plain_read(p)
@@ -239,7 +241,7 @@ def all_sites_with_a_reason(p: Place) -> Any:
 
 @way(
     "side",
-    limit("put `SiteScoped` on every model whose rows belong to a site: `multisite check` lists the tables without it"),
+    limit("add `SiteScoped` to every model whose rows belong to a site: `multisite check` lists the tables without it"),
     commits=True,
 )
 def table_without_a_site(p: Place) -> Any:
@@ -249,7 +251,7 @@ def table_without_a_site(p: Place) -> Any:
     return p.rows(select(Country.name))
 
 
-@way("side", limit("migrations must replay as they are: look at the statements of a revision"))
+@way("side", limit("review the statements of a revision: migrations must replay unchanged"))
 def statement_of_a_migration(p: Place) -> Any:
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
@@ -259,7 +261,7 @@ def statement_of_a_migration(p: Place) -> Any:
         return connection.scalars(text("SELECT secret FROM books")).all()
 
 
-@way("side", limit("put site_id into every unique constraint, and let keys be what nobody guesses"))
+@way("side", limit("add site_id to every unique constraint, and use keys that cannot be guessed"))
 def key_that_another_site_has(p: Place) -> Any:
     try:
         with p.s.begin_nested():
@@ -274,23 +276,24 @@ def reference_without_a_constraint(p: Place) -> Any:
 
 
 @way(
-    "side", limit("declare references by `scoped_reference`: with site_id in it no row of another site can hang on one")
+    "side",
+    limit("declare references by `scoped_reference`: with site_id in it, no row of another site can refer to one"),
 )
 def cascade_along_a_reference_without_site_id(p: Place) -> Any:
     p.s.delete(p.s.get_one(Crate, p.own()))
 
 
-@way("side", limit("put the site's id into every key of a cache"))
+@way("side", limit("add the site's id to every cache key"))
 def cached_object_of_another_site(p: Place) -> Any:
     return cached_book(p).secret
 
 
-@way("side", limit("what has been loaded stays readable: keep no objects longer than a session"))
+@way("side", limit("do not keep objects longer than a session: loaded attributes stay readable"))
 def object_kept_from_another_site(p: Place) -> Any:
     return p.theirs(Book).secret
 
 
-@way("side", limit("a generator does not end the block where it yields: collect the rows first"))
+@way("side", limit("collect the rows first: a generator does not leave the block when it yields"))
 def generator_that_yields_within_a_block(p: Place) -> Any:
     def rows() -> Iterator[Any]:
         with using_site(p.other):

@@ -1,4 +1,4 @@
-"""Round the side: requests of a Pyramid application, what outlives them, and caches of objects."""
+"""Around SQLAlchemy's statements: requests of a Pyramid application, what outlives them, and caches of objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Round the side: what a session is pinned to, what runs in between, and what comes after it."""
+"""Around SQLAlchemy's statements: what a session is pinned to, what runs in between, and what comes after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Round the side: threads, asynchronous tasks and processes."""
+"""Around SQLAlchemy's statements: threads, asynchronous tasks and processes."""
 
 from __future__ import annotations
 
