@@ -119,9 +119,7 @@ def view_declared_as_a_table(p: Place) -> Any:
 
 @way(
     "side",
-    limit(
-        "declare no search index of all sites, or give it `site_id_column()`, an UNINDEXED column in FTS5"
-    ),
+    limit("declare no search index of all sites, or give it `site_id_column()`, an UNINDEXED column in FTS5"),
     databases=("sqlite",),
 )
 def virtual_table_declared_as_a_table(p: Place) -> Any:
