@@ -381,6 +381,7 @@ TOLD = {
     "suffix OR in a criterion", "statement hint OR", "statement hint OR, legacy query", "extension behind WHERE",
     "extension at the end", "construct that ends the brackets", "type that ends the brackets",
     "length that ends the brackets", "unquoted column that ends the brackets",
+    "construct that ends the brackets of an outer join",
 }  # fmt: skip
 """What the database calls a syntax error, as it would where nobody limits anything: there is no WHERE to widen."""
 
