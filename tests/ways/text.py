@@ -179,7 +179,7 @@ add(
         "postgresql: function of a schema that runs SQL, in FROM": lambda p: sql(
             p, "SELECT x::text FROM pg_catalog.query_to_xml('select secret from bo' || 'oks', true, false, '') AS x"
         ),
-        "text update behind a column called key": lambda p: sql(
+        "postgresql: text update behind a column called key": lambda p: sql(
             p, "WITH x AS (SELECT id AS key FROM countries) UPDATE books SET stock = 0"
         ),
         "postgresql: unicode escapes, driver": lambda p: driver(p, 'SELECT secret FROM U&"b\\006f\\006fks"'),
