@@ -127,7 +127,7 @@ setup(
     package_data={
         "multisite": [
             "py.typed",
-            "migrations/**/*",
+            "directory/migrations/**/*",
             "**/*.mako",
             "**/*.dbtmako",
             "**/static/**/*",

@@ -78,8 +78,8 @@ def make_library(url: str) -> None:
     """Create the tables at `url`, with the rows of the first sites, one site after the other."""
     # Imported only now: this installs scoping in this process, which measures nothing itself.
     from multisite import all_sites
+    from multisite.alembic.migrate import upgrade_own
     from multisite.directory import engine_from_url
-    from multisite.migrate import upgrade_own
 
     engine = engine_from_url(url)
     upgrade_own(engine)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.page import ROWS, VISITED, host_of, values_of
 from benchmarks.served import Base
+from multisite.alembic.migrate import upgrade_own
 from multisite.directory import engine_from_url
-from multisite.migrate import upgrade_own
 
 __all__ = ["make_database"]
 

@@ -68,7 +68,7 @@ class Worker(Measured):
         self.sites = itertools.cycle(self._sites(kind, sites))
         # Like multisite's tween, and for all kinds alike: only the rendering is compared.
         config.add_subscriber(lambda event: setattr(event.request, "site", next(self.sites)), NewRequest)
-        config.include("pyramid_mako" if kind == PLAIN else "multisite.renderer")
+        config.include("pyramid_mako" if kind == PLAIN else "multisite.web.renderer")
         entries = [SimpleNamespace(**values_of(ROWS - number)) for number in range(ENTRIES)]
         config.add_route("page", "/")
         config.add_view(lambda request: {"entries": entries}, route_name="page", renderer="/home.mako")
@@ -96,7 +96,7 @@ class Worker(Measured):
     def _sites(self, kind: str, count: int) -> list[Any]:
         if kind == PLAIN:
             return [None]
-        from multisite.site import Site
+        from multisite.core.site import Site
 
         theme = THEME if kind == "theme" else None
         return [Site(n, f"site{n}.bench.example", f"Site {n}", f"site{n}", theme=theme) for n in range(1, count + 1)]

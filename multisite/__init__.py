@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from multisite import hosts
-from multisite.current import all_sites, carry, current_site, using_site
+from multisite.core.current_site import all_sites, carry, current_site, using_site
+from multisite.core.site import Site
 from multisite.errors import (
     CrossSiteError,
     DirectoryUnavailable,
@@ -25,14 +26,13 @@ from multisite.errors import (
     UnknownSite,
     UnscopedStatement,
 )
-from multisite.site import Site
 
 if TYPE_CHECKING:
     from pyramid.config import Configurator
 
     from multisite.origins import is_local_url
     from multisite.scoping import SiteScoped, scoped_reference, scoped_text, site_id_column
-    from multisite.secrets import site_secret
+    from multisite.web.secrets import site_secret
 
 __all__ = [
     "CrossSiteError",
@@ -63,7 +63,7 @@ __all__ = [
 _LAZY = {
     **dict.fromkeys(("SiteScoped", "scoped_reference", "scoped_text", "site_id_column"), "multisite.scoping"),
     "is_local_url": "multisite.origins",
-    "site_secret": "multisite.secrets",
+    "site_secret": "multisite.web.secrets",
 }
 """The modules of the names that need SQLAlchemy or Pyramid."""
 
@@ -91,4 +91,4 @@ def includeme(config: Configurator) -> None:
     - adds the tween that renders error pages of the site (unless `multisite.error_pages = false`),
     - lets `using_site` find sites by id and domain.
     """
-    import_module("multisite.configuration").configure(config)
+    import_module("multisite.web.configure").configure(config)

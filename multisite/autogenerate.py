@@ -3,7 +3,7 @@
 Multisite's own tables are in the database but not in the application's MetaData, so alembic would drop them: they are
 ignored. The column `site_id` has a type of multisite, which a revision must not depend on: it is rendered as BIGINT. If
 the model of an existing table gains or loses `SiteScoped`, the revision gets `op.add_site_scope` or
-`op.drop_site_scope` (see `multisite.alembic.proposals`).
+`op.drop_site_scope` (see `multisite.alembic.autogenerate_ops`).
 
 Alembic 1.18 and later finds the plugin through an entry point, so no env.py has to change. Alembic imports it whenever
 alembic itself is imported, in every project of the environment, so it must stay small and must not fail.
@@ -40,8 +40,8 @@ def setup(plugin: Plugin) -> None:
 def own_tables() -> frozenset[str]:
     """Return the names of the tables that only `multisite migrate` creates and changes."""
     # Not at the top: alembic imports this module in every project of the environment.
-    from multisite.directory.revision import VERSION_TABLE
-    from multisite.models import metadata
+    from multisite.directory.models import metadata
+    from multisite.directory.schema_version import VERSION_TABLE
 
     return frozenset({*metadata.tables, VERSION_TABLE})
 
@@ -98,7 +98,7 @@ def _propose_scopes(
         newly_unscoped = []
     if newly_scoped or newly_unscoped:
         # Not at the top: importing the scoping layer would slow down projects that only share the environment.
-        from multisite.alembic.proposals import propose
+        from multisite.alembic.autogenerate_ops import propose
 
         propose(context, upgrade_ops, newly_scoped, newly_unscoped)
     return PriorityDispatchResult.CONTINUE

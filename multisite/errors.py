@@ -1,7 +1,7 @@
 """The exceptions of multisite.
 
 Each class has its data as attributes, and a message that says what to do. All derive from `MultisiteError`. This module
-is pure: `multisite.scoping.refusal` has the subclasses that SQLAlchemy does not wrap.
+is pure: `multisite.scoping.errors` has the subclasses that SQLAlchemy does not wrap.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from multisite import current
-from multisite.current import Scope, current_scope
+from multisite.core import current_site
+from multisite.core.current_site import Scope, current_scope
 
 if TYPE_CHECKING:  # Logging is configured before anything else is imported, and by commands without Pyramid.
     from pyramid.config import Configurator
@@ -54,7 +54,7 @@ would lose the record."""
 
 def current_request_id() -> str | None:
     """Return the id of the current request, or None outside of a request and without the tween."""
-    return current.request_id.get()
+    return current_site.request_id.get()
 
 
 def annotate_record(record: logging.LogRecord) -> None:
@@ -62,7 +62,7 @@ def annotate_record(record: logging.LogRecord) -> None:
     if not hasattr(record, "site"):
         record.site = _format_scope(_scope_of(record))
     if not hasattr(record, "request_id"):
-        record.request_id = current.request_id.get() or NONE
+        record.request_id = current_site.request_id.get() or NONE
 
 
 def _format_scope(scope: Scope | None) -> str:
@@ -138,7 +138,7 @@ def request_id_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
     """Return a tween that gives each request an id: a valid one from the configured header, or a new one."""
-    header: str | None = registry["multisite.settings"].request_id_header
+    header: str | None = registry["multisite.core.settings"].request_id_header
     key = None if header is None else f"HTTP_{header.upper().replace('-', '_')}"
 
     def request_id_tween(request: Request) -> Response:
@@ -147,11 +147,11 @@ def request_id_tween_factory(
         if found is None:
             sent = environ.get(key, "") if key is not None else ""
             found = environ[REQUEST_ID] = sent if _ID(sent) else secrets.token_hex(8)
-        token = current.request_id.set(found)
+        token = current_site.request_id.set(found)
         try:
             response = handler(request)
         finally:
-            current.request_id.reset(token)
+            current_site.request_id.reset(token)
         response.headers["X-Request-ID"] = found
         return response
 
@@ -162,9 +162,9 @@ def includeme(config: Configurator) -> None:
     """Add a tween above the one that finds the site, which gives each request an id. Includes multisite."""
     from pyramid.tweens import INGRESS
 
-    from multisite.includes import with_multisite
+    from multisite.web.includes import with_multisite
 
     with_multisite(config)
     config.add_tween(
-        "multisite.logs.request_id_tween_factory", under=INGRESS, over="multisite.tween.site_tween_factory"
+        "multisite.logs.request_id_tween_factory", under=INGRESS, over="multisite.web.tween.site_tween_factory"
     )

@@ -28,12 +28,12 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.tweens import INGRESS
 
-from multisite.forks import fork_safe_lock
-from multisite.includes import with_multisite
-from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS
-from multisite.settings import Settings
-from multisite.site import SettingsProvider, Site
-from multisite.tls import is_allowed_peer
+from multisite.core.fork_safety import fork_safe_lock
+from multisite.core.keys import DIRECTORY, OPEN_PATH, SETTINGS
+from multisite.core.settings import Settings
+from multisite.core.site import SettingsProvider, Site
+from multisite.web.includes import with_multisite
+from multisite.web.on_demand_tls import is_allowed_peer
 
 __all__ = ["MAX_SITES", "NO_SITE", "OTHER_SITES", "includeme", "metric_label", "metrics_view"]
 
@@ -181,14 +181,14 @@ def includeme(config: Configurator) -> None:
 
 def _configure(config: Configurator) -> None:
     config.add_tween(
-        "multisite.metrics.counting_tween_factory", under=INGRESS, over="multisite.tween.site_tween_factory"
+        "multisite.metrics.counting_tween_factory", under=INGRESS, over="multisite.web.tween.site_tween_factory"
     )
     config.add_tween(
         "multisite.metrics.progress_tween_factory",
-        under="multisite.tween.site_tween_factory",
+        under="multisite.web.tween.site_tween_factory",
         over=(
-            "multisite.error_pages.error_page_tween_factory",
-            "multisite.maintenance.maintenance_tween_factory",
+            "multisite.web.error_pages.error_page_tween_factory",
+            "multisite.web.maintenance.maintenance_tween_factory",
             "pyramid_tm.tm_tween_factory",
         ),
     )

@@ -18,13 +18,13 @@ from pyramid.interfaces import IDefaultCSRFOptions
 from pyramid.request import Request
 
 from multisite import hosts
+from multisite.core.host_header import DEFAULT_PORTS
+from multisite.core.keys import DIRECTORY, SETTINGS, SHIFTED_PATH
+from multisite.core.settings import Settings
+from multisite.core.site import Site
 from multisite.directory import Directory, Match
-from multisite.directory.places import HostMatches
+from multisite.directory.matching import HostMatches
 from multisite.errors import MultisiteError, escape_for_message
-from multisite.host_header import DEFAULT_PORTS
-from multisite.keys import DIRECTORY, SETTINGS, SHIFTED_PATH
-from multisite.settings import Settings
-from multisite.site import Site
 
 __all__ = ["Origin", "check_origins", "is_local_url", "origin_check", "parse_origin"]
 

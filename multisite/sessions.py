@@ -23,12 +23,12 @@ from pyramid.session import BaseCookieSessionFactory, SignedCookieSessionFactory
 from pyramid.util import SimpleSerializer
 from webob.cookies import JSONSerializer, RequestCookies, parse_cookie
 
-from multisite.directory.shelf import LRUCache
+from multisite.core.lru_cache import LRUCache
+from multisite.core.site import Site
 from multisite.errors import InvalidHost, UnknownSite
-from multisite.request import escape_path
-from multisite.secrets import SECRETS, secrets_of
-from multisite.signer import Signer
-from multisite.site import Site
+from multisite.web.request import escape_path
+from multisite.web.secrets import SECRETS, secrets_of
+from multisite.web.signer import Signer
 
 __all__ = ["PerSite", "per_site"]
 

@@ -30,11 +30,11 @@ from pyramid.request import Request
 from pyramid.response import FileIter, Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from multisite.assets import HASH_DIGITS, OpenAsset, content_type, open_asset, static_roots
+from multisite.core.keys import SETTINGS
+from multisite.core.site import Site
 from multisite.errors import MultisiteError
-from multisite.includes import with_multisite
-from multisite.keys import SETTINGS
-from multisite.site import Site
+from multisite.templates.assets import HASH_DIGITS, OpenAsset, content_type, open_asset, static_roots
+from multisite.web.includes import with_multisite
 
 __all__ = ["SPEC", "SiteStatic", "includeme", "static_path"]
 

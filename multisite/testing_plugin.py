@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyramid.request import Request
     from webtest import TestApp
 
-    from multisite.site import Site
+    from multisite.core.site import Site
 
 __all__: list[str] = []
 
@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "crosses_sites(reason): allow this test to see rows of other sites (leak detector)."
     )
     if config.getoption("multisite_leaks") or config.getini(LEAKS):
-        from multisite.testing.pytest_leaks import GatheringPlugin, LeakPlugin
+        from multisite.testing.leak_plugin import GatheringPlugin, LeakPlugin
 
         # With pytest-xdist the workers run the tests.
         controls = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
@@ -91,7 +91,7 @@ def site(request: pytest.FixtureRequest, multisite_app: Any) -> Iterator[Site]:
     session is pinned to it; if the session is pinned already, this is its site. Otherwise its rows are in the database
     and are removed after the test, with all rows that belong to the site.
     """
-    from multisite.keys import DIRECTORY
+    from multisite.core.keys import DIRECTORY
     from multisite.testing import plant_site, real_site
 
     dbsession = _optional_fixture(request, "dbsession")

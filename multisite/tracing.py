@@ -20,8 +20,8 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 
-from multisite.current import current_site
-from multisite.includes import with_multisite
+from multisite.core.current_site import current_site
+from multisite.web.includes import with_multisite
 
 __all__ = ["ATTRIBUTE", "includeme", "tracing_tween_factory"]
 
@@ -48,10 +48,10 @@ def includeme(config: Configurator) -> None:
     with_multisite(config)
     config.add_tween(
         "multisite.tracing.tracing_tween_factory",
-        under="multisite.tween.site_tween_factory",
+        under="multisite.web.tween.site_tween_factory",
         over=(
-            "multisite.error_pages.error_page_tween_factory",
-            "multisite.maintenance.maintenance_tween_factory",
+            "multisite.web.error_pages.error_page_tween_factory",
+            "multisite.web.maintenance.maintenance_tween_factory",
             "pyramid_tm.tm_tween_factory",
         ),
     )

@@ -24,8 +24,8 @@ from sqlalchemy import event
 from sqlalchemy.orm import Mapped, Mapper, Session, mapped_column, validates
 from sqlalchemy.sql.elements import conv
 
+from multisite.core.fork_safety import fork_safe_lock
 from multisite.errors import MultisiteError
-from multisite.forks import fork_safe_lock
 from multisite.scoping import SiteScoped
 from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.pin import pin_of

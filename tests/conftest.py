@@ -24,13 +24,13 @@ import sqlalchemy as sa
 from directories import Clock
 from hypothesis import HealthCheck, settings
 
-from multisite import site as site_module
+from multisite.alembic.migrate import upgrade_own
+from multisite.core import site as site_module
+from multisite.core.settings import Settings
+from multisite.core.site import Site
 from multisite.directory import engine_from_url
-from multisite.directory.changes import add_site
-from multisite.migrate import upgrade_own
-from multisite.models import DirectoryVersion, metadata
-from multisite.settings import Settings
-from multisite.site import Site
+from multisite.directory.models import DirectoryVersion, metadata
+from multisite.sites.updates import add_site
 
 if TYPE_CHECKING:
     from content_sites import ContentSites
@@ -64,31 +64,13 @@ settings.load_profile("busy")
 DATABASES = frozenset({"sqlite", "postgresql"})
 
 
-LONG = (
-    "test_existing",
-    "test_browser",
-    "test_dev",
-    "test_cli",
-    "test_docs",
-    "test_migrate",
-    "test_content",
-    "test_oracle",
-    "test_ways",
-    "test_importing",
-    "test_benchmarks",
-    "test_check",
-    "test_pyramid",
-    "test_races",
-)
-"""The files that take longest, which begin: one that begins last would leave the other processes idle."""
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes long, and leave out cases for one database, named as "sqlite: PRAGMA", on the other.
 
     They are left out and not skipped, since there is nothing of which a skip would tell.
     """
-    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+    # A file that takes long and begins last would leave the other processes idle.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for_another = set()
     for item in items:
         case = getattr(item, "callspec", None)

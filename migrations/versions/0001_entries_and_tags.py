@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import context, op
 
-from multisite.migrate import upgrade_own
+from multisite.alembic import upgrade_own
 
 revision = "content_0001"
 down_revision = None

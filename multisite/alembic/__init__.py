@@ -7,7 +7,8 @@ row-level security for a table.
 
 from __future__ import annotations
 
+from multisite.alembic.migrate import first_site, upgrade_own
 from multisite.alembic.row_security import DisableRowSecurity, EnableRowSecurity
 from multisite.alembic.site_scope import AddSiteScope, DropSiteScope
 
-__all__ = ["AddSiteScope", "DisableRowSecurity", "DropSiteScope", "EnableRowSecurity"]
+__all__ = ["AddSiteScope", "DisableRowSecurity", "DropSiteScope", "EnableRowSecurity", "first_site", "upgrade_own"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from multisite.alembic.definition import (
+from multisite.alembic.ddl_text import (
     clears_listed,
     mentions_site,
     with_name,

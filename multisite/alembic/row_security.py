@@ -12,7 +12,7 @@ There are three policies. The first is for every role: it limits rows to the sit
 raises an error if none is set. It is not for the application's role alone, since a role without a policy would silently
 see nothing. The second is for the role that `all_sites` works under, and for the owner, who is a member of it. The
 third is like the first but RESTRICTIVE: PostgreSQL combines permissive policies with OR, so a policy of the
-application's own would otherwise widen ours. `multisite.scoping.security` sets the site of a transaction.
+application's own would otherwise widen ours. `multisite.scoping.row_security` sets the site of a transaction.
 
 A query on a partition, or on a table that INHERITS, is not limited by its parent's policies: each gets its own.
 """
@@ -29,6 +29,8 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 
 from multisite.alembic.schema import sql_name
+from multisite.core.setting_parsers import ROW_SECURITY_FORMS
+from multisite.core.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM
 from multisite.errors import SettingError
 from multisite.scoping.policies import (
     ALL_SITES,
@@ -38,8 +40,6 @@ from multisite.scoping.policies import (
     SETTING,
     SITE_POLICY,
 )
-from multisite.setting_parsers import ROW_SECURITY_FORMS
-from multisite.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM
 
 __all__ = ["DisableRowSecurity", "EnableRowSecurity"]
 

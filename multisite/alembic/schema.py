@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from multisite import models
-from multisite.alembic.definition import clears_listed, tokens_of
+from multisite.alembic.ddl_text import clears_listed, tokens_of
+from multisite.directory import models
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN
 

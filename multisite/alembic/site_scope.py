@@ -24,20 +24,20 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Connection
 
-from multisite import program
-from multisite.alembic import alter
+from multisite.alembic import postgresql_alter
+from multisite.alembic.backfill import SiteSource, check_one_site, check_rows, reference_via
+from multisite.alembic.migrate import first_site, upgrade_own
 from multisite.alembic.naming import Naming
 from multisite.alembic.plan import Plan, ScopeOptions
 from multisite.alembic.planner import plan_drop, plan_scope
-from multisite.alembic.postgresql import PostgresqlSchema
-from multisite.alembic.rebuild import Rebuild, broken_dependents
-from multisite.alembic.rows import SiteSource, check_one_site, check_rows, reference_via
+from multisite.alembic.postgresql_schema import PostgresqlSchema
 from multisite.alembic.schema import Schema, Table, TableName
-from multisite.alembic.sqlite import SqliteSchema
+from multisite.alembic.sqlite_rebuild import Rebuild, broken_dependents
+from multisite.alembic.sqlite_schema import SqliteSchema
+from multisite.alembic.sqlite_transaction import ddl_operation
+from multisite.core import program
 from multisite.errors import MultisiteError
-from multisite.migrate import first_site, upgrade_own
 from multisite.scoping.column import SITE_COLUMN
-from multisite.whole_transaction import ddl_operation
 
 __all__ = ["TODO", "AddSiteScope", "DropSiteScope"]
 
@@ -210,7 +210,7 @@ def _schema_of(operations: Operations, operation: AddSiteScope | DropSiteScope) 
         raise MultisiteError(f"batch_size={operation.batch_size}: expected a number of rows, 1 or more")
     if connection.dialect.name == "postgresql":
         postgresql = PostgresqlSchema(connection)
-        with alter.exclusive_unenforced(postgresql, name):
+        with postgresql_alter.exclusive_unenforced(postgresql, name):
             yield postgresql, name
     elif connection.dialect.name == "sqlite":
         with ddl_operation(connection, f"rebuilding '{name}'"):
@@ -264,9 +264,9 @@ def _apply(schema: Schema, plan: Plan, site: SiteSource | None, batch_size: int)
     progress = _progress(schema, plan.table.name, "have their site" if site else "no longer have a site")
     if isinstance(schema, PostgresqlSchema):
         if site is None:
-            alter.drop_site(schema, plan)
+            postgresql_alter.drop_site(schema, plan)
         else:
-            alter.add_site(schema, plan, site, batch_size, progress)
+            postgresql_alter.add_site(schema, plan, site, batch_size, progress)
     elif isinstance(schema, SqliteSchema):
         _rebuild(schema, plan, site, batch_size, progress)
 

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from multisite.site import Site
+from multisite.core.site import Site
 
 __all__ = ["function_key_generator", "function_multi_key_generator", "serialize"]
 

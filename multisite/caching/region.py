@@ -23,9 +23,9 @@ from dogpile.cache.region import CacheRegion, RegionInvalidationStrategy
 
 from multisite.caching import keys
 from multisite.caching.values import check_value
-from multisite.current import current_scope
+from multisite.core.current_site import current_scope
+from multisite.core.site import Site, settings_provider_for
 from multisite.errors import CrossSiteError, MultisiteError, NoCurrentSite
-from multisite.site import Site, settings_provider_for
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -57,7 +57,7 @@ def _check_object(value: Any, state: Any, site_id: int) -> None:
         raise MultisiteError(
             f"this {name} is in a session and cannot be cached: cache plain values of it, or session.expunge() it first"
         )
-    model = sys.modules.get("multisite.scoping.model")
+    model = sys.modules.get("multisite.scoping.mixin")
     if model is None or not isinstance(value, model.SiteScoped):
         return
     owner = vars(value).get("site_id")

@@ -15,19 +15,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from multisite.check.application import Application, Database, open_application, reason_of
-from multisite.check.columns import check_columns
 from multisite.check.connections import check_connections, check_foreign_keys, check_row_security
 from multisite.check.credentials import check_credentials
 from multisite.check.directory import check_directory
 from multisite.check.migrations import check_migrations
 from multisite.check.references import check_indexes, check_references
 from multisite.check.rows import check_rows_across_sites, check_rows_without_site
+from multisite.check.site_columns import check_columns
 from multisite.check.site_settings import check_site_settings
 from multisite.check.tables import check_tables, check_undeclared_tables, check_views
 from multisite.check.templates import check_templates
-from multisite.check.unique import check_unique_keys
-from multisite.current import all_sites
-from multisite.finding import Finding
+from multisite.check.unique_keys import check_unique_keys
+from multisite.core.current_site import all_sites
+from multisite.core.finding import Finding
 
 __all__ = ["APPLICATION_CHECKS", "SITE_CHECKS", "Application", "Check", "Database", "Finding", "run"]
 

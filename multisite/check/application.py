@@ -18,19 +18,19 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Mapper, RelationshipDirection
 from sqlalchemy.orm.mapper import _all_registries
 
-from multisite import models as own
 from multisite.alembic.schema import Reference, TableName
-from multisite.bound_role import skip_bound_role_check
 from multisite.check.environment import Environment, read_environment
-from multisite.check.shape import TableSchema, declared_table, tables_in_database, views_in_database
-from multisite.dialects import dialect_error
-from multisite.directory.info import get_site
+from multisite.check.schema import TableSchema, declared_table, tables_in_database, views_in_database
+from multisite.core.dialects import dialect_error
+from multisite.core.keys import DIRECTORY, SETTINGS
+from multisite.core.site import Site
+from multisite.directory import models as own
+from multisite.directory.records import get_site
 from multisite.errors import MultisiteError
-from multisite.ini import Ini, read_ini
-from multisite.keys import DIRECTORY, SETTINGS
 from multisite.scoping.column import has_site_id
 from multisite.scoping.tables import tables
-from multisite.site import Site
+from multisite.sites.ini import Ini, read_ini
+from multisite.web.bound_role import skip_bound_role_check
 
 __all__ = ["Application", "Database", "load", "open_application", "reason_of"]
 

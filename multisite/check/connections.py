@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from multisite.check.application import Application
-from multisite.finding import Finding
-from multisite.scoping.faults import row_security_faults
+from multisite.core.finding import Finding
+from multisite.scoping.row_security_audit import row_security_faults
 
 __all__ = ["check_connections", "check_foreign_keys", "check_row_security"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from multisite.check.application import Application
-from multisite.credentials import find_unscoped_credentials
-from multisite.finding import Finding
+from multisite.core.finding import Finding
+from multisite.web.credentials import find_unscoped_credentials
 
 __all__ = ["check_credentials"]
 

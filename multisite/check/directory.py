@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from multisite import program
+from multisite.alembic.migrate import is_current
 from multisite.check.application import Application
-from multisite.directory.faults import domain_row_error, site_row_error
-from multisite.finding import Finding
-from multisite.keys import SETTINGS
-from multisite.migrate import is_current
-from multisite.models import AS_MULTISITE, DomainRow, SiteRow
+from multisite.core import program
+from multisite.core.finding import Finding
+from multisite.core.keys import SETTINGS
+from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
+from multisite.directory.row_validation import domain_row_error, site_row_error
 
 __all__ = ["check_directory"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.runtime.environment import EnvironmentContext
 
+from multisite.alembic.application_scripts import application_scripts
 from multisite.alembic.schema import TableName
-from multisite.application_scripts import application_scripts
 
 __all__ = ["Environment", "read_environment"]
 

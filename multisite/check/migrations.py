@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from multisite import program
+from multisite.alembic.migrate import is_current
 from multisite.check.application import Application
-from multisite.finding import Finding
-from multisite.migrate import is_current
+from multisite.core import program
+from multisite.core.finding import Finding
 
 __all__ = ["check_migrations"]
 

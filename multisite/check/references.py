@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from multisite.alembic.schema import Link, Reference, TableName
 from multisite.check.application import Application, Database
-from multisite.check.shape import TableSchema
-from multisite.finding import Finding
+from multisite.check.schema import TableSchema
+from multisite.core.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["check_indexes", "check_references", "references_of"]

@@ -10,11 +10,11 @@ from sqlalchemy.engine import Connection
 from multisite.alembic.schema import Reference
 from multisite.check.application import Application, Database
 from multisite.check.references import references_of
-from multisite.check.shape import TableSchema
-from multisite.finding import Finding
-from multisite.keys import DIRECTORY
+from multisite.check.schema import TableSchema
+from multisite.core.finding import Finding
+from multisite.core.keys import DIRECTORY
+from multisite.core.site import Site
 from multisite.scoping.column import SITE_COLUMN
-from multisite.site import Site
 
 __all__ = ["check_rows_across_sites", "check_rows_without_site"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from multisite import program
 from multisite.check.application import Application
-from multisite.directory.info import list_sites
-from multisite.finding import Finding
-from multisite.keys import DIRECTORY
-from multisite.site import Site
-from multisite.site_settings import SettingsRegistry
-from multisite.site_settings.directive import SITE_SETTINGS
+from multisite.core import program
+from multisite.core.finding import Finding
+from multisite.core.keys import DIRECTORY
+from multisite.core.site import Site
+from multisite.directory.records import list_sites
+from multisite.sites.settings import SettingsRegistry
+from multisite.web.site_settings import SITE_SETTINGS
 
 __all__ = ["check_site_settings"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from multisite.alembic.schema import TableName
 from multisite.autogenerate import own_tables
 from multisite.check.application import Application, Database
-from multisite.finding import Finding
+from multisite.core.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
-from multisite.scoping.reading import read
+from multisite.scoping.sql_scanner import read
 
 __all__ = ["check_tables", "check_undeclared_tables", "check_views"]
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from multisite.check.application import Application
-from multisite.directory.changes import list_sites
-from multisite.finding import Finding
-from multisite.keys import DIRECTORY
-from multisite.renderer import all_templates
-from multisite.site import Site
-from multisite.templates.faults import TemplateIssue, lint
+from multisite.core.finding import Finding
+from multisite.core.keys import DIRECTORY
+from multisite.core.site import Site
+from multisite.sites.updates import list_sites
+from multisite.templates.lint import TemplateIssue, lint
 from multisite.templates.overlay import Overlay
+from multisite.web.renderer import all_templates
 
 __all__ = ["check_templates"]
 

@@ -61,15 +61,15 @@ COMMANDS = {
     ),
     "set": _LazyCommand("multisite.cli.site_settings:set_settings", "Change settings of a site, all of them or none."),
     "unset": _LazyCommand("multisite.cli.site_settings:unset_settings", "Reset settings to their defaults."),
-    "disable-site": _LazyCommand("multisite.cli.life:disable_site", "Take a site offline (404)."),
+    "disable-site": _LazyCommand("multisite.cli.availability:disable_site", "Take a site offline (404)."),
     "enable-site": _LazyCommand(
-        "multisite.cli.life:enable_site", "Bring a disabled site, or one in maintenance, back online."
+        "multisite.cli.availability:enable_site", "Bring a disabled site, or one in maintenance, back online."
     ),
-    "maintain-site": _LazyCommand("multisite.cli.life:maintain_site", "Put a site into maintenance (503)."),
+    "maintain-site": _LazyCommand("multisite.cli.availability:maintain_site", "Put a site into maintenance (503)."),
     "remove-site": _LazyCommand(
-        "multisite.cli.life:remove_site", "Remove a site: its rows, its folder and its domains."
+        "multisite.cli.availability:remove_site", "Remove a site: its rows, its folder and its domains."
     ),
-    "refresh": _LazyCommand("multisite.cli.life:refresh", "Tell running servers to reload the directory."),
+    "refresh": _LazyCommand("multisite.cli.availability:refresh", "Tell running servers to reload the directory."),
     "shell": _LazyCommand("multisite.cli.shell:shell", "Open a Python shell with a request for a site."),
     "each-site": _LazyCommand("multisite.cli.each_site:each_site", "Run a command once for each site."),
     "check": _LazyCommand("multisite.cli.check:check", "Check the separation of sites for faults."),
@@ -78,7 +78,7 @@ COMMANDS = {
     ),
     "row-security": _LazyCommand("multisite.cli.row_security:row_security", "Enable or disable row-level security."),
     "import-entries": _LazyCommand(
-        "multisite.content.import_command:import_entries_command",
+        "multisite.cli.import_entries:import_entries_command",
         "Import Markdown files into a site of multisite.content.",
     ),
 }
@@ -130,7 +130,7 @@ class _LazyGroup(click.Group):
             raise
         except Exception as error:
             # This imports SQLAlchemy and alembic, which have been imported if one of them raised the error.
-            explain = import_module("multisite.cli.failure").explain
+            explain = import_module("multisite.cli.errors").explain
             message = explain(error)
             if message is None:
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from multisite.host_command import HostCommand
+from multisite.cli.host_command import HostCommand
 
 __all__ = ["HostCommand", "allow_mixed_option", "json_option"]
 

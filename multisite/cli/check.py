@@ -15,7 +15,7 @@ from multisite.cli.output import print_json
 from multisite.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from multisite.finding import Finding
+    from multisite.core.finding import Finding
 
 __all__ = ["check"]
 

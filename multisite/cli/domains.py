@@ -6,7 +6,7 @@ import click
 
 from multisite.cli.arguments import HostCommand, allow_mixed_option, json_option
 from multisite.cli.output import print_json, site_info_as_dict
-from multisite.ini import read_ini
+from multisite.sites.ini import read_ini
 
 __all__ = ["add_domain", "move_domain", "remove_domain", "set_canonical"]
 
@@ -24,10 +24,10 @@ def add_domain(ini_uri: str, site: str, host: str, redirect: bool, allow_mixed: 
     SITE is any domain that the site has already, HOST the domain to add: www.example.com, *.example.com for all
     subdomains of example.com, www.example.com:8080 for a port, www.example.com/shop for a path.
     """
-    from multisite.directory import changes
+    from multisite.sites import updates
 
     ini = read_ini(ini_uri)
-    info = changes.add_domain(
+    info = updates.add_domain(
         ini.open_engine(),
         site,
         host,
@@ -54,10 +54,10 @@ def remove_domain(ini_uri: str, host: str, as_json: bool) -> None:
 
     HOST is an alias or a redirect of a site, not its canonical domain.
     """
-    from multisite.directory import changes
+    from multisite.sites import updates
 
     ini = read_ini(ini_uri)
-    info = changes.remove_domain(ini.open_engine(), host)
+    info = updates.remove_domain(ini.open_engine(), host)
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
@@ -77,10 +77,10 @@ def move_domain(ini_uri: str, host: str, site: str, redirect: bool, as_json: boo
 
     HOST is an alias or a redirect of a site, SITE any domain of the site that gets it.
     """
-    from multisite.directory import changes
+    from multisite.sites import updates
 
     ini = read_ini(ini_uri)
-    info = changes.move_domain(ini.open_engine(), host, site, redirect=redirect)
+    info = updates.move_domain(ini.open_engine(), host, site, redirect=redirect)
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
@@ -97,10 +97,10 @@ def set_canonical(ini_uri: str, host: str, redirect: bool, as_json: bool) -> Non
 
     HOST is an alias or a redirect of the site. The former canonical domain becomes an alias.
     """
-    from multisite.directory import changes
+    from multisite.sites import updates
 
     ini = read_ini(ini_uri)
-    info = changes.set_canonical(ini.open_engine(), host, redirect=redirect)
+    info = updates.set_canonical(ini.open_engine(), host, redirect=redirect)
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:

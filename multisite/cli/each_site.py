@@ -18,11 +18,11 @@ from multisite.cli.arguments import json_option
 from multisite.cli.output import print_json
 from multisite.cli.progress import Progress
 from multisite.errors import MultisiteError
-from multisite.ini import read_ini
+from multisite.sites.ini import read_ini
 
 if TYPE_CHECKING:
-    from multisite.each_site import Outcome
-    from multisite.site import Site
+    from multisite.core.site import Site
+    from multisite.sites.each_site import Outcome
 
 __all__ = ["each_site"]
 
@@ -54,8 +54,8 @@ def each_site(
     argument {} is replaced by the site's domain. Its output goes to stderr. Exits with 1 if the command failed for a
     site or was not run for one.
     """
-    from multisite.directory.changes import list_sites
-    from multisite.each_site import run_for_each, select_sites
+    from multisite.sites.each_site import run_for_each, select_sites
+    from multisite.sites.updates import list_sites
 
     ini = read_ini(ctx.obj)
     if shutil.which(command[0]) is None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multisite import program
+from multisite.core import program
 
 if TYPE_CHECKING:
-    from multisite.directory.changes import SiteRecord
-    from multisite.ini import Ini
-    from multisite.site import Site
+    from multisite.core.site import Site
+    from multisite.sites.ini import Ini
+    from multisite.sites.updates import SiteRecord
 
 __all__ = [
     "next_step",

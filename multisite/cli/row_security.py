@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from multisite.ini import read_ini
+from multisite.sites.ini import read_ini
 
 __all__ = ["row_security"]
 
@@ -18,7 +18,7 @@ def row_security(ini_uri: str, what: str) -> None:
     'enable' turns on PostgreSQL's row-level security for every table that belongs to sites, 'disable' turns it off.
     Run it again after adding tables, or after setting multisite.all_sites_role or multisite.row_security_form.
     """
-    from multisite.row_security import disable, enable
+    from multisite.alembic.row_security_everywhere import disable, enable
 
     ini = read_ini(ini_uri)
     engine = ini.open_engine(as_owner=True)

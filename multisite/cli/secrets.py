@@ -6,7 +6,7 @@ import click
 
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, site_info_as_dict
-from multisite.ini import read_ini
+from multisite.sites.ini import read_ini
 
 __all__ = ["rotate_secret"]
 
@@ -20,10 +20,10 @@ def rotate_secret(ini_uri: str, host: str, as_json: bool) -> None:
 
     HOST is any domain of the site. Its sessions, logins and signed tokens become invalid; other sites are not affected.
     """
-    from multisite.directory import secret_generation
+    from multisite.sites import rotate_secret
 
     ini = read_ini(ini_uri)
-    info = secret_generation.rotate_secret(ini.open_engine(), host)
+    info = rotate_secret.rotate_secret(ini.open_engine(), host)
     generation = info.site.secret_generation
     if as_json:
         print_json({**site_info_as_dict(info, ini), "secret_generation": generation})

@@ -8,7 +8,7 @@ import click
 
 from multisite.cli.arguments import HostCommand
 from multisite.cli.output import next_step
-from multisite.ini import read_ini
+from multisite.sites.ini import read_ini
 
 __all__ = ["shell"]
 
@@ -24,13 +24,13 @@ def shell(ctx: click.Context, host: str, code: str | None) -> None:
     [pshell] of the ini adds. Changes are rolled back unless tm.commit() is called. Code is read from stdin if that is
     not a terminal.
     """
-    from multisite.directory.changes import get_site
+    from multisite.sites.updates import get_site
 
     info = get_site(read_ini(ctx.obj).open_engine(), host)
     if info.status != "active":
         click.echo(f"{info.site} is not open to visitors ({info.status}): {next_step(info)}", err=True)
     # Imports Pyramid.
-    from multisite.shell import run, run_code
+    from multisite.cli.pshell import run, run_code
 
     runner = None
     if code is not None:

@@ -13,13 +13,13 @@ import click
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json
 from multisite.errors import MultisiteError
-from multisite.ini import Ini, read_ini
+from multisite.sites.ini import Ini, read_ini
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from multisite.site import Site
-    from multisite.site_settings import SettingsRegistry, SettingValue
+    from multisite.core.site import Site
+    from multisite.sites.settings import SettingsRegistry, SettingValue
 
 __all__ = ["set_settings", "settings", "unset_settings"]
 
@@ -34,7 +34,7 @@ def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json:
 
     HOST is any domain of the site. KEY is a setting that the application declares, or locale or timezone.
     """
-    from multisite.site_settings import changes
+    from multisite.sites.settings import updates
 
     texts: dict[str, str] = {}
     for assignment in assignments:
@@ -45,7 +45,7 @@ def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json:
             raise click.UsageError(f"{key} is set twice.")
         texts[key] = text
     with _application(ini_uri) as (ini, engine, declared):
-        site = changes.set_settings(engine, host, texts, declared=declared).site
+        site = updates.set_settings(engine, host, texts, declared=declared).site
         _report(f"Set {', '.join(texts)}", ini, site, declared, as_json=as_json)
 
 
@@ -59,10 +59,10 @@ def unset_settings(ini_uri: str, host: str, keys: tuple[str, ...], as_json: bool
 
     HOST is any domain of the site. KEY is a setting that the site overrides.
     """
-    from multisite.site_settings import changes
+    from multisite.sites.settings import updates
 
     with _application(ini_uri) as (ini, engine, declared):
-        site = changes.unset_settings(engine, host, keys, declared=declared).site
+        site = updates.unset_settings(engine, host, keys, declared=declared).site
         _report(f"Unset {', '.join(dict.fromkeys(keys))}", ini, site, declared, as_json=as_json)
 
 
@@ -75,7 +75,7 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
 
     HOST is any domain of the site.
     """
-    from multisite.directory.info import get_site
+    from multisite.directory.records import get_site
 
     with _application(ini_uri) as (_ini, engine, declared):
         found = _described(get_site(engine, host).site, declared)
@@ -93,8 +93,8 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
 def _application(ini_uri: str) -> Iterator[tuple[Ini, Engine, SettingsRegistry]]:
     """Yield the ini, an engine and the declared settings. Loads the application, which declares them."""
     from multisite.check.application import load
-    from multisite.keys import DIRECTORY
-    from multisite.site_settings.directive import SITE_SETTINGS
+    from multisite.core.keys import DIRECTORY
+    from multisite.web.site_settings import SITE_SETTINGS
 
     ini = read_ini(ini_uri)
     registry = load(ini_uri).registry
@@ -118,7 +118,7 @@ def _report(done: str, ini: Ini, site: Site, declared: SettingsRegistry, *, as_j
 
 def _described(site: Site, declared: SettingsRegistry) -> list[SettingValue]:
     """Return the settings of a site for display, beginning with the columns that every site has."""
-    from multisite.site_settings import SettingValue
+    from multisite.sites.settings import SettingValue
 
     locale, zone = site.locale, site.timezone
     own = [

@@ -16,10 +16,10 @@ from multisite.cli.output import (
     site_as_dict,
     site_info_as_dict,
 )
-from multisite.ini import Ini, read_ini
+from multisite.sites.ini import Ini, read_ini
 
 if TYPE_CHECKING:
-    from multisite.directory.changes import CreatedSite, SiteDetails
+    from multisite.sites.updates import CreatedSite, SiteDetails
 
 __all__ = ["add_site", "list_sites", "rename_site", "show_site"]
 
@@ -44,7 +44,7 @@ def add_site(ini_uri: str, host: str, as_json: bool, **details: Unpack[SiteDetai
     HOST is the host in the URL of the site, such as www.example.com or bücher.example, without http://. With a path
     or a port, several sites can share a host: www.example.com/shop, www.example.com:8080.
     """
-    from multisite.directory.changes import create_site
+    from multisite.sites.updates import create_site
 
     ini = read_ini(ini_uri)
     new = create_site(ini.open_engine(), host, settings=ini.settings, **details)
@@ -55,7 +55,7 @@ def add_site(ini_uri: str, host: str, as_json: bool, **details: Unpack[SiteDetai
 
 
 def _print_new_site(new: CreatedSite, ini: Ini) -> None:
-    from multisite.directory.themes import hidden_files
+    from multisite.sites.themes import hidden_files
 
     site, host = new.site, new.site.host
     click.echo(f"Added {site}.")
@@ -90,7 +90,7 @@ def _needs_dns(host: str) -> bool:
 @click.pass_obj
 def list_sites(ini_uri: str, as_json: bool) -> None:
     """List the sites."""
-    from multisite.directory.changes import list_sites as all_infos
+    from multisite.sites.updates import list_sites as all_infos
 
     ini = read_ini(ini_uri)
     infos = all_infos(ini.open_engine())
@@ -112,7 +112,7 @@ def show_site(ini_uri: str, host: str, as_json: bool) -> None:
 
     HOST is any domain of the site.
     """
-    from multisite.directory.changes import get_site
+    from multisite.sites.updates import get_site
 
     ini = read_ini(ini_uri)
     info = get_site(ini.open_engine(), host)
@@ -132,10 +132,10 @@ def rename_site(ini_uri: str, host: str, name: str, as_json: bool) -> None:
 
     HOST is any domain of the site, NAME the new display name. Its domains and its folder do not change.
     """
-    from multisite.directory import changes
+    from multisite.sites import updates
 
     ini = read_ini(ini_uri)
-    info = changes.rename_site(ini.open_engine(), host, name)
+    info = updates.rename_site(ini.open_engine(), host, name)
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:

@@ -10,7 +10,7 @@ import click
 from multisite.cli.arguments import json_option
 from multisite.cli.output import print_json
 from multisite.errors import MultisiteError
-from multisite.ini import read_ini
+from multisite.sites.ini import read_ini
 
 __all__ = ["collect_static"]
 
@@ -25,12 +25,12 @@ def collect_static(ini_uri: str, folder: Path, compress: bool, as_json: bool) ->
 
     DIR gets a folder for each host. Running the command again writes changed files and removes deleted ones.
     """
-    from multisite import collecting
-    from multisite.directory.changes import list_sites
+    from multisite.sites import collect_static
+    from multisite.sites.updates import list_sites
 
     ini = read_ini(ini_uri)
     try:
-        done = collecting.collect_static(ini.settings, list_sites(ini.open_engine()), folder, compress=compress)
+        done = collect_static.collect_static(ini.settings, list_sites(ini.open_engine()), folder, compress=compress)
     except OSError as error:
         raise MultisiteError(f"cannot write {error.filename or folder}: {error.strerror}") from error
     if as_json:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multisite import program
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_hidden_files, print_json, site_info_as_dict
 from multisite.cli.progress import Progress
+from multisite.core import program
 from multisite.errors import MultisiteError
-from multisite.ini import read_ini
+from multisite.sites.ini import read_ini
 
 if TYPE_CHECKING:
     from multisite.templates import SiteTemplates
-    from multisite.templates.ahead import CompileResult
     from multisite.templates.overlay import Layer
+    from multisite.templates.precompile import CompileResult
 
 __all__ = ["compile_templates", "new_theme", "reload_templates", "set_theme", "which"]
 
@@ -33,13 +33,13 @@ def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json
 
     HOST is any domain of the site, NAME a theme created by new-theme.
     """
-    from multisite.directory import changes
-    from multisite.directory.themes import hidden_files
+    from multisite.sites import updates
+    from multisite.sites.themes import hidden_files
 
     if no_theme == (name is not None):
         raise click.UsageError("Pass the NAME of a theme, or --none.")
     ini = read_ini(ini_uri)
-    info = changes.set_theme(ini.open_engine(), host, name, settings=ini.settings)
+    info = updates.set_theme(ini.open_engine(), host, name, settings=ini.settings)
     if as_json:
         print_json(site_info_as_dict(info, ini))
     else:
@@ -60,7 +60,7 @@ def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
 
     NAME becomes the name of its folder: lowercase letters, digits, hyphens and underscores.
     """
-    from multisite.directory.themes import create_theme
+    from multisite.sites.themes import create_theme
 
     ini = read_ini(ini_uri)
     folder = create_theme(ini.settings, name)
@@ -83,7 +83,7 @@ def which(ini_uri: str, host: str, name: str, as_json: bool) -> None:
     HOST is any domain of the site, NAME a template name as in a view or a template: layout.mako, or
     app:templates/page.mako.
     """
-    from multisite.directory.changes import get_site
+    from multisite.sites.updates import get_site
 
     ini = read_ini(ini_uri)
     site = get_site(ini.open_engine(), host).site
@@ -133,10 +133,10 @@ def reload_templates(ini_uri: str, host: str | None) -> None:
     HOST is any domain of the site whose templates changed; without it, the templates of all sites are reloaded.
     Their cached blocks are discarded.
     """
-    from multisite.directory import changes
+    from multisite.sites import updates
 
     ini = read_ini(ini_uri)
-    changes.reload_templates(ini.open_engine(), host)
+    updates.reload_templates(ini.open_engine(), host)
     what = "of all sites" if host is None else f"of {host}"
     click.echo(f"Running servers reload the templates {what} {_within(ini.settings.refresh_seconds)}.")
 
@@ -154,9 +154,9 @@ def compile_templates(ctx: click.Context, does_prune: bool) -> None:
     Loads the application without serving it, and compiles the templates of all sites and themes, the shared ones, and
     those of the packages that views name. Servers that start later need not compile them.
     """
-    from multisite.directory.changes import list_sites
-    from multisite.renderer import all_templates
-    from multisite.templates.ahead import compile_all, prune
+    from multisite.sites.updates import list_sites
+    from multisite.templates.precompile import compile_all, prune
+    from multisite.web.renderer import all_templates
 
     engine = read_ini(ctx.obj).open_engine()
     kept = [(templates, used) for templates, used in all_templates(_load(ctx.obj)) if templates.module_directory]
@@ -203,7 +203,7 @@ def _load(uri: str) -> Any:
     from pyramid.config import global_registries
     from pyramid.paster import get_app
 
-    from multisite.renderer import TEMPLATES
+    from multisite.web.renderer import TEMPLATES
 
     app = get_app(uri)
     # Middleware around the application, such as a pipeline, has no registry.
@@ -215,7 +215,7 @@ def _load(uri: str) -> Any:
 
 def _templates_for(registry: Any, name: str) -> SiteTemplates:
     """Return the templates that `name` belongs to: a file extension may have settings, and so folders, of its own."""
-    from multisite.renderer import FACTORIES, TEMPLATES
+    from multisite.web.renderer import FACTORIES, TEMPLATES
 
     factory = registry[FACTORIES].get(Path(name).suffix)
     templates: SiteTemplates = registry[TEMPLATES] if factory is None else factory.templates

@@ -14,8 +14,8 @@ from multisite.cli.arguments import json_option
 from multisite.cli.output import print_json
 
 if TYPE_CHECKING:
-    from multisite.vhosts.composite import Vhosts
-    from multisite.vhosts.table import Route
+    from multisite.vhosts.dispatcher import Vhosts
+    from multisite.vhosts.routes import Route
 
 __all__ = ["vhosts"]
 
@@ -31,7 +31,7 @@ def vhosts(ctx: click.Context, ini_argument: str | None, url: str | None, as_jso
     INI is the ini file with the section that uses egg:pyramid-multisite#vhosts, by default that of -c. The name of the
     section may follow, as in production.ini#main.
     """
-    from multisite.vhosts.explaining import read_vhosts
+    from multisite.vhosts.explain import read_vhosts
 
     file, _, name = str(ini_argument or ctx.obj).partition("#")
     found, run_hooks = read_vhosts(Path(file).absolute(), name or None)
@@ -95,7 +95,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_answer(ctx: click.Context, found: Vhosts, url: str, as_json: bool) -> None:
-    from multisite.vhosts.explaining import explain
+    from multisite.vhosts.explain import explain
 
     answer = explain(found.table, url, underscores=found.allow_underscores)
     route = answer.route

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 
-from multisite.content.bad_file import InvalidArticle, quote_value
+from multisite.content.errors import InvalidArticle, quote_value
 
 __all__ = ["parse_date"]
 

@@ -14,9 +14,9 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite.content import queries
-from multisite.content.conditional import weak_etag
+from multisite.content.etag import weak_etag
 from multisite.content.models import Entry
-from multisite.site import Site
+from multisite.core.site import Site
 
 __all__ = ["SITEMAP_SIZE", "includeme"]
 

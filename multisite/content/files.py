@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from multisite.content.bad_file import InvalidArticle
+from multisite.content.errors import InvalidArticle
 
 __all__ = ["MAX_FILE_BYTES", "find_files", "printable", "read_text"]
 

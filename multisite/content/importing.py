@@ -18,19 +18,19 @@ from urllib.parse import quote
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from multisite.content.bad_file import InvalidArticle, NotAnEntry
 from multisite.content.dialects import Dialect
+from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.file_languages import choose_translations, same_language
 from multisite.content.files import find_files, printable, read_text
-from multisite.content.frontmatter import Article, parse_article
+from multisite.content.front_matter import Article, parse_article
 from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.report import BadPath, ImportReport, Loss, Note
-from multisite.content.saving import Prepared, upsert_batch
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
-from multisite.local_time import local_time, zone_of
-from multisite.site import Site
+from multisite.content.upsert import Prepared, upsert_batch
+from multisite.core.site import Site
+from multisite.language.local_time import local_time, zone_of
 
 __all__ = ["BATCH_SIZE", "BadPath", "ImportReport", "import_entries"]
 

@@ -18,7 +18,7 @@ import yaml
 from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from multisite.content.bad_file import InvalidArticle
+from multisite.content.errors import InvalidArticle
 from multisite.content.limits import MAX_FRONT_MATTER
 
 __all__ = ["Metadata", "Notation", "split_metadata"]

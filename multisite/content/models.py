@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from multisite.content.limits import SLUG_LENGTH, SOURCE_LENGTH, TITLE_LENGTH
-from multisite.models import BigId
+from multisite.directory.models import BigId
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 
 __all__ = ["Base", "Entry", "Tag", "UtcDateTime", "entry_tags"]

@@ -17,11 +17,11 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.settings import asbool
 
-from multisite import program
 from multisite.content import queries
-from multisite.content.conditional import weak_etag
+from multisite.content.etag import weak_etag
 from multisite.content.queries import Listing
-from multisite.local_time import zone_of
+from multisite.core import program
+from multisite.language.local_time import zone_of
 
 __all__ = ["ARCHIVE_SIZE", "Pager", "YearCount", "includeme"]
 

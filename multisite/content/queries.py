@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, load_only, selectinload
 from sqlalchemy.sql.elements import ColumnElement
 
 from multisite.content.models import Entry, Tag
-from multisite.local_time import local_bounds, local_time
+from multisite.language.local_time import local_bounds, local_time
 
 __all__ = [
     "MAX_PAGE",

@@ -13,17 +13,17 @@ from pyramid.config import Configurator
 from pyramid.events import BeforeRender
 from pyramid.request import Request
 
-from multisite.content.addresses import Urls
-from multisite.content.language import phrase
+from multisite.content.messages import phrase
+from multisite.content.urls import Urls
 from multisite.errors import MultisiteError
-from multisite.formats import Formats
+from multisite.language.formats import Formats
 from multisite.static import static_path
 
 __all__ = ["NavItem", "includeme", "page_variables"]
 
 
 ERRORS = frozenset({400, 403, 404, 500, 503})
-"""The errors with their own phrases in `multisite.content.language`."""
+"""The errors with their own phrases in `multisite.content.messages`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pyramid.config import Configurator
 
 from multisite.errors import MultisiteError
-from multisite.includes import with_multisite
+from multisite.web.includes import with_multisite
 
 __all__ = ["includeme"]
 

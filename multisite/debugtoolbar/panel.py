@@ -12,17 +12,17 @@ from pyramid.response import Response
 from pyramid.threadlocal import manager
 from pyramid_debugtoolbar.panels import DebugPanel
 
-from multisite import domains
+from multisite.core import domains
+from multisite.core.host_header import DEFAULT_PORTS, requested_host
+from multisite.core.keys import DIRECTORY, OPEN_PATH, SETTINGS, SHIFTED_PATH, SUFFIX
+from multisite.core.settings import PREFIX
+from multisite.core.site import Site
 from multisite.debugtoolbar.recording import Recording, UsedTemplate, recording
-from multisite.directory.changes import get_site
 from multisite.errors import MultisiteError
-from multisite.host_header import DEFAULT_PORTS, requested_host
-from multisite.introspection import redacted
-from multisite.keys import DIRECTORY, OPEN_PATH, SETTINGS, SHIFTED_PATH, SUFFIX
-from multisite.renderer import TEMPLATES
-from multisite.settings import PREFIX
-from multisite.site import Site
-from multisite.site_settings.directive import SITE_SETTINGS
+from multisite.sites.updates import get_site
+from multisite.web.introspection import redacted
+from multisite.web.renderer import TEMPLATES
+from multisite.web.site_settings import SITE_SETTINGS
 
 __all__ = ["SitePanel"]
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from multisite.current import Scope
+from multisite.core.current_site import Scope
+from multisite.core.site import Site
 from multisite.scoping.execution import _plain
 from multisite.scoping.pin import known_scope_of
-from multisite.site import Site
 from multisite.templates import names
 from multisite.templates.lookup import SiteLookup
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 
-from multisite import forks
-from multisite.dialects import dialect_error
+from multisite.core import fork_safety
+from multisite.core.dialects import dialect_error
 from multisite.errors import MultisiteError
 
 __all__ = ["check_engine", "dispose_after_fork", "engine_from_settings", "engine_from_url"]
@@ -56,7 +56,7 @@ def dispose_after_fork(engine: Engine) -> None:
     The pooled connections belong to the parent: if both processes used one, each could receive the other's results,
     which may be another site's rows.
     """
-    forks.run_in_forked_child(engine, _replace_pool)
+    fork_safety.run_in_forked_child(engine, _replace_pool)
 
 
 _inherited_pools: list[sa.Pool] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from multisite.directory.places import HostMatches
+from multisite.directory.matching import HostMatches
 
 __all__ = ["CachedEntry"]
 

@@ -23,11 +23,11 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
-from multisite import forks
+from multisite.core import fork_safety
+from multisite.core.site import SettingsProvider, Site
 from multisite.directory.entry import CachedEntry
-from multisite.directory.places import HostMatches, Match, SiteClosure
+from multisite.directory.matching import HostMatches, Match, SiteClosure
 from multisite.errors import SettingError
-from multisite.site import SettingsProvider, Site
 
 __all__ = ["Snapshot"]
 
@@ -80,7 +80,7 @@ class Snapshot:
         self._settings_provider = settings_provider
         self._clock = clock
         self._entries: Entries | None = None
-        self._load_lock = forks.fork_safe_lock()
+        self._load_lock = fork_safety.fork_safe_lock()
         self._is_due = False
         self._write_at = clock() + WRITE_PAUSE_SECONDS
         self._writer: Thread | None = None

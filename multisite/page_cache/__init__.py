@@ -6,7 +6,7 @@ Nothing is cached unless `multisite.page_cache_seconds` is set, or while `pyrami
 
 The tween runs below multisite's own, which finds the site, and above pyramid_tm: serving a cached page needs no
 transaction, no session and no route. A page belongs to one site, by its key and by the site stored with it, and becomes
-stale as soon as a transaction that changes rows of its site commits (`multisite.page_cache.changes`).
+stale as soon as a transaction that changes rows of its site commits (`multisite.page_cache.invalidation`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pyramid.settings import asbool
 from pyramid.tweens import EXCVIEW
 from pyramid.viewderivers import INGRESS
 
-from multisite.includes import with_multisite
-from multisite.keys import DIRECTORY, SETTINGS
-from multisite.page_cache import conditions
+from multisite.core.keys import DIRECTORY, SETTINGS
+from multisite.core.settings import Settings
+from multisite.page_cache import startup_checks
 from multisite.page_cache.cache import Handler, PageCache, render_once
-from multisite.page_cache.changes import publish_changes, subscribe
+from multisite.page_cache.invalidation import publish_changes, subscribe
 from multisite.page_cache.versions import Versions
-from multisite.settings import Settings
-from multisite.start import on_startup
+from multisite.web.includes import with_multisite
+from multisite.web.startup import on_startup
 
 __all__ = ["PAGE_CACHE", "PageCache", "includeme", "page_cache_tween_factory", "publish_changes"]
 
@@ -118,9 +118,9 @@ def _configure(config: Configurator) -> None:
     config.add_tween(
         "multisite.page_cache.page_cache_tween_factory",
         under=(
-            "multisite.maintenance.maintenance_tween_factory",
-            "multisite.error_pages.error_page_tween_factory",
-            "multisite.tween.site_tween_factory",
+            "multisite.web.maintenance.maintenance_tween_factory",
+            "multisite.web.error_pages.error_page_tween_factory",
+            "multisite.web.tween.site_tween_factory",
         ),
         over=("pyramid_tm.tm_tween_factory", EXCVIEW),
     )
@@ -138,5 +138,5 @@ def _connect(registry: Registry) -> None:
 
 
 def _start(registry: Registry) -> None:
-    conditions.check_application(registry)
-    registry[PAGE_CACHE].ambiguous_routes = conditions.ambiguous_routes(registry)
+    startup_checks.check_application(registry)
+    registry[PAGE_CACHE].ambiguous_routes = startup_checks.ambiguous_routes(registry)

@@ -13,15 +13,20 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.traversal import decode_path_info
 
-from multisite.keys import OPEN_PATH
-from multisite.language import negotiate_locale
-from multisite.negotiation import MAX_HEADER_CHARACTERS
-from multisite.page_cache.keeping import cookie_matcher, is_cacheable_request, uncacheable_reason, varies_by_language
-from multisite.page_cache.pages import Page, PageStore
-from multisite.page_cache.turns import Flight, SingleFlight
+from multisite.core.keys import OPEN_PATH
+from multisite.core.settings import Settings
+from multisite.core.site import Site
+from multisite.language.negotiation import MAX_HEADER_CHARACTERS
+from multisite.language.request import negotiate_locale
+from multisite.page_cache.cacheability import (
+    cookie_matcher,
+    is_cacheable_request,
+    uncacheable_reason,
+    varies_by_language,
+)
+from multisite.page_cache.single_flight import Flight, SingleFlight
+from multisite.page_cache.store import Page, PageStore
 from multisite.page_cache.versions import Version, Versions
-from multisite.settings import Settings
-from multisite.site import Site
 
 __all__ = ["Handler", "PageCache", "render_once"]
 

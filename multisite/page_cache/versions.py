@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from multisite import program
-from multisite.application import current_application
-from multisite.directory.errand import cancellable, run_with_timeout
-from multisite.forks import fork_safe_lock
-from multisite.models import ChangeRow
+from multisite.core import program
+from multisite.core.application import current_application
+from multisite.core.fork_safety import fork_safe_lock
+from multisite.directory.deadline import cancellable, run_with_timeout
+from multisite.directory.models import ChangeRow
 
 __all__ = ["Version", "Versions"]
 

@@ -10,11 +10,11 @@ from multisite.errors import MultisiteError
 
 try:
     from multisite.scoping.column import SiteId, site_id_column
-    from multisite.scoping.model import SiteScoped
-    from multisite.scoping.reference import scoped_reference
+    from multisite.scoping.foreign_key import scoped_reference
+    from multisite.scoping.install import put_up
+    from multisite.scoping.mixin import SiteScoped
     from multisite.scoping.tables import tables
     from multisite.scoping.text import scoped_text
-    from multisite.scoping.wall import put_up
 except (AttributeError, ImportError) as error:
     lost_by = getattr(getattr(error, "obj", None), "__module__", None) or getattr(error, "name", None)
     if not str(lost_by).startswith("sqlalchemy"):

@@ -9,7 +9,7 @@ from time import monotonic
 
 from sqlalchemy.engine import Connection
 
-from multisite.models import DirectoryVersion
+from multisite.directory.models import DirectoryVersion
 from multisite.scoping.relations import relations
 from multisite.scoping.tables import tables
 

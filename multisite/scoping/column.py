@@ -16,9 +16,9 @@ from sqlalchemy.sql.expression import TableClause
 from sqlalchemy.sql.operators import eq, in_op, ne, not_in_op
 from sqlalchemy.types import TypeDecorator
 
-from multisite.current import Scope
-from multisite.models import SiteRow
-from multisite.scoping.refusal import CrossSiteError, NoCurrentSite
+from multisite.core.current_site import Scope
+from multisite.directory.models import SiteRow
+from multisite.scoping.errors import CrossSiteError, NoCurrentSite
 
 __all__ = ["SITE_COLUMN", "SITE_PARAMETER", "SiteId", "executing", "has_site_id", "is_site_id", "site_id_column"]
 

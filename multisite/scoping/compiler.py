@@ -14,14 +14,14 @@ from weakref import WeakSet
 from sqlalchemy.sql.elements import ClauseElement, _truncated_label, and_
 from sqlalchemy.sql.expression import TableClause
 
-from multisite import forks
-from multisite.dialects import SUPPORTED
+from multisite.core import fork_safety
+from multisite.core.dialects import SUPPORTED
 from multisite.scoping.column import has_site_id
 from multisite.scoping.fragment_compiler import OPEN, ScopedFragments
 from multisite.scoping.fragments import is_limited, is_limited_on
 from multisite.scoping.names import SQL_IN_PLACE_OF_A_NAME
 from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
-from multisite.scoping.reading import read
+from multisite.scoping.sql_scanner import read
 from multisite.scoping.tables import CATALOGS_WITH_ROWS, limit_column, tables
 from multisite.scoping.written import Written
 
@@ -29,7 +29,7 @@ _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
 
 _compiled: WeakSet[ScopedCompiler] = WeakSet()
-_compiled_lock = forks.fork_safe_lock()
+_compiled_lock = fork_safety.fork_safe_lock()
 
 __all__ = ["PlainCompiler", "ScopedCompiler", "plain_class", "scoped_class"]
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from multisite.scoping.security import forget_what_was_told
+from multisite.scoping.row_security import forget_what_was_told
 
 __all__ = ["State", "keep_from_others", "leaves_state", "sets_role", "state_left_by", "take_note_of"]
 

@@ -18,17 +18,17 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.schema import DDL
 
-from multisite.current import Scope
-from multisite.dialects import dialect_error
-from multisite.models import OWN_ACCESS
+from multisite.core.current_site import Scope
+from multisite.core.dialects import dialect_error
+from multisite.directory.models import OWN_ACCESS
 from multisite.scoping.catalog import HAS_SITES, has_sites, is_own_schema, not_plain, tables_changed, text_executed
 from multisite.scoping.column import executing
 from multisite.scoping.compiler import plain_class, scoped_class
 from multisite.scoping.connection_state import state_left_by, take_note_of
+from multisite.scoping.errors import CrossSiteError, NoCurrentSite, UnscopedStatement
 from multisite.scoping.pin import ALL_SITES, change_listeners, known_scope_of, mark_changed, scope_of
-from multisite.scoping.reading import read
-from multisite.scoping.refusal import CrossSiteError, NoCurrentSite, UnscopedStatement
-from multisite.scoping.security import ROW_SECURITY, ask_again_after, enter, enter_for_text
+from multisite.scoping.row_security import ROW_SECURITY, ask_again_after, enter, enter_for_text
+from multisite.scoping.sql_scanner import read
 from multisite.scoping.tables import tables, unknown
 from multisite.scoping.written import Written
 

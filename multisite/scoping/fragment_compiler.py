@@ -11,12 +11,12 @@ from typing import Any
 
 from sqlalchemy.sql.expression import TextualSelect
 
-from multisite.scoping.changes import ScopedChanges
 from multisite.scoping.column import SITE_PARAMETER
+from multisite.scoping.dml import ScopedChanges
+from multisite.scoping.errors import UnscopedStatement
 from multisite.scoping.fragments import is_value, is_whole
 from multisite.scoping.names import watched
-from multisite.scoping.reading import read
-from multisite.scoping.refusal import UnscopedStatement
+from multisite.scoping.sql_scanner import read
 from multisite.scoping.tables import tables
 from multisite.scoping.text import ScopedText
 

@@ -13,9 +13,9 @@ from sqlalchemy import event
 from sqlalchemy.orm import InstanceState, Mapper, Session
 from sqlalchemy.orm.attributes import instance_state
 
+from multisite.scoping.errors import CrossSiteError, NoCurrentSite
 from multisite.scoping.mapping import site_attribute
 from multisite.scoping.pin import pin_of
-from multisite.scoping.refusal import CrossSiteError, NoCurrentSite
 
 __all__ = ["identity_lookup", "merge_checked"]
 

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
-from multisite.scoping.refusal import UnscopedStatement
+from multisite.scoping.errors import UnscopedStatement
 
 __all__ = ["SQL_IN_PLACE_OF_A_NAME", "watched"]
 

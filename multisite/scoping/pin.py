@@ -22,10 +22,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, SessionTransaction
 
-from multisite.current import Scope, current_scope, log_all_sites
+from multisite.core.current_site import Scope, current_scope, log_all_sites
+from multisite.core.site import Site
 from multisite.errors import MultisiteError
-from multisite.scoping.refusal import CrossSiteError
-from multisite.site import Site
+from multisite.scoping.errors import CrossSiteError
 
 __all__ = [
     "ALL_SITES",

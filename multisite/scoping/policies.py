@@ -1,6 +1,6 @@
 """The names that policies of row-level security have, and of the setting that they read.
 
-`multisite.alembic.row_security` makes the policies; `multisite.scoping.security` tells transactions what they need.
+`multisite.alembic.row_security` makes the policies; `multisite.scoping.row_security` tells transactions what they need.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from multisite.models import DirectoryVersion, metadata
+from multisite.directory.models import DirectoryVersion, metadata
 from multisite.scoping.policies import ALL_SITES_POLICY, LIMIT_POLICY, SETTING, SITE_POLICY
 
 __all__ = ["SecuredTable", "secured_tables", "spell"]

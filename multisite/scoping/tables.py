@@ -20,12 +20,12 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.sql.expression import TableClause
 
-from multisite.dialects import SUPPORTED
+from multisite.core.dialects import SUPPORTED
+from multisite.directory.models import metadata
 from multisite.errors import escape_for_message
-from multisite.models import metadata
 from multisite.scoping.column import SITE_COLUMN, has_site_id, is_site_id
-from multisite.scoping.reading import Reading, read
 from multisite.scoping.site_key import add_site_key
+from multisite.scoping.sql_scanner import Reading, read
 from multisite.scoping.written import Written
 
 __all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "tables", "unknown"]

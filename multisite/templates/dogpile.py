@@ -1,7 +1,7 @@
 """Store cached blocks of templates with dogpile.cache: in memory, files, Redis or Memcached.
 
 The Mako plug-in of dogpile.cache itself uses only block names as keys, so that even two templates of one site collide.
-This one uses the keys of `multisite.templates.cache`.
+This one uses the keys of `multisite.templates.block_cache`.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ from typing import Any, NoReturn
 
 from mako.exceptions import TemplateLookupException, TopLevelLookupException
 
-from multisite import forks
+from multisite.core import fork_safety
+from multisite.core.site import Site
 from multisite.errors import SettingError
-from multisite.site import Site
 from multisite.templates import names
+from multisite.templates.compiled import CompiledTemplates, TemplateView
 from multisite.templates.overlay import Overlay, PackageFileFinder, ResolvedTemplate, find_package_file
-from multisite.templates.store import CompiledTemplates, TemplateView
 
 __all__ = ["SiteLookup", "SiteTemplates"]
 
@@ -77,7 +77,7 @@ class SiteTemplates:
         self._max_sites = max_sites
         self._lookups: dict[int, SiteLookup] = {}
         self._shared = SiteLookup(self, None, 0)
-        self._adding = forks.fork_safe_lock()
+        self._adding = fork_safety.fork_safe_lock()
 
     def lookup(self, site: Site | None) -> SiteLookup:
         """Return the lookup for `site`; None means the shared layers only.

@@ -21,11 +21,11 @@ from types import ModuleType
 
 from mako.exceptions import TemplateLookupException, TopLevelLookupException
 
+from multisite.core.settings import STATIC_FOLDER, THEMES_FOLDER
+from multisite.core.site import Site
 from multisite.errors import escape_for_message
-from multisite.real_file import RealFile, open_real_file
-from multisite.settings import STATIC_FOLDER, THEMES_FOLDER
-from multisite.site import Site
 from multisite.templates import names
+from multisite.templates.real_file import RealFile, open_real_file
 
 __all__ = ["Layer", "Overlay", "PackageFileFinder", "ResolvedTemplate", "find_package_file"]
 

@@ -4,7 +4,7 @@
     site = plant_site(app, "example.com", dbsession)         # example.com is a site, in this test only
 
 Multisite itself imports nothing from this package. Only `webtest_app` and `csrf_token` need WebTest.
-`multisite.testing_plugin` has fixtures for pytest; the leak detector is `multisite.testing.leaks`.
+`multisite.testing_plugin` has fixtures for pytest; the leak detector is `multisite.testing.detector`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pyramid.scripting import prepare
 from sqlalchemy.orm import Session
 
 from multisite import hosts
-from multisite.current import pop_scope, push_scope, using_site
-from multisite.directory.folders import folder_name
-from multisite.keys import DIRECTORY
-from multisite.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
+from multisite.core.current_site import pop_scope, push_scope, using_site
+from multisite.core.keys import DIRECTORY
+from multisite.core.site import Site
+from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
 from multisite.scoping.pin import pin_of
-from multisite.site import Site
-from multisite.site_settings.directive import SITE_SETTINGS
-from multisite.testing.rows import remove_rows
+from multisite.sites.folders import folder_name
+from multisite.testing.cleanup import remove_rows
+from multisite.web.site_settings import SITE_SETTINGS
 
 if TYPE_CHECKING:
     from webtest import TestApp

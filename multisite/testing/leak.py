@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from multisite.current import Scope
+from multisite.core.current_site import Scope
 
 __all__ = ["Leak", "LeakDetector"]
 
@@ -33,7 +33,7 @@ class Leak:
 
 
 class LeakDetector(Protocol):
-    """What a watcher needs of `multisite.testing.leaks.Detector`."""
+    """What a watcher needs of `multisite.testing.detector.Detector`."""
 
     shadow: bool
 

@@ -12,14 +12,14 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.scripting import prepare
 
-from multisite.current import pop_scope, push_scope
+from multisite.core.current_site import pop_scope, push_scope
+from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.errors import MultisiteError
-from multisite.keys import DIRECTORY, SETTINGS
-from multisite.renderer import TEMPLATES
-from multisite.site_settings.changes import set_settings
-from multisite.site_settings.directive import SITE_SETTINGS
+from multisite.sites.settings.updates import set_settings
 from multisite.testing.canaries import Canaries
-from multisite.testing.seeding import CANARY_HOST, CANARY_SITE
+from multisite.testing.seed import CANARY_HOST, CANARY_SITE
+from multisite.web.renderer import TEMPLATES
+from multisite.web.site_settings import SITE_SETTINGS
 
 __all__ = ["accepted_cookies", "plant_settings", "plant_templates", "remove_templates"]
 

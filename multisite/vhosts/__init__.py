@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from multisite.core.application import using_application
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from multisite.vhosts.composite import Vhosts
+    from multisite.vhosts.dispatcher import Vhosts
 
-__all__ = ["main"]
+__all__ = ["main", "using_application"]
 
 
 def main(loader: Any, global_conf: Mapping[str, str], **settings: str) -> Vhosts:
@@ -31,7 +33,7 @@ def main(loader: Any, global_conf: Mapping[str, str], **settings: str) -> Vhosts
         VhostError: a line of the section is not valid.
     """
     # Imported here so that using `multisite.vhosts.logs` in an ini file imports nothing else.
-    from multisite.vhosts.making import build, run_once
+    from multisite.vhosts.build import build, run_once
 
     vhosts, options, positions = build(loader, global_conf, settings)
     run_once(options.init, global_conf, positions)

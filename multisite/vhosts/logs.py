@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 
-from multisite.application import current_application
+from multisite.core.application import current_application
 
 __all__ = ["ApplicationFilter", "ApplicationFormatter"]
 

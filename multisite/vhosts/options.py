@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from multisite.core.setting_parsers import parse_boolean, parse_folder, parse_limit, parse_seconds, parse_words
 from multisite.errors import UnknownSetting, escape_for_message
-from multisite.setting_parsers import parse_boolean, parse_folder, parse_limit, parse_seconds, parse_words
 from multisite.vhosts.ini import IniPositions, VhostError
 
 __all__ = ["PREFIX", "VhostOptions", "read_options"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from paste.deploy.loadwsgi import APP, ConfigLoader
 
-from multisite.vhosts.answers import WSGIApplication
+from multisite.vhosts.responses import WSGIApplication
 
 __all__ = ["has_sections", "load_application", "section_of", "settings_of"]
 

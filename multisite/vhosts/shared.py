@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
-from multisite import forks
+from multisite.core import fork_safety
 from multisite.vhosts.ini import IniPositions, VhostError, quoted_line
 
 __all__ = ["SECTION", "Shared", "read_shared"]
@@ -48,7 +48,7 @@ class Shared:
     def __init__(self, resources: Mapping[str, _Resource], positions: IniPositions) -> None:
         self._resources = resources
         self._positions = positions
-        self._lock = forks.fork_safe_lock()
+        self._lock = fork_safety.fork_safe_lock()
         self._made: dict[str, Any] = {}
 
     @property

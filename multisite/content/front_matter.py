@@ -1,0 +1,201 @@
+"""Parse a Markdown file of Jekyll, Hugo, Zola or Pelican into an `Article`.
+
+Fields have the meaning that the file's own tool gives them. Everything here works on text, and raises `InvalidArticle`
+with a readable reason, or `NotAnEntry` for a file that its own tool does not publish.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from pathlib import PurePath
+from typing import Any
+
+from multisite.content.dates import parse_date
+from multisite.content.errors import InvalidArticle, NotAnEntry
+from multisite.content.fields import read_date, read_names, read_text_field, read_truth
+from multisite.content.limits import TITLE_LENGTH
+from multisite.content.metadata import Metadata, Notation, split_metadata
+from multisite.content.slugs import slugify
+
+__all__ = ["Article", "InvalidArticle", "NotAnEntry", "parse_article", "parse_date"]
+
+_UNLISTED = frozenset({"draft", "hidden", "skip"})
+"""Statuses that Pelican does not list. Any other status is a word of the author's own."""
+
+_DATED_NAME = re.compile(r"(\d{4}-\d{1,2}-\d{1,2})(?:T[\d:.]+(?:Z|[+-]\d{2}:\d{2})?)?[-_](.+)", re.ASCII)
+_HEADING = re.compile(r"\s*#[ \t]+(\S.*?)[ \t]*#*[ \t]*(?:\n|$)")
+_NO, _LINK = frozenset({"never", "false"}), frozenset({"never", "false", "link"})
+_NESTED = ("taxonomies", "extra", "params")
+"""Tables in which Zola and Hugo nest fields that others write at the top level."""
+
+_NESTED_NAMES = frozenset(
+    {"author", "authors", "categories", "date", "description", "lastmod", "summary", "tags", "title", "updated"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """The content of a file. `published` is None only for drafts; `summary` and `updated` are None if not given.
+
+    `line` is the number of the first line of `body`, from 1; `notes` are sentences about parts of the file that an
+    entry cannot have. These and the following fields are ignored when articles are compared.
+    """
+
+    slug: str
+    title: str
+    body: str
+    tags: tuple[str, ...]
+    published: datetime | None
+    updated: datetime | None
+    summary: str | None
+    draft: bool
+    categories: tuple[str, ...] = field(default=(), compare=False)
+    author: str | None = field(default=None, compare=False)
+    language: str | None = field(default=None, compare=False)
+    notation: Notation = field(default="yaml", compare=False)
+    line: int = field(default=1, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+
+def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
+    """Return the article in `text`, the content of the file `path`; dates without an offset are local time in `zone`.
+
+    Without a slug in the front matter, the file name is used (the folder's name for `index.md`), and without a date the
+    one at the beginning of the file name.
+
+    Raises:
+        InvalidArticle: the file cannot become an entry.
+        NotAnEntry: the file's own tool would not create a page from it.
+    """
+    found = split_metadata(text.replace("\r\n", "\n").replace("\r", "\n"))
+    fields = _flattened(found.fields)
+    _refuse_parts_of_pages(fields)
+    file_date, file_slug = _from_name(path)
+    title, body, line = _title(fields, found, file_slug if file_date else None)
+    slug = slugify(read_text_field(fields, "slug") or file_slug)
+    if not slug:
+        raise InvalidArticle(
+            "no slug: neither the front matter nor the file name has a letter or digit to make one from"
+        )
+    expiry = read_date(fields, zone, "expirydate", "unpublishdate")
+    draft = _is_draft(fields) or "_drafts" in path.parts or (expiry is not None and expiry <= datetime.now(UTC))
+    published = _published(fields, zone, file_date)
+    if published is None and not draft:
+        raise InvalidArticle("no date, and it is not a draft")
+    return Article(
+        slug=slug,
+        title=title,
+        body=body.strip("\n"),
+        tags=read_names(fields, "tags", "tag"),
+        published=published,
+        updated=read_date(fields, zone, "updated", "lastmod", "modified", "last_modified_at"),
+        summary=" ".join(read_text_field(fields, "summary", "description", "excerpt").split()) or None,
+        draft=draft,
+        categories=_categories(fields, found.notation),
+        author=_author(fields),
+        language=read_text_field(fields, "lang", "language").lower() or None,
+        notation=found.notation,
+        line=line,
+        notes=_notes(fields, expiry, draft),
+    )
+
+
+def _flattened(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Move the fields of Zola's `[extra]` and `[taxonomies]` and Hugo's `[params]` to the top level."""
+    flat = dict(fields)
+    for table in _NESTED:
+        inner = fields.get(table)
+        if isinstance(inner, Mapping):
+            for name, value in inner.items():
+                if str(name).lower() in _NESTED_NAMES:
+                    flat.setdefault(str(name).lower(), value)
+    return flat
+
+
+def _refuse_parts_of_pages(fields: Mapping[str, Any]) -> None:
+    """Reject what Hugo does not render: https://gohugo.io/content-management/build-options/."""
+    if read_truth(fields, "headless"):
+        raise NotAnEntry("a headless bundle, which Hugo does not render")
+    if _build(fields, "render") in _LINK:
+        raise NotAnEntry("its build options tell Hugo not to render it")
+
+
+def _build(fields: Mapping[str, Any], name: str) -> str:
+    options = fields.get("build", fields.get("_build"))
+    return str(options.get(name, "")).lower() if isinstance(options, Mapping) else ""
+
+
+def _title(fields: Mapping[str, Any], found: Metadata, dated_slug: str | None) -> tuple[str, str, int]:
+    """Return the title, and the text and its first line, without the heading if that is the title.
+
+    Without a title in the front matter, the heading at the beginning of the text is used (jekyll-titles-from-headings),
+    or the file name, as in Jekyll.
+    """
+    title = " ".join(read_text_field(fields, "title").split())
+    body, line = found.body, found.line
+    if not title and (heading := _HEADING.match(body)) is not None:
+        title, body, line = heading[1], body[heading.end() :], line + body.count("\n", 0, heading.end())
+    if not title and dated_slug is not None and found.notation == "yaml":
+        title = " ".join(word.capitalize() for word in dated_slug.split("-") if word)
+    if not title:
+        raise InvalidArticle("no title")
+    if len(title) > TITLE_LENGTH:
+        raise InvalidArticle(f"the title has more than {TITLE_LENGTH} characters")
+    return title, body, line + len(body) - len(body.lstrip("\n"))
+
+
+def _published(fields: Mapping[str, Any], zone: tzinfo, file_date: str | None) -> datetime | None:
+    published = read_date(fields, zone, "date", "publishdate", "pubdate")
+    embargo = read_date(fields, zone, "publishdate")
+    if embargo is not None and embargo > datetime.now(UTC):
+        return embargo  # The page does not exist before, whatever its date.
+    if published is None and read_truth(fields, "published") is None:
+        published = read_date(fields, zone, "published")
+    if published is None and file_date is not None:
+        published = parse_date(file_date, zone)
+    return published or read_date(fields, zone, "lastmod", "modified")  # Hugo's order.
+
+
+def _from_name(path: PurePath) -> tuple[str | None, str]:
+    stem = path.stem if path.stem.lower() not in ("index", "readme") else path.parent.name
+    match = _DATED_NAME.fullmatch(stem)
+    return (match[1], match[2]) if match else (None, stem)
+
+
+def _is_draft(fields: Mapping[str, Any]) -> bool:
+    if read_text_field(fields, "status").lower() in _UNLISTED or _build(fields, "list") in _NO:
+        return True
+    draft, published = read_truth(fields, "draft"), read_truth(fields, "published")
+    return draft is True or published is False
+
+
+def _categories(fields: Mapping[str, Any], notation: Notation) -> tuple[str, ...]:
+    """Return the categories: a list, words in YAML and TOML (Jekyll), or the single one of a Pelican line."""
+    names = fields.get("categories")
+    if isinstance(names, str) and notation != "lines":
+        names = names.split("," if "," in names else None)
+    found = read_names({"categories": names}, "categories", "category")
+    single = read_text_field(fields, "category") if not isinstance(fields.get("category"), list) else ""
+    return read_names({"categories": [*found, single]}, "categories", "category")
+
+
+def _author(fields: Mapping[str, Any]) -> str | None:
+    """Return the names of the authors separated by commas, or None."""
+
+    value = fields.get("authors") or fields.get("author")
+    names = value if isinstance(value, list) else [value]
+    names = [name.get("name") if isinstance(name, Mapping) else name for name in names]
+    text = ", ".join(" ".join(name.split()) for name in names if isinstance(name, str) and name.strip())
+    return read_text_field({"author": text}, "author")[:TITLE_LENGTH] or None
+
+
+def _notes(fields: Mapping[str, Any], expiry: datetime | None, draft: bool) -> tuple[str, ...]:
+    notes = []
+    if expiry is not None and not draft:
+        notes.append(f"it stays after its expiry date {expiry:%Y-%m-%d}: entries do not expire")
+    if _build(fields, "list") in _NO:
+        notes.append("it is a draft, because Hugo does not list its page")
+    return tuple(notes)

@@ -1,0 +1,183 @@
+"""Save articles to the database, one batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, selectinload
+
+from multisite.content.front_matter import Article
+from multisite.content.limits import SOURCE_LENGTH
+from multisite.content.markdown import Rendered
+from multisite.content.models import Entry, Tag
+from multisite.content.report import Counts, Note
+from multisite.content.slugs import slugify
+from multisite.errors import MultisiteError
+from multisite.language.local_time import local_time
+
+__all__ = ["Prepared", "Saved", "upsert_batch"]
+
+_Model = TypeVar("_Model", Entry, Tag)
+
+_ATTEMPTS = 3
+"""How often a batch is tried if another import adds the same slugs at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An article ready to be saved."""
+
+    article: Article
+    rendered: Rendered
+    source: str
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the entry: those of the article, and its categories, which entries do not have."""
+        names = {slugify(name): name for name in (*self.article.categories, *self.article.tags)}
+        return tuple(names.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The result of a batch: counts, and notes."""
+
+    counts: Counts = field(default_factory=Counts)
+    notes: list[Note] = field(default_factory=list)
+
+
+def upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *, commit: bool) -> Saved:
+    """Add or update the entries of `batch` by slug, expunge the objects, and return the result.
+
+    An existing entry with another day and file keeps its slug; the new one gets a slug with its day in `zone`. Without
+    `commit`, everything stays in the session's transaction.
+
+    Raises:
+        MultisiteError: another import keeps adding the same slugs.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        saved = Saved()
+        try:
+            _save(session, batch, zone, saved)
+            if commit:
+                session.commit()
+            break
+        except IntegrityError as error:
+            session.rollback()
+            if not commit or attempt == _ATTEMPTS:
+                raise MultisiteError(
+                    f"the database rejected an entry ({error.orig}): if another import is running, try again afterwards"
+                ) from error
+    session.expunge_all()
+    return saved
+
+
+def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: Saved) -> None:
+    slugs = [slug for item in batch for slug in (item.article.slug, _dated_slug(item, zone)) if slug is not None]
+    entries = _existing(session, Entry, slugs)
+    names = {slugify(name): name for item in batch for name in item.tags}
+    tags = _existing(session, Tag, list(names))
+    for slug, name in names.items():
+        if slug not in tags:
+            tags[slug] = Tag(slug=slug, name=name)
+            session.add(tags[slug])
+    for item in batch:
+        slug = _choose_slug(item, entries, zone)
+        entry = entries.get(slug)
+        wanted = [tags[slugify(name)] for name in item.tags]
+        if entry is None:
+            entries[slug] = _new_entry(slug, item, wanted)
+            session.add(entries[slug])
+            saved.counts.added += 1
+        elif _update_entry(entry, item, wanted):
+            saved.counts.updated += 1
+        else:
+            saved.counts.unchanged += 1
+        if slug != item.article.slug:
+            text = f"its slug is '{slug}', since an entry of another day has '{item.article.slug}'"
+            saved.notes.append(Note(item.source, None, "address", text, lost=False))
+    session.flush()
+
+
+def _choose_slug(item: Prepared, entries: Mapping[str, Entry], zone: ZoneInfo) -> str:
+    """Return the slug of the article: its own, or with the day if another article has that slug.
+
+    An entry belongs to the article if it was imported from the same file, or has the same day.
+    """
+    own, dated = item.article.slug, _dated_slug(item, zone)
+    if dated is None:
+        return own
+    here = [(slug, entries[slug]) for slug in (own, dated) if slug in entries]
+    for slug, entry in here:
+        if entry.source is not None and entry.source == item.source:
+            return slug
+    for slug, entry in here:
+        if entry.published is None or _day(entry.published, zone) == _day(item.article.published, zone):
+            return slug
+    return dated if own in entries else own
+
+
+def _dated_slug(item: Prepared, zone: ZoneInfo) -> str | None:
+    day = _day(item.article.published, zone)
+    return None if day is None else slugify(f"{day}-{item.article.slug}")
+
+
+def _day(when: datetime | None, zone: ZoneInfo) -> date | None:
+    return None if when is None else local_time(when, zone).date()
+
+
+def _existing(session: Session, model: type[_Model], slugs: Sequence[str]) -> dict[str, _Model]:
+    statement = sa.select(model).where(model.slug.in_(slugs))
+    if model is Entry:
+        statement = statement.options(selectinload(Entry.tags))
+    return {row.slug: row for row in session.scalars(statement)}
+
+
+def _values(item: Prepared) -> dict[str, Any]:
+    article = item.article
+    return {
+        "title": article.title,
+        "summary": article.summary or item.rendered.summary,
+        "body": article.body,
+        "body_html": item.rendered.html,
+        "published": article.published,
+        "draft": article.draft,
+        "author": article.author,
+    }
+
+
+def _new_entry(slug: str, item: Prepared, tags: list[Tag]) -> Entry:
+    article = item.article
+    updated = article.updated or article.published or datetime.now(UTC)
+    return Entry(slug=slug, updated=updated, tags=tags, source=_source(item), **_values(item))
+
+
+def _source(item: Prepared) -> str | None:
+    return item.source if len(item.source) <= SOURCE_LENGTH else None
+
+
+def _update_entry(entry: Entry, item: Prepared, tags: list[Tag]) -> bool:
+    """Update `entry` from the file, and return whether anything changed.
+
+    A new path of the file is stored, but is not a change of the entry.
+    """
+    entry.source = _source(item)
+    changed = False
+    for name, value in _values(item).items():
+        if getattr(entry, name) != value:
+            setattr(entry, name, value)
+            changed = True
+    if {tag.slug for tag in entry.tags} != {tag.slug for tag in tags}:
+        entry.tags = tags
+        changed = True
+    wanted = item.article.updated or (datetime.now(UTC) if changed else entry.updated)
+    if entry.updated != wanted:
+        entry.updated = wanted
+        changed = True
+    return changed

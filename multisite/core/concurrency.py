@@ -1,0 +1,85 @@
+"""Limit the number of concurrent requests per key, and notice when a streamed response ends. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+
+from multisite.core import fork_safety
+
+__all__ = ["RETRY_AFTER_SECONDS", "ClosingIterator", "ConcurrencyLimit"]
+
+RETRY_AFTER_SECONDS = 1
+"""The Retry-After of a refused request: the requests before it end within moments, unless the site is broken."""
+
+
+class ConcurrencyLimit:
+    """Allows at most `limit` concurrent requests for each key, such as the id of a site. Thread-safe."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lock = fork_safety.fork_safe_lock()
+        self._in_progress: dict[Hashable, int] = {}
+        fork_safety.run_in_forked_child(self, ConcurrencyLimit._reset)
+
+    def _reset(self) -> None:
+        """Start from zero in a forked child: the requests of the other threads continue in the parent."""
+        self._in_progress.clear()
+
+    def acquire(self, key: Hashable) -> bool:
+        """Acquire a slot for a request of `key`; return False if none is free. Never blocks."""
+        with self._lock:
+            acquired = self._in_progress.get(key, 0)
+            if acquired >= self.limit:
+                return False
+            self._in_progress[key] = acquired + 1
+            return True
+
+    def release(self, key: Hashable) -> None:
+        """Release the slot of one successful `acquire`."""
+        with self._lock:
+            acquired = self._in_progress.get(key, 0) - 1
+            if acquired > 0:
+                self._in_progress[key] = acquired
+            else:
+                # Idle keys take no memory: there may be a million sites.
+                self._in_progress.pop(key, None)
+
+    def in_progress(self, key: Hashable) -> int:
+        """Return how many requests of `key` are in progress."""
+        return self._in_progress.get(key, 0)
+
+
+class ClosingIterator:
+    """Wraps a streaming body and calls `closed` once, when the body is exhausted or closed.
+
+    It is its own iterator: WebOb iterates over a part of it for a `Range`, and closes nothing else. It calls `closed`
+    at the end of the body too, because a wrapper such as WebOb's compression may never close it.
+    """
+
+    def __init__(self, body: Iterable[bytes], closed: Callable[[], None]) -> None:
+        self._body = body
+        self._iterator = iter(body)
+        self._closed: Callable[[], None] | None = closed
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._iterator)
+        except BaseException:
+            self._call_closed()
+            raise
+
+    def close(self) -> None:
+        """Close the body."""
+        try:
+            if hasattr(self._body, "close"):
+                self._body.close()
+        finally:
+            self._call_closed()
+
+    def _call_closed(self) -> None:
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()

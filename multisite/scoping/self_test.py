@@ -1,0 +1,152 @@
+"""The trial that the wall has to stand whenever it is put up.
+
+A release of SQLAlchemy that works differently stops the start by it, not the separation of sites.
+`calls` looks whether SQLAlchemy still calls what the wall stands in front of, `compiles` at the SQL that is made, and
+`executes` at what comes of it: on a database in memory with a row of each of two sites. All together take a few
+milliseconds, half of which the first statement of the application would have needed in their place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextvars import Context
+from types import FunctionType
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from multisite.core.current_site import Scope, using_site
+from multisite.core.site import Site
+from multisite.errors import NoCurrentSite, UnscopedStatement
+from multisite.scoping import self_test_changes
+from multisite.scoping.column import SITE_PARAMETER, SiteId
+
+__all__ = ["WallFault", "calls", "compiles", "executes", "has", "overrides"]
+
+_table = sa.table("multisite_wall_check", sa.column("id", sa.Integer), sa.column("site_id", SiteId))
+_rows = sa.select(_table.c.id).order_by(_table.c.id)
+_CREATED = """
+CREATE TABLE multisite_wall_check (id INTEGER, site_id INTEGER);
+INSERT INTO multisite_wall_check VALUES (1, 1), (2, 2);
+ANALYZE;
+"""
+_FORBIDDEN = "SELECT 1 FROM sqlite_stat1"
+"""A query that is refused whatever models there are."""
+_ddl: Any = sa.DDL(f"CREATE TABLE copied AS {_FORBIDDEN}")  # type: ignore[no-untyped-call]
+
+_REFUSED: dict[str, tuple[type[Exception], Callable[[Session], Any]]] = {
+    "a statement without a site": (NoCurrentSite, lambda session: session.execute(_rows)),
+    "text": (UnscopedStatement, lambda session: session.execute(sa.text(_FORBIDDEN))),
+    "a string for the driver": (UnscopedStatement, lambda session: session.connection().exec_driver_sql(_FORBIDDEN)),
+    "DDL": (UnscopedStatement, lambda session: session.execute(_ddl)),
+}
+
+
+class WallFault(Exception):
+    """What is wrong with the wall, as the end of a sentence."""
+
+
+def calls(owner: type, name: str) -> None:
+    """Raise `WallFault` if no method of the class `owner` calls its method `name` any more."""
+    methods = [getattr(method, "__func__", method) for method in vars(owner).values()]
+    own = [each for each in methods if isinstance(each, FunctionType) and each.__module__ == owner.__module__]
+    if not any(name in method.__code__.co_names for method in own):
+        raise WallFault(f"nothing in {owner.__name__} calls {name}")
+
+
+def has(owner: type, name: str) -> None:
+    """Raise `WallFault` if the class `owner` has no attribute `name`."""
+    if not hasattr(owner, name):
+        raise WallFault(f"{owner.__name__} has no {name}")
+
+
+def overrides(mixin: type, compiler: type = SQLiteCompiler) -> None:
+    """Raise `WallFault` if `mixin` has a method that no compiler of SQLAlchemy has, so that nothing would call it.
+
+    Its own begin with an underscore. SQLite's compiler is the example of those that know ON CONFLICT.
+    """
+    for each in mixin.__mro__:
+        for name, method in vars(each).items():
+            if isinstance(method, FunctionType) and not name.startswith("_"):
+                has(compiler, name)
+
+
+def compiles() -> None:
+    """Compile one statement of each kind and raise `WallFault` if any comes out without the site."""
+    table, other = _table, _table.alias()
+    statements: list[tuple[Any, int]] = [
+        (sa.select(table.c.id), 1),
+        (sa.select(other.c.id), 1),
+        (sa.select(table.c.id).outerjoin(other, other.c.id == table.c.id), 2),
+        (sa.select(table.c.id).join(other, other.c.id == table.c.id, full=True), 2),
+        (sa.select(sa.exists(sa.select(table.c.id)), sa.select(other.c.id).scalar_subquery()), 2),
+        (sa.update(table).values(id=1), 1),
+        (sa.delete(table), 1),
+        (sqlite.insert(table).values(id=1).on_conflict_do_update(index_elements=["id"], set_={"id": 2}), 1),
+    ]
+    dialect = sqlite.dialect(paramstyle="named")
+    for statement, times in statements:
+        text = str(statement.compile(dialect=dialect))
+        if text.count(f":{SITE_PARAMETER.key}") != times:
+            raise WallFault(f"it makes this: {text}")
+
+
+def executes() -> None:
+    """Execute statements through sessions and raise `WallFault` if one sees, or does, more than it should."""
+    # In a context of its own: whoever imports multisite may work for a site already.
+    Context().run(_execute)
+
+
+def _execute() -> None:
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    database.executescript(_CREATED + self_test_changes.CREATED)
+    engine = sa.create_engine("sqlite://", creator=lambda: database, poolclass=StaticPool)
+    try:
+        with using_site(Site(1, "one", "", "")), engine.connect() as connection:
+            # First, as long as it is not known that this database has no row-level security.
+            found = list(connection.scalars(_rows))
+        if found != [1]:
+            raise WallFault(f"a connection without a session reads the rows {found}")
+        for info, expected in (
+            ({"site": Site(1, "one", "", "")}, [1]),
+            ({"site": Site(2, "two", "", "")}, [2]),
+            ({"all_sites": Scope(None, "trial")}, [1, 2]),
+        ):
+            _check_rows(Session(engine, info=info), expected)
+        with Session(engine) as session:
+            for what, (error, execute) in _REFUSED.items():
+                _check_refusal(session, what, (error,), execute)
+        with self_test_changes.mapped_models(), Session(engine, info={"site": Site(1, "one", "", "")}) as session:
+            for what, (errors, execute) in self_test_changes.REFUSED.items():
+                _check_refusal(session, what, errors, execute)
+            if fault := self_test_changes.fault_of_reads(session) or self_test_changes.fault_of_changes(session):
+                raise WallFault(fault)
+    finally:
+        engine.dispose()
+        database.close()
+
+
+def _check_rows(session: Session, expected: list[int]) -> None:
+    with session:
+        objects = session.identity_map
+        found = list(session.scalars(_rows))
+    if found != expected:
+        raise WallFault(f"it reads the rows {found} in place of {expected}")
+    if session.identity_map is objects:
+        # By this a pin knows that its session has been closed, and may belong to another site next.
+        raise WallFault("a session that is closed keeps its identity map")
+
+
+def _check_refusal(
+    session: Session, what: str, errors: tuple[type[Exception], ...], execute: Callable[[Session], Any]
+) -> None:
+    try:
+        execute(session)
+    except errors:
+        return
+    raise WallFault(f"{what} is not refused")

@@ -1,0 +1,161 @@
+"""Changes that the trial makes: one for each private name of SQLAlchemy by which a change is limited or refused.
+
+They are made as site 1, by models of two tables, on a database in memory with a row of each of two sites. None may
+touch a row of site 2 or bring one there, and `REFUSED` have to be refused. docs/sqlalchemy-hooks.md says what each
+private name is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, make_transient_to_detached, registry
+
+from multisite.errors import CrossSiteError, UnscopedStatement
+from multisite.scoping.column import site_id_column
+from multisite.scoping.foreign_key import scoped_reference
+from multisite.scoping.mixin import SiteScoped
+from multisite.scoping.tables import tables
+from multisite.scoping.text import scoped_text
+
+__all__ = ["CREATED", "REFUSED", "fault_of_changes", "fault_of_reads", "mapped_models"]
+
+CREATED = """
+CREATE TABLE multisite_trial (id INTEGER PRIMARY KEY, site_id INTEGER, note TEXT);
+CREATE TABLE multisite_trial_part (id INTEGER PRIMARY KEY, site_id INTEGER, extra TEXT);
+INSERT INTO multisite_trial VALUES (1, 1, 'own'), (2, 2, 'other');
+INSERT INTO multisite_trial_part VALUES (1, 1, 'own'), (2, 2, 'other');
+"""
+_ALL_ROWS = """
+SELECT id, site_id, note FROM multisite_trial
+UNION ALL SELECT id, site_id, extra FROM multisite_trial_part ORDER BY 1, 3
+"""
+_AFTERWARDS = [
+    (1, 1, "changed"), (1, 1, "changed part"), (2, 2, "other"), (2, 2, "other"),
+    (3, 1, "part"), (3, 1, "whole"), (4, 1, "part"), (4, 1, "whole"), (13, 1, "default"),
+]  # fmt: skip
+
+
+class Whole(SiteScoped):
+    """A model in a table of its own."""
+
+    id: Any
+    note: Any
+
+
+class Part(Whole):
+    """A model of joined inheritance, in a second table."""
+
+    extra: Any
+
+
+@contextmanager
+def mapped_models() -> Iterator[None]:
+    """Map both models for as long as the block runs; nothing of them stays in the register of tables."""
+    models, metadata = registry(), sa.MetaData()
+    try:
+        # A default that is a query, and executed before the INSERT.
+        rows = sa.table("multisite_trial", sa.column("site_id"))
+        default = sa.select(sa.func.count() + 10).select_from(rows)
+        whole = sa.Table(
+            "multisite_trial", metadata,
+            sa.Column("id", sa.Integer, primary_key=True, default=default.scalar_subquery()), site_id_column(),
+            sa.Column("note", sa.String), implicit_returning=False,
+        )  # fmt: skip
+        # Copied, as the columns of a mixin are.
+        key = sa.Column("id", scoped_reference(whole.c.id), primary_key=True)._copy()
+        part = sa.Table("multisite_trial_part", metadata, key, site_id_column(), sa.Column("extra", sa.String))
+        models.map_imperatively(Whole, whole)
+        models.map_imperatively(Part, part, inherits=Whole)
+        models.configure()
+        yield
+    finally:
+        models.dispose()
+        tables.forget(metadata)
+
+
+def _table(model: type = Whole) -> Any:
+    return sa.inspect(model).local_table
+
+
+def _another_sites() -> Whole:
+    found = Whole()
+    found.id, found.site_id, found.note = 2, 2, "other"
+    make_transient_to_detached(found)
+    return found
+
+
+_MORE = sa.text("'moved', site_id = 2")
+"""Text that sets a second column, unless it is in brackets."""
+
+REFUSED: dict[str, tuple[tuple[type[Exception], ...], Callable[[Session], Any]]] = {
+    "SQL as a value of site_id": (
+        (UnscopedStatement,),
+        lambda session: session.execute(sa.update(_table()).values(site_id=sa.text("2"))),
+    ),
+    "SQL as an ordered value of site_id": (
+        (UnscopedStatement,),
+        lambda session: session.execute(sa.update(_table()).ordered_values((_table().c.site_id, sa.text("2")))),
+    ),
+    "a value that sets site_id too": (
+        (UnscopedStatement, DBAPIError),
+        lambda session: session.execute(sa.update(_table()).values(note=_MORE)),
+    ),
+    "an ordered value that sets site_id too": (
+        (UnscopedStatement, DBAPIError),
+        lambda session: session.execute(sa.update(_table()).ordered_values((_table().c.note, _MORE))),
+    ),
+    "SQL as site_id of one of several rows": (
+        (UnscopedStatement,),
+        lambda session: session.execute(sa.insert(_table()).values([{"id": 5, "site_id": sa.text("2")}, {"id": 6}])),
+    ),
+    "a SELECT that gives site_id": (
+        (UnscopedStatement,),
+        lambda session: session.execute(
+            sa.insert(_table()).from_select(["id", "site_id"], sa.select(sa.literal(5), sa.literal(2)))
+        ),
+    ),
+    "INSERT OR REPLACE": (
+        (UnscopedStatement,),
+        lambda session: session.execute(sa.insert(_table()).prefix_with("OR REPLACE").values(id=2)),
+    ),
+    "another site's object, merged": (
+        (CrossSiteError,),
+        lambda session: session.merge(_another_sites(), load=False),
+    ),
+}  # fmt: skip
+
+
+def fault_of_changes(session: Session) -> str | None:
+    """Change rows in every way that is allowed; return what is wrong with the rows afterwards, or None."""
+    whole, part = _table(), _table(Part)
+    rows = [{"id": number, "note": "whole", "extra": "part"} for number in (3, 4)]
+    session.execute(sa.insert(Part), rows)
+    session.execute(sa.insert(whole).values(note="default"))
+    session.execute(sa.update(Part), [{"id": 1, "note": "changed", "extra": "changed part"}])
+    upsert = sqlite.insert(whole).values(id=2, note="taken")
+    session.execute(upsert.on_conflict_do_update(index_elements=["id"], set_={"note": upsert.excluded.note}))
+    session.execute(sa.update(whole).where(whole.c.id == 2).values(note="taken"))
+    session.execute(sa.delete(part).where(part.c.id == 2))
+    driver: Any = session.connection().connection.dbapi_connection
+    found = driver.execute(_ALL_ROWS).fetchall()
+    return None if found == _AFTERWARDS else f"its changes leave the rows {found}"
+
+
+def fault_of_reads(session: Session) -> str | None:
+    """Read rows in ways that depend on a private name each; return what is wrong with what comes, or None."""
+    whole = _table()
+    some = sa.select(whole.c.note).cte()
+    text = scoped_text("SELECT note FROM multisite_trial WHERE site_id = :site_id")
+    inherited = sa.select(Part.extra)
+    for statement in (sa.select(some.c.note), text, inherited, sa.select(whole.c.note).group_by(whole.c.id)):
+        found = session.scalars(statement).all()
+        if found != ["own"]:
+            return f"it reads {found} in place of the row of its site by {statement}"
+    keys = {frozenset(constraint.column_keys) for constraint in _table(Part).foreign_key_constraints}
+    return None if {"id", "site_id"} in keys else "a reference does not take site_id along"

@@ -1,0 +1,30 @@
+"""What an operator does to a site: add, rename, domains, themes, settings, availability, removal.
+
+The commands call the same functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multisite.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from multisite.sites.domains import add_domain, remove_domain
+    from multisite.sites.removal import remove_site
+    from multisite.sites.settings.updates import set_settings, unset_settings
+    from multisite.sites.updates import add_site, list_sites
+
+__all__ = ['add_domain', 'add_site', 'list_sites', 'remove_domain', 'remove_site', 'set_settings', 'unset_settings']
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "add_domain": "multisite.sites.domains",
+        "remove_domain": "multisite.sites.domains",
+        "remove_site": "multisite.sites.removal",
+        "set_settings": "multisite.sites.settings.updates",
+        "unset_settings": "multisite.sites.settings.updates",
+        "add_site": "multisite.sites.updates",
+        "list_sites": "multisite.sites.updates",
+    },
+)

@@ -1,0 +1,101 @@
+"""Change the availability of a site: open, in maintenance or disabled."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from multisite.core import domains
+from multisite.sites.transaction import check_site_ready, directory_transaction
+from multisite.directory.records import SiteRecord, read_site
+from multisite.errors import MultisiteError
+from multisite.directory.models import AS_MULTISITE, SiteRow
+
+__all__ = ["MAX_MESSAGE_CHARACTERS", "PASS", "digest_of", "disable_site", "enable_site", "maintain_site"]
+
+MAX_MESSAGE_CHARACTERS = 500
+"""The maximum length of a maintenance message."""
+
+PASS = "multisite_pass"  # noqa: S105  # Its name.
+"""The name of the query parameter and the cookie with the token that lets operators bypass maintenance."""
+
+_NO_MAINTENANCE = {"maintenance_message": None, "maintenance_until": None, "maintenance_pass": None}
+
+
+def enable_site(engine: Engine, host: str) -> SiteRecord:
+    """Bring the site with the domain `host` online and return its new record.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        MultisiteError: The site is not complete or is being removed.
+    """
+    return _set(engine, host, availability="open", **_NO_MAINTENANCE)
+
+
+def disable_site(engine: Engine, host: str) -> SiteRecord:
+    """Take the site offline, so that it answers 404; nothing is deleted. Returns and raises as `enable_site`."""
+    return _set(engine, host, availability="disabled", **_NO_MAINTENANCE)
+
+
+def maintain_site(
+    engine: Engine, host: str, *, message: str | None = None, until: datetime | None = None
+) -> tuple[SiteRecord, str]:
+    """Put the site into maintenance; return its new record and a new token that lets operators bypass it.
+
+    Args:
+        engine: The database of the directory.
+        host: Any domain of the site.
+        message: Shown on the maintenance page.
+        until: The expected end, in the site's time zone if it is naive. The site does not come back by itself.
+
+    Raises:
+        MultisiteError: As `enable_site`; the message is empty or too long; or `until` is in the past.
+    """
+    if message is not None and (not message.strip() or len(message) > MAX_MESSAGE_CHARACTERS):
+        raise MultisiteError(f"a message has 1 to {MAX_MESSAGE_CHARACTERS} characters")
+    if until is not None:
+        until = _in_utc(engine, host, until)
+    bypass_token = secrets.token_urlsafe(24)
+    info = _set(
+        engine,
+        host,
+        availability="maintenance",
+        maintenance_message=message,
+        maintenance_until=until,
+        maintenance_pass=digest_of(bypass_token),
+    )
+    return info, bypass_token
+
+
+def digest_of(bypass_token: str) -> str:
+    """Return the digest of a bypass token. Only this is stored, so that reading the table is not enough to bypass."""
+    return hashlib.sha256(bypass_token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
+    if until.tzinfo is None:
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
+            zone = read_site(connection, domains.existing(host)).site.timezone
+        until = until.replace(tzinfo=ZoneInfo(zone))
+    try:
+        until_utc = until.astimezone(UTC)
+    except OverflowError:
+        raise MultisiteError(f"{until.isoformat(sep=' ')} is not between the years 1 and 9999 in UTC") from None
+    if until_utc <= datetime.now(UTC):
+        raise MultisiteError(f"{until.isoformat(sep=' ')} has already passed")
+    return until_utc
+
+
+def _set(engine: Engine, host: str, **values: object) -> SiteRecord:
+    domain = domains.existing(host)
+    with directory_transaction(engine) as connection:
+        info = read_site(connection, domain)
+        check_site_ready(info)
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == info.site.id).values(**values))
+        return read_site(connection, domain)

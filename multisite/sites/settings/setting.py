@@ -1,0 +1,83 @@
+"""A declared setting."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from multisite.sites.settings.types import MAX_VALUE_CHARACTERS, SettingType, setting_type_for
+
+__all__ = ["SITE_COLUMNS", "Setting", "make_setting"]
+
+SITE_COLUMNS = ("locale", "timezone")
+"""Columns of the table of sites that `multisite set` can change too."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+_MAX_NAME_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A declared setting. `default` is the declared one, which the ini can replace; `doc` is its description."""
+
+    name: str
+    kind: SettingType
+    default: Any
+    doc: str
+    check: Callable[[Any], object] | None = None
+
+    def parse(self, text: str) -> Any:
+        """Return the value of `text`. Raises `ValueError` with what was expected if it is not valid."""
+        if len(text) > MAX_VALUE_CHARACTERS:
+            raise ValueError(f"at most {MAX_VALUE_CHARACTERS} characters")
+        try:
+            value = self.kind.parse(text)
+        except Exception as error:
+            # Any exception of the application's callable: a value of one site must not break the others.
+            raise ValueError(self.kind.expected + (f" ({error})" if str(error) else "")) from error
+        self.check_value(value)
+        return value
+
+    def check_value(self, value: Any) -> None:
+        """Raise `ValueError` with what was expected if the declared check rejects `value`."""
+        if self.check is None:
+            return
+        try:
+            is_rejected = self.check(value) is False
+        except ValueError as error:
+            raise ValueError(str(error) or self.doc) from error
+        except Exception as error:
+            raise ValueError(f"{self.kind.expected} that its check accepts ({error!r})") from error
+        if is_rejected:
+            raise ValueError(f"{self.kind.expected} that its check accepts: {self.doc}")
+
+    def serialize(self, value: Any) -> str | None:
+        """Return the text of `value`, None for None."""
+        return None if value is None else self.kind.serialize(value)
+
+
+def make_setting(
+    name: str, kind: Any, *, default: Any, doc: str, check: Callable[[Any], object] | None = None
+) -> Setting:
+    """Return a setting. Raises `ValueError` or `TypeError` with the reason if it cannot be declared."""
+    if not _NAME.fullmatch(name) or len(name) > _MAX_NAME_CHARACTERS:
+        raise ValueError(
+            f"{name!r} is not a valid setting name: expected 1 to {_MAX_NAME_CHARACTERS} lowercase letters a-z, digits "
+            "and underscores, with dots between words"
+        )
+    if name in SITE_COLUMNS:
+        raise ValueError(f"{name!r} cannot be the name of a setting: every site already has it as site.{name}")
+    if not doc.strip():
+        raise ValueError(f"the setting {name} needs a description (doc=...)")
+    setting = Setting(name, setting_type_for(kind), default, " ".join(doc.split()), check)
+    if default is None:
+        return setting
+    try:
+        value = default if setting.kind.is_open else setting.kind.parse(setting.kind.serialize(default))
+        setting.check_value(value)
+    except (TypeError, ValueError) as error:
+        expected = str(error) or setting.kind.expected
+        raise ValueError(f"the default of the setting {name}, {default!r}: expected {expected}") from error
+    return Setting(name, setting.kind, value, setting.doc, check)

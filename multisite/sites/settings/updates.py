@@ -1,0 +1,99 @@
+"""Set and unset the settings of a site in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from multisite.core import domains
+from multisite.sites.transaction import check_site_ready, directory_transaction
+from multisite.sites.validation import check_locale, check_timezone
+from multisite.directory.records import SiteRecord, read_site
+from multisite.errors import MultisiteError, SettingError, UnknownSetting
+from multisite.directory.models import SettingRow, SiteRow
+from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
+from multisite.sites.settings.setting import SITE_COLUMNS
+
+__all__ = ["set_settings", "unset_settings"]
+
+_CHECKS = {"locale": check_locale, "timezone": check_timezone}
+
+
+def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declared: SettingsRegistry) -> SiteRecord:
+    """Set settings of the site with the domain `host`, all of them or none; return its new record.
+
+    Args:
+        engine: The database of the directory.
+        host: Any domain of the site.
+        texts: The texts of the values by name. `locale` and `timezone`, which are columns of the site, work too.
+        declared: The settings that the application declares.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        SettingError: A setting is not declared, or its value is not valid.
+        MultisiteError: The locale or the time zone is not valid, or the site is not complete.
+    """
+    columns: dict[str, str] = {}
+    for name, text in texts.items():
+        if name in _CHECKS:
+            columns[name] = _CHECKS[name](text)
+        elif name not in declared:
+            raise UnknownSetting(name, text, _known_names(declared))
+        else:
+            try:
+                declared[name].parse(text)
+            except ValueError as error:
+                raise SettingError(name, text, str(error)) from error
+    rows = {name: text for name, text in texts.items() if name not in columns}
+    domain = domains.existing(host)
+    with directory_transaction(engine) as connection:
+        info = read_site(connection, domain)
+        check_site_ready(info)
+        _update_columns(connection, info, columns)
+        _delete(connection, info, rows)
+        for name, text in rows.items():
+            connection.execute(sa.insert(SettingRow).values(site_id=info.site.id, name=name, value=text))
+        return read_site(connection, domain)
+
+
+def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: SettingsRegistry) -> SiteRecord:
+    """Reset the settings `names` of the site with the domain `host` to their defaults; return its new record.
+
+    A setting that is no longer declared can be removed if the site has a value for it.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        SettingError: A setting is neither declared nor set for the site.
+        MultisiteError: A name is that of a column of the site, or the site is not complete.
+    """
+    names = set(names)
+    if not names.isdisjoint(SITE_COLUMNS):
+        raise MultisiteError(f"{' and '.join(SITE_COLUMNS)} have no default: set another value instead")
+    domain = domains.existing(host)
+    with directory_transaction(engine) as connection:
+        info = read_site(connection, domain)
+        check_site_ready(info)
+        own = parse_own_settings(info.site.own_settings)
+        for name in sorted(names):
+            if name not in declared and name not in own:
+                raise UnknownSetting(name, None, _known_names(declared))
+        _delete(connection, info, names)
+        return read_site(connection, domain)
+
+
+def _known_names(declared: SettingsRegistry) -> set[str]:
+    return {*SITE_COLUMNS, *(setting.name for setting in declared)}
+
+
+def _update_columns(connection: Connection, info: SiteRecord, columns: Mapping[str, str]) -> None:
+    if columns:
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == info.site.id).values(**columns))
+
+
+def _delete(connection: Connection, info: SiteRecord, names: Iterable[str]) -> None:
+    named = SettingRow.name.in_(list(names))
+    connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == info.site.id, named))

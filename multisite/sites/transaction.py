@@ -1,0 +1,79 @@
+"""The transaction in which the directory is changed.
+
+Each change increments the directory's version as the first statement of its transaction, which serializes changes until
+commit: SQLite has one writer, and PostgreSQL locks the row with the version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from multisite.core import program
+from multisite.directory.records import SiteRecord, canonical_domain_of_owner
+from multisite.core.domains import Domain
+from multisite.errors import DomainTaken, MultisiteError
+from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow, raise_version
+
+__all__ = ["check_domain_free", "check_site_ready", "directory_transaction", "insert_domain"]
+
+
+@contextmanager
+def directory_transaction(engine: Engine, *wanted: Domain) -> Iterator[Connection]:
+    """Yield a connection that may change the directory, and commit at the end.
+
+    Args:
+        engine: The database of the directory.
+        wanted: The domains that the block inserts.
+
+    Raises:
+        DomainTaken: The database found one of `wanted` in use, because another program changed the tables without
+            incrementing the version first.
+        MultisiteError: The tables do not exist, or the database rejected the change.
+    """
+    try:
+        with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+            raise_version(connection)
+            if connection.scalar(sa.select(DirectoryVersion.version)) is None:
+                raise MultisiteError(_no_tables())
+            yield connection
+    except IntegrityError as error:
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
+            check_domain_free(connection, *wanted)
+        raise MultisiteError(f"the database rejected the change of the directory: {error.orig}") from error
+    except DatabaseError:
+        if sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
+            raise
+        raise MultisiteError(_no_tables()) from None
+
+
+def _no_tables() -> str:
+    return f"the tables of multisite do not exist yet; create them: {program.command('migrate')}"
+
+
+def check_domain_free(connection: Connection, *wanted: Domain) -> None:
+    """Raise `DomainTaken` if one of `wanted` belongs to a site."""
+    for domain in wanted:
+        owner = canonical_domain_of_owner(connection, domain)
+        if owner is not None:
+            raise DomainTaken(str(domain), owner)
+
+
+def check_site_ready(info: SiteRecord) -> None:
+    """Raise `MultisiteError` for a site that is not complete or is being removed."""
+    if info.status == "pending":
+        command = program.command(f"add-site {info.site}")
+        raise MultisiteError(f"the site {info.site} is not complete; complete it: {command}")
+    if info.status == "removing":
+        command = program.command(f"remove-site {info.site} --yes")
+        raise MultisiteError(f"the site {info.site} is being removed; complete the removal: {command}")
+
+
+def insert_domain(connection: Connection, site_id: int, domain: Domain, kind: str) -> None:
+    """Insert `domain` for the site with this id, as `kind`."""
+    values = {"host": domain.name, "port": domain.port or 0, "path": domain.path}
+    connection.execute(sa.insert(DomainRow).values(site_id=site_id, kind=kind, **values))

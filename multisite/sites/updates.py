@@ -1,0 +1,270 @@
+"""Change the directory: add and rename sites, set their themes, and tell servers to reload.
+
+These are plain functions that take an engine; the commands and tests call the same ones. Each change is one
+`directory_transaction`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from multisite.core import domains
+from multisite.sites.transaction import check_domain_free, directory_transaction, insert_domain
+from multisite.sites.validation import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
+from multisite.sites.domains import add_domain, canonical, move_domain, remove_domain, set_canonical
+from multisite.sites.folders import create_site_folder, folder_name
+from multisite.directory.records import (
+    DomainRecord,
+    SiteRecord,
+    canonical_domain_of_owner,
+    get_site,
+    is_domain,
+    list_sites,
+    read_site,
+)
+from multisite.sites.themes import check_theme
+from multisite.core.domains import Domain
+from multisite.errors import DomainTaken, MultisiteError
+from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
+from multisite.core.settings import Settings
+from multisite.core.site import Site
+
+__all__ = [
+    "CreatedSite",
+    "DomainRecord",
+    "SiteDetails",
+    "SiteRecord",
+    "add_domain",
+    "add_site",
+    "create_site",
+    "get_site",
+    "list_sites",
+    "move_domain",
+    "refresh",
+    "reload_templates",
+    "remove_domain",
+    "rename_site",
+    "set_canonical",
+    "set_theme",
+]
+
+_sites = SiteRow.__table__
+_rows = DomainRow.__table__
+
+
+class SiteDetails(TypedDict, total=False):
+    """The options of a new site.
+
+    `name` is the display name, by default the domain. `locale` is a BCP 47 tag, `timezone` a name of the IANA database.
+    `theme` is the name of an existing theme, None for none. `allow_mixed` accepts hosts that mix scripts.
+    """
+
+    name: str | None
+    aliases: Iterable[str]
+    locale: str
+    timezone: str
+    theme: str | None
+    allow_mixed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedSite:
+    """A new site, its folder, and whether the folder existed already with files, which are kept."""
+
+    site: Site
+    folder: Path
+    folder_existed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The validated options of a new site."""
+
+    domain: Domain
+    aliases: tuple[Domain, ...]
+    name: str
+    locale: str
+    timezone: str
+    theme: str | None
+
+    @property
+    def details(self) -> dict[str, str | None]:
+        return {"name": self.name, "locale": self.locale, "timezone": self.timezone, "theme": self.theme}
+
+
+def add_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> Site:
+    """Add a site and return it. `create_site` also returns its folder."""
+    return create_site(engine, host, settings=settings, **details).site
+
+
+def create_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> CreatedSite:
+    """Add a site with its rows and its folder, so that running servers find it.
+
+    If the process is killed, the site is not served until it is complete; the same call again completes it. If the call
+    fails, nothing is left of the site.
+
+    Raises:
+        InvalidHost: A host is not valid.
+        DomainTaken: A domain already belongs to a site. Of several calls at once, one succeeds.
+        MultisiteError: The name, locale, time zone or theme is not valid, or the folder cannot be created.
+    """
+    plan = _plan(host, settings, **details)
+    site_id, is_ours = _reserve(engine, plan)
+    try:
+        return _complete(engine, plan, site_id, settings)
+    except Exception as error:
+        if is_ours and not isinstance(error, DomainTaken):
+            # If the database fails here too, the site stays pending: it is not served, and the same call completes it.
+            with suppress(SQLAlchemyError):
+                _delete_pending(engine, site_id)
+        if not isinstance(error, OSError):
+            raise
+        folder = settings.sites_dir / folder_name(str(plan.domain))
+        raise MultisiteError(
+            f"cannot create the folder {folder}: {error.strerror or error}; fix this, and run the same command again"
+        ) from error
+
+
+def _plan(
+    host: str,
+    settings: Settings,
+    name: str | None = None,
+    aliases: Iterable[str] = (),
+    locale: str = "en",
+    timezone: str = "UTC",
+    theme: str | None = None,
+    allow_mixed: bool = False,
+) -> _Plan:
+    parse = partial(domains.to_ascii, allow_mixed=allow_mixed, underscores=settings.allow_underscores)
+    asked = canonical(parse(host))
+    others = dict.fromkeys(map(parse, aliases))
+    others.pop(asked, None)
+    return _Plan(
+        asked,
+        tuple(others),
+        check_name(str(asked)[:MAX_NAME_CHARACTERS] if name is None else name),
+        check_locale(locale),
+        check_timezone(timezone),
+        None if theme is None else check_theme(settings, theme),
+    )
+
+
+def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
+    """Insert a pending site with its domains, which is not served yet; return its id and whether this call did it.
+
+    If the site is pending already, another call is creating it now or was interrupted. Both calls go on, and only one
+    of them passes `_complete`.
+    """
+    with directory_transaction(engine, plan.domain, *plan.aliases) as connection:
+        pending = sa.select(_sites.c.id).join_from(_sites, _rows, _rows.c.site_id == _sites.c.id)
+        found: int | None = connection.scalar(
+            pending.where(is_domain(_rows.c, plan.domain), _rows.c.kind == "canonical", _sites.c.status == "pending")
+        )
+        if found is not None:
+            return found, False
+        check_domain_free(connection, plan.domain, *plan.aliases)
+        insert = sa.insert(SiteRow).values(folder=folder_name(str(plan.domain)), status="pending", **plan.details)
+        site_id: int = connection.execute(insert.returning(_sites.c.id)).scalar_one()
+        insert_domain(connection, site_id, plan.domain, "canonical")
+        for alias in plan.aliases:
+            insert_domain(connection, site_id, alias, "alias")
+        return site_id, True
+
+
+def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> CreatedSite:
+    """Activate the site and create its folder. Of several calls for one pending site, the first one wins."""
+    with directory_transaction(engine, plan.domain, *plan.aliases) as connection:
+        claim = sa.update(SiteRow).where(_sites.c.id == site_id, _sites.c.status == "pending")
+        if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
+            raise DomainTaken(str(plan.domain), canonical_domain_of_owner(connection, plan.domain))
+        _sync_aliases(connection, site_id, plan.aliases)
+        site = read_site(connection, plan.domain).site
+        # Inside the transaction, so that the site stays pending if the process dies here.
+        is_new = create_site_folder(settings, site.folder, str(plan.domain), theme=plan.theme)
+    return CreatedSite(site, settings.sites_dir / site.folder, folder_existed=not is_new)
+
+
+def _sync_aliases(connection: Connection, site_id: int, aliases: tuple[Domain, ...]) -> None:
+    """Make `aliases` the aliases of the site: the interrupted call may have inserted others."""
+    columns = (_rows.c.host, _rows.c.port, _rows.c.path)
+    own = sa.select(*columns).where(_rows.c.site_id == site_id, _rows.c.kind != "canonical")
+    present = {Domain(name, port or None, path) for name, port, path in connection.execute(own)}
+    for domain in present.difference(aliases):
+        connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, domain)))
+    for alias in aliases:
+        if alias not in present:
+            check_domain_free(connection, alias)
+            insert_domain(connection, site_id, alias, "alias")
+
+
+def _delete_pending(engine: Engine, site_id: int) -> None:
+    """Delete the rows of a site that is still pending."""
+    with directory_transaction(engine) as connection:
+        pending = sa.select(_sites.c.id).where(_sites.c.id == site_id, _sites.c.status == "pending")
+        connection.execute(sa.delete(DomainRow).where(_rows.c.site_id.in_(pending)))
+        connection.execute(sa.delete(SiteRow).where(_sites.c.id.in_(pending)))
+
+
+def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:
+    """Change the display name of the site with the domain `host`; return its new record.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        MultisiteError: The name is not valid.
+    """
+    domain = domains.existing(host)
+    checked = check_name(name)
+    with directory_transaction(engine) as connection:
+        site_id = read_site(connection, domain).site.id
+        connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(name=checked))
+        return read_site(connection, domain)
+
+
+def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Settings) -> SiteRecord:
+    """Set the theme of the site with the domain `host`, None to clear it; return its new record.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        MultisiteError: There is no such theme.
+    """
+    name = domains.existing(host)
+    if theme is not None:
+        check_theme(settings, theme)
+    with directory_transaction(engine) as connection:
+        site_id = read_site(connection, name).site.id
+        connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(theme=theme))
+        return read_site(connection, name)
+
+
+def refresh(engine: Engine) -> None:
+    """Tell running servers to reload the directory, after its tables were changed without these functions."""
+    with directory_transaction(engine):
+        pass
+
+
+def reload_templates(engine: Engine, host: str | None = None) -> None:
+    """Tell running servers to reload the templates of the site with the domain `host`, or for None, of all sites.
+
+    Raises:
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+    """
+    name = None if host is None else domains.existing(host)
+    with directory_transaction(engine) as connection:
+        if name is None:
+            change = sa.update(DirectoryVersion)
+        else:
+            change = sa.update(SiteRow).where(_sites.c.id == read_site(connection, name).site.id)
+        column = change.table.c.template_generation
+        connection.execute(change.values(template_generation=column + 1))

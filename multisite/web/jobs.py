@@ -1,0 +1,37 @@
+"""The site of a job: a queue stores the id of a site, and the worker loads the site when the job runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multisite.core.keys import DIRECTORY
+from multisite.core.site import Site
+from multisite.directory.models import AS_MULTISITE
+from multisite.directory.records import read_site_by_id
+from multisite.errors import MultisiteError, UnknownSite
+
+__all__ = ["site_of_job"]
+
+RUNNING_STATUSES = frozenset({"active", "maintenance"})
+"""Jobs run for sites with these statuses; maintenance stops requests, not jobs."""
+
+
+def site_of_job(app: Any, site_id: int) -> Site:
+    """Load the site with the id that a job was stored with.
+
+    Args:
+        app: A Pyramid application that includes multisite, or its registry.
+        site_id: The id of the site.
+
+    Raises:
+        UnknownSite: The site was removed.
+        MultisiteError: The site is disabled, is being removed or is not complete, so that the job must not run.
+    """
+    engine = getattr(app, "registry", app)[DIRECTORY].engine
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        info = read_site_by_id(connection, site_id)
+    if info is None:
+        raise UnknownSite(site_id, f"there is no site with the id {site_id}, which this job is for: it was removed")
+    if info.status not in RUNNING_STATUSES:
+        raise MultisiteError(f"{info.site}, the site with the id {site_id} that this job is for, is {info.status}")
+    return info.site

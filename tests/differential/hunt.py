@@ -1,0 +1,60 @@
+"""Looks for faults that are planted in the wall, and counts the operations until each is found.
+
+As a program, `python -m differential.hunt SEEDS` in the folder `tests` prints a table as in docs/security.md: for
+programs from seed 1, and the greatest number for the seeds 1 to SEEDS.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+from differential.comparison import Comparison, Disagreement
+from differential.faults import FAULTS, forget
+from differential.program import SITES, random_programs
+from differential.reference import Reference, Remembered
+from differential.shared import SharedWorld, shared_world
+
+WITHIN_OPERATIONS = 3_000
+"""Within how many operations a fault has to be found."""
+
+
+def hunt(shared: SharedWorld, reference: Remembered, name: str, seed: int) -> int | None:
+    """Return after how many operations the fault of that name was found, or None if it was not."""
+    comparison = Comparison(shared, reference)
+    forget(shared)
+    try:
+        with FAULTS[name]():
+            for program in random_programs(seed):
+                if comparison.operations >= WITHIN_OPERATIONS:
+                    return None
+                comparison.run(program)
+    except Disagreement:
+        return comparison.operations
+    finally:
+        forget(shared)
+    raise AssertionError("there are always more programs")
+
+
+def table(seeds: int, folder: Path) -> str:
+    """Return the table of the documentation."""
+    reference = Remembered(Reference({site: f"sqlite:///{folder / f'own{site}.db'}" for site in SITES}))
+    counts: dict[str, list[int | None]] = {name: [] for name in FAULTS}
+    with shared_world(f"sqlite:///{folder / 'shared.db'}") as shared:
+        for seed in range(1, seeds + 1):
+            for name, found in counts.items():
+                found.append(hunt(shared, reference, name, seed))
+    reference.reference.close()
+    lines = [f"| fault | operations | at most, of {seeds} seeds |", "|---|---|---|"]
+    for name, found in counts.items():
+        most = "not found" if None in found else f"{max(filter(None, found)):,}"
+        lines.append(f"| {name} | {found[0] or 'not found'} | {most} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as temporary:
+        print(table(int(sys.argv[1]), Path(temporary)))

@@ -1,0 +1,166 @@
+"""The reference: four databases without sites, in a process of its own that never imports multisite.
+
+So there is no wall that would have to be switched off. `python -m differential.reference URL URL URL URL` answers one
+pickled request after another on its standard input; `Reference` is the other end.
+"""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from differential.action import Outcome
+from differential.actions import ACTIONS
+from differential.models import Plain, declare
+from differential.program import SITES, Program, Step
+from differential.rows import Rows
+from differential.world import World
+
+Answer = tuple[Outcome, dict[int, Rows]]
+
+
+class PlainWorld(World):
+    """A database for each site, with tables that know nothing of sites."""
+
+    with_site = False
+
+    def __init__(self, urls: dict[int, str]) -> None:
+        super().__init__(urls)
+        self.models = declare(Plain())
+        self.key = Plain().key  # type: ignore[method-assign]
+        for engine in self.engines.values():
+            self.models.metadata.create_all(engine)
+
+    def open(self, site: int) -> Session:
+        return Session(self.engines[site])
+
+    def working_for(self, site: int) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def open_unpinned(self, site: int) -> Session:
+        return Session(self.engines[site])
+
+    def prepare_to_roam(self, session: Session, site: int) -> None:
+        session.bind = self.engines[site]
+
+    def for_all_sites(self, do: Callable[[Any], Any]) -> list[Any]:
+        found = []
+        for engine in self.engines.values():
+            with engine.begin() as connection:
+                found.append(do(connection))
+        return found
+
+
+def without_a_wall() -> dict[str, Any]:
+    """Return what shows that this process has SQLAlchemy as it comes."""
+    return {
+        "modules": sorted(name for name in sys.modules if name.split(".")[0] == "multisite"),
+        "compiler": SQLCompiler.__new__ is object.__new__,
+        "execution": DefaultExecutionContext._init_compiled.__func__.__module__,
+        "merge": Session._merge.__module__,
+    }
+
+
+class Reference:
+    """The other end of the process. `run` gives the answer to one step of the program that was begun last."""
+
+    def __init__(self, urls: dict[int, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "differential.reference", *(urls[site] for site in SITES)],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def ask(self, *request: Any) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        pickle.dump(request, self.process.stdin)
+        self.process.stdin.flush()
+        kind, answer = pickle.load(self.process.stdout)
+        assert kind == "answer", answer
+        return answer
+
+    def begin(self, program: Program) -> None:
+        self.ask("begin")
+
+    def run(self, step: Step, site: int, number: int, *, skip: bool) -> Answer:
+        answer: Answer = self.ask("run", step, site, number, skip)
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+        self.process.stdout.close()
+
+
+class Remembered:
+    """A reference that remembers its answers, for programs that are run again and again against a broken wall.
+
+    An answer depends on the steps before it, and on which of them were skipped. Where it is not known the program is
+    run again from its beginning.
+    """
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+        self._answers: dict[Any, Answer] = {}
+        self._live: Any = None
+        """What the reference has run, if it is of use."""
+        self._done: tuple[tuple[Step, int, int, bool], ...] = ()
+
+    def begin(self, program: Program) -> None:
+        self._done = ()
+
+    def run(self, step: Step, site: int, number: int, *, skip: bool) -> Answer:
+        before, self._done = self._done, (*self._done, (step, site, number, skip))
+        if self._done not in self._answers:
+            if self._live != before:
+                self.reference.begin(())
+                for old_step, old_site, old_number, old_skip in before:
+                    self.reference.run(old_step, old_site, old_number, skip=old_skip)
+            self._answers[self._done] = self.reference.run(step, site, number, skip=skip)
+            self._live = self._done
+        return self._answers[self._done]
+
+
+def serve(world: World, requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests until there are no more."""
+    while True:
+        try:
+            kind, *arguments = pickle.load(requests)
+        except EOFError:
+            return
+        try:
+            answer = ("answer", _answer(world, kind, arguments))
+        except Exception as error:
+            answer = ("failure", repr(error))
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+def _answer(world: World, kind: str, arguments: list[Any]) -> Any:
+    if kind == "begin":
+        world.reset()
+        return None
+    if kind == "about":
+        return without_a_wall()
+    step, site, number, skip = arguments
+    outcome = world.perform(step, site, number, ACTIONS[step.action], skip=skip)
+    return outcome, world.contents(site)
+
+
+if __name__ == "__main__":
+    plain_world = PlainWorld(dict(zip(SITES, sys.argv[1:], strict=True)))
+    serve(plain_world, sys.stdin.buffer, sys.stdout.buffer)
+    plain_world.close()

@@ -1,0 +1,187 @@
+"""The differential oracle: a site cannot tell the shared database from one of its own.
+
+`oracle/__init__.py` says how it works. Here it runs on SQLite and PostgreSQL, and against a wall that is broken in many
+ways, each of which it must notice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from conftest import fresh_database
+from differential.actions import ACTIONS
+from differential.comparison import Comparison, Disagreement
+from differential.faults import FAULTS
+from differential.hunt import WITHIN_OPERATIONS, hunt
+from differential.program import SITES, Program, Step, programs
+from differential.reference import Reference, Remembered
+from differential.rows import COLUMNS, planting
+from differential.shared import SharedWorld, shared_world
+from hypothesis import HealthCheck, given, seed, settings
+
+SOAK = bool(os.environ.get("MULTISITE_SOAK"))
+
+OPERATIONS = {"sqlite": 1_200, "postgresql": 800}
+"""How many operations are compared on each database in one part."""
+
+PARTS = range(50 if SOAK else 1)
+"""The parts of the run, each with a seed of its own: 100,000 operations together where there are 50."""
+
+SEED = 8
+"""Of the seeds that were tried, the one whose programs find all faults soonest."""
+
+# Joins without a condition, and deletes that match fewer rows than they expect, are part of the programs.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning", "ignore::DeprecationWarning"),
+]
+
+
+@dataclass
+class Sides:
+    """The two sides, on empty databases of one kind."""
+
+    dialect: str
+    shared: SharedWorld
+    reference: Reference
+
+
+@contextmanager
+def open_sides(dialect: str, urls: list[str]) -> Iterator[Sides]:
+    with shared_world(urls[0]) as shared:
+        reference = Reference(dict(zip(SITES, urls[1:], strict=True)))
+        try:
+            yield Sides(dialect, shared, reference)
+        finally:
+            reference.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def sides(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
+    with ExitStack() as stack:
+        urls = [stack.enter_context(fresh_database(request, tmp_path_factory)) for _ in range(5)]
+        yield stack.enter_context(open_sides(request.param, urls))
+
+
+@pytest.fixture(scope="module")
+def hunting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SharedWorld, Remembered]]:
+    """Both sides on SQLite, for one fault after the other; what the reference answers is remembered."""
+    folder = tmp_path_factory.mktemp("hunt")
+    with open_sides("sqlite", [f"sqlite:///{folder / name}.db" for name in "abcde"]) as sides:
+        yield sides.shared, Remembered(sides.reference)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_site_cannot_tell_the_shared_database_from_its_own(sides: Sides, part: int) -> None:
+    comparison = Comparison(sides.shared, sides.reference)
+    wanted = OPERATIONS[sides.dialect]
+
+    @settings(
+        max_examples=wanted // 10,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
+    @given(program=programs())
+    def check(program: Program) -> None:
+        if comparison.operations < wanted or comparison.disagreed:
+            comparison.run(program)
+
+    # The first is the same in every run, and the one that shows by itself that every action was done.
+    (seed(part)(check) if part else check)()
+    assert comparison.operations >= wanted
+    done = {action for action, outcome in comparison.outcomes if outcome == "done"}
+    assert part or done == ACTIONS.keys()
+    # Errors are compared as well, but it is results that tell most.
+    assert sum(count for (_, outcome), count in comparison.outcomes.items() if outcome == "done") > wanted * 0.7
+
+
+def test_the_reference_runs_without_the_wall(sides: Sides) -> None:
+    about = sides.reference.ask("about")
+    assert about == {
+        "modules": [],
+        "compiler": True,
+        "execution": "sqlalchemy.engine.default",
+        "merge": "sqlalchemy.orm.session",
+    }
+
+
+def test_the_reference_on_the_shared_database_would_see_all_sites(sides: Sides) -> None:
+    """The reference keeps to a site because its database holds no other, and for no other reason."""
+    sides.shared.reset()
+    url = sides.shared.engines[1].url.render_as_string(hide_password=False)
+    intruder = Reference(dict.fromkeys(SITES, url))
+    try:
+        found, _ = intruder.run(Step((1,), "fresh", "ids", b""), 1, 1, skip=False)
+    finally:
+        intruder.close()
+    links, posts, *_ = found.value[0]
+    assert links == 4 * 6
+    assert len(posts) == sum(len(sides.shared.existing(site, "oracle_posts")) for site in SITES)
+    ours = sides.shared.perform(Step((1,), "fresh", "ids", b""), 1, 1, ACTIONS["ids"])
+    assert ours.value[0][1] == [(ident,) for ident in sides.shared.existing(1, "oracle_posts")]
+
+
+def test_poison_points_across_sites(sides: Sides) -> None:
+    sides.shared.reset()
+    raw = sides.shared.raw(sides.shared.engines[1])
+    for child, column, parent in (
+        ("oracle_posts", "ref", "oracle_authors"),
+        ("oracle_comments", "ref", "oracle_posts"),
+        ("oracle_tags", "ref", "oracle_tags"),
+        ("oracle_articles", "id", "oracle_docs"),
+        ("oracle_post_tags", "post_id", "oracle_posts"),
+        ("oracle_post_tags", "tag_id", "oracle_tags"),
+    ):
+        crossing = raw.execute(
+            f"SELECT count(*) FROM {child} c JOIN {parent} p ON c.{column} = p.id WHERE c.site_id <> p.site_id"
+        ).fetchone()[0]
+        assert crossing >= len(SITES), child
+
+
+def test_every_scoped_table_is_compared(sides: Sides) -> None:
+    scoped = {table.name: set(table.columns.keys()) for table in sides.shared.models.metadata.tables.values()}
+    scoped.pop("oracle_countries")
+    assert scoped == {name: {"site_id", *columns} for name, columns in COLUMNS.items()}
+
+
+def test_a_row_that_changes_in_another_sites_hands_is_noticed(sides: Sides) -> None:
+    """What the oracle sees does not pass the wall: a row that something else changes is a disagreement."""
+    comparison = Comparison(sides.shared, sides.reference)
+    look = Step((1,), "fresh", "nothing", b"")
+    comparison.run((look,))
+    raw = sides.shared.raw(sides.shared.engines[1])
+    raw.execute("UPDATE oracle_comments SET n = n + 1 WHERE site_id = 3")
+    with pytest.raises(Disagreement, match="oracle_comments of site 3"):
+        comparison._compare(look, 1, 1)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_in_the_wall_is_found(hunting: tuple[SharedWorld, Remembered], name: str) -> None:
+    found = hunt(*hunting, name, SEED)
+    assert found is not None
+    assert found <= WITHIN_OPERATIONS
+    print(f"{name}: {found} operations")
+
+
+def test_the_documentation_lists_the_faults() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "security.md").read_text("utf-8")
+    assert [name for name in FAULTS if f"| {name} | " not in page] == []
+
+
+def test_planting_replaces_whatever_is_there(sides: Sides) -> None:
+    sides.shared.reset()
+    before = sides.shared.contents(1)
+    sides.shared.raw(sides.shared.engines[1]).execute("DELETE FROM oracle_comments")
+    assert sides.shared.contents(1) != before
+    sides.shared.reset()
+    assert sides.shared.contents(1) == before
+    assert "oracle_posts" in planting((1,), dialect=sides.dialect, with_site=True)
+    assert sa.inspect(sides.shared.engines[1]).has_table("oracle_posts")

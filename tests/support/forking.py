@@ -1,0 +1,200 @@
+"""The command `multisite` in processes of its own that cost no start: forked from one that has imported everything.
+
+They are real: their own memory, their own connections, and they can be killed, at a moment or at a step. A step is a
+statement begun, a statement done, a commit about to be made or just made, or a call that changes or reads
+a file below the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from paths import PYTHONPATH
+
+KILLED = -signal.SIGKILL
+"""The exit code of a process that was killed."""
+
+_FILE_STEPS = ("open", "shutil.", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "os.scandir", "os.listdir")
+
+
+class Done(NamedTuple):
+    """What a command left: its exit code, what it said, the kinds of its steps, and the seconds it took."""
+
+    code: int
+    stdout: str
+    stderr: str
+    steps: list[str]
+    seconds: float
+
+
+class Forker:
+    """Runs commands in one folder, which holds their `development.ini`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def run(self, *arguments: str) -> Done:
+        """Run a command to its end."""
+        return self._ask(arguments)[0]
+
+    def killed_at(self, step: int, *arguments: str) -> Done:
+        """Run a command that is killed at its nth step, if it has so many."""
+        return self._ask(arguments, step=step)[0]
+
+    def killed_after(self, seconds: float, *arguments: str) -> Done:
+        """Run a command that is killed after some time, if it runs that long."""
+        return self._ask(arguments, seconds=seconds)[0]
+
+    def at_once(self, number: int, *arguments: str) -> list[Done]:
+        """Run the same command in so many processes, which begin together."""
+        return self._ask(arguments, number=number)
+
+    def _ask(self, arguments: tuple[str, ...], **job: Any) -> list[Done]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps({"arguments": arguments, **job}) + "\n")
+        stdin.flush()
+        return [Done(*each) for each in json.loads(stdout.readline())]
+
+
+@contextmanager
+def forker(folder: Path) -> Iterator[Forker]:
+    """Give a `Forker` for the folder; its process ends with the block."""
+    environ = {**os.environ, "PYTHONPATH": PYTHONPATH}
+    command = [sys.executable, __file__]
+    with subprocess.Popen(
+        command, cwd=folder, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield Forker(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def remembering(find_loaders: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `plaster.loaders.find_loaders` with a memory: it reads the metadata of every package that is installed,
+    which is half of the time that a command takes."""
+    found: dict[tuple[Any, ...], Any] = {}
+
+    def find(scheme: str, protocols: list[str] | None = None) -> Any:
+        key = scheme, *(protocols or ())
+        if key not in found:
+            found[key] = find_loaders(scheme, protocols)
+        return found[key]
+
+    return find
+
+
+# What runs in the process that forks.
+
+
+class _Steps:
+    """The steps that this process has made: their `kinds`, and at which one it is to die.
+
+    `last` is 0 for never, and None where steps do not count, as in the process that forks.
+    """
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self.last: int | None = None
+
+    def step(self, kind: str, *_: object) -> None:
+        if self.last is not None:
+            self.kinds.append(kind)
+            if len(self.kinds) == self.last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(self, name: str, arguments: tuple[Any, ...]) -> None:
+        # Below the folder only: how often Python looks for modules is another matter each time.
+        if self.last is not None and name.startswith(_FILE_STEPS) and str(arguments[0]).startswith(str(Path.cwd())):
+            self.step(name)
+
+
+_steps = _Steps()
+
+
+def _child(main: Any, job: dict[str, Any], gate: int, outputs: list[int]) -> int:
+    os.dup2(outputs[0], 1)
+    os.dup2(outputs[1], 2)
+    os.read(gate, 1)  # The end of the file, once every process is there.
+    _steps.last = job.get("step", 0)
+    try:
+        main(job["arguments"], prog_name="multisite")
+    except SystemExit as error:
+        return int(error.code or 0)
+    finally:
+        _steps.last = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.write(outputs[2], "\n".join(_steps.kinds).encode())
+    return 0
+
+
+def _run(main: Any, job: dict[str, Any]) -> list[Done]:
+    gate, opener = os.pipe()
+    begun = []
+    for number in range(job.get("number", 1)):
+        outputs = [os.memfd_create(f"{name}{number}") for name in ("out", "err", "steps")]
+        child = os.fork()
+        if not child:
+            os.close(opener)
+            code = 70
+            try:
+                code = _child(main, job, gate, outputs)
+            finally:
+                os._exit(code)
+        begun.append((child, outputs))
+    start = time.perf_counter()
+    os.close(gate)
+    os.close(opener)
+    if "seconds" in job:
+        time.sleep(job["seconds"])
+        os.kill(begun[0][0], signal.SIGKILL)
+    done = []
+    for child, outputs in begun:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said = []
+        for output in outputs:
+            with os.fdopen(output, "rb") as file:
+                file.seek(0)
+                said.append(file.read().decode())
+        done.append(Done(code, said[0], said[1], said[2].split(), time.perf_counter() - start))
+    return done
+
+
+def _serve() -> None:
+    import babel  # noqa: F401
+    import idna  # noqa: F401
+    import plaster.loaders
+    import sqlalchemy as sa
+    from sqlalchemy import event
+    from sqlalchemy.dialects import postgresql, sqlite  # noqa: F401
+
+    from multisite.cli import main
+    from multisite.sites.ini import read_ini
+    from multisite.sites.validation import check_locale, check_timezone
+
+    plaster.loaders.find_loaders = remembering(plaster.loaders.find_loaders)
+    check_locale("en")
+    check_timezone("UTC")
+    read_ini("development.ini")
+    for name in ("begin", "before_cursor_execute", "after_cursor_execute", "commit"):
+        event.listen(sa.Engine, name, partial(_steps.step, name))
+    event.listen(sa.pool.Pool, "checkin", partial(_steps.step, "checkin"))
+    sys.addaudithook(_steps.audit)
+    for line in sys.stdin:
+        print(json.dumps(_run(main, json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,201 @@
+"""The benchmark runs and compares equal work, and no statement is compiled again for a second site.
+
+No test depends on its measurements.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from paths import ROOT
+from sqlalchemy import event
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
+
+from benchmarks import layouts
+from benchmarks.__main__ import PARTS
+from benchmarks.candidates import BARE, CANDIDATES
+from benchmarks.compare import HAND, SCOPED, check_results
+from benchmarks.finding import KINDS, QUICK
+from benchmarks.measure import check_pages
+from benchmarks.page import PATHS
+from benchmarks.statements import OPERATIONS
+from multisite import Site, SiteScoped, scoped_reference
+from multisite.directory.models import metadata
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_quick_run_prints_every_candidate_and_statement(tmp_path: Path) -> None:
+    printed = run("-m", "benchmarks", "--quick", "--json", str(tmp_path / "results.json"))
+    for title in [each.title for each in CANDIDATES] + list(OPERATIONS.values()) + list(KINDS.values()):
+        assert title in printed
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert set(results["costs"]) == {each.key for each in CANDIDATES}
+    assert all(set(PATHS) <= set(pieces) for pieces in results["costs"].values())
+    assert results["costs"][BARE.key]["/"]["ratio"] == 1
+    assert list(results["finding"]) == [str(domains) for domains in QUICK.domains]
+    assert all(set(KINDS) - set(kinds) <= {"urlmap", "urlmap unknown"} for kinds in results["finding"].values())
+    assert list(results["statements"]) == ["SQLite", "PostgreSQL"]
+    for of_database in results["statements"].values():
+        assert set(of_database) == {HAND, SCOPED}
+        assert all(list(pieces) == list(OPERATIONS) for pieces in of_database.values())
+    assert [row["applications"] for row in results["vhosts"]["memory"]] == [1, 2, 1, 2]
+    for counts in results["caches"].values():
+        assert counts["compiled for 3"] == counts["compiled for 1"] > 0
+        assert counts["hits for 3"] == 2 * counts["compiled for 1"]
+
+
+def test_an_unknown_part_is_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "pages", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no such part: nothing" in done.stderr
+    assert " or ".join(PARTS) in run("-m", "benchmarks", "--help")
+
+
+def test_the_baseline_does_not_import_multisite() -> None:
+    script = "import sys; {}; print('multisite' in sys.modules)"
+    assert run("-c", script.format("import benchmarks.worker, benchmarks.bare")).strip() == "False"
+    assert run("-c", script.format("import benchmarks.served")).strip() == "True"
+    made = "from benchmarks.statements import Statements; Statements('sqlite://', by_hand={})"
+    assert run("-c", script.format(made.format(True))).strip() == "False"
+    assert run("-c", script.format(made.format(False))).strip() == "True"
+
+
+STATEMENTS_OF = {
+    "begin": 0, "get_warm": 1, "selectin": 6, "lazy_one": 4, "lazy_many": 4, "update": 4, "delete": 4,
+}  # fmt: skip
+"""Statements of three repetitions of a piece of work, if not three: some load an object first, and selectinload
+executes two."""
+
+COUNT = """
+import json, sys
+import sqlalchemy as sa
+from benchmarks.compare import make_library
+from benchmarks.statements import OPERATIONS, Statements
+make_library(sys.argv[1])
+statements = Statements(sys.argv[1], by_hand=False)
+sent = []
+sa.event.listen(statements.engine, "before_cursor_execute", lambda c, cursor, sql, *rest: sent.append(sql))
+found = {}
+for name in OPERATIONS:
+    sent.clear()
+    statements.work[name](3)
+    found[name] = len(sent)
+print(json.dumps(found))
+"""
+
+
+def test_each_piece_of_work_executes_the_expected_statements(tmp_path: Path) -> None:
+    """A lazy load that found its object in memory, for example, would measure nothing."""
+    found = json.loads(run("-c", COUNT, f"sqlite:///{tmp_path / 'library.db'}"))
+    assert found == {name: STATEMENTS_OF.get(name, 3) for name in OPERATIONS}
+
+
+def test_different_results_are_not_compared() -> None:
+    page = "<article>" * 10
+    check_pages({BARE.key: page, "other": page})
+    with pytest.raises(RuntimeError, match="do not serve the same page"):
+        check_pages({BARE.key: page, "other": page + "<article>"})
+    with pytest.raises(RuntimeError, match="do not serve the same page"):
+        check_pages({BARE.key: "", "other": ""})
+    found = dict.fromkeys(OPERATIONS, "20")
+    check_results({HAND: found, SCOPED: found})
+    with pytest.raises(RuntimeError, match="the results of 'join' differ"):
+        check_results({HAND: found, SCOPED: {**found, "join": "19"}})
+
+
+# One compiled statement serves all sites.
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Writer(SiteScoped, Base):
+    __tablename__ = "bench_writers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+class Post(SiteScoped, Base):
+    __tablename__ = "bench_posts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    writer_id: Mapped[int | None] = mapped_column(scoped_reference("bench_writers.id"))
+    writer: Mapped[Writer | None] = relationship()
+
+
+def compiled_for(sites: int, work: Callable[[Session, int], None]) -> Counter[str]:
+    """Run `work` for so many sites on a new engine, and count the cache hits of its statements."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    metadata.create_all(engine)
+    Base.metadata.create_all(engine)
+    found: Counter[str] = Counter()
+
+    def note(_connection: Any, _cursor: Any, _sql: str, _values: Any, context: Any, _many: bool) -> None:
+        found[context.cache_hit.name] += 1
+
+    event.listen(engine, "after_cursor_execute", note)
+    for number in range(1, sites + 1):
+        host = f"site{number}.example"
+        with Session(engine, info={"site": Site(number, host, host, host)}) as session:
+            work(session, number)
+    engine.dispose()
+    return found
+
+
+def everyday(session: Session, number: int) -> None:
+    """Write, read, load eagerly and lazily, change and delete."""
+    post = Post(title=f"post {number}")
+    session.add(post)
+    session.flush()
+    newest = sa.select(Post).order_by(Post.id.desc()).limit(20)
+    session.scalars(newest.options(joinedload(Post.writer)).where(Post.title != "other")).all()
+    post.title = "other"
+    assert list(session.scalars(sa.select(Writer).join(Post, Post.writer_id == Writer.id))) == []
+    session.refresh(post)
+    session.delete(post)
+    session.flush()
+    assert session.get(Post, number) is None
+
+
+def by_a_literal(session: Session, number: int) -> None:
+    """Limit a statement the wrong way: with the site as a literal in its text."""
+    session.execute(sa.select(Post.title).where(sa.literal_column(str(number)) == Post.site_id)).all()
+
+
+def test_nothing_is_compiled_again_for_a_second_site() -> None:
+    one, thousand = (compiled_for(sites, everyday) for sites in (1, 1_000))
+    compiled = one["CACHE_MISS"]
+    assert compiled == 7
+    assert set(one) | set(thousand) == {"CACHE_MISS", "CACHE_HIT"}
+    assert thousand["CACHE_MISS"] == compiled
+    assert thousand["CACHE_HIT"] == 1_000 * one.total() - compiled
+
+
+def test_a_literal_site_is_compiled_again_for_each_site() -> None:
+    assert compiled_for(20, by_a_literal) == {"CACHE_MISS": 20}
+
+
+def test_a_quick_run_of_layouts_prints_every_kind() -> None:
+    printed = run("-m", "benchmarks.layouts", "--quick")
+    assert all(title in printed for title in layouts.KINDS.values())
+    assert "one process each" in printed

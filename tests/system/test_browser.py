@@ -1,0 +1,290 @@
+"""The demo sites in a real Chromium, served by a real server, as `python3 dev.py serve` shows them."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from paths import ROOT
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: install pyramid-multisite[test]")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="axe is missing: install pyramid-multisite[test]"
+)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HOSTS = ["garden.localhost", "kitchen.localhost", "sternwarte.localhost"]
+LOCALES = {"garden.localhost": "en", "kitchen.localhost": "en", "sternwarte.localhost": "de"}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing (on Debian: apt-get install chromium)"),
+]
+
+STRUCTURE = "[...document.querySelectorAll('body *')].map(e => e.tagName + '.' + e.className).join(' ')"
+LOOK = "(s => [s.fontFamily, s.backgroundColor, s.color])(getComputedStyle(document.body))"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@dataclass
+class Server:
+    """A running server of the demo. `root` is the copy of the clone that it serves."""
+
+    root: Path
+    port: int
+    run: Callable[..., str]
+
+    def url(self, host: str, path: str = "/") -> str:
+        """Return the address of a page."""
+        return f"http://{host}:{self.port}{path}"
+
+    def titles(self, host: str) -> list[str]:
+        """Return the titles of all pieces of content of a site, newest first, as their files give them."""
+        files = (self.root / "sites" / host / "content").glob("*.md")
+        heads = [yaml.safe_load(file.read_text("utf-8").split("---")[1]) for file in files]
+        shown = [head for head in heads if not head.get("draft")]
+        return [head["title"] for head in sorted(shown, key=lambda head: str(head["date"]), reverse=True)]
+
+
+@dataclass
+class Tab:
+    """A page of the browser, and everything that went wrong in it."""
+
+    page: playwright.Page
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("requestfailed", self._look_at_failure)
+        self.page.on("response", self._look_at_response)
+
+    def _look_at_failure(self, request: playwright.Request) -> None:
+        # What was still being loaded when we left a page is aborted, and rightly.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.failure}: {request.url}")
+
+    def _look_at_response(self, response: playwright.Response) -> None:
+        if response.status >= 400 and not response.request.is_navigation_request():
+            self.complaints.append(f"{response.status}: {response.url}")
+
+    def open(self, url: str, status: int = 200) -> None:
+        """Open `url`, and see that the server answers with `status`."""
+        response = self.page.goto(url)
+        assert response is not None
+        assert response.status == status, url
+
+    def follow(self, link: playwright.Locator) -> None:
+        """Click `link`, and wait until the page behind it has come."""
+        with self.page.expect_navigation() as navigation:
+            link.click()
+        assert navigation.value.status == 200, self.page.url
+
+    def follow_title(self, title: str) -> None:
+        """Click the link to the entry of that title."""
+        self.follow(self.page.get_by_role("link", name=title).first)
+
+
+def load_dev(root: Path) -> ModuleType:
+    """Load the dev.py of a copy of the clone, lending it this environment in place of a .venv of its own."""
+    spec = importlib.util.spec_from_file_location("dev", root / "dev.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.BIN = Path(sys.executable).parent
+    return module
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The demo, made and served from a copy of the clone by the same functions that `dev.py serve` calls."""
+    root = tmp_path_factory.mktemp("demo") / "clone"
+    root.mkdir()
+    for name in ("dev.py", "development.ini"):
+        shutil.copy(ROOT / name, root)
+    for name in ("migrations", "sites", "templates"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    dev = load_dev(root)
+    dev.prepare_demo()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (root / "server.log").open("w") as log:
+        program = subprocess.Popen(dev.server_command(port), env=dev.environment(), stdout=log, stderr=log)
+        try:
+            dev.wait_until_listening(program, "127.0.0.1", port)
+            yield Server(root, port, dev.multisite)
+        finally:
+            dev.stop(program)
+    assert "Traceback" not in (root / "server.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[playwright.Browser]:
+    """A running Chromium without a window."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_tab(chromium: playwright.Browser) -> Iterator[Callable[..., Tab]]:
+    """A function that opens a tab with the options of a Playwright context; at the end no tab may have complained."""
+    contexts = []
+    tabs = []
+
+    def make(**options: object) -> Tab:
+        contexts.append(chromium.new_context(**options))
+        tabs.append(Tab(contexts[-1].new_page()))
+        return tabs[-1]
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert [tab.complaints for tab in tabs if tab.complaints] == []
+
+
+@pytest.fixture
+def tab(open_tab: Callable[..., Tab]) -> Tab:
+    """A tab of a wide window."""
+    return open_tab(viewport={"width": 1280, "height": 800})
+
+
+@pytest.fixture
+def narrow_tab(open_tab: Callable[..., Tab]) -> Tab:
+    """A tab of a small telephone."""
+    return open_tab(viewport={"width": 320, "height": 640}, is_mobile=True, has_touch=True)
+
+
+def visit_all_kinds(tab: Tab, server: Server, host: str, title: str | None = None) -> Iterator[str]:
+    """Open one page of each kind that a site has, as a reader gets there, and yield its address each time.
+
+    `title` is that of an entry on the home page, None for the newest of a demo site.
+    """
+    title = title or server.titles(host)[0]
+    tab.open(server.url(host))
+    yield tab.page.url
+    tab.follow_title(title)
+    yield tab.page.url
+    tab.follow(tab.page.locator("a[rel~=tag]").first)
+    yield tab.page.url
+    tab.open(server.url(host, "/no-such-page"), status=404)
+    yield tab.page.url
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_site_shows_its_own_content_and_no_other(server: Server, tab: Tab, host: str) -> None:
+    tab.open(server.url(host))
+    text = tab.page.locator("body").inner_text()
+    assert server.titles(host)[0] in text
+    for other in set(HOSTS) - {host}:
+        assert [title for title in server.titles(other) if title in text] == []
+    assert tab.page.locator("html").get_attribute("lang") == LOCALES[host]
+
+
+def test_each_site_has_a_layout_of_its_own(server: Server, tab: Tab) -> None:
+    seen = {}
+    for host in HOSTS:
+        tab.open(server.url(host))
+        seen[host] = (tab.page.title(), tab.page.evaluate(STRUCTURE), tab.page.evaluate(LOOK))
+    for one, other in itertools.combinations(HOSTS, 2):
+        for what, mine, theirs in zip(("title", "structure", "look"), seen[one], seen[other], strict=True):
+            assert mine != theirs, f"{one} and {other} have the same {what}"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_entry_opens_from_the_home_page(server: Server, tab: Tab, host: str) -> None:
+    title = server.titles(host)[0]
+    tab.open(server.url(host))
+    tab.follow_title(title)
+    playwright.expect(tab.page.get_by_role("heading", level=1, name=title)).to_be_visible()
+    assert tab.page.url.startswith(server.url(host))
+
+
+def test_another_sites_entry_is_not_found(server: Server, tab: Tab) -> None:
+    tab.open(server.url("garden.localhost"))
+    tab.follow_title(server.titles("garden.localhost")[0])
+    path = tab.page.url.partition(f":{server.port}")[2]
+    tab.open(server.url("garden.localhost", path))
+    tab.open(server.url("kitchen.localhost", path), status=404)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_narrow_screen_needs_no_sideways_scrolling(server: Server, narrow_tab: Tab, host: str) -> None:
+    for url in visit_all_kinds(narrow_tab, server, host):
+        assert narrow_tab.page.evaluate(OVERFLOW) <= 0, url
+
+
+def test_the_check_for_sideways_scrolling_sees_what_is_too_wide(narrow_tab: Tab) -> None:
+    """The negative control of the test above."""
+    head = "<meta name=viewport content='width=device-width, initial-scale=1'>"
+    narrow_tab.page.set_content(f"{head}<p>narrow")
+    assert narrow_tab.page.evaluate(OVERFLOW) <= 0
+    narrow_tab.page.set_content(f"{head}<p style='width: 400px'>wide")
+    assert narrow_tab.page.evaluate(OVERFLOW) > 0
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_site_works_without_javascript(server: Server, open_tab: Callable[..., Tab], host: str) -> None:
+    tab = open_tab(java_script_enabled=False)
+    assert len(list(visit_all_kinds(tab, server, host))) == 4
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(server: Server, open_tab: Callable[..., Tab], host: str, scheme: str) -> None:
+    tab = open_tab(color_scheme=scheme)
+    for url in visit_all_kinds(tab, server, host):
+        found = axe.Axe().run(tab.page)
+        assert found.violations_count == 0, f"{url}\n{found.generate_report()}"
+
+
+def test_axe_sees_what_is_wrong(tab: Tab) -> None:
+    """The negative control: the check of the test above does find an image without a text."""
+    tab.page.set_content("<html lang=en><title>t</title><main><h1>t</h1><img src='data:,'></main></html>")
+    assert axe.Axe().run(tab.page).violations_count > 0
+    tab.complaints.clear()
+
+
+def test_a_fourth_site_is_added_and_filled_while_the_server_runs(
+    server: Server, open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    tab = open_tab()
+    url = server.url("fourth.localhost")
+    tab.open(url, status=404)
+    server.run("add-site", "fourth.localhost", "--name", "The Fourth Site")
+    wait_until(lambda: tab.page.goto(url).status == 200)
+    assert "The Fourth Site" in tab.page.locator("body").inner_text()
+
+    for number in range(1, 4):
+        head = {"title": f"Piece number {number}", "date": f"2024-03-0{number} 10:00", "tags": ["pieces"]}
+        (tmp_path / f"piece-{number}.md").write_text(f"---\n{json.dumps(head)}\n---\n\nThe *text* {number}.\n", "utf-8")
+    server.run("import-entries", "fourth.localhost", str(tmp_path))
+    tab.open(url)
+    for number in range(1, 4):
+        playwright.expect(tab.page.get_by_role("link", name=f"Piece number {number}").first).to_be_visible()
+    for _ in visit_all_kinds(tab, server, "fourth.localhost", "Piece number 3"):
+        assert axe.Axe().run(tab.page).violations_count == 0
+    tab.open(server.url("garden.localhost"))
+    assert "Piece number" not in tab.page.locator("body").inner_text()
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Ask until the answer is yes; how long that takes is no matter of the test, as long as it ends."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.1)

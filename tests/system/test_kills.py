@@ -1,0 +1,286 @@
+"""Killed at any step and at any moment, a command leaves nothing half-made, and the same command completes it."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from command_folder import Folder
+from conftest import closing_engine, fresh_database
+from forking import KILLED, Done, Forker, forker
+from pyramid.config import Configurator
+from pyramid.request import Request
+from webtest import TestApp
+
+from multisite.core.current_site import all_sites
+from multisite.core.keys import DIRECTORY
+from multisite.core.settings import parse_settings
+from multisite.directory.models import DomainRow, SiteRow
+from multisite.sites.removal import TRASH
+from multisite.sites.updates import add_site, list_sites
+
+SOAK = bool(os.environ.get("MULTISITE_SOAK"))
+MOMENTS = 200 if SOAK else 4
+SEED = int(os.environ.get("MULTISITE_SEED", random.randrange(2**32)))  # Shown by pytest where a test fails.
+
+ADD = ("add-site", "a.example", "--alias", "b.example", "--name", "The A")
+
+STARTER = {
+    "layout.mako": "layout of the starter: ${next.body()}",
+    "static/site.css": "body {}",
+    "static/site.js": "let site",
+}
+"""What a new site finds in its folder."""
+
+
+class World:
+    """A folder with an application, its database, a server that reads both at each request, and its commands."""
+
+    def __init__(self, folder: Folder, engine: sa.Engine, forker: Forker) -> None:
+        self.folder = folder
+        self.engine = engine
+        self.commands = forker
+        self.sites_dir = folder.path / "sites"
+        self.takes_all = SOAK or engine.dialect.name == "sqlite"
+
+    def write_templates(self) -> None:
+        templates = self.folder.path / "templates"
+        starter = {f"starter/{name}": text for name, text in STARTER.items()}
+        page = '<%inherit file="layout.mako"/>page of ${request.site.name}'
+        for name, text in {"layout.mako": "shared: ${next.body()}", "page.mako": page, **starter}.items():
+            (templates / name).parent.mkdir(parents=True, exist_ok=True)
+            (templates / name).write_text(text)
+
+    def serve(self) -> None:
+        config = Configurator(
+            settings={
+                "multisite.sites_dir": str(self.sites_dir),
+                "multisite.templates_dir": str(self.folder.path / "templates"),
+                "multisite.refresh_seconds": "0",
+                "pyramid.reload_templates": "true",
+            }
+        )
+        config.include("multisite")
+        config.set_multisite_engine(self.engine)
+        config.add_route("page", "/*rest")
+        config.add_view(page_view, route_name="page", renderer="page.mako")
+        self.app = TestApp(config.make_wsgi_app())
+
+    def page(self, host: str) -> str | None:
+        """Return the page of the host, None if there is none."""
+        answer = self.app.get("/", headers={"Host": host}, status="*")
+        assert answer.status_int in {200, 404}, answer
+        return answer.text if answer.status_int == 200 else None
+
+    def forget(self) -> None:
+        with all_sites("a test"), self.engine.begin() as connection:
+            connection.execute(sa.delete(DomainRow))
+            connection.execute(sa.delete(SiteRow))
+        shutil.rmtree(self.sites_dir, ignore_errors=True)
+
+    def state(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the status of each site and the names of the folders."""
+        with all_sites("a test"), self.engine.connect() as connection:
+            return tuple(connection.scalars(sa.select(SiteRow.status))), tuple(self.folder.folders())
+
+
+def page_view(request: Request) -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    path = tmp_path_factory.mktemp("world")
+    with (
+        fresh_database(request, tmp_path_factory) as url,
+        closing_engine(url) as engine,
+    ):
+        folder = Folder(path, url)
+        with forker(path) as commands:
+            assert commands.run("migrate").code == 0
+            world = World(folder, engine, commands)
+            world.write_templates()
+            world.serve()
+            yield world
+            world.app.app.registry[DIRECTORY].deactivate()
+
+
+@pytest.fixture(autouse=True)
+def empty(world: World) -> None:
+    """Each test begins without a site."""
+    world.forget()
+
+
+WHOLE = "layout of the starter: page of The A"
+
+
+def check_completed(world: World, killed: Done) -> None:
+    """Check that what a command left that was killed, or was not, is served as a whole, and is completed by itself."""
+    served = world.page("a.example")
+    assert served in {None, WHOLE}
+    assert world.page("b.example") == served
+    again = world.commands.run(*ADD)
+    if served is None:
+        assert (again.code, again.stderr) == (0, "")
+    else:
+        assert (again.code, again.stdout) == (1, "")
+        assert again.stderr == "Error: 'a.example' is taken: it already leads to the site a.example\n"
+    assert killed.code == KILLED or served == WHOLE
+    assert world.page("a.example") == world.page("b.example") == WHOLE
+    (info,) = list_sites(world.engine)
+    assert (info.status, info.aliases) == ("active", ("b.example",))
+    assert world.folder.folders() == ["a.example"]
+    place = world.sites_dir / "a.example"
+    files = {path.relative_to(place).as_posix(): path.read_text() for path in place.rglob("*") if path.is_file()}
+    assert files == STARTER
+
+
+CHANGING = {"commit", "shutil.rmtree", "os.mkdir", "os.rename", "open"}
+"""Kinds of steps behind which something is there that was not there before, or no longer."""
+
+
+def chosen_steps(kinds: list[str], world: World) -> list[int]:
+    """Return the steps to die at, counted from 1: all, or without MULTISITE_SOAK one for each state there can be.
+
+    On PostgreSQL, where it takes longer, every third of these has to do then; `World.takes_all` says so.
+    """
+    if SOAK:
+        return list(range(1, len(kinds) + 1))
+    chosen = [step for step in range(1, len(kinds) + 1) if step == 1 or kinds[step - 2] in CHANGING]
+    return chosen if world.takes_all else chosen[::3]
+
+
+def test_add_site_killed_at_every_step(world: World) -> None:
+    whole = world.commands.run(*ADD)
+    world.forget()
+    seen = set()
+    for step in chosen_steps(whole.steps, world):
+        killed = world.commands.killed_at(step, *ADD)
+        assert killed.code == KILLED, killed
+        seen.add(world.state())
+        check_completed(world, killed)
+        world.forget()
+    # The test says something only if it has really seen each half of a site.
+    halves = {
+        ((), ()),
+        (("pending",), ()),
+        (("pending",), (".staging-a.example",)),
+        (("pending",), ("a.example",)),
+        (("active",), ("a.example",)),
+    }
+    assert halves <= seen or not world.takes_all
+
+
+def test_what_is_half_made_would_be_served_were_it_not_pending(world: World) -> None:
+    """The negative control: of what the test above looks for there is something to be seen."""
+    whole = world.commands.run(*ADD)
+    world.forget()
+    world.commands.killed_at(whole.steps.index("os.rename") + 1, *ADD)
+    assert world.page("a.example") is None
+    with all_sites("a test"), world.engine.begin() as connection:
+        connection.execute(sa.update(SiteRow).values(status="active"))
+    assert world.page("a.example") == "shared: page of The A"
+
+
+def test_add_site_killed_at_any_moment(world: World) -> None:
+    whole = world.commands.run(*ADD)
+    assert (whole.code, whole.stderr) == (0, "")
+    world.forget()
+    chance = random.Random(SEED)
+    codes = set()
+    for _ in range(MOMENTS):
+        killed = world.commands.killed_after(chance.uniform(0, 1.2) * whole.seconds, *ADD)
+        codes.add(killed.code)
+        check_completed(world, killed)
+        world.forget()
+    assert KILLED in codes
+
+
+TABLES = sa.MetaData()
+
+
+def _site_column() -> sa.Column[int]:
+    return sa.Column("site_id", sa.BigInteger, sa.ForeignKey(SiteRow.__table__.c.id), nullable=False)
+
+
+NOTES = sa.Table("kill_notes", TABLES, sa.Column("id", sa.Integer, primary_key=True), _site_column())
+COMMENTS = sa.Table(
+    "kill_comments",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _site_column(),
+    sa.Column("note_id", sa.Integer, sa.ForeignKey(NOTES.c.id), nullable=False),
+)
+REMOVE = ("remove-site", "a.example", "--yes")
+
+
+@pytest.fixture
+def notes(world: World) -> Iterator[None]:
+    TABLES.create_all(world.engine)
+    yield
+    TABLES.drop_all(world.engine)
+
+
+@pytest.mark.usefixtures("notes")
+def test_remove_site_killed_at_every_step(world: World) -> None:
+    settings = parse_settings(
+        {"multisite.sites_dir": world.sites_dir, "multisite.templates_dir": world.folder.path / "templates"}
+    )
+    other = add_site(world.engine, "other.example", settings=settings)
+    write_notes(world.engine, other.id)
+
+    def prepare() -> int:
+        site = add_site(world.engine, "a.example", settings=settings, aliases=["b.example"], name="The A")
+        write_notes(world.engine, site.id)
+        assert world.page("a.example") == WHOLE
+        return site.id
+
+    ids = [prepare()]
+    whole = world.commands.run(*REMOVE)
+    assert (whole.code, whole.stdout.splitlines()[-2]) == (0, "Removed a.example.")
+    seen = set()
+    for step in chosen_steps(whole.steps, world):
+        ids.append(prepare())
+        assert world.commands.killed_at(step, *REMOVE).code == KILLED
+        served = world.page("a.example")
+        state = (served, numbers(world.engine, ids[-1]), (world.sites_dir / "a.example").exists())
+        seen.add(state)
+        # It is there as a whole, or it is not there.
+        assert state in {(WHOLE, (2, 2), True)} or served is None
+        again = world.commands.run(*REMOVE)
+        if again.code:
+            assert (again.stderr.splitlines(), numbers(world.engine, ids[-1])) == (
+                ["Error: no site is known as 'a.example'; list all sites: multisite list-sites"],
+                (0, 0),
+            )
+        assert numbers(world.engine, ids[-1]) == (0, 0)
+        assert [info.site for info in list_sites(world.engine)] == [other]
+        assert sorted(world.folder.folders()) == [TRASH, other.folder]
+    assert len(list((world.sites_dir / TRASH).iterdir())) == len(ids)
+    assert numbers(world.engine, other.id) == (2, 2)
+    assert sorted(set(ids)) == ids
+    # Each half of a removal has really been there.
+    halves = {(WHOLE, (2, 2), True), (None, (2, 2), True), (None, (2, 2), False), (None, (2, 0), False)}
+    assert {*halves, (None, (0, 0), False)} <= seen or not world.takes_all
+
+
+def write_notes(engine: sa.Engine, site_id: int) -> None:
+    rows = [{"id": number, "site_id": site_id, "note_id": number} for number in (2 * site_id, 2 * site_id + 1)]
+    with all_sites("a test"), engine.begin() as connection:
+        connection.execute(sa.insert(NOTES), [{"id": row["id"], "site_id": site_id} for row in rows])
+        connection.execute(sa.insert(COMMENTS), rows)
+
+
+def numbers(engine: sa.Engine, site_id: int) -> tuple[int, int]:
+    """Return how many notes and how many comments of the site there are."""
+    with all_sites("a test"), engine.connect() as connection:
+        notes, comments = (
+            connection.scalar(sa.select(sa.func.count()).select_from(table).where(table.c.site_id == site_id))
+            for table in (NOTES, COMMENTS)
+        )
+    return notes, comments

@@ -1,0 +1,37 @@
+"""The pictures of the documentation are what `python3 dev.py screenshots` takes of the demo sites."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from paths import ROOT
+
+PICTURE = ROOT / "docs" / "screenshots" / "one-entry.png"
+
+
+def size_of(picture: Path) -> tuple[int, int]:
+    """Return width and height of a PNG."""
+    head = picture.read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", head[16:])
+    return width, height
+
+
+def test_the_picture_shows_three_pages_side_by_side_and_is_small() -> None:
+    assert size_of(PICTURE) == (3 * 450 + 2 * 16, 600)
+    assert PICTURE.stat().st_size < 400_000
+    assert f"(screenshots/{PICTURE.name})" in (ROOT / "docs" / "templates.md").read_text("utf-8")
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(os.environ.get("MULTISITE_SOAK") != "1", reason="runs long: set MULTISITE_SOAK=1")
+def test_the_command_takes_it_anew(tmp_path: Path) -> None:
+    picture = tmp_path / "new" / "one-entry.png"
+    subprocess.run([sys.executable, "-W", "ignore", ROOT / "docs" / "screenshots.py", picture], check=True, cwd=ROOT)
+    assert size_of(picture) == size_of(PICTURE)
+    assert abs(picture.stat().st_size - PICTURE.stat().st_size) < PICTURE.stat().st_size / 2
