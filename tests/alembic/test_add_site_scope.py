@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from conftest import fresh_database
+from databases import fresh_database
 from scope_database import HOST, Database, Revision, enforcing
 from sqlalchemy.exc import IntegrityError
 

@@ -554,7 +554,7 @@ def typed(value: Any) -> object:
 @pytest.fixture
 def authors(tmp_path: Path) -> Iterator[sa.Engine]:
     """A database with one author for each site."""
-    from conftest import closing_engine, make_own_tables
+    from databases import closing_engine, make_own_tables
 
     with closing_engine(f"sqlite:///{tmp_path / 'authors.db'}") as engine:
         make_own_tables(engine)

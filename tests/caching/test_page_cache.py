@@ -14,8 +14,8 @@ from weakref import WeakSet
 import pytest
 import sqlalchemy as sa
 import warm
-from conftest import closing_engine, fresh_database, make_own_tables
 from content_sites import ContentSites
+from databases import closing_engine, fresh_database, make_own_tables
 from page_cache_world import (
     CACHEABLE_EFFECTS,
     EFFECTS,

@@ -17,8 +17,8 @@ import pytest
 import sqlalchemy as sa
 import warm
 from click.testing import CliRunner
-from conftest import migrate_own
 from content_sites import ContentSites
+from databases import migrate_own
 from paths import ROOT
 from pyramid.config import Configurator
 from row_security import secured

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 from command_folder import MULTISITE, Folder
-from conftest import migrate_own
+from databases import migrate_own
 from paths import ROOT
 
 from multisite import all_sites

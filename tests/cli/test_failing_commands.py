@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from command_folder import Folder
-from conftest import closing_engine, migrate_own
+from databases import closing_engine, migrate_own
 from forking import remembering
 
 from multisite import all_sites

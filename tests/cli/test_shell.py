@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 from pyramid.scripts.pshell import PShellCommand
 from sqlalchemy.orm import Session
 

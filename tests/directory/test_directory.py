@@ -514,7 +514,7 @@ def test_an_in_memory_database_is_rejected_with_the_reason(url: str) -> None:
 
 @pytest.mark.parametrize("enforcing", [True, False], ids=["ours", "control"])
 def test_our_engines_enforce_foreign_keys_on_sqlite(tmp_path: Path, enforcing: bool) -> None:
-    from conftest import make_own_tables
+    from databases import make_own_tables
 
     url = f"sqlite:///{tmp_path / 'own.db'}"
     engine = engine_from_url(url) if enforcing else sa.create_engine(url)

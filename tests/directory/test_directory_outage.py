@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 from directories import DEADLINE_SECONDS, Clock, until
 from paths import PYTHONPATH, SUPPORT
 from scoped_models import Base, Book

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine
+from databases import closing_engine
 from sqlalchemy import event
 
 from multisite import all_sites

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine
+from databases import closing_engine
 from directories import Clock
 
 from multisite.alembic.migrate import upgrade_own
@@ -256,7 +256,7 @@ def test_an_invalid_snapshot_is_ignored_with_one_log_record(
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from conftest import make_own_tables
+    from databases import make_own_tables
 
     if damage == "foreign" and os.name != "posix":
         pytest.skip("others cannot be kept from writing here")

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from conftest import closing_engine
+from databases import closing_engine
 
 from multisite import all_sites
 from multisite.alembic.migrate import _own_scripts, upgrade_own

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 from directories import DEADLINE_SECONDS, until
 from pyramid.config import Configurator
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 from dogpile.cache.api import NO_VALUE
 from pyramid.config import Configurator
 from pyramid.request import Request

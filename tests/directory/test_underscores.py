@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from click.testing import CliRunner
-from conftest import closing_engine
+from databases import closing_engine
 from pyramid.config import Configurator
 from pyramid.response import Response
 from webtest import TestApp

@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
-from conftest import make_own_tables
+from databases import make_own_tables
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response

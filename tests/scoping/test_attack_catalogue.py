@@ -19,7 +19,7 @@ from attack_catalogue.__main__ import as_markdown, limits_as_markdown
 from attack_catalogue.cache import read_early
 from attack_catalogue.models import build, forget_compiled, plant_again
 from attack_catalogue.parts import HARMLESS, PARTS, without_wall
-from conftest import closing_engine, fresh_database
+from databases import closing_engine, fresh_database
 from releases import since_2_1
 from scoped_models import ONE, TWO
 from snippets import ROOT

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine
+from databases import closing_engine
 from pyramid.config import Configurator
 from row_security import SCOPED, Secured, raw_command, secured, write_ini
 from scoped_models import ONE, Book, build_library

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine
+from databases import closing_engine
 from huey import SqliteHuey
 from huey.exceptions import TaskException
 from pyramid.config import Configurator

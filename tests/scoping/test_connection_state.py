@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine
+from databases import closing_engine
 from row_security import SCOPED, Secured, raw, raw_command, secured, setting
 from scoped_models import ONE, TWO, Book, build_library
 from sqlalchemy.exc import DBAPIError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import fresh_database
+from databases import fresh_database
 from differential.actions import ACTIONS
 from differential.comparison import Comparison, Disagreement
 from differential.faults import FAULTS

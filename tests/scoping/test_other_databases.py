@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, fresh_database, make_own_tables
+from databases import closing_engine, fresh_database, make_own_tables
 from elsewhere import Elsewhere
 from pyramid.config import Configurator
 from scoped_models import ONE, Base, Book

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine
+from databases import closing_engine
 from scoped_models import ONE, TWO, Library, build_library
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 

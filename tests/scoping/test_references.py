@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
 from alembic.migration import MigrationContext
-from conftest import closing_engine, fresh_database, make_own_tables
+from databases import closing_engine, fresh_database, make_own_tables
 from releases import SQLALCHEMY
 from sqlalchemy.orm import (
     DeclarativeBase,

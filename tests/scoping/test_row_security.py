@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, fresh_postgresql
+from databases import closing_engine, fresh_postgresql
 from row_security import SCOPED, Secured, raw, raw_after, raw_command, secrets, secured, setting, without_first_wall
 from scoped_models import ONE, TWO, Author, Book, Country, Library, build_library, clear_rows, plant_rows, rows_of
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from attack_catalogue import Rows, Way, all_ways, rows_of_both, run_way
 from attack_catalogue.models import MoreBase, build, forget_compiled, plant_again
 from attack_catalogue.tails import TOLD
-from conftest import closing_engine, fresh_postgresql
+from databases import closing_engine, fresh_postgresql
 from row_security import Secured, secured, without_first_wall
 from scoped_models import ONE, TWO, Base
 

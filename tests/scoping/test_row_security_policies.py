@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine
+from databases import closing_engine
 from row_security import (
     SCOPED,
     Secured,

@@ -22,8 +22,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from conftest import closing_engine, fresh_postgresql
 from content_sites import GARDEN, STERNWARTE, ContentSites
+from databases import closing_engine, fresh_postgresql
 from paths import ROOT
 from row_security import (
     SCOPED,

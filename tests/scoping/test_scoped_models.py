@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import make_own_tables
+from databases import make_own_tables
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 from alembic.operations.ops import CreateTableOp
-from conftest import closing_engine, fresh_database
+from databases import closing_engine, fresh_database
 from scoped_models import (
     ONE,
     TWO,

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from conftest import closing_engine, fresh_database
+from databases import closing_engine, fresh_database
 from scoped_models import ONE, TWO, Author, BigId, Book, Country, Library, Shelf, build_library
 from sqlalchemy import column, func, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite

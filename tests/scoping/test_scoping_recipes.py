@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, fresh_database
+from databases import closing_engine, fresh_database
 from releases import SQLALCHEMY
 from scoped_models import ONE, Book, Country, Library, Shelf, build_library
 from sqlalchemy import func, literal, select

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, fresh_database
+from databases import closing_engine, fresh_database
 from scoped_models import ONE, Author, Book, Country, Library, build_library
 from sqlalchemy import literal_column, select, text
 from sqlalchemy.orm import Session

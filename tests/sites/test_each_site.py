@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 
 from multisite import MultisiteError, Site, all_sites
 from multisite.cli import main

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 from row_security import secured
 
 from multisite.core.current_site import all_sites

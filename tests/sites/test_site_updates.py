@@ -402,7 +402,7 @@ def test_a_pending_site_gets_no_domains_and_its_hosts_are_taken(own_engine: sa.E
 
 
 def sqlite_engine(tmp_path: Path) -> sa.Engine:
-    from conftest import make_own_tables
+    from databases import make_own_tables
 
     engine = engine_from_url(f"sqlite:///{tmp_path / 'own.db'}")
     make_own_tables(engine)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from conftest import migrate_own
+from databases import migrate_own
 from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import Session

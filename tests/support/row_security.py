@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from click.testing import CliRunner, Result
-from conftest import closing_engine
+from databases import closing_engine
 from paths import ROOT
 from scoped_models import Base, Book
 from snippets import snippets

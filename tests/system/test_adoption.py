@@ -20,7 +20,7 @@ from pathlib import Path
 import jinja2
 import pytest
 from adopting import FIRST, SECOND, Application, convert, diffs_of_page, set_up
-from conftest import fresh_postgresql
+from databases import fresh_postgresql
 
 COOKIECUTTER, WIKI = os.environ.get("PYRAMID_COOKIECUTTER"), os.environ.get("PYRAMID_WIKI2")
 

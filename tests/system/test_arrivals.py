@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 import pytest
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 from paths import PYTHONPATH, SUPPORT
 from scoped_models import Base, Book
 from sqlalchemy.orm import Session

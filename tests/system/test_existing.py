@@ -19,7 +19,7 @@ from adopting import FIRST, PAGE, SECOND, SERVE, Application, added_lines, conve
 from alembic import op as alembic_op
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from conftest import fresh_postgresql
+from databases import fresh_postgresql
 from paths import ROOT
 from snippets import snippets
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command_folder import Folder
-from conftest import closing_engine, fresh_database
+from databases import closing_engine, fresh_database
 from forking import KILLED, Done, Forker, forker
 from pyramid.config import Configurator
 from pyramid.request import Request

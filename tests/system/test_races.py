@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 from command_folder import Folder
-from conftest import closing_engine
+from databases import closing_engine
 from forking import Forker, forker
 from pyramid.config import Configurator
 from pyramid.request import Request

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, fresh_postgresql, make_own_tables
+from databases import closing_engine, fresh_postgresql, make_own_tables
 from sqlalchemy.orm import Session
 from vhosting import World, ask, world_in
 

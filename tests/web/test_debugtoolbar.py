@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
-from conftest import migrate_own
+from databases import migrate_own
 from pyramid.config import Configurator
 from pyramid.exceptions import PredicateMismatch
 from pyramid.httpexceptions import (

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from conftest import closing_engine, make_own_tables
 from content_sites import GARDEN, ContentSites
+from databases import closing_engine, make_own_tables
 from pyramid.config import Configurator
 from pyramid.interfaces import IRequestFactory
 from pyramid.request import Request

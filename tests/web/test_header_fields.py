@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import closing_engine, make_own_tables
 from content_sites import GARDEN, STERNWARTE, ContentSites
+from databases import closing_engine, make_own_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyramid.config import Configurator

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import closing_engine, make_own_tables
 from content_sites import GARDEN, STERNWARTE, ContentSites
+from databases import closing_engine, make_own_tables
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response

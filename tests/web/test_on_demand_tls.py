@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import make_own_tables
+from databases import make_own_tables
 from pyramid.authorization import ACLHelper
 from pyramid.config import Configurator
 from webtest import TestApp

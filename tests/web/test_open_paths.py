@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_own_tables
+from databases import make_own_tables
 from pyramid.authentication import AuthTktCookieHelper, SessionAuthenticationHelper
 from pyramid.config import Configurator
 from pyramid.csrf import CookieCSRFStoragePolicy

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import make_own_tables
+from databases import make_own_tables
 from hypothesis import given
 from hypothesis import strategies as st
 from pyramid.config import Configurator

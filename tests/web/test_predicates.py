@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 from pyramid.config import Configurator, not_
 from pyramid.exceptions import ConfigurationError
 from pyramid.request import Request

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 import transaction
 import zope.sqlalchemy
-from conftest import make_own_tables
+from databases import make_own_tables
 from pyramid import testing
 from pyramid.config import Configurator
 from pyramid.events import ApplicationCreated, NewResponse

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
-from conftest import make_own_tables
+from databases import make_own_tables
 from pyramid.config import Configurator
 from pyramid.response import Response
 

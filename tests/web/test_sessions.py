@@ -13,7 +13,7 @@ from typing import Any
 
 import fakeredis
 import pytest
-from conftest import make_own_tables
+from databases import make_own_tables
 from pyramid.authentication import AuthTktCookieHelper, SessionAuthenticationHelper
 from pyramid.config import Configurator
 from pyramid.csrf import CookieCSRFStoragePolicy, SessionCSRFStoragePolicy, get_csrf_token

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import closing_engine, make_own_tables
+from databases import closing_engine, make_own_tables
 from pyramid.config import Configurator
 from pyramid.events import NewResponse
 from pyramid.request import Request

