@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from multisite.core import current_site
 from multisite.core.current_site import Scope, current_scope
+from multisite.core.keys import SETTINGS
 
 if TYPE_CHECKING:  # Logging is configured before anything else is imported, and by commands without Pyramid.
     from pyramid.config import Configurator
@@ -87,8 +88,8 @@ def _pin_of_statement() -> Any:
             return None
         frame = frame.f_back
         if frame.f_code.co_name in {"_log_info", "_log_debug"}:
-            # The attribute of multisite.scoping.pin, which is not imported here: a process may need only the logs.
-            return getattr(frame.f_locals.get("self"), "_multisite_pin", None)
+            # PINNED of multisite.scoping.pin, which is not imported here: a process may need only the logs.
+            return getattr(frame.f_locals.get("self"), "multisite_pin", None)
     return None
 
 
@@ -138,7 +139,7 @@ def request_id_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
     """Return a tween that gives each request an id: a valid one from the configured header, or a new one."""
-    header: str | None = registry["multisite.core.settings"].request_id_header
+    header: str | None = registry[SETTINGS].request_id_header
     key = None if header is None else f"HTTP_{header.upper().replace('-', '_')}"
 
     def request_id_tween(request: Request) -> Response:

@@ -16,14 +16,14 @@ __all__ = [
     "SUFFIX",
 ]
 
-SETTINGS = "multisite.core.settings"
+SETTINGS = "multisite.settings"
 """Registry key of the parsed `Settings`."""
 
 DIRECTORY = "multisite.directory"
 """Registry key of the `Directory`."""
 
 CLOSED = "multisite.closed"
-"""Environ key of the `Closed` of a site in maintenance; None for a site that is open."""
+"""Environ key of the `SiteClosure` of a site in maintenance; None for a site that is open."""
 
 OPEN_PATH = "multisite.open_path"
 """Environ key that is set if the path of the request is served without a site."""

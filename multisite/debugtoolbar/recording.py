@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from multisite.core.current_site import Scope
 from multisite.core.site import Site
-from multisite.scoping.execution import _plain
+from multisite.scoping.execution import without_limits
 from multisite.scoping.pin import known_scope_of
 from multisite.templates import names
 from multisite.templates.lookup import SiteLookup
@@ -130,7 +130,7 @@ def _statement(connection: Connection, statement: str, compiled: Any) -> Stateme
     if not getattr(compiled, "concerns_sites", False):
         return Statement(((statement, False),), None)
     scope = known_scope_of(connection)
-    return Statement(mark_added(str(_plain(compiled)), str(compiled)), _describe_scope(scope))
+    return Statement(mark_added(str(without_limits(compiled)), str(compiled)), _describe_scope(scope))
 
 
 def _describe_scope(scope: Scope | None) -> str:

@@ -32,7 +32,7 @@ from multisite.scoping.sql_scanner import read
 from multisite.scoping.tables import tables, unknown
 from multisite.scoping.written import Written
 
-__all__ = ["put_in_front"]
+__all__ = ["put_in_front", "without_limits"]
 
 _ADVICE = "use the model or its table, scoped_text() with :site_id, or all_sites(reason)"
 _READS = re.compile(r"\s*(select|with|values|pragma|show|explain)\b", re.IGNORECASE)
@@ -87,7 +87,7 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
     if state:
         take_note_of(state, connection, dbapi)
     if scope.site is None:
-        compiled = _plain(compiled)
+        compiled = without_limits(compiled)
     token = executing.set(scope)
     try:
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
@@ -269,7 +269,7 @@ def _compile(compiled: Any, into: Any) -> Any:
     )
 
 
-def _plain(compiled: Any) -> Any:
+def without_limits(compiled: Any) -> Any:
     """Return the statement of `compiled` without limits; kept with it, so both are in the cache once."""
     try:
         return compiled.multisite_plain

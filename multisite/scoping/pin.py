@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 ALL_SITES = Scope(None, "pinned to all sites")
-PINNED = "_multisite_pin"
+PINNED = "multisite_pin"
 """The attribute that holds the pin, of a session and of the connections that it has in use."""
 
 

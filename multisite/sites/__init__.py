@@ -1,6 +1,7 @@
 """What an operator does to a site: add, rename, domains, themes, settings, availability, removal.
 
-The commands call the same functions."""
+The commands call the same functions.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from multisite.sites.settings.updates import set_settings, unset_settings
     from multisite.sites.updates import add_site, list_sites
 
-__all__ = ['add_domain', 'add_site', 'list_sites', 'remove_domain', 'remove_site', 'set_settings', 'unset_settings']
+__all__ = ["add_domain", "add_site", "list_sites", "remove_domain", "remove_site", "set_settings", "unset_settings"]
 
 __getattr__ = lazy_names(
     __name__,

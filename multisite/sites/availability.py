@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from multisite.core import domains
-from multisite.sites.transaction import check_site_ready, directory_transaction
+from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import SiteRecord, read_site
 from multisite.errors import MultisiteError
-from multisite.directory.models import AS_MULTISITE, SiteRow
+from multisite.sites.transaction import check_site_ready, directory_transaction
 
 __all__ = ["MAX_MESSAGE_CHARACTERS", "PASS", "digest_of", "disable_site", "enable_site", "maintain_site"]
 

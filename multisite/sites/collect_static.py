@@ -22,6 +22,12 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from multisite.core.domains import Domain, candidate_names, parse
+from multisite.core.settings import Settings
+from multisite.core.site import Site
+from multisite.directory.records import SiteRecord
+from multisite.errors import MultisiteError
+from multisite.sites.folders import folder_name
 from multisite.templates.assets import (
     ENCODINGS,
     FOLDER,
@@ -34,12 +40,6 @@ from multisite.templates.assets import (
     open_asset,
     static_roots,
 )
-from multisite.sites.folders import folder_name
-from multisite.directory.records import SiteRecord
-from multisite.core.domains import Domain, candidate_names, parse
-from multisite.errors import MultisiteError
-from multisite.core.settings import Settings
-from multisite.core.site import Site
 
 __all__ = ["CollectReport", "collect_static"]
 

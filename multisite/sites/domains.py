@@ -5,13 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from multisite.core import domains
-from multisite.core import program
-from multisite.sites.transaction import check_domain_free, check_site_ready, directory_transaction, insert_domain
-from multisite.directory.records import SiteRecord, is_domain, read_site
+from multisite.core import domains, program
 from multisite.core.domains import Domain
-from multisite.errors import InvalidHost, MultisiteError
 from multisite.directory.models import DomainRow
+from multisite.directory.records import SiteRecord, is_domain, read_site
+from multisite.errors import InvalidHost, MultisiteError
+from multisite.sites.transaction import check_domain_free, check_site_ready, directory_transaction, insert_domain
 
 __all__ = ["add_domain", "canonical", "move_domain", "remove_domain", "set_canonical"]
 

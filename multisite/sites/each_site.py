@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from multisite.core import program
-from multisite.errors import MultisiteError
 from multisite.core.site import Site
+from multisite.errors import MultisiteError
 
 __all__ = ["SITE_ID_VARIABLE", "SITE_VARIABLE", "Outcome", "SelectedSite", "run_for_each", "select_sites"]
 

@@ -6,8 +6,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from multisite.errors import MultisiteError
 from multisite.core.settings import Settings
+from multisite.errors import MultisiteError
 
 __all__ = ["create_site_folder", "folder_name"]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import plaster
 
 from multisite.core import program
-from multisite.errors import MultisiteError
 from multisite.core.settings import Settings, parse_settings
+from multisite.errors import MultisiteError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine

@@ -21,12 +21,12 @@ from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
 
 from multisite.core import domains
 from multisite.core.current_site import all_sites
-from multisite.sites.transaction import directory_transaction
+from multisite.core.settings import Settings
+from multisite.directory.models import AS_MULTISITE, DomainRow, SettingRow, SiteRow, metadata
 from multisite.directory.records import SiteRecord, read_site
 from multisite.errors import MultisiteError
-from multisite.directory.models import AS_MULTISITE, DomainRow, SettingRow, SiteRow, metadata
 from multisite.scoping.column import SITE_COLUMN, site_id_column
-from multisite.core.settings import Settings
+from multisite.sites.transaction import directory_transaction
 
 __all__ = ["BATCH_ROWS", "TRASH", "RemovalPlan", "plan_removal", "remove_site"]
 

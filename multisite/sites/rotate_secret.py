@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from multisite.core import domains
-from multisite.sites.transaction import directory_transaction
-from multisite.directory.records import SiteRecord, read_site
 from multisite.directory.models import SiteRow
+from multisite.directory.records import SiteRecord, read_site
+from multisite.sites.transaction import directory_transaction
 
 __all__ = ["rotate_secret"]
 

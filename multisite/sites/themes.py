@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from multisite.core import program
-from multisite.directory.row_validation import is_theme_name
-from multisite.errors import MultisiteError, escape_for_message
 from multisite.core.settings import STATIC_FOLDER, Settings
 from multisite.core.site import Site
+from multisite.directory.row_validation import is_theme_name
+from multisite.errors import MultisiteError, escape_for_message
 
 __all__ = ["check_theme", "create_theme", "hidden_files", "list_themes"]
 

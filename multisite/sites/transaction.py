@@ -14,10 +14,10 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from multisite.core import program
-from multisite.directory.records import SiteRecord, canonical_domain_of_owner
 from multisite.core.domains import Domain
-from multisite.errors import DomainTaken, MultisiteError
 from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow, raise_version
+from multisite.directory.records import SiteRecord, canonical_domain_of_owner
+from multisite.errors import DomainTaken, MultisiteError
 
 __all__ = ["check_domain_free", "check_site_ready", "directory_transaction", "insert_domain"]
 

@@ -18,10 +18,10 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from multisite.core import domains
-from multisite.sites.transaction import check_domain_free, directory_transaction, insert_domain
-from multisite.sites.validation import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
-from multisite.sites.domains import add_domain, canonical, move_domain, remove_domain, set_canonical
-from multisite.sites.folders import create_site_folder, folder_name
+from multisite.core.domains import Domain
+from multisite.core.settings import Settings
+from multisite.core.site import Site
+from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.directory.records import (
     DomainRecord,
     SiteRecord,
@@ -31,12 +31,12 @@ from multisite.directory.records import (
     list_sites,
     read_site,
 )
-from multisite.sites.themes import check_theme
-from multisite.core.domains import Domain
 from multisite.errors import DomainTaken, MultisiteError
-from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
-from multisite.core.settings import Settings
-from multisite.core.site import Site
+from multisite.sites.domains import add_domain, canonical, move_domain, remove_domain, set_canonical
+from multisite.sites.folders import create_site_folder, folder_name
+from multisite.sites.themes import check_theme
+from multisite.sites.transaction import check_domain_free, directory_transaction, insert_domain
+from multisite.sites.validation import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
 
 __all__ = [
     "CreatedSite",

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from pyramid.config import PHASE0_CONFIG, Configurator
 
+from multisite.core.keys import SETTINGS
+
 __all__ = ["with_multisite"]
 
 
@@ -16,7 +18,7 @@ def with_multisite(config: Configurator, configure: Callable[[Configurator], obj
     included. At commit, this includes it if nothing else has. An exception in `configure` then reaches the caller
     wrapped in Pyramid's `ConfigurationExecutionError`.
     """
-    if "multisite.core.settings" in config.registry:
+    if SETTINGS in config.registry:
         configure(config)
         return
 

@@ -19,6 +19,7 @@ from pyramid.path import AssetResolver
 from pyramid.threadlocal import get_current_request
 
 from multisite.core.current_site import current_site
+from multisite.core.keys import SETTINGS
 from multisite.core.settings import Settings, parse_settings
 from multisite.core.site import Site
 from multisite.errors import MultisiteError
@@ -268,7 +269,7 @@ def _shared_factory(registry: Any) -> MakoRendererFactory:
 
 def _make_templates(config: Configurator, suffixes: Collection[str], prefix: str = "mako.") -> SiteTemplates:
     registry = config.registry
-    settings = registry.get("multisite.core.settings") or parse_settings(registry.settings)
+    settings = registry.get(SETTINGS) or parse_settings(registry.settings)
     options = parse_mako_options(registry.settings, config.maybe_dotted, prefix)
     templates = templates_from_settings(settings, options | {"suffixes": suffixes})
     if prefix != "mako.":

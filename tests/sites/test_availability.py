@@ -17,8 +17,12 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from multisite import MultisiteError, UnknownSite, all_sites, using_site
+from multisite.core.keys import DIRECTORY
+from multisite.core.settings import Settings, parse_settings
 from multisite.directory import Directory
+from multisite.directory.models import DomainRow, SiteRow
 from multisite.sites.availability import MAX_MESSAGE_CHARACTERS, PASS, disable_site, enable_site, maintain_site
+from multisite.sites.removal import TRASH, plan_removal, remove_site
 from multisite.sites.updates import (
     add_domain,
     add_site,
@@ -28,11 +32,7 @@ from multisite.sites.updates import (
     refresh,
     set_canonical,
 )
-from multisite.core.keys import DIRECTORY
 from multisite.web.maintenance import cookie_name
-from multisite.directory.models import DomainRow, SiteRow
-from multisite.sites.removal import TRASH, plan_removal, remove_site
-from multisite.core.settings import Settings, parse_settings
 
 Add = Callable[..., Any]
 

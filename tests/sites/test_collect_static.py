@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from paths import ROOT
-
 import gzip
 import http.client
 import json
@@ -21,17 +19,18 @@ from typing import BinaryIO
 import pytest
 from click.testing import CliRunner
 from content_sites import GARDEN, STERNWARTE, ContentSites
+from paths import ROOT
 from snippets import snippets
 from waitress_server import serving
 
 from multisite import Site
-from multisite.templates.assets import digest_of
 from multisite.cli import main
-from multisite.sites.collect_static import collect_static
-from multisite.sites.availability import disable_site
-from multisite.sites.updates import add_domain, list_sites
-from multisite.directory.records import DomainRecord, SiteRecord
 from multisite.core.settings import parse_settings
+from multisite.directory.records import DomainRecord, SiteRecord
+from multisite.sites.availability import disable_site
+from multisite.sites.collect_static import collect_static
+from multisite.sites.updates import add_domain, list_sites
+from multisite.templates.assets import digest_of
 
 
 class Laid:

@@ -10,13 +10,13 @@ from databases import closing_engine, make_own_tables
 from row_security import secured
 
 from multisite.core.current_site import all_sites
-from multisite.sites.updates import add_site
-from multisite.errors import MultisiteError, SettingError
-from multisite.directory.models import SiteRow
-from multisite.sites.removal import TRASH, plan_removal, remove_site
-from multisite.scoping import row_security
 from multisite.core.settings import Settings
 from multisite.core.site import Site
+from multisite.directory.models import SiteRow
+from multisite.errors import MultisiteError, SettingError
+from multisite.scoping import row_security
+from multisite.sites.removal import TRASH, plan_removal, remove_site
+from multisite.sites.updates import add_site
 
 
 @pytest.fixture

@@ -22,19 +22,19 @@ from sqlalchemy import event
 from webtest import TestApp
 
 from multisite import MultisiteError, SettingError, Site, SiteSettingError, all_sites, check, using_site
-from multisite.core import site as site_module
 from multisite.cli import main
-from multisite.sites.updates import add_site, get_site
-from multisite.errors import UndeclaredSetting
+from multisite.core import site as site_module
 from multisite.core.keys import DIRECTORY
-from multisite.directory.models import SettingRow
-from multisite.sites.removal import remove_site
 from multisite.core.settings import parse_settings
-from multisite.sites.settings.updates import set_settings, unset_settings
+from multisite.directory.models import SettingRow
+from multisite.errors import UndeclaredSetting
+from multisite.sites.removal import remove_site
 from multisite.sites.settings.registry import SettingsRegistry
-from multisite.web.site_settings import CATEGORY, SITE_SETTINGS
 from multisite.sites.settings.setting import make_setting
+from multisite.sites.settings.updates import set_settings, unset_settings
+from multisite.sites.updates import add_site, get_site
 from multisite.testing import plant_site
+from multisite.web.site_settings import CATEGORY, SITE_SETTINGS
 
 # What a text means.
 

@@ -11,9 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from multisite import all_sites
+from multisite.core.domains import Domain
+from multisite.core.settings import Settings
+from multisite.core.site import Site
 from multisite.directory import Directory, engine_from_url
-from multisite.sites import updates
-from multisite.sites import transaction
+from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
+from multisite.errors import DomainTaken, InvalidHost, MultisiteError, UnknownSite
+from multisite.sites import transaction, updates
 from multisite.sites.updates import (
     DomainRecord,
     add_domain,
@@ -23,11 +27,6 @@ from multisite.sites.updates import (
     list_sites,
     remove_domain,
 )
-from multisite.core.domains import Domain
-from multisite.errors import DomainTaken, InvalidHost, MultisiteError, UnknownSite
-from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
-from multisite.core.settings import Settings
-from multisite.core.site import Site
 from multisite.templates import SiteTemplates
 
 

@@ -18,6 +18,7 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from multisite.core.current_site import using_site
+from multisite.core.keys import SETTINGS
 from multisite.core.settings import parse_settings
 from multisite.core.site import Site
 from multisite.errors import InvalidHost, SettingError, UnknownSite
@@ -288,7 +289,7 @@ def handle_error(context: Any, error: Exception) -> bool:
     return True
 
 
-SETTINGS: list[tuple[dict[str, Any], str, str]] = [
+ESCAPING: list[tuple[dict[str, Any], str, str]] = [
     ({}, "${x}", "&lt;b&gt;"),
     ({"mako.default_filters": "str"}, "${x}", "<b>"),
     ({"mako.default_filters": ""}, "${x}", "<b>"),
@@ -309,7 +310,7 @@ SETTINGS: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "source", "page"), SETTINGS, ids=[" ".join(s[0]) or "none" for s in SETTINGS])
+@pytest.mark.parametrize(("settings", "source", "page"), ESCAPING, ids=[" ".join(s[0]) or "none" for s in ESCAPING])
 @pytest.mark.parametrize("include", ["multisite.web.renderer", "pyramid_mako"])
 def test_mako_settings_mean_what_pyramid_mako_documents(
     world: World, settings: dict[str, Any], source: str, page: str, include: str
@@ -361,7 +362,7 @@ def test_the_templates_are_in_the_registry(world: World) -> None:
 
 def test_settings_that_were_parsed_already_are_used(world: World) -> None:
     config = Configurator()
-    config.registry["multisite.core.settings"] = parse_settings({"multisite.sites_dir": str(world.root / "elsewhere")})
+    config.registry[SETTINGS] = parse_settings({"multisite.sites_dir": str(world.root / "elsewhere")})
     config.include("multisite.web.renderer")
     assert config.registry[TEMPLATES].overlay.sites_dir == world.root / "elsewhere"
 

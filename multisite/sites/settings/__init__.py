@@ -1,9 +1,9 @@
 """Settings of sites: the application declares each with a type, a default and a description, and sites override them.
 
 An application declares them with `config.add_site_setting` and reads them as `request.site.settings["name"]`. The ini
-can set defaults as `multisite.core.site.NAME`. The values of a site are rows of the table `multisite_settings`, which the
-directory loads with the site as one JSON text, so that reading a setting needs no query. Each distinct text is parsed
-once for all sites that share it.
+file can set defaults as `multisite.site.NAME`. The values of a site are rows of the table `multisite_settings`, which
+the directory loads together with the site as one JSON text, so that reading a setting needs no query. Each distinct
+text is parsed once for all sites that share it.
 """
 
 from multisite.sites.settings.registry import SettingsRegistry, SettingValue, SiteSettings

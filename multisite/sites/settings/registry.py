@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from multisite.core import program
 from multisite.core.application import current_application
 from multisite.core.lru_cache import LRUCache
-from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting, UnknownSetting
 from multisite.core.settings import SITE_PREFIX
 from multisite.core.site import Site
+from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting, UnknownSetting
 from multisite.sites.settings.setting import Setting
 
 __all__ = ["SettingValue", "SettingsRegistry", "SiteSettings"]
@@ -76,7 +76,7 @@ class _Fault(NamedTuple):
 
 
 class SettingsRegistry:
-    """The settings that an application declares. `ini` has the texts of the keys `multisite.core.site.NAME`, by name.
+    """The settings that an application declares. `ini` has the texts of the keys `multisite.site.NAME`, by name.
 
     The parsed settings of sites are cached by their text, the `size` most recently used ones.
     """

@@ -8,13 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from multisite.core import domains
-from multisite.sites.transaction import check_site_ready, directory_transaction
-from multisite.sites.validation import check_locale, check_timezone
+from multisite.directory.models import SettingRow, SiteRow
 from multisite.directory.records import SiteRecord, read_site
 from multisite.errors import MultisiteError, SettingError, UnknownSetting
-from multisite.directory.models import SettingRow, SiteRow
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
 from multisite.sites.settings.setting import SITE_COLUMNS
+from multisite.sites.transaction import check_site_ready, directory_transaction
+from multisite.sites.validation import check_locale, check_timezone
 
 __all__ = ["set_settings", "unset_settings"]
 
