@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import sqlalchemy as sa
+from paths import PYTHONPATH
 from scoped_models import Author, Book, Shelf, shelf_books
 from sqlalchemy import func, select, text
 from sqlalchemy.ext import serializer
@@ -300,7 +301,7 @@ def read_early(p: Place, off: str = "") -> list[str]:
         check=True,
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
     )
     return result.stdout.split("\n")
 

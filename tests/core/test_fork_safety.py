@@ -20,7 +20,7 @@ from multisite.directory import Directory, cache, engine_from_url
 from multisite.errors import DirectoryUnavailable
 from multisite.core.concurrency import ConcurrencyLimit
 from multisite.scoping import compiler
-from multisite.templates import store
+from multisite.templates import compiled
 
 cache.QUERY_TIMEOUT_SECONDS = 0.2
 engine = engine_from_url(sys.argv[1])
@@ -34,7 +34,7 @@ cache = directory._cache
 locks = [cache._refresh_lock, cache._known._lock, cache._unknown._lock, share._lock, compiler._compiled_lock]
 for lock in locks:
     lock.acquire()  # Like another thread, which does not exist after the fork.
-thread = threading.Thread(target=store._compiling.acquire)
+thread = threading.Thread(target=compiled._compiling.acquire)
 thread.start()
 thread.join()
 if sys.argv[2] == "as if nobody knew":
@@ -43,10 +43,10 @@ if sys.argv[2] == "as if nobody knew":
 child = os.fork()
 if child:
     os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-for lock in [*locks, store._compiling]:
+for lock in [*locks, compiled._compiling]:
     if not lock.acquire(timeout=0.2):
         print("a lock is held")
-        if lock is store._compiling:
+        if lock is compiled._compiling:
             break
     lock.release()
 with engine.connect() as connection:

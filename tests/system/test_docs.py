@@ -53,8 +53,8 @@ HOME = "/home/you/multisite"
 
 WALKED_ELSEWHERE = {
     "existing-application.md": "support/adopting.py",
-    "testing.md": "test_leak_detector.py",
-    "vhosts.md": "test_vhosts_docs.py",
+    "testing.md": "testing/test_leak_detector.py",
+    "vhosts.md": "vhosts/test_vhosts_docs.py",
 }
 """Pages whose examples another test runs, and which, as its own test demands."""
 

@@ -119,7 +119,7 @@ import pkgutil, re, sys, warnings
 from importlib import import_module
 from re import _compiler
 
-sys.path.insert(0, "tests/system")
+sys.path[:0] = ["tests/system", "tests/support"]
 from test_patterns import refused_in
 
 warnings.simplefilter("ignore")
