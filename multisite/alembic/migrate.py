@@ -29,11 +29,11 @@ from multisite.alembic.application_scripts import application_scripts
 from multisite.alembic.sqlite_transaction import ddl_transaction, patch_ddl_transactions
 from multisite.core import program
 from multisite.core.dialects import dialect_error
+from multisite.core.domains import folder_name
 from multisite.core.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM
 from multisite.directory import models
 from multisite.directory.schema_version import VERSION_TABLE
 from multisite.errors import MultisiteError
-from multisite.sites.folders import folder_name
 from multisite.sites.ini import Ini, read_ini
 
 __all__ = ["VERSION_TABLE", "first_site", "is_current", "upgrade", "upgrade_own"]

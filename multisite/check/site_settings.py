@@ -22,8 +22,8 @@ def check_site_settings(application: Application) -> Iterator[Finding]:
     if application.site is not None:
         yield from _findings_of(application.site, application.registry[SITE_SETTINGS])
     elif engine.url.render_as_string() not in application.unreachable:
-        for info in list_sites(engine):
-            yield from _findings_of(info.site, application.registry[SITE_SETTINGS])
+        for record in list_sites(engine):
+            yield from _findings_of(record.site, application.registry[SITE_SETTINGS])
 
 
 def _findings_of(site: Site, declared: SettingsRegistry) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from multisite.check.application import Application
 from multisite.core.finding import Finding
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
-from multisite.sites.updates import list_sites
+from multisite.directory.records import list_sites
 from multisite.templates.lint import TemplateIssue, lint
 from multisite.templates.overlay import Overlay
 from multisite.web.renderer import all_templates
@@ -27,7 +27,7 @@ def check_templates(application: Application) -> Iterator[Finding]:
         engine = application.registry[DIRECTORY].engine
         if engine.url.render_as_string() in application.unreachable:
             return
-        sites = [info.site for info in list_sites(engine)]
+        sites = [record.site for record in list_sites(engine)]
     for templates, used in all_templates(application.registry):
         for fault in lint(templates, sites, used):
             if site is None or _may_show(templates.overlay, site, fault.path):

@@ -9,15 +9,15 @@ from urllib.parse import urlencode
 import click
 
 from multisite.cli.arguments import HostCommand, json_option
-from multisite.cli.output import print_json, site_info_as_dict
+from multisite.cli.output import print_json, record_as_dict
 from multisite.cli.progress import Progress
 from multisite.core import program
 from multisite.errors import MultisiteError
 from multisite.sites.ini import Ini, read_ini
 
 if TYPE_CHECKING:
+    from multisite.directory.records import SiteRecord
     from multisite.sites.removal import RemovalPlan
-    from multisite.sites.updates import SiteRecord
 
 __all__ = ["disable_site", "enable_site", "maintain_site", "refresh", "remove_site"]
 
@@ -34,11 +34,11 @@ def enable_site(ini_uri: str, host: str, as_json: bool) -> None:
     from multisite.sites import availability
 
     ini = read_ini(ini_uri)
-    info = availability.enable_site(ini.open_engine(), host)
+    record = availability.enable_site(ini.open_engine(), host)
     if as_json:
-        print_json(site_info_as_dict(info, ini))
+        print_json(record_as_dict(record, ini))
     else:
-        click.echo(f"{info.site} is online.")
+        click.echo(f"{record.site} is online.")
 
 
 @click.command(cls=HostCommand)
@@ -53,11 +53,11 @@ def disable_site(ini_uri: str, host: str, as_json: bool) -> None:
     from multisite.sites import availability
 
     ini = read_ini(ini_uri)
-    info = availability.disable_site(ini.open_engine(), host)
+    record = availability.disable_site(ini.open_engine(), host)
     if as_json:
-        print_json(site_info_as_dict(info, ini))
+        print_json(record_as_dict(record, ini))
     else:
-        click.echo(f"{info.site} is disabled: it answers 404. Bring it back online: {_enable(info)}")
+        click.echo(f"{record.site} is disabled: it answers 404. Bring it back online: {_enable(record)}")
 
 
 @click.command(cls=HostCommand)
@@ -71,20 +71,21 @@ def maintain_site(ini_uri: str, host: str, message: str | None, until: str | Non
 
     HOST is any domain of the site. Running enable-site ends the maintenance.
     """
+    from multisite.directory.matching import BYPASS_NAME
     from multisite.sites import availability
 
     ini = read_ini(ini_uri)
-    info, bypass_token = availability.maintain_site(ini.open_engine(), host, message=message, until=_time(until))
-    link = f"{ini.address(info.site)}?{urlencode({availability.PASS: bypass_token})}"
+    record, bypass_token = availability.maintain_site(ini.open_engine(), host, message=message, until=_time(until))
+    link = f"{ini.address(record.site)}?{urlencode({BYPASS_NAME: bypass_token})}"
     if as_json:
-        print_json({**site_info_as_dict(info, ini), "pass": link})
+        print_json({**record_as_dict(record, ini), "pass": link})
     else:
-        click.echo(f"{info.site} is in maintenance: it answers 503. Bring it back online: {_enable(info)}")
+        click.echo(f"{record.site} is in maintenance: it answers 503. Bring it back online: {_enable(record)}")
         click.echo(f"This link bypasses the maintenance page: {link}")
 
 
-def _enable(info: SiteRecord) -> str:
-    return program.command(f"enable-site {info.site}")
+def _enable(record: SiteRecord) -> str:
+    return program.command(f"enable-site {record.site}")
 
 
 def _time(text: str | None) -> datetime | None:
@@ -126,11 +127,11 @@ def remove_site(ini_uri: str, host: str, yes: bool, dry_run: bool, as_json: bool
 def _print_removal(found: RemovalPlan, ini: Ini, dry_run: bool, as_json: bool) -> None:
     folder = None if found.folder is None else str(found.folder)
     if as_json:
-        print_json({**site_info_as_dict(found.info, ini), "rows": found.rows, "removed": not dry_run, "trash": folder})
+        print_json({**record_as_dict(found.record, ini), "rows": found.rows, "removed": not dry_run, "trash": folder})
         return
     for name, number in found.rows.items():
         click.echo(f"{number:>9} rows in {name}")
-    site = found.info.site
+    site = found.record.site
     if dry_run:
         click.echo(f"{site} would be removed: {program.command(f'remove-site {site} --yes')}")
         if folder is not None:

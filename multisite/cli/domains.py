@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from multisite.cli.arguments import HostCommand, allow_mixed_option, json_option
-from multisite.cli.output import print_json, site_info_as_dict
+from multisite.cli.output import print_json, record_as_dict
 from multisite.sites.ini import read_ini
 
 __all__ = ["add_domain", "move_domain", "remove_domain", "set_canonical"]
@@ -24,10 +24,10 @@ def add_domain(ini_uri: str, site: str, host: str, redirect: bool, allow_mixed: 
     SITE is any domain that the site has already, HOST the domain to add: www.example.com, *.example.com for all
     subdomains of example.com, www.example.com:8080 for a port, www.example.com/shop for a path.
     """
-    from multisite.sites import updates
+    from multisite.sites import domains
 
     ini = read_ini(ini_uri)
-    info = updates.add_domain(
+    record = domains.add_domain(
         ini.open_engine(),
         site,
         host,
@@ -36,9 +36,9 @@ def add_domain(ini_uri: str, site: str, host: str, redirect: bool, allow_mixed: 
         allow_underscores=ini.settings.allow_underscores,
     )
     if as_json:
-        print_json(site_info_as_dict(info, ini))
+        print_json(record_as_dict(record, ini))
     else:
-        click.echo(f"Added {host}: {_kind(redirect)} {info.site} ({info.site.name}).")
+        click.echo(f"Added {host}: {_kind(redirect)} {record.site} ({record.site.name}).")
 
 
 def _kind(redirect: bool) -> str:
@@ -54,14 +54,14 @@ def remove_domain(ini_uri: str, host: str, as_json: bool) -> None:
 
     HOST is an alias or a redirect of a site, not its canonical domain.
     """
-    from multisite.sites import updates
+    from multisite.sites import domains
 
     ini = read_ini(ini_uri)
-    info = updates.remove_domain(ini.open_engine(), host)
+    record = domains.remove_domain(ini.open_engine(), host)
     if as_json:
-        print_json(site_info_as_dict(info, ini))
+        print_json(record_as_dict(record, ini))
     else:
-        click.echo(f"Removed {host} from {info.site} ({info.site.name}).")
+        click.echo(f"Removed {host} from {record.site} ({record.site.name}).")
 
 
 @click.command(cls=HostCommand)
@@ -77,14 +77,14 @@ def move_domain(ini_uri: str, host: str, site: str, redirect: bool, as_json: boo
 
     HOST is an alias or a redirect of a site, SITE any domain of the site that gets it.
     """
-    from multisite.sites import updates
+    from multisite.sites import domains
 
     ini = read_ini(ini_uri)
-    info = updates.move_domain(ini.open_engine(), host, site, redirect=redirect)
+    record = domains.move_domain(ini.open_engine(), host, site, redirect=redirect)
     if as_json:
-        print_json(site_info_as_dict(info, ini))
+        print_json(record_as_dict(record, ini))
     else:
-        click.echo(f"Moved {host}: {_kind(redirect)} {info.site} ({info.site.name}).")
+        click.echo(f"Moved {host}: {_kind(redirect)} {record.site} ({record.site.name}).")
 
 
 @click.command(cls=HostCommand)
@@ -97,11 +97,11 @@ def set_canonical(ini_uri: str, host: str, redirect: bool, as_json: bool) -> Non
 
     HOST is an alias or a redirect of the site. The former canonical domain becomes an alias.
     """
-    from multisite.sites import updates
+    from multisite.sites import domains
 
     ini = read_ini(ini_uri)
-    info = updates.set_canonical(ini.open_engine(), host, redirect=redirect)
+    record = domains.set_canonical(ini.open_engine(), host, redirect=redirect)
     if as_json:
-        print_json(site_info_as_dict(info, ini))
+        print_json(record_as_dict(record, ini))
     else:
-        click.echo(f"{info.site} is now the canonical domain of {info.site.name}.")
+        click.echo(f"{record.site} is now the canonical domain of {record.site.name}.")

@@ -54,13 +54,13 @@ def each_site(
     argument {} is replaced by the site's domain. Its output goes to stderr. Exits with 1 if the command failed for a
     site or was not run for one.
     """
+    from multisite.directory.records import list_sites
     from multisite.sites.each_site import run_for_each, select_sites
-    from multisite.sites.updates import list_sites
 
     ini = read_ini(ctx.obj)
     if shutil.which(command[0]) is None:
         raise MultisiteError(f"command not found: '{command[0]}'")
-    sites = ((info.site, info.status) for info in list_sites(ini.open_engine()))
+    sites = ((record.site, record.status) for record in list_sites(ini.open_engine()))
     chosen = select_sites(sites, only=only, skip=skip)
     numbers, progress = count(1), Progress()
     with _interrupted_by(signal.SIGTERM):

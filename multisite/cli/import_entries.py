@@ -68,7 +68,7 @@ def import_entries_command(
     start with the front matter of Jekyll, Hugo or Pelican: title and date, and optionally tags, slug, summary and
     draft. Import them again after a change: entries are matched by their slug.
     """
-    from multisite.sites.updates import get_site
+    from multisite.directory.records import get_site
 
     ini = read_ini(ini_uri)
     engine = ini.open_engine()

@@ -13,8 +13,8 @@ from multisite.core import program
 
 if TYPE_CHECKING:
     from multisite.core.site import Site
+    from multisite.directory.records import SiteRecord
     from multisite.sites.ini import Ini
-    from multisite.sites.updates import SiteRecord
 
 __all__ = [
     "next_step",
@@ -22,8 +22,8 @@ __all__ = [
     "print_json",
     "print_json_list",
     "print_site",
+    "record_as_dict",
     "site_as_dict",
-    "site_info_as_dict",
 ]
 
 MAX_HIDDEN_FILES = 10
@@ -39,13 +39,13 @@ NEXT_COMMANDS = {
 """By the status of a site that is not active: what to do about it, and the arguments of the command that does it."""
 
 
-def next_step(info: SiteRecord) -> str:
+def next_step(record: SiteRecord) -> str:
     """Return what to do about a site that is not active, with the command that does it."""
-    if info.status not in NEXT_COMMANDS:
+    if record.status not in NEXT_COMMANDS:
         # No command writes such a status.
         return "correct it in the table sites"
-    words, arguments = NEXT_COMMANDS[info.status]
-    return f"{words} with '{program.command(arguments.format(site=info.site))}'"
+    words, arguments = NEXT_COMMANDS[record.status]
+    return f"{words} with '{program.command(arguments.format(site=record.site))}'"
 
 
 def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
@@ -68,13 +68,13 @@ def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
     }
 
 
-def site_info_as_dict(info: SiteRecord, ini: Ini) -> dict[str, Any]:
+def record_as_dict(record: SiteRecord, ini: Ini) -> dict[str, Any]:
     """Return `site_as_dict` with the status, the time of creation (ISO 8601, in UTC) and the domains."""
     return {
-        **site_as_dict(info.site, ini),
-        "status": info.status,
-        "created": info.created.isoformat(),
-        "domains": [{"host": domain.host, "kind": domain.kind} for domain in info.domains],
+        **site_as_dict(record.site, ini),
+        "status": record.status,
+        "created": record.created.isoformat(),
+        "domains": [{"host": domain.host, "kind": domain.kind} for domain in record.domains],
     }
 
 
@@ -92,19 +92,19 @@ def print_json_list(values: Iterable[object]) -> None:
     click.echo("[]" if before == "[" else "\n]")
 
 
-def print_site(info: SiteRecord, ini: Ini) -> None:
+def print_site(record: SiteRecord, ini: Ini) -> None:
     """Print a site with its domains as lines of text."""
-    site = info.site
+    site = record.site
     click.echo(f"{site} ({site.name})")
-    if info.status != "active":
-        click.echo(f"  status    {info.status}: {next_step(info)}")
+    if record.status != "active":
+        click.echo(f"  status    {record.status}: {next_step(record)}")
     click.echo(f"  address   {ini.address(site)}")
     click.echo(f"  folder    {ini.settings.sites_dir / site.folder}")
     if site.theme is not None:
         click.echo(f"  theme     {ini.settings.themes_dir / site.theme}")
     click.echo(f"  locale    {site.locale}, {site.timezone}")
     for kind in ("alias", "redirect"):
-        for domain in info.domains:
+        for domain in record.domains:
             if domain.kind == kind:
                 click.echo(f"  {kind:9} {domain.host}")
 

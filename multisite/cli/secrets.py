@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from multisite.cli.arguments import HostCommand, json_option
-from multisite.cli.output import print_json, site_info_as_dict
+from multisite.cli.output import print_json, record_as_dict
 from multisite.sites.ini import read_ini
 
 __all__ = ["rotate_secret"]
@@ -23,11 +23,12 @@ def rotate_secret(ini_uri: str, host: str, as_json: bool) -> None:
     from multisite.sites import rotate_secret
 
     ini = read_ini(ini_uri)
-    info = rotate_secret.rotate_secret(ini.open_engine(), host)
-    generation = info.site.secret_generation
+    record = rotate_secret.rotate_secret(ini.open_engine(), host)
+    generation = record.site.secret_generation
     if as_json:
-        print_json({**site_info_as_dict(info, ini), "secret_generation": generation})
+        print_json({**record_as_dict(record, ini), "secret_generation": generation})
     else:
         click.echo(
-            f"Rotated the secret of {info.site}: its sessions, logins and tokens are invalid (generation {generation})."
+            f"Rotated the secret of {record.site}: its sessions, logins and tokens are invalid "
+            f"(generation {generation})."
         )

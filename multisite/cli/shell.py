@@ -24,11 +24,11 @@ def shell(ctx: click.Context, host: str, code: str | None) -> None:
     [pshell] of the ini adds. Changes are rolled back unless tm.commit() is called. Code is read from stdin if that is
     not a terminal.
     """
-    from multisite.sites.updates import get_site
+    from multisite.directory.records import get_site
 
-    info = get_site(read_ini(ctx.obj).open_engine(), host)
-    if info.status != "active":
-        click.echo(f"{info.site} is not open to visitors ({info.status}): {next_step(info)}", err=True)
+    record = get_site(read_ini(ctx.obj).open_engine(), host)
+    if record.status != "active":
+        click.echo(f"{record.site} is not open to visitors ({record.status}): {next_step(record)}", err=True)
     # Imports Pyramid.
     from multisite.cli.pshell import run, run_code
 
@@ -37,4 +37,4 @@ def shell(ctx: click.Context, host: str, code: str | None) -> None:
         runner = run_code(code, "<string>")
     elif not sys.stdin.isatty():
         runner = run_code(sys.stdin.read(), "<stdin>")
-    ctx.exit(run(ctx.obj, info.site, runner))
+    ctx.exit(run(ctx.obj, record.site, runner))

@@ -34,7 +34,7 @@ def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json:
 
     HOST is any domain of the site. KEY is a setting that the application declares, or locale or timezone.
     """
-    from multisite.sites.settings import updates
+    from multisite.sites.settings import values
 
     texts: dict[str, str] = {}
     for assignment in assignments:
@@ -45,7 +45,7 @@ def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json:
             raise click.UsageError(f"{key} is set twice.")
         texts[key] = text
     with _application(ini_uri) as (ini, engine, declared):
-        site = updates.set_settings(engine, host, texts, declared=declared).site
+        site = values.set_settings(engine, host, texts, declared=declared).site
         _report(f"Set {', '.join(texts)}", ini, site, declared, as_json=as_json)
 
 
@@ -59,10 +59,10 @@ def unset_settings(ini_uri: str, host: str, keys: tuple[str, ...], as_json: bool
 
     HOST is any domain of the site. KEY is a setting that the site overrides.
     """
-    from multisite.sites.settings import updates
+    from multisite.sites.settings import values
 
     with _application(ini_uri) as (ini, engine, declared):
-        site = updates.unset_settings(engine, host, keys, declared=declared).site
+        site = values.unset_settings(engine, host, keys, declared=declared).site
         _report(f"Unset {', '.join(dict.fromkeys(keys))}", ini, site, declared, as_json=as_json)
 
 

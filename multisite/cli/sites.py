@@ -13,8 +13,8 @@ from multisite.cli.output import (
     print_json,
     print_json_list,
     print_site,
+    record_as_dict,
     site_as_dict,
-    site_info_as_dict,
 )
 from multisite.sites.ini import Ini, read_ini
 
@@ -90,16 +90,17 @@ def _needs_dns(host: str) -> bool:
 @click.pass_obj
 def list_sites(ini_uri: str, as_json: bool) -> None:
     """List the sites."""
-    from multisite.sites.updates import list_sites as all_infos
+    from multisite.directory.records import list_sites as all_records
 
     ini = read_ini(ini_uri)
-    infos = all_infos(ini.open_engine())
+    records = all_records(ini.open_engine())
     if as_json:
-        print_json_list(site_info_as_dict(info, ini) for info in infos)
+        print_json_list(record_as_dict(record, ini) for record in records)
         return
-    for info in infos:
+    for record in records:
         click.echo(
-            f"{info.site.domain:<30} {info.site.name}" + ("" if info.status == "active" else f" ({info.status})")
+            f"{record.site.domain:<30} {record.site.name}"
+            + ("" if record.status == "active" else f" ({record.status})")
         )
 
 
@@ -112,14 +113,14 @@ def show_site(ini_uri: str, host: str, as_json: bool) -> None:
 
     HOST is any domain of the site.
     """
-    from multisite.sites.updates import get_site
+    from multisite.directory.records import get_site
 
     ini = read_ini(ini_uri)
-    info = get_site(ini.open_engine(), host)
+    record = get_site(ini.open_engine(), host)
     if as_json:
-        print_json(site_info_as_dict(info, ini))
+        print_json(record_as_dict(record, ini))
     else:
-        print_site(info, ini)
+        print_site(record, ini)
 
 
 @click.command(cls=HostCommand)
@@ -135,8 +136,8 @@ def rename_site(ini_uri: str, host: str, name: str, as_json: bool) -> None:
     from multisite.sites import updates
 
     ini = read_ini(ini_uri)
-    info = updates.rename_site(ini.open_engine(), host, name)
+    record = updates.rename_site(ini.open_engine(), host, name)
     if as_json:
-        print_json(site_info_as_dict(info, ini))
+        print_json(record_as_dict(record, ini))
     else:
-        click.echo(f"{info.site} is now called {info.site.name}.")
+        click.echo(f"{record.site} is now called {record.site.name}.")

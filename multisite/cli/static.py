@@ -25,8 +25,8 @@ def collect_static(ini_uri: str, folder: Path, compress: bool, as_json: bool) ->
 
     DIR gets a folder for each host. Running the command again writes changed files and removes deleted ones.
     """
+    from multisite.directory.records import list_sites
     from multisite.sites import collect_static
-    from multisite.sites.updates import list_sites
 
     ini = read_ini(ini_uri)
     try:

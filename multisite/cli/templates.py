@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multisite.cli.arguments import HostCommand, json_option
-from multisite.cli.output import print_hidden_files, print_json, site_info_as_dict
+from multisite.cli.output import print_hidden_files, print_json, record_as_dict
 from multisite.cli.progress import Progress
 from multisite.core import program
 from multisite.errors import MultisiteError
@@ -39,15 +39,15 @@ def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json
     if no_theme == (name is not None):
         raise click.UsageError("Pass the NAME of a theme, or --none.")
     ini = read_ini(ini_uri)
-    info = updates.set_theme(ini.open_engine(), host, name, settings=ini.settings)
+    record = updates.set_theme(ini.open_engine(), host, name, settings=ini.settings)
     if as_json:
-        print_json(site_info_as_dict(info, ini))
+        print_json(record_as_dict(record, ini))
     else:
         state = "has no theme" if name is None else f"has the theme {name}"
-        hidden = hidden_files(ini.settings, info.site)
+        hidden = hidden_files(ini.settings, record.site)
         within = _within(ini.settings.refresh_seconds)
         but = ", except for files that the site overrides" if hidden else ""
-        click.echo(f"{info.site} now {state}. Running servers use it {within}{but}.")
+        click.echo(f"{record.site} now {state}. Running servers use it {within}{but}.")
         print_hidden_files(hidden)
 
 
@@ -83,7 +83,7 @@ def which(ini_uri: str, host: str, name: str, as_json: bool) -> None:
     HOST is any domain of the site, NAME a template name as in a view or a template: layout.mako, or
     app:templates/page.mako.
     """
-    from multisite.sites.updates import get_site
+    from multisite.directory.records import get_site
 
     ini = read_ini(ini_uri)
     site = get_site(ini.open_engine(), host).site
@@ -154,7 +154,7 @@ def compile_templates(ctx: click.Context, does_prune: bool) -> None:
     Loads the application without serving it, and compiles the templates of all sites and themes, the shared ones, and
     those of the packages that views name. Servers that start later need not compile them.
     """
-    from multisite.sites.updates import list_sites
+    from multisite.directory.records import list_sites
     from multisite.templates.precompile import compile_all, prune
     from multisite.web.renderer import all_templates
 
@@ -164,7 +164,7 @@ def compile_templates(ctx: click.Context, does_prune: bool) -> None:
         raise MultisiteError(
             "no folder for compiled templates: set mako.module_directory in the ini, as in %(here)s/var/templates"
         )
-    sites = [info.site for info in list_sites(engine)]
+    sites = [record.site for record in list_sites(engine)]
     run, progress = _CompileRun(), Progress(interval_seconds=1, delay_seconds=2)
     for templates, used in kept:
         for result in compile_all(templates, sites, used):

@@ -7,6 +7,7 @@ expression or a suffix, with which `badexample.com` would match `example.com`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
@@ -20,6 +21,7 @@ __all__ = [
     "best_match",
     "candidate_names",
     "existing",
+    "folder_name",
     "longest_prefix",
     "parse",
     "to_ascii",
@@ -29,6 +31,9 @@ Value = TypeVar("Value")
 
 MAX_PATH_CHARACTERS = 200
 """The longest path of a domain, including the slash: longer than anyone types, and short enough for an index."""
+
+MAX_FOLDER_CHARACTERS = 253
+"""The maximum length of a folder name: the size of the column; file systems allow 255."""
 
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
 """A path segment of unreserved characters (RFC 3986 section 2.3), which no client and no proxy writes in two ways."""
@@ -176,6 +181,19 @@ def longest_prefix(paths: Mapping[str, Value], path: str) -> Value | None:
         if value is not None or not path:
             return value
         path = path.rpartition("/")[0]
+
+
+def folder_name(domain: str) -> str:
+    """Return the folder name for a site with the canonical `domain`: the domain, if that is a valid name.
+
+    Colons and slashes are replaced, because Windows and template names do not allow them: `[::1]` becomes `[--1]`,
+    `example.com:8080/shop` becomes `example.com-8080,shop`. Hosts and paths of domains contain no comma, so that `/a/b`
+    and `/a-b` do not collide. A name that is too long is truncated and gets a hash.
+    """
+    name = domain.replace(":", "-").replace("/", ",")
+    if len(name) <= MAX_FOLDER_CHARACTERS:
+        return name
+    return f"{name[: MAX_FOLDER_CHARACTERS - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _precedence(domain: Domain) -> tuple[bool, bool, int, int]:

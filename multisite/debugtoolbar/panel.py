@@ -18,8 +18,8 @@ from multisite.core.keys import DIRECTORY, OPEN_PATH, SETTINGS, SHIFTED_PATH, SU
 from multisite.core.settings import PREFIX
 from multisite.core.site import Site
 from multisite.debugtoolbar.recording import Recording, UsedTemplate, recording
+from multisite.directory.records import get_site
 from multisite.errors import MultisiteError
-from multisite.sites.updates import get_site
 from multisite.web.introspection import redacted
 from multisite.web.renderer import TEMPLATES
 from multisite.web.site_settings import SITE_SETTINGS
@@ -132,10 +132,10 @@ def _domain(request: Request, site: Site, name: str, port: int | None, path: str
 def _domains(request: Request, site: Site) -> dict[str, str]:
     """Return the domains of `site` with their kinds; only the canonical one if the site is not in the database."""
     try:
-        info = get_site(request.registry[DIRECTORY].engine, site.domain)
+        record = get_site(request.registry[DIRECTORY].engine, site.domain)
     except Exception:  # A site added by a test, or a database that is down: the page was served nevertheless.
         return {site.domain: "canonical"}
-    return {domain.host: domain.kind for domain in info.domains}
+    return {domain.host: domain.kind for domain in record.domains}
 
 
 def _kind(request: Request, site: Site, domain: domains.Domain) -> str:

@@ -23,8 +23,7 @@ from multisite.core.site import SettingsProvider
 from multisite.directory.circuit_breaker import CircuitBreaker
 from multisite.directory.deadline import run_with_timeout
 from multisite.directory.engines import check_engine, dispose_after_fork
-from multisite.directory.entry import CachedEntry
-from multisite.directory.matching import HostMatches
+from multisite.directory.matching import CachedEntry, HostMatches
 from multisite.directory.query import QueryResult, UnreadableRows, query_host
 from multisite.directory.unknown_hosts import NegativeHostFilter
 from multisite.errors import DirectoryUnavailable

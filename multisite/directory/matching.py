@@ -1,7 +1,8 @@
-"""Matching: all domains of one host, and which site a request to it leads to."""
+"""Matching: the domains of one host, which site a request to it leads to, and who may pass a site's maintenance."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
@@ -9,7 +10,16 @@ from typing import NamedTuple
 from multisite.core.domains import Domain, longest_prefix
 from multisite.core.site import Site
 
-__all__ = ["UNUSABLE", "HostMatches", "Match", "SiteClosure"]
+__all__ = ["BYPASS_NAME", "UNUSABLE", "CachedEntry", "HostMatches", "Match", "SiteClosure", "bypass_digest"]
+
+BYPASS_NAME = "multisite_pass"
+"""The name of the query parameter, and the start of the cookie's, with the token that lets operators bypass
+maintenance."""
+
+
+def bypass_digest(bypass_token: str) -> str:
+    """Return the digest of a bypass token. Only this is stored, so that reading the table is not enough to bypass."""
+    return hashlib.sha256(bypass_token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class SiteClosure(NamedTuple):
@@ -108,3 +118,15 @@ class HostMatches:
                 if match is not None:
                     return None if match.kind == UNUSABLE.kind else match
         return None
+
+
+class CachedEntry(NamedTuple):
+    """What the directory caches for a host or a site id.
+
+    `matches` is None for a host or id without a site. `version` is the directory's version at the time of the query;
+    `expires` is when the entry has to be queried again even if the version is unchanged.
+    """
+
+    matches: HostMatches | None
+    version: int
+    expires: float

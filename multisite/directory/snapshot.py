@@ -25,8 +25,7 @@ from sqlalchemy.engine import URL
 
 from multisite.core import fork_safety
 from multisite.core.site import SettingsProvider, Site
-from multisite.directory.entry import CachedEntry
-from multisite.directory.matching import HostMatches, Match, SiteClosure
+from multisite.directory.matching import CachedEntry, HostMatches, Match, SiteClosure
 from multisite.errors import SettingError
 
 __all__ = ["Snapshot"]

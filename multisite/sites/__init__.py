@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from multisite.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from multisite.directory.records import list_sites
     from multisite.sites.domains import add_domain, remove_domain
     from multisite.sites.removal import remove_site
-    from multisite.sites.settings.updates import set_settings, unset_settings
-    from multisite.sites.updates import add_site, list_sites
+    from multisite.sites.settings.values import set_settings, unset_settings
+    from multisite.sites.updates import add_site
 
 __all__ = ["add_domain", "add_site", "list_sites", "remove_domain", "remove_site", "set_settings", "unset_settings"]
 
@@ -23,9 +24,9 @@ __getattr__ = lazy_names(
         "add_domain": "multisite.sites.domains",
         "remove_domain": "multisite.sites.domains",
         "remove_site": "multisite.sites.removal",
-        "set_settings": "multisite.sites.settings.updates",
-        "unset_settings": "multisite.sites.settings.updates",
+        "set_settings": "multisite.sites.settings.values",
+        "unset_settings": "multisite.sites.settings.values",
         "add_site": "multisite.sites.updates",
-        "list_sites": "multisite.sites.updates",
+        "list_sites": "multisite.directory.records",
     },
 )

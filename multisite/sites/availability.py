@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -11,18 +10,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from multisite.core import domains
+from multisite.directory.matching import bypass_digest
 from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import SiteRecord, read_site
 from multisite.errors import MultisiteError
 from multisite.sites.transaction import check_site_ready, directory_transaction
 
-__all__ = ["MAX_MESSAGE_CHARACTERS", "PASS", "digest_of", "disable_site", "enable_site", "maintain_site"]
+__all__ = ["MAX_MESSAGE_CHARACTERS", "disable_site", "enable_site", "maintain_site"]
 
 MAX_MESSAGE_CHARACTERS = 500
 """The maximum length of a maintenance message."""
-
-PASS = "multisite_pass"  # noqa: S105  # Its name.
-"""The name of the query parameter and the cookie with the token that lets operators bypass maintenance."""
 
 _NO_MAINTENANCE = {"maintenance_message": None, "maintenance_until": None, "maintenance_pass": None}
 
@@ -62,20 +59,15 @@ def maintain_site(
     if until is not None:
         until = _in_utc(engine, host, until)
     bypass_token = secrets.token_urlsafe(24)
-    info = _set(
+    record = _set(
         engine,
         host,
         availability="maintenance",
         maintenance_message=message,
         maintenance_until=until,
-        maintenance_pass=digest_of(bypass_token),
+        maintenance_pass=bypass_digest(bypass_token),
     )
-    return info, bypass_token
-
-
-def digest_of(bypass_token: str) -> str:
-    """Return the digest of a bypass token. Only this is stored, so that reading the table is not enough to bypass."""
-    return hashlib.sha256(bypass_token.encode("utf-8", "surrogateescape")).hexdigest()
+    return record, bypass_token
 
 
 def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
@@ -95,7 +87,7 @@ def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
 def _set(engine: Engine, host: str, **values: object) -> SiteRecord:
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
-        info = read_site(connection, domain)
-        check_site_ready(info)
-        connection.execute(sa.update(SiteRow).where(SiteRow.id == info.site.id).values(**values))
+        record = read_site(connection, domain)
+        check_site_ready(record)
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == record.site.id).values(**values))
         return read_site(connection, domain)

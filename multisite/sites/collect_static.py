@@ -22,12 +22,11 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from multisite.core.domains import Domain, candidate_names, parse
+from multisite.core.domains import Domain, candidate_names, folder_name, parse
 from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory.records import SiteRecord
 from multisite.errors import MultisiteError
-from multisite.sites.folders import folder_name
 from multisite.templates.assets import (
     ENCODINGS,
     FOLDER,
@@ -66,13 +65,13 @@ class CollectReport:
 
 
 def collect_static(
-    settings: Settings, infos: Iterable[SiteRecord], target: Path, *, compress: bool = False
+    settings: Settings, records: Iterable[SiteRecord], target: Path, *, compress: bool = False
 ) -> CollectReport:
-    """Export the static files of the sites `infos` into `target`, and remove files that no site has any more.
+    """Export the static files of the sites `records` into `target`, and remove files that no site has any more.
 
     Args:
         settings: Where the files of sites are.
-        infos: The records of all sites.
+        records: The records of all sites.
         target: The folder to export to.
         compress: Write a `.gz` beside each file that compresses well.
 
@@ -81,13 +80,13 @@ def collect_static(
         OSError: `target` cannot be written.
     """
     export = _Export(_prepare(settings, target), compress)
-    infos = list(infos)
-    names = _folder_names(infos)
+    records = list(records)
+    names = _folder_names(records)
     hosts: set[str] = set()
-    for info in infos:
-        if info.status == "active" and info.site.id in names:
-            first, *others = names[info.site.id]
-            export.export(settings, info.site, first)
+    for record in records:
+        if record.status == "active" and record.site.id in names:
+            first, *others = names[record.site.id]
+            export.export(settings, record.site, first)
             hosts.update([first], export.link(first, others))
     for entry in export.target.iterdir():
         if entry.name not in hosts and entry.name != MARKER:
@@ -96,7 +95,7 @@ def collect_static(
     return export.report
 
 
-def _folder_names(infos: Iterable[SiteRecord]) -> dict[int, list[str]]:
+def _folder_names(records: Iterable[SiteRecord]) -> dict[int, list[str]]:
     """Return the folder names of each site, by its id; the first one is the folder, the others are links to it.
 
     A web server finds the folder by the host alone. So domains with a wildcard, a port or a path are left to the
@@ -104,7 +103,9 @@ def _folder_names(infos: Iterable[SiteRecord]) -> dict[int, list[str]]:
     static files.
     """
     domains = [
-        (info.site.id, parse(domain.host, underscores=True), domain.kind) for info in infos for domain in info.domains
+        (record.site.id, parse(domain.host, underscores=True), domain.kind)
+        for record in records
+        for domain in record.domains
     ]
     shared = {
         domain.name

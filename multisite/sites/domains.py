@@ -12,7 +12,7 @@ from multisite.directory.records import SiteRecord, is_domain, read_site
 from multisite.errors import InvalidHost, MultisiteError
 from multisite.sites.transaction import check_domain_free, check_site_ready, directory_transaction, insert_domain
 
-__all__ = ["add_domain", "canonical", "move_domain", "remove_domain", "set_canonical"]
+__all__ = ["add_domain", "check_canonical", "move_domain", "remove_domain", "set_canonical"]
 
 _rows = DomainRow.__table__
 
@@ -45,9 +45,9 @@ def add_domain(
     owner = domains.existing(site_host)
     name = domains.to_ascii(host, allow_mixed=allow_mixed, underscores=allow_underscores)
     with directory_transaction(engine, name) as connection:
-        info = _finished_site(connection, owner)
+        record = _finished_site(connection, owner)
         check_domain_free(connection, name)
-        insert_domain(connection, info.site.id, name, "redirect" if redirect else "alias")
+        insert_domain(connection, record.site.id, name, "redirect" if redirect else "alias")
         return read_site(connection, owner)
 
 
@@ -61,14 +61,14 @@ def remove_domain(engine: Engine, host: str) -> SiteRecord:
     """
     name = domains.existing(host)
     with directory_transaction(engine) as connection:
-        info = read_site(connection, name)
-        if str(name) == info.site.domain:
+        record = read_site(connection, name)
+        if str(name) == record.site.domain:
             raise MultisiteError(
                 f"'{name}' is the canonical domain of its site, which a site must keep; "
                 f"see its other domains: {program.command(f'show-site {name}')}"
             )
         connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, name)))
-        return read_site(connection, domains.parse(info.site.domain, underscores=True))
+        return read_site(connection, domains.parse(record.site.domain, underscores=True))
 
 
 def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteRecord:
@@ -81,11 +81,11 @@ def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteR
         UnknownSite: No site has this domain.
         MultisiteError: The site is not complete or is being removed.
     """
-    domain = canonical(domains.existing(host))
+    domain = check_canonical(domains.existing(host))
     with directory_transaction(engine) as connection:
-        info = _finished_site(connection, domain)
-        if info.site.domain != str(domain):
-            own = sa.update(DomainRow).where(_rows.c.site_id == info.site.id)
+        record = _finished_site(connection, domain)
+        if record.site.domain != str(domain):
+            own = sa.update(DomainRow).where(_rows.c.site_id == record.site.id)
             former = own.where(_rows.c.kind == "canonical").values(kind="redirect" if redirect else "alias")
             # In this order, because a unique index allows one canonical domain for each site.
             connection.execute(former)
@@ -121,12 +121,12 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
 
 def _finished_site(connection: Connection, domain: Domain) -> SiteRecord:
     """Return the record of the site with `domain`. Raises `UnknownSite`, and as `check_site_ready` does."""
-    info = read_site(connection, domain)
-    check_site_ready(info)
-    return info
+    record = read_site(connection, domain)
+    check_site_ready(record)
+    return record
 
 
-def canonical(domain: Domain) -> Domain:
+def check_canonical(domain: Domain) -> Domain:
     """Return `domain` if it can be canonical. Raises `InvalidHost` for a wildcard."""
     if domain.is_wildcard:
         raise InvalidHost(str(domain), "a canonical domain has no wildcard: add this one with add-domain")

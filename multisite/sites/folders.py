@@ -1,18 +1,14 @@
-"""The template folder of a site: its name, and the files that a new one starts with."""
+"""The template folder of a new site, and the files that it starts with."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
 from multisite.core.settings import Settings
 from multisite.errors import MultisiteError
 
-__all__ = ["create_site_folder", "folder_name"]
-
-MAX_FOLDER_CHARACTERS = 253
-"""The maximum length of a folder name: the size of the column; file systems allow 255."""
+__all__ = ["create_site_folder"]
 
 README = """\
 This folder belongs to the site {host}. Templates here override those of its theme, if it has one, and
@@ -22,19 +18,6 @@ Copy a template from the application under the same name and change it: for rend
 for what that inherits or includes, page.mako, layout.mako and so on. Templates are code that runs in the server: only
 people who may do that should be able to write here.
 """
-
-
-def folder_name(domain: str) -> str:
-    """Return the folder name for a site with the canonical `domain`: the domain, if that is a valid name.
-
-    Colons and slashes are replaced, because Windows and template names do not allow them: `[::1]` becomes `[--1]`,
-    `example.com:8080/shop` becomes `example.com-8080,shop`. Hosts and paths of domains contain no comma, so that `/a/b`
-    and `/a-b` do not collide. A name that is too long is truncated and gets a hash.
-    """
-    name = domain.replace(":", "-").replace("/", ",")
-    if len(name) <= MAX_FOLDER_CHARACTERS:
-        return name
-    return f"{name[: MAX_FOLDER_CHARACTERS - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def create_site_folder(settings: Settings, folder: str, host: str, *, theme: str | None = None) -> bool:

@@ -41,7 +41,7 @@ TRASH = ".trash"
 class RemovalPlan:
     """What a removal concerns: the number of `rows` by table, and the `folder` of the site, None without one."""
 
-    info: SiteRecord
+    record: SiteRecord
     rows: dict[str, int]
     folder: Path | None
 
@@ -49,12 +49,12 @@ class RemovalPlan:
 def plan_removal(engine: Engine, host: str, *, settings: Settings) -> RemovalPlan:
     """Return what `remove_site` would remove, without changing anything. Raises as `remove_site`."""
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
-        info = read_site(connection, domains.existing(host))
-        with all_sites(f"counting the rows of {info.site}"):
-            rows = {each.name: _count(connection, each.table, info.site.id) for each in _tables(connection)}
-    folder = settings.sites_dir / info.site.folder
+        record = read_site(connection, domains.existing(host))
+        with all_sites(f"counting the rows of {record.site}"):
+            rows = {each.name: _count(connection, each.table, record.site.id) for each in _tables(connection)}
+    folder = settings.sites_dir / record.site.folder
     existing = folder if folder.is_dir() and not folder.is_symlink() else None
-    return RemovalPlan(info, {name: number for name, number in rows.items() if number}, existing)
+    return RemovalPlan(record, {name: number for name, number in rows.items() if number}, existing)
 
 
 def remove_site(
@@ -85,7 +85,7 @@ def remove_site(
     """
     domain = domains.existing(host)
     plan = plan_removal(engine, host, settings=settings)
-    site = plan.info.site
+    site = plan.record.site
     before = _set_availability(engine, site.id, "removing")
     try:
         folder = _move_to_trash(plan.folder, settings) if plan.folder is not None else None
@@ -108,7 +108,7 @@ def remove_site(
             connection.execute(sa.delete(row).where(row.site_id == site.id))
         gone = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
         connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(**gone))
-    return RemovalPlan(plan.info, rows, folder)
+    return RemovalPlan(plan.record, rows, folder)
 
 
 def _set_availability(engine: Engine, site_id: int, availability: str) -> str:

@@ -63,14 +63,14 @@ def check_domain_free(connection: Connection, *wanted: Domain) -> None:
             raise DomainTaken(str(domain), owner)
 
 
-def check_site_ready(info: SiteRecord) -> None:
+def check_site_ready(record: SiteRecord) -> None:
     """Raise `MultisiteError` for a site that is not complete or is being removed."""
-    if info.status == "pending":
-        command = program.command(f"add-site {info.site}")
-        raise MultisiteError(f"the site {info.site} is not complete; complete it: {command}")
-    if info.status == "removing":
-        command = program.command(f"remove-site {info.site} --yes")
-        raise MultisiteError(f"the site {info.site} is being removed; complete the removal: {command}")
+    if record.status == "pending":
+        command = program.command(f"add-site {record.site}")
+        raise MultisiteError(f"the site {record.site} is not complete; complete it: {command}")
+    if record.status == "removing":
+        command = program.command(f"remove-site {record.site} --yes")
+        raise MultisiteError(f"the site {record.site} is being removed; complete the removal: {command}")
 
 
 def insert_domain(connection: Connection, site_id: int, domain: Domain, kind: str) -> None:

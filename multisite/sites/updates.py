@@ -18,42 +18,26 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from multisite.core import domains
-from multisite.core.domains import Domain
+from multisite.core.domains import Domain, folder_name
 from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
-from multisite.directory.records import (
-    DomainRecord,
-    SiteRecord,
-    canonical_domain_of_owner,
-    get_site,
-    is_domain,
-    list_sites,
-    read_site,
-)
+from multisite.directory.records import SiteRecord, canonical_domain_of_owner, is_domain, read_site
 from multisite.errors import DomainTaken, MultisiteError
-from multisite.sites.domains import add_domain, canonical, move_domain, remove_domain, set_canonical
-from multisite.sites.folders import create_site_folder, folder_name
+from multisite.sites.domains import check_canonical
+from multisite.sites.folders import create_site_folder
 from multisite.sites.themes import check_theme
 from multisite.sites.transaction import check_domain_free, directory_transaction, insert_domain
 from multisite.sites.validation import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
 
 __all__ = [
     "CreatedSite",
-    "DomainRecord",
     "SiteDetails",
-    "SiteRecord",
-    "add_domain",
     "add_site",
     "create_site",
-    "get_site",
-    "list_sites",
-    "move_domain",
     "refresh",
     "reload_templates",
-    "remove_domain",
     "rename_site",
-    "set_canonical",
     "set_theme",
 ]
 
@@ -145,7 +129,7 @@ def _plan(
     allow_mixed: bool = False,
 ) -> _Plan:
     parse = partial(domains.to_ascii, allow_mixed=allow_mixed, underscores=settings.allow_underscores)
-    asked = canonical(parse(host))
+    asked = check_canonical(parse(host))
     others = dict.fromkeys(map(parse, aliases))
     others.pop(asked, None)
     return _Plan(

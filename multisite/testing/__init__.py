@@ -24,11 +24,11 @@ from sqlalchemy.orm import Session
 
 from multisite import hosts
 from multisite.core.current_site import pop_scope, push_scope, using_site
+from multisite.core.domains import folder_name
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
 from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
 from multisite.scoping.pin import pin_of
-from multisite.sites.folders import folder_name
 from multisite.testing.cleanup import remove_rows
 from multisite.web.site_settings import SITE_SETTINGS
 

@@ -15,7 +15,7 @@ from pyramid.scripting import prepare
 from multisite.core.current_site import pop_scope, push_scope
 from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.errors import MultisiteError
-from multisite.sites.settings.updates import set_settings
+from multisite.sites.settings.values import set_settings
 from multisite.testing.canaries import Canaries
 from multisite.testing.seed import CANARY_HOST, CANARY_SITE
 from multisite.web.renderer import TEMPLATES

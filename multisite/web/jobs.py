@@ -29,9 +29,9 @@ def site_of_job(app: Any, site_id: int) -> Site:
     """
     engine = getattr(app, "registry", app)[DIRECTORY].engine
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
-        info = read_site_by_id(connection, site_id)
-    if info is None:
+        record = read_site_by_id(connection, site_id)
+    if record is None:
         raise UnknownSite(site_id, f"there is no site with the id {site_id}, which this job is for: it was removed")
-    if info.status not in RUNNING_STATUSES:
-        raise MultisiteError(f"{info.site}, the site with the id {site_id} that this job is for, is {info.status}")
-    return info.site
+    if record.status not in RUNNING_STATUSES:
+        raise MultisiteError(f"{record.site}, the site with the id {site_id} that this job is for, is {record.status}")
+    return record.site

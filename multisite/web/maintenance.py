@@ -23,8 +23,7 @@ from pyramid.tweens import EXCVIEW
 
 from multisite.core.keys import CLOSED
 from multisite.core.site import Site
-from multisite.directory.matching import SiteClosure
-from multisite.sites.availability import PASS, digest_of
+from multisite.directory.matching import BYPASS_NAME, SiteClosure, bypass_digest
 from multisite.web.request import escape_path
 
 __all__ = ["RETRY_AFTER_SECONDS", "cookie_name", "includeme", "maintenance_tween_factory"]
@@ -41,7 +40,7 @@ def cookie_name(site: Site) -> str:
     It contains the site's id, because browsers do not separate cookies by port, and send cookies of `/` to `/shop` too
     (RFC 6265 sections 5.4 and 8.5).
     """
-    return f"{PASS}_{site.id}"
+    return f"{BYPASS_NAME}_{site.id}"
 
 
 def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
@@ -52,9 +51,9 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if closed is None:
             return handler(request)
         query = parse_qsl(request.query_string, keep_blank_values=True)
-        token = dict(query).get(PASS)
+        token = dict(query).get(BYPASS_NAME)
         if token is not None and _is_valid_token(closed, token):
-            return _let_pass(request, token, [(name, value) for name, value in query if name != PASS])
+            return _let_pass(request, token, [(name, value) for name, value in query if name != BYPASS_NAME])
         if not _is_valid_token(closed, _token_of_cookie(request)):
             return handler(request) if _is_for_static_file(request) else _unavailable(closed)
         response = handler(request)
@@ -94,7 +93,7 @@ def _is_for_static_file(request: Request) -> bool:
 
 
 def _is_valid_token(closed: SiteClosure, token: str) -> bool:
-    return closed.pass_digest is not None and hmac.compare_digest(digest_of(token), closed.pass_digest)
+    return closed.pass_digest is not None and hmac.compare_digest(bypass_digest(token), closed.pass_digest)
 
 
 def _let_pass(request: Request, token: str, query: list[tuple[str, str]]) -> Response:

@@ -42,14 +42,15 @@ from waitress_server import exchange, serving
 from multisite import Site, all_sites, page_cache, scoped_text, using_site
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
+from multisite.directory.matching import BYPASS_NAME
 from multisite.directory.models import ChangeRow
 from multisite.page_cache import PAGE_CACHE, PageCache, invalidation, single_flight
 from multisite.page_cache.single_flight import Flight
 from multisite.page_cache.store import OVERHEAD_BYTES, Page, PageStore
 from multisite.page_cache.versions import Version, Versions
 from multisite.scoping.pin import change_listeners
-from multisite.sites.availability import PASS, disable_site, enable_site, maintain_site
-from multisite.sites.settings.updates import set_settings
+from multisite.sites.availability import disable_site, enable_site, maintain_site
+from multisite.sites.settings.values import set_settings
 from multisite.sites.updates import add_site
 from multisite.web.site_settings import SITE_SETTINGS
 
@@ -448,7 +449,7 @@ def test_a_site_in_maintenance_or_disabled_gets_no_cached_page(sqlite_world: Wor
     _info, word = maintain_site(engine, GARDEN, message="soon")
     browser(app).get("/page/a", status=503)
     operator = browser(app)
-    operator.get("/page/a", {PASS: word}).follow()
+    operator.get("/page/a", {BYPASS_NAME: word}).follow()
     made(app)
     assert "canary" in operator.get("/page/a").text
     assert len(made(app)) == 1

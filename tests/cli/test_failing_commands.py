@@ -22,8 +22,9 @@ from multisite.alembic.migrate import _own_scripts
 from multisite.alembic.sqlite_transaction import ddl_transaction
 from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE, SiteRow
+from multisite.directory.records import get_site, list_sites
 from multisite.sites.removal import TRASH
-from multisite.sites.updates import add_site, get_site, list_sites
+from multisite.sites.updates import add_site
 
 WRITING = [
     ["add-site", "new.example", "--alias", "www.new.example"],

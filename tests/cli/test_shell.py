@@ -161,7 +161,7 @@ def test_an_interactive_shell_is_a_python_shell(shop: Shop) -> None:
     code = (
         "import sys\n"
         "from multisite.directory import engine_from_url\n"
-        "from multisite.sites.updates import get_site\n"
+        "from multisite.directory.records import get_site\n"
         "from multisite.cli.pshell import run\n"
         f"site = get_site(engine_from_url({str(shop.engine.url)!r}), 'garden.example').site\n"
         f"sys.exit(run({str(shop.ini)!r}, site))\n"

@@ -36,7 +36,7 @@ from multisite.core.keys import DIRECTORY
 from multisite.directory import engine_from_url
 from multisite.language.formats import formats_for
 from multisite.language.local_time import zone_of
-from multisite.sites.settings.updates import set_settings
+from multisite.sites.settings.values import set_settings
 from multisite.sites.updates import reload_templates
 from multisite.testing import request_for
 from multisite.web.site_settings import SITE_SETTINGS

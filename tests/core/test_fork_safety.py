@@ -28,16 +28,16 @@ directory = Directory(engine, refresh_seconds=0)
 assert directory.find("one.example").site.host == "one.example"
 with engine.connect() as connection:
     inherited = connection.connection.dbapi_connection
-share = ConcurrencyLimit(1)
-assert share.acquire("one.example")
+limit = ConcurrencyLimit(1)
+assert limit.acquire("one.example")
 cache = directory._cache
-locks = [cache._refresh_lock, cache._known._lock, cache._unknown._lock, share._lock, compiler._compiled_lock]
+locks = [cache._refresh_lock, cache._known._lock, cache._unknown._lock, limit._lock, compiler._compiled_lock]
 for lock in locks:
     lock.acquire()  # Like another thread, which does not exist after the fork.
 thread = threading.Thread(target=compiled._compiling.acquire)
 thread.start()
 thread.join()
-if sys.argv[2] == "as if nobody knew":
+if sys.argv[2] == "with nothing registered":
     fork_safety._locks.clear()
     fork_safety._callbacks.clear()
 child = os.fork()
@@ -52,14 +52,14 @@ for lock in [*locks, compiled._compiling]:
 with engine.connect() as connection:
     if connection.connection.dbapi_connection is inherited:
         print("the connection is the parent's")
-if not share.acquire("one.example"):
-    print("a place is taken")
+if not limit.acquire("one.example"):
+    print("a slot is taken")
 assert directory.find("two.example").site.host == "two.example"
 sys.stdout.flush()
 os._exit(0)
 """
 
-FAULTS = [*["a lock is held"] * 6, "the connection is the parent's", "a place is taken"]
+FAULTS = [*["a lock is held"] * 6, "the connection is the parent's", "a slot is taken"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked on Windows")
@@ -76,5 +76,5 @@ def test_a_forked_child_resets_locks_connections_and_counts(
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done.stdout.splitlines()
 
-    assert forked("as it is") == []
-    assert forked("as if nobody knew") == FAULTS
+    assert forked("unchanged") == []
+    assert forked("with nothing registered") == FAULTS

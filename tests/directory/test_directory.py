@@ -25,7 +25,7 @@ from multisite.directory.deadline import run_with_timeout
 from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.directory.query import QueryResult, query_host
 from multisite.errors import DirectoryUnavailable, InvalidHost, MultisiteError, UnknownSite
-from multisite.sites.updates import add_domain, remove_domain
+from multisite.sites.domains import add_domain, remove_domain
 
 
 @pytest.fixture

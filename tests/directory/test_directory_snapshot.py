@@ -22,7 +22,8 @@ from multisite.core.site import Site
 from multisite.directory import Directory, Match, snapshot
 from multisite.errors import DirectoryUnavailable, SettingError
 from multisite.sites.availability import maintain_site
-from multisite.sites.updates import add_domain, add_site, remove_domain
+from multisite.sites.domains import add_domain, remove_domain
+from multisite.sites.updates import add_site
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from multisite.core.settings import Settings
 from multisite.directory import Directory, query, row_validation
 from multisite.directory.matching import UNUSABLE, HostMatches
 from multisite.directory.models import DomainRow, SiteRow, metadata
+from multisite.directory.records import get_site, list_sites
 from multisite.errors import DirectoryUnavailable, MultisiteError
-from multisite.sites.updates import add_site, get_site, list_sites
+from multisite.sites.updates import add_site
 
 SITE, OTHER = "one.example", "two.example"
 

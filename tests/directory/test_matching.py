@@ -23,17 +23,10 @@ from multisite.core.site import Site
 from multisite.directory import Directory
 from multisite.directory.matching import HostMatches, Match
 from multisite.directory.models import DomainRow
+from multisite.directory.records import get_site, list_sites
 from multisite.sites.availability import maintain_site
-from multisite.sites.updates import (
-    add_domain,
-    add_site,
-    get_site,
-    list_sites,
-    move_domain,
-    remove_domain,
-    rename_site,
-    set_canonical,
-)
+from multisite.sites.domains import add_domain, move_domain, remove_domain, set_canonical
+from multisite.sites.updates import add_site, rename_site
 from multisite.web.maintenance import cookie_name
 
 Add = Callable[..., Any]

@@ -25,8 +25,10 @@ from multisite.core.keys import DIRECTORY
 from multisite.core.settings import Settings, parse_settings
 from multisite.directory import engine_from_url
 from multisite.directory.models import DomainRow
+from multisite.directory.records import get_site
 from multisite.errors import InvalidHost, MultisiteError
-from multisite.sites.updates import add_domain, add_site, get_site, remove_domain
+from multisite.sites.domains import add_domain, remove_domain
+from multisite.sites.updates import add_site
 
 SHOP = "my_shop.example.com"
 

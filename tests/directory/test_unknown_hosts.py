@@ -18,7 +18,7 @@ from multisite.directory import Directory, Match, unknown_hosts
 from multisite.directory.bloom_filter import MAX_BYTES, BloomFilter
 from multisite.directory.models import DomainRow, SiteRow
 from multisite.errors import DirectoryUnavailable
-from multisite.sites.updates import add_domain, remove_domain
+from multisite.sites.domains import add_domain, remove_domain
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 HOSTS = 100_000 if SOAK else 10_000

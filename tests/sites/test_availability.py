@@ -20,18 +20,13 @@ from multisite import MultisiteError, UnknownSite, all_sites, using_site
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import Settings, parse_settings
 from multisite.directory import Directory
+from multisite.directory.matching import BYPASS_NAME
 from multisite.directory.models import DomainRow, SiteRow
-from multisite.sites.availability import MAX_MESSAGE_CHARACTERS, PASS, disable_site, enable_site, maintain_site
+from multisite.directory.records import get_site, list_sites
+from multisite.sites.availability import MAX_MESSAGE_CHARACTERS, disable_site, enable_site, maintain_site
+from multisite.sites.domains import add_domain, move_domain, set_canonical
 from multisite.sites.removal import TRASH, plan_removal, remove_site
-from multisite.sites.updates import (
-    add_domain,
-    add_site,
-    get_site,
-    list_sites,
-    move_domain,
-    refresh,
-    set_canonical,
-)
+from multisite.sites.updates import add_site, refresh
 from multisite.web.maintenance import cookie_name
 
 Add = Callable[..., Any]
@@ -115,8 +110,8 @@ def test_a_site_in_maintenance_says_so_and_when_to_come_back(
     site = add("one.example", timezone="Europe/Berlin")
     add("two.example")
     until = datetime.now(UTC) + timedelta(hours=1)
-    info, _word = maintain_site(own_engine, "one.example", message="Moving <house>", until=until)
-    assert info.status == "maintenance"
+    record, _word = maintain_site(own_engine, "one.example", message="Moving <house>", until=until)
+    assert record.status == "maintenance"
     answer = get(app, "one.example", "/x", status=503)
     assert 3500 < int(answer.headers["Retry-After"]) <= 3600
     assert answer.headers["Cache-Control"] == "no-store"
@@ -136,7 +131,7 @@ def test_operators_pass_by_their_link_and_nobody_else(add: Add, app: TestApp, ow
     add("two.example")
     _info, bypass_token = maintain_site(own_engine, "one.example")
     _info, other = maintain_site(own_engine, "two.example")
-    answer = get(app, "one.example", f"/a%20b?x=1&{PASS}={bypass_token}&y=%C3%A4", status=303)
+    answer = get(app, "one.example", f"/a%20b?x=1&{BYPASS_NAME}={bypass_token}&y=%C3%A4", status=303)
     assert answer.location == "http://one.example/a%20b?x=1&y=%C3%A4"
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
@@ -147,7 +142,7 @@ def test_operators_pass_by_their_link_and_nobody_else(add: Add, app: TestApp, ow
     assert (passed.text, passed.headers["Cache-Control"]) == ("the pages of one.example", "no-store")
     for wrong in (other, "", bypass_token + "x", "%00", "\xe4"):
         get(app, "one.example", Cookie=f"{name}={wrong}", status=503)
-        get(app, "one.example", f"/?{PASS}={wrong}".encode("latin-1").decode("ascii", "ignore"), status=503)
+        get(app, "one.example", f"/?{BYPASS_NAME}={wrong}".encode("latin-1").decode("ascii", "ignore"), status=503)
     get(app, "one.example", Cookie=rf'{name}="\377"', status=503)
     # A word is worth something until the next maintenance, and in none of the tables.
     maintain_site(own_engine, "one.example")
@@ -162,7 +157,7 @@ def test_over_https_the_cookie_is_secure_and_below_a_path_it_is_the_sites_own(
     add("one.example/shop")
     _info, bypass_token = maintain_site(own_engine, "one.example/shop")
     answer = app.get(
-        f"/shop/?{PASS}={bypass_token}",
+        f"/shop/?{BYPASS_NAME}={bypass_token}",
         headers={"Host": "one.example"},
         extra_environ={"wsgi.url_scheme": "https"},
         status=303,
@@ -177,7 +172,9 @@ def test_operators_pass_on_several_sites_of_one_host_at_once(add: Add, app: Test
         add(domain)
         _info, words[domain] = maintain_site(own_engine, domain)
     cookies = {
-        domain: get(app, host, f"{path}?{PASS}={words[domain]}", status=303).headers["Set-Cookie"].partition(";")[0]
+        domain: get(app, host, f"{path}?{BYPASS_NAME}={words[domain]}", status=303)
+        .headers["Set-Cookie"]
+        .partition(";")[0]
         for domain, host, path in (
             ("one.example", "one.example", "/"),
             ("one.example/shop", "one.example", "/shop/"),
@@ -198,7 +195,7 @@ def test_a_path_of_any_bytes_leads_nowhere_else(add: Add, app: TestApp, own_engi
     add("one.example")
     _info, bypass_token = maintain_site(own_engine, "one.example")
     for path in ("//evil.example/x", "/\\\\evil.example", "/\xff\r\nX: y"):
-        environ = {"HTTP_HOST": "one.example", "PATH_INFO": path, "QUERY_STRING": f"{PASS}={bypass_token}"}
+        environ = {"HTTP_HOST": "one.example", "PATH_INFO": path, "QUERY_STRING": f"{BYPASS_NAME}={bypass_token}"}
         answer = Request.blank("/", environ=environ).get_response(app.app)
         assert answer.status_int == 303
         assert urlsplit(answer.location).netloc == "one.example"
@@ -333,7 +330,7 @@ def test_a_site_is_removed_with_its_rows_and_nothing_of_others(
     assert not (parsed.sites_dir / site.folder).exists()
     assert done.folder is not None
     assert done.folder.parent == parsed.sites_dir / TRASH
-    assert [info.site.host for info in list_sites(filled)] == ["two.example"]
+    assert [record.site.host for record in list_sites(filled)] == ["two.example"]
     for host in ("one.example", "alias.example"):
         get(app, host, status=404)
         with pytest.raises(UnknownSite):

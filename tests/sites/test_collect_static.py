@@ -26,10 +26,10 @@ from waitress_server import serving
 from multisite import Site
 from multisite.cli import main
 from multisite.core.settings import parse_settings
-from multisite.directory.records import DomainRecord, SiteRecord
+from multisite.directory.records import DomainRecord, SiteRecord, list_sites
 from multisite.sites.availability import disable_site
 from multisite.sites.collect_static import collect_static
-from multisite.sites.updates import add_domain, list_sites
+from multisite.sites.domains import add_domain
 from multisite.templates.assets import digest_of
 
 
@@ -338,8 +338,8 @@ def test_ten_thousand_sites_without_files_of_their_own_are_links(laid: Laid) -> 
     """A fiftieth of them; see MULTISITE_SOAK."""
     (laid.shared / "style.css").write_text("shared")
     number = 10_000 if os.environ.get("MULTISITE_SOAK") == "1" else 200
-    (known,) = [info for info in list_sites(laid.sites.engine) if info.site.host == GARDEN]
-    infos = [
+    (known,) = [record for record in list_sites(laid.sites.engine) if record.site.host == GARDEN]
+    records = [
         SiteRecord(
             Site(n, f"s{n}.example", "S", f"s{n}"),
             "active",
@@ -349,9 +349,9 @@ def test_ten_thousand_sites_without_files_of_their_own_are_links(laid: Laid) -> 
         for n in range(number)
     ]
     settings = parse_settings(laid.sites.settings)
-    done = collect_static(settings, infos, laid.target)
+    done = collect_static(settings, records, laid.target)
     assert (done.sites, done.written) == (number, 2 * number)
     files = [path.stat().st_ino for path in laid.target.rglob("style.css")]
     # A file system has a limit to the names of one file; ext4's is 65,000.
     assert (len(files), len(set(files)) < 3) == (2 * number, True)
-    assert collect_static(settings, infos, laid.target).written == 0
+    assert collect_static(settings, records, laid.target).written == 0

@@ -27,12 +27,13 @@ from multisite.core import site as site_module
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory.models import SettingRow
+from multisite.directory.records import get_site
 from multisite.errors import UndeclaredSetting
 from multisite.sites.removal import remove_site
 from multisite.sites.settings.registry import SettingsRegistry
 from multisite.sites.settings.setting import make_setting
-from multisite.sites.settings.updates import set_settings, unset_settings
-from multisite.sites.updates import add_site, get_site
+from multisite.sites.settings.values import set_settings, unset_settings
+from multisite.sites.updates import add_site
 from multisite.testing import plant_site
 from multisite.web.site_settings import CATEGORY, SITE_SETTINGS
 
@@ -259,8 +260,8 @@ def declared_of(app: TestApp) -> SettingsRegistry:
 def test_a_site_has_its_own_value_as_soon_as_it_is_set_and_no_other_site_has(world: World) -> None:
     app, worker = world.app(), world.app()
     assert world.read(app, "a.example") == {"posts": "10", "colour": "red"}
-    info = set_settings(world.engine, "A.example", {"posts": " 20 ", "colour": "green"}, declared=declared_of(app))
-    assert info.site.own_settings == '{"colour":"green","posts":" 20 "}'
+    record = set_settings(world.engine, "A.example", {"posts": " 20 ", "colour": "green"}, declared=declared_of(app))
+    assert record.site.own_settings == '{"colour":"green","posts":" 20 "}'
     for each in (app, worker):
         assert world.read(each, "a.example") == {"posts": "20", "colour": "green"}
         assert world.read(each, "b.example") == {"posts": "10", "colour": "red"}

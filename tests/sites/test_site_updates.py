@@ -16,17 +16,11 @@ from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory import Directory, engine_from_url
 from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
+from multisite.directory.records import DomainRecord, get_site, list_sites
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError, UnknownSite
 from multisite.sites import transaction, updates
-from multisite.sites.updates import (
-    DomainRecord,
-    add_domain,
-    add_site,
-    create_site,
-    get_site,
-    list_sites,
-    remove_domain,
-)
+from multisite.sites.domains import add_domain, remove_domain
+from multisite.sites.updates import add_site, create_site
 from multisite.templates import SiteTemplates
 
 
@@ -185,19 +179,19 @@ def test_a_host_that_is_taken_is_refused_in_any_spelling(own_engine: sa.Engine, 
 
 def test_domains_are_added_shown_and_removed(own_engine: sa.Engine, settings: Settings) -> None:
     site = add_site(own_engine, "a.example", settings=settings, aliases=["z.example", "b.example"])
-    info = add_domain(own_engine, "Z.example", "Old.example", redirect=True)
-    assert info == get_site(own_engine, "old.example") == get_site(own_engine, "A.EXAMPLE.")
-    assert info.site == site
-    assert info.status == "active"
-    assert info.created.tzinfo is UTC
-    assert abs(datetime.now(UTC) - info.created) < timedelta(hours=1)
-    assert info.domains == (
+    record = add_domain(own_engine, "Z.example", "Old.example", redirect=True)
+    assert record == get_site(own_engine, "old.example") == get_site(own_engine, "A.EXAMPLE.")
+    assert record.site == site
+    assert record.status == "active"
+    assert record.created.tzinfo is UTC
+    assert abs(datetime.now(UTC) - record.created) < timedelta(hours=1)
+    assert record.domains == (
         DomainRecord("a.example", "canonical"),
         DomainRecord("b.example", "alias"),
         DomainRecord("z.example", "alias"),
         DomainRecord("old.example", "redirect"),
     )
-    assert (info.aliases, info.redirects) == (("b.example", "z.example"), ("old.example",))
+    assert (record.aliases, record.redirects) == (("b.example", "z.example"), ("old.example",))
     assert remove_domain(own_engine, "B.example").aliases == ("z.example",)
     with pytest.raises(MultisiteError, match=r"canonical .* multisite show-site a\.example"):
         remove_domain(own_engine, "a.example")
@@ -228,7 +222,7 @@ def test_sites_are_listed_by_host_page_by_page(
     for host in ("c.example", "a.example", "b.example", "d.example"):
         add_site(own_engine, host, settings=settings, aliases=[f"www.{host}"])
     whole = list(list_sites(own_engine))
-    assert [info.site.host for info in whole] == ["a.example", "b.example", "c.example", "d.example"]
+    assert [record.site.host for record in whole] == ["a.example", "b.example", "c.example", "d.example"]
     assert whole[0].aliases == ("www.a.example",)
     for size in (1, 2, 3, 4, 5):
         monkeypatch.setattr("multisite.directory.records.PAGE_SITES", size)
@@ -341,11 +335,11 @@ def test_sixteen_threads_at_once_make_one_site(database_url: str, own_engine: sa
         outcomes = list(pool.map(attempt, range(AT_ONCE)))
     assert sorted(outcomes) == ["taken by a.example"] * (AT_ONCE - 1) + ["won"]
     winner = outcomes.index("won")
-    (info,) = list_sites(own_engine)
+    (record,) = list_sites(own_engine)
     # The site is the winner's in everything, not a mixture.
-    assert info.site.name == f"n{winner}"
-    assert info.aliases == tuple(sorted([f"alias{winner}.example", "shared.example"]))
-    assert (info.status, folders(settings)) == ("active", ["a.example"])
+    assert record.site.name == f"n{winner}"
+    assert record.aliases == tuple(sorted([f"alias{winner}.example", "shared.example"]))
+    assert (record.status, folders(settings)) == ("active", ["a.example"])
 
 
 def patient(url: str) -> dict[str, int]:
@@ -384,7 +378,7 @@ def begin_and_die(engine: sa.Engine, aliases: tuple[str, ...]) -> None:
 
 def test_the_completing_call_decides_name_and_aliases(own_engine: sa.Engine, settings: Settings) -> None:
     begin_and_die(own_engine, ("b.example", "c.example"))
-    assert [info.status for info in list_sites(own_engine)] == ["pending"]
+    assert [record.status for record in list_sites(own_engine)] == ["pending"]
     site = add_site(own_engine, "a.example", settings=settings, name="second try", aliases=["c.example", "d.example"])
     assert (site.name, site.locale) == ("second try", "en")
     assert get_site(own_engine, "a.example").aliases == ("c.example", "d.example")

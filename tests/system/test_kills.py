@@ -21,8 +21,9 @@ from multisite.core.current_site import all_sites
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory.models import DomainRow, SiteRow
+from multisite.directory.records import list_sites
 from multisite.sites.removal import TRASH
-from multisite.sites.updates import add_site, list_sites
+from multisite.sites.updates import add_site
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 MOMENTS = 200 if SOAK else 4

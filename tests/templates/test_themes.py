@@ -15,9 +15,10 @@ from multisite.core.keys import DIRECTORY
 from multisite.core.settings import Settings
 from multisite.directory import Directory
 from multisite.directory.models import SiteRow
+from multisite.directory.records import get_site
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.sites.themes import create_theme, list_themes
-from multisite.sites.updates import add_site, create_site, get_site, reload_templates, set_theme
+from multisite.sites.updates import add_site, create_site, reload_templates, set_theme
 
 
 @pytest.fixture

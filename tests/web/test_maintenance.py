@@ -17,7 +17,8 @@ from webtest import TestApp
 
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
-from multisite.sites.availability import PASS, enable_site, maintain_site
+from multisite.directory.matching import BYPASS_NAME
+from multisite.sites.availability import enable_site, maintain_site
 from multisite.sites.updates import add_site
 
 
@@ -98,5 +99,5 @@ def test_all_other_paths_are_closed(app: TestApp, path: str) -> None:
 def test_operators_bypass_maintenance(app: TestApp) -> None:
     engine = app.app.registry[DIRECTORY].engine
     _info, bypass_token = maintain_site(engine, GARDEN)
-    assert app.get(f"/assets/taken.css?{PASS}={bypass_token}", status=303)
+    assert app.get(f"/assets/taken.css?{BYPASS_NAME}={bypass_token}", status=303)
     assert app.get("/assets/taken.css").text == "the application's own"

@@ -16,7 +16,8 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from multisite.core.keys import DIRECTORY, SETTINGS
-from multisite.sites.updates import add_domain, add_site, set_canonical
+from multisite.sites.domains import add_domain, set_canonical
+from multisite.sites.updates import add_site
 from multisite.testing import plant_site
 from multisite.web.introspection import CATEGORY, OPEN_PATHS, redacted
 

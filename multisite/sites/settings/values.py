@@ -50,12 +50,12 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
     rows = {name: text for name, text in texts.items() if name not in columns}
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
-        info = read_site(connection, domain)
-        check_site_ready(info)
-        _update_columns(connection, info, columns)
-        _delete(connection, info, rows)
+        record = read_site(connection, domain)
+        check_site_ready(record)
+        _update_columns(connection, record, columns)
+        _delete(connection, record, rows)
         for name, text in rows.items():
-            connection.execute(sa.insert(SettingRow).values(site_id=info.site.id, name=name, value=text))
+            connection.execute(sa.insert(SettingRow).values(site_id=record.site.id, name=name, value=text))
         return read_site(connection, domain)
 
 
@@ -75,13 +75,13 @@ def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared:
         raise MultisiteError(f"{' and '.join(SITE_COLUMNS)} have no default: set another value instead")
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
-        info = read_site(connection, domain)
-        check_site_ready(info)
-        own = parse_own_settings(info.site.own_settings)
+        record = read_site(connection, domain)
+        check_site_ready(record)
+        own = parse_own_settings(record.site.own_settings)
         for name in sorted(names):
             if name not in declared and name not in own:
                 raise UnknownSetting(name, None, _known_names(declared))
-        _delete(connection, info, names)
+        _delete(connection, record, names)
         return read_site(connection, domain)
 
 
@@ -89,11 +89,11 @@ def _known_names(declared: SettingsRegistry) -> set[str]:
     return {*SITE_COLUMNS, *(setting.name for setting in declared)}
 
 
-def _update_columns(connection: Connection, info: SiteRecord, columns: Mapping[str, str]) -> None:
+def _update_columns(connection: Connection, record: SiteRecord, columns: Mapping[str, str]) -> None:
     if columns:
-        connection.execute(sa.update(SiteRow).where(SiteRow.id == info.site.id).values(**columns))
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == record.site.id).values(**columns))
 
 
-def _delete(connection: Connection, info: SiteRecord, names: Iterable[str]) -> None:
+def _delete(connection: Connection, record: SiteRecord, names: Iterable[str]) -> None:
     named = SettingRow.name.in_(list(names))
-    connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == info.site.id, named))
+    connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == record.site.id, named))
