@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from multisite.check.application import Application
 from multisite.core.finding import Finding
-from multisite.scoping.row_security_audit import row_security_faults
+from multisite.scoping.row_security_audit import audit_row_security
 
 __all__ = ["check_connections", "check_foreign_keys", "check_row_security"]
 
@@ -51,4 +51,4 @@ def check_row_security(application: Application) -> Iterator[Finding]:
     """Report why the application's role bypasses PostgreSQL's row-level security, if that is in use."""
     for database in application.databases:
         with database.engine.connect() as connection:
-            yield from row_security_faults(connection)
+            yield from audit_row_security(connection)

@@ -9,7 +9,7 @@ from multisite.autogenerate import own_tables
 from multisite.check.application import Application, Database
 from multisite.core.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
-from multisite.scoping.sql_scanner import read
+from multisite.scoping.sql_scanner import scan_sql
 
 __all__ = ["check_tables", "check_undeclared_tables", "check_views"]
 
@@ -88,7 +88,8 @@ def check_views(application: Application) -> Iterator[Finding]:
 def _views_of_scoped_tables(database: Database) -> Iterator[tuple[TableName, str]]:
     """Yield each view that reads a scoped table, directly or through another view, and the name of what it reads."""
     reading = {
-        name: set(read(definition, database.engine.dialect.name).tables) for name, definition in database.views.items()
+        name: set(scan_sql(definition, database.engine.dialect.name).tables)
+        for name, definition in database.views.items()
     }
     showing = {name.name for name in database.scoped}
     left = sorted(set(reading) - database.scoped, key=str)

@@ -19,8 +19,8 @@ from sqlalchemy.engine import Connection, Engine
 
 from multisite.core.current_site import Scope
 from multisite.core.site import Site
-from multisite.scoping.execution import without_limits
-from multisite.scoping.pin import known_scope_of
+from multisite.scoping.pin import scope_of_unscoped_statement
+from multisite.scoping.recompile import recompile_unlimited
 from multisite.templates import names
 from multisite.templates.lookup import SiteLookup
 
@@ -127,10 +127,10 @@ def _executed(
 
 
 def _statement(connection: Connection, statement: str, compiled: Any) -> Statement:
-    if not getattr(compiled, "concerns_sites", False):
+    if not getattr(compiled, "is_scoped_statement", False):
         return Statement(((statement, False),), None)
-    scope = known_scope_of(connection)
-    return Statement(mark_added(str(without_limits(compiled)), str(compiled)), _describe_scope(scope))
+    scope = scope_of_unscoped_statement(connection)
+    return Statement(mark_added(str(recompile_unlimited(compiled)), str(compiled)), _describe_scope(scope))
 
 
 def _describe_scope(scope: Scope | None) -> str:

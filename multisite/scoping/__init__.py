@@ -9,9 +9,9 @@ import sqlalchemy
 from multisite.errors import MultisiteError
 
 try:
+    from multisite.scoping import install
     from multisite.scoping.column import SiteId, site_id_column
     from multisite.scoping.foreign_key import scoped_reference
-    from multisite.scoping.install import put_up
     from multisite.scoping.mixin import SiteScoped
     from multisite.scoping.tables import tables
     from multisite.scoping.text import scoped_text
@@ -25,4 +25,4 @@ except (AttributeError, ImportError) as error:
 
 __all__ = ["SiteId", "SiteScoped", "scoped_reference", "scoped_text", "site_id_column", "tables"]
 
-put_up()
+install.install()

@@ -13,7 +13,7 @@ from multisite.directory.models import DirectoryVersion
 from multisite.scoping.relations import relations
 from multisite.scoping.tables import tables
 
-__all__ = ["HAS_SITES", "has_sites", "is_own_schema", "not_plain", "tables_changed", "text_executed"]
+__all__ = ["HAS_SITES", "first_unplain_name", "has_sites", "is_own_schema", "tables_changed", "text_executed"]
 
 HAS_SITES = "_multisite_has_sites"
 """The attribute of a dialect that remembers that the database behind it has scoped tables."""
@@ -69,7 +69,7 @@ def text_executed(sql: str) -> None:
         tables_changed()
 
 
-def not_plain(connection: Connection, names: Collection[str]) -> str | None:
+def first_unplain_name(connection: Connection, names: Collection[str]) -> str | None:
     """Return the first of `names` (lower-cased) that may show rows of scoped tables; None if there is none.
 
     That is a view, a virtual or foreign table, what belongs to a virtual table, a table that has a `site_id` and no

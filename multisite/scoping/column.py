@@ -104,7 +104,7 @@ def has_site_id(table: TableClause) -> bool:
     return column is not None and is_site_id(column.type)
 
 
-def fill_in_site_id(context: Any) -> int:
+def default_site_id(context: Any) -> int:
     """Return the id of the site in scope: the default of every `site_id` column.
 
     It takes the execution context although it has no use for it: SQLAlchemy would wrap it otherwise, in something that
@@ -126,4 +126,4 @@ def site_id_column() -> sa.Column[int]:
 
     A 64-bit integer, not null, a foreign key to `sites`, filled in by itself from the session's site.
     """
-    return sa.Column(SITE_COLUMN, SiteId(), reference_to_sites(), nullable=False, default=fill_in_site_id)
+    return sa.Column(SITE_COLUMN, SiteId(), reference_to_sites(), nullable=False, default=default_site_id)

@@ -17,11 +17,11 @@ from sqlalchemy.sql.expression import TableClause
 from multisite.core import fork_safety
 from multisite.core.dialects import SUPPORTED
 from multisite.scoping.column import has_site_id
-from multisite.scoping.fragment_compiler import OPEN, ScopedFragments
+from multisite.scoping.fragment_compiler import UNBALANCED_TEXT, ScopedFragmentCompiler
 from multisite.scoping.fragments import is_limited, is_limited_on
 from multisite.scoping.names import SQL_IN_PLACE_OF_A_NAME
-from multisite.scoping.predicate import Claims, claim, in_brackets, site_predicate, table_of
-from multisite.scoping.sql_scanner import read
+from multisite.scoping.predicate import LimitedTables, collect_limits, parenthesized, site_predicate, table_of
+from multisite.scoping.sql_scanner import scan_sql
 from multisite.scoping.tables import CATALOGS_WITH_ROWS, limit_column, tables
 from multisite.scoping.written import Written
 
@@ -38,14 +38,14 @@ class PlainCompiler(_Compiler):
     """Marks a compiler class that writes what it is told: for `all_sites`, migrations and foreign databases."""
 
 
-class ScopedCompiler(ScopedFragments):
+class ScopedCompiler(ScopedFragmentCompiler):
     """Limits a statement to the site in scope. Mixed in front of a subclass of `SQLCompiler`."""
 
     names_scoped: bool
     """Whether the statement names a table that is declared as scoped."""
-    names_alike: bool
+    names_lookalike: bool
     """Whether it names a table that is only called like a scoped one."""
-    refusal: str | None
+    unsupported_reason: str | None
     """What cannot be limited, as the subject of a sentence; None if all can."""
     changes_own: str | None
     """The table of multisite itself whose rows it changes, None if it changes none."""
@@ -53,62 +53,64 @@ class ScopedCompiler(ScopedFragments):
     """Whether rows of such a table are inserted, updated or deleted, also where it only reads what that returns."""
     unknown: frozenset[str]
     """The tables that only text in it names, and that nobody declares: the database has to say what they are."""
-    namesakes: frozenset[str]
+    namesake_schemas: frozenset[str]
     """The schemas of the tables that are called like one of multisite's: the database has to say if they are these."""
-    concerns_sites: bool
+    is_scoped_statement: bool
     """Whether any of these but the change is so: a statement that is not concerned is executed as it is."""
-    _claims: Claims
+    _limited_tables: LimitedTables
     _limits: list[tuple[str | None, list[str]]]
     """The limit in WHERE, None if it has none there, and those in ON, of each SELECT that is being written, the
     innermost last."""
     _written: Written
-    _text_that_widens: str | None
+    _widening_text: str | None
     """Text that could end what it stands in, or change what a limit means; None if there is none."""
     _as_written: str | None
     """The statement with the names of its parameters, where the driver wants them by position; else None."""
-    _derives: bool
+    _uses_derived_tables: bool
     """Whether each scoped table is written as a derived table, whose limit nothing outside of it can widen."""
 
     def __init__(self, dialect: Any, statement: ClauseElement | None, *args: Any, **kwargs: Any) -> None:
-        self._begin(derives=False)
+        self._begin(uses_derived_tables=False)
         super().__init__(dialect, statement, *args, **kwargs)
         if self.preparer.has_sql:
-            self._widens(SQL_IN_PLACE_OF_A_NAME)
-        if self._text_that_widens and not self.changes_rows:
+            self._note_widening_text(SQL_IN_PLACE_OF_A_NAME)
+        if self._widening_text and not self.changes_rows:
             self.__dict__.clear()
-            self._begin(derives=True)
+            self._begin(uses_derived_tables=True)
             super().__init__(dialect, statement, *args, **kwargs)
         if statement is not None:
             self._check_finished()
             if self.dialect.name not in SUPPORTED and tables.named_in(self.string):
                 # Whether what names it is a comment or a string there, nobody here knows.
-                self.names_alike = True
-        self.concerns_sites = any((self.names_scoped, self.names_alike, self.refusal, self.unknown, self.namesakes))
+                self.names_lookalike = True
+        self.is_scoped_statement = any(
+            (self.names_scoped, self.names_lookalike, self.unsupported_reason, self.unknown, self.namesake_schemas)
+        )
         with _compiled_lock:
             _compiled.add(self)
 
-    def _begin(self, *, derives: bool) -> None:
-        self.names_scoped = self.names_alike = self.changes_rows = False
-        self.refusal = self.changes_own = self._text_that_widens = self._as_written = None
+    def _begin(self, *, uses_derived_tables: bool) -> None:
+        self.names_scoped = self.names_lookalike = self.changes_rows = False
+        self.unsupported_reason = self.changes_own = self._widening_text = self._as_written = None
         self._limits = []
-        self.unknown = self.namesakes = frozenset()
-        self._claims = Claims()
+        self.unknown = self.namesake_schemas = frozenset()
+        self._limited_tables = LimitedTables()
         self._written = Written()
-        self._derives = derives
+        self._uses_derived_tables = uses_derived_tables
 
     def _check_finished(self) -> None:
         """Refuse a statement that reaches further than what has been limited, whichever way that came into it."""
         # Each is read, also without text in it: constructs and types of the application's own write what they like.
-        reading = read(self._as_written or self.string, self.dialect.name)
-        reach = tables.reach_of(reading, self._written)
-        self.unknown |= reach.unknown
-        if self.changes_rows and not self._derives:
-            if self._text_that_widens:
-                self._refuse(self._text_that_widens)
-            elif reading.is_open and not self._written.known:
-                self._refuse(OPEN)
-        if reach.fault:
-            self._refuse(reach.fault)
+        scan = scan_sql(self._as_written or self.string, self.dialect.name)
+        use = tables.table_use_of(scan, self._written)
+        self.unknown |= use.unknown
+        if self.changes_rows and not self._uses_derived_tables:
+            if self._widening_text:
+                self._refuse(self._widening_text)
+            elif scan.has_line_comment and not self._written.known:
+                self._refuse(UNBALANCED_TEXT)
+        if use.fault:
+            self._refuse(use.fault)
         self.preparer.is_finished = True
         self._as_written = None
 
@@ -127,13 +129,13 @@ class ScopedCompiler(ScopedFragments):
             self.names_scoped = True
             return True
         if tables.is_scoped(table):
-            self.names_alike = True
+            self.names_lookalike = True
             return True
         return False
 
     def _refuse(self, what: str) -> None:
-        if self.refusal is None:
-            self.refusal = what
+        if self.unsupported_reason is None:
+            self.unsupported_reason = what
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -156,11 +158,11 @@ class ScopedCompiler(ScopedFragments):
             return text
         self._written.add(table.name)
         aliased = enclosing_alias is not None and enclosing_alias.element is table
-        claimed = (enclosing_alias if aliased else table) in self._claims.tables
-        if iscrud and not claimed:
+        limited_elsewhere = (enclosing_alias if aliased else table) in self._limited_tables.tables
+        if iscrud and not limited_elsewhere:
             # It would be changed without a limit, which a derived table cannot give it.
             self._refuse(f"a change of '{table.name}' by a statement on another table")
-        if iscrud or claimed:
+        if iscrud or limited_elsewhere:
             return text
         column = self.preparer.quote(limit_column(table))
         site = self.process(site_predicate(table).right)
@@ -188,45 +190,48 @@ class ScopedCompiler(ScopedFragments):
         if (limit and not is_limited(text, limit, self.dialect.name)) or (
             on and not is_limited_on(text, on, self.dialect.name)
         ):
-            self._widens("a query with text behind its criteria, or that ends their brackets,")
+            self._note_widening_text("a query with text behind its criteria, or that ends their brackets,")
         return text
 
     def _compose_select_body(
         self, text: str, select: Any, compile_state: Any, inner_columns: Any, froms: Any, byfrom: Any, toplevel: Any,
         kwargs: Any,
     ) -> str:  # fmt: skip
-        outer, self._claims = self._claims, Claims() if self._derives else claim(froms, self._is_scoped)
+        outer, self._limited_tables = (
+            self._limited_tables,
+            LimitedTables() if self._uses_derived_tables else collect_limits(froms, self._is_scoped),
+        )
         limit = None
-        on = [self._generate_delimited_and_list(each, **kwargs) for each in self._claims.on.values() if each]
+        on = [self._generate_delimited_and_list(each, **kwargs) for each in self._limited_tables.on.values() if each]
         try:
-            if self._claims.where:
+            if self._limited_tables.where:
                 limited = select._generate()
                 # The limit comes first, so that the database decides by it before it looks at values of a row.
-                limited._where_criteria = (*self._claims.where, *in_brackets(select._where_criteria))
-                limit = self._generate_delimited_and_list(self._claims.where, **kwargs)
+                limited._where_criteria = (*self._limited_tables.where, *parenthesized(select._where_criteria))
+                limit = self._generate_delimited_and_list(self._limited_tables.where, **kwargs)
                 select = limited
             return super()._compose_select_body(
                 text, select, compile_state, inner_columns, froms, byfrom, toplevel, kwargs
             )
         finally:
-            self._claims, self._limits[-1] = outer, (limit, on)
+            self._limited_tables, self._limits[-1] = outer, (limit, on)
 
     def visit_join(self, join: Any, *args: Any, **kw: Any) -> str:
-        if criteria := self._claims.on.get(join):
+        if criteria := self._limited_tables.on.get(join):
             limited = join._clone()
-            limited.onclause = and_(*criteria, *in_brackets([join.onclause]))
+            limited.onclause = and_(*criteria, *parenthesized([join.onclause]))
             join = limited
         return super().visit_join(join, *args, **kw)
 
     def visit_alias(self, alias: Any, *args: Any, **kw: Any) -> str:
-        outer = self._claims
+        outer = self._limited_tables
         if table_of(alias) is None:
             # What is claimed is a place in this FROM clause; an alias of a claimed alias is another place.
-            self._claims = Claims()
+            self._limited_tables = LimitedTables()
         try:
             return super().visit_alias(alias, *args, **kw)
         finally:
-            self._claims = outer
+            self._limited_tables = outer
 
     def visit_cte(self, cte: Any, asfrom: bool = False, **kw: Any) -> str:
         for each in (cte, cte._cte_alias):
@@ -243,7 +248,7 @@ def _forget_compiled() -> None:
     with _compiled_lock:
         for compiled in list(_compiled):
             # Without this attribute it counts as compiled before the wall was put up.
-            compiled.__dict__.pop("concerns_sites", None)
+            compiled.__dict__.pop("is_scoped_statement", None)
         _compiled.clear()
 
 

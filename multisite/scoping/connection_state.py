@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from multisite.scoping.row_security import forget_what_was_told
+from multisite.scoping.row_security import forget_transaction_site
 
-__all__ = ["State", "keep_from_others", "leaves_state", "sets_role", "state_left_by", "take_note_of"]
+__all__ = ["State", "discard_after_use", "handle_connection_state", "leaves_state", "sets_role", "state_left_by"]
 
 _START = r"(?:^|[;'\n$]|\*/|\b(?:begin|then|else|loop))\s*"
 """Where a statement may begin, also one within a DO or within EXECUTE."""
@@ -54,14 +54,14 @@ def state_left_by(sql: str) -> State | None:
     return state if any(state) else None
 
 
-def take_note_of(state: State | None, connection: Connection, dbapi: Any) -> None:
+def handle_connection_state(state: State | None, connection: Connection, dbapi: Any) -> None:
     """Act on the `state` of the statement about to be executed; `dbapi` is the driver's connection."""
     if state is None:
         return
     if state.outlasts:
-        keep_from_others(connection)
+        discard_after_use(connection)
     if state.sets_role:
-        forget_what_was_told(connection, dbapi)
+        forget_transaction_site(connection, dbapi)
 
 
 def leaves_state(sql: str) -> bool:
@@ -76,7 +76,7 @@ def sets_role(sql: str) -> bool:
     return _SETS_ROLE.search(sql) is not None or _SET_CONFIG.search(sql) is not None
 
 
-def keep_from_others(connection: Connection) -> None:
+def discard_after_use(connection: Connection) -> None:
     """Let the pool replace the connection to the database before it gives it to anybody else."""
     if connection.dialect.name == "sqlite" and isinstance(connection.engine.pool, (SingletonThreadPool, StaticPool)):
         # The database itself may be in memory, and would go with it.

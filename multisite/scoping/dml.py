@@ -16,52 +16,52 @@ from sqlalchemy.sql.expression import FromClause
 from sqlalchemy.util import immutabledict
 
 from multisite.scoping.column import SITE_COLUMN, has_site_id, is_site_id
-from multisite.scoping.fragments import does_one_thing, is_limited, is_value
-from multisite.scoping.predicate import Claims, in_brackets, site_predicate, table_of
+from multisite.scoping.fragments import has_single_do, is_limited, is_single_value
+from multisite.scoping.predicate import LimitedTables, parenthesized, site_predicate, table_of
 from multisite.scoping.tables import is_own, tables
 from multisite.scoping.written import Written
 
 _Compiler: Any = object
 """What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
 
-__all__ = ["ScopedChanges"]
+__all__ = ["ScopedDMLCompiler"]
 
 
-class ScopedChanges(_Compiler):
+class ScopedDMLCompiler(_Compiler):
     """Limits changes to the site in scope. `ScopedCompiler`, which derives from it, has what it refers to."""
 
     changes_rows: bool
     changes_own: str | None
-    namesakes: frozenset[str]
+    namesake_schemas: frozenset[str]
     unknown: frozenset[str]
-    _claims: Claims
+    _limited_tables: LimitedTables
     _written: Written
 
-    def _limit_dml(self, statement: Any) -> tuple[Any, Claims]:
+    def _limit_dml(self, statement: Any) -> tuple[Any, LimitedTables]:
         """Return `statement` limited to the site, and the claims in force while it is rendered."""
-        claims = Claims()
+        limited_tables = LimitedTables()
         target: FromClause = _target_of(statement)
         table = table_of(target)
         if table is None:
             self._refuse("a statement that changes something other than a table")
         elif self._is_scoped(table):
             self._note_change(table)
-            claims.tables.add(target)
+            limited_tables.tables.add(target)
             limited = statement._generate()
-            claims.where.append(site_predicate(target))
-            limited._where_criteria = (*claims.where, *in_brackets(statement._where_criteria))
+            limited_tables.where.append(site_predicate(target))
+            limited._where_criteria = (*limited_tables.where, *parenthesized(statement._where_criteria))
             if statement.is_update:
                 limited._values = immutabledict(
-                    (key, _in_brackets(value)) for key, value in (statement._values or {}).items()
+                    (key, _parenthesized(value)) for key, value in (statement._values or {}).items()
                 )
                 if ordered := _values_in_order(statement):
-                    limited._ordered_values = [(key, _in_brackets(value)) for key, value in ordered]
+                    limited._ordered_values = [(key, _parenthesized(value)) for key, value in ordered]
             statement = limited
-        return statement, claims
+        return statement, limited_tables
 
     def visit_update(self, update_stmt: Any, *args: Any, **kw: Any) -> str:
-        outer, unlimited = self._claims, update_stmt
-        update_stmt, self._claims = self._limit_dml(update_stmt)
+        outer, unlimited = self._limited_tables, update_stmt
+        update_stmt, self._limited_tables = self._limit_dml(update_stmt)
         if update_stmt is not unlimited:
             self._check_values(update_stmt)
             self._check_defaults(_target_of(update_stmt), "onupdate")
@@ -69,25 +69,25 @@ class ScopedChanges(_Compiler):
         try:
             return self._check_limit(super().visit_update(update_stmt, *args, **kw))
         finally:
-            self._claims = outer
+            self._limited_tables = outer
 
     def _check_limit(self, text: str) -> str:
         """Refuse an UPDATE or DELETE, written as `text`, whose limit something else in it could widen."""
-        for predicate in self._claims.where:
+        for predicate in self._limited_tables.where:
             if not is_limited(text, self.process(predicate), self.dialect.name):
                 self._refuse("a change with text behind its criteria, or that ends their brackets,")
         return text
 
     def visit_delete(self, delete_stmt: Any, *args: Any, **kw: Any) -> str:
-        outer = self._claims
-        delete_stmt, self._claims = self._limit_dml(delete_stmt)
+        outer = self._limited_tables
+        delete_stmt, self._limited_tables = self._limit_dml(delete_stmt)
         try:
             return self._check_limit(super().visit_delete(delete_stmt, *args, **kw))
         finally:
-            self._claims = outer
+            self._limited_tables = outer
 
     def visit_insert(self, insert_stmt: Any, *args: Any, **kw: Any) -> str:
-        outer, self._claims = self._claims, Claims()
+        outer, self._limited_tables = self._limited_tables, LimitedTables()
         table = _target_of(insert_stmt)
         if self._is_scoped(table):
             self._note_change(table)
@@ -97,7 +97,7 @@ class ScopedChanges(_Compiler):
             self._check_values(insert_stmt)
             self._check_defaults(table, "default")
             self._check_keys(table)
-            insert_stmt = _values_in_brackets(insert_stmt)
+            insert_stmt = _with_parenthesized_values(insert_stmt)
         else:
             if tables.is_unknown(table):
                 self.unknown |= {table.name.lower()}
@@ -105,13 +105,13 @@ class ScopedChanges(_Compiler):
         try:
             return super().visit_insert(insert_stmt, *args, **kw)
         finally:
-            self._claims = outer
+            self._limited_tables = outer
 
     def _note_namesake(self, table: Any) -> None:
         """Take note of a table that is called like a scoped one and is not limited, since it has a schema."""
         if table.name.lower() in tables.scoped:
             self._written.add(table.name, limited=False)
-            self.namesakes |= {table.schema}
+            self.namesake_schemas |= {table.schema}
 
     def _note_change(self, table: Any) -> None:
         if is_own(table):
@@ -155,7 +155,7 @@ class ScopedChanges(_Compiler):
             self._check_value(table, column, _fills_in(default))
             if default.is_clause_element:
                 text = str(default.arg.self_group().compile(dialect=self.dialect))
-                if not is_value(text, self.dialect.name):
+                if not is_single_value(text, self.dialect.name):
                     self._refuse(f"{kind} of the column '{column.name}', which is more than a value,")
 
     def _check_value(self, table: Any, column: Any, is_checked: bool) -> None:
@@ -177,8 +177,8 @@ class ScopedChanges(_Compiler):
             limits = [site_predicate(target)]
             own = [on_conflict.update_whereclause] if on_conflict.update_whereclause is not None else []
             limited = on_conflict._clone()
-            limited.update_values_to_set = [(column, _in_brackets(value)) for column, value in values.items()]
-            limited.update_whereclause = and_(*limits, *in_brackets(own))
+            limited.update_values_to_set = [(column, _parenthesized(value)) for column, value in values.items()]
+            limited.update_whereclause = and_(*limits, *parenthesized(own))
             on_conflict = limited
         return self._check_conflict(self._write_conflict(super(), on_conflict, **kw), limits)
 
@@ -193,7 +193,7 @@ class ScopedChanges(_Compiler):
         """Refuse an ON CONFLICT, written as `text`, in which something does more than it says."""
         self._written.conflicts += 1
         where = {"include_table": True, "use_schema": False}
-        if not does_one_thing(text, self.dialect.name) or not all(
+        if not has_single_do(text, self.dialect.name) or not all(
             is_limited(text, self.process(limit, **where), self.dialect.name, behind="DO") for limit in limits
         ):
             self._refuse("an ON CONFLICT with text that ends what it stands in")
@@ -218,7 +218,7 @@ def _values_in_order(statement: Any) -> list[tuple[Any, Any]]:
     return getattr(statement, "_ordered_values", None) or []
 
 
-def _in_brackets(value: Any) -> Any:
+def _parenthesized(value: Any) -> Any:
     """Return a value to be set in brackets if it is SQL: `text("1, site_id = 2")` would set another column too."""
     if not isinstance(value, (ColumnElement, sa.TextClause)) or isinstance(value, BindParameter):
         return value
@@ -226,18 +226,20 @@ def _in_brackets(value: Any) -> Any:
     return value if is_default else Grouping(value)
 
 
-def _values_in_brackets(insert: Any) -> Any:
+def _with_parenthesized_values(insert: Any) -> Any:
     """Return `insert` with each value that is SQL in brackets, so that none can end the row and begin another."""
     limited = insert._generate()
-    limited._values = immutabledict((key, _in_brackets(value)) for key, value in (insert._values or {}).items()) or None
-    limited._multi_values = tuple([_row_in_brackets(row) for row in rows] for rows in insert._multi_values or ())
+    limited._values = (
+        immutabledict((key, _parenthesized(value)) for key, value in (insert._values or {}).items()) or None
+    )
+    limited._multi_values = tuple([_parenthesized_row(row) for row in rows] for rows in insert._multi_values or ())
     return limited
 
 
-def _row_in_brackets(row: Any) -> Any:
+def _parenthesized_row(row: Any) -> Any:
     if hasattr(row, "items"):
-        return {key: _in_brackets(value) for key, value in row.items()}
-    return [_in_brackets(value) for value in row]
+        return {key: _parenthesized(value) for key, value in row.items()}
+    return [_parenthesized(value) for value in row]
 
 
 def _is_bound_site_id(value: Any) -> bool:

@@ -21,18 +21,30 @@ from sqlalchemy.schema import DDL
 from multisite.core.current_site import Scope
 from multisite.core.dialects import dialect_error
 from multisite.directory.models import OWN_ACCESS
-from multisite.scoping.catalog import HAS_SITES, has_sites, is_own_schema, not_plain, tables_changed, text_executed
+from multisite.scoping.catalog import (
+    HAS_SITES,
+    first_unplain_name,
+    has_sites,
+    is_own_schema,
+    tables_changed,
+    text_executed,
+)
 from multisite.scoping.column import executing
-from multisite.scoping.compiler import plain_class, scoped_class
-from multisite.scoping.connection_state import state_left_by, take_note_of
+from multisite.scoping.connection_state import handle_connection_state, state_left_by
 from multisite.scoping.errors import CrossSiteError, NoCurrentSite, UnscopedStatement
-from multisite.scoping.pin import ALL_SITES, change_listeners, known_scope_of, mark_changed, scope_of
-from multisite.scoping.row_security import ROW_SECURITY, ask_again_after, enter, enter_for_text
-from multisite.scoping.sql_scanner import read
-from multisite.scoping.tables import tables, unknown
+from multisite.scoping.pin import ALL_SITES, change_listeners, mark_changed, scope_of, scope_of_unscoped_statement
+from multisite.scoping.recompile import recompile_scoped, recompile_unlimited
+from multisite.scoping.row_security import (
+    ROW_SECURITY,
+    recheck_after,
+    set_transaction_site,
+    set_transaction_site_for_text,
+)
+from multisite.scoping.sql_scanner import scan_sql
+from multisite.scoping.tables import tables, unknown_table_message
 from multisite.scoping.written import Written
 
-__all__ = ["put_in_front", "without_limits"]
+__all__ = ["install"]
 
 _ADVICE = "use the model or its table, scoped_text() with :site_id, or all_sites(reason)"
 _READS = re.compile(r"\s*(select|with|values|pragma|show|explain)\b", re.IGNORECASE)
@@ -59,10 +71,10 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
 ) -> Any:
     """Build the parameters of a compiled statement for the scope of `connection`."""
     try:
-        concerned = compiled.concerns_sites
+        concerned = compiled.is_scoped_statement
     except AttributeError:
-        compiled = _recompiled(compiled, connection, options)
-        concerned = compiled.concerns_sites
+        compiled = recompile_scoped(compiled, connection, options)
+        concerned = compiled.is_scoped_statement
     try:
         state = compiled.multisite_state
     except AttributeError:
@@ -72,9 +84,9 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
         mark_changed(connection)
     if not concerned:
         if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
-            _enter_unconcerned(connection, dbapi, compiled)
+            _set_site_for_unscoped(connection, dbapi, compiled)
         if state:
-            take_note_of(state, connection, dbapi)
+            handle_connection_state(state, connection, dbapi)
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
     scope = _scope_for(compiled, connection, options)
     if compiled.changes_rows:
@@ -83,11 +95,11 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
         for listener in change_listeners:
             listener(connection, scope)
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False and scope is not ALL_SITES:
-        _enter(connection, dbapi, scope, compiled, required=True)
+        _set_site(connection, dbapi, scope, compiled, required=True)
     if state:
-        take_note_of(state, connection, dbapi)
+        handle_connection_state(state, connection, dbapi)
     if scope.site is None:
-        compiled = without_limits(compiled)
+        compiled = recompile_unlimited(compiled)
     token = executing.set(scope)
     try:
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
@@ -99,17 +111,17 @@ def init_statement(
     cls: type, dialect: Any, connection: Connection, dbapi: Any, options: Any, statement: str, *args: Any, **kw: Any
 ) -> Any:
     """Refuse a string that names a scoped table, unless it is for all sites."""
-    reach = tables.reach_of_string(statement, dialect.name)
-    if (reach.fault or reach.unknown) and not _is_open(connection):
-        _refuse(reach.fault or _fault_in_names(connection, reach.unknown))
+    use = tables.table_use_of_string(statement, dialect.name)
+    if (use.fault or use.unknown) and not _is_open(connection):
+        _refuse(use.fault or _fault_in_names(connection, use.unknown))
     if _changes(statement):
         mark_changed(connection)
-    if change_listeners and (reach.fault or reach.unknown) and _WRITES.search(statement):
+    if change_listeners and (use.fault or use.unknown) and _WRITES.search(statement):
         for listener in change_listeners:
             listener(connection, ALL_SITES)
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False and not _is_migration(connection):
-        enter_for_text(connection, dbapi, known_scope_of(connection), statement)
-    take_note_of(state_left_by(statement), connection, dbapi)
+        set_transaction_site_for_text(connection, dbapi, scope_of_unscoped_statement(connection), statement)
+    handle_connection_state(state_left_by(statement), connection, dbapi)
     return _init_statement(cls, dialect, connection, dbapi, options, statement, *args, **kw)
 
 
@@ -123,15 +135,15 @@ def init_ddl(
     # SQLAlchemy's other constructs hold no query; what an application has made itself may.
     if with_query or isinstance(ddl, DDL) or not type(ddl).__module__.startswith("sqlalchemy."):
         text = str(compiled)
-        reach = tables.reach_of(read(text, dialect.name), Written())
-        if (reach.fault or reach.unknown) and (with_query or not _is_open(connection)):
-            fault = reach.fault or _fault_in_names(connection, reach.unknown)
+        use = tables.table_use_of(scan_sql(text, dialect.name), Written())
+        if (use.fault or use.unknown) and (with_query or not _is_open(connection)):
+            fault = use.fault or _fault_in_names(connection, use.unknown)
             if fault:
                 raise UnscopedStatement(f"DDL with {fault}; execute it in a migration, or all_sites: {text[:99]}")
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
         # Not as the role that sees all sites, which owns nothing.
-        enter(connection, dbapi, None)
-    take_note_of(state_left_by(str(compiled)), connection, dbapi)
+        set_transaction_site(connection, dbapi, None)
+    handle_connection_state(state_left_by(str(compiled)), connection, dbapi)
     return _init_ddl(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
 
 
@@ -140,13 +152,13 @@ def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
     connection, dbapi = self.root_connection, self._dbapi_connection
     compiled: Any = sa.select(default.arg).compile(dialect=self.dialect)
     is_secured = connection.dialect.__dict__.get(ROW_SECURITY) is not False
-    if not compiled.concerns_sites:
+    if not compiled.is_scoped_statement:
         if is_secured:
-            _enter_unconcerned(connection, dbapi, compiled)
+            _set_site_for_unscoped(connection, dbapi, compiled)
         return _exec_default(self, column, default, type_)
     scope = _scope_for(compiled, connection, {})
     if is_secured and scope is not ALL_SITES:
-        enter(connection, dbapi, scope)  # It may come first in its transaction.
+        set_transaction_site(connection, dbapi, scope)  # It may come first in its transaction.
     token = executing.set(scope)
     try:
         return _exec_default(self, column, default, type_)
@@ -158,15 +170,15 @@ def execute_scalar(self: Any, stmt: str, type_: Any, parameters: Any = None) -> 
     """Refuse a string that SQLAlchemy executes by itself before an INSERT, such as the `server_default` of a key."""
     # What `exec_default` has compiled, and limited, comes with parameters, be they none.
     if parameters is None:
-        connection, reach = self.root_connection, tables.reach_of_string(stmt, self.dialect.name)
-        if (reach.fault or reach.unknown) and not _is_open(connection):
-            _refuse(reach.fault or _fault_in_names(connection, reach.unknown))
+        connection, use = self.root_connection, tables.table_use_of_string(stmt, self.dialect.name)
+        if (use.fault or use.unknown) and not _is_open(connection):
+            _refuse(use.fault or _fault_in_names(connection, use.unknown))
     return _execute_scalar(self, stmt, type_, parameters=parameters)
 
 
 def handle_dbapi_exception(self: Any, error: BaseException) -> None:
     """Notice that row-level security was switched on while we ran. SQLAlchemy's own does nothing."""
-    ask_again_after(self.root_connection, error)
+    recheck_after(self.root_connection, error)
 
 
 def _changes(sql: str) -> bool:
@@ -177,17 +189,17 @@ def _changes(sql: str) -> bool:
     return True
 
 
-def _enter_unconcerned(connection: Connection, dbapi: Any, compiled: Any) -> None:
+def _set_site_for_unscoped(connection: Connection, dbapi: Any, compiled: Any) -> None:
     """Tell the database the site also for a statement that names no scoped table: a function or a view in it may."""
     if compiled.statement.__visit_name__ not in _SAVEPOINTS and not _is_migration(connection):
-        _enter(connection, dbapi, known_scope_of(connection), compiled, required=False)
+        _set_site(connection, dbapi, scope_of_unscoped_statement(connection), compiled, required=False)
 
 
-def _enter(connection: Connection, dbapi: Any, scope: Scope | None, compiled: Any, *, required: bool) -> None:
+def _set_site(connection: Connection, dbapi: Any, scope: Scope | None, compiled: Any, *, required: bool) -> None:
     if compiled.isplaintext:
-        enter_for_text(connection, dbapi, scope, compiled.string, required=required)
+        set_transaction_site_for_text(connection, dbapi, scope, compiled.string, required=required)
     else:
-        enter(connection, dbapi, scope, required=required)
+        set_transaction_site(connection, dbapi, scope, required=required)
 
 
 def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]) -> Scope:
@@ -204,7 +216,7 @@ def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]
     if _is_migration(connection) or (not compiled.names_scoped and not has_sites(connection)):
         return ALL_SITES
     _refuse_unlimited(compiled, connection, options)
-    if scope is None and not (compiled.names_scoped or compiled.names_alike):
+    if scope is None and not (compiled.names_scoped or compiled.names_lookalike):
         return ALL_SITES
     if scope is None:
         raise NoCurrentSite("a statement on scoped tables")
@@ -218,11 +230,11 @@ def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]
 
 def _refuse_unlimited(compiled: Any, connection: Connection, options: Mapping[str, Any]) -> None:
     """Refuse a statement that holds what cannot be limited; but not a change that another sentence refuses."""
-    if compiled.changes_own is None and (compiled.refusal is not None or compiled.unknown):
-        _refuse(compiled.refusal or _fault_in_names(connection, compiled.unknown))
-    if compiled.namesakes:
+    if compiled.changes_own is None and (compiled.unsupported_reason is not None or compiled.unknown):
+        _refuse(compiled.unsupported_reason or _fault_in_names(connection, compiled.unknown))
+    if compiled.namesake_schemas:
         others = options.get("schema_translate_map") or {}
-        if is_own_schema(connection, {others.get(schema, schema) for schema in compiled.namesakes}):
+        if is_own_schema(connection, {others.get(schema, schema) for schema in compiled.namesake_schemas}):
             _refuse("a table of multisite named with its schema")
 
 
@@ -233,8 +245,8 @@ def _refuse(fault: str | None) -> None:
 
 def _fault_in_names(connection: Connection, names: frozenset[str]) -> str | None:
     """Return why text that names these undeclared tables is refused, or None if they are plain tables."""
-    name = not_plain(connection, [name for name in names if not tables.is_known(name)])
-    return None if name is None else unknown(name)
+    name = first_unplain_name(connection, [name for name in names if not tables.is_known(name)])
+    return None if name is None else unknown_table_message(name)
 
 
 def _is_open(connection: Connection) -> bool:
@@ -257,40 +269,7 @@ def _is_migration(connection: Connection) -> bool:
     return operations is not None and operations.migration_context.connection is connection
 
 
-def _compile(compiled: Any, into: Any) -> Any:
-    return into(
-        compiled.dialect,
-        compiled.statement,
-        cache_key=compiled.cache_key,
-        column_keys=compiled.column_keys,
-        for_executemany=compiled.for_executemany,
-        linting=compiled.linting,
-        schema_translate_map=compiled.schema_translate_map,
-    )
-
-
-def without_limits(compiled: Any) -> Any:
-    """Return the statement of `compiled` without limits; kept with it, so both are in the cache once."""
-    try:
-        return compiled.multisite_plain
-    except AttributeError:
-        compiled.multisite_plain = plain = _compile(compiled, plain_class(compiled.__class__))
-        return plain
-
-
-def _recompiled(compiled: Any, connection: Connection, options: Any) -> Any:
-    """Return a statement that was compiled before the wall was put up in its scoped form.
-
-    The cache it was found in holds others of its time, so it is emptied.
-    """
-    if "compiled_cache" not in options:
-        connection.engine.clear_compiled_cache()
-    elif options["compiled_cache"] is not None:
-        options["compiled_cache"].clear()
-    return _compile(compiled, scoped_class(compiled.__class__))
-
-
-def put_in_front() -> None:
+def install() -> None:
     """Put the functions of this module in front of SQLAlchemy's. Safe to repeat."""
     DefaultExecutionContext._init_compiled = classmethod(init_compiled)  # type: ignore[method-assign, assignment]
     DefaultExecutionContext._init_statement = classmethod(init_statement)  # type: ignore[method-assign, assignment]

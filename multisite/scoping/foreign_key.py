@@ -16,21 +16,21 @@ from sqlalchemy.sql.expression import FromClause
 
 from multisite.scoping.column import SITE_COLUMN, is_site_id
 
-__all__ = ["ScopedReference", "put_in_front", "scoped_reference"]
+__all__ = ["ScopedForeignKey", "install", "scoped_reference"]
 
 _get_referent = sa.ForeignKey.get_referent
 
 
-class ScopedReference(sa.ForeignKey):
+class ScopedForeignKey(sa.ForeignKey):
     """A foreign key of one column that takes `site_id` along when its column has got a table."""
 
     def __init__(self, target: Any, **options: Any) -> None:
         super().__init__(target, **options)
         self._target, self._options = target, options
 
-    def _copy(self, **kw: Any) -> ScopedReference:
+    def _copy(self, **kw: Any) -> ScopedForeignKey:
         # The columns of a mixin are copied for each model, before they have a table.
-        return self._schema_item_copy(ScopedReference(self._target, **self._options))
+        return self._schema_item_copy(ScopedForeignKey(self._target, **self._options))
 
     def _set_parent(self, parent: Any, **kw: Any) -> None:
         if not isinstance(parent, sa.Column):
@@ -43,10 +43,10 @@ class ScopedReference(sa.ForeignKey):
             if SITE_COLUMN not in table.columns or (target is not None and target.table is None):
                 # The table is still being made; `_complete` comes back to this when it is.
                 return
-            self._take_site_along(table.columns[SITE_COLUMN], column, table)
+            self._add_site_column(table.columns[SITE_COLUMN], column, table)
         super()._set_table(column, table)
 
-    def _take_site_along(self, site: sa.Column[Any], column: sa.Column[Any], table: sa.Table) -> None:
+    def _add_site_column(self, site: sa.Column[Any], column: sa.Column[Any], table: sa.Table) -> None:
         """Make the constraint of both columns, in the way in which SQLAlchemy makes the one of a single column."""
         options = {key: value for key, value in self._options.items() if key != "info"}
         constraint = sa.ForeignKeyConstraint([], [], **options)
@@ -58,7 +58,7 @@ class ScopedReference(sa.ForeignKey):
 
 
 @overload
-def scoped_reference(target: Any, /, **options: Any) -> ScopedReference: ...
+def scoped_reference(target: Any, /, **options: Any) -> ScopedForeignKey: ...
 
 
 @overload
@@ -67,7 +67,7 @@ def scoped_reference(column: str, target: Any, /, **options: Any) -> sa.ForeignK
 
 def scoped_reference(
     column_or_target: Any, target: Any = None, /, **options: Any
-) -> ScopedReference | sa.ForeignKeyConstraint:
+) -> ScopedForeignKey | sa.ForeignKeyConstraint:
     """Return a foreign key from one scoped table to another that holds `site_id` as well.
 
     In a column it stands where `ForeignKey` would: `mapped_column(scoped_reference("authors.id"))`. Among the
@@ -81,7 +81,7 @@ def scoped_reference(
     _check_actions(options)
     if target is None:
         _site_of(column_or_target)
-        return ScopedReference(column_or_target, **options)
+        return ScopedForeignKey(column_or_target, **options)
     return sa.ForeignKeyConstraint([SITE_COLUMN, column_or_target], [_site_of(target), target], **options)
 
 
@@ -118,7 +118,7 @@ def _complete(table: sa.Table, parent: Any) -> None:
         (column, key)
         for column in table.columns
         for key in column.foreign_keys
-        if isinstance(key, ScopedReference) and key.constraint is None
+        if isinstance(key, ScopedForeignKey) and key.constraint is None
     ]
     if pending and SITE_COLUMN not in table.columns:
         raise ValueError(
@@ -146,6 +146,6 @@ def get_referent(self: sa.ForeignKey, table: FromClause) -> Any:
     return referent if whole else None
 
 
-def put_in_front() -> None:
+def install() -> None:
     """Put `get_referent` in front of SQLAlchemy's. Safe to repeat."""
     sa.ForeignKey.get_referent = get_referent  # type: ignore[method-assign]

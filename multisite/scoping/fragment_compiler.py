@@ -12,27 +12,27 @@ from typing import Any
 from sqlalchemy.sql.expression import TextualSelect
 
 from multisite.scoping.column import SITE_PARAMETER
-from multisite.scoping.dml import ScopedChanges
+from multisite.scoping.dml import ScopedDMLCompiler
 from multisite.scoping.errors import UnscopedStatement
-from multisite.scoping.fragments import is_value, is_whole
-from multisite.scoping.names import watched
-from multisite.scoping.sql_scanner import read
+from multisite.scoping.fragments import is_self_contained, is_single_value
+from multisite.scoping.names import checked_names
+from multisite.scoping.sql_scanner import scan_sql
 from multisite.scoping.tables import tables
 from multisite.scoping.text import ScopedText
 
-__all__ = ["OPEN", "ScopedFragments"]
+__all__ = ["UNBALANCED_TEXT", "ScopedFragmentCompiler"]
 
-OPEN = "a fragment of text with unbalanced brackets, an open comment or quote, or a semicolon"
+UNBALANCED_TEXT = "a fragment of text with unbalanced brackets, an open comment or quote, or a semicolon"
 _KNOWN_HINT = re.compile(r"only|not indexed|indexed by \"?\w+\"?", re.IGNORECASE).fullmatch
 """The hints behind a table that PostgreSQL and SQLite have."""
 
 
-class ScopedFragments(ScopedChanges):
+class ScopedFragmentCompiler(ScopedDMLCompiler):
     """Looks at text within statements. `ScopedCompiler`, which derives from it, has what it refers to."""
 
     names_scoped: bool
     unknown: frozenset[str]
-    _text_that_widens: str | None
+    _widening_text: str | None
 
     @property
     def preparer(self) -> Any:
@@ -41,67 +41,67 @@ class ScopedFragments(ScopedChanges):
 
     @preparer.setter
     def preparer(self, preparer: Any) -> None:
-        self.__dict__["preparer"] = watched(preparer)
+        self.__dict__["preparer"] = checked_names(preparer)
 
-    def _widens(self, what: str = OPEN) -> None:
+    def _note_widening_text(self, what: str = UNBALANCED_TEXT) -> None:
         """Take note of text that could widen a limit. A SELECT is then written with derived tables; a change, which
         cannot be, is refused."""
-        self._text_that_widens = self._text_that_widens or what
+        self._widening_text = self._widening_text or what
 
-    def _whole(self, text: str) -> str:
-        if not is_whole(text, self.dialect.name):
-            if is_whole(text, self.dialect.name, with_comments=True):
-                self._widens()
+    def _check_self_contained(self, text: str) -> str:
+        if not is_self_contained(text, self.dialect.name):
+            if is_self_contained(text, self.dialect.name, with_comments=True):
+                self._note_widening_text()
             else:
-                self._refuse(OPEN)
+                self._refuse(UNBALANCED_TEXT)
         return text
 
     def visit_grouping(self, grouping: Any, *args: Any, **kw: Any) -> str:
         # Every criterion next to a limit is in brackets.
         text = super().visit_grouping(grouping, *args, **kw)
-        self._whole(text[1:-1])
+        self._check_self_contained(text[1:-1])
         return text
 
     def visit_textclause(self, textclause: Any, **kw: Any) -> str:
         if isinstance(textclause, ScopedText):
             self.names_scoped = True
-            reading = read(textclause.text, self.dialect.name)
-            for name in reading.tables:
+            scan = scan_sql(textclause.text, self.dialect.name)
+            for name in scan.tables:
                 self._written.add(name, limited=False)
-            self._written.known.update(reading.tables)
-            self._written.conflicts += reading.conflicts
+            self._written.known.update(scan.tables)
+            self._written.conflicts += scan.conflicts
         elif not self.stack:
-            reach = tables.reach_of_string(textclause.text, self.dialect.name)
-            self.unknown |= reach.unknown
-            if reach.fault:
-                self._refuse(reach.fault)
+            use = tables.table_use_of_string(textclause.text, self.dialect.name)
+            self.unknown |= use.unknown
+            if use.fault:
+                self._refuse(use.fault)
         elif len(self.stack) > 1 or not isinstance(self.stack[0]["selectable"], TextualSelect):
-            self._whole(textclause.text)
+            self._check_self_contained(textclause.text)
         return super().visit_textclause(textclause, **kw)
 
     def escape_literal_column(self, text: str) -> str:
-        return super().escape_literal_column(self._whole(text))
+        return super().escape_literal_column(self._check_self_contained(text))
 
     def format_from_hint_text(self, sqltext: str, table: Any, hint: Any, iscrud: bool) -> str:
         if not _KNOWN_HINT(str(hint).strip()):
             # It stands between a table and its limit, in ON too.
-            self._widens("a hint behind the name of a table")
+            self._note_widening_text("a hint behind the name of a table")
         return super().format_from_hint_text(sqltext, table, hint, iscrud)
 
     def render_bind_cast(self, type_: Any, *args: Any, **kw: Any) -> str:
         text = super().render_bind_cast(type_, *args, **kw)
-        if not is_value(self._whole(text), self.dialect.name):
-            self._widens(f"a value of the type {type(type_).__name__}, which writes more than its name,")
+        if not is_single_value(self._check_self_contained(text), self.dialect.name):
+            self._note_widening_text(f"a value of the type {type(type_).__name__}, which writes more than its name,")
         return text
 
     def render_literal_value(self, value: Any, type_: Any, *args: Any, **kw: Any) -> str:
         text = super().render_literal_value(value, type_, *args, **kw)
-        if not is_value(text, self.dialect.name) or read(text, self.dialect.name).tables:
+        if not is_single_value(text, self.dialect.name) or scan_sql(text, self.dialect.name).tables:
             fault = f"a literal of the type {type(type_).__name__}, which writes more than a value,"
             if hasattr(self, "string"):
                 # It is written into a statement that has been compiled, and read, before.
                 raise UnscopedStatement(f"{fault} cannot be limited to a site: leave it a parameter")
-            self._widens(fault)
+            self._note_widening_text(fault)
         return text
 
     def visit_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 
 from multisite.scoping.lexical import keyword, tokens
 
-__all__ = ["does_one_thing", "is_limited", "is_limited_on", "is_value", "is_whole"]
+__all__ = ["has_single_do", "is_limited", "is_limited_on", "is_self_contained", "is_single_value"]
 
 _PLAIN = re.compile(r"[\w\s.,=<>?:%+*|!&@]*").fullmatch
 _BREAKS_OUT = frozenset("'\"`;")
@@ -30,7 +30,7 @@ _BEHIND_ON = _BEHIND_WHERE | {"WHERE", ",", "JOIN", "LEFT", "RIGHT", "FULL", "IN
 """What ends the criteria of a join."""
 
 
-def is_whole(text: str, dialect: str, *, with_comments: bool = False) -> bool:
+def is_self_contained(text: str, dialect: str, *, with_comments: bool = False) -> bool:
     """Return whether `text` stays inside brackets that are put around it: its own are balanced, and it leaves no
     string, quoted name or comment open and no statement ended. `with_comments` does not count comments that end with
     their line, and with it the brackets."""
@@ -38,7 +38,7 @@ def is_whole(text: str, dialect: str, *, with_comments: bool = False) -> bool:
         return True
     depth = 0
     for kind, part in tokens(text, dialect):
-        if kind == "odd" or (kind == "comment" and (part == "/*" or is_nested(part, dialect))):
+        if kind == "odd" or (kind == "comment" and (part == "/*" or has_nested_comment(part, dialect))):
             return False
         if kind == "comment" and part[:2] == "--" and not with_comments:
             return False
@@ -50,9 +50,9 @@ def is_whole(text: str, dialect: str, *, with_comments: bool = False) -> bool:
     return depth == 0
 
 
-def is_value(text: str, dialect: str) -> bool:
+def is_single_value(text: str, dialect: str) -> bool:
     """Return whether `text` is whole and can be one value only: not two with a comma, and no query but in brackets."""
-    if not is_whole(text, dialect):
+    if not is_self_contained(text, dialect):
         return False
     depth = 0
     for kind, part in tokens(text, dialect):
@@ -62,7 +62,7 @@ def is_value(text: str, dialect: str) -> bool:
     return True
 
 
-def is_nested(comment: str, dialect: str) -> bool:
+def has_nested_comment(comment: str, dialect: str) -> bool:
     """Return whether a comment holds the start of another: in PostgreSQL it then ends later than it was read here."""
     return dialect == "postgresql" and comment.startswith("/*") and "/*" in comment[2:]
 
@@ -74,12 +74,12 @@ def is_limited(sql: str, limit: str, dialect: str, *, behind: str | None = None)
     that ends WHERE, or by AND and what can only narrow it: criteria in brackets, or others without an OR. With
     `behind`, a keyword, only what comes after that counts, as the UPDATE behind the DO of an ON CONFLICT.
     """
-    outside = _outside_of_brackets(sql, dialect)
+    outside = _outside_parentheses(sql, dialect)
     if outside is not None and behind is not None:
         outside = outside[outside.index(behind) + 1 :] if behind in outside else None
     if outside is None or outside.count("WHERE") != 1:
         return False
-    wanted = _outside_of_brackets(limit, dialect)
+    wanted = _outside_parentheses(limit, dialect)
     criteria = outside[outside.index("WHERE") + 1 :]
     if wanted is None or criteria[: len(wanted)] != wanted:
         return False
@@ -91,8 +91,8 @@ def is_limited_on(sql: str, limits: Iterable[str], dialect: str) -> bool:
 
     It does if it is followed by what `is_limited` allows, or by another table of FROM.
     """
-    outside = _outside_of_brackets(sql, dialect)
-    wanted = [_outside_of_brackets(limit, dialect) for limit in limits]
+    outside = _outside_parentheses(sql, dialect)
+    wanted = [_outside_parentheses(limit, dialect) for limit in limits]
     if outside is None or None in wanted:
         return False
     behind = [outside[position + 1 :] for position, part in enumerate(outside) if part == "ON"]
@@ -113,18 +113,18 @@ def _only_narrows(rest: list[str], ends: Collection[str]) -> bool:
     return not rest or rest[0] in ends
 
 
-def does_one_thing(sql: str, dialect: str) -> bool:
+def has_single_do(sql: str, dialect: str) -> bool:
     """Return whether `sql`, an ON CONFLICT, is whole and has one DO outside of brackets."""
-    return is_whole(sql, dialect) and (_outside_of_brackets(sql, dialect) or []).count("DO") == 1
+    return is_self_contained(sql, dialect) and (_outside_parentheses(sql, dialect) or []).count("DO") == 1
 
 
-def _outside_of_brackets(sql: str, dialect: str) -> list[str] | None:
+def _outside_parentheses(sql: str, dialect: str) -> list[str] | None:
     """Return what stands outside of brackets, each pair of which is "()"; keywords are in capitals, quoted names and
     strings as they are. None if `sql` ends brackets that it did not begin, or cannot be read."""
     found: list[str] = []
     depth, point = 0, False
     for kind, part in tokens(sql, dialect):
-        if kind == "odd" or (kind == "comment" and (part == "/*" or is_nested(part, dialect))) or part == ";":
+        if kind == "odd" or (kind == "comment" and (part == "/*" or has_nested_comment(part, dialect))) or part == ";":
             return None
         if kind == "mark" and part == ")":
             depth -= 1

@@ -25,9 +25,9 @@ from multisite.scoping.compiler import PlainCompiler, ScopedCompiler, scoped_cla
 from multisite.scoping.identity_map import identity_lookup, merge_checked
 from multisite.scoping.pin import connection_for_bind, init_connection
 
-__all__ = ["check", "put_up"]
+__all__ = ["install", "run_self_test"]
 
-_CALLED = (
+_HOOKED = (
     (Session, "_merge"),
     (Session, "_identity_lookup"),
     (SessionTransaction, "_connection_for_bind"),
@@ -37,7 +37,7 @@ _CALLED = (
 )
 """What the wall stands in front of, and no statement of the trial comes by."""
 
-_THERE = (
+_REQUIRED = (
     (Connection, "_autobegin"),
     (NestedTransaction, "_previous_nested"),
     (ForeignKey, "_set_parent"),
@@ -53,29 +53,29 @@ def _new_compiler(cls: Any, *args: Any, **kwargs: Any) -> Any:
     return object.__new__(cls if issubclass(cls, (ScopedCompiler, PlainCompiler)) else scoped_class(cls))
 
 
-def put_up() -> None:
+def install() -> None:
     """Put the wall in front of every engine of this process and check it. Safe to repeat."""
     SQLCompiler.__new__ = staticmethod(_new_compiler)  # type: ignore[method-assign]
-    execution.put_in_front()
-    foreign_key.put_in_front()
-    integrity_errors.put_in_front()
+    execution.install()
+    foreign_key.install()
+    integrity_errors.install()
     Session._merge = merge_checked  # type: ignore[method-assign, assignment]
     Session._identity_lookup = identity_lookup  # type: ignore[method-assign, assignment]
     SessionTransaction._connection_for_bind = connection_for_bind  # type: ignore[method-assign, assignment]
     Connection.__init__ = init_connection  # type: ignore[method-assign, assignment]
-    check()
+    run_self_test()
 
 
-def check() -> None:
+def run_self_test() -> None:
     """Put the wall on trial and raise `MultisiteError` if it does not stand."""
     try:
-        for owner, name in _CALLED:
-            self_test.calls(owner, name)
-        for there, name in _THERE:
-            self_test.has(there, name)
-        self_test.overrides(ScopedCompiler)
-        self_test.compiles()
-        self_test.executes()
+        for owner, name in _HOOKED:
+            self_test.check_hook(owner, name)
+        for there, name in _REQUIRED:
+            self_test.check_attribute(there, name)
+        self_test.check_overrides(ScopedCompiler)
+        self_test.check_compiled_sql()
+        self_test.check_execution()
     except Exception as error:
         # Whatever it is: in a release that fits, none of this raises.
         raise MultisiteError(

@@ -17,7 +17,7 @@ from multisite.errors import CrossSiteError
 from multisite.scoping.pin import scope_of
 from multisite.scoping.tables import tables
 
-__all__ = ["NOT_SHOWN", "put_in_front"]
+__all__ = ["NOT_SHOWN", "install"]
 
 NOT_SHOWN = "not shown, since it may hold values of another site"
 """What stands in place of a DETAIL."""
@@ -39,7 +39,7 @@ def handle_dbapi_exception(self: Connection, e: BaseException, *args: Any, **kw:
     fields: Any = getattr(e, "diag", None) or e.__cause__
     detail = getattr(fields, "message_detail", None) or getattr(fields, "detail", None)
     if detail and _is_violation(fields) and not _OWN(detail) and _is_limited(self):
-        e = _conceal(e, detail)
+        e = _strip_detail(e, detail)
     _handle_dbapi_exception(self, e, *args, **kw)
 
 
@@ -57,7 +57,7 @@ def _is_limited(connection: Connection) -> bool:
     return scope is not None and scope.site is not None
 
 
-def _conceal(error: BaseException, detail: str) -> BaseException:
+def _strip_detail(error: BaseException, detail: str) -> BaseException:
     """Return the error without `detail`: the same one, or for psycopg2, whose fields cannot be changed, a like one."""
     args = tuple(each.replace(detail, NOT_SHOWN) if isinstance(each, str) else each for each in error.args)
     result = getattr(error, "pgresult", None)
@@ -78,7 +78,7 @@ def _conceal(error: BaseException, detail: str) -> BaseException:
     return error
 
 
-def put_in_front() -> None:
+def install() -> None:
     """Put `handle_dbapi_exception` in front of SQLAlchemy's. Safe to repeat.
 
     Of all places that learn of an error this one costs a statement that succeeds nothing; an event `handle_error` of

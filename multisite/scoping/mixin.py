@@ -9,7 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Mapped, Mapper, RelationshipProperty, declared_attr, mapped_column
 
 from multisite.errors import MultisiteError
-from multisite.scoping.column import SITE_COLUMN, SiteId, fill_in_site_id, has_site_id, reference_to_sites
+from multisite.scoping.column import SITE_COLUMN, SiteId, default_site_id, has_site_id, reference_to_sites
 
 __all__ = ["SiteScoped"]
 
@@ -37,7 +37,7 @@ class SiteScoped:
                 SiteId(),
                 reference_to_sites(),
                 nullable=False,
-                insert_default=fill_in_site_id,
+                insert_default=default_site_id,
                 # A subclass without a table of its own has the column already.
                 use_existing_column=True,
             )

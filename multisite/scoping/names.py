@@ -8,7 +8,7 @@ from typing import Any
 
 from multisite.scoping.errors import UnscopedStatement
 
-__all__ = ["SQL_IN_PLACE_OF_A_NAME", "watched"]
+__all__ = ["SQL_IN_PLACE_OF_A_NAME", "checked_names"]
 
 _Preparer: Any = object
 """What the class below derives from: it is mixed in front of a dialect's preparer of names."""
@@ -19,7 +19,7 @@ _SCHEMA_TO_COME = re.compile(r"__\[SCHEMA_[^\[\]]*\]").fullmatch
 """Matches what SQLAlchemy itself writes so: the place of a schema that is looked up when a statement is executed."""
 
 
-class _WatchedNames(_Preparer):
+class _CheckedNames(_Preparer):
     """Takes note of SQL in place of a name while a statement is compiled, and refuses it afterwards.
 
     Every name passes here: those of tables, columns, aliases, labels, functions, collations, constraints, and the
@@ -37,16 +37,16 @@ class _WatchedNames(_Preparer):
         return super().quote(ident, *args)
 
 
-def watched(preparer: Any) -> Any:
+def checked_names(preparer: Any) -> Any:
     """Return a copy of a dialect's preparer of names that has `has_sql` and `is_finished`, both False."""
     # SQLAlchemy makes one with a `schema_translate_map` of one that is watched already.
     own: Any = type(preparer)
-    cls = own if issubclass(own, _WatchedNames) else _watched_class(own)
+    cls = own if issubclass(own, _CheckedNames) else _checked_class(own)
     copy = cls.__new__(cls)
     copy.__dict__.update(preparer.__dict__, has_sql=False, is_finished=False)
     return copy
 
 
 @cache
-def _watched_class(preparer: Any) -> Any:
-    return type(preparer.__name__, (_WatchedNames, preparer), {})
+def _checked_class(preparer: Any) -> Any:
+    return type(preparer.__name__, (_CheckedNames, preparer), {})

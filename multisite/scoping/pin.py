@@ -34,10 +34,10 @@ __all__ = [
     "change_listeners",
     "connection_for_bind",
     "init_connection",
-    "known_scope_of",
     "mark_changed",
     "pin_of",
     "scope_of",
+    "scope_of_unscoped_statement",
 ]
 
 ALL_SITES = Scope(None, "pinned to all sites")
@@ -56,12 +56,12 @@ class Pin:
     at that moment, in the order of `_KEYS`.
     """
 
-    __slots__ = ("connections", "explicit", "given", "info", "life", "scope", "session", "transaction")
+    __slots__ = ("connections", "explicit", "given", "identity_map", "info", "scope", "session", "transaction")
 
     def __init__(self, session: Session) -> None:
         # Weak, since the session holds the pin: a circle would keep each session until the garbage collector runs.
         self.session = ref(session)
-        self.life = session.identity_map
+        self.identity_map = session.identity_map
         self.transaction: SessionTransaction | None = None
         self.connections: list[Connection] = []
         self.scope: Scope | None = None
@@ -96,7 +96,7 @@ class Pin:
         if block is None or _same(block, scope) or (scope.explicit and not block.explicit):
             return scope
         raise CrossSiteError(
-            f"this session is pinned to {_spell(scope)} and was used where {_spell(block)} is current: close it "
+            f"this session is pinned to {_describe(scope)} and was used where {_describe(block)} is current: close it "
             "first, make a session for each, or use request.site_session(site) or request.all_sites_session(reason)"
         )
 
@@ -113,19 +113,19 @@ class Pin:
             )
         if not fits:
             raise CrossSiteError(
-                f"the info of this session was changed after it was pinned to {_spell(scope)}: close the session "
+                f"the info of this session was changed after it was pinned to {_describe(scope)}: close the session "
                 "first, or make another one"
             )
         self.given = now
 
     def is_current(self, session: Session) -> bool:
         """Return whether its session still is what was pinned: it has not been closed or reset since."""
-        if self.life is session.identity_map:
+        if self.identity_map is session.identity_map:
             return True
         # close() and reset() replace the identity map, which is how they are noticed; expunge_all() does so too, but
         # leaves the transaction, whose connection still carries this pin.
         if self.transaction is not None and self.transaction is session.get_transaction():
-            self.life = session.identity_map
+            self.identity_map = session.identity_map
             return True
         return False
 
@@ -168,7 +168,7 @@ def scope_of(connection: Connection) -> Scope | None:
     return current_scope()
 
 
-def known_scope_of(connection: Connection) -> Scope | None:
+def scope_of_unscoped_statement(connection: Connection) -> Scope | None:
     """Return the same for a statement without scoped tables, where another scope that is current does not matter."""
     pin: Pin | None = connection.__dict__.get(PINNED)
     if pin is not None:
@@ -201,12 +201,12 @@ def _same(one: Scope, other: Scope) -> bool:
     return one.site.id == other.site.id
 
 
-def _spell(scope: Scope) -> str:
+def _describe(scope: Scope) -> str:
     return "all sites" if scope.site is None else scope.site.host
 
 
 @event.listens_for(Session, "after_begin")
-def _stamp(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+def _attach_pin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     """Let the connection carry the session's pin while the session has it in use."""
     pin = pin_of(session)
     other: Pin | None = connection.__dict__.get(PINNED)
@@ -223,7 +223,7 @@ def _stamp(session: Session, transaction: SessionTransaction, connection: Connec
 
 
 @event.listens_for(Session, "after_transaction_end")
-def _unstamp(session: Session, transaction: SessionTransaction) -> None:
+def _detach_pin(session: Session, transaction: SessionTransaction) -> None:
     """Take the pin off connections that go on without the session, as `Session(bind=connection)` leaves them."""
     pin = session.__dict__.get(PINNED)
     if transaction.parent is not None or pin is None:

@@ -18,13 +18,13 @@ from sqlalchemy.sql.selectable import Alias, FromGrouping, Join, TableSample
 from multisite.scoping.column import SITE_PARAMETER
 from multisite.scoping.tables import limit_column
 
-__all__ = ["Claims", "claim", "in_brackets", "site_predicate", "table_of"]
+__all__ = ["LimitedTables", "collect_limits", "parenthesized", "site_predicate", "table_of"]
 
 Predicate = ColumnElement[bool]
 
 
 @dataclass
-class Claims:
+class LimitedTables:
     """The tables of one FROM clause that are limited elsewhere: by `where`, or by the ON of a join in `on`."""
 
     tables: set[FromClause] = field(default_factory=set)
@@ -50,7 +50,7 @@ def site_predicate(element: FromClause) -> Predicate:
     return column == SITE_PARAMETER
 
 
-def in_brackets(criteria: Iterable[ColumnElement[bool]]) -> tuple[ColumnElement[bool], ...]:
+def parenthesized(criteria: Iterable[ColumnElement[bool]]) -> tuple[ColumnElement[bool], ...]:
     """Return `criteria` as one in brackets, or none: `text("a OR b")` next to ours would read `a OR (b AND ours)`.
 
     All of them together, so that they mean among themselves what they mean without the limit.
@@ -59,28 +59,28 @@ def in_brackets(criteria: Iterable[ColumnElement[bool]]) -> tuple[ColumnElement[
     return (Grouping(sa.and_(*together)),) if together else ()
 
 
-def claim(froms: Iterable[FromClause], is_scoped: Callable[[TableClause], bool]) -> Claims:
+def collect_limits(froms: Iterable[FromClause], is_scoped: Callable[[TableClause], bool]) -> LimitedTables:
     """Return the claims for the elements of one FROM clause."""
-    claims = Claims()
+    limited_tables = LimitedTables()
     for element in froms:
-        _claim(element, claims.where, claims, is_scoped)
-    return claims
+        _collect_limits(element, limited_tables.where, limited_tables, is_scoped)
+    return limited_tables
 
 
-def _claim(
-    element: FromClause, place: list[Predicate], claims: Claims, is_scoped: Callable[[TableClause], bool]
+def _collect_limits(
+    element: FromClause, place: list[Predicate], limited_tables: LimitedTables, is_scoped: Callable[[TableClause], bool]
 ) -> None:
     """Claim what is in `element`, whose rows are limited by the predicates in `place`."""
     if isinstance(element, FromGrouping):
-        _claim(element.element, place, claims, is_scoped)
+        _collect_limits(element.element, place, limited_tables, is_scoped)
     elif isinstance(element, Join):
         if element.full:
             # Both sides keep rows without a partner, so neither ON nor WHERE can limit them: derived tables.
             return
-        _claim(element.left, place, claims, is_scoped)
+        _collect_limits(element.left, place, limited_tables, is_scoped)
         # The ON of an outer join limits its right side and keeps it outer; of an inner join both sides go together.
-        right = claims.on.setdefault(element, []) if element.isouter else place
-        _claim(element.right, right, claims, is_scoped)
+        right = limited_tables.on.setdefault(element, []) if element.isouter else place
+        _collect_limits(element.right, right, limited_tables, is_scoped)
     elif (table := table_of(element)) is not None and is_scoped(table):
-        claims.tables.add(element)
+        limited_tables.tables.add(element)
         place.append(site_predicate(element))

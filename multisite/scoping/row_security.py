@@ -33,10 +33,10 @@ __all__ = [
     "MUST_BIND",
     "ROW_SECURITY",
     "all_sites_roles",
-    "ask_again_after",
-    "enter",
-    "enter_for_text",
-    "forget_what_was_told",
+    "forget_transaction_site",
+    "recheck_after",
+    "set_transaction_site",
+    "set_transaction_site_for_text",
 ]
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,10 @@ MUST_BIND = "_multisite_must_bind"
 all_sites_roles: set[str] = set()
 """What the applications of this process have in `multisite.all_sites_role`: one for each database, as a rule."""
 
-_ENTERED = "_multisite_entered"
+_TRANSACTION_SITE = "_multisite_entered"
 """The attribute of a connection that remembers what its transaction was told."""
 
-_TOUCHED = "_multisite_touched"
+_ROLE_TOUCHED = "_multisite_touched"
 """The attribute of a connection on which somebody else has set the role or the site, which may outlast a commit."""
 
 _UNKNOWN = "unknown"
@@ -62,7 +62,7 @@ _Target = int | str | None
 """What a transaction is told: the id of a site, `ALL_SITES`, or None for no site. `_UNKNOWN` after somebody else has
 said something."""
 
-_QUESTION = f"""
+_DETECT = f"""
     SELECT count(*) > 0, coalesce(bool_or(row_security_active(polrelid)), false),
            CASE current_setting('role') WHEN 'none' THEN 'NONE' ELSE quote_ident(current_user) END,
            ARRAY(SELECT DISTINCT unnest(roles)::text FROM pg_policies WHERE policyname = '{ALL_SITES_POLICY}'),
@@ -99,7 +99,7 @@ class RowSecurity(NamedTuple):
     options: Mapping[str, Any]
 
 
-class _Entered(NamedTuple):
+class _TransactionSite(NamedTuple):
     """What a transaction was told, and where: `savepoint` is None outside of any. `widened` is whether it has ever been
     told all sites."""
 
@@ -109,7 +109,7 @@ class _Entered(NamedTuple):
     widened: bool
 
 
-def enter(connection: Connection, dbapi: Any, scope: Scope | None, *, required: bool = True) -> None:
+def set_transaction_site(connection: Connection, dbapi: Any, scope: Scope | None, *, required: bool = True) -> None:
     """Tell the transaction of `connection` that it is for `scope`; None is no site.
 
     `dbapi` is the driver's connection. Does nothing where row-level security is not in force, or where the transaction
@@ -118,22 +118,22 @@ def enter(connection: Connection, dbapi: Any, scope: Scope | None, *, required: 
     """
     security: RowSecurity | bool | None = connection.dialect.__dict__.get(ROW_SECURITY)
     target: _Target = None if scope is None else ALL_SITES if scope.site is None else scope.site.id
-    entered = _entered(connection)
-    if entered is None:
-        if target is None and not _may_be_set(connection, security):
+    current = _transaction_site(connection)
+    if current is None:
+        if target is None and not _may_have_site(connection, security):
             return
-    elif entered.target == target and _is_open(entered.savepoint):
+    elif current.target == target and _is_open(current.savepoint):
         return
-    if security is False or not _can_be_told(connection) or (security is None and not _ask(connection, dbapi)):
+    if security is False or not _is_usable(connection) or (security is None and not _detect(connection, dbapi)):
         return
-    if refusal := _refusal(connection, dbapi, target):
+    if error := _error_for(connection, dbapi, target):
         if required:
-            raise refusal
+            raise error
         return
-    _tell(connection, dbapi, target, entered)
+    _set_local(connection, dbapi, target, current)
 
 
-def enter_for_text(
+def set_transaction_site_for_text(
     connection: Connection, dbapi: Any, scope: Scope | None, text: str, *, required: bool = False
 ) -> None:
     """Do the same for a statement written as `text`, which may change what the transaction was told."""
@@ -141,25 +141,25 @@ def enter_for_text(
     # One that begins with such a word is left alone: SET TRANSACTION may have to come first in its transaction, and in
     # one that has failed nothing but ROLLBACK TO SAVEPOINT is allowed.
     if changes is None or text[: changes.start()].strip():
-        enter(connection, dbapi, scope, required=required)
-    if changes is not None and (entered := _entered(connection)) is not None:
-        connection.__dict__[_ENTERED] = entered._replace(target=_UNKNOWN)
+        set_transaction_site(connection, dbapi, scope, required=required)
+    if changes is not None and (current := _transaction_site(connection)) is not None:
+        connection.__dict__[_TRANSACTION_SITE] = current._replace(target=_UNKNOWN)
 
 
-def forget_what_was_told(connection: Connection, dbapi: Any) -> None:
+def forget_transaction_site(connection: Connection, dbapi: Any) -> None:
     """Take note that the statement about to be executed may set the role or the site, also past its transaction."""
     dialect = connection.dialect
     if dialect.name != "postgresql":
         return
-    if dialect.__dict__.get(ROW_SECURITY) is None and _can_be_told(connection):
+    if dialect.__dict__.get(ROW_SECURITY) is None and _is_usable(connection):
         # Which role is ours, nobody can tell afterwards.
-        _ask(connection, dbapi)
-    connection.__dict__[_TOUCHED] = True
-    if (entered := _entered(connection)) is not None:
-        connection.__dict__[_ENTERED] = entered._replace(target=_UNKNOWN, widened=True)
+        _detect(connection, dbapi)
+    connection.__dict__[_ROLE_TOUCHED] = True
+    if (current := _transaction_site(connection)) is not None:
+        connection.__dict__[_TRANSACTION_SITE] = current._replace(target=_UNKNOWN, widened=True)
 
 
-def ask_again_after(connection: Connection, error: BaseException) -> None:
+def recheck_after(connection: Connection, error: BaseException) -> None:
     """Forget what the database has said of row-level security if `error` says that it has changed: the next statement
     asks. It was switched on since, or its policies are of the other form now."""
     known = connection.dialect.__dict__
@@ -168,20 +168,20 @@ def ask_again_after(connection: Connection, error: BaseException) -> None:
         del known[ROW_SECURITY]
 
 
-def _may_be_set(connection: Connection, security: RowSecurity | bool | None) -> bool:
+def _may_have_site(connection: Connection, security: RowSecurity | bool | None) -> bool:
     """Return whether a transaction that was told nothing may be for a site, or for all of them, all the same."""
     if security is None:
         # Nobody has asked yet; only where it is in force does it matter.
         return connection.dialect.name == "postgresql"
-    return isinstance(security, RowSecurity) and (security.may_be_preset or _TOUCHED in connection.__dict__)
+    return isinstance(security, RowSecurity) and (security.may_be_preset or _ROLE_TOUCHED in connection.__dict__)
 
 
-def _entered(connection: Connection) -> _Entered | None:
+def _transaction_site(connection: Connection) -> _TransactionSite | None:
     """Return what the transaction that `connection` is in was told; None if it was told nothing yet."""
-    entered: _Entered | None = connection.__dict__.get(_ENTERED)
-    if entered is None or connection._transaction is None or entered.transaction() is not connection._transaction:
+    current: _TransactionSite | None = connection.__dict__.get(_TRANSACTION_SITE)
+    if current is None or connection._transaction is None or current.transaction() is not connection._transaction:
         return None
-    return entered
+    return current
 
 
 def _is_open(savepoint: ref[NestedTransaction] | None) -> bool:
@@ -199,7 +199,7 @@ def _is_open(savepoint: ref[NestedTransaction] | None) -> bool:
     return True
 
 
-def _can_be_told(connection: Connection) -> bool:
+def _is_usable(connection: Connection) -> bool:
     """Return whether SQLAlchemy will let the next statement pass: if not, it is about to say why itself."""
     transaction, nested = connection._transaction, connection._nested_transaction
     if transaction is None:
@@ -208,14 +208,14 @@ def _can_be_told(connection: Connection) -> bool:
     return transaction.is_active and (nested is None or nested.is_active)
 
 
-def _ask(connection: Connection, dbapi: Any) -> RowSecurity | bool:
+def _detect(connection: Connection, dbapi: Any) -> RowSecurity | bool:
     """Ask the database whether row-level security is in force for us, and remember what it says."""
     dialect = connection.dialect
     found: RowSecurity | bool = False
     if dialect.name == "postgresql":
         cursor = dbapi.cursor()
         try:
-            cursor.execute(_QUESTION)
+            cursor.execute(_DETECT)
             has_policies, is_active, role, roles, takes_setting, is_set = cursor.fetchone()
         finally:
             cursor.close()
@@ -227,13 +227,13 @@ def _ask(connection: Connection, dbapi: Any) -> RowSecurity | bool:
         if is_active:
             # psycopg would otherwise come to keep a prepared statement for each site.
             options = {"prepare": False} if dialect.driver == "psycopg" and not dialect.is_async else {}
-            own_role = "NONE" if _TOUCHED in connection.__dict__ else role
+            own_role = "NONE" if _ROLE_TOUCHED in connection.__dict__ else role
             found = RowSecurity(own_role, frozenset(roles), takes_setting, is_set, options)
     dialect.__dict__[ROW_SECURITY] = found
     return found
 
 
-def _refusal(connection: Connection, dbapi: Any, target: _Target) -> Exception | None:
+def _error_for(connection: Connection, dbapi: Any, target: _Target) -> Exception | None:
     """Return why the transaction cannot be told `target`, or None."""
     # Every driver of PostgreSQL has this; `Dialect.detect_autocommit_setting()` came with SQLAlchemy 2.0.43.
     if dbapi.dbapi_connection.autocommit:
@@ -244,7 +244,7 @@ def _refusal(connection: Connection, dbapi: Any, target: _Target) -> Exception |
     if target != ALL_SITES or _all_sites_role(connection) is not None:
         return None
     # It may have been made since.
-    security = _ask(connection, dbapi)
+    security = _detect(connection, dbapi)
     if not isinstance(security, RowSecurity) or _all_sites_role(connection) is not None:
         return None
     return SettingError(
@@ -260,9 +260,9 @@ def _all_sites_role(connection: Connection) -> str | None:
     return min(all_sites_roles & connection.dialect.__dict__[ROW_SECURITY].roles, default=None)
 
 
-def _tell(connection: Connection, dbapi: Any, target: _Target, entered: _Entered | None) -> None:
+def _set_local(connection: Connection, dbapi: Any, target: _Target, current: _TransactionSite | None) -> None:
     security: RowSecurity = connection.dialect.__dict__[ROW_SECURITY]
-    widened = _TOUCHED in connection.__dict__ or (entered is not None and entered.widened)
+    widened = _ROLE_TOUCHED in connection.__dict__ or (current is not None and current.widened)
     role = _all_sites_role(connection) if target == ALL_SITES else None
     if role is not None and not security.takes_setting:
         widened = True
@@ -283,4 +283,6 @@ def _tell(connection: Connection, dbapi: Any, target: _Target, entered: _Entered
     if connection._transaction is not None:
         nested = connection._nested_transaction
         savepoint = None if nested is None else ref(nested)
-        connection.__dict__[_ENTERED] = _Entered(target, ref(connection._transaction), savepoint, widened)
+        connection.__dict__[_TRANSACTION_SITE] = _TransactionSite(
+            target, ref(connection._transaction), savepoint, widened
+        )

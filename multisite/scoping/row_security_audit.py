@@ -15,9 +15,9 @@ from multisite.core import program
 from multisite.core.finding import Finding
 from multisite.scoping.policies import SETTING
 from multisite.scoping.row_security import all_sites_roles
-from multisite.scoping.secured_tables import SecuredTable, secured_tables, spell
+from multisite.scoping.secured_tables import SecuredTable, display_name, secured_tables
 
-__all__ = ["row_security_faults"]
+__all__ = ["audit_row_security"]
 
 _ROLE = sa.text("SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = session_user")
 
@@ -72,7 +72,7 @@ _FUNCTIONS = sa.text(
 )
 
 
-def row_security_faults(connection: Connection) -> Iterator[Finding]:
+def audit_row_security(connection: Connection) -> Iterator[Finding]:
     """Yield what lets rows of other sites past row-level security, for the role that `connection` logged in as.
 
     Nothing where no table has it, and on other databases than PostgreSQL.
@@ -198,7 +198,7 @@ def _role_faults(connection: Connection, tables: list[SecuredTable], role: str) 
 
 def _object_faults(connection: Connection) -> Iterator[Finding]:
     for schema, view, is_materialized in connection.execute(_VIEWS, {"setting": SETTING}):
-        name = spell(schema, view)
+        name = display_name(schema, view)
         if is_materialized:
             yield _bypassed(name, "is a materialized view: it keeps rows of all sites", f"REVOKE SELECT ON {name}")
         else:
@@ -208,7 +208,7 @@ def _object_faults(connection: Connection) -> Iterator[Finding]:
             )  # fmt: skip
     for schema, function, owner in connection.execute(_FUNCTIONS):
         yield Finding(
-            "row-security-function", spell(schema, function),
+            "row-security-function", display_name(schema, function),
             f"is SECURITY DEFINER: row-level security holds inside as far as it does for {owner}",
             "see that it keeps to one site, or make it SECURITY INVOKER", "notice",
         )  # fmt: skip

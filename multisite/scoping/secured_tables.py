@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from multisite.directory.models import DirectoryVersion, metadata
 from multisite.scoping.policies import ALL_SITES_POLICY, LIMIT_POLICY, SETTING, SITE_POLICY
 
-__all__ = ["SecuredTable", "secured_tables", "spell"]
+__all__ = ["SecuredTable", "display_name", "secured_tables"]
 
 # What WITH names begins with pg_, so that the wall need not ask what tables those are.
 _TABLES = sa.text(
@@ -75,7 +75,7 @@ class SecuredTable(NamedTuple):
     may_be_truncated: bool
 
     def __str__(self) -> str:
-        return spell(self.schema, self.table)
+        return display_name(self.schema, self.table)
 
     @property
     def is_secured(self) -> bool:
@@ -99,6 +99,6 @@ def secured_tables(connection: Connection) -> list[SecuredTable]:
     return [SecuredTable(*row) for row in connection.execute(_TABLES, parameters)]
 
 
-def spell(schema: str, name: str) -> str:
+def display_name(schema: str, name: str) -> str:
     """Return the name of a table as people write it."""
     return name if schema == "public" else f"{schema}.{name}"

@@ -26,13 +26,20 @@ from multisite.errors import NoCurrentSite, UnscopedStatement
 from multisite.scoping import self_test_changes
 from multisite.scoping.column import SITE_PARAMETER, SiteId
 
-__all__ = ["WallFault", "calls", "compiles", "executes", "has", "overrides"]
+__all__ = [
+    "SelfTestFailure",
+    "check_attribute",
+    "check_compiled_sql",
+    "check_execution",
+    "check_hook",
+    "check_overrides",
+]
 
-_table = sa.table("multisite_wall_check", sa.column("id", sa.Integer), sa.column("site_id", SiteId))
+_table = sa.table("multisite_self_test", sa.column("id", sa.Integer), sa.column("site_id", SiteId))
 _rows = sa.select(_table.c.id).order_by(_table.c.id)
 _CREATED = """
-CREATE TABLE multisite_wall_check (id INTEGER, site_id INTEGER);
-INSERT INTO multisite_wall_check VALUES (1, 1), (2, 2);
+CREATE TABLE multisite_self_test (id INTEGER, site_id INTEGER);
+INSERT INTO multisite_self_test VALUES (1, 1), (2, 2);
 ANALYZE;
 """
 _FORBIDDEN = "SELECT 1 FROM sqlite_stat1"
@@ -47,37 +54,37 @@ _REFUSED: dict[str, tuple[type[Exception], Callable[[Session], Any]]] = {
 }
 
 
-class WallFault(Exception):
+class SelfTestFailure(Exception):
     """What is wrong with the wall, as the end of a sentence."""
 
 
-def calls(owner: type, name: str) -> None:
-    """Raise `WallFault` if no method of the class `owner` calls its method `name` any more."""
+def check_hook(owner: type, name: str) -> None:
+    """Raise `SelfTestFailure` if no method of the class `owner` calls its method `name` any more."""
     methods = [getattr(method, "__func__", method) for method in vars(owner).values()]
     own = [each for each in methods if isinstance(each, FunctionType) and each.__module__ == owner.__module__]
     if not any(name in method.__code__.co_names for method in own):
-        raise WallFault(f"nothing in {owner.__name__} calls {name}")
+        raise SelfTestFailure(f"nothing in {owner.__name__} calls {name}")
 
 
-def has(owner: type, name: str) -> None:
-    """Raise `WallFault` if the class `owner` has no attribute `name`."""
+def check_attribute(owner: type, name: str) -> None:
+    """Raise `SelfTestFailure` if the class `owner` has no attribute `name`."""
     if not hasattr(owner, name):
-        raise WallFault(f"{owner.__name__} has no {name}")
+        raise SelfTestFailure(f"{owner.__name__} has no {name}")
 
 
-def overrides(mixin: type, compiler: type = SQLiteCompiler) -> None:
-    """Raise `WallFault` if `mixin` has a method that no compiler of SQLAlchemy has, so that nothing would call it.
+def check_overrides(mixin: type, compiler: type = SQLiteCompiler) -> None:
+    """Raise `SelfTestFailure` if `mixin` has a public method that `compiler` does not have.
 
-    Its own begin with an underscore. SQLite's compiler is the example of those that know ON CONFLICT.
+    SQLAlchemy would never call such a method. SQLite's compiler is the default since it supports ON CONFLICT.
     """
     for each in mixin.__mro__:
         for name, method in vars(each).items():
             if isinstance(method, FunctionType) and not name.startswith("_"):
-                has(compiler, name)
+                check_attribute(compiler, name)
 
 
-def compiles() -> None:
-    """Compile one statement of each kind and raise `WallFault` if any comes out without the site."""
+def check_compiled_sql() -> None:
+    """Compile one statement of each kind and raise `SelfTestFailure` if any comes out without the site."""
     table, other = _table, _table.alias()
     statements: list[tuple[Any, int]] = [
         (sa.select(table.c.id), 1),
@@ -93,11 +100,11 @@ def compiles() -> None:
     for statement, times in statements:
         text = str(statement.compile(dialect=dialect))
         if text.count(f":{SITE_PARAMETER.key}") != times:
-            raise WallFault(f"it makes this: {text}")
+            raise SelfTestFailure(f"it makes this: {text}")
 
 
-def executes() -> None:
-    """Execute statements through sessions and raise `WallFault` if one sees, or does, more than it should."""
+def check_execution() -> None:
+    """Execute statements through sessions and raise `SelfTestFailure` if one sees, or does, more than it should."""
     # In a context of its own: whoever imports multisite may work for a site already.
     Context().run(_execute)
 
@@ -111,11 +118,11 @@ def _execute() -> None:
             # First, as long as it is not known that this database has no row-level security.
             found = list(connection.scalars(_rows))
         if found != [1]:
-            raise WallFault(f"a connection without a session reads the rows {found}")
+            raise SelfTestFailure(f"a connection without a session reads the rows {found}")
         for info, expected in (
             ({"site": Site(1, "one", "", "")}, [1]),
             ({"site": Site(2, "two", "", "")}, [2]),
-            ({"all_sites": Scope(None, "trial")}, [1, 2]),
+            ({"all_sites": Scope(None, "self-test")}, [1, 2]),
         ):
             _check_rows(Session(engine, info=info), expected)
         with Session(engine) as session:
@@ -124,8 +131,8 @@ def _execute() -> None:
         with self_test_changes.mapped_models(), Session(engine, info={"site": Site(1, "one", "", "")}) as session:
             for what, (errors, execute) in self_test_changes.REFUSED.items():
                 _check_refusal(session, what, errors, execute)
-            if fault := self_test_changes.fault_of_reads(session) or self_test_changes.fault_of_changes(session):
-                raise WallFault(fault)
+            if fault := self_test_changes.reads_error(session) or self_test_changes.changes_error(session):
+                raise SelfTestFailure(fault)
     finally:
         engine.dispose()
         database.close()
@@ -136,10 +143,10 @@ def _check_rows(session: Session, expected: list[int]) -> None:
         objects = session.identity_map
         found = list(session.scalars(_rows))
     if found != expected:
-        raise WallFault(f"it reads the rows {found} in place of {expected}")
+        raise SelfTestFailure(f"it reads the rows {found} in place of {expected}")
     if session.identity_map is objects:
         # By this a pin knows that its session has been closed, and may belong to another site next.
-        raise WallFault("a session that is closed keeps its identity map")
+        raise SelfTestFailure("a session that is closed keeps its identity map")
 
 
 def _check_refusal(
@@ -149,4 +156,4 @@ def _check_refusal(
         execute(session)
     except errors:
         return
-    raise WallFault(f"{what} is not refused")
+    raise SelfTestFailure(f"{what} is not refused")

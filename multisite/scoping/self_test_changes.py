@@ -23,17 +23,17 @@ from multisite.scoping.mixin import SiteScoped
 from multisite.scoping.tables import tables
 from multisite.scoping.text import scoped_text
 
-__all__ = ["CREATED", "REFUSED", "fault_of_changes", "fault_of_reads", "mapped_models"]
+__all__ = ["CREATED", "REFUSED", "changes_error", "mapped_models", "reads_error"]
 
 CREATED = """
-CREATE TABLE multisite_trial (id INTEGER PRIMARY KEY, site_id INTEGER, note TEXT);
-CREATE TABLE multisite_trial_part (id INTEGER PRIMARY KEY, site_id INTEGER, extra TEXT);
-INSERT INTO multisite_trial VALUES (1, 1, 'own'), (2, 2, 'other');
-INSERT INTO multisite_trial_part VALUES (1, 1, 'own'), (2, 2, 'other');
+CREATE TABLE multisite_self_test_parent (id INTEGER PRIMARY KEY, site_id INTEGER, note TEXT);
+CREATE TABLE multisite_self_test_child (id INTEGER PRIMARY KEY, site_id INTEGER, extra TEXT);
+INSERT INTO multisite_self_test_parent VALUES (1, 1, 'own'), (2, 2, 'other');
+INSERT INTO multisite_self_test_child VALUES (1, 1, 'own'), (2, 2, 'other');
 """
 _ALL_ROWS = """
-SELECT id, site_id, note FROM multisite_trial
-UNION ALL SELECT id, site_id, extra FROM multisite_trial_part ORDER BY 1, 3
+SELECT id, site_id, note FROM multisite_self_test_parent
+UNION ALL SELECT id, site_id, extra FROM multisite_self_test_child ORDER BY 1, 3
 """
 _AFTERWARDS = [
     (1, 1, "changed"), (1, 1, "changed part"), (2, 2, "other"), (2, 2, "other"),
@@ -60,16 +60,16 @@ def mapped_models() -> Iterator[None]:
     models, metadata = registry(), sa.MetaData()
     try:
         # A default that is a query, and executed before the INSERT.
-        rows = sa.table("multisite_trial", sa.column("site_id"))
+        rows = sa.table("multisite_self_test_parent", sa.column("site_id"))
         default = sa.select(sa.func.count() + 10).select_from(rows)
         whole = sa.Table(
-            "multisite_trial", metadata,
+            "multisite_self_test_parent", metadata,
             sa.Column("id", sa.Integer, primary_key=True, default=default.scalar_subquery()), site_id_column(),
             sa.Column("note", sa.String), implicit_returning=False,
         )  # fmt: skip
         # Copied, as the columns of a mixin are.
         key = sa.Column("id", scoped_reference(whole.c.id), primary_key=True)._copy()
-        part = sa.Table("multisite_trial_part", metadata, key, site_id_column(), sa.Column("extra", sa.String))
+        part = sa.Table("multisite_self_test_child", metadata, key, site_id_column(), sa.Column("extra", sa.String))
         models.map_imperatively(Whole, whole)
         models.map_imperatively(Part, part, inherits=Whole)
         models.configure()
@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[tuple[type[Exception], ...], Callable[[Session], Any]]]
 }  # fmt: skip
 
 
-def fault_of_changes(session: Session) -> str | None:
+def changes_error(session: Session) -> str | None:
     """Change rows in every way that is allowed; return what is wrong with the rows afterwards, or None."""
     whole, part = _table(), _table(Part)
     rows = [{"id": number, "note": "whole", "extra": "part"} for number in (3, 4)]
@@ -147,11 +147,11 @@ def fault_of_changes(session: Session) -> str | None:
     return None if found == _AFTERWARDS else f"its changes leave the rows {found}"
 
 
-def fault_of_reads(session: Session) -> str | None:
+def reads_error(session: Session) -> str | None:
     """Read rows in ways that depend on a private name each; return what is wrong with what comes, or None."""
     whole = _table()
     some = sa.select(whole.c.note).cte()
-    text = scoped_text("SELECT note FROM multisite_trial WHERE site_id = :site_id")
+    text = scoped_text("SELECT note FROM multisite_self_test_parent WHERE site_id = :site_id")
     inherited = sa.select(Part.extra)
     for statement in (sa.select(some.c.note), text, inherited, sa.select(whole.c.note).group_by(whole.c.id)):
         found = session.scalars(statement).all()

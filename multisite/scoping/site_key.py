@@ -36,7 +36,7 @@ def _same_columns(table: sa.Table, columns: set[str]) -> Iterator[sa.UniqueConst
 
 
 @event.listens_for(sa.UniqueConstraint, "after_parent_attach")
-def _give_way(constraint: sa.UniqueConstraint, parent: Any) -> None:
+def _replace_by(constraint: sa.UniqueConstraint, parent: Any) -> None:
     """Let a constraint that is attached later replace the one that was added here.
 
     `Table.to_metadata` and alembic make a table of the columns alone and append copies of the constraints then.

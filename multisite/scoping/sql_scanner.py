@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from multisite.scoping.column import SITE_PARAMETER
-from multisite.scoping.fragments import is_nested
+from multisite.scoping.fragments import has_nested_comment
 from multisite.scoping.lexical import keyword, tokens
 
-__all__ = ["Reading", "read"]
+__all__ = ["SqlScan", "scan_sql"]
 
 _BEFORE_A_NAME = frozenset({"LATERAL", "ONLY", "OR", "NOT", "EXISTS"})
 _AFTER_OR = frozenset({"IGNORE", "REPLACE", "ABORT", "FAIL", "ROLLBACK"})
@@ -38,14 +38,14 @@ _NOT_A_TARGET = frozenset({"FOR", "KEY", "DO", "ON"})
 
 
 @dataclass
-class Reading:
+class SqlScan:
     """What a statement holds. `tables` are the names, lower-cased and without schema, that rows are taken from or
     written to, one for each mention; `calls` the functions called, lower-cased too; `fault` says what cannot be read at
     all, None if nothing."""
 
     tables: list[str] = field(default_factory=list)
     calls: set[str] = field(default_factory=set)
-    combined: set[str] = field(default_factory=set)
+    unions: set[str] = field(default_factory=set)
     """The tables into which an INSERT writes what more than one SELECT gives, such as by a UNION."""
     conflicts: int = 0
     """How often ON CONFLICT is written."""
@@ -53,15 +53,15 @@ class Reading:
     """Whether it has OR REPLACE, or REPLACE INTO, which deletes rows that hold the same key."""
     limits: int = 0
     """How often the parameter is named that limits to a site."""
-    kinds: set[str] = field(default_factory=set)
+    first_keywords: set[str] = field(default_factory=set)
     """The keyword that each statement in it begins with, "" for one that begins with something else."""
-    is_open: bool = False
+    has_line_comment: bool = False
     """Whether a comment goes on to the end of its line, over whatever comes there."""
     fault: str | None = None
 
 
 @dataclass
-class _Level:
+class _ParenState:
     """What is known inside one pair of brackets."""
 
     query: bool = False
@@ -73,20 +73,20 @@ class _Level:
     """The table that an INSERT here writes to."""
 
 
-def read(sql: str, dialect: str) -> Reading:
+def scan_sql(sql: str, dialect: str) -> SqlScan:
     """Return what the statement `sql` reads, by the lexical rules of the dialect of that name."""
     found = tokens(sql, dialect)
-    reading = _Scanner(found, dialect).reading
-    if any(kind == "comment" and is_nested(text, dialect) for kind, text in found):
-        reading.fault = "a comment within a comment"
+    scan = _Scanner(found, dialect).scan
+    if any(kind == "comment" and has_nested_comment(text, dialect) for kind, text in found):
+        scan.fault = "a comment within a comment"
     elif any(kind == "odd" for kind, text in found):
-        reading.fault = "a string or a parameter of which the end is not clear"
-    reading.kinds = set(_kinds(found))
-    reading.is_open = any(kind == "comment" and text.startswith("--") for kind, text in found)
-    return reading
+        scan.fault = "a string or a parameter of which the end is not clear"
+    scan.first_keywords = set(_first_keywords(found))
+    scan.has_line_comment = any(kind == "comment" and text.startswith("--") for kind, text in found)
+    return scan
 
 
-def _kinds(found: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _first_keywords(found: Sequence[tuple[str, str]]) -> Iterator[str]:
     begins = True
     for kind, text in found:
         if text == ";":
@@ -105,8 +105,8 @@ class _Scanner:
         self.before_tables = {"INTO", "COPY", "IN"} if self.is_sqlite else {"INTO", "COPY"}
         self.end_of_from = _END_OF_FROM - _NAMES_IN_SQLITE if self.is_sqlite else _END_OF_FROM
         self.tokens = [each for each in tokens if each[0] != "comment"]
-        self.reading = Reading()
-        self.levels = [_Level()]
+        self.scan = SqlScan()
+        self.levels = [_ParenState()]
         self.words = ["", ""]
         self.position = 0
         self.truncates = False
@@ -131,17 +131,17 @@ class _Scanner:
         if mark == "(":
             # Behind FROM or JOIN a bracket holds a query or more tables, behind IN a query or a list.
             group = level.expects not in (None, "IN")
-            self.levels.append(_Level(in_from=group, expects="FROM" if group else None))
+            self.levels.append(_ParenState(in_from=group, expects="FROM" if group else None))
             level.expects = None
         elif mark == ")":
             if len(self.levels) > 1:
                 self.levels.pop()
         elif mark == ";":
-            self.levels[-1] = _Level()
+            self.levels[-1] = _ParenState()
         elif mark == ",":
             level.expects = "FROM" if level.in_from else None
         elif mark == "&" and self._previous().upper() == "U" and self._peek().startswith('"'):
-            self.reading.fault = "a name written with unicode escapes"
+            self.scan.fault = "a name written with unicode escapes"
         else:
             level.expects = None
         # What means something together stands together: in (SELECT 1 AS key) UPDATE, KEY is the name of a column.
@@ -152,12 +152,12 @@ class _Scanner:
         is_column = self._previous() == "."
         word = keyword(text) if kind == "word" and not is_column else ""
         if word == "DO" and self._previous() in ("", ";"):
-            self.reading.fault = "a block of code"
+            self.scan.fault = "a block of code"
         self._note_insert(word)
-        self.reading.limits += text == SITE_PARAMETER.key
+        self.scan.limits += text == SITE_PARAMETER.key
         if not (word and self._keyword(word)):
             if kind != "string" and self._peek() == "(":
-                self.reading.calls.add(_bare(text))
+                self.scan.calls.add(_bare(text))
             if self.levels[-1].expects:
                 self._table(text)
         self.words = [self.words[-1], word]
@@ -182,7 +182,7 @@ class _Scanner:
             # Not the end of FROM: ON title IN (…) may be followed by a comma and another table.
             level.expects = word
         elif word == "CASCADE" and self.truncates:
-            self.reading.fault = "a TRUNCATE that empties also what refers to a table"
+            self.scan.fault = "a TRUNCATE that empties also what refers to a table"
         elif word == "TABLE":
             level.expects = None if last in _DDL or (before in _DDL and last in _KINDS_OF_TABLES) else word
         elif word in self.end_of_from and not (level.in_from and self._is_alias(word, last)):
@@ -199,10 +199,10 @@ class _Scanner:
         """Take note of what could give an INSERT more rows than its one SELECT, or what happens to others."""
         into = self.levels[-1].into
         if into and word in _COMBINES:
-            self.reading.combined.add(into)
-        self.reading.conflicts += word == "CONFLICT" and self.words[-1] == "ON"
+            self.scan.unions.add(into)
+        self.scan.conflicts += word == "CONFLICT" and self.words[-1] == "ON"
         if word == "REPLACE" and self._peek() != "(":
-            self.reading.replaces |= self.words[-1] == "OR" or keyword(self._peek()) == "INTO"
+            self.scan.replaces |= self.words[-1] == "OR" or keyword(self._peek()) == "INTO"
 
     def _is_alias(self, word: str, last: str) -> bool:
         """Return whether a keyword that ends FROM elsewhere is a name in it: each database lets some of them be one."""
@@ -235,9 +235,9 @@ class _Scanner:
         name = _bare(text)
         is_call = self._peek() == "(" and keyword not in ("INTO", "COPY")
         if is_call:
-            self.reading.calls.add(name)
+            self.scan.calls.add(name)
         if not is_call or (self.is_sqlite and name not in _FUNCTIONS_OF_SQLITE):
-            self.reading.tables.append(name)
+            self.scan.tables.append(name)
         if keyword == "INTO":
             self.levels[-1].into = name
 

@@ -25,10 +25,10 @@ from multisite.directory.models import metadata
 from multisite.errors import escape_for_message
 from multisite.scoping.column import SITE_COLUMN, has_site_id, is_site_id
 from multisite.scoping.site_key import add_site_key
-from multisite.scoping.sql_scanner import Reading, read
+from multisite.scoping.sql_scanner import SqlScan, scan_sql
 from multisite.scoping.written import Written
 
-__all__ = ["CATALOGS_WITH_ROWS", "Reach", "ScopedTables", "tables", "unknown"]
+__all__ = ["CATALOGS_WITH_ROWS", "ScopedTables", "TableUse", "tables", "unknown_table_message"]
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 SYSTEM_PREFIXES = ("sqlite_", "pg_", "pragma_")
@@ -94,7 +94,7 @@ def is_own(table: TableClause) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class TableUse:
     """How far a statement reaches: `fault` is why it could concern scoped tables it does not limit, None if nothing in
     it says so; `unknown` are the names, lower-cased, of tables or views that no MetaData declares."""
 
@@ -102,7 +102,7 @@ class Reach:
     unknown: frozenset[str] = frozenset()
 
 
-def unknown(name: str) -> str:
+def unknown_table_message(name: str) -> str:
     """Return the refusal of a table or view that nobody knows."""
     shown = escape_for_message(name)
     return f"'{shown}', a table or view that no model declares and multisite.global_tables does not list,"
@@ -189,60 +189,60 @@ class ScopedTables:
             self._pattern = re.compile(rf"(?<![\w$])(?:{names})(?![\w$])", re.IGNORECASE)
         return self._pattern
 
-    def reach_of_string(self, sql: str, dialect: str) -> Reach:
+    def table_use_of_string(self, sql: str, dialect: str) -> TableUse:
         """Return the reach of `sql`, a whole statement written as a string: no scoped table in it is limited."""
-        return _reach_of_string(sql, dialect, len(self.scoped))
+        return _table_use_of_string(sql, dialect, len(self.scoped))
 
-    def reach_of(self, reading: Reading, written: Written) -> Reach:
+    def table_use_of(self, scan: SqlScan, written: Written) -> TableUse:
         """Return how far a statement reaches past what the compiler has `written`, and limited, of it."""
-        if fault := reading.fault or self._fault_in(reading, written):
-            return Reach(fault)
-        unknown, mentions = set(), Counter(reading.tables)
+        if fault := scan.fault or self._fault_in(scan, written):
+            return TableUse(fault)
+        unknown, mentions = set(), Counter(scan.tables)
         known = written.known
         for name, times in mentions.items():
             if name in self.scoped and times > written.tables[name]:
-                return Reach(f"text that queries the scoped table '{name}'")
+                return TableUse(f"text that queries the scoped table '{name}'")
             if name in CATALOGS_WITH_ROWS:
-                return Reach(f"the system table {name}")
+                return TableUse(f"the system table {name}")
             if name in self.parents - self.scoped:
-                return Reach(f"'{name}', from which scoped tables inherit, and which has no site_id,")
+                return TableUse(f"'{name}', from which scoped tables inherit, and which has no site_id,")
             # What a WITH in text defines is unknown too, and the database knows no view of that name.
             if times > written.tables[name] and not self.is_known(name) and name not in known:
                 unknown.add(name)
         limited = sum((mentions & written.tables - written.unlimited)[name] for name in self.scoped & mentions.keys())
-        if limited > reading.limits:
+        if limited > scan.limits:
             # A construct had a table written and dropped that; or text has put a comment or a string over a limit.
-            return Reach("a scoped table without its limit")
-        return Reach(unknown=frozenset(unknown))
+            return TableUse("a scoped table without its limit")
+        return TableUse(unknown=frozenset(unknown))
 
-    def _fault_in(self, reading: Reading, written: Written) -> str | None:
+    def _fault_in(self, scan: SqlScan, written: Written) -> str | None:
         """Return what is wrong with a statement apart from the tables that it takes rows from, or None."""
-        for call in reading.calls:
+        for call in scan.calls:
             if _RUNS_SQL(call):
                 return f"the function {call}()"
-        for name in reading.combined & self.scoped:
+        for name in scan.unions & self.scoped:
             if name not in written.known:
                 # SQLAlchemy adds our site_id to one SELECT; text that adds another would give its own.
                 return f"an INSERT INTO '{name}' of several queries"
-        if reading.conflicts > written.conflicts and self.scoped.intersection(reading.tables):
+        if scan.conflicts > written.conflicts and self.scoped.intersection(scan.tables):
             return "text that holds an ON CONFLICT"
-        if reading.replaces and self.scoped.intersection(reading.tables) - written.known:
+        if scan.replaces and self.scoped.intersection(scan.tables) - written.known:
             return "a change with OR REPLACE, which may delete a row of another site,"
         return None
 
 
 @lru_cache(maxsize=1024)
-def _reach_of_string(sql: str, dialect: str, _scoped_tables: int) -> Reach:
+def _table_use_of_string(sql: str, dialect: str, _scoped_tables: int) -> TableUse:
     if _HARMLESS.match(sql):
-        return Reach()
-    reading = read(sql, dialect)
+        return TableUse()
+    scan = scan_sql(sql, dialect)
     # What another dialect takes for a comment or a string, the scanner does not know.
-    is_read = dialect in SUPPORTED and reading.kinds <= _READ_BY_SCANNER
+    is_read = dialect in SUPPORTED and scan.first_keywords <= _READ_BY_SCANNER
     if not is_read and (name := tables.named_in(sql)):
-        return Reach(f"a string of SQL that names the scoped table '{name}'")
-    if _LEXICAL_SETTING in sql.lower() and reading.kinds != {"SHOW"}:
-        return Reach(f"a string of SQL on {_LEXICAL_SETTING}, which decides where strings end,")
-    return tables.reach_of(reading, Written())
+        return TableUse(f"a string of SQL that names the scoped table '{name}'")
+    if _LEXICAL_SETTING in sql.lower() and scan.first_keywords != {"SHOW"}:
+        return TableUse(f"a string of SQL on {_LEXICAL_SETTING}, which decides where strings end,")
+    return tables.table_use_of(scan, Written())
 
 
 tables = ScopedTables()

@@ -17,7 +17,7 @@ from sqlalchemy.pool import Pool
 
 from multisite.core.current_site import Scope, current_scope
 from multisite.directory.models import OWN_ACCESS
-from multisite.scoping.pin import known_scope_of
+from multisite.scoping.pin import scope_of_unscoped_statement
 from multisite.testing.leak import LeakDetector
 from multisite.testing.response_watcher import watch_responses
 
@@ -52,11 +52,11 @@ def _watch_cursors(detector: LeakDetector, stack: ExitStack) -> None:
         connection: Any, cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool
     ) -> None:
         if isinstance(cursor, _WatchedCursor):
-            cursor.scope, cursor.statement = known_scope_of(connection), statement
+            cursor.scope, cursor.statement = scope_of_unscoped_statement(connection), statement
             # A statement without scoped tables returns no rows of a site.
-            concerns_sites = getattr(getattr(context, "compiled", None), "concerns_sites", True)
+            is_scoped_statement = getattr(getattr(context, "compiled", None), "is_scoped_statement", True)
             # The directory reads the rows of all sites.
-            cursor.has_no_site = not concerns_sites or context.execution_options.get(OWN_ACCESS, False)
+            cursor.has_no_site = not is_scoped_statement or context.execution_options.get(OWN_ACCESS, False)
 
     for target, name, listener in (
         (Engine, "do_connect", prepare),

@@ -269,7 +269,7 @@ EARLY = """
     import scoped_models
 
     def _unlimited(compiled):
-        compiled.concerns_sites = False
+        compiled.is_scoped_statement = False
         return compiled
 
     exec(OFF)

@@ -286,7 +286,7 @@ def build(engine: sa.Engine) -> None:
 
 def forget_compiled() -> None:
     """Have the statements of the unit of work compiled again, which each mapper keeps, and strings read again."""
-    import_module("multisite.scoping.tables")._reach_of_string.cache_clear()
+    import_module("multisite.scoping.tables")._table_use_of_string.cache_clear()
     for base in (Base, MoreBase, SiteRow):
         for mapper in base.registry.mappers:
             mapper.__dict__.pop("_compiled_cache", None)

@@ -22,8 +22,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from attack_catalogue.tails import TOLD
 from multisite.scoping import SiteScoped, column, compiler, dml, execution, identity_map, names, pin, tables, text
 from multisite.scoping.compiler import ScopedCompiler
-from multisite.scoping.fragment_compiler import ScopedFragments
-from multisite.scoping.predicate import Claims, claim
+from multisite.scoping.fragment_compiler import ScopedFragmentCompiler
+from multisite.scoping.predicate import LimitedTables, collect_limits
 
 __all__ = ["HARMLESS", "PARTS", "Part", "without_wall"]
 
@@ -46,21 +46,21 @@ class Part:
 
 
 def _no_where(patch: Patch) -> None:
-    def claimed(*args: Any) -> Claims:
-        claims = claim(*args)
-        claims.where = []
-        return claims
+    def claimed(*args: Any) -> LimitedTables:
+        limited_tables = collect_limits(*args)
+        limited_tables.where = []
+        return limited_tables
 
-    patch.setattr(compiler, "claim", claimed)
+    patch.setattr(compiler, "collect_limits", claimed)
 
 
 def _no_on(patch: Patch) -> None:
-    patch.setattr(compiler, "claim", lambda *args: _emptied(claim(*args)))
+    patch.setattr(compiler, "collect_limits", lambda *args: _emptied(collect_limits(*args)))
 
 
-def _emptied(claims: Claims) -> Claims:
-    claims.on = {join: [sa.true()] for join in claims.on}
-    return claims
+def _emptied(limited_tables: LimitedTables) -> LimitedTables:
+    limited_tables.on = {join: [sa.true()] for join in limited_tables.on}
+    return limited_tables
 
 
 class _Everything:
@@ -74,24 +74,24 @@ def _no_derived_table(patch: Patch) -> None:
     visit_table = ScopedCompiler.visit_table
 
     def visit(self: Any, *args: Any, **kw: Any) -> Any:
-        outer, self._claims = self._claims, Claims(tables=_Everything())  # type: ignore[arg-type]
+        outer, self._limited_tables = self._limited_tables, LimitedTables(tables=_Everything())  # type: ignore[arg-type]
         try:
             return visit_table(self, *args, **kw)
         finally:
-            self._claims = outer
+            self._limited_tables = outer
 
     patch.setattr(ScopedCompiler, "visit_table", visit)
 
 
 def _no_limit_of_changes(patch: Patch) -> None:
     def unlimited(self: Any, statement: Any) -> Any:
-        claims = Claims()
-        claims.tables.add(statement.table)
+        limited_tables = LimitedTables()
+        limited_tables.tables.add(statement.table)
         if (table := compiler.table_of(statement.table)) is not None:
             self._is_scoped(table)
-        return statement, claims
+        return statement, limited_tables
 
-    patch.setattr(dml.ScopedChanges, "_limit_dml", unlimited)
+    patch.setattr(dml.ScopedDMLCompiler, "_limit_dml", unlimited)
 
 
 def _method(owner: type, name: str, instead: Callable[..., Any]) -> Callable[[Patch], None]:
@@ -109,14 +109,14 @@ def _both(*offs: Callable[[Patch], None]) -> Callable[[Patch], None]:
 def _plain_conflict(patch: Patch) -> None:
     def unlimited(self: Any, on_conflict: Any, **kw: Any) -> str:
         self._written.conflicts += 1
-        return super(dml.ScopedChanges, self).visit_on_conflict_do_update(on_conflict, **kw)
+        return super(dml.ScopedDMLCompiler, self).visit_on_conflict_do_update(on_conflict, **kw)
 
-    patch.setattr(dml.ScopedChanges, "visit_on_conflict_do_update", unlimited)
+    patch.setattr(dml.ScopedDMLCompiler, "visit_on_conflict_do_update", unlimited)
 
 
 def _no_brackets(patch: Patch) -> None:
     for module in (compiler, dml):
-        patch.setattr(module, "in_brackets", lambda criteria: tuple(criteria))
+        patch.setattr(module, "parenthesized", lambda criteria: tuple(criteria))
 
 
 def _limit_not_read(patch: Patch) -> None:
@@ -126,8 +126,8 @@ def _limit_not_read(patch: Patch) -> None:
 
 def _read_with(**fields: Any) -> Callable[[Patch], None]:
     """Have finished SQL read as if it had these."""
-    read = compiler.read
-    return lambda patch: patch.setattr(compiler, "read", lambda *args: replace(read(*args), **fields))
+    scan_sql = compiler.scan_sql
+    return lambda patch: patch.setattr(compiler, "scan_sql", lambda *args: replace(scan_sql(*args), **fields))
 
 
 def _alias_keeps_claims(patch: Patch) -> None:
@@ -195,14 +195,14 @@ def _no_site_is_all_sites(patch: Patch) -> None:
 
 
 def _plain_poisons(patch: Patch) -> None:
-    plain = execution._plain
+    plain = execution.recompile_unlimited
 
     def poisoning(compiled: Any) -> Any:
         found = plain(compiled)
-        compiled.string, compiled.concerns_sites = found.string, False
+        compiled.string, compiled.is_scoped_statement = found.string, False
         return found
 
-    patch.setattr(execution, "_plain", poisoning)
+    patch.setattr(execution, "recompile_unlimited", poisoning)
 
 
 def _nothing_forgotten(patch: Patch) -> None:
@@ -250,11 +250,11 @@ def _known_by_mixin(patch: Patch) -> None:
 
 class _NoUnstamp(_NoAttachCheck):
     def __setattr__(self, name: str, on: Any) -> None:
-        (event.listen if on else event.remove)(Session, "after_transaction_end", pin._unstamp)
+        (event.listen if on else event.remove)(Session, "after_transaction_end", pin._detach_pin)
         object.__setattr__(self, name, on)
 
 
-_unstamp = _NoUnstamp()
+_detach_pin = _NoUnstamp()
 
 # -- what is text -----------------------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ def _not_matched_by_name(patch: Patch) -> None:
 
 
 def _reach(name: str) -> Callable[[Patch], None]:
-    return _method(tables_module.ScopedTables, name, lambda self, *args: tables_module.Reach())
+    return _method(tables_module.ScopedTables, name, lambda self, *args: tables_module.TableUse())
 
 
 PARTS: dict[str, Part] = {
@@ -331,21 +331,21 @@ PARTS: dict[str, Part] = {
         ),
     ),
     "brackets around values": Part(
-        _method(dml, "_in_brackets", lambda value: value),
+        _method(dml, "_parenthesized", lambda value: value),
         (
             "writes: value that sets a second column: update",
             "writes: value that sets a second column: upsert",
         ),
     ),
     "check of an INSERT": Part(
-        _method(dml.ScopedChanges, "_check_insert", lambda self, insert: None),
+        _method(dml.ScopedDMLCompiler, "_check_insert", lambda self, insert: None),
         (
             "writes: insert through a table without our default",
             "writes: insert from a select with site_id",
         ),
     ),
     "check of values": Part(
-        _method(dml.ScopedChanges, "_check_value", lambda self, *args: None),
+        _method(dml.ScopedDMLCompiler, "_check_value", lambda self, *args: None),
         (
             "writes: update site_id by an expression",
             "writes: insert a literal column as site_id",
@@ -414,7 +414,7 @@ PARTS: dict[str, Part] = {
     ),
     "end of the pin": Part(_pin_for_ever, ("side: session closed and used for another site",)),
     "pin taken off a connection": Part(
-        lambda patch: patch.setattr(_unstamp, "on", False), ("side: connection after its session",)
+        lambda patch: patch.setattr(_detach_pin, "on", False), ("side: connection after its session",)
     ),
     "one site to a connection": Part(
         _method(pin, "_same", lambda one, other: True), ("side: two sessions on one connection",)
@@ -485,18 +485,18 @@ PARTS: dict[str, Part] = {
         ),
     ),
     "check that a fragment is whole": Part(
-        _method(ScopedCompiler, "_whole", lambda self, text: text),
+        _method(ScopedCompiler, "_check_self_contained", lambda self, text: text),
         (
             "text: text criterion that ends the brackets",
             "text: brackets within quotes",
         ),
     ),
     "check of names": Part(
-        lambda patch: patch.delattr(names._WatchedNames, "quote"),
+        lambda patch: patch.delattr(names._CheckedNames, "quote"),
         ("writes: move by an unquoted column",),
     ),
     "check of whole strings": Part(
-        _reach("reach_of_string"),
+        _reach("table_use_of_string"),
         (
             "text: driver string",
             "side: plain connection, driver string",
@@ -546,7 +546,7 @@ PARTS: dict[str, Part] = {
         ("postgresql",),
     ),
     "views": Part(
-        _method(execution, "not_plain", lambda connection, names: None),
+        _method(execution, "first_unplain_name", lambda connection, names: None),
         (
             "text: text on a view",
             "text: text as FROM, view",
@@ -559,7 +559,7 @@ PARTS: dict[str, Part] = {
         # A view is also recognised in the finished statement; what is not found there may pass.
         _both(
             _method(tables_module.ScopedTables, "is_unknown", lambda self, table: False),
-            _method(execution, "not_plain", lambda connection, names: None),
+            _method(execution, "first_unplain_name", lambda connection, names: None),
         ),
         (
             "text: unknown view",
@@ -575,7 +575,7 @@ PARTS: dict[str, Part] = {
         ),
     ),
     "parameter of the reserved name": Part(
-        lambda patch: patch.delattr(ScopedFragments, "visit_bindparam"), ("text: parameter of our name",)
+        lambda patch: patch.delattr(ScopedFragmentCompiler, "visit_bindparam"), ("text: parameter of our name",)
     ),
     "parameter of scoped_text": Part(
         _method(text.ScopedText, "bindparams", sa.TextClause.bindparams),

@@ -84,7 +84,7 @@ def in_part(name: str, is_part: Callable[..., bool]) -> AbstractContextManager[A
 @fault("no limit on the right side of an outer join")
 def _outer() -> Any:
     def visit_join(original: Any, self: Any, join: Any, *args: Any, **kw: Any) -> Any:
-        self._claims.on.pop(join, None)
+        self._limited_tables.on.pop(join, None)
         return original(self, join, *args, **kw)
 
     return method("visit_join", visit_join)
@@ -100,7 +100,9 @@ def _where() -> Any:
     def compose(
         original: Any, self: Any, text: str, select: Any, state: Any, inner: Any, froms: Any, *args: Any
     ) -> Any:
-        with patch.object(predicate.Claims, "where", property(lambda self: [], lambda self, value: None), create=True):
+        with patch.object(
+            predicate.LimitedTables, "where", property(lambda self: [], lambda self, value: None), create=True
+        ):
             return original(self, text, select, state, inner, froms, *args)
 
     return method("_compose_select_body", compose)
@@ -170,8 +172,8 @@ def unlimited(kind: str) -> Any:
     """Forget the limit of the target of a change."""
 
     def limit(original: Any, self: Any, statement: Any) -> Any:
-        limited, claims = original(self, statement)
-        return (statement if getattr(statement, kind) else limited), claims
+        limited, limited_tables = original(self, statement)
+        return (statement if getattr(statement, kind) else limited), limited_tables
 
     return method("_limit_dml", limit)
 
@@ -189,8 +191,8 @@ def _update() -> Any:
 @fault("no limit on a bulk UPDATE by primary key")
 def _by_key() -> Any:
     def limit(original: Any, self: Any, statement: Any) -> Any:
-        limited, claims = original(self, statement)
-        return (statement if statement.is_update and self.for_executemany else limited), claims
+        limited, limited_tables = original(self, statement)
+        return (statement if statement.is_update and self.for_executemany else limited), limited_tables
 
     return method("_limit_dml", limit)
 
@@ -213,9 +215,9 @@ def _from() -> Any:
 def _upsert() -> Any:
     def visit(self: Any, on_conflict: Any, **kw: Any) -> Any:
         self._conflicts += 1
-        return super(dml.ScopedChanges, self).visit_on_conflict_do_update(on_conflict, **kw)
+        return super(dml.ScopedDMLCompiler, self).visit_on_conflict_do_update(on_conflict, **kw)
 
-    return patch.object(dml.ScopedChanges, "visit_on_conflict_do_update", visit)
+    return patch.object(dml.ScopedDMLCompiler, "visit_on_conflict_do_update", visit)
 
 
 @fault("no limit on the rows that INSERT … SELECT copies")
@@ -246,7 +248,7 @@ def _plain_twin() -> Any:
     ) -> Any:
         twin = compiled.__dict__.get("multisite_plain")
         if twin is not None:
-            twin.concerns_sites, compiled = False, twin
+            twin.is_scoped_statement, compiled = False, twin
         return execution.init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
 
     return patch.object(DefaultExecutionContext, "_init_compiled", classmethod(init_compiled))
@@ -327,11 +329,11 @@ def _blocks() -> Any:
 
 @contextmanager
 def _stamped() -> Iterator[None]:
-    event.remove(Session, "after_transaction_end", pin._unstamp)
+    event.remove(Session, "after_transaction_end", pin._detach_pin)
     try:
         yield
     finally:
-        event.listen(Session, "after_transaction_end", pin._unstamp)
+        event.listen(Session, "after_transaction_end", pin._detach_pin)
 
 
 FAULTS["a lent connection keeps the pin of the session it was lent to"] = _stamped

@@ -166,7 +166,7 @@ def test_each_part_with_each_way(ground: Ground, case: str, capsys: pytest.Captu
 
 def test_negative_control_statements_from_before_the_wall_leak_if_they_are_not_compiled_again(ground: Ground) -> None:
     """This one is in a process of its own, which the switches above do not reach."""
-    off = "import multisite.scoping.execution as e; e._recompiled = lambda compiled, *args: _unlimited(compiled)"
+    off = "import multisite.scoping.execution as e; e.recompile_scoped = lambda compiled, *args: _unlimited(compiled)"
     assert "secret-2" in read_early(Place(ground.engine, ONE, TWO), off)[0]
 
 

@@ -131,7 +131,7 @@ def test_so_it_is_where_it_was_made_by_ddl_or_as_a_string(engine: sa.Engine) -> 
 def test_negative_control_without_it_the_next_site_reads_the_table(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_state, "keep_from_others", lambda connection: None)
+    monkeypatch.setattr(connection_state, "discard_after_use", lambda connection: None)
     with Session(engine, info={"site": TWO}) as session:
         session.execute(REPORT)
         session.commit()
@@ -238,8 +238,8 @@ def test_a_role_that_was_set_is_not_the_next_ones(library: Secured, way: str) ->
 def test_negative_control_without_it_the_next_one_works_under_that_role(
     library: Secured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_state, "keep_from_others", lambda connection: None)
-    monkeypatch.setattr(connection_state, "forget_what_was_told", lambda connection, dbapi: None)
+    monkeypatch.setattr(connection_state, "discard_after_use", lambda connection: None)
+    monkeypatch.setattr(connection_state, "forget_transaction_site", lambda connection, dbapi: None)
     for engine in pool_of_one(library.url(library.app_role)):
         with Session(engine, info={"site": TWO}) as session:
             session.execute(sa.text(f"SET ROLE {library.all_sites_role}"))

@@ -241,7 +241,7 @@ def test_autogenerate_writes_plain_keys_and_finds_nothing_afterwards(engine: sa.
         context = MigrationContext.configure(connection)
         written = render_python_code(produce_migrations(context, Base.metadata).upgrade_ops)
     assert "sa.ForeignKeyConstraint(['site_id', 'author_id'], ['people.site_id', 'people.id'], )" in written
-    assert "ScopedReference" not in written
+    assert "ScopedForeignKey" not in written
 
 
 # -- joins ------------------------------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ def test_reflection_and_create_all_are_not_refused(library: Library) -> None:
 def test_the_wall_refuses_a_sqlalchemy_that_it_does_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SQLCompiler, "__new__", lambda cls, *args, **kwargs: object.__new__(cls))
     with pytest.raises(Exception, match="does not let multisite limit"):
-        install.check()
+        install.run_self_test()
 
 
 def test_a_copy_of_a_scoped_table_has_its_unique_key_once() -> None:

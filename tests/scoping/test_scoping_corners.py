@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session, aliased, load_only
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, all_sites, using_site
 from multisite.scoping import SiteId, site_id_column
 from multisite.scoping.column import has_site_id
-from multisite.scoping.fragments import is_whole
-from multisite.scoping.sql_scanner import read
+from multisite.scoping.fragments import is_self_contained
+from multisite.scoping.sql_scanner import scan_sql
 from multisite.scoping.tables import tables
 
 pytestmark = pytest.mark.filterwarnings(
@@ -221,7 +221,7 @@ def test_functions_that_run_sql_or_read_past_it_are_refused_in_every_form(librar
 @pytest.mark.parametrize("name", ["ts_status", "query_to_xml_of_mine", "evaluate", "crosstab_report", "connectby2"])
 def test_functions_whose_names_begin_alike_are_not_refused(library: Library, name: str) -> None:
     compiled: Any = select(getattr(func, name)(1)).compile(library.engine)
-    assert compiled.refusal is None
+    assert compiled.unsupported_reason is None
 
 
 @pytest.mark.parametrize(
@@ -403,29 +403,29 @@ READ = {
 @pytest.mark.parametrize("sql", READ)
 def test_reads_the_tables_of_a_statement(sql: str) -> None:
     for dialect in ("postgresql", "sqlite"):
-        assert read(sql, dialect).tables == READ[sql].split()
+        assert scan_sql(sql, dialect).tables == READ[sql].split()
 
 
 def test_reads_by_the_rules_of_each_database() -> None:
     calls = "SELECT * FROM f(1, 2) AS x, ROWS FROM (g(1), h(2)) JOIN json_each(a) ON true"
-    assert read(calls, "postgresql").tables == []
-    assert read(calls, "sqlite").tables == ["f", "g", "h"]
-    assert read(r"SELECT E'\' FROM x' FROM t", "postgresql").tables == ["t"]
-    assert read("SELECT $$ FROM x $$ FROM t", "postgresql").tables == ["t"]
-    assert read("SELECT a[1] FROM t", "postgresql").tables == ["t"]
-    assert read("SELECT [ FROM ] FROM [t], `u`, 'v'", "sqlite").tables == ["t", "u", "v"]
+    assert scan_sql(calls, "postgresql").tables == []
+    assert scan_sql(calls, "sqlite").tables == ["f", "g", "h"]
+    assert scan_sql(r"SELECT E'\' FROM x' FROM t", "postgresql").tables == ["t"]
+    assert scan_sql("SELECT $$ FROM x $$ FROM t", "postgresql").tables == ["t"]
+    assert scan_sql("SELECT a[1] FROM t", "postgresql").tables == ["t"]
+    assert scan_sql("SELECT [ FROM ] FROM [t], `u`, 'v'", "sqlite").tables == ["t", "u", "v"]
 
 
 @pytest.mark.parametrize("sql", ["a", "(a) AND (b)", "')'", '")"', "/* ) */ 1", "''';'''", "a - b"])
 def test_whole_fragments(sql: str) -> None:
-    assert is_whole(sql, "sqlite")
-    assert is_whole(sql, "postgresql")
+    assert is_self_contained(sql, "sqlite")
+    assert is_self_contained(sql, "postgresql")
 
 
 @pytest.mark.parametrize("sql", ["a) OR (b", "(a", "a --", "/* a", "'a", '"a', "a; b", "'a' '"])
 def test_broken_fragments(sql: str) -> None:
-    assert not is_whole(sql, "sqlite")
-    assert not is_whole(sql, "postgresql")
+    assert not is_self_contained(sql, "sqlite")
+    assert not is_self_contained(sql, "postgresql")
 
 
 def test_a_query_as_a_default_is_one_value(library: Library) -> None:

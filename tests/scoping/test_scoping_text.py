@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from multisite import UnscopedStatement
 from multisite.scoping.compiler import ScopedCompiler
-from multisite.scoping.fragments import is_whole
-from multisite.scoping.sql_scanner import read
-from multisite.scoping.tables import Reach, tables
+from multisite.scoping.fragments import is_self_contained
+from multisite.scoping.sql_scanner import scan_sql
+from multisite.scoping.tables import TableUse, tables
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -125,7 +125,7 @@ def test_refuses_text_that_is_hard_to_read(library: Library, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_negative_control_without_reading_it_leaks(library: Library, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ScopedCompiler, "_check_finished", lambda self: None)
-    monkeypatch.setattr("multisite.scoping.fragment_compiler.is_whole", lambda text, dialect: True)
+    monkeypatch.setattr("multisite.scoping.fragment_compiler.is_self_contained", lambda text, dialect: True)
     monkeypatch.setattr("multisite.scoping.compiler.is_limited", lambda *args: True)
     library.engine.clear_compiled_cache()
     with library.session(ONE) as session:
@@ -179,7 +179,7 @@ def test_refuses_a_parameter_in_tcls_way(library: Library, monkeypatch: pytest.M
         execute = session.connection().exec_driver_sql
         with pytest.raises(UnscopedStatement, match="the end is not clear"):
             execute("SELECT $x('), secret FROM books --')", ("a",))
-        monkeypatch.setattr(tables, "reach_of_string", lambda *args: Reach())
+        monkeypatch.setattr(tables, "table_use_of_string", lambda *args: TableUse())
         assert "secret-2" in str(execute("SELECT $x('), secret FROM books --')", ("a",)).all())
 
 
@@ -206,18 +206,18 @@ def test_refuses_a_parameter_in_tcls_way(library: Library, monkeypatch: pytest.M
 )
 def test_reads_what_comes_before_and_behind_a_comma(sql: str, names: str) -> None:
     for dialect in ("postgresql", "sqlite"):
-        assert read(sql, dialect).tables == names.split()
-        assert read(sql, dialect).fault is None
+        assert scan_sql(sql, dialect).tables == names.split()
+        assert scan_sql(sql, dialect).fault is None
 
 
 @pytest.mark.parametrize("sql", ["a$b + (c$d)", "/* ( */ (a)", "'$' || ('a$b$')"])
 def test_dollars_and_comments_that_are_whole(sql: str) -> None:
-    assert is_whole(sql, "postgresql")
-    assert is_whole(sql, "sqlite")
+    assert is_self_contained(sql, "postgresql")
+    assert is_self_contained(sql, "sqlite")
 
 
 def test_dollars_and_comments_that_are_not() -> None:
     for sql in ("$q$", "/* /* */", "/* /* */ */", "(1) /*"):
-        assert not is_whole(sql, "postgresql")
-    assert is_whole("$q$ || ( $q$", "postgresql")
-    assert not is_whole("$q$ || ( $q$", "sqlite")
+        assert not is_self_contained(sql, "postgresql")
+    assert is_self_contained("$q$ || ( $q$", "postgresql")
+    assert not is_self_contained("$q$ || ( $q$", "sqlite")

@@ -32,7 +32,7 @@ RELEASES: dict[str, tuple[str, str | None]] = {
             return made
         ClauseElement._compiler = make
         """,
-        "does not let multisite limit statements to a site: it makes this: SELECT multisite_wall_check.id",
+        "does not let multisite limit statements to a site: it makes this: SELECT multisite_self_test.id",
     ),
     "compiled statements are prepared elsewhere": (
         "prepare_elsewhere('_init_compiled')",
@@ -151,24 +151,24 @@ def test_the_trial_leaves_nothing_behind() -> None:
     from multisite.scoping.tables import tables
 
     before = set(tables.declared), set(tables.scoped)
-    install.check()
+    install.run_self_test()
     assert (tables.declared, tables.scoped) == before
-    install.check()
+    install.run_self_test()
 
 
 def test_the_trial_does_not_depend_on_where_it_is_held() -> None:
     from multisite import all_sites, using_site
 
     with using_site(Site(3, "three.example", "", "")):
-        install.check()
+        install.run_self_test()
     with all_sites("test"):
-        install.check()
+        install.run_self_test()
 
 
 def test_the_trial_notices_a_compiler_without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SQLCompiler, "__new__", lambda cls, *args, **kwargs: object.__new__(cls))
     with pytest.raises(MultisiteError, match="does not let multisite limit"):
-        install.check()
+        install.run_self_test()
     # What was compiled without limits is noticed when it is executed, and compiled again.
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     driver: Any = engine.raw_connection()

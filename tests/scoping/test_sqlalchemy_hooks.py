@@ -24,8 +24,8 @@ from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 
 import multisite
 from multisite.scoping.compiler import ScopedCompiler
-from multisite.scoping.dml import ScopedChanges
-from multisite.scoping.foreign_key import ScopedReference
+from multisite.scoping.dml import ScopedDMLCompiler
+from multisite.scoping.foreign_key import ScopedForeignKey
 
 PAGE = ROOT / "docs" / "sqlalchemy-hooks.md"
 SOURCES = Path(multisite.__file__).parent
@@ -114,7 +114,7 @@ def _defined_in(tree: ast.AST) -> Iterator[str]:
 
 def _overridden() -> set[str]:
     """Return the private methods of SQLAlchemy that a class of ours has a method in front of."""
-    pairs = ((ScopedCompiler, SQLiteCompiler), (ScopedChanges, SQLiteCompiler), (ScopedReference, sa.ForeignKey))
+    pairs = ((ScopedCompiler, SQLiteCompiler), (ScopedDMLCompiler, SQLiteCompiler), (ScopedForeignKey, sa.ForeignKey))
     return {name for ours, theirs in pairs for name in vars(ours) if _PRIVATE.fullmatch(name) and hasattr(theirs, name)}
 
 

@@ -28,8 +28,8 @@ from multisite.cli import main
 from multisite.core.finding import Finding
 from multisite.scoping import execution, row_security
 from multisite.scoping.column import SiteId, executing
-from multisite.scoping.pin import known_scope_of
-from multisite.scoping.row_security_audit import row_security_faults
+from multisite.scoping.pin import scope_of_unscoped_statement
+from multisite.scoping.row_security_audit import audit_row_security
 
 PAGE = ROOT / "docs" / "row-level-security.md"
 
@@ -130,9 +130,9 @@ def without_first_wall(engine: sa.Engine) -> Iterator[None]:
     def init_compiled(
         cls: type, dialect: Any, connection: Any, dbapi: Any, options: Any, compiled: Any, *args: Any, **kw: Any
     ) -> Any:
-        scope = known_scope_of(connection)
+        scope = scope_of_unscoped_statement(connection)
         if compiled.statement.__visit_name__ not in execution._SAVEPOINTS:
-            execution._enter(connection, dbapi, scope, compiled, required=True)
+            execution._set_site(connection, dbapi, scope, compiled, required=True)
         token = executing.set(scope)
         try:
             return execution._init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
@@ -142,7 +142,7 @@ def without_first_wall(engine: sa.Engine) -> Iterator[None]:
     def init_statement(
         cls: type, dialect: Any, connection: Any, dbapi: Any, options: Any, text: str, *args: Any, **kw: Any
     ) -> Any:
-        row_security.enter_for_text(connection, dbapi, known_scope_of(connection), text)
+        row_security.set_transaction_site_for_text(connection, dbapi, scope_of_unscoped_statement(connection), text)
         return execution._init_statement(cls, dialect, connection, dbapi, options, text, *args, **kw)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -218,9 +218,9 @@ def invoke(ini: Path, *arguments: str) -> Result:
 def faults_of(connection: sa.Connection, made: Secured) -> dict[str, Finding]:
     """Return what is found wrong for the application's role, in a transaction of the superuser."""
     raw_command(connection, f"SET SESSION AUTHORIZATION {made.app_role}")
-    return {f"{found.kind} {found.subject}": found for found in row_security_faults(connection)}
+    return {f"{found.kind} {found.subject}": found for found in audit_row_security(connection)}
 
 
 def faults(engine: sa.Engine) -> dict[str, Finding]:
     with engine.connect() as connection:
-        return {f"{found.kind} {found.subject}": found for found in row_security_faults(connection)}
+        return {f"{found.kind} {found.subject}": found for found in audit_row_security(connection)}
