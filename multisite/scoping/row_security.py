@@ -51,10 +51,10 @@ MUST_BIND = "_multisite_must_bind"
 all_sites_roles: set[str] = set()
 """What the applications of this process have in `multisite.all_sites_role`: one for each database, as a rule."""
 
-_TRANSACTION_SITE = "_multisite_entered"
+_TRANSACTION_SITE = "_multisite_transaction_site"
 """The attribute of a connection that remembers what its transaction was told."""
 
-_ROLE_TOUCHED = "_multisite_touched"
+_ROLE_TOUCHED = "_multisite_role_touched"
 """The attribute of a connection on which somebody else has set the role or the site, which may outlast a commit."""
 
 _UNKNOWN = "unknown"

@@ -445,7 +445,7 @@ def test_where_it_is_off_nobody_is_told_anything(untouched: Secured, tmp_path: A
 def test_the_database_is_asked_once_for_each_engine(untouched: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     ask = row_security._detect
-    monkeypatch.setattr(row_security, "_ask", lambda *arguments: asked.append(1) or ask(*arguments))
+    monkeypatch.setattr(row_security, "_detect", lambda *arguments: asked.append(1) or ask(*arguments))
     for url in (untouched.url(untouched.app_role), untouched.admin.url.render_as_string(hide_password=False)):
         with closing_engine(url) as engine:
             for _ in range(3):
