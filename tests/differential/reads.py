@@ -99,7 +99,7 @@ def related(call: Call) -> Any:
         "with_parent": lambda: session.scalars(sa.select(m.Post).where(with_parent(author, m.Author.posts))).all(),
         "refresh": lambda: refreshed(call, author, ["posts"]).posts,
         "expire": lambda: expired(call, author, ["favourite", "post_count", "bio"]),
-        "proxy": lambda: [list(post.tag_slugs) for post in author.posts],
+        "proxy": lambda: [sorted(post.tag_slugs) for post in author.posts],
     }
     found = ways[call.tape.pick(list(ways))]()
     if not isinstance(found, list):

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql.elements import Grouping
 
 from differential.models import SCOPED
 from differential.program import STRIDE
@@ -80,6 +81,10 @@ class Statements(Selects):
         target = self._target(("Comment",))
         columns = getattr(target, "c", target)
         where = self.criterion([target], 1)
+        if isinstance(where, sa.Exists):
+            # Before 2.0.42, an EXISTS that is the only criterion of a change in a CTE names the changed table a second
+            # time, so it is about any row. Brackets prevent that: the scoping layer has them, and so has the reference.
+            where = Grouping(where)
         dml = sa.update(target).values(n=columns.n + 1) if self.chance() else sa.delete(target)
         changed = dml.where(where).returning(columns.id, columns.note).cte()
         return sa.select(changed.c.id, changed.c.note)

@@ -93,7 +93,9 @@ def relink(call: Call) -> Any:
     elif kind == "clear":
         setattr(instance, relation.name, [])
     elif kind == "remove" and getattr(instance, relation.name):
-        getattr(instance, relation.name).pop()
+        # Few relationships have an order, so it is the id that says which is the last.
+        related = getattr(instance, relation.name)
+        related.remove(max(related, key=lambda each: each.id))
     elif other is not None and kind == "replace":
         setattr(instance, relation.name, [other])
     elif other is not None:
