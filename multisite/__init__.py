@@ -9,10 +9,11 @@ Public names that need Pyramid or SQLAlchemy are imported on first use, so that 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from multisite import hosts
 from multisite.core.current_site import all_sites, carry, current_site, using_site
+from multisite.core.lazy import lazy_names
 from multisite.core.site import Site
 from multisite.errors import (
     CrossSiteError,
@@ -60,18 +61,14 @@ __all__ = [
     "using_site",
 ]
 
-_LAZY = {
-    **dict.fromkeys(("SiteScoped", "scoped_reference", "scoped_text", "site_id_column"), "multisite.scoping"),
-    "is_local_url": "multisite.origins",
-    "site_secret": "multisite.web.secrets",
-}
-"""The modules of the names that need SQLAlchemy or Pyramid."""
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'multisite' has no attribute '{name}'")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(("SiteScoped", "scoped_reference", "scoped_text", "site_id_column"), "multisite.scoping"),
+        "is_local_url": "multisite.origins",
+        "site_secret": "multisite.web.secrets",
+    },
+)
 
 
 def includeme(config: Configurator) -> None:

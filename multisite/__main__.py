@@ -1,4 +1,4 @@
-"""Run the command `multisite` as `python -m multisite`, for when its script is not on the PATH."""
+"""`python -m multisite` runs the command `multisite`, for environments whose scripts are not on the PATH."""
 
 from multisite.cli import main
 

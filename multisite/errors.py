@@ -1,7 +1,7 @@
 """The exceptions of multisite.
 
-Each class has its data as attributes, and a message that says what to do. All derive from `MultisiteError`. This module
-is pure: `multisite.scoping.errors` has the subclasses that SQLAlchemy does not wrap.
+Each class has its data as attributes, and a message that says what to do. All derive from `MultisiteError`.
+`multisite.scoping.errors` has subclasses that SQLAlchemy does not wrap; this module does not import SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class InvalidHost(MultisiteError, ValueError):
 
 
 class UnknownSite(MultisiteError, LookupError):
-    """No site is known by `name`: a host, an id, or None if a request has no site on purpose."""
+    """No site has the host or id `name`; None if the request deliberately has no site."""
 
     def __init__(self, name: object, message: str | None = None) -> None:
         self.name = name
@@ -98,7 +98,7 @@ class NoCurrentSite(MultisiteError, LookupError):
 
 
 class CrossSiteError(MultisiteError):
-    """An object of one site would have been used, changed or linked under another one."""
+    """An object of one site was about to be used, changed or linked while working for another."""
 
 
 class UnscopedStatement(MultisiteError):
@@ -128,7 +128,7 @@ class UnknownSetting(SettingError):
             value: The value that it was given.
             known: The names of the existing settings, without `prefix`.
             prefix: The prefix of all keys.
-            listed: Where the settings are documented; None lists them in the message.
+            listed: Where the settings are documented; None to list them in the message.
         """
         known = sorted(known)
         near = nearest(name, known)

@@ -1,8 +1,9 @@
 """Parse host names, from a Host header or from a person, into their one canonical form.
 
-No layer below the application validates Host. `parse` is therefore pure, total and strict, and serves both storing and
-looking up: two texts mean the same host exactly if they parse to equal values. `to_ascii` is for names that people type
-on the command line, never for requests.
+No layer below the application validates Host, so `parse` is strict: it accepts any text, and returns a host or raises
+`InvalidHost`. Hosts are parsed both before they are stored and before they are looked up: two texts mean the same host
+if, and only if, they parse to equal values. `to_ascii` is for names that people type on the command line, never for
+requests.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _PORT = r"(?::([1-9][0-9]{0,4}))?"
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 
 _NAME = re.compile(rf"([A-Za-z0-9][A-Za-z0-9.-]*){_PORT}")
-"""A name, by its characters and its first one, and a port; `parse` checks the labels."""
+"""A name of valid characters with an optional port; `parse` checks the labels."""
 
 _UNDERSCORED_NAME = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9._-]*){_PORT}")
 """The same, with underscores wherever a letter is allowed, as in DNS labels (RFC 2181 section 11)."""
@@ -40,7 +41,9 @@ _match_name = _NAME.fullmatch  # Bound once, because every request uses it.
 _QUAD = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _BRACKETED = re.compile(rf"\[([0-9A-Fa-f:.]{{2,45}})\]{_PORT}")
-"""An IPv6 address, by its characters and its greatest length: six groups and a dotted quad."""
+"""An IPv6 address of valid characters and length in brackets, with an optional port.
+
+The longest address consists of six groups and a dotted quad."""
 
 _MAX_LABEL_CHARACTERS = 63
 """The longest label (RFC 1035 section 2.3.4)."""
@@ -50,7 +53,7 @@ _MAX_PORT = 65535
 _DIGITS = frozenset("0123456789")
 
 _LAST_CHARACTERS_OF_NUMBERS = frozenset("0123456789abcdefx")
-"""The characters that a number can end with; nearly all names end with another letter."""
+"""The characters that a number can end with; most names end with another letter."""
 
 
 class Host(NamedTuple):
@@ -77,6 +80,9 @@ def parse(text: str, *, underscores: bool = False) -> Host:
         underscores: Whether an underscore counts as a letter. RFC 1123 section 2.1 does not allow it in host names, but
             DNS does, and such names are in use.
 
+    Returns:
+        The host in its canonical form.
+
     Raises:
         InvalidHost: If `text` is anything else. No other error is raised, for any argument.
     """
@@ -102,7 +108,7 @@ def parse(text: str, *, underscores: bool = False) -> Host:
 
 
 def _has_bad_edge(name: str) -> bool:
-    """Return whether a label begins or ends with a hyphen; `_NAME` ensures that the first does not begin with one."""
+    """Return whether a label begins or ends with a hyphen. `_NAME` excludes one at the start of the name."""
     return ".-" in name or "-." in name or name[-1] == "-"
 
 
@@ -111,7 +117,7 @@ def _has_valid_lengths(name: str) -> bool:
 
 
 def _is_quad_or_name(name: str) -> bool:
-    """Return whether `name` is a dotted quad, or no address at all (WHATWG URL, "ends in a number")."""
+    """Return whether `name` is a dotted quad or does not end in a number (WHATWG URL, "ends in a number checker")."""
     last = name[name.rfind(".") + 1 :]
     return last[0] not in _DIGITS or _NUMBER.fullmatch(last) is None or _QUAD.fullmatch(name) is not None
 
@@ -169,11 +175,11 @@ _RULES = (
     (r"^-|^[^:]*?(?:\.-|-[.:]|-$)", "a label begins or ends with a hyphen"),
     (r"(:.*)", _NOT_A_PORT),
 )
-"""What can be wrong with a text of at most 260 characters, in the order in which it is reported."""
+"""Patterns of invalid hosts with the reasons that errors give; the first pattern that matches is reported."""
 
 
 def _why_not(text: str, underscores: bool) -> str:
-    """Return the first rule that `text` breaks, which is not a name with an optional port."""
+    """Return the first rule that `text`, which is not a valid name with an optional port, breaks."""
     rules = [rule for rule in _RULES if not (underscores and rule is _UNDERSCORE)]
     return _first_violation(rules, text) or f"it is longer than {MAX_NAME_CHARACTERS} characters"
 
@@ -196,6 +202,9 @@ def to_ascii(text: str, *, allow_mixed: bool = False, underscores: bool = False)
         allow_mixed: Whether to accept labels that mix scripts as no language does, a means of imitating other names.
         underscores: As for `parse`. A label with both an underscore and non-ASCII letters is never accepted, because it
             has no A-label.
+
+    Returns:
+        The name in its canonical form.
 
     Raises:
         InvalidHost: With a reason that says what to change.
@@ -221,7 +230,7 @@ _TYPED_RULES = (
     (r"\*", "a host cannot contain a *: add each host of the site"),
     (r"^(?:\[.*\]|[^:\[]*)(:[0-9]*)$", "leave out the port {}, a site is served on every port of its host"),
 )
-"""What people type in place of a host, and what to leave out."""
+"""Patterns of texts that people type in place of a host, with the reasons that errors give."""
 
 
 def _idna(text: str, allow_mixed: bool, underscores: bool) -> str:

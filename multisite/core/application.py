@@ -1,4 +1,4 @@
-"""The current application, in a process that serves several of them (`multisite.vhosts`). Pure.
+"""The current application, in a process that serves several of them (`multisite.vhosts`).
 
 It is stored in a context variable, like the current site: threads start without one, asyncio tasks inherit their
 parent's.
@@ -40,7 +40,7 @@ current_application: ContextVar[str | None] = ContextVar("multisite_application"
 
 @contextmanager
 def using_application(name: str) -> Iterator[None]:
-    """Make the application `name`, as the ini file calls it, current inside the block; for scripts.
+    """Make the application that the ini file calls `name` current inside the block; for scripts.
 
     `using_site` then looks up sites only in the directory of that application, and log records carry its name.
     """

@@ -28,18 +28,18 @@ class ConcurrencyLimit:
     def acquire(self, key: Hashable) -> bool:
         """Acquire a slot for a request of `key`; return False if none is free. Never blocks."""
         with self._lock:
-            acquired = self._in_progress.get(key, 0)
-            if acquired >= self.limit:
+            count = self._in_progress.get(key, 0)
+            if count >= self.limit:
                 return False
-            self._in_progress[key] = acquired + 1
+            self._in_progress[key] = count + 1
             return True
 
     def release(self, key: Hashable) -> None:
         """Release the slot of one successful `acquire`."""
         with self._lock:
-            acquired = self._in_progress.get(key, 0) - 1
-            if acquired > 0:
-                self._in_progress[key] = acquired
+            count = self._in_progress.get(key, 0) - 1
+            if count > 0:
+                self._in_progress[key] = count
             else:
                 # Idle keys take no memory: there may be a million sites.
                 self._in_progress.pop(key, None)
@@ -52,8 +52,8 @@ class ConcurrencyLimit:
 class ClosingIterator:
     """Wraps a streaming body and calls `closed` once, when the body is exhausted or closed.
 
-    It is its own iterator: WebOb iterates over a part of it for a `Range`, and closes nothing else. It calls `closed`
-    at the end of the body too, because a wrapper such as WebOb's compression may never close it.
+    It is its own iterator, because for a `Range` WebOb iterates over a part of the body and closes only the iterator.
+    `closed` is also called at the end of the body, because a wrapper such as WebOb's compression may never close it.
     """
 
     def __init__(self, body: Iterable[bytes], closed: Callable[[], None]) -> None:

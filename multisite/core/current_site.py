@@ -110,8 +110,11 @@ class ScopeContext(ContextDecorator, Generic[Given]):
     def __call__(self, function: Function) -> Function:
         """Decorate `function`.
 
+        Returns:
+            A function whose calls run inside the block.
+
         Raises:
-            TypeError: If its body runs only after the call, outside of the block.
+            TypeError: If the body of `function` runs only after the call, outside of the block.
         """
         _reject_deferred(function)
         return super().__call__(function)
@@ -122,13 +125,16 @@ class ScopeContext(ContextDecorator, Generic[Given]):
 
 
 def using_site(site: Site | int | str) -> ScopeContext[Site]:
-    """Work for one site inside the block, or in the decorated function; `with` returns the `Site`.
+    """Work for one site inside the block, or in the decorated function.
 
     Sessions that are first used inside are pinned to the site.
 
     Args:
         site: A `Site`, or the id or domain of one. In a process with several applications (`multisite.vhosts`), only
             the directory of the current application is searched, or all of them if none is current.
+
+    Returns:
+        A context manager, whose `with` statement gives the `Site`, and a decorator.
 
     Raises:
         UnknownSite: If no directory knows the site.
@@ -146,6 +152,9 @@ def all_sites(reason: str) -> ScopeContext[None]:
     Args:
         reason: Why. It is logged together with the line that begins the block or calls the function.
 
+    Returns:
+        A context manager, whose `with` statement gives None, and a decorator.
+
     Raises:
         ValueError: If `reason` is empty.
     """
@@ -153,18 +162,22 @@ def all_sites(reason: str) -> ScopeContext[None]:
 
 
 def carry(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
-    """Wrap `function` so that in another thread it runs with what is current here and now.
+    """Wrap `function` so that it runs with the present context in any thread.
 
-    That is one site, all sites with their reason, or none; the request id; and the application (`multisite.vhosts`).
-    What is current in the other thread is restored afterwards. The result can be called any number of times and by
-    several threads at once, and can be pickled if `function` can.
+    The context consists of one site, all sites with their reason, or none; the request id; and the application
+    (`multisite.vhosts`). After each call the context of the calling thread is restored.
+
+    Returns:
+        A function that several threads may call at once, any number of times, and that can be pickled if `function`
+        can.
 
     Raises:
         TypeError: If the body of `function` runs only after the call.
     """
     _reject_deferred(function)
     scope = current_scope()
-    # Carried on purpose, it counts as explicit, also for a session that an earlier job of the thread has left open.
+    # The caller asked for this scope, so it counts as explicit, also for a session that an earlier job of the thread
+    # has left open.
     explicit = None if scope is None else Scope(scope.site, scope.reason)
     return partial(_carried, explicit, current_application.get(), request_id.get(), function)
 
@@ -195,9 +208,12 @@ def _reject_deferred(function: Callable[..., Any]) -> None:
 
 
 def log_all_sites(reason: str) -> Scope:
-    """Log that the calling code works across all sites, and why; return the scope for it.
+    """Log that the calling code works across all sites, and why.
 
     The log record has the file and line of the application.
+
+    Returns:
+        The scope of all sites, with `reason`.
 
     Raises:
         ValueError: If `reason` is empty.

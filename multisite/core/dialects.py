@@ -1,8 +1,8 @@
-"""The supported databases. Pure.
+"""The supported databases.
 
-The scoping layer scans finished SQL by the lexical rules of its dialect. With the rules of another dialect it would
-take text that the server executes for a comment, such as MariaDB's `/*! … */`. A dialect is therefore supported only if
-its rules are in `multisite.scoping.lexical` and the attack catalogue passes on it.
+The scoping layer scans compiled SQL by the lexical rules of its dialect. By the rules of another dialect it could
+mistake text that the server executes for a comment, such as MariaDB's `/*! … */`. A dialect is therefore supported only
+if its rules are in `multisite.scoping.lexical` and the attack catalogue passes on it.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ MAX_PATH_CHARACTERS = 200
 """The longest path of a domain, including the slash: longer than anyone types, and short enough for an index."""
 
 MAX_FOLDER_CHARACTERS = 253
-"""The maximum length of a folder name: the size of the column; file systems allow 255."""
+"""The longest name of a site's folder: the size of the column. File systems allow 255."""
 
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
 """A path segment of unreserved characters (RFC 3986 section 2.3), which no client and no proxy writes in two ways."""
@@ -87,6 +87,9 @@ class Domain(NamedTuple):
 def parse(text: str, *, underscores: bool = False) -> Domain:
     """Parse a domain; `underscores` is as for `hosts.parse`.
 
+    Returns:
+        The domain in its canonical form.
+
     Raises:
         InvalidHost: If `text` is not a domain. No other error is raised, for any argument.
     """
@@ -113,7 +116,13 @@ def parse(text: str, *, underscores: bool = False) -> Domain:
 def to_ascii(text: str, *, allow_mixed: bool = False, underscores: bool = False) -> Domain:
     """Convert a domain as people type it: `*.Bücher.example/laden` becomes `*.xn--bcher-kva.example/laden`.
 
-    The host, which a port and a path may follow, and the options are those of `hosts.to_ascii`.
+    Args:
+        text: A host name, optionally followed by a port and a path.
+        allow_mixed: As for `hosts.to_ascii`.
+        underscores: As for `hosts.to_ascii`.
+
+    Returns:
+        The domain in its canonical form.
 
     Raises:
         InvalidHost: With a reason that says what to change.
@@ -137,7 +146,10 @@ def to_ascii(text: str, *, allow_mixed: bool = False, underscores: bool = False)
 def existing(text: str) -> Domain:
     """Convert a domain as people type it, to look up one that was added before.
 
-    Accepts whatever any option of `to_ascii` permits: these were checked when the domain was added.
+    It is not checked as strictly as `to_ascii` checks by default, since that was done when the domain was added.
+
+    Returns:
+        The domain in its canonical form.
     """
     return to_ascii(text, allow_mixed=True, underscores=True)
 
@@ -184,7 +196,7 @@ def longest_prefix(paths: Mapping[str, Value], path: str) -> Value | None:
 
 
 def folder_name(domain: str) -> str:
-    """Return the folder name for a site with the canonical `domain`: the domain, if that is a valid name.
+    """Return the name of the folder of a new site: its canonical `domain`, in characters that a folder name can have.
 
     Colons and slashes are replaced, because Windows and template names do not allow them: `[::1]` becomes `[--1]`,
     `example.com:8080/shop` becomes `example.com-8080,shop`. Hosts and paths of domains contain no comma, so that `/a/b`

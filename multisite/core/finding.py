@@ -1,4 +1,4 @@
-"""A finding of `multisite check`, as a value, so that any module can report one without depending on the command."""
+"""A finding of `multisite check` as a value, so that modules can report one without importing the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host of a WSGI request, according to its Host header. Pure, like `hosts`."""
+"""The host of a WSGI request, according to its Host header."""
 
 from __future__ import annotations
 

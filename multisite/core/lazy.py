@@ -1,4 +1,4 @@
-"""Names that a package offers and imports only when they are used."""
+"""Lazy imports: names of a package whose modules are imported on first use."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ def lazy_names(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """Return a `__getattr__` for `package` (PEP 562).
 
     Args:
-        package: the `__name__` of the package.
-        names: the module in which each name is defined.
+        package: The `__name__` of the package.
+        names: The module that defines each name.
+
+    Returns:
+        A function that imports the module of a name and returns the object.
     """
 
     def find(name: str) -> Any:

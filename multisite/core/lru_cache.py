@@ -17,8 +17,8 @@ class LRUCache(Generic[Key, Value]):
 
     It has two generations, each a dictionary. New values go into the young one; once that holds half of `size`, it
     becomes the old generation and the previous old one is discarded. A value found in the old generation is promoted to
-    the young one under a lock, which is never held during any waiting. This approximates LRU order; an `OrderedDict`
-    would have to be written, under a lock, at every read.
+    the young one under a lock, which is only ever held for a moment. This approximates LRU order, which an
+    `OrderedDict` would keep exactly, but at the price of a write under a lock at every read.
     """
 
     def __init__(self, size: int) -> None:

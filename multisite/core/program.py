@@ -21,9 +21,9 @@ def command(arguments: str) -> str:
         arguments: The arguments, such as `migrate`, already quoted for the shell.
 
     Returns:
-        `multisite migrate` if the PATH finds the running script, or the one of the running environment, such as a
-        server's. Otherwise its path, relative if it is below the current directory; or `python -m multisite` if the
-        command was started so.
+        `multisite migrate` if the PATH finds the script: the running one, or in a server that of its environment.
+        Otherwise the path of the script instead of its name, relative if it is below the current directory; or
+        `python -m multisite migrate` if the command was started as a module.
     """
     return f"{_program()} {arguments}"
 

@@ -37,8 +37,8 @@ ROW_SECURITY_FORMS = ("role", "setting")
 """How a transaction tells row-level security that it is for all sites: by its role, or by a setting."""
 
 MIN_SECRET_CHARACTERS = 32
-"""The shortest secret. As hexadecimal digits these hold 128 bits, which new keys need from 2031 on (NIST SP 800-57 part
-1 revision 5, section 5.6.3)."""
+"""The shortest secret. 32 hexadecimal digits hold 128 bits, which new keys need from 2031 on (NIST SP 800-57 part 1
+revision 5, section 5.6.3)."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -186,7 +186,7 @@ def parse_secrets(value: str) -> tuple[str, ...]:
 
 
 def secret_error(secret: str) -> str | None:
-    """Return what was expected in place of `secret`, or None if it is valid."""
+    """Return what is expected of a secret if `secret` is not valid, else None."""
     if len(secret) >= MIN_SECRET_CHARACTERS and not any(map(str.isspace, secret)):
         return None
     return (

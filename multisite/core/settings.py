@@ -34,10 +34,10 @@ SITE_PREFIX = f"{PREFIX}site."
 """The prefix of defaults for the settings of sites, which an application declares."""
 
 ALL_SITES_ROLE = f"{PREFIX}all_sites_role"
-"""The key of this setting, which the migrations of an application read too."""
+"""The key of the setting `all_sites_role`, which the migrations of an application read too."""
 
 ROW_SECURITY_FORM = f"{PREFIX}row_security_form"
-"""The key of this setting, which the migrations of an application read too."""
+"""The key of the setting `row_security_form`, which the migrations of an application read too."""
 
 STATIC_FOLDER = "static"
 """The folder of static files, in the folder of a site or a theme, or in that of the shared templates."""
@@ -161,14 +161,18 @@ class Settings:
 
 
 def parse_settings(settings: Mapping[str, Any]) -> Settings:
-    """Parse the settings below `multisite.`; ignore other keys, and those that `site_defaults` returns.
+    """Parse the settings below `multisite.`, except those that `site_defaults` returns; other keys are ignored.
 
     Args:
         settings: A mapping such as Pyramid's settings or an ini section. Values that are not strings are converted to
             strings first.
 
+    Returns:
+        The parsed settings, with the defaults of those that are missing.
+
     Raises:
-        SettingError: For an invalid value, or an unknown key (`UnknownSetting`).
+        SettingError: If a value is invalid.
+        UnknownSetting: If a key is unknown.
     """
     fields = {item.name: item for item in dataclasses.fields(Settings)}
     # The defaults are made absolute too, so that a later change of the working directory has no effect.

@@ -1,7 +1,6 @@
 """The directory: which site a host leads to, cached from the tables `sites` and `domains`.
 
-`Directory` serves requests. The functions that add and remove sites and domains are in `multisite.sites.updates`;
-the command line and tests call the same ones.
+This package only reads the tables; `multisite.sites` changes them.
 """
 
 from multisite.directory.directory import Directory

@@ -41,7 +41,7 @@ HANG_PAUSE_SECONDS = 10.0
 """How long the database is left alone after a timeout: each attempt costs a thread and a connection."""
 
 NO_SITE = 0
-"""An id that no site has: querying it returns the version and nothing else."""
+"""An id that no site has. A query for it returns only the versions."""
 
 
 class DirectoryCache:
@@ -93,8 +93,9 @@ class DirectoryCache:
     def template_generation(self) -> int:
         """Return the generation of the shared templates: when it changes, the files are looked up again.
 
-        For pages without a site, which look up no host. Reads it from the database if a refresh is due and no other
-        thread is refreshing. While the database does not answer, the last known value is returned.
+        This is for pages without a site, since `get` refreshes the generation too. It is read from the database if a
+        refresh is due and no other thread is refreshing. While the database does not answer, the last known value is
+        returned.
         """
         now = self._clock()
         if now >= self._check_at:
@@ -136,22 +137,22 @@ class DirectoryCache:
         return entry.version == self._version and now < entry.expires
 
     def _is_ruled_out(self, key: str | int, now: float) -> bool:
-        """Return whether `key` is a host that certainly has no site, so that it needs no query and no entry."""
+        """Return whether `key` is a host that certainly has no site; it then needs neither a query nor an entry."""
         if now >= self._check_at or self._circuit.is_open or not isinstance(key, str):
             return False  # The version has to be checked first.
         return self._host_filter.definitely_absent(key, self._version, now)
 
     def _refresh(self, key: str | int, entry: CachedEntry | None, now: float, *, wait_seconds: float) -> CachedEntry:
-        """Return the entry of `key` as the database has it, or else the best one available.
+        """Return the entry of `key` from the database, or a stale one if the database does not answer.
 
-        `entry` is the cached one, looked up at `now`. It is returned if the lock is not acquired within `wait_seconds`,
-        or if the database does not answer.
+        `entry` is the cached one, looked up at `now`. It is also returned if another thread holds the lock for longer
+        than `wait_seconds`.
         """
         if self._circuit.is_open:
             return self._refresh_in_outage(key, entry, now)
         if not self._refresh_lock.acquire(timeout=wait_seconds):
             if entry is not None and wait_seconds == 0:
-                return entry  # It was fresh a moment ago, whatever the refreshing thread may have found since.
+                return entry  # It was fresh a moment ago; a change that the other thread finds may come a moment later.
             return self._serve_stale(key, entry, now, self._slow())
         try:
             is_ruled_out = self._is_ruled_out(key, now)
@@ -165,7 +166,7 @@ class DirectoryCache:
             self._refresh_lock.release()
 
     def _refresh_in_outage(self, key: str | int, entry: CachedEntry | None, now: float) -> CachedEntry:
-        """Do what `_refresh` does while the circuit is open: only a caller without a cached entry waits."""
+        """Do what `_refresh` does, but while the circuit is open: only a caller without a cached entry waits."""
         error = self._circuit.error("the database did not answer a moment ago")
         entry = self._fallback_entry(key, entry)
         if now < self._circuit.retry_at or not self._refresh_lock.acquire(blocking=False):
@@ -199,7 +200,7 @@ class DirectoryCache:
         self, key: str | int, entry: CachedEntry | None, now: float, error: DirectoryUnavailable
     ) -> CachedEntry:
         entry = self._fallback_entry(key, entry)
-        # A stale entry with a site is worth serving; a stale entry without one is no reason to deny the site now.
+        # Only an entry with a site is served stale: a host that had no site then may have one now.
         if entry is not None and (entry.matches is not None or self._is_fresh(entry, now)):
             return entry
         raise error
@@ -211,7 +212,7 @@ class DirectoryCache:
         return entry
 
     def _read(self, key: str | int, now: float) -> CachedEntry:
-        """Query the entry of `key` and cache it; the caller holds the lock, and took `now` before waiting for it."""
+        """Query the entry of `key` and cache it. The caller holds the lock; `now` is the time before it waited."""
         if now < self._circuit.retry_at:
             raise self._circuit.error("the database did not answer a moment ago")
         if self._listener is not None:
@@ -259,7 +260,7 @@ class DirectoryCache:
         if result.matches is None and isinstance(key, str):
             self._host_filter.record_miss()
         self._template_generation = result.template_generation
-        # The version last: until then other threads take the new entry for a stale one, and wait for the lock.
+        # Set last: until then, other threads treat the new entry as stale and wait for the lock.
         self._version = result.version
         self._circuit.record_success()
         if self._snapshot is not None:

@@ -13,7 +13,7 @@ __all__ = ["CircuitBreaker"]
 log = logging.getLogger(__name__)
 
 LOG_PAUSE_SECONDS = 60.0
-"""The shortest time between two log records of an outage: every request that misses the cache fails during one."""
+"""The shortest time between two log records of an outage, during which every request that misses the cache fails."""
 
 
 class CircuitBreaker:

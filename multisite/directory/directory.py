@@ -99,7 +99,7 @@ class Directory:
         """
         matches = self.matches_of(host)
         match = None if matches is None else matches.find(port, path)
-        # Visitors see no disabled site. Scripts do, by `resolve`.
+        # Visitors do not see disabled sites; scripts do, by `resolve`.
         return match if match is None or match.is_served else None
 
     def matches_of(self, host: str | int) -> HostMatches | None:

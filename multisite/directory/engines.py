@@ -1,4 +1,4 @@
-"""Engines as multisite needs them, and a check of those that an application provides."""
+"""Create the engine of the directory, and check one that the application provides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from multisite.errors import MultisiteError
 __all__ = ["check_engine", "dispose_after_fork", "engine_from_settings", "engine_from_url"]
 
 CONNECT_SECONDS = 10
-"""How long to wait for a connection. psycopg waits for two minutes, psycopg2 for ever."""
+"""How long to wait for a connection. By default psycopg waits for two minutes, psycopg2 for ever."""
 
 _LIBPQ = {"postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
 """The drivers that support `connect_timeout`."""
@@ -26,8 +26,8 @@ _LIBPQ = {"postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
 def engine_from_url(url: str | sa.URL, **options: Any) -> Engine:
     """Return a new engine for `url`; `options` are those of `sqlalchemy.create_engine`.
 
-    Its connections enforce foreign keys on SQLite, and give up on an unresponsive PostgreSQL server after ten seconds,
-    unless the URL or `PGCONNECT_TIMEOUT` sets `connect_timeout`.
+    Its connections enforce foreign keys on SQLite. On PostgreSQL, connecting times out after ten seconds, unless the
+    URL or `PGCONNECT_TIMEOUT` sets `connect_timeout`.
     """
     url = make_url(url)
     options["connect_args"] = {**_connect_args(url), **options.get("connect_args", {})}

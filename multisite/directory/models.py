@@ -86,7 +86,7 @@ HOST_CHECK = (
     f"ltrim(host, '{_NAME_STARTS}-_.:[]*') = '' AND length(host) > 0 AND replace(host, '..', '') = host "
     "AND substr(host, 1, 1) <> '.' AND substr(host, length(host), 1) <> '.'"
 )
-"""Excludes upper case, a trailing dot, and characters that no host has. A CHECK cannot express all of the form.
+"""Excludes upper case, a trailing dot, and characters that no host has. A CHECK cannot express all rules of `hosts`.
 Underscores pass, because a setting decides about them (`multisite.allow_underscores`)."""
 
 AVAILABILITY_CHECK = "availability IN ('open', 'maintenance', 'disabled', 'removing', 'removed')"
@@ -180,10 +180,10 @@ class SettingRow(_Base):
 
 
 class ChangeRow(_Base):
-    """The number of transactions that changed rows of a site, which raise `version` as their last statement.
+    """A counter of the transactions that changed rows of a site: each raises `version` in its last statement.
 
-    It is only used by the page cache (`multisite.page_cache`). `site_id` 0 stands for all sites. It is not a foreign
-    key, because an active site never loses its row.
+    Only the page cache (`multisite.page_cache`) uses it. `site_id` is 0 for changes of all sites, and therefore no
+    foreign key.
     """
 
     __tablename__ = "multisite_changes"

@@ -1,4 +1,4 @@
-"""Overrides: sites that only one `Directory` object knows, for tests that roll back what they write."""
+"""Overrides: sites that only one `Directory` object knows, for tests that roll back their changes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One query for the domains of a host, the site of each, and the version of the directory.
+"""Query the domains of a host, the site of each, and the version of the directory, in one statement.
 
-Entry and version come from one statement, and so from one state of the database. If they were read one after the other,
-a change in between would cache an old entry under the new version, and it would be served as if it were fresh.
+Matches and version therefore come from one state of the database. If they were read one after the other, a change in
+between could cache old matches under the new version, and they would be served as if they were fresh.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _canonical = DomainRow.__table__.alias("canonical")
 def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
     """Return a statement that selects the version, and each domain that fulfils `condition` with its site.
 
-    It returns at least one row, with NULLs if there is no such domain. The joins are outer joins, so that a domain
+    It selects at least one row, with NULLs if there is no such domain. The joins are outer joins, so that a domain
     without a site, or a site without a canonical domain, is found and logged.
     """
     # Both only ever increase, so their sum changes whenever one of them does.
@@ -106,6 +106,9 @@ def query_host(engine: Engine, key: str | int, settings_provider: SettingsProvid
         engine: The database.
         key: The host or id.
         settings_provider: Passed on to the sites; None if the application declares no settings of sites.
+
+    Returns:
+        The matches, and the versions that they belong to.
 
     Raises:
         DirectoryUnavailable: If the tables, or the version in them, are missing.

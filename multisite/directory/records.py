@@ -1,4 +1,4 @@
-"""Records of sites for operators: each with its status and all its domains, read from the database, never cached."""
+"""Records of sites for operators, each with its status and all its domains; read from the database, never cached."""
 
 from __future__ import annotations
 

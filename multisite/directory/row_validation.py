@@ -34,7 +34,7 @@ _THEME_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def is_theme_name(name: str) -> bool:
-    """Return whether a theme can have this name; whether there is one is another question."""
+    """Return whether a theme can have this name, whether or not it exists."""
     return _THEME_NAME.fullmatch(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""Snapshot: the most recently used sites in a file, for a process that starts while the database is down.
+"""The snapshot: the most recently used sites in a file, for processes that start while the database is down.
 
 The file has one JSON value per line: a header with a checksum of the rest, then a line for each host. A process uses it
 only until the database answers for the first time.

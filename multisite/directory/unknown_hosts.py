@@ -1,8 +1,8 @@
-"""Negative filter for hosts: after enough misses, unknown hosts are recognized without a query each.
+"""The negative filter for hosts: after enough misses, unknown hosts are recognized without a query.
 
 Anybody can send any Host, a hundred thousand different ones in a minute. After some misses the names of all domains are
-read into Bloom filters. Hosts that are not among them have no site, for as long as the version of the directory is
-unchanged.
+read into Bloom filters. For as long as the version of the directory is unchanged, a host that is not in them has no
+site.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MIN_MISSES = 64
 """Lower bound on misses before the filter is built."""
 
 NAMES_PER_MISS = 500
-"""With many names, one miss is required per this many of them, because reading them costs about as much as a query.
-Building the filter thus never costs more than the misses before it, even if a change invalidates it immediately."""
+"""With many names, the filter is built after one miss for each 500 names, because reading 500 names costs about as much
+as one query. Building it thus never costs more than the misses before it, even if a change invalidates it at once."""
 
 PAGE_NAMES = 1_000
 PAUSE_SECONDS = 0.005
@@ -102,9 +102,12 @@ class NegativeHostFilter:
 
 
 def _read_names(engine: Engine, hosts: BloomFilter, wildcards: BloomFilter, expires: float) -> _DomainNames | None:
-    """Add the names of all domains to `hosts` and `wildcards`; return None if they were changed in the meantime.
+    """Add the names of all domains to `hosts` and `wildcards`.
 
     They are read in pages, because a long transaction would block writers on SQLite.
+
+    Returns:
+        The two filters, or None if a domain was changed while the names were read.
     """
     version = _version(engine)
     page = sa.select(_domain.c.id, _domain.c.host).order_by(_domain.c.id).limit(PAGE_NAMES)

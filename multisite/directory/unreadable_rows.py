@@ -1,7 +1,7 @@
-"""Find the row that the driver of SQLite cannot read, since SQLite accepts any bytes in any column.
+"""Find rows that the driver of SQLite cannot read, since SQLite accepts any bytes in any column.
 
-One such row makes the whole statement fail, and the driver names only the column. Functions that read for people then
-look for the row, so that it can be corrected.
+One such row makes the whole statement fail, and the driver names only the column. Functions whose results people read
+therefore look for the row and name it in the error, so that it can be corrected.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What an operator does to a site: add, rename, domains, themes, settings, availability, removal.
+"""Change sites: add, rename and remove them, and change their domains, themes, settings and availability.
 
-The commands call the same functions.
+These functions take the engine of the directory. The commands of `multisite` call the same ones.
 """
 
 from __future__ import annotations

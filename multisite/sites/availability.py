@@ -25,7 +25,10 @@ _NO_MAINTENANCE = {"maintenance_message": None, "maintenance_until": None, "main
 
 
 def enable_site(engine: Engine, host: str) -> SiteRecord:
-    """Bring the site with the domain `host` online and return its new record.
+    """Bring the site with the domain `host` online.
+
+    Returns:
+        The new record of the site.
 
     Raises:
         InvalidHost: `host` is not valid.
@@ -36,23 +39,29 @@ def enable_site(engine: Engine, host: str) -> SiteRecord:
 
 
 def disable_site(engine: Engine, host: str) -> SiteRecord:
-    """Take the site offline, so that it answers 404; nothing is deleted. Returns and raises as `enable_site`."""
+    """Take the site offline, so that it answers 404; nothing is deleted. Returns and raises as `enable_site` does."""
     return _set(engine, host, availability="disabled", **_NO_MAINTENANCE)
 
 
 def maintain_site(
     engine: Engine, host: str, *, message: str | None = None, until: datetime | None = None
 ) -> tuple[SiteRecord, str]:
-    """Put the site into maintenance; return its new record and a new token that lets operators bypass it.
+    """Put the site into maintenance, so that it answers 503 except to operators with a token.
 
     Args:
         engine: The database of the directory.
         host: Any domain of the site.
         message: Shown on the maintenance page.
-        until: The expected end, in the site's time zone if it is naive. The site does not come back by itself.
+        until: The announced end, in the site's time zone if it is naive. The site does not come back by itself.
+
+    Returns:
+        The new record of the site, and a new token, which `multisite.directory.matching.BYPASS_NAME` takes.
 
     Raises:
-        MultisiteError: As `enable_site`; the message is empty or too long; or `until` is in the past.
+        InvalidHost: `host` is not valid.
+        UnknownSite: No site has this domain.
+        MultisiteError: The site is not complete or is being removed; the message is empty or too long; or `until` is
+            in the past.
     """
     if message is not None and (not message.strip() or len(message) > MAX_MESSAGE_CHARACTERS):
         raise MultisiteError(f"a message has 1 to {MAX_MESSAGE_CHARACTERS} characters")

@@ -5,8 +5,8 @@
     DIR/kueche.example -> kitchen.example                an alias
 
 Files are replaced atomically, by writing a new file and renaming it. Files with the same content are hard links to one
-another, and unchanged files are not written again. The application serves files that are missing, so the order of the
-steps does not matter.
+another, and unchanged files are not written again. The application serves files that are missing, so files can be
+exported in any order.
 """
 
 from __future__ import annotations
@@ -71,9 +71,12 @@ def collect_static(
 
     Args:
         settings: Where the files of sites are.
-        records: The records of all sites.
+        records: The records of all sites, active or not.
         target: The folder to export to.
         compress: Write a `.gz` beside each file that compresses well.
+
+    Returns:
+        The counts of the run.
 
     Raises:
         MultisiteError: `target` contains other files, or overlaps the folders of templates.
@@ -195,7 +198,8 @@ class _Export:
     def _put(self, path: Path, source: OpenAsset | bytes) -> None:
         """Write `source` to `path`, hard-linking to an identical file if possible.
 
-        Raises `_Changed` if `source` was written to since its digest was computed.
+        Raises:
+            _Changed: `source` was written to since its digest was computed.
         """
         digest = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else source.digest()
         if not path.is_file() or digest_of(path) != digest:

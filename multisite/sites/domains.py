@@ -26,7 +26,7 @@ def add_domain(
     allow_mixed: bool = False,
     allow_underscores: bool = False,
 ) -> SiteRecord:
-    """Add the domain `host` to the site with the domain `site_host`; return its new record.
+    """Add the domain `host` to the site with the domain `site_host`.
 
     Args:
         engine: The database of the directory.
@@ -34,7 +34,10 @@ def add_domain(
         host: The domain to add.
         redirect: Redirect browsers to the canonical domain instead of serving them.
         allow_mixed: Accept hosts that mix scripts.
-        allow_underscores: Accept underscores; the same as in the settings of the application that serves the site.
+        allow_underscores: Accept underscores: the value of the setting of the application that serves the site.
+
+    Returns:
+        The new record of the site.
 
     Raises:
         InvalidHost: A host is not valid.
@@ -52,7 +55,10 @@ def add_domain(
 
 
 def remove_domain(engine: Engine, host: str) -> SiteRecord:
-    """Remove the domain `host` from its site; return the site's new record.
+    """Remove the domain `host` from its site.
+
+    Returns:
+        The new record of the site.
 
     Raises:
         InvalidHost: `host` is not valid.
@@ -72,9 +78,12 @@ def remove_domain(engine: Engine, host: str) -> SiteRecord:
 
 
 def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteRecord:
-    """Make `host` the canonical domain of its site; return the site's new record.
+    """Make `host` the canonical domain of its site.
 
     The former canonical domain becomes an alias, or with `redirect` a redirect to `host`. The folder keeps its name.
+
+    Returns:
+        The new record of the site.
 
     Raises:
         InvalidHost: `host` is not valid, or has a wildcard.
@@ -94,10 +103,13 @@ def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteR
 
 
 def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = False) -> SiteRecord:
-    """Move the domain `host` to the site with the domain `site_host`; return that site's new record.
+    """Move the domain `host` to the site with the domain `site_host`.
 
     It becomes an alias there, or with `redirect` a redirect. The move is one statement, so that the domain always
     belongs to one of the two sites.
+
+    Returns:
+        The new record of the site with the domain `site_host`.
 
     Raises:
         InvalidHost: A host is not valid.

@@ -34,7 +34,7 @@ PLACEHOLDER = "{}"
 """An argument that equals this is replaced by the canonical domain."""
 
 RUNS_FOR = frozenset({"active", "maintenance"})
-"""Commands run for sites with these statuses. Maintenance is one of them: that is when commands are run."""
+"""Commands run for sites with these statuses. Maintenance is one of them, since it is often for running commands."""
 
 TERMINATION_TIMEOUT_SECONDS = 5.0
 """How long a terminated process may take to end, before it is killed."""
@@ -45,7 +45,7 @@ OnOutput = Callable[[Site, str], object]
 
 @dataclass(frozen=True, slots=True)
 class SelectedSite:
-    """A site; `left_out` is its status if the command is not run for it because of that, else None."""
+    """A selected site. `left_out` is its status if that keeps the command from being run, else None."""
 
     site: Site
     left_out: str | None = None
@@ -76,16 +76,19 @@ def select_sites(
         only: Shell patterns such as `*.example.com`; empty for all sites.
         skip: Shell patterns of sites to leave out.
 
+    Returns:
+        The selected sites, including those that are left out because of their status.
+
     Raises:
-        MultisiteError: A pattern matches no site; a typing error in `skip` would go unnoticed otherwise.
+        MultisiteError: A pattern matches no site. Otherwise a typing error in `skip` would go unnoticed.
     """
     unused = {pattern.lower(): pattern for pattern in (*only, *skip)}
     chosen: list[SelectedSite] = []
     for site, status in sites:
-        fitting = {pattern for pattern in map(str.lower, (*only, *skip)) if fnmatch.fnmatchcase(site.domain, pattern)}
-        for pattern in fitting:
+        matching = {pattern for pattern in map(str.lower, (*only, *skip)) if fnmatch.fnmatchcase(site.domain, pattern)}
+        for pattern in matching:
             unused.pop(pattern, None)
-        if (not only or fitting & set(map(str.lower, only))) and not fitting & set(map(str.lower, skip)):
+        if (not only or matching & set(map(str.lower, only))) and not matching & set(map(str.lower, skip)):
             chosen.append(SelectedSite(site, None if status in RUNS_FOR else status))
     if unused:
         pattern = next(iter(unused.values()))
@@ -104,7 +107,7 @@ def run_for_each(
     on_output: OnOutput,
     on_done: Callable[[Outcome], object],
 ) -> list[Outcome]:
-    """Run `command` for each of the `chosen` sites, and return the outcomes in their order.
+    """Run `command` for each of the `chosen` sites.
 
     `KeyboardInterrupt` ends the running processes, with everything that they started. It is not raised; the outcomes
     show for which sites the command was not run.
@@ -117,6 +120,9 @@ def run_for_each(
         environ: The environment of the commands, without the variables of the site; None for that of this process.
         on_output: Called with each line of output. Called from several threads, but never at the same time.
         on_done: Called with each outcome, in the same way.
+
+    Returns:
+        The outcomes, in the order of `chosen`.
     """
     run = _Run(tuple(command), dict(os.environ if environ is None else environ), keep_going, on_output, on_done)
     return run.all(chosen, jobs)

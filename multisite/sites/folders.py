@@ -21,15 +21,15 @@ people who may do that should be able to write here.
 
 
 def create_site_folder(settings: Settings, folder: str, host: str, *, theme: str | None = None) -> bool:
-    """Create the folder of a site with a layout to edit.
+    """Create the folder of a site, with a layout to edit unless the site has a `theme`.
 
-    With a `theme` the folder starts without templates, because its own layout would override the theme's.
+    With a theme the folder starts without templates, because a layout in it would override the theme's.
 
     The folder is filled under another name and then renamed, so that it is never seen incomplete; leftovers of an
     interrupted call are removed. Two calls for one folder must not run at once.
 
     Returns:
-        False if the folder existed already with files, which are kept.
+        True; or False if the folder existed already with files, which are kept.
 
     Raises:
         MultisiteError: The path exists and is not a folder.

@@ -86,6 +86,9 @@ class Ini:
 def read_ini(uri: str | Path) -> Ini:
     """Read the ini file `uri`, a name as for Pyramid's own commands (`some.ini` or `some.ini#app`).
 
+    Returns:
+        What the commands need from the file.
+
     Raises:
         SettingError: A setting is not valid.
         MultisiteError: The file is missing, cannot be read, or has no database URL.
@@ -110,12 +113,12 @@ def read_ini(uri: str | Path) -> Ini:
         another = program.command(f"-c {path}#{others[0] if others else 'name'}")
         raise MultisiteError(f"{path} has no section [{section}]: name another one as in '{another}'")
     if re.fullmatch(r"egg:multisite(#.*)?", app.get("use", "")):
-        # PasteDeploy would report that the distribution 'multisite' is missing, which is another project on PyPI.
+        # PasteDeploy would report the distribution 'multisite' as missing, which on PyPI is another project.
         raise MultisiteError(
             f"{path}: 'use = egg:multisite' is another project's distribution: write 'use = egg:pyramid-multisite'"
         )
     settings = parse_settings(app)
-    # The last one is for several applications in one process: multisite.vhosts.
+    # For several applications in one process, see multisite.vhosts.
     shared = loader.get_settings("multisite:shared")
     database_url = settings.database_url or app.get("sqlalchemy.url") or shared.get("sqlalchemy.url")
     if not database_url:

@@ -1,9 +1,10 @@
 """Remove a site: its rows, its folder and its domains.
 
 The site is taken offline first. Then its folder is moved to the trash, which can fail and can be undone. Then its rows
-are deleted, in the order of their foreign keys and in batches of one transaction each, so that locks are short for
-tables of any size; its domains are last. Until then, the same call again completes an interrupted removal. The row in
-`sites` is kept, so that the id is never used again: backups, logs and other databases may contain it.
+are deleted, in the order of their foreign keys and in batches of one transaction each, so that locks are short whatever
+the size of the tables. Its domains are deleted last, so that the same call can be repeated to complete an interrupted
+removal. The row in `sites` is kept, so that the id is never used again: backups, logs and other databases may contain
+it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ TRASH = ".trash"
 
 @dataclass(frozen=True, slots=True)
 class RemovalPlan:
-    """What a removal concerns: the number of `rows` by table, and the `folder` of the site, None without one."""
+    """What a removal removes: the number of `rows` by table, and the `folder` of the site (None: it has none).
+
+    Of a completed removal, `folder` is its path in the trash.
+    """
 
     record: SiteRecord
     rows: dict[str, int]
@@ -47,7 +51,7 @@ class RemovalPlan:
 
 
 def plan_removal(engine: Engine, host: str, *, settings: Settings) -> RemovalPlan:
-    """Return what `remove_site` would remove, without changing anything. Raises as `remove_site`."""
+    """Return what `remove_site` would remove, without changing anything. Raises as `remove_site` does."""
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         record = read_site(connection, domains.existing(host))
         with all_sites(f"counting the rows of {record.site}"):
@@ -65,7 +69,7 @@ def remove_site(
     batch_rows: int = BATCH_ROWS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> RemovalPlan:
-    """Remove the site with the domain `host`, and return what was removed.
+    """Remove the site with the domain `host`.
 
     Its rows are deleted from all tables of the database, in every schema, whose `site_id` references `sites`, whether
     or not the application has a model for them.
@@ -76,6 +80,9 @@ def remove_site(
         settings: Where the folder of the site is.
         batch_rows: How many rows are deleted in one transaction.
         progress: Called with a line for each batch.
+
+    Returns:
+        What was removed.
 
     Raises:
         InvalidHost: `host` is not valid.
@@ -145,6 +152,9 @@ def _tables(connection: Connection) -> list[_ScopedTable]:
     """Return the tables whose `site_id` references `sites`, referencing tables before referenced ones.
 
     Does not leave a transaction open.
+
+    Raises:
+        MultisiteError: Tables reference each other in a cycle.
     """
     inspector = sa.inspect(connection)
     keys: dict[_Name, list[ReflectedForeignKeyConstraint]] = {}

@@ -1,4 +1,4 @@
-"""Rotate the secret of a site by raising its generation, which all derived secrets depend on."""
+"""Rotate the secret of a site: raise its generation, from which all its secrets are derived."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ _sites = SiteRow.__table__
 
 
 def rotate_secret(engine: Engine, host: str) -> SiteRecord:
-    """Rotate the secret of the site with the domain `host`; return its new record.
+    """Rotate the secret of the site with the domain `host`.
 
     Once running servers have reloaded the directory, they reject everything that was signed before.
+
+    Returns:
+        The new record of the site.
 
     Raises:
         InvalidHost: `host` is not valid.

@@ -55,17 +55,25 @@ def hidden_files(settings: Settings, site: Site) -> list[Path]:
     for path in sorted(theme.rglob("*")):
         below = path.relative_to(theme)
         is_template = below.suffix in _TEMPLATE_SUFFIXES
-        ours = own / below
+        override = own / below
         counts = is_template or below.parts[0] == STATIC_FOLDER
-        if counts and path.is_file() and ours.is_file() and not (is_template and b"parent:" in ours.read_bytes()):
-            found.append(ours)
+        if (
+            counts
+            and path.is_file()
+            and override.is_file()
+            and not (is_template and b"parent:" in override.read_bytes())
+        ):
+            found.append(override)
     return found
 
 
 def create_theme(settings: Settings, name: str) -> Path:
-    """Create the folder of a new theme, with a layout that extends the shared one, and return its path.
+    """Create the folder of a new theme, with a layout that extends the shared one.
 
     The folder is filled under another name and then renamed, so that it is never seen incomplete.
+
+    Returns:
+        The path of the folder.
 
     Raises:
         MultisiteError: The name is not valid or in use, or the folder cannot be created.

@@ -1,7 +1,7 @@
-"""The transaction in which the directory is changed.
+"""The transaction in which the directory is changed, and checks inside it.
 
-Each change increments the directory's version as the first statement of its transaction, which serializes changes until
-commit: SQLite has one writer, and PostgreSQL locks the row with the version.
+Its first statement raises the directory's version, which serializes changes until the commit: SQLite has one writer,
+and PostgreSQL locks the row with the version.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def directory_transaction(engine: Engine, *wanted: Domain) -> Iterator[Connectio
         wanted: The domains that the block inserts.
 
     Raises:
-        DomainTaken: The database found one of `wanted` in use, because another program changed the tables without
-            incrementing the version first.
-        MultisiteError: The tables do not exist, or the database rejected the change.
+        DomainTaken: A unique constraint found one of `wanted` in use, because another program changed the tables
+            without raising the version first.
+        MultisiteError: The tables do not exist, or a constraint rejected the change.
+        DatabaseError: Any other error of the database.
     """
     try:
         with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():

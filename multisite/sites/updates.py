@@ -1,7 +1,6 @@
-"""Change the directory: add and rename sites, set their themes, and tell servers to reload.
+"""Add and rename sites, set their themes, and tell running servers to reload.
 
-These are plain functions that take an engine; the commands and tests call the same ones. Each change is one
-`directory_transaction`.
+Each change is one `directory_transaction`.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class SiteDetails(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class CreatedSite:
-    """A new site, its folder, and whether the folder existed already with files, which are kept."""
+    """A new site and its folder. `folder_existed` is True if the folder had files already, which are kept."""
 
     site: Site
     folder: Path
@@ -91,10 +90,19 @@ def add_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack
 
 
 def create_site(engine: Engine, host: str, *, settings: Settings, **details: Unpack[SiteDetails]) -> CreatedSite:
-    """Add a site with its rows and its folder, so that running servers find it.
+    """Add a site, with its rows and its folder. Running servers find it at their next check.
 
-    If the process is killed, the site is not served until it is complete; the same call again completes it. If the call
+    If the process is killed, the site is incomplete and is not served; the same call again completes it. If the call
     fails, nothing is left of the site.
+
+    Args:
+        engine: The database of the directory.
+        host: The canonical domain of the site.
+        settings: Where the folder of the site is created.
+        details: The options of the site, see `SiteDetails`.
+
+    Returns:
+        The new site and its folder.
 
     Raises:
         InvalidHost: A host is not valid.
@@ -102,11 +110,11 @@ def create_site(engine: Engine, host: str, *, settings: Settings, **details: Unp
         MultisiteError: The name, locale, time zone or theme is not valid, or the folder cannot be created.
     """
     plan = _plan(host, settings, **details)
-    site_id, is_ours = _reserve(engine, plan)
+    site_id, is_new = _reserve(engine, plan)
     try:
         return _complete(engine, plan, site_id, settings)
     except Exception as error:
-        if is_ours and not isinstance(error, DomainTaken):
+        if is_new and not isinstance(error, DomainTaken):
             # If the database fails here too, the site stays pending: it is not served, and the same call completes it.
             with suppress(SQLAlchemyError):
                 _delete_pending(engine, site_id)
@@ -129,13 +137,13 @@ def _plan(
     allow_mixed: bool = False,
 ) -> _Plan:
     parse = partial(domains.to_ascii, allow_mixed=allow_mixed, underscores=settings.allow_underscores)
-    asked = check_canonical(parse(host))
+    domain = check_canonical(parse(host))
     others = dict.fromkeys(map(parse, aliases))
-    others.pop(asked, None)
+    others.pop(domain, None)
     return _Plan(
-        asked,
+        domain,
         tuple(others),
-        check_name(str(asked)[:MAX_NAME_CHARACTERS] if name is None else name),
+        check_name(str(domain)[:MAX_NAME_CHARACTERS] if name is None else name),
         check_locale(locale),
         check_timezone(timezone),
         None if theme is None else check_theme(settings, theme),
@@ -143,10 +151,13 @@ def _plan(
 
 
 def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
-    """Insert a pending site with its domains, which is not served yet; return its id and whether this call did it.
+    """Insert a pending site with its domains, which is not served yet.
 
     If the site is pending already, another call is creating it now or was interrupted. Both calls go on, and only one
     of them passes `_complete`.
+
+    Returns:
+        The id of the site, and whether this call inserted it.
     """
     with directory_transaction(engine, plan.domain, *plan.aliases) as connection:
         pending = sa.select(_sites.c.id).join_from(_sites, _rows, _rows.c.site_id == _sites.c.id)
@@ -199,7 +210,10 @@ def _delete_pending(engine: Engine, site_id: int) -> None:
 
 
 def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:
-    """Change the display name of the site with the domain `host`; return its new record.
+    """Change the display name of the site with the domain `host`.
+
+    Returns:
+        The new record of the site.
 
     Raises:
         InvalidHost: `host` is not valid.
@@ -215,7 +229,10 @@ def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:
 
 
 def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Settings) -> SiteRecord:
-    """Set the theme of the site with the domain `host`, None to clear it; return its new record.
+    """Set the theme of the site with the domain `host`; None clears it.
+
+    Returns:
+        The new record of the site.
 
     Raises:
         InvalidHost: `host` is not valid.
@@ -232,13 +249,13 @@ def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Setting
 
 
 def refresh(engine: Engine) -> None:
-    """Tell running servers to reload the directory, after its tables were changed without these functions."""
+    """Tell running servers to reload the directory; needed only after its tables were changed by other means."""
     with directory_transaction(engine):
         pass
 
 
 def reload_templates(engine: Engine, host: str | None = None) -> None:
-    """Tell running servers to reload the templates of the site with the domain `host`, or for None, of all sites.
+    """Tell running servers to reload the templates of the site with the domain `host`; None stands for all sites.
 
     Raises:
         InvalidHost: `host` is not valid.

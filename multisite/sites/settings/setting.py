@@ -1,4 +1,4 @@
-"""A declared setting."""
+"""A setting of sites, as an application declares it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_NAME_CHARACTERS = 64
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A declared setting. `default` is the declared one, which the ini can replace; `doc` is its description."""
+    """A declared setting. The ini file can override `default`; `doc` is the description."""
 
     name: str
     kind: SettingType

@@ -1,7 +1,7 @@
 """The types of settings: how each is named, parsed and serialized.
 
-The parsers are not those of `multisite.core.setting_parsers`, which limit the values of multisite's own settings: only
-booleans are common to both.
+These are general types for the settings that an application declares. `multisite.core.setting_parsers` parses
+multisite's own settings, with limits and messages of their own; only the rule for booleans is the same.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class SettingType:
 
 
 def setting_type_for(declared: Any) -> SettingType:
-    """Return the type for `declared`, which is a type, a tuple of strings to choose from, or a callable.
+    """Return the setting type for `declared`: a type, a tuple of strings to choose from, or a callable.
 
-    Raises `TypeError` for anything else.
+    Raises:
+        TypeError: `declared` is anything else.
     """
     if isinstance(declared, tuple):
         return _choice(declared)

@@ -1,4 +1,4 @@
-"""Set and unset the settings of a site in the database."""
+"""Set and unset the values that a site has for settings, in the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHECKS = {"locale": check_locale, "timezone": check_timezone}
 
 
 def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declared: SettingsRegistry) -> SiteRecord:
-    """Set settings of the site with the domain `host`, all of them or none; return its new record.
+    """Set settings of the site with the domain `host`, all of them or none.
 
     Args:
         engine: The database of the directory.
@@ -30,10 +30,14 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
         texts: The texts of the values by name. `locale` and `timezone`, which are columns of the site, work too.
         declared: The settings that the application declares.
 
+    Returns:
+        The new record of the site.
+
     Raises:
         InvalidHost: `host` is not valid.
         UnknownSite: No site has this domain.
-        SettingError: A setting is not declared, or its value is not valid.
+        UnknownSetting: A setting is not declared.
+        SettingError: A value is not valid.
         MultisiteError: The locale or the time zone is not valid, or the site is not complete.
     """
     columns: dict[str, str] = {}
@@ -60,14 +64,17 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
 
 
 def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: SettingsRegistry) -> SiteRecord:
-    """Reset the settings `names` of the site with the domain `host` to their defaults; return its new record.
+    """Reset the settings `names` of the site with the domain `host` to their defaults.
 
-    A setting that is no longer declared can be removed if the site has a value for it.
+    The value of a setting that is no longer declared can be removed too.
+
+    Returns:
+        The new record of the site.
 
     Raises:
         InvalidHost: `host` is not valid.
         UnknownSite: No site has this domain.
-        SettingError: A setting is neither declared nor set for the site.
+        UnknownSetting: A setting is neither declared nor set for the site.
         MultisiteError: A name is that of a column of the site, or the site is not complete.
     """
     names = set(names)
