@@ -6,7 +6,8 @@ the model of an existing table gains or loses `SiteScoped`, the revision gets `o
 `op.drop_site_scope` (see `multisite.alembic.autogenerate_ops`).
 
 Alembic 1.18 and later finds the plugin through an entry point, so no env.py has to change. Alembic imports it whenever
-alembic itself is imported, in every project of the environment, so it must stay small and must not fail.
+alembic itself is imported, in every project of the environment, so it must stay small and must not fail. It does not
+import alembic: that would set up the plugin before this module is complete.
 """
 
 from __future__ import annotations
@@ -16,25 +17,37 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from alembic.util import DispatchPriority, PriorityDispatchResult
-
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
     from alembic.operations.ops import UpgradeOps
     from alembic.runtime.plugins import Plugin
+    from alembic.util import PriorityDispatchResult
 
 __all__ = ["own_tables", "setup"]
 
 
 def setup(plugin: Plugin) -> None:
     """Register the comparators with alembic, to run after its own comparison of tables."""
+    from alembic.util import DispatchPriority
+
     for comparator, name in (
         (_ignore_own_tables, "multisite"),
         (_ignore_truncated_names, "multisite_names"),
         (_propose_scopes, "multisite_scopes"),
     ):
-        plugin.add_autogenerate_comparator(comparator, "schema", name, priority=DispatchPriority.LAST)
-    plugin.add_autogenerate_comparator(_render_site_id, "autogenerate", "multisite")
+        plugin.add_autogenerate_comparator(_continuing(comparator), "schema", name, priority=DispatchPriority.LAST)
+    plugin.add_autogenerate_comparator(_continuing(_render_site_id), "autogenerate", "multisite")
+
+
+def _continuing(adapt: Callable[..., None]) -> Callable[..., PriorityDispatchResult]:
+    """Return a comparator that calls `adapt` and lets alembic continue with the next comparator."""
+    from alembic.util import PriorityDispatchResult
+
+    def compare(*args: Any) -> PriorityDispatchResult:
+        adapt(*args)
+        return PriorityDispatchResult.CONTINUE
+
+    return compare
 
 
 def own_tables() -> frozenset[str]:
@@ -46,9 +59,7 @@ def own_tables() -> frozenset[str]:
     return frozenset({*metadata.tables, VERSION_TABLE})
 
 
-def _ignore_own_tables(
-    _context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
-) -> PriorityDispatchResult:
+def _ignore_own_tables(_context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]) -> None:
     own = own_tables()
     upgrade_ops.ops[:] = [
         op
@@ -56,12 +67,9 @@ def _ignore_own_tables(
         # A table of the same name in a named schema is not multisite's.
         if getattr(op, "schema", None) is not None or getattr(op, "table_name", None) not in own
     ]
-    return PriorityDispatchResult.CONTINUE
 
 
-def _ignore_truncated_names(
-    context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
-) -> PriorityDispatchResult:
+def _ignore_truncated_names(context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]) -> None:
     """Ignore unique constraints that differ only in how a long name was shortened.
 
     A conversion by an earlier release gave them names that PostgreSQL truncated; SQLAlchemy shortens names differently.
@@ -75,7 +83,6 @@ def _ignore_truncated_names(
                 if dropped is not None and dropped is not added and _adds_unique(added):
                     operations[:] = [each for each in operations if each is not added and each is not dropped]
         upgrade_ops.ops[:] = [each for each in upgrade_ops.ops if getattr(each, "ops", True)]
-    return PriorityDispatchResult.CONTINUE
 
 
 def _truncated(name: str | None) -> str:
@@ -87,9 +94,7 @@ def _adds_unique(operation: Any) -> bool:
     return type(operation).__name__ == "CreateUniqueConstraintOp"
 
 
-def _propose_scopes(
-    context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]
-) -> PriorityDispatchResult:
+def _propose_scopes(context: AutogenContext, upgrade_ops: UpgradeOps, _schemas: set[str | None]) -> None:
     """Propose multisite's operations for the tables whose models have gained or lost a `site_id`."""
     newly_scoped = list(_tables_with(upgrade_ops, _adds_site_id))
     newly_unscoped = list(_tables_with(upgrade_ops, _drops_site_id))
@@ -101,7 +106,6 @@ def _propose_scopes(
         from multisite.alembic.autogenerate_ops import propose
 
         propose(context, upgrade_ops, newly_scoped, newly_unscoped)
-    return PriorityDispatchResult.CONTINUE
 
 
 def _tables_with(upgrade_ops: UpgradeOps, matches: Callable[[Any], bool]) -> Iterator[tuple[str | None, str]]:
@@ -119,7 +123,7 @@ def _drops_site_id(operation: Any) -> bool:
     return getattr(operation, "column_name", None) == "site_id" and type(operation).__name__ == "DropColumnOp"
 
 
-def _render_site_id(context: AutogenContext, _upgrade_ops: UpgradeOps) -> PriorityDispatchResult:
+def _render_site_id(context: AutogenContext, _upgrade_ops: UpgradeOps) -> None:
     """Render the type of a `site_id` as `sa.BigInteger()`, unless the application's env.py renders it itself."""
     render_item = context.opts.get("render_item")
 
@@ -130,7 +134,6 @@ def _render_site_id(context: AutogenContext, _upgrade_ops: UpgradeOps) -> Priori
         return rendered
 
     context.opts["render_item"] = render
-    return PriorityDispatchResult.CONTINUE
 
 
 def _is_site_id(column_type: Any) -> bool:

@@ -94,9 +94,10 @@ def _pin_of_statement() -> Any:
 
 
 class SiteFilter(logging.Filter):
-    """A handler filter that sets `site` and `request_id` on each record and passes all records."""
+    """A filter for handlers that sets `site` and `request_id` on each record, and lets every record pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Set the attributes of `record`, and return True."""
         annotate_record(record)
         return True
 
@@ -109,6 +110,7 @@ class SiteFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the text of `record`, with the attributes set and control characters escaped."""
         annotate_record(record)
         # Formatters cache the traceback here for the next one; a plain formatter has cached it unescaped.
         left = record.exc_text
@@ -119,6 +121,7 @@ class SiteFormatter(logging.Formatter):
             record.exc_text = left or record.exc_text
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - Named by logging.
+        """Return the message of `record` within the format, truncated and escaped."""
         message = record.message
         if len(message) > MAX_MESSAGE_CHARACTERS:
             message = f"{message[:MAX_MESSAGE_CHARACTERS]}... ({len(message):,} characters)"
@@ -126,6 +129,7 @@ class SiteFormatter(logging.Formatter):
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Return the traceback of `ei`, escaped and indented."""
         # Not truncated, since the error is at the end. It is escaped, since it may repeat text sent by a client.
         return f"    {_escape_control_characters(super().formatException(ei))}"
 

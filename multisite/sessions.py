@@ -1,4 +1,6 @@
-"""Sessions, logins and CSRF tokens that are only valid on the site that issued them, with one line each:
+"""Sessions, logins and CSRF tokens that are only valid on the site that issued them.
+
+Each takes one line:
 
     config.set_session_factory(per_site(SignedCookieSessionFactory, timeout=1200))
     config.set_csrf_storage_policy(per_site(CookieCSRFStoragePolicy))
@@ -60,8 +62,8 @@ class PerSite:
     """A session factory, helper or policy with a separate object per site; made by `per_site`.
 
     Calls are delegated to the object of the request's site. If the factory is a class, so are the methods of the class,
-    all of which take the request first. A request without a site, as on an open path, raises `UnknownSite`; but methods
-    that return who is logged in return None, because pyramid_tm calls them for each request.
+    all of which take the request first. A request without a site, as on an open path, raises `UnknownSite`, except
+    in methods that return who is logged in: they return None, because pyramid_tm calls them for each request.
     """
 
     is_per_site = True
@@ -78,7 +80,7 @@ class PerSite:
         self._made: LRUCache[tuple[Any, ...], Any] = LRUCache(MAX_SITES)
 
     def of(self, request: Request) -> Any:
-        """Return the object of the site of `request`."""
+        """Return the object for the site of `request`."""
         site: Site = request.site
         _read_cookies(request)
         is_secure = request.scheme == "https"
@@ -92,6 +94,7 @@ class PerSite:
         return made
 
     def __call__(self, request: Request) -> Any:
+        """Call the object for the site of `request` with `request`."""
         return self.of(request)(request)
 
     def __getattr__(self, name: str) -> Any:
@@ -114,12 +117,14 @@ class PerSite:
             # Separate keys per scheme: a cookie that was sent in clear text is not accepted over https.
             purpose = f"{self!r} {self._base_name('cookie_name')} {'https' if is_secure else 'http'}"
             keys = secrets_of(request.registry, repr(self)).derive(site, purpose)
-        mark = f"{site.id}.{site.secret_generation}."
+        key_prefix = f"{site.id}.{site.secret_generation}."
         make: Callable[..., Any] = _MAKERS.get(self.factory, _make_default)
-        return make(self.factory, keys, self._arguments(site, is_secure, path, mark, keys))
+        return make(self.factory, keys, self._arguments(site, is_secure, path, key_prefix, keys))
 
-    def _arguments(self, site: Site, is_secure: bool, path: str, mark: str, keys: tuple[bytes, ...]) -> dict[str, Any]:
-        """Return the arguments for the factory: those of the site that it has parameters for, and the options."""
+    def _arguments(
+        self, site: Site, is_secure: bool, path: str, key_prefix: str, keys: tuple[bytes, ...]
+    ) -> dict[str, Any]:
+        """Return the arguments for the factory: the site's, where the factory has such parameters, and the options."""
         given: dict[str, Any] = {
             **dict.fromkeys(_DOMAINS, None),
             **dict.fromkeys(_WIDER_DOMAINS, False),
@@ -132,9 +137,11 @@ class PerSite:
         if "cookie_name" in self._defaults:
             given["cookie_name"] = cookie_name(self._base_name("cookie_name"), site, is_secure=is_secure, path=path)
         for name in _PREFIXES & self._defaults.keys():
-            given[name] = f"{self._base_name(name)}{mark}"
+            given[name] = f"{self._base_name(name)}{key_prefix}"
         if "id_generator" in self._defaults:
-            given["id_generator"] = partial(_marked_id, mark, self._options.get("id_generator", random.token_hex))
+            given["id_generator"] = partial(
+                _prefixed_id, key_prefix, self._options.get("id_generator", random.token_hex)
+            )
         if "cookie_signer" in self._defaults:
             given["cookie_signer"] = Signer(keys, "multisite.session.", serializer=SimpleSerializer())
         elif keys:
@@ -194,7 +201,7 @@ _SIGNED = {"secret", "cookie_signer"}
 _PREFIXES = {"prefix", "key", "key_prefix"}
 """The names by which factories call the same parameter."""
 
-_OF_THE_SITE = {*_DOMAINS, *_WIDER_DOMAINS, *_PATHS, *_SECURE, *_SIGNED}
+_SET_BY_SITE = {*_DOMAINS, *_WIDER_DOMAINS, *_PATHS, *_SECURE, *_SIGNED}
 
 
 def _defaults_of(factory: Callable[..., Any]) -> dict[str, Any]:
@@ -215,7 +222,7 @@ def _check_options(factory: Callable[..., Any], defaults: dict[str, Any], option
     for option in options:
         if option not in defaults:
             raise TypeError(f"{name} has no parameter '{option}'")
-        if option in _OF_THE_SITE:
+        if option in _SET_BY_SITE:
             raise ValueError(f"'{option}' cannot be set: per_site takes it from the site")
 
 
@@ -281,6 +288,6 @@ _MAKERS: dict[Any, Callable[[Any, Sequence[bytes], dict[str, Any]], Any]] = {
 """Factories that are replaced instead of called."""
 
 
-def _marked_id(mark: str, generate: Callable[[], str]) -> str:
+def _prefixed_id(prefix: str, generate: Callable[[], str]) -> str:
     """Return the id of a new server-side session, which is also its key in the store."""
-    return f"{mark}{generate()}"
+    return f"{prefix}{generate()}"

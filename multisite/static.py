@@ -31,8 +31,7 @@ from pyramid.response import FileIter, Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from multisite.core.keys import SETTINGS
-from multisite.core.site import Site
-from multisite.errors import MultisiteError
+from multisite.core.site import site_or_none
 from multisite.templates.assets import HASH_DIGITS, OpenAsset, content_type, open_asset, static_roots
 from multisite.web.includes import with_multisite
 
@@ -68,7 +67,8 @@ class SiteStatic:
         return open_asset(self._roots(request, segments), segments)
 
     def _roots(self, request: Request, segments: Sequence[str]) -> Iterator[Path]:
-        yield from static_roots(request.registry[SETTINGS], _site_or_none(request))
+        # On an open path, without a site, only the shared files are served.
+        yield from static_roots(request.registry[SETTINGS], site_or_none(request))
         for spec in self.specs:
             # Resolve the file, not the folder, because `config.override_asset` may replace single files. Segments that
             # are not valid file names have been rejected before.
@@ -92,9 +92,11 @@ class SiteStatic:
                 raise HTTPNotFound from error
 
     def add_content_hash(self, request: Request, subpath: str, kw: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Add the hash of the content to a URL: a Pyramid cache buster.
+        """Add the hash of the content to a URL. A Pyramid cache buster.
 
-        The URL of a missing file is unchanged, so that a missing image does not break the page.
+        Returns:
+            `subpath`, and the arguments `kw` of `request.static_url` with the query `v=HASH`. They are unchanged if
+            the file is missing, so that a missing image does not break the page.
         """
         asset = self.open(request, subpath.split("/"))
         if asset is not None:
@@ -152,14 +154,6 @@ def static_path(request: Request, name: str) -> str:
     """
     path: str = request.static_path(SPEC + name.strip("/"))
     return path
-
-
-def _site_or_none(request: Request) -> Site | None:
-    try:
-        site: Site = request.site
-    except MultisiteError:  # An open path: only the shared files are served.
-        return None
-    return site
 
 
 def add_site_static_view(config: Configurator, name: str, path: str) -> None:

@@ -90,6 +90,9 @@ def site(request: pytest.FixtureRequest, multisite_app: Any) -> Iterator[Site]:
     With a fixture `dbsession`, its rows are part of that session's transaction, which the test rolls back, and the
     session is pinned to it; if the session is pinned already, this is its site. Otherwise its rows are in the database
     and are removed after the test, with all rows that belong to the site.
+
+    Yields:
+        The site.
     """
     from multisite.core.keys import DIRECTORY
     from multisite.testing import plant_site, real_site
@@ -111,6 +114,9 @@ def two_sites(multisite_app: Any) -> Iterator[tuple[Site, Site]]:
     """Two sites of the application, `one.example` and `two.example`, visible to every session.
 
     They are removed after the test, with all rows that belong to them.
+
+    Yields:
+        Both sites.
     """
     from multisite.testing import real_site
 
@@ -137,9 +143,12 @@ def site_request(request: pytest.FixtureRequest, multisite_app: Any, site: Site)
 
 @pytest.fixture
 def testapp_for(request: pytest.FixtureRequest, multisite_app: Any) -> Callable[..., TestApp]:
-    """A function that returns a `webtest.TestApp` for a host or `Site`; keyword arguments are added to the environ.
+    """A function that returns a `webtest.TestApp` for a host or a `Site`.
 
     With the fixtures `dbsession` and `tm`, requests to the site of that session share the session.
+
+    Returns:
+        A function that takes a host or a `Site`, and adds keyword arguments to the environ of each request.
     """
     from multisite.testing import webtest_app
 

@@ -97,7 +97,9 @@ def function_key_generator(
     An argument has the same key whether it is given by position, by name or by its default.
 
     Args:
-        to_str: returns the text of one argument; None serializes plain values.
+        namespace: Separates the keys of functions with the same name; None if the name is unique.
+        function: The cached function.
+        to_str: Returns the text of one argument; None serializes plain values.
     """
     name, signature = _function_name(function, namespace), inspect.signature(function)
     to_text = serialize if to_str is None else lambda value: repr(to_str(value))

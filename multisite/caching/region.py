@@ -1,6 +1,6 @@
 """A dogpile.cache region with the site in each key, and generations that invalidate one site.
 
-A key is `name:owner:generation:key`. The owner is the site's id, together with its database where one process may serve
+A key is `name:owner:generation:key`. The owner is the site's id, together with its database if one process may serve
 several: two applications that import the same region both have a site 1.
 
 A site's generation is a random text stored in the backend itself, so every process that shares the backend sees a new
@@ -86,12 +86,12 @@ class SiteRegion(CacheRegion):
     `CrossSiteError` for objects that must not be cached (`multisite.caching.values`).
 
     Args:
-        name: prefix of the keys, 1 to 40 letters, digits and `_.-`. Regions that share a backend need different names,
+        name: Prefix of the keys, 1 to 40 letters, digits and `_.-`. Regions that share a backend need different names,
             and so do applications.
-        options: those of dogpile's `make_region`, without `key_mangler`.
+        options: Those of dogpile's `make_region`, without `key_mangler`.
 
     Raises:
-        ValueError: the name is not valid, or `key_mangler` is given.
+        ValueError: The name is not valid, or `key_mangler` is given.
     """
 
     def __init__(self, name: str = "multisite", **options: Any) -> None:
@@ -116,10 +116,10 @@ class SiteRegion(CacheRegion):
         """Invalidate all values of one site, in every process that shares the backend.
 
         Args:
-            hard: if False, a stale value is served until it is regenerated.
-            site: the current site if None.
-            after: a session; the invalidation waits until it has committed. Values that other processes create before
-                that are created from the old rows.
+            hard: If False, a stale value is served until it is regenerated.
+            site: The site; None for the current one.
+            after: A session; the invalidation waits until it has committed. Until then, other processes create values
+                from the old rows.
 
         Raises:
             NoCurrentSite: `site` is None and there is no current site.
@@ -201,10 +201,10 @@ class SiteRegion(CacheRegion):
         For a backend shared by processes, it contains the database only in a process with several applications
         (`multisite.vhosts`): a script may use another URL of the database, and must find what the server cached.
         """
-        declared = settings_provider_for(site)
-        if declared is None or not (declared.application or isinstance(self.actual_backend, MemoryBackend)):
+        provider = settings_provider_for(site)
+        if provider is None or not (provider.application or isinstance(self.actual_backend, MemoryBackend)):
             return str(site.id)
-        return f"{site.id}@{declared.database}"
+        return f"{site.id}@{provider.database}"
 
     def _mangle(self, key: str) -> _ScopedKey:
         """Return the key for the backend, with its site and generations attached."""
@@ -276,7 +276,6 @@ def _current_site() -> Site:
 def _make_key(key: str, site_id: int, owner: str, hard: str, soft: str) -> _ScopedKey:
     if not isinstance(key, str):
         raise TypeError(f"a cache key must be a string, not {type(key).__name__}")
-
     scoped = _ScopedKey(key)
     scoped.site_id, scoped.owner, scoped.hard, scoped.soft = site_id, owner, hard, soft
     return scoped

@@ -20,8 +20,8 @@ def check_value(value: object, site_id: int) -> None:
     """Check that `value` may be cached for the site with this id. Looks into containers and loaded relationships.
 
     Raises:
-        MultisiteError: it contains an object attached to a session, a session or a result.
-        CrossSiteError: it contains a row of another site.
+        MultisiteError: It contains an object attached to a session, a session or a result.
+        CrossSiteError: It contains a row of another site.
     """
     if type(value) in _PLAIN:
         return

@@ -30,7 +30,7 @@ from multisite.errors import MultisiteError
 from multisite.scoping.column import has_site_id
 from multisite.scoping.tables import tables
 from multisite.sites.ini import Ini, read_ini
-from multisite.web.bound_role import skip_bound_role_check
+from multisite.web.database_role import skip_database_role_check
 
 __all__ = ["Application", "Database", "load", "open_application", "reason_of"]
 
@@ -132,7 +132,7 @@ def open_application(
     """Yield the application to check; the arguments are those of `multisite.check.run`."""
     ini = read_ini(app) if isinstance(app, (str, Path)) else None
     if ini is not None:
-        with skip_bound_role_check():
+        with skip_database_role_check():
             app = load(str(app))
     registry = getattr(app, "registry", app)
     if DIRECTORY not in registry:

@@ -21,6 +21,7 @@ __all__ = [
     "remove_resolver",
     "resolve",
     "settings_provider_for",
+    "site_or_none",
 ]
 
 
@@ -168,3 +169,15 @@ def _resolvers_here() -> list[Resolver]:
     here = current_application.get()
     own = [resolver for resolver in _resolvers if resolver.application == here] if here is not None else []
     return own or list(_resolvers)
+
+
+def site_or_none(request: Any) -> Site | None:
+    """Return `request.site`; None if the request has no site, as on an open path, or if it cannot be looked up.
+
+    An exception view for `UnknownSite` or `DirectoryUnavailable` has a request without a site.
+    """
+    try:
+        site: Site | None = getattr(request, "site", None)
+    except MultisiteError:
+        return None
+    return site

@@ -22,6 +22,7 @@ def includeme(config: Configurator) -> None:
 
     Raises:
         MultisiteError: pyramid_debugtoolbar is not installed.
+        ModuleNotFoundError: Another module that pyramid_debugtoolbar imports is not installed.
     """
     try:
         config.include("pyramid_debugtoolbar")

@@ -103,28 +103,28 @@ def _how_found(request: Request) -> tuple[Site | None, str]:
     name = host.name
     path = environ.get(SHIFTED_PATH, "") + environ.get("PATH_INFO", "")
     port = None if suffix else host.port or DEFAULT_PORTS.get(request.scheme)
-    domain = _domain(request, site, name.removesuffix(suffix), port, path)
+    domain = _matched_domain(request, site, name.removesuffix(suffix), port, path)
     if domain is None:
         return (
             site,
             f"no domain matches {host}: fallback (multisite.unknown_host = {request.registry[SETTINGS].unknown_host})",
         )
-    words = [f"by its {_kind(request, site, domain)} {domain}"]
+    parts = [f"by its {_kind(request, site, domain)} {domain}"]
     if domain.is_wildcard:
-        words.append("a wildcard")
+        parts.append("a wildcard")
     if domain.port is not None:
-        words.append("with its port")
+        parts.append("with its port")
     if domain.path:
-        words.append("with its path")
+        parts.append("with its path")
     if suffix:
-        words.append(f"without the development suffix {suffix} of {host}")
-    return site, ", ".join(words)
+        parts.append(f"without the development suffix {suffix} of {host}")
+    return site, ", ".join(parts)
 
 
-def _domain(request: Request, site: Site, name: str, port: int | None, path: str) -> domains.Domain | None:
-    fitting = set(domains.candidate_names(name))
+def _matched_domain(request: Request, site: Site, name: str, port: int | None, path: str) -> domains.Domain | None:
+    names = set(domains.candidate_names(name))
     own = [
-        domain for text in _domains(request, site) if (domain := domains.parse(text, underscores=True)).name in fitting
+        domain for text in _domains(request, site) if (domain := domains.parse(text, underscores=True)).name in names
     ]
     return domains.best_match(own, port or 0, path)
 

@@ -107,8 +107,11 @@ class Formats:
     def money(self, amount: float | Decimal, currency: str | None = None) -> str:
         """Format an amount, rounded according to the currency (ISO 4217; None: the default of the site).
 
+        Returns:
+            The amount with the symbol of its currency, as is usual in the language.
+
         Raises:
-            MultisiteError: If there is no currency.
+            MultisiteError: There is no currency.
         """
         from babel.numbers import format_currency
 

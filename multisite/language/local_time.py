@@ -33,7 +33,10 @@ def zone_of(site: Site) -> ZoneInfo:
 
 
 def local_time(when: datetime, zone: ZoneInfo) -> datetime:
-    """Convert an aware datetime to `zone`. It is left in UTC if its year in `zone` is not within 1 to 9999.
+    """Convert an aware datetime to `zone`.
+
+    Returns:
+        The same time in `zone`, or in UTC if its year in `zone` is not within 1 to 9999.
 
     Raises:
         ValueError: `when` is naive. Its time zone is unknown, and a guess would be hours off on some sites.

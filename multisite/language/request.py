@@ -17,15 +17,15 @@ from pyramid.interfaces import ILocaleNegotiator
 from pyramid.request import Request
 from pyramid.response import Response
 
-from multisite.core.site import Site
+from multisite.core.site import Site, site_or_none
 from multisite.errors import MultisiteError
 from multisite.language.formats import Formats, formats_for
 from multisite.language.local_time import local_bounds, local_time, zone_of
 from multisite.language.negotiation import MAX_HEADER_CHARACTERS, best_language, locale_name
 
-__all__ = ["includeme", "languages_of", "negotiate_locale", "template_names"]
+__all__ = ["TRANSLATIONS", "includeme", "languages_of", "negotiate_locale", "template_names", "vary_by_language"]
 
-TRANSLATIONS = "multisite.language.translations"
+TRANSLATIONS = "multisite.translations"
 """Registry key of the `SiteTranslations`."""
 
 
@@ -44,7 +44,7 @@ def negotiate_locale(request: Request) -> str | None:
     explicit: str | None = getattr(request, "_LOCALE_", None)
     if explicit is not None:
         return explicit
-    site = _site_or_none(request)
+    site = site_or_none(request)
     if site is None:
         return None
     languages = languages_of(site)
@@ -65,17 +65,9 @@ def vary_by_language(_request: Request, response: Response) -> None:
         response.vary = (*vary, "Accept-Language")
 
 
-def _site_or_none(request: Request) -> Site | None:
-    try:
-        site: Site | None = getattr(request, "site", None)
-    except MultisiteError:  # Exception views for this error render templates too.
-        return None
-    return site
-
-
 def _localizer(request: Request) -> Localizer:
     application = _application_localizer(request)
-    site = _site_or_none(request)
+    site = site_or_none(request)
     if site is None:
         return application
     return request.registry[TRANSLATIONS].localizer(site, application)
@@ -133,7 +125,7 @@ class _TemplateNames:
         return getattr(self._request.format, name)
 
     def __call__(self, value: object, spec: str = "") -> str:
-        """Do what Python's built-in `format` does, which this name hides in templates."""
+        """Call Python's built-in `format`, which this name hides in templates."""
         return builtins.format(value, spec)
 
 

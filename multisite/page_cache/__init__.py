@@ -96,7 +96,7 @@ def includeme(config: Configurator) -> None:
     Includes multisite.
 
     Raises:
-        ConfigurationError: pages are to be cached and the application has `introspection=False`.
+        ConfigurationError: Pages are to be cached, and the Configurator was created with `introspection=False`.
     """
     config.add_view_deriver(page_cache_view, "page_cache", under=INGRESS, over="secured_view")
     with_multisite(config, _configure)

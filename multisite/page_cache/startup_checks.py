@@ -23,7 +23,7 @@ def check_application(registry: Registry) -> None:
     """Check the application, and record from now on which requests read the user.
 
     Raises:
-        ConfigurationError: a personal page could be cached.
+        ConfigurationError: A personal page could be cached.
     """
     for interface in (ISecurityPolicy, IAuthenticationPolicy):
         policy = registry.queryUtility(interface)
@@ -42,7 +42,7 @@ def ambiguous_routes(registry: Registry) -> list[Any]:
     """Return the routes whose predicates depend on something that the cache key does not contain."""
     mapper = registry.queryUtility(IRoutesMapper)
     routes = mapper.get_routes() if mapper else ()
-    return [route for route in routes if not all(map(_is_in_the_key, route.predicates))]
+    return [route for route in routes if not all(map(_depends_on_key_only, route.predicates))]
 
 
 _ABOUT_THE_USER = (
@@ -76,7 +76,7 @@ def _recording(method: Callable[..., Any]) -> Callable[..., Any]:
     return recording
 
 
-_IN_THE_KEY = frozenset(
+_KEY_PREDICATES = frozenset(
     {"RequestMethod", "RequestParam", "MatchParam", "PathInfo", "PhysicalPath", "Containment", "Traverse"}
 )
 """Pyramid's predicates that depend only on what the cache key contains, and on the context found from it."""
@@ -88,16 +88,23 @@ def _check_competing_views(registry: Registry) -> None:
     kept = {(view["route_name"], view["name"]): view for view in views if view.get("page_cache")}
     for view in views:
         other = kept.get((view["route_name"], view["name"]))
-        found = [] if other is None else [each.text() for each in view["predicates"] if not _is_in_the_key(each)]
-        if other is not None and found:
+        if other is None:
+            continue
+        found = [each.text() for each in view["predicates"] if not _depends_on_key_only(each)]
+        if found:
             raise ConfigurationError(
                 f"{other['callable']} has page_cache, and at the same URL {view['callable']} responds only if "
                 f"'{found[0]}', which the cache key does not contain: remove page_cache"
             )
 
 
-def _is_in_the_key(predicate: Any) -> bool:
+def _depends_on_key_only(predicate: Any) -> bool:
+    """Return whether `predicate` depends only on what the cache key contains.
+
+    The predicates of `multisite.web` depend only on the site. Those of multisite's other packages are not trusted, like
+    those of the application.
+    """
     kind = type(getattr(predicate, "predicate", predicate))  # not_("…") wraps another predicate.
-    if kind.__module__.startswith("multisite."):
+    if kind.__module__.startswith("multisite.web."):
         return True
-    return kind.__module__ == "pyramid.predicates" and kind.__name__.removesuffix("Predicate") in _IN_THE_KEY
+    return kind.__module__ == "pyramid.predicates" and kind.__name__.removesuffix("Predicate") in _KEY_PREDICATES

@@ -1,4 +1,4 @@
-"""Versions: counters of the changes to each site's rows, by this process and by others, as far as this process knows.
+"""Versions: for each site, counters of the changes to its rows, by this process and by others.
 
 The version is read before a page is rendered, and stored with it. A change that commits later, in any process, makes
 it a different version, so a page rendered from outdated rows is never served as a fresh one, however long it took.
@@ -59,9 +59,9 @@ class Versions:
     versions are used.
 
     Args:
-        refresh_seconds: age up to which a version is used without a query.
-        size: how many sites are remembered.
-        clock: returns monotonic seconds.
+        refresh_seconds: The age up to which a version is used without a query.
+        size: Maximum number of sites whose versions are kept.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -144,7 +144,6 @@ class Versions:
         }
         with self._here_lock:
             # Sites that changed locally during the query are left out, and read again on demand.
-
             self._known = {each: version for each, version in versions.items() if self._is_latest(each, here)}
             self._check_at = asked_at + self._refresh_seconds
 

@@ -33,8 +33,8 @@ from multisite.web import (
     subrequests,
     tween,
 )
-from multisite.web.bound_role import check_bound_role
 from multisite.web.credentials import check_credentials
+from multisite.web.database_role import check_database_role
 from multisite.web.site_settings import SITE_SETTINGS
 from multisite.web.startup import on_startup
 
@@ -49,9 +49,9 @@ def configure(config: Configurator) -> None:
     registry = config.registry
     settings = parse_settings(registry.settings)
     registry[SETTINGS] = settings
-    _add_to_scoping(settings)
+    _configure_scoping(settings)
     if settings.secret is not None or settings.previous_secrets:
-        # Only applications with a secret need the module.
+        # Imported here, because only applications with a secret need the module.
         import_module("multisite.web.secrets").includeme(config)
     config.add_directive("set_multisite_engine", set_multisite_engine)
     site_settings.includeme(config)
@@ -81,19 +81,19 @@ def configure(config: Configurator) -> None:
     maintenance.includeme(config)
     private_responses.includeme(config)
     config.action(None, lambda: _connect_templates(config), order=PHASE3_CONFIG + 20)
-    on_startup(registry, lambda _registry: check_bound_role(registry, engine))
+    on_startup(registry, lambda _registry: check_database_role(registry, engine))
     config.action(None, lambda: _register_last_startup_calls(registry), order=_LAST)
 
 
-def _add_to_scoping(settings: Settings) -> None:
-    # Process-wide, like the scoping layer: a statement that is compiled does not know its application.
+def _configure_scoping(settings: Settings) -> None:
+    # Process-wide, like the scoping layer: the compiler of a statement does not know its application.
     tables.global_tables.update(name.lower() for name in settings.global_tables)
     if settings.all_sites_role is not None:
         all_sites_roles.add(settings.all_sites_role)
 
 
 def _register_last_startup_calls(registry: Registry) -> None:
-    # After those of all other includes, which may add request methods or policies.
+    # After the calls of all other includes, which may add request methods or policies.
     on_startup(registry, check_credentials)
     on_startup(registry, request_class.prepare)
 
@@ -105,7 +105,7 @@ def set_multisite_engine(config: Configurator, engine: Engine) -> None:
 
 def _set_directory(config: Configurator, engine: Engine) -> None:
     settings: Settings = config.registry[SETTINGS]
-    config.registry[SITE_SETTINGS].database = _name_of_database(engine)
+    config.registry[SITE_SETTINGS].database = _database_key(engine)
     directory = Directory(
         engine,
         refresh_seconds=settings.refresh_seconds,
@@ -119,7 +119,7 @@ def _set_directory(config: Configurator, engine: Engine) -> None:
     config.registry[DIRECTORY] = directory
 
 
-def _name_of_database(engine: Engine) -> str:
+def _database_key(engine: Engine) -> str:
     """Return an identifier of the database of `engine`, independent of user and driver, for use in keys."""
     url = engine.url.set(drivername=engine.url.get_backend_name(), username=None, password=None)
     return sha256(url.render_as_string().encode()).hexdigest()[:16]

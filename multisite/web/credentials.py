@@ -1,7 +1,7 @@
 """Find session factories, login helpers and CSRF policies whose credentials are valid on every site.
 
-Such a part accepts on one site what it issued on another. The application logs a warning for each when it starts, and
-`multisite check` reports them.
+Such a part accepts a credential on one site that it issued on another. The application logs a warning for each when it
+starts, and `multisite check` reports them.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ def check_credentials(registry: Any) -> None:
     parts = dict(_parts(registry))
     for part in parts.values():
         if _is_per_site(part) and getattr(part, "needs_secret", False):
-            secrets_of = import_module("multisite.web.secrets").secrets_of  # Already imported by whatever is per site.
+            # Imported here, because only applications with a secret need the module.
+            secrets_of = import_module("multisite.web.secrets").secrets_of
             secrets_of(registry, repr(part))
-    for finding in _shared(parts):
+    for finding in _unscoped(parts):
         log.warning("%s %s; %s", finding.subject, finding.message, finding.remedy)
 
 
 def find_unscoped_credentials(registry: Any) -> Iterator[Finding]:
     """Yield a finding for each part of the application that issues credentials which all its sites accept."""
-    return _shared(dict(_parts(registry)))
+    return _unscoped(dict(_parts(registry)))
 
 
-def _shared(parts: dict[str, Any]) -> Iterator[Finding]:
+def _unscoped(parts: dict[str, Any]) -> Iterator[Finding]:
     sessions = parts.get("session factory")
-    has_shared_sessions = sessions is not None and not _is_per_site(sessions)
+    sessions_are_shared = sessions is not None and not _is_per_site(sessions)
     for name, part in parts.items():
         if part is sessions:
-            is_shared = has_shared_sessions
-        elif isinstance(part, _loaded("pyramid.authentication", "SessionAuthenticationHelper")):
-            is_shared = has_shared_sessions  # It stores the login in the session.
+            is_shared = sessions_are_shared
+        elif isinstance(part, _imported_class("pyramid.authentication", "SessionAuthenticationHelper")):
+            is_shared = sessions_are_shared  # It stores the login in the session.
         else:
-            tickets = _loaded("pyramid.authentication", "AuthTktCookieHelper")
-            is_shared = isinstance(part, (*tickets, *_loaded("pyramid.csrf", "CookieCSRFStoragePolicy")))
+            tickets = _imported_class("pyramid.authentication", "AuthTktCookieHelper")
+            is_shared = isinstance(part, (*tickets, *_imported_class("pyramid.csrf", "CookieCSRFStoragePolicy")))
         if is_shared:
             yield Finding(
                 "shared-credentials",
@@ -76,11 +77,11 @@ def _parts(registry: Any) -> Iterator[tuple[str, Any]]:
             yield from _attributes(type(policy).__name__, policy, MAX_DEPTH)
 
 
-def _attributes(name: str, of: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield the attributes of an object and of its classes, and recursively theirs, with their dotted names."""
-    kept = {key: value for owner in reversed(type(of).__mro__) for key, value in vars(owner).items()}
-    kept.update(getattr(of, "__dict__", {}))
-    for key, value in kept.items():
+def _attributes(name: str, target: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes of `target` and of its classes, and recursively theirs, with their dotted names."""
+    attributes = {key: value for owner in reversed(type(target).__mro__) for key, value in vars(owner).items()}
+    attributes.update(getattr(target, "__dict__", {}))
+    for key, value in attributes.items():
         if key.startswith("__") or (callable(value) and not _is_per_site(value)):
             continue
         yield f"{name}.{key}", value
@@ -92,7 +93,7 @@ def _is_per_site(part: Any) -> bool:
     return getattr(part, "is_per_site", False) is True
 
 
-def _loaded(module: str, name: str) -> tuple[type, ...]:
+def _imported_class(module: str, name: str) -> tuple[type, ...]:
     """Return the class of that name; none if its module is not imported, because then it has no instances."""
     return (getattr(sys.modules[module], name),) if module in sys.modules else ()
 

@@ -1,8 +1,8 @@
 """The SQLAlchemy sessions of a request: `request.dbsession`, and further ones for another site or for all sites.
 
 An application that defines its own `request.dbsession` keeps it. The session provided here joins the request's
-transaction manager, by event listeners registered once on its class. Its objects do not expire on commit, because the
-response has been rendered by then.
+transaction manager, by event listeners registered once on its class. Its objects do not expire on commit, because
+pyramid_tm commits after the response has been rendered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from transaction.interfaces import NoTransaction
 from zope.sqlalchemy.datamanager import ZopeStatus, join_transaction
 
-import multisite.scoping  # noqa: F401  # Installs scoping, even if no model is scoped yet.
+import multisite.scoping  # noqa: F401  # Installs the scoping layer, even if no model is scoped.
 from multisite.core.current_site import log_all_sites
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
@@ -41,7 +41,7 @@ def _join(session: Session, *args: Any) -> None:
 
 
 @event.listens_for(RequestSession, "before_commit")
-def _only_by_the_manager(session: Session) -> None:
+def _reject_direct_commit(session: Session) -> None:
     if session.in_nested_transaction():
         return
     try:
@@ -58,6 +58,7 @@ def site_session(request: Request, site: Site | int | str) -> Session:
     The session has its own connection, and so does not see uncommitted changes of `request.dbsession`.
 
     Args:
+        request: The current request.
         site: A `Site`, an id or a host.
 
     Raises:
@@ -76,6 +77,7 @@ def all_sites_session(request: Request, reason: str) -> Session:
     """Return a new session that sees the rows of all sites and commits with the request.
 
     Args:
+        request: The current request.
         reason: Logged together with the calling line.
 
     Raises:
@@ -119,7 +121,8 @@ def includeme(config: Configurator, engine: Engine | None = None) -> None:
     Includes pyramid_tm.
 
     Args:
-        engine: The engine of `request.dbsession`; None to not provide that.
+        config: The Configurator.
+        engine: The engine of `request.dbsession`; None adds no `request.dbsession`.
     """
     if engine is not None:
         _provide_dbsession(config, engine)

@@ -1,7 +1,7 @@
-"""The outermost layer of the application: work before Pyramid reads a request, and after its response has been sent.
+"""The outermost layer of the application: clean header fields before Pyramid reads them, and release slots at the end.
 
-It wraps Pyramid's execution policy, outside of all tweens. Pyramid and the application's tweens parse header fields
-before a tween of multisite runs, and WebOb parses some of them only while the response is sent.
+It wraps Pyramid's execution policy, outside of all tweens, because Pyramid and the application's tweens parse header
+fields before a tween of multisite runs, and WebOb parses some of them only while the response is sent.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ __all__ = ["includeme"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
-Answer = Callable[[Environ, StartResponse], Iterable[bytes]]
-Policy = Callable[[Environ, Any], Answer]
-"""A Pyramid execution policy: takes the environ and the router, and returns a response (a WSGI application)."""
+WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+ExecutionPolicy = Callable[[Environ, Any], WSGIApp]
+"""Pyramid's execution policy: takes the environ and the router, and returns the response (a WSGI application)."""
 
 
-def _with_clean_headers(policy: Policy) -> Policy:
+def _with_clean_headers(policy: ExecutionPolicy) -> ExecutionPolicy:
     """Wrap `policy`: drop unreadable header fields, and respond with 431 if one is too long."""
 
-    def read(environ: Environ, application: Any) -> Answer:
-        # Unrolled: most requests have none of these fields, and a loop would cost them more than the rest of this.
+    def clean_policy(environ: Environ, router: Any) -> WSGIApp:
+        # Unrolled, because most requests have none of these fields, and a loop would dominate the cost for them.
         if (
             ("HTTP_COOKIE" in environ and len(environ["HTTP_COOKIE"]) > SHORT_COOKIE_CHARACTERS)
             or ("CONTENT_TYPE" in environ and len(environ["CONTENT_TYPE"]) > MAX_CONTENT_TYPE_CHARACTERS)
@@ -49,11 +49,11 @@ def _with_clean_headers(policy: Policy) -> Policy:
             or "HTTP_IF_UNMODIFIED_SINCE" in environ
             or "HTTP_X_VHM_ROOT" in environ
         ) and (name := header_fields.clean(environ)) is not None:
-            refusal: Answer = _too_long(name)
+            refusal: WSGIApp = _too_long(name)
             return refusal
-        return policy(environ, application)
+        return policy(environ, router)
 
-    return read
+    return clean_policy
 
 
 def _too_long(name: str) -> Response:
@@ -64,37 +64,37 @@ def _too_long(name: str) -> Response:
     return response
 
 
-def _releasing_after_send(policy: Policy) -> Policy:
+def _releasing_after_send(policy: ExecutionPolicy) -> ExecutionPolicy:
     """Wrap `policy`: release the slots that a request holds once its response has been sent."""
 
-    def hold(environ: Environ, application: Any) -> Answer:
+    def releasing_policy(environ: Environ, router: Any) -> WSGIApp:
         environ[RELEASES] = []
         try:
-            answer = policy(environ, application)
+            response = policy(environ, router)
         except BaseException:
             release_held(environ)
             raise
-        return partial(_send, answer) if environ[RELEASES] else answer
+        return partial(_send, response) if environ[RELEASES] else response
 
-    return hold
+    return releasing_policy
 
 
-def _send(answer: Answer, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Send `answer`, and release the slots of its request when it is sent, closed or fails."""
+def _send(response: WSGIApp, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Send `response`, and release the slots of its request when it has been sent, is closed or fails."""
     release = partial(release_held, environ)
     try:
-        return ClosingIterator(answer(environ, start_response), release)
+        return ClosingIterator(response(environ, start_response), release)
     except BaseException:
         release()
         raise
 
 
-def _wrap_policy(settings: Settings, application: Any) -> None:
-    # On the router, not by `set_execution_policy`: that would conflict with an application's policy, such as
-    # pyramid_retry's, which is called within this one.
-    application.execution_policy = _with_clean_headers(application.execution_policy)
+def _wrap_policy(settings: Settings, router: Any) -> None:
+    # On the router, because `set_execution_policy` would conflict with an application's own policy, such as
+    # pyramid_retry's, which this one calls.
+    router.execution_policy = _with_clean_headers(router.execution_policy)
     if settings.max_requests_per_site:
-        application.execution_policy = _releasing_after_send(application.execution_policy)
+        router.execution_policy = _releasing_after_send(router.execution_policy)
 
 
 def includeme(config: Configurator) -> None:

@@ -1,11 +1,11 @@
-"""Error pages of a site: its template `404.mako` (or another status), or `error.mako` for all statuses.
+"""Error pages of a site: its template `404.mako` (or that of another status), else its `error.mako`.
 
-The application's own exception views run first, and their responses are unchanged. An error page replaces the empty
+The application's own exception views run first, and their responses stay unchanged. An error page replaces the empty
 body of one of Pyramid's HTTP exceptions, raised or returned, and the response to an uncaught error: 503 if the database
 is unavailable, 500 otherwise. `multisite.error_pages = false` leaves all of them to Pyramid and the server.
 
 This is a tween, not an exception view, for two reasons. Two exception views for one exception conflict in Pyramid. And
-the transaction has been rolled back by the time the tween runs, so that queries of an error page cannot fail in it.
+pyramid_tm has rolled back the failed transaction by the time the tween runs, so an error page can query the database.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def error_page_tween_factory(handler: Handler, registry: Registry) -> Handler:
             response = handler(request)
         except Exception as error:
             # Set by WebTest and other test tools, which expect the error itself.
-            if request.environ.get("paste.throw_errors") or _is_tried_again(request, error):
+            if request.environ.get("paste.throw_errors") or _will_be_retried(request, error):
                 raise
             response = _response_to(request, error)
             if development and _wants_html(request):
-                _show(response, error)
-        if isinstance(response, HTTPError) and _is_bare(response) and _wants_html(request):
-            _fill(response, request)
+                _add_traceback(response, error)
+        if isinstance(response, HTTPError) and _has_no_body(response) and _wants_html(request):
+            _add_error_page(response, request)
         return response
 
     return error_page_tween
@@ -87,7 +87,7 @@ def _response_to(request: Request, error: Exception) -> HTTPError:
     return HTTPInternalServerError()
 
 
-def _is_tried_again(request: Request, error: Exception) -> bool:
+def _will_be_retried(request: Request, error: Exception) -> bool:
     """Return whether pyramid_retry, if the application uses it, will retry the request."""
     retry = sys.modules.get("pyramid_retry")
     return retry is not None and bool(retry.is_error_retryable(request, error))
@@ -106,20 +106,20 @@ def _is_unavailable(error: Exception) -> bool:
     return error.connection_invalidated or (isinstance(error, OperationalError) and error.statement is None)
 
 
-def _is_bare(response: HTTPError) -> bool:
+def _has_no_body(response: HTTPError) -> bool:
     """Return whether `response` has neither a body nor a body template of its own."""
     return not response.has_body and not response.empty_body and "body_template" not in vars(response)
 
 
 def _wants_html(request: Request) -> bool:
-    """Return whether the client prefers HTML. A client that prefers JSON gets Pyramid's representation of the error."""
+    """Return whether the client prefers HTML. For a client that prefers JSON, Pyramid renders the error as JSON."""
     if not request.headers.get("Accept"):
         return True
     offers = request.accept.acceptable_offers(["text/html", "application/json"])
     return bool(offers) and offers[0][0] == "text/html"
 
 
-def _fill(response: HTTPError, request: Request) -> None:
+def _add_error_page(response: HTTPError, request: Request) -> None:
     """Set the site's error page as the body of `response`; leave it unchanged if no page exists or renders.
 
     Existing headers are kept. Without a site, as on open paths, there is no error page.
@@ -131,7 +131,7 @@ def _fill(response: HTTPError, request: Request) -> None:
     for name in NAMES:
         page = _render(name.format(status=response.status_code), response, request, site)
         if page is not None:
-            _set_page(response, page)
+            _set_html(response, page)
             return
 
 
@@ -152,17 +152,17 @@ def _render(name: str, response: HTTPError, request: Request, site: Site) -> str
     return page
 
 
-def _show(response: HTTPError, error: Exception) -> None:
-    """Set Mako's HTML traceback as the body: only for development, because it shows source code."""
+def _add_traceback(response: HTTPError, error: Exception) -> None:
+    """Set Mako's HTML traceback as the body. Only for development, because it shows source code."""
     try:
         page = html_error_template().render_unicode(error=error, traceback=error.__traceback__)
     except Exception:
         log.exception("the traceback of the error above cannot be rendered")
         return
-    _set_page(response, page)
+    _set_html(response, page)
 
 
-def _set_page(response: HTTPError, page: str) -> None:
+def _set_html(response: HTTPError, page: str) -> None:
     response.content_type = "text/html"
     response.charset = "utf-8"
     response.text = page

@@ -45,7 +45,7 @@ def directory_unavailable_view(error: DirectoryUnavailable, request: Request) ->
 def undecodable_path_view(error: URLDecodeError, request: Request) -> Response:
     """Return a 400 for a path or query that is not valid UTF-8."""
     # Without a body, so that the site's own error page is shown.
-    return HTTPBadRequest("The address of this request is not UTF-8.", headers={"Cache-Control": "no-store"})
+    return HTTPBadRequest("The address of this request is not valid UTF-8.", headers={"Cache-Control": "no-store"})
 
 
 def _in_development(request: Request) -> bool:

@@ -80,13 +80,13 @@ def clean(environ: Environ) -> str | None:
         The name of a field that is too long, which is not removed; None if there is none.
     """
     for key in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"):
-        if key in environ and not _is_date(environ[key]):
+        if key in environ and not _is_valid_date(environ[key]):
             del environ[key]
-    if "HTTP_RANGE" in environ and not (_is_range(environ["HTTP_RANGE"]) and _is_condition(environ)):
+    if "HTTP_RANGE" in environ and not (_is_valid_range(environ["HTTP_RANGE"]) and _is_valid_if_range(environ)):
         del environ["HTTP_RANGE"]
-        # Ignored without a Range (RFC 9110 section 13.1.5).
+        # Without a Range it is ignored (RFC 9110 section 13.1.5).
         environ.pop("HTTP_IF_RANGE", None)
-    # Pyramid's traversal reads it for requests that match no route.
+    # Pyramid's traversal reads this field of requests that match no route.
     if "HTTP_X_VHM_ROOT" in environ and not _is_utf8(environ["HTTP_X_VHM_ROOT"]):
         del environ["HTTP_X_VHM_ROOT"]
     cookie = environ.get("HTTP_COOKIE", "")
@@ -109,7 +109,7 @@ def readable_cookies(header: str) -> str:
     return "; ".join(f"{match[1]}={match[2]}" for match in _COOKIE.finditer(header) if match[1])
 
 
-def _is_date(text: str) -> bool:
+def _is_valid_date(text: str) -> bool:
     """Return whether `text` is a date in one of the formats of RFC 9110 that Python can represent."""
     if _DATE.fullmatch(text):
         return True
@@ -134,12 +134,12 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _is_range(text: str) -> bool:
+def _is_valid_range(text: str) -> bool:
     return len(text) <= _MAX_RANGE_CHARACTERS and _RANGE.match(text) is not None
 
 
-def _is_condition(environ: Environ) -> bool:
+def _is_valid_if_range(environ: Environ) -> bool:
     """Return whether `If-Range` is absent, an entity tag or a date."""
     text = environ.get("HTTP_IF_RANGE")
     # WebOb recognizes a date by its end.
-    return text is None or ('"' in text and not text.endswith(" GMT")) or _is_date(text)
+    return text is None or ('"' in text and not text.endswith(" GMT")) or _is_valid_date(text)

@@ -1,4 +1,7 @@
-"""Include multisite for its parts: they may be included before it, as in `pyramid.includes`, or without it."""
+"""Include multisite from its optional includes, such as `multisite.static`.
+
+An application may include those before multisite, as in `pyramid.includes`, or alone.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ __all__ = ["with_multisite"]
 
 
 def with_multisite(config: Configurator, configure: Callable[[Configurator], object] = lambda _config: None) -> None:
-    """Call `configure(config)` once multisite is included: now if it is, else when the configuration is committed.
+    """Call `configure(config)` once multisite is included: now if it is already, else when `config` is committed.
 
-    It is not included right away, because the application may still add settings, which multisite reads when it is
-    included. At commit, this includes it if nothing else has. An exception in `configure` then reaches the caller
-    wrapped in Pyramid's `ConfigurationExecutionError`.
+    Multisite is not included right away, because it reads its settings when it is included, and the application may
+    still add some. At commit, this includes multisite unless the application has done so. An exception in `configure`
+    then reaches the caller wrapped in Pyramid's `ConfigurationExecutionError`.
     """
     if SETTINGS in config.registry:
         configure(config)

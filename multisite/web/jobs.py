@@ -23,9 +23,12 @@ def site_of_job(app: Any, site_id: int) -> Site:
         app: A Pyramid application that includes multisite, or its registry.
         site_id: The id of the site.
 
+    Returns:
+        The site. Its status is `active` or `maintenance`.
+
     Raises:
         UnknownSite: The site was removed.
-        MultisiteError: The site is disabled, is being removed or is not complete, so that the job must not run.
+        MultisiteError: The site is disabled, incomplete or being removed, so the job must not run.
     """
     engine = getattr(app, "registry", app)[DIRECTORY].engine
     with engine.connect().execution_options(**AS_MULTISITE) as connection:

@@ -1,7 +1,7 @@
 """Maintenance mode: visitors of a site get a 503, and operators bypass it with a link.
 
 The page is the site's own error page for 503 (`multisite.error_pages`), which gets the message as `detail`. Static
-files are still served, so that the page has its style sheet: they are in folders, which migrations do not change.
+files are still served, because the page needs its style sheet.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ def maintenance_tween_factory(handler: Handler, registry: Registry) -> Handler:
         query = parse_qsl(request.query_string, keep_blank_values=True)
         token = dict(query).get(BYPASS_NAME)
         if token is not None and _is_valid_token(closed, token):
-            return _let_pass(request, token, [(name, value) for name, value in query if name != BYPASS_NAME])
+            rest = [(name, value) for name, value in query if name != BYPASS_NAME]
+            return _redirect_with_cookie(request, token, rest)
         if not _is_valid_token(closed, _token_of_cookie(request)):
             return handler(request) if _is_for_static_file(request) else _unavailable(closed)
         response = handler(request)
-        # Only operators may see it.
+        # Only operators may see this response.
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -84,10 +85,10 @@ def _is_for_static_file(request: Request) -> bool:
         path = decode_path_info(request.environ.get("PATH_INFO") or "/")
     except UnicodeDecodeError:
         return False
-    # Try these routes first: predicates of other routes may query what is not available during maintenance.
+    # Try these routes first: predicates of other routes may query a database that is unavailable in maintenance.
     if not any(route.name in names and route.match(path) is not None for route in mapper.get_routes()):
         return False
-    # Another route may precede it and match the request.
+    # Then check that no route before it matches the request.
     route = mapper(request)["route"]
     return route is not None and route.name in names
 
@@ -96,7 +97,7 @@ def _is_valid_token(closed: SiteClosure, token: str) -> bool:
     return closed.pass_digest is not None and hmac.compare_digest(bypass_digest(token), closed.pass_digest)
 
 
-def _let_pass(request: Request, token: str, query: list[tuple[str, str]]) -> Response:
+def _redirect_with_cookie(request: Request, token: str, query: list[tuple[str, str]]) -> Response:
     """Redirect to the same URL without the token, and store the token in a cookie of this site."""
     location = request.application_url + "/" + escape_path(request.environ.get("PATH_INFO", "").lstrip("/"))
     response = HTTPSeeOther(location=location + (f"?{urlencode(query)}" if query else ""))
@@ -123,10 +124,10 @@ def _unavailable(closed: SiteClosure) -> Response:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween under that of the error pages, which renders the page, and over pyramid_tm's."""
+    """Add the tween under the error page tween, which renders the page, and over pyramid_tm's."""
     config.add_tween(
         "multisite.web.maintenance.maintenance_tween_factory",
-        # The second one applies if error pages are disabled.
+        # The second name applies if error pages are disabled.
         under=("multisite.web.error_pages.error_page_tween_factory", "multisite.web.tween.site_tween_factory"),
         over=("pyramid_tm.tm_tween_factory", EXCVIEW),
     )

@@ -1,4 +1,4 @@
-"""The endpoint that a proxy queries before it obtains a certificate: is there a site with this domain?
+"""The endpoint of on-demand TLS: before a proxy obtains a certificate, it asks whether a site has the domain.
 
 Caddy's on-demand TLS sends `GET PATH?domain=example.com`, and obtains a certificate only if the response is a 200. The
 endpoint reveals which domains exist, so only the local machine may query it unless `multisite.tls_ask_from` is set.
@@ -31,10 +31,10 @@ def ask_view(request: Request) -> Response:
     """Return 200 if a served site has `domain`, else 404; 503 if it cannot be looked up; 403 for other clients."""
     if OPEN_PATH not in request.environ:
         # Below the path of a site, which a proxy that blocks the endpoint for visitors does not cover.
-        return _answer(404)
+        return _respond(404)
     settings: Settings = request.registry[SETTINGS]
     if not is_allowed_peer(request, settings.tls_ask_from):
-        return _answer(403)
+        return _respond(403)
     try:
         host = hosts.parse(request.params.get("domain", ""), underscores=settings.allow_underscores)
         directory: Directory = request.registry[DIRECTORY]
@@ -42,8 +42,8 @@ def ask_view(request: Request) -> Response:
     except (InvalidHost, UnicodeDecodeError):
         found = False
     except DirectoryUnavailable:
-        return _answer(503)
-    return _answer(200 if found else 404)
+        return _respond(503)
+    return _respond(200 if found else 404)
 
 
 def is_allowed_peer(request: Request, networks: Sequence[Network]) -> bool:
@@ -59,7 +59,7 @@ def is_allowed_peer(request: Request, networks: Sequence[Network]) -> bool:
     return any(plain in network for network in networks)
 
 
-def _answer(status: int) -> Response:
+def _respond(status: int) -> Response:
     response = Response(status=status, content_type="text/plain")
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -12,8 +12,8 @@ from pyramid.request import Request
 from multisite.core import domains
 from multisite.core.domains import Domain
 from multisite.core.keys import DIRECTORY
-from multisite.core.site import Site
-from multisite.errors import InvalidHost, UnknownSite
+from multisite.core.site import Site, site_or_none
+from multisite.errors import InvalidHost
 
 __all__ = ["SitePredicate", "ThemePredicate", "includeme"]
 
@@ -44,8 +44,9 @@ class SitePredicate:
     phash = text
 
     def __call__(self, _context: Any, request: Request) -> bool:
-        site = _site_or_none(request)
-        return site is not None and any(_means(request, domain, site) for domain in self._domains)
+        """Return whether the site of `request` has one of the domains; False without a site."""
+        site = site_or_none(request)
+        return site is not None and any(_belongs_to(request, domain, site) for domain in self._domains)
 
 
 class ThemePredicate:
@@ -64,22 +65,15 @@ class ThemePredicate:
     phash = text
 
     def __call__(self, _context: Any, request: Request) -> bool:
-        site = _site_or_none(request)
+        """Return whether the site of `request` has one of the themes; False without a site."""
+        site = site_or_none(request)
         return site is not None and (site.theme or "") in self._names
 
 
-def _site_or_none(request: Request) -> Site | None:
-    try:
-        site: Site = request.site
-    except (UnknownSite, InvalidHost):
-        # An open path, or the exception view for an unknown host.
-        return None
-    return site
-
-
-def _means(request: Request, domain: Domain, site: Site) -> bool:
+def _belongs_to(request: Request, domain: Domain, site: Site) -> bool:
+    """Return whether `domain`, which may be a wildcard, belongs to `site`."""
     if not domain.is_wildcard:
-        # Served from the directory's cache, like the Host of the request.
+        # The directory's cache has it, like the Host of the request.
         found = request.registry[DIRECTORY].resolve(str(domain))
         return found is not None and found.id == site.id
     return (

@@ -23,6 +23,7 @@ __all__ = ["includeme"]
 
 
 def mark_private_response(plain: Callable[..., Response], request: Request, *args: Any, **options: Any) -> Response:
+    """Call `plain`, the router's `invoke_request`, and mark its response as private if it is personal."""
     response = plain(request, *args, **options)
     _mark_private(request, response)
     return response
@@ -39,6 +40,7 @@ def _mark_private(request: Request, response: Response) -> None:
 
 
 def wrap_router(app: Any) -> None:
+    """Mark the personal responses of `app`, a Pyramid router."""
     # The only hook after all response callbacks, which add cookies, that does not cost every request an event.
     app.invoke_request = partial(mark_private_response, app.invoke_request)
 

@@ -36,7 +36,6 @@ __all__ = [
     "MakoRendererFactory",
     "all_templates",
     "includeme",
-    "parse_mako_options",
     "templates_from_settings",
 ]
 
@@ -60,6 +59,7 @@ class MakoRenderer:
         """Create a renderer for one name.
 
         Args:
+            templates: The templates of all sites.
             name: As in `renderer=name`: `page.mako`, `package:templates/page.mako`, or `page#def.mako` for a def.
             package: The package that a name without a package may be relative to; None for no package.
         """
@@ -97,6 +97,12 @@ class MakoRenderer:
         """Render the page for `value`, the mapping that the view has returned.
 
         Exceptions keep their type, and get a note with the site, the template file and the line.
+
+        Returns:
+            The page.
+
+        Raises:
+            ValueError: `value` is not a mapping.
         """
         try:
             system.update(value)
@@ -142,6 +148,7 @@ class MakoRendererFactory:
         return self._make_templates()
 
     def __call__(self, info: Any) -> MakoRenderer:
+        """Return the renderer for the name and the package in `info`, Pyramid's `IRendererInfo`."""
         return self._renderer(info.name, getattr(info.package, "__name__", None))
 
     def _make_renderer(self, name: str, package: str | None) -> MakoRenderer:
@@ -209,7 +216,7 @@ def includeme(config: Configurator) -> None:
     registry = config.registry
     suffixes = registry[SUFFIXES] = set(EXTENSIONS)
     registry[TEMPLATES] = _make_templates(config, suffixes)
-    parsed = _mako_settings(registry)
+    settings_at_include = _mako_settings(registry)
     factories: dict[str, MakoRendererFactory] = {}
     registry[FACTORIES] = factories
     config.add_directive("add_mako_renderer", add_mako_renderer)
@@ -226,7 +233,7 @@ def includeme(config: Configurator) -> None:
 
     def register_late() -> None:
         # Settings may have been added after this include. pyramid_mako reads its settings in this phase as well.
-        if _mako_settings(registry) != parsed:
+        if _mako_settings(registry) != settings_at_include:
             registry[TEMPLATES] = introspectable["templates"] = _make_templates(config, suffixes)
         register()
 
@@ -244,6 +251,7 @@ def add_mako_renderer(config: Configurator, extension: str, settings_prefix: str
     """Render names that end with `extension` with Mako. A Configurator directive, the same as pyramid_mako's.
 
     Args:
+        config: The Configurator.
         extension: For example `.html`.
         settings_prefix: The prefix of the renderer's settings, which may be added later.
     """

@@ -85,6 +85,8 @@ def site_url(
     application is mounted and the path of the domain are put in front of `path`.
 
     Args:
+        request: The current request.
+        site: The site to link to.
         path: Starts with a slash; may contain any characters, which are escaped.
         query: A query string, a mapping or pairs; None for no query.
 

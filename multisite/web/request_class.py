@@ -18,7 +18,7 @@ from pyramid.interfaces import IRequestExtensions
 from pyramid.registry import Registry
 from pyramid.util import InstancePropertyHelper
 
-from multisite.web.forms import readable
+from multisite.web.forms import safe_properties
 
 __all__ = ["RequestClass", "prepare"]
 
@@ -44,7 +44,7 @@ class RequestClass:
 
     def _make(self, cls: type) -> type:
         request_like: Any = object.__new__(cls)
-        InstancePropertyHelper.apply_properties(request_like, {**readable(cls), **self.attributes})
+        InstancePropertyHelper.apply_properties(request_like, {**safe_properties(cls), **self.attributes})
         ready = type(request_like)
         if len(self._ready) < MAX_CLASSES:
             # The result is a key as well: a request that passes through the application again already has that class.

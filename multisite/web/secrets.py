@@ -25,7 +25,7 @@ from multisite.errors import MultisiteError, SettingError
 
 __all__ = ["SECRETS", "Secrets", "hkdf", "includeme", "secrets_of", "site_secret", "site_secrets"]
 
-SECRETS = "multisite.web.secrets"
+SECRETS = "multisite.secrets"
 """Registry key of the `Secrets`; present if `multisite.secret` is set."""
 
 HASH = "sha256"
@@ -73,6 +73,9 @@ class Secrets:
     def derive(self, site: Site, purpose: str) -> tuple[bytes, ...]:
         """Derive the 32-byte secrets of `site` for `purpose`: the first one signs, the others are also accepted.
 
+        Returns:
+            One for each secret of the application, in the same order.
+
         Raises:
             ValueError: `purpose` is empty or not a string.
         """
@@ -91,6 +94,7 @@ def site_secret(site: Site, purpose: str, *, registry: Any = None) -> bytes:
     site.
 
     Args:
+        site: The site.
         purpose: Any non-empty string; use a different one for each thing that is signed or encrypted.
         registry: The registry of the application; None for that of the current request or, outside of requests, of the
             only application in this process.
@@ -135,15 +139,15 @@ def _registry() -> Any:
     return next(iter(found.values()))
 
 
-def _read(settings: Settings) -> Iterator[str]:
+def _read_secrets(settings: Settings) -> Iterator[str]:
     """Yield the secrets that `settings` contain or refer to, the current one first."""
     if settings.secret is not None:
-        yield _value("secret", settings.secret)
+        yield _resolve_reference("secret", settings.secret)
     for secret in settings.previous_secrets:
-        yield _value("previous_secrets", secret)
+        yield _resolve_reference("previous_secrets", secret)
 
 
-def _value(name: str, text: str) -> str:
+def _resolve_reference(name: str, text: str) -> str:
     kind, _, where = text.partition(":")
     if kind == "env":
         value = os.environ.get(where)
@@ -166,8 +170,8 @@ def _value(name: str, text: str) -> str:
 def includeme(config: Configurator) -> None:
     """Read the secrets of the application. Raises `SettingError` if one cannot be read or is too short."""
     settings: Settings = config.registry[SETTINGS]
-    secrets = tuple(_read(settings))
+    secrets = tuple(_read_secrets(settings))
     if settings.secret is not None:
         config.registry[SECRETS] = Secrets(*secrets)
     elif secrets:
-        raise SettingError(PREFIX + "secret", "(not set)", "what to sign with, beside multisite.previous_secrets")
+        raise SettingError(PREFIX + "secret", "(not set)", "a secret to sign with, beside multisite.previous_secrets")

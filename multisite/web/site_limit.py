@@ -11,10 +11,10 @@ from typing import Any
 
 from pyramid.response import Response
 
-from multisite.core.concurrency import RETRY_AFTER_SECONDS, ConcurrencyLimit
+from multisite.core.concurrency import RETRY_AFTER_SECONDS
 from multisite.core.keys import RELEASES
 
-__all__ = ["RETRY_AFTER_SECONDS", "ConcurrencyLimit", "release_after_send", "release_held", "too_busy_response"]
+__all__ = ["release_after_send", "release_held", "too_busy_response"]
 
 
 def too_busy_response() -> Response:

@@ -19,8 +19,8 @@ from multisite.web.startup import on_startup
 
 __all__ = ["SITE_SETTINGS", "add_site_setting", "includeme"]
 
-SITE_SETTINGS = "multisite.sites.settings"
-"""The key of the `SettingsRegistry` in the registry."""
+SITE_SETTINGS = "multisite.site_settings"
+"""Registry key of the `SettingsRegistry`."""
 
 CATEGORY = "multisite site settings"
 """The category of the introspectables; each setting has one."""

@@ -1,6 +1,6 @@
 """Startup hooks: calls that run once the configuration is complete, and before the first request.
 
-The first tween factory calls `run_startup`. No other hook of Pyramid serves:
+The factory of multisite's tween calls `run_startup`. Pyramid's own hooks are not suitable:
 
 - An exception from a configuration action reaches the caller wrapped in `ConfigurationExecutionError`. An application
   that calls `config.commit()` itself would have its unfinished configuration checked, and a second application made

@@ -24,6 +24,7 @@ from pyramid.tweens import EXCVIEW
 
 from multisite import hosts
 from multisite.core import fork_safety
+from multisite.core.concurrency import ConcurrencyLimit
 from multisite.core.current_site import pop_scope, push_scope
 from multisite.core.host_header import DEFAULT_PORTS
 from multisite.core.keys import CLOSED, OPEN_PATH, SETTINGS, SHIFTED_PATH
@@ -32,7 +33,7 @@ from multisite.core.site import Site
 from multisite.directory import Match
 from multisite.errors import MultisiteError, SiteSettingError
 from multisite.web.request import canonical_netloc, escape_path, match_request
-from multisite.web.site_limit import ConcurrencyLimit, release_after_send, release_held, too_busy_response
+from multisite.web.site_limit import release_after_send, release_held, too_busy_response
 from multisite.web.startup import run_startup
 
 __all__ = ["includeme", "site_tween_factory"]

@@ -730,6 +730,15 @@ def autogenerate(application: Application, message: str) -> str:
     return written.read_text()
 
 
+@pytest.mark.parametrize("imports", ["import multisite.autogenerate, alembic", "import alembic"])
+def test_the_plugin_is_set_up_whatever_is_imported_first(installed: Application, imports: str) -> None:
+    check = "from alembic.runtime import plugins; assert 'alembic.autogenerate.multisite' in plugins._all_plugins"
+    command = [sys.executable, "-W", "error", "-c", f"{imports}; {check}"]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed.folder), str(ROOT)])}
+    done = subprocess.run(command, text=True, check=False, capture_output=True, env=environ)
+    assert done.returncode == 0, done.stderr
+
+
 def test_autogenerate_ignores_multisites_tables(installed: Application) -> None:
     installed.upgrade()
     source = autogenerate(installed, "first")

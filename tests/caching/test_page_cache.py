@@ -352,6 +352,47 @@ def test_routes_with_a_header_predicate_do_not_get_the_page_of_another_route(sql
         assert app.registry[PAGE_CACHE].hits == 1
 
 
+class Flavour:
+    """A predicate that reads a header, and claims to be part of another module."""
+
+    def __init__(self, value: str, _config: Any) -> None:
+        self.value = value
+
+    def text(self) -> str:
+        return f"flavour = {self.value}"
+
+    phash = text
+
+    def __call__(self, _context: Any, request: Any) -> bool:
+        return request.headers.get("X-Flavour") == self.value
+
+
+@pytest.mark.parametrize("module", ["multisite.content.flavours", "multisite.website", "myapp.predicates"])
+def test_a_predicate_that_is_not_of_multisite_web_is_not_part_of_the_key(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setattr(Flavour, "__module__", module)
+    with configured(sqlite_world) as config:
+        config.add_route_predicate("flavour", Flavour)
+        config.add_route("sweet", "/{name}", flavour="sweet")
+        config.add_route("plain", "/{name}")
+        for name in ("sweet", "plain"):
+            config.add_view(lambda request: Response(request.matched_route.name), route_name=name, page_cache=True)
+        app = config.make_wsgi_app()
+        for headers, text in [({}, "plain"), ({"X-Flavour": "sweet"}, "sweet"), ({}, "plain")]:
+            assert browser(app).get("/two", headers=headers).text == text
+
+
+def test_a_predicate_of_multisite_is_part_of_the_key(sqlite_world: World) -> None:
+    with configured(sqlite_world) as config:
+        config.add_route("garden", "/{name}", site="garden.example")
+        config.add_view(lambda _request: Response("garden"), route_name="garden", page_cache=True)
+        app = config.make_wsgi_app()
+        for _ in range(2):
+            assert browser(app).get("/two").text == "garden"
+        assert app.registry[PAGE_CACHE].hits == 1
+
+
 def test_languages_would_mix_without_the_check(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multisite.page_cache.cache._differs_by_language", lambda request: False)
     texts = {browser(app, HTTP_ACCEPT_LANGUAGE=each).get("/page/language").text[:2] for each in ("de", "en")}

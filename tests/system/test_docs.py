@@ -42,7 +42,7 @@ from multisite.cli import COMMANDS, main
 from multisite.content.front_matter import parse_article
 from multisite.core import setting_parsers
 from multisite.core.settings import PREFIX, Settings, parse_settings
-from multisite.web.renderer import parse_mako_options
+from multisite.web.mako_settings import parse_mako_options
 
 pytestmark = pytest.mark.slow
 

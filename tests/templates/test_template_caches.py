@@ -15,7 +15,7 @@ from template_world import GARDEN, KITCHEN, World, render
 from multisite.core.site import Site
 from multisite.errors import MultisiteError, SettingError
 from multisite.templates import SiteTemplates
-from multisite.web.renderer import parse_mako_options
+from multisite.web.mako_settings import parse_mako_options
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from webtest import TestApp, Upload
 
 from multisite.core.keys import DIRECTORY
 from multisite.testing import plant_site
-from multisite.web.forms import MAX_PART_HEADER_BYTES, MAX_PART_PARAMETERS, readable
+from multisite.web.forms import MAX_PART_HEADER_BYTES, MAX_PART_PARAMETERS, safe_properties
 
 MULTIPART = "multipart/form-data; boundary=b"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -128,7 +128,7 @@ def test_a_request_of_the_applications_own_keeps_its_query(configurator: Configu
 
 
 def test_a_request_that_is_not_webobs_is_left_alone() -> None:
-    assert readable(object) == {}
+    assert safe_properties(object) == {}
 
 
 # What cannot is a 400.
@@ -172,12 +172,12 @@ def test_a_form_that_cannot_be_read_is_a_400(app: TestApp, name: str, content_ty
 
 
 LINEAR = """
-from multisite.web.forms import readable
+from multisite.web.forms import safe_properties
 from pyramid.httpexceptions import HTTPBadRequest
 from pyramid.request import Request
 class Careful(Request):
     pass
-for name, attribute in readable(Request).items():
+for name, attribute in safe_properties(Request).items():
     setattr(Careful, name, attribute)
 n = 4_000_000
 field = b'Content-Disposition: form-data; name="a'

@@ -16,6 +16,7 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from multisite.core.keys import DIRECTORY, SETTINGS
+from multisite.errors import DirectoryUnavailable
 from multisite.sites.domains import add_domain, set_canonical
 from multisite.sites.updates import add_site
 from multisite.testing import plant_site
@@ -148,6 +149,19 @@ def test_an_unknown_site_is_not_an_error(app: Any, engine: sa.Engine, ask: Ask) 
     ask("a.example.org", "/soon", status=404)
     add_site(engine, "soon.example", settings=app.registry[SETTINGS])
     assert ask("soon.example", "/soon") == "soon"
+
+
+def test_an_exception_view_for_one_site_during_an_outage(app: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a site no predicate matches, so that the view for every site answers."""
+    with Configurator(registry=app.registry) as config:
+        config.add_exception_view(text("the garden is away"), context=DirectoryUnavailable, site="garden.example")
+        config.add_exception_view(text("dusk is away"), context=DirectoryUnavailable, theme="dusk")
+
+    def is_down(*_: object) -> None:
+        raise DirectoryUnavailable("the database is down")
+
+    monkeypatch.setattr(app.registry[DIRECTORY], "find", is_down)
+    assert ask("garden.example", "/home", status=503) == "503"
 
 
 # Introspection

@@ -21,9 +21,9 @@ from pyramid.tweens import INGRESS
 from pyramid_retry import RetryableException, is_last_attempt
 from waitress_server import serving
 
+from multisite.core.concurrency import ConcurrencyLimit
 from multisite.core.keys import DIRECTORY
 from multisite.testing import plant_site
-from multisite.web.site_limit import ConcurrencyLimit
 
 THREADS = 6
 

@@ -140,8 +140,8 @@ def test_a_database_that_is_down_at_startup_is_checked_at_the_first_statement(
     def is_down(_engine: sa.Engine) -> str:
         raise sa.exc.OperationalError("SELECT", {}, OSError("nobody listens"))
 
-    with monkeypatch.context() as down, caplog.at_level(logging.WARNING, "multisite.web.bound_role"):
-        down.setattr("multisite.web.bound_role._unbound_reason_of", is_down)
+    with monkeypatch.context() as down, caplog.at_level(logging.WARNING, "multisite.web.database_role"):
+        down.setattr("multisite.web.database_role._bypass_reason_of", is_down)
         registry = start(admin_url(library), tmp_path)
     assert "nobody listens" in caplog.text
     engine = registry[DIRECTORY].engine

@@ -1,8 +1,8 @@
 """Check at startup that row-level security applies to the application's database role.
 
-PostgreSQL silently skips the policies for a superuser, a role with BYPASSRLS, the owner of a table without FORCE, and a
-role that inherits from the all-sites role. If the database has our policies, that is a mistake, and the application
-does not start. `multisite check` reports this and more.
+PostgreSQL silently ignores the policies for a superuser, a role with BYPASSRLS, the owner of a table without FORCE, and
+a role that inherits from the all-sites role. If the database has multisite's policies and the application connects with
+such a role, the application does not start. `multisite check` reports this and more.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from multisite.errors import MultisiteError
 from multisite.scoping.policies import ALL_SITES_POLICY, SETTING
 from multisite.scoping.row_security import MUST_BIND
 
-__all__ = ["check_bound_role", "skip_bound_role_check", "unbound_reason"]
+__all__ = ["bypass_reason", "check_database_role", "skip_database_role_check"]
 
 log = logging.getLogger(__name__)
 
-_is_skipped: ContextVar[bool] = ContextVar("multisite_bound_role_check_skipped", default=False)
+_is_skipped: ContextVar[bool] = ContextVar("multisite_database_role_check_skipped", default=False)
 
-# For the current role, which need not be the one that logged in.
+# Queries the current role, which may differ from the one that logged in.
 _BINDING = sa.text(
     """
     SELECT r.rolname, r.rolsuper, r.rolbypassrls,
@@ -46,8 +46,8 @@ _BINDING = sa.text(
 
 
 @contextmanager
-def skip_bound_role_check() -> Iterator[None]:
-    """Let applications start within the block in any case: `multisite check` reports the problem."""
+def skip_database_role_check() -> Iterator[None]:
+    """Let applications start within the block without this check, so that `multisite check` can report the problem."""
     token = _is_skipped.set(True)
     try:
         yield
@@ -55,8 +55,8 @@ def skip_bound_role_check() -> Iterator[None]:
         _is_skipped.reset(token)
 
 
-def unbound_reason(connection: Connection) -> str | None:
-    """Return why our policies do not apply to the role of `connection`; None if they do or there are none."""
+def bypass_reason(connection: Connection) -> str | None:
+    """Return why multisite's policies do not apply to the role of `connection`; None if they do or there are none."""
     if connection.dialect.name != "postgresql":
         return None
     parameters = {"setting": SETTING, "all_sites": ALL_SITES_POLICY}
@@ -70,13 +70,14 @@ def unbound_reason(connection: Connection) -> str | None:
     return None
 
 
-def check_bound_role(registry: Any, engine: Engine | None) -> None:
-    """Check the role of each PostgreSQL engine of a complete application: `engine`, and those in its registry.
+def check_database_role(registry: Any, engine: Engine | None) -> None:
+    """Check the role of each PostgreSQL engine of a completely configured application.
 
-    If a database does not answer, the first statement that reaches it later repeats the check.
+    These are `engine`, the directory's, and those in the registry. If a database does not respond, the check is made by
+    the first statement that reaches it.
 
     Raises:
-        MultisiteError: Our policies do not apply to the role of an engine.
+        MultisiteError: The policies do not apply to the role of an engine.
     """
     if _is_skipped.get() or asbool(registry.settings.get("pyramid.reload_templates")):
         return
@@ -89,7 +90,7 @@ def check_bound_role(registry: Any, engine: Engine | None) -> None:
             each.dialect.__dict__[MUST_BIND] = True
             continue
         try:
-            reason = _unbound_reason_of(each)
+            reason = _bypass_reason_of(each)
         except sa.exc.DBAPIError as error:
             each.dialect.__dict__[MUST_BIND] = True
             log.warning("cannot check yet whether row-level security applies: %s", error.orig)
@@ -102,11 +103,11 @@ def check_bound_role(registry: Any, engine: Engine | None) -> None:
             )
 
 
-def _unbound_reason_of(engine: Engine) -> str | None:
+def _bypass_reason_of(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        # Detached from the pool, since processes forked after startup would share it.
+        # Detached from the pool, because processes forked after startup would share a pooled connection.
         connection.detach()
-        return unbound_reason(connection)
+        return bypass_reason(connection)
 
 
 def _engines(registry: Any, engine: Engine | None) -> Iterator[Engine]:
@@ -126,6 +127,6 @@ def _engines(registry: Any, engine: Engine | None) -> Iterator[Engine]:
 
 
 def _imported_classes(*names: str) -> tuple[Any, ...]:
-    """Return those of SQLAlchemy's classes that are imported, since only they can have instances."""
+    """Return the SQLAlchemy classes of these names, without those not imported yet, which have no instances."""
     modules = [sys.modules.get(name) for name in ("sqlalchemy.orm", "sqlalchemy.ext.asyncio")]
     return tuple(vars(module)[name] for module in modules if module for name in names if name in vars(module))
