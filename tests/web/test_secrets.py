@@ -203,7 +203,7 @@ def test_an_invalid_secret_is_a_startup_error_that_does_not_show_it(
 
 
 def test_previous_secrets_alone_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="what to sign with"):
+    with pytest.raises(SettingError, match="a secret to sign with"):
         application(tmp_path, previous_secrets=SECRET)
 
 
