@@ -16,7 +16,7 @@ from host_values import (
     MORE_UNDERSCORED_VALUES,
     MUTATED_HOSTS,
     PIECES,
-    REFUSED,
+    REJECTED,
     SOAK,
     UNDERSCORED_VALUES,
     mutate,
@@ -37,7 +37,7 @@ def test_a_host_is_parsed_to_its_canonical_form(text: str) -> None:
     assert parse(str(host)) == host
 
 
-@pytest.mark.parametrize("text", REFUSED, ids=lambda text: ascii(text)[:30])
+@pytest.mark.parametrize("text", REJECTED, ids=lambda text: ascii(text)[:30])
 def test_everything_else_is_rejected_with_a_reason(text: str) -> None:
     with pytest.raises(InvalidHost) as caught:
         parse(text)
@@ -71,7 +71,7 @@ def test_the_reason_names_the_setting_exactly_if_it_would_help() -> None:
 
 
 def canonical_form(text: str, *, underscores: bool = False) -> str | None:
-    """Return the canonical form of `text`, None if it is refused."""
+    """Return the canonical form of `text`, or None if it is rejected."""
     try:
         return str(parse(text, underscores=underscores))
     except InvalidHost:
@@ -245,7 +245,7 @@ def test_a_non_string_is_rejected(function: object, thing: object) -> None:
 
 
 def check(text: str) -> bool:
-    """Assert that `text` is refused by InvalidHost alone, or taken in canonical form; return whether it was taken."""
+    """Assert that `text` is rejected with InvalidHost or accepted in canonical form; return whether it was accepted."""
     try:
         host = parse(text)
     except InvalidHost:
@@ -268,9 +268,9 @@ def check(text: str) -> bool:
     return True
 
 
-def test_mutated_hosts_raise_nothing_but_invalid_host_and_are_canonical_if_taken() -> None:
+def test_mutated_hosts_raise_nothing_but_invalid_host_and_are_canonical_if_accepted() -> None:
     chance = random.Random(20240601)
-    seeds = [*ACCEPTED, *(text for text in REFUSED if len(text) < 300)]
+    seeds = [*ACCEPTED, *(text for text in REJECTED if len(text) < 300)]
     taken = sum(check(mutate(chance, chance.choice(seeds))) for _ in range(MUTATED_HOSTS))
     # The mutations must include both valid and invalid texts, or this test proves nothing.
     assert MUTATED_HOSTS // 20 < taken < MUTATED_HOSTS * 19 // 20

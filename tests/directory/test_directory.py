@@ -1,4 +1,4 @@
-"""The directory: no query for what is known, true to the tables in time, and there while the database is not."""
+"""The directory: cached sites cost no query, changes are seen in time, and outages of the database are survived."""
 
 from __future__ import annotations
 

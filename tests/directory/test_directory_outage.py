@@ -38,7 +38,7 @@ from multisite.errors import DirectoryUnavailable
 from multisite.sites.updates import add_site
 
 
-def on_errands() -> list[str]:
+def query_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("multisite-directory")]
 
 
@@ -87,7 +87,7 @@ def test_an_unresponsive_server_is_queried_by_one_thread_at_a_time(silent: list[
             assert Counter(pool.map(ask, range(100)))["the database does not answer"] == 1
         assert until(lambda: len(silent) == 3)
         # Neither threads nor pool slots are leaked.
-        assert until(lambda: not on_errands())
+        assert until(lambda: not query_threads())
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
@@ -121,7 +121,7 @@ def test_after_a_lock_of_sqlite_a_retry_after_the_announced_time_succeeds(
             assert told("b.example") == 10
             clock.now += 3.5
             assert told("c.example") == 7
-        assert until(lambda: not on_errands())
+        assert until(lambda: not query_threads())
         clock.now += 6.4
         assert told("b.example") == 1
         clock.now += 1
@@ -221,15 +221,15 @@ def test_a_hanging_query_is_aborted_and_the_next_one_succeeds(
             with pytest.raises(DirectoryUnavailable):
                 directory.find("cold.example")
             if cutting:
-                assert until(lambda: not on_errands())
+                assert until(lambda: not query_threads())
                 assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
             else:
-                assert on_errands()
+                assert query_threads()
                 assert engine.pool.checkedout() == 1  # type: ignore[attr-defined]
             directory._cache._query_timeout_seconds = DEADLINE_SECONDS
             clock.now += 10
             assert directory.find("cold.example") is None
-        assert until(lambda: not on_errands())
+        assert until(lambda: not query_threads())
 
 
 def test_a_query_that_waits_for_a_lock_is_cancelled_on_the_server(
@@ -248,11 +248,11 @@ def test_a_query_that_waits_for_a_lock_is_cancelled_on_the_server(
             with pytest.raises(DirectoryUnavailable, match="does not answer"):
                 directory.find("cold.example")
             assert directory.find("a.example") == Match(site, "canonical")
-            assert until(lambda: not on_errands())
+            assert until(lambda: not query_threads())
             clock.now += 10
         assert locking.scalar(waiting) == 0
         locking.rollback()
-        assert until(lambda: not on_errands())
+        assert until(lambda: not query_threads())
         with directory._cache._refresh_lock:
             clock.now += 10
         directory._cache._query_timeout_seconds = DEADLINE_SECONDS

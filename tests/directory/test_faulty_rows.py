@@ -28,7 +28,7 @@ from multisite.sites.updates import add_site
 
 SITE, OTHER = "one.example", "two.example"
 
-REFUSED = {
+REJECTED = {
     "upper case": "UPDATE domains SET host = 'ALIAS.example' WHERE host = 'alias.example'",
     "a trailing dot": "UPDATE domains SET host = 'alias.example.' WHERE host = 'alias.example'",
     "an empty label": "UPDATE domains SET host = 'alias..example' WHERE host = 'alias.example'",
@@ -71,7 +71,7 @@ def engine(own_engine: sa.Engine, settings: Settings) -> sa.Engine:
 def test_the_tables_reject_invalid_rows(engine: sa.Engine) -> None:
     before = rows(engine)
     accepted = []
-    for what, change in REFUSED.items():
+    for what, change in REJECTED.items():
         try:
             with all_sites("a test"), engine.begin() as connection:
                 assert connection.execute(sa.text(change)).rowcount == 1, what
@@ -163,7 +163,7 @@ SOUND = (
 """Two sites, the first of which has an alias."""
 
 
-def make_tables_that_refuse_nothing(engine: sa.Engine) -> None:
+def make_tables_without_constraints(engine: sa.Engine) -> None:
     """Create the tables of multisite without constraints, like those of a partially restored dump."""
     bare = sa.MetaData()
     for table in metadata.tables.values():
@@ -178,7 +178,7 @@ def test_invalid_rows_are_skipped_and_logged_and_the_rest_is_served(
 ) -> None:
     caplog.set_level(logging.ERROR, "multisite")
     with closing_engine(database_url) as engine:
-        make_tables_that_refuse_nothing(engine)
+        make_tables_without_constraints(engine)
         is_sqlite = engine.dialect.name == "sqlite"
         for change, line in {**FAULTS, **(SQLITE_FAULTS if is_sqlite else {})}.items():
             monkeypatch.setattr(row_validation, "_logged", {})
@@ -226,7 +226,7 @@ def test_skipped_domains_do_not_fall_through_to_a_wildcard_or_a_shorter_path(
             query, "HostMatches", lambda found: HostMatches(pair for pair in found if pair[1] is not UNUSABLE)
         )
     with closing_engine(database_url) as engine:
-        make_tables_that_refuse_nothing(engine)
+        make_tables_without_constraints(engine)
         for change in OF_THE_OTHER:
             with all_sites("a test"), engine.begin() as connection:
                 for statement in SOUND:
@@ -281,7 +281,7 @@ UNREADABLE = {
 
 def test_listing_sites_names_the_unreadable_row(sqlite_database_url: str) -> None:
     with closing_engine(sqlite_database_url) as engine:
-        make_tables_that_refuse_nothing(engine)
+        make_tables_without_constraints(engine)
         for change, row in UNREADABLE.items():
             with all_sites("a test"), engine.begin() as connection:
                 for statement in ("DELETE FROM multisite_settings", *SOUND):

@@ -237,10 +237,10 @@ def test_the_order_in_which_domains_are_added_never_matters(own_engine: sa.Engin
 
 def test_a_thousand_sites_below_paths_of_one_host(own_engine: sa.Engine) -> None:
     site = Site(1, "example.com", "x", "x")
-    places = HostMatches([(domains.parse(f"example.com/{n}"), Match(site, "alias", f"/{n}")) for n in range(1000)])
-    assert places.find(80, "/999/x") == Match(site, "alias", "/999")
-    assert places.find(80, "/1000/x") is None
-    assert places.find(80, "/" * 1_000_000) is None
+    matches = HostMatches([(domains.parse(f"example.com/{n}"), Match(site, "alias", f"/{n}")) for n in range(1000)])
+    assert matches.find(80, "/999/x") == Match(site, "alias", "/999")
+    assert matches.find(80, "/1000/x") is None
+    assert matches.find(80, "/" * 1_000_000) is None
 
 
 # What URLs are.

@@ -1,5 +1,4 @@
-"""Two applications of one process, with a database each, whose first sites both have the id 1: what modules that both
-import keep in memory is kept for each of them."""
+"""Two applications of one process, each with a database whose sites have the same ids, do not mix up their sites."""
 
 from __future__ import annotations
 
@@ -97,12 +96,12 @@ def test_a_region_that_both_import_keeps_their_sites_apart(apps: list[Any], tmp_
     for app, host in zip(apps, HOSTS, strict=True):
         assert ask(app, host) == f"price of {host}"
     one, two = sites_of(apps)
-    # In a thread nobody knows which application is running; the site does.
+    # In a thread no application is current, but the site knows its own.
     with ThreadPoolExecutor(1) as pool:
         for site in (one, two):
             with using_site(site):
                 assert pool.submit(carry(region.get), "price").result() == f"price of {site.host}"
-    # A copy is one of the application that is running.
+    # A copy belongs to the current application.
     with using_application("two"), using_site(pickle.loads(pickle.dumps(two))):
         region.invalidate()
         assert region.get("price") is NO_VALUE
@@ -110,7 +109,9 @@ def test_a_region_that_both_import_keeps_their_sites_apart(apps: list[Any], tmp_
         assert region.get("price") == "price of one.example"
 
 
-def test_memory_is_apart_also_where_no_application_has_a_name(apps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sites_are_also_kept_apart_if_no_application_has_a_name(
+    apps: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for app in apps:
         monkeypatch.setattr(app.registry[SITE_SETTINGS], "application", None)
     region.configure("dogpile.cache.memory", replace_existing_backend=True)
@@ -118,7 +119,7 @@ def test_memory_is_apart_also_where_no_application_has_a_name(apps: list[Any], m
         assert ask(app, host) == f"price of {host}"
 
 
-def test_what_processes_share_is_found_by_whatever_url_one_reaches_the_database(
+def test_shared_keys_do_not_depend_on_the_url_of_the_database(
     apps: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     region.configure(
@@ -132,11 +133,11 @@ def test_what_processes_share_is_found_by_whatever_url_one_reaches_the_database(
         assert region.get("price") == "by the server"
 
 
-def test_figures_of_a_site_have_its_own_name(apps: list[Any]) -> None:
+def test_metrics_are_labelled_with_the_site_of_their_application(apps: list[Any]) -> None:
     assert [metrics.metric_label(site) for site in sites_of(apps)] == list(HOSTS)
 
 
-def test_attempts_at_one_do_not_lock_the_other(apps: list[Any]) -> None:
+def test_failed_logins_at_one_do_not_lock_the_other(apps: list[Any]) -> None:
     sessions = [
         Session(app.registry[DIRECTORY].engine, info={"site": site})
         for app, site in zip(apps, sites_of(apps), strict=True)

@@ -1,4 +1,4 @@
-"""Underscores in host names: refused in domains and requests, unless `multisite.allow_underscores` permits them."""
+"""Underscores in host names: rejected in domains and requests, unless `multisite.allow_underscores` permits them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def get(app: TestApp, host: str, path: str = "/", status: int = 200) -> str:
     return str(app.get(path, headers={"Host": host}, status=status).text)
 
 
-def test_they_are_allowed_in_domains_and_requests_alike(
+def test_the_setting_allows_them_in_domains_and_requests(
     engine: sa.Engine, tmp_path: Path, make_app: Callable[..., TestApp]
 ) -> None:
     app, strict = make_app(allow_underscores="true"), make_app()
@@ -87,7 +87,7 @@ def test_they_are_allowed_in_domains_and_requests_alike(
     add_site(engine, "My_Shop.example.com", settings=parsed(tmp_path, allow_underscores="true"), aliases=["web_1"])
     assert get(app, SHOP) == get(app, "MY_SHOP.example.com.:80") == f"{SHOP} http://{SHOP}/"
     assert get(app, "web_1:8080") == f"{SHOP} http://{SHOP}:8080/"
-    # As many characters, and what an underscore stands for in a LIKE.
+    # Names of the same length, which an underscore would match in a LIKE.
     for other in ("my-shop.example.com", "my.shop.example.com", "myxshop.example.com", "my_shop.example_com"):
         get(app, other, status=404)
     add_domain(engine, SHOP, "*.all_shops.example", allow_underscores=True)
@@ -102,7 +102,7 @@ def test_they_are_allowed_in_domains_and_requests_alike(
     get(strict, "127.0.0.1", f"/ask?domain={SHOP}", status=404)
 
 
-def test_a_wildcard_without_them_stands_for_names_with_them(
+def test_a_wildcard_without_them_matches_names_with_them(
     engine: sa.Engine, tmp_path: Path, make_app: Callable[..., TestApp]
 ) -> None:
     add_site(engine, "www.example.com", settings=parsed(tmp_path), aliases=["*.example.com"])
@@ -110,7 +110,9 @@ def test_a_wildcard_without_them_stands_for_names_with_them(
     get(make_app(), SHOP, status=400)
 
 
-def test_without_the_setting_none_is_added_but_each_is_found_and_removed(engine: sa.Engine, tmp_path: Path) -> None:
+def test_without_the_setting_no_domain_is_added_but_existing_ones_are_found_and_removed(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
     strict = parsed(tmp_path)
     for call in (
         lambda: add_site(engine, SHOP, settings=strict),
@@ -124,7 +126,7 @@ def test_without_the_setting_none_is_added_but_each_is_found_and_removed(engine:
     assert [domain.host for domain in remove_domain(engine, SHOP).domains] == ["example.com"]
 
 
-def test_the_command_line_goes_by_the_setting_of_the_ini(tmp_path: Path) -> None:
+def test_the_command_line_follows_the_setting_in_the_ini(tmp_path: Path) -> None:
     def run(*arguments: str, code: int = 0) -> str:
         result = CliRunner().invoke(main, ["-c", str(ini), *arguments])
         assert result.exit_code == code, result.output
@@ -148,20 +150,18 @@ def test_the_command_line_goes_by_the_setting_of_the_ini(tmp_path: Path) -> None
     run("remove-domain", domains[1])
 
 
-def test_check_names_the_domains_that_are_refused(
-    engine: sa.Engine, tmp_path: Path, make_app: Callable[..., TestApp]
-) -> None:
+def test_check_names_the_rejected_domains(engine: sa.Engine, tmp_path: Path, make_app: Callable[..., TestApp]) -> None:
     add_site(engine, "example.com", settings=parsed(tmp_path, allow_underscores="true"), aliases=[SHOP, "b.example"])
 
-    def refused(app: TestApp) -> list[str]:
+    def rejected(app: TestApp) -> list[str]:
         findings = multisite.check.run(app.app, metadata=())
         return [finding.subject for finding in findings if finding.kind == "refused-host"]
 
-    assert refused(make_app()) == [SHOP]
-    assert refused(make_app(allow_underscores="true")) == []
+    assert rejected(make_app()) == [SHOP]
+    assert rejected(make_app(allow_underscores="true")) == []
 
 
-def test_the_revision_lets_them_through_and_keeps_the_rest_out(database_url: str) -> None:
+def test_the_revision_accepts_them_and_still_rejects_other_characters(database_url: str) -> None:
     with closing_engine(database_url) as engine, all_sites("a test of the tables themselves"):
         upgrade_own(engine)
 

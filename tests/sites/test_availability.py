@@ -75,10 +75,10 @@ def get(app: TestApp, host: str, path: str = "/", status: int = 200, **headers: 
     return app.get(path, headers={"Host": host, "Accept": "text/html", **headers}, status=status)
 
 
-# Open or not.
+# Availability.
 
 
-def test_a_disabled_site_is_not_there_until_it_is_enabled(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
+def test_a_disabled_site_answers_404_until_it_is_enabled(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
     add("one.example", aliases=["alias.example", "*.one.example"])
     add("two.example")
     unknown = get(app, "unknown.example", status=404)
@@ -87,7 +87,7 @@ def test_a_disabled_site_is_not_there_until_it_is_enabled(add: Add, app: TestApp
         answer = get(app, host, status=404)
         assert (answer.body, answer.headers["Cache-Control"]) == (unknown.body, "no-store")
     assert get(app, "two.example").text == "the pages of two.example"
-    # What works for the site out of a request still finds it.
+    # Code outside of requests still finds the site.
     with using_site("one.example") as site:
         assert site.host == "one.example"
     assert enable_site(own_engine, "one.example").status == "active"
@@ -104,13 +104,13 @@ def test_a_disabled_site_hides_its_path_from_the_site_of_the_host(
     assert get(app, "one.example", "/x").text == "the pages of one.example"
 
 
-def test_a_site_in_maintenance_says_so_and_when_to_come_back(
+def test_a_site_in_maintenance_answers_503_with_a_message_and_retry_after(
     add: Add, app: TestApp, own_engine: sa.Engine, parsed: Settings
 ) -> None:
     site = add("one.example", timezone="Europe/Berlin")
     add("two.example")
     until = datetime.now(UTC) + timedelta(hours=1)
-    record, _word = maintain_site(own_engine, "one.example", message="Moving <house>", until=until)
+    record, _token = maintain_site(own_engine, "one.example", message="Moving <house>", until=until)
     assert record.status == "maintenance"
     answer = get(app, "one.example", "/x", status=503)
     assert 3500 < int(answer.headers["Retry-After"]) <= 3600
@@ -126,11 +126,11 @@ def test_a_site_in_maintenance_says_so_and_when_to_come_back(
     assert get(app, "one.example").text == "the pages of one.example"
 
 
-def test_operators_pass_by_their_link_and_nobody_else(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
+def test_only_operators_with_the_link_bypass_maintenance(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
     name = cookie_name(add("one.example"))
     add("two.example")
-    _info, bypass_token = maintain_site(own_engine, "one.example")
-    _info, other = maintain_site(own_engine, "two.example")
+    _record, bypass_token = maintain_site(own_engine, "one.example")
+    _record, other = maintain_site(own_engine, "two.example")
     answer = get(app, "one.example", f"/a%20b?x=1&{BYPASS_NAME}={bypass_token}&y=%C3%A4", status=303)
     assert answer.location == "http://one.example/a%20b?x=1&y=%C3%A4"
     cookie = answer.headers["Set-Cookie"]
@@ -144,18 +144,18 @@ def test_operators_pass_by_their_link_and_nobody_else(add: Add, app: TestApp, ow
         get(app, "one.example", Cookie=f"{name}={wrong}", status=503)
         get(app, "one.example", f"/?{BYPASS_NAME}={wrong}".encode("latin-1").decode("ascii", "ignore"), status=503)
     get(app, "one.example", Cookie=rf'{name}="\377"', status=503)
-    # A word is worth something until the next maintenance, and in none of the tables.
+    # A token is valid until the next maintenance, and is not stored.
     maintain_site(own_engine, "one.example")
     get(app, "one.example", Cookie=f"{name}={bypass_token}", status=503)
     with all_sites("a test"), own_engine.connect() as connection:
         assert bypass_token not in str(connection.execute(sa.select(SiteRow.__table__)).all())
 
 
-def test_over_https_the_cookie_is_secure_and_below_a_path_it_is_the_sites_own(
+def test_the_cookie_is_secure_over_https_and_limited_to_the_path_of_the_site(
     add: Add, app: TestApp, own_engine: sa.Engine
 ) -> None:
     add("one.example/shop")
-    _info, bypass_token = maintain_site(own_engine, "one.example/shop")
+    _record, bypass_token = maintain_site(own_engine, "one.example/shop")
     answer = app.get(
         f"/shop/?{BYPASS_NAME}={bypass_token}",
         headers={"Host": "one.example"},
@@ -166,13 +166,15 @@ def test_over_https_the_cookie_is_secure_and_below_a_path_it_is_the_sites_own(
     assert "Path=/shop" in answer.headers["Set-Cookie"]
 
 
-def test_operators_pass_on_several_sites_of_one_host_at_once(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
-    words = {}
+def test_operators_bypass_maintenance_of_several_sites_on_one_host(
+    add: Add, app: TestApp, own_engine: sa.Engine
+) -> None:
+    tokens = {}
     for domain in ("one.example", "one.example/shop", "one.example:8080"):
         add(domain)
-        _info, words[domain] = maintain_site(own_engine, domain)
+        _record, tokens[domain] = maintain_site(own_engine, domain)
     cookies = {
-        domain: get(app, host, f"{path}?{BYPASS_NAME}={words[domain]}", status=303)
+        domain: get(app, host, f"{path}?{BYPASS_NAME}={tokens[domain]}", status=303)
         .headers["Set-Cookie"]
         .partition(";")[0]
         for domain, host, path in (
@@ -182,7 +184,7 @@ def test_operators_pass_on_several_sites_of_one_host_at_once(add: Add, app: Test
         )
     }
     app.reset()
-    # Browsers keep no cookies apart by port, and send those of a longer path first (RFC 6265 sections 5.4 and 8.5).
+    # Cookies are shared by all ports, and those of a longer path come first (RFC 6265 sections 5.4 and 8.5).
     assert len({cookie.partition("=")[0] for cookie in cookies.values()}) == 3
     both = f"{cookies['one.example/shop']}; {cookies['one.example']}; {cookies['one.example:8080']}"
     assert get(app, "one.example", "/shop/", Cookie=both).text == "the pages of one.example/shop"
@@ -191,9 +193,9 @@ def test_operators_pass_on_several_sites_of_one_host_at_once(add: Add, app: Test
     get(app, "one.example", "/shop/", Cookie=cookies["one.example"], status=503)
 
 
-def test_a_path_of_any_bytes_leads_nowhere_else(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
+def test_no_bytes_in_a_path_redirect_to_another_host(add: Add, app: TestApp, own_engine: sa.Engine) -> None:
     add("one.example")
-    _info, bypass_token = maintain_site(own_engine, "one.example")
+    _record, bypass_token = maintain_site(own_engine, "one.example")
     for path in ("//evil.example/x", "/\\\\evil.example", "/\xff\r\nX: y"):
         environ = {"HTTP_HOST": "one.example", "PATH_INFO": path, "QUERY_STRING": f"{BYPASS_NAME}={bypass_token}"}
         answer = Request.blank("/", environ=environ).get_response(app.app)
@@ -203,13 +205,13 @@ def test_a_path_of_any_bytes_leads_nowhere_else(add: Add, app: TestApp, own_engi
 
 
 @pytest.mark.parametrize("message", ["", " ", "x" * (MAX_MESSAGE_CHARACTERS + 1)])
-def test_a_message_that_is_none_is_refused(add: Add, own_engine: sa.Engine, message: str) -> None:
+def test_an_invalid_message_is_rejected(add: Add, own_engine: sa.Engine, message: str) -> None:
     add("one.example")
     with pytest.raises(MultisiteError, match="a message has 1 to 500 characters"):
         maintain_site(own_engine, "one.example", message=message)
 
 
-def test_until_is_by_the_clock_of_the_site_and_lies_ahead(add: Add, own_engine: sa.Engine) -> None:
+def test_until_is_in_the_time_zone_of_the_site_and_in_the_future(add: Add, own_engine: sa.Engine) -> None:
     add("one.example", timezone="Asia/Tokyo")
     maintain_site(own_engine, "one.example", until=datetime(2100, 1, 1, 9, 0))  # noqa: DTZ001  # That is what is tested.
     with all_sites("a test"), own_engine.connect() as connection:
@@ -221,13 +223,13 @@ def test_until_is_by_the_clock_of_the_site_and_lies_ahead(add: Add, own_engine: 
 
 
 @pytest.mark.parametrize("text", ["9999-12-31T23:59-05:00", "0001-01-01T00:00+05:00"])
-def test_a_time_that_no_calendar_has_in_utc_is_refused(add: Add, own_engine: sa.Engine, text: str) -> None:
+def test_a_time_outside_of_the_calendar_in_utc_is_rejected(add: Add, own_engine: sa.Engine, text: str) -> None:
     add("one.example")
     with pytest.raises(MultisiteError, match="is not between the years 1 and 9999"):
         maintain_site(own_engine, "one.example", until=datetime.fromisoformat(text))
 
 
-def test_what_is_not_complete_is_not_opened(add: Add, own_engine: sa.Engine) -> None:
+def test_an_incomplete_site_cannot_be_enabled(add: Add, own_engine: sa.Engine) -> None:
     add("one.example")
     for column, value, command in (("status", "pending", "add-site"), ("availability", "removing", "remove-site")):
         with all_sites("a test"), own_engine.begin() as connection:
@@ -236,13 +238,13 @@ def test_what_is_not_complete_is_not_opened(add: Add, own_engine: sa.Engine) -> 
             enable_site(own_engine, "one.example")
 
 
-def test_a_status_that_is_none_is_refused_by_the_database(add: Add, own_engine: sa.Engine) -> None:
+def test_the_database_rejects_an_unknown_availability(add: Add, own_engine: sa.Engine) -> None:
     add("one.example")
     with all_sites("a test"), pytest.raises(sa.exc.IntegrityError), own_engine.begin() as connection:
         connection.execute(sa.update(SiteRow).values(availability="closed"))
 
 
-# Removed.
+# Removal.
 
 TABLES = sa.MetaData()
 _SITE = sa.ForeignKey(SiteRow.__table__.c.id)
@@ -310,9 +312,7 @@ def counts(engine: sa.Engine, site_id: int) -> dict[str, int]:
     return {name: number for name, number in found.items() if number}
 
 
-def test_a_site_is_removed_with_its_rows_and_nothing_of_others(
-    filled: sa.Engine, app: TestApp, parsed: Settings
-) -> None:
+def test_a_site_is_removed_with_its_rows_and_no_others(filled: sa.Engine, app: TestApp, parsed: Settings) -> None:
     site, other = (get_site(filled, host).site for host in ("one.example", "two.example"))
     add_domain(filled, "one.example", "alias.example")
     assert get(app, "one.example").text == "the pages of one.example"
@@ -324,7 +324,7 @@ def test_a_site_is_removed_with_its_rows_and_nothing_of_others(
     assert done.rows == EACH
     assert f"life_comments: 4 of {2 * POSTS} rows" in lines
     assert f"life_posts: {POSTS} of {POSTS} rows" in lines
-    # A table that has a site_id but does not refer to sites is somebody else's.
+    # A table whose site_id does not reference sites is not multisite's.
     assert counts(filled, site.id) == {"life_statistics": 1}
     assert counts(filled, other.id) == {**EACH, "life_statistics": 1}
     assert not (parsed.sites_dir / site.folder).exists()
@@ -348,10 +348,10 @@ def test_the_id_of_a_removed_site_is_never_used_again(filled: sa.Engine, add: Ad
 
 
 class Killed(BaseException):
-    """Stops a removal, as a signal would."""
+    """Interrupts a removal, like a signal."""
 
 
-def test_a_removal_stopped_at_any_point_is_completed_by_the_next(
+def test_a_removal_interrupted_at_any_point_is_completed_by_the_next_call(
     filled: sa.Engine, app: TestApp, parsed: Settings
 ) -> None:
     site = get_site(filled, "one.example").site
@@ -386,7 +386,7 @@ def test_a_site_that_is_being_removed_gets_no_domains(own_engine: sa.Engine, add
     add("two.example", aliases=["moved.example"])
     with all_sites("a test"), own_engine.begin() as connection:
         connection.execute(sa.update(SiteRow).where(SiteRow.name == "one.example").values(availability="removing"))
-    # They would be gone with it, and their site would not have them back.
+    # They would be removed together with the site.
     for change in (
         lambda: add_domain(own_engine, "one.example", "new.example"),
         lambda: move_domain(own_engine, "moved.example", "one.example"),
@@ -398,7 +398,7 @@ def test_a_site_that_is_being_removed_gets_no_domains(own_engine: sa.Engine, add
             change()
 
 
-def test_tables_that_refer_to_each_other_are_named(own_engine: sa.Engine, add: Add, parsed: Settings) -> None:
+def test_tables_that_reference_each_other_are_named(own_engine: sa.Engine, add: Add, parsed: Settings) -> None:
     add("one.example")
     tables = sa.MetaData()
     for name, other in (("life_hens", "life_eggs"), ("life_eggs", "life_hens")):
@@ -410,7 +410,7 @@ def test_tables_that_refer_to_each_other_are_named(own_engine: sa.Engine, add: A
             sa.Column("other_id", sa.Integer, sa.ForeignKey(f"{other}.id", use_alter=True, name=f"fk_{name}")),
         )
     if own_engine.dialect.name == "sqlite":
-        # It takes references to tables that are not there yet, and has no ALTER TABLE for them.
+        # SQLite accepts references to missing tables, and cannot add them by ALTER TABLE.
         with own_engine.begin() as connection:
             for name, other in (("life_hens", "life_eggs"), ("life_eggs", "life_hens")):
                 connection.exec_driver_sql(
@@ -421,11 +421,11 @@ def test_tables_that_refer_to_each_other_are_named(own_engine: sa.Engine, add: A
         tables.create_all(own_engine)
     with pytest.raises(MultisiteError, match="the tables life_eggs and life_hens reference each other"):
         remove_site(own_engine, "one.example", settings=parsed)
-    # Nothing was touched: what cannot be completed is not begun.
+    # Nothing was changed: a removal that cannot be completed does not begin.
     assert get_site(own_engine, "one.example").status == "active"
 
 
-def test_a_folder_that_is_a_link_is_left_where_it_is(add: Add, own_engine: sa.Engine, parsed: Settings) -> None:
+def test_a_folder_that_is_a_symbolic_link_is_kept(add: Add, own_engine: sa.Engine, parsed: Settings) -> None:
     site = add("one.example")
     place = parsed.sites_dir / site.folder
     elsewhere = parsed.sites_dir.parent / "elsewhere"
@@ -448,15 +448,15 @@ def test_rows_changed_by_hand_are_seen_after_refresh(add: Add, own_engine: sa.En
     with all_sites("a test"), own_engine.begin() as connection:
         connection.exec_driver_sql("UPDATE sites SET name = 'by hand'")
     now = 2.0
-    # With the version, which nobody has raised, the first of them is read again.
+    # The version is unchanged, so that only a refresh reads the changed row.
     assert names() == ["by hand", "two.example"]
     refresh(own_engine)
     now = 4.0
     assert names() == ["by hand", "by hand"]
 
 
-def test_words_of_one_maintenance_are_long_and_differ(add: Add, own_engine: sa.Engine) -> None:
+def test_tokens_are_long_and_unique(add: Add, own_engine: sa.Engine) -> None:
     add("one.example")
-    words = {maintain_site(own_engine, "one.example")[1] for _ in range(20)}
-    assert len(words) == 20
-    assert all(re.fullmatch(r"[\w-]{32}", word) for word in words)
+    tokens = {maintain_site(own_engine, "one.example")[1] for _ in range(20)}
+    assert len(tokens) == 20
+    assert all(re.fullmatch(r"[\w-]{32}", token) for token in tokens)

@@ -33,12 +33,12 @@ from multisite.sites.domains import add_domain
 from multisite.templates.assets import digest_of
 
 
-class Laid:
+class Exported:
     """Two sites, and the folder that the command exports their files to."""
 
     def __init__(self, sites: ContentSites, folder: Path) -> None:
         self.sites = sites
-        self.target = folder / "laid"
+        self.target = folder / "exported"
         self.own = Path(sites.settings["multisite.sites_dir"], GARDEN, "static")
         self.theirs = Path(sites.settings["multisite.sites_dir"], STERNWARTE, "static")
         self.shared = Path(sites.settings["multisite.templates_dir"], "static")
@@ -56,7 +56,7 @@ class Laid:
         counts: dict[str, int] = json.loads(done.output)
         return counts
 
-    def refused(self, target: Path) -> str:
+    def error(self, target: Path) -> str:
         done = CliRunner().invoke(main, ["-c", str(self.ini), "collect-static", str(target)])
         assert done.exit_code == 1
         return done.output
@@ -68,154 +68,154 @@ class Laid:
 
 
 @pytest.fixture
-def laid(sqlite_sites: ContentSites, tmp_path: Path) -> Laid:
-    return Laid(sqlite_sites, tmp_path)
+def exported(sqlite_sites: ContentSites, tmp_path: Path) -> Exported:
+    return Exported(sqlite_sites, tmp_path)
 
 
 def hashed(file: Path) -> str:
     return digest_of(file)[:12]
 
 
-def test_each_host_has_its_files_plain_and_by_their_hash(laid: Laid) -> None:
-    (laid.shared / "base.css").write_text("shared")
-    (laid.shared / "style.css").write_text("shared style")
-    (laid.own / "img").mkdir()
-    (laid.own / "img" / "leaf.svg").write_text("leaf")
-    (laid.own / "style.css").write_text("garden's style")
+def test_each_host_has_its_files_plain_and_by_their_hash(exported: Exported) -> None:
+    (exported.shared / "base.css").write_text("shared")
+    (exported.shared / "style.css").write_text("shared style")
+    (exported.own / "img").mkdir()
+    (exported.own / "img" / "leaf.svg").write_text("leaf")
+    (exported.own / "style.css").write_text("garden's style")
     for name in (".hidden", "page.mako", "app.ini", "page.mako.bak"):
-        (laid.own / name).write_text("secret")
-    assert laid.collect() == {"sites": 2, "files": 10, "written": 10, "removed": 0}
+        (exported.own / name).write_text("secret")
+    assert exported.collect() == {"sites": 2, "files": 10, "written": 10, "removed": 0}
     expected = {}
     for host, file, name in (
-        (GARDEN, laid.shared / "base.css", "base.css"),
-        (GARDEN, laid.own / "style.css", "style.css"),
-        (GARDEN, laid.own / "img" / "leaf.svg", "img/leaf.svg"),
-        (STERNWARTE, laid.shared / "base.css", "base.css"),
-        (STERNWARTE, laid.shared / "style.css", "style.css"),
+        (GARDEN, exported.shared / "base.css", "base.css"),
+        (GARDEN, exported.own / "style.css", "style.css"),
+        (GARDEN, exported.own / "img" / "leaf.svg", "img/leaf.svg"),
+        (STERNWARTE, exported.shared / "base.css", "base.css"),
+        (STERNWARTE, exported.shared / "style.css", "style.css"),
     ):
         for folder in ("", f"{hashed(file)}/"):
             expected[f"{host}/{folder}static/{name}"] = file.read_text()
-    assert laid.files() == expected
-    shared = [path for path in laid.target.rglob("base.css") if path.is_file()]
+    assert exported.files() == expected
+    shared = [path for path in exported.target.rglob("base.css") if path.is_file()]
     assert len({path.stat().st_ino for path in shared}) == 1
     assert all(path.stat().st_mode & 0o044 for path in shared), "a web server reads them as somebody else"
 
 
-def test_only_changed_files_are_written_and_deleted_ones_removed(laid: Laid) -> None:
+def test_only_changed_files_are_written_and_deleted_ones_removed(exported: Exported) -> None:
     for name in ("one", "two", "three"):
-        (laid.own / f"{name}.css").write_text(name)
-    laid.collect()
-    before = {path: path.stat().st_ino for path in laid.target.rglob("*") if path.is_file()}
-    assert laid.collect() == {"sites": 2, "files": 6, "written": 0, "removed": 0}
+        (exported.own / f"{name}.css").write_text(name)
+    exported.collect()
+    before = {path: path.stat().st_ino for path in exported.target.rglob("*") if path.is_file()}
+    assert exported.collect() == {"sites": 2, "files": 6, "written": 0, "removed": 0}
     assert {path: path.stat().st_ino for path in before} == before
-    status = (laid.own / "one.css").stat()
-    (laid.own / "one.css").write_text("eno")
-    os.utime(laid.own / "one.css", ns=(status.st_atime_ns, status.st_mtime_ns))  # the same size and time
-    (laid.own / "two.css").unlink()
-    assert laid.collect() == {"sites": 2, "files": 4, "written": 2, "removed": 3}
-    assert sorted(laid.files()) == sorted(
+    status = (exported.own / "one.css").stat()
+    (exported.own / "one.css").write_text("eno")
+    os.utime(exported.own / "one.css", ns=(status.st_atime_ns, status.st_mtime_ns))  # the same size and time
+    (exported.own / "two.css").unlink()
+    assert exported.collect() == {"sites": 2, "files": 4, "written": 2, "removed": 3}
+    assert sorted(exported.files()) == sorted(
         f"{GARDEN}/{folder}static/{name}.css" for name in ("one", "three") for folder in (
-            "", f"{hashed(laid.own / f'{name}.css')}/"
+            "", f"{hashed(exported.own / f'{name}.css')}/"
         )
     )  # fmt: skip
-    assert [path for path in laid.target.rglob("*") if path.is_dir() and not any(path.iterdir())] == [
-        laid.target / ".multisite-static"
+    assert [path for path in exported.target.rglob("*") if path.is_dir() and not any(path.iterdir())] == [
+        exported.target / ".multisite-static"
     ]
 
 
-def test_an_open_file_keeps_its_content(laid: Laid) -> None:
-    (laid.own / "one.css").write_text("before")
-    laid.collect()
-    with (laid.target / GARDEN / "static" / "one.css").open() as reader:
-        (laid.own / "one.css").write_text("behind")
-        laid.collect()
+def test_an_open_file_keeps_its_content(exported: Exported) -> None:
+    (exported.own / "one.css").write_text("before")
+    exported.collect()
+    with (exported.target / GARDEN / "static" / "one.css").open() as reader:
+        (exported.own / "one.css").write_text("behind")
+        exported.collect()
         assert reader.read() == "before"
-    assert (laid.target / GARDEN / "static" / "one.css").read_text() == "behind"
+    assert (exported.target / GARDEN / "static" / "one.css").read_text() == "behind"
 
 
-def test_aliases_are_links_and_are_removed_with_the_site(laid: Laid) -> None:
-    (laid.own / "one.css").write_text("one")
-    laid.collect()
-    assert (laid.target / "alias.example").readlink() == Path(GARDEN)
-    add_domain(laid.sites.engine, GARDEN, "second.example")
-    laid.collect()
-    assert (laid.target / "second.example" / "static" / "one.css").read_text() == "one"
-    (laid.target / "gone.example").mkdir()
-    (laid.target / "gone.example" / "file.css").write_text("gone")
-    assert laid.collect()["removed"] == 1
-    assert sorted(path.name for path in laid.target.iterdir()) == [
+def test_aliases_are_links_and_are_removed_with_the_site(exported: Exported) -> None:
+    (exported.own / "one.css").write_text("one")
+    exported.collect()
+    assert (exported.target / "alias.example").readlink() == Path(GARDEN)
+    add_domain(exported.sites.engine, GARDEN, "second.example")
+    exported.collect()
+    assert (exported.target / "second.example" / "static" / "one.css").read_text() == "one"
+    (exported.target / "gone.example").mkdir()
+    (exported.target / "gone.example" / "file.css").write_text("gone")
+    assert exported.collect()["removed"] == 1
+    assert sorted(path.name for path in exported.target.iterdir()) == [
         ".multisite-static", "alias.example", GARDEN, "second.example"
     ]  # fmt: skip
 
 
-def test_domains_with_more_than_a_host_are_left_to_the_application(laid: Laid) -> None:
-    (laid.shared / "one.css").write_text("one")
+def test_domains_with_more_than_a_host_are_left_to_the_application(exported: Exported) -> None:
+    (exported.shared / "one.css").write_text("one")
     laid_out = {".multisite-static", "alias.example", GARDEN, STERNWARTE}
     for domain in ("*.wild.example", "shop.example/shop", "one.example", "two.other.example"):
-        add_domain(laid.sites.engine, GARDEN, domain)
-    laid.collect()
-    assert {path.name for path in laid.target.iterdir()} == laid_out | {"one.example", "two.other.example"}
-    # The same hosts are another site on one of their ports.
+        add_domain(exported.sites.engine, GARDEN, domain)
+    exported.collect()
+    assert {path.name for path in exported.target.iterdir()} == laid_out | {"one.example", "two.other.example"}
+    # One port of each host belongs to another site.
     for domain in ("one.example:8080", "*.other.example:8080"):
-        add_domain(laid.sites.engine, STERNWARTE, domain)
-    laid.collect()
-    assert {path.name for path in laid.target.iterdir()} == laid_out
-    # They are that site's still when it is not open, and then have no files at all.
-    disable_site(laid.sites.engine, STERNWARTE)
-    laid.collect()
-    assert {path.name for path in laid.target.iterdir()} == laid_out - {STERNWARTE}
+        add_domain(exported.sites.engine, STERNWARTE, domain)
+    exported.collect()
+    assert {path.name for path in exported.target.iterdir()} == laid_out
+    # They still belong to that site while it is disabled; then no files are exported for them.
+    disable_site(exported.sites.engine, STERNWARTE)
+    exported.collect()
+    assert {path.name for path in exported.target.iterdir()} == laid_out - {STERNWARTE}
 
 
-def test_compressed_variants_are_exported_with_their_files(laid: Laid) -> None:
+def test_compressed_variants_are_exported_with_their_files(exported: Exported) -> None:
     long = "body { color: red } " * 200
-    (laid.own / "long.css").write_text(long)
-    (laid.own / "short.css").write_text("short")
-    (laid.own / "noise.css").write_bytes(gzip.compress(os.urandom(2000)))
-    (laid.own / "photo.jpg").write_text(long)
-    laid.collect("--compress")
-    packed = [path for path in laid.target.rglob("*.gz") if path.is_file()]
-    assert {path.relative_to(laid.target / GARDEN).as_posix() for path in packed} == {
+    (exported.own / "long.css").write_text(long)
+    (exported.own / "short.css").write_text("short")
+    (exported.own / "noise.css").write_bytes(gzip.compress(os.urandom(2000)))
+    (exported.own / "photo.jpg").write_text(long)
+    exported.collect("--compress")
+    packed = [path for path in exported.target.rglob("*.gz") if path.is_file()]
+    assert {path.relative_to(exported.target / GARDEN).as_posix() for path in packed} == {
         "static/long.css.gz",
-        f"{hashed(laid.own / 'long.css')}/static/long.css.gz",
+        f"{hashed(exported.own / 'long.css')}/static/long.css.gz",
     }
     assert {gzip.decompress(path.read_bytes()).decode() for path in packed} == {long}
-    assert laid.collect("--compress")["written"] == 0
-    assert laid.collect()["removed"] == 2
-    (laid.own / "long.css.gz").write_text("mine")
-    (laid.own / "long.css.br").write_text("older")
-    os.utime(laid.own / "long.css.br", (10**9, 10**9))
-    laid.collect("--compress")
-    names = {path.name: path.read_text() for path in laid.target.rglob("long.css.*") if path.is_file()}
+    assert exported.collect("--compress")["written"] == 0
+    assert exported.collect()["removed"] == 2
+    (exported.own / "long.css.gz").write_text("mine")
+    (exported.own / "long.css.br").write_text("older")
+    os.utime(exported.own / "long.css.br", (10**9, 10**9))
+    exported.collect("--compress")
+    names = {path.name: path.read_text() for path in exported.target.rglob("long.css.*") if path.is_file()}
     assert names == {"long.css.gz": "mine"}
 
 
-def test_other_folders_are_not_touched(laid: Laid, tmp_path: Path) -> None:
+def test_other_folders_are_not_touched(exported: Exported, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    assert "contains other files" in laid.refused(tmp_path / "mine")
-    for folder in (laid.own, laid.own.parent.parent, laid.shared / "new", tmp_path):
-        assert "overlap: choose" in laid.refused(folder)
-    assert "cannot write " in laid.refused(tmp_path / "mine" / "letter.txt")
+    assert "contains other files" in exported.error(tmp_path / "mine")
+    for folder in (exported.own, exported.own.parent.parent, exported.shared / "new", tmp_path):
+        assert "overlap: choose" in exported.error(folder)
+    assert "cannot write " in exported.error(tmp_path / "mine" / "letter.txt")
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
-def test_a_file_that_is_removed_during_the_run_is_left_out(laid: Laid, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_removed_during_the_run_is_left_out(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
-        (laid.own / f"{name}.css").write_text(name)
+        (exported.own / f"{name}.css").write_text(name)
     copy = shutil.copyfileobj
 
     def copy_late(source: BinaryIO, target: BinaryIO) -> None:
         if source.read() == b"one":
-            (laid.own / "one.css").write_text("changed while it is copied")
+            (exported.own / "one.css").write_text("changed while it is copied")
         source.seek(0)
         copy(source, target)
 
     monkeypatch.setattr(shutil, "copyfileobj", copy_late)
-    laid.collect()
-    assert {Path(path).name for path in laid.files()} == {"two.css"}
+    exported.collect()
+    assert {Path(path).name for path in exported.files()} == {"two.css"}
     monkeypatch.undo()
-    laid.collect()
-    assert {Path(path).name for path in laid.files()} == {"one.css", "two.css"}
+    exported.collect()
+    assert {Path(path).name for path in exported.files()} == {"one.css", "two.css"}
 
 
 # With nginx
@@ -282,15 +282,15 @@ def ask(port: int, path: str, host: str = GARDEN, **headers: str) -> tuple[int, 
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-def test_nginx_serves_the_export_and_the_application_the_rest(laid: Laid, tmp_path: Path) -> None:
-    (laid.shared / "style.css").write_text("shared")
-    (laid.own / "style.css").write_text("garden's " * 200)
-    (laid.own / "leaf.svg").write_text("<svg/>")
-    laid.collect("--compress")
+def test_nginx_serves_the_export_and_the_application_the_rest(exported: Exported, tmp_path: Path) -> None:
+    (exported.shared / "style.css").write_text("shared")
+    (exported.own / "style.css").write_text("garden's " * 200)
+    (exported.own / "leaf.svg").write_text("<svg/>")
+    exported.collect("--compress")
     secret = tmp_path / "secret.css"
     secret.write_text("secret")
-    v = hashed(laid.own / "style.css")
-    with serving(laid.sites.app) as (_, application), nginx(tmp_path, laid.target, application) as port:
+    v = hashed(exported.own / "style.css")
+    with serving(exported.sites.app) as (_, application), nginx(tmp_path, exported.target, application) as port:
 
         def seen(path: str, host: str = GARDEN, **headers: str) -> tuple[int, bool, bytes]:
             """Status, whether nginx itself answered (its entity tags are times), and what."""
@@ -299,16 +299,16 @@ def test_nginx_serves_the_export_and_the_application_the_rest(laid: Laid, tmp_pa
             tag = answer.get("ETag", "").removeprefix("W/").strip('"')
             return status, re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", tag) is not None, body
 
-        own, shared = (laid.own / "style.css").read_bytes(), b"shared"
+        own, shared = (exported.own / "style.css").read_bytes(), b"shared"
         assert seen("/static/style.css") == (200, True, own)
         assert seen("/static/style.css", STERNWARTE) == (200, True, shared)
         assert seen("/static/style.css", "alias.example") == (200, True, own)
         assert seen("/static/style.css", GARDEN.upper()) == (200, True, own)
         assert seen(f"/static/style.css?v={v}") == (200, True, own)
-        # The hash of another site's file, and of one that has changed since: the application says what is there now.
+        # For the hash of another site's file, or of a changed one, the application serves the current file.
         assert seen(f"/static/style.css?v={v}", STERNWARTE) == (200, False, shared)
         assert seen("/static/style.css?v=000000000000") == (200, False, own)
-        # What is no hash becomes no part of a path, and the plain file is sent.
+        # A value that is not a hash is never part of a path; the file without a hash is sent.
         for query in ("../..", "%2e%2e/%2e%2e", f"../{v}", f"{v}/..", "../../secret.css"):
             assert seen(f"/static/style.css?v={query}") == (200, True, own)
         assert seen("/static/../../secret.css")[0] in (400, 404)
@@ -324,21 +324,21 @@ def test_nginx_serves_the_export_and_the_application_the_rest(laid: Laid, tmp_pa
         assert ask(port, "/static/leaf.svg")[1]["Content-Type"] == "image/svg+xml"
         assert ask(port, "/static/style.css", Range="bytes=0-5")[2] == b"garden"
 
-        # A file changes: under its new hash the application serves it until it is laid out.
-        (laid.own / "style.css").write_text("new")
-        new = hashed(laid.own / "style.css")
+        # The application serves a changed file under its new hash until the next export.
+        (exported.own / "style.css").write_text("new")
+        new = hashed(exported.own / "style.css")
         assert seen(f"/static/style.css?v={new}") == (200, False, b"new")
-        laid.collect("--compress")
+        exported.collect("--compress")
         assert seen(f"/static/style.css?v={new}") == (200, True, b"new")
         assert seen(f"/static/style.css?v={v}") == (200, False, b"new")
         assert "immutable" not in ask(port, f"/static/style.css?v={v}")[1]["Cache-Control"]
 
 
-def test_ten_thousand_sites_without_files_of_their_own_are_links(laid: Laid) -> None:
+def test_ten_thousand_sites_without_files_of_their_own_are_links(exported: Exported) -> None:
     """A fiftieth of them; see MULTISITE_SOAK."""
-    (laid.shared / "style.css").write_text("shared")
+    (exported.shared / "style.css").write_text("shared")
     number = 10_000 if os.environ.get("MULTISITE_SOAK") == "1" else 200
-    (known,) = [record for record in list_sites(laid.sites.engine) if record.site.host == GARDEN]
+    (known,) = [record for record in list_sites(exported.sites.engine) if record.site.host == GARDEN]
     records = [
         SiteRecord(
             Site(n, f"s{n}.example", "S", f"s{n}"),
@@ -348,10 +348,10 @@ def test_ten_thousand_sites_without_files_of_their_own_are_links(laid: Laid) -> 
         )
         for n in range(number)
     ]
-    settings = parse_settings(laid.sites.settings)
-    done = collect_static(settings, records, laid.target)
+    settings = parse_settings(exported.sites.settings)
+    done = collect_static(settings, records, exported.target)
     assert (done.sites, done.written) == (number, 2 * number)
-    files = [path.stat().st_ino for path in laid.target.rglob("style.css")]
-    # A file system has a limit to the names of one file; ext4's is 65,000.
+    files = [path.stat().st_ino for path in exported.target.rglob("style.css")]
+    # File systems limit the hard links of a file; ext4 to 65,000.
     assert (len(files), len(set(files)) < 3) == (2 * number, True)
-    assert collect_static(settings, records, laid.target).written == 0
+    assert collect_static(settings, records, exported.target).written == 0

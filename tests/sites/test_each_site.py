@@ -27,7 +27,7 @@ from multisite.sites.updates import add_site
 HOSTS = ("a.example", "b.example", "b.example/shop", "c.other")
 
 
-class Place:
+class Workspace:
     """A folder with an ini and sites, to run the command in."""
 
     def __init__(self, folder: Path, engine: sa.Engine) -> None:
@@ -53,20 +53,20 @@ class Place:
 
 
 @pytest.fixture
-def place(sqlite_database_url: str, tmp_path: Path) -> Iterator[Place]:
+def workspace(sqlite_database_url: str, tmp_path: Path) -> Iterator[Workspace]:
     with closing_engine(sqlite_database_url) as engine:
-        yield Place(tmp_path, engine)
+        yield Workspace(tmp_path, engine)
 
 
 PRINT = 'echo "$MULTISITE_SITE $MULTISITE_SITE_ID"'
 FAIL_FOR_B = 'test "$MULTISITE_SITE" != b.example || exit 3'
 
 
-def test_the_command_runs_for_each_site(place: Place) -> None:
-    result = place.invoke("--", "sh", "-c", PRINT)
+def test_the_command_runs_for_each_site(workspace: Workspace) -> None:
+    result = workspace.invoke("--", "sh", "-c", PRINT)
     assert result.exit_code == 0
     assert [line for line in result.stderr.splitlines() if "|" in line] == [
-        f"{site} | {site} {site.id}" for site in place.sites
+        f"{site} | {site} {site.id}" for site in workspace.sites
     ]
     assert [line.split(" in ")[0] for line in result.stderr.splitlines() if "|" not in line] == [
         f"[{number}/4] {host} done" for number, host in enumerate(HOSTS, 1)
@@ -76,23 +76,23 @@ def test_the_command_runs_for_each_site(place: Place) -> None:
     assert summary == "4 done."
 
 
-def test_a_placeholder_is_replaced_by_the_domain(place: Place) -> None:
-    result = place.invoke("--only", "b.example/*", "--", "sh", "-c", 'echo "$1 $2"', "sh", "{}", "x{}")
+def test_a_placeholder_is_replaced_by_the_domain(workspace: Workspace) -> None:
+    result = workspace.invoke("--only", "b.example/*", "--", "sh", "-c", 'echo "$1 $2"', "sh", "{}", "x{}")
     assert "b.example/shop | b.example/shop x{}" in result.stderr
 
 
-def test_patterns(place: Place) -> None:
-    assert [host for host, _ in place.results("--only", "*.EXAMPLE", "--", "true")] == ["a.example", "b.example"]
-    assert [host for host, _ in place.results("--skip", "*.example", "--skip", "*/*", "--", "true")] == ["c.other"]
-    assert [host for host, _ in place.results("--only", "b.*", "--skip", "*/shop", "--", "true")] == ["b.example"]
+def test_patterns(workspace: Workspace) -> None:
+    assert [host for host, _ in workspace.results("--only", "*.EXAMPLE", "--", "true")] == ["a.example", "b.example"]
+    assert [host for host, _ in workspace.results("--skip", "*.example", "--skip", "*/*", "--", "true")] == ["c.other"]
+    assert [host for host, _ in workspace.results("--only", "b.*", "--skip", "*/shop", "--", "true")] == ["b.example"]
     for option in ("--only", "--skip"):
-        result = place.invoke(option, "*.exmaple", "--", "true")
+        result = workspace.invoke(option, "*.exmaple", "--", "true")
         assert result.exit_code == 1
         assert result.stderr == ("Error: no site matches '*.exmaple'; list all sites: multisite list-sites\n")
 
 
-def test_a_failure_stops_the_run(place: Place) -> None:
-    found = place.json("--", "sh", "-c", FAIL_FOR_B, code=1)
+def test_a_failure_stops_the_run(workspace: Workspace) -> None:
+    found = workspace.json("--", "sh", "-c", FAIL_FOR_B, code=1)
     assert [(item["domain"], item["result"], item["exit"], item["reason"]) for item in found] == [
         ("a.example", "done", 0, None),
         ("b.example", "failed", 3, None),
@@ -101,83 +101,83 @@ def test_a_failure_stops_the_run(place: Place) -> None:
     ]
 
 
-def test_keep_going_continues_after_a_failure(place: Place) -> None:
-    found = place.results("--keep-going", "--jobs", "3", "--", "sh", "-c", FAIL_FOR_B, code=1)
+def test_keep_going_continues_after_a_failure(workspace: Workspace) -> None:
+    found = workspace.results("--keep-going", "--jobs", "3", "--", "sh", "-c", FAIL_FOR_B, code=1)
     assert found == [("a.example", "done"), ("b.example", "failed"), ("b.example/shop", "done"), ("c.other", "done")]
 
 
-def test_disabled_sites_are_left_out_and_listed(place: Place) -> None:
-    disable_site(place.engine, "a.example")
-    maintain_site(place.engine, "c.other")
-    with all_sites("a test"), place.engine.begin() as connection:
+def test_disabled_sites_are_left_out_and_listed(workspace: Workspace) -> None:
+    disable_site(workspace.engine, "a.example")
+    maintain_site(workspace.engine, "c.other")
+    with all_sites("a test"), workspace.engine.begin() as connection:
         connection.execute(sa.update(SiteRow).where(SiteRow.folder == "b.example").values(status="pending"))
-    found = place.json("--", "true")
+    found = workspace.json("--", "true")
     assert [(item["domain"], item["result"], item["reason"]) for item in found] == [
         ("a.example", "left out", "disabled"),
         ("b.example", "left out", "pending"),
         ("b.example/shop", "done", None),
         ("c.other", "done", None),
     ]
-    assert "[1/4] a.example left out: disabled\n" in place.invoke("--", "true").stderr
+    assert "[1/4] a.example left out: disabled\n" in workspace.invoke("--", "true").stderr
 
 
-def test_jobs_run_at_the_same_time(place: Place) -> None:
-    """Each process waits until all four have started: one after the other, they would wait forever."""
+def test_jobs_run_at_the_same_time(workspace: Workspace) -> None:
+    """Each process waits until all four have started, which would never happen if they ran one after the other."""
     code = (
         'touch "begun-$MULTISITE_SITE_ID"; for i in $(seq 200); do '
         "test $(ls begun-* | wc -l) = 4 && exit 0; sleep 0.1; done; exit 1"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place.folder)
-        assert {result for _, result in place.results("--jobs", "4", "--", "sh", "-c", code)} == {"done"}
+        patch.chdir(workspace.folder)
+        assert {result for _, result in workspace.results("--jobs", "4", "--", "sh", "-c", code)} == {"done"}
 
 
-def test_commands_of_multisite_read_the_same_ini(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place.folder)
+def test_commands_of_multisite_read_the_same_ini(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace.folder)
     code = 'import os; print("\\n".join([os.environ["MULTISITE_CONFIG"], os.environ["MULTISITE_SITE"]]))'
     result = CliRunner().invoke(
         main, ["-c", "development.ini", "each-site", "--only", "c.*", "--", sys.executable, "-c", code]
     )
-    assert f"c.other | {place.ini}\nc.other | c.other\n" in result.stderr
+    assert f"c.other | {workspace.ini}\nc.other | c.other\n" in result.stderr
 
 
-def test_a_missing_command(place: Place) -> None:
-    result = place.invoke("--", "no-such-command")
+def test_a_missing_command(workspace: Workspace) -> None:
+    result = workspace.invoke("--", "no-such-command")
     assert (result.exit_code, result.stderr) == (1, "Error: command not found: 'no-such-command'\n")
-    assert place.invoke().exit_code == 2
+    assert workspace.invoke().exit_code == 2
 
 
-def test_a_command_that_cannot_be_started_is_a_failure(place: Place) -> None:
-    script = place.folder / "script"
+def test_a_command_that_cannot_be_started_is_a_failure(workspace: Workspace) -> None:
+    script = workspace.folder / "script"
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
-    found = place.json("--", str(script), code=1)
+    found = workspace.json("--", str(script), code=1)
     assert (found[0]["result"], found[0]["reason"]) == ("failed", "No such file or directory")
     assert found[1]["result"] == "not run"
 
 
-def test_binary_output_is_escaped_and_there_is_no_input(place: Place) -> None:
-    result = place.invoke("--only", "a.*", "--", "sh", "-c", "printf '\\377\\n'; cat; printf last")
+def test_binary_output_is_escaped_and_there_is_no_input(workspace: Workspace) -> None:
+    result = workspace.invoke("--only", "a.*", "--", "sh", "-c", "printf '\\377\\n'; cat; printf last")
     assert result.exit_code == 0
     assert [line for line in result.stderr.splitlines() if "|" in line] == ["a.example | \\xff", "a.example | last"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ending_the_command_ends_its_processes(place: Place, number: int) -> None:
+def test_ending_the_command_ends_its_processes(workspace: Workspace, number: int) -> None:
     """Grandchildren too: killing a shell does not end what it started."""
     code = 'sleep 1000 & echo $! > "pid-$MULTISITE_SITE_ID"; wait'
-    # A shell starts what runs in its background with SIGINT ignored, and that would be inherited.
+    # A shell ignores SIGINT in background processes, and the test's processes would inherit that.
     heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     run = f"{heeding}; from multisite.cli import main; main()"
     command = [sys.executable, "-c", run, "each-site", "--json", "--jobs", "2"]
     process = subprocess.Popen(
         [*command, "--", "sh", "-c", code],
-        cwd=place.folder,
+        cwd=workspace.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    pids = [place.folder / f"pid-{site.id}" for site in place.sites[:2]]
+    pids = [workspace.folder / f"pid-{site.id}" for site in workspace.sites[:2]]
     assert wait_for(lambda: all(path.exists() and path.read_text().strip() for path in pids))
     process.send_signal(number)
     printed, _progress = process.communicate(timeout=60)
@@ -206,7 +206,7 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    # One that has ended and that nobody has asked about yet, as in a container without an init.
+    # A zombie process, as in a container without an init process.
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 

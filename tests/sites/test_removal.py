@@ -75,7 +75,7 @@ PARTITIONED = (
     "CREATE TABLE pages_1 PARTITION OF pages FOR VALUES IN (1)",
     "CREATE TABLE parts.pages_2 PARTITION OF pages FOR VALUES IN (2, 3) PARTITION BY LIST (year)",
     "CREATE TABLE parts.pages_3 PARTITION OF parts.pages_2 FOR VALUES IN (3)",
-    # Refers to a part, and so has to go before the whole.
+    # References a partition, so that it must be deleted before the partitioned table.
     (
         "CREATE TABLE a_remarks (id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites, page INTEGER, "
         "year INTEGER, FOREIGN KEY (page, year) REFERENCES pages_1)"
@@ -186,7 +186,7 @@ def test_rows_are_deleted_under_row_level_security(postgresql_database_url: str,
             with admin.begin() as connection:
                 for schema in ("talk", "Old Polls"):
                     connection.exec_driver_sql(f'GRANT SELECT, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO {roles}')
-            # Without the role that sees all sites, what cannot be seen is not taken for nothing, and nothing is begun.
+            # Without the role that sees all sites, invisible rows are an error, and the removal does not begin.
             row_security.all_sites_roles.discard(walls.all_sites_role)
             with pytest.raises(SettingError, match="multisite.all_sites_role"):
                 remove_site(walls.engine, "one.example", settings=settings)

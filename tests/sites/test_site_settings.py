@@ -37,7 +37,7 @@ from multisite.sites.updates import add_site
 from multisite.testing import plant_site
 from multisite.web.site_settings import CATEGORY, SITE_SETTINGS
 
-# What a text means.
+# Parsing.
 
 
 def one_setting(kind: Any, **more: Any) -> SettingsRegistry:
@@ -166,7 +166,7 @@ def test_a_site_is_still_a_small_value() -> None:
     assert hash(found) == hash(plain)
     assert pickle.loads(pickle.dumps(other)) == other
     assert len(pickle.dumps(found)) < 200
-    # Two fields more: the text, the same empty one for all who have none, and what the application has declared.
+    # Two more fields: the text, one empty string for all sites without settings, and the provider.
     assert sys.getsizeof(found) <= sys.getsizeof(()) + 8 * 13
     with pytest.raises(MultisiteError, match="the settings of the site a.example are unknown here"):
         _ = pickle.loads(pickle.dumps(found)).settings
@@ -285,7 +285,9 @@ def test_the_ini_gives_defaults_below_those_of_sites(sqlite_world: World) -> Non
         ({"site__posts": "101"}, "multisite.site.posts = 101: expected a whole number up to 100"),
     ],
 )
-def test_a_bad_default_in_the_ini_stops_startup(sqlite_world: World, settings: dict[str, str], expected: str) -> None:
+def test_an_invalid_default_in_the_ini_stops_startup(
+    sqlite_world: World, settings: dict[str, str], expected: str
+) -> None:
     with pytest.raises(SettingError) as caught:
         sqlite_world.app(**settings)
     assert str(caught.value).startswith(expected)
@@ -304,14 +306,16 @@ def test_reading_settings_makes_no_query_once_the_site_is_cached(sqlite_world: W
 
 
 @pytest.mark.parametrize("refused", [{"posts": "101"}, {"posts": "5", "colour": "blue"}, {"posts": "5", "post": "6"}])
-def test_of_several_values_one_of_which_is_bad_none_is_set(sqlite_world: World, refused: dict[str, str]) -> None:
+def test_if_one_of_several_values_is_invalid_none_is_set(sqlite_world: World, refused: dict[str, str]) -> None:
     app = sqlite_world.app()
     with pytest.raises(SettingError):
         set_settings(sqlite_world.engine, "a.example", refused, declared=declared_of(app))
     assert get_site(sqlite_world.engine, "a.example").site.own_settings == ""
 
 
-def test_a_bad_row_closes_only_its_site_and_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_row_makes_only_its_site_unavailable_and_is_logged_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     app = world.app()
     assert world.read(app, "a.example")["posts"] == "10"
     world.edit(world.a, "posts", "many")
@@ -325,7 +329,7 @@ def test_a_bad_row_closes_only_its_site_and_is_logged_once(world: World, caplog:
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert "the site a.example has the setting posts = many, expected a whole number" in record.getMessage()
-    # Read as nothing, it would be served with what another site may have: the guard is what closes it.
+    # If the row were ignored, the site would be served with the default: negative control.
     unset_settings(world.engine, "a.example", ["posts"], declared=declared_of(app))
     assert world.read(app, "a.example")["posts"] == "10"
 
@@ -341,7 +345,7 @@ def test_a_value_that_is_no_longer_declared_is_ignored(sqlite_world: World, capl
     assert not [one for one in check.run(app.app, "a.example") if one.kind == "site-setting"]
 
 
-def test_check_reports_a_bad_value(sqlite_world: World) -> None:
+def test_check_reports_an_invalid_value(sqlite_world: World) -> None:
     app = sqlite_world.app()
     sqlite_world.edit(sqlite_world.a, "posts", "many")
     for host in (None, "a.example"):
@@ -369,7 +373,7 @@ def test_two_applications_of_one_process_do_not_mix(sqlite_world: World) -> None
     sqlite_world.apps[1].registry[DIRECTORY].deactivate()
     with using_site("a.example") as site:
         assert site.settings["posts"] == 7
-        # A copy that came by a queue, or from the tables, is one that this application knows.
+        # A copy from a queue, or from the tables, is of a site that this application knows.
         assert pickle.loads(pickle.dumps(site)).settings["posts"] == 7
     assert get_site(sqlite_world.engine, "a.example").site.settings["posts"] == 7
 
@@ -410,7 +414,7 @@ def test_a_removed_site_has_no_settings(sqlite_world: World) -> None:
         assert connection.scalar(sa.select(sa.func.count()).select_from(SettingRow)) == 0
 
 
-# At the command line.
+# On the command line.
 
 
 class Line:
@@ -468,7 +472,7 @@ def test_commands_set_unset_and_show(line: Line) -> None:
     assert "posts_per_page = 5 (site)" in shown
     assert "    Entries on one page of the home page and of a tag." in shown
     assert line.run("unset", "a.example", "posts_per_page", "feed_entries").startswith("Unset posts_per_page, feed_")
-    # The people of a site may be let to set it, and those who look after all sites read it in a terminal.
+    # Editors of a site may be allowed to set the value, and operators read it in a terminal.
     line.run("set", "a.example", "tagline=grün\n\x1b[2J\r\u202e")
     assert "tagline = grün \\x1b[2J\\r\\u202e (site)" in line.run("settings", "a.example").splitlines()
     assert (line.settings()["posts_per_page"]["value"], line.settings()["posts_per_page"]["source"]) == (30, "ini")
@@ -503,7 +507,7 @@ def test_wrong_usage_is_exit_code_2(unchanged: Line, assignments: tuple[str, ...
     unchanged.run("set", "a.example", *assignments, code=2)
 
 
-def test_a_bad_row_is_shown_with_its_fault_and_a_bad_ini_in_one_line(line: Line) -> None:
+def test_an_invalid_row_is_shown_with_its_fault_and_an_invalid_ini_in_one_line(line: Line) -> None:
     line.run("set", "a.example", "tagline=x")
     url = f"sqlite:///{line.ini.parent / 'test.db'}"
     with closing_engine(url) as engine, all_sites("a test"), engine.begin() as connection:

@@ -72,7 +72,7 @@ def test_a_site_is_added_with_its_domains_and_its_folder(own_engine: sa.Engine, 
     assert match[:2] == (new.site, "alias")
 
 
-def test_the_least_that_has_to_be_said_is_a_host(own_engine: sa.Engine, settings: Settings) -> None:
+def test_only_a_host_is_required(own_engine: sa.Engine, settings: Settings) -> None:
     site = add_site(own_engine, "a.example", settings=settings)
     assert site == Site(site.id, "a.example", "a.example", "a.example", "en", "UTC")
 
@@ -80,7 +80,7 @@ def test_the_least_that_has_to_be_said_is_a_host(own_engine: sa.Engine, settings
 @pytest.mark.parametrize(
     ("host", "folder"), [("[::1]", "[--1]"), ("[2001:db8::a]", "[2001-db8--a]"), ("127.0.0.1", "127.0.0.1")]
 )
-def test_an_address_is_a_host_and_its_folder_has_templates(
+def test_an_ip_address_is_a_host_and_its_folder_has_templates(
     host: str, folder: str, tmp_path: Path, settings: Settings
 ) -> None:
     settings.templates_dir.mkdir()
@@ -101,7 +101,7 @@ BAD_HOSTS = [
 
 
 @pytest.mark.parametrize("host", BAD_HOSTS)
-def test_a_bad_host_leaves_no_row_and_no_folder(host: str, tmp_path: Path, settings: Settings) -> None:
+def test_an_invalid_host_leaves_no_row_and_no_folder(host: str, tmp_path: Path, settings: Settings) -> None:
     engine = sqlite_engine(tmp_path)
     before = version(engine)
     with pytest.raises(InvalidHost):
@@ -112,7 +112,7 @@ def test_a_bad_host_leaves_no_row_and_no_folder(host: str, tmp_path: Path, setti
     engine.dispose()
 
 
-def test_mixed_scripts_are_taken_where_that_is_said(tmp_path: Path, settings: Settings) -> None:
+def test_mixed_scripts_are_accepted_if_allowed(tmp_path: Path, settings: Settings) -> None:
     engine = sqlite_engine(tmp_path)
     site = add_site(engine, "p\u0430ypal.example", settings=settings, allow_mixed=True)
     add_domain(engine, site.host, "p\u0430ypal2.example", allow_mixed=True)
@@ -141,7 +141,7 @@ def test_mixed_scripts_are_taken_where_that_is_said(tmp_path: Path, settings: Se
     ],
     ids=str,
 )
-def test_bad_details_leave_no_row_and_no_folder(bad: dict[str, str], tmp_path: Path, settings: Settings) -> None:
+def test_invalid_details_leave_no_row_and_no_folder(bad: dict[str, str], tmp_path: Path, settings: Settings) -> None:
     engine = sqlite_engine(tmp_path)
     with pytest.raises(MultisiteError, match="expected"):
         add_site(engine, "a.example", settings=settings, **bad)  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def test_bad_details_leave_no_row_and_no_folder(bad: dict[str, str], tmp_path: P
 
 
 @pytest.mark.parametrize("tag", ["en", "de", "pt-BR", "zh-Hant-TW", "sr-Latn", "en-US"])
-def test_a_locale_that_babel_knows_is_stored_so_that_babel_knows_it(tag: str) -> None:
+def test_a_locale_is_stored_in_a_form_that_babel_parses(tag: str) -> None:
     from babel import Locale
 
     from multisite.sites.validation import check_locale
@@ -159,7 +159,7 @@ def test_a_locale_that_babel_knows_is_stored_so_that_babel_knows_it(tag: str) ->
     assert Locale.parse(check_locale(tag.lower()), sep="-")
 
 
-def test_a_host_that_is_taken_is_refused_in_any_spelling(own_engine: sa.Engine, settings: Settings) -> None:
+def test_a_taken_host_is_rejected_in_any_spelling(own_engine: sa.Engine, settings: Settings) -> None:
     add_site(own_engine, "b\u00fccher.example", aliases=["alias.example"], settings=settings)
     add_domain(own_engine, "b\u00fccher.example", "old.example", redirect=True)
     before = version(own_engine)
@@ -229,7 +229,7 @@ def test_sites_are_listed_by_host_page_by_page(
         assert list(list_sites(own_engine)) == whole
 
 
-def test_without_tables_the_next_command_is_named(database_url: str, settings: Settings) -> None:
+def test_without_tables_the_error_names_the_command_to_run(database_url: str, settings: Settings) -> None:
     engine = engine_from_url(database_url)
     with pytest.raises(MultisiteError, match="multisite migrate"):
         add_site(engine, "a.example", settings=settings)
@@ -244,9 +244,7 @@ def files_of(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_new_folder_begins_with_the_starter_else_the_layout_else_an_explanation(
-    tmp_path: Path, settings: Settings
-) -> None:
+def test_a_new_folder_has_the_starter_or_the_layout_or_a_readme(tmp_path: Path, settings: Settings) -> None:
     engine = sqlite_engine(tmp_path)
     first = create_site(engine, "first.example", settings=settings)
     assert "layout.mako" in files_of(first.folder)["README.txt"]
@@ -263,7 +261,7 @@ def test_a_new_folder_begins_with_the_starter_else_the_layout_else_an_explanatio
     engine.dispose()
 
 
-def test_a_folder_with_files_is_adopted_and_an_empty_one_is_filled(tmp_path: Path, settings: Settings) -> None:
+def test_a_folder_with_files_is_kept_and_an_empty_one_is_filled(tmp_path: Path, settings: Settings) -> None:
     engine = sqlite_engine(tmp_path)
     (settings.sites_dir / "full.example").mkdir(parents=True)
     (settings.sites_dir / "full.example" / "mine.txt").write_text("mine")
@@ -274,7 +272,7 @@ def test_a_folder_with_files_is_adopted_and_an_empty_one_is_filled(tmp_path: Pat
     engine.dispose()
 
 
-def test_a_link_to_a_folder_is_adopted(tmp_path: Path, settings: Settings) -> None:
+def test_a_symbolic_link_to_a_folder_is_kept(tmp_path: Path, settings: Settings) -> None:
     engine = sqlite_engine(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     settings.sites_dir.mkdir()
@@ -284,7 +282,9 @@ def test_a_link_to_a_folder_is_adopted(tmp_path: Path, settings: Settings) -> No
     engine.dispose()
 
 
-def test_what_is_not_a_folder_is_left_alone_and_no_site_is_made(own_engine: sa.Engine, settings: Settings) -> None:
+def test_a_file_in_place_of_the_folder_is_kept_and_no_site_is_created(
+    own_engine: sa.Engine, settings: Settings
+) -> None:
     settings.sites_dir.mkdir()
     (settings.sites_dir / "a.example").write_text("a file")
     with pytest.raises(MultisiteError, match="is not a folder"):
@@ -294,7 +294,7 @@ def test_what_is_not_a_folder_is_left_alone_and_no_site_is_made(own_engine: sa.E
     assert add_site(own_engine, "a.example", settings=settings).host == "a.example"
 
 
-def test_a_place_that_cannot_be_written_is_named_and_no_site_is_made(tmp_path: Path, own_engine: sa.Engine) -> None:
+def test_an_unwritable_folder_is_named_and_no_site_is_created(tmp_path: Path, own_engine: sa.Engine) -> None:
     (tmp_path / "sites").write_text("a file where the folder of all sites should be")
     settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
     with pytest.raises(MultisiteError, match=r"cannot create the folder .*a\.example: .*run the same command again"):
@@ -325,7 +325,7 @@ def outcome(work: Callable[[], object]) -> str:
     return "won"
 
 
-def test_sixteen_threads_at_once_make_one_site(database_url: str, own_engine: sa.Engine, settings: Settings) -> None:
+def test_sixteen_threads_at_once_create_one_site(database_url: str, own_engine: sa.Engine, settings: Settings) -> None:
     def attempt(number: int) -> str:
         engine = engine_from_url(database_url, poolclass=sa.NullPool, connect_args=patient(database_url))
         aliases = [f"alias{number}.example", "shared.example"]
@@ -336,7 +336,7 @@ def test_sixteen_threads_at_once_make_one_site(database_url: str, own_engine: sa
     assert sorted(outcomes) == ["taken by a.example"] * (AT_ONCE - 1) + ["won"]
     winner = outcomes.index("won")
     (record,) = list_sites(own_engine)
-    # The site is the winner's in everything, not a mixture.
+    # All details of the site are those of one call.
     assert record.site.name == f"n{winner}"
     assert record.aliases == tuple(sorted([f"alias{winner}.example", "shared.example"]))
     assert (record.status, folders(settings)) == ("active", ["a.example"])
@@ -346,10 +346,10 @@ def patient(url: str) -> dict[str, int]:
     return {"timeout": 60} if url.startswith("sqlite") else {}
 
 
-def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
+def test_the_constraint_rejects_a_host_that_another_program_has_taken(
     own_engine: sa.Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the check in advance, the constraint alone decides, with the same message."""
+    """Without the check before it, the constraint alone decides, with the same message."""
     add_site(own_engine, "a.example", settings=settings)
     look = transaction.check_domain_free
     calls = []
@@ -368,16 +368,16 @@ def test_a_host_taken_behind_our_back_is_refused_by_the_constraint(
     assert folders(settings) == ["a.example"]
 
 
-# Begun and not completed (what `tests/system/test_kills.py` does to the command).
+# Interrupted calls (`tests/system/test_kills.py` kills the command).
 
 
-def begin_and_die(engine: sa.Engine, aliases: tuple[str, ...]) -> None:
+def reserve_and_stop(engine: sa.Engine, aliases: tuple[str, ...]) -> None:
     plan = updates._Plan(Domain("a.example"), tuple(map(Domain, aliases)), "first try", "de", "UTC", None)
     updates._reserve(engine, plan)
 
 
 def test_the_completing_call_decides_name_and_aliases(own_engine: sa.Engine, settings: Settings) -> None:
-    begin_and_die(own_engine, ("b.example", "c.example"))
+    reserve_and_stop(own_engine, ("b.example", "c.example"))
     assert [record.status for record in list_sites(own_engine)] == ["pending"]
     site = add_site(own_engine, "a.example", settings=settings, name="second try", aliases=["c.example", "d.example"])
     assert (site.name, site.locale) == ("second try", "en")
@@ -386,7 +386,7 @@ def test_the_completing_call_decides_name_and_aliases(own_engine: sa.Engine, set
 
 
 def test_a_pending_site_gets_no_domains_and_its_hosts_are_taken(own_engine: sa.Engine, settings: Settings) -> None:
-    begin_and_die(own_engine, ("b.example",))
+    reserve_and_stop(own_engine, ("b.example",))
     with pytest.raises(MultisiteError, match=r"multisite add-site a\.example"):
         add_domain(own_engine, "a.example", "c.example")
     with pytest.raises(DomainTaken) as caught:
