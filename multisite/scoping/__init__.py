@@ -1,7 +1,7 @@
-"""The wall between sites: every SQL statement is limited to one site where it is compiled.
+"""The scoping layer: every SQL statement is limited to one site when it is compiled.
 
-Importing this package puts the wall up for every engine of the process. What belongs to a site says so by
-`SiteScoped`, or for plain tables by `site_id_column()`; all the rest follows from that.
+Importing this package installs scoping for every engine of the process. A model belongs to a site if it has the mixin
+`SiteScoped`, a plain table if it has a `site_id_column()`; nothing else needs to be declared.
 """
 
 import sqlalchemy

@@ -1,4 +1,4 @@
-"""What the database itself says: whether it has sites, and what a table is that text names and nobody declares."""
+"""Ask the database whether it has scoped tables, and what an undeclared table named in text is."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from multisite.scoping.tables import tables
 __all__ = ["HAS_SITES", "first_unplain_name", "has_sites", "is_own_schema", "tables_changed", "text_executed"]
 
 HAS_SITES = "_multisite_has_sites"
-"""The attribute of a dialect that remembers that the database behind it has scoped tables."""
+"""The attribute of a dialect that is True once its database is known to have scoped tables."""
 
 _NO_SITES = "_multisite_no_sites"
-"""The key in the `info` of a driver's connection that remembers that it found no scoped tables: after how many changes
-of tables by this process, and when (`time.monotonic`)."""
+"""The key in the `info` of a driver's connection that stores when it found no scoped tables: the number of schema
+changes that this process had made by then, and the time (`time.monotonic`)."""
 
 NO_SITES_SECONDS = 1.0
-"""How long that is believed. A migration of another process may make the tables at any time, and nothing tells."""
+"""How long that result is trusted: another process may create the tables at any time, without notice."""
 
 _MAKES_TABLES = re.compile(r"\b(?:create|alter|attach|rename)\b", re.IGNORECASE)
 
 _change_numbers = count(1)
 _changes = 0
-"""How often this process has executed something that may have made tables, whatever the database."""
+"""The number of statements this process has executed, on any database, that may have created tables."""
 
 
 def has_sites(connection: Connection) -> bool:
-    """Return whether the database behind `connection` is one that has scoped tables.
+    """Return whether the database behind `connection` has scoped tables.
 
-    What is only called like a scoped table is left alone elsewhere: another application of this process, with a
-    database of its own. A yes is remembered for the engine. A no is remembered for the driver's connection, since each
-    may have attached files and a search path of its own: until this process changes any table, for a second at most.
-    Rows of a second site need two more commands after the migration that makes the tables.
+    Tables of any other database are not limited, even if one has the name of a scoped table: they belong to another
+    application of this process. True is cached for the engine. False is cached for the driver's connection, because
+    each connection may have its own attached files and search path, until this process changes any table, and for one
+    second at most. After the migration that creates the tables, two more commands are needed before there are rows of
+    a second site.
     """
     known = connection.dialect.__dict__
     if known.get(HAS_SITES):
@@ -47,7 +48,7 @@ def has_sites(connection: Connection) -> bool:
     try:
         info = connection.info
     except NotImplementedError:
-        # While the engine connects for the first time there is no connection of the pool yet: nothing is remembered.
+        # On an engine's first connect there is no pooled connection yet, so nothing is cached.
         info = {}
     asked_after, asked_at = info.get(_NO_SITES, (None, now))
     if asked_after == changes and now - asked_at < NO_SITES_SECONDS:
@@ -58,23 +59,23 @@ def has_sites(connection: Connection) -> bool:
 
 
 def tables_changed() -> None:
-    """Take note that this process may have made tables."""
+    """Record that this process may have created tables."""
     global _changes  # noqa: PLW0603  # One number for the process: an engine does not know which others share its database.
     _changes = next(_change_numbers)
 
 
 def text_executed(sql: str) -> None:
-    """Take note of a statement written as text, which may make tables."""
+    """Record a textual statement that may create tables."""
     if _MAKES_TABLES.search(sql):
         tables_changed()
 
 
 def first_unplain_name(connection: Connection, names: Collection[str]) -> str | None:
-    """Return the first of `names` (lower-cased) that may show rows of scoped tables; None if there is none.
+    """Return the first of the lower-cased `names` that may show rows of scoped tables; None if there is none.
 
-    That is a view, a virtual or foreign table, what belongs to a virtual table, a table that has a `site_id` and no
-    model, and the parent of such a table. A table that does not exist is the database's to complain about. Nothing is
-    remembered: what is a plain table now may be replaced by a view of the same name.
+    These are views, virtual and foreign tables, the tables behind a virtual table, tables with a `site_id` but no
+    model, and the parents of such tables. For a table that does not exist, the database raises the error. Nothing is
+    cached, because a view may replace a plain table of the same name.
     """
     wanted = set(names)
     found = (each for each in relations(connection, wanted) if not each.is_plain) if wanted else ()
@@ -82,16 +83,16 @@ def first_unplain_name(connection: Connection, names: Collection[str]) -> str | 
 
 
 def is_own_schema(connection: Connection, schemas: Collection[str | None]) -> bool:
-    """Return whether the tables of multisite are in one of `schemas`, None being the database's default one.
+    """Return whether multisite's tables are in one of `schemas`; None is the database's default schema.
 
-    Nothing is remembered: another search path or an attached file may be there at the next statement.
+    Nothing is cached: the search path or an attached file may change before the next statement.
     """
     version = DirectoryVersion.__tablename__
     return any(connection.dialect.has_table(connection, version, schema=schema) for schema in schemas)
 
 
 def _has_scoped_tables(connection: Connection) -> bool:
-    """Return whether the database has the tables of multisite, or without them one that a model declares as scoped."""
+    """Return whether the database has multisite's tables, or else a table that a model declares as scoped."""
     version = DirectoryVersion.__tablename__
     return any(
         each.name.lower() == version or each.has_site for each in relations(connection, {version, *tables.scoped})

@@ -1,8 +1,9 @@
-"""The compiler that writes `site_id = :site` beside every scoped table, wherever one is rendered.
+"""The SQL compiler that adds `site_id = :site` for every scoped table that it renders.
 
-`ScopedCompiler` is mixed in front of the compiler of whatever dialect is in use. It never raises while compiling, so
-that a statement can always be printed: what it cannot limit it notes in `refusal`, and the wall raises that when the
-statement is about to be executed. It runs when a statement is first compiled, never when a cached one is executed.
+`ScopedCompiler` is mixed in before the compiler class of the dialect in use. It does not raise while compiling, so that
+a statement can always be printed: if a statement cannot be limited, the reason is stored in `unsupported_reason`, and
+`UnscopedStatement` is raised when the statement is about to be executed. The compiler runs when a statement is first
+compiled, not when a cached one is executed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from multisite.scoping.tables import CATALOGS_WITH_ROWS, limit_column, tables
 from multisite.scoping.written import Written
 
 _Compiler: Any = object
-"""What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
+"""The base of the class below, which is mixed in before a dialect's compiler; that has no type annotations."""
 
 _compiled: WeakSet[ScopedCompiler] = WeakSet()
 _compiled_lock = fork_safety.fork_safe_lock()
@@ -35,39 +36,39 @@ __all__ = ["PlainCompiler", "ScopedCompiler", "plain_class", "scoped_class"]
 
 
 class PlainCompiler(_Compiler):
-    """Marks a compiler class that writes what it is told: for `all_sites`, migrations and foreign databases."""
+    """Marks a compiler class that adds no limits: for `all_sites`, migrations and databases without multisite."""
 
 
 class ScopedCompiler(ScopedFragmentCompiler):
-    """Limits a statement to the site in scope. Mixed in front of a subclass of `SQLCompiler`."""
+    """Limits a statement to the site in scope. Mixed in before a subclass of `SQLCompiler`."""
 
     names_scoped: bool
     """Whether the statement names a table that is declared as scoped."""
     names_lookalike: bool
-    """Whether it names a table that is only called like a scoped one."""
+    """Whether it names a table that only has the name of a scoped one."""
     unsupported_reason: str | None
-    """What cannot be limited, as the subject of a sentence; None if all can."""
+    """What cannot be limited, as the subject of a sentence; None if everything can."""
     changes_own: str | None
-    """The table of multisite itself whose rows it changes, None if it changes none."""
+    """The table of multisite itself whose rows it changes; None if it changes none."""
     changes_rows: bool
-    """Whether rows of such a table are inserted, updated or deleted, also where it only reads what that returns."""
+    """Whether it inserts, updates or deletes rows of a scoped table, even if it is a SELECT from such a change."""
     unknown: frozenset[str]
-    """The tables that only text in it names, and that nobody declares: the database has to say what they are."""
+    """The undeclared tables that text in it names: the database is asked what they are."""
     namesake_schemas: frozenset[str]
-    """The schemas of the tables that are called like one of multisite's: the database has to say if they are these."""
+    """The schemas of tables with the name of one of multisite's: the database is asked whether they are multisite's."""
     is_scoped_statement: bool
-    """Whether any of these but the change is so: a statement that is not concerned is executed as it is."""
+    """Whether any of these except the changes holds; if not, the statement is executed unchanged."""
     _limited_tables: LimitedTables
     _limits: list[tuple[str | None, list[str]]]
-    """The limit in WHERE, None if it has none there, and those in ON, of each SELECT that is being written, the
-    innermost last."""
+    """For each SELECT that is being written, innermost last: the limit in WHERE (None if there is none), and those in
+    ON."""
     _written: Written
     _widening_text: str | None
-    """Text that could end what it stands in, or change what a limit means; None if there is none."""
+    """Why text in the statement could widen a limit; None if no text could."""
     _as_written: str | None
-    """The statement with the names of its parameters, where the driver wants them by position; else None."""
+    """The statement with named parameters, if the driver takes them by position; else None."""
     _uses_derived_tables: bool
-    """Whether each scoped table is written as a derived table, whose limit nothing outside of it can widen."""
+    """Whether each scoped table is written as a derived table, whose limit nothing outside it can widen."""
 
     def __init__(self, dialect: Any, statement: ClauseElement | None, *args: Any, **kwargs: Any) -> None:
         self._begin(uses_derived_tables=False)
@@ -81,7 +82,7 @@ class ScopedCompiler(ScopedFragmentCompiler):
         if statement is not None:
             self._check_finished()
             if self.dialect.name not in SUPPORTED and tables.named_in(self.string):
-                # Whether what names it is a comment or a string there, nobody here knows.
+                # The scanner cannot tell comments and strings of that dialect from names.
                 self.names_lookalike = True
         self.is_scoped_statement = any(
             (self.names_scoped, self.names_lookalike, self.unsupported_reason, self.unknown, self.namesake_schemas)
@@ -99,8 +100,8 @@ class ScopedCompiler(ScopedFragmentCompiler):
         self._uses_derived_tables = uses_derived_tables
 
     def _check_finished(self) -> None:
-        """Refuse a statement that reaches further than what has been limited, whichever way that came into it."""
-        # Each is read, also without text in it: constructs and types of the application's own write what they like.
+        """Refuse a statement whose finished SQL uses more scoped tables than have been limited."""
+        # Statements without text are scanned too: the application's own constructs and types may write any SQL.
         scan = scan_sql(self._as_written or self.string, self.dialect.name)
         use = tables.table_use_of(scan, self._written)
         self.unknown |= use.unknown
@@ -122,7 +123,7 @@ class ScopedCompiler(ScopedFragmentCompiler):
         self._as_written = self.string
         super()._process_numeric()
 
-    # -- what is scoped ------------------------------------------------------------------------------------------
+    # -- which tables are scoped ---------------------------------------------------------------------------------
 
     def _is_scoped(self, table: TableClause) -> bool:
         if has_site_id(table):
@@ -143,6 +144,7 @@ class ScopedCompiler(ScopedFragmentCompiler):
         self, table: Any, asfrom: bool = False, iscrud: bool = False, ashint: bool = False, enclosing_alias: Any = None,
         within_tstring: bool = False, **kw: Any,
     ) -> str:  # fmt: skip
+        """Render a scoped table in FROM as a derived table, unless its limit is elsewhere."""
         text = super().visit_table(
             table, asfrom=asfrom, iscrud=iscrud, ashint=ashint, enclosing_alias=enclosing_alias,
             within_tstring=within_tstring, **kw,
@@ -160,7 +162,7 @@ class ScopedCompiler(ScopedFragmentCompiler):
         aliased = enclosing_alias is not None and enclosing_alias.element is table
         limited_elsewhere = (enclosing_alias if aliased else table) in self._limited_tables.tables
         if iscrud and not limited_elsewhere:
-            # It would be changed without a limit, which a derived table cannot give it.
+            # It would be changed without a limit: the target of a change cannot be a derived table.
             self._refuse(f"a change of '{table.name}' by a statement on another table")
         if iscrud or limited_elsewhere:
             return text
@@ -175,15 +177,17 @@ class ScopedCompiler(ScopedFragmentCompiler):
         return derived + self.get_render_as_alias_suffix(self.preparer.quote(table.name))
 
     def visit_column(self, column: Any, *args: Any, **kw: Any) -> str:
+        """Render a column of a scoped table without its schema."""
         text = super().visit_column(column, *args, **kw)
         table = column.table
         if not isinstance(table, TableClause) or not (has_site_id(table) or tables.is_scoped(table)):
             return text
-        # A derived table cannot have a schema in its name, and columns may be written before it is.
+        # A derived table's name has no schema, and columns may be written before their table.
         schema = self.preparer.schema_for_object(table)
         return text.removeprefix(self.preparer.quote_schema(schema) + ".") if schema else text
 
     def visit_select(self, select: Any, *args: Any, **kw: Any) -> str:
+        """Render a SELECT and check that its limits hold in the finished text."""
         self._limits.append((None, []))
         text = super().visit_select(select, *args, **kw)
         limit, on = self._limits.pop()
@@ -206,7 +210,7 @@ class ScopedCompiler(ScopedFragmentCompiler):
         try:
             if self._limited_tables.where:
                 limited = select._generate()
-                # The limit comes first, so that the database decides by it before it looks at values of a row.
+                # The limit comes first, so that the database checks it before it reads other values of a row.
                 limited._where_criteria = (*self._limited_tables.where, *parenthesized(select._where_criteria))
                 limit = self._generate_delimited_and_list(self._limited_tables.where, **kwargs)
                 select = limited
@@ -217,6 +221,7 @@ class ScopedCompiler(ScopedFragmentCompiler):
             self._limited_tables, self._limits[-1] = outer, (limit, on)
 
     def visit_join(self, join: Any, *args: Any, **kw: Any) -> str:
+        """Render a join with the limits of its tables in ON."""
         if criteria := self._limited_tables.on.get(join):
             limited = join._clone()
             limited.onclause = and_(*criteria, *parenthesized([join.onclause]))
@@ -224,9 +229,10 @@ class ScopedCompiler(ScopedFragmentCompiler):
         return super().visit_join(join, *args, **kw)
 
     def visit_alias(self, alias: Any, *args: Any, **kw: Any) -> str:
+        """Render an alias; inside one that is not of a table, no table is limited elsewhere."""
         outer = self._limited_tables
         if table_of(alias) is None:
-            # What is claimed is a place in this FROM clause; an alias of a claimed alias is another place.
+            # Only elements of this FROM clause are limited elsewhere; the alias of an alias is not one of them.
             self._limited_tables = LimitedTables()
         try:
             return super().visit_alias(alias, *args, **kw)
@@ -234,9 +240,10 @@ class ScopedCompiler(ScopedFragmentCompiler):
             self._limited_tables = outer
 
     def visit_cte(self, cte: Any, asfrom: bool = False, **kw: Any) -> str:
+        """Render a CTE and record its name, which hides a table of the same name."""
         for each in (cte, cte._cte_alias):
             if asfrom and each is not None:
-                # It hides a table of that name, so it is one mention that needs no limit.
+                # A CTE hides a table of the same name, so this mention needs no limit.
                 anonymous = isinstance(each.name, _truncated_label)
                 name = self._truncated_identifier("alias", each.name) if anonymous else each.name
                 self._written.add(str(name), limited=False)
@@ -244,10 +251,10 @@ class ScopedCompiler(ScopedFragmentCompiler):
 
 
 def _forget_compiled() -> None:
-    """Have all statements compiled again: a name in them has become that of a scoped table."""
+    """Mark all compiled statements for recompilation, because a table has become scoped."""
     with _compiled_lock:
         for compiled in list(_compiled):
-            # Without this attribute it counts as compiled before the wall was put up.
+            # Without this attribute it counts as compiled before scoping was installed.
             compiled.__dict__.pop("is_scoped_statement", None)
         _compiled.clear()
 
@@ -257,21 +264,21 @@ tables.changed = _forget_compiled
 
 def _subclass(mixin: type, compiler: Any) -> Any:
     if issubclass(compiler, (ScopedCompiler, PlainCompiler)):
-        # The dialect's own is the base behind the mixin.
+        # Its second base is the dialect's own compiler.
         compiler = compiler.__bases__[1]
-    # It goes by the name of the dialect's own, which is the one that SQLAlchemy's messages are about. SQLCompiler has a
-    # metaclass, which is what has to make the class.
+    # The class has the name of the dialect's own, which SQLAlchemy's messages show. SQLCompiler has a metaclass, which
+    # must create the class.
     spelt = {"__module__": compiler.__module__, "__qualname__": compiler.__qualname__}
     return type(compiler)(compiler.__name__, (mixin, compiler), spelt)
 
 
 @cache
 def scoped_class(compiler: Any) -> Any:
-    """Return `compiler`, the compiler class of a dialect, with the limit to a site."""
+    """Return a subclass of `compiler`, the compiler class of a dialect, that limits statements to a site."""
     return _subclass(ScopedCompiler, compiler)
 
 
 @cache
 def plain_class(compiler: Any) -> Any:
-    """Return `compiler` in a form that the wall leaves alone."""
+    """Return a subclass of `compiler` that adds no limits."""
     return _subclass(PlainCompiler, compiler)

@@ -1,12 +1,12 @@
-"""What a statement leaves in its connection past the transaction, where the next user of the pool would find it.
+"""Detect connection state that outlives its transaction, and keep such connections from being reused.
 
-Temporary tables, cursors WITH HOLD, prepared statements, a role and a setting outlast the commit, and with them what
-one site has read. A connection on which a statement has made or set one is not given to anybody else: the pool replaces
-it when it is next asked for it. That costs a new connection; closing each of these by its own command would cost a
-round trip at least, cannot be done by every driver, and would miss what was forgotten here.
+Temporary tables, cursors WITH HOLD, prepared statements, roles and settings survive a commit, and may hold what one
+site has read. If a statement creates or sets one, the pool replaces the connection before its next use. That costs a
+new connection. Undoing each kind with a command of its own would cost at least a round trip, is not possible with every
+driver, and would miss any kind that is not listed here.
 
-It is looked for in the text of statements. What a function in the database leaves, and a cursor of the driver, nobody
-sees here. Within one use of a connection all of it stays, since its owner has put it there.
+State is detected in the text of statements. State that a database function or a driver's cursor creates is not
+detected. During one checkout of a connection its state is kept, because its owner created it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from multisite.scoping.row_security import forget_transaction_site
 __all__ = ["State", "discard_after_use", "handle_connection_state", "leaves_state", "sets_role", "state_left_by"]
 
 _START = r"(?:^|[;'\n$]|\*/|\b(?:begin|then|else|loop))\s*"
-"""Where a statement may begin, also one within a DO or within EXECUTE."""
+"""Matches where a statement may begin, including inside a DO block or an EXECUTE."""
 
 _TEMPORARY = re.compile(
     r"(?:\bcreate|(?<!insert )\binto)\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?\b"
@@ -42,20 +42,26 @@ _SET_CONFIG_LOCALLY = re.compile(r"\bset_config\"?\s*\((?:[^()]|\([^()]*\))*,\s*
 
 
 class State(NamedTuple):
-    """What a statement does to its connection: see `leaves_state` and `sets_role`."""
+    """The effects of a statement on its connection: the results of `leaves_state` and `sets_role`."""
 
     outlasts: bool
     sets_role: bool
 
 
 def state_left_by(sql: str) -> State | None:
-    """Return what the statement `sql` does to its connection; None if it leaves nothing there and sets no role."""
+    """Return the effects of the statement `sql` on its connection; None if it has none."""
     state = State(leaves_state(sql), sets_role(sql))
     return state if any(state) else None
 
 
 def handle_connection_state(state: State | None, connection: Connection, dbapi: Any) -> None:
-    """Act on the `state` of the statement about to be executed; `dbapi` is the driver's connection."""
+    """Handle the effects of the statement about to be executed.
+
+    Args:
+        state: the effects, None for none.
+        connection: the connection that executes the statement.
+        dbapi: the driver's connection.
+    """
     if state is None:
         return
     if state.outlasts:
@@ -65,20 +71,20 @@ def handle_connection_state(state: State | None, connection: Connection, dbapi: 
 
 
 def leaves_state(sql: str) -> bool:
-    """Return whether a statement leaves something in its connection that outlasts its transaction."""
+    """Return whether a statement leaves state in its connection that outlives the transaction."""
     if len(_TEMPORARY.findall(sql)) > len(_DROPPED.findall(sql)) or _HELD.search(sql) or _SETS_ROLE.search(sql):
         return True
     return len(_SET_CONFIG.findall(sql)) > len(_SET_CONFIG_LOCALLY.findall(sql))
 
 
 def sets_role(sql: str) -> bool:
-    """Return whether a statement may set the role or the site that its transaction is for, for now or for longer."""
+    """Return whether a statement may set the role or the site of its transaction, or of its session."""
     return _SETS_ROLE.search(sql) is not None or _SET_CONFIG.search(sql) is not None
 
 
 def discard_after_use(connection: Connection) -> None:
-    """Let the pool replace the connection to the database before it gives it to anybody else."""
+    """Have the pool replace the driver's connection before anybody else uses it."""
     if connection.dialect.name == "sqlite" and isinstance(connection.engine.pool, (SingletonThreadPool, StaticPool)):
-        # The database itself may be in memory, and would go with it.
+        # The database may be in memory, and would be lost with its only connection.
         return
     connection.connection.invalidate(soft=True)

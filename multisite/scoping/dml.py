@@ -1,8 +1,8 @@
-"""INSERT, UPDATE and DELETE: the part of the scoped compiler that looks at what is written, and where.
+"""INSERT, UPDATE and DELETE in the scoped compiler: limit the target, and check the values.
 
-The target of a change is limited like a table that is read. Beyond that no row may come to another site: what is set
-as `site_id` has to be a plain value, which the type of the column checks, and no other value may carry SQL that sets
-a second column.
+The target of a change is limited like a table that is read. In addition, no row may move to another site: a value of
+`site_id` must be a plain one, which the type of the column checks, and no other value may contain SQL that sets a
+second column.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from multisite.scoping.tables import is_own, tables
 from multisite.scoping.written import Written
 
 _Compiler: Any = object
-"""What the class below derives from: it is mixed in front of a dialect's compiler, which has no types."""
+"""The base of the class below, which is mixed in before a dialect's compiler; that has no type annotations."""
 
 __all__ = ["ScopedDMLCompiler"]
 
 
 class ScopedDMLCompiler(_Compiler):
-    """Limits changes to the site in scope. `ScopedCompiler`, which derives from it, has what it refers to."""
+    """Limits changes to the site in scope. Its subclass `ScopedCompiler` defines the attributes it uses."""
 
     changes_rows: bool
     changes_own: str | None
@@ -38,7 +38,7 @@ class ScopedDMLCompiler(_Compiler):
     _written: Written
 
     def _limit_dml(self, statement: Any) -> tuple[Any, LimitedTables]:
-        """Return `statement` limited to the site, and the claims in force while it is rendered."""
+        """Return `statement` limited to the site, and the tables that are limited while it is rendered."""
         limited_tables = LimitedTables()
         target: FromClause = _target_of(statement)
         table = table_of(target)
@@ -60,6 +60,7 @@ class ScopedDMLCompiler(_Compiler):
         return statement, limited_tables
 
     def visit_update(self, update_stmt: Any, *args: Any, **kw: Any) -> str:
+        """Render an UPDATE, limited to the site, after checking the values that it sets."""
         outer, unlimited = self._limited_tables, update_stmt
         update_stmt, self._limited_tables = self._limit_dml(update_stmt)
         if update_stmt is not unlimited:
@@ -72,13 +73,14 @@ class ScopedDMLCompiler(_Compiler):
             self._limited_tables = outer
 
     def _check_limit(self, text: str) -> str:
-        """Refuse an UPDATE or DELETE, written as `text`, whose limit something else in it could widen."""
+        """Refuse an UPDATE or DELETE, rendered as `text`, if something else in it could widen its limit."""
         for predicate in self._limited_tables.where:
             if not is_limited(text, self.process(predicate), self.dialect.name):
                 self._refuse("a change with text behind its criteria, or that ends their brackets,")
         return text
 
     def visit_delete(self, delete_stmt: Any, *args: Any, **kw: Any) -> str:
+        """Render a DELETE, limited to the site."""
         outer = self._limited_tables
         delete_stmt, self._limited_tables = self._limit_dml(delete_stmt)
         try:
@@ -87,6 +89,7 @@ class ScopedDMLCompiler(_Compiler):
             self._limited_tables = outer
 
     def visit_insert(self, insert_stmt: Any, *args: Any, **kw: Any) -> str:
+        """Render an INSERT after checking its values."""
         outer, self._limited_tables = self._limited_tables, LimitedTables()
         table = _target_of(insert_stmt)
         if self._is_scoped(table):
@@ -108,7 +111,7 @@ class ScopedDMLCompiler(_Compiler):
             self._limited_tables = outer
 
     def _note_namesake(self, table: Any) -> None:
-        """Take note of a table that is called like a scoped one and is not limited, since it has a schema."""
+        """Record a table that has the name of a scoped one but is not limited, because it has a schema."""
         if table.name.lower() in tables.scoped:
             self._written.add(table.name, limited=False)
             self.namesake_schemas |= {table.schema}
@@ -130,12 +133,12 @@ class ScopedDMLCompiler(_Compiler):
             self._refuse(f"an INSERT INTO '{name}' with something other than ON CONFLICT")
 
     def _check_keys(self, table: Any) -> None:
-        """Refuse to change a table that itself replaces a row of another site that holds the same key."""
+        """Refuse to change a table whose own keys replace a row with the same key, possibly another site's."""
         if isinstance(table, sa.Table) and self.dialect.name == "sqlite" and _replaces(table):
             self._refuse(f"a change of '{table.name}', which has keys with ON CONFLICT REPLACE,")
 
     def _check_values(self, statement: Any) -> None:
-        """Refuse an expression as the value of `site_id`; a bound value is checked by the type of the column."""
+        """Refuse an SQL expression as `site_id`; bound values are checked by the type of the column."""
         table = _target_of(statement)
         many = [row for rows in statement._multi_values or () for row in rows]
         for column, value in _values_in_order(statement):
@@ -147,7 +150,7 @@ class ScopedDMLCompiler(_Compiler):
                 self._check_value(table, column, _is_bound_site_id(value))
 
     def _check_defaults(self, table: Any, kind: str) -> None:
-        """Refuse what a column is set to by itself (`kind` is "default" or "onupdate") if that could be a site_id."""
+        """Refuse a column's default if it could set site_id; `kind` is "default" or "onupdate"."""
         for column in getattr(table_of(table), "c", ()):
             default = getattr(column, kind, None)
             if default is None:
@@ -159,15 +162,17 @@ class ScopedDMLCompiler(_Compiler):
                     self._refuse(f"{kind} of the column '{column.name}', which is more than a value,")
 
     def _check_value(self, table: Any, column: Any, is_checked: bool) -> None:
-        """Refuse to set `column` of `table` if that could be its site_id and the value is not checked by its type."""
+        """Refuse to set `column` of `table` if it could be site_id and its type does not check the value."""
         name = getattr(column, "name", column)
         if name.lower() == SITE_COLUMN and not (is_checked and name == SITE_COLUMN and has_site_id(table)):
             self._refuse("a value of site_id that is not a plain one, given through the model,")
 
     def visit_on_conflict_do_nothing(self, on_conflict: Any, **kw: Any) -> str:
+        """Render ON CONFLICT DO NOTHING."""
         return self._check_conflict(self._write_conflict(super(), on_conflict, **kw))
 
     def visit_on_conflict_do_update(self, on_conflict: Any, **kw: Any) -> str:
+        """Render ON CONFLICT DO UPDATE, limited to the site, after checking the values that it sets."""
         target = self.stack[-1]["selectable"].table
         limits = []
         if self._is_scoped(target):
@@ -186,11 +191,11 @@ class ScopedDMLCompiler(_Compiler):
         write = getattr(dialects_own, f"visit_{on_conflict.__visit_name__}", None)
         if write is not None:
             return write(on_conflict, **kw)
-        # The compiler behind str() has none, and has it written by that of the dialect that the construct is of.
+        # The compiler for str() has no such method, and uses the compiler of the dialect that the construct is for.
         return self.visit_unsupported_compilation(on_conflict, AttributeError(on_conflict.__visit_name__), **kw)
 
     def _check_conflict(self, text: str, limits: Sequence[Any] = ()) -> str:
-        """Refuse an ON CONFLICT, written as `text`, in which something does more than it says."""
+        """Refuse an ON CONFLICT, rendered as `text`, if something in it could widen its limits."""
         self._written.conflicts += 1
         where = {"include_table": True, "use_schema": False}
         if not has_single_do(text, self.dialect.name) or not all(
@@ -203,8 +208,8 @@ class ScopedDMLCompiler(_Compiler):
 def _target_of(statement: Any) -> Any:
     """Return the table that is changed.
 
-    For many rows of a model of several tables, that is not the one of the statement: SQLAlchemy compiles one and the
-    same for each of the tables, and says in its annotations which is meant.
+    For bulk changes of a model with several tables this is not `statement.table`: SQLAlchemy compiles the same
+    statement once for each table, and names the table in the annotations.
     """
     annotations = statement._annotations
     for key in ("_emit_update_table", "_emit_insert_table"):
@@ -214,12 +219,12 @@ def _target_of(statement: Any) -> Any:
 
 
 def _values_in_order(statement: Any) -> list[tuple[Any, Any]]:
-    """Return what `update().ordered_values()` sets. SQLAlchemy 2.1 keeps it with the other values, in `_values`."""
+    """Return the values of `update().ordered_values()`; SQLAlchemy 2.1 keeps them in `_values` with the others."""
     return getattr(statement, "_ordered_values", None) or []
 
 
 def _parenthesized(value: Any) -> Any:
-    """Return a value to be set in brackets if it is SQL: `text("1, site_id = 2")` would set another column too."""
+    """Return an SQL value in parentheses: `text("1, site_id = 2")` would set another column too."""
     if not isinstance(value, (ColumnElement, sa.TextClause)) or isinstance(value, BindParameter):
         return value
     is_default = isinstance(value, sa.TextClause) and value.text.strip().upper() == "DEFAULT"
@@ -227,7 +232,7 @@ def _parenthesized(value: Any) -> Any:
 
 
 def _with_parenthesized_values(insert: Any) -> Any:
-    """Return `insert` with each value that is SQL in brackets, so that none can end the row and begin another."""
+    """Return `insert` with each SQL value in parentheses, so that none can end its row and begin another."""
     limited = insert._generate()
     limited._values = (
         immutabledict((key, _parenthesized(value)) for key, value in (insert._values or {}).items()) or None
@@ -245,19 +250,19 @@ def _parenthesized_row(row: Any) -> Any:
 def _is_bound_site_id(value: Any) -> bool:
     if not isinstance(value, ClauseElement):
         return True
-    # A plain value arrives here without a type; the compiler then gives it the column's, which is what checks it.
+    # A plain value has no type yet; the compiler gives it the type of the column, which checks it.
     return isinstance(value, BindParameter) and (value.type._isnull or is_site_id(value.type))
 
 
 def _is_excluded_site_id(value: Any) -> bool:
-    """Return whether `value` is `excluded.site_id` of an upsert, the site of the row that was to be inserted."""
+    """Return whether `value` is `excluded.site_id` of an upsert, the site of the row to be inserted."""
     if getattr(value, "name", None) != SITE_COLUMN:
         return False
     return getattr(getattr(value, "table", None), "name", None) == "excluded"
 
 
 def _fills_in(default: Any) -> bool:
-    """Return whether a column's default gives a value in Python, which the type of the column checks."""
+    """Return whether a column's default is a value from Python, which the type of the column checks."""
     return default is not None and (default.is_callable or default.is_scalar)
 
 

@@ -1,7 +1,7 @@
-"""Text inside of statements: the part of the scoped compiler that looks at fragments while they are written.
+"""Text inside statements: the part of the scoped compiler that checks fragments while they are rendered.
 
-`fragments` says whether one stays where it was put. What does not is refused, or has each scoped table of the statement
-written as a derived table, whose limit nothing outside of it can widen.
+`fragments` decides whether a fragment is self-contained. If it is not, the statement is refused, or each of its scoped
+tables is written as a derived table, whose limit nothing outside it can widen.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["UNBALANCED_TEXT", "ScopedFragmentCompiler"]
 
 UNBALANCED_TEXT = "a fragment of text with unbalanced brackets, an open comment or quote, or a semicolon"
 _KNOWN_HINT = re.compile(r"only|not indexed|indexed by \"?\w+\"?", re.IGNORECASE).fullmatch
-"""The hints behind a table that PostgreSQL and SQLite have."""
+"""Matches the hints of PostgreSQL and SQLite that may follow or precede a table."""
 
 
 class ScopedFragmentCompiler(ScopedDMLCompiler):
-    """Looks at text within statements. `ScopedCompiler`, which derives from it, has what it refers to."""
+    """Checks text within statements. Its subclass `ScopedCompiler` defines the attributes it uses."""
 
     names_scoped: bool
     unknown: frozenset[str]
@@ -36,7 +36,7 @@ class ScopedFragmentCompiler(ScopedDMLCompiler):
 
     @property
     def preparer(self) -> Any:
-        """What writes names: SQLAlchemy's own, watched."""
+        """The dialect's preparer of names, with checks."""
         return self.__dict__["preparer"]
 
     @preparer.setter
@@ -44,8 +44,7 @@ class ScopedFragmentCompiler(ScopedDMLCompiler):
         self.__dict__["preparer"] = checked_names(preparer)
 
     def _note_widening_text(self, what: str = UNBALANCED_TEXT) -> None:
-        """Take note of text that could widen a limit. A SELECT is then written with derived tables; a change, which
-        cannot be, is refused."""
+        """Record that text could widen a limit: a SELECT is then written with derived tables, a change is refused."""
         self._widening_text = self._widening_text or what
 
     def _check_self_contained(self, text: str) -> str:
@@ -57,12 +56,13 @@ class ScopedFragmentCompiler(ScopedDMLCompiler):
         return text
 
     def visit_grouping(self, grouping: Any, *args: Any, **kw: Any) -> str:
-        # Every criterion next to a limit is in brackets.
+        """Render a grouping and check its content; every criterion next to a limit is in one."""
         text = super().visit_grouping(grouping, *args, **kw)
         self._check_self_contained(text[1:-1])
         return text
 
     def visit_textclause(self, textclause: Any, **kw: Any) -> str:
+        """Render a text() and check it: a whole statement, a fragment of one, or a `scoped_text()`."""
         if isinstance(textclause, ScopedText):
             self.names_scoped = True
             scan = scan_sql(textclause.text, self.dialect.name)
@@ -80,34 +80,43 @@ class ScopedFragmentCompiler(ScopedDMLCompiler):
         return super().visit_textclause(textclause, **kw)
 
     def escape_literal_column(self, text: str) -> str:
+        """Check and escape the text of a literal_column()."""
         return super().escape_literal_column(self._check_self_contained(text))
 
     def format_from_hint_text(self, sqltext: str, table: Any, hint: Any, iscrud: bool) -> str:
+        """Render a hint, and record one that neither database has."""
         if not _KNOWN_HINT(str(hint).strip()):
-            # It stands between a table and its limit, in ON too.
+            # It comes between a table and its limit, in ON too.
             self._note_widening_text("a hint behind the name of a table")
         return super().format_from_hint_text(sqltext, table, hint, iscrud)
 
     def render_bind_cast(self, type_: Any, *args: Any, **kw: Any) -> str:
+        """Render the cast of a parameter and check the name of the type."""
         text = super().render_bind_cast(type_, *args, **kw)
         if not is_single_value(self._check_self_contained(text), self.dialect.name):
             self._note_widening_text(f"a value of the type {type(type_).__name__}, which writes more than its name,")
         return text
 
     def render_literal_value(self, value: Any, type_: Any, *args: Any, **kw: Any) -> str:
+        """Render a literal value and check that it is a single value.
+
+        Raises:
+            UnscopedStatement: the value is inserted into a compiled statement and is not a single value.
+        """
         text = super().render_literal_value(value, type_, *args, **kw)
         if not is_single_value(text, self.dialect.name) or scan_sql(text, self.dialect.name).tables:
             fault = f"a literal of the type {type(type_).__name__}, which writes more than a value,"
             if hasattr(self, "string"):
-                # It is written into a statement that has been compiled, and read, before.
+                # The statement has already been compiled and scanned, and the literal is inserted now.
                 raise UnscopedStatement(f"{fault} cannot be limited to a site: leave it a parameter")
             self._note_widening_text(fault)
         return text
 
     def visit_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> str:
+        """Render a parameter; refuse one with the reserved name of the site parameter."""
         if bindparam.key == SITE_PARAMETER.key:
             if type(bindparam.type) is not type(SITE_PARAMETER.type):
                 self._refuse(f"a parameter of the reserved name {bindparam.key}")
-            # Without a value before it is executed, it stays a parameter when values are printed in place.
+            # It has no value before the execution, so it remains a parameter with literal_binds too.
             kw["literal_binds"] = False
         return super().visit_bindparam(bindparam, *args, **kw)

@@ -1,7 +1,7 @@
-"""Whether a piece of SQL stays where it was put, and whether a limit behind WHERE holds: pure, by reading the SQL.
+"""Check SQL text: whether a fragment is self-contained, and whether a limit after WHERE holds. No I/O.
 
-None of this asks how text came into a statement. What the compiler made is read once more, as the database will read
-it, so that a hint, a suffix, a type's name or a construct of the application's own are all the same.
+How text got into a statement does not matter: the finished SQL is read as the database will read it, so that hints,
+suffixes, names of types and the application's own constructs are all covered.
 """
 
 from __future__ import annotations
@@ -24,16 +24,22 @@ _BEHIND_WHERE = frozenset(
         "RETURNING",
     }
 )  # fmt: skip
-"""The keywords that end WHERE: whatever follows them cannot change which rows it takes."""
+"""The keywords that end WHERE: nothing after them can change which rows it selects."""
 
 _BEHIND_ON = _BEHIND_WHERE | {"WHERE", ",", "JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL"}
 """What ends the criteria of a join."""
 
 
 def is_self_contained(text: str, dialect: str, *, with_comments: bool = False) -> bool:
-    """Return whether `text` stays inside brackets that are put around it: its own are balanced, and it leaves no
-    string, quoted name or comment open and no statement ended. `with_comments` does not count comments that end with
-    their line, and with it the brackets."""
+    """Return whether `text` cannot end parentheses that are put around it.
+
+    Its own parentheses are balanced, it leaves no string, quoted name or comment open, and it ends no statement.
+
+    Args:
+        text: the fragment.
+        dialect: the name of its dialect.
+        with_comments: allow comments that end with their line, and would hide a closing parenthesis on it.
+    """
     if _PLAIN(text):
         return True
     depth = 0
@@ -44,14 +50,14 @@ def is_self_contained(text: str, dialect: str, *, with_comments: bool = False) -
             return False
         if kind == "mark":
             depth += (part == "(") - (part == ")")
-            # A lone dollar would begin a string of PostgreSQL, which another piece of text ends.
+            # In PostgreSQL a single dollar may begin a string that another fragment ends.
             if depth < 0 or part in _BREAKS_OUT or (part == "$" and dialect == "postgresql"):
                 return False
     return depth == 0
 
 
 def is_single_value(text: str, dialect: str) -> bool:
-    """Return whether `text` is whole and can be one value only: not two with a comma, and no query but in brackets."""
+    """Return whether `text` is self-contained and a single value: no comma, and no query, outside parentheses."""
     if not is_self_contained(text, dialect):
         return False
     depth = 0
@@ -63,16 +69,21 @@ def is_single_value(text: str, dialect: str) -> bool:
 
 
 def has_nested_comment(comment: str, dialect: str) -> bool:
-    """Return whether a comment holds the start of another: in PostgreSQL it then ends later than it was read here."""
+    """Return whether a comment contains the start of another: PostgreSQL nests comments, and `tokens` does not."""
     return dialect == "postgresql" and comment.startswith("/*") and "/*" in comment[2:]
 
 
 def is_limited(sql: str, limit: str, dialect: str, *, behind: str | None = None) -> bool:
-    """Return whether the criterion `limit` holds for every row of `sql`, which is one SELECT, UPDATE or DELETE.
+    """Return whether the criterion `limit` holds for every row of a statement.
 
-    It does if it is the first one behind the only WHERE outside of brackets, and is followed by nothing, by a clause
-    that ends WHERE, or by AND and what can only narrow it: criteria in brackets, or others without an OR. With
-    `behind`, a keyword, only what comes after that counts, as the UPDATE behind the DO of an ON CONFLICT.
+    It holds if it is the first criterion after the only WHERE outside parentheses, and is followed by nothing, by a
+    clause that ends WHERE, or by AND with criteria that can only narrow it: in parentheses, or without an OR.
+
+    Args:
+        sql: one SELECT, UPDATE or DELETE.
+        limit: the criterion.
+        dialect: the name of the dialect of both.
+        behind: a keyword; only the text after it is checked, such as the UPDATE after the DO of an ON CONFLICT.
     """
     outside = _outside_parentheses(sql, dialect)
     if outside is not None and behind is not None:
@@ -87,9 +98,9 @@ def is_limited(sql: str, limit: str, dialect: str, *, behind: str | None = None)
 
 
 def is_limited_on(sql: str, limits: Iterable[str], dialect: str) -> bool:
-    """Return whether each of `limits` that comes first behind an ON of `sql`, one SELECT, holds there.
+    """Return whether each of `limits` that comes first after an ON of `sql`, one SELECT, holds there.
 
-    It does if it is followed by what `is_limited` allows, or by another table of FROM.
+    It holds if it is followed by anything that `is_limited` allows, or by another table of FROM.
     """
     outside = _outside_parentheses(sql, dialect)
     wanted = [_outside_parentheses(limit, dialect) for limit in limits]
@@ -105,7 +116,7 @@ def is_limited_on(sql: str, limits: Iterable[str], dialect: str) -> bool:
 
 
 def _only_narrows(rest: list[str], ends: Collection[str]) -> bool:
-    """Return whether `rest`, behind a limit, leaves that as it is; one of the words `ends` may end the criteria."""
+    """Return whether `rest`, after a limit, cannot widen it; one of the words `ends` may end the criteria."""
     if rest[:2] == ["AND", "()"]:
         rest = rest[2:]
     if rest[:1] == ["AND"]:
@@ -114,13 +125,15 @@ def _only_narrows(rest: list[str], ends: Collection[str]) -> bool:
 
 
 def has_single_do(sql: str, dialect: str) -> bool:
-    """Return whether `sql`, an ON CONFLICT, is whole and has one DO outside of brackets."""
+    """Return whether `sql`, an ON CONFLICT, is self-contained and has one DO outside parentheses."""
     return is_self_contained(sql, dialect) and (_outside_parentheses(sql, dialect) or []).count("DO") == 1
 
 
 def _outside_parentheses(sql: str, dialect: str) -> list[str] | None:
-    """Return what stands outside of brackets, each pair of which is "()"; keywords are in capitals, quoted names and
-    strings as they are. None if `sql` ends brackets that it did not begin, or cannot be read."""
+    """Return the tokens of `sql` outside parentheses, with "()" for each pair and keywords in capitals.
+
+    None if `sql` has unbalanced parentheses, or cannot be read.
+    """
     found: list[str] = []
     depth, point = 0, False
     for kind, part in tokens(sql, dialect):
@@ -135,7 +148,7 @@ def _outside_parentheses(sql: str, dialect: str) -> list[str] | None:
             if depth == 1:
                 found.append("()")
         elif depth == 0 and kind != "comment":
-            # Behind a point comes a column, whatever it is called.
+            # After a point comes a column, whatever its name is.
             found.append((keyword(part) or part) if kind == "word" and not point else part)
         point = part == "."
     return None if depth else found
