@@ -1,9 +1,9 @@
-"""Where a statement meets the site: its parameters are built for the scope of the connection that executes it.
+"""Execute statements for a site: build their parameters for the scope of the connection.
 
-`init_compiled`, `init_statement` and `init_ddl` stand in front of the ones of the same name on
-`DefaultExecutionContext`, through which every statement of every engine passes, and `exec_default` in front of the one
-way past them. That costs a tenth of engine events, whose mere presence slows each statement by about 4 %, and a
-statement that a default or a bind executes in between cannot bypass it.
+`init_compiled`, `init_statement` and `init_ddl` replace the methods of the same name on `DefaultExecutionContext`,
+through which every statement of every engine goes, and `exec_default` replaces the only method that bypasses them. This
+costs a tenth of engine events, which slow each statement by about 4 % merely by being registered, and it includes
+statements that a default or a bind executes in between.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ __all__ = ["install"]
 _ADVICE = "use the model or its table, scoped_text() with :site_id, or all_sites(reason)"
 _READS = re.compile(r"\s*(select|with|values|pragma|show|explain)\b", re.IGNORECASE)
 _WRITES = re.compile(r"\b(insert|update|delete|merge|replace|truncate|copy)\b", re.IGNORECASE)
-"""Finds text that may change rows, wherever in it: behind a WITH, too."""
+"""Finds anywhere in a text, such as after a WITH, that it may change rows."""
 
 _SAVEPOINTS = frozenset({"savepoint", "rollback_to_savepoint", "release_savepoint"})
-"""The kinds of statements that may be all that a failed transaction allows."""
+"""The kinds of statements that a failed transaction may still allow."""
 
 _HOLDS_QUERY: tuple[type, ...] = tuple(
     getattr(sa.schema, name) for name in ("CreateTableAs", "CreateView") if hasattr(sa.schema, name)
 )
-"""SQLAlchemy's constructs for DDL that hold a query. It has them since 2.1."""
+"""SQLAlchemy's DDL constructs that contain a query; they were added in 2.1."""
 
 _init_compiled = DefaultExecutionContext._init_compiled.__func__  # type: ignore[attr-defined]
 _init_statement = DefaultExecutionContext._init_statement.__func__  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ _exec_default: Any = DefaultExecutionContext._exec_default_clause_element
 _execute_scalar: Any = DefaultExecutionContext._execute_scalar
 
 
-def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement pays for each call in it.
+def init_compiled(  # noqa: C901, PLR0912  # Not split, because each call costs every statement.
     cls: type, dialect: Any, connection: Connection, dbapi: Any, options: Any, compiled: Any, *args: Any, **kw: Any
 ) -> Any:
     """Build the parameters of a compiled statement for the scope of `connection`."""
@@ -90,7 +90,7 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
         return _init_compiled(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
     scope = _scope_for(compiled, connection, options)
     if compiled.changes_rows:
-        mark_changed(connection)  # Also where the change is inside of a SELECT.
+        mark_changed(connection)  # Also for a change inside a SELECT.
     if change_listeners and (compiled.changes_rows or (compiled.isplaintext and _WRITES.search(compiled.string))):
         for listener in change_listeners:
             listener(connection, scope)
@@ -110,7 +110,7 @@ def init_compiled(  # noqa: C901, PLR0912  # In one piece, since every statement
 def init_statement(
     cls: type, dialect: Any, connection: Connection, dbapi: Any, options: Any, statement: str, *args: Any, **kw: Any
 ) -> Any:
-    """Refuse a string that names a scoped table, unless it is for all sites."""
+    """Execute a string; raise `UnscopedStatement` if it names a scoped table and is not for all sites."""
     use = tables.table_use_of_string(statement, dialect.name)
     if (use.fault or use.unknown) and not _is_open(connection):
         _refuse(use.fault or _fault_in_names(connection, use.unknown))
@@ -128,11 +128,15 @@ def init_statement(
 def init_ddl(
     cls: type, dialect: Any, connection: Connection, dbapi: Any, options: Any, compiled: Any, *args: Any, **kw: Any
 ) -> Any:
-    """Refuse DDL that holds a query on a scoped table; any other changes tables, not rows, and passes."""
+    """Execute DDL, which changes no rows; refuse it if it contains a query on a scoped table.
+
+    Raises:
+        UnscopedStatement: it contains such a query, outside a migration and `all_sites`.
+    """
     tables_changed()
     ddl = compiled.statement
     with_query = isinstance(ddl, _HOLDS_QUERY)
-    # SQLAlchemy's other constructs hold no query; what an application has made itself may.
+    # SQLAlchemy's other constructs contain no query; an application's own may.
     if with_query or isinstance(ddl, DDL) or not type(ddl).__module__.startswith("sqlalchemy."):
         text = str(compiled)
         use = tables.table_use_of(scan_sql(text, dialect.name), Written())
@@ -141,14 +145,14 @@ def init_ddl(
             if fault:
                 raise UnscopedStatement(f"DDL with {fault}; execute it in a migration, or all_sites: {text[:99]}")
     if connection.dialect.__dict__.get(ROW_SECURITY) is not False:
-        # Not as the role that sees all sites, which owns nothing.
+        # The role for all sites owns no tables, so do not execute DDL as that role.
         set_transaction_site(connection, dbapi, None)
     handle_connection_state(state_left_by(str(compiled)), connection, dbapi)
     return _init_ddl(cls, dialect, connection, dbapi, options, compiled, *args, **kw)
 
 
 def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
-    """Execute a column's default that is SQL, which SQLAlchemy does past `init_compiled`, for the same scope."""
+    """Execute a column's SQL default, for which SQLAlchemy does not call `init_compiled`, for the same scope."""
     connection, dbapi = self.root_connection, self._dbapi_connection
     compiled: Any = sa.select(default.arg).compile(dialect=self.dialect)
     is_secured = connection.dialect.__dict__.get(ROW_SECURITY) is not False
@@ -158,7 +162,7 @@ def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
         return _exec_default(self, column, default, type_)
     scope = _scope_for(compiled, connection, {})
     if is_secured and scope is not ALL_SITES:
-        set_transaction_site(connection, dbapi, scope)  # It may come first in its transaction.
+        set_transaction_site(connection, dbapi, scope)  # It may be the first statement of its transaction.
     token = executing.set(scope)
     try:
         return _exec_default(self, column, default, type_)
@@ -167,8 +171,8 @@ def exec_default(self: Any, column: Any, default: Any, type_: Any) -> Any:
 
 
 def execute_scalar(self: Any, stmt: str, type_: Any, parameters: Any = None) -> Any:
-    """Refuse a string that SQLAlchemy executes by itself before an INSERT, such as the `server_default` of a key."""
-    # What `exec_default` has compiled, and limited, comes with parameters, be they none.
+    """Check a string that SQLAlchemy executes before an INSERT, such as the `server_default` of a key."""
+    # Statements from `exec_default` are limited already; they come with parameters, if only an empty list.
     if parameters is None:
         connection, use = self.root_connection, tables.table_use_of_string(stmt, self.dialect.name)
         if (use.fault or use.unknown) and not _is_open(connection):
@@ -177,12 +181,12 @@ def execute_scalar(self: Any, stmt: str, type_: Any, parameters: Any = None) -> 
 
 
 def handle_dbapi_exception(self: Any, error: BaseException) -> None:
-    """Notice that row-level security was switched on while we ran. SQLAlchemy's own does nothing."""
+    """Detect that row-level security was enabled in the meantime. SQLAlchemy's own method does nothing."""
     recheck_after(self.root_connection, error)
 
 
 def _changes(sql: str) -> bool:
-    """Return whether a statement written as text may change something, and take note if that may be the tables."""
+    """Return whether a textual statement may change something, and record it if it may create tables."""
     if _READS.match(sql):
         return False
     text_executed(sql)
@@ -190,7 +194,7 @@ def _changes(sql: str) -> bool:
 
 
 def _set_site_for_unscoped(connection: Connection, dbapi: Any, compiled: Any) -> None:
-    """Tell the database the site also for a statement that names no scoped table: a function or a view in it may."""
+    """Set the site for a statement without scoped tables too: functions or views in it may use some."""
     if compiled.statement.__visit_name__ not in _SAVEPOINTS and not _is_migration(connection):
         _set_site(connection, dbapi, scope_of_unscoped_statement(connection), compiled, required=False)
 
@@ -203,7 +207,13 @@ def _set_site(connection: Connection, dbapi: Any, scope: Scope | None, compiled:
 
 
 def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]) -> Scope:
-    """Return the scope to execute `compiled` for; raise if there is none or it cannot be limited."""
+    """Return the scope to execute `compiled` for.
+
+    Raises:
+        NoCurrentSite: it names a scoped table, and no site is known.
+        UnscopedStatement: it cannot be limited to a site.
+        CrossSiteError: it changes a table of multisite itself, or the session is pinned to another site.
+    """
     if options.get(OWN_ACCESS) and not compiled.names_scoped:
         return ALL_SITES
     if (fault := dialect_error(connection.dialect.name)) and (compiled.names_scoped or has_sites(connection)):
@@ -229,7 +239,7 @@ def _scope_for(compiled: Any, connection: Connection, options: Mapping[str, Any]
 
 
 def _refuse_unlimited(compiled: Any, connection: Connection, options: Mapping[str, Any]) -> None:
-    """Refuse a statement that holds what cannot be limited; but not a change that another sentence refuses."""
+    """Refuse a statement that cannot be limited; changes of multisite's own tables have their own error."""
     if compiled.changes_own is None and (compiled.unsupported_reason is not None or compiled.unknown):
         _refuse(compiled.unsupported_reason or _fault_in_names(connection, compiled.unknown))
     if compiled.namesake_schemas:
@@ -244,13 +254,13 @@ def _refuse(fault: str | None) -> None:
 
 
 def _fault_in_names(connection: Connection, names: frozenset[str]) -> str | None:
-    """Return why text that names these undeclared tables is refused, or None if they are plain tables."""
+    """Return why text that names these undeclared tables is refused; None if they are plain tables."""
     name = first_unplain_name(connection, [name for name in names if not tables.is_known(name)])
     return None if name is None else unknown_table_message(name)
 
 
 def _is_open(connection: Connection) -> bool:
-    """Return whether a string that names a scoped table may be executed: all sites, a migration, a foreign database."""
+    """Return whether a string may name scoped tables: for all sites, in a migration, or without tables of multisite."""
     if connection.get_execution_options().get(OWN_ACCESS):
         return True
     if fault := dialect_error(connection.dialect.name):
@@ -264,13 +274,13 @@ def _is_open(connection: Connection) -> bool:
 
 
 def _is_migration(connection: Connection) -> bool:
-    """Return whether alembic is running a migration on `connection`: old data migrations must replay as they are."""
+    """Return whether alembic runs a migration on `connection`: old migrations must replay unchanged."""
     operations = getattr(sys.modules.get("alembic.op"), "_proxy", None)
     return operations is not None and operations.migration_context.connection is connection
 
 
 def install() -> None:
-    """Put the functions of this module in front of SQLAlchemy's. Safe to repeat."""
+    """Replace SQLAlchemy's methods by the functions of this module. Safe to repeat."""
     DefaultExecutionContext._init_compiled = classmethod(init_compiled)  # type: ignore[method-assign, assignment]
     DefaultExecutionContext._init_statement = classmethod(init_statement)  # type: ignore[method-assign, assignment]
     DefaultExecutionContext._init_ddl = classmethod(init_ddl)  # type: ignore[method-assign, assignment]

@@ -1,9 +1,9 @@
-"""References from one scoped table to another, which the database refuses across sites.
+"""Foreign keys between scoped tables, with which the database rejects references to rows of other sites.
 
-Such a reference holds `site_id` as well: `(site_id, author_id)` refers to `(site_id, id)`. A relationship joins on the
-id alone all the same, so that models need not say more than with a plain `ForeignKey`: with `site_id` in the join, a
-many-to-one in the identity map would cost a SELECT, and clearing one of two links would clear the site of the row.
-The wall limits both sides of each join anyway.
+Such a key contains `site_id`: `(site_id, author_id)` refers to `(site_id, id)`. Relationships nevertheless join on the
+id alone, so that models need no more than with a plain `ForeignKey`. With `site_id` in the join, a many-to-one in the
+identity map would cost a SELECT, and clearing one of two references would clear the row's site. Both sides of a join
+are limited anyway.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _get_referent = sa.ForeignKey.get_referent
 
 
 class ScopedForeignKey(sa.ForeignKey):
-    """A foreign key of one column that takes `site_id` along when its column has got a table."""
+    """A foreign key of one column that adds `site_id` once its column has a table."""
 
     def __init__(self, target: Any, **options: Any) -> None:
         super().__init__(target, **options)
         self._target, self._options = target, options
 
     def _copy(self, **kw: Any) -> ScopedForeignKey:
-        # The columns of a mixin are copied for each model, before they have a table.
+        # SQLAlchemy copies the columns of a mixin for each model, before they have a table.
         return self._schema_item_copy(ScopedForeignKey(self._target, **self._options))
 
     def _set_parent(self, parent: Any, **kw: Any) -> None:
@@ -41,13 +41,13 @@ class ScopedForeignKey(sa.ForeignKey):
         if self.constraint is None:
             target = self._table_column
             if SITE_COLUMN not in table.columns or (target is not None and target.table is None):
-                # The table is still being made; `_complete` comes back to this when it is.
+                # The table is incomplete; `_complete` calls this method again.
                 return
             self._add_site_column(table.columns[SITE_COLUMN], column, table)
         super()._set_table(column, table)
 
     def _add_site_column(self, site: sa.Column[Any], column: sa.Column[Any], table: sa.Table) -> None:
-        """Make the constraint of both columns, in the way in which SQLAlchemy makes the one of a single column."""
+        """Create the constraint of both columns, as SQLAlchemy creates that of a single column."""
         options = {key: value for key, value in self._options.items() if key != "info"}
         constraint = sa.ForeignKeyConstraint([], [], **options)
         target = self._target if self._table_column is None else self._table_column
@@ -68,15 +68,19 @@ def scoped_reference(column: str, target: Any, /, **options: Any) -> sa.ForeignK
 def scoped_reference(
     column_or_target: Any, target: Any = None, /, **options: Any
 ) -> ScopedForeignKey | sa.ForeignKeyConstraint:
-    """Return a foreign key from one scoped table to another that holds `site_id` as well.
+    """Return a foreign key from one scoped table to another that includes `site_id`.
 
-    In a column it stands where `ForeignKey` would: `mapped_column(scoped_reference("authors.id"))`. Among the
-    arguments of a table it names its column first: `scoped_reference("author_id", "authors.id")`. The target is
-    "table.column", "schema.table.column" or a Column. With it the database refuses a reference to another site's row.
-    Relationships need not say how to join; they do it on the id alone.
+    The database then rejects references to rows of other sites. In a column, use it in place of `ForeignKey`:
+    `mapped_column(scoped_reference("authors.id"))`. Among the arguments of a table, name the column first:
+    `scoped_reference("author_id", "authors.id")`. Relationships join on the id alone and need no `primaryjoin`.
 
-    `options` go to `ForeignKey` or `ForeignKeyConstraint`. Raises `ValueError` for an action that would clear
-    `site_id`, and for a target that is none.
+    Args:
+        column_or_target: the target, or the name of the column if `target` is given.
+        target: "table.column", "schema.table.column" or a Column.
+        options: arguments for `ForeignKey` or `ForeignKeyConstraint`.
+
+    Raises:
+        ValueError: `ondelete` or `onupdate` would clear `site_id`, or the target is not valid.
     """
     _check_actions(options)
     if target is None:
@@ -95,7 +99,7 @@ def _check_actions(options: dict[str, Any]) -> None:
 
 
 def _site_of(target: Any) -> Any:
-    """Return the `site_id` beside `target`, in the form in which that is given; None for a column without a table."""
+    """Return the `site_id` of the table of `target`, in the form of `target`; None for a column without a table."""
     if isinstance(target, str):
         name, dot, column = target.rpartition(".")
         if not (name and dot and column):
@@ -113,7 +117,7 @@ def _site_of(target: Any) -> Any:
 
 @event.listens_for(sa.Table, "after_parent_attach")
 def _complete(table: sa.Table, parent: Any) -> None:
-    """Complete references whose column came before `site_id`, or before the column that they refer to."""
+    """Complete foreign keys whose column was added before `site_id` or before their target."""
     pending = [
         (column, key)
         for column in table.columns
@@ -129,11 +133,12 @@ def _complete(table: sa.Table, parent: Any) -> None:
 
 
 def get_referent(self: sa.ForeignKey, table: FromClause) -> Any:
-    """Return the column of `table` that the key refers to, and None for a `site_id` by which nobody needs to join.
+    """Return the column of `table` that the key refers to; None for a `site_id` that no join needs.
 
-    Joins are made of these, by relationships and by `join()` without a condition. Two of them keep `site_id`: one to
-    a table whose primary key holds it, so that an id alone finds several rows; and one of a whole primary key, as
-    joined inheritance has it, since the mapper has to see there that both tables' `site_id` are the same.
+    Relationships, and `join()` without a condition, build their ON from these columns. `site_id` is kept in two cases:
+    if it is in the primary key of the target, where an id alone may match several rows; and if the foreign key covers
+    the whole primary key, as in joined inheritance, where the mapper needs to see that `site_id` is the same in both
+    tables.
     """
     referent = _get_referent(self, table)
     constraint = self.constraint
@@ -147,5 +152,5 @@ def get_referent(self: sa.ForeignKey, table: FromClause) -> Any:
 
 
 def install() -> None:
-    """Put `get_referent` in front of SQLAlchemy's. Safe to repeat."""
+    """Replace `ForeignKey.get_referent`. Safe to repeat."""
     sa.ForeignKey.get_referent = get_referent  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
-"""What a session takes into its identity map, and gives out of it, without a statement that could be limited.
+"""Check objects that enter or leave a session's identity map without a statement that could be limited.
 
-An object that is added, merged or linked has to be of the session's site, and `get` or a lazy load answers from the
-identity map only where a statement of the session would be executed.
+An object that is added, merged or linked must belong to the session's site. `get` and lazy loads return an object from
+the identity map only if the session could execute a statement.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["identity_lookup", "merge_checked"]
 
 @event.listens_for(Session, "before_attach")
 def _check_attached(session: Session, instance: Any) -> None:
-    """Pin the session at its first object, and refuse an object of another site."""
+    """Pin the session at its first object, and reject objects of another site."""
     state = instance_state(instance)
     if (attribute := site_attribute(state.mapper)) is not None:
         _check_site(session, state, instance.__dict__.get(attribute))
@@ -39,7 +39,7 @@ def _check_site(session: Session, state: InstanceState[Any], site_id: int | None
                 f"this {name} was loaded without its site_id: nobody knows whose it is, so load it here"
             )
     elif own is None:
-        # It would be in the identity map of whatever site the session is pinned to next.
+        # Otherwise it would be in the identity map of whichever site the session is pinned to next.
         raise NoCurrentSite(f"adding, merging or linking a {name} of site {site_id}")
     elif site_id != own.id:
         raise CrossSiteError(
@@ -49,9 +49,9 @@ def _check_site(session: Session, state: InstanceState[Any], site_id: int | None
 
 
 def _is_loaded(state: InstanceState[Any]) -> bool:
-    """Return whether an object holds values of its row besides the key, as `load_only` leaves it without a `site_id`.
+    """Return whether an object has loaded values other than its key, such as one that `load_only` has loaded.
 
-    An expired object holds none, and loads them within the site that it has been added to.
+    An expired object has none: it loads them later, limited to the site of its session.
     """
     keys = {state.mapper.get_property_by_column(column).key for column in state.mapper.primary_key}
     return bool(state.unmodified - state.unloaded - keys)
@@ -61,9 +61,15 @@ _merge = Session._merge
 
 
 def merge_checked(session: Session, state: Any, state_dict: Mapping[str, Any], **kw: Any) -> Any:
-    """Merge an object unless it is of another site: stands in front of `Session._merge`.
+    """Merge an object as `Session._merge` does, after checking its site.
 
-    With `load=False` SQLAlchemy takes the attributes over without a query or an event that could be limited.
+    With `load=False` SQLAlchemy copies the attributes without a query or an event that could be limited.
+
+    Returns:
+        The merged object.
+
+    Raises:
+        CrossSiteError: the object belongs to another site.
     """
     if (attribute := site_attribute(state.mapper)) is not None:
         _check_site(session, state, state_dict.get(attribute))
@@ -74,9 +80,15 @@ _identity_lookup = Session._identity_lookup
 
 
 def identity_lookup(session: Session, mapper: Mapper[Any], *args: Any, **kw: Any) -> Any:
-    """Look up an object as `Session._identity_lookup` does; raise `CrossSiteError` where a statement would.
+    """Look up an object as `Session._identity_lookup` does, after checking the session's pin.
 
-    `get` and lazy loads of a many-to-one ask the identity map first, and then execute nothing that could be refused.
+    If `get` or a lazy load of a many-to-one finds the object here, no statement is executed that could be refused.
+
+    Returns:
+        The object, or None or a marker of SQLAlchemy's if it is not there.
+
+    Raises:
+        CrossSiteError: another site is current than the one that the session is pinned to.
     """
     if site_attribute(mapper) is not None:
         pin_of(session).checked()

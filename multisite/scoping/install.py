@@ -1,10 +1,9 @@
-"""Put up the wall, and check that it stands.
+"""Install scoping in SQLAlchemy, and run the self-test.
 
-Two places of SQLAlchemy are taken, both of which every engine and dialect passes: the making of a statement's
-compiler, and the making of its execution context. `Session.merge` and the look-up in the identity map can do without
-a statement, and are taken too; so is the place where a session takes up a connection.
-There is nothing to call for an application: importing `multisite.scoping`, which `SiteScoped` needs, does it, also
-for engines that already exist.
+Two places in SQLAlchemy are replaced that every engine and dialect uses: the creation of a statement's compiler, and
+the creation of its execution context. So are `Session.merge` and the lookup in the identity map, which may work without
+a statement, and the method with which a session begins to use a connection. An application calls nothing: importing
+`multisite.scoping`, which `SiteScoped` needs, installs scoping, also for engines that already exist.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _HOOKED = (
     (Connection, "_handle_dbapi_exception"),
     (Join, "get_referent"),
 )
-"""What the wall stands in front of, and no statement of the trial comes by."""
+"""Methods that scoping replaces and that no statement of the self-test reaches: that they are called is checked."""
 
 _REQUIRED = (
     (Connection, "_autobegin"),
@@ -44,17 +43,17 @@ _REQUIRED = (
     (SQLCompiler, "_compose_select_body"),
     (SQLCompiler, "_process_numeric"),
 )
-"""What is used only with row-level security or with numbered parameters, which a database in memory has not; or stands
-in for SQLAlchemy's and is not missed: without claims each table is limited in brackets of its own."""
+"""Names that the self-test checks for presence only. Some are used with row-level security or numbered parameters,
+which an in-memory database does not have; without `_compose_select_body`, each table becomes a derived table."""
 
 
 def _new_compiler(cls: Any, *args: Any, **kwargs: Any) -> Any:
-    # An instance of a subclass: Python then calls its __init__ as if it had been asked for.
+    # Return an instance of a subclass of `cls`: Python then calls its __init__ too.
     return object.__new__(cls if issubclass(cls, (ScopedCompiler, PlainCompiler)) else scoped_class(cls))
 
 
 def install() -> None:
-    """Put the wall in front of every engine of this process and check it. Safe to repeat."""
+    """Install scoping for every engine of this process and run the self-test. Safe to repeat."""
     SQLCompiler.__new__ = staticmethod(_new_compiler)  # type: ignore[method-assign]
     execution.install()
     foreign_key.install()
@@ -67,7 +66,7 @@ def install() -> None:
 
 
 def run_self_test() -> None:
-    """Put the wall on trial and raise `MultisiteError` if it does not stand."""
+    """Run the self-test and raise `MultisiteError` if it fails."""
     try:
         for owner, name in _HOOKED:
             self_test.check_hook(owner, name)
@@ -77,7 +76,7 @@ def run_self_test() -> None:
         self_test.check_compiled_sql()
         self_test.check_execution()
     except Exception as error:
-        # Whatever it is: in a release that fits, none of this raises.
+        # With a supported release, none of this raises anything.
         raise MultisiteError(
             f"SQLAlchemy {sqlalchemy.__version__} does not let multisite limit statements to a site: {error}"
         ) from error

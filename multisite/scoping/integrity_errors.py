@@ -1,9 +1,10 @@
-"""What a violated constraint says: PostgreSQL adds a DETAIL with values, which may be those of another site's row.
+"""Remove values of other sites from integrity errors.
 
-The values of a unique key that holds `site_id` are one's own. Those of any other key say that another site has them;
-an exclusion constraint and a CHECK that fails in a cascade even print the other row. So where a session or connection
-is limited to a site, the DETAIL is kept only if it is one's own; kind, message, constraint, table and SQLSTATE always
-are. SQLite names columns, never values. Nothing here runs unless a statement has failed.
+PostgreSQL adds a DETAIL with values to the error of a violated constraint. If the unique key contains `site_id`, the
+values are the site's own. With any other key they reveal that another site has them; exclusion constraints, and a CHECK
+that fails in a cascade, even print the other row. If a session or connection is limited to a site, the DETAIL is
+therefore kept only if its values are the site's own; kind, message, constraint, table and SQLSTATE are always kept.
+SQLite names columns, never values. Nothing here runs unless a statement has failed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from multisite.scoping.tables import tables
 __all__ = ["NOT_SHOWN", "install"]
 
 NOT_SHOWN = "not shown, since it may hold values of another site"
-"""What stands in place of a DETAIL."""
+"""Replaces a DETAIL that is removed."""
 
 _CLASSES = ("23", "44")
 """The SQLSTATE classes of violated constraints, and of views WITH CHECK OPTION."""
@@ -28,13 +29,13 @@ _CLASSES = ("23", "44")
 _OWN = re.compile(
     r'Key \((?:[^()]+, )?site_id(?:, [^()]+)?\)=\(.*\) (?:already exists|is not present in table "[^"]*")\.', re.DOTALL
 ).fullmatch
-"""Matches a DETAIL about values that were given for the own site. In another language than English none does."""
+"""Matches a DETAIL with values of the own site only. It matches English messages; others are always removed."""
 
 _handle_dbapi_exception = Connection._handle_dbapi_exception
 
 
 def handle_dbapi_exception(self: Connection, e: BaseException, *args: Any, **kw: Any) -> NoReturn:
-    """Conceal what is not for this site before SQLAlchemy makes its own error of `e`."""
+    """Remove values of other sites from `e` before SQLAlchemy wraps it."""
     # Psycopg and psycopg2 have `diag`; SQLAlchemy's error for asyncpg is caused by asyncpg's, which has the fields.
     fields: Any = getattr(e, "diag", None) or e.__cause__
     detail = getattr(fields, "message_detail", None) or getattr(fields, "detail", None)
@@ -44,7 +45,7 @@ def handle_dbapi_exception(self: Connection, e: BaseException, *args: Any, **kw:
 
 
 def _is_violation(fields: Any) -> bool:
-    """Return whether a constraint of a scoped table was violated, or one of a table that is not named."""
+    """Return whether a constraint of a scoped table, or of an unnamed table, was violated."""
     table = fields.table_name
     return str(fields.sqlstate)[:2] in _CLASSES and (table is None or table.lower() in tables.scoped)
 
@@ -58,18 +59,18 @@ def _is_limited(connection: Connection) -> bool:
 
 
 def _strip_detail(error: BaseException, detail: str) -> BaseException:
-    """Return the error without `detail`: the same one, or for psycopg2, whose fields cannot be changed, a like one."""
+    """Return the error without `detail`: the same object, or a new one for psycopg2, whose fields are read-only."""
     args = tuple(each.replace(detail, NOT_SHOWN) if isinstance(each, str) else each for each in error.args)
     result = getattr(error, "pgresult", None)
     if result is not None:
-        # Psycopg reads `error.diag` out of the result, or out of a dictionary where the error has been pickled.
-        from psycopg.pq import DiagnosticField  # Only an application that uses it has it.
+        # psycopg reads `error.diag` from the result, or from a dictionary if the error was pickled.
+        from psycopg.pq import DiagnosticField  # Installed only if the application uses psycopg.
 
         fields = {field: result.error_field(field) for field in DiagnosticField}
         error._info = {**fields, DiagnosticField.MESSAGE_DETAIL: NOT_SHOWN.encode()}  # type: ignore[attr-defined]
     elif hasattr(error, "diag"):
         like = type(error)(*args)
-        # This is how psycopg2 makes an error out of a pickled one; `diag` of such an error is empty.
+        # psycopg2 restores a pickled error like this; `diag` of such an error is empty.
         like.__setstate__({"pgcode": error.pgcode, "pgerror": "".join(args)})  # type: ignore[attr-defined]
         return like
     else:
@@ -79,9 +80,8 @@ def _strip_detail(error: BaseException, detail: str) -> BaseException:
 
 
 def install() -> None:
-    """Put `handle_dbapi_exception` in front of SQLAlchemy's. Safe to repeat.
+    """Replace `Connection._handle_dbapi_exception`. Safe to repeat.
 
-    Of all places that learn of an error this one costs a statement that succeeds nothing; an event `handle_error` of
-    the dialect would have every execution look for listeners.
+    This costs successful statements nothing. With the event `handle_error`, every execution would look for listeners.
     """
     Connection._handle_dbapi_exception = handle_dbapi_exception  # type: ignore[method-assign]

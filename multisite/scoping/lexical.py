@@ -1,8 +1,8 @@
-"""The lexical rules of SQL, for SQLite and for PostgreSQL: all that is known here of how a dialect is written.
+"""A tokenizer for SQL with the lexical rules of SQLite and PostgreSQL: all rules that depend on the dialect.
 
 Sources: the SQLite tokenizer (src/tokenize.c) and PostgreSQL's manual, "Lexical Structure", with its scanner
-(src/backend/parser/scan.l). To both every character beyond ASCII belongs to a name, and only ASCII letters are without
-case; a Unicode space ends nothing.
+(src/backend/parser/scan.l). Both treat every non-ASCII character as part of a name, ignore case for ASCII letters only,
+and do not treat a Unicode space as white space.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ _COMMON = rf"""
 """
 _ESCAPED = r"[eE]'(?:[^'\\]|\\.|'')*'"
 _POSTGRESQL = re.compile(
-    # A string with escapes goes on, with escapes, in a string on one of the next lines.
+    # A string with escapes continues, with escapes, in a string on a later line.
     rf"(?P<odd>{_ESCAPED}(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*')"
     rf"|(?P<escaped>{_ESCAPED}|\$(?P<tag>[{_LETTER}][{_LETTER}0-9]*|)\$.*?\$(?P=tag)\$)|"
     + _COMMON.format(quoted="", space="", newline=r"\n\r"),
     re.VERBOSE | re.DOTALL,
 )
 _OTHERS = re.compile(
-    # A parameter in Tcl's way, `$name(…)`, may hold quotes. A byte order mark is white space.
+    # A Tcl parameter, `$name(…)`, may contain quotes. A byte order mark is white space.
     rf"(?P<odd>[$@#:](?:[{_LETTER}0-9$]|::)+\()|"
     + _COMMON.format(quoted=r"|`(?:[^`]|``)*`|\[[^\]]*\]", space=r"|\ufeff", newline=r"\n"),
     re.VERBOSE | re.DOTALL,
 )
 
 _PLACEHOLDERS = re.compile(r"__\[SCHEMA_(?:\w|[ .-](?=\w))*\]\.|__\[POSTCOMPILE_\w*\]")
-"""What SQLAlchemy replaces when a compiled statement is executed. Text may spell an array's element like one, so
-nothing counts as one that could hold a query, a quote or a comment."""
+"""Matches the placeholders that SQLAlchemy replaces when it executes a compiled statement. Text may look like one, such
+as an array's element, so nothing that could contain a query, a quote or a comment matches."""
 
 
 @lru_cache(maxsize=32)
 def tokens(sql: str, dialect: str) -> tuple[tuple[str, str], ...]:
     """Return the tokens of `sql` without white space, each as its kind and its text.
 
-    The kinds are "comment", "string", "quoted" (a name in quotes), "word", "mark", and "odd" for what is allowed and
-    cannot be told apart reliably. The last few are remembered, since a statement is read when it is limited and again
+    The kinds are "comment", "string", "quoted" (a name in quotes), "word", "mark", and "odd" for constructs whose end
+    cannot be found reliably. Recent results are cached, because a statement is scanned when it is limited and again
     when it is finished.
     """
     pattern = _POSTGRESQL if dialect == "postgresql" else _OTHERS
@@ -61,5 +61,5 @@ def tokens(sql: str, dialect: str) -> tuple[tuple[str, str], ...]:
 
 
 def keyword(text: str) -> str:
-    """Return `text` as a keyword, in capitals; "" if it can be none: with a Turkish dotless i, LIMIT is a name."""
+    """Return `text` as a keyword, in capitals; "" if it has other letters: LIMIT with a Turkish dotless i is a name."""
     return text.upper() if text.isascii() else ""

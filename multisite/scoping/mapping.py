@@ -1,7 +1,7 @@
-"""Which mapped classes hold rows of sites, and in which attribute they hold the site's id.
+"""Find the attribute of a mapped class that holds the site's id.
 
-It rests on the tables and not on the mixin: an association, an imperative mapping or a class made by automap holds rows
-of a site without `SiteScoped`.
+The tables of the class decide, not the mixin: an association object, an imperative mapping or a class from automap may
+hold rows of a site without `SiteScoped`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from multisite.scoping.tables import limit_column, tables
 __all__ = ["site_attribute"]
 
 _SITE_ATTRIBUTE = "_multisite_site_attribute"
-"""The attribute of a mapper that remembers the answer, with the number of scoped tables known at that time."""
+"""The attribute of a mapper that caches the result, with the number of scoped tables at that time."""
 
 
 def site_attribute(mapper: Mapper[Any]) -> str | None:
     """Return the name of the attribute that holds the site's id in objects of `mapper`.
 
-    None if their rows belong to no site; the empty string if they do, but no attribute holds the id.
+    None if the rows belong to no site; "" if they do, but no attribute holds the id.
     """
     known: tuple[int, str | None] | None = mapper.__dict__.get(_SITE_ATTRIBUTE)
-    # A name that becomes that of a scoped table later counts for classes that have been used before.
+    # If a table becomes scoped later, classes that were used before must be checked again.
     if known is None or known[0] != len(tables.scoped):
         known = mapper.__dict__[_SITE_ATTRIBUTE] = (len(tables.scoped), _find(mapper))
     return known[1]

@@ -15,37 +15,37 @@ __all__ = ["SiteScoped"]
 
 
 class SiteScoped:
-    """A declarative mixin: each row of the model belongs to one site.
+    """A declarative mixin for a model whose rows each belong to one site.
 
-    Adds `site_id` (64 bits, not null, a foreign key to `sites`, filled in by itself) and UNIQUE (site_id, id), also
-    where the model has `__table_args__` of its own; the index of that constraint serves queries by site. Every
-    unique constraint of the model itself should hold `site_id` as well. A subclass with a table of its own gets a
-    `site_id` there too, and refers to its parent by `scoped_reference("parents.id")` at its `id`. In a model that is a
-    dataclass `site_id` is no field: it is not an argument, and given as an attribute where it has to be given.
+    Adds a column `site_id` (64 bits, not null, a foreign key to `sites`, the session's site by default) and
+    UNIQUE (site_id, id), even if the model has its own `__table_args__`; the index of that constraint serves queries by
+    site. The model's own unique constraints should include `site_id` too. A subclass with its own table gets `site_id`
+    there as well, and refers to its parent by `scoped_reference("parents.id")` at its `id`. In a dataclass model
+    `site_id` is not a field: it cannot be passed to `__init__`, but the attribute can be set.
     """
 
     if TYPE_CHECKING:
         site_id: Mapped[int]
         """The id of the site that the row belongs to."""
     else:
-        # Without an annotation at run time, which would make it a field of a dataclass, and SQLAlchemy refuses those
-        # of a mixin that is no dataclass itself.
+        # No annotation at run time: it would make this a dataclass field, and SQLAlchemy refuses fields of a mixin that
+        # is not a dataclass itself.
         @declared_attr.cascading
-        def site_id(cls):  # noqa: N805  # declared_attr hands over the class.
+        def site_id(cls):  # noqa: N805  # declared_attr passes the class.
             """The id of the site that the row belongs to."""
             return mapped_column(
                 SiteId(),
                 reference_to_sites(),
                 nullable=False,
                 insert_default=default_site_id,
-                # A subclass without a table of its own has the column already.
+                # A subclass without its own table already has the column.
                 use_existing_column=True,
             )
 
 
 @event.listens_for(Mapper, "mapper_configured")
 def _check_tables(mapper: Mapper[Any], cls: type) -> None:
-    """Refuse a scoped model of which one table, its own or one that links it, is not scoped."""
+    """Reject a scoped model if one of its tables, or a secondary table of a relationship, is not scoped."""
     if not issubclass(cls, SiteScoped):
         return
     for table in mapper.tables:
@@ -59,9 +59,10 @@ def _check_tables(mapper: Mapper[Any], cls: type) -> None:
 
 
 def _fill_in_each(mapper: Mapper[Any]) -> None:
-    """Let the table of a subclass take its `site_id` from the scope, as its parent's does, not from the parent's row.
+    """Fill in `site_id` in the table of a subclass from the scope, as in its parent's table.
 
-    Many rows inserted at once are not objects, and SQLAlchemy looks for a value to hand on in what was given for each.
+    SQLAlchemy would copy it from the parent's row. In a bulk insert it looks for it in the given values, where it is
+    missing.
     """
     pairs: list[Any] | None = getattr(mapper, "_inherits_equated_pairs", None)
     if pairs:

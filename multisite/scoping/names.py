@@ -1,4 +1,4 @@
-"""Names that are written as they are given, by `quoted_name(…, quote=False)`: any SQL may stand in place of one."""
+"""Check names that are rendered unquoted, from `quoted_name(…, quote=False)`: such a name may be any SQL."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ from multisite.scoping.errors import UnscopedStatement
 __all__ = ["SQL_IN_PLACE_OF_A_NAME", "checked_names"]
 
 _Preparer: Any = object
-"""What the class below derives from: it is mixed in front of a dialect's preparer of names."""
+"""The base of the class below, which is mixed in before a dialect's `IdentifierPreparer`."""
 
 SQL_IN_PLACE_OF_A_NAME = "SQL in place of a name"
 
 _SCHEMA_TO_COME = re.compile(r"__\[SCHEMA_[^\[\]]*\]").fullmatch
-"""Matches what SQLAlchemy itself writes so: the place of a schema that is looked up when a statement is executed."""
+"""Matches SQLAlchemy's own placeholder for a schema that is looked up when a statement is executed."""
 
 
 class _CheckedNames(_Preparer):
-    """Takes note of SQL in place of a name while a statement is compiled, and refuses it afterwards.
+    """Records SQL in place of a name while a statement is compiled, and rejects it afterwards.
 
-    Every name passes here: those of tables, columns, aliases, labels, functions, collations, constraints, and the
-    schemas of a `schema_translate_map`, which are put in when the statement is executed, and has been read.
+    SQLAlchemy renders every name here: those of tables, columns, aliases, labels, functions, collations, constraints,
+    and the schemas of a `schema_translate_map`, which are inserted at execution, after the statement was scanned.
     """
 
     has_sql: bool
     is_finished: bool
 
     def quote(self, ident: Any, *args: Any) -> str:
+        """Quote a name if necessary, and check one that must not be quoted.
+
+        Raises:
+            UnscopedStatement: it is SQL, and the statement has already been scanned.
+        """
         if getattr(ident, "quote", None) is False and not (ident.isidentifier() or _SCHEMA_TO_COME(ident)):
             self.has_sql = True
             if self.is_finished:
@@ -38,8 +43,8 @@ class _CheckedNames(_Preparer):
 
 
 def checked_names(preparer: Any) -> Any:
-    """Return a copy of a dialect's preparer of names that has `has_sql` and `is_finished`, both False."""
-    # SQLAlchemy makes one with a `schema_translate_map` of one that is watched already.
+    """Return a copy of a dialect's `IdentifierPreparer` with checks; `has_sql` and `is_finished` are False."""
+    # With a `schema_translate_map`, SQLAlchemy copies a preparer that is already checked.
     own: Any = type(preparer)
     cls = own if issubclass(own, _CheckedNames) else _checked_class(own)
     copy = cls.__new__(cls)
