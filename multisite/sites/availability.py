@@ -14,7 +14,7 @@ from multisite.directory.matching import bypass_digest
 from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import SiteRecord, read_site
 from multisite.errors import MultisiteError
-from multisite.sites.transaction import check_site_ready, directory_transaction
+from multisite.sites.transaction import directory_transaction, read_ready_site
 
 __all__ = ["MAX_MESSAGE_CHARACTERS", "disable_site", "enable_site", "maintain_site"]
 
@@ -96,7 +96,6 @@ def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
 def _set(engine: Engine, host: str, **values: object) -> SiteRecord:
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
-        record = read_site(connection, domain)
-        check_site_ready(record)
+        record = read_ready_site(connection, domain)
         connection.execute(sa.update(SiteRow).where(SiteRow.id == record.site.id).values(**values))
         return read_site(connection, domain)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 
 from multisite.core import domains, program
 from multisite.core.domains import Domain
 from multisite.directory.models import DomainRow
 from multisite.directory.records import SiteRecord, is_domain, read_site
 from multisite.errors import InvalidHost, MultisiteError
-from multisite.sites.transaction import check_domain_free, check_site_ready, directory_transaction, insert_domain
+from multisite.sites.transaction import check_domain_free, directory_transaction, insert_domain, read_ready_site
 
 __all__ = ["add_domain", "check_canonical", "move_domain", "remove_domain", "set_canonical"]
 
@@ -48,7 +48,7 @@ def add_domain(
     owner = domains.existing(site_host)
     name = domains.to_ascii(host, allow_mixed=allow_mixed, underscores=allow_underscores)
     with directory_transaction(engine, name) as connection:
-        record = _finished_site(connection, owner)
+        record = read_ready_site(connection, owner)
         check_domain_free(connection, name)
         insert_domain(connection, record.site.id, name, "redirect" if redirect else "alias")
         return read_site(connection, owner)
@@ -92,7 +92,7 @@ def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteR
     """
     domain = check_canonical(domains.existing(host))
     with directory_transaction(engine) as connection:
-        record = _finished_site(connection, domain)
+        record = read_ready_site(connection, domain)
         if record.site.domain != str(domain):
             own = sa.update(DomainRow).where(_rows.c.site_id == record.site.id)
             former = own.where(_rows.c.kind == "canonical").values(kind="redirect" if redirect else "alias")
@@ -119,7 +119,7 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
     domain = domains.existing(host)
     owner = domains.existing(site_host)
     with directory_transaction(engine) as connection:
-        target = _finished_site(connection, owner)
+        target = read_ready_site(connection, owner)
         before = read_site(connection, domain)
         if before.site.domain == str(domain):
             raise MultisiteError(
@@ -129,13 +129,6 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
         values = {"site_id": target.site.id, "kind": "redirect" if redirect else "alias"}
         connection.execute(sa.update(DomainRow).where(is_domain(_rows.c, domain)).values(**values))
         return read_site(connection, owner)
-
-
-def _finished_site(connection: Connection, domain: Domain) -> SiteRecord:
-    """Return the record of the site with `domain`. Raises `UnknownSite`, and as `check_site_ready` does."""
-    record = read_site(connection, domain)
-    check_site_ready(record)
-    return record
 
 
 def check_canonical(domain: Domain) -> Domain:

@@ -16,10 +16,10 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from multisite.core import program
 from multisite.core.domains import Domain
 from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow, raise_version
-from multisite.directory.records import SiteRecord, canonical_domain_of_owner
+from multisite.directory.records import SiteRecord, canonical_domain_of_owner, read_site
 from multisite.errors import DomainTaken, MultisiteError
 
-__all__ = ["check_domain_free", "check_site_ready", "directory_transaction", "insert_domain"]
+__all__ = ["check_domain_free", "directory_transaction", "insert_domain", "read_ready_site"]
 
 
 @contextmanager
@@ -64,14 +64,21 @@ def check_domain_free(connection: Connection, *wanted: Domain) -> None:
             raise DomainTaken(str(domain), owner)
 
 
-def check_site_ready(record: SiteRecord) -> None:
-    """Raise `MultisiteError` for a site that is not complete or is being removed."""
+def read_ready_site(connection: Connection, domain: Domain) -> SiteRecord:
+    """Return the record of the site that has `domain`, if the site may be changed.
+
+    Raises:
+        UnknownSite: No site has the domain.
+        MultisiteError: The site is not complete or is being removed.
+    """
+    record = read_site(connection, domain)
     if record.status == "pending":
         command = program.command(f"add-site {record.site}")
         raise MultisiteError(f"the site {record.site} is not complete; complete it: {command}")
     if record.status == "removing":
         command = program.command(f"remove-site {record.site} --yes")
         raise MultisiteError(f"the site {record.site} is being removed; complete the removal: {command}")
+    return record
 
 
 def insert_domain(connection: Connection, site_id: int, domain: Domain, kind: str) -> None:

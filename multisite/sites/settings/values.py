@@ -13,7 +13,7 @@ from multisite.directory.records import SiteRecord, read_site
 from multisite.errors import MultisiteError, SettingError, UnknownSetting
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
 from multisite.sites.settings.setting import SITE_COLUMNS
-from multisite.sites.transaction import check_site_ready, directory_transaction
+from multisite.sites.transaction import directory_transaction, read_ready_site
 from multisite.sites.validation import check_locale, check_timezone
 
 __all__ = ["set_settings", "unset_settings"]
@@ -54,8 +54,7 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
     rows = {name: text for name, text in texts.items() if name not in columns}
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
-        record = read_site(connection, domain)
-        check_site_ready(record)
+        record = read_ready_site(connection, domain)
         _update_columns(connection, record, columns)
         _delete(connection, record, rows)
         for name, text in rows.items():
@@ -82,8 +81,7 @@ def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared:
         raise MultisiteError(f"{' and '.join(SITE_COLUMNS)} have no default: set another value instead")
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
-        record = read_site(connection, domain)
-        check_site_ready(record)
+        record = read_ready_site(connection, domain)
         own = parse_own_settings(record.site.own_settings)
         for name in sorted(names):
             if name not in declared and name not in own:
