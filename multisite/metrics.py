@@ -41,7 +41,7 @@ MAX_SITES = 1_000
 """At most this many sites have their own metrics: Prometheus keeps about fifteen time series in memory for each."""
 
 NO_SITE, OTHER_SITES = "-", "(other)"
-"""Labels for requests without a site, whatever host they name, and for sites beyond `MAX_SITES`."""
+"""Labels of requests without a site, regardless of their Host, and of all sites beyond `MAX_SITES`."""
 
 REQUESTS = Counter("multisite_requests", "Requests by site and kind of status.", ["site", "status"])
 SECONDS = Histogram(
@@ -96,7 +96,7 @@ def counting_tween_factory(handler: Handler, registry: Registry) -> Handler:
     reads = _DeltaCounter(lambda: registry[DIRECTORY].reads)
 
     def counting_tween(request: Request) -> Response:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         status = "error"
         try:
             response = handler(request)
@@ -104,7 +104,7 @@ def counting_tween_factory(handler: Handler, registry: Registry) -> Handler:
         finally:
             label = metric_label(_site_of(request))
             _requests(label, status).inc()
-            _seconds(label).observe(time.perf_counter() - begun)
+            _seconds(label).observe(time.perf_counter() - started)
             if OPEN_PATH not in request.environ:
                 misses = reads.since_last()
                 _lookups("no" if misses else "yes").inc(misses or 1)
@@ -138,7 +138,7 @@ def progress_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
 
 class _DeltaCounter:
-    """Increments of an external counter since the last call. Thread-safe."""
+    """Reports by how much an external counter has grown since the last call. Thread-safe."""
 
     def __init__(self, count: Callable[[], int]) -> None:
         self._count = count

@@ -2,8 +2,8 @@
 
     config.set_default_csrf_options(check_origin=False, callback=origin_check())
 
-Pyramid's own check has one list of origins for all sites, and only checks requests over https. Here, another site of
-the same process is as foreign as any other host.
+Pyramid's own check has one list of origins for all sites, and only checks requests over https. This one also rejects
+the other sites of the process.
 """
 
 from __future__ import annotations
@@ -93,21 +93,21 @@ def origin_check(
 
 
 def _rejection_reason(request: Request, trusted: Iterable[str]) -> str | None:
-    """Return why `request` must not change anything on its site, or None if it may."""
+    """Return why the origin of `request` is rejected; None if it is accepted."""
     text, referrer = request.headers.get("Origin"), request.headers.get("Referer")
     if not text and not referrer:
         return None if _allows_no_origin(request) else "missing Origin or Referer."
     if text and (text == "null" or _FOREIGN.fullmatch(text)):
         return f"{escape_for_message(text)} is not an origin of this site."
     try:
-        origin = parse_origin(text or _origin_of(referrer))
+        origin = parse_origin(text or _origin_text(referrer))
     except ValueError:
         return "the Origin or Referer is malformed."
     if origin in map(parse_origin, trusted):
         return None
     if request.scheme == "https" and origin.scheme != "https":
         return "Origin is insecure while host is secure."
-    is_own = _is_own(request, origin) and not _is_sibling_path(request, origin, referrer)
+    is_own = _is_origin_of_site(request, origin) and not _is_sibling_path(request, origin, referrer)
     return None if is_own else f"{origin.scheme}://{origin.host} is not an origin of this site."
 
 
@@ -116,29 +116,29 @@ def _allows_no_origin(request: Request) -> bool:
     return bool(options is not None and options.allow_no_origin)
 
 
-def _origin_of(url: str) -> str:
+def _origin_text(url: str) -> str:
     scheme, netloc, *_ = urlsplit(url)
     return f"{scheme}://{netloc}"
 
 
-def _is_own(request: Request, origin: Origin) -> bool:
+def _is_origin_of_site(request: Request, origin: Origin) -> bool:
     """Return whether a domain of the request's site is served at `origin`.
 
     Domains are tried in the order in which requests are matched: a wildcard of this site does not cover a name that
     belongs to another site, nor does a domain for any port cover a port that belongs to another site.
     """
-    if origin == _own_origin(request):
+    if origin == _origin_of_request(request):
         return True
     directory: Directory = request.registry[DIRECTORY]
     for name, port in _candidates(request, origin):
         for wanted, matches in (directory.matches_of(name) or HostMatches(())).groups:
-            if not (_is_at_own_port(request, origin) if wanted is None else wanted == port):
+            if not (_has_port_of_request(request, origin) if wanted is None else wanted == port):
                 continue
-            if any(match.is_served and _is_site_of(request, match) for match in matches.values()):
+            if any(match.is_served and _is_match_of_site(request, match) for match in matches.values()):
                 return True
             if "" in matches:
                 return False  # It matches all paths, so later groups match none.
-    return _is_of_request(request, origin)
+    return _has_host_of_request(request, origin)
 
 
 def _is_sibling_path(request: Request, origin: Origin, referrer: str | None) -> bool:
@@ -146,14 +146,14 @@ def _is_sibling_path(request: Request, origin: Origin, referrer: str | None) -> 
 
     Such sites have the same origin. Only the Referer tells them apart, and a page can withhold it.
     """
-    if not referrer or not _is_of_request(request, origin):
+    if not referrer or not _has_host_of_request(request, origin):
         return False
     try:
-        if parse_origin(_origin_of(referrer)) != origin:
+        if parse_origin(_origin_text(referrer)) != origin:
             return False
     except ValueError:
         return False
-    return not _leads_to_site(request, origin, urlsplit(referrer).path or "/")
+    return not _belongs_to_site(request, origin, urlsplit(referrer).path or "/")
 
 
 def is_local_url(request: Request, url: object) -> bool:
@@ -177,18 +177,18 @@ def _is_local(request: Request, url: str) -> bool:
     match = _URL.fullmatch(url)
     if match is None or not (match[1] or match[2]):
         return False
-    own = _own_origin(request)
+    own = _origin_of_request(request)
     origin = own if match[1] is None else parse_origin(match[1])
     if own.scheme == "https" and origin.scheme != "https":
         return False
-    return _leads_to_site(request, origin, match[2] or "/")
+    return _belongs_to_site(request, origin, match[2] or "/")
 
 
-def _leads_to_site(request: Request, origin: Origin, path: str) -> bool:
+def _belongs_to_site(request: Request, origin: Origin, path: str) -> bool:
     """Return whether the escaped `path` at `origin` belongs to the site of `request`."""
     plain = unquote(path, "latin-1")
     if {".", ".."} & set(plain.split("/")):
-        return False  # Browsers resolve these, and may arrive at another site.
+        return False  # Browsers resolve these segments, and may end up on another site.
     mount = request.environ.get("SCRIPT_NAME", "").removesuffix(request.environ.get(SHIFTED_PATH, ""))
     if mount and not (plain + "/").startswith(mount + "/"):
         return False
@@ -196,21 +196,21 @@ def _leads_to_site(request: Request, origin: Origin, path: str) -> bool:
     directory: Directory = request.registry[DIRECTORY]
     for name, port in _candidates(request, origin):
         matches = directory.matches_of(name) or HostMatches(())
-        if not _is_at_own_port(request, origin):
+        if not _has_port_of_request(request, origin):
             # Another server may listen at another port, unless a domain names that port.
             matches = HostMatches.of_groups(group for group in matches.groups if group[0] is not None)
         match = matches.find(port, plain)
         if match is not None:
-            return match.is_served and _is_site_of(request, match)
+            return match.is_served and _is_match_of_site(request, match)
     settings: Settings = request.registry[SETTINGS]
-    if settings.unknown_host in {"404", "421"} or not _is_of_request(request, origin):
+    if settings.unknown_host in {"404", "421"} or not _has_host_of_request(request, origin):
         return False
-    # The site for unknown hosts is served at the request's own host. Other unknown hosts may be anybody's.
+    # The site for unknown hosts is served at the request's own host. Other unknown hosts may belong to anybody.
     match = directory.find(settings.unknown_host, origin.port or DEFAULT_PORTS[origin.scheme], plain)
-    return match is not None and _is_site_of(request, match)
+    return match is not None and _is_match_of_site(request, match)
 
 
-def _is_site_of(request: Request, match: Match) -> bool:
+def _is_match_of_site(request: Request, match: Match) -> bool:
     site: Site = request.site
     return match.site.id == site.id
 
@@ -223,16 +223,16 @@ def _candidates(request: Request, origin: Origin) -> Iterable[tuple[str, int | N
         yield origin.host.removesuffix(f".{suffix}"), None
 
 
-def _own_origin(request: Request) -> Origin:
+def _origin_of_request(request: Request) -> Origin:
     """Return the origin of pages at the URL of `request`."""
     name, port = hosts.parse(request.environ.get("HTTP_HOST", ""), underscores=True)
     # Both default ports count: a proxy that terminates TLS may not have forwarded the scheme.
     return Origin(request.scheme, name, None if port in DEFAULT_PORTS.values() else port)
 
 
-def _is_at_own_port(request: Request, origin: Origin) -> bool:
-    return _own_origin(request).port == origin.port
+def _has_port_of_request(request: Request, origin: Origin) -> bool:
+    return _origin_of_request(request).port == origin.port
 
 
-def _is_of_request(request: Request, origin: Origin) -> bool:
-    return _own_origin(request)[1:] == origin[1:]
+def _has_host_of_request(request: Request, origin: Origin) -> bool:
+    return _origin_of_request(request)[1:] == origin[1:]

@@ -83,11 +83,11 @@ class SiteStatic:
             raise HTTPNotFound
         with ExitStack() as files:
             files.enter_context(asset)
-            forms: dict[str | None, OpenAsset] = {None: asset}
+            variants: dict[str | None, OpenAsset] = {None: asset}
             for encoding, encoded in asset.encoded().items():
-                forms[encoding] = files.enter_context(encoded)
+                variants[encoding] = files.enter_context(encoded)
             try:
-                return _response(request, forms)
+                return _response(request, variants)
             except OSError as error:  # It could be opened but not read.
                 raise HTTPNotFound from error
 
@@ -105,11 +105,11 @@ class SiteStatic:
         return subpath, kw
 
 
-def _response(request: Request, forms: dict[str | None, OpenAsset]) -> Response:
-    """Return a response with the best of `forms`, the file by content coding; None is the uncompressed file."""
-    asset = forms[None]
-    encoding = _best_encoding(request, forms)
-    chosen = forms[encoding]
+def _response(request: Request, variants: dict[str | None, OpenAsset]) -> Response:
+    """Return a response with the best of `variants`, the file by content coding; the key None is uncompressed."""
+    asset = variants[None]
+    encoding = _best_encoding(request, variants)
+    chosen = variants[encoding]
     # Hash before reading, so that no older content is cached under a newer hash.
     digest, etag = asset.digest(), chosen.digest()
     response = Response(conditional_response=True)
@@ -122,7 +122,7 @@ def _response(request: Request, forms: dict[str | None, OpenAsset]) -> Response:
         response.app_iter = FileIter(os.fdopen(os.dup(chosen.file.fileno()), "rb"))
         response.content_length = chosen.status.st_size
     response.content_encoding = encoding
-    if len(forms) > 1:
+    if len(variants) > 1:
         response.vary = ("Accept-Encoding",)
     response.accept_ranges = "bytes"
     # No Last-Modified: once the site's own file is removed, the name is served from the theme or the shared layer by a
@@ -137,14 +137,14 @@ def _response(request: Request, forms: dict[str | None, OpenAsset]) -> Response:
     return response
 
 
-def _best_encoding(request: Request, forms: dict[str | None, OpenAsset]) -> str | None:
-    """Return the content coding of the smallest form that the browser accepts; None for the uncompressed file."""
-    codings = [coding for coding in forms if coding is not None]
+def _best_encoding(request: Request, variants: dict[str | None, OpenAsset]) -> str | None:
+    """Return the content coding of the smallest variant that the browser accepts; None for the uncompressed file."""
+    codings = [coding for coding in variants if coding is not None]
     if not codings or not request.accept_encoding:
         return None
     accepted = [coding for coding, _quality in request.accept_encoding.acceptable_offers(codings)]
     choices: list[str | None] = [None, *accepted]
-    return min(choices, key=lambda coding: forms[coding].status.st_size)
+    return min(choices, key=lambda coding: variants[coding].status.st_size)
 
 
 def static_path(request: Request, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Tracing: set the attribute `multisite.site` on the OpenTelemetry span of each request.
+"""Tracing: add the site to the OpenTelemetry span of each request, as the attribute `multisite.site`.
 
 Use `config.include("multisite.tracing")` together with an instrumentation that creates the spans, such as
 opentelemetry-instrumentation-pyramid or that for WSGI. Needs opentelemetry-api (`pyramid-multisite[tracing]`).
@@ -26,7 +26,7 @@ from multisite.web.includes import with_multisite
 __all__ = ["ATTRIBUTE", "includeme", "tracing_tween_factory"]
 
 ATTRIBUTE = "multisite.site"
-"""Name of the attribute, whose value is the site's canonical domain; missing without a site."""
+"""Name of the attribute. Its value is the site's canonical domain; without a site it is not set."""
 
 Handler = Callable[[Request], Response]
 

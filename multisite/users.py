@@ -131,7 +131,7 @@ def fold_login(login: str) -> str:
     return key
 
 
-def _fold_given(context: Any) -> str:
+def _default_login_key(context: Any) -> str:
     return fold_login(context.get_current_parameters()["login"])
 
 
@@ -152,7 +152,7 @@ class Account:
     """Limits the attempts per login, separately for each site."""
 
     login: Mapped[str] = mapped_column(sa.String(MAX_LOGIN_CHARACTERS))
-    login_key: Mapped[str] = mapped_column(sa.String(MAX_LOGIN_CHARACTERS), insert_default=_fold_given)
+    login_key: Mapped[str] = mapped_column(sa.String(MAX_LOGIN_CHARACTERS), insert_default=_default_login_key)
     password_hash: Mapped[str | None] = mapped_column(sa.String(255))
 
     @validates("login")
@@ -162,7 +162,7 @@ class Account:
 
     def set_password(self, password: str) -> None:
         """Set the password. Raises `ValueError` if it is too short or too long."""
-        text = _normal(password)
+        text = _normalize(password)
         if text is None or not self.min_password_characters <= len(text) <= MAX_PASSWORD_CHARACTERS:
             raise ValueError(f"a password has {self.min_password_characters} to {MAX_PASSWORD_CHARACTERS} characters")
         self.password_hash = self.password_hasher.hash(text)
@@ -184,14 +184,14 @@ class Account:
     def log_in(cls, session: Session, login: str, password: str) -> Self | None:
         """Return the account with this login and password, or None if either is wrong.
 
-        It takes the same time for an unknown login.
+        An unknown login takes the same time as a wrong password.
 
         Raises:
             TooManyAttempts: There were too many failed attempts, also for an unknown login.
         """
-        # With the database, because site ids are only unique within one, and a process may have several.
+        # The database is part of the key, because site ids are unique only within one, and a process may have several.
         database = session.get_bind(cls).engine.url
-        key = cls, database, cls._site_id_of(session), _attempted(login)
+        key = cls, database, cls._site_id_of(session), _throttled_login(login)
         cls.login_throttle.record_attempt(key)
         user = cls.find(session, login)
         if not _verify(cls.password_hasher, user, password):
@@ -217,14 +217,14 @@ class SiteUser(SiteScoped, Account):
         return scope.site.id
 
 
-def _attempted(login: str) -> str:
+def _throttled_login(login: str) -> str:
     try:
         return fold_login(login)
     except ValueError:
         return ""  # All invalid logins share one count.
 
 
-def _normal(password: str) -> str | None:
+def _normalize(password: str) -> str | None:
     """Return the password normalized by NFKC (NIST SP 800-63B), because keyboards compose letters differently.
 
     None if it is too long to be normalized in reasonable time: see `fold_login`.
@@ -233,32 +233,32 @@ def _normal(password: str) -> str | None:
 
 
 def _verify(hasher: PasswordHasher, account: Account | None, password: str) -> bool:
-    known = account.password_hash if account is not None else None
-    text = _normal(password)
+    stored = account.password_hash if account is not None else None
+    text = _normalize(password)
     # Verify for an unknown login too, so that timing reveals nothing.
-    if not _takes(hasher, known or _nobodys_hash(hasher), text or ""):
+    if not _matches(hasher, stored or _dummy_hash(hasher), text or ""):
         return False
-    if account is None or known is None or text is None:
+    if account is None or stored is None or text is None:
         return False
-    if hasher.check_needs_rehash(known):
+    if hasher.check_needs_rehash(stored):
         account.password_hash = hasher.hash(text)
     return True
 
 
-def _takes(hasher: PasswordHasher, known: str, text: str) -> bool:
+def _matches(hasher: PasswordHasher, stored: str, text: str) -> bool:
     try:
-        return hasher.verify(known, text)
+        return hasher.verify(stored, text)
     except (VerifyMismatchError, UnicodeEncodeError):
         return False
     except (VerificationError, InvalidHashError):
-        # Not a hash, such as "!" for a disabled account. Verify another one, so that timing does not reveal this.
-        if known != (nobodys := _nobodys_hash(hasher)):
-            _takes(hasher, nobodys, text)
+        # Not a hash, such as "!" for a disabled account. Verify a dummy hash, so that timing does not reveal this.
+        if stored != (dummy := _dummy_hash(hasher)):
+            _matches(hasher, dummy, text)
         return False
 
 
 @lru_cache(maxsize=8)
-def _nobodys_hash(hasher: PasswordHasher) -> str:
+def _dummy_hash(hasher: PasswordHasher) -> str:
     """Return the hash of a random password."""
     return hasher.hash(secrets.token_hex(32))
 

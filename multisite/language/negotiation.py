@@ -13,7 +13,7 @@ from functools import lru_cache
 __all__ = ["MAX_HEADER_CHARACTERS", "best_language", "locale_name"]
 
 MAX_HEADER_CHARACTERS = 500
-"""A longer Accept-Language is ignored. Browsers send fewer than a hundred characters."""
+"""A longer Accept-Language is ignored. Browsers send fewer than 100 characters."""
 
 
 def best_language(languages: Sequence[str], wanted: Iterable[tuple[str, float]]) -> str:
@@ -26,44 +26,46 @@ def best_language(languages: Sequence[str], wanted: Iterable[tuple[str, float]])
         languages: BCP 47 tags, at least one, with the site's own first.
         wanted: The ranges of an Accept-Language header with their weights.
     """
-    weighed = [(text.lower(), weight) for text, weight in wanted]
-    unwanted = [text for text, weight in weighed if weight == 0]
+    ranges = [(each.lower(), weight) for each, weight in wanted]
+    excluded = [each for each, weight in ranges if weight == 0]
     offered = [
         language
         for language in languages
-        if not any(_matches(language.lower(), text) for text in unwanted)
-        or any(language.lower() == text for text, weight in weighed if weight > 0)
+        if not any(_matches(language.lower(), each) for each in excluded)
+        or any(language.lower() == each for each, weight in ranges if weight > 0)
     ]
-    for text, _weight in sorted((item for item in weighed if item[1] > 0), key=lambda item: -item[1]):
-        if text == "*":
+    for each, _weight in sorted((item for item in ranges if item[1] > 0), key=lambda item: -item[1]):
+        if each == "*":
             break
-        found = _look_up(offered, text)
+        found = _look_up(offered, each)
         if found is not None:
             return found
     return (offered or languages)[0]
 
 
-def _look_up(offered: Sequence[str], text: str) -> str | None:
-    while text:
+def _look_up(offered: Sequence[str], language_range: str) -> str | None:
+    """Return the language that the range matches, shortening the range subtag by subtag; None if none does."""
+    while language_range:
         for language in offered:
-            if language.lower() == text:
+            if language.lower() == language_range:
                 return language
         for language in offered:
-            if _matches(language.lower(), text):
+            if _matches(language.lower(), language_range):
                 return language
-        text = text.rpartition("-")[0]
-        if len(text.rpartition("-")[2]) == 1:  # A singleton is removed together with the subtag that it introduces.
-            text = text.rpartition("-")[0]
+        language_range = language_range.rpartition("-")[0]
+        # A singleton is removed together with the subtag that it introduces.
+        if len(language_range.rpartition("-")[2]) == 1:
+            language_range = language_range.rpartition("-")[0]
     return None
 
 
-def _matches(language: str, text: str) -> bool:
-    return language == text or language.startswith(f"{text}-")
+def _matches(language: str, language_range: str) -> bool:
+    return language == language_range or language.startswith(f"{language_range}-")
 
 
 @lru_cache(maxsize=1024)
 def locale_name(tag: str) -> str:
     """Return the locale name of a BCP 47 tag, as used by Pyramid and gettext: `de_AT` for `de-at`."""
     first, *rest = tag.replace("_", "-").split("-")
-    spelt = (part.title() if len(part) == 4 else part.upper() if len(part) in (2, 3) else part for part in rest)
-    return "_".join([first.lower(), *spelt])
+    subtags = (part.title() if len(part) == 4 else part.upper() if len(part) in (2, 3) else part for part in rest)
+    return "_".join([first.lower(), *subtags])

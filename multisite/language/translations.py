@@ -89,7 +89,7 @@ class SiteTranslations:
         except TemplateLookupException:  # The folder is invalid; rendering raises the error.
             return
         for layer in layers:
-            for folder in _folders(name):
+            for folder in _locale_folders(name):
                 messages = layer.root / FOLDER / folder / "LC_MESSAGES"
                 for candidate in _catalogs_in(messages):
                     found = self._stat(site, layer, candidate)
@@ -145,7 +145,7 @@ def _parse(found: ResolvedTemplate) -> Translations:
 
 
 def _merged(below: Translations, chains: dict[str, Translations]) -> Translations:
-    """Return `below` with those in `chains`, by domain, in front."""
+    """Return the translations of `chains`, by domain, with `below` as their fallback."""
     default = chains.get(Translations.DEFAULT_DOMAIN)
     merged = Translations() if default is None else default
     if default is None:
@@ -155,7 +155,7 @@ def _merged(below: Translations, chains: dict[str, Translations]) -> Translation
     return merged
 
 
-def _folders(name: str) -> list[str]:
+def _locale_folders(name: str) -> list[str]:
     """Return the folder names for a locale, the most specific first: `de_AT`, `de`. Empty for an invalid name."""
     if not _NAME.fullmatch(name):  # An application may pass user input.
         return []

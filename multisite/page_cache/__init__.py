@@ -109,7 +109,7 @@ def _configure(config: Configurator) -> None:
         return
     if not config.introspection:
         raise ConfigurationError(
-            "multisite.page_cache inspects the application's views at start-up: remove introspection=False, or set "
+            "multisite.page_cache inspects the application's views at startup: remove introspection=False, or set "
             "multisite.page_cache_seconds = 0"
         )
     # Otherwise pyramid_tm reads the user at every request, for a transaction note that only ZODB stores.

@@ -1,6 +1,6 @@
 """Single flight: when several requests miss the same page, one renders it and the rest wait.
 
-They wait at the view with the option `page_cache`, so that no request waits for an uncacheable page.
+They wait just before the view with the option `page_cache` is called, so that no request waits for an uncacheable page.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ class SingleFlight:
 
 
 class Flight:
-    """One request's attempt to render the page under `key`. `find` returns the page once it is stored."""
+    """One request's attempt to render the page under `key`. `find` returns the page if it has been stored."""
 
     def __init__(self, flights: SingleFlight, key: Hashable, find: Callable[[], Page | None]) -> None:
         self.page: Page | None = None
         """The page that another request has rendered, or None if this request has to render it."""
         self.is_kept = False
+        """Whether the page was stored."""
         self._flights = flights
         self._key = key
         self._find = find
@@ -49,12 +50,12 @@ class Flight:
             return None
         self._done = Event()
         until = time.monotonic() + WAIT_TIMEOUT_SECONDS
-        while (ahead := self._flights.in_flight.setdefault(self._key, self)) is not self:
+        while (leader := self._flights.in_flight.setdefault(self._key, self)) is not self:
             # A page may request itself while it is rendered.
-            if ahead._thread == self._thread or not ahead._ends_before(until):
+            if leader._thread == self._thread or not leader._ends_before(until):
                 return None
             self.page = self._find()
-            if self.page is not None or not ahead.is_kept:
+            if self.page is not None or not leader.is_kept:
                 return self.page
         # It may have been stored since this request missed it.
         self.page = self._find()
@@ -68,7 +69,7 @@ class Flight:
         return False
 
     def end(self, *, is_kept: bool) -> None:
-        """Wake up the waiting requests; `is_kept` says whether there is a page for them."""
+        """Wake up the waiting requests; `is_kept` says whether the page was stored."""
         self.is_kept = is_kept
         if is_kept:
             self._flights.uncacheable.discard(hash(self._key))

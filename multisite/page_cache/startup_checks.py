@@ -1,4 +1,4 @@
-"""Start-up checks that keep personal pages out of the shared cache.
+"""Startup checks that keep personal pages out of the shared cache.
 
 They run once the application is complete, and stop the start if they fail.
 """

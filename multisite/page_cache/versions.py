@@ -38,7 +38,11 @@ RETRY_SECONDS = 10.0
 
 
 class Version(NamedTuple):
-    """The version of a site's rows: counters of the table (the site's, all sites') and of this process (likewise)."""
+    """The version of a site's rows: how often they changed.
+
+    `own` and `all` are read from the table: changes of this site, and changes across all sites. `here` and `all_here`
+    count the same for changes by this process, which are known before the table is read again.
+    """
 
     own: int
     all: int
@@ -86,7 +90,7 @@ class Versions:
         now = self._clock()
         if version is not None and now < self._check_at:
             return version
-        # Another thread is refreshing. Only a caller that knows no version at all has to wait for it.
+        # If another thread is refreshing, only a caller without any version waits for it.
         if not self._refresh_lock.acquire(timeout=READ_TIMEOUT_SECONDS if version is None else 0):
             return version
         try:
@@ -99,7 +103,7 @@ class Versions:
     def invalidate(self, site_id: int) -> None:
         """Invalidate the pages of this site (0: of all sites) after a local change."""
         with self._here_lock:
-            # Count before the table is read: a reader that is already at it stores its result with the old count.
+            # Increment before the table is read: a read in progress stores its result with the old count.
             if len(self._here) > self._size and site_id not in self._here:
                 # Too many sites: count it as a change across all sites, which changes every version.
                 self._here, site_id = {ALL_SITES: self._here.get(ALL_SITES, 0)}, ALL_SITES

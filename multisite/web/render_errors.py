@@ -17,7 +17,7 @@ MIN_CYCLE_FRAMES = 20
 
 def add_note(error: Exception, site: Site | None) -> None:
     """Add a note with site, file and line to `error`. `site` is None for pages without a site."""
-    file, line = _place(error)
+    file, line = _template_position(error)
     note = f"multisite: site {'-' if site is None else site}"
     if file is not None:
         note += f", template {file}, line {line}"
@@ -25,7 +25,7 @@ def add_note(error: Exception, site: Site | None) -> None:
         error.add_note(note)
 
 
-def _place(error: Exception) -> tuple[str | None, int]:
+def _template_position(error: Exception) -> tuple[str | None, int]:
     """Return the file and line of the template that raised `error`; None if no template did."""
     if isinstance(error, (SyntaxException, CompileException)):
         return error.filename, error.lineno

@@ -106,7 +106,7 @@ def counter() -> Callable[[], int]:
 
 
 def all_lookups(region: Any, key: str, make: Callable[[], str]) -> list[Any]:
-    """Store a value for the current site, and return what each method of the region finds under `key`."""
+    """Store a value for the current site, and return the values that each method of the region finds under `key`."""
     return [
         region.get_or_create(key, make),
         region.get(key),

@@ -1,4 +1,4 @@
-"""The language of a request: negotiated among its site's, translated by its site's catalogs, formatted for it alone."""
+"""The language of a request: negotiated among its site's languages, and used for translations and formats."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_every_moment_is_in_the_day_that_its_clock_shows(zone: ZoneInfo, moment:
 
 
 def test_naive_arithmetic_would_put_moments_into_another_day() -> None:
-    """The negative control: midnight taken by the clocks before the jump."""
+    """The negative control: midnight computed with the offset before the transition."""
     toronto = ZoneInfo("America/Toronto")
     when = utc("1919-03-31 04:45")
     assert when.astimezone(toronto).date() == date(1919, 3, 31)

@@ -27,7 +27,7 @@ URLENCODED = "application/x-www-form-urlencoded"
 
 
 def show(request: Request) -> Response:
-    """Show what the last part of the path names, read twice."""
+    """Read the attribute that the last segment of the path names twice, and show it."""
     name = request.matchdict["name"]
     found, again = getattr(request, name), getattr(request, name)
     assert list(found.items()) == list(again.items())

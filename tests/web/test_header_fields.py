@@ -209,7 +209,7 @@ def test_long_fields_take_linear_time() -> None:
 
 
 class Answer(NamedTuple):
-    """What an application answered to a server."""
+    """The response of an application, as a server receives it."""
 
     status: int
     headers: dict[str, str]
@@ -217,7 +217,7 @@ class Answer(NamedTuple):
 
 
 def ask(app: Any, path: str, *, host: str = GARDEN, method: str = "GET", **fields: str) -> Answer:
-    """Call `app` as a server does: take the whole body, and close it."""
+    """Call `app` as a server does: read the whole body, and close it."""
     environ = BareRequest.blank(path, method=method).environ
     environ["HTTP_HOST"] = host
     environ |= {
@@ -260,7 +260,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
 
 @pytest.fixture
 def content(sqlite_sites: ContentSites) -> ContentSites:
-    """Two sites with what `KINDS` names, one of them in maintenance, of which each may have two requests at a time."""
+    """Two sites with the pages in `KINDS`, one of them in maintenance; each is limited to two requests at a time."""
     sqlite_sites.add(sqlite_sites.garden, "rose")
     add_domain(sqlite_sites.engine, GARDEN, "old.example", redirect=True)
     maintain_site(sqlite_sites.engine, STERNWARTE)
@@ -272,7 +272,7 @@ def content(sqlite_sites: ContentSites) -> ContentSites:
 
 
 def streaming_app() -> Any:
-    """An application whose bodies are made while they are sent, with all that can be asked for conditionally."""
+    """An application with streaming bodies that supports every conditional request."""
 
     def stream(request: Request) -> Response:
         pieces = (b"%04d" % number for number in range(100))
@@ -334,7 +334,7 @@ def check(plain: Answer, found: Answer, method: str, told: object) -> None:
 
 
 def fuzz(app: Any, kinds: dict[str, tuple[str, str, str]], count: int, seed: int) -> set[int]:
-    """Ask `count` times for what `kinds` name, with random fields; return the kinds of status that came."""
+    """Request the pages of `kinds` `count` times, with random fields; return the kinds of status received."""
     chance = random.Random(seed)
     plain = {name: ask(app, path, host=host, method=method) for name, (host, method, path) in kinds.items()}
     statuses = set()

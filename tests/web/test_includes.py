@@ -1,4 +1,4 @@
-"""The parts that an application can include, alone and in any order, by `config.include` and by `pyramid.includes`."""
+"""The optional includes: alone and in any order, by `config.include` and by `pyramid.includes`."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def apps() -> Iterator[list[Any]]:
 def make(
     apps: list[Any], folder: Path, by_code: Sequence[str] = (), by_setting: Sequence[str] = (), late: bool = False
 ) -> Any:
-    """Return the application; with `late` its settings come when what `pyramid.includes` names has been included."""
+    """Return the application; with `late`, its settings are added after `pyramid.includes` has been processed."""
     settings = settings_of(folder)
     first = {} if late else settings
     config = Configurator(settings={**first, "pyramid.includes": " ".join(by_setting)})

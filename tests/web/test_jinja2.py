@@ -1,4 +1,4 @@
-"""The loader of docs/jinja2.md: the same overlay for another template language, taken from the page as it stands."""
+"""The loader of docs/jinja2.md, read from that page: the same overlay for another template language."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_changed_file_is_compiled_again_and_only_that(world: World) -> None:
 
 
 def test_with_jinja2_s_own_cache_one_site_gets_the_page_of_another(world: World) -> None:
-    """The control for the line that takes it away."""
+    """The negative control for the line that removes it."""
     world.write("templates/page.jinja2", "shared")
     world.write("sites/garden/page.jinja2", "garden")
     assert world.pages("page.jinja2") == ["garden", "shared"]

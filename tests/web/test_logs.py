@@ -42,7 +42,7 @@ def lines() -> Iterator[Lines]:
 
 
 class Lines:
-    """What a handler with the formatter writes for the logger `shop`; more loggers can be added."""
+    """The output of a handler with the formatter, for the logger `shop`; more loggers can be added."""
 
     def __init__(self, form: str) -> None:
         self.stream = io.StringIO()

@@ -53,7 +53,7 @@ def test_without_a_message_the_page_has_a_default_text(sqlite_sites: ContentSite
 
 @pytest.fixture
 def app(sqlite_database_url: str, tmp_path: Path) -> Iterator[TestApp]:
-    """An application with static files of Pyramid's kind, of ours, and routes that take some of their paths."""
+    """An application with static views of Pyramid and of multisite, and routes that match some of their paths."""
     (tmp_path / "assets").mkdir()
     for name in ("a.css", "taken.css"):
         (tmp_path / "assets" / name).write_text(f"file {name}")

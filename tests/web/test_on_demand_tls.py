@@ -24,7 +24,7 @@ PATH = "/multisite/tls-ask"
 
 
 class NobodyMay:
-    """A security policy that allows nothing, as a careful application has for what it does not know."""
+    """A security policy that denies every permission, like the default of a careful application."""
 
     def permits(self, request: Any, context: Any, permission: str) -> Any:
         return ACLHelper().permits(context, (), permission)

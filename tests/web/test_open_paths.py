@@ -40,7 +40,7 @@ OPEN = {
     "/multisite/metrics": None,
     "/_debug_toolbar/static/debugger/debugger.css": None,
 }
-"""Each open path, and what it answers; None where any text will do."""
+"""Each open path with its expected text; None if any text is accepted."""
 
 NEEDED = {
     "/static/style.css": "multisite.static",
@@ -50,7 +50,7 @@ NEEDED = {
 
 
 class SecurityPolicy:
-    """The policy that docs/sessions.md shows, by either helper; everything needs somebody who is logged in."""
+    """The policy of docs/sessions.md, with either helper; every permission requires a login."""
 
     def __init__(self, helper: Any) -> None:
         self.helper = per_site(helper)

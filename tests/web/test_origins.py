@@ -309,7 +309,7 @@ NOT_LOCAL = [
     *("/../x", "/x/..", "/x/%2e%2E/y", "/./x", "http://unknown.example/", "http://alias.example/"),
     *("http://shared.example/", "http://garden\u3002example/", "http://g\xe4rden.example/", "/" + "x" * 9000),
 ]
-"""Where nothing leads to the garden, by whatever its page is found."""
+"""URLs that do not belong to the garden, whichever of its domains the page was requested from."""
 
 FOREIGN = [
     *(("http://garden.example/", url) for url in NOT_LOCAL),

@@ -142,7 +142,7 @@ def test_an_invalid_domain_is_a_startup_error(value: Any) -> None:
 
 
 def test_an_unknown_site_is_not_an_error(app: Any, engine: sa.Engine, ask: Ask) -> None:
-    """Negative: nobody is taken for it before."""
+    """No site matches before it is added."""
     with Configurator(registry=app.registry) as config:
         config.add_route("soon", "/soon")
         config.add_view(text("soon"), route_name="soon", site="soon.example")

@@ -363,7 +363,7 @@ class OwnSession(Session):
 
 
 def own_session(config: Configurator) -> None:
-    """What the Pyramid cookiecutter's models package does, in short."""
+    """The models package of the Pyramid cookiecutter, abridged."""
     config.include("pyramid_tm")
     config.include("pyramid_retry")
     factory = sessionmaker(class_=OwnSession, bind=config.get_settings()["own.engine"])

@@ -109,5 +109,5 @@ def test_they_pass_but_for_those_that_fail_on_purpose(source: Path) -> None:
 
 
 def test_they_pass_with_pyramid_mako(source: Path) -> None:
-    """What fails above fails because of our renderer."""
+    """The control: the failures above are caused by multisite's renderer."""
     assert failures(source, "pyramid_mako") == {}

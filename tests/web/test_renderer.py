@@ -34,7 +34,7 @@ SITES = {
 
 
 def site_of(request: Any) -> Site:
-    """What `request.site` is in an application that includes all of multisite, without its directory."""
+    """A stand-in for `request.site`, without the directory."""
     if request.host == "bad..example":
         raise InvalidHost(request.host, "an empty label")
     try:
@@ -44,7 +44,7 @@ def site_of(request: Any) -> Site:
 
 
 def starting_tween_factory(handler: Any, registry: Any) -> Any:
-    """Do at the start what the tween does that finds the site, in an application that includes all of multisite."""
+    """Run the startup calls, which multisite's tween runs in an application that includes all of multisite."""
     run_startup(registry)
     return handler
 

@@ -25,7 +25,7 @@ def twice(request: Any, text: str) -> str:
 
 
 def configured(**settings: Any) -> Configurator:
-    """Return an application with a method, a property and a reified one, of which a view tells."""
+    """Return an application with a request method, a property and a reified property, which a view shows."""
     config = Configurator(settings=settings)
     config.add_request_method(twice)
     config.add_request_method(lambda request: request.path, "where", property=True)

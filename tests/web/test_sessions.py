@@ -42,14 +42,14 @@ Make = Callable[..., Any]
 
 
 def plain(factory: Any, **options: Any) -> Any:
-    """What `per_site` is compared with: the same secret for all sites."""
+    """The negative control of `per_site`: the same secret for all sites."""
     if factory in {SignedCookieSessionFactory, AuthTktCookieHelper, RedisSessionFactory}:
         options["secret"] = SECRET
     return factory(**options)
 
 
 def set_view(request: Request) -> Response:
-    """Give a credential of each kind, and say which CSRF token a form would hold."""
+    """Issue a credential of each kind, and return the CSRF token for a form."""
     request.session["who"] = "visitor"
     request.app_login.remember(request, "admin")
     headers = request.app_ticket.remember(request, "admin")
@@ -57,7 +57,7 @@ def set_view(request: Request) -> Response:
 
 
 def get_view(request: Request) -> Response:
-    """Say what is accepted."""
+    """Return which credentials are accepted."""
     identity = request.app_ticket.identify(request)
     found = {
         "session": request.session.get("who"),
@@ -140,7 +140,7 @@ def ask(
 
 
 def credentials(app: Any, place: str, **how: Any) -> tuple[dict[str, str], str]:
-    """Return the cookies that a site gives to who visits it, and the token of its form."""
+    """Return the cookies that a site sets for a visitor, and the token of its form."""
     answer = ask(app, place, "/set", **how)
     assert answer.status_code == 200, answer.text
     return {name: morsel.value for name, morsel in set_cookies(answer).items()}, answer.text
@@ -163,7 +163,7 @@ def accepted(app: Any, place: str, cookies: dict[str, str], token: str, **how: A
 
 
 def renamed(stolen: dict[str, str], own: dict[str, str]) -> dict[str, str]:
-    """Return what was stolen, under both its names and those that the attacked site has for such cookies."""
+    """Return the stolen cookies, under their own names and under the names that the attacked site uses."""
 
     def kind(name: str) -> str:
         return name.removeprefix("__Host-").removeprefix("__Secure-").rpartition("_")[0] or name
@@ -241,7 +241,7 @@ def test_cookies_have_all_restricting_attributes(app: Any, place: str, scheme: s
 
 
 def forget(app: Any, place: str, scheme: str) -> Response:
-    """Return a response that takes the ticket back."""
+    """Return a response that removes the ticket."""
     host, slash, prefix = place.partition("/")
     with request_for(app, host, slash + prefix + "/") as request:
         request.scheme = scheme
@@ -436,7 +436,7 @@ class SharedPolicy:
 
 
 class NestedPolicy:
-    """One that keeps its helper in something else."""
+    """A policy that keeps its helper in an attribute of an attribute."""
 
     inner = SharedPolicy(plain)
 

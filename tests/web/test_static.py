@@ -29,7 +29,7 @@ SECRET = "a secret that must not be served"
 
 @pytest.fixture
 def sites(sqlite_sites: ContentSites) -> ContentSites:
-    """On SQLite alone: files do not depend on the database."""
+    """Only on SQLite: files do not depend on the database."""
     return sqlite_sites
 
 
@@ -310,7 +310,7 @@ def ask(browser: TestApp, path: str, **headers: str | None) -> Response:
 
 
 def compress(file: Path, suffix: str = ".gz", content: bytes | None = None) -> bytes:
-    """Put a compressed form beside `file`, of the same time."""
+    """Write a compressed variant of `file` beside it, with the same modification time."""
     packed = gzip.compress(file.read_bytes()) if content is None else content
     other = file.with_name(file.name + suffix)
     other.write_bytes(packed)

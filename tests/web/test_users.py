@@ -224,7 +224,7 @@ def test_a_hash_with_other_parameters_is_replaced_at_the_next_login(engine: sa.E
 
 
 class Counting(PasswordHasher):
-    """A hasher that says what it was asked to do."""
+    """A hasher that records its calls."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
