@@ -82,8 +82,8 @@ class Statements(Selects):
         columns = getattr(target, "c", target)
         where = self.criterion([target], 1)
         if isinstance(where, sa.Exists):
-            # Before 2.0.42, an EXISTS that is the only criterion of a change in a CTE names the changed table a second
-            # time, so it is about any row. Brackets prevent that: the scoping layer has them, and so has the reference.
+            # SQLAlchemy before 2.0.42 repeats the changed table in an EXISTS that is the only criterion of a change in
+            # a CTE, so that it is about any row. The limit to a site is a second criterion; brackets help as well.
             where = Grouping(where)
         dml = sa.update(target).values(n=columns.n + 1) if self.chance() else sa.delete(target)
         changed = dml.where(where).returning(columns.id, columns.note).cte()

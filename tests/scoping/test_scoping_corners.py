@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from databases import closing_engine, fresh_database
-from scoped_models import ONE, TWO, Author, BigId, Book, Country, Library, Shelf, build_library
+from scoped_models import ONE, TWO, Author, BigId, Book, Country, Library, Shelf, build_library, shelf_books
 from sqlalchemy import column, func, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased, load_only
@@ -249,6 +249,16 @@ def test_an_upsert_in_a_cte_can_be_printed() -> None:
             insert.on_conflict_do_update(index_elements=["id"], set_={"secret": "y"}),
         ):
             assert "ON CONFLICT" in str(select(upsert.returning(Shelf.id).cte().c.id))
+
+
+@pytest.mark.parametrize("library", ["postgresql"], indirect=True)
+def test_an_exists_in_a_change_in_a_cte_is_about_the_row_that_changes(library: Library) -> None:
+    """Delete the one book of an author; alone, SQLAlchemy before 2.0.42 writes an EXISTS that holds for each book."""
+    by_one_author = sa.delete(Book).where(Book.author.has(Author.id == 12)).returning(Book.id).cte()
+    with library.session(ONE) as session:
+        session.execute(sa.delete(shelf_books))
+        assert session.scalars(select(by_one_author.c.id)).all() == [12]
+        assert session.scalars(select(Book.id).order_by(Book.id)).all() == [11, 13]
 
 
 def test_messages_name_the_compiler_of_the_dialect(library: Library) -> None:
