@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 PREFIX = "multisite."
+"""The prefix of all keys."""
 
 SITE_PREFIX = f"{PREFIX}site."
 """The prefix of defaults for the settings of sites, which an application declares."""

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 STATUSES = frozenset({"pending", "active"})
 AVAILABILITIES = frozenset({"open", "maintenance", "disabled", "removing", "removed"})
 KINDS = frozenset({"canonical", "alias", "redirect"})
+"""The values of `sites.status`, `sites.availability` and `domains.kind`, as in the CHECKs of `models`."""
 
 MAX_LOGGED = 1000
 """How many errors are remembered as logged; after that, some are logged again."""

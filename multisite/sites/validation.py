@@ -10,6 +10,7 @@ MAX_NAME_CHARACTERS = 200
 """The maximum length of a display name."""
 
 MAX_LOCALE_CHARACTERS = 35
+"""The maximum length of a locale: the size of the column."""
 
 
 def check_name(name: str) -> str:
