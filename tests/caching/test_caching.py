@@ -280,7 +280,7 @@ def test_a_soft_invalidation_needs_an_expiration_time() -> None:
 @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
 def test_a_value_begun_before_an_invalidation_is_not_found_after_it(region: SiteRegion, hard: bool) -> None:
     def make() -> str:
-        region.invalidate(hard)  # Another process changes the data that this one has just read.
+        region.invalidate(hard)  # Another process changes the data that this process has just read.
         return "made of what was there before"
 
     with using_site(GARDEN):

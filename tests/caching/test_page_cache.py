@@ -1,4 +1,4 @@
-"""The page cache: who is served a cached page, and when it is stale; partly with two processes on one database."""
+"""The page cache: which requests are served a cached page, and when it is stale; partly with two processes."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_each_site_gets_its_own_page(world: World) -> None:
 
 
 def test_a_key_without_the_site_would_mix_sites(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What a domain that moves to another site would show if the site were neither in the key nor compared.
+    # If the site were neither in the key nor compared, a moved domain would show the pages of its former site.
     app = sqlite_world.app()
     directory = app.registry[DIRECTORY]
     garden, kitchen = (sqlite_world.sites[host] for host in (GARDEN, KITCHEN))
@@ -539,7 +539,7 @@ def test_a_change_is_seen_at_once_in_its_own_process(world: World, way: str) -> 
     assert is_cached(app, "/page/a")
     made(app)
     browser(app, KITCHEN).get("/page/a")
-    # Nobody knows whose rows a change across all sites concerned.
+    # The sites whose rows a change across all sites concerns are unknown.
     assert len(made(app)) == (way == "all")
 
 
@@ -716,7 +716,7 @@ def test_a_page_rendered_during_a_change_is_stale(world: World, late: str) -> No
         slow = pool.submit(lambda: browser(app).get("/page/slow").text)
         assert read.wait(30)
         if late == "before the rows are read":
-            # As another process has it, which learns of the change when it reads the versions next.
+            # Like that of another process, which learns of the change when it next reads the versions.
             change_without_notice(world)
         else:
             by_begin(world)
@@ -899,7 +899,7 @@ def test_threads_of_two_sites_never_mix(world: World) -> None:
         assert sorted(pool.map(work, range(4))) == [0, 1, 2, 3]
 
 
-# Where the cache is off or refused
+# Where the cache is disabled or refuses to start
 
 
 def test_nothing_is_cached_unless_switched_on(sqlite_world: World) -> None:

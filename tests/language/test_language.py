@@ -85,7 +85,7 @@ ${format.date(when)}|${format(n, "03")}|${format.language}"""
 
 
 class World:
-    """An application with translations of its own, and the sites at, de, en and pl."""
+    """An application with its own translations, and the sites at, de, en and pl."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.folder = folder
@@ -132,7 +132,7 @@ POSTS_DE = ("${n} Beitrag", "${n} Beiträge")
 
 
 def catalog(folder: Path, language: str, messages: dict[Any, Any], domain: str = "messages") -> Path:
-    """Write a compiled catalog of gettext, and return its file."""
+    """Write a compiled gettext catalog, and return its file."""
     made = Catalog(locale=language)
     for message, translation in messages.items():
         made.add(message, translation)
@@ -199,7 +199,7 @@ def test_a_site_of_several_languages_gives_what_the_browser_asks_for_and_says_so
         assert page.text.endswith(f"|{language}")
         assert page.headers["Vary"] == "Accept-Language"
     assert get(app, "de.example", Accept_Language="?;q=x, en").text.endswith("|de")  # no header at all
-    # A page on which nothing depends on the language is one for all, and its neighbour has one language still.
+    # A page that does not depend on the language is the same for all; the other site still has one language.
     assert "Vary" not in get(app, "de.example", "/plain", Accept_Language="en").headers
     assert get(app, "at.example", Accept_Language="en").text.endswith("|de-AT")
 
@@ -235,7 +235,7 @@ def test_a_locale_set_by_the_application_is_kept(world: World) -> None:
 
     app = world.app(by_address)
     assert get(app, "en.example", "/localized?lang=de").text.startswith("Hallo")
-    # No name of a language leads out of the folders.
+    # No locale name refers to a file outside of the folders.
     world.site_catalog("de.example", "de", {"Hello ${name}": "canary"})
     assert get(app, "en.example", "/localized?lang=../../de.example/locale/de").text.startswith("Hello")
 
@@ -263,7 +263,7 @@ def test_the_catalog_of_a_site_goes_over_its_themes_over_the_shared_over_the_app
     reload_templates(world.engine)
     assert get(app, "de.example").text.startswith("Theme A&lt;b|1 Beitrag")
     assert get(app, "at.example").text.startswith("Site A&lt;b|1 Beitrag")
-    # The region before the language; the site alone has it.
+    # The region takes precedence over the language; only the site has it.
     world.site_catalog("at.example", "de_AT", {hello: "Servus ${name}"})
     reload_templates(world.engine, "at.example")
     assert get(app, "at.example").text.startswith("Servus A&lt;b|1 Beitrag")

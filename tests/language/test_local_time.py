@@ -24,18 +24,18 @@ def utc(text: str) -> datetime:
         # 23 and 25 hours.
         ("Europe/Berlin", (2024, 3, 31), "2024-03-30 23:00", "2024-03-31 22:00"),
         ("Europe/Berlin", (2024, 10, 27), "2024-10-26 22:00", "2024-10-27 23:00"),
-        # At midnight the clocks went on to one o'clock; at another midnight back to eleven.
+        # At midnight the clocks were set forward to one o'clock; at another midnight back to eleven.
         ("America/Sao_Paulo", (2017, 10, 15), "2017-10-15 03:00", "2017-10-16 02:00"),
         ("America/Sao_Paulo", (2018, 2, 17), "2018-02-17 02:00", "2018-02-18 03:00"),
         ("Asia/Kathmandu", (2024, 5, 5), "2024-05-04 18:15", "2024-05-05 18:15"),
         ("Asia/Kathmandu", (1986, 1, 1), "1985-12-31 18:30", "1986-01-01 18:15"),
-        # A day that was left out.
+        # A day that was skipped.
         ("Pacific/Apia", (2011, 12, 29), "2011-12-29 10:00", "2011-12-30 10:00"),
         ("Pacific/Apia", (2011, 12, 30), "2011-12-30 10:00", "2011-12-30 10:00"),
         ("Pacific/Apia", (2011, 12, 31), "2011-12-30 10:00", "2011-12-31 10:00"),
-        # At half past eleven the clocks went on to half past midnight.
+        # At half past eleven the clocks were set forward to half past midnight.
         ("America/Toronto", (1919, 3, 31), "1919-03-31 04:30", "1919-04-01 04:00"),
-        # At one minute past midnight back to one past eleven: it was midnight twice.
+        # At one minute past midnight they were set back to one past eleven, so midnight occurred twice.
         ("America/St_Johns", (2010, 11, 7), "2010-11-07 02:30", "2010-11-08 03:30"),
         ("UTC", (2024, 2, 29), "2024-02-29 00:00", "2024-03-01 00:00"),
     ],

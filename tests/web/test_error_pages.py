@@ -1,4 +1,4 @@
-"""Error pages: the site's, then the shared one, then a plain one; and one broken template is one site's."""
+"""Error pages: the site's, then the shared one, then a plain one; and a broken template affects only its site."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ERROR_PAGE = "${status} ${reason} of ${request.site.host}"
 
 
 class Errors:
-    """An application in which `/raise?what=` does, with two sites and their folders."""
+    """An application whose view `/raise?what=` raises an error, with two sites and their folders."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -131,7 +131,7 @@ def errors(tmp_path: Path) -> Iterator[Errors]:
 
 
 def ask(app: Any, path: str, host: str = GARDEN, **options: Any) -> Response:
-    """Return the answer of a server, where WebTest would ask for the exception itself."""
+    """Return the response as a server would; WebTest by itself requests the exception."""
     return Request.blank(path, host=host, **options).get_response(app)
 
 
@@ -290,7 +290,7 @@ def test_pyramid_retry_tries_again_before_the_page_is_shown(errors: Errors) -> N
     assert attempts == [0, 1, 2] * 2
 
 
-# Errors that nobody caught
+# Uncaught errors
 
 
 def test_an_uncaught_error_is_logged_once_and_answered_by_the_site(
@@ -359,7 +359,7 @@ def test_the_page_of_503_is_shown_while_the_database_is_down(errors: Errors) -> 
     database.mkdir()
     page = ask(app, "/count")
     assert (page.status_code, page.text) == (503, f"503 Service Unavailable of {GARDEN}")
-    # A host that nobody asked for before: it cannot be said whose page that would be.
+    # The host is not cached, so the site whose page it would be is unknown.
     assert ask(app, "/count", KITCHEN).text == "Service Unavailable: please try again in a moment.\n"
     database.rmdir()
     (errors.folder / "away.db").rename(database)

@@ -35,16 +35,16 @@ def show(request: Request) -> Response:
     files = []
     for value in found.values():
         if hasattr(value, "file"):
-            with value.file as file:  # Else it is left to the garbage collector.
+            with value.file as file:  # Otherwise the garbage collector closes it.
                 files.append(file.read().decode())
     text = " ".join([*texts, *files, f"body of {len(request.body)}"])
-    with suppress(AssertionError):  # WebTest's own body, which nobody has read, is not to be closed.
+    with suppress(AssertionError):  # WebTest's own body refuses to be closed before it is read.
         request.body_file_raw.close()
     return Response(text)
 
 
 class OwnRequest(Request):  # type: ignore[misc]  # Pyramid has no types.
-    """A request of an application, with a query of its own."""
+    """A request class of an application, with its own `GET`."""
 
     @property
     def GET(self) -> dict[str, str]:  # noqa: N802
@@ -90,12 +90,12 @@ END = b"--b--\r\n"
 FIELD = 'Content-Disposition: form-data; name="a"'
 
 
-# What can be read is read as before.
+# Valid forms and queries are read as before.
 
 
 def test_forms_are_read(app: TestApp) -> None:
     assert app.post("/POST", {"a": "1", "b": "ä"}).text == "a=1 b=ä body of 12"
-    # The second field is longer than what is read at a time, and its lines look like headers of a part.
+    # The second field is longer than one read, and its lines look like headers of a part.
     text = "Content-Disposition: form-data; " * 4_000 + "\r\n" * 3_000
     answer = app.post("/POST", {"a": "1", "file": Upload("ä; b.txt", text.encode(), "text/plain"), "c": "3"})
     assert answer.text.startswith("a=1 file=ä; b.txt c=3 ")
@@ -131,7 +131,7 @@ def test_a_request_that_is_not_webobs_is_left_alone() -> None:
     assert safe_properties(object) == {}
 
 
-# What cannot is a 400.
+# Malformed ones are a 400.
 
 
 @pytest.mark.parametrize("query", ["%ff", "a=%ff", "%ff=a", "a=%C3", "a=\xff"])
@@ -139,7 +139,7 @@ def test_a_request_that_is_not_webobs_is_left_alone() -> None:
 def test_a_query_that_is_not_utf8_is_a_400(app: TestApp, query: str, name: str) -> None:
     environ = {"HTTP_HOST": GARDEN, "QUERY_STRING": query}
     assert BareRequest.blank(f"/{name}", environ=environ).get_response(app.app).status_int == 400
-    # Nobody has read it here.
+    # The body has not been read here.
     assert BareRequest.blank("/cookies", environ=environ).get_response(app.app).status_int == 200
 
 

@@ -85,7 +85,7 @@ UNREADABLE_RANGES = [
 ]
 
 
-# What is left of an environ.
+# The cleaned environ.
 
 
 @pytest.mark.parametrize("field", ["IF_MODIFIED_SINCE", "IF_UNMODIFIED_SINCE"])
@@ -121,7 +121,7 @@ def test_valid_ranges_are_kept(text: str) -> None:
 
 @pytest.mark.parametrize("text", [*UNREADABLE_DATES, '"it" GMT', "it"])
 def test_an_invalid_if_range_removes_the_range(text: str) -> None:
-    # A part of a file that has changed meanwhile would be put to the parts of another one.
+    # The client would combine a part of the changed file with parts of the old one.
     environ = {"HTTP_RANGE": "bytes=0-9", "HTTP_IF_RANGE": text}
     assert clean(environ) is None
     assert environ == {}
@@ -149,7 +149,7 @@ def test_a_field_may_have_its_greatest_length_and_no_more(environ: dict[str, str
 
 
 def test_a_token_may_be_of_any_length() -> None:
-    # WebOb parses the parameters of the schemes that it knows, and no others.
+    # WebOb parses only the parameters of the schemes that it knows.
     environ = {"HTTP_AUTHORIZATION": f"Negotiate {'a' * 50_000}"}
     assert clean(environ) is None
 
@@ -198,14 +198,14 @@ print("done")
 
 
 def test_long_fields_take_linear_time() -> None:
-    # What takes milliseconds here took WebOb half a minute for the first cookie alone, and hours for some others.
+    # This takes milliseconds. WebOb takes half a minute for the first cookie, and hours for some of the others.
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LINEAR], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "done\n"
 
 
-# Over every kind of response.
+# Every kind of response.
 
 
 class Answer(NamedTuple):
@@ -307,7 +307,7 @@ FRAGMENTS = [
 
 
 def random_fields(chance: random.Random, tag: str) -> dict[str, str]:
-    """Return one to three conditional fields with random contents, some of which can be read."""
+    """Return one to three conditional fields with random contents, some of them valid."""
     whole = [*READABLE_DATES, *UNREADABLE_DATES, *READABLE_RANGES, *UNREADABLE_RANGES, '"it"', "*", *[tag] * 5]
     return {
         name: chance.choice(whole)
@@ -318,7 +318,7 @@ def random_fields(chance: random.Random, tag: str) -> dict[str, str]:
 
 
 def check(plain: Answer, found: Answer, method: str, told: object) -> None:
-    """Fail unless `found` is `plain`, or says that nothing has changed, or is a part of it."""
+    """Fail unless `found` equals `plain`, is a 304, or is a part of `plain`."""
     if found.status in {304, 416}:
         assert plain.status == 200, told
         assert method == "HEAD" or found.status == 416 or found.body == b"", told
@@ -352,7 +352,7 @@ STREAM = {"a stream": (GARDEN, "GET", "/stream"), "a stream, HEAD": (GARDEN, "HE
 SOAK = os.environ.get("MULTISITE_SOAK") == "1"
 
 EACH = 50_000 if SOAK else 1_000
-"""How many requests each of the two applications gets: in the ordinary run a fiftieth of the long one."""
+"""Number of requests to each of the two applications; a fiftieth of it in the ordinary run."""
 
 
 def test_no_conditional_field_makes_an_answer_fail(content: ContentSites) -> None:
@@ -380,7 +380,7 @@ def test_without_the_edge_an_unreadable_field_is_an_error(streaming: Any, monkey
     for fields in ({"Range": "bytes=-"}, {"If-Modified-Since": UNREADABLE_DATES[2]}):
         with pytest.raises(ValueError):
             ask(streaming, "/stream", **fields)
-        # The slot is given back nevertheless.
+        # The slot is released nevertheless.
         assert ask(streaming, "/stream").status == 200
 
 

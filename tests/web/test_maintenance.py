@@ -36,7 +36,7 @@ def test_the_page_has_its_style_sheet_and_the_message(sqlite_sites: ContentSites
         assert answer.content_type == "text/css"
         assert "immutable" in answer.headers["Cache-Control"]
     browser.get("/static/none.css", status=404)
-    # Nothing but that is served.
+    # Nothing else is served.
     for path in ("/static", "/entries/static/", "/feed.xml", "/sitemap.xml"):
         browser.get(path, status=503)
     browser.post("/static/base.css", status=503)

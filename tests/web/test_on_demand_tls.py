@@ -121,7 +121,7 @@ def test_only_the_local_machine_may_ask(app: TestApp, environ: dict[str, str], s
 
 
 def test_below_the_path_of_a_site_it_is_a_404(app: TestApp, engine: sa.Engine, tmp_path: Path) -> None:
-    # A proxy keeps visitors from the one path that is set, and from no other.
+    # A proxy blocks only the configured path for visitors.
     parsed = parse_settings({"multisite.sites_dir": str(tmp_path / "sites")})
     add_site(engine, "example.com/shop", settings=parsed)
     assert ask(app, "domain=example.com") == 200

@@ -132,7 +132,7 @@ CASES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     ),
     "all, log-ins in sessions": (INCLUDES, SessionAuthenticationHelper, "false"),
 }
-# The page cache keeps nothing where pyramid_tm asks at each request who is logged in, and says so at the start.
+# The page cache refuses to start if pyramid_tm reads the user at every request.
 CASES["multisite.page_cache alone"] = (("multisite.page_cache",), AuthTktCookieHelper, "false")
 
 

@@ -85,7 +85,7 @@ def app(settings: dict[str, str]) -> Iterator[Any]:
 
 
 def post(app: Any, url: str, **headers: str | None) -> Response:
-    """Return the answer to a form that is sent to `url`, with the token and the session of that site."""
+    """Return the response to a form that is submitted to `url`, with the token and the session of that site."""
     form = Request.blank(url).get_response(app)
     request = Request.blank(url, method="POST")
     cookies = [header.partition(";")[0] for header in form.headers.getall("Set-Cookie")]
@@ -195,7 +195,7 @@ def test_a_site_under_a_path_is_distinguished_from_siblings_by_the_referer(app: 
     for path in ("/", "/garden/", "/shopping", "/shop/../garden/", "/shop/%2e%2e/garden/"):
         assert post(app, shop, Origin=origin, Referer=f"{origin}{path}").status_code == 400
     assert post(app, f"{origin}/", Origin=origin, Referer=shop).status_code == 400
-    # A page that withholds its Referer has the same origin, for the browser and here.
+    # A page that withholds its Referer has the same origin, both for the browser and for the check.
     assert post(app, shop, Origin=origin).text == "done"
 
 

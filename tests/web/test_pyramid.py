@@ -1,4 +1,4 @@
-"""config.include("multisite") in a real application: sites by Host, rows by site, and the answers without a site."""
+"""config.include("multisite") in a real application: sites by Host, rows by site, and the responses without a site."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def configure(settings: dict[str, Any], *before: Any) -> Configurator:
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """Make the application of a Configurator, whose engine is disposed of after the test."""
+    """Create the application of a Configurator, and dispose of its engine after the test."""
     configured: list[Configurator] = []
 
     def make(config: Configurator) -> TestApp:
@@ -306,7 +306,7 @@ def test_redirects_keep_path_query_and_port(engine: sa.Engine, app: TestApp) -> 
 
 def test_a_redirect_keeps_a_path_that_is_not_utf8(engine: sa.Engine, app: TestApp) -> None:
     add_domain(engine, "one.example", "www.one.example", redirect=True)
-    # Over a socket, since what the tween raised would end there and nowhere else.
+    # Over a socket, because an exception from the tween would reach the server.
     with serving(app.app) as address:
         answer = exchange(address, b"GET /%ff/%C3%BC HTTP/1.0\r\nHost: www.one.example\r\n\r\n")
     assert answer.startswith(b"HTTP/1.0 301 ")
@@ -409,7 +409,7 @@ def test_an_applications_own_session_is_kept_and_scoped(
 def test_an_older_applications_global_session_commits_as_before(
     settings: dict[str, Any], engine: sa.Engine, first: bool, make: Make
 ) -> None:
-    """Before the cookiecutter, scaffolds had one scoped_session in a module, joined to the manager of the thread."""
+    """The scaffolds before the cookiecutter: a module-level scoped_session that joins the thread's transactions."""
     global_session = scoped_session(sessionmaker(bind=engine))
     zope.sqlalchemy.register(global_session)
 
@@ -455,7 +455,7 @@ def test_an_application_replaces_the_answers_by_views_of_its_own(settings: dict[
 
 
 def test_a_configurator_that_commits_at_once_can_include_it(settings: dict[str, Any], make: Make) -> None:
-    """`pyramid.testing.setUp()` makes such a one."""
+    """`pyramid.testing.setUp()` creates such a Configurator."""
     config = testing.setUp(settings=settings)
     try:
         config.include("multisite")
@@ -531,7 +531,7 @@ def test_rejected_requests_log_at_most_one_line_per_second(app: TestApp, caplog:
         get(app, "/books", host="\x01" * 200_000, status=400)
     lines = [record.getMessage() for record in caplog.records if record.name == "multisite.web.tween"]
     assert lines[0] == "refused: no site is known as '0.example'"
-    assert len(lines) < 60  # The loop takes a few seconds on a machine that is busy, and a fraction of one otherwise.
+    assert len(lines) < 60  # The loop takes a few seconds on a busy machine, and a fraction of one otherwise.
 
 
 def test_a_refused_host_is_escaped_and_cut_in_the_log(app: TestApp, caplog: pytest.LogCaptureFixture) -> None:
@@ -558,7 +558,7 @@ def test_pyramid_notifies_no_events_without_subscribers(settings: dict[str, Any]
     if listens:
         config.add_subscriber(lambda _event: heard.append("created"), ApplicationCreated)
         config.add_subscriber(lambda _event: heard.append("response"), NewResponse)
-    for _ in range(2):  # Of one configuration several applications may be made.
+    for _ in range(2):  # Several applications may be made from one configuration.
         app = make(config)
         guarded = app.app.invoke_subrequest
         assert isinstance(guarded, partial)

@@ -26,7 +26,7 @@ DIFFERENCES = {
         "TopLevelLookupException"
     ),
 }
-"""The tests that fail on purpose, and with which exception."""
+"""The tests that fail on purpose, with the exception of each."""
 
 RUN = """
 import json, sys, types, unittest
@@ -57,7 +57,7 @@ print(json.dumps({"count": result.testsRun, "failed": failed}))
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds pyramid_mako with its tests."""
+    """A folder with pyramid_mako and its tests."""
     folder = tmp_path_factory.mktemp("pyramid_mako")
     named = os.environ.get("PYRAMID_MAKO_SOURCE")
     if named is None:

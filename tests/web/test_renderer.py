@@ -1,4 +1,4 @@
-"""Pages of a real Pyramid application: the request's site decides, in the place of pyramid_mako."""
+"""The `.mako` renderer in a real Pyramid application: the request's site decides, and pyramid_mako is replaced."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_it_takes_precedence_over_pyramid_mako(
 
 
 def test_pyramid_mako_alone_does_not_distinguish_sites(world: World) -> None:
-    """The control of the test above."""
+    """The negative control of the test above."""
     world.write("app/templates/page.mako", "package")
     world.write("sites/garden/page.mako", "garden")
     config = world.config("pyramid_mako")
@@ -219,7 +219,7 @@ def test_without_a_request_the_current_site_decides_and_else_the_shared_template
         assert render_to_response("/page.mako", {"x": 1}).text == "shared 1"
         with using_site(SITES["garden.example"]):
             assert render("page.mako", {"x": 1}) == "garden 1"
-            # A request that knows no sites: a test's own.
+            # A request without `request.site`, as in a test.
             assert render("page.mako", {"x": 1}, request=testing.DummyRequest()) == "garden 1"
         request = testing.DummyRequest(site=SITES["garden.example"])
         with using_site(SITES["kitchen.example"]):
@@ -480,7 +480,7 @@ def test_pages_without_a_site_of_an_extension_with_settings_are_looked_for_again
 
 
 def test_the_template_of_a_renderer_is_that_of_the_current_site(world: World) -> None:
-    """`get_renderer("page.mako").template` is how applications of pyramid_mako come to it."""
+    """Applications of pyramid_mako read `get_renderer("page.mako").template`."""
     world.write("templates/page.mako", "shared<%def name='one()'>one</%def>")
     world.write("sites/garden/page.mako", "garden's")
 

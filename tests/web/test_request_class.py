@@ -20,7 +20,7 @@ from multisite.web.request_class import MAX_CLASSES, NAME, RequestClass
 
 
 def twice(request: Any, text: str) -> str:
-    """Say a text twice."""
+    """Return a text twice."""
     return f"{text} {text} at {request.path}"
 
 

@@ -91,7 +91,7 @@ def application(tmp_path: Path, **settings: str) -> Any:
 
 @pytest.fixture
 def with_site(tmp_path: Path) -> Iterator[sa.Engine]:
-    """A database at the place where `application` looks, with one site."""
+    """The database of `application`, with one site."""
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'secrets.db'}")
     make_own_tables(engine)
     settings = {"multisite.sites_dir": str(tmp_path / "sites"), "multisite.templates_dir": str(tmp_path)}
@@ -128,7 +128,7 @@ def test_two_applications_in_a_process_use_their_own_secrets(tmp_path: Path, wit
         assert webtest_app(app, "one.example").get("/").text == expected[app].hex()
         with request_for(app, "one.example") as request:
             assert site_secret(request.site, "test") == expected[app]
-    # Outside of any request nobody can know, unless there is nothing to be known.
+    # Outside of requests the secret is ambiguous, unless all applications have the same one.
     with pytest.raises(MultisiteError, match="several"):
         site_secret(ONE, "test")
 
@@ -141,7 +141,7 @@ def test_a_script_with_one_application_need_not_pass_a_registry(
         site_secret(ONE, "test")
     apps = [application(tmp_path, secret=SECRET) for _ in range(2)]
     monkeypatch.setattr("multisite.web.secrets.global_registries", [app.registry for app in apps])
-    # The same secret twice is no question.
+    # Two applications with the same secret are not ambiguous.
     assert site_secret(ONE, "test") == site_secret(ONE, "test", registry=apps[0].registry)
 
 
@@ -248,7 +248,7 @@ def test_rotating_replaces_the_secrets_of_one_site(own_engine: sa.Engine, tmp_pa
     before = keys()
     ran = CliRunner().invoke(main, ["-c", str(ini), "rotate-secret", "TWO.example", "--json"])
     assert (ran.exit_code, json.loads(ran.output)["secret_generation"]) == (0, 1)
-    after = keys()  # In the running server, without a word to it.
+    after = keys()  # In the running server, which is not notified.
     assert after[0] == before[0]
     assert after[1] != before[1]
     ran = CliRunner().invoke(main, ["-c", str(ini), "rotate-secret", "two.example"])

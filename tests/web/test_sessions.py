@@ -90,7 +90,7 @@ def application(settings: dict[str, str], make: Make, csrf: Any = CookieCSRFStor
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Settings of an application that has all the sites."""
+    """Settings of an application with all the sites."""
     folder = tmp_path_factory.mktemp("sessions")
     (folder / "templates").mkdir()
     found = {
@@ -126,7 +126,7 @@ Jar = dict[str, "Morsel[str]"]
 def ask(
     app: Any, place: str, path: str, cookies: dict[str, str] | None = None, token: str = "", **how: Any
 ) -> Response:
-    """Return the answer to a request for `path` at a site; `scheme` and `method` may be said."""
+    """Return the response to a request for `path` at a site."""
     host, slash, prefix = place.partition("/")
     blank = Request.blank(slash + prefix + path, base_url=f"{how.pop('scheme', 'http')}://{host}", **how)
     if ":" in host:
@@ -336,7 +336,7 @@ def test_credentials_signed_with_a_previous_secret_are_accepted_and_signed_again
     after = application({**settings, "multisite.secret": OTHER}, per_site)
     assert accepted(during, HOSTS[0], given, token) == ALL
     assert accepted(after, HOSTS[0], given, token) == set()
-    # A session is written again from time to time, and then with the new secret.
+    # A session is reissued from time to time, and then signed with the new secret.
     renewed = {name: morsel.value for name, morsel in set_cookies(ask(during, HOSTS[0], "/get", given)).items()}
     assert "session" in accepted(after, HOSTS[0], renewed, "")
     # New signatures are not accepted by an application that has only the previous secret.
@@ -428,7 +428,7 @@ def test_without_a_secret_a_request_that_needs_one_fails(settings: dict[str, str
 
 
 class SharedPolicy:
-    """A security policy as Pyramid's documentation writes them."""
+    """A security policy as in Pyramid's documentation."""
 
     def __init__(self, make: Make) -> None:
         self.helper = make(AuthTktCookieHelper)

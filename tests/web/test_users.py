@@ -87,7 +87,7 @@ def at(engine: sa.Engine, site: Site | None) -> Session:
 
 
 def add(engine: sa.Engine, site: Site | None, login: str = "admin", model: Any = User, password: str = PASSWORD) -> int:
-    """Add somebody at a site and return their id."""
+    """Add a user to a site, and return the id."""
     with at(engine, site) as session, session.begin():
         user = model(login=login)
         user.set_password(password)
@@ -187,7 +187,7 @@ def test_passwords_are_hashed_and_have_a_minimum_length(engine: sa.Engine) -> No
     assert user.check_password("Zoe\u0308" + "!" * 20)
     assert not user.check_password("Zoe" + "!" * 20)
     assert not user.check_password("x" * 1_000_000)
-    # Not even where the first 1001 of them are composed to the password.
+    # Not even if the first 1001 of them are composed to the password.
     user.set_password("é" + "한" * 333)
     assert user.check_password("é" + "한" * 333)
     assert not user.check_password("e\u0301" + "\u1112\u1161\u11ab" * 333 + "?")
@@ -249,7 +249,7 @@ def test_an_unknown_login_takes_as_long_as_a_known_one(engine: sa.Engine) -> Non
                 assert User.log_in(session, login, "wrong" * 10) is None
     finally:
         User.password_hasher = before
-    # Algorithm, version and parameters, which decide how long it takes. Of the last two there was no hash to verify.
+    # Algorithm, version and parameters, which determine the time. For the last two, there was no hash to verify.
     (parameters,) = {tuple(known.split("$")[1:4]) for known in counting.verified[:4]}
     assert [tuple(known.split("$")[1:4]) == parameters for known in counting.verified] == [True] * 4 + [
         False, True, True, True
@@ -261,7 +261,7 @@ def test_attempts_at_one_site_do_not_lock_the_other(engine: sa.Engine) -> None:
         add(engine, site)
     add(engine, None, model=Operator)
     with at(engine, ONE) as session:
-        for login in ("admin", "nobody"):  # That somebody has a login is not told by this either.
+        for login in ("admin", "nobody"):  # Whether a login exists is not revealed by this either.
             for number in range(10):
                 assert User.log_in(session, login.upper() if number % 2 else login, "wrong") is None
             with pytest.raises(TooManyAttempts, match="try again in 900 seconds") as raised:
@@ -312,7 +312,7 @@ def test_a_count_survives_fifty_thousand_other_keys() -> None:
     attempts.record_attempt("nearly")
     with pytest.raises(TooManyAttempts):
         attempts.record_attempt("nearly")
-    for number in range(50_000):  # Nor do others suffer.
+    for number in range(50_000):  # Other logins are not affected.
         attempts.record_attempt(number)
 
 
@@ -329,7 +329,7 @@ def test_a_key_is_only_displaced_by_keys_with_the_same_number_of_attempts() -> N
     assert len(attempts._counts) <= 3 * 5
     with pytest.raises(TooManyAttempts):
         attempts.record_attempt("a")
-    # New keys are still counted: nobody can fill the memory with other keys first.
+    # New keys are still counted, so filling the memory with other keys first does not help an attacker.
     exhaust("b", 3)
     with pytest.raises(TooManyAttempts):
         attempts.record_attempt("b")
@@ -402,6 +402,6 @@ def test_the_check_command_reports_no_finding_for_users(engine: sa.Engine, tmp_p
         app.registry[DIRECTORY].engine.dispose()
         return [f"{finding.kind} {finding.subject}" for finding in found if "test_" in finding.subject]
 
-    # What belongs to no site is mentioned until somebody has said that it is meant.
+    # A table without a site is reported until it is declared as global.
     assert findings() == ["unscoped-table test_operators"]
     assert findings(**{"multisite.global_tables": "test_operators"}) == []
