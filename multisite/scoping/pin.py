@@ -1,12 +1,13 @@
 """The pin: the site, or all sites, that a session belongs to until it is closed or reset.
 
-A session takes its site once, at its first attached object or first connection, and keeps it through commits and
-rollbacks; so its identity map never holds rows of two sites. Where from, in this order: `info={"site": site}` or
-`info={"all_sites": "reason"}`, `info={"request": request}` (its `request.site`), the scope current at first use.
+A session takes its scope once, at its first attached object or first connection, and keeps it through commits and
+rollbacks, so its identity map never holds rows of two sites. The scope comes from the first of these that is set:
+`info={"site": site}` or `info={"all_sites": "reason"}`, `info={"request": request}` (its `request.site`), the scope
+that is current at first use.
 
-Only the first two obey their pin whatever is current. Any other session that is used inside `using_site(other)` or
-`all_sites` raises, since the block says what its author expects and the session cannot give it. So does one whose
-`info` names another site than it did when the session took its own.
+A session whose `info` has "site" or "all_sites" keeps to it, whatever is current. Any other session raises
+`CrossSiteError` inside `using_site(other)` or `all_sites`, because it cannot do what the block asks for. So does one
+whose `info` has been changed to name another site.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ __all__ = [
 
 ALL_SITES = Scope(None, "pinned to all sites")
 PINNED = "multisite_pin"
-"""The attribute that holds the pin, of a session and of the connections that it has in use."""
+"""The attribute of a session, and of the connections it is using, that holds the pin."""
 
 
 change_listeners: list[Callable[[Connection, Scope], None]] = []
@@ -50,16 +51,16 @@ change_listeners: list[Callable[[Connection, Scope], None]] = []
 
 
 class Pin:
-    """What one session is pinned to. `scope` is None as long as nothing has decided it.
+    """The scope that a session is pinned to; `scope` is None until it is decided.
 
-    `explicit` says that the session's `info` has decided it, by "site" or "all_sites"; `given` holds what `info` said
-    at that moment, in the order of `_KEYS`.
+    `explicit` is whether "site" or "all_sites" in the session's `info` decided it. `given` holds the values of `info`
+    at that time, in the order of `_KEYS`.
     """
 
     __slots__ = ("connections", "explicit", "given", "identity_map", "info", "scope", "session", "transaction")
 
     def __init__(self, session: Session) -> None:
-        # Weak, since the session holds the pin: a circle would keep each session until the garbage collector runs.
+        # A weak reference: the session holds the pin, and a cycle would live until the garbage collector runs.
         self.session = ref(session)
         self.identity_map = session.identity_map
         self.transaction: SessionTransaction | None = None
@@ -70,7 +71,7 @@ class Pin:
         self.explicit = False
 
     def resolve(self) -> Scope | None:
-        """Return the scope; decide it if it is still open and somebody knows a site."""
+        """Return the scope; decide it first if it is undecided and a site is known."""
         if self.scope is None and (session := self.session()) is not None:
             self.given = tuple(map(self.info.get, _KEYS))
             self.explicit = self.given[0] is not None or self.given[1] is not None
@@ -78,10 +79,11 @@ class Pin:
         return self.scope
 
     def checked(self) -> Scope | None:
-        """Return the scope as `resolve` does; raise `CrossSiteError` where another one is current that counts.
+        """Return the scope as `resolve` does, and check it against the current scope and `info`.
 
-        A block counts always. A request counts against a session that an earlier request has left open, not against
-        one that was pinned by a block, or by its own request. Raises it also if `info` has come to name another scope.
+        Raises:
+            CrossSiteError: a block for another scope is current; or a request for another one, and the session was
+                pinned by an earlier request; or `info` now names another scope.
         """
         scope = self.scope or self.resolve()
         if scope is None:
@@ -101,7 +103,7 @@ class Pin:
         )
 
     def _check_info(self, scope: Scope) -> None:
-        """Raise `CrossSiteError` unless what `info` says now leads to the same scope."""
+        """Raise `CrossSiteError` unless the present values of `info` name the same scope."""
         site, all_sites, request = now = tuple(map(self.info.get, _KEYS))
         if not self.explicit:
             fits = site is None and all_sites is None and _fits_request(request, self.given[2], scope)
@@ -119,11 +121,11 @@ class Pin:
         self.given = now
 
     def is_current(self, session: Session) -> bool:
-        """Return whether its session still is what was pinned: it has not been closed or reset since."""
+        """Return whether the session has not been closed or reset since it was pinned."""
         if self.identity_map is session.identity_map:
             return True
-        # close() and reset() replace the identity map, which is how they are noticed; expunge_all() does so too, but
-        # leaves the transaction, whose connection still carries this pin.
+        # close() and reset() replace the identity map, and are detected by that. expunge_all() does too, but keeps the
+        # transaction, whose connection still has this pin.
         if self.transaction is not None and self.transaction is session.get_transaction():
             self.identity_map = session.identity_map
             return True
@@ -135,7 +137,7 @@ _KEYS = ("site", "all_sites", "request")
 
 
 def _fits_request(request: Any, given: Any, scope: Scope) -> bool:
-    """Return whether a session whose `info` named the request `given` may name `request` now."""
+    """Return whether the `info` of a session may name `request` although it named `given` before."""
     if request is given:
         return True
     try:
@@ -145,11 +147,11 @@ def _fits_request(request: Any, given: Any, scope: Scope) -> bool:
 
 
 _beginning: ContextVar[Pin | None] = ContextVar("multisite_beginning", default=None)
-"""The pin of a session for the one connection that SQLAlchemy is about to make for it; that connection takes it out."""
+"""The pin of a session for the next connection, which SQLAlchemy is about to create; that connection removes it."""
 
 
 def pin_of(session: Session) -> Pin:
-    """Return the pin of `session`, a new and open one if it has none."""
+    """Return the pin of `session`; if it has none, a new undecided one."""
     pin: Pin | None = session.__dict__.get(PINNED)
     if pin is None or not pin.is_current(session):
         pin = Pin(session)
@@ -158,9 +160,9 @@ def pin_of(session: Session) -> Pin:
 
 
 def scope_of(connection: Connection) -> Scope | None:
-    """Return what a statement on `connection` is limited to; None if no site is known.
+    """Return the scope of statements on `connection`; None if no site is known.
 
-    A connection that a session has in use has the session's pin, any other the scope that is current.
+    If a session is using the connection, the session's pin decides, otherwise the current scope.
     """
     pin: Pin | None = connection.__dict__.get(PINNED)
     if pin is not None:
@@ -169,7 +171,7 @@ def scope_of(connection: Connection) -> Scope | None:
 
 
 def scope_of_unscoped_statement(connection: Connection) -> Scope | None:
-    """Return the same for a statement without scoped tables, where another scope that is current does not matter."""
+    """Return the scope for a statement without scoped tables, without checking it against the current one."""
     pin: Pin | None = connection.__dict__.get(PINNED)
     if pin is not None:
         return pin.scope or pin.resolve()
@@ -207,7 +209,7 @@ def _describe(scope: Scope) -> str:
 
 @event.listens_for(Session, "after_begin")
 def _attach_pin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    """Let the connection carry the session's pin while the session has it in use."""
+    """Give the connection the session's pin while the session is using it."""
     pin = pin_of(session)
     other: Pin | None = connection.__dict__.get(PINNED)
     if other is pin and connection in pin.connections:
@@ -224,7 +226,7 @@ def _attach_pin(session: Session, transaction: SessionTransaction, connection: C
 
 @event.listens_for(Session, "after_transaction_end")
 def _detach_pin(session: Session, transaction: SessionTransaction) -> None:
-    """Take the pin off connections that go on without the session, as `Session(bind=connection)` leaves them."""
+    """Remove the pin from connections that outlive the session's transaction, as with `Session(bind=connection)`."""
     pin = session.__dict__.get(PINNED)
     if transaction.parent is not None or pin is None:
         return
@@ -240,7 +242,7 @@ _connection_for_bind = SessionTransaction._connection_for_bind
 
 @wraps(_connection_for_bind)
 def connection_for_bind(transaction: SessionTransaction, bind: Any, execution_options: Any) -> Connection:
-    """Take up a connection as SQLAlchemy does, with the session's pin on it before listeners of the engine get it."""
+    """Return the session's connection as SQLAlchemy does; it has the pin before listeners of the engine see it."""
     if bind in transaction._connections or transaction.parent is not None:
         return _connection_for_bind(transaction, bind, execution_options)
     pin = pin_of(transaction.session)
@@ -254,7 +256,7 @@ def connection_for_bind(transaction: SessionTransaction, bind: Any, execution_op
 
 
 def _take_up(transaction: SessionTransaction, bind: Connection, execution_options: Any, pin: Pin) -> Connection:
-    """Take up a connection that the session was given."""
+    """Begin to use a connection that was passed to the session."""
     is_free = bind.__dict__.setdefault(PINNED, pin) is pin and bind not in pin.connections
     try:
         return _connection_for_bind(transaction, bind, execution_options)
@@ -269,9 +271,9 @@ _init_connection = Connection.__init__
 
 @wraps(_init_connection)
 def init_connection(connection: Connection, /, *args: Any, **kw: Any) -> None:
-    """Make a connection; the first one that is made while a session takes one up carries the session's pin.
+    """Initialize a connection; the first one that is created for a session gets the session's pin.
 
-    Any other that a listener makes meanwhile has the scope that is current, as it has at any other time.
+    Others that a listener creates in the meantime have the current scope, as usual.
     """
     pin = _beginning.get()
     if pin is not None:
@@ -281,9 +283,9 @@ def init_connection(connection: Connection, /, *args: Any, **kw: Any) -> None:
 
 
 def mark_changed(connection: Connection) -> None:
-    """Tell zope.sqlalchemy that the session behind `connection` has something to commit.
+    """Tell zope.sqlalchemy that the session of `connection` has changes to commit.
 
-    It notices ORM flushes and ORM DML by itself, and would silently roll back everything else.
+    zope.sqlalchemy detects flushes and ORM DML itself, and would silently roll back all other changes.
     """
     datamanager = sys.modules.get("zope.sqlalchemy.datamanager")
     pin: Pin | None = connection.__dict__.get(PINNED)

@@ -1,8 +1,8 @@
-"""Where the limit to a site goes in a FROM clause: into WHERE, into an ON, or into a derived table.
+"""Decide where the limits of a FROM clause go: into WHERE, into an ON, or into derived tables.
 
-The derived table, `(SELECT * FROM entries WHERE site_id = :site) AS entries`, is right wherever a table can stand,
-so it is what the compiler writes unless a place is *claimed* here. A claim puts the predicate where a person would
-have written it, which PostgreSQL needs for some statements (`GROUP BY` the primary key) and everybody reads better.
+A derived table, `(SELECT * FROM entries WHERE site_id = :site) AS entries`, is correct wherever a table is allowed, so
+the compiler writes one by default. Tables that are collected here are limited in WHERE or ON, as a person would write
+it: this is easier to read, and PostgreSQL needs it for some statements, such as `GROUP BY` the primary key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Predicate = ColumnElement[bool]
 
 @dataclass
 class LimitedTables:
-    """The tables of one FROM clause that are limited elsewhere: by `where`, or by the ON of a join in `on`."""
+    """The tables of one FROM clause that need no derived table: `where` or the ON of a join in `on` limits them."""
 
     tables: set[FromClause] = field(default_factory=set)
     where: list[Predicate] = field(default_factory=list)
@@ -41,26 +41,27 @@ def table_of(element: FromClause) -> TableClause | None:
 
 
 def site_predicate(element: FromClause) -> Predicate:
-    """Return `element.site_id = :site`, rendered with the name or alias of `element`, a table or what is made of one.
+    """Return `element.site_id = :site`, rendered with the name or alias of `element`.
 
-    The column is made here rather than looked up, so that it exists for `table("entries")` too and never carries
-    another type than the parameter's.
+    The column is created rather than looked up, so that it exists for `table("entries")` too, and always has the type
+    of the parameter.
     """
     column: ColumnClause[int] = ColumnClause(limit_column(table_of(element)), sa.BigInteger(), _selectable=element)
     return column == SITE_PARAMETER
 
 
 def parenthesized(criteria: Iterable[ColumnElement[bool]]) -> tuple[ColumnElement[bool], ...]:
-    """Return `criteria` as one in brackets, or none: `text("a OR b")` next to ours would read `a OR (b AND ours)`.
+    """Return `criteria` as one criterion in parentheses, or none.
 
-    All of them together, so that they mean among themselves what they mean without the limit.
+    Without them, `text("a OR b")` next to a limit would mean `a OR (b AND limit)`. They are grouped together so that
+    they keep their meaning among themselves.
     """
     together = tuple(criteria)
     return (Grouping(sa.and_(*together)),) if together else ()
 
 
 def collect_limits(froms: Iterable[FromClause], is_scoped: Callable[[TableClause], bool]) -> LimitedTables:
-    """Return the claims for the elements of one FROM clause."""
+    """Return the tables of one FROM clause that can be limited in WHERE or ON, with their limits."""
     limited_tables = LimitedTables()
     for element in froms:
         _collect_limits(element, limited_tables.where, limited_tables, is_scoped)
@@ -70,15 +71,15 @@ def collect_limits(froms: Iterable[FromClause], is_scoped: Callable[[TableClause
 def _collect_limits(
     element: FromClause, place: list[Predicate], limited_tables: LimitedTables, is_scoped: Callable[[TableClause], bool]
 ) -> None:
-    """Claim what is in `element`, whose rows are limited by the predicates in `place`."""
+    """Add the tables in `element` to `limited_tables`, and their limits to `place`."""
     if isinstance(element, FromGrouping):
         _collect_limits(element.element, place, limited_tables, is_scoped)
     elif isinstance(element, Join):
         if element.full:
-            # Both sides keep rows without a partner, so neither ON nor WHERE can limit them: derived tables.
+            # Both sides keep rows without a match, so neither ON nor WHERE can limit them: they become derived tables.
             return
         _collect_limits(element.left, place, limited_tables, is_scoped)
-        # The ON of an outer join limits its right side and keeps it outer; of an inner join both sides go together.
+        # The ON of an outer join limits its right side and keeps the join outer; an inner join needs no ON of its own.
         right = limited_tables.on.setdefault(element, []) if element.isouter else place
         _collect_limits(element.right, right, limited_tables, is_scoped)
     elif (table := table_of(element)) is not None and is_scoped(table):

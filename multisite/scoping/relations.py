@@ -1,4 +1,4 @@
-"""Tables and views of a database by their names: what the scoping layer has to know of one that no model declares."""
+"""Look up tables and views in the catalogue of a database, for those that no model declares."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Relation", "relations"]
 class Relation(NamedTuple):
     """A table or view.
 
-    `is_table` is whether it is an ordinary or partitioned table; `has_site` whether it has a `site_id`, or, where that
-    is known, another table that has one inherits from it.
+    `is_table` is whether it is an ordinary or partitioned table. `has_site` is whether it has a `site_id`, or, on
+    PostgreSQL, a table with one inherits from it.
     """
 
     name: str
@@ -27,20 +27,20 @@ class Relation(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether no row of a site can be read by it."""
+        """Whether it is a table that shows no rows of a site."""
         return self.is_table and not self.has_site
 
 
 def relations(connection: Connection, names: Collection[str]) -> Iterator[Relation]:
-    """Yield what the database behind `connection` has by the lower-cased `names`, in any schema and attached file.
+    """Return the tables and views with one of the lower-cased `names`, in any schema or attached file.
 
-    PostgreSQL takes the first 63 bytes of a name, so there a name that is yielded may be shorter.
+    PostgreSQL truncates names to 63 bytes, so a returned name may be shorter than the given one.
     """
     find = {"postgresql": _of_postgresql, "sqlite": _of_sqlite}.get(connection.dialect.name, _of_others)
     return find(connection, names)
 
 
-# What WITH names begins with pg_, so that nobody need be asked what table that is.
+# The names in WITH begin with pg_, so that they are not looked up themselves.
 _RELATIONS = sa.text(
     """
     WITH RECURSIVE pg_found (oid, relname, relkind, part) AS (
@@ -58,7 +58,7 @@ _RELATIONS = sa.text(
 
 
 def _of_postgresql(connection: Connection, names: Collection[str]) -> Iterator[Relation]:
-    # How lower() treats letters beyond ASCII is a matter of the database's locale, so they are compared here.
+    # lower() of non-ASCII letters depends on the database's locale, so names are compared here.
     wanted = {*names, *(name.encode()[:63].decode(errors="ignore") for name in names)}
     found = connection.execute(_RELATIONS, {"names": sorted(wanted), "site": SITE_COLUMN}).all()
     for name, is_table, has_site in found:
@@ -68,7 +68,7 @@ def _of_postgresql(connection: Connection, names: Collection[str]) -> Iterator[R
 
 def _of_sqlite(connection: Connection, names: Collection[str]) -> Iterator[Relation]:
     dialect = connection.dialect
-    # The temporary schema has a catalogue of another name, and is not among those that SQLAlchemy lists.
+    # The temporary schema's catalogue has another name, and SQLAlchemy does not list the schema.
     for schema in [*dialect.get_schema_names(connection), "temp"]:
         quoted = dialect.identifier_preparer.quote_identifier(schema)
         catalogue = "sqlite_temp_master" if schema == "temp" else f"{quoted}.sqlite_master"
@@ -77,14 +77,14 @@ def _of_sqlite(connection: Connection, names: Collection[str]) -> Iterator[Relat
         virtual = [name.lower() for name, _, sql in found if sql and sql.lower().startswith("create virtual")]
         for name, kind, _ in found:
             if name.lower() in names:
-                # An index of FTS5 keeps words, or rows, in tables that begin with its name.
+                # An FTS5 index keeps words or rows in tables whose names begin with its own.
                 is_part = any(name.lower() == each or name.lower().startswith(f"{each}_") for each in virtual)
                 is_table = kind == "table" and not is_part
                 yield Relation(name, is_table, is_table and _has_site_column(connection, name, schema))
 
 
 def _of_others(connection: Connection, names: Collection[str]) -> Iterator[Relation]:
-    """The same by what each dialect has to answer, for the default schema: nobody has tried its catalogue."""
+    """Find them by the methods that every dialect has, in the default schema: other catalogues are not tested."""
     for name in connection.dialect.get_view_names(connection):
         if name.lower() in names:
             yield Relation(name, False, False)

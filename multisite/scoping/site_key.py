@@ -1,4 +1,4 @@
-"""The key of a scoped table within its site: UNIQUE (site_id, primary key), which references of other rows need."""
+"""Add UNIQUE (site_id, primary key) to scoped tables, which foreign keys between them need."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from multisite.scoping.column import SITE_COLUMN, has_site_id
 __all__ = ["add_site_key"]
 
 _ADDED = "multisite"
-"""The key in `info` that marks a constraint as added here, and not by the application."""
+"""The key in `info` that marks a constraint as added by this module."""
 
 
 def add_site_key(table: sa.Table) -> None:
-    """Give the scoped `table` its UNIQUE (site_id, primary key), unless it has one."""
+    """Add UNIQUE (site_id, primary key) to a scoped table that has none."""
     keys = [column.name for column in table.primary_key.columns]
     if not keys or SITE_COLUMN in keys or any(_same_columns(table, {SITE_COLUMN, *keys})):
         return
-    # The name is spelt out: under the cookiecutter's naming convention, which uses the first column only, this
-    # constraint and the application's own UNIQUE (site_id, slug) would get one and the same name.
-    # By `conv` SQLAlchemy shortens it where the database takes no longer one.
+    # The name is given in full: the cookiecutter's naming convention uses the first column only, so this constraint
+    # and the application's own UNIQUE (site_id, slug) would get the same name.
+    # With `conv`, SQLAlchemy shortens it to the length that the database allows.
     name = conv("_".join(["uq", table.name, SITE_COLUMN, *keys]))
     table.append_constraint(sa.UniqueConstraint(SITE_COLUMN, *keys, name=name, info={_ADDED: True}))
 
@@ -37,9 +37,9 @@ def _same_columns(table: sa.Table, columns: set[str]) -> Iterator[sa.UniqueConst
 
 @event.listens_for(sa.UniqueConstraint, "after_parent_attach")
 def _replace_by(constraint: sa.UniqueConstraint, parent: Any) -> None:
-    """Let a constraint that is attached later replace the one that was added here.
+    """Let a constraint on the same columns that is attached later replace the one added by this module.
 
-    `Table.to_metadata` and alembic make a table of the columns alone and append copies of the constraints then.
+    `Table.to_metadata` and alembic create a table from its columns, and append copies of the constraints afterwards.
     """
     if not isinstance(parent, sa.Table) or not has_site_id(parent):
         return

@@ -1,4 +1,4 @@
-"""Raw SQL whose author vouches for it."""
+"""`scoped_text`: raw SQL that limits itself to one site by a parameter."""
 
 from __future__ import annotations
 
@@ -17,21 +17,30 @@ _RESERVED = {"site_id", SITE_PARAMETER.key}
 
 
 class ScopedText(sa.TextClause):
-    """A `text()` that the compiler lets pass; its own class, so that it has a cache key of its own."""
+    """A `text()` that the compiler accepts; a class of its own gives it its own cache key."""
 
     inherit_cache = True
 
     def bindparams(self, *binds: Any, **names_to_values: Any) -> ScopedText:
+        """Return a copy with values for parameters, as `TextClause.bindparams` does.
+
+        Raises:
+            ValueError: a value is given for `site_id`.
+        """
         if _RESERVED & {*names_to_values, *(getattr(bind, "key", None) for bind in binds)}:
             raise ValueError("site_id is bound from the session's site and cannot be given")
         return super().bindparams(*binds, **names_to_values)
 
 
 def scoped_text(sql: str) -> sa.TextClause:
-    """Return `sql` as a statement that may name scoped tables; its author vouches that it keeps to one site.
+    """Return raw SQL as a statement that may name scoped tables; its author is responsible for limiting it to one site.
 
-    It must hold the parameter `:site_id`, which is bound from the site in scope when it is executed and cannot be
-    overridden; more parameters are given as with `sqlalchemy.text`. Raises `ValueError` if `:site_id` is missing.
+    Args:
+        sql: SQL that contains the parameter `:site_id`. It is bound to the site in scope at execution and cannot be
+            overridden. Other parameters work as in `sqlalchemy.text`.
+
+    Raises:
+        ValueError: `:site_id` is missing.
     """
     if not _PARAMETER.search(sql):
         raise ValueError("scoped_text needs the parameter :site_id, such as in WHERE site_id = :site_id")

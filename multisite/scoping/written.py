@@ -1,4 +1,4 @@
-"""What the compiler has written of a statement, to be compared with what the finished SQL reads; pure."""
+"""The tables that the compiler has rendered, to be compared with those in the finished SQL. No I/O."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["Written"]
 
 @dataclass
 class Written:
-    """What the compiler has written, and limited, of one statement."""
+    """What the compiler has rendered, and limited, in one statement."""
 
     tables: Counter[str] = field(default_factory=Counter)
-    """How often each scoped table was written, by name, and whatever hides one; also what `known` says."""
+    """How often each scoped table, or a name that hides one, was rendered; the names in `known` are included."""
     unlimited: Counter[str] = field(default_factory=Counter)
-    """How many of these need no limit: the target of an INSERT, a CTE that hides a table, what is `known`."""
+    """How many of these need no limit: targets of INSERT, CTEs that hide a table, and the names in `known`."""
     known: set[str] = field(default_factory=set)
-    """The names that a `scoped_text()` uses, whose author vouches for them."""
+    """The names in a `scoped_text()`, whose author is responsible for them."""
     conflicts: int = 0
-    """How often an ON CONFLICT was written."""
+    """How often an ON CONFLICT was rendered."""
 
     def add(self, name: str, *, limited: bool = True) -> None:
-        """Take note that the table of that name was written."""
+        """Record that the table with that name was rendered."""
         self.tables[name.lower()] += 1
         self.unlimited[name.lower()] += not limited
