@@ -130,6 +130,9 @@ def init_ddl(
 ) -> Any:
     """Execute DDL, which changes no rows; refuse it if it contains a query on a scoped table.
 
+    Returns:
+        The execution context.
+
     Raises:
         UnscopedStatement: it contains such a query, outside a migration and `all_sites`.
     """

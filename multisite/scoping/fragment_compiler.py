@@ -100,6 +100,9 @@ class ScopedFragmentCompiler(ScopedDMLCompiler):
     def render_literal_value(self, value: Any, type_: Any, *args: Any, **kw: Any) -> str:
         """Render a literal value and check that it is a single value.
 
+        Returns:
+            The text of the value.
+
         Raises:
             UnscopedStatement: the value is inserted into a compiled statement and is not a single value.
         """

@@ -32,6 +32,9 @@ class _CheckedNames(_Preparer):
     def quote(self, ident: Any, *args: Any) -> str:
         """Quote a name if necessary, and check one that must not be quoted.
 
+        Returns:
+            The name as it is rendered.
+
         Raises:
             UnscopedStatement: it is SQL, and the statement has already been scanned.
         """

@@ -1,16 +1,16 @@
-"""The second wall: row-level security of PostgreSQL, which has to be told what site a transaction is for.
+"""Row-level security of PostgreSQL: set the site of each transaction.
 
-The policies (`multisite.alembic` makes them) show and take only rows of the site in the setting `multisite.site_id`,
-and are an error where a transaction has not been told. It is told here, once, before its first statement; again where
-the scope of a plain Connection has changed or a savepoint has taken back what it was told. Under `all_sites` it gets
-another role instead, for which there is a policy without a limit.
+The policies, which `multisite.alembic` creates, show and accept only rows of the site in the setting
+`multisite.site_id`, and raise an error if it is not set. This module sets it once per transaction, before the first
+statement, and again if the scope of a plain Connection changes or a savepoint reverts the setting. Under `all_sites` it
+sets another role instead, which has a policy without a limit.
 
-That is the form `role` of the policies. Those of the form `setting` take the word "all" in the setting for all sites
-from members of that role: a distributed PostgreSQL passes settings on to its other servers, and no roles.
+That is the form `role` of the policies. Policies of the form `setting` accept the value "all" from members of that
+role: a distributed PostgreSQL forwards settings to its other servers, but not roles.
 
-Whatever is said holds for the transaction (SET LOCAL), so nothing of it can reach the next user of the connection,
-behind pgbouncer neither. It is said by literal SET, and not by `set_config()`, because a Citus coordinator passes only
-that on to its workers.
+Everything is set for the transaction only (SET LOCAL), so nothing reaches the next user of the connection, also with
+pgbouncer. It is set by a literal SET and not by `set_config()`, because a Citus coordinator forwards only the former to
+its workers.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ROW_SECURITY = "_multisite_row_security"
-"""The attribute of a dialect that remembers what the database behind it says about row-level security: False where it
-is not in force for us, else a `RowSecurity`. It is missing as long as nobody has asked."""
+"""The attribute of a dialect that caches the state of row-level security: False if it is not in force for the
+connected role, else a `RowSecurity`. It is missing until the database has been asked."""
 
 MUST_BIND = "_multisite_must_bind"
-"""The attribute of a dialect whose statements fail where row-level security is in force, but not for its role."""
+"""The attribute of a dialect whose statements fail if there are policies, but they do not apply to its role."""
 
 all_sites_roles: set[str] = set()
-"""What the applications of this process have in `multisite.all_sites_role`: one for each database, as a rule."""
+"""The values of `multisite.all_sites_role` of the applications in this process, usually one per database."""
 
 _TRANSACTION_SITE = "_multisite_transaction_site"
-"""The attribute of a connection that remembers what its transaction was told."""
+"""The attribute of a connection that stores what was set for its transaction."""
 
 _ROLE_TOUCHED = "_multisite_role_touched"
-"""The attribute of a connection on which somebody else has set the role or the site, which may outlast a commit."""
+"""The attribute of a connection on which other code has set the role or the site, perhaps past a commit."""
 
 _UNKNOWN = "unknown"
 _Target = int | str | None
-"""What a transaction is told: the id of a site, `ALL_SITES`, or None for no site. `_UNKNOWN` after somebody else has
-said something."""
+"""What is set for a transaction: the id of a site, `ALL_SITES`, or None for no site. `_UNKNOWN` after other code may
+have set something."""
 
 _DETECT = f"""
     SELECT count(*) > 0, coalesce(bool_or(row_security_active(polrelid)), false),
@@ -77,19 +77,19 @@ _CHANGES_TRANSACTION = re.compile(
     r"|\bset_config\s*\(",
     re.IGNORECASE,
 )
-"""What a statement may take back with it that the transaction was told, or may say itself."""
+"""Matches statements that may revert or change what was set for the transaction."""
 
 _MISSING = frozenset({"42704", "22P02"})
-"""The SQLSTATEs of a policy that finds the setting unknown, or empty as an earlier transaction has left it."""
+"""The SQLSTATEs of a policy if the setting is unknown, or empty after an earlier transaction."""
 
 
 class RowSecurity(NamedTuple):
-    """What an engine has to know where row-level security is in force.
+    """The state of row-level security in a database where it is in force.
 
-    `own_role` is the role of its transactions, as SET ROLE takes it. `roles` are those that see all sites.
-    `takes_setting` is whether all policies are of the form `setting`, which lets the role pass too. `may_be_preset` is
-    whether a site was set when the database was asked: connections may begin with one, as ALTER ROLE … SET does it, so
-    that saying nothing would not be an error. `options` go to the driver's `execute`.
+    `own_role` is the role of transactions, quoted for SET ROLE. `roles` are those that see all sites. `takes_setting`
+    is whether all policies are of the form `setting`. `may_be_preset` is whether a site was already set when the
+    database was asked: connections may begin with one, for example by ALTER ROLE … SET, so that a missing SET would not
+    be an error. `options` are for the driver's `execute`.
     """
 
     own_role: str
@@ -100,8 +100,10 @@ class RowSecurity(NamedTuple):
 
 
 class _TransactionSite(NamedTuple):
-    """What a transaction was told, and where: `savepoint` is None outside of any. `widened` is whether it has ever been
-    told all sites."""
+    """What was set for a transaction.
+
+    `savepoint` is the one in which it was set, None outside any. `widened` is whether all sites were ever set.
+    """
 
     target: _Target
     transaction: ref[Any]
@@ -110,11 +112,18 @@ class _TransactionSite(NamedTuple):
 
 
 def set_transaction_site(connection: Connection, dbapi: Any, scope: Scope | None, *, required: bool = True) -> None:
-    """Tell the transaction of `connection` that it is for `scope`; None is no site.
+    """Set the site of the transaction of `connection`, unless it is set already or row-level security is not in force.
 
-    `dbapi` is the driver's connection. Does nothing where row-level security is not in force, or where the transaction
-    has been told already. Raises `SettingError` for all sites without a role for that, and `UnscopedStatement` outside
-    of a transaction; unless `required`, nothing is told then, which is enough for statements without scoped tables.
+    Args:
+        connection: the connection that is about to execute a statement.
+        dbapi: the driver's connection.
+        scope: the site or all sites; None for no site.
+        required: whether to raise if the scope cannot be set. If not, nothing is set then, which is sufficient for
+            statements without scoped tables.
+
+    Raises:
+        SettingError: `scope` is all sites, and there is no role for them.
+        UnscopedStatement: there is no transaction.
     """
     security: RowSecurity | bool | None = connection.dialect.__dict__.get(ROW_SECURITY)
     target: _Target = None if scope is None else ALL_SITES if scope.site is None else scope.site.id
@@ -136,10 +145,10 @@ def set_transaction_site(connection: Connection, dbapi: Any, scope: Scope | None
 def set_transaction_site_for_text(
     connection: Connection, dbapi: Any, scope: Scope | None, text: str, *, required: bool = False
 ) -> None:
-    """Do the same for a statement written as `text`, which may change what the transaction was told."""
+    """Set the site as `set_transaction_site` does, for a textual statement, which may change it itself."""
     changes = _CHANGES_TRANSACTION.search(text)
-    # One that begins with such a word is left alone: SET TRANSACTION may have to come first in its transaction, and in
-    # one that has failed nothing but ROLLBACK TO SAVEPOINT is allowed.
+    # Set nothing before text that begins with such a word: SET TRANSACTION must come first in its transaction, and a
+    # failed transaction allows only ROLLBACK TO SAVEPOINT.
     if changes is None or text[: changes.start()].strip():
         set_transaction_site(connection, dbapi, scope, required=required)
     if changes is not None and (current := _transaction_site(connection)) is not None:
@@ -147,12 +156,12 @@ def set_transaction_site_for_text(
 
 
 def forget_transaction_site(connection: Connection, dbapi: Any) -> None:
-    """Take note that the statement about to be executed may set the role or the site, also past its transaction."""
+    """Record that the next statement may set the role or the site, perhaps for longer than its transaction."""
     dialect = connection.dialect
     if dialect.name != "postgresql":
         return
     if dialect.__dict__.get(ROW_SECURITY) is None and _is_usable(connection):
-        # Which role is ours, nobody can tell afterwards.
+        # Afterwards the own role can no longer be determined.
         _detect(connection, dbapi)
     connection.__dict__[_ROLE_TOUCHED] = True
     if (current := _transaction_site(connection)) is not None:
@@ -160,8 +169,10 @@ def forget_transaction_site(connection: Connection, dbapi: Any) -> None:
 
 
 def recheck_after(connection: Connection, error: BaseException) -> None:
-    """Forget what the database has said of row-level security if `error` says that it has changed: the next statement
-    asks. It was switched on since, or its policies are of the other form now."""
+    """Drop the cached state of row-level security if `error` shows that it is outdated.
+
+    It was enabled in the meantime, or its policies have the other form now. The next statement asks again.
+    """
     known = connection.dialect.__dict__
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if state in _MISSING and ROW_SECURITY in known and connection.dialect.name == "postgresql":
@@ -169,15 +180,15 @@ def recheck_after(connection: Connection, error: BaseException) -> None:
 
 
 def _may_have_site(connection: Connection, security: RowSecurity | bool | None) -> bool:
-    """Return whether a transaction that was told nothing may be for a site, or for all of them, all the same."""
+    """Return whether a transaction may have a site or all sites although nothing was set for it here."""
     if security is None:
-        # Nobody has asked yet; only where it is in force does it matter.
+        # The state is not known yet; it matters only where row-level security is in force.
         return connection.dialect.name == "postgresql"
     return isinstance(security, RowSecurity) and (security.may_be_preset or _ROLE_TOUCHED in connection.__dict__)
 
 
 def _transaction_site(connection: Connection) -> _TransactionSite | None:
-    """Return what the transaction that `connection` is in was told; None if it was told nothing yet."""
+    """Return what was set for the current transaction of `connection`; None if nothing was."""
     current: _TransactionSite | None = connection.__dict__.get(_TRANSACTION_SITE)
     if current is None or connection._transaction is None or current.transaction() is not connection._transaction:
         return None
@@ -185,13 +196,13 @@ def _transaction_site(connection: Connection) -> _TransactionSite | None:
 
 
 def _is_open(savepoint: ref[NestedTransaction] | None) -> bool:
-    """Return whether what was told inside `savepoint` still holds: that was neither released nor rolled back."""
+    """Return whether a setting made inside `savepoint` still holds: it was neither released nor rolled back."""
     if savepoint is None:
         return True
     nested = savepoint()
     if nested is None:
         return False
-    # One that encloses it takes it along when it is rolled back, without telling it.
+    # Rolling back an enclosing savepoint ends this one without changing its state.
     while nested is not None:
         if not nested.is_active:
             return False
@@ -200,16 +211,16 @@ def _is_open(savepoint: ref[NestedTransaction] | None) -> bool:
 
 
 def _is_usable(connection: Connection) -> bool:
-    """Return whether SQLAlchemy will let the next statement pass: if not, it is about to say why itself."""
+    """Return whether SQLAlchemy will accept the next statement; if not, it is about to raise its own error."""
     transaction, nested = connection._transaction, connection._nested_transaction
     if transaction is None:
-        # It begins none by itself while the engine connects for the first time, nor once `with begin()` has ended its.
+        # SQLAlchemy begins none on an engine's first connect, nor after `with begin()` has ended its transaction.
         return connection._allow_autobegin and not connection._trans_context_manager
     return transaction.is_active and (nested is None or nested.is_active)
 
 
 def _detect(connection: Connection, dbapi: Any) -> RowSecurity | bool:
-    """Ask the database whether row-level security is in force for us, and remember what it says."""
+    """Ask the database whether row-level security is in force for the connected role, and cache the answer."""
     dialect = connection.dialect
     found: RowSecurity | bool = False
     if dialect.name == "postgresql":
@@ -225,7 +236,7 @@ def _detect(connection: Connection, dbapi: Any) -> RowSecurity | bool:
                 "use a role as in docs/row-level-security.md, or set multisite.allow_row_security_bypass = true"
             )
         if is_active:
-            # psycopg would otherwise come to keep a prepared statement for each site.
+            # Otherwise psycopg would keep a prepared statement for each site.
             options = {"prepare": False} if dialect.driver == "psycopg" and not dialect.is_async else {}
             own_role = "NONE" if _ROLE_TOUCHED in connection.__dict__ else role
             found = RowSecurity(own_role, frozenset(roles), takes_setting, is_set, options)
@@ -234,7 +245,7 @@ def _detect(connection: Connection, dbapi: Any) -> RowSecurity | bool:
 
 
 def _error_for(connection: Connection, dbapi: Any, target: _Target) -> Exception | None:
-    """Return why the transaction cannot be told `target`, or None."""
+    """Return why `target` cannot be set for the transaction; None if it can."""
     # Every driver of PostgreSQL has this; `Dialect.detect_autocommit_setting()` came with SQLAlchemy 2.0.43.
     if dbapi.dbapi_connection.autocommit:
         return UnscopedStatement(
@@ -243,7 +254,7 @@ def _error_for(connection: Connection, dbapi: Any, target: _Target) -> Exception
         )
     if target != ALL_SITES or _all_sites_role(connection) is not None:
         return None
-    # It may have been made since.
+    # The role may have been created in the meantime.
     security = _detect(connection, dbapi)
     if not isinstance(security, RowSecurity) or _all_sites_role(connection) is not None:
         return None
@@ -256,7 +267,7 @@ def _error_for(connection: Connection, dbapi: Any, target: _Target) -> Exception
 
 
 def _all_sites_role(connection: Connection) -> str | None:
-    """Return the role to work under for all sites: the one of the settings that this database has a policy for."""
+    """Return the role for all sites: the configured one that this database has a policy for."""
     return min(all_sites_roles & connection.dialect.__dict__[ROW_SECURITY].roles, default=None)
 
 
@@ -271,7 +282,7 @@ def _set_local(connection: Connection, dbapi: Any, target: _Target, current: _Tr
         statements = [f"SET LOCAL ROLE {security.own_role}"] if widened else []
         statements.append(f"SET LOCAL {SETTING} = '{'' if target is None else target}'")
     if connection._transaction is None:
-        # As the statement itself would, in a moment: what is remembered is remembered of a transaction.
+        # The statement would begin it anyway; what was set is stored for a transaction.
         connection._autobegin()
     cursor = dbapi.cursor()
     try:

@@ -1,6 +1,6 @@
-"""What is wrong with row-level security in a database: for `multisite check`, and for the command that switches it on.
+"""Audit row-level security in a database, for `multisite check` and `multisite row-security enable`.
 
-All of it is read from PostgreSQL's catalogue, for the role that logs in. Nothing here looks at a row.
+The audit reads PostgreSQL's catalogue, for the role that logs in. It reads no rows of tables.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MEMBERSHIP = sa.text(
     """
 )
 
-# What WITH names begins with pg_, so that the wall need not ask what tables those are.
+# The names in WITH begin with pg_, so that the scoping layer does not look them up.
 _VIEWS = sa.text(
     """
     WITH RECURSIVE pg_reads (reader, oid) AS (
@@ -73,9 +73,9 @@ _FUNCTIONS = sa.text(
 
 
 def audit_row_security(connection: Connection) -> Iterator[Finding]:
-    """Yield what lets rows of other sites past row-level security, for the role that `connection` logged in as.
+    """Yield what exposes rows of other sites despite row-level security, for the role that logged in.
 
-    Nothing where no table has it, and on other databases than PostgreSQL.
+    Yield nothing if no table has row-level security, or if the database is not PostgreSQL.
     """
     if connection.dialect.name != "postgresql":
         return
@@ -164,7 +164,7 @@ def _preset_faults(connection: Connection, role: str) -> Iterator[Finding]:
 
 
 def _begins_with_site(connection: Connection) -> bool:
-    """Return whether a connection of the same engine, which nobody has told anything, is for a site."""
+    """Return whether a new connection of the same engine begins with a site set."""
     with closing(connection.engine.raw_connection()) as other, closing(other.cursor()) as cursor:
         cursor.execute(f"SELECT coalesce(current_setting('{SETTING}', true), '') <> ''")  # A constant.
         (found,) = cursor.fetchone() or (False,)
@@ -172,7 +172,7 @@ def _begins_with_site(connection: Connection) -> bool:
 
 
 def _membership(connection: Connection, name: str) -> tuple[bool, bool, bool]:
-    """Return whether the role `name` is there, whether the one that logged in is a member, and whether it inherits."""
+    """Return whether the role `name` exists, whether the connected role is a member, and whether it inherits."""
     found = connection.execute(_MEMBERSHIP, {"role": name}).one_or_none()
     return (False, False, False) if found is None else (True, bool(found[0]), bool(found[1]))
 

@@ -1,7 +1,7 @@
-"""The tables of a PostgreSQL database that belong to sites, and what row-level security each has.
+"""List the scoped tables of a PostgreSQL database, with the state of row-level security of each.
 
-Read from PostgreSQL's catalogue, for the role that logs in: for `multisite check`, and for the command that switches
-row-level security on.
+It is read from PostgreSQL's catalogue, for the role that logs in. `multisite check` and `multisite row-security enable`
+use it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from multisite.scoping.policies import ALL_SITES_POLICY, LIMIT_POLICY, SETTING, 
 
 __all__ = ["SecuredTable", "display_name", "secured_tables"]
 
-# What WITH names begins with pg_, so that the wall need not ask what tables those are.
+# The names in WITH begin with pg_, so that the scoping layer does not look them up.
 _TABLES = sa.text(
     """
     WITH RECURSIVE pg_sites (oid, namespace) AS (
@@ -52,12 +52,12 @@ _TABLES = sa.text(
 
 
 class SecuredTable(NamedTuple):
-    """A table of the database that belongs to sites: its `site_id` refers to `sites`, or that of its parent does.
+    """A scoped table of the database: its `site_id`, or that of its parent, refers to `sites`.
 
-    `is_ours` is whether the role that logged in owns it, or has the rights of who does; `is_reachable` whether it may
-    read or change it at all. `is_foreign` is a foreign table, which has no policies. `has_policy` is whether a policy
-    compares with the site of the transaction, `has_limit` whether there is the restrictive one, for everybody;
-    `widening` names the permissive ones that are not ours. `all_sites_roles` are the roles that see all of it.
+    `is_ours` is whether the connected role owns it, or has the rights of its owner; `is_reachable` whether the role may
+    read or change it. `is_foreign` is whether it is a foreign table, which has no policies. `has_policy` is whether a
+    policy compares rows with the site of the transaction; `has_limit` whether the restrictive policy exists for all
+    roles; `widening` names permissive policies of the application. `all_sites_roles` are the roles that see all rows.
     """
 
     schema: str
@@ -79,14 +79,14 @@ class SecuredTable(NamedTuple):
 
     @property
     def is_secured(self) -> bool:
-        """Whether row-level security is on, for others than the owner at least."""
+        """Whether row-level security is in force, at least for roles other than the owner."""
         return self.is_enabled and self.has_policy
 
 
 def secured_tables(connection: Connection) -> list[SecuredTable]:
-    """Return the tables of a PostgreSQL database that belong to sites, whether or not row-level security is on.
+    """Return the scoped tables of a PostgreSQL database, with or without row-level security.
 
-    Partitions and children of such tables are among them, and foreign tables among those.
+    This includes their partitions and children, some of which may be foreign tables.
     """
     parameters = {
         "setting": SETTING,
@@ -100,5 +100,5 @@ def secured_tables(connection: Connection) -> list[SecuredTable]:
 
 
 def display_name(schema: str, name: str) -> str:
-    """Return the name of a table as people write it."""
+    """Return the name of a table, without the schema "public"."""
     return name if schema == "public" else f"{schema}.{name}"

@@ -1,9 +1,9 @@
-"""The trial that the wall has to stand whenever it is put up.
+"""The self-test of scoping, which runs when scoping is installed.
 
-A release of SQLAlchemy that works differently stops the start by it, not the separation of sites.
-`calls` looks whether SQLAlchemy still calls what the wall stands in front of, `compiles` at the SQL that is made, and
-`executes` at what comes of it: on a database in memory with a row of each of two sites. All together take a few
-milliseconds, half of which the first statement of the application would have needed in their place.
+With a release of SQLAlchemy that works differently, the application does not start, and sites stay isolated.
+`check_hook` checks that SQLAlchemy still calls a method that scoping replaces, `check_compiled_sql` checks the SQL of
+compiled statements, and `check_execution` executes statements on an in-memory database with one row for each of two
+sites. Together they take a few milliseconds, half of which the application's first statement would otherwise need.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ INSERT INTO multisite_self_test VALUES (1, 1), (2, 2);
 ANALYZE;
 """
 _FORBIDDEN = "SELECT 1 FROM sqlite_stat1"
-"""A query that is refused whatever models there are."""
+"""A query that is refused regardless of the models."""
 _ddl: Any = sa.DDL(f"CREATE TABLE copied AS {_FORBIDDEN}")  # type: ignore[no-untyped-call]
 
 _REFUSED: dict[str, tuple[type[Exception], Callable[[Session], Any]]] = {
@@ -55,11 +55,11 @@ _REFUSED: dict[str, tuple[type[Exception], Callable[[Session], Any]]] = {
 
 
 class SelfTestFailure(Exception):
-    """What is wrong with the wall, as the end of a sentence."""
+    """The self-test failed; the message is the end of a sentence."""
 
 
 def check_hook(owner: type, name: str) -> None:
-    """Raise `SelfTestFailure` if no method of the class `owner` calls its method `name` any more."""
+    """Raise `SelfTestFailure` unless some method of the class `owner` calls its method `name`."""
     methods = [getattr(method, "__func__", method) for method in vars(owner).values()]
     own = [each for each in methods if isinstance(each, FunctionType) and each.__module__ == owner.__module__]
     if not any(name in method.__code__.co_names for method in own):
@@ -84,7 +84,7 @@ def check_overrides(mixin: type, compiler: type = SQLiteCompiler) -> None:
 
 
 def check_compiled_sql() -> None:
-    """Compile one statement of each kind and raise `SelfTestFailure` if any comes out without the site."""
+    """Compile one statement of each kind and raise `SelfTestFailure` if one lacks a limit."""
     table, other = _table, _table.alias()
     statements: list[tuple[Any, int]] = [
         (sa.select(table.c.id), 1),
@@ -104,8 +104,8 @@ def check_compiled_sql() -> None:
 
 
 def check_execution() -> None:
-    """Execute statements through sessions and raise `SelfTestFailure` if one sees, or does, more than it should."""
-    # In a context of its own: whoever imports multisite may work for a site already.
+    """Execute statements and raise `SelfTestFailure` if one reads or changes rows of another site."""
+    # In a new context: the code that imports multisite may have a current site.
     Context().run(_execute)
 
 
@@ -115,7 +115,7 @@ def _execute() -> None:
     engine = sa.create_engine("sqlite://", creator=lambda: database, poolclass=StaticPool)
     try:
         with using_site(Site(1, "one", "", "")), engine.connect() as connection:
-            # First, as long as it is not known that this database has no row-level security.
+            # First, while the state of row-level security in this database is not cached.
             found = list(connection.scalars(_rows))
         if found != [1]:
             raise SelfTestFailure(f"a connection without a session reads the rows {found}")
@@ -145,7 +145,7 @@ def _check_rows(session: Session, expected: list[int]) -> None:
     if found != expected:
         raise SelfTestFailure(f"it reads the rows {found} in place of {expected}")
     if session.identity_map is objects:
-        # By this a pin knows that its session has been closed, and may belong to another site next.
+        # A pin detects by the identity map that its session was closed.
         raise SelfTestFailure("a session that is closed keeps its identity map")
 
 

@@ -1,8 +1,8 @@
-"""Changes that the trial makes: one for each private name of SQLAlchemy by which a change is limited or refused.
+"""The changes of the self-test: one for each private name of SQLAlchemy that limits or refuses a change.
 
-They are made as site 1, by models of two tables, on a database in memory with a row of each of two sites. None may
-touch a row of site 2 or bring one there, and `REFUSED` have to be refused. docs/sqlalchemy-hooks.md says what each
-private name is for.
+They are made for site 1, with models of two tables, on an in-memory database with one row for each of two sites. None
+may change a row of site 2 or move one there, and each of `REFUSED` must be refused. docs/sqlalchemy-hooks.md gives the
+purpose of each private name.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ _AFTERWARDS = [
 
 
 class Whole(SiteScoped):
-    """A model in a table of its own."""
+    """A model with a table of its own."""
 
     id: Any
     note: Any
 
 
 class Part(Whole):
-    """A model of joined inheritance, in a second table."""
+    """A subclass by joined inheritance, with a second table."""
 
     extra: Any
 
 
 @contextmanager
 def mapped_models() -> Iterator[None]:
-    """Map both models for as long as the block runs; nothing of them stays in the register of tables."""
+    """Map both models inside the block, and remove their tables from the register afterwards."""
     models, metadata = registry(), sa.MetaData()
     try:
-        # A default that is a query, and executed before the INSERT.
+        # A default that is a query and is executed before the INSERT.
         rows = sa.table("multisite_self_test_parent", sa.column("site_id"))
         default = sa.select(sa.func.count() + 10).select_from(rows)
         whole = sa.Table(
@@ -91,7 +91,7 @@ def _another_sites() -> Whole:
 
 
 _MORE = sa.text("'moved', site_id = 2")
-"""Text that sets a second column, unless it is in brackets."""
+"""Text that sets a second column, unless it is in parentheses."""
 
 REFUSED: dict[str, tuple[tuple[type[Exception], ...], Callable[[Session], Any]]] = {
     "SQL as a value of site_id": (
@@ -132,7 +132,7 @@ REFUSED: dict[str, tuple[tuple[type[Exception], ...], Callable[[Session], Any]]]
 
 
 def changes_error(session: Session) -> str | None:
-    """Change rows in every way that is allowed; return what is wrong with the rows afterwards, or None."""
+    """Make every kind of allowed change; return what is wrong with the rows afterwards, or None."""
     whole, part = _table(), _table(Part)
     rows = [{"id": number, "note": "whole", "extra": "part"} for number in (3, 4)]
     session.execute(sa.insert(Part), rows)
@@ -148,7 +148,7 @@ def changes_error(session: Session) -> str | None:
 
 
 def reads_error(session: Session) -> str | None:
-    """Read rows in ways that depend on a private name each; return what is wrong with what comes, or None."""
+    """Execute reads that each depend on a private name; return what is wrong with the result, or None."""
     whole = _table()
     some = sa.select(whole.c.note).cte()
     text = scoped_text("SELECT note FROM multisite_self_test_parent WHERE site_id = :site_id")

@@ -1,9 +1,9 @@
-"""Reading finished SQL: which tables it takes rows from, by a small scanner that knows both databases' lexical rules.
+"""Scan finished SQL for the tables that it reads or writes, by the lexical rules of SQLite and PostgreSQL.
 
-SQL reaches a statement in many ways that are text and not structure: `text()`, hints, prefixes, operators, unquoted
-names, constructs with a compiler of their own. Rather than watch each of these ways, the compiler compares what the
-finished text reads with the tables that it wrote itself. It takes one pass over the text, when a statement is first
-compiled. Where the grammar is not clear the scanner sees a table too many, never one too few.
+SQL gets into a statement as text by many means: `text()`, hints, prefixes, operators, unquoted names, constructs with a
+compiler of their own. Instead of handling each, the compiler compares the tables in the finished text with those that
+it rendered itself. This is one pass over the text when a statement is first compiled. If the grammar is ambiguous, the
+scanner reports a table too many, never one too few.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _END_OF_FROM = frozenset(
     }
 )  # fmt: skip
 _NAMES_IN_SQLITE = frozenset({"FOR", "FETCH", "OFFSET", "WINDOW"})
-"""Those of these that may be the name of a column there; OFFSET comes behind LIMIT, which has ended FROM already."""
+"""Those that may name a column in SQLite; OFFSET follows LIMIT, which has already ended FROM."""
 _COMBINES = frozenset({"UNION", "EXCEPT", "INTERSECT"})
 _QUERIES = frozenset({"SELECT", "DELETE", "UPDATE", "MERGE"})
 _FUNCTIONS_OF_SQLITE = frozenset({"json_each", "json_tree"})
-"""Those that give rows. Any other name in their place may be that of a virtual table."""
+"""The functions that return rows. Any other name in their place may be a virtual table."""
 _DDL = frozenset({"CREATE", "ALTER", "DROP"})
 _KINDS_OF_TABLES = frozenset({"TEMP", "TEMPORARY", "UNLOGGED", "FOREIGN", "VIRTUAL"})
 _NOT_A_TARGET = frozenset({"FOR", "KEY", "DO", "ON"})
@@ -39,42 +39,44 @@ _NOT_A_TARGET = frozenset({"FOR", "KEY", "DO", "ON"})
 
 @dataclass
 class SqlScan:
-    """What a statement holds. `tables` are the names, lower-cased and without schema, that rows are taken from or
-    written to, one for each mention; `calls` the functions called, lower-cased too; `fault` says what cannot be read at
-    all, None if nothing."""
+    """What a statement contains.
+
+    `tables` are the tables that it reads or writes, lower-cased and without schema, once per mention. `calls` are the
+    functions that it calls, lower-cased. `fault` is what cannot be scanned, None if everything can.
+    """
 
     tables: list[str] = field(default_factory=list)
     calls: set[str] = field(default_factory=set)
     unions: set[str] = field(default_factory=set)
-    """The tables into which an INSERT writes what more than one SELECT gives, such as by a UNION."""
+    """The tables into which an INSERT writes the rows of several SELECTs, such as of a UNION."""
     conflicts: int = 0
-    """How often ON CONFLICT is written."""
+    """How often it has ON CONFLICT."""
     replaces: bool = False
-    """Whether it has OR REPLACE, or REPLACE INTO, which deletes rows that hold the same key."""
+    """Whether it has OR REPLACE or REPLACE INTO, which delete rows with the same key."""
     limits: int = 0
-    """How often the parameter is named that limits to a site."""
+    """How often it has the site parameter."""
     first_keywords: set[str] = field(default_factory=set)
-    """The keyword that each statement in it begins with, "" for one that begins with something else."""
+    """The first keyword of each statement in it, "" for one that begins with anything else."""
     has_line_comment: bool = False
-    """Whether a comment goes on to the end of its line, over whatever comes there."""
+    """Whether it has a comment that extends to the end of its line."""
     fault: str | None = None
 
 
 @dataclass
 class _ParenState:
-    """What is known inside one pair of brackets."""
+    """The state of the scanner inside one pair of parentheses."""
 
     query: bool = False
     deletes: bool = False
     in_from: bool = False
     expects: str | None = None
-    """The keyword after which a table comes next, None elsewhere."""
+    """The keyword after which a table is expected, None elsewhere."""
     into: str | None = None
-    """The table that an INSERT here writes to."""
+    """The target of an INSERT at this level."""
 
 
 def scan_sql(sql: str, dialect: str) -> SqlScan:
-    """Return what the statement `sql` reads, by the lexical rules of the dialect of that name."""
+    """Return what the statement `sql` contains, by the lexical rules of the dialect with that name."""
     found = tokens(sql, dialect)
     scan = _Scanner(found, dialect).scan
     if any(kind == "comment" and has_nested_comment(text, dialect) for kind, text in found):
@@ -97,10 +99,10 @@ def _first_keywords(found: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 class _Scanner:
-    """Goes through the tokens once, with a stack of levels for the brackets."""
+    """Goes through the tokens once, with a stack of states for the parentheses."""
 
     def __init__(self, tokens: Sequence[tuple[str, str]], dialect: str) -> None:
-        # Only SQLite takes a table behind IN; position('a' IN title) of the others has a column there.
+        # Only SQLite allows a table after IN; in position('a' IN title) of PostgreSQL it is a column.
         self.is_sqlite = dialect == "sqlite"
         self.before_tables = {"INTO", "COPY", "IN"} if self.is_sqlite else {"INTO", "COPY"}
         self.end_of_from = _END_OF_FROM - _NAMES_IN_SQLITE if self.is_sqlite else _END_OF_FROM
@@ -119,7 +121,7 @@ class _Scanner:
                 self._mark(text)
 
     def _previous(self) -> str:
-        """Return the token before the one that is looked at, "" at the beginning."""
+        """Return the token before the current one, "" at the beginning."""
         return self.tokens[self.position - 2][1] if self.position > 1 else ""
 
     def _peek(self, offset: int = 0) -> str:
@@ -129,7 +131,7 @@ class _Scanner:
     def _mark(self, mark: str) -> None:
         level = self.levels[-1]
         if mark == "(":
-            # Behind FROM or JOIN a bracket holds a query or more tables, behind IN a query or a list.
+            # After FROM or JOIN, parentheses contain a query or more tables; after IN, a query or a list.
             group = level.expects not in (None, "IN")
             self.levels.append(_ParenState(in_from=group, expects="FROM" if group else None))
             level.expects = None
@@ -144,11 +146,11 @@ class _Scanner:
             self.scan.fault = "a name written with unicode escapes"
         else:
             level.expects = None
-        # What means something together stands together: in (SELECT 1 AS key) UPDATE, KEY is the name of a column.
+        # Keywords that belong together are adjacent: in (SELECT 1 AS key) UPDATE, KEY is the name of a column.
         self.words = ["", ""]
 
     def _name_or_keyword(self, kind: str, text: str) -> None:
-        # Behind a point comes a column, whatever it is called.
+        # After a point comes a column, whatever its name is.
         is_column = self._previous() == "."
         word = keyword(text) if kind == "word" and not is_column else ""
         if word == "DO" and self._previous() in ("", ";"):
@@ -163,16 +165,16 @@ class _Scanner:
         self.words = [self.words[-1], word]
 
     def _keyword(self, word: str) -> bool:
-        """Take note of a keyword; return False if `word` may be a name here."""
+        """Handle a keyword; return False if `word` may be a name here."""
         level = self.levels[-1]
         before, last = self.words
         if level.expects and self._is_skipped(word, last):
             return True
         if word in _QUERIES:
-            # What has been so stays so: UPDATE may be an alias behind DELETE FROM.
+            # This is never reset: UPDATE may be an alias after DELETE FROM.
             level.query, level.deletes = True, level.deletes or word in ("DELETE", "MERGE")
         if word == "FROM":
-            # Not IS DISTINCT FROM, and not EXTRACT(year FROM created), whose brackets hold no query.
+            # Not IS DISTINCT FROM, and not EXTRACT(year FROM created), whose parentheses contain no query.
             if level.query and not (last == "DISTINCT" and before in ("IS", "NOT")):
                 level.in_from, level.expects = True, word
         elif word == "JOIN" or (word == "USING" and level.deletes) or self._truncates(word):
@@ -196,7 +198,7 @@ class _Scanner:
         return word == "TRUNCATE" and self._previous() in ("", ";")
 
     def _note_insert(self, word: str) -> None:
-        """Take note of what could give an INSERT more rows than its one SELECT, or what happens to others."""
+        """Record what could add rows to those of an INSERT's one SELECT, or change existing rows."""
         into = self.levels[-1].into
         if into and word in _COMBINES:
             self.scan.unions.add(into)
@@ -205,7 +207,7 @@ class _Scanner:
             self.scan.replaces |= self.words[-1] == "OR" or keyword(self._peek()) == "INTO"
 
     def _is_alias(self, word: str, last: str) -> bool:
-        """Return whether a keyword that ends FROM elsewhere is a name in it: each database lets some of them be one."""
+        """Return whether a keyword that usually ends FROM is a name here: each database allows some as names."""
         if word == "SET":
             return last != "UPDATE"
         if word == "VALUES":
@@ -221,9 +223,9 @@ class _Scanner:
         return (word == "IF" and following in ("NOT", "EXISTS")) or (word == "ROWS" and following == "FROM")
 
     def _table(self, text: str) -> None:
-        """Take note of the table that comes here; it may be written schema.table, and may turn out a function.
+        """Record the table that comes here; it may be schema.table, or turn out to be a function.
 
-        In SQLite a virtual table may be called as one.
+        In SQLite, a virtual table may be called like a function.
         """
         keyword, self.levels[-1].expects = self.levels[-1].expects, None
         schema = ""
@@ -243,7 +245,7 @@ class _Scanner:
 
 
 def _bare(name: str) -> str:
-    """Return a name as the database knows it, lower-cased."""
+    """Return a name without its quotes, lower-cased."""
     quote = name[0]
     if quote in "'\"`":
         name = name[1:-1].replace(quote * 2, quote)

@@ -1,9 +1,8 @@
-"""Which tables are scoped, and how a name in SQL is recognised as one of them.
+"""The register of scoped tables, and the check of table names in SQL against it.
 
-A table is scoped if it has a `site_id` column of the type `SiteId`, and so are the tables of multisite itself that hold
-rows of sites; what happens to be called like a scoped table
-(a second `Table`, `table("entries")`, a reflected one, text) counts as that table. Every `Table` that any MetaData
-declares passes here once, by an event on the class.
+A table is scoped if it has a `site_id` column of the type `SiteId`; multisite's own tables with rows of sites are too.
+Anything with the name of a scoped table (a second `Table`, `table("entries")`, a reflected table, a name in text) is
+treated as that table. An event on the class `Table` registers every table of every MetaData.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ __all__ = ["CATALOGS_WITH_ROWS", "ScopedTables", "TableUse", "tables", "unknown_
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 SYSTEM_PREFIXES = ("sqlite_", "pg_", "pragma_")
-"""What the names of a database's own tables begin with. The database is not asked about them: the statement that asks
-names some itself."""
+"""Prefixes of the names of system tables. These are not looked up in the catalogue, because the lookup itself uses
+some."""
 
 CATALOGS_WITH_ROWS = frozenset(
     {
@@ -41,7 +40,7 @@ CATALOGS_WITH_ROWS = frozenset(
         "sqlite_stat1", "sqlite_stat2", "sqlite_stat3", "sqlite_stat4", "sqlite_dbpage",
     }
 )  # fmt: skip
-"""System tables that show values out of everybody's rows."""
+"""System tables that show values from the rows of all sites."""
 
 _RUNS_SQL = re.compile(
     r"(query|table|schema|database|cursor)_to_xml(schema|_and_xmlschema)?|ts_stat|ts_rewrite|dblink(_\w+)?"
@@ -50,10 +49,10 @@ _RUNS_SQL = re.compile(
     r"|st_(estimated|find)_?extent|run_command_on_\w+|master_run_on_worker|pg_background_launch"
     r"|pg_read_(binary_)?file|load_extension|eval"
 ).fullmatch
-"""Functions that run the SQL they are given as a string, or read tables past SQL."""
+"""Matches functions that execute SQL from a string, or read tables without SQL."""
 
 _HARMLESS = re.compile(r"\s*pragma\b", re.IGNORECASE)
-"""A pragma describes tables, it does not read them, and reflection is made of it."""
+"""Matches a PRAGMA: it describes tables and does not read them, and reflection uses it."""
 
 _READ_BY_SCANNER = frozenset(
     {
@@ -61,19 +60,19 @@ _READ_BY_SCANNER = frozenset(
         "LISTEN", "UNLISTEN", "NOTIFY", "SET", "RESET", "SHOW", "BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "COMMIT",
     }
 )  # fmt: skip
-"""What text may begin with to be read like any other SQL. What begins otherwise (CREATE FUNCTION, PREPARE, DO, COPY)
-may have SQL in a string, or do to a whole table what is no reading, and must not mention a scoped table at all."""
+"""The first keywords of statements that the scanner can handle. Others (CREATE FUNCTION, PREPARE, DO, COPY) may contain
+SQL in a string or affect a whole table, and must not mention a scoped table at all."""
 
 _LEXICAL_SETTING = "standard_conforming_strings"
-"""Switched off, PostgreSQL ends strings elsewhere than they are read to end here."""
+"""If it is off, strings in PostgreSQL end elsewhere than the scanner assumes."""
 
 _ALWAYS_KNOWN = frozenset({"alembic_version", "multisite_alembic_version"})
 
 
 OWN_TABLES = {"sites": "id", "domains": "site_id", "multisite_settings": "site_id"}
-"""The tables of multisite that hold rows of sites, with the column that holds the site's id.
+"""multisite's own tables with rows of sites, and the column that holds the site's id.
 
-A site may read its own rows, and only `all_sites` and multisite itself may change them.
+A site may read its own rows; only `all_sites` and multisite itself may change them.
 """
 
 
@@ -83,10 +82,10 @@ def limit_column(table: TableClause | None) -> str:
 
 
 def is_own(table: TableClause) -> bool:
-    """Return whether `table` is, or is called like, a table of multisite that holds rows of sites.
+    """Return whether `table` is, or has the name of, one of multisite's own tables with rows of sites.
 
-    A table that an application declares as scoped is its own affair, and so is one with a schema: whether that is the
-    schema of multisite's tables, the database says when a statement is executed.
+    A table that the application declares as scoped is not, nor is a `Table` with a schema: whether that is the schema
+    of multisite's tables is looked up when a statement is executed.
     """
     if table.name.lower() not in OWN_TABLES or has_site_id(table):
         return False
@@ -95,15 +94,18 @@ def is_own(table: TableClause) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TableUse:
-    """How far a statement reaches: `fault` is why it could concern scoped tables it does not limit, None if nothing in
-    it says so; `unknown` are the names, lower-cased, of tables or views that no MetaData declares."""
+    """How a statement uses tables that the compiler has not limited.
+
+    `fault` is why it could use scoped tables without a limit, None if there is no reason. `unknown` are the lower-cased
+    names of tables or views that no MetaData declares.
+    """
 
     fault: str | None = None
     unknown: frozenset[str] = frozenset()
 
 
 def unknown_table_message(name: str) -> str:
-    """Return the refusal of a table or view that nobody knows."""
+    """Return the error message for an undeclared table or view, as the subject of a sentence."""
     shown = escape_for_message(name)
     return f"'{shown}', a table or view that no model declares and multisite.global_tables does not list,"
 
@@ -111,8 +113,8 @@ def unknown_table_message(name: str) -> str:
 class ScopedTables:
     """The names of scoped and of declared tables, lower-cased and without schema.
 
-    Names are compared without case and schema: a database that tells `Entries` from `entries` is rarer than a
-    statement that spells a table otherwise, and taking one table too many for scoped fails closed.
+    Names are compared without case and schema. Databases that distinguish `Entries` from `entries` are rarer than
+    statements that write a name differently, and treating one table too many as scoped fails closed.
     """
 
     def __init__(self) -> None:
@@ -120,15 +122,15 @@ class ScopedTables:
         self.declared: set[str] = set()
         self.global_tables: set[str] = set()
         self.parents: set[str] = set()
-        """The names of the tables that scoped ones inherit from, in PostgreSQL: they show the rows of these."""
+        """The names of tables that scoped ones inherit from in PostgreSQL, and whose rows they therefore show."""
         self.metadata: WeakSet[sa.MetaData] = WeakSet()
-        """Every MetaData that has declared a table, for who wants to look at them all."""
+        """Every MetaData that has declared a table."""
         self.changed: Callable[[], None] = lambda: None
-        """Called after a name has become that of a scoped table: what was compiled before does not know it."""
+        """Called after a table has become scoped: statements that were compiled earlier do not limit it."""
         self._pattern: re.Pattern[str] | None = None
 
     def declare(self, table: sa.Table) -> None:
-        """Take note of `table`; give a scoped one its UNIQUE (site_id, primary key)."""
+        """Register `table`; add UNIQUE (site_id, primary key) if it is scoped."""
         name = table.name.lower()
         self.declared.add(name)
         self.metadata.add(table.metadata)
@@ -140,14 +142,14 @@ class ScopedTables:
         self.add(name)
 
     def add(self, name: str) -> None:
-        """Take note that `name` is that of a scoped table."""
+        """Register `name` as the name of a scoped table."""
         if name.lower() not in self.scoped:
             self.scoped.add(name.lower())
             self._pattern = None
             self.changed()
 
     def forget(self, metadata: sa.MetaData) -> None:
-        """Forget the tables of `metadata`, whose names no other MetaData may have."""
+        """Remove the tables of `metadata` from the register; no other MetaData may have the same names."""
         names = {table.name.lower() for table in metadata.tables.values()}
         self.scoped -= names
         self.declared -= names
@@ -155,19 +157,19 @@ class ScopedTables:
         self._pattern = None
 
     def is_scoped(self, table: TableClause) -> bool:
-        """Return whether `table` is, or is called like, a scoped table."""
+        """Return whether `table` is, or has the name of, a scoped table."""
         name = table.name.lower()
         return name in self.scoped and (name not in OWN_TABLES or is_own(table) or has_site_id(table))
 
     def is_unknown(self, table: TableClause) -> bool:
-        """Return whether nothing tells what `table` is: no MetaData declares it and no setting lists it."""
+        """Return whether no MetaData declares `table` and no setting lists it."""
         if isinstance(table, sa.Table):
             return False
         schema = str(getattr(table, "schema", None) or "").lower()
         return schema not in SYSTEM_SCHEMAS and not self.is_known(table.name.lower())
 
     def is_known(self, name: str) -> bool:
-        """Return whether the lower-cased `name` is that of a declared, a listed or a system table."""
+        """Return whether the lower-cased `name` is of a declared, a listed or a system table."""
         return (
             name in self.declared
             or name in self.global_tables
@@ -176,7 +178,7 @@ class ScopedTables:
         )
 
     def named_in(self, text: str) -> str | None:
-        """Return the first scoped table of an application that `text` names, as spelt there, or None."""
+        """Return the first scoped table of an application that `text` names, as written there; None without any."""
         if self.scoped == OWN_TABLES.keys():
             return None
         found = self._mentions().search(text)
@@ -184,17 +186,17 @@ class ScopedTables:
 
     def _mentions(self) -> re.Pattern[str]:
         if self._pattern is None:
-            # Not multisite's own: "sites" and "domains" are words, which queries are looked through for by `read`.
+            # Without multisite's own: "sites" and "domains" are common words, so only `scan_sql` looks for them.
             names = "|".join(re.escape(name) for name in sorted(self.scoped - OWN_TABLES.keys(), key=len, reverse=True))
             self._pattern = re.compile(rf"(?<![\w$])(?:{names})(?![\w$])", re.IGNORECASE)
         return self._pattern
 
     def table_use_of_string(self, sql: str, dialect: str) -> TableUse:
-        """Return the reach of `sql`, a whole statement written as a string: no scoped table in it is limited."""
+        """Return the table use of `sql`, a whole statement as a string, in which no scoped table is limited."""
         return _table_use_of_string(sql, dialect, len(self.scoped))
 
     def table_use_of(self, scan: SqlScan, written: Written) -> TableUse:
-        """Return how far a statement reaches past what the compiler has `written`, and limited, of it."""
+        """Return the table use of a scanned statement beyond the tables that the compiler has `written` and limited."""
         if fault := scan.fault or self._fault_in(scan, written):
             return TableUse(fault)
         unknown, mentions = set(), Counter(scan.tables)
@@ -206,23 +208,23 @@ class ScopedTables:
                 return TableUse(f"the system table {name}")
             if name in self.parents - self.scoped:
                 return TableUse(f"'{name}', from which scoped tables inherit, and which has no site_id,")
-            # What a WITH in text defines is unknown too, and the database knows no view of that name.
+            # A CTE defined in text is unknown too; the lookup then finds no view with its name.
             if times > written.tables[name] and not self.is_known(name) and name not in known:
                 unknown.add(name)
         limited = sum((mentions & written.tables - written.unlimited)[name] for name in self.scoped & mentions.keys())
         if limited > scan.limits:
-            # A construct had a table written and dropped that; or text has put a comment or a string over a limit.
+            # A construct rendered a table and dropped the text, or a comment or string in text hides a limit.
             return TableUse("a scoped table without its limit")
         return TableUse(unknown=frozenset(unknown))
 
     def _fault_in(self, scan: SqlScan, written: Written) -> str | None:
-        """Return what is wrong with a statement apart from the tables that it takes rows from, or None."""
+        """Return why a statement is unsafe, apart from the tables in it; None if it is not."""
         for call in scan.calls:
             if _RUNS_SQL(call):
                 return f"the function {call}()"
         for name in scan.unions & self.scoped:
             if name not in written.known:
-                # SQLAlchemy adds our site_id to one SELECT; text that adds another would give its own.
+                # SQLAlchemy adds site_id to one SELECT; another SELECT in text would provide its own.
                 return f"an INSERT INTO '{name}' of several queries"
         if scan.conflicts > written.conflicts and self.scoped.intersection(scan.tables):
             return "text that holds an ON CONFLICT"
@@ -236,7 +238,7 @@ def _table_use_of_string(sql: str, dialect: str, _scoped_tables: int) -> TableUs
     if _HARMLESS.match(sql):
         return TableUse()
     scan = scan_sql(sql, dialect)
-    # What another dialect takes for a comment or a string, the scanner does not know.
+    # The scanner does not know how other dialects write comments and strings.
     is_read = dialect in SUPPORTED and scan.first_keywords <= _READ_BY_SCANNER
     if not is_read and (name := tables.named_in(sql)):
         return TableUse(f"a string of SQL that names the scoped table '{name}'")
@@ -246,7 +248,7 @@ def _table_use_of_string(sql: str, dialect: str, _scoped_tables: int) -> TableUs
 
 
 tables = ScopedTables()
-"""The one register of the process; matching is by name, so it holds the tables of all MetaData."""
+"""The register of the process, with the tables of every MetaData; tables are matched by name."""
 
 
 @event.listens_for(sa.Table, "after_parent_attach")
@@ -260,6 +262,6 @@ for _own in metadata.tables.values():
 
 @event.listens_for(sa.Column, "after_parent_attach")
 def _declare_late(column: sa.Column[Any], parent: Any) -> None:
-    """Take note of a table that becomes scoped after it was declared, by `extend_existing` or `append_column`."""
+    """Register a table that becomes scoped after its declaration, by `extend_existing` or `append_column`."""
     if column.name == SITE_COLUMN and is_site_id(column.type) and isinstance(parent, sa.Table):
         tables.add(parent.name)
