@@ -178,7 +178,7 @@ def _register_not_restored(patch: Patch) -> None:
 
 
 def _nothing_handed_over(patch: Patch) -> None:
-    patch.setattr(execution, "_scope_for", lambda compiled, connection: execution.ALL_SITES)
+    patch.setattr(execution, "_scope_for", lambda compiled, connection, options: execution.ALL_SITES)
 
 
 # -- execution --------------------------------------------------------------------------------------------------------
