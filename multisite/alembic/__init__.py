@@ -3,6 +3,9 @@
 Importing this package in a revision adds them to alembic's `op`: `op.add_site_scope` and `op.drop_site_scope` turn an
 existing table into a scoped one and back; `op.enable_row_security` and `op.disable_row_security` switch PostgreSQL's
 row-level security for a table.
+
+`upgrade_own` creates and upgrades multisite's own tables, for code that creates databases, such as tests. `first_site`
+returns the site for the existing rows of an application, for a migration written by hand.
 """
 
 from __future__ import annotations

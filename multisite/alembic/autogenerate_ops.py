@@ -1,7 +1,7 @@
 """Autogenerate operations for tables whose models have become scoped, or are no longer scoped.
 
-Alembic by itself would add a NOT NULL column to a table that has rows. Its proposals for keys and foreign keys that
-our operations change are removed. Of the rest, drops come before our operations and additions after them.
+Alembic by itself would propose to add a NOT NULL column to a table that has rows. Those of its proposals that our
+operations replace are removed; of the rest, drops come before our operations and additions after them.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def check_rows(schema: Schema, plan: Plan, site: SiteSource) -> None:
 
 
 def _check_parent(schema: Schema, table: Table, parent: Reference) -> None:
-    """Raise if a reference points at a missing row: `site` is not necessarily meant for those rows too."""
+    """Raise if a row refers to a missing row of `parent`: the argument `site` may not be meant for such rows."""
     rows = f"{schema.sql_name(table.name)} AS r"
     filled = " AND ".join(f"r.{schema.quote(column)} IS NOT NULL" for column in parent.columns)
     there = f"SELECT 1 FROM {schema.sql_name(parent.target)} AS t WHERE {join_condition(schema, parent, 'r', 't')}"

@@ -78,5 +78,5 @@ class Naming:
 
     def _default(self, table: TableName, columns: Sequence[str], suffix: str) -> str | None:
         name = "_".join([table.name, *columns, suffix])
-        # How PostgreSQL shortens a longer name is its own matter; such a name is kept.
+        # PostgreSQL shortens a longer name in its own way, so such a name is kept.
         return name if self._dialect.name == "postgresql" and len(name.encode()) <= _MAX_BYTES else None

@@ -107,7 +107,11 @@ class _Planner:
                     )
 
     def check_exclusions(self) -> None:
-        """Raise if an EXCLUDE constraint would still compare rows of different sites."""
+        """Check that no EXCLUDE constraint would still compare rows of different sites.
+
+        Raises:
+            MultisiteError: One would, and is not listed in `keep`.
+        """
         for name, definition in self.table.exclusions.items():
             if name not in self.options.keep and not mentions_site(definition):
                 raise MultisiteError(
@@ -130,9 +134,15 @@ class _Planner:
         )
 
     def key_with_site(self, key: Key) -> Change[Key]:
+        """Return the change of a key that gets `site_id` as its first column."""
         return self._changed_key(key, (SITE_COLUMN, *key.columns), with_site(key.definition))
 
     def key_without_site(self, key: Key) -> Change[Key]:
+        """Return the change of a key that loses `site_id`; it is dropped if nothing of use would remain.
+
+        Raises:
+            MultisiteError: An expression or predicate of the key uses `site_id`.
+        """
         rest, columns = without_site(key.definition), plain(key.columns)
         if rest is None or (set(columns) == set(self.table.primary_key) and not key.is_index):
             return Change(key, None)
@@ -174,6 +184,9 @@ class _Planner:
 
         `site_id` is never NULL. A reference with one column, or with columns that are all NOT NULL, means the same
         without MATCH FULL.
+
+        Raises:
+            MultisiteError: It would not mean the same.
         """
         definition = without_match_full(reference.definition)
         if not self.schema.has_match_full or definition == reference.definition:
@@ -188,6 +201,7 @@ class _Planner:
         return definition
 
     def reference_without_site(self, reference: Reference) -> Change[Reference]:
+        """Return the change of a reference that loses `site_id`; it is dropped if it has no other column."""
         rest = without_site(reference.definition)
         if rest is None or not plain(reference.columns):
             return Change(reference, None)

@@ -156,7 +156,7 @@ def _schema_of(schema: PostgresqlSchema, table: TableName) -> str | None:
 
 
 def _check_dependents(schema: PostgresqlSchema, plan: Plan) -> None:
-    """Raise if PostgreSQL would silently drop more than the plan knows of together with `site_id`."""
+    """Raise if PostgreSQL would silently drop a constraint or policy that is not in the plan along with `site_id`."""
     planned = [key.old.name for key in plan.keys]
     rows = schema.query(
         "SELECT c.conname::text, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_attribute a "
@@ -235,7 +235,7 @@ def _deferred(schema: PostgresqlSchema) -> list[str]:
 
 
 def _forced(schema: PostgresqlSchema, table: TableName) -> list[str]:
-    """Return the names of those tables, among this one and its neighbours by reference, that force row security."""
+    """Return the names of the tables with forced row-level security, of this one and those it has references with."""
     rows = schema.query(
         "SELECT format('%I.%I', n.nspname, t.relname) FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace "
         "WHERE t.relrowsecurity AND t.relforcerowsecurity AND (t.oid = :oid OR t.oid IN "

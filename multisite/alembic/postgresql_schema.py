@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing_table_error
+from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing_table_message
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN
 
@@ -52,9 +52,14 @@ class PostgresqlSchema(Schema):
         return None if row[0] is None else int(row[0])
 
     def table(self, name: TableName) -> Table:
+        """Return a table as the catalogs describe it.
+
+        Raises:
+            MultisiteError: It does not exist, or is a view.
+        """
         oid = self.oid(name)
         if oid is None:
-            raise missing_table_error(name)
+            raise MultisiteError(missing_table_message(name))
         real_name, kind = self._name_and_kind(oid)
         if kind not in ("r", "p"):
             raise MultisiteError(f"'{name}' is not a table: convert the tables that it reads instead")
@@ -93,6 +98,7 @@ class PostgresqlSchema(Schema):
         return [types[column] for column in columns]
 
     def references_to(self, name: TableName) -> list[Reference]:
+        """Return the references from other tables to this one."""
         rows = self.query(
             f"{_CONSTRAINTS} AND c.confrelid = :oid AND c.conrelid <> :oid "
             "ORDER BY c.conrelid::regclass::text, c.conname",

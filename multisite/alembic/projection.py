@@ -20,14 +20,16 @@ class Projection(Schema):
         self._real = real
         self.has_match_full = real.has_match_full
         self.before: dict[TableName, Table] = {}
-        """The tables that plans change, before."""
+        """The tables that plans change, in their present state."""
         self.after: dict[TableName, Table] = {}
-        """The same tables, after."""
+        """The same tables after the plans."""
 
     def table(self, name: TableName) -> Table:
+        """Return a table as it will be after the plans."""
         return self.after.get(name) or self._real.table(name)
 
     def references_to(self, name: TableName) -> list[Reference]:
+        """Return the references that other tables will have to this one after the plans."""
         tables = dict.fromkeys(reference.table for reference in self._real.references_to(name))
         return [each for table in tables for each in self.table(table).references if each.target == name]
 

@@ -111,6 +111,7 @@ class EnableRowSecurity(MigrateOperation):
         operations.invoke(cls(table_name, schema=schema, all_sites_role=all_sites_role, form=form))
 
     def reverse(self) -> DisableRowSecurity:
+        """Return the reverse operation."""
         return DisableRowSecurity(self.table_name, schema=self.schema)
 
 
@@ -134,6 +135,7 @@ class DisableRowSecurity(MigrateOperation):
         operations.invoke(cls(table_name, schema=schema))
 
     def reverse(self) -> EnableRowSecurity:
+        """Return the reverse operation."""
         return EnableRowSecurity(self.table_name, schema=self.schema)
 
 
@@ -209,7 +211,7 @@ def _role_conditions(role: str | None) -> tuple[str, str]:
 
 
 def _setting_conditions(role: str | None) -> tuple[str, str]:
-    """Return the same for a database like Citus, which propagates settings but no roles, and allows no subselects."""
+    """Return the same conditions for Citus, which propagates settings but not roles, and allows no subselects."""
     if role is None:
         own = f"site_id = CAST({_SITE} AS bigint)"
         return own, own

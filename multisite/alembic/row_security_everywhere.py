@@ -23,13 +23,16 @@ __all__ = ["disable", "enable"]
 
 
 def enable(engine: Engine, *, all_sites_role: str | None, form: str | None = None) -> list[str]:
-    """Enable row-level security for every scoped table, and return their names. Safe to repeat.
+    """Enable row-level security for every scoped table. Safe to repeat.
 
     Args:
         engine: An engine that connects as the owner of the tables.
         all_sites_role: The role that sees the rows of all sites; None for no role.
         form: The form of the policies, "role" or "setting", to which existing ones are converted; None takes the
             default of the database.
+
+    Returns:
+        The names of the tables.
 
     Raises:
         MultisiteError: The database is not PostgreSQL, the role does not exist, or the engine does not connect as the
@@ -50,7 +53,10 @@ def enable(engine: Engine, *, all_sites_role: str | None, form: str | None = Non
 
 
 def disable(engine: Engine) -> list[str]:
-    """Disable row-level security for the tables that have it, and return their names.
+    """Disable row-level security for the tables that have it.
+
+    Returns:
+        The names of the tables.
 
     Raises:
         MultisiteError: The database is not PostgreSQL, or the engine does not connect as the owner.

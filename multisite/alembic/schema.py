@@ -16,13 +16,12 @@ from sqlalchemy.engine import Connection
 
 from multisite.alembic.ddl_text import clears_listed, tokens_of
 from multisite.directory import models
-from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN
 
-__all__ = ["Key", "Link", "Reference", "Schema", "Table", "TableName", "missing_table_error", "sql_name"]
+__all__ = ["Key", "Link", "Reference", "Schema", "Table", "TableName", "missing_table_message", "sql_name"]
 
 _COLON = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
-"""Matches what SQLAlchemy would take for a parameter."""
+"""Matches what SQLAlchemy would treat as a parameter."""
 
 
 class TableName(NamedTuple):
@@ -206,9 +205,9 @@ class Schema(ABC):
         return item.definition if item.name is None else f"CONSTRAINT {self.quote(item.name)} {item.definition}"
 
     def execute(self, sql: str) -> Sequence[Any]:
-        """Execute SQL without parameters and return its rows, if any.
+        """Return the rows of a statement without parameters; an empty list if it returns none.
 
-        A colon or percent sign, as in a CHECK constraint, is not taken for a parameter.
+        A colon or percent sign in it, as in a CHECK constraint, does not begin a parameter.
         """
         result = self.connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
         return result.fetchall() if result.returns_rows else []
@@ -235,6 +234,6 @@ def _text_clause(sql: str, parameters: Mapping[str, Any]) -> sa.TextClause:
     return sa.text(_COLON.sub(lambda found: found[0] if found[1] in parameters else f"\\{found[0]}", sql))
 
 
-def missing_table_error(name: TableName) -> MultisiteError:
-    """Return the error for a table that does not exist."""
-    return MultisiteError(f"there is no table '{name}': an earlier revision has to create it")
+def missing_table_message(name: TableName) -> str:
+    """Return the message of the error for a table that does not exist."""
+    return f"there is no table '{name}': an earlier revision has to create it"

@@ -157,7 +157,7 @@ class Rebuild:
             yield copied
 
     def _row_key(self) -> str | None:
-        """Return a name for the rowid that no column hides; None if there is none."""
+        """Return a name of the rowid that is not the name of a column; None if there is no such name or no rowid."""
         if self.table.handle.is_without_rowid:
             return None
         declared = {column.lower() for column in self.table.columns}

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from multisite.alembic.ddl_text import elements, group_end, tokens_of, unquoted
-from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing_table_error
+from multisite.alembic.schema import Key, Reference, Schema, Table, TableName, missing_table_message
 from multisite.alembic.sqlite_create_table import Clause, CreateTable
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["SqliteSchema"]
-
 
 _NOT_NUMERIC = ("CHAR", "CLOB", "TEXT", "BLOB", "REAL", "FLOA", "DOUB")
 
@@ -31,11 +30,16 @@ class SqliteSchema(Schema):
         self.__dict__.pop("_statements", None)
 
     def table(self, name: TableName) -> Table:
+        """Return a table, parsed from the statement that created it.
+
+        Raises:
+            MultisiteError: It does not exist, is a view or in an attached database, or its statement cannot be parsed.
+        """
         if name.schema not in (None, "main"):
             raise MultisiteError(f"'{name}': on SQLite only tables of the main database can be scoped")
         kind, real_name, sql = self._statements.get(name.name.lower(), ("", "", ""))
         if not kind:
-            raise missing_table_error(name)
+            raise MultisiteError(missing_table_message(name))
         if kind == "view":
             raise MultisiteError(f"'{name}' is a view: convert the tables that it reads instead")
         return self._read(real_name, sql)
@@ -132,6 +136,7 @@ class SqliteSchema(Schema):
             yield Key("unique index" if is_unique else "index", name, _columns(sql, spelling), sql)
 
     def references_to(self, name: TableName) -> list[Reference]:
+        """Return the references from other tables to this one."""
         found = []
         for kind, other, sql in self._statements.values():
             # Asking which tables refer to this one costs less than parsing every table.

@@ -2,7 +2,7 @@
 
 The sqlite3 driver begins a transaction before INSERT but not before CREATE or ALTER, which therefore commit at once,
 and alembic treats SQLite as a database without transactional DDL. SQLite supports it: it only needs a BEGIN. Used by
-`multisite.alembic.migrate`; other databases are not affected.
+`multisite.alembic.migrate` and `multisite.cli.upgrade`; other databases are not affected.
 
 Foreign keys are not enforced meanwhile, but checked at the end. Alembic changes a table by creating a new one and
 dropping the old one, and with enforcement on, dropping deletes all rows that refer to it. The pragma that disables

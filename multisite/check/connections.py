@@ -22,7 +22,9 @@ def check_connections(application: Application) -> Iterator[Finding]:
 def check_foreign_keys(application: Application) -> Iterator[Finding]:
     """Report SQLite engines that do not enforce foreign keys.
 
-    It is a notice if no scoped table refers to another, since then only the references to `sites` are affected.
+    Yields:
+        A fault for each; a notice if no scoped table refers to another, since then only the references to `sites` are
+        affected.
     """
     referring = {
         database.engine.url: any(

@@ -49,6 +49,9 @@ def check_directory(application: Application) -> Iterator[Finding]:
     """Report rows that violate a constraint, and hosts with underscores that are no longer allowed.
 
     Such rows come from a dump, or are older than the constraint.
+
+    Yields:
+        A fault for each row.
     """
     if application.directory is None:
         return

@@ -32,7 +32,7 @@ class Environment:
 
 
 def read_environment(ini_path: Path) -> Environment:
-    """Run the env.py that `[alembic]` in the ini file names, without a revision, and return its state.
+    """Return the state of the application's migrations; runs its env.py, but no revision.
 
     Raises:
         MultisiteError: `application_scripts` raises it.

@@ -23,6 +23,9 @@ def check_rows_across_sites(application: Application) -> Iterator[Finding]:
     """Report, for each reference among scoped tables, how many rows refer to another site's row.
 
     Each takes one query. If a site is given, only its own rows and those that refer to them are counted.
+
+    Yields:
+        A fault for each reference that such rows have.
     """
     for database in application.databases:
         for declared, found in database.scoped_tables():

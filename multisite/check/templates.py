@@ -29,17 +29,17 @@ def check_templates(application: Application) -> Iterator[Finding]:
             return
         sites = [record.site for record in list_sites(engine)]
     for templates, used in all_templates(application.registry):
-        for fault in lint(templates, sites, used):
-            if site is None or _may_show(templates.overlay, site, fault.path):
-                yield _finding(fault)
+        for issue in lint(templates, sites, used):
+            if site is None or _may_show(templates.overlay, site, issue.path):
+                yield _finding(issue)
 
 
-def _finding(fault: TemplateIssue) -> Finding:
-    where = "" if fault.line is None else f", line {fault.line}"
+def _finding(issue: TemplateIssue) -> Finding:
+    where = "" if issue.line is None else f", line {issue.line}"
     return Finding(
         "template",
-        f"{fault.path}{where}",
-        f"{_site_prefix(fault)}{fault.reason}",
+        f"{issue.path}{where}",
+        f"{_site_prefix(issue)}{issue.reason}",
         "fix it: its page answers 500 until then",
     )
 
@@ -51,9 +51,9 @@ def _may_show(overlay: Overlay, site: Site, path: Path) -> bool:
     return not any(path.is_relative_to(folder.resolve()) for folder in (overlay.sites_dir, overlay.themes_dir))
 
 
-def _site_prefix(fault: TemplateIssue) -> str:
+def _site_prefix(issue: TemplateIssue) -> str:
     """Return the beginning of the message, which names the affected sites; empty if all are."""
-    if not fault.sites:
+    if not issue.sites:
         return ""
-    more = len(fault.sites) - 1
-    return f"on {fault.sites[0].host}" + (f" and {more} more" if more else "") + " "
+    more = len(issue.sites) - 1
+    return f"on {issue.sites[0].host}" + (f" and {more} more" if more else "") + " "

@@ -18,6 +18,9 @@ def check_unique_keys(application: Application) -> Iterator[Finding]:
 
     A primary key needs no `site_id` if its values are generated (numbers, UUIDs, defaults), or if one of its columns is
     part of a reference that holds the site.
+
+    Yields:
+        A fault for each key.
     """
     for database in application.databases:
         for declared, found in database.scoped_tables():

@@ -1,4 +1,4 @@
-"""A click command that takes hosts. Not in `multisite.cli`, because `multisite.content` has such a command too."""
+"""A click command that takes hosts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ class HostCommand(click.Command):
     ignore_unknown_options = True
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Return the arguments that are left, as click does.
+
+        Raises:
+            click.NoSuchOption: An argument with two leading hyphens is not an option of this command.
+        """
         options = {
             name: parameter
             for parameter in self.get_params(ctx)

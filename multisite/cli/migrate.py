@@ -18,7 +18,7 @@ def migrate(ini: str) -> None:
     own revisions as 'alembic upgrade head' does. Safe to repeat and to interrupt: on SQLite and PostgreSQL, a
     migration that does not complete leaves nothing behind.
     """
-    from multisite.alembic.migrate import upgrade
+    from multisite.cli.upgrade import upgrade
 
     done = upgrade(ini, show=Progress().show)
     for line in done or ["Nothing to do: everything is up to date."]:

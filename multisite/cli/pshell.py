@@ -35,7 +35,7 @@ Env = dict[str, Any]
 
 
 def run(ini_uri: str, site: Site, shell: Callable[[Env, str], None] | None = None) -> int:
-    """Load the application of `ini_uri`, run a shell for `site`, and return the exit code.
+    """Load the application of `ini_uri` and run a shell for `site`.
 
     The namespace is that of pshell, with the additions of the section `[pshell]` in the ini, plus `site`, `dbsession`
     (if the application has one) and `tm`. A transaction is begun, and aborted at the end; a `setup` of the application
@@ -45,6 +45,9 @@ def run(ini_uri: str, site: Site, shell: Callable[[Env, str], None] | None = Non
         ini_uri: The ini file, with `#name` for another section than `app:main`.
         site: The site.
         shell: Takes the namespace and a help text. None chooses a shell as pshell does.
+
+    Returns:
+        The exit code.
     """
     with using_site(site):
         return _SiteShell(ini_uri, site).run(shell) or 0

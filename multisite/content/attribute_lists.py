@@ -65,7 +65,8 @@ def _read_heading(heading: Token, inline: Token) -> None:
 def _read_paragraph(tokens: list[Token], index: int) -> tuple[set[int], bool]:
     """Remove the list from the paragraph whose text is at `index`.
 
-    Returns the indexes of tokens to delete, and whether the list marks the position of a table of contents.
+    Returns:
+        The indexes of the tokens to delete, and whether the list marks the position of a table of contents.
     """
     inline, whole = tokens[index], {index - 1, index, index + 1}
     if inline.content == "[TOC]":

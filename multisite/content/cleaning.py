@@ -57,11 +57,13 @@ def clean(html: str, *, raw: bool, anchors: bool, on_removed: OnRemoved) -> str:
     """Return `html` with only allowed elements and attributes.
 
     Args:
-        raw: whether it contains HTML of an author, which may be unbalanced.
-        anchors: whether to keep ids and to prefix them, and links to them, with `ANCHOR_PREFIX`.
+        html: The HTML to sanitize.
+        raw: Whether it contains HTML of an author, which may be unbalanced.
+        anchors: Whether to keep ids and to prefix them, and links to them, with `ANCHOR_PREFIX`.
+        on_removed: Called for what `balance` removes from raw HTML.
 
     Raises:
-        NestingTooDeep: elements are nested too deeply.
+        NestingTooDeep: Elements are nested too deeply.
     """
     if raw:
         html = balance(html, _ANCHORED if anchors else _ALLOWED, on_removed)

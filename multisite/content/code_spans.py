@@ -33,5 +33,6 @@ def find_code(text: str) -> list[tuple[int, int]]:
 
 
 def is_in(position: int, spans: list[tuple[int, int]]) -> bool:
+    """Return whether `position` is inside one of the sorted `spans`."""
     index = bisect_right(spans, (position, sys.maxsize)) - 1
     return index >= 0 and position < spans[index][1]

@@ -71,6 +71,9 @@ def read_names(fields: Mapping[str, Any], name: str, thing: str) -> tuple[str, .
     """Return a list of names, such as tags: a list, or a line separated by semicolons or else commas.
 
     Of names with the same slug, the first is returned. `thing` is the word for one of them in messages.
+
+    Raises:
+        InvalidArticle: There are too many names, or one is too long or has no letter or digit.
     """
     value = fields.get(name)
     names = value if isinstance(value, list) else _split(read_text_field(fields, name))

@@ -133,6 +133,9 @@ def _title(fields: Mapping[str, Any], found: Metadata, dated_slug: str | None) -
 
     Without a title in the front matter, the heading at the beginning of the text is used (jekyll-titles-from-headings),
     or the file name, as in Jekyll.
+
+    Raises:
+        InvalidArticle: There is no title, or it is too long.
     """
     title = " ".join(read_text_field(fields, "title").split())
     body, line = found.body, found.line
@@ -183,8 +186,7 @@ def _categories(fields: Mapping[str, Any], notation: Notation) -> tuple[str, ...
 
 
 def _author(fields: Mapping[str, Any]) -> str | None:
-    """Return the names of the authors separated by commas, or None."""
-
+    """Return the names of the authors, separated by commas; None if there are none."""
     value = fields.get("authors") or fields.get("author")
     names = value if isinstance(value, list) else [value]
     names = [name.get("name") if isinstance(name, Mapping) else name for name in names]

@@ -61,9 +61,16 @@ def import_entries(
     are kept.
 
     Args:
-        strict: whether a single bad file rolls back the whole import.
-        dry_run: whether to roll back in any case.
-        address_pattern: how slugs are made (`SlugPattern`).
+        engine: Connects to the database of the entries.
+        site: The site that gets the entries.
+        paths: Files and folders.
+        strict: Whether a single bad file rolls back the whole import.
+        progress: Called after each batch with the number of files done and the total; None for no calls.
+        dry_run: Whether to roll back in any case.
+        address_pattern: The pattern of the slugs (`SlugPattern`).
+
+    Returns:
+        The report: what was imported, skipped, bad or left out.
 
     Raises:
         ValueError: `address_pattern` is not valid.
@@ -125,8 +132,6 @@ class _Reader:
         `base` is the path without the language in its name.
         """
         try:
-            if base.stem == "_index":
-                raise NotAnEntry("a section page of Hugo, which is not an entry")
             article = self._article(path, base)
             losses: list[Loss] = []
             rendered = self._render(article, path, losses)
@@ -170,6 +175,8 @@ class _Reader:
         return replace(article, slug=self.pattern.apply(article.slug, day)), day
 
     def _article(self, path: Path, base: Path) -> Article:
+        if base.stem == "_index":
+            raise NotAnEntry("a section page of Hugo, which is not an entry")
         article, day = self._parse(path, base)
         owner = self.owners.setdefault((article.slug, day), path)
         if owner is not path:

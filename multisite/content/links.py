@@ -22,9 +22,10 @@ _BREAKS = frozenset({"hardbreak", "softbreak"})
 
 
 def follow_links(tokens: Sequence[Token], resolve: Resolve) -> list[Loss]:
-    """Let links in `tokens` to Markdown files point to their entries, and return what is lost.
+    """Replace links in `tokens` to Markdown files by links to their entries.
 
-    Lost are links to files that are not imported, and images and other files that are not below `/static/`.
+    Returns:
+        What is lost: links to files that are not imported, and images and other files that are not below `/static/`.
     """
     lost = []
     for token in tokens:

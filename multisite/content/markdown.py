@@ -70,12 +70,16 @@ def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None
     If the text has a heading of level 1, which belongs to the page's title, all headings move down one level.
 
     Args:
+        source: The text without front matter.
         dialect: `commonmark` is CommonMark with tables and strikethrough; the others are those of blog tools, with ids
             of headings, footnotes and more (`multisite.content.dialects`).
-        resolve: returns the targets of links to Markdown files.
+        resolve: Returns the targets of links to Markdown files; None leaves such links unchanged.
+
+    Returns:
+        The HTML, a summary and what was lost.
 
     Raises:
-        NestingTooDeep: the text would take minutes to render, or fill the memory.
+        NestingTooDeep: The text would take minutes to render, or fill the memory.
     """
     if len(source) > MAX_MARKUP and sum(1 for _ in _MARKUP.finditer(source)) > MAX_MARKUP:
         raise NestingTooDeep(f"more than {MAX_MARKUP:,} lines and markup characters")

@@ -64,7 +64,7 @@ class Metadata:
 
 
 def split_metadata(text: str) -> Metadata:
-    """Return the metadata and text of a file whose lines end in `\\n`."""
+    """Return the metadata and text of a file whose lines end in newlines, not in carriage returns."""
     blank = _BLANK.match(text)
     start = blank.end() if blank else 0
     fields, notation, end = _read_fields(text[start:])

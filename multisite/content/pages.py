@@ -142,9 +142,9 @@ def archive_year(request: Request) -> dict[str, Any]:
 
 
 def not_allowed(error: PredicateMismatch, request: Request) -> Response:
-    """Respond with 405 to other methods than GET and HEAD; views of this application have no other predicates.
+    """Return a 405 for a method other than GET and HEAD; views of this application have no other predicates.
 
-    For pages, feeds and static files alike.
+    This is for pages, feeds and static files.
     """
     return Response(
         "Method Not Allowed\n", status=405, headers={"Allow": "GET, HEAD"}, content_type="text/plain", charset="utf-8"

@@ -144,12 +144,13 @@ def balance(
     An element that embeds content becomes a link to it. Time and length of the result are linear in that of `html`.
 
     Args:
-        allowed: attributes by element.
-        on_removed: called as `on_removed(line, kind, text)` for everything removed; the line is that of the last
+        html: HTML that may be unbalanced.
+        allowed: The allowed attributes by element.
+        on_removed: Called as `on_removed(line, kind, text)` for everything removed; the line is that of the last
             comment `<!--@LINE-->`, plus the lines since.
 
     Raises:
-        NestingTooDeep: more than `MAX_DEPTH` elements are open.
+        NestingTooDeep: More than `MAX_DEPTH` elements are open.
     """
     written: list[str] = []
     is_open = _Open()

@@ -53,13 +53,16 @@ class Saved:
 
 
 def upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *, commit: bool) -> Saved:
-    """Add or update the entries of `batch` by slug, expunge the objects, and return the result.
+    """Add or update the entries of `batch` by slug, and expunge the objects from the session.
 
     An existing entry with another day and file keeps its slug; the new one gets a slug with its day in `zone`. Without
     `commit`, everything stays in the session's transaction.
 
+    Returns:
+        How many entries were added, updated and unchanged, and notes about them.
+
     Raises:
-        MultisiteError: another import keeps adding the same slugs.
+        MultisiteError: Another import keeps adding the same slugs.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         saved = Saved()
@@ -163,9 +166,10 @@ def _source(item: Prepared) -> str | None:
 
 
 def _update_entry(entry: Entry, item: Prepared, tags: list[Tag]) -> bool:
-    """Update `entry` from the file, and return whether anything changed.
+    """Update `entry` from the file.
 
-    A new path of the file is stored, but is not a change of the entry.
+    Returns:
+        Whether anything changed; a new path of the file is stored, but does not count.
     """
     entry.source = _source(item)
     changed = False

@@ -102,7 +102,6 @@ def _phrase(request: Request, name: str, /, **values: object) -> str:
 
 def includeme(config: Configurator) -> None:
     """Add `request.urls`, `request.phrase`, and the variables of all rendered templates."""
-
     config.add_request_method(Urls, "urls", reify=True)
     config.add_request_method(_phrase, "phrase")
     config.add_subscriber(_add_variables, BeforeRender)

@@ -91,7 +91,7 @@ class OpenAsset(RealFile):
         return _digest_of(self)
 
     def encoded(self) -> dict[str, OpenAsset]:
-        """Open its compressed variants and return them by content coding; the caller closes them.
+        """Return its compressed variants, open, by content coding; the caller closes them.
 
         A variant must be in the same layer, so that it does not hold the content of another site, and not older than
         the file, so that it does not hold former content.

@@ -35,6 +35,7 @@ class SiteCache(Cache):  # type: ignore[misc]
         return super()._ctx_get_or_create(self._key(key, kw), creation_function, context, **kw)
 
     def set(self, key: str, value: Any, **kw: Any) -> None:
+        """Store `value` under `key`; `kw` are Mako's arguments for the block."""
         super().set(self._key(key, kw), value, **kw)
 
     def put(self, key: str, value: Any, **kw: Any) -> None:
@@ -42,10 +43,11 @@ class SiteCache(Cache):  # type: ignore[misc]
         self.set(key, value, **kw)
 
     def get(self, key: str, **kw: Any) -> Any:
+        """Return the value under `key`; None if there is none."""
         return super().get(self._key(key, kw), **kw)
 
     def invalidate(self, key: str, **kw: Any) -> None:
-        """Remove `key` for the block that Mako names, else for all blocks of the template."""
+        """Remove `key` of the block that Mako names in `kw`; without one, remove it of every block of the template."""
         blocks = [kw.pop(_BLOCK)] if _BLOCK in kw else ["", *_blocks(self.template.module)]
         for block in blocks:
             named = {**kw, _BLOCK: block}

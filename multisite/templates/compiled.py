@@ -108,8 +108,10 @@ class CompiledTemplates:
     def get(self, found: ResolvedTemplate, name: str) -> type[TemplateView]:
         """Return the view class of the file `found` under the canonical `name`; compile it if needed.
 
-        Raises `OSError` if the file is missing, and what Mako raises for a template that does not compile, with a note
-        that names the file.
+        Raises:
+            OSError: The file is missing or cannot be read.
+            TemplateLookupException: The file is too large, or its path now leads out of its layer.
+            Exception: Whatever Mako raises for a template that does not compile, with a note that names the file.
         """
         compiled = self._compiled.get((found.path, name))
         if compiled is not None and compiled.settled and compiled.signature == found.signature:
@@ -143,14 +145,14 @@ class CompiledTemplates:
         return hashlib.sha256(head + b"\0" + source).hexdigest()[:32]
 
     def _load(self, found: ResolvedTemplate, name: str, source: bytes, digest: str) -> Template:
-        address = names.qualified_uri(name, found.kind, digest)
+        uri = names.qualified_uri(name, found.kind, digest)
         file = None if self._module_directory is None else self._module_directory / f"{digest}.py"
         try:
             if file is not None and file.exists():
-                template = self._load_module(found, source, address, file)
+                template = self._load_module(found, source, uri, file)
                 if template is not None:
                     return template
-            template = Template(text=source, filename=str(found.path), uri=address, **self._options)  # noqa: S702
+            template = Template(text=source, filename=str(found.path), uri=uri, **self._options)  # noqa: S702
         except Exception as error:
             error.add_note(f"multisite: while compiling the template {found.path}")
             raise
@@ -159,14 +161,14 @@ class CompiledTemplates:
             _write(file, template.code)
         return template
 
-    def _load_module(self, found: ResolvedTemplate, source: bytes, address: str, file: Path) -> Template | None:
+    def _load_module(self, found: ResolvedTemplate, source: bytes, uri: str, file: Path) -> Template | None:
         """Load the compiled template from `file`; return None if the file is damaged."""
         try:
             code = file.read_text("utf-8")
             if not code.rstrip().endswith(_END):
                 # A truncated file (power loss, a full disk, rsync) may still be valid Python.
                 raise ValueError("it is truncated")
-            module = _import_file(file, _module_name(address))
+            module = _import_file(file, _module_name(uri))
             options = {key: self._options[key] for key in _RUNTIME_OPTIONS if key in self._options}
             template = ModuleTemplate(
                 module,
@@ -200,9 +202,9 @@ _RUNTIME_OPTIONS = (
 """The options of Mako that do not affect the compiled code."""
 
 
-def _module_name(address: str) -> str:
+def _module_name(uri: str) -> str:
     """Return Mako's module name for a template with this URI."""
-    return re.sub(r"\W", "_", address)
+    return re.sub(r"\W", "_", uri)
 
 
 def _stable_repr(value: Any) -> str:

@@ -21,21 +21,24 @@ class DogpileCache(CacheImpl):  # type: ignore[misc]
     """Stores blocks in the region `cache_args["region"]`; `cache_timeout` in a template is in seconds."""
 
     def get_or_create(self, key: str, creation_function: Callable[[], str], **kw: Any) -> Any:
+        """Return the cached text; if there is none, create and store it."""
         region, seconds = self._region(kw)
         return region.get_or_create(key, creation_function, expiration_time=seconds)
 
     def set(self, key: str, value: Any, **kw: Any) -> None:
+        """Store `value`."""
         region, _seconds = self._region(kw)
         region.set(key, value)
 
     def get(self, key: str, **kw: Any) -> Any:
-        """Return the cached text, None if there is none."""
+        """Return the cached text; None if there is none."""
         region, seconds = self._region(kw)
         # dogpile.cache's marker for a miss is false; an empty text is a hit.
         value = region.get(key, expiration_time=seconds)
         return value if isinstance(value, str) or value else None
 
     def invalidate(self, key: str, **kw: Any) -> None:
+        """Remove the cached text."""
         region, _seconds = self._region(kw)
         region.delete(key)
 

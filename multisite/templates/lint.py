@@ -22,13 +22,12 @@ from multisite.templates.precompile import compile_all
 
 __all__ = ["TemplateIssue", "lint"]
 
-
 STARTER = "/starter/"
-"""Templates here are copied into the folders of new sites, and refer to templates there."""
+"""Templates with such names are copied into the folders of new sites, and refer to templates there."""
 
 
 class TemplateIssue(NamedTuple):
-    """A problem in the file `path`; `line` is None if it is the file as a whole.
+    """A problem in the file `path`; `line` is None if it concerns the file as a whole.
 
     `reason` begins with a lowercase letter and has no full stop. `sites` are the affected sites, empty for all.
     """
@@ -48,27 +47,32 @@ class _Call(NamedTuple):
 
 
 def lint(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[TemplateIssue]:
-    """Check the templates of the layers of `sites`, of all themes and of the shared folders; yield the issues.
+    """Check the templates of the layers of `sites`, of all themes and of the shared folders.
 
-    An issue in a file that sites share is reported once. `used` are template names that the application renders, so
-    that templates of packages are checked too.
+    Args:
+        templates: The templates of the application.
+        sites: The sites to check.
+        used: Template names that the application renders, so that templates of packages are checked too.
+
+    Yields:
+        The issues; one in a file that several sites share is reported once.
     """
     sites = list(sites)
     broken: set[Path] = set()
-    for outcome in compile_all(templates, sites, used):
-        if outcome.error is not None:
-            broken.add(outcome.path)
-            yield _issue_from_error(outcome.path, outcome.error)
-    yield from _folders(templates, sites)
+    for result in compile_all(templates, sites, used):
+        if result.error is not None:
+            broken.add(result.path)
+            yield _issue_from_error(result.path, result.error)
+    yield from _misnamed_folders(templates, sites)
     calls: dict[type[TemplateView], list[_Call]] = {}
-    concerned: dict[TemplateIssue, list[Site]] = {}
-    different = list(_different(templates, sites))
-    for site in different:
+    affected: dict[TemplateIssue, list[Site]] = {}
+    checked = list(_sites_to_check(templates, sites))
+    for site in checked:
         for issue in _issues_of_site(templates, site, calls):
             if issue.path not in broken:
-                concerned.setdefault(issue, []).extend([] if site is None else [site])
-    for issue, of_sites in concerned.items():
-        yield issue if len(of_sites) == len(different) else issue._replace(sites=tuple(of_sites))
+                affected.setdefault(issue, []).extend([] if site is None else [site])
+    for issue, of_sites in affected.items():
+        yield issue if len(of_sites) == len(checked) else issue._replace(sites=tuple(of_sites))
 
 
 def _issue_from_error(path: Path, error: Exception) -> TemplateIssue:
@@ -86,7 +90,7 @@ def _sentence(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[TemplateIssue]:
+def _misnamed_folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[TemplateIssue]:
     """Yield an issue for each folder with the name of a template."""
     overlay = templates.overlay
     layers = [*overlay.layers(None), *overlay.themes(), *(overlay.layers(site)[0] for site in sites)]
@@ -98,7 +102,7 @@ def _folders(templates: SiteTemplates, sites: list[Site]) -> Iterator[TemplateIs
                     yield TemplateIssue(path, None, "it is a folder with the name of a template")
 
 
-def _different(templates: SiteTemplates, sites: list[Site]) -> Iterator[Site | None]:
+def _sites_to_check(templates: SiteTemplates, sites: list[Site]) -> Iterator[Site | None]:
     """Yield the sites with templates of their own, and for each theme one of the others; None if there are no sites."""
     plain: set[str | None] = set()
     if not sites:
@@ -128,11 +132,11 @@ def _issues_of_site(
 def _missing_targets(
     lookup: SiteLookup, view: TemplateView, calls: dict[type[TemplateView], list[_Call]]
 ) -> Iterator[TemplateIssue]:
-    for call in _calls_of(view, calls):
+    for call in _calls_in(view, calls):
         missing: TopLevelLookupException | None = None
         with suppress(Exception):
             try:
-                _called(lookup, view, call)
+                _target(lookup, view, call)
             except TopLevelLookupException as error:
                 missing = error
         if missing is not None:
@@ -147,27 +151,27 @@ def _inheritance_cycle(
     """Yield an issue if `view` is part of an inheritance cycle, not if it only leads into one."""
     chain = [view]
     while True:
-        inherit = next((call for call in _calls_of(chain[-1], calls) if call.tag == "inherit"), None)
+        inherit = next((call for call in _calls_in(chain[-1], calls) if call.tag == "inherit"), None)
         if inherit is None:
             return
         try:
-            chain.append(_called(lookup, chain[-1], inherit))
+            chain.append(_target(lookup, chain[-1], inherit))
         except Exception:
             return
         if type(chain[-1]) is type(view):
             break
         if any(type(chain[-1]) is type(known) for known in chain[1:-1]):
             return
-    line = next(call.line for call in _calls_of(view, calls) if call.tag == "inherit")
+    line = next(call.line for call in _calls_in(view, calls) if call.tag == "inherit")
     path = ", ".join(template.uri for template in chain[1:])
     yield TemplateIssue(Path(view.filename), line, f"it inherits from itself, through {path}")
 
 
-def _called(lookup: SiteLookup, view: TemplateView, call: _Call) -> TemplateView:
+def _target(lookup: SiteLookup, view: TemplateView, call: _Call) -> TemplateView:
     return lookup.get_template(lookup.adjust_uri(call.name, view.module._template_uri))
 
 
-def _calls_of(view: TemplateView, calls: dict[type[TemplateView], list[_Call]]) -> list[_Call]:
+def _calls_in(view: TemplateView, calls: dict[type[TemplateView], list[_Call]]) -> list[_Call]:
     found = calls.get(type(view))
     if found is None:
         try:

@@ -126,9 +126,15 @@ class SiteTemplates:
         return sorted({name for layer in self.overlay.layers(site) for name in self.overlay.names(layer)})
 
     def find(self, name: str, site: Site | None) -> type[TemplateView]:
-        """Resolve the canonical `name`, compile its file if needed, and return the view class.
+        """Return the view class of the file that the canonical `name` resolves to, compiled if needed.
 
-        Raises as `Overlay.find` and `CompiledTemplates.get` do.
+        Raises:
+            TopLevelLookupException: No layer has the file.
+            TemplateLookupException: The file may not be used.
+            FileNotFoundError: The template's module-level code opens a file that does not exist.
+            IsADirectoryError: It opens a folder.
+            NotADirectoryError: It opens a path below a file.
+            Exception: Whatever else Mako raises for a template that does not compile.
         """
         while True:
             found = self.overlay.find(name, site)
@@ -141,7 +147,7 @@ class SiteTemplates:
                     raise
 
     def compile(self, found: ResolvedTemplate, name: str) -> type[TemplateView]:
-        """Return the view class for `found` under `name`. Raises as `CompiledTemplates.get` does."""
+        """Return the view class for `found` under `name`; raises what `CompiledTemplates.get` raises."""
         return self._store.get(found, name)
 
 
@@ -172,12 +178,12 @@ class SiteLookup:
 
     @property
     def cache_namespace(self) -> str:
-        """The prefix of cache keys. It has the site's id, because hosts and folders can move to another site."""
+        """The prefix of cache keys. It includes the site's id, because hosts and folders can move to another site."""
         site = "shared" if self.site is None else f"site{self.site.id}"
         return f"{self._templates.cache_prefix}_{site}_{self.generation}"
 
     def has_template(self, uri: str) -> bool:
-        """Return whether the template `uri` exists. Raises what Mako raises for a template that does not compile."""
+        """Return whether the template `uri` exists; raises what Mako raises for a template that does not compile."""
         try:
             self.get_template(uri)
         except TemplateLookupException:

@@ -26,11 +26,10 @@ FORBIDDEN = frozenset('\\%#:*?"<>|\x7f') | frozenset(map(chr, range(32)))
 TEMPLATES_FOLDER = "templates"
 """An asset spec is overridden under the part of its path that follows the first folder of this name."""
 
-
 PARENT = "parent:"
-"""The prefix of a name in a template that means the file of that name in the next layer below the template's own.
+"""In a template, `parent:layout.mako` means the file `layout.mako` in the next layer below the template's own.
 
-So templates cannot use asset specs of a package called `parent`.
+Templates can therefore not use asset specs of a package called `parent`.
 """
 
 _BELOW = re.compile(r"below-(site|theme|shared[0-9]*|package):(?!below-)(.+)", re.DOTALL)
@@ -51,11 +50,11 @@ def canonical(name: str, relative_to: str | None = None) -> str:
     if not isinstance(name, str):
         raise TopLevelLookupException(f"a template's name is text, not {type(name).__name__}")
     if not name or len(name) > MAX_NAME_CHARACTERS:
-        raise _refused(name, f"a name has 1 to {MAX_NAME_CHARACTERS} characters")
+        raise TopLevelLookupException(_rejection(name, f"a name has 1 to {MAX_NAME_CHARACTERS} characters"))
     if name.startswith(PARENT):
         layer = (relative_to or "").partition("#")[2].partition("-")[0]
         if not layer:
-            raise _refused(name, "only names in a template have a parent")
+            raise TopLevelLookupException(_rejection(name, "only names in a template have a parent"))
         return f"below-{layer}:{canonical(name.removeprefix(PARENT), relative_to)}"
     below, plain = split_below(name)
     if below is not None:
@@ -63,7 +62,7 @@ def canonical(name: str, relative_to: str | None = None) -> str:
     package, colon, path = name.rpartition(":")
     if colon:
         if not all(part.isascii() and part.isidentifier() for part in package.split(".")):
-            raise _refused(name, "the part before the colon is not a package name")
+            raise TopLevelLookupException(_rejection(name, "the part before the colon is not a package name"))
         return f"{package}:{'/'.join(_segments(name, [], path))}"
     if relative_to is None or name.startswith("/"):
         return "/" + "/".join(_segments(name, [], path))
@@ -75,19 +74,19 @@ def canonical(name: str, relative_to: str | None = None) -> str:
 def _segments(name: str, folders: list[str], path: str) -> list[str]:
     """Resolve `path` relative to `folders` without accessing files, and return its segments."""
     if not FORBIDDEN.isdisjoint(path) or not _is_encodable(path):
-        raise _refused(name, "it contains a character that template names may not contain")
+        raise TopLevelLookupException(_rejection(name, "it contains a character that template names may not contain"))
     segments = list(folders)
     for segment in path.split("/"):
         if segment == "..":
             if not segments:
-                raise _refused(name, "it leads out of its root")
+                raise TopLevelLookupException(_rejection(name, "it leads out of its root"))
             segments.pop()
         elif segment.startswith(".") and segment != ".":
-            raise _refused(name, "dot files are not templates")
+            raise TopLevelLookupException(_rejection(name, "dot files are not templates"))
         elif segment not in {"", "."}:
             segments.append(segment)
     if not segments:
-        raise _refused(name, "it does not name a file")
+        raise TopLevelLookupException(_rejection(name, "it does not name a file"))
     return segments
 
 
@@ -99,8 +98,8 @@ def _is_encodable(path: str) -> bool:
     return True
 
 
-def _refused(name: object, reason: str) -> TopLevelLookupException:
-    return TopLevelLookupException(f"'{escape_for_message(name)}' is not the name of a template: {reason}")
+def _rejection(name: object, reason: str) -> str:
+    return f"'{escape_for_message(name)}' is not the name of a template: {reason}"
 
 
 def split_below(name: str) -> tuple[str | None, str]:

@@ -58,7 +58,7 @@ class Layer:
     def contains(self, path: Path) -> bool:
         """Return whether the real path `path` is in this layer and not hidden."""
         inside = path.is_relative_to(self.root) and not any(
-            step.startswith(".") for step in path.relative_to(self.root).parts
+            segment.startswith(".") for segment in path.relative_to(self.root).parts
         )
         return inside and not any(map(path.is_relative_to, self.foreign))
 
@@ -83,7 +83,10 @@ class ResolvedTemplate:
         return self.layer.kind
 
     def open(self) -> RealFile:
-        """Open the file. Use this instead of opening `path`, which may have been replaced by a link.
+        """Open the file and check that it is still in its layer; `path` may have been replaced by a link.
+
+        Returns:
+            The open file.
 
         Raises:
             OSError: The file is missing or cannot be read.
@@ -92,7 +95,7 @@ class ResolvedTemplate:
         opened = open_real_file(self.path)
         try:
             if not self.layer.contains(opened.path):
-                raise _outside(self.path, self.layer)
+                raise TemplateLookupException(_outside(self.path, self.layer))
         except BaseException:
             opened.file.close()
             raise
@@ -151,7 +154,7 @@ class Overlay:
         return [Layer("theme", folder, (sites,)) for folder in folders if not folder.name.startswith(".")]
 
     def names(self, layer: Layer) -> Iterator[str]:
-        """Yield the canonical names of the templates in `layer`, the files with one of the `suffixes`.
+        """Yield the canonical names of the templates in `layer`: its files with one of the `suffixes`.
 
         Links to folders are not followed, because they may form a loop.
         """
@@ -174,7 +177,7 @@ class Overlay:
         )
 
     def find(self, name: str, site: Site | None) -> ResolvedTemplate:
-        """Resolve the canonical `name` for `site` (None: no site).
+        """Return the file that the canonical `name` resolves to for `site` (None: no site).
 
         Raises:
             TopLevelLookupException: No layer has the file.
@@ -220,15 +223,19 @@ class Overlay:
         return path.endswith((*TEMPLATE_SUFFIXES, *self.suffixes)) or names.TEMPLATES_FOLDER in path.split("/")[:-1]
 
     def asset(self, name: str) -> Path | None:
-        """Return the path of the asset spec `name` in its package, which need not exist; None without a package."""
+        """Return the path of the file that the asset spec `name` refers to, which need not exist.
+
+        Returns:
+            None if `name` is no asset spec, or if there is no such package.
+        """
         package, path = names.split(name)
         return None if package is None else self._find_package_file(package, path)
 
     def overlay_name(self, name: str) -> str:
-        """Return the name of `name` in the overlay: an asset spec of a file in a shared folder has a shorter one.
+        """Return the path from the root of the overlay for an asset spec of a file in a shared folder, else `name`.
 
-        If `templates` of `app` is the folder of the shared templates, `app:templates/page.mako` and `/page.mako` are
-        one template, compiled once.
+        If the folder `templates` of the package `app` holds the shared templates, `app:templates/page.mako` and
+        `/page.mako` are one template, compiled once.
         """
         asset = self.asset(name)
         if asset is not None:
@@ -238,7 +245,7 @@ class Overlay:
         return name
 
     def stat_candidate(self, layer: Layer, candidate: Path) -> ResolvedTemplate | None:
-        """Return the file at the path `candidate` of `layer`, None if there is nothing.
+        """Return the file at the path `candidate` in `layer`; None if there is none.
 
         Raises:
             TemplateLookupException: The file may not be used, is not a regular file, or is not accessible. Such a file
@@ -254,13 +261,13 @@ class Overlay:
             raise TemplateLookupException(f"the template {candidate} is not a file")
         path = candidate.resolve()
         if not layer.contains(path):
-            raise _outside(candidate, layer)
+            raise TemplateLookupException(_outside(candidate, layer))
         signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
         return ResolvedTemplate(path, layer, signature, max(status.st_mtime_ns, status.st_ctime_ns))
 
 
-def _outside(path: Path, layer: Layer) -> TemplateLookupException:
-    return TemplateLookupException(f"the template {path} is not used: it lies outside of {layer.root}")
+def _outside(path: Path, layer: Layer) -> str:
+    return f"the template {path} is not used: it lies outside of {layer.root}"
 
 
 def _folder_name(site: Site, what: str, name: str) -> str:
@@ -272,7 +279,7 @@ def _folder_name(site: Site, what: str, name: str) -> str:
 
 
 def _rank(kind: str) -> tuple[int, int]:
-    """Return the precedence of a kind of layer."""
+    """Return the position of a kind of layer in the order of the search: the lowest is searched first."""
     name = kind.rstrip("0123456789")
     number = kind.removeprefix(name)
     return ("site", "theme", "shared", "package").index(name), int(number) if number else 1

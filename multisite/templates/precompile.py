@@ -34,7 +34,7 @@ class CompileResult(NamedTuple):
 
 
 def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = ()) -> Iterator[CompileResult]:
-    """Compile each template of each layer once, and yield the results.
+    """Compile each template of each layer once.
 
     This fills `module_directory`; the compiled templates are not kept in memory. The overlay decides which files are
     templates.
@@ -44,25 +44,31 @@ def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[
         sites: The sites whose layers are compiled.
         used: Template names that the application renders. For an asset spec, the templates beside it in the package are
             compiled too, and the files that override them under these names.
+
+    Yields:
+        The result for each file, successful or not.
     """
     done: set[tuple[Path, str]] = set()
-    for layer, place, name in _places(templates.overlay, sites, list(_packaged(templates.overlay, used))):
+    for layer, candidate, name in _candidates(templates.overlay, sites, list(_package_specs(templates.overlay, used))):
         try:
-            found = templates.overlay.stat_candidate(layer, place)
+            found = templates.overlay.stat_candidate(layer, candidate)
             if found is None or (found.path, name) in done:
                 continue
             done.add((found.path, name))
             view = templates.compile(found, name)
-        except Exception as error:  # A template runs code at this, which may raise anything.
-            yield CompileResult(place, name, error)
+        except Exception as error:  # Compiling imports the template, and its module-level code may raise anything.
+            yield CompileResult(candidate, name, error)
         else:
             yield CompileResult(found.path, name, None, view.compiled.digest)
 
 
 def prune(folder: Path, kept: Container[str]) -> int:
-    """Remove the compiled templates whose digests are not in `kept` from `folder`, and return their number.
+    """Remove from `folder` the compiled templates whose digests are not in `kept`.
 
     A pruned template is recompiled on demand; running servers keep their in-memory copy.
+
+    Returns:
+        How many compiled templates were removed.
     """
     removed = 0
     for place in (folder, folder / "__pycache__"):
@@ -74,16 +80,17 @@ def prune(folder: Path, kept: Container[str]) -> int:
     return removed
 
 
-def _places(overlay: Overlay, sites: Iterable[Site], assets: list[str]) -> Iterator[tuple[Layer, Path, str]]:
+def _candidates(overlay: Overlay, sites: Iterable[Site], assets: list[str]) -> Iterator[tuple[Layer, Path, str]]:
+    """Yield each layer, a path in it where a template may be, and the canonical name of that template."""
     for layer in _layers(overlay, sites):
         for name in overlay.names(layer):
             yield layer, layer.root / names.layer_path(name), name
         for name in assets:
             yield layer, layer.root / names.layer_path(name), name
     for name in assets:
-        for layer, place in overlay.candidates(name, None):
+        for layer, candidate in overlay.candidates(name, None):
             if layer.kind == "package":
-                yield layer, place, name
+                yield layer, candidate, name
 
 
 def _layers(overlay: Overlay, sites: Iterable[Site]) -> Iterator[Layer]:
@@ -95,7 +102,7 @@ def _layers(overlay: Overlay, sites: Iterable[Site]) -> Iterator[Layer]:
             yield overlay.layers(site)[0]
 
 
-def _packaged(overlay: Overlay, used: Iterable[str]) -> Iterator[str]:
+def _package_specs(overlay: Overlay, used: Iterable[str]) -> Iterator[str]:
     """Yield the asset specs in `used`, and those of the templates beside them, that are not in a shared folder."""
     folders: dict[str, Path] = {}
     for name in sorted(used):

@@ -55,8 +55,12 @@ def open_real_file(path: Path, *, follow_links: bool = True) -> RealFile:
         follow_links: Whether `path` itself may be a link. False has no effect on Windows: there, compare the `path` of
             the result.
 
+    Returns:
+        The open file, its real path and its status.
+
     Raises:
-        OSError: The file is missing, not readable, or not a regular file (`IsADirectoryError` for a folder).
+        IsADirectoryError: The path is a folder.
+        OSError: The file is missing, not readable, or not a regular file.
         ValueError: The path contains a NUL character.
     """
     descriptor = os.open(path, _FLAGS | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0)))
@@ -79,7 +83,7 @@ def open_real_file(path: Path, *, follow_links: bool = True) -> RealFile:
 
 
 def _real_path(descriptor: int, path: Path) -> Path:
-    """Return the real path of the open file; `path` is the path that it was opened by."""
+    """Return the real path of the open file, which was opened as `path`."""
     try:
         target = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  As a string, because of _REMOVED.
     except OSError:  # Not Linux, or /proc is not mounted.
@@ -88,10 +92,13 @@ def _real_path(descriptor: int, path: Path) -> Path:
 
 
 def _resolved(descriptor: int, path: Path) -> Path:
-    """Resolve `path` again and return the result if it is the open file.
+    """Return the real path of `path`, which must still lead to the open file.
 
     This is weaker than asking the kernel: a folder that is replaced by a link and restored several times during this
     call can still pass the check.
+
+    Raises:
+        FileNotFoundError: `path` leads to another file by now.
     """
     real = Path(os.path.realpath(path, strict=True))
     if not os.path.samestat(os.fstat(descriptor), real.lstat()):

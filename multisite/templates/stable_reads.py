@@ -29,10 +29,10 @@ CHANGING_TIMEOUT_SECONDS = 1.0
 
 
 def stable_reads(found: ResolvedTemplate) -> Iterator[bytes]:
-    """Yield the content of the file, and its later content if the caller could not compile the former.
+    """Yield the content of the file, then each later version of it while it may still be in the middle of a write.
 
-    A recently changed file is read until two reads agree. An empty one is read until it has content or is no longer
-    recent.
+    The caller asks for the next version if it could not compile the previous one. A file that changed recently is read
+    until two reads agree, and if it is empty, until it has content or its last change is no longer recent.
 
     Raises:
         OSError: The file is missing or cannot be read.

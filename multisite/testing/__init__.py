@@ -50,7 +50,7 @@ def plant_site(
     locale: str = "en",
     timezone: str = "UTC",
 ) -> Site:
-    """Add a temporary site at `host` to an application, and return it.
+    """Return a temporary site, added at `host` to an application.
 
     With a session, the site's rows are part of the session's transaction, so that foreign keys hold and the test rolls
     them back, and the session is pinned to the site unless it is pinned to another one already. A site that the
@@ -126,6 +126,9 @@ def real_site(
         timezone: The time zone of a new site.
         current: Whether it is the current site of code outside of requests within the block, as with `using_site`; for
             a fixture that lasts for the whole test run.
+
+    Yields:
+        The site.
 
     Raises:
         InvalidHost: `host` is not a host.

@@ -1,4 +1,4 @@
-"""What the watchers of the leak detector share: a leak, and the detector that they report to."""
+"""A leak, and the interface of the detector that the watchers report it to."""
 
 from __future__ import annotations
 
@@ -33,20 +33,26 @@ class Leak:
 
 
 class LeakDetector(Protocol):
-    """What a watcher needs of `multisite.testing.detector.Detector`."""
+    """The part of `multisite.testing.detector.Detector` that watchers use."""
 
     shadow: bool
 
-    def watch(self, registry: Any) -> None: ...
+    def watch(self, registry: Any) -> None:
+        """Plant canaries in the databases of an application."""
 
-    def is_watched(self, registry: Any) -> bool: ...
+    def is_watched(self, registry: Any) -> bool:
+        """Return whether an application has canaries."""
 
-    def probe(self, registry: Any, host: str) -> None: ...
+    def probe(self, registry: Any, host: str) -> None:
+        """Request pages of an application at `host`."""
 
-    def paused(self) -> AbstractContextManager[None]: ...
+    def paused(self) -> AbstractContextManager[None]:
+        """Watch nothing within the block."""
 
-    def allows(self, scope: Scope | None) -> bool: ...
+    def allows(self, scope: Scope | None) -> bool:
+        """Return whether code in `scope` may see canaries."""
 
     def inspect(
         self, channel: str, text: str, detail: str, *, scope: Scope | None = None, encoded: bool = False
-    ) -> None: ...
+    ) -> None:
+        """Record a leak for each canary in `text`."""

@@ -72,9 +72,11 @@ class GatheringPlugin(_Summary):
         self._tallies: list[Tally] = []
 
     def tallies(self) -> list[Tally]:
+        """Return the tallies of the workers that have ended."""
         return self._tallies
 
     def pytest_testnodedown(self, node: Any) -> None:
+        """Take the tally of a worker that has ended."""
         # A crashed worker passes no tally, and its test fails.
         if _OUTPUT in getattr(node, "workeroutput", {}):
             self._tallies.append(json.loads(node.workeroutput[_OUTPUT]))
@@ -89,6 +91,7 @@ class LeakPlugin(_Summary):
         self._detector.__enter__()
 
     def pytest_unconfigure(self) -> None:
+        """End the detector."""
         self._detector.__exit__(None, None, None)
 
     @pytest.hookimpl(wrapper=True)
@@ -102,6 +105,14 @@ class LeakPlugin(_Summary):
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Count the test, and allow what its marker `crosses_sites` allows.
+
+        Returns:
+            The result of the hook that this one wraps.
+
+        Raises:
+            pytest.UsageError: The marker has no reason.
+        """
         self._tests += 1
         marker = item.get_closest_marker("crosses_sites")
         if marker is not None and not (marker.args and str(marker.args[0]).strip()):
@@ -111,14 +122,17 @@ class LeakPlugin(_Summary):
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Generator[None, Any, Any]:
+        """Fail the test if its setup leaks."""
         return (yield from self._checked())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, Any, Any]:
+        """Fail the test if it leaks."""
         return (yield from self._checked())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Generator[None, Any, Any]:
+        """Fail the test if its teardown leaks."""
         return (yield from self._checked())
 
     def _checked(self) -> Generator[None, Any, Any]:
@@ -134,6 +148,7 @@ class LeakPlugin(_Summary):
         return value
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Report, or pass the tally to the controller of pytest-xdist."""
         if hasattr(session.config, "workeroutput"):
             # The controller decides about the run of all workers. JSON, since execnet does not accept subclasses of
             # str, such as SQLAlchemy's names of tables.
@@ -142,6 +157,7 @@ class LeakPlugin(_Summary):
             super().pytest_sessionfinish(session)
 
     def tallies(self) -> list[Tally]:
+        """Return the tally of this process."""
         rows: dict[str, int] = {}
         left_out = dict(self._detector.missed)
         for seeded in self._detector.seeded.values():

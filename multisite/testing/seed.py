@@ -52,7 +52,7 @@ class UnfillableColumn(Exception):
 
 
 def seed(engine: Engine, canaries: Canaries, values: Values | None = None) -> Seeded:
-    """Create the canary site with rows in every scoped table of the database, and return what was created.
+    """Create the canary site with rows in every scoped table of the database.
 
     If a killed run has left the site in the database, it is replaced.
 
@@ -61,6 +61,9 @@ def seed(engine: Engine, canaries: Canaries, values: Values | None = None) -> Se
         canaries: Generates the values.
         values: Values for columns, by `table.column`, that would reject generated ones: a value, or a function that
             takes a canary text and the number of the row. None for none.
+
+    Returns:
+        What was created, and what could not be.
     """
     seeded = Seeded(CANARY_SITE, {}, {})
     if _is_planted(engine):

@@ -47,6 +47,7 @@ class Vhosts:
                 continue  # It has been logged; the others can still serve.
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Pass a request to the application of its domain; respond with 400 or 404 if there is none."""
         try:
             host = requested_host(environ, underscores=self.allow_underscores)
         except InvalidHost:

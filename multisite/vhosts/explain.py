@@ -21,7 +21,6 @@ from multisite.vhosts.routes import Route, RouteTable
 
 __all__ = ["Explanation", "explain", "read_vhosts"]
 
-
 _EXPECTED = "expected a URL such as http://example.com/foo"
 
 
@@ -31,11 +30,12 @@ def read_vhosts(file: Path, name: str | None = None) -> tuple[Vhosts, Callable[[
     Loads no application, and looks through pipelines and filters in front of the composite.
 
     Args:
-        name: None means `main`.
+        file: The ini file.
+        name: The name of the section; None means `main`.
 
     Raises:
-        VhostError: a line of the section is not valid.
-        MultisiteError: there is no such composite.
+        VhostError: A line of the section is not valid.
+        MultisiteError: There is no such composite.
     """
     try:
         loader = ConfigLoader(str(file))

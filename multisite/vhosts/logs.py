@@ -29,6 +29,7 @@ class ApplicationFilter(logging.Filter):
     """Adds the attribute `application` to each record; passes the records that `logging.Filter(name)` passes."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether `record` passes, after naming its application."""
         _name(record)
         return bool(super().filter(record))
 
@@ -37,5 +38,6 @@ class ApplicationFormatter(logging.Formatter):
     """Formats records like `logging.Formatter`, and supports `%(application)s`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return `record` as text, after naming its application."""
         _name(record)
         return super().format(record)

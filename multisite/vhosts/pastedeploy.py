@@ -88,7 +88,7 @@ def _inner(parser: Any, section: str) -> str | None:
 def load_application(
     loader: Any, name: str, global_conf: Mapping[str, str], settings: Callable[[], Mapping[str, Any]]
 ) -> WSGIApplication:
-    """Load the application `name` and return it; `settings` returns defaults for its settings.
+    """Return the application `name`, loaded; `settings` returns defaults for its settings.
 
     An application gets those that its factory accepts, or all of them if it accepts any. `settings` is only called if
     some factory accepts settings.

@@ -27,6 +27,7 @@ from sqlalchemy import event
 from multisite.alembic import migrate
 from multisite.alembic.sqlite_transaction import ddl_transaction
 from multisite.autogenerate import own_tables
+from multisite.cli.upgrade import upgrade
 from multisite.core.current_site import all_sites
 from multisite.directory import models
 from multisite.errors import InvalidHost, MultisiteError
@@ -345,7 +346,7 @@ class Application:
 
     migrate = (
         "-c",
-        "import sys; from multisite.alembic.migrate import upgrade; print('\\n'.join(upgrade(sys.argv[1])))",
+        "import sys; from multisite.cli.upgrade import upgrade; print('\\n'.join(upgrade(sys.argv[1])))",
     )
 
     def upgrade(self) -> list[str]:
@@ -507,7 +508,7 @@ def test_migrations_that_cannot_run_are_found_before_any_table_is_created(
 ) -> None:
     damage(application)
     with pytest.raises(MultisiteError) as raised:
-        migrate.upgrade(application.ini)
+        upgrade(application.ini)
     assert message in str(raised.value)
     assert str(raised.value).startswith(f"{application.ini}, [alembic]: ")
     assert "init" not in str(raised.value), "alembic's own advice is for somebody who begins"

@@ -26,8 +26,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from multisite import CrossSiteError, Site, all_sites
-from multisite.alembic.migrate import upgrade
 from multisite.autogenerate import own_tables
+from multisite.cli.upgrade import upgrade
 from multisite.content.messages import DOMAIN, PHRASES, PLURALS
 from multisite.content.models import Base, Entry, Tag, UtcDateTime, entry_tags
 from multisite.content.settings import POSTS_PER_PAGE
