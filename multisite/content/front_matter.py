@@ -67,8 +67,8 @@ def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
     one at the beginning of the file name.
 
     Raises:
-        InvalidArticle: the file cannot become an entry.
-        NotAnEntry: the file's own tool would not create a page from it.
+        InvalidArticle: The file cannot become an entry.
+        NotAnEntry: The file's own tool would not create a page from it.
     """
     found = split_metadata(text.replace("\r\n", "\n").replace("\r", "\n"))
     fields = _flattened(found.fields)

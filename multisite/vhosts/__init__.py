@@ -30,7 +30,7 @@ def main(loader: Any, global_conf: Mapping[str, str], **settings: str) -> Vhosts
     fails, the error is logged, and its domains respond with 503.
 
     Raises:
-        VhostError: a line of the section is not valid.
+        VhostError: A line of the section is not valid.
     """
     # Imported here so that using `multisite.vhosts.logs` in an ini file imports nothing else.
     from multisite.vhosts.build import build, run_once

@@ -35,12 +35,12 @@ class LazyApplication:
     """An application of the ini file and the state of loading it. Thread-safe.
 
     Args:
-        name: its name in the ini file.
-        title: its section in brackets, for error messages.
-        make: loads it.
-        retry_seconds: pause after a failed attempt.
-        failed: called after each failed attempt; returns a description of the error for the log.
-        clock: returns monotonic seconds.
+        name: Its name in the ini file.
+        title: Its section in brackets, for error messages.
+        make: Loads it.
+        retry_seconds: Pause after a failed attempt.
+        failed: Called after each failed attempt; returns a description of the error for the log.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class LazyApplication:
         One thread loads it. Others wait for the first attempt up to a limit, and not at all for later ones.
 
         Raises:
-            Unavailable: it is being loaded, or loading failed.
+            Unavailable: It is being loaded, or loading failed.
         """
         wsgi = self._wsgi
         return wsgi if wsgi is not None else self._get_locked()

@@ -32,7 +32,7 @@ def build(
     """Return the composite that `settings` define, its options and the positions of its lines; load nothing.
 
     Raises:
-        VhostError: a line is not valid; this is the first such line.
+        VhostError: A line is not valid; this is the first such line.
     """
     positions = IniPositions(global_conf.get("__file__"), settings)
     here = IniPosition(positions.file, positions.section)
@@ -152,7 +152,7 @@ def run_once(names: Iterable[str], global_conf: Mapping[str, str], positions: In
     """Call the functions with these dotted names with `global_conf`, each once in the life of the process.
 
     Raises:
-        VhostError: one does not exist or fails, or loads an ini file that calls it.
+        VhostError: One does not exist or fails, or loads an ini file that calls it.
     """
     with _init_lock:
         for name in names:

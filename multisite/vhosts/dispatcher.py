@@ -20,9 +20,9 @@ class Vhosts:
     """Several applications behind one routing table.
 
     Args:
-        applications: by the name that the lines of the table use.
-        max_requests: how many requests each of them may work on at the same time; 0 for no limit.
-        allow_underscores: whether host names may contain underscores.
+        applications: By the name that the lines of the table use.
+        max_requests: How many requests each of them may work on at the same time; 0 for no limit.
+        allow_underscores: Whether host names may contain underscores.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class IniPositions:
 
     Args:
         file: None, or a file that cannot be read, gives positions without section and line.
-        keys: the keys passed to the factory. Its section is the one that has most of them and no others.
+        keys: The keys passed to the factory. Its section is the one that has most of them and no others.
     """
 
     def __init__(self, file: str | None, keys: Iterable[str]) -> None:

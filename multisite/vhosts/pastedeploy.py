@@ -27,7 +27,7 @@ def section_of(loader: Any, name: str) -> str | None:
     """Return the section of the application `name`, or None if it has a scheme (`egg:`, `config:`, `call:`).
 
     Raises:
-        LookupError: there is no such section, or more than one.
+        LookupError: There is no such section, or more than one.
     """
     if not has_sections(loader) or loader.absolute_name(name):
         return None

@@ -72,9 +72,9 @@ class RouteTable:
         """Return the route of a request, or None.
 
         Args:
-            name: a `hosts.Host.name`.
-            port: the requested port, that of the scheme if Host has none, or None if unknown.
-            path: a PATH_INFO.
+            name: A `hosts.Host.name`.
+            port: The requested port, that of the scheme if Host has none, or None if unknown.
+            path: A PATH_INFO.
         """
         for paths in self._paths_of(name, port):
             route = domains.longest_prefix(paths, path)
@@ -106,7 +106,7 @@ def read_routes(
     """Return the routes of `lines`, keys and values of a section; the other options are those of `domains.to_ascii`.
 
     Raises:
-        VhostError: a line is not valid; this is the first such line, with its position and what to change.
+        VhostError: A line is not valid; this is the first such line, with its position and what to change.
     """
     routes: dict[tuple[Domain | None, str], Route] = {}
     parse = partial(domains.to_ascii, allow_mixed=allow_mixed, underscores=allow_underscores)
