@@ -1,4 +1,4 @@
-"""Print the table of ways in Markdown; with --write put it into docs/bypass-attempts.md."""
+"""Print the table of attempts in Markdown; with --write, update docs/bypass-attempts.md and the README."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ import re
 import sys
 from pathlib import Path
 
-from attack_catalogue import GROUPS, Way, all_ways
+from attack_catalogue import GROUPS, Attempt, all_attempts
 
 PAGE = Path(__file__).parents[2] / "docs" / "bypass-attempts.md"
 README = PAGE.parents[1] / "README.md"
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
-def _only(way: Way) -> str:
-    return f" ({NAMES[way.databases[0]]})" if len(way.databases) == 1 else ""
+def _only(attempt: Attempt) -> str:
+    return f" ({NAMES[attempt.databases[0]]})" if len(attempt.databases) == 1 else ""
 
 
-def _plain(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("<", "\\<")
 
 
-def limits_as_markdown() -> str:
-    """Return the table of what nothing in this process can close, and what to do."""
+def succeeding_as_markdown() -> str:
+    """Return the table of the attempts that succeed, and what to do about each."""
     lines = ["| attempt | what to do |", "|---|---|"]
-    ways = [way for way in all_ways().values() if way.expected.limit]
-    lines += [f"| {_plain(way.name)}{_only(way)} | {way.expected.limit} |" for way in ways]
+    attempts = [attempt for attempt in all_attempts().values() if attempt.expected.advice]
+    lines += [f"| {_escape(attempt.name)}{_only(attempt)} | {attempt.expected.advice} |" for attempt in attempts]
     return "\n".join(lines) + "\n"
 
 
-def as_markdown() -> str:
-    """Return all ways that are closed, by group and by what each ends in."""
+def failing_as_markdown() -> str:
+    """Return all other attempts, by group and outcome."""
     parts = []
     for group, title in GROUPS.items():
-        endings: dict[str, list[str]] = {}
-        for way in all_ways().values():
-            if way.group == group and not way.expected.limit:
-                endings.setdefault(way.expected.words, []).append(_plain(way.name) + _only(way))
+        outcomes: dict[str, list[str]] = {}
+        for attempt in all_attempts().values():
+            if attempt.group == group and not attempt.expected.advice:
+                outcomes.setdefault(attempt.expected.words, []).append(_escape(attempt.name) + _only(attempt))
         parts.append(f"### {title}\n")
-        parts += [f"**{words}** ({len(names)}): {'; '.join(names)}.\n" for words, names in endings.items()]
+        parts += [f"**{words}** ({len(names)}): {'; '.join(names)}.\n" for words, names in outcomes.items()]
     return "\n".join(parts)
 
 
 def write() -> None:
-    """Put both lists where the page has their marks, and their numbers into the README."""
+    """Write both lists between their markers in the page, and both numbers into the README."""
     page = PAGE.read_text("utf-8")
-    for name, made in (("limits", limits_as_markdown()), ("ways", as_markdown())):
+    for name, made in (("succeed", succeeding_as_markdown()), ("fail", failing_as_markdown())):
         page = re.sub(
             rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
             lambda m, made=made: f"{m[1]}{made}{m[2]}",
@@ -53,10 +53,10 @@ def write() -> None:
             flags=re.DOTALL,
         )
     PAGE.write_text(page, "utf-8")
-    closed = sum(not way.expected.limit for way in all_ways().values())
+    failing = sum(not attempt.expected.advice for attempt in all_attempts().values())
     readme = README.read_text("utf-8")
-    readme = re.sub(r"[\d,]+ bypass attempts", f"{closed:,} bypass attempts", readme)
-    readme = re.sub(r"\d+ more that do succeed", f"{len(all_ways()) - closed} more that do succeed", readme)
+    readme = re.sub(r"[\d,]+ bypass attempts", f"{failing:,} bypass attempts", readme)
+    readme = re.sub(r"\d+ more that do succeed", f"{len(all_attempts()) - failing} more that do succeed", readme)
     README.write_text(readme, "utf-8")
 
 
@@ -64,5 +64,5 @@ if __name__ == "__main__":
     if "--write" in sys.argv:
         write()
     else:
-        print(limits_as_markdown())
-        print(as_markdown())
+        print(succeeding_as_markdown())
+        print(failing_as_markdown())

@@ -1,4 +1,4 @@
-"""The SQL compilation cache: one compiled statement serves all sites, and what is for all sites never gets into it."""
+"""The SQL compilation cache: all sites share a compiled statement; statements for all sites are never cached in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy.ext import serializer
 from sqlalchemy.ext.baked import bakery
 from sqlalchemy.orm import Session, joinedload, lazyload, selectinload
 
-from attack_catalogue import Place, add, exactly, nothing, own, refused, secrets, way
+from attack_catalogue import Context, add, attempt, exactly, no_result, own_rows, refused, secrets
 from attack_catalogue.models import Note, Room, Slip
 from multisite import UnscopedStatement, all_sites, scoped_text, using_site
 from multisite.scoping.column import site_id_column
@@ -48,45 +48,45 @@ _bakery = bakery()
 READS["baked"] = lambda s: secrets(_bakery(lambda session: session.query(Book))(s).all())
 
 
-def fresh(p: Place) -> None:
-    """Empty the cache, so that the statement is compiled by whoever comes first."""
-    p.engine.clear_compiled_cache()
+def fresh(ctx: Context) -> None:
+    """Empty the cache, so that the next execution compiles the statement."""
+    ctx.engine.clear_compiled_cache()
 
 
-def of_other(p: Place, act: Act) -> Any:
-    with Session(p.engine, info={"site": p.other}) as session:
+def of_other(ctx: Context, act: Act) -> Any:
+    with Session(ctx.engine, info={"site": ctx.other}) as session:
         return act(session)
 
 
-def of_all(p: Place, act: Act) -> Any:
-    with Session(p.engine, info={"all_sites": "a test"}) as session:
+def of_all(ctx: Context, act: Act) -> Any:
+    with Session(ctx.engine, info={"all_sites": "a test"}) as session:
         return act(session)
 
 
-def after_other(act: Act) -> Callable[[Place], Any]:
-    def do(p: Place) -> Any:
-        fresh(p)
-        assert p.foreign in str(of_other(p, act))
-        return act(p.s)
+def after_other(act: Act) -> Callable[[Context], Any]:
+    def do(ctx: Context) -> Any:
+        fresh(ctx)
+        assert ctx.other_secret in str(of_other(ctx, act))
+        return act(ctx.session)
 
     return do
 
 
-def after_all(act: Act) -> Callable[[Place], Any]:
-    def do(p: Place) -> Any:
-        fresh(p)
-        of_all(p, act)
-        act_again = act(p.s)
-        assert p.foreign in str(of_all(p, act))
-        return [act_again, act(p.s)]
+def after_all(act: Act) -> Callable[[Context], Any]:
+    def do(ctx: Context) -> Any:
+        fresh(ctx)
+        of_all(ctx, act)
+        act_again = act(ctx.session)
+        assert ctx.other_secret in str(of_all(ctx, act))
+        return [act_again, act(ctx.session)]
 
     return do
 
 
-add("cache", own, {f"compiled for another site: {name}": after_other(act) for name, act in READS.items()})
+add("cache", own_rows, {f"compiled for another site: {name}": after_other(act) for name, act in READS.items()})
 add(
     "cache",
-    own,
+    own_rows,
     {f"compiled for all sites: {name}": after_all(act) for name, act in READS.items() if name != "scoped text"},
 )
 
@@ -112,32 +112,32 @@ def _upsert(session: Session) -> Any:
     return insert.on_conflict_do_update(index_elements=["site_id", "slug"], set_={"stock": 5})
 
 
-def written_after(act: Act) -> Callable[[Place], Any]:
-    def do(p: Place) -> None:
-        fresh(p)
-        of_other(p, act)
-        act(p.s)
+def written_after(act: Act) -> Callable[[Context], Any]:
+    def do(ctx: Context) -> None:
+        fresh(ctx)
+        of_other(ctx, act)
+        act(ctx.session)
 
     return do
 
 
 add(
     "cache",
-    nothing,
+    no_result,
     {f"compiled for another site: {name}": written_after(act) for name, act in WRITES.items()},
     changes=True,
 )
 
 
-def changed_by_all(p: Place) -> None:
-    """All sites are changed and rolled back, then the own one."""
-    fresh(p)
+def changed_by_all(ctx: Context) -> None:
+    """Change the rows of all sites and roll back, then those of the own site."""
+    fresh(ctx)
     statement = sa.update(Book).values(stock=5)
-    of_all(p, lambda session: session.execute(statement))
-    p.do(statement)
+    of_all(ctx, lambda session: session.execute(statement))
+    ctx.execute(statement)
 
 
-add("cache", nothing, {"compiled for all sites: update": changed_by_all}, changes=True)
+add("cache", no_result, {"compiled for all sites: update": changed_by_all}, changes=True)
 
 TEXTS: dict[str, Act] = {
     "text": lambda s: s.execute(text("SELECT secret FROM books")).all(),
@@ -155,81 +155,81 @@ add(
 )
 
 
-@way("cache", own)
-def statement_object_of_another_site(p: Place) -> Any:
-    with using_site(p.other):
+@attempt("cache", own_rows)
+def statement_object_of_another_site(ctx: Context) -> Any:
+    with using_site(ctx.other):
         statement = select(Book.secret).where(Book.id > 0)
-        str(statement.compile(p.engine))
-    return p.all(statement)
+        str(statement.compile(ctx.engine))
+    return ctx.scalars(statement)
 
 
-@way("cache", own)
-def cache_of_the_application(p: Place) -> Any:
+@attempt("cache", own_rows)
+def cache_of_the_application(ctx: Context) -> Any:
     cache: dict[Any, Any] = {}
-    for session in (p.opened(site=p.other), p.opened(all_sites="a test"), p.s):
+    for session in (ctx.open_session(site=ctx.other), ctx.open_session(all_sites="a test"), ctx.session):
         with session.begin_nested() as savepoint:
             found = session.execute(select(Book.secret), execution_options={"compiled_cache": cache}).scalars().all()
             savepoint.rollback()
-        if session is not p.s:
+        if session is not ctx.session:
             session.close()
     assert len(cache) == 1
     return found
 
 
-@way("cache", exactly(0))
-def entries_for_a_second_site(p: Place) -> int:
-    """Nothing is compiled again for another site."""
+@attempt("cache", exactly(0))
+def entries_for_a_second_site(ctx: Context) -> int:
+    """Count what is compiled again for another site."""
     statement = select(Book.secret).where(Book.id > 1)
-    p.all(statement)
-    before = len(p.engine._compiled_cache)
-    assert set(of_other(p, lambda session: session.scalars(statement).all())) == {p.foreign}
-    return len(p.engine._compiled_cache) - before
+    ctx.scalars(statement)
+    before = len(ctx.engine._compiled_cache)
+    assert set(of_other(ctx, lambda session: session.scalars(statement).all())) == {ctx.other_secret}
+    return len(ctx.engine._compiled_cache) - before
 
 
-@way("cache", own)
-def serialized_query(p: Place) -> Any:
+@attempt("cache", own_rows)
+def serialized_query(ctx: Context) -> Any:
     data = serializer.dumps(select(Book.secret).where(Book.id > 0))
-    return p.all(serializer.loads(data, Book.metadata))
+    return ctx.scalars(serializer.loads(data, Book.metadata))
 
 
-@way("cache", own)
-def schema_map_after_all_sites(p: Place) -> Any:
-    options = {"schema_translate_map": {None: "main" if p.sqlite else "public"}}
-    of_all(p, lambda session: session.execute(select(Book.secret), execution_options=options).all())
-    return p.all(select(Book.secret), execution_options=options)
+@attempt("cache", own_rows)
+def schema_map_after_all_sites(ctx: Context) -> Any:
+    options = {"schema_translate_map": {None: "main" if ctx.is_sqlite else "public"}}
+    of_all(ctx, lambda session: session.execute(select(Book.secret), execution_options=options).all())
+    return ctx.scalars(select(Book.secret), execution_options=options)
 
 
-@way("cache", own)
-def table_that_becomes_scoped(p: Place) -> Any:
+@attempt("cache", own_rows)
+def table_that_becomes_scoped_later(ctx: Context) -> Any:
     early = sa.Table("unmapped", sa.MetaData(), sa.Column("note", sa.String), sa.Column("site_id", sa.Integer))
     statement = select(early.c.note)
-    p.all(statement)
+    ctx.scalars(statement)
     late = sa.Table("unmapped", sa.MetaData(), sa.Column("note", sa.String))
     late.append_column(site_id_column())
     try:
-        return p.all(statement)
+        return ctx.scalars(statement)
     finally:
         tables.scoped.discard("unmapped")
         tables.declared.discard("unmapped")
         tables._pattern = None
-        fresh(p)
+        fresh(ctx)
 
 
-@way("cache", own)
-def eight_threads_of_both_sites_and_of_all(p: Place) -> Any:
-    """Sessions of two sites and of all, on one engine and its one cache, take turns in eight threads."""
-    fresh(p)
+@attempt("cache", own_rows)
+def eight_threads_of_both_sites_and_of_all(ctx: Context) -> Any:
+    """Use sessions of two sites and of all sites in eight threads, on one engine with one cache."""
+    fresh(ctx)
     wrong: list[Any] = []
     mine: list[Any] = []
     errors: list[Exception] = []
-    both = {f"secret-{p.own() // 10}", p.foreign}
+    both = {f"secret-{ctx.own_key() // 10}", ctx.other_secret}
 
     def work(number: int) -> None:
         for turn in range(12):
             which = (number + turn) % 3
-            info = ({"site": p.site}, {"site": p.other}, {"all_sites": "a test"})[which]
+            info = ({"site": ctx.site}, {"site": ctx.other}, {"all_sites": "a test"})[which]
             try:
-                with Session(p.engine, info=info) as session:
+                with Session(ctx.engine, info=info) as session:
                     found = set(session.scalars(select(Book.secret))) | set(
                         session.scalars(select(func.max(Book.secret)))
                     )
@@ -238,7 +238,7 @@ def eight_threads_of_both_sites_and_of_all(p: Place) -> Any:
                 return
             if which == 0:
                 mine.extend(found)
-            elif found != ({p.foreign} if which == 1 else both):
+            elif found != ({ctx.other_secret} if which == 1 else both):
                 wrong.append((info, found))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
@@ -259,7 +259,7 @@ EARLY = """
     light = sa.table("books", sa.column("secret"))
     string = sa.text("SELECT secret FROM books")
     with engine.connect() as connection:
-        # Connected, and the cache filled, before anybody has heard of sites.
+        # Connect and fill the cache before multisite is imported.
         for statement in (sa.select(light.c.secret), string):
             assert len(connection.execute(statement).all()) == 6
         sa.inspect(connection).get_table_names()
@@ -272,7 +272,7 @@ EARLY = """
         compiled.is_scoped_statement = False
         return compiled
 
-    exec(OFF)
+    exec(REMOVE)
     with engine.connect() as connection:
         with using_site(Site(1, "one.example", "One", "one")):
             print(connection.scalars(sa.select(light.c.secret)).all())
@@ -289,13 +289,15 @@ EARLY = """
 """
 
 
-def read_early(p: Place, off: str = "") -> list[str]:
-    """Read in a new process, by an engine from before the wall, and return the lines it prints.
+def read_early(ctx: Context, remove: str = "") -> list[str]:
+    """Read in a new process, by an engine created before multisite was imported; return the lines that it prints.
 
-    `off` is Python that takes something of the wall away.
+    Args:
+        ctx: the database.
+        remove: Python code that removes a part of the scoping layer.
     """
-    url = p.engine.url.render_as_string(hide_password=False)
-    preamble = f"URL, OFF = {url!r}, {off!r}\n"
+    url = ctx.engine.url.render_as_string(hide_password=False)
+    preamble = f"URL, REMOVE = {url!r}, {remove!r}\n"
     result = subprocess.run(
         [sys.executable, "-c", preamble + dedent(EARLY)],
         check=True,
@@ -306,18 +308,18 @@ def read_early(p: Place, off: str = "") -> list[str]:
     return result.stdout.split("\n")
 
 
-@way("cache", own, without_site=None, apart=True)
-def engine_connected_before_the_wall_was_put_up(p: Place) -> Any:
-    lines = read_early(p)
+@attempt("cache", own_rows, without_site=None, in_subprocess=True)
+def engine_connected_before_scoping_was_installed(ctx: Context) -> Any:
+    lines = read_early(ctx)
     assert lines[2:] == ["refused", "NoCurrentSite", ""]
     return lines
 
 
-@way("cache", own)
-def all_sites_within_the_transaction_of_a_site(p: Place) -> Any:
+@attempt("cache", own_rows)
+def all_sites_within_the_transaction_of_a_site(ctx: Context) -> Any:
     statement = select(Book.secret)
-    with p.within(), p.engine.connect() as connection:
+    with ctx.using_site(), ctx.engine.connect() as connection:
         found = connection.scalars(statement).all()
         with all_sites("a test"):
-            assert p.foreign in connection.scalars(statement).all()
+            assert ctx.other_secret in connection.scalars(statement).all()
         return found + list(connection.scalars(statement))

@@ -1,8 +1,8 @@
-"""More models than `scoped_models` has, and rows of both sites with references that point across.
+"""More models than `scoped_models` has, and rows of both sites, some with cross-site references.
 
-Site N has notes N1 to N3 in room N1; note N2 is poisoned: its room, its book, its parent and one of its authors are
-the other site's, as raw SQL or a fault may have left it. What only follows a reference would come to the other site
-by it.
+Site N has notes N1 to N3 in room N1. Note N2 has cross-site references, as raw SQL or a bug may leave them: its room,
+its book, its parent and one of its authors belong to the other site. A query that only follows references would read
+rows of the other site.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ note_authors = sa.Table(
     sa.Column("note_id", sa.BigInteger, primary_key=True),
     sa.Column("author_id", sa.BigInteger, primary_key=True),
 )
-"""An association without references, so that a row of it may link what it likes."""
+"""An association without foreign keys, so that a row may link any two rows."""
 
 
 class Topic(MoreBase):
-    """Belongs to no site, and leads to what does."""
+    """An unscoped table with a relationship to a scoped one."""
 
     __tablename__ = "topics"
 
@@ -63,7 +63,7 @@ class Topic(MoreBase):
 
 
 class Note(SiteScoped, MoreBase):
-    """References without constraints."""
+    """References without foreign keys in the database."""
 
     __tablename__ = "margin_notes"
 
@@ -99,7 +99,7 @@ class Note(SiteScoped, MoreBase):
 
 
 class Slip(SiteScoped, MoreBase):
-    """Goes with its room, by the unit of work alone."""
+    """Deleted with its room, by the unit of work alone."""
 
     __tablename__ = "slips"
 
@@ -109,7 +109,7 @@ class Slip(SiteScoped, MoreBase):
 
 
 class Chair(SiteScoped, MoreBase):
-    """Goes with its room, by the database."""
+    """Deleted with its room, by the database."""
 
     __tablename__ = "chairs"
     __table_args__ = (scoped_reference("room_id", "rooms.id", ondelete="CASCADE"),)
@@ -174,7 +174,7 @@ class Crate(SiteScoped, MoreBase):
 
 
 class Parcel(SiteScoped, MoreBase):
-    """Goes with its crate, by a reference that does not hold the site; parcel N1 is in the other site's crate."""
+    """Deleted with its crate, by a foreign key without site_id; parcel N1 is in the crate of the other site."""
 
     __tablename__ = "parcels"
 
@@ -193,7 +193,7 @@ class Medium(SiteScoped, MoreBase):
 
 
 class Disc(Medium):
-    """Joined inheritance: a table of its own."""
+    """Joined inheritance: a second table."""
 
     __tablename__ = "discs"
     __table_args__ = (scoped_reference("id", "media.id"),)
@@ -204,7 +204,7 @@ class Disc(Medium):
 
 
 class Poster(Medium):
-    """Single inheritance: the table of its parent."""
+    """Single inheritance: the table of the parent."""
 
     __mapper_args__ = {"polymorphic_identity": "poster"}
 
@@ -223,7 +223,7 @@ class Paper(SiteScoped, ConcreteBase, MoreBase):
 
 
 class Letter(Paper):
-    """Concrete inheritance: a table of its own that holds everything."""
+    """Concrete inheritance: a separate table with all columns."""
 
     __tablename__ = "letters"
 
@@ -232,7 +232,7 @@ class Letter(Paper):
 
 
 class Holding(SiteScoped, MoreBase):
-    """A generation counter, as optimistic locking has it."""
+    """A version counter, for optimistic locking."""
 
     __tablename__ = "holdings"
 
@@ -253,19 +253,19 @@ def tables_to_watch() -> tuple[str, ...]:
 
 
 @cache
-def position_of_key(table: str) -> int | None:
-    """Return which column of a table is its key `id`, None if it has none."""
+def index_of_key(table: str) -> int | None:
+    """Return the index of the column `id` of a table, or None."""
     columns = next(base.metadata.tables[table] for base in (Base, MoreBase) if table in base.metadata.tables).c
     return list(columns.keys()).index("id") if "id" in columns else None
 
 
-def foreign_keys_of(site: Site) -> range:
-    """Return the keys that rows of `site`, and of no other, have."""
+def keys_of(site: Site) -> range:
+    """Return the keys that only rows of `site` have."""
     return range(site.id * 10 + 1, site.id * 10 + 4)
 
 
 def build(engine: sa.Engine) -> None:
-    """Create all tables, a view, a table that no model speaks for, and the rows of both sites."""
+    """Create all tables, a view, a table without a model, and the rows of both sites."""
     build_library(engine)
     MoreBase.metadata.create_all(engine)
     plant_more(engine)
@@ -277,23 +277,23 @@ def build(engine: sa.Engine) -> None:
         connection.execute(sa.text(f"CREATE VIEW books_view {invoker}AS SELECT * FROM books"))
         connection.execute(sa.text("ANALYZE"))
         if engine.dialect.name == "postgresql":
-            # New rows should not come upon the keys of planted ones.
+            # Keys of new rows must not collide with those of planted rows.
             for table in tables_to_watch():
-                if position_of_key(table) is not None:
+                if index_of_key(table) is not None:
                     sequence = sa.func.pg_get_serial_sequence(table, "id")
                     connection.execute(sa.select(sa.func.setval(sequence, 1000)).where(sequence.is_not(None)))
 
 
-def forget_compiled() -> None:
-    """Have the statements of the unit of work compiled again, which each mapper keeps, and strings read again."""
+def clear_compiled() -> None:
+    """Clear the compiled statements that each mapper keeps for the unit of work, and the cache of parsed strings."""
     import_module("multisite.scoping.tables")._table_use_of_string.cache_clear()
     for base in (Base, MoreBase, SiteRow):
         for mapper in base.registry.mappers:
             mapper.__dict__.pop("_compiled_cache", None)
 
 
-def plant_again(engine: sa.Engine) -> None:
-    """Delete all rows and plant them as they were."""
+def replant(engine: sa.Engine) -> None:
+    """Delete all rows and plant the initial ones."""
     with all_sites("clear the tables of a test"), engine.begin() as connection:
         for table in reversed(MoreBase.metadata.sorted_tables):
             connection.execute(table.delete())
@@ -303,7 +303,7 @@ def plant_again(engine: sa.Engine) -> None:
 
 
 def plant_more(engine: sa.Engine) -> None:
-    """Plant the rows that the module describes."""
+    """Plant the rows that the docstring of the module describes."""
     with Session(engine, info={"all_sites": "plant the rows of a test"}) as session:
         session.add(Topic(id=1, name="everybody's"))
         session.add_all(Crate(id=s.id * 10 + 1, site_id=s.id, secret=f"secret-{s.id}") for s in (ONE, TWO))

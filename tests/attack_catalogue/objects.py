@@ -1,4 +1,4 @@
-"""Reading by objects: the identity map, attributes that come later, and what relationships lead to."""
+"""Attempts to read by objects: the identity map, deferred attributes and relationships."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from attack_catalogue import Place, add, exactly, gone, own, refused, secrets, way
+from attack_catalogue import Context, add, attempt, exactly, not_found, own_rows, refused, secrets
 from attack_catalogue.models import Disc, Note, Room, Topic
 from multisite import CrossSiteError, NoCurrentSite
 
@@ -49,18 +49,18 @@ REFERENCES: dict[str, tuple[Any, Callable[[Any], list[Any]]]] = {
     "an association": (Note.authors, lambda note: note.authors),
     "a parent": (Note.parent, lambda note: [note.parent]),
     "replies": (Note.replies, lambda note: note.replies),
-    "what belongs to no site": (Topic.notes, lambda topic: topic.notes),
+    "an unscoped table": (Topic.notes, lambda topic: topic.notes),
 }
 
 
-def _load(loader: Any, attribute: Any, reach: Callable[[Any], list[Any]], p: Place) -> list[Any]:
+def _load(loader: Any, attribute: Any, reach: Callable[[Any], list[Any]], ctx: Context) -> list[Any]:
     statement = select(attribute.class_).options(loader(attribute))
-    return [[secrets(reach(each)), getattr(each, "secret", None)] for each in p.s.scalars(statement).unique()]
+    return [[secrets(reach(each)), getattr(each, "secret", None)] for each in ctx.session.scalars(statement).unique()]
 
 
 add(
     "objects",
-    own,
+    own_rows,
     {
         f"{loader_name} of {name}": partial(_load, loader, *reference)
         for loader_name, loader in LOADERS.items()
@@ -69,177 +69,218 @@ add(
 )
 
 
-def walk(loader: Any, p: Place) -> list[Any]:
-    """Return the secrets of all shelves, and of what is behind their books, loaded by `loader` in chains."""
+def walk(loader: Any, ctx: Context) -> list[Any]:
+    """Return the secrets of all shelves and of the objects related to their books, by a chain of `loader`."""
     statement = select(Shelf).options(loader(Shelf.books).options(loader(Book.author), loader(Book.shelves)))
     found = []
-    for shelf in p.s.scalars(statement).unique():
+    for shelf in ctx.session.scalars(statement).unique():
         found.append(shelf.secret)
         for book in shelf.books:
             found += [book.secret, book.author.secret, *secrets(book.shelves)]
     return found
 
 
-add("objects", own, {f"chain of {name}": partial(walk, loader) for name, loader in LOADERS.items()})
+add("objects", own_rows, {f"chain of {name}": partial(walk, loader) for name, loader in LOADERS.items()})
 
 note_book, room_notes = aliased(Book), aliased(Note)
 
 add(
     "objects",
-    own,
+    own_rows,
     {
-        "contains_eager": lambda p: [
+        "contains_eager": lambda ctx: [
             (note.secret, note.book.secret)
-            for note in p.all(select(Note).join(Note.book).options(contains_eager(Note.book)))
+            for note in ctx.scalars(select(Note).join(Note.book).options(contains_eager(Note.book)))
         ],
-        "contains_eager of a join on nothing": lambda p: [
+        "contains_eager of a join on nothing": lambda ctx: [
             secrets(room.notes)
-            for room in p.s.scalars(select(Room).join(Note, sa.true()).options(contains_eager(Room.notes))).unique()
+            for room in ctx.session.scalars(
+                select(Room).join(Note, sa.true()).options(contains_eager(Room.notes))
+            ).unique()
         ],
-        "contains_eager of an outer join": lambda p: [
+        "contains_eager of an outer join": lambda ctx: [
             secrets([note, note.book])
-            for note in p.all(select(Note).outerjoin(Note.book).options(contains_eager(Note.book)))
+            for note in ctx.scalars(select(Note).outerjoin(Note.book).options(contains_eager(Note.book)))
         ],
-        "contains_eager of an alias": lambda p: [
+        "contains_eager of an alias": lambda ctx: [
             secrets([note.book])
-            for note in p.all(
+            for note in ctx.scalars(
                 select(Note).join(Note.book.of_type(note_book)).options(contains_eager(Note.book.of_type(note_book)))
             )
         ],
-        "contains_eager of a collection": lambda p: [
+        "contains_eager of a collection": lambda ctx: [
             secrets(room.notes)
-            for room in p.s.scalars(select(Room).join(Room.notes).options(contains_eager(Room.notes))).unique()
+            for room in ctx.session.scalars(select(Room).join(Room.notes).options(contains_eager(Room.notes))).unique()
         ],
-        "joinedload with an inner join": lambda p: [
-            secrets([note.book]) for note in p.all(select(Note).options(joinedload(Note.book, innerjoin=True)))
+        "joinedload with an inner join": lambda ctx: [
+            secrets([note.book]) for note in ctx.scalars(select(Note).options(joinedload(Note.book, innerjoin=True)))
         ],
-        "joinedload with a criterion": lambda p: [
+        "joinedload with a criterion": lambda ctx: [
             secrets(room.notes)
-            for room in p.s.scalars(select(Room).options(joinedload(Room.notes.and_(Note.id > 0)))).unique()
+            for room in ctx.session.scalars(select(Room).options(joinedload(Room.notes.and_(Note.id > 0)))).unique()
         ],
-        "selectinload with a criterion": lambda p: [
-            secrets(room.notes) for room in p.all(select(Room).options(selectinload(Room.notes.and_(Note.id > 0))))
-        ],
-        "joinedload with a limit": lambda p: [
+        "selectinload with a criterion": lambda ctx: [
             secrets(room.notes)
-            for room in p.s.scalars(select(Room).options(joinedload(Room.notes)).order_by(Room.id).limit(1)).unique()
+            for room in ctx.scalars(select(Room).options(selectinload(Room.notes.and_(Note.id > 0))))
         ],
-        "joinedload below defaultload": lambda p: [
+        "joinedload with a limit": lambda ctx: [
+            secrets(room.notes)
+            for room in ctx.session.scalars(
+                select(Room).options(joinedload(Room.notes)).order_by(Room.id).limit(1)
+            ).unique()
+        ],
+        "joinedload below defaultload": lambda ctx: [
             secrets([note.book.author] if note.book else [])
-            for note in p.all(
+            for note in ctx.scalars(
                 select(Note).options(joinedload(Note.book), defaultload(Note.book).joinedload(Book.author))
             )
         ],
-        "chain of references over poison": lambda p: [
+        "chain of cross-site references": lambda ctx: [
             secrets([reply.book for reply in note.replies])
-            for note in p.all(select(Note).options(selectinload(Note.replies).joinedload(Note.book)))
+            for note in ctx.scalars(select(Note).options(selectinload(Note.replies).joinedload(Note.book)))
         ],
-        "any": lambda p: p.rows(select(Author.secret).where(Author.books.any())),
-        "any, with a criterion": lambda p: p.rows(select(Room.secret).where(Room.notes.any(Note.id > 0))),
-        "has": lambda p: p.rows(select(Note.secret).where(Note.book.has())),
-        "any of an association": lambda p: p.rows(select(Shelf.secret).where(Shelf.books.any())),
-        "any of type": lambda p: p.rows(select(Note.secret).where(Note.book.of_type(note_book).has(note_book.id > 0))),
-        "contains": lambda p: p.rows(select(Room.secret).where(Room.notes.contains(p.s.get_one(Note, p.own())))),
-        "with_parent": lambda p: secrets(
-            p.all(select(Note).where(with_parent(p.s.get_one(Room, p.own()), Room.notes)))
+        "any": lambda ctx: ctx.rows(select(Author.secret).where(Author.books.any())),
+        "any, with a criterion": lambda ctx: ctx.rows(select(Room.secret).where(Room.notes.any(Note.id > 0))),
+        "has": lambda ctx: ctx.rows(select(Note.secret).where(Note.book.has())),
+        "any of an association": lambda ctx: ctx.rows(select(Shelf.secret).where(Shelf.books.any())),
+        "any of type": lambda ctx: ctx.rows(
+            select(Note.secret).where(Note.book.of_type(note_book).has(note_book.id > 0))
         ),
-        "with_parent of an association": lambda p: secrets(
-            p.all(select(Author).where(with_parent(p.s.get_one(Note, p.own(2)), Note.authors)))
+        "contains": lambda ctx: ctx.rows(
+            select(Room.secret).where(Room.notes.contains(ctx.session.get_one(Note, ctx.own_key())))
         ),
-        "dynamic": lambda p: secrets(p.s.get_one(Room, p.own()).dynamic),
-        "dynamic, all": lambda p: secrets(p.s.get_one(Room, p.own()).dynamic.all()),
-        "dynamic, filtered": lambda p: secrets(p.s.get_one(Room, p.own()).dynamic.filter(Note.id > 0)),
-        "dynamic, first from the end": lambda p: secrets(
-            [p.s.get_one(Room, p.own()).dynamic.order_by(None).order_by(Note.id.desc()).first()]
+        "with_parent": lambda ctx: secrets(
+            ctx.scalars(select(Note).where(with_parent(ctx.session.get_one(Room, ctx.own_key()), Room.notes)))
         ),
-        "write-only": lambda p: secrets(p.all(p.s.get_one(Room, p.own()).written.select())),
-        "write-only, filtered": lambda p: secrets(
-            p.all(p.s.get_one(Room, p.own()).written.select().where(Note.id > 0))
+        "with_parent of an association": lambda ctx: secrets(
+            ctx.scalars(select(Author).where(with_parent(ctx.session.get_one(Note, ctx.own_key(2)), Note.authors)))
         ),
-        "association proxy": lambda p: [list(room.note_secrets) for room in p.all(select(Room))],
-        "association proxy of an association": lambda p: [list(note.author_secrets) for note in p.all(select(Note))],
-        "association proxy in a criterion": lambda p: p.rows(
-            select(Note.secret).where(Note.author_secrets.contains(f"secret-{p.own() // 10}"))
+        "dynamic": lambda ctx: secrets(ctx.session.get_one(Room, ctx.own_key()).dynamic),
+        "dynamic, all": lambda ctx: secrets(ctx.session.get_one(Room, ctx.own_key()).dynamic.all()),
+        "dynamic, filtered": lambda ctx: secrets(ctx.session.get_one(Room, ctx.own_key()).dynamic.filter(Note.id > 0)),
+        "dynamic, first from the end": lambda ctx: secrets(
+            [ctx.session.get_one(Room, ctx.own_key()).dynamic.order_by(None).order_by(Note.id.desc()).first()]
         ),
-        "association proxy of a reference": lambda p: [note.book_secret for note in p.all(select(Note))],
-        "hybrid": lambda p: [room.shout for room in p.all(select(Room))],
-        "hybrid in SQL": lambda p: p.rows(select(Room.shout)),
-        "hybrid over a collection": lambda p: [p.s.get_one(Room, p.own()).last_note],
-        "hybrid over a collection in SQL": lambda p: p.rows(select(Room.last_note).select_from(Room)),
-        "column_property": lambda p: [room.greatest for room in p.all(select(Room))],
-        "column_property in SQL": lambda p: p.rows(select(Room.id + 100, Room.greatest)),
-        "column_property ordered by": lambda p: p.rows(select(Room.secret).order_by(Room.greatest)),
-        "query_expression": lambda p: [
+        "write-only": lambda ctx: secrets(ctx.scalars(ctx.session.get_one(Room, ctx.own_key()).written.select())),
+        "write-only, filtered": lambda ctx: secrets(
+            ctx.scalars(ctx.session.get_one(Room, ctx.own_key()).written.select().where(Note.id > 0))
+        ),
+        "association proxy": lambda ctx: [list(room.note_secrets) for room in ctx.scalars(select(Room))],
+        "association proxy of an association": lambda ctx: [
+            list(note.author_secrets) for note in ctx.scalars(select(Note))
+        ],
+        "association proxy in a criterion": lambda ctx: ctx.rows(
+            select(Note.secret).where(Note.author_secrets.contains(f"secret-{ctx.own_key() // 10}"))
+        ),
+        "association proxy of a reference": lambda ctx: [note.book_secret for note in ctx.scalars(select(Note))],
+        "hybrid": lambda ctx: [room.shout for room in ctx.scalars(select(Room))],
+        "hybrid in SQL": lambda ctx: ctx.rows(select(Room.shout)),
+        "hybrid over a collection": lambda ctx: [ctx.session.get_one(Room, ctx.own_key()).last_note],
+        "hybrid over a collection in SQL": lambda ctx: ctx.rows(select(Room.last_note).select_from(Room)),
+        "column_property": lambda ctx: [room.greatest for room in ctx.scalars(select(Room))],
+        "column_property in SQL": lambda ctx: ctx.rows(select(Room.id + 100, Room.greatest)),
+        "column_property ordered by": lambda ctx: ctx.rows(select(Room.secret).order_by(Room.greatest)),
+        "query_expression": lambda ctx: [
             note.asked
-            for note in p.all(
+            for note in ctx.scalars(
                 select(Note).options(with_expression(Note.asked, select(func.max(Book.secret)).scalar_subquery()))
             )
         ],
-        "deferred": lambda p: [note.body for note in p.all(select(Note))],
-        "deferred group": lambda p: [note.more for note in p.all(select(Note))],
-        "undefer": lambda p: [note.body for note in p.all(select(Note).options(undefer(Note.body)))],
-        "undefer_group": lambda p: [note.more for note in p.all(select(Note).options(undefer_group("more")))],
-        "defer": lambda p: [book.secret for book in p.all(select(Book).options(defer(Book.secret)))],
-        "raiseload lifted": lambda p: [
-            secrets([note.book]) for note in p.all(select(Note).options(raiseload("*"), joinedload(Note.book)))
+        "deferred": lambda ctx: [note.body for note in ctx.scalars(select(Note))],
+        "deferred group": lambda ctx: [note.more for note in ctx.scalars(select(Note))],
+        "undefer": lambda ctx: [note.body for note in ctx.scalars(select(Note).options(undefer(Note.body)))],
+        "undefer_group": lambda ctx: [note.more for note in ctx.scalars(select(Note).options(undefer_group("more")))],
+        "defer": lambda ctx: [book.secret for book in ctx.scalars(select(Book).options(defer(Book.secret)))],
+        "raiseload overridden": lambda ctx: [
+            secrets([note.book]) for note in ctx.scalars(select(Note).options(raiseload("*"), joinedload(Note.book)))
         ],
-        "get": lambda p: secrets([p.s.get(Book, p.their()), p.s.get(Book, p.own())]),
-        "get anew": lambda p: secrets(
-            [p.s.get(Book, p.their(), populate_existing=True), p.s.get(Book, p.own(), populate_existing=True)]
+        "get": lambda ctx: secrets([ctx.session.get(Book, ctx.other_key()), ctx.session.get(Book, ctx.own_key())]),
+        "get with populate_existing": lambda ctx: secrets(
+            [
+                ctx.session.get(Book, ctx.other_key(), populate_existing=True),
+                ctx.session.get(Book, ctx.own_key(), populate_existing=True),
+            ]
         ),
-        "get with an identity token": lambda p: secrets(
-            [p.s.get(Book, p.their(), identity_token="x"), p.s.get(Book, p.own(), identity_token="x")]
+        "get with an identity token": lambda ctx: secrets(
+            [
+                ctx.session.get(Book, ctx.other_key(), identity_token="x"),
+                ctx.session.get(Book, ctx.own_key(), identity_token="x"),
+            ]
         ),
-        "get with a loader": lambda p: secrets(
-            [p.s.get_one(Note, p.own(2), options=[joinedload(Note.book)]).book, p.s.get(Note, p.own())]
+        "get with a loader": lambda ctx: secrets(
+            [
+                ctx.session.get_one(Note, ctx.own_key(2), options=[joinedload(Note.book)]).book,
+                ctx.session.get(Note, ctx.own_key()),
+            ]
         ),
-        "get with a lock": lambda p: secrets(
-            [p.s.get(Book, p.their(), with_for_update=True), p.s.get(Book, p.own(), with_for_update=True)]
+        "get with a lock": lambda ctx: secrets(
+            [
+                ctx.session.get(Book, ctx.other_key(), with_for_update=True),
+                ctx.session.get(Book, ctx.own_key(), with_for_update=True),
+            ]
         ),
-        "legacy query, get": lambda p: secrets([p.s.get(Book, p.their()), p.s.get(Book, p.own())]),
-        "reference after it was warmed": lambda p: (
-            p.all(select(Book)),
-            secrets([note.book for note in p.all(select(Note))]),
+        "legacy query, get": lambda ctx: secrets(
+            [ctx.session.get(Book, ctx.other_key()), ctx.session.get(Book, ctx.own_key())]
+        ),
+        "reference with a warm identity map": lambda ctx: (
+            ctx.scalars(select(Book)),
+            secrets([note.book for note in ctx.scalars(select(Note))]),
         )[1],
-        "populate_existing": lambda p: secrets(p.all(select(Book), execution_options={"populate_existing": True})),
-        "refresh": lambda p: (p.s.refresh(book := p.s.get_one(Book, p.own())), book.secret)[1],
-        "refresh of a relationship": lambda p: (
-            p.s.refresh(note := p.s.get_one(Note, p.own(2)), ["book", "authors"]),
+        "populate_existing": lambda ctx: secrets(
+            ctx.scalars(select(Book), execution_options={"populate_existing": True})
+        ),
+        "refresh": lambda ctx: (ctx.session.refresh(book := ctx.session.get_one(Book, ctx.own_key())), book.secret)[1],
+        "refresh of a relationship": lambda ctx: (
+            ctx.session.refresh(note := ctx.session.get_one(Note, ctx.own_key(2)), ["book", "authors"]),
             secrets([note.book, *note.authors]),
         )[1],
-        "refresh with a lock": lambda p: (
-            p.s.refresh(book := p.s.get_one(Book, p.own()), with_for_update=True),
+        "refresh with a lock": lambda ctx: (
+            ctx.session.refresh(book := ctx.session.get_one(Book, ctx.own_key()), with_for_update=True),
             book.secret,
         )[1],
-        "expired": lambda p: (p.s.expire(book := p.s.get_one(Book, p.own())), book.secret)[1],
-        "expired attribute": lambda p: (p.s.expire(book := p.s.get_one(Book, p.own()), ["secret"]), book.secret)[1],
-        "expired after a rollback": lambda p: (book := p.s.get_one(Book, p.own()), p.s.rollback(), book.secret)[2],
-        "expired relationship": lambda p: (
-            p.s.expire(note := p.s.get_one(Note, p.own(2)), ["authors"]),
+        "expired": lambda ctx: (ctx.session.expire(book := ctx.session.get_one(Book, ctx.own_key())), book.secret)[1],
+        "expired attribute": lambda ctx: (
+            ctx.session.expire(book := ctx.session.get_one(Book, ctx.own_key()), ["secret"]),
+            book.secret,
+        )[1],
+        "expired after a rollback": lambda ctx: (
+            book := ctx.session.get_one(Book, ctx.own_key()),
+            ctx.session.rollback(),
+            book.secret,
+        )[2],
+        "expired relationship": lambda ctx: (
+            ctx.session.expire(note := ctx.session.get_one(Note, ctx.own_key(2)), ["authors"]),
             secrets(note.authors),
         )[1],
-        "pickled object": lambda p: (
-            p.s.add(note := pickle.loads(pickle.dumps(_expunged(p, Note, 2)))),
+        "pickled object": lambda ctx: (
+            ctx.session.add(note := pickle.loads(pickle.dumps(_expunged(ctx, Note, 2)))),
             secrets([note.book, *note.authors]),
         )[1],
-        "identity key": lambda p: [(p.all(select(Book)), [each.secret for each in p.s.identity_map.values()])[1]],
-        "session iterated": lambda p: (p.all(select(Note).options(joinedload(Note.book))), secrets(p.s))[1],
-        "lazy reference of a transient object": lambda p: _transient(p),
-        "baked query": lambda p: secrets(_baked(p)),
-        "baked query with a parameter": lambda p: secrets(_baked(p, 0)),
-        "copied object": lambda p: copy.copy(p.s.get_one(Book, p.own())).secret,
-        "aliased loader": lambda p: [
+        "objects in the identity map": lambda ctx: [
+            (ctx.scalars(select(Book)), [each.secret for each in ctx.session.identity_map.values()])[1]
+        ],
+        "session iterated": lambda ctx: (
+            ctx.scalars(select(Note).options(joinedload(Note.book))),
+            secrets(ctx.session),
+        )[1],
+        "lazy reference of a transient object": lambda ctx: _transient(ctx),
+        "baked query": lambda ctx: secrets(_baked(ctx)),
+        "baked query with a parameter": lambda ctx: secrets(_baked(ctx, 0)),
+        "copied object": lambda ctx: copy.copy(ctx.session.get_one(Book, ctx.own_key())).secret,
+        "aliased loader": lambda ctx: [
             secrets(room.notes)
-            for room in p.s.scalars(
+            for room in ctx.session.scalars(
                 select(Room)
                 .join(Room.notes.of_type(room_notes))
                 .options(contains_eager(Room.notes.of_type(room_notes)))
             ).unique()
         ],
-        "unscoped parent, lazily": lambda p: [secrets(topic.notes) for topic in p.all(select(Topic))],
-        "unscoped parent, joined twice": lambda p: [
+        "unscoped parent, lazily": lambda ctx: [secrets(topic.notes) for topic in ctx.scalars(select(Topic))],
+        "unscoped parent, joined twice": lambda ctx: [
             secrets(note.topic.notes)
-            for note in p.s.scalars(select(Note).options(joinedload(Note.topic).joinedload(Topic.notes))).unique()
+            for note in ctx.session.scalars(
+                select(Note).options(joinedload(Note.topic).joinedload(Topic.notes))
+            ).unique()
         ],
     },
 )
@@ -248,25 +289,25 @@ add(
     "objects",
     exactly([None]),
     {
-        "has, on a foreign row": lambda p: (
-            p.all(select(Note.id).where(Note.book.has(Book.secret == p.foreign))) or [None]
+        "has, on another site's row": lambda ctx: (
+            ctx.scalars(select(Note.id).where(Note.book.has(Book.secret == ctx.other_secret))) or [None]
         ),
-        "any, on a foreign row": lambda p: (
-            p.all(select(Room.id).where(Room.notes.any(Note.secret == p.foreign))) or [None]
+        "any, on another site's row": lambda ctx: (
+            ctx.scalars(select(Room.id).where(Room.notes.any(Note.secret == ctx.other_secret))) or [None]
         ),
-        "any of an association, on a foreign row": lambda p: (
-            p.all(select(Note.id).where(Note.authors.any(Author.secret == p.foreign))) or [None]
+        "any of an association, on another site's row": lambda ctx: (
+            ctx.scalars(select(Note.id).where(Note.authors.any(Author.secret == ctx.other_secret))) or [None]
         ),
-        "association proxy, on a foreign row": lambda p: (
-            p.all(select(Note.id).where(Note.author_secrets.contains(p.foreign))) or [None]
+        "association proxy, on another site's row": lambda ctx: (
+            ctx.scalars(select(Note.id).where(Note.author_secrets.contains(ctx.other_secret))) or [None]
         ),
-        "column_property, on a foreign row": lambda p: (
-            p.all(select(Room.id).where(Room.greatest == p.foreign)) or [None]
+        "column_property, on another site's row": lambda ctx: (
+            ctx.scalars(select(Room.id).where(Room.greatest == ctx.other_secret)) or [None]
         ),
-        "no foreign row by its key": lambda p: [p.s.get(Book, p.their())],
-        "no foreign row by a key of two parts": lambda p: [p.s.get(Disc, p.their(2))],
-        "legacy get": lambda p: p.s.query(Book).filter(Book.id == p.their()).all() or [None],
-        "one or none": lambda p: [p.s.scalars(select(Book).where(Book.id == p.their())).one_or_none()],
+        "no row of another site by its key": lambda ctx: [ctx.session.get(Book, ctx.other_key())],
+        "no row of another site by a key of two parts": lambda ctx: [ctx.session.get(Disc, ctx.other_key(2))],
+        "legacy get": lambda ctx: ctx.session.query(Book).filter(Book.id == ctx.other_key()).all() or [None],
+        "one or none": lambda ctx: [ctx.session.scalars(select(Book).where(Book.id == ctx.other_key())).one_or_none()],
     },
 )
 
@@ -274,73 +315,75 @@ add(
     "objects",
     exactly(1),
     {
-        "length of a poisoned association": lambda p: len(p.s.get_one(Note, p.own(2)).authors),
-        "dynamic, count": lambda p: p.s.get_one(Room, p.own()).dynamic.count() - 1,
-        "links of a note": lambda p: p.s.scalar(
-            select(func.count()).select_from(Note).join(Note.authors).where(Note.id == p.own(2))
+        "length of an association with cross-site rows": lambda ctx: len(
+            ctx.session.get_one(Note, ctx.own_key(2)).authors
+        ),
+        "dynamic, count": lambda ctx: ctx.session.get_one(Room, ctx.own_key()).dynamic.count() - 1,
+        "links of a note": lambda ctx: ctx.session.scalar(
+            select(func.count()).select_from(Note).join(Note.authors).where(Note.id == ctx.own_key(2))
         ),
     },
 )
 
 add(
     "objects",
-    gone(sa.exc.NoResultFound),
+    not_found(sa.exc.NoResultFound),
     {
-        "get_one": lambda p: p.s.get_one(Book, p.their()),
-        "one": lambda p: p.s.scalars(select(Book).where(Book.id == p.their())).one(),
-        "legacy one": lambda p: p.s.query(Book).filter_by(id=p.their()).one(),
+        "get_one": lambda ctx: ctx.session.get_one(Book, ctx.other_key()),
+        "one": lambda ctx: ctx.session.scalars(select(Book).where(Book.id == ctx.other_key())).one(),
+        "legacy one": lambda ctx: ctx.session.query(Book).filter_by(id=ctx.other_key()).one(),
     },
     without_site=(NoCurrentSite,),
 )
 
 
-def _expunged(p: Place, model: Any, number: int) -> Any:
-    found = p.s.get_one(model, p.own(number))
-    p.s.expunge(found)
+def _expunged(ctx: Context, model: Any, number: int) -> Any:
+    found = ctx.session.get_one(model, ctx.own_key(number))
+    ctx.session.expunge(found)
     return found
 
 
-def _transient(p: Place) -> Any:
-    note = Note(secret="secret-1", body="", book_id=p.their())
-    p.s.enable_relationship_loading(note)
-    return [secrets([note.book]), p.s.scalar(select(func.max(Book.secret)))]
+def _transient(ctx: Context) -> Any:
+    note = Note(secret="secret-1", body="", book_id=ctx.other_key())
+    ctx.session.enable_relationship_loading(note)
+    return [secrets([note.book]), ctx.session.scalar(select(func.max(Book.secret)))]
 
 
 bakery = baked.bakery()
 
 
-def _baked(p: Place, least: int | None = None) -> Any:
+def _baked(ctx: Context, least: int | None = None) -> Any:
     query = bakery(lambda session: session.query(Book))
     if least is not None:
         query += lambda q: q.filter(Book.id > sa.bindparam("least"))
-        return query(p.s).params(least=least).all()
-    return query(p.s).all()
+        return query(ctx.session).params(least=least).all()
+    return query(ctx.session).all()
 
 
-def _by_key(p: Place, model: Any, number: int = 1, **attributes: Any) -> Any:
-    """Attach an object of which an application knows the key alone, which is the other site's."""
-    found = model(id=p.their(number), **attributes)
+def _by_key(ctx: Context, model: Any, number: int = 1, **attributes: Any) -> Any:
+    """Attach an object with the key of a row of the other site, as if nothing else of it were known."""
+    found = model(id=ctx.other_key(number), **attributes)
     make_transient_to_detached(found)
-    p.s.add(found)
+    ctx.session.add(found)
     return found
 
 
 add(
     "objects",
-    gone(ObjectDeletedError),
+    not_found(ObjectDeletedError),
     {
-        "attribute of an object attached by its key": lambda p: _by_key(p, Book).secret,
-        "deferred attribute of an object attached by its key": lambda p: _by_key(p, Note).body,
+        "attribute of an object attached by its key": lambda ctx: _by_key(ctx, Book).secret,
+        "deferred attribute of an object attached by its key": lambda ctx: _by_key(ctx, Note).body,
     },
     without_site=(NoCurrentSite,),
 )
 
 add(
     "objects",
-    gone(sa.exc.InvalidRequestError),
+    not_found(sa.exc.InvalidRequestError),
     {
-        "refresh of an object attached by its key": lambda p: p.s.refresh(_by_key(p, Book)),
-        "refresh of an attribute by its key": lambda p: p.s.refresh(_by_key(p, Book), ["secret"]),
+        "refresh of an object attached by its key": lambda ctx: ctx.session.refresh(_by_key(ctx, Book)),
+        "refresh of an attribute by its key": lambda ctx: ctx.session.refresh(_by_key(ctx, Book), ["secret"]),
     },
     without_site=(NoCurrentSite,),
 )
@@ -349,12 +392,12 @@ add(
     "objects",
     exactly([]),
     {
-        "collection of an object attached by its key": lambda p: [
-            each for each in secrets(_by_key(p, Room).notes) if each == p.foreign
+        "collection of an object attached by its key": lambda ctx: [
+            each for each in secrets(_by_key(ctx, Room).notes) if each == ctx.other_secret
         ],
-        "association of an object attached by its key": lambda p: secrets(_by_key(p, Shelf).books),
-        "proxy of an object attached by its key": lambda p: [
-            each for each in _by_key(p, Room).note_secrets if each == p.foreign
+        "association of an object attached by its key": lambda ctx: secrets(_by_key(ctx, Shelf).books),
+        "proxy of an object attached by its key": lambda ctx: [
+            each for each in _by_key(ctx, Room).note_secrets if each == ctx.other_secret
         ],
     },
 )
@@ -363,10 +406,17 @@ add(
     "objects",
     refused(CrossSiteError),
     {
-        "refresh of an object attached with its site": lambda p: p.s.refresh(_by_key(p, Book, site_id=p.other.id)),
-        "foreign object read in a session": lambda p: (p.s.add(note := p.theirs(Note)), note.body),
-        "foreign object merged to be read": lambda p: p.s.merge(p.theirs(Note)).body,
-        "foreign object merged without a query": lambda p: p.s.merge(p.theirs(Note), load=False).body,
+        "refresh of an object attached with its site": lambda ctx: ctx.session.refresh(
+            _by_key(ctx, Book, site_id=ctx.other.id)
+        ),
+        "another site's object read in a session": lambda ctx: (
+            ctx.session.add(note := ctx.other_object(Note)),
+            note.body,
+        ),
+        "another site's object merged to be read": lambda ctx: ctx.session.merge(ctx.other_object(Note)).body,
+        "another site's object merged without a query": lambda ctx: (
+            ctx.session.merge(ctx.other_object(Note), load=False).body
+        ),
     },
 )
 
@@ -374,38 +424,38 @@ add(
     "objects",
     refused(CrossSiteError),
     {
-        "child object attached by its key": lambda p: _by_key(p, Disc, 2).label,
-        "object loaded without its site_id": lambda p: _without_its_site(p),
-        "frozen result of another site": lambda p: _frozen(p),
+        "child object attached by its key": lambda ctx: _by_key(ctx, Disc, 2).label,
+        "object loaded without its site_id": lambda ctx: _without_its_site(ctx),
+        "frozen result of another site": lambda ctx: _frozen(ctx),
     },
 )
 
 
-def _without_its_site(p: Place) -> Any:
-    """An object of which an application has loaded what it needs, and nobody knows whose it is."""
-    with sa.orm.Session(p.engine, info={"site": p.other}) as session:
+def _without_its_site(ctx: Context) -> Any:
+    """Add an object of the other site whose site_id was not loaded."""
+    with sa.orm.Session(ctx.engine, info={"site": ctx.other}) as session:
         found = session.scalars(select(Book).options(load_only(Book.secret)).limit(1)).one()
         session.expunge(found)
-    p.s.add(found)
+    ctx.session.add(found)
     return found.secret
 
 
-def _frozen(p: Place) -> Any:
-    with sa.orm.Session(p.engine, info={"site": p.other}) as session:
+def _frozen(ctx: Context) -> Any:
+    with sa.orm.Session(ctx.engine, info={"site": ctx.other}) as session:
         frozen = session.execute(select(Book)).freeze()
-    return sa.orm.loading.merge_frozen_result(p.s, select(Book), frozen, load=False)().all()
+    return sa.orm.loading.merge_frozen_result(ctx.session, select(Book), frozen, load=False)().all()
 
 
-@way("objects", own, databases=("postgresql",))
-def load_on_another_thread_of_the_same_session(p: Place) -> Any:
-    """The session carries its site itself, whoever uses it."""
+@attempt("objects", own_rows, databases=("postgresql",))
+def load_on_another_thread_of_the_same_session(ctx: Context) -> Any:
+    """The session is pinned to its site, in whatever thread it is used."""
     from threading import Thread
 
     found: list[Any] = []
-    note = p.s.get_one(Note, p.own())
+    note = ctx.session.get_one(Note, ctx.own_key())
 
     def load() -> None:
-        found.extend(secrets([note.book, *p.all(select(Book))]))
+        found.extend(secrets([note.book, *ctx.scalars(select(Book))]))
 
     thread = Thread(target=load)
     thread.start()
@@ -413,25 +463,25 @@ def load_on_another_thread_of_the_same_session(p: Place) -> Any:
     return found
 
 
-@way("objects", own)
-def cascade_of_refresh(p: Place) -> Any:
-    room = p.s.get_one(Room, p.own())
+@attempt("objects", own_rows)
+def cascade_of_refresh(ctx: Context) -> Any:
+    room = ctx.session.get_one(Room, ctx.own_key())
     slips = list(room.slips)
-    p.s.refresh(room)
+    ctx.session.refresh(room)
     return [secrets(slips), secrets(room.slips)]
 
 
-@way("objects", own)
-def loader_stored_with_an_object(p: Place) -> Any:
-    note = p.s.scalars(
+@attempt("objects", own_rows)
+def loader_stored_with_an_object(ctx: Context) -> Any:
+    note = ctx.session.scalars(
         select(Note).options(lazyload(Note.book), selectinload(Note.authors)).where(Note.parent_id > 0)
     ).first()
-    p.s.expire_all()
+    ctx.session.expire_all()
     return [secrets([note.book]), secrets(note.authors), note.secret]
 
 
-@way("objects", own)
-def scoped_rows_behind_an_unscoped_object(p: Place) -> Any:
-    topic = p.s.get_one(Topic, 1)
-    p.s.refresh(topic, ["notes"])
-    return [secrets(topic.notes), p.s.get(Country, 1).name]
+@attempt("objects", own_rows)
+def scoped_rows_behind_an_unscoped_object(ctx: Context) -> Any:
+    topic = ctx.session.get_one(Topic, 1)
+    ctx.session.refresh(topic, ["notes"])
+    return [secrets(topic.notes), ctx.session.get(Country, 1).name]

@@ -1,7 +1,7 @@
-"""The parts of the wall, each with a switch that takes it away: the negative control of the catalogue.
+"""The parts of the scoping layer, each with a function that removes it: the negative control of the catalogue.
 
-A part is switched off by putting something harmless, or something wrong, in its place; the ways named with it must
-then end otherwise. `without_wall` takes all of it away.
+A part is removed by replacing it with something harmless or wrong; the attempts listed with it must then have another
+outcome. `without_scoping` removes the whole layer.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from attack_catalogue.tails import TOLD
+from attack_catalogue.tails import SYNTAX_ERRORS
 from multisite.scoping import SiteScoped, column, compiler, dml, execution, identity_map, names, pin, tables, text
 from multisite.scoping.compiler import ScopedCompiler
 from multisite.scoping.fragment_compiler import ScopedFragmentCompiler
 from multisite.scoping.predicate import LimitedTables, collect_limits
 
-__all__ = ["HARMLESS", "PARTS", "Part", "without_wall"]
+__all__ = ["PARTS", "UNAFFECTED", "Part", "without_scoping"]
 
 tables_module: Any = import_module("multisite.scoping.tables")
-"""The module: the package has the register of that name."""
+"""The module; `multisite.scoping.tables` in the package is the object of that name."""
 
 Patch = pytest.MonkeyPatch
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the wall: `off` takes it away; `ways` are some of those that need it, on one database at least."""
+    """A part of the scoping layer: `remove` removes it; `attempts` are some that need it, on at least one database."""
 
-    off: Callable[[Patch], None]
-    ways: tuple[str, ...]
+    remove: Callable[[Patch], None]
+    attempts: tuple[str, ...]
     databases: tuple[str, ...] = ("sqlite",)
 
 
@@ -64,7 +64,7 @@ def _emptied(limited_tables: LimitedTables) -> LimitedTables:
 
 
 class _Everything:
-    """A set of claimed tables that holds all."""
+    """A set that contains every table."""
 
     def __contains__(self, table: Any) -> bool:
         return True
@@ -99,11 +99,11 @@ def _method(owner: type, name: str, instead: Callable[..., Any]) -> Callable[[Pa
 
 
 def _both(*offs: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    def off(patch: Patch) -> None:
+    def remove(patch: Patch) -> None:
         for each in offs:
             each(patch)
 
-    return off
+    return remove
 
 
 def _plain_conflict(patch: Patch) -> None:
@@ -114,7 +114,7 @@ def _plain_conflict(patch: Patch) -> None:
     patch.setattr(dml.ScopedDMLCompiler, "visit_on_conflict_do_update", unlimited)
 
 
-def _no_brackets(patch: Patch) -> None:
+def _no_parentheses(patch: Patch) -> None:
     for module in (compiler, dml):
         patch.setattr(module, "parenthesized", lambda criteria: tuple(criteria))
 
@@ -125,12 +125,12 @@ def _limit_not_read(patch: Patch) -> None:
 
 
 def _read_with(**fields: Any) -> Callable[[Patch], None]:
-    """Have finished SQL read as if it had these."""
+    """Scan finished SQL as if the result had these fields."""
     scan_sql = compiler.scan_sql
     return lambda patch: patch.setattr(compiler, "scan_sql", lambda *args: replace(scan_sql(*args), **fields))
 
 
-def _alias_keeps_claims(patch: Patch) -> None:
+def _alias_keeps_limited_tables(patch: Patch) -> None:
     patch.setattr(compiler, "table_of", lambda element: element if element is not None else None)
 
 
@@ -156,7 +156,7 @@ def _parameter_as_given(patch: Patch) -> None:
 
 
 class _Register:
-    """The scope of the statement in the making, without a way back to the one outside."""
+    """The scope of the executing statement, without restoring the scope of the outer statement."""
 
     def __init__(self) -> None:
         self.scope: Any = None
@@ -194,18 +194,18 @@ def _no_site_is_all_sites(patch: Patch) -> None:
     patch.setattr(execution, "scope_of", lambda connection: scope_of(connection) or execution.ALL_SITES)
 
 
-def _plain_poisons(patch: Patch) -> None:
+def _plain_cached(patch: Patch) -> None:
     plain = execution.recompile_unlimited
 
-    def poisoning(compiled: Any) -> Any:
+    def caching(compiled: Any) -> Any:
         found = plain(compiled)
         compiled.string, compiled.is_scoped_statement = found.string, False
         return found
 
-    patch.setattr(execution, "recompile_unlimited", poisoning)
+    patch.setattr(execution, "recompile_unlimited", caching)
 
 
-def _nothing_forgotten(patch: Patch) -> None:
+def _nothing_cleared(patch: Patch) -> None:
     patch.setattr(tables, "changed", lambda: None)
 
 
@@ -225,7 +225,7 @@ def _pin_for_ever(patch: Patch) -> None:
 
 
 class _NoAttachCheck:
-    """`MonkeyPatch` has no word for listeners: it undoes `setattr`, and this listens to that."""
+    """Lets `MonkeyPatch`, which only undoes `setattr`, remove a listener and add it again."""
 
     def __init__(self) -> None:
         object.__setattr__(self, "on", True)
@@ -256,7 +256,7 @@ class _NoUnstamp(_NoAttachCheck):
 
 _detach_pin = _NoUnstamp()
 
-# -- what is text -----------------------------------------------------------------------------------------------------
+# -- text --------------------------------------------------------------------------------------------------------------
 
 
 def _catalogs_open(patch: Patch) -> None:
@@ -284,16 +284,16 @@ PARTS: dict[str, Part] = {
             "objects: get",
             "objects: lazy of a reference",
             "cache: compiled for another site: entity",
-            "side: plain connection",
-            "side: request",
-            "side: forked worker",
+            "execution: plain connection",
+            "execution: request",
+            "execution: forked worker",
         ),
     ),
     "limit in the ON of an outer join": Part(
         _no_on,
         (
             "reads: outer join",
-            "reads: outer join on a poisoned reference",
+            "reads: outer join on a cross-site reference",
             "objects: joinedload of a reference",
             "reads: outer join of a join",
         ),
@@ -319,18 +319,18 @@ PARTS: dict[str, Part] = {
     "limit of ON CONFLICT": Part(
         _plain_conflict,
         (
-            "writes: upsert onto a foreign row",
+            "writes: upsert onto another site's row",
             "writes: upsert an expression as site_id",
         ),
     ),
-    "brackets around criteria": Part(
-        _no_brackets,
+    "parentheses around criteria": Part(
+        _no_parentheses,
         (
             "writes: update with OR in text",
             "writes: delete with OR in text",
         ),
     ),
-    "brackets around values": Part(
+    "parentheses around values": Part(
         _method(dml, "_parenthesized", lambda value: value),
         (
             "writes: value that sets a second column: update",
@@ -340,7 +340,7 @@ PARTS: dict[str, Part] = {
     "check of an INSERT": Part(
         _method(dml.ScopedDMLCompiler, "_check_insert", lambda self, insert: None),
         (
-            "writes: insert through a table without our default",
+            "writes: insert through a table without the default of site_id",
             "writes: insert from a select with site_id",
         ),
     ),
@@ -363,11 +363,11 @@ PARTS: dict[str, Part] = {
     "check of a bound site_id": Part(
         _value_as_given,
         (
-            "writes: insert a foreign site_id",
+            "writes: insert another site's site_id",
             "writes: update site_id",
-            "reads: comparison with a foreign site_id",
+            "reads: comparison with another site's site_id",
             "links: new object whose site_id is set later",
-            "side: plain connection, insert for another site",
+            "execution: plain connection, insert for another site",
         ),
     ),
     "default of site_id": Part(
@@ -379,95 +379,100 @@ PARTS: dict[str, Part] = {
             "cache: compiled for another site: insert",
         ),
     ),
-    "parameter that cannot be given": Part(
+    "parameter that cannot be passed": Part(
         _parameter_as_given,
         (
             "reads: site overridden by a parameter",
             "reads: scoped text, site overridden",
-            "side: event that changes the parameters",
+            "execution: event that changes the parameters",
         ),
     ),
-    "register that is restored": Part(
+    "scope that is restored": Part(
         _register_not_restored,
         (
-            "side: default that runs a statement of another site",
-            "side: parameter that runs a statement of another site",
+            "execution: default that runs a statement of another site",
+            "execution: parameter that runs a statement of another site",
         ),
     ),
-    "scope handed over": Part(_nothing_handed_over, ("reads: entity", "writes: update", "side: plain connection")),
-    "no site is an error": Part(_no_site_is_all_sites, ("reads: entity", "writes: delete", "side: plain connection")),
+    "scope passed to the execution": Part(
+        _nothing_handed_over, ("reads: entity", "writes: update", "execution: plain connection")
+    ),
+    "no site is an error": Part(
+        _no_site_is_all_sites, ("reads: entity", "writes: delete", "execution: plain connection")
+    ),
     "pin": Part(
         _no_pin,
         (
             "reads: entity",
-            "side: session pinned, within another site",
-            "side: session first used, after the block",
-            "side: request, streamed body",
+            "execution: session pinned, within another site",
+            "execution: session first used, after the block",
+            "execution: request, streamed body",
         ),
     ),
     "check of the pin": Part(
         _no_check_of_pin,
         (
-            "side: session used within another site",
-            "side: session left open, used by the next request",
+            "execution: session used within another site",
+            "execution: session left open, used by the next request",
         ),
     ),
-    "end of the pin": Part(_pin_for_ever, ("side: session closed and used for another site",)),
-    "pin taken off a connection": Part(
-        lambda patch: patch.setattr(_detach_pin, "on", False), ("side: connection after its session",)
+    "end of the pin": Part(_pin_for_ever, ("execution: session closed and used for another site",)),
+    "pin removed from a connection": Part(
+        lambda patch: patch.setattr(_detach_pin, "on", False), ("execution: connection after its session",)
     ),
-    "one site to a connection": Part(
-        _method(pin, "_same", lambda one, other: True), ("side: two sessions on one connection",)
+    "one site per connection": Part(
+        _method(pin, "_same", lambda one, other: True), ("execution: two sessions on one connection",)
     ),
-    "check of what is attached": Part(
+    "check of attached objects": Part(
         _no_attach_check,
         (
-            "links: foreign object added",
-            "links: foreign object in a reference",
-            "objects: foreign object read in a session",
-            "side: object of a class without SiteScoped, added",
+            "links: another site's object added",
+            "links: another site's object in a reference",
+            "objects: another site's object read in a session",
+            "execution: object of a class without SiteScoped, added",
         ),
     ),
-    "check of what is merged": Part(
+    "check of merged objects": Part(
         _method(Session, "_merge", identity_map._merge),
         (
-            "links: foreign object merged without a query",
+            "links: another site's object merged without a query",
             "objects: frozen result of another site",
-            "side: object of a class without SiteScoped, merged",
+            "execution: object of a class without SiteScoped, merged",
         ),
     ),
-    "check of what the identity map gives": Part(
+    "check of objects from the identity map": Part(
         _method(Session, "_identity_lookup", identity_map._identity_lookup),
         (
-            "side: identity map asked by get in another block",
-            "side: identity map asked by a lazy load in another block",
+            "execution: identity map read by get in another block",
+            "execution: identity map read by a lazy load in another block",
         ),
     ),
-    "classes are known by their tables": Part(
+    "scoped classes found by their tables": Part(
         _known_by_mixin,
         (
-            "side: object of a class without SiteScoped, added",
-            "side: object of a class without SiteScoped, merged",
+            "execution: object of a class without SiteScoped, added",
+            "execution: object of a class without SiteScoped, merged",
         ),
     ),
-    "check of the session's information": Part(
-        _method(pin.Pin, "_check_info", lambda self, scope: None), ("side: session pinned, its information changed",)
+    "check of the session's info": Part(
+        _method(pin.Pin, "_check_info", lambda self, scope: None),
+        ("execution: session pinned, its information changed",),
     ),
     "pin while a session begins": Part(
         _method(SessionTransaction, "_connection_for_bind", pin._connection_for_bind),
-        ("side: listener of a session that begins",),
+        ("execution: listener of a session that begins",),
     ),
-    "comparison of the finished text": Part(
+    "comparison of the finished SQL": Part(
         _method(ScopedCompiler, "_check_finished", lambda self: None),
         (
             "text: suffix in two parts",
             "text: operator and column",
             "text: text as FROM",
-            "text: construct of its own",
+            "text: custom construct",
             "text: statement hint",
         ),
     ),
-    "limit that is read once more": Part(
+    "limit that is checked in the finished SQL": Part(
         _limit_not_read,
         (
             "text: suffix OR",
@@ -477,18 +482,18 @@ PARTS: dict[str, Part] = {
             "text: update with an extension",
         ),
     ),
-    "limits that are counted": Part(
+    "limits counted in the finished SQL": Part(
         _read_with(limits=99),
         (
             "text: construct that writes a table and another",
             "text: construct that writes a table and another, joined",
         ),
     ),
-    "check that a fragment is whole": Part(
+    "check that a fragment is self-contained": Part(
         _method(ScopedCompiler, "_check_self_contained", lambda self, text: text),
         (
-            "text: text criterion that ends the brackets",
-            "text: brackets within quotes",
+            "text: text criterion that closes the parentheses",
+            "text: parentheses within quotes",
         ),
     ),
     "check of names": Part(
@@ -499,7 +504,7 @@ PARTS: dict[str, Part] = {
         _reach("table_use_of_string"),
         (
             "text: driver string",
-            "side: plain connection, driver string",
+            "execution: plain connection, driver string",
         ),
     ),
     "gate for strings of the driver": Part(
@@ -507,16 +512,16 @@ PARTS: dict[str, Part] = {
         (
             "text: driver string",
             "text: driver string update",
-            "side: plain connection, driver string",
+            "execution: plain connection, driver string",
         ),
     ),
     "gate for DDL": Part(
         _gate("init_ddl"),
         (
             "text: DDL with a query",
-            "text: DDL of its own",
+            "text: custom DDL",
             "text: construct of a table",
-            "side: plain connection, DDL",
+            "execution: plain connection, DDL",
         ),
     ),
     "gate for defaults": Part(
@@ -525,7 +530,7 @@ PARTS: dict[str, Part] = {
     ),
     "gate for strings that SQLAlchemy executes by itself": Part(
         lambda patch: patch.setattr(DefaultExecutionContext, "_execute_scalar", execution._execute_scalar),
-        ("text: default of the server that is executed first",),
+        ("text: server default that is executed first",),
         ("postgresql",),
     ),
     "functions that run SQL": Part(
@@ -555,8 +560,8 @@ PARTS: dict[str, Part] = {
             "text: text on a table whose model is not imported",
         ),
     ),
-    "tables that nobody declares": Part(
-        # A view is also recognised in the finished statement; what is not found there may pass.
+    "undeclared tables": Part(
+        # Views are recognized in the finished statement, too; other undeclared tables are not.
         _both(
             _method(tables_module.ScopedTables, "is_unknown", lambda self, table: False),
             _method(execution, "first_unplain_name", lambda connection, names: None),
@@ -575,32 +580,33 @@ PARTS: dict[str, Part] = {
         ),
     ),
     "parameter of the reserved name": Part(
-        lambda patch: patch.delattr(ScopedFragmentCompiler, "visit_bindparam"), ("text: parameter of our name",)
+        lambda patch: patch.delattr(ScopedFragmentCompiler, "visit_bindparam"),
+        ("text: parameter with the reserved name",),
     ),
     "parameter of scoped_text": Part(
         _method(text.ScopedText, "bindparams", sa.TextClause.bindparams),
         (
             "text: scoped text, bound to another site",
-            "text: scoped text, our name bound",
+            "text: scoped text, reserved parameter bound",
         ),
     ),
-    "all sites beside the cache": Part(
-        _plain_poisons,
+    "statements for all sites outside the cache": Part(
+        _plain_cached,
         (
             "cache: compiled for all sites: entity",
             "cache: compiled for all sites: lazily",
             "cache: compiled for all sites: update",
-            "side: plain connection, after all sites",
+            "execution: plain connection, after all sites",
         ),
     ),
     "statements compiled before their table was scoped": Part(
-        _nothing_forgotten, ("cache: table that becomes scoped",)
+        _nothing_cleared, ("cache: table that becomes scoped later",)
     ),
 }
 
 
-HARMLESS: dict[str, tuple[str, ...]] = {
-    "it names an own row, or makes one, as on a database of one site": (
+UNAFFECTED: dict[str, tuple[str, ...]] = {
+    "it uses or adds own rows only, as in a database with one site": (
         "cache: compiled for another site: flush",
         "links: association cleared",
         "links: bulk_save_objects of changed ones",
@@ -610,14 +616,14 @@ HARMLESS: dict[str, tuple[str, ...]] = {
         "links: flush of a deleted child",
         "links: flush of a deleted object",
         "links: flush of an SQL expression",
-        "links: flush of what a foreign key leads to",
+        "links: flush of a cleared reference to another site",
         "links: flush with a version",
         "links: flush within a savepoint",
         "links: make_transient of an own object",
         "links: merge of an own object",
         "links: object with an association deleted",
         "links: orphans, by the database",
-        "links: poisoned row deleted",
+        "links: row with a reference to another site deleted",
         "links: reference set to None",
         "objects: contains",
         "objects: copied object",
@@ -632,39 +638,39 @@ HARMLESS: dict[str, tuple[str, ...]] = {
         "writes: upsert by a constraint",
         "writes: upsert of an own row",
     ),
-    "the database refuses it by the reference or the key": (
-        "links: foreign objects in a collection, by their key",
-        "links: link to a foreign object attached by its key",
-        "links: new child with a foreign primary key",
-        "links: new object with a foreign primary key",
-        "links: own object given a foreign primary key",
-        "links: reference set to a foreign key",
-        "links: reference to a foreign object attached by its key",
-        "writes: insert from select with a foreign reference",
-        "writes: insert into an association table with a foreign key",
-        "writes: insert or ignore onto a foreign row",
-        "writes: insert with a foreign key",
-        "writes: update of a key to a foreign one",
-        "writes: update to a reference to a foreign row",
+    "the database refuses it by a foreign key or a primary key": (
+        "links: another site's objects in a collection, by their key",
+        "links: link to another site's object attached by its key",
+        "links: new child with another site's primary key",
+        "links: new object with another site's primary key",
+        "links: own object given another site's primary key",
+        "links: reference set to another site's key",
+        "links: reference to another site's object attached by its key",
+        "writes: insert from select with a reference to another site's row",
+        "writes: insert into an association table with another site's key",
+        "writes: insert or ignore onto another site's row",
+        "writes: insert with another site's key",
+        "writes: update of a key to another site's key",
+        "writes: update to a reference to another site's row",
         "writes: upsert that does nothing",
-        "writes: upsert to a reference to a foreign row",
+        "writes: upsert to a reference to another site's row",
     ),
-    "the database calls it a syntax error": tuple(f"text: {name}" for name in sorted(TOLD)),
-    "it is refused before there is a statement": (
-        "side: all sites for a blank reason",
-        "side: all sites without a reason",
-        "side: cached object of another site, loaded on",
-        "side: site of a session by its host",
-        "side: site of a session by its id",
+    "the database reports a syntax error": tuple(f"text: {name}" for name in sorted(SYNTAX_ERRORS)),
+    "it is refused before a statement exists": (
+        "execution: all sites for a blank reason",
+        "execution: all sites without a reason",
+        "execution: cached object of another site, loaded lazily",
+        "execution: site of a session by its host",
+        "execution: site of a session by its id",
         "text: scoped text with another parameter",
         "text: scoped text without its parameter",
     ),
 }
-"""The ways that end the same without the wall, and why: they show that what has to work does."""
+"""The attempts with the same outcome without the scoping layer, by reason: they show that allowed operations work."""
 
 
-def without_wall(patch: Patch) -> None:
-    """Take the whole wall away. What fills in `site_id` is then any site's, here the other's."""
+def without_scoping(patch: Patch) -> None:
+    """Remove the whole scoping layer. The default of `site_id` is then the other site."""
     patch.setattr(SQLCompiler, "__new__", lambda cls, *args, **kwargs: object.__new__(cls))
     for name in ("init_compiled", "init_statement", "init_ddl"):
         _gate(name)(patch)

@@ -1,4 +1,4 @@
-"""Around SQLAlchemy's statements: requests of a Pyramid application, what outlives them, and caches of objects."""
+"""Attempts in requests of a Pyramid application, after a request, and with caches of objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy.orm.exc import DetachedInstanceError
 from waitress_server import serving
 from webtest import TestApp
 
-from attack_catalogue import Place, add, gone, nothing, own, refused, way
+from attack_catalogue import Context, add, attempt, no_result, not_found, own_rows, refused
 from attack_catalogue.connections import books, read, secret
 from attack_catalogue.models import Slip
 from attack_catalogue.sessions import plain_read
@@ -26,46 +26,46 @@ from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, using_si
 from multisite.core.keys import DIRECTORY
 
 
-def application(p: Place, view: Callable[[Request], Any]) -> Any:
-    """Return a Pyramid application with one view, at /page/ for its sites and at /open/ for nobody's."""
+def application(ctx: Context, view: Callable[[Request], Any]) -> Any:
+    """Return a Pyramid application with one view, at /page/ for a site and at /open/ without one."""
     config = Configurator(settings={"multisite.open_paths": "/open/", "multisite.refresh_seconds": "0"})
     config.include("multisite")
-    config.set_multisite_engine(p.engine)
+    config.set_multisite_engine(ctx.engine)
 
     def dbsession(request: Request) -> Session:
         from multisite.web.dbsession import RequestSession
 
-        session = RequestSession(p.engine, info={"request": request}, expire_on_commit=False)
-        p.stack.callback(session.close)
+        session = RequestSession(ctx.engine, info={"request": request}, expire_on_commit=False)
+        ctx.stack.callback(session.close)
         return session
 
     config.add_request_method(dbsession, reify=True)
     config.add_route("all", "/{where}/")
     config.add_view(view, route_name="all")
     app = config.make_wsgi_app()
-    p.stack.callback(app.registry[DIRECTORY].deactivate)
+    ctx.stack.callback(app.registry[DIRECTORY].deactivate)
     return app
 
 
-def request_to(p: Place) -> tuple[str, str]:
-    """Return the path and the host that a visitor of the site, or of none, asks for."""
-    return ("/page/", p.site.host) if p.site else ("/open/", "nowhere.example")
+def request_to(ctx: Context) -> tuple[str, str]:
+    """Return the path and host of a request to the own site, or of one without a site."""
+    return ("/page/", ctx.site.host) if ctx.site else ("/open/", "nowhere.example")
 
 
-def requested(view: Callable[[Request], Any]) -> Callable[[Place], Any]:
-    """Answer a request by `view`, which returns a response, or what becomes the text of one."""
+def requested(view: Callable[[Request], Any]) -> Callable[[Context], Any]:
+    """Send a request to an application with `view`, which returns a response or its text."""
 
-    def act(p: Place) -> Any:
+    def act(ctx: Context) -> Any:
         late: list[Any] = []
 
         def as_response(request: Request) -> Response:
             request.late = late
-            request.place = p
+            request.ctx = ctx
             found = view(request)
             return found if isinstance(found, Response) else Response(str(found))
 
-        path, host = request_to(p)
-        answer = TestApp(application(p, as_response)).get(path, headers={"Host": host})
+        path, host = request_to(ctx)
+        answer = TestApp(application(ctx, as_response)).get(path, headers={"Host": host})
         if late and isinstance(late[0], Exception):
             raise late[0]
         return [answer.text, late]
@@ -74,12 +74,11 @@ def requested(view: Callable[[Request], Any]) -> Callable[[Place], Any]:
 
 
 def read_late(request: Request, joins: bool = True) -> None:
-    """Read, in a callback, by the session of the request, unless its transaction has ended, and by a new one for the
-    request; keep what comes."""
+    """Read in a callback: by the session of the request, if `joins`, and by a new session for the request."""
     try:
         if joins:
             request.late.append(request.dbsession.scalars(secret).all())
-        with Session(request.place.engine, info={"request": request}) as session:
+        with Session(request.ctx.engine, info={"request": request}) as session:
             request.late.append(session.scalars(secret).all())
     except Exception as error:
         request.late.append(error)
@@ -87,7 +86,7 @@ def read_late(request: Request, joins: bool = True) -> None:
 
 def streamed(request: Request, *, new: bool) -> Response:
     def body() -> Iterator[bytes]:
-        session = Session(request.place.engine, info={"request": request}) if new else request.dbsession
+        session = Session(request.ctx.engine, info={"request": request}) if new else request.dbsession
         with session:
             for found in session.scalars(secret):
                 yield found.encode()
@@ -96,7 +95,7 @@ def streamed(request: Request, *, new: bool) -> Response:
 
 
 def streaming_began(request: Request) -> Response:
-    rows = request.place.opened(request=request).scalars(secret.execution_options(yield_per=1))
+    rows = request.ctx.open_session(request=request).scalars(secret.execution_options(yield_per=1))
     return Response(app_iter=(found.encode() for found in rows))
 
 
@@ -127,42 +126,42 @@ def in_pool(request: Request) -> str:
 
 
 def subrequest(request: Request) -> str:
-    """A request within the request, for another host: it has rows of its own, and the outer one keeps its."""
+    """Invoke a subrequest for another host: the outer request keeps its site."""
     from pyramid.request import Request as NewRequest
 
     if request.params.get("inner"):
         return "inner"
-    inner = NewRequest.blank("/page/?inner=1", headers={"Host": request.place.other.host})
+    inner = NewRequest.blank("/page/?inner=1", headers={"Host": request.ctx.other.host})
     request.invoke_subrequest(inner, use_tweens=True)
     return str(request.dbsession.scalars(secret).all())
 
 
 add(
-    "side",
-    own,
+    "execution",
+    own_rows,
     {
         "request": requested(lambda request: request.dbsession.scalars(secret).all()),
-        "request, session of its own": requested(lambda request: plain_read(request.place)),
-        "request, plain connection": requested(lambda request: _read_plainly(request.place)),
+        "request, new session": requested(lambda request: plain_read(request.ctx)),
+        "request, plain connection": requested(lambda request: _read_plainly(request.ctx)),
         "request, streamed body": requested(lambda request: streamed(request, new=True)),
         "request, streamed body by its session": requested(lambda request: streamed(request, new=False)),
-        "request, body that began before": requested(streaming_began),
+        "request, streaming begun in the view": requested(streaming_began),
         "request, response callback": requested(with_callback("response")),
         "request, finished callback": requested(with_callback("finished")),
         "request, after the commit": requested(after_commit),
         "request, before the commit": requested(before_commit),
         "request, thread pool": requested(in_pool),
         "request within a request": requested(subrequest),
-        "request, over a socket": lambda p: _over_a_socket(p),
-        "requests of two sites in turn": lambda p: _requests_in_turn(p),
-        "request, session of the last request": lambda p: _outlives(p),
+        "request, over a socket": lambda ctx: _over_a_socket(ctx),
+        "requests of two sites in turn": lambda ctx: _requests_in_turn(ctx),
+        "request, session of the last request": lambda ctx: _outlives(ctx),
     },
 )
 
-# A second session has to be asked for with a site.
+# `site_session` requires a site.
 add(
-    "side",
-    own,
+    "execution",
+    own_rows,
     {
         "request, second session": requested(lambda request: request.site_session(request.site).scalars(secret).all()),
     },
@@ -170,7 +169,7 @@ add(
 )
 
 add(
-    "side",
+    "execution",
     refused(UnscopedStatement),
     {
         "request, text": requested(lambda request: request.dbsession.execute(text("SELECT secret FROM books")).all()),
@@ -178,33 +177,33 @@ add(
 )
 
 add(
-    "side",
+    "execution",
     refused(CrossSiteError),
     {
-        "request, object of the last request added": lambda p: _object_of_last_request(p),
+        "request, object of the last request added": lambda ctx: _object_of_last_request(ctx),
         "request, another session within another site": requested(lambda request: _request_within_another(request)),
     },
 )
 
 
-def _read_plainly(p: Place) -> Any:
-    with p.engine.connect() as connection:
+def _read_plainly(ctx: Context) -> Any:
+    with ctx.engine.connect() as connection:
         return read(connection)
 
 
 def _request_within_another(request: Request) -> Any:
     request.dbsession.scalars(secret).all()
-    with using_site(request.place.other):
+    with using_site(request.ctx.other):
         return request.dbsession.scalars(secret).all()
 
 
-def _over_a_socket(p: Place) -> Any:
+def _over_a_socket(ctx: Context) -> Any:
     import http.client
 
-    app = application(p, lambda request: _refusing(request))
+    app = application(ctx, lambda request: _refusing(request))
     with serving(app) as (address, port):
         connection = http.client.HTTPConnection(address, port, timeout=60)
-        path, host = request_to(p)
+        path, host = request_to(ctx)
         connection.request("GET", path, headers={"Host": host, "Connection": "close"})
         answer = connection.getresponse().read().decode()
         connection.close()
@@ -214,7 +213,7 @@ def _over_a_socket(p: Place) -> Any:
 
 
 def _refusing(request: Request) -> Response:
-    """Stream, in a thread of the server, after every tween has returned."""
+    """Stream the body in a thread of the server, after every tween has returned."""
     try:
         request.dbsession.scalars(secret).all()
     except NoCurrentSite:
@@ -228,31 +227,31 @@ def _refusing(request: Request) -> Response:
     return Response(app_iter=body())
 
 
-def _requests_in_turn(p: Place) -> Any:
-    app = TestApp(application(p, lambda request: Response(str(request.dbsession.scalars(secret).all()))))
+def _requests_in_turn(ctx: Context) -> Any:
+    app = TestApp(application(ctx, lambda request: Response(str(request.dbsession.scalars(secret).all()))))
     for _ in range(2):
-        assert p.foreign in app.get("/page/", headers={"Host": p.other.host}).text
-        path, host = request_to(p)
+        assert ctx.other_secret in app.get("/page/", headers={"Host": ctx.other.host}).text
+        path, host = request_to(ctx)
         answer = app.get(path, headers={"Host": host}).text
     return answer
 
 
-def _outlives(p: Place) -> Any:
-    """A session that a request has left behind goes on belonging to that request's site."""
+def _outlives(ctx: Context) -> Any:
+    """Use a session after its request: it still belongs to the site of that request."""
     kept: list[Session] = []
 
     def view(request: Request) -> Response:
-        kept.append(p.opened(request=request))
+        kept.append(ctx.open_session(request=request))
         kept[-1].scalars(secret).all()
         return Response("")
 
-    path, host = request_to(p)
-    TestApp(application(p, view)).get(path, headers={"Host": host})
+    path, host = request_to(ctx)
+    TestApp(application(ctx, view)).get(path, headers={"Host": host})
     with closing(kept[0]) as session:
         return session.scalars(secret).all()
 
 
-def _object_of_last_request(p: Place) -> Any:
+def _object_of_last_request(ctx: Context) -> Any:
     kept: list[Any] = []
 
     def view(request: Request) -> Response:
@@ -263,10 +262,10 @@ def _object_of_last_request(p: Place) -> Any:
             request.dbsession.expunge_all()
         return Response("")
 
-    app = TestApp(application(p, view))
-    app.get("/page/", headers={"Host": p.other.host})
-    path, host = request_to(p)
-    if p.site is None:
+    app = TestApp(application(ctx, view))
+    app.get("/page/", headers={"Host": ctx.other.host})
+    path, host = request_to(ctx)
+    if ctx.site is None:
         kept.clear()
     app.get(path, headers={"Host": host})
 
@@ -274,47 +273,49 @@ def _object_of_last_request(p: Place) -> Any:
 # -- caches of objects ------------------------------------------------------------------------------------------------
 
 
-def cached_book(p: Place) -> Any:
-    """Return a book out of a cache whose key does not hold the site, where another site has put its own."""
+def cached_book(ctx: Context) -> Any:
+    """Return a book from a cache whose keys do not contain the site, written by the other site."""
     region = make_region().configure("dogpile.cache.memory_pickle")
 
     @region.cache_on_arguments()
     def newest(name: str) -> Any:
-        with Session(p.engine) as session:
+        with Session(ctx.engine) as session:
             found = session.scalars(select(Book).order_by(Book.id.desc())).first()
             session.expunge_all()
             return found
 
-    with using_site(p.other):
+    with using_site(ctx.other):
         newest("book")
-    with p.within():
+    with ctx.using_site():
         return newest("book")
 
 
 add(
-    "side",
+    "execution",
     refused(CrossSiteError),
     {
-        "cached object of another site, added": lambda p: p.s.add(cached_book(p)),
-        "cached object of another site, merged without a query": lambda p: p.s.merge(cached_book(p), load=False),
-        "cached object of another site, merged": lambda p: p.s.merge(cached_book(p)),
+        "cached object of another site, added": lambda ctx: ctx.session.add(cached_book(ctx)),
+        "cached object of another site, merged without a query": lambda ctx: ctx.session.merge(
+            cached_book(ctx), load=False
+        ),
+        "cached object of another site, merged": lambda ctx: ctx.session.merge(cached_book(ctx)),
     },
 )
 add(
-    "side",
-    gone(DetachedInstanceError),
+    "execution",
+    not_found(DetachedInstanceError),
     {
-        "cached object of another site, loaded on": lambda p: cached_book(p).author.secret,
+        "cached object of another site, loaded lazily": lambda ctx: cached_book(ctx).author.secret,
     },
     without_site=(DetachedInstanceError,),
 )
 
 
-@way("side", nothing, changes=True, commits=True)
-def request_that_writes(p: Place) -> None:
+@attempt("execution", no_result, changes=True, commits=True)
+def request_that_writes(ctx: Context) -> None:
     def view(request: Request) -> str:
         request.dbsession.execute(books.update().values(stock=6))
         request.dbsession.add(Slip(secret="new"))
         return ""
 
-    requested(view)(p)
+    requested(view)(ctx)

@@ -1,4 +1,4 @@
-"""Around SQLAlchemy's statements: what a session is pinned to, what runs in between, and what comes after it."""
+"""Attempts with sessions: which site they are pinned to, nested statements, and use after the end."""
 
 from __future__ import annotations
 
@@ -10,93 +10,105 @@ from scoped_models import Author, Book, Shelf
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, registry
 
-from attack_catalogue import Place, add, own, refused, secrets
+from attack_catalogue import Context, add, own_rows, refused, secrets
 from attack_catalogue.connections import books, on_connection, read, secret
 from attack_catalogue.models import Note, Room, Slip
 from multisite import CrossSiteError, NoCurrentSite, all_sites, using_site
 from multisite.core.current_site import pop_scope, push_scope
 
 add(
-    "side",
-    own,
+    "execution",
+    own_rows,
     {
-        "session first used for the site": lambda p: first_used(p),
-        "session pinned, after a commit": lambda p: (p.s.scalars(secret).all(), p.s.commit(), p.all(secret))[2],
-        "session pinned, after a rollback": lambda p: (p.s.scalars(secret).all(), p.s.rollback(), p.all(secret))[2],
-        "session pinned, after expunge_all": lambda p: (p.all(select(Book)), p.s.expunge_all(), p.all(secret))[2],
-        "session pinned, after close": lambda p: (p.all(secret), p.s.close(), p.all(secret))[2],
-        "session pinned, after reset": lambda p: (p.all(secret), p.s.reset(), p.all(secret))[2],
-        "session first used, after the block": lambda p: _after_the_block(p),
-        "session closed and used for another site": lambda p: _closed_in_between(p),
-        "object that pins": lambda p: _object_that_pins(p),
-        "rows streamed after the block": lambda p: _streamed_after(p),
-        "default that runs a statement of another site": lambda p: _nested_default(p),
-        "parameter that runs a statement of another site": lambda p: _nested_parameter(p),
-        "event that runs a statement of another site": lambda p: _nested_event(p),
-        "type that runs a statement of another site": lambda p: _nested_type(p),
-        "generator that keeps its site": lambda p: list(_generator(p)),
-        "decorated function": lambda p: _decorated(p),
+        "session first used for the site": lambda ctx: first_used(ctx),
+        "session pinned, after a commit": lambda ctx: (
+            ctx.session.scalars(secret).all(),
+            ctx.session.commit(),
+            ctx.scalars(secret),
+        )[2],
+        "session pinned, after a rollback": lambda ctx: (
+            ctx.session.scalars(secret).all(),
+            ctx.session.rollback(),
+            ctx.scalars(secret),
+        )[2],
+        "session pinned, after expunge_all": lambda ctx: (
+            ctx.scalars(select(Book)),
+            ctx.session.expunge_all(),
+            ctx.scalars(secret),
+        )[2],
+        "session pinned, after close": lambda ctx: (ctx.scalars(secret), ctx.session.close(), ctx.scalars(secret))[2],
+        "session pinned, after reset": lambda ctx: (ctx.scalars(secret), ctx.session.reset(), ctx.scalars(secret))[2],
+        "session first used, after the block": lambda ctx: _after_the_block(ctx),
+        "session closed and used for another site": lambda ctx: _closed_in_between(ctx),
+        "object that pins its session": lambda ctx: _object_that_pins(ctx),
+        "rows streamed after the block": lambda ctx: _streamed_after(ctx),
+        "default that runs a statement of another site": lambda ctx: _nested_default(ctx),
+        "parameter that runs a statement of another site": lambda ctx: _nested_parameter(ctx),
+        "event that runs a statement of another site": lambda ctx: _nested_event(ctx),
+        "type that runs a statement of another site": lambda ctx: _nested_type(ctx),
+        "generator that keeps its site": lambda ctx: list(_generator(ctx)),
+        "decorated function": lambda ctx: _decorated(ctx),
     },
 )
 
-# Where it has no site of its own, a session takes the block's, which is as it should be.
+# Without a site in its `info`, a session takes the site of the block, as it should.
 add(
-    "side",
-    own,
+    "execution",
+    own_rows,
     {
-        "session pinned, within another site": lambda p: _obeys(p, using_site(p.other)),
-        "session pinned, within all sites": lambda p: _obeys(p, all_sites("a test")),
-        "listener of a session that begins": lambda p: _listened(p),
+        "session pinned, within another site": lambda ctx: _obeys(ctx, using_site(ctx.other)),
+        "session pinned, within all sites": lambda ctx: _obeys(ctx, all_sites("a test")),
+        "listener of a session that begins": lambda ctx: _listened(ctx),
     },
     without_site=None,
 )
 add(
-    "side",
+    "execution",
     refused(CrossSiteError),
     {
-        "session that got an object for another site": lambda p: _object_of_another_block(p),
-        "session pinned, its information changed": lambda p: _changed_information(p),
-        "identity map asked by get in another block": lambda p: _asked_in_another_block(p, _by_get),
-        "identity map asked by a lazy load in another block": lambda p: _asked_in_another_block(p, _by_lazy_load),
-        "object of a class without SiteScoped, added": lambda p: _attached(p, p.s.add),
-        "object of a class without SiteScoped, merged": lambda p: _attached(
-            p, lambda each: p.s.merge(each, load=False)
+        "session with an object added for another site": lambda ctx: _object_of_another_block(ctx),
+        "session pinned, its information changed": lambda ctx: _changed_information(ctx),
+        "identity map read by get in another block": lambda ctx: _asked_in_another_block(ctx, _by_get),
+        "identity map read by a lazy load in another block": lambda ctx: _asked_in_another_block(ctx, _by_lazy_load),
+        "object of a class without SiteScoped, added": lambda ctx: _attached(ctx, ctx.session.add),
+        "object of a class without SiteScoped, merged": lambda ctx: _attached(
+            ctx, lambda each: ctx.session.merge(each, load=False)
         ),
     },
     without_site=None,
 )
 
 
-def first_used(p: Place) -> Any:
-    with p.within(), Session(p.engine) as session:
+def first_used(ctx: Context) -> Any:
+    with ctx.using_site(), Session(ctx.engine) as session:
         return session.scalars(secret).all()
 
 
-def _obeys(p: Place, block: Any) -> Any:
+def _obeys(ctx: Context, block: Any) -> Any:
     with block:
-        return [p.all(secret), secrets(p.all(select(Book)))]
+        return [ctx.scalars(secret), secrets(ctx.scalars(select(Book)))]
 
 
-def _changed_information(p: Place) -> Any:
-    found = p.all(secret)
-    p.s.info["site"] = p.other
-    return found + p.all(secret) + secrets([p.s.get(Book, p.their())])
+def _changed_information(ctx: Context) -> Any:
+    found = ctx.scalars(secret)
+    ctx.session.info["site"] = ctx.other
+    return found + ctx.scalars(secret) + secrets([ctx.session.get(Book, ctx.other_key())])
 
 
-def _after_the_block(p: Place) -> Any:
-    with Session(p.engine) as session:
-        with p.within():
-            session.get(Book, p.own())
+def _after_the_block(ctx: Context) -> Any:
+    with Session(ctx.engine) as session:
+        with ctx.using_site():
+            session.get(Book, ctx.own_key())
         session.commit()
         return session.scalars(secret).all()
 
 
-def _held_before(p: Place, reach: Callable[[Session], Any]) -> Any:
-    """Attach an object of the other site where no site is known, and use the session for the own one then."""
-    with Session(p.engine) as session:
-        theirs = p.theirs(Book)
+def _held_before(ctx: Context, reach: Callable[[Session], Any]) -> Any:
+    """Add an object of the other site without a current site, then use the session for the own site."""
+    with Session(ctx.engine) as session:
+        theirs = ctx.other_object(Book)
         session.add(theirs)
-        with p.within():
+        with ctx.using_site():
             return [*reach(session), *session.scalars(secret)]
 
 
@@ -110,81 +122,81 @@ def _lead_to(session: Session, key: int) -> Any:
 
 
 add(
-    "side",
+    "execution",
     refused(CrossSiteError, NoCurrentSite),
     {
-        "object held where no site is known, get": lambda p: _held_before(
-            p, lambda s: secrets([s.get(Book, p.their())])
+        "object added without a current site, get": lambda ctx: _held_before(
+            ctx, lambda s: secrets([s.get(Book, ctx.other_key())])
         ),
-        "object held where no site is known, by a reference": lambda p: _held_before(
-            p, lambda s: _lead_to(s, p.their())
+        "object added without a current site, by a reference": lambda ctx: _held_before(
+            ctx, lambda s: _lead_to(s, ctx.other_key())
         ),
     },
 )
 
 
-def _closed_in_between(p: Place) -> Any:
-    with Session(p.engine) as session:
-        with using_site(p.other):
+def _closed_in_between(ctx: Context) -> Any:
+    with Session(ctx.engine) as session:
+        with using_site(ctx.other):
             theirs = session.scalars(select(Book)).all()
         session.close()
-        with p.within():
+        with ctx.using_site():
             assert session.get(Book, theirs[0].id) is None
             return session.scalars(secret).all()
 
 
-def _object_that_pins(p: Place) -> Any:
-    with Session(p.engine) as session:
-        with p.within():
-            session.add(Slip(secret=f"secret-{p.own() // 10}"))
+def _object_that_pins(ctx: Context) -> Any:
+    with Session(ctx.engine) as session:
+        with ctx.using_site():
+            session.add(Slip(secret=f"secret-{ctx.own_key() // 10}"))
         session.flush()
         return session.scalars(select(Slip.secret)).all()
 
 
-def _streamed_after(p: Place) -> Any:
-    with Session(p.engine) as session:
-        with p.within():
+def _streamed_after(ctx: Context) -> Any:
+    with Session(ctx.engine) as session:
+        with ctx.using_site():
             rows = session.scalars(secret.execution_options(yield_per=1))
-        with using_site(p.other):
+        with using_site(ctx.other):
             return list(rows)
 
 
-def _of_the_other(p: Place) -> str:
-    with Session(p.engine, info={"site": p.other}) as session:
+def _of_the_other(ctx: Context) -> str:
+    with Session(ctx.engine, info={"site": ctx.other}) as session:
         return str(session.scalar(select(func.max(Book.slug))))
 
 
-_asked: list[Place] = []
+_asked: list[Context] = []
 
 
 def _slug_of_the_other(context: Any) -> str:
-    # SQLAlchemy 2.0.40 pickles with a table all others that refer to the same one. A default can be pickled if it is a
-    # function of a module that takes the context.
+    # SQLAlchemy 2.0.40 pickles a table together with all tables that refer to the same one. A default can be pickled
+    # if it is a function of a module that takes the context.
     return _of_the_other(_asked[0])
 
 
-def _nested_default(p: Place) -> Any:
+def _nested_default(ctx: Context) -> Any:
     table = sa.Table(
         "shelves",
         sa.MetaData(),
         *(column._copy() for column in Shelf.__table__.c if column.name != "slug"),
         sa.Column("slug", sa.String, default=_slug_of_the_other),
     )
-    _asked[:] = [p]
-    p.do(table.insert(), [{"secret": "x"}, {"secret": "y"}])
-    return [f"secret-{site_id}" for site_id in p.all(select(Shelf.site_id).where(Shelf.secret.in_(["x", "y"])))]
+    _asked[:] = [ctx]
+    ctx.execute(table.insert(), [{"secret": "x"}, {"secret": "y"}])
+    return [f"secret-{site_id}" for site_id in ctx.scalars(select(Shelf.site_id).where(Shelf.secret.in_(["x", "y"])))]
 
 
-def _nested_parameter(p: Place) -> Any:
-    value = sa.bindparam("value", callable_=lambda: _of_the_other(p))
-    return p.rows(secret.where(Book.slug != value))
+def _nested_parameter(ctx: Context) -> Any:
+    value = sa.bindparam("value", callable_=lambda: _of_the_other(ctx))
+    return ctx.rows(secret.where(Book.slug != value))
 
 
-def _nested_event(p: Place) -> Any:
+def _nested_event(ctx: Context) -> Any:
     def ask(*args: Any) -> None:
-        _of_the_other(p)
+        _of_the_other(ctx)
 
-    connection = p.s.connection()
+    connection = ctx.session.connection()
     sa.event.listen(connection, "before_cursor_execute", ask)
     return read(connection)
 
@@ -192,86 +204,86 @@ def _nested_event(p: Place) -> Any:
 class _Asking(sa.TypeDecorator[str]):
     impl = sa.String
     cache_ok = True
-    place: Place | None = None
+    ctx: Context | None = None
 
     def process_bind_param(self, value: Any, dialect: Any) -> Any:
-        if self.place is not None:
-            _of_the_other(self.place)
+        if self.ctx is not None:
+            _of_the_other(self.ctx)
         return value
 
 
-def _nested_type(p: Place) -> Any:
-    _Asking.place = p
+def _nested_type(ctx: Context) -> Any:
+    _Asking.ctx = ctx
     try:
-        return p.rows(secret.where(Book.slug != sa.literal("x", _Asking())))
+        return ctx.rows(secret.where(Book.slug != sa.literal("x", _Asking())))
     finally:
-        _Asking.place = None
+        _Asking.ctx = None
 
 
-def _generator(p: Place) -> Iterator[Any]:
-    with Session(p.engine, info={"site": p.site}) as session:
+def _generator(ctx: Context) -> Iterator[Any]:
+    with Session(ctx.engine, info={"site": ctx.site}) as session:
         for found in session.scalars(secret):
-            with using_site(p.other):
+            with using_site(ctx.other):
                 yield found
 
 
-def _decorated(p: Place) -> Any:
+def _decorated(ctx: Context) -> Any:
     def work() -> Any:
-        with Session(p.engine) as session:
+        with Session(ctx.engine) as session:
             return session.scalars(secret).all()
 
-    return (using_site(p.site)(work) if p.site else work)()
+    return (using_site(ctx.site)(work) if ctx.site else work)()
 
 
 add(
-    "side",
+    "execution",
     refused(CrossSiteError),
     {
-        "session used within another site": lambda p: _used_within(p, using_site(p.other)),
-        "session used within all sites": lambda p: _used_within(p, all_sites("a test")),
-        "session left open, used by the next request": lambda p: _left_open(p),
-        "connection of a session, used within another site": lambda p: _connection_within(p),
-        "object loaded later within another site": lambda p: _lazily_within(p),
+        "session used within another site": lambda ctx: _used_within(ctx, using_site(ctx.other)),
+        "session used within all sites": lambda ctx: _used_within(ctx, all_sites("a test")),
+        "session left open, used by the next request": lambda ctx: _left_open(ctx),
+        "connection of a session, used within another site": lambda ctx: _connection_within(ctx),
+        "object loaded later within another site": lambda ctx: _lazily_within(ctx),
     },
 )
 
 
-def _used_within(p: Place, block: Any) -> Any:
-    with Session(p.engine) as session:
-        with p.within():
+def _used_within(ctx: Context, block: Any) -> Any:
+    with Session(ctx.engine) as session:
+        with ctx.using_site():
             session.scalars(secret).all()
         with block:
             return session.scalars(secret).all()
 
 
-def _object_of_another_block(p: Place) -> Any:
-    with Session(p.engine) as session:
-        with using_site(p.other):
+def _object_of_another_block(ctx: Context) -> Any:
+    with Session(ctx.engine) as session:
+        with using_site(ctx.other):
             session.add(Slip(secret="x"))
-        with p.within(), session.no_autoflush:
+        with ctx.using_site(), session.no_autoflush:
             return session.scalars(secret).all()
 
 
-def _listened(p: Place) -> Any:
+def _listened(ctx: Context) -> Any:
     seen: list[str] = []
 
     def listen(connection: sa.Connection) -> None:
         seen.extend(connection.scalars(secret))
 
-    sa.event.listen(p.engine, "begin", listen)
+    sa.event.listen(ctx.engine, "begin", listen)
     try:
-        with using_site(p.other), p.opened(site=p.site) as session:
+        with using_site(ctx.other), ctx.open_session(site=ctx.site) as session:
             session.execute(select(1))
     finally:
-        sa.event.remove(p.engine, "begin", listen)
+        sa.event.remove(ctx.engine, "begin", listen)
     return seen
 
 
-def _asked_in_another_block(p: Place, ask: Callable[[Session, Any], Any]) -> Any:
-    with Session(p.engine) as session:
-        with using_site(p.other):
-            kept = session.get_one(Book, p.their()), session.get_one(Author, p.their())
-        with p.within():
+def _asked_in_another_block(ctx: Context, ask: Callable[[Session, Any], Any]) -> Any:
+    with Session(ctx.engine) as session:
+        with using_site(ctx.other):
+            kept = session.get_one(Book, ctx.other_key()), session.get_one(Author, ctx.other_key())
+        with ctx.using_site():
             return ask(session, kept[0])
 
 
@@ -284,28 +296,28 @@ def _by_lazy_load(_session: Session, book: Any) -> Any:
 
 
 class Unmixed:
-    """On the table of `Book`, without `SiteScoped`."""
+    """A class on the table of `Book`, without `SiteScoped`."""
 
 
 registry().map_imperatively(Unmixed, Book.__table__)
 
 
-def _detached(p: Place) -> Any:
-    with Session(p.engine, info={"site": p.other}) as session:
-        found = session.get_one(Unmixed, p.their())
+def _detached(ctx: Context) -> Any:
+    with Session(ctx.engine, info={"site": ctx.other}) as session:
+        found = session.get_one(Unmixed, ctx.other_key())
         session.expunge(found)
         return found
 
 
-def _attached(p: Place, attach: Callable[[Any], Any]) -> Any:
-    attach(_detached(p))
-    return secrets([p.s.get(Unmixed, p.their())])
+def _attached(ctx: Context, attach: Callable[[Any], Any]) -> Any:
+    attach(_detached(ctx))
+    return secrets([ctx.session.get(Unmixed, ctx.other_key())])
 
 
-def _left_open(p: Place) -> Any:
-    left_open = p.opened()
+def _left_open(ctx: Context) -> Any:
+    left_open = ctx.open_session()
     found = []
-    for site in (p.site, p.other):
+    for site in (ctx.site, ctx.other):
         token = push_scope(site)
         try:
             found = left_open.scalars(secret).all()
@@ -315,86 +327,86 @@ def _left_open(p: Place) -> Any:
     return found
 
 
-def _connection_within(p: Place) -> Any:
-    with Session(p.engine) as session:
-        with p.within():
+def _connection_within(ctx: Context) -> Any:
+    with Session(ctx.engine) as session:
+        with ctx.using_site():
             connection = session.connection()
             session.scalars(secret).all()
-        with using_site(p.other):
+        with using_site(ctx.other):
             return read(connection)
 
 
-def _lazily_within(p: Place) -> Any:
-    with Session(p.engine) as session:
-        with p.within():
-            room = session.get_one(Room, p.own())
-        with using_site(p.other):
+def _lazily_within(ctx: Context) -> Any:
+    with Session(ctx.engine) as session:
+        with ctx.using_site():
+            room = session.get_one(Room, ctx.own_key())
+        with using_site(ctx.other):
             return secrets(room.notes)
 
 
 add(
-    "side",
+    "execution",
     refused(ValueError),
     {
-        "all sites without a reason": lambda p: _all_sites_for(p, ""),
-        "all sites for a blank reason": lambda p: _all_sites_for(p, "  "),
+        "all sites without a reason": lambda ctx: _all_sites_for(ctx, ""),
+        "all sites for a blank reason": lambda ctx: _all_sites_for(ctx, "  "),
     },
     without_site=(ValueError,),
 )
 
 add(
-    "side",
+    "execution",
     refused(TypeError),
     {
-        "site of a session by its id": lambda p: p.opened(site=p.other.id).scalars(secret).all(),
-        "site of a session by its host": lambda p: p.opened(site=p.other.host).scalars(secret).all(),
+        "site of a session by its id": lambda ctx: ctx.open_session(site=ctx.other.id).scalars(secret).all(),
+        "site of a session by its host": lambda ctx: ctx.open_session(site=ctx.other.host).scalars(secret).all(),
     },
     without_site=(TypeError,),
 )
 
 add(
-    "side",
+    "execution",
     refused(NoCurrentSite),
     {
-        "insert for all sites without a site_id": lambda p: _insert_for_all(p),
-        "insert of an object for all sites without a site_id": lambda p: _add_for_all(p),
-        "session after the block, closed": lambda p: _closed_after(p),
-        "connection after its session": on_connection(lambda c, p: _after_its_session(c, p)),
+        "insert for all sites without a site_id": lambda ctx: _insert_for_all(ctx),
+        "insert of an object for all sites without a site_id": lambda ctx: _add_for_all(ctx),
+        "session after the block, closed": lambda ctx: _closed_after(ctx),
+        "connection after its session": on_connection(lambda c, ctx: _after_its_session(c, ctx)),
     },
 )
 
 
-def _all_sites_for(p: Place, reason: str) -> Any:
+def _all_sites_for(ctx: Context, reason: str) -> Any:
     with all_sites(reason):
-        return plain_read(p)
+        return plain_read(ctx)
 
 
-def plain_read(p: Place) -> Any:
-    with Session(p.engine) as session:
+def plain_read(ctx: Context) -> Any:
+    with Session(ctx.engine) as session:
         return session.scalars(secret).all()
 
 
-def _insert_for_all(p: Place) -> Any:
-    with all_sites("a test"), p.engine.connect() as connection:
+def _insert_for_all(ctx: Context) -> Any:
+    with all_sites("a test"), ctx.engine.connect() as connection:
         connection.execute(books.insert().values(slug="x", secret="x", stock=1))
 
 
-def _add_for_all(p: Place) -> Any:
-    with all_sites("a test"), Session(p.engine) as session:
+def _add_for_all(ctx: Context) -> Any:
+    with all_sites("a test"), Session(ctx.engine) as session:
         session.add(Slip(secret="x"))
         session.flush()
 
 
-def _closed_after(p: Place) -> Any:
-    session = p.opened()
-    with p.within():
+def _closed_after(ctx: Context) -> Any:
+    session = ctx.open_session()
+    with ctx.using_site():
         session.scalars(secret).all()
     session.close()
     return session.scalars(secret).all()
 
 
-def _after_its_session(connection: sa.Connection, p: Place) -> Any:
-    with Session(connection, info={"site": p.site}) as session:
+def _after_its_session(connection: sa.Connection, ctx: Context) -> Any:
+    with Session(connection, info={"site": ctx.site}) as session:
         session.scalars(secret).all()
     token = push_scope(None)
     try:

@@ -1,6 +1,6 @@
-"""Text that widens the limit without naming a scoped table: behind WHERE, inside its brackets, in names and in types.
+"""Text that widens the limit without naming a scoped table: after WHERE, inside its parentheses, in names and types.
 
-Each has to end in the site's own rows or in a refusal; which of the two is a matter of where the text stands.
+Each must return own rows only or be refused; which of both depends on the position of the text.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from sqlalchemy.orm import aliased, with_loader_criteria
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql import base as sql_base
 
-from attack_catalogue import Expected, Place, add, own, refused
-from attack_catalogue.text import Spelt, unquoted
+from attack_catalogue import Context, Expected, add, own_rows, refused
+from attack_catalogue.text import NamedType, unquoted
 from multisite import scoped_text
 
 EXTENSION: tuple[Any, ...] = tuple(filter(None, [getattr(sql_base, "SyntaxExtension", None), ClauseElement]))
-"""What a syntax extension derives from; SQLAlchemy has them since 2.1."""
+"""The base classes of a syntax extension, which SQLAlchemy has since 2.1."""
 
 books, countries = Book.__table__, Country.__table__
 
 ALWAYS = "OR 1=1"
 EVERY: Any = literal_column("stock > 99 OR 1=1", sa.Boolean)
 OUT = "1=1) OR (1=1"
-"""Ends the brackets that it stands in, and begins others."""
+"""Closes the parentheses around it, and opens others."""
 
 
 class Appended(*EXTENSION):
-    """A syntax extension of SQLAlchemy 2.1 that writes what it is given."""
+    """A syntax extension of SQLAlchemy 2.1 that renders the given SQL."""
 
     inherit_cache = False
 
@@ -53,7 +53,7 @@ def _append(element: Appended, compiler: Any, **kw: Any) -> str:
 
 
 class Written(sa.sql.expression.ColumnElement[Any]):
-    """A construct with a compiler of its own, which writes what it is given."""
+    """A custom construct that renders the given SQL."""
 
     inherit_cache = False
 
@@ -67,7 +67,7 @@ def _write(element: Written, compiler: Any, **kw: Any) -> str:
 
 
 class Twice(sa.sql.expression.ColumnElement[str]):
-    """Has a table written, which is counted, and leaves that out of what it writes itself."""
+    """A custom construct that compiles a select, whose table is counted, but renders the given SQL instead."""
 
     inherit_cache = False
     type = String()
@@ -83,7 +83,7 @@ def _write_twice(element: Twice, compiler: Any, **kw: Any) -> str:
 
 
 class Inner(sa.types.TypeDecorator[int]):
-    """A type of the application's own whose literals are whatever is given."""
+    """A custom type whose literals render as the given SQL."""
 
     impl = Integer
     cache_ok = True
@@ -97,16 +97,16 @@ class Inner(sa.types.TypeDecorator[int]):
 
 
 class Cast(sa.types.UserDefinedType[str]):
-    """A type of the application's own, to which psycopg casts each of its values."""
+    """A custom type to which psycopg casts each of its values."""
 
     cache_ok = True
     render_bind_cast = True
 
-    def __init__(self, spelling: str) -> None:
-        self.spelling = spelling
+    def __init__(self, name_in_sql: str) -> None:
+        self.name_in_sql = name_in_sql
 
     def get_col_spec(self, **kw: Any) -> str:
-        return self.spelling
+        return self.name_in_sql
 
 
 def _literal_of(type_: Any, value: Any = 1) -> Any:
@@ -118,12 +118,12 @@ def _variant() -> Any:
     return Integer().with_variant(evil, "sqlite").with_variant(evil, "postgresql")
 
 
-def _schema_map(p: Place, schema: str) -> Any:
+def _schema_map(ctx: Context, schema: str) -> Any:
     table = sa.Table("countries", sa.MetaData(), sa.Column("name", String), schema="other")
-    return p.rows(select(table.c.name), execution_options={"schema_translate_map": {"other": unquoted(schema)}})
+    return ctx.rows(select(table.c.name), execution_options={"schema_translate_map": {"other": unquoted(schema)}})
 
 
-def _server_default(p: Place) -> Any:
+def _server_default(ctx: Context) -> Any:
     table = sa.Table(
         "countries",
         sa.MetaData(),
@@ -133,261 +133,275 @@ def _server_default(p: Place) -> Any:
         sa.Column("name", String),
         implicit_returning=False,
     )
-    return [*p.s.execute(table.insert().values(name="x")).inserted_primary_key]
+    return [*ctx.session.execute(table.insert().values(name="x")).inserted_primary_key]
 
 
-def _copied(p: Place, query: Any) -> list[str]:
-    p.do(insert(Author).from_select(["id", "slug", "secret"], query))
-    return p.all(select(Author.secret))
+def _copied(ctx: Context, query: Any) -> list[str]:
+    ctx.execute(insert(Author).from_select(["id", "slug", "secret"], query))
+    return ctx.scalars(select(Author.secret))
 
 
-ATTEMPTS: dict[str, Any] = {
-    # -- behind WHERE
-    "suffix OR": lambda p: p.rows(select(Book.secret).suffix_with(ALWAYS)),
-    "suffix OR, of an alias": lambda p: p.rows(select(aliased(Book).secret).suffix_with(ALWAYS)),
-    "suffix OR, entity": lambda p: [book.secret for book in p.all(select(Book).suffix_with(ALWAYS))],
-    "suffix OR, join": lambda p: p.rows(select(Book.secret).join(Book.author).suffix_with(ALWAYS)),
-    "suffix OR, outer join": lambda p: p.rows(select(Author.secret).outerjoin(Author.books).suffix_with(ALWAYS)),
-    "suffix OR, outer join from what belongs to no site": lambda p: p.rows(
+CASES: dict[str, Any] = {
+    # -- after WHERE
+    "suffix OR": lambda ctx: ctx.rows(select(Book.secret).suffix_with(ALWAYS)),
+    "suffix OR, of an alias": lambda ctx: ctx.rows(select(aliased(Book).secret).suffix_with(ALWAYS)),
+    "suffix OR, entity": lambda ctx: [book.secret for book in ctx.scalars(select(Book).suffix_with(ALWAYS))],
+    "suffix OR, join": lambda ctx: ctx.rows(select(Book.secret).join(Book.author).suffix_with(ALWAYS)),
+    "suffix OR, outer join": lambda ctx: ctx.rows(select(Author.secret).outerjoin(Author.books).suffix_with(ALWAYS)),
+    "suffix OR, outer join from an unscoped table": lambda ctx: ctx.rows(
         select(Book.secret).join_from(Country, Book, sa.true(), isouter=True).suffix_with(ALWAYS)
     ),
-    "statement hint OR, outer join from what belongs to no site": lambda p: p.rows(
+    "statement hint OR, outer join from an unscoped table": lambda ctx: ctx.rows(
         select(Book.secret).join_from(Country, Book, sa.true(), isouter=True).with_statement_hint(ALWAYS)
     ),
-    "suffix OR with a criterion": lambda p: p.rows(
+    "suffix OR with a criterion": lambda ctx: ctx.rows(
         select(Book.secret).where(Book.stock > 0).suffix_with("OR books.stock > 0")
     ),
-    "suffix that negates": lambda p: p.rows(select(Book.secret).suffix_with("IS NOT NULL")),
-    "suffix with an operator": lambda p: p.rows(select(Book.secret).suffix_with("+ 0 IS NOT NULL")),
-    "suffix OR of a subquery": lambda p: p.rows(select(select(Book.secret).suffix_with(ALWAYS).subquery().c.secret)),
-    "suffix OR of a cte": lambda p: p.rows(select(select(Book.secret).suffix_with(ALWAYS).cte().c.secret)),
-    "suffix OR of a scalar subquery": lambda p: p.rows(
+    "suffix that negates": lambda ctx: ctx.rows(select(Book.secret).suffix_with("IS NOT NULL")),
+    "suffix with an operator": lambda ctx: ctx.rows(select(Book.secret).suffix_with("+ 0 IS NOT NULL")),
+    "suffix OR of a subquery": lambda ctx: ctx.rows(
+        select(select(Book.secret).suffix_with(ALWAYS).subquery().c.secret)
+    ),
+    "suffix OR of a cte": lambda ctx: ctx.rows(select(select(Book.secret).suffix_with(ALWAYS).cte().c.secret)),
+    "suffix OR of a scalar subquery": lambda ctx: ctx.rows(
         select(select(func.max(Book.secret)).suffix_with(ALWAYS).scalar_subquery())
     ),
-    "suffix OR of a part of a union": lambda p: p.rows(
+    "suffix OR of a part of a union": lambda ctx: ctx.rows(
         sa.union_all(select(Book.secret).suffix_with(ALWAYS), select(Book.secret).suffix_with(ALWAYS))
     ),
-    "suffix OR in a criterion": lambda p: p.rows(
+    "suffix OR in a criterion": lambda ctx: ctx.rows(
         select(Book.secret).where(Book.id.in_(select(Book.id).suffix_with(ALWAYS)))
     ),
-    "statement hint OR": lambda p: p.rows(select(Book.secret).with_statement_hint(ALWAYS)),
-    "statement hint OR, legacy query": lambda p: [b.secret for b in p.s.query(Book).with_statement_hint(ALWAYS)],
-    "statement hint OR, beside a join": lambda p: p.rows(
+    "statement hint OR": lambda ctx: ctx.rows(select(Book.secret).with_statement_hint(ALWAYS)),
+    "statement hint OR, legacy query": lambda ctx: [
+        b.secret for b in ctx.session.query(Book).with_statement_hint(ALWAYS)
+    ],
+    "statement hint OR, beside a join": lambda ctx: ctx.rows(
         select(Book.secret, Author.secret).join(Book.author).with_statement_hint(ALWAYS)
     ),
-    "extension behind WHERE": lambda p: p.rows(select(Book.secret).ext(Appended(ALWAYS))),
-    "extension at the end": lambda p: p.rows(select(Book.secret).ext(Appended(ALWAYS, "post_body"))),
-    "extension before the columns": lambda p: p.rows(
+    "extension behind WHERE": lambda ctx: ctx.rows(select(Book.secret).ext(Appended(ALWAYS))),
+    "extension at the end": lambda ctx: ctx.rows(select(Book.secret).ext(Appended(ALWAYS, "post_body"))),
+    "extension before the columns": lambda ctx: ctx.rows(
         select(Book.secret).ext(Appended("books.secret AS x,", "pre_columns"))
     ),
-    "copy of a query with a suffix": lambda p: _copied(
-        p, select(Book.id + 80, Book.slug + "-x", Book.secret).suffix_with(ALWAYS)
+    "copy of a query with a suffix": lambda ctx: _copied(
+        ctx, select(Book.id + 80, Book.slug + "-x", Book.secret).suffix_with(ALWAYS)
     ),
-    "copy of a query with a hint": lambda p: _copied(
-        p, select(Book.id + 80, Book.slug + "-x", Book.secret).with_statement_hint(ALWAYS)
+    "copy of a query with a hint": lambda ctx: _copied(
+        ctx, select(Book.id + 80, Book.slug + "-x", Book.secret).with_statement_hint(ALWAYS)
     ),
-    "update from a query with a suffix": lambda p: (
-        p.do(
+    "update from a query with a suffix": lambda ctx: (
+        ctx.execute(
             update_of(Book).values(secret=select(func.max(Author.secret)).suffix_with(ALWAYS).scalar_subquery()),
             execution_options={"synchronize_session": False},
         ),
-        p.all(select(Book.secret).execution_options(populate_existing=True)),
+        ctx.scalars(select(Book.secret).execution_options(populate_existing=True)),
     )[1],
-    # -- inside of brackets
-    "text that ends the brackets": lambda p: p.rows(select(Book.secret).where(text(OUT))),
-    "literal column that ends the brackets": lambda p: p.rows(select(Book.secret).where(literal_column(OUT))),
-    "operator that ends the brackets": lambda p: p.rows(
+    # -- inside parentheses
+    "text that closes the parentheses": lambda ctx: ctx.rows(select(Book.secret).where(text(OUT))),
+    "literal column that closes the parentheses": lambda ctx: ctx.rows(select(Book.secret).where(literal_column(OUT))),
+    "operator that closes the parentheses": lambda ctx: ctx.rows(
         select(Book.secret).where(literal(1).op("= 1) OR (1 =")(literal(1)))
     ),
-    "construct that ends the brackets": lambda p: p.rows(select(Book.secret).where(Written(OUT, sa.Boolean()))),
-    "construct that ends the brackets of an outer join": lambda p: p.rows(
+    "construct that closes the parentheses": lambda ctx: ctx.rows(
+        select(Book.secret).where(Written(OUT, sa.Boolean()))
+    ),
+    "construct that closes the parentheses of an outer join": lambda ctx: ctx.rows(
         select(Author.secret, Book.secret).outerjoin(Book, Written("1=1) OR (1=1", sa.Boolean()))
     ),
-    "construct that begins another outer join": lambda p: p.rows(
+    "construct that begins another outer join": lambda ctx: ctx.rows(
         select(Author.secret, Book.secret).outerjoin(Book, Written("1=1) LEFT JOIN countries c9 ON (1=1", sa.Boolean()))
     ),
-    "text that begins another outer join": lambda p: p.rows(
+    "text that begins another outer join": lambda ctx: ctx.rows(
         select(Author.secret, Book.secret).outerjoin(Book, text("1=1) LEFT JOIN countries c9 ON (1=1"))
     ),
-    "type that ends the brackets": lambda p: p.rows(
-        select(Book.secret).where(sa.cast(Book.id, Spelt("INTEGER) = 1) OR (1 = CAST(1 AS INTEGER")) == 1)
+    "type that closes the parentheses": lambda ctx: ctx.rows(
+        select(Book.secret).where(sa.cast(Book.id, NamedType("INTEGER) = 1) OR (1 = CAST(1 AS INTEGER")) == 1)
     ),
-    "length that ends the brackets": lambda p: p.rows(
+    "string length that closes the parentheses": lambda ctx: ctx.rows(
         select(Book.secret).where(sa.cast(Book.slug, String("9)) = '1') OR ('1' = CAST('1' AS VARCHAR(9")) == "1")
     ),
-    "unquoted column that ends the brackets": lambda p: p.rows(
+    "unquoted column that closes the parentheses": lambda ctx: ctx.rows(
         select(Book.secret).where(column(unquoted("1) = 1 OR (1"), Integer) == 1)
     ),
-    "unquoted alias with a comment": lambda p: p.rows(
+    "unquoted alias with a comment": lambda ctx: ctx.rows(
         select(Book.secret).select_from(books, countries.alias(unquoted("c --")))
     ),
-    "function that ends the brackets": lambda p: p.rows(
+    "function that closes the parentheses": lambda ctx: ctx.rows(
         select(Book.secret).where(func.lower(Written("'x')) = 'x' OR ('x' = lower('x'")) == "x")
     ),
-    "collation that ends the brackets": lambda p: p.rows(
+    "collation that closes the parentheses": lambda ctx: ctx.rows(
         select(Book.secret).where(
             sa.collate(
-                Book.slug, unquoted("\"C\") = '1') OR ('1' = ('1'" if not p.sqlite else "NOCASE) = '1') OR ('1' = ('1'")
+                Book.slug,
+                unquoted("\"C\") = '1') OR ('1' = ('1'" if not ctx.is_sqlite else "NOCASE) = '1') OR ('1' = ('1'"),
             )
             == "1"
         )
     ),
-    "order by with a comment": lambda p: p.rows(select(Book.secret).order_by(text("1 -- the secret"))),
-    "criterion with a comment": lambda p: p.rows(select(Book.secret).where(text("stock > 0 -- on stock"))),
-    "criterion with a comment that ends it": lambda p: p.rows(select(Book.secret).where(text("stock > 0) -- ("))),
-    "text in GROUP BY and HAVING": lambda p: p.rows(
+    "order by with a comment": lambda ctx: ctx.rows(select(Book.secret).order_by(text("1 -- the secret"))),
+    "criterion with a comment": lambda ctx: ctx.rows(select(Book.secret).where(text("stock > 0 -- on stock"))),
+    "criterion with a comment that ends it": lambda ctx: ctx.rows(select(Book.secret).where(text("stock > 0) -- ("))),
+    "text in GROUP BY and HAVING": lambda ctx: ctx.rows(
         select(Book.secret).group_by(text("secret")).having(text("1=1) OR (1=1"))
     ),
-    "scoped text with a suffix": lambda p: p.rows(
+    "scoped text with a suffix": lambda ctx: ctx.rows(
         select(Book.secret)
         .where(scoped_text("EXISTS (SELECT 1 FROM books b WHERE b.site_id = :site_id)"))
         .suffix_with("ORDER BY 1")
     ),
-    "literal of a number": lambda p: p.rows(select(Book.secret).where(Book.id != _literal_of(Integer()))),
-    "postgresql: lock of text": lambda p: p.rows(select(Book.secret).with_for_update(of=literal_column("books"))),
-    "postgresql: lock in a suffix": lambda p: p.rows(select(Book.secret).suffix_with("FOR UPDATE")),
-    "postgresql: cast of a value that ends the brackets": lambda p: p.rows(
+    "literal of a number": lambda ctx: ctx.rows(select(Book.secret).where(Book.id != _literal_of(Integer()))),
+    "postgresql: lock of text": lambda ctx: ctx.rows(select(Book.secret).with_for_update(of=literal_column("books"))),
+    "postgresql: lock in a suffix": lambda ctx: ctx.rows(select(Book.secret).suffix_with("FOR UPDATE")),
+    "postgresql: cast of a value that closes the parentheses": lambda ctx: ctx.rows(
         select(Book.secret).where(Book.slug == literal("x", Cast("text) OR ('x' = 'x'")))
     ),
-    "postgresql: sample with text": lambda p: p.rows(
+    "postgresql: sample with text": lambda ctx: ctx.rows(
         select(sa.tablesample(books, func.bernoulli(literal_column("100) REPEATABLE (1"))).c.secret)
     ),
     # -- changes
-    "delete with an extension": lambda p: p.do(delete(Shelf).ext(Appended(ALWAYS))),
-    "update with an extension": lambda p: p.do(update_of(Shelf).values(slug="x").ext(Appended(ALWAYS))),
-    "delete with text that ends the brackets": lambda p: p.do(delete(Book).where(text(OUT))),
-    "delete with a construct that ends the brackets": lambda p: p.do(
+    "delete with an extension": lambda ctx: ctx.execute(delete(Shelf).ext(Appended(ALWAYS))),
+    "update with an extension": lambda ctx: ctx.execute(update_of(Shelf).values(slug="x").ext(Appended(ALWAYS))),
+    "delete with text that closes the parentheses": lambda ctx: ctx.execute(delete(Book).where(text(OUT))),
+    "delete with a construct that closes the parentheses": lambda ctx: ctx.execute(
         delete(Book).where(Written(OUT, sa.Boolean())), execution_options={"synchronize_session": False}
     ),
-    "update with a construct that ends the brackets": lambda p: p.do(
+    "update with a construct that closes the parentheses": lambda ctx: ctx.execute(
         update_of(Book).values(stock=7).where(Written(OUT, sa.Boolean())),
         execution_options={"synchronize_session": False},
     ),
-    "update with a construct that sets another column": lambda p: p.do(
+    "update with a construct that sets another column": lambda ctx: ctx.execute(
         update_of(Book).values(slug=Written("'x'), site_id = (2")),
         execution_options={"synchronize_session": False},
     ),
-    "delete with a prefix": lambda p: p.do(delete(Shelf).prefix_with("FROM shelves WHERE 1=1 OR EXISTS (SELECT 1")),
-    "update with a type that ends the brackets": lambda p: p.do(
-        update_of(Book).values(stock=7).where(sa.cast(Book.id, Spelt("INTEGER) = 1) OR (1 = CAST(1 AS INTEGER")) == 1),
+    "delete with a prefix": lambda ctx: ctx.execute(
+        delete(Shelf).prefix_with("FROM shelves WHERE 1=1 OR EXISTS (SELECT 1")
+    ),
+    "update with a type that closes the parentheses": lambda ctx: ctx.execute(
+        update_of(Book)
+        .values(stock=7)
+        .where(sa.cast(Book.id, NamedType("INTEGER) = 1) OR (1 = CAST(1 AS INTEGER")) == 1),
         execution_options={"synchronize_session": False},
     ),
-    "insert with a construct that begins a row": lambda p: p.do(
+    "insert with a construct that begins a row": lambda ctx: ctx.execute(
         insert(Shelf).values(id=98, slug="x", secret=Written("'x'), (97, 'x', ('secret-2'"))
     ),
-    "upsert whose index has text": lambda p: p.do(
-        p.insert(Shelf)
-        .values(id=p.their(), slug="x", secret="x")
+    "upsert whose index has text": lambda ctx: ctx.execute(
+        ctx.insert(Shelf)
+        .values(id=ctx.other_key(), slug="x", secret="x")
         .on_conflict_do_nothing(index_elements=["id"], index_where=text("true DO UPDATE SET secret = 'x' --"))
     ),
-    "upsert whose index has a construct": lambda p: p.do(
-        p.insert(Shelf)
-        .values(id=p.their(), slug="x", secret="x")
+    "upsert whose index has a construct": lambda ctx: ctx.execute(
+        ctx.insert(Shelf)
+        .values(id=ctx.other_key(), slug="x", secret="x")
         .on_conflict_do_nothing(index_elements=[Written("id) DO UPDATE SET secret = ('x'")])
     ),
-    "upsert with a construct as its criterion": lambda p: p.do(
-        p.insert(Shelf)
-        .values(id=p.their(), slug="x", secret="x")
+    "upsert with a construct as its criterion": lambda ctx: ctx.execute(
+        ctx.insert(Shelf)
+        .values(id=ctx.other_key(), slug="x", secret="x")
         .on_conflict_do_update(index_elements=["id"], set_={"secret": "x"}, where=Written(OUT, sa.Boolean()))
     ),
-    "upsert with a construct as a value": lambda p: p.do(
-        p.insert(Shelf)
-        .values(id=p.their(), slug="x", secret="x")
+    "upsert with a construct as a value": lambda ctx: ctx.execute(
+        ctx.insert(Shelf)
+        .values(id=ctx.other_key(), slug="x", secret="x")
         .on_conflict_do_update(index_elements=["id"], set_={"secret": Written("'x') WHERE 1=1 OR ('x' = 'x'")})
     ),
-    "sqlite: insert with a construct as its prefix": lambda p: p.do(
-        insert(Shelf).prefix_with(Written("OR REPLACE")).values(id=p.their(), slug="x", secret="x")
+    "sqlite: insert with a construct as its prefix": lambda ctx: ctx.execute(
+        insert(Shelf).prefix_with(Written("OR REPLACE")).values(id=ctx.other_key(), slug="x", secret="x")
     ),
-    "sqlite: update with a construct as its prefix": lambda p: p.do(
-        update_of(Book).prefix_with(Written("/**/ OR REPLACE")).where(Book.id == p.own(3)).values(id=p.their(3)),
+    "sqlite: update with a construct as its prefix": lambda ctx: ctx.execute(
+        update_of(Book)
+        .prefix_with(Written("/**/ OR REPLACE"))
+        .where(Book.id == ctx.own_key(3))
+        .values(id=ctx.other_key(3)),
         execution_options={"synchronize_session": False},
     ),
-    "copy of a query with a comment": lambda p: p.do(
+    "copy of a query with a comment": lambda ctx: ctx.execute(
         insert(Shelf).from_select(["id", "slug", "secret"], select(literal(98), literal("x"), Written("'x', 2 --")))
     ),
-    # -- tables and values that are written otherwise
-    "construct that writes a table and another": lambda p: p.rows(select(Twice())),
-    "construct that writes a table and another, joined": lambda p: p.rows(
+    # -- tables and values that are rendered in another place
+    "construct that writes a table and another": lambda ctx: ctx.rows(select(Twice())),
+    "construct that writes a table and another, joined": lambda ctx: ctx.rows(
         select(Country.name, Twice()).where(Country.id == 1)
     ),
-    "literal in a variant that ends the brackets": lambda p: p.rows(
+    "literal in a variant that closes the parentheses": lambda ctx: ctx.rows(
         select(Book.secret).where(Book.id == _literal_of(_variant()))
     ),
-    "postgresql: literal in an array that ends the brackets": lambda p: p.rows(
+    "postgresql: literal in an array that closes the parentheses": lambda ctx: ctx.rows(
         select(Book.secret).where(
             postgresql.array([1]) == _literal_of(postgresql.ARRAY(Inner("1]) OR (ARRAY[1] = ARRAY[1")), [1])
         )
     ),
-    "SQL in a schema that is translated": lambda p: _schema_map(
-        p, ("main" if p.sqlite else "public") + ".countries UNION SELECT secret FROM books --"
+    "SQL in a translated schema": lambda ctx: _schema_map(
+        ctx, ("main" if ctx.is_sqlite else "public") + ".countries UNION SELECT secret FROM books --"
     ),
-    "postgresql: default of the server that is executed first": lambda p: _server_default(p),
+    "postgresql: server default that is executed first": lambda ctx: _server_default(ctx),
     # -- elsewhere
-    "sqlite: hint that begins another outer join": lambda p: p.rows(
+    "sqlite: hint that begins another outer join": lambda ctx: ctx.rows(
         select(Author.secret, books.c.secret)
         .outerjoin_from(Author, books, literal(True))
         .with_hint(books, "ON 1=1 LEFT JOIN countries c9", "sqlite")
     ),
-    "sqlite: hint of an index": lambda p: p.rows(
+    "sqlite: hint of an index": lambda ctx: ctx.rows(
         select(books.c.secret).with_hint(books, "NOT INDEXED", "sqlite").where(text("stock > 0"))
     ),
-    "update returning text": lambda p: p.rows(
+    "update returning text": lambda ctx: ctx.rows(
         update_of(Shelf).values(slug="x").returning(text("(SELECT max(secret) FROM shelves)")),
         execution_options={"synchronize_session": False},
     ),
-    "update returning text of its own row": lambda p: p.rows(
-        update_of(Shelf).values(slug="x").returning(text("secret OR 1=1" if p.sqlite else "secret"), Shelf.secret),
+    "update returning text of its own row": lambda ctx: ctx.rows(
+        update_of(Shelf).values(slug="x").returning(text("secret OR 1=1" if ctx.is_sqlite else "secret"), Shelf.secret),
         execution_options={"synchronize_session": False},
     ),
-    "update with criteria of a loader": lambda p: p.do(
+    "update with criteria of a loader": lambda ctx: ctx.execute(
         update_of(Book).values(stock=7).options(with_loader_criteria(Book, EVERY)),
         execution_options={"synchronize_session": False},
     ),
-    "delete with criteria of a loader": lambda p: p.do(
+    "delete with criteria of a loader": lambda ctx: ctx.execute(
         delete(Book).options(with_loader_criteria(Book, EVERY)),
         execution_options={"synchronize_session": False},
     ),
-    "select with criteria of a loader": lambda p: p.rows(
+    "select with criteria of a loader": lambda ctx: ctx.rows(
         select(Book.secret).options(with_loader_criteria(Book, EVERY))
     ),
-    "postgresql: group by the key, with text": lambda p: p.rows(
+    "postgresql: group by the key, with text": lambda ctx: ctx.rows(
         select(Book.id, Book.secret).group_by(Book.id).order_by(text("max(stock), secret")).suffix_with("LIMIT 9")
     ),
-    "postgresql: lateral with a suffix": lambda p: p.rows(
+    "postgresql: lateral with a suffix": lambda ctx: ctx.rows(
         select(select(Book.secret).where(Book.id == Author.id).suffix_with("OR 2=1").lateral("l").c.secret).select_from(
             Author
         )
     ),
-    "postgresql: values with text": lambda p: p.rows(
+    "postgresql: values with text": lambda ctx: ctx.rows(
         select(
             sa.values(column("x", String), name="v").data([(literal_column("'x'), ((SELECT max(secret) FROM books)"),)])
         )
     ),
-    "postgresql: within group with text": lambda p: p.rows(
+    "postgresql: within group with text": lambda ctx: ctx.rows(
         select(func.percentile_disc(0.5).within_group(literal_column("books.secret) OVER (ORDER BY 1"))).select_from(
             Book
         )
     ),
-    "postgresql: name of a constraint": lambda p: p.do(
-        p.insert(Shelf)
-        .values(id=p.their(), slug="x", secret="x")
+    "postgresql: name of a constraint": lambda ctx: ctx.execute(
+        ctx.insert(Shelf)
+        .values(id=ctx.other_key(), slug="x", secret="x")
         .on_conflict_do_nothing(constraint=unquoted("shelves_pkey DO UPDATE SET secret = 'x' --"))
     ),
 }
 
-TOLD = {
+SYNTAX_ERRORS = {
     "suffix OR", "suffix OR, of an alias", "suffix OR, entity", "suffix that negates", "suffix with an operator",
     "suffix OR of a subquery", "suffix OR of a cte", "suffix OR of a scalar subquery", "suffix OR of a part of a union",
     "suffix OR in a criterion", "statement hint OR", "statement hint OR, legacy query", "extension behind WHERE",
-    "extension at the end", "construct that ends the brackets", "type that ends the brackets",
-    "length that ends the brackets", "unquoted column that ends the brackets",
-    "construct that ends the brackets of an outer join",
+    "extension at the end", "construct that closes the parentheses", "type that closes the parentheses",
+    "string length that closes the parentheses", "unquoted column that closes the parentheses",
+    "construct that closes the parentheses of an outer join",
 }  # fmt: skip
-"""What the database calls a syntax error, as it would where nobody limits anything: there is no WHERE to widen."""
+"""The database reports a syntax error, as it would without scoping, since there is no WHERE to widen."""
 
-OWN = {
-    "suffix OR, outer join from what belongs to no site",
-    "statement hint OR, outer join from what belongs to no site",
+OWN_ROWS = {
+    "suffix OR, outer join from an unscoped table",
+    "statement hint OR, outer join from an unscoped table",
     "suffix OR, join", "suffix OR, outer join", "suffix OR with a criterion", "statement hint OR, beside a join",
     "extension before the columns", "order by with a comment", "criterion with a comment", "scoped text with a suffix",
     "literal of a number", "postgresql: lock of text", "postgresql: lock in a suffix",
@@ -396,13 +410,13 @@ OWN = {
     "postgresql: lateral with a suffix", "update returning text of its own row",
 }  # fmt: skip
 
-as_the_database_says = Expected("a syntax error of the database: DBAPIError", (sa.exc.DBAPIError,))
+syntax_error = Expected("a syntax error of the database: DBAPIError", (sa.exc.DBAPIError,))
 
 
 def _only(names: Collection[str]) -> dict[str, Any]:
-    return {name: act for name, act in ATTEMPTS.items() if name in names}
+    return {name: act for name, act in CASES.items() if name in names}
 
 
-add("text", own, _only(OWN))
-add("text", as_the_database_says, _only(TOLD))
-add("text", refused(), _only(ATTEMPTS.keys() - OWN - TOLD))
+add("text", own_rows, _only(OWN_ROWS))
+add("text", syntax_error, _only(SYNTAX_ERRORS))
+add("text", refused(), _only(CASES.keys() - OWN_ROWS - SYNTAX_ERRORS))

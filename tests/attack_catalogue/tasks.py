@@ -1,4 +1,4 @@
-"""Around SQLAlchemy's statements: threads, asynchronous tasks and processes."""
+"""Attempts in threads, asynchronous tasks and processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, create_async_engine
 from sqlalchemy.orm import Session
 
-from attack_catalogue import Place, add, own, refused, secrets
+from attack_catalogue import Context, add, own_rows, refused, secrets
 from attack_catalogue.connections import secret
 from attack_catalogue.models import Note
 from attack_catalogue.sessions import first_used, plain_read
@@ -26,7 +26,7 @@ from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, using_si
 from multisite.core.site import Site
 
 
-def _in_thread(p: Place, work: Callable[[], Any]) -> Any:
+def _in_thread(ctx: Context, work: Callable[[], Any]) -> Any:
     found: list[Any] = []
 
     def run() -> None:
@@ -35,7 +35,7 @@ def _in_thread(p: Place, work: Callable[[], Any]) -> Any:
         except Exception as error:
             found.append(error)
 
-    with p.within():
+    with ctx.using_site():
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
@@ -44,63 +44,63 @@ def _in_thread(p: Place, work: Callable[[], Any]) -> Any:
     return found[0]
 
 
-def _async_url(p: Place) -> sa.URL:
-    return p.engine.url.set(drivername="sqlite+aiosqlite") if p.sqlite else p.engine.url
+def _async_url(ctx: Context) -> sa.URL:
+    return ctx.engine.url.set(drivername="sqlite+aiosqlite") if ctx.is_sqlite else ctx.engine.url
 
 
-def asynchronous(act: Callable[[Any, Place], Any]) -> Callable[[Place], Any]:
-    """Run `act`, which is given an asynchronous engine, in an event loop, where the site is current."""
+def asynchronous(act: Callable[[Any, Context], Any]) -> Callable[[Context], Any]:
+    """Run `act` with an asynchronous engine in an event loop, with the site as the current one."""
 
-    async def run(p: Place) -> Any:
-        engine = create_async_engine(_async_url(p))
+    async def run(ctx: Context) -> Any:
+        engine = create_async_engine(_async_url(ctx))
         try:
-            with p.within():
-                return await act(engine, p)
+            with ctx.using_site():
+                return await act(engine, ctx)
         finally:
             await engine.dispose()
 
-    return lambda p: asyncio.run(run(p))
+    return lambda ctx: asyncio.run(run(ctx))
 
 
-async def async_session(engine: Any, p: Place) -> Any:
+async def async_session(engine: Any, ctx: Context) -> Any:
     async with AsyncSession(engine) as session:
         return (await session.scalars(secret)).all()
 
 
-async def async_stream(engine: Any, p: Place) -> Any:
+async def async_stream(engine: Any, ctx: Context) -> Any:
     async with AsyncSession(engine) as session:
         return [found async for found in await session.stream_scalars(secret)]
 
 
-async def async_get(engine: Any, p: Place) -> Any:
+async def async_get(engine: Any, ctx: Context) -> Any:
     async with AsyncSession(engine) as session:
-        return secrets([await session.get(Book, p.their()), await session.get(Book, p.own())])
+        return secrets([await session.get(Book, ctx.other_key()), await session.get(Book, ctx.own_key())])
 
 
-async def async_lazily(engine: Any, p: Place) -> Any:
+async def async_lazily(engine: Any, ctx: Context) -> Any:
     async with AsyncSession(engine) as session:
-        note = await session.get_one(Note, p.own(2))
+        note = await session.get_one(Note, ctx.own_key(2))
         return await session.run_sync(lambda _: [secrets([note.book, *note.authors])])
 
 
-async def async_connection(engine: Any, p: Place) -> Any:
+async def async_connection(engine: Any, ctx: Context) -> Any:
     async with engine.connect() as connection:
         return (await connection.scalars(secret)).all()
 
 
-async def async_connection_stream(engine: Any, p: Place) -> Any:
+async def async_connection_stream(engine: Any, ctx: Context) -> Any:
     async with engine.connect() as connection:
         return [row async for row in await connection.stream_scalars(secret)]
 
 
-async def async_refresh(engine: Any, p: Place) -> Any:
+async def async_refresh(engine: Any, ctx: Context) -> Any:
     async with AsyncSession(engine) as session:
-        note = await session.get_one(Note, p.own(2))
+        note = await session.get_one(Note, ctx.own_key(2))
         await session.refresh(note, ["book", "authors"])
         return secrets([note.book, *note.authors])
 
 
-async def async_scoped(engine: Any, p: Place) -> Any:
+async def async_scoped(engine: Any, ctx: Context) -> Any:
     registry = async_scoped_session(sa.ext.asyncio.async_sessionmaker(engine), scopefunc=asyncio.current_task)
     try:
         return (await registry.scalars(secret)).all()
@@ -108,48 +108,48 @@ async def async_scoped(engine: Any, p: Place) -> Any:
         await registry.remove()
 
 
-async def async_tasks(engine: Any, p: Place) -> Any:
-    """Tasks of two sites take turns; those of the own site are given back."""
+async def async_tasks(engine: Any, ctx: Context) -> Any:
+    """Run tasks of two sites in turn; return the results of those of the own site."""
 
     async def read_slowly(site: Site | None) -> Any:
         found: list[Any] = []
-        with using_site(site) if site else p.within():
+        with using_site(site) if site else ctx.using_site():
             async with AsyncSession(engine) as session:
                 for _ in range(4):
                     found += (await session.scalars(secret)).all()
                     await asyncio.sleep(0)
         return found
 
-    found = await asyncio.gather(*(read_slowly(site) for site in (p.site, p.other) * 3), return_exceptions=True)
+    found = await asyncio.gather(*(read_slowly(site) for site in (ctx.site, ctx.other) * 3), return_exceptions=True)
     for each in found:
         if isinstance(each, BaseException):
             raise each
-    assert all(set(theirs) == {p.foreign} for theirs in found[1::2])
+    assert all(set(theirs) == {ctx.other_secret} for theirs in found[1::2])
     return found[::2]
 
 
-async def async_inherited(engine: Any, p: Place) -> Any:
-    """A task begun within the site has it, also after the block that it was begun in."""
-    return await asyncio.create_task(async_session(engine, p))
+async def async_inherited(engine: Any, ctx: Context) -> Any:
+    """Run a task created inside the block of the site, which it keeps."""
+    return await asyncio.create_task(async_session(engine, ctx))
 
 
-async def async_to_thread(engine: Any, p: Place) -> Any:
-    return await asyncio.to_thread(plain_read, p)
+async def async_to_thread(engine: Any, ctx: Context) -> Any:
+    return await asyncio.to_thread(plain_read, ctx)
 
 
-async def async_text(engine: Any, p: Place) -> Any:
+async def async_text(engine: Any, ctx: Context) -> Any:
     async with AsyncSession(engine) as session:
         return (await session.scalars(text("SELECT secret FROM books"))).all()
 
 
-async def async_foreign_object(engine: Any, p: Place) -> Any:
-    async with AsyncSession(engine, info={"site": p.site}) as session:
-        return await session.merge(p.theirs(Book))
+async def async_foreign_object(engine: Any, ctx: Context) -> Any:
+    async with AsyncSession(engine, info={"site": ctx.site}) as session:
+        return await session.merge(ctx.other_object(Book))
 
 
 add(
-    "side",
-    own,
+    "execution",
+    own_rows,
     {
         "asynchronous session": asynchronous(async_session),
         "asynchronous session, streamed": asynchronous(async_stream),
@@ -162,29 +162,35 @@ add(
         "tasks of two sites": asynchronous(async_tasks),
         "task that inherits its site": asynchronous(async_inherited),
         "asyncio.to_thread": asynchronous(async_to_thread),
-        "thread with the context of its parent": lambda p: _with_context(p),
-        "thread with a session of its parent's": lambda p: _in_thread(
-            p, lambda: p.opened(site=p.site).scalars(secret).all()
+        "thread with the context of its parent": lambda ctx: _with_context(ctx),
+        "thread with a session that carries the site": lambda ctx: _in_thread(
+            ctx, lambda: ctx.open_session(site=ctx.site).scalars(secret).all()
         ),
-        "thread with a block of its own": lambda p: _in_thread(p, lambda: first_used(p)),
-        "thread pool that served another site": lambda p: _thread_pool(p),
-        "thread pool, threads of both sites at once": lambda p: _both_at_once(p),
-        "forked worker": lambda p: _forked(p),
+        "thread with its own block": lambda ctx: _in_thread(ctx, lambda: first_used(ctx)),
+        "thread pool that served another site": lambda ctx: _thread_pool(ctx),
+        "thread pool, threads of both sites at once": lambda ctx: _both_at_once(ctx),
+        "forked worker": lambda ctx: _forked(ctx),
     },
 )
 
-add("side", refused(NoCurrentSite), {"no site in a new thread": lambda p: _in_thread(p, lambda: plain_read(p))})
-add("side", refused(UnscopedStatement), {"asynchronous session, text": asynchronous(async_text)})
 add(
-    "side", refused(CrossSiteError), {"asynchronous session, foreign object merged": asynchronous(async_foreign_object)}
+    "execution",
+    refused(NoCurrentSite),
+    {"no site in a new thread": lambda ctx: _in_thread(ctx, lambda: plain_read(ctx))},
+)
+add("execution", refused(UnscopedStatement), {"asynchronous session, text": asynchronous(async_text)})
+add(
+    "execution",
+    refused(CrossSiteError),
+    {"asynchronous session, another site's object merged": asynchronous(async_foreign_object)},
 )
 
 
-def _with_context(p: Place) -> Any:
+def _with_context(ctx: Context) -> Any:
     found: list[Any] = []
-    with p.within():
+    with ctx.using_site():
         context = copy_context()
-    thread = threading.Thread(target=lambda: found.append(context.run(_caught, p)))
+    thread = threading.Thread(target=lambda: found.append(context.run(_caught, ctx)))
     thread.start()
     thread.join()
     if isinstance(found[0], Exception):
@@ -192,46 +198,46 @@ def _with_context(p: Place) -> Any:
     return found[0]
 
 
-def _caught(p: Place) -> Any:
+def _caught(ctx: Context) -> Any:
     try:
-        return plain_read(p)
+        return plain_read(ctx)
     except NoCurrentSite as error:
         return error
 
 
-def _thread_pool(p: Place) -> Any:
+def _thread_pool(ctx: Context) -> Any:
     def work(site: Site | None) -> Any:
-        with using_site(site) if site else p.within():
-            return plain_read(p)
+        with using_site(site) if site else ctx.using_site():
+            return plain_read(ctx)
 
     with ThreadPoolExecutor(1) as pool:
-        assert set(pool.submit(work, p.other).result()) == {p.foreign}
-        return pool.submit(work, p.site).result()
+        assert set(pool.submit(work, ctx.other).result()) == {ctx.other_secret}
+        return pool.submit(work, ctx.site).result()
 
 
-def _both_at_once(p: Place) -> Any:
+def _both_at_once(ctx: Context) -> Any:
     barrier = threading.Barrier(4, timeout=60)
 
     def work(site: Site | None) -> Any:
         barrier.wait()
         found = []
         for _ in range(5):
-            with Session(p.engine, info={"site": site}) as session:
+            with Session(ctx.engine, info={"site": site}) as session:
                 found += session.scalars(secret)
         return found
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(work, [p.site, p.other] * 2))
-    assert all(set(theirs) == {p.foreign} for theirs in found[1::2])
+        found = list(pool.map(work, [ctx.site, ctx.other] * 2))
+    assert all(set(theirs) == {ctx.other_secret} for theirs in found[1::2])
     return found[::2]
 
 
-def _forked(p: Place) -> Any:
-    """As a pre-forking server has it: the engine, its cache and a pinned session are there before the fork."""
-    with using_site(p.other), Session(p.engine) as session:
+def _forked(ctx: Context) -> Any:
+    """Fork as a pre-forking server does: the engine, its cache and a pinned session exist before the fork."""
+    with using_site(ctx.other), Session(ctx.engine) as session:
         session.scalars(secret).all()
-    p.engine.dispose()
-    with p.within():
+    ctx.engine.dispose()
+    with ctx.using_site():
         reading, writing = os.pipe()
         with warnings.catch_warnings():
             # Python 3.12 warns of a fork in a process with threads, of which a test run has some.
@@ -239,7 +245,7 @@ def _forked(p: Place) -> Any:
             child = os.fork()
         if child == 0:
             try:
-                answer: Any = plain_read(p)
+                answer: Any = plain_read(ctx)
             except NoCurrentSite:
                 answer = None
             except BaseException as error:

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from command_folder import Folder
 from databases import closing_engine, migrate_own
-from forking import remembering
+from forking import cached
 
 from multisite import all_sites
 from multisite.alembic.migrate import _own_scripts
@@ -47,7 +47,7 @@ WRITING = [
 @pytest.fixture(scope="module", autouse=True)
 def _faster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plaster.loaders, "find_loaders", remembering(plaster.loaders.find_loaders))
+        patch.setattr(plaster.loaders, "find_loaders", cached(plaster.loaders.find_loaders))
         yield
 
 

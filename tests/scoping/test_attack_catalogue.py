@@ -1,7 +1,7 @@
-"""The catalogue: each way to touch a row, for a site and for none, with rows of another site in reach.
+"""Each bypass attempt of the catalogue, for a site and without one, with rows of another site in reach.
 
-What the ways are, and what each has to end in, stands in tests/attack_catalogue/. Here they are gone on both databases,
-with the wall and, to see that they notice, with a part of it or all of it taken away.
+The attempts and their expected outcomes are in tests/attack_catalogue/. They run here on both databases: with the
+scoping layer, and, as a negative control, without a part of it or all of it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from attack_catalogue import GROUPS, SINCE_2_1, Outcome, Place, Rows, Way, all_ways, rows_of_both, run_way
-from attack_catalogue.__main__ import as_markdown, limits_as_markdown
+from attack_catalogue import (
+    GROUPS,
+    SINCE_2_1,
+    Attempt,
+    Context,
+    Outcome,
+    Rows,
+    all_attempts,
+    rows_of_both,
+    run_attempt,
+)
+from attack_catalogue.__main__ import failing_as_markdown, succeeding_as_markdown
 from attack_catalogue.cache import read_early
-from attack_catalogue.models import build, forget_compiled, plant_again
-from attack_catalogue.parts import HARMLESS, PARTS, without_wall
+from attack_catalogue.models import build, clear_compiled, replant
+from attack_catalogue.parts import PARTS, UNAFFECTED, without_scoping
 from databases import closing_engine, fresh_database
 from releases import since_2_1
 from scoped_models import ONE, TWO
@@ -37,45 +47,45 @@ pytestmark = [
 
 
 def case_of(name: str, databases: tuple[str, ...]) -> str:
-    """Return the name of a case; one for one database alone begins with it, and is left out on the other."""
+    """Return the id of a case; if it is for one database alone, the id begins with that one."""
     return name if len(databases) > 1 else f"{databases[0]}: {name}"
 
 
-WAYS = all_ways()
-CASES = {case_of(name, way.databases): way for name, way in WAYS.items()}
+ATTEMPTS = all_attempts()
+CASES = {case_of(name, attempt.databases): attempt for name, attempt in ATTEMPTS.items()}
 MARKED_CASES = [
-    pytest.param(case, marks=since_2_1(SINCE_2_1[way.id])) if way.id in SINCE_2_1 else case
-    for case, way in CASES.items()
+    pytest.param(case, marks=since_2_1(SINCE_2_1[attempt.id])) if attempt.id in SINCE_2_1 else case
+    for case, attempt in CASES.items()
 ]
 PART_CASES = {case_of(name, part.databases): part for name, part in PARTS.items()}
 SOAK = os.environ.get("MULTISITE_SOAK") == "1"
 
 
 @dataclass
-class Ground:
-    """A database with the rows of both sites, on which ways are gone; they find it as it was planted."""
+class Database:
+    """A database with the rows of both sites. Each attempt finds them as they were planted."""
 
     engine: Engine
     planted: Rows
 
-    def go(self, way: Way, site: Site | None) -> Outcome:
+    def run(self, attempt: Attempt, site: Site | None) -> Outcome:
         try:
-            return run_way(way, self.engine, site, TWO, self.planted)
+            return run_attempt(attempt, self.engine, site, TWO, self.planted)
         finally:
-            if way.commits:
-                plant_again(self.engine)
+            if attempt.commits:
+                replant(self.engine)
 
-    def go_without(self, off: Callable[[pytest.MonkeyPatch], None], way: Way, site: Site | None) -> Outcome:
-        """Go with what `off` takes away taken away, and put it back before the rows are planted again."""
+    def run_without(self, remove: Callable[[pytest.MonkeyPatch], None], attempt: Attempt, site: Site | None) -> Outcome:
+        """Run an attempt without the part that `remove` removes; restore it before the rows are planted again."""
         try:
             with pytest.MonkeyPatch.context() as patch:
-                off(patch)
-                self.forget()
-                return run_way(way, self.engine, site, TWO, self.planted)
+                remove(patch)
+                self.clear_caches()
+                return run_attempt(attempt, self.engine, site, TWO, self.planted)
         finally:
-            self.forget()
-            if way.commits:
-                plant_again(self.engine)
+            self.clear_caches()
+            if attempt.commits:
+                replant(self.engine)
 
     def rows(self) -> Rows:
         connection = self.engine.raw_connection()
@@ -84,136 +94,142 @@ class Ground:
         finally:
             connection.close()
 
-    def forget(self) -> None:
-        """Forget what has been compiled, and what types do to values: parts of the wall are other ones now."""
-        forget_compiled()
+    def clear_caches(self) -> None:
+        """Clear compiled statements and the functions by which types process values: both hold parts of the layer."""
+        clear_compiled()
         self.engine.clear_compiled_cache()
         self.engine.dialect._type_memos.clear()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
         build(engine)
-        made = Ground(engine, {})
+        made = Database(engine, {})
         made.planted = made.rows()
         yield made
-        assert made.rows() == made.planted, "a way has changed rows for good and does not say so"
+        assert made.rows() == made.planted, "an attempt changed rows permanently and does not have commits=True"
 
 
 @pytest.mark.parametrize("case", MARKED_CASES)
-def test_way(ground: Ground, case: str) -> None:
-    """Go once for a site, with rows of another in reach, and once for none."""
-    way = CASES[case]
-    outcome = ground.go(way, ONE)
-    if way.expected.limit:
-        assert outcome.leaks, f"{case} is documented as a limit and does not leak: {outcome}"
+def test_attempt(database: Database, case: str) -> None:
+    """Run once for a site, with rows of another in reach, and once without a site."""
+    attempt = CASES[case]
+    outcome = database.run(attempt, ONE)
+    if attempt.expected.advice:
+        assert outcome.leaks, f"{case} is documented as an attempt that succeeds, but does not: {outcome}"
     else:
         assert not outcome.faults, str(outcome)
-    if way.without_site:
-        outcome = ground.go(way, None)
+    if attempt.without_site:
+        outcome = database.run(attempt, None)
         assert not outcome.faults, f"without a site: {outcome}"
 
 
-def ended_otherwise(ground: Ground, off: Callable[[pytest.MonkeyPatch], None], sites: list[Site | None]) -> set[str]:
-    """Return the ways that end otherwise without what `off` takes away, for one of the sites at least."""
-    database = ground.engine.dialect.name
-    ways = [way for way in WAYS.values() if database in way.databases and way.exists]
-    ways = [way for way in ways if not way.expected.limit and not way.apart]
-    gone = [(way, site) for way in ways for site in sites if site or way.without_site]
+def affected_attempts(
+    database: Database, remove: Callable[[pytest.MonkeyPatch], None], sites: list[Site | None]
+) -> set[str]:
+    """Return the attempts that have another outcome, for at least one of the sites, after `remove`."""
+    name = database.engine.dialect.name
+    attempts = [attempt for attempt in ATTEMPTS.values() if name in attempt.databases and attempt.exists]
+    attempts = [attempt for attempt in attempts if not attempt.expected.advice and not attempt.in_subprocess]
+    runs = [(attempt, site) for attempt in attempts for site in sites if site or attempt.without_site]
     with pytest.MonkeyPatch.context() as patch:
-        off(patch)
-        ground.forget()
-        found = {way.id for way, site in gone if not way.commits and ground.go(way, site).faults}
-    ground.forget()
-    found |= {way.id for way, site in gone if way.commits and ground.go_without(off, way, site).faults}
-    plant_again(ground.engine)
+        remove(patch)
+        database.clear_caches()
+        found = {attempt.id for attempt, site in runs if not attempt.commits and database.run(attempt, site).faults}
+    database.clear_caches()
+    found |= {
+        attempt.id for attempt, site in runs if attempt.commits and database.run_without(remove, attempt, site).faults
+    }
+    replant(database.engine)
     return found
 
 
-def test_negative_control_without_the_wall_every_way_ends_otherwise(ground: Ground) -> None:
-    """A test that cannot fail proves nothing: exactly the ways that are named as harmless go on as before."""
-    database = ground.engine.dialect.name
-    ways = {name for name, way in WAYS.items() if database in way.databases and way.exists}
-    ways = {name for name in ways if not WAYS[name].expected.limit and not WAYS[name].apart}
-    same = ways - ended_otherwise(ground, without_wall, [ONE])
-    named = (WAYS[name] for names in HARMLESS.values() for name in names)
-    harmless = {way.id for way in named if database in way.databases and way.exists}
-    assert sorted(same - harmless) == []
-    assert sorted(harmless - same) == []
+def test_negative_control_without_scoping_every_attempt_has_another_outcome(database: Database) -> None:
+    """Exactly the attempts that are listed as unaffected have the same outcome without the scoping layer."""
+    dialect = database.engine.dialect.name
+    attempts = {name for name, attempt in ATTEMPTS.items() if dialect in attempt.databases and attempt.exists}
+    attempts = {name for name in attempts if not ATTEMPTS[name].expected.advice and not ATTEMPTS[name].in_subprocess}
+    same = attempts - affected_attempts(database, without_scoping, [ONE])
+    listed = (ATTEMPTS[name] for names in UNAFFECTED.values() for name in names)
+    unaffected = {attempt.id for attempt in listed if dialect in attempt.databases and attempt.exists}
+    assert sorted(same - unaffected) == []
+    assert sorted(unaffected - same) == []
 
 
 @pytest.mark.parametrize("case", PART_CASES)
-def test_negative_control_without_a_part_its_ways_end_otherwise(ground: Ground, case: str) -> None:
+def test_negative_control_without_a_part_its_attempts_have_another_outcome(database: Database, case: str) -> None:
     part = PART_CASES[case]
-    for way in filter(lambda way: way.exists, map(WAYS.__getitem__, part.ways)):
-        sites = [ONE, None] if way.without_site else [ONE]
-        otherwise = any(ground.go_without(part.off, way, site).faults for site in sites)
-        assert otherwise, f"{way.id} ends the same without the {case}"
+    for attempt in filter(lambda attempt: attempt.exists, map(ATTEMPTS.__getitem__, part.attempts)):
+        sites = [ONE, None] if attempt.without_site else [ONE]
+        affected = any(database.run_without(part.remove, attempt, site).faults for site in sites)
+        assert affected, f"{attempt.id} has the same outcome without the part '{case}'"
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="each part with each way takes minutes: MULTISITE_SOAK=1")
+@pytest.mark.skipif(not SOAK, reason="each part with each attempt takes minutes: MULTISITE_SOAK=1")
 @pytest.mark.parametrize("case", PART_CASES)
-def test_each_part_with_each_way(ground: Ground, case: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Print how many ways need a part; those that are named with it are among them."""
+def test_each_part_with_each_attempt(database: Database, case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Print how many attempts need a part; those listed with it are among them."""
     part = PART_CASES[case]
-    needing = ended_otherwise(ground, part.off, [ONE, None])
+    needing = affected_attempts(database, part.remove, [ONE, None])
     with capsys.disabled():
-        print(f"{case}: {len(needing)} ways")
-    assert {name for name in part.ways if WAYS[name].exists} <= needing
+        print(f"{case}: {len(needing)} attempts")
+    assert {name for name in part.attempts if ATTEMPTS[name].exists} <= needing
 
 
-def test_negative_control_statements_from_before_the_wall_leak_if_they_are_not_compiled_again(ground: Ground) -> None:
-    """This one is in a process of its own, which the switches above do not reach."""
-    off = "import multisite.scoping.execution as e; e.recompile_scoped = lambda compiled, *args: _unlimited(compiled)"
-    assert "secret-2" in read_early(Place(ground.engine, ONE, TWO), off)[0]
+def test_negative_control_statements_compiled_before_scoping_leak_if_not_compiled_again(database: Database) -> None:
+    """This attempt runs in a process of its own, in which the parts are not removed."""
+    remove = (
+        "import multisite.scoping.execution as e; e.recompile_scoped = lambda compiled, *args: _unlimited(compiled)"
+    )
+    assert "secret-2" in read_early(Context(database.engine, ONE, TWO), remove)[0]
 
 
 def test_the_catalogue_is_as_large_as_it_says() -> None:
-    assert len(WAYS) > 900
-    assert {way.group for way in WAYS.values()} == set(GROUPS)
-    assert set(SINCE_2_1) <= set(WAYS)
+    assert len(ATTEMPTS) > 900
+    assert {attempt.group for attempt in ATTEMPTS.values()} == set(GROUPS)
+    assert set(SINCE_2_1) <= set(ATTEMPTS)
 
 
-def test_the_page_lists_every_way() -> None:
-    """docs/bypass-attempts.md is written by `python -m attack_catalogue --write`, in tests/."""
+def test_the_page_lists_every_attempt() -> None:
+    """docs/bypass-attempts.md is written by `PYTHONPATH=support python -m attack_catalogue --write`, in tests/."""
     page = (ROOT / "docs" / "bypass-attempts.md").read_text("utf-8")
-    for name, made in (("limits", limits_as_markdown()), ("ways", as_markdown())):
+    for name, made in (("succeed", succeeding_as_markdown()), ("fail", failing_as_markdown())):
         found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.DOTALL)
         assert found is not None, name
-        assert found[1].strip() == made.strip(), f"run: python -m attack_catalogue --write, for the list of {name}"
+        assert found[1].strip() == made.strip(), f"'{name}': PYTHONPATH=support python -m attack_catalogue --write"
 
 
-def test_a_way_is_judged_by_all_rows(sqlite_database_url: str) -> None:
-    """What the judge says of ways that come to something, on a database without a wall in between."""
+def test_an_attempt_is_judged_by_all_rows(sqlite_database_url: str) -> None:
+    """Attempts that succeed, by a cursor of the driver, are judged as leaks and faults."""
     with closing_engine(sqlite_database_url) as engine:
         build(engine)
         connection = engine.raw_connection()
         planted = rows_of_both(connection)
         connection.close()
 
-        def judged(sql: str, **options: Any) -> Outcome:
-            def act(place: Place) -> Any:
-                cursor = place.s.connection().connection.cursor()
+        def judge(sql: str, **options: Any) -> Outcome:
+            def act(ctx: Context) -> Any:
+                cursor = ctx.session.connection().connection.cursor()
                 found = cursor.execute(sql).fetchall()
                 return found or None
 
-            way = Way("x", "reads", act, WAYS["reads: entity"].expected, **options)
-            return run_way(way, engine, ONE, TWO, planted)
+            attempt = Attempt("x", "reads", act, ATTEMPTS["reads: entity"].expected, **options)
+            return run_attempt(attempt, engine, ONE, TWO, planted)
 
-        assert not judged("SELECT secret FROM books WHERE site_id = 1").faults
-        assert judged("SELECT secret FROM books").leaks == ["rows of the other site came out"]
-        assert judged("SELECT 'secret-1', id FROM books").leaks == ["rows of the other site came out"]
-        assert judged("SELECT 'x' || secret FROM books WHERE id = 21").leaks
-        assert judged("SELECT 1").faults == ["own rows did not come out"]
-        assert judged("UPDATE slips SET secret = 'x' WHERE id = 21").leaks == ["rows of the other site were changed"]
-        assert judged("DELETE FROM slips WHERE id = 21").leaks == ["rows of the other site were changed"]
+        assert not judge("SELECT secret FROM books WHERE site_id = 1").faults
+        assert judge("SELECT secret FROM books").leaks == ["returned rows of the other site"]
+        assert judge("SELECT 'secret-1', id FROM books").leaks == ["returned rows of the other site"]
+        assert judge("SELECT 'x' || secret FROM books WHERE id = 21").leaks
+        assert judge("SELECT 1").faults == ["did not return own rows"]
+        assert judge("UPDATE slips SET secret = 'x' WHERE id = 21").leaks == ["changed rows of the other site"]
+        assert judge("DELETE FROM slips WHERE id = 21").leaks == ["changed rows of the other site"]
         own = ["own rows hold values, or keys, of the other site"]
-        assert judged("UPDATE slips SET secret = 'secret-2' WHERE id = 11").leaks == own
-        assert judged("UPDATE slips SET room_id = 22 WHERE id = 11").leaks == own
-        assert judged("UPDATE slips SET site_id = 2 WHERE id = 11").leaks == ["rows of the other site were changed"]
-        assert judged("UPDATE slips SET secret = 'x' WHERE id = 11").leaks == []
-        assert judged("UPDATE slips SET secret = secret", changes=True).faults
+        assert judge("UPDATE slips SET secret = 'secret-2' WHERE id = 11").leaks == own
+        assert judge("UPDATE slips SET room_id = 22 WHERE id = 11").leaks == own
+        assert judge("UPDATE slips SET site_id = 2 WHERE id = 11").leaks == ["changed rows of the other site"]
+        assert judge("UPDATE slips SET secret = 'x' WHERE id = 11").leaks == []
+        assert judge("UPDATE slips SET secret = secret", changes=True).faults
         with engine.connect() as check:
             check.execute(sa.text("SELECT 1"))

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from databases import closing_engine, fresh_database, make_own_tables
-from elsewhere import Elsewhere
 from pyramid.config import Configurator
 from scoped_models import ONE, Base, Book
 from sqlalchemy import select, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Session
+from unsupported_dialect import UnsupportedDialect
 
 from multisite import MultisiteError, UnscopedStatement, all_sites, check, using_site
 from multisite.alembic.migrate import first_site, upgrade_own
@@ -24,7 +24,7 @@ from multisite.directory.models import metadata
 from multisite.scoping import catalog
 
 SENTENCE = (
-    "multisite supports SQLite and PostgreSQL, but this database is elsewhere: statements on scoped tables cannot be "
+    "multisite supports SQLite and PostgreSQL, but this database is unsupported: statements on scoped tables cannot be "
     "limited to a site there"
 )
 OTHERS = sa.Table("books", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("title", sa.String))
@@ -32,9 +32,9 @@ OTHERS = sa.Table("books", sa.MetaData(), sa.Column("id", sa.Integer, primary_ke
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[sa.Engine]:
-    with closing_engine(f"elsewhere:///{tmp_path}/elsewhere.db") as engine:
-        assert isinstance(engine.dialect, Elsewhere)
+def unsupported(tmp_path: Path) -> Iterator[sa.Engine]:
+    with closing_engine(f"unsupported:///{tmp_path}/unsupported.db") as engine:
+        assert isinstance(engine.dialect, UnsupportedDialect)
         yield engine
 
 
@@ -45,7 +45,7 @@ def test_every_other_dialect_than_the_supported_ones_is_a_fault() -> None:
         "oracle",
         "",
     ]
-    assert dialect_error("elsewhere") == SENTENCE
+    assert dialect_error("unsupported") == SENTENCE
     assert set(SUPPORTED) == {"sqlite", "postgresql"}
 
 
@@ -62,19 +62,19 @@ STATEMENTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_statement_on_a_scoped_table_is_refused(elsewhere: sa.Engine, statement: str, scope: str) -> None:
-    Base.metadata.create_all(elsewhere, [Book.__table__])
-    with SCOPES[scope](), Session(elsewhere) as session, pytest.raises(UnscopedStatement) as caught:
+def test_a_statement_on_a_scoped_table_is_refused(unsupported: sa.Engine, statement: str, scope: str) -> None:
+    Base.metadata.create_all(unsupported, [Book.__table__])
+    with SCOPES[scope](), Session(unsupported) as session, pytest.raises(UnscopedStatement) as caught:
         session.execute(STATEMENTS[statement])
     assert str(caught.value) == SENTENCE
 
 
 def test_negative_control_without_the_refusal_the_statements_run(
-    elsewhere: sa.Engine, monkeypatch: pytest.MonkeyPatch
+    unsupported: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("multisite.scoping.execution.dialect_error", lambda name: None)
-    Base.metadata.create_all(elsewhere, [Book.__table__])
-    with using_site(ONE), Session(elsewhere) as session:
+    Base.metadata.create_all(unsupported, [Book.__table__])
+    with using_site(ONE), Session(unsupported) as session:
         assert session.execute(STATEMENTS["entity"]).all() == []
 
 
@@ -89,13 +89,13 @@ NAMING: dict[str, Any] = {
 
 
 @pytest.fixture
-def by_hand(elsewhere: sa.Engine) -> sa.Engine:
+def by_hand(unsupported: sa.Engine) -> sa.Engine:
     """A database of another dialect in which somebody has made the tables by hand."""
-    metadata.create_all(elsewhere)
-    Base.metadata.create_all(elsewhere)
-    with elsewhere.begin() as connection:
+    metadata.create_all(unsupported)
+    Base.metadata.create_all(unsupported)
+    with unsupported.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE nobodys (id INTEGER)")
-    return elsewhere
+    return unsupported
 
 
 @pytest.mark.parametrize("statement", NAMING)
@@ -115,9 +115,9 @@ def test_a_string_for_the_driver_is_refused_where_there_are_sites(by_hand: sa.En
 
 
 @pytest.mark.parametrize("statement", NAMING)
-def test_a_database_without_sites_is_left_alone(elsewhere: sa.Engine, statement: str) -> None:
-    OTHERS.create(elsewhere)
-    with elsewhere.begin() as connection:
+def test_a_database_without_sites_is_left_alone(unsupported: sa.Engine, statement: str) -> None:
+    OTHERS.create(unsupported)
+    with unsupported.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE nobodys (id INTEGER)")
         connection.execute(NAMING[statement])
         connection.exec_driver_sql("SELECT * FROM books")
@@ -136,17 +136,17 @@ def test_what_a_statement_looks_like_can_be_printed_for_any_dialect() -> None:
 # -- the start and the check ------------------------------------------------------------------------------------------
 
 
-def test_a_directory_and_its_tables_are_refused(elsewhere: sa.Engine) -> None:
+def test_a_directory_and_its_tables_are_refused(unsupported: sa.Engine) -> None:
     refused: list[Callable[[], Any]] = [
-        lambda: Directory(elsewhere),
-        lambda: upgrade_own(elsewhere),
-        lambda: _first_site(elsewhere),
+        lambda: Directory(unsupported),
+        lambda: upgrade_own(unsupported),
+        lambda: _first_site(unsupported),
     ]
     for act in refused:
         with pytest.raises(MultisiteError) as caught:
             act()
         assert str(caught.value) == SENTENCE
-    with elsewhere.connect() as connection:
+    with unsupported.connect() as connection:
         assert sa.inspect(connection).get_table_names() == []
 
 
@@ -155,25 +155,25 @@ def _first_site(engine: sa.Engine) -> None:
         first_site(connection, "one.example")
 
 
-def test_the_start_says_it(elsewhere: sa.Engine) -> None:
-    with pytest.raises(MultisiteError) as caught, Configurator(settings={"sqlalchemy.url": elsewhere.url}) as config:
+def test_the_start_says_it(unsupported: sa.Engine) -> None:
+    with pytest.raises(MultisiteError) as caught, Configurator(settings={"sqlalchemy.url": unsupported.url}) as config:
         config.include("multisite")
     assert str(caught.value) == SENTENCE
 
 
 @pytest.mark.parametrize("model", [Book.__table__, OTHERS], ids=["scoped", "unscoped"])
 def test_the_check_says_it_of_a_second_database_with_scoped_tables(
-    elsewhere: sa.Engine, sqlite_database_url: str, model: sa.Table
+    unsupported: sa.Engine, sqlite_database_url: str, model: sa.Table
 ) -> None:
     with closing_engine(sqlite_database_url) as engine, Configurator() as config:
         make_own_tables(engine)
         config.include("multisite")
         config.set_multisite_engine(engine)
-        config.add_request_method(lambda request: Session(elsewhere), "dbsession", reify=True)
+        config.add_request_method(lambda request: Session(unsupported), "dbsession", reify=True)
         config.commit()
         found = check.run(config.make_wsgi_app(), metadata=[model.metadata])
     said = [(each.subject, each.message) for each in found if each.kind == "database-unsupported"]
-    assert said == ([(str(elsewhere.url), SENTENCE)] if model is Book.__table__ else [])
+    assert said == ([(str(unsupported.url), SENTENCE)] if model is Book.__table__ else [])
 
 
 # -- databases without sites ------------------------------------------------------------------------------------------
@@ -194,11 +194,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "elsewhere"])
+@pytest.fixture(params=["sqlite", "postgresql", "unsupported"])
 def second_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a database of another application: it has a table called like a scoped one, and one of its own."""
-    if request.param == "elsewhere":
-        url = f"elsewhere:///{tmp_path_factory.mktemp('second')}/second.db"
+    if request.param == "unsupported":
+        url = f"unsupported:///{tmp_path_factory.mktemp('second')}/second.db"
         _make_second(url)
         yield url
     else:

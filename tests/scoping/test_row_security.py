@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from databases import closing_engine, fresh_postgresql
-from row_security import SCOPED, Secured, raw, raw_after, raw_command, secrets, secured, setting, without_first_wall
+from row_security import SCOPED, Secured, raw, raw_after, raw_command, secrets, secured, setting, without_scoping_layer
 from scoped_models import ONE, TWO, Author, Book, Country, Library, build_library, clear_rows, plant_rows, rows_of
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -534,13 +534,13 @@ RAW: dict[str, Callable[[Session], set[Any]]] = {
 
 @pytest.mark.parametrize("way", RAW)
 def test_the_second_wall_alone_limits_raw_sql(untouched: Secured, way: str) -> None:
-    with without_first_wall(untouched.engine), session_of(untouched, ONE) as session:
+    with without_scoping_layer(untouched.engine), session_of(untouched, ONE) as session:
         assert RAW[way](session) == {"secret-1"}
 
 
 @pytest.mark.parametrize("way", [way for way in RAW if way != "row_security off"])
 def test_negative_control_as_the_superuser_raw_sql_leaks(untouched: Secured, way: str) -> None:
-    with without_first_wall(untouched.admin), Session(untouched.admin, info={"site": ONE}) as session:
+    with without_scoping_layer(untouched.admin), Session(untouched.admin, info={"site": ONE}) as session:
         assert RAW[way](session) == {"secret-1", "secret-2"}
 
 
@@ -569,7 +569,7 @@ def test_negative_control_as_the_superuser_raw_sql_leaks(untouched: Secured, way
 def test_raw_changes_leave_the_other_site_alone(library: Secured, sql: str) -> None:
     past = Library(library.admin)
     theirs, ours = rows_of(past, 2), rows_of(past, 1)
-    with without_first_wall(library.engine), session_of(library, ONE) as session:
+    with without_scoping_layer(library.engine), session_of(library, ONE) as session:
         session.scalar(sa.select(1))
         with suppress(psycopg.Error), session.connection().connection.cursor() as cursor:
             cursor.execute(sql.format(owner=library.owner_role))
@@ -647,7 +647,7 @@ def test_a_unique_key_without_site_id_tells_that_another_site_has_it(library: Se
 
 def test_a_row_for_another_site_is_an_error_of_its_own(library: Secured) -> None:
     with (
-        without_first_wall(library.engine),
+        without_scoping_layer(library.engine),
         session_of(library, ONE) as session,
         pytest.raises(ProgrammingError, match="row-level security policy"),
     ):

@@ -1,7 +1,7 @@
-"""The catalogue against the second wall alone: with the first one away, row-level security closes what runs as SQL.
+"""The attack catalogue with row-level security alone: without the scoping layer, every attempt in SQL still fails.
 
-What it cannot close stands here by name, with the reason. The engine is of the application's role; what the rows are
-afterwards is read by a superuser's.
+The attempts that it cannot prevent are listed here, with the reason. The engine has the role of the application; the
+rows are compared by the role for all sites.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from attack_catalogue import Rows, Way, all_ways, rows_of_both, run_way
-from attack_catalogue.models import MoreBase, build, forget_compiled, plant_again
-from attack_catalogue.tails import TOLD
+from attack_catalogue import Attempt, Rows, all_attempts, rows_of_both, run_attempt
+from attack_catalogue.models import MoreBase, build, clear_compiled, replant
+from attack_catalogue.tails import SYNTAX_ERRORS
 from databases import closing_engine, fresh_postgresql
-from row_security import Secured, secured, without_first_wall
+from row_security import Secured, secured, without_scoping_layer
 from scoped_models import ONE, TWO, Base
 
 pytestmark = pytest.mark.filterwarnings(
@@ -26,77 +26,89 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Additional column names:sqlalchemy.exc.SAWarning",
 )
 
-WAYS = {name: way for name, way in all_ways().items() if "postgresql" in way.databases and way.exists and not way.apart}
-SYNTAX_ERRORS = {f"text: {name}" for name in TOLD}
+ATTEMPTS = {
+    name: attempt
+    for name, attempt in all_attempts().items()
+    if "postgresql" in attempt.databases and attempt.exists and not attempt.in_subprocess
+}
+INVALID_SQL = {f"text: {name}" for name in SYNTAX_ERRORS}
 UNMAPPED: Any = SimpleNamespace(name="unmapped", schema=None)
-"""The table that no model speaks for: to make a `Table` of it would declare it."""
+"""The table without a model: a `Table` object would declare it."""
 SCOPED = [table for base in (Base, MoreBase) for table in base.metadata.sorted_tables if "site_id" in table.c]
 
 OPEN: dict[str, tuple[str, ...]] = {
-    "it is for all sites, which its reason says": ("side: all sites with a reason",),
-    "the table belongs to no site, and has no policy": ("side: table without a site",),
-    "the database looks after keys and references with the rights of the table's owner: `scoped_reference`": (
-        "side: cascade along a reference without site id",
-        "side: key that another site has",
-        "side: reference without a constraint",
+    "it is for all sites, as its reason says": ("execution: all sites with a reason",),
+    "the table belongs to no site, and has no policy": ("execution: table without a site",),
+    "the database checks keys and references with the rights of the table's owner: use `scoped_reference`": (
+        "execution: cascade along a reference without site id",
+        "execution: existence of a key of another site",
+        "execution: reference without a constraint",
     ),
-    "it is in the connection, which two sites use": ("side: temporary table of a connection used for two sites",),
-    "PostgreSQL keeps it beside the tables, where there are no policies": ("side: large object",),
-    "it is in memory, and no SQL is needed": (
-        "side: cached object of another site",
-        "side: object kept from another site",
+    "the data is in the connection, which two sites use": (
+        "execution: temporary table of a connection used for two sites",
     ),
-    "the transaction is told the site that the session is pinned to, which is the other one": (
-        "side: generator that yields within a block",
-        "side: session that got an object for another site",
+    "PostgreSQL stores the data outside the tables, without policies": ("execution: large object",),
+    "the data is in memory, and no SQL is executed": (
+        "execution: cached object of another site",
+        "execution: object kept from another site",
+    ),
+    "the transaction is for the site that the session is pinned to, which is the other one": (
+        "execution: generator that yields within a block",
+        "execution: session with an object added for another site",
     ),
 }
-"""The ways that the second wall does not close, by the reason."""
+"""The attempts that succeed in spite of row-level security, by reason."""
 
 
 @dataclass
-class Ground:
+class Database:
     """A database with row-level security, and the rows of both sites in it."""
 
     secured: Secured
     planted: Rows
 
     def all_rows(self, connection: Any) -> Rows:
-        """Return the rows as they are in a transaction, as the role that sees all sites."""
+        """Return the rows as a transaction sees them, read by the role for all sites."""
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL ROLE {self.secured.all_sites_role}")
         return rows_of_both(connection)
 
 
 @pytest.fixture(scope="module", params=["role", pytest.param("setting", marks=pytest.mark.soak)])
-def ground(request: pytest.FixtureRequest, postgresql_url: str) -> Iterator[Ground]:
+def database(request: pytest.FixtureRequest, postgresql_url: str) -> Iterator[Database]:
     with fresh_postgresql(postgresql_url) as url, closing_engine(url) as admin:
         build(admin)
         with secured(admin, [*SCOPED, UNMAPPED], form=request.param) as made:
             with closing(admin.raw_connection()) as connection:
                 planted = rows_of_both(connection)
-            yield Ground(made, planted)
+            yield Database(made, planted)
 
 
-def leaks_of(ground: Ground, engine: sa.Engine, ways: dict[str, Way]) -> list[str]:
+def successful_attempts(database: Database, engine: sa.Engine, attempts: dict[str, Attempt]) -> list[str]:
     """Return those of `ways` that leak on `engine` without the first wall."""
     found = []
-    with without_first_wall(engine):
-        forget_compiled()
-        for name, way in ways.items():
-            if run_way(way, engine, ONE, TWO, ground.planted, read=ground.all_rows).leaks:
+    with without_scoping_layer(engine):
+        clear_compiled()
+        for name, attempt in attempts.items():
+            if run_attempt(attempt, engine, ONE, TWO, database.planted, read=database.all_rows).leaks:
                 found.append(name)
-            if way.commits:
-                plant_again(ground.secured.admin)
-    forget_compiled()
+            if attempt.commits:
+                replant(database.secured.admin)
+    clear_compiled()
     return sorted(found)
 
 
-def test_the_second_wall_alone_closes_all_that_is_sql(ground: Ground) -> None:
-    assert leaks_of(ground, ground.secured.engine, WAYS) == sorted(name for names in OPEN.values() for name in names)
+def test_row_security_alone_prevents_every_attempt_in_sql(database: Database) -> None:
+    assert successful_attempts(database, database.secured.engine, ATTEMPTS) == sorted(
+        name for names in OPEN.values() for name in names
+    )
 
 
-def test_negative_control_without_either_wall_they_leak(ground: Ground) -> None:
-    """Row-level security is not in force for a superuser."""
-    reads = {name: way for name, way in WAYS.items() if way.group in ("reads", "text") and name not in SYNTAX_ERRORS}
-    assert len(leaks_of(ground, ground.secured.admin, reads)) > 0.8 * len(reads)
+def test_negative_control_without_row_security_they_succeed(database: Database) -> None:
+    """Row-level security does not apply to a superuser."""
+    reads = {
+        name: attempt
+        for name, attempt in ATTEMPTS.items()
+        if attempt.group in ("reads", "text") and name not in INVALID_SQL
+    }
+    assert len(successful_attempts(database, database.secured.admin, reads)) > 0.8 * len(reads)

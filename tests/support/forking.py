@@ -1,8 +1,8 @@
-"""The command `multisite` in processes of its own that cost no start: forked from one that has imported everything.
+"""The command `multisite` in processes without start-up time: each is forked from one that has imported everything.
 
-They are real: their own memory, their own connections, and they can be killed, at a moment or at a step. A step is a
-statement begun, a statement done, a commit about to be made or just made, or a call that changes or reads
-a file below the folder.
+They are real processes, with their own memory and connections, and a test can kill them after a time or at a step. A
+step is the begin or end of a statement, the begin or end of a commit, or a call that changes or reads a file in the
+folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FILE_STEPS = ("open", "shutil.", "os.mkdir", "os.rename", "os.rmdir", "os.remov
 
 
 class Done(NamedTuple):
-    """What a command left: its exit code, what it said, the kinds of its steps, and the seconds it took."""
+    """The result of a command: exit code, output, the kinds of its steps, and its duration in seconds."""
 
     code: int
     stdout: str
@@ -38,7 +38,7 @@ class Done(NamedTuple):
 
 
 class Forker:
-    """Runs commands in one folder, which holds their `development.ini`."""
+    """Runs commands in a folder with a `development.ini`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -48,15 +48,15 @@ class Forker:
         return self._ask(arguments)[0]
 
     def killed_at(self, step: int, *arguments: str) -> Done:
-        """Run a command that is killed at its nth step, if it has so many."""
+        """Run a command and kill it at step number `step`, if it gets there."""
         return self._ask(arguments, step=step)[0]
 
     def killed_after(self, seconds: float, *arguments: str) -> Done:
-        """Run a command that is killed after some time, if it runs that long."""
+        """Run a command and kill it after `seconds`, if it still runs."""
         return self._ask(arguments, seconds=seconds)[0]
 
     def at_once(self, number: int, *arguments: str) -> list[Done]:
-        """Run the same command in so many processes, which begin together."""
+        """Run the same command in `number` processes, which start at the same time."""
         return self._ask(arguments, number=number)
 
     def _ask(self, arguments: tuple[str, ...], **job: Any) -> list[Done]:
@@ -70,7 +70,7 @@ class Forker:
 
 @contextmanager
 def forker(folder: Path) -> Iterator[Forker]:
-    """Give a `Forker` for the folder; its process ends with the block."""
+    """Yield a `Forker` for the folder; stop its process after the block."""
     environ = {**os.environ, "PYTHONPATH": PYTHONPATH}
     command = [sys.executable, __file__]
     with subprocess.Popen(
@@ -81,9 +81,11 @@ def forker(folder: Path) -> Iterator[Forker]:
         process.stdin.close()
 
 
-def remembering(find_loaders: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `plaster.loaders.find_loaders` with a memory: it reads the metadata of every package that is installed,
-    which is half of the time that a command takes."""
+def cached(find_loaders: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `plaster.loaders.find_loaders` with a cache.
+
+    It reads the metadata of every installed package, which takes half of the time of a command.
+    """
     found: dict[tuple[Any, ...], Any] = {}
 
     def find(scheme: str, protocols: list[str] | None = None) -> Any:
@@ -95,13 +97,13 @@ def remembering(find_loaders: Callable[..., Any]) -> Callable[..., Any]:
     return find
 
 
-# What runs in the process that forks.
+# The functions below run in the process that forks.
 
 
 class _Steps:
-    """The steps that this process has made: their `kinds`, and at which one it is to die.
+    """The steps of this process: their `kinds` so far, and the number of the `last`, at which it kills itself.
 
-    `last` is 0 for never, and None where steps do not count, as in the process that forks.
+    `last` is 0 to never do so, and None if steps are not counted, as in the process that forks.
     """
 
     def __init__(self) -> None:
@@ -115,7 +117,7 @@ class _Steps:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(self, name: str, arguments: tuple[Any, ...]) -> None:
-        # Below the folder only: how often Python looks for modules is another matter each time.
+        # Only files in the folder: how often Python searches for modules differs between runs.
         if self.last is not None and name.startswith(_FILE_STEPS) and str(arguments[0]).startswith(str(Path.cwd())):
             self.step(name)
 
@@ -126,7 +128,7 @@ _steps = _Steps()
 def _child(main: Any, job: dict[str, Any], gate: int, outputs: list[int]) -> int:
     os.dup2(outputs[0], 1)
     os.dup2(outputs[1], 2)
-    os.read(gate, 1)  # The end of the file, once every process is there.
+    os.read(gate, 1)  # Returns at the end of the file, when all processes have started.
     _steps.last = job.get("step", 0)
     try:
         main(job["arguments"], prog_name="multisite")
@@ -184,7 +186,7 @@ def _serve() -> None:
     from multisite.sites.ini import read_ini
     from multisite.sites.validation import check_locale, check_timezone
 
-    plaster.loaders.find_loaders = remembering(plaster.loaders.find_loaders)
+    plaster.loaders.find_loaders = cached(plaster.loaders.find_loaders)
     check_locale("en")
     check_timezone("UTC")
     read_ini("development.ini")

@@ -1,4 +1,4 @@
-"""The test suites of libraries that multisite needs, run with the scoping layer installed or without it."""
+"""Run the test suites of libraries that multisite requires, with or without the scoping layer."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from paths import PYTHONPATH
 WITH_LAYER = ("-p", "with_scoping")
 
 SOURCES = Path(sys.prefix, "share", "source-distributions")
-"""In the environment: they are downloaded once for each release, and go with it."""
+"""The folder of downloads, inside the environment: each release is downloaded once."""
 
 
 def source_of(name: str) -> Path:
-    """Return the folder of the source distribution of the installed release; skip the test if it cannot be had."""
+    """Return the folder with the source of the installed release; skip the test if it cannot be downloaded."""
     version = importlib.metadata.version(name)
     folder = SOURCES / f"{name}-{version}"
     if not folder.exists():
@@ -32,14 +32,14 @@ def source_of(name: str) -> Path:
         with tempfile.TemporaryDirectory(dir=SOURCES) as draft:
             options = ["--no-deps", "--no-binary", name, "--quiet", "--dest", draft]
             done = subprocess.run(
-                # Our own environment has no pip.
+                # The environment of the tests has no pip.
                 [Path(sys.base_prefix, "bin", "python3"), "-m", "pip", "download", *options, f"{name}=={version}"],
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             archives = list(Path(draft).glob("*.tar.gz"))
             if not archives:
                 pytest.skip(f"the source distribution of {name} {version} cannot be downloaded: {done.stderr[-200:]}")
-            # Python 3.11.2 does not know the argument, and 3.12 warns where it is missing.
+            # Python 3.11.2 does not have the argument, and 3.12 warns if it is missing.
             safely: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
             shutil.unpack_archive(archives[0], draft, **safely)
             next(path for path in Path(draft).iterdir() if path.is_dir()).rename(folder)
@@ -47,12 +47,12 @@ def source_of(name: str) -> Path:
 
 
 def run_tests(source: Path, tests: Iterable[str], *options: str, **environment: str) -> tuple[set[str], set[str]]:
-    """Return the names, as class and function, of the tests that pass and of those that fail."""
+    """Return the names (class::function) of the tests that pass and of those that fail."""
     paths = PYTHONPATH
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         subprocess.run(
-            # Without the user's packages, by which a suite would take its own source in place of the installed release.
+            # -s: with the user's packages, a suite would import its own source instead of the installed release.
             [sys.executable, "-s", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--maxfail=10000", *options,
              f"--junitxml={report}", *tests],
             cwd=source, env=os.environ | {"PYTHONPATH": paths} | environment, check=False,

@@ -1,4 +1,4 @@
-"""The release of SQLAlchemy that the tests run on, and the mark of tests that need an API of a later one."""
+"""The installed release of SQLAlchemy, and a mark for tests that need an API of a later release."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import sqlalchemy as sa
 SQLALCHEMY = tuple(int(part) for part in re.findall(r"\d+", sa.__version__)[:3])
 
 
-def since_2_1(what: str) -> pytest.MarkDecorator:
-    """Return the mark of a test of `what`, an API that SQLAlchemy has since 2.1."""
-    return pytest.mark.skipif(SQLALCHEMY < (2, 1), reason=f"needs SQLAlchemy 2.1: {what}")
+def since_2_1(api: str) -> pytest.MarkDecorator:
+    """Return a mark that skips a test of `api` before SQLAlchemy 2.1."""
+    return pytest.mark.skipif(SQLALCHEMY < (2, 1), reason=f"needs SQLAlchemy 2.1: {api}")

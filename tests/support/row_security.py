@@ -36,9 +36,9 @@ PAGE = ROOT / "docs" / "row-level-security.md"
 
 @dataclass(frozen=True)
 class Secured:
-    """A database with row-level security: an engine for each of the roles that can log in, and their names.
+    """A database with row-level security: an engine for each role that can log in, and the names of the roles.
 
-    `admin` is the engine of a superuser, for which it is not in force.
+    `admin` is the engine of a superuser, to whom it does not apply.
     """
 
     admin: sa.Engine
@@ -53,7 +53,7 @@ class Secured:
         return url_of(self.admin, role)
 
     def operations(self, engine: sa.Engine | None = None) -> Any:
-        """Return a context manager with alembic's `op` for the owner, or for `engine`, that commits."""
+        """Return a context manager with alembic's `op` for `engine`, by default the owner's, that commits."""
         return operations(engine or self.owner)
 
 
@@ -69,7 +69,7 @@ def operations(engine: sa.Engine) -> Iterator[Operations]:
 
 @contextmanager
 def roles(admin: sa.Engine) -> Iterator[Secured]:
-    """Make the roles as the page says, under names of their own, and drop them after the block with what they own."""
+    """Create the roles of the page under unique names; drop them, with all they own, after the block."""
     suffix = uuid.uuid4().hex[:8]
     names = {name: f"{name}_{suffix}" for name in ("app", "app_owner", "app_all_sites")}
     recipe = re.sub(r"\bapp(_owner|_all_sites)?\b", lambda found: names[found[0]], snippets(PAGE, "sql")[0].text)
@@ -95,10 +95,12 @@ def roles(admin: sa.Engine) -> Iterator[Secured]:
 
 @contextmanager
 def secured(admin: sa.Engine, tables: Iterable[sa.Table], *, form: str | None = None) -> Iterator[Secured]:
-    """Switch row-level security on for `tables`, which are in the database of `admin`, the engine of a superuser.
+    """Enable row-level security for `tables` inside the block.
 
-    Inside the block `secured.engine` is one of the application's role, and `all_sites` works. Afterwards the tables
-    are what they were. `form` is that of the policies.
+    Args:
+        admin: engine of a superuser, on the database of the tables.
+        tables: the scoped tables.
+        form: the form of the policies, as in `op.enable_row_security`.
     """
     scoped = list(tables)
     with roles(admin) as made:
@@ -116,15 +118,17 @@ def secured(admin: sa.Engine, tables: Iterable[sa.Table], *, form: str | None = 
             yield made
         finally:
             made.engine.dispose()
-            with operations(admin) as op:  # Whoever owns them by now.
+            with operations(admin) as op:  # A test may have changed their owner.
                 for table in scoped:
                     op.disable_row_security(table.name, schema=table.schema)
 
 
 @contextmanager
-def without_first_wall(engine: sa.Engine) -> Iterator[None]:
-    """Take the first wall away from all SQL: what is left is that transactions are told their site, and that `site_id`
-    is filled in. The checks of sessions, which see no SQL, stay. `engine` forgets what it has compiled.
+def without_scoping_layer(engine: sa.Engine) -> Iterator[None]:
+    """Remove the scoping layer from all SQL inside the block, and clear the compiled cache of `engine`.
+
+    Transactions still set their site for row-level security, `site_id` still has its default, and sessions still check
+    their objects, which does not involve SQL.
     """
 
     def init_compiled(
@@ -152,13 +156,13 @@ def without_first_wall(engine: sa.Engine) -> Iterator[None]:
         patch.setattr(DefaultExecutionContext, "_init_ddl", classmethod(execution._init_ddl))
         patch.setattr(DefaultExecutionContext, "_exec_default_clause_element", execution._exec_default)
         patch.setattr(SiteId, "process_bind_param", lambda self, value, dialect: value)
-        _forget(engine)
+        _clear_caches(engine)
         yield
-    _forget(engine)
+    _clear_caches(engine)
 
 
-def _forget(engine: sa.Engine) -> None:
-    """Forget compiled statements, and what types do to values."""
+def _clear_caches(engine: sa.Engine) -> None:
+    """Clear compiled statements, and the functions by which types process values."""
     engine.clear_compiled_cache()
     engine.dialect._type_memos.clear()
 
@@ -171,7 +175,7 @@ def secrets(connection: sa.Connection | Session) -> set[str]:
 
 
 def raw(connection: sa.Connection | Session, sql: str = "SELECT secret FROM books") -> set[Any]:
-    """Return what a cursor of the driver gets on the same connection, past the first wall."""
+    """Return the first column of a query by a cursor of the driver on the same connection, which is not scoped."""
     if isinstance(connection, Session):
         connection = connection.connection()
     with connection.connection.cursor() as cursor:
@@ -179,13 +183,13 @@ def raw(connection: sa.Connection | Session, sql: str = "SELECT secret FROM book
 
 
 def setting(connection: sa.Connection | Session) -> tuple[str, str]:
-    """Return the setting and the role of a transaction, as the database has them."""
+    """Return the site setting and the role of a transaction, read from the database."""
     found = raw(connection, "SELECT (current_setting('multisite.site_id', true), current_user::text)")
     return found.pop()
 
 
 def raw_after(session: Session) -> set[Any]:
-    """Return what a raw cursor sees after a statement of the session."""
+    """Return what a cursor of the driver reads after a statement of the session."""
     session.scalars(sa.select(Book.id)).all()
     return raw(session)
 
@@ -196,7 +200,7 @@ def raw_command(connection: sa.Connection, sql: str) -> None:
 
 
 def write_ini(folder: Path, made: Secured, *, role: str = "") -> Path:
-    """Write an ini file for the application's role, with the owner's URL beside it."""
+    """Write an ini file with the URLs of the application's role and of the owner."""
     for name in ("sites", "templates"):
         (folder / name).mkdir(exist_ok=True)
     ini = folder / "app.ini"
@@ -216,7 +220,7 @@ def invoke(ini: Path, *arguments: str) -> Result:
 
 
 def faults_of(connection: sa.Connection, made: Secured) -> dict[str, Finding]:
-    """Return what is found wrong for the application's role, in a transaction of the superuser."""
+    """Return the findings for the application's role, in a transaction of the superuser."""
     raw_command(connection, f"SET SESSION AUTHORIZATION {made.app_role}")
     return {f"{found.kind} {found.subject}": found for found in audit_row_security(connection)}
 

@@ -1,4 +1,4 @@
-"""Models and rows that the tests of scoping share: two sites with rows of the same shape and overlapping slugs."""
+"""Models and rows for tests of scoping: two sites with rows of the same shape and the same slugs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Shelf(SiteScoped, Base):
 
 
 class Country(Base):
-    """A table of the application that belongs to no site."""
+    """An unscoped table of the application."""
 
     __tablename__ = "countries"
 
@@ -128,7 +128,7 @@ def plant_rows(engine: sa.Engine) -> None:
 
 
 def rows_of(library: Library, site_id: int) -> list[Any]:
-    """Return all rows of a site as the database holds them, past the wall."""
+    """Return all rows of a site, read by a cursor of the driver, which is not scoped."""
     found = []
     with library.engine.connect() as connection:
         cursor = connection.connection.cursor()

@@ -1,3 +1,3 @@
-"""A plugin of pytest that installs the scoping layer: `-p with_scoping`, for the test suites of other libraries."""
+"""A pytest plugin that installs the scoping layer, for the test suites of other libraries: `-p with_scoping`."""
 
 import multisite.scoping  # noqa: F401

@@ -37,7 +37,7 @@ def test_banned_words_are_found_with_line_and_right_word(clone: Path) -> None:
 
 
 def test_examples_and_generated_lists_are_left_alone(clone: Path) -> None:
-    page = "A `wall` and\n\n```text\nanew\n```\n\n<!-- ways -->\nwall\n<!-- /ways -->\nWallpaper.\n"
+    page = "A `wall` and\n\n```text\nanew\n```\n\n<!-- list -->\nwall\n<!-- /list -->\nWallpaper.\n"
     (clone / "README.md").write_text(page, "utf-8")
     assert words.check(clone) == []
     (clone / "README.md").write_text(page + "anew\n", "utf-8")
