@@ -704,8 +704,9 @@ def test_memory_use_hardly_depends_on_the_number_of_files(
         session.execute(sa.delete(Entry))
         session.commit()
     many = peak_bytes(sqlite_sites, tmp_path / "many", count, strict=strict)
-    # Names and slugs of all files stay in memory; their texts, 4 kB each here, and their HTML do not.
-    assert many < few + (count - 200) * 2000
+    # Names and slugs of all files stay in memory, 1.2 kB each, or 1.7 kB on Python 3.12. Their texts, 4 kB each here, and
+    # their HTML do not: the next test shows what these would add.
+    assert many < few + (count - 200) * 3000
 
 
 def test_without_batches_memory_use_would_grow(
@@ -716,7 +717,7 @@ def test_without_batches_memory_use_would_grow(
     with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
         session.execute(sa.delete(Entry))
         session.commit()
-    assert peak_bytes(sqlite_sites, tmp_path / "many", 800, strict=False) > few + 600 * 2000
+    assert peak_bytes(sqlite_sites, tmp_path / "many", 800, strict=False) > few + 600 * 3000
 
 
 @pytest.mark.soak
