@@ -704,7 +704,7 @@ def test_memory_use_hardly_depends_on_the_number_of_files(
         session.execute(sa.delete(Entry))
         session.commit()
     many = peak_bytes(sqlite_sites, tmp_path / "many", count, strict=strict)
-    # Names and slugs of all files stay in memory, 1.2 kB each, or 1.7 kB on Python 3.12. Their texts, 4 kB each here, and
+    # Names and slugs of all files stay in memory (1.2 kB each, 1.7 on Python 3.12). Their texts, 4 kB each, and
     # their HTML do not: the next test shows what these would add.
     assert many < few + (count - 200) * 3000
 
