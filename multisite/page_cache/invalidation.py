@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from multisite.core.application import current_application
 from multisite.core.current_site import Scope
-from multisite.directory.models import ChangeRow
+from multisite.directory.models import AS_MULTISITE, ChangeRow
 from multisite.page_cache.versions import ALL_SITES, Versions
 from multisite.scoping.pin import PINNED, Pin, change_listeners
 
@@ -153,7 +153,8 @@ def _notify_local(site_ids: list[int]) -> None:
 def bump_versions(connection: Connection, site_ids: list[int]) -> None:
     """Bump the versions of these sites in the transaction of `connection`, in the order of their ids."""
     for site_id in site_ids:
-        connection.execute(_statement(connection.dialect.name), {"site_id": site_id, "version": 1})
+        row = {"site_id": site_id, "version": 1}
+        connection.execute(_statement(connection.dialect.name), row, execution_options=AS_MULTISITE)
 
 
 _statements: dict[str, sa.Executable] = {}

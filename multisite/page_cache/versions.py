@@ -19,7 +19,7 @@ from multisite.core import program
 from multisite.core.application import current_application
 from multisite.core.fork_safety import fork_safe_lock
 from multisite.directory.deadline import cancellable, run_with_timeout
-from multisite.directory.models import ChangeRow
+from multisite.directory.models import AS_MULTISITE, ChangeRow
 
 __all__ = ["Version", "Versions"]
 
@@ -155,6 +155,6 @@ class Versions:
         return all(self._here.get(each, 0) == here.get(each, 0) for each in (site_id, ALL_SITES))
 
     def _fetch(self, ids: list[int]) -> dict[int, int]:
-        with self.engine.connect() as connection, cancellable(connection):
+        with self.engine.connect().execution_options(**AS_MULTISITE) as connection, cancellable(connection):
             asked = (_EVERY, {}) if len(ids) > MAX_IDS_PER_QUERY else (_SOME, {"ids": ids})
             return {site_id: version for site_id, version in connection.execute(*asked)}  # noqa: C416 - for mypy.

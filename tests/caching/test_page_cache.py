@@ -43,7 +43,7 @@ from multisite import Site, all_sites, page_cache, scoped_text, using_site
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory.matching import BYPASS_NAME
-from multisite.directory.models import ChangeRow
+from multisite.directory.models import AS_MULTISITE, ChangeRow
 from multisite.page_cache import PAGE_CACHE, PageCache, invalidation, single_flight
 from multisite.page_cache.single_flight import Flight
 from multisite.page_cache.store import OVERHEAD_BYTES, Page, PageStore
@@ -564,7 +564,7 @@ def test_a_request_that_only_reads_bumps_no_version(world: World) -> None:
 
 
 def versions(world: World) -> dict[int, int]:
-    with world.engine.connect() as connection:
+    with world.engine.connect().execution_options(**AS_MULTISITE) as connection:
         return {row.site_id: row.version for row in connection.execute(sa.select(ChangeRow.__table__))}
 
 
@@ -1030,7 +1030,7 @@ def test_changes_of_many_sites_take_bounded_memory(sqlite_world: World) -> None:
 
 
 def test_many_sites_are_read_by_one_query(world: World) -> None:
-    with world.engine.begin() as connection:
+    with all_sites("count from the beginning"), world.engine.begin() as connection:
         connection.execute(sa.delete(ChangeRow.__table__))
         rows = [{"site_id": number, "version": number} for number in range(1, 1200)]
         connection.execute(sa.insert(ChangeRow.__table__), rows)
@@ -1038,7 +1038,7 @@ def test_many_sites_are_read_by_one_query(world: World) -> None:
     for number in range(1, 1200, 100):
         assert asked.of(number) == Version(number, 0, 0, 0)
     assert Versions(world.engine, refresh_seconds=0, size=2000)._fetch(list(range(1, 1100)))[7] == 7
-    with world.engine.begin() as connection:
+    with all_sites("count from the beginning"), world.engine.begin() as connection:
         connection.execute(sa.delete(ChangeRow.__table__))
 
 

@@ -1,4 +1,4 @@
-"""The rows of `sites`, `domains` and `multisite_settings`: a site reads its own, and only all sites may change them."""
+"""The tables of multisite that hold rows of sites: a site reads its own, and only all sites may change them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scoped_models import ONE, TWO, Library, build_library
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, all_sites, using_site
-from multisite.directory.models import DirectoryVersion, DomainRow, SettingRow, SiteRow
+from multisite.directory.models import ChangeRow, DirectoryVersion, DomainRow, SettingRow, SiteRow
 from multisite.scoping import SiteScoped
 
 
@@ -25,6 +25,7 @@ def library(database_url: str) -> Iterator[Library]:
                 sa.insert(SettingRow),
                 [{"site_id": site.id, "name": "api_key", "value": f"secret-{site.id}"} for site in (ONE, TWO)],
             )
+            connection.execute(sa.insert(ChangeRow), [{"site_id": each, "version": 7 + each} for each in (0, 1, 2)])
         yield made
 
 
@@ -32,6 +33,7 @@ READS: dict[str, Callable[[], Any]] = {
     "settings": lambda: sa.select(SettingRow.value),
     "sites": lambda: sa.select(SiteRow.id),
     "domains": lambda: sa.select(DomainRow.host),
+    "changes": lambda: sa.select(ChangeRow.version),
     "a Core table": lambda: sa.select(SettingRow.__table__.c.value),
     "an alias": lambda: sa.select(sa.orm.aliased(SiteRow).id),
     "a table of that name": lambda: sa.select(sa.column("value")).select_from(sa.table("multisite_settings")),
@@ -48,6 +50,7 @@ OWN = {
     "settings": ["secret-1"],
     "sites": [1],
     "domains": ["one.example"],
+    "changes": [8],
     "a Core table": ["secret-1"],
     "an alias": [1],
     "a table of that name": ["secret-1"],
@@ -95,6 +98,8 @@ TEXTS = [
     "SELECT id FROM sites",
     'SELECT host FROM "domains" WHERE site_id = 2',
     "UPDATE sites SET name = 'x'",
+    "SELECT version FROM multisite_changes",
+    "UPDATE multisite_changes SET version = 0",
     "DELETE FROM multisite_settings",
     "INSERT INTO domains (site_id, host) SELECT 1, 'x.example'",
     "SELECT 1 FROM countries, sites",
@@ -133,6 +138,8 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "update": lambda: sa.update(SettingRow).values(value="x"),
     "update of another site's": lambda: sa.update(SettingRow).where(SettingRow.site_id == 2).values(value="x"),
     "update of the own site": lambda: sa.update(SiteRow).where(SiteRow.id == 1).values(name="x"),
+    "update of the counters of changes": lambda: sa.update(ChangeRow).values(version=0),
+    "insert of a counter": lambda: sa.insert(ChangeRow).values(site_id=3, version=0),
     "delete": lambda: sa.delete(DomainRow),
     "delete of the own": lambda: sa.delete(SettingRow).where(SettingRow.site_id == 1),
     "insert": lambda: sa.insert(DomainRow).values(site_id=2, host="x.example", kind="alias"),
@@ -150,7 +157,7 @@ CHANGES: dict[str, Callable[[], Any]] = {
 
 def rows(library: Library) -> list[Any]:
     with all_sites("look at all rows"), library.engine.connect() as connection:
-        tables = (SiteRow.__table__, DomainRow.__table__, SettingRow.__table__)
+        tables = (SiteRow.__table__, DomainRow.__table__, SettingRow.__table__, ChangeRow.__table__)
         return [sorted(map(str, connection.execute(sa.select(table)))) for table in tables]
 
 
@@ -232,7 +239,7 @@ class FarSites(OwnBase):
     name: Mapped[str]
 
 
-NAMES = ("sites", "domains", "multisite_settings")
+NAMES = ("sites", "domains", "multisite_settings", "multisite_changes")
 
 
 @pytest.fixture
