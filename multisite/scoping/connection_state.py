@@ -21,7 +21,10 @@ from multisite.scoping.row_security import forget_transaction_site
 
 __all__ = ["State", "discard_after_use", "handle_connection_state", "leaves_state", "sets_role", "state_left_by"]
 
-_START = r"(?:^|[;'\n$]|\*/|\b(?:begin|then|else|loop))\s*"
+_COMMENT = re.compile(r"/\*.*?\*/|--[^\n\r]*", re.DOTALL)
+"""Matches a comment. Nested comments are refused elsewhere."""
+
+_START = r"(?:^|[;'\n\r$]|\*/|\b(?:begin|then|else|loop))\s*"
 """Matches where a statement may begin, including inside a DO block or an EXECUTE."""
 
 _TEMPORARY = re.compile(
@@ -50,7 +53,11 @@ class State(NamedTuple):
 
 def state_left_by(sql: str) -> State | None:
     """Return the effects of the statement `sql` on its connection; None if it has none."""
-    state = State(leaves_state(sql), sets_role(sql))
+    readings = [sql]
+    if "/*" in sql or "--" in sql:
+        # The text is also read as written, because what looks like a comment may be in a string.
+        readings.append(_COMMENT.sub(" ", sql))
+    state = State(any(map(leaves_state, readings)), any(map(sets_role, readings)))
     return state if any(state) else None
 
 

@@ -73,7 +73,7 @@ _DETECT = f"""
 """  # noqa: S608  # Constants.
 
 _CHANGES_TRANSACTION = re.compile(
-    r"(?:^|;|\*/|\n)\s*(?:abort|begin|commit|deallocate|discard|end|prepare|release|reset|rollback|savepoint|set|start)\b"
+    r"(?:^|;|\*/|[\n\r])\s*(?:abort|begin|commit|deallocate|discard|end|prepare|release|reset|rollback|savepoint|set|start)\b"
     r"|\bset_config\s*\(",
     re.IGNORECASE,
 )

@@ -18,7 +18,7 @@ from sqlalchemy.pool import StaticPool
 
 from multisite import all_sites, scoped_text, using_site
 from multisite.scoping import connection_state
-from multisite.scoping.connection_state import leaves_state, sets_role
+from multisite.scoping.connection_state import state_left_by
 
 KEPT = [
     "CREATE TEMP TABLE report (id int)",
@@ -47,6 +47,15 @@ KEPT = [
     "SELECT set_config('role', 'app_all_sites', false)",
     "SELECT set_config(%(name)s, %(value)s, %(is_local)s)",
     "SELECT set_config('a.b', 'x', true), pg_catalog.set_config('role', lower('X'), false)",
+    "SET/**/ROLE app_all_sites",
+    "SET -- why\n ROLE app_all_sites",
+    "-- why\rSET ROLE app_all_sites",
+    "SET/**/multisite.site_id = '2'",
+    "SELECT set_config/**/('role', 'app_all_sites', false)",
+    "SELECT set_config('role', 'app_all_sites', false /* , true) */)",
+    "SELECT '--', set_config('role', 'app_all_sites', false)",
+    "CREATE/**/TEMP/**/TABLE report (id int)",
+    "DECLARE kept CURSOR WITH/**/HOLD FOR SELECT 1",
 ]
 NOT_KEPT = [
     "SELECT temp FROM readings",
@@ -64,17 +73,22 @@ NOT_KEPT = [
 
 @pytest.mark.parametrize("sql", KEPT)
 def test_it_is_known_what_outlasts_a_transaction(sql: str) -> None:
-    assert leaves_state(sql)
+    state = state_left_by(sql)
+    assert state is not None
+    assert state.outlasts
 
 
 @pytest.mark.parametrize("sql", NOT_KEPT)
 def test_what_does_not_costs_no_connection(sql: str) -> None:
-    assert not leaves_state(sql)
+    state = state_left_by(sql)
+    assert state is None or not state.outlasts
 
 
 def test_a_role_for_the_transaction_alone_is_noticed_too() -> None:
-    assert sets_role("SELECT set_config('role', 'x', true)")
-    assert not sets_role("SELECT role FROM users")
+    state = state_left_by("SELECT set_config('role', 'x', true)")
+    assert state is not None
+    assert state.sets_role
+    assert state_left_by("SELECT role FROM users") is None
 
 
 # In a pool of one connection, of PostgreSQL with row-level security and without, and of a file of SQLite
@@ -214,6 +228,8 @@ SETS = {
     "text": lambda role: sa.text(f"SET ROLE {role}"),
     "a function": lambda role: sa.select(sa.func.set_config("role", role, False)),
     "text of a function": lambda role: sa.text("SELECT set_config('role', :role, false)").bindparams(role=role),
+    "with a comment in it": lambda role: sa.text(f"SET/**/ROLE {role}"),
+    "behind a comment": lambda role: sa.text(f"-- why\rSET ROLE {role}"),
     "for the transaction": lambda role: sa.text(f"SET LOCAL ROLE {role}"),
 }
 
