@@ -109,7 +109,7 @@ class ScopedFragmentCompiler(ScopedDMLCompiler):
         text = super().render_literal_value(value, type_, *args, **kw)
         if not is_single_value(text, self.dialect.name) or scan_sql(text, self.dialect.name).tables:
             fault = f"a literal of the type {type(type_).__name__}, which writes more than a value,"
-            if hasattr(self, "string"):
+            if self.string:
                 # The statement has already been compiled and scanned, and the literal is inserted now.
                 raise UnscopedStatement(f"{fault} cannot be limited to a site: leave it a parameter")
             self._note_widening_text(fault)

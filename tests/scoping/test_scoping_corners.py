@@ -261,6 +261,12 @@ def test_an_exists_in_a_change_in_a_cte_is_about_the_row_that_changes(library: L
         assert session.scalars(select(Book.id).order_by(Book.id)).all() == [11, 13]
 
 
+def test_a_literal_that_writes_more_than_a_value_can_be_printed() -> None:
+    """Print it as SQLAlchemy does; only executing such a statement is refused."""
+    statement = select(sa.literal([["one", "two"], ["thr'ee", "x"]], sa.ARRAY(sa.String, dimensions=2)))
+    assert "['one', 'two']" in str(statement.compile(compile_kwargs={"literal_binds": True}))
+
+
 def test_messages_name_the_compiler_of_the_dialect(library: Library) -> None:
     class Strange(sa.sql.expression.ColumnElement[Any]):
         __visit_name__ = "strange"
