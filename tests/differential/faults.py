@@ -61,10 +61,7 @@ def method(name: str, replacement: Callable[..., Any], owner: Any = ScopedCompil
 @contextmanager
 def down(self: ScopedCompiler) -> Iterator[None]:
     """Have the compiler write tables without a limit inside the block."""
-    with (
-        patch.object(self, "_is_scoped", lambda table: bool(self._written.update([table.name.lower()]))),
-        patch.object(self, "_check_finished", lambda sql: None),
-    ):
+    with patch.object(self, "_is_scoped", lambda table: bool(self._written.add(table.name, limited=False))):
         yield
 
 
@@ -156,7 +153,7 @@ def one_table(name: str) -> Any:
         found: bool = original(self, table)
         if found and table.name == name:
             # Only the limit is forgotten; what the text holds is counted as ever.
-            self._written[name] += 1
+            self._written.add(name, limited=False)
             return False
         return found
 
@@ -214,7 +211,7 @@ def _from() -> Any:
 @fault("no limit on the row that an upsert runs into")
 def _upsert() -> Any:
     def visit(self: Any, on_conflict: Any, **kw: Any) -> Any:
-        self._conflicts += 1
+        self._written.conflicts += 1
         return super(dml.ScopedDMLCompiler, self).visit_on_conflict_do_update(on_conflict, **kw)
 
     return patch.object(dml.ScopedDMLCompiler, "visit_on_conflict_do_update", visit)
@@ -234,8 +231,8 @@ def _text() -> Any:
 def _baked() -> Any:
     original = execution._scope_for
 
-    def scope_for(compiled: Any, connection: Any) -> Any:
-        scope = original(compiled, connection)
+    def scope_for(compiled: Any, connection: Any, options: Any) -> Any:
+        scope = original(compiled, connection, options)
         return scope if scope.site is None else compiled.__dict__.setdefault("baked", scope)
 
     return patch.object(execution, "_scope_for", scope_for)
@@ -363,7 +360,7 @@ def _not_reset() -> Iterator[None]:
 def _no_site() -> Any:
     original = execution._scope_for
 
-    def scope_for(compiled: Any, connection: Any) -> Any:
-        return original(compiled, connection) if pin.scope_of(connection) else pin.ALL_SITES
+    def scope_for(compiled: Any, connection: Any, options: Any) -> Any:
+        return original(compiled, connection, options) if pin.scope_of(connection) else pin.ALL_SITES
 
     return patch.object(execution, "_scope_for", scope_for)
