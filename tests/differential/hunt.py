@@ -6,6 +6,7 @@ programs from seed 1, and the greatest number for the seeds 1 to SEEDS.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import warnings
@@ -16,6 +17,9 @@ from differential.faults import FAULTS, forget
 from differential.program import SITES, random_programs
 from differential.reference import Reference, Remembered
 from differential.shared import SharedWorld, shared_world
+
+_CRASH = re.compile(r"\b(?:AttributeError|KeyError|NameError|TypeError): .*")
+"""Matches the outcome of code that does not fit what it replaces."""
 
 WITHIN_OPERATIONS = 3_000
 """Within how many operations a fault has to be found."""
@@ -31,7 +35,9 @@ def hunt(shared: SharedWorld, reference: Remembered, name: str, seed: int) -> in
                 if comparison.operations >= WITHIN_OPERATIONS:
                     return None
                 comparison.run(program)
-    except Disagreement:
+    except Disagreement as disagreement:
+        if crash := _CRASH.search(str(disagreement)):
+            raise AssertionError(f"the planted fault fails by itself, which proves nothing: {crash[0]}") from None
         return comparison.operations
     finally:
         forget(shared)
