@@ -131,7 +131,9 @@ def set_transaction_site(connection: Connection, dbapi: Any, scope: Scope | None
     if current is None:
         if target is None and not _may_have_site(connection, security):
             return
-    elif current.target == target and _is_open(current.savepoint):
+    elif current.target == target and _is_open(current.savepoint) and _ROLE_TOUCHED not in connection.__dict__:
+        # On a connection that was touched the site is set again each time: EXECUTE, FETCH and a stream of rows may run
+        # a set_config() that was sent long before.
         return
     if security is False or not _is_usable(connection) or (security is None and not _detect(connection, dbapi)):
         return
