@@ -1,7 +1,7 @@
 """Words that the project does not use, each with the right one beside it: part of `python3 dev.py lint`.
 
 A word that another one replaced comes back with the next change unless something refuses it. To add one, remove it
-from the pages (and from the code, for `EVERYWHERE`), then add it here. Examples and generated lists are not searched.
+from the pages and the code, then add it here. Examples and generated lists are not searched.
 """
 
 from __future__ import annotations
@@ -13,16 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-EVERYWHERE = {
+WORDS = {
     r"anew": "again, afresh",
     r"so dass": "so that",
     r"ha[sd] to do": "must suffice",
     r"in vain": "a miss",
     r"mend(?:s|ed|ing)?": "fix",
-}
-"""Patterns, and the right word, for the pages and the code of the package."""
-
-PAGES = EVERYWHERE | {
     r"walls?": "scoping layer, row-level security",
     r"shel(?:f|ves)": "cache",
     r"errands?": "deadline, timeout",
@@ -38,7 +34,7 @@ PAGES = EVERYWHERE | {
     r"neighbours?": "another site, another application, adjacent",
     r"whole way": "every step",
 }
-"""Patterns, and the right word, for the pages alone: the code still has some of these."""
+"""Patterns, and the right word, for the pages and the code of the package."""
 
 
 def prose(text: str) -> str:
@@ -63,7 +59,7 @@ def check(root: Path = ROOT) -> list[str]:
     for path in [path for path in pages if "_build" not in path.parts] + code:
         text = path.read_text("utf-8")
         is_page = path.suffix == ".md"
-        for line, word, right in sorted(find(prose(text) if is_page else text, PAGES if is_page else EVERYWHERE)):
+        for line, word, right in sorted(find(prose(text) if is_page else text, WORDS)):
             found.append(f"{path.relative_to(root)}:{line}: '{word}': write {right}")
     return found
 

@@ -1,4 +1,4 @@
-## One entry. Variables: entry; newer and older, its neighbours by date, or None.
+## One entry. Variables: entry; newer and older, the adjacent entries by date, or None.
 <%inherit file="layout.mako"/>
 <%namespace name="parts" file="parts.mako"/>
 <%block name="head">

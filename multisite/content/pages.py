@@ -31,7 +31,7 @@ ARCHIVE_SIZE = 100
 
 @dataclass(frozen=True, slots=True)
 class Pager:
-    """The position of a page in a list: its number from 1, and the URLs of its neighbours or None."""
+    """The position of a page in a list: its number from 1, and the URLs of the adjacent pages, or None."""
 
     number: int
     newer_url: str | None
@@ -70,12 +70,12 @@ def _import_command(request: Request) -> str | None:
 
 
 def entry(request: Request) -> dict[str, Any]:
-    """One entry, with links to its neighbours."""
+    """One entry, with links to the newer and the older one."""
     now = _now()
     found = queries.find_entry(request.dbsession, now, _slug(request))
     if found is None:
         raise HTTPNotFound
-    newer, older = queries.neighbours(request.dbsession, now, found)
+    newer, older = queries.adjacent_entries(request.dbsession, now, found)
     return {
         "page_kind": "entry",
         "title": found.title,

@@ -17,13 +17,13 @@ from multisite.language.local_time import local_bounds, local_time
 __all__ = [
     "MAX_PAGE",
     "Listing",
+    "adjacent_entries",
     "count_visible",
     "count_years",
     "find_entry",
     "find_tag",
     "list_entries",
     "list_slugs",
-    "neighbours",
     "newest_with_bodies",
     "visible",
 ]
@@ -89,7 +89,7 @@ def find_entry(session: Session, now: datetime, slug: str) -> Entry | None:
     return session.scalars(statement).one_or_none()
 
 
-def neighbours(session: Session, now: datetime, entry: Entry) -> tuple[Entry | None, Entry | None]:
+def adjacent_entries(session: Session, now: datetime, entry: Entry) -> tuple[Entry | None, Entry | None]:
     """Return the next newer and the next older visible entry, with the columns that a link needs."""
     place = sa.tuple_(Entry.published, Entry.id)
     here = sa.tuple_(sa.literal(entry.published, Entry.published.type), sa.literal(entry.id, Entry.id.type))

@@ -268,8 +268,8 @@ def _subclass(mixin: type, compiler: Any) -> Any:
         compiler = compiler.__bases__[1]
     # The class has the name of the dialect's own, which SQLAlchemy's messages show. SQLCompiler has a metaclass, which
     # must create the class.
-    spelt = {"__module__": compiler.__module__, "__qualname__": compiler.__qualname__}
-    return type(compiler)(compiler.__name__, (mixin, compiler), spelt)
+    attributes = {"__module__": compiler.__module__, "__qualname__": compiler.__qualname__}
+    return type(compiler)(compiler.__name__, (mixin, compiler), attributes)
 
 
 @cache

@@ -201,7 +201,7 @@ class ScopedDMLCompiler(_Compiler):
         if not has_single_do(text, self.dialect.name) or not all(
             is_limited(text, self.process(limit, **where), self.dialect.name, behind="DO") for limit in limits
         ):
-            self._refuse("an ON CONFLICT with text that ends what it stands in")
+            self._refuse("an ON CONFLICT with text that ends the clause it is in")
         return text
 
 

@@ -192,7 +192,7 @@ def _first_scope(session: Session) -> Scope | None:
         try:
             return Scope(request.site)
         except (MultisiteError, AttributeError):
-            # An open path, an unknown host, or a test's DummyRequest: unscoped tables may be used all the same.
+            # An open path, an unknown host, or a test's DummyRequest: unscoped tables may still be used.
             return current_scope()
     return current_scope()
 

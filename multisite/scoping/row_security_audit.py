@@ -153,7 +153,7 @@ def _table_faults(table: SecuredTable, role: str) -> Iterator[Finding]:
 
 
 def _preset_faults(connection: Connection, role: str) -> Iterator[Finding]:
-    message = f"begins with {SETTING} already set, so that a cursor that was told no site sees one all the same"
+    message = f"begins with {SETTING} already set, so that a transaction without a site sees one nevertheless"
     found = connection.scalars(_PRESETS, {"setting": SETTING}).all()
     if found:
         remedy = " and ".join(f"{statement} RESET {SETTING}" for statement in found)

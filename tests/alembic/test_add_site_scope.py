@@ -17,7 +17,6 @@ from databases import fresh_database
 from scope_database import HOST, Database, Revision, enforcing
 from sqlalchemy.exc import IntegrityError
 
-import multisite.alembic
 import multisite.alembic.site_scope
 from multisite.errors import MultisiteError
 

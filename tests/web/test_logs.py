@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import logging.config
 import subprocess
 import sys
 from collections.abc import Iterator
