@@ -465,15 +465,21 @@ def test(options):
     more = {"MULTISITE_SOAK": "1"} if options.soak else {}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        # One process per core. The tests of a file stay together, because they share servers and environments that
-        # take seconds to create; tests/conftest.py starts the longest files first. For a debugger, pass "-n 0".
-        spread = ["-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
+        # One process more than there are cores, because tests wait for the servers and programs that they start. The
+        # tests of a file stay together, because they share servers and environments that take seconds to create;
+        # tests/conftest.py starts the longest files first. For a debugger, pass "-n 0".
+        spread = ["-n", str(cores() + 1), "--dist", "loadfile", "--no-loadscope-reorder"]
         status = run_to_end([PYTHON, "-m", "pytest", *spread, f"--junitxml={report}", *options.rest], **more)
         skips = read_skips(report)
     say("Skipped tests: {}".format(len(skips) or "none"))
     for skip in skips:
         say(f"skipped: {skip}")
     return status
+
+
+def cores():
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_skips(report):

@@ -33,6 +33,7 @@ def test_banned_words_are_found_with_line_and_right_word(clone: Path) -> None:
         "docs/decisions/why.md:3: 'Wall': write scoping layer, row-level security",
         "docs/decisions/why.md:3: 'anew': write again, afresh",
         "multisite/room/code.py:1: 'anew': write again, afresh",
+        "multisite/room/code.py:1: 'wall': write scoping layer, row-level security",
     ]
 
 

@@ -56,7 +56,7 @@ def test_a_request_has_the_attributes_that_pyramid_gives_it() -> None:
     assert isinstance(ours, Request)
     assert IRequest.providedBy(ours)
     assert ours.twice("b") == theirs.twice("b") == "b b at /page"
-    assert ours.twice.__doc__ == "Say a text twice."
+    assert ours.twice.__doc__ == "Return a text twice."
     assert ours.where == theirs.where == "/page"
     assert ours.once is ours.once
     for request in (ours, theirs):
