@@ -557,3 +557,15 @@ def test_every_page_is_in_the_table_of_contents(folder: Path) -> None:
     listed = [line for tree in re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL) for line in tree.split("\n")]
     for page in folder.glob("*.md"):
         assert page.name == "index.md" or page.stem in listed, f"{folder.name}/index.md does not list {page.stem}"
+
+
+@pytest.mark.parametrize("page", [*pages(), ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    code = "\n".join(re.findall(r"`[^`\n]*`", page.read_text("utf-8")))
+    named = r"(?<![\w/.])(?:multisite|tests|docs|migrations|benchmarks)/[\w/.-]*\w\.(?:py|md|svg)"
+    for file in re.findall(named, code):
+        assert (ROOT / file).is_file(), f"{page.name} names {file}"
+    for module in re.findall(r"-m ((?:attack_catalogue|differential|benchmarks)[\w.]*)", code):
+        path = module.replace(".", "/")
+        found = [base / f"{path}{end}" for base in (ROOT, ROOT / "tests") for end in (".py", "/__main__.py")]
+        assert any(each.is_file() for each in found), f"{page.name} names the module {module}"
