@@ -1,4 +1,4 @@
-"""What an action is, what it has to work with, and what comes of it."""
+"""Actions, the arguments that they receive, and their outcomes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Action:
-    """Something that a step may do.
+    """An action that a step performs.
 
-    `refusable`: an attack that is the same as on a row that does not exist; the shared side may refuse it instead.
-    `hostile`: an attack that nothing may come of; it is not run on the reference's side. `everywhere`: for all sites.
-    `needs_session`: not with a Connection. `place`: where it happens, if not where the step says.
+    `refusable`: an attack that acts as on a row that does not exist; the shared side may refuse it instead.
+    `hostile`: an attack that must have no effect; the reference does not run it. `everywhere`: runs for all sites.
+    `needs_session`: does not run with a Connection. `place`: overrides the place of the step.
     """
 
     do: Callable[[Call], Any]
@@ -33,8 +33,10 @@ class Action:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step gave: a value, or the name of an error. `message` is for the reader, since it may name what only one
-    side has."""
+    """The result of a step: a value, or the name of an error.
+
+    `message` is only displayed, not compared: it may contain names that only one side has.
+    """
 
     value: Any = None
     error: str | None = None
@@ -42,14 +44,14 @@ class Outcome:
 
 
 def name_of(error: Exception) -> str:
-    """Return the name of an error's type; for one of the database, of the error of the driver."""
+    """Return the name of the error's type; for an error of SQLAlchemy that wraps a driver's, the driver's type."""
     original = getattr(error, "orig", None)
     return type(original or error).__name__
 
 
 @dataclass
 class Call:
-    """What an action has to work with. `session` is a Session, or a Connection where a statement is all there is."""
+    """The arguments of an action. `session` is a Session, or a Connection for actions that only execute statements."""
 
     world: World
     session: Any
@@ -63,7 +65,7 @@ class Call:
         self._new_ids = 0
 
     def statement(self, kind: str) -> Any:
-        """Return the statement that a method of `Statements` makes of this step's bytes; the same for each site."""
+        """Return the statement that a method of `Statements` builds from the step's tape, the same for each site."""
         known = self.world.statements
         if (kind, self.step.tape) not in known:
             made = Statements(self.models, self.world.dialect, Tape(self.step.tape[::-1]))
@@ -71,10 +73,10 @@ class Call:
         return known[kind, self.step.tape]
 
     def new_id(self) -> int:
-        """Return an id that no row has had."""
+        """Return an id that no row has used."""
         self._new_ids += 1
         return key(self.site, self.number * 1000 + self._new_ids)
 
     def other(self) -> int:
-        """Return another site than the one that the step is for."""
+        """Return a site other than the step's own."""
         return int(self.tape.pick([site for site in SITES if site != self.site]))

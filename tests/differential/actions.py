@@ -1,4 +1,4 @@
-"""All actions by the names that a program gives them."""
+"""All actions, by the names that programs use for them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The actions that go after the rows of another site, with its ids in hand.
+"""The actions that address rows of another site by their ids.
 
-Those that ask for, change or point at a row by its id are the same on both sides, since for a database of its own that
-row does not exist. Those that take a row (`takings`) are run on the shared side alone.
+Actions that query, change or refer to a row by its id must have the same outcome on both sides, since the row does not
+exist in the site's own database. Actions that take a row (`takings`) run on the shared side only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def foreign_id(call: Call) -> int:
 
 
 def ask(call: Call) -> Any:
-    """Ask for a row by another site's id."""
+    """Query a row by the id of another site's row."""
     m, session, ident = call.models, call.session, foreign_id(call)
     model = any_model(call, NAMES)
     by_id = call.world.statements.setdefault(
@@ -50,7 +50,7 @@ def ask(call: Call) -> Any:
 
 
 def change(call: Call) -> Any:
-    """Change or delete a row by another site's id."""
+    """Change or delete a row by the id of another site's row."""
     m, session, ident = call.models, call.session, foreign_id(call)
     model = any_model(call, NAMES)
     table = model.__table__
@@ -59,7 +59,7 @@ def change(call: Call) -> Any:
     new_id = noted.id % STRIDE + key(call.site, call.number * 1000)
     copied = sa.select(new_id, noted.note, noted.n, sa.literal("copied")).where(noted.id == ident)
     alias = aliased(noted)
-    # Two at a time, which SQLAlchemy executes in another way than one.
+    # SQLAlchemy executes an update of two rows differently from an update of one.
     two = (ident, ident + 1)
     ways: dict[str, Callable[[], Any]] = {
         "update": lambda: rows(session.execute(sa.update(noted).where(noted.id == ident).values(note=new_note))),
@@ -98,7 +98,7 @@ def change(call: Call) -> Any:
 
 
 def point(call: Call) -> Any:
-    """Point a row of one's own at another site's id."""
+    """Make a row of the own site refer to the id of another site's row."""
     m, session, ident = call.models, call.session, foreign_id(call)
     name = call.tape.pick(("Post", "Comment", "Author", "Tag", "Doc"))
     model = getattr(m, name)

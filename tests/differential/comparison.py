@@ -26,11 +26,11 @@ _CANARY = re.compile(r"canary-(\d+)-")
 
 
 class Disagreement(AssertionError):
-    """The two sides do not tell the same."""
+    """The two sides differ in a result, an error or their rows."""
 
 
 class Side(Protocol):
-    """What answers for the reference."""
+    """The interface of the reference: `Reference`, or `Remembered`."""
 
     def begin(self, program: Program) -> None: ...
 
@@ -38,8 +38,11 @@ class Side(Protocol):
 
 
 class Comparison:
-    """Compares the shared side with the reference. `operations` counts what was compared, `outcomes` what it gave, and
-    `disagreed` says whether any program has told the sides apart."""
+    """Compares the shared side with the reference.
+
+    `operations` counts the operations that were compared, `outcomes` counts their outcomes, and `disagreed` is true
+    after a program in which the two sides differed.
+    """
 
     def __init__(self, shared: World, reference: Side) -> None:
         self.shared = shared
@@ -49,7 +52,7 @@ class Comparison:
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
     def run(self, program: Program) -> None:
-        """Run a program on both sides; raise `Disagreement` at the first step that tells them apart."""
+        """Run a program on both sides; raise `Disagreement` at the first step in which they differ."""
         self.shared.reset()
         self.reference.begin(program)
         done: list[str] = []
@@ -73,7 +76,7 @@ class Comparison:
             skip = True
         theirs, contents = self.reference.run(step, site, number, skip=skip)
         self.outcomes[step.action, ours.error or "done"] += 1
-        # A step for all sites sees their canaries, and is followed by one for its own.
+        # A step for all sites sees the canaries of all sites.
         if not action.everywhere and step.action != "threads":
             _expect_own_canaries(ours.value, site)
         if not skip and ours != theirs:
@@ -82,7 +85,7 @@ class Comparison:
 
 
 def _expect_nothing(outcome: Outcome) -> None:
-    """Fail if an attack was neither refused nor in vain."""
+    """Raise `Disagreement` if an attack had an effect, or failed with an unexpected error."""
     if outcome.error is None and outcome.value[0] is not None:
         raise Disagreement(f"an attack gives {outcome.value[0]!r}")
     if outcome.error is not None and outcome.error not in REFUSALS | FAILURES | OTHER_FAILURES:

@@ -1,6 +1,6 @@
-"""Faults planted in the wall, one at a time: each is a context manager that breaks one part of `multisite.scoping`.
+"""Faults for the scoping layer: each is a context manager that breaks one part of `multisite.scoping`.
 
-They stand for the mistakes that a change of the wall, or of SQLAlchemy, might bring.
+They represent mistakes that a change of the scoping layer, or of SQLAlchemy, could introduce.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FAULTS: dict[str, Fault] = {}
 
 
 def forget(world: World) -> None:
-    """Have everything compiled again, and the functions that check values made again."""
+    """Clear the compiled statements and the functions that check values, so that both are created again."""
     tables.changed()
     for engine in set(world.engines.values()):
         engine.dialect._type_memos.clear()
@@ -46,7 +46,7 @@ def fault(name: str) -> Callable[[Fault], Fault]:
 
 
 def method(name: str, replacement: Callable[..., Any], owner: Any = ScopedCompiler) -> AbstractContextManager[Any]:
-    """Put `replacement` in place of a method; it gets the one that was there as its first argument."""
+    """Replace a method by `replacement`, which receives the original method as its first argument."""
     original = vars(owner).get(name)
 
     def inherited(self: Any, *args: Any, **kw: Any) -> Any:
@@ -60,13 +60,13 @@ def method(name: str, replacement: Callable[..., Any], owner: Any = ScopedCompil
 
 @contextmanager
 def down(self: ScopedCompiler) -> Iterator[None]:
-    """Have the compiler write tables without a limit inside the block."""
+    """Inside the block, have the compiler write tables without their limits."""
     with patch.object(self, "_is_scoped", lambda table: bool(self._written.add(table.name, limited=False))):
         yield
 
 
 def in_part(name: str, is_part: Callable[..., bool]) -> AbstractContextManager[Any]:
-    """Write no limits inside the elements that a visit method renders and `is_part` picks."""
+    """Write no limits inside those elements of a visit method for which `is_part` returns true."""
 
     def visit(original: Any, self: Any, element: Any, *args: Any, **kw: Any) -> Any:
         if not is_part(element, **kw):
@@ -152,7 +152,7 @@ def one_table(name: str) -> Any:
     def is_scoped(original: Any, self: Any, table: Any) -> bool:
         found: bool = original(self, table)
         if found and table.name == name:
-            # Only the limit is forgotten; what the text holds is counted as ever.
+            # Only the limit is missing; the table is still recorded as written.
             self._written.add(name, limited=False)
             return False
         return found
@@ -166,7 +166,7 @@ def _by_name() -> Any:
 
 
 def unlimited(kind: str) -> Any:
-    """Forget the limit of the target of a change."""
+    """Omit the limit of the target of an update or delete."""
 
     def limit(original: Any, self: Any, statement: Any) -> Any:
         limited, limited_tables = original(self, statement)
@@ -290,7 +290,7 @@ FAULTS["an object of another site may be added"] = _unattached
 
 @fault("the pin outlives close()")
 def _pin_kept() -> Any:
-    # The check of blocks goes with it, or it would raise where the pin is wrong.
+    # The check of blocks is disabled as well: it would raise an error for the outdated pin.
     return patch.multiple(
         pin.Pin, is_current=lambda self, session: True, checked=lambda self: self.scope or self.resolve()
     )
@@ -352,7 +352,7 @@ def _not_reset() -> Iterator[None]:
         try:
             yield
         finally:
-            # The tests that come after this one have no part in the fault.
+            # Restore the site, so that the fault does not affect the tests that follow.
             current_site._scope.set(before)
 
 

@@ -1,7 +1,7 @@
-"""Looks for faults that are planted in the wall, and counts the operations until each is found.
+"""Counts the operations until the comparison finds each fault that is planted in the scoping layer.
 
-As a program, `python -m differential.hunt SEEDS` in the folder `tests` prints a table as in docs/security.md: for
-programs from seed 1, and the greatest number for the seeds 1 to SEEDS.
+In the folder `tests`, `python -m differential.hunt SEEDS` prints the table of docs/security.md: the number of
+operations for seed 1, and the maximum for the seeds 1 to SEEDS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WITHIN_OPERATIONS = 3_000
 
 
 def hunt(shared: SharedWorld, reference: Remembered, name: str, seed: int) -> int | None:
-    """Return after how many operations the fault of that name was found, or None if it was not."""
+    """Return the number of operations after which the named fault was found, or None if it was not found."""
     comparison = Comparison(shared, reference)
     forget(shared)
     try:
@@ -45,7 +45,7 @@ def hunt(shared: SharedWorld, reference: Remembered, name: str, seed: int) -> in
 
 
 def table(seeds: int, folder: Path) -> str:
-    """Return the table of the documentation."""
+    """Return the table of docs/security.md."""
     reference = Remembered(Reference({site: f"sqlite:///{folder / f'own{site}.db'}" for site in SITES}))
     counts: dict[str, list[int | None]] = {name: [] for name in FAULTS}
     with shared_world(f"sqlite:///{folder / 'shared.db'}") as shared:

@@ -1,4 +1,4 @@
-"""The tables of the oracle, declared once for both sides: scoped, or of the same shape without `site_id`."""
+"""The tables of the differential test, declared once for both sides: scoped, or unscoped, without `site_id`."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_colu
 
 
 class Kind(Protocol):
-    """What a set of models is declared with: `Scoped` is mixed into each model."""
+    """The options by which a set of models is declared; `Scoped` is a mixin of each model."""
 
     Scoped: type
 
     def site_columns(self) -> list[sa.Column[Any]]:
-        """Return what an association table has in front."""
+        """Return the columns that come first in an association table."""
 
     def reference(self, column: str, target: str, **options: Any) -> sa.ForeignKeyConstraint:
-        """Return the foreign key of one scoped table to another."""
+        """Return the foreign key from one scoped table to another."""
 
     def key(self, *columns: str) -> list[str]:
         """Return the columns of a unique key."""
 
 
 class Plain:
-    """The reference's side: a database that belongs to one site alone."""
+    """The options of the reference: models for a database that belongs to one site."""
 
     class Scoped:
         pass
@@ -44,7 +44,7 @@ class Plain:
 
 
 class Row:
-    """The columns that every model has. `note` holds the canary, `ref` points at a row of some other table."""
+    """The columns that every model has. `note` contains the canary, `ref` refers to a row of another table."""
 
     id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     note: Mapped[str]
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Relation:
-    """A relationship: its name, the name of the model it leads to, and whether it leads to many rows."""
+    """A relationship: its name, the name of its target model, and whether it is a collection."""
 
     name: str
     target: str
@@ -90,7 +90,7 @@ CHILDREN = ("Article", "Film", "Memo")
 
 
 def declare(kind: Kind) -> SimpleNamespace:
-    """Return a set of models of one kind, by their names, with the association table as `post_tags`."""
+    """Return the models of one kind by their names, and the association table as `post_tags`."""
 
     class Base(DeclarativeBase):
         pass
@@ -205,7 +205,7 @@ def declare(kind: Kind) -> SimpleNamespace:
         __mapper_args__ = {"polymorphic_identity": "memo"}
 
     class Country(Row, Base):
-        """A table that belongs to no site; programs only read it."""
+        """A table that is not scoped; programs only read it."""
 
         __tablename__ = "oracle_countries"
 

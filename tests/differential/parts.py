@@ -1,4 +1,4 @@
-"""What statements are made of: sources, columns and criteria, chosen by a tape."""
+"""Builds the parts of statements from a tape: sources, columns and criteria."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUMBERS = ("n", "ref", "id")
 
 
 class Parts:
-    """Makes sources and criteria out of the models of one side; the same bytes give the same ones."""
+    """Builds sources and criteria from the models of one side; the same tape gives the same parts."""
 
     def __init__(self, models: SimpleNamespace, dialect: str, tape: Tape) -> None:
         self.models = models
@@ -28,7 +28,7 @@ class Parts:
         return getattr(self.models, self.pick(names))
 
     def column(self, source: Any) -> Any:
-        """Return one number of `source`, sometimes wrapped in a function."""
+        """Return a numeric column of `source`, sometimes wrapped in a function."""
         column = getattr(getattr(source, "c", source), self.pick(NUMBERS))
         wraps: list[Callable[[Any], Any]] = [
             lambda c: c,
@@ -40,7 +40,7 @@ class Parts:
         return self.pick(wraps)(column)
 
     def source(self, depth: int = 2) -> Any:
-        """Return something to select from, with the columns id, n, ref and note."""
+        """Return a FROM element with the columns id, n, ref and note."""
         deep = ("subquery", "cte", "union", "entity of a subquery", "lateral") if depth > 0 else ()
         kind = self.pick(("model", "alias", "table", "core alias", "light", *deep))
         model = self.model()
@@ -59,7 +59,7 @@ class Parts:
         return makers[kind]()
 
     def light(self, model: Any) -> Any:
-        """Return the table of `model` by its name alone."""
+        """Return a `sa.table()` that has only the name and columns of the table of `model`."""
         columns = [sa.column(name, sa.BigInteger) for name in NUMBERS]
         return sa.table(model.__table__.name, *columns, sa.column("note", sa.String))
 
@@ -71,7 +71,7 @@ class Parts:
         return combine(self.plain(depth - 1), self.plain(depth - 1))
 
     def joinable(self) -> Any:
-        """Return a source under a name of its own, so that it can be joined to any other."""
+        """Return a source with a name of its own, so that it can be joined to any other source."""
         source = self.source(1)
         return aliased(source) if sa.inspect(source, raiseerr=False) is getattr(source, "__mapper__", 0) else source
 
@@ -83,7 +83,7 @@ class Parts:
         return statement.where(self.criterion([source], depth)) if self.chance() else statement
 
     def criterion(self, available: list[Any], depth: int) -> Any:
-        """Return a condition on what is available."""
+        """Return a condition on the sources in `available`."""
         source = self.pick(available)
         deep = ("in", "exists", "scalar", "not", "related", "related") if depth > 0 else ()
         kind = self.pick(("number", "column", "null", "or", "text", *deep))
@@ -102,9 +102,9 @@ class Parts:
         return makers[kind]()
 
     def inner(self, depth: int) -> Any:
-        """Return the columns of a source for a query inside another one."""
+        """Return the columns of a source for a subquery."""
         source = self.source(depth - 1)
-        # An alias, or SQLAlchemy would take the table for the one of the enclosing statement.
+        # Without an alias, SQLAlchemy would correlate the table to the enclosing statement.
         source = aliased(source) if isinstance(source, type) else source
         return getattr(source, "c", source)
 
@@ -117,7 +117,7 @@ class Parts:
         return positive if isinstance(positive, sa.TextClause) else sa.not_(positive)
 
     def related(self, source: Any) -> Any:
-        """Return any() or has() over a relationship of `source`, if it is an entity that has one."""
+        """Return any() or has() on a relationship of `source`, if `source` is an entity that has one."""
         insp = sa.inspect(source, raiseerr=False)
         relations = RELATIONS[insp.mapper.class_.__name__] if hasattr(insp, "mapper") else ()
         if not relations:

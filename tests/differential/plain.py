@@ -1,4 +1,4 @@
-"""What a step gave, as plain data that two processes can compare."""
+"""Converts the results of steps to plain data, so that two processes can compare them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from differential.models import RELATIONS
 
 
 def rows(result: Any) -> Any:
-    """Return the rows of a result without regard to their order, or how many were changed."""
+    """Return the sorted rows of a result, or the number of rows that were changed."""
     if not getattr(result, "returns_rows", True):
         return result.rowcount
     try:
         names = list(result.keys())
     except ResourceClosedError:
-        # The ORM has no count of what it inserted.
+        # The ORM does not count the rows that it inserted.
         return None
-    # The site's own database has no such column; whose rows these are their canaries tell.
+    # The site's own database has no `site_id`; the canaries show to which site a row belongs.
     shown = [index for index, name in enumerate(names) if not name.startswith("site_id")]
     return sorted((tuple(value_of(row[index]) for index in shown) for row in result.all()), key=repr)
 
@@ -30,7 +30,7 @@ def value_of(value: Any) -> Any:
 
 
 def graph(instance: Any, depth: int) -> Any:
-    """Return an object with all its columns, and `depth` steps of relationships; what is not loaded is loaded now."""
+    """Return an object with all its columns and with relationships to `depth` levels, loading them if necessary."""
     if instance is None:
         return None
     name = type(instance).__name__
@@ -47,11 +47,11 @@ def _column(instance: Any, name: str) -> Any:
     try:
         return getattr(instance, name)
     except (KeyError, ObjectDeletedError):
-        # The second half of a document that belongs to another site cannot be loaded: the first time it is asked for
-        # that is an error, then it is None.
+        # The row of the derived table belongs to another site, so its columns cannot be loaded: the first access
+        # raises an error, and later accesses return None.
         return None
 
 
 def graphs(instances: Any, depth: int) -> list[Any]:
-    """Return objects as `graph` does, without regard to their order."""
+    """Return objects as `graph` does, sorted."""
     return sorted((graph(instance, depth) for instance in instances), key=repr)

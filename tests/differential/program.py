@@ -1,9 +1,9 @@
-"""Programs as plain data: a list of steps, with the choices that a step makes given as bytes.
+"""Programs as plain data: lists of steps, with the choices of each step given as bytes.
 
-An action asks its `Tape` whenever it has a choice, so the same bytes make it do the same on both sides. Hypothesis
-chooses a number, out of which a generator of random numbers makes a program, and which of its steps are left out; so it
-shrinks a failing program to the steps that matter. It could also choose the steps themselves, or their bytes. That was
-tried: three in four steps had been there before, and choosing bytes took longer than running them.
+An action reads each of its choices from a `Tape`, so the same bytes have the same effect on both sides. Hypothesis
+chooses the seed of a random number generator that builds the program, and the steps that are omitted; so it shrinks a
+failing program to the steps that matter. Hypothesis could also choose the steps, or their bytes. This was measured:
+three in four steps were duplicates, and choosing the bytes took longer than running the steps.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PLACES = {"kept": 3, "fresh": 1, "roaming": 2, "connection": 2, "lent": 2, "nest
 
 @dataclass(frozen=True)
 class Step:
-    """One action, performed for each of `sites` in turn; `tape` holds its choices."""
+    """One action, performed for each of `sites` in turn; `tape` contains its choices."""
 
     sites: tuple[int, ...]
     place: str
@@ -56,7 +56,7 @@ Program = tuple[Step, ...]
 
 
 class Tape:
-    """The choices of one action, read from the front; 0 for ever behind the end, the simplest choice everywhere."""
+    """The choices of one action, read from the start; after the end, every choice is 0, the simplest one."""
 
     def __init__(self, choices: bytes) -> None:
         self._choices = iter(choices)
@@ -66,11 +66,11 @@ class Tape:
         return next(self._choices, 0) % below
 
     def pick(self, options: Sequence[Any]) -> Any:
-        """Return one of `options`, of which the first is the simplest."""
+        """Return one of `options`; the first is the simplest."""
         return options[self.number(len(options))]
 
     def chance(self, one_in: int = 2) -> bool:
-        """Return True once in `one_in` times."""
+        """Return True with a probability of one in `one_in`."""
         return self.number(one_in) == one_in - 1
 
 
@@ -79,7 +79,7 @@ def _chosen(random: Random, weights: dict[str, int]) -> str:
 
 
 def program_of(number: int) -> Program:
-    """Return the program of that number, which is the same whatever the release of Hypothesis."""
+    """Return the program with this number, which does not depend on the release of Hypothesis."""
     random = Random(number)
     return tuple(
         Step(
@@ -93,19 +93,18 @@ def program_of(number: int) -> Program:
 
 
 def programs() -> st.SearchStrategy[Program]:
-    """Return the Hypothesis strategy for programs, of which half the steps are left out, and by shrinking as many as
-    possible."""
+    """Return a Hypothesis strategy for programs of which half the steps are omitted; shrinking omits more steps."""
 
     def made(number: int, kept: int) -> Program:
         return tuple(step for place, step in enumerate(program_of(number)) if kept >> place & 1)
 
-    # Not two draws of one kind: Hypothesis would put what it drew for one in the place of the other, and try the same
-    # programs again and again.
+    # The two draws use different strategies: of two equal ones, Hypothesis would reuse the value of one for the other,
+    # and try the same programs repeatedly.
     return st.builds(made, st.sampled_from(range(PROGRAMS)), st.integers(0, 2**STEPS - 1))
 
 
 def random_programs(seed: int) -> Iterator[Program]:
-    """Yield programs for ever, the same for the same seed."""
+    """Yield programs without end, the same for the same seed."""
     random = Random(seed)
     while True:
         yield program_of(random.randrange(PROGRAMS))

@@ -1,4 +1,4 @@
-"""The actions that read."""
+"""The actions that read rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _threads = ThreadPoolExecutor(max_workers=len(SITES))
 
 
 def own(call: Call, model: Any) -> Any:
-    """Return one object of `model` that the site has, or None."""
+    """Return an object of `model` that belongs to the site, or None."""
     ids = call.session.scalars(sa.select(model.id).order_by(model.id)).all()
     return call.session.get(model, call.tape.pick(ids)) if ids else None
 
@@ -55,7 +55,7 @@ def get(call: Call) -> Any:
 
 
 def look_up(call: Call, model: Any, ident: int) -> Any:
-    """Return what one of the ways finds that lead to a row by its id."""
+    """Return the row with an id, as found by one of the methods that look up a row by its id."""
     session = call.session
     ways = {
         "get": lambda: session.get(model, ident),
@@ -73,7 +73,7 @@ def look_up(call: Call, model: Any, ident: int) -> Any:
 
 
 def detached(call: Call, model: Any, ident: int, *, refresh: bool) -> Any:
-    """Return an object that is only said to be in the database, with what the database has of it."""
+    """Return an object made detached by `make_transient_to_detached`, with the values that the database has for it."""
     if sa.inspect(model).polymorphic_on is not None:
         return call.session.get(model, ident)
     instance = model(id=ident)
@@ -87,7 +87,7 @@ def detached(call: Call, model: Any, ident: int, *, refresh: bool) -> Any:
 
 
 def related(call: Call) -> Any:
-    """Go over the relationships of one object in the ways that have an API of their own."""
+    """Read the relationships of one object by each API that SQLAlchemy has for it."""
     session, m = call.session, call.models
     author = own(call, m.Author)
     if author is None:
@@ -128,7 +128,7 @@ def polymorphic(call: Call) -> Any:
 
 
 def query(call: Call) -> Any:
-    """Use the legacy Query."""
+    """Execute one of the queries of the legacy `Query` API."""
     session, m = call.session, call.models
     model = any_model(call)
     limit = call.tape.number(4)
@@ -150,10 +150,10 @@ def query(call: Call) -> Any:
 
 
 def corner(call: Call) -> Any:
-    """Execute one of the selects that are written out here, since a builder would not come upon them."""
+    """Execute one of the selects written here, which `Selects` does not build."""
     m = call.models
     limit, post, child = call.tape.number(4), aliased(m.Post), aliased(m.Tag)
-    # A lambda statement takes a class from its closure, but not an attribute of what is there.
+    # A lambda statement can use a class from its closure, but not an attribute of an object in the closure.
     posts, comments = m.Post, m.Comment
     statements = {
         "lambda": lambda: sa.lambda_stmt(lambda: sa.select(posts).where(posts.n >= limit)),
@@ -199,25 +199,25 @@ def corner(call: Call) -> Any:
         "params": lambda: sa.select(m.Post.note).where(m.Post.id == sa.bindparam("key")),
     }
     if call.world.dialect == "sqlite":
-        # It has no names for the columns of VALUES.
+        # SQLite has no names for the columns of VALUES.
         del statements["values"]
     kind = call.tape.pick(list(statements))
     if kind == "params":
         return rows(call.session.execute(_remembered(call, kind, statements), {"key": key(call.site, limit)}))
     result = call.session.execute(_remembered(call, kind, statements))
-    # A Connection gives the columns of an entity, and nothing to make unique.
+    # A Connection returns the columns of an entity instead of objects, so unique() does not apply.
     if isinstance(call.session, Session) and kind in ("contains_eager", "lambda", "from_statement"):
         return graphs(result.unique().scalars(), 1)
     return rows(result)
 
 
 def _remembered(call: Call, kind: str, statements: dict[str, Any]) -> Any:
-    """Return one and the same statement object for all sites that this step is for."""
+    """Return the same statement object for each site of the step."""
     return call.world.statements.setdefault(("corner", kind, call.step.tape), statements[kind]())
 
 
 def ids(call: Call) -> Any:
-    """Count the rows of each table, and list their ids."""
+    """Count the rows of the association table, and list the ids of each other table."""
     m = call.models
     found = [call.session.execute(sa.select(sa.func.count()).select_from(m.post_tags)).scalar()]
     for name in (*SCOPED, *CHILDREN):
@@ -227,7 +227,7 @@ def ids(call: Call) -> Any:
 
 
 def threads(call: Call) -> Any:
-    """Execute one statement for all sites at once, in a thread each."""
+    """Execute one statement for all sites concurrently, in one thread for each."""
     statement = call.statement("select")
 
     def execute(site: int) -> Any:
@@ -238,7 +238,7 @@ def threads(call: Call) -> Any:
 
 
 def everywhere(call: Call) -> Any:
-    """Execute one statement for all sites, between those for one."""
+    """Execute one statement for all sites together, and then for one site."""
     m, tape = call.models, call.tape
     target = any_model(call, ("Comment", "Tag", "Post"))
     kind = tape.pick(("select", "select", "update", "delete", "entity"))
@@ -254,7 +254,7 @@ def everywhere(call: Call) -> Any:
     if isinstance(found[0], int):
         return sum(found)
     together = sorted((row for each in found for row in each), key=repr)
-    # Right after it, the same statement for one site.
+    # The same statement follows for one site.
     with call.world.working_for(call.site), call.world.engines[call.site].connect() as connection:
         return together, None if kind in ("update", "delete") else rows(connection.execute(statement))
 

@@ -1,7 +1,7 @@
-"""The reference: four databases without sites, in a process of its own that never imports multisite.
+"""The reference: four databases without sites, in a separate process that never imports multisite.
 
-So there is no wall that would have to be switched off. `python -m differential.reference URL URL URL URL` answers one
-pickled request after another on its standard input; `Reference` is the other end.
+So the scoping layer does not have to be disabled. `python -m differential.reference URL URL URL URL` reads pickled
+requests from its standard input and answers each of them; `Reference` starts the process and sends the requests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Answer = tuple[Outcome, dict[int, Rows]]
 
 
 class PlainWorld(World):
-    """A database for each site, with tables that know nothing of sites."""
+    """One database for each site, with tables that have no `site_id`."""
 
     with_site = False
 
@@ -61,7 +61,7 @@ class PlainWorld(World):
 
 
 def without_a_wall() -> dict[str, Any]:
-    """Return what shows that this process has SQLAlchemy as it comes."""
+    """Return evidence that SQLAlchemy is not modified in this process."""
     return {
         "modules": sorted(name for name in sys.modules if name.split(".")[0] == "multisite"),
         "compiler": SQLCompiler.__new__ is object.__new__,
@@ -71,7 +71,7 @@ def without_a_wall() -> dict[str, Any]:
 
 
 class Reference:
-    """The other end of the process. `run` gives the answer to one step of the program that was begun last."""
+    """The client of the reference process. `run` returns the answer to one step of the current program."""
 
     def __init__(self, urls: dict[int, str]) -> None:
         self.process = subprocess.Popen(
@@ -106,10 +106,10 @@ class Reference:
 
 
 class Remembered:
-    """A reference that remembers its answers, for programs that are run again and again against a broken wall.
+    """A reference that caches its answers, for programs that run repeatedly, once for each planted fault.
 
-    An answer depends on the steps before it, and on which of them were skipped. Where it is not known the program is
-    run again from its beginning.
+    An answer depends on the preceding steps, and on which of them were skipped. If an answer is not cached, the program
+    runs again from its first step.
     """
 
     def __init__(self, reference: Reference) -> None:
@@ -135,7 +135,7 @@ class Remembered:
 
 
 def serve(world: World, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the end of the input."""
     while True:
         try:
             kind, *arguments = pickle.load(requests)

@@ -1,8 +1,8 @@
-"""What a database holds at the beginning of a program, as SQL, and what it holds now, as plain data.
+"""The initial rows of a program, as SQL, and the current rows of a database, as plain data.
 
-Everything here goes round SQLAlchemy, so that nothing limits it. Each row of site N holds a canary, "canary-N-…". Some
-rows are poison: their foreign keys point at another site's row, as raw SQL or a bug might leave them. For the database
-of one site alone that is a reference to a row that does not exist.
+The SQL is executed by the driver, bypassing SQLAlchemy, so that nothing limits it. Each row of site N contains a
+canary, "canary-N-…". Some rows are poison: their foreign keys refer to a row of another site, as raw SQL or a bug might
+leave them. In the site's own database, they refer to a row that does not exist.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def key(site: int, number: int) -> int:
 
 
 def following(site: int) -> int:
-    """Return the site at whose rows the poison of `site` points."""
+    """Return the next site; poison rows of `site` refer to its rows."""
     return site % len(SITES) + 1
 
 
 def preceding(site: int) -> int:
-    """Return the other site at whose rows the poison of `site` points."""
+    """Return the previous site; poison rows of `site` refer to its rows, too."""
     return (site - 2) % len(SITES) + 1
 
 
@@ -77,13 +77,13 @@ def planted(site: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
     for number, (type_, ref) in enumerate(zip(types, refs, strict=True), 1):
         yield row("docs", number, ref, type_)
     yield "oracle_films", (key(site, 2), f"canary-{site}-film-2")
-    # Document 5 of each site is an article whose second half belongs to another site.
+    # Document 5 of each site is an article whose row in the table of the derived class belongs to another site.
     for owner, number in ((site, 1), (site, 4), (before, 5)):
         yield "oracle_articles", (key(owner, number), f"canary-{site}-article-{number}", site)
 
 
 def planting(sites: tuple[int, ...], *, dialect: str, with_site: bool) -> str:
-    """Return the SQL that empties the tables and plants the rows of `sites`, with the foreign keys not enforced."""
+    """Return SQL that empties the tables and inserts the rows of `sites`, without enforcing foreign keys."""
     on, off = _ENFORCING[dialect]
     lines = [off, "BEGIN", *(f"DELETE FROM {table}" for table in (*COLUMNS, "oracle_countries"))]
     for site in sites:
@@ -102,7 +102,7 @@ def _literal(value: Any) -> str:
 
 
 def reading(*, with_site: bool) -> str:
-    """Return the SQL that reads all scoped tables: the table, the site (0 without), and the values as text."""
+    """Return SQL that reads all scoped tables: table, site (0 without sites), and the values as text."""
     selects = []
     for table, columns in COLUMNS.items():
         values = [f"CAST({column} AS TEXT)" for column in columns] + ["CAST(NULL AS TEXT)"] * (_WIDTH - len(columns))
@@ -112,7 +112,7 @@ def reading(*, with_site: bool) -> str:
 
 
 def grouped(found: list[tuple[Any, ...]]) -> dict[int, Rows]:
-    """Return what `reading` has found, by site and table."""
+    """Return the rows that the SQL of `reading` returned, by site and table."""
     by_site: dict[int, Rows] = {}
     for table, site, *values in found:
         by_site.setdefault(site, {}).setdefault(table, []).append(tuple(values))

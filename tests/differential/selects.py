@@ -1,4 +1,4 @@
-"""Selects, with joins of every kind, of columns and of objects, chosen by a tape."""
+"""Builds selects from a tape: of columns and of objects, with joins of every kind."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LOADERS = (lazyload, joinedload, selectinload, subqueryload, immediateload, defa
 
 
 class Selects(Parts):
-    """Makes selects."""
+    """Builds selects from the models of one side."""
 
     def select(self) -> Any:
-        """Return a select over joins of one to four sources, or one of the forms that has no joins."""
+        """Return a select from one to four joined sources, or a select of a form without joins."""
         return self.pick((self._joins, self._joins, self._joins, self._joins, self._recursive, self._compound))()
 
     def _joins(self) -> Any:
@@ -34,7 +34,7 @@ class Selects(Parts):
                 right = sa.orm.join(right, inner, self.criterion([right, inner], 0), isouter=self.chance())
             kind = self.pick(("inner", "left", "full", "cross"))
             if kind == "full":
-                # PostgreSQL joins both sides in full only on conditions that it can hash or merge.
+                # PostgreSQL supports FULL JOIN only on conditions that it can hash or merge.
                 onclause = getattr(first, "c", first).id == getattr(available[-1], "c", available[-1]).id
             else:
                 onclause = sa.true() if kind == "cross" else self.criterion(available, 1)
@@ -57,19 +57,19 @@ class Selects(Parts):
         return shapes[kind]()
 
     def _scalars(self, available: list[Any]) -> list[Any]:
-        """Return columns that are queries of their own: a greatest number, and whether there is a row like this."""
+        """Return columns that are subqueries: a maximum, and whether a matching row exists."""
         inner = self.inner(1)
         greatest = sa.select(sa.func.max(inner.note)).where(inner.n >= self.number(3)).scalar_subquery()
         return [greatest.label("greatest"), self.exists(self.pick(available), 1).label("known")]
 
     def _recursive(self) -> Any:
-        """Return the rows of a table that refers to itself, from the roots down."""
+        """Return a recursive select from a self-referential table."""
         model = self.model(("Tag", "Doc"))
         start = sa.select(model.id, model.n, model.note).where(self.criterion([model], 0))
         below = start.cte(recursive=True)
         child = aliased(model) if self.chance() else model.__table__.alias()
         columns = getattr(child, "c", child)
-        # A union, not all of it, or it would not end where the references go round in a circle.
+        # With UNION ALL, the recursion would not end if the references form a cycle.
         step = sa.select(columns.id, columns.n, columns.note).join(below, columns.ref == below.c.id)
         return sa.select(below.union(step))
 
@@ -78,7 +78,7 @@ class Selects(Parts):
         return sa.select(union.cte()) if self.chance() else union
 
     def entities(self) -> Any:
-        """Return a select of whole objects, with loader options, in the order of their ids."""
+        """Return a select of objects, with loader options, ordered by id."""
         model = self.model((*MODELS[:-1], *CHILDREN))
         statement = sa.select(model).order_by(model.id)
         if self.chance():
@@ -104,7 +104,7 @@ class Selects(Parts):
         return option
 
     def polymorphic(self) -> Any:
-        """Return a select of documents of several classes."""
+        """Return a polymorphic select of documents."""
         m = self.models
         kind = self.pick(("with", "base", "child", "flat", "selectin", "of_type", "columns", "join"))
         every = with_polymorphic(m.Doc, "*", flat=kind == "flat", aliased=self.chance())
@@ -129,7 +129,7 @@ class Selects(Parts):
         return statements[kind]()
 
     def one_table(self) -> Any:
-        """Return a select from one table: the same from four databases together as from all sites of one."""
+        """Return a select from one table; four databases together return the same rows as all sites of one database."""
         model = self.model(SCOPED)
         table = model.__table__
         forms: list[Callable[[], Any]] = [

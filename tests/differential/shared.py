@@ -1,4 +1,4 @@
-"""The side under test: one database for all sites, through multisite."""
+"""The side under test: one shared database for all sites, accessed through multisite."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SITE = {number: Site(number, f"site{number}.example", f"Site {number}", f"site{n
 
 
 class Scoped:
-    """The kind of models that multisite limits to a site."""
+    """The options of the shared side: models that multisite limits to a site."""
 
     Scoped = SiteScoped
 
@@ -39,12 +39,12 @@ class Scoped:
 
 @cache
 def scoped_models() -> SimpleNamespace:
-    """Return the scoped models, which are declared once in a process."""
+    """Return the scoped models, which are declared once per process."""
     return declare(Scoped())
 
 
 class SharedWorld(World):
-    """One database with a session for each site, pinned to it."""
+    """One database, with sessions that are pinned to sites."""
 
     with_site = True
 

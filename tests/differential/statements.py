@@ -1,6 +1,6 @@
-"""Statements made from a tape: selects, and updates, deletes and inserts with subqueries and further tables in them.
+"""Builds statements from a tape: selects, and updates, deletes and inserts with subqueries and further tables.
 
-They name no site and hold no site's ids, so that one statement object can be executed for several sites.
+The statements contain neither a site nor ids of a site, so that one statement object can be executed for several sites.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from differential.selects import Selects
 
 
 class Statements(Selects):
-    """Makes all statements of one program out of the models of one side; the same bytes give the same statement."""
+    """Builds all statements from the models of one side; the same tape gives the same statement."""
 
     def change(self) -> Any:
-        """Return an update, delete or insert, with subqueries and further tables in it."""
+        """Return an update, delete or insert, with subqueries and further tables."""
         kinds = ("update", "update from", "update from", "delete", "delete", "insert", "insert", "child", "cte")
         kind = self.pick((*kinds, "delete using", "dml in a cte") if self.dialect == "postgresql" else kinds)
         makers: dict[str, Callable[[], Any]] = {
@@ -37,7 +37,7 @@ class Statements(Selects):
         return makers[kind]()
 
     def _target(self, names: tuple[str, ...] = SCOPED) -> Any:
-        """Return a model or its table, to be changed."""
+        """Return a model or its table, as the target of a change."""
         model = self.model(names)
         return model.__table__ if self.chance(3) else model
 
@@ -45,7 +45,7 @@ class Statements(Selects):
         target = self._target()
         columns = getattr(target, "c", target)
         if self.chance():
-            # Few references are free to hold anything; a number can always be set.
+            # Most references accept only existing ids, but a number can always be set.
             inner = self.plain(1).subquery()
             value = sa.select(sa.func.max(inner.c.n)).scalar_subquery()
             values = {"n": sa.func.coalesce(value, 0)}
@@ -55,7 +55,7 @@ class Statements(Selects):
         return self._returning(statement, columns)
 
     def _update_from(self) -> Any:
-        # One row of the second table for each of the first, or which of them wins would be the database's choice.
+        # Join at most one row of the second table to each row of the first; of several, the database would choose one.
         target, second = self._target(), self.pick((aliased, lambda model: model.__table__.alias()))(self.model())
         columns, others = getattr(target, "c", target), getattr(second, "c", second)
         key = self.pick((columns.ref == others.id, columns.ref == others.id, columns.id == others.id))
@@ -63,7 +63,7 @@ class Statements(Selects):
         return statement.where(self.criterion([target, second], 1)) if self.chance() else statement
 
     def _delete(self) -> Any:
-        # Comments most of all, since nothing refers to them.
+        # Prefer comments, since no table refers to them.
         target = self._target(("Comment", "Comment", "Tag", "Post", "Author"))
         statement = sa.delete(target).where(self.criterion([target], 2))
         return self._returning(statement, getattr(target, "c", target))
@@ -82,8 +82,9 @@ class Statements(Selects):
         columns = getattr(target, "c", target)
         where = self.criterion([target], 1)
         if isinstance(where, sa.Exists):
-            # SQLAlchemy before 2.0.42 repeats the changed table in an EXISTS that is the only criterion of a change in
-            # a CTE, so that it is about any row. The limit to a site is a second criterion; brackets help as well.
+            # If an EXISTS is the only criterion of a change in a CTE, SQLAlchemy before 2.0.42 repeats the changed
+            # table in it, so that it holds for any row. A second criterion, such as the limit to a site, avoids this;
+            # so do brackets.
             where = Grouping(where)
         dml = sa.update(target).values(n=columns.n + 1) if self.chance() else sa.delete(target)
         changed = dml.where(where).returning(columns.id, columns.note).cte()
@@ -92,13 +93,13 @@ class Statements(Selects):
     def _insert_from_select(self) -> Any:
         source = self.model(("Comment", "Post", "Tag"))
         inner = sa.select(source.id, source.note, source.n).where(self.criterion([source], 1)).subquery()
-        # New ids, still within the stride of their site.
+        # The new ids stay within the stride of their site.
         new_id = inner.c.id + 1000 * (100 + self.number(200))
         values = sa.select(new_id, inner.c.note, inner.c.n, sa.literal("copied"))
         return sa.insert(self.models.Comment).from_select(["id", "note", "n", "slug"], values)
 
     def _change_child(self) -> Any:
-        """Return a change of a table that a derived class has for itself."""
+        """Return a change of the table of a derived class."""
         table = self.pick((self.models.Article.__table__, self.models.Film.__table__))
         if table is self.models.Film.__table__ or self.chance():
             return sa.delete(table).where(table.c.id % STRIDE >= self.number(6))

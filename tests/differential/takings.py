@@ -1,6 +1,6 @@
-"""Attacks that nothing may come of: taking a row of another site, or giving one to it.
+"""Attacks that must have no effect: taking a row of another site, or giving a row to another site.
 
-They run on the shared side alone. What they return is what came of them, None for nothing.
+They run on the shared side only. Each returns its effect, or None if it had none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _outside = copy_context()
 
 
 def take(call: Call) -> Any:
-    """Take a row of another site, or give one to it; return None, or what came of it."""
+    """Try to take a row of another site, or to give it one; return the effect, or None if there was none."""
     other = call.other()
     name = call.tape.pick(("Post", "Author", "Tag", "Comment", "Doc"))
     model = getattr(call.models, name)
@@ -35,7 +35,7 @@ def take(call: Call) -> Any:
 
 
 def loaded(call: Call, name: str, other: int, ident: int) -> Any:
-    """Return another site's object, which its session has let go."""
+    """Return another site's object, expunged from its session."""
     with call.world.open(other) as session:
         instance = session.get(getattr(call.models, name), ident)
         session.expunge(instance)
@@ -158,7 +158,7 @@ def _upsert_by_id(call: Call, name: str, other: int, ident: int) -> Any:
         statement = statement.on_conflict_do_update(index_elements=["id"], set_=set_)
     if call.tape.chance():
         return rows(call.session.execute(statement.returning(model.__table__.c.note)))
-    # How many rows were touched the driver need not know; what they hold is compared anyway.
+    # The driver need not report the number of changed rows; the rows themselves are compared after the step.
     call.session.execute(statement)
     return None
 
@@ -191,7 +191,7 @@ def _as_text(call: Call, name: str, other: int, ident: int) -> Any:
 
 
 def _use_in_another_block(call: Call, name: str, other: int, ident: int) -> Any:
-    """Use a session where another site is current than the one it was first used for."""
+    """Use a session while another site is current than the one for which it was first used."""
     model = getattr(call.models, name)
     with call.world.working_for(call.site), call.world.open_unpinned(call.site) as session:
         session.scalars(sa.select(model.id)).all()
@@ -200,14 +200,14 @@ def _use_in_another_block(call: Call, name: str, other: int, ident: int) -> Any:
 
 
 def _obey_the_pin(call: Call, name: str, other: int, ident: int) -> Any:
-    """Use a session that is pinned to this site where another one is current."""
+    """Use a session that is pinned to this site while another site is current."""
     model = getattr(call.models, name)
     with call.world.open(call.site) as session, call.world.working_for(other):
         return [note for note in session.scalars(sa.select(model.note)) if f"canary-{other}-" in note]
 
 
 def _without_a_site(call: Call, name: str, other: int, ident: int) -> Any:
-    """Use a session or a connection where no site is known, after an error in a block."""
+    """Use a session or a connection while no site is current, after an error in a block."""
     model = getattr(call.models, name)
 
     def use() -> Any:
@@ -219,12 +219,12 @@ def _without_a_site(call: Call, name: str, other: int, ident: int) -> Any:
         with Session(call.world.engines[call.site]) as session:
             return rows(session.execute(sa.select(model.note)))
 
-    # The step itself may happen where its site is current.
+    # The site of the step may be current here, so run outside of its block.
     return _outside.copy().run(use) or "nothing found"
 
 
 def _used_before(call: Call, name: str, other: int, ident: int) -> Any:
-    """Ask a session for a row that it loaded for another site before it was closed."""
+    """Get a row from a session that loaded it for another site and was then closed."""
     model = getattr(call.models, name)
     with call.world.open_unpinned(other) as session:
         with call.world.working_for(other):

@@ -1,7 +1,7 @@
-"""One side of the comparison: its sessions, and how a step is performed with them.
+"""One side of the comparison: its databases and sessions, and the performing of steps.
 
-`World` is what both sides have in common; `shared` and `reference` say which database a site has. It does not import
-multisite.
+`World` is the base class of both sides; `shared` and `reference` define which database a site uses. This module does
+not import multisite.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from differential.rows import Rows, grouped, planting, reading
 
 
 def make_engine(url: str) -> sa.Engine:
-    """Return an engine, as an application makes it; SQLite enforces foreign keys and does not wait for the disk."""
+    """Return an engine as an application creates it; SQLite enforces foreign keys and does not wait for the disk."""
     engine = sa.create_engine(url)
     if engine.dialect.name == "sqlite":
 
@@ -39,7 +39,7 @@ def _plant(raw: sqlite3.Connection, script: str) -> None:
     try:
         raw.executescript(script)
     except sqlite3.OperationalError:
-        # A session that a step has left to the collector, in a circle with its error, holds the lock until then.
+        # A session that a step abandoned, in a reference cycle with its error, holds the lock until it is collected.
         gc.collect()
         raw.executescript(script)
 
@@ -50,7 +50,7 @@ class World:
     models: SimpleNamespace
 
     def __init__(self, urls: dict[int, str]) -> None:
-        """Open the databases at `urls`, which has one for each site; the same one for several is opened once."""
+        """Create engines for `urls`, one URL for each site; sites with the same URL share an engine."""
         engines = {url: make_engine(url) for url in set(urls.values())}
         self.engines = {site: engines[url] for site, url in urls.items()}
         self.dialect = next(iter(engines.values())).dialect.name
@@ -61,20 +61,20 @@ class World:
         self.statements: dict[Any, Any] = {}
         self._raw: dict[sa.Engine, Any] = {}
 
-    # -- what the sides do differently -------------------------------------------------------------------------------
+    # -- differences between the sides -------------------------------------------------------------------------------
 
     with_site: bool
 
     def open(self, site: int) -> Session:
-        """Return a new session that belongs to `site` for good."""
+        """Return a new session that belongs to `site` permanently."""
         raise NotImplementedError
 
     def working_for(self, site: int) -> AbstractContextManager[Any]:
-        """Return a block in which what nobody pinned belongs to `site`."""
+        """Return a block in which unpinned sessions and connections belong to `site`."""
         raise NotImplementedError
 
     def open_unpinned(self, site: int) -> Session:
-        """Return a new session that belongs to the site it is first used for, which is `site`."""
+        """Return a new session that belongs to the site for which it is first used, which is `site`."""
         raise NotImplementedError
 
     def key(self, *columns: str) -> list[str]:
@@ -82,13 +82,13 @@ class World:
         raise NotImplementedError
 
     def for_all_sites(self, do: Callable[[Any], Any]) -> list[Any]:
-        """Return what `do` returns for connections that together see the rows of all sites."""
+        """Return the results of `do` for connections that together see the rows of all sites."""
         raise NotImplementedError
 
     # -- the databases -----------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Close all sessions and plant the rows of the beginning."""
+        """Close all sessions and plant the initial rows."""
         self.close_sessions()
         self.statements.clear()
         for engine in set(self.engines.values()):
@@ -118,7 +118,7 @@ class World:
             engine.dispose()
 
     def raw(self, engine: sa.Engine) -> Any:
-        """Return a connection of the driver that goes round SQLAlchemy and commits each statement by itself."""
+        """Return a connection of the driver, which bypasses SQLAlchemy and commits each statement."""
         if engine not in self._raw:
             connection, arguments = engine.dialect.import_dbapi(), engine.dialect.create_connect_args(engine.url)
             self._raw[engine] = raw = connection.connect(*arguments[0], **arguments[1])
@@ -130,7 +130,7 @@ class World:
         return self._raw[engine]
 
     def contents(self, acting: int) -> dict[int, Rows]:
-        """Return all rows by site: as committed, and for `acting` as its kept session sees them."""
+        """Return all rows by site: as committed, or, for `acting`, as its kept session sees them."""
         found = []
         sql = reading(with_site=self.with_site)
         session = self.kept.get(acting)
@@ -145,19 +145,20 @@ class World:
         return grouped(found)
 
     def existing(self, site: int, table: str) -> list[int]:
-        """Return the ids that `site` has in a table, in order (the shared side only)."""
+        """Return the sorted ids of the rows of `site` in a table (shared side only)."""
         rows = self.raw(self.engines[site]).execute(f"SELECT id FROM {table} WHERE site_id = {site} ORDER BY id")
         return [row[0] for row in rows.fetchall()]
 
-    # -- where an action happens -------------------------------------------------------------------------------------
+    # -- places of actions -------------------------------------------------------------------------------------------
 
     @contextmanager
     def place(self, kind: str, site: int) -> Iterator[Any]:
-        """Yield a session or connection of `site`, and end what has to be ended.
+        """Yield a session or connection of `site`, and end its transaction unless the place keeps it open.
 
-        kept: the session that the site keeps open, transactions and all. nested, undone: a savepoint of it that is
-        released or rolled back. fresh: a new session. roaming: one session that serves several sites, closed in
-        between. connection: a new Connection. lent: a Connection that serves several sites, with a session or without.
+        kept: the session that the site keeps open, with its transaction. nested, undone: a savepoint of that session,
+        which is released or rolled back. fresh: a new session. roaming: one session that serves several sites, and is
+        closed in between. connection: a new Connection. lent: a Connection that serves several sites, with a session or
+        without.
         """
         if kind in ("kept", "nested", "undone"):
             session = self.kept_session(site)
@@ -191,7 +192,7 @@ class World:
         return self.kept[site]
 
     def roaming_session(self, site: int) -> Session:
-        """Return the roaming session, closed before if it last served another site."""
+        """Return the roaming session, after closing it if it last served another site."""
         if self.roaming is not None and self.roams_for != site:
             self.roaming.close()
             self.prepare_to_roam(self.roaming, site)
@@ -201,7 +202,7 @@ class World:
         return self.roaming
 
     def prepare_to_roam(self, session: Session, site: int) -> None:
-        """Do what a closed session needs to serve `site` from now on."""
+        """Prepare a closed session to serve `site`."""
 
     def lent_connection(self, site: int) -> sa.Connection:
         engine = self.engines[site]
@@ -210,10 +211,10 @@ class World:
         return self.lent[engine]
 
     def settle(self, kind: str, site: int, *, everything: bool = False) -> list[str]:
-        """Commit the transactions that would stand in the way of a step, and return the names of errors.
+        """Commit the transactions that would block a step, and return the names of errors.
 
-        SQLite has one writer at a time. On PostgreSQL the sites go on at the same time, but what happens beside the
-        kept session of a site would wait for it.
+        SQLite allows one writer at a time. On PostgreSQL, the sites do not block each other, but another session or
+        connection of a site would wait for the site's kept session.
         """
         keeps = kind in ("kept", "nested", "undone")
         errors = []
@@ -232,8 +233,8 @@ class World:
     def perform(self, step: Step, site: int, number: int, action: Action, *, skip: bool = False) -> Outcome:
         """Perform one step for one site.
 
-        With `skip` do all but the action itself, since the other side has refused it: an attack leaves the session of
-        its site closed on both sides.
+        With `skip`, do everything except the action, since the other side refused it: after an attack, the session of
+        the site is closed on both sides.
         """
         is_attack = action.refusable or action.hostile
         place = action.place or step.place
@@ -271,7 +272,7 @@ class World:
                 session.rollback()
 
     def _forget(self, site: int) -> list[str]:
-        """Commit and close the sessions of a site that has been attacked; return the names of errors."""
+        """Commit and close the sessions of a site after an attack, and return the names of errors."""
         errors = []
         session = self.kept.pop(site, None)
         if session is not None:
@@ -287,7 +288,7 @@ class World:
 
 
 def hold_objects(session: Session) -> Session:
-    """Have `session` hold on to its objects: which of them the garbage collector has taken must not decide."""
+    """Keep strong references to the objects of `session`, so that results do not depend on garbage collection."""
     held: list[Any] = []
 
     @event.listens_for(session, "loaded_as_persistent")

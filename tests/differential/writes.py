@@ -1,4 +1,4 @@
-"""The actions that change rows."""
+"""The actions that write rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINKED = ("Post", "Author", "Tag", "Doc", "Article")
 
 
 def values(call: Call, name: str) -> dict[str, Any]:
-    """Return what a new row of a model is made of; sometimes its slug is taken."""
+    """Return the values of a new row of a model; sometimes its slug already exists."""
     number = call.new_id()
     slug = f"slug-{call.tape.number(5)}" if call.tape.chance(6) else f"new-{number % 1_000_000}"
     note = f"canary-{call.site}-new-{number}"
@@ -37,7 +37,7 @@ def new(call: Call, name: str) -> Any:
 
 
 def add(call: Call) -> Any:
-    """Add a new object, with new and old ones linked to it."""
+    """Add a new object, linked to new and existing objects."""
     name = call.tape.pick((*SCOPED, "Article", "Film", "Memo"))
     instance = new(call, name)
     for relation in RELATIONS[name]:
@@ -54,7 +54,7 @@ def add(call: Call) -> Any:
 
 
 def change(call: Call) -> Any:
-    """Change the columns of one object, or of several."""
+    """Change columns of one object, or of several."""
     tape, changed = call.tape, []
     for _ in range(1 + tape.number(3)):
         instance = own(call, any_model(call))
@@ -93,7 +93,7 @@ def relink(call: Call) -> Any:
     elif kind == "clear":
         setattr(instance, relation.name, [])
     elif kind == "remove" and getattr(instance, relation.name):
-        # Few relationships have an order, so it is the id that says which is the last.
+        # Few relationships are ordered, so the object with the greatest id is removed.
         related = getattr(instance, relation.name)
         related.remove(max(related, key=lambda each: each.id))
     elif other is not None and kind == "replace":
@@ -105,12 +105,12 @@ def relink(call: Call) -> Any:
 
 
 def remove(call: Call) -> Any:
-    """Delete one object, with what its cascades reach."""
+    """Delete one object, with its cascades."""
     instance = own(call, any_model(call, ("Comment", "Post", "Doc", "Article", "Film", "Tag", "Author")))
     if instance is None:
         return None
     if call.tape.chance(3):
-        # With nothing loaded the database cascades, else the session does.
+        # If nothing is loaded, the database cascades; otherwise, the session does.
         call.session.expire_all()
     elif isinstance(instance, call.models.Post):
         list(instance.comments)
@@ -120,7 +120,7 @@ def remove(call: Call) -> Any:
 
 
 def merge(call: Call) -> Any:
-    """Merge an object that has left the session, or one that is made by hand."""
+    """Merge a detached object or a new one with an existing id, or add a copy of an object."""
     m, session = call.models, call.session
     instance = own(call, call.tape.pick((m.Post, m.Author, m.Tag, m.Comment)))
     if instance is None:
@@ -144,7 +144,7 @@ def merge(call: Call) -> Any:
 
 
 def copied(call: Call) -> Any:
-    """Return a new comment that was made out of one that there is."""
+    """Return a new comment that is copied from an existing one."""
     instance = own(call, call.models.Comment)
     if instance is None:
         return None
@@ -157,7 +157,7 @@ def copied(call: Call) -> Any:
 
 
 def bulk(call: Call) -> Any:
-    """Write many rows at once, in each of the forms that there are."""
+    """Write several rows at once, by one of the bulk APIs."""
     session, m = call.session, call.models
     name = call.tape.pick(("Comment", "Tag", "Author", "Doc"))
     model = getattr(m, name)
@@ -218,7 +218,7 @@ def insert_for(call: Call) -> Any:
 
 
 def upsert(call: Call) -> Any:
-    """Insert rows of which some are there already."""
+    """Insert rows of which some exist already."""
     m, tape = call.models, call.tape
     model = any_model(call, ("Tag", "Author", "Post"))
     many = [values(call, model.__name__) for _ in range(1 + tape.number(3))]
@@ -249,7 +249,7 @@ def upsert(call: Call) -> Any:
 
 
 def link(call: Call) -> Any:
-    """Change the association table by itself."""
+    """Change the association table directly."""
     m, tape, session = call.models, call.tape, call.session
     table = m.post_tags
     if tape.chance():
@@ -269,7 +269,7 @@ def link(call: Call) -> Any:
 
 
 def end(call: Call) -> Any:
-    """End the transaction, or what the session knows."""
+    """End the transaction, or expire or expunge the objects of the session."""
     session = call.session
     kind = call.tape.pick(("commit", "rollback", "expire_all", "close", "reset", "expunge_all"))
     if kind == "expunge_all":
