@@ -1,8 +1,8 @@
 """The official cookiecutter's application and Pyramid's wiki tutorial, converted by docs/existing-application.md.
 
-`PYRAMID_COOKIECUTTER` names a copy of https://github.com/Pylons/pyramid-cookiecutter-starter, and `PYRAMID_WIKI2` one
-of docs/tutorials/wiki2/src/tests in https://github.com/Pylons/pyramid. Neither is ours to distribute: where a copy is
-missing its tests are skipped.
+`PYRAMID_COOKIECUTTER` is the path of a copy of https://github.com/Pylons/pyramid-cookiecutter-starter, `PYRAMID_WIKI2`
+that of docs/tutorials/wiki2/src/tests in https://github.com/Pylons/pyramid. This project may not distribute either of
+them, so the tests of a missing copy are skipped.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ TODO = "TODO: the host of the site that these rows belong to"
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_urls(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """New databases for the ini files "development" and "testing"; those of the application itself on SQLite."""
+    """Return new databases for the ini files "development" and "testing"; on SQLite, the application's own."""
     with ExitStack() as stack:
         names = ("development", "testing") if request.param == "postgresql" else ()
         yield {name: stack.enter_context(fresh_postgresql(request.getfixturevalue("postgresql_url"))) for name in names}
 
 
 def generate(folder: Path, language: str) -> Path:
-    """Return the application `myapp` as cookiecutter makes it of the template, and as its hook leaves it."""
+    """Generate the application `myapp` from the cookiecutter's template, run its hook, and return the folder."""
     template = Path(str(COOKIECUTTER))
     answers = {
         "project_name": "myapp",
@@ -71,7 +71,7 @@ def generate(folder: Path, language: str) -> Path:
 
 
 def migrate_by_autogenerate(app: Application, package: str) -> list[str]:
-    """Let alembic write the migration, put the host into it and run it; return its operations."""
+    """Generate a migration with alembic, fill in the host and run it; return its operations."""
     versions = app.folder / package / "alembic" / "versions"
     before = set(versions.glob("*.py"))
     app.run('alembic -c development.ini revision --autogenerate -m "sites"')
@@ -98,7 +98,7 @@ def test_the_application_of_the_cookiecutter(tmp_path: Path, language: str, data
     app.run(f"multisite add-site {SECOND}")
     with app.serving() as ask:
         assert (ask(FIRST)[0], ask("localhost")[0], ask("third.example.com")[0]) == (200, 200, 404)
-        # Its view shows an error where it finds no row.
+        # The view of the application responds with an error if it finds no row.
         assert ask(SECOND)[0] == 500
         app.run(f"initialize_myapp_db development.ini {SECOND}")
         assert ask(SECOND)[0] == 200

@@ -1,4 +1,4 @@
-"""The picture of the rooms in docs/architecture.md shows the imports as they are."""
+"""The diagram of the packages in docs/architecture.md shows the imports of the code."""
 
 from __future__ import annotations
 

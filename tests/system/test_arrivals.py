@@ -1,4 +1,4 @@
-"""What arrives over a socket at real servers: never another site's page, and no session for what is refused."""
+"""Requests over a socket to real servers: none gets another site's page, and refused ones begin no session."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SERVERS = {
 
 
 class Served(NamedTuple):
-    """A running server: its name and its port."""
+    """The name and the port of a running server."""
 
     name: str
     port: int
@@ -45,7 +45,7 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module", params=SERVERS)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Two sites with a secret each, served by a process of that server."""
+    """Serve two sites, each with a secret, in a process of the server."""
     pytest.importorskip(request.param, reason=f"{request.param} is not installed")
     folder = tmp_path_factory.mktemp(request.param)
     url = f"sqlite:///{folder / 'test.db'}"
@@ -80,14 +80,14 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def exchange(port: int, request: bytes) -> bytes:
-    """Send `request` and return all that comes back until the server closes."""
+    """Send `request` and return everything received until the server closes the connection."""
     answer = b""
     with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as connection:
         try:
             connection.sendall(request)
             while chunk := connection.recv(65536):
                 answer += chunk
-        except ConnectionError:  # A server that refuses need not read to the end.
+        except ConnectionError:  # A server that refuses a request need not read all of it.
             pass
     return answer
 
@@ -124,7 +124,7 @@ REFUSED = {
 }
 
 DROPPED_TARGETS = {"granian"}
-"""Servers that keep nothing of an absolute target but its path, so that nobody behind them can compare it with Host."""
+"""Servers that keep only the path of an absolute target, so that the application cannot compare it with Host."""
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -133,12 +133,12 @@ def test_what_is_refused_shows_no_site_and_begins_no_session(served: Served, wha
     before = sessions_begun(served.port)
     answer = exchange(served.port, line + b"\r\n" + headers + b"Connection: close\r\n\r\n")
     if "absolute target" in what and served.name in DROPPED_TARGETS:
-        # Host still decides, and nothing else: what is shown is its site, or nothing.
+        # Only the Host header decides: the response shows its site, or none.
         assert b"secret of two.example" not in answer
         return
     assert b"secret of" not in answer
     assert sessions_begun(served.port) == before
-    # A server may also hang up without a word on what is no HTTP.
+    # A server may also close the connection without a response if the request is not valid HTTP.
     assert re.match(rb"HTTP/1\.[01] " + status, answer) or answer == b"", answer[:200]
 
 
@@ -171,5 +171,5 @@ def test_requests_in_a_row_on_one_connection_get_each_their_own_site(served: Ser
     found = re.findall(rb"HTTP/1\.1 ([0-9]+)|secret of ((?:one|two)\.example)", answer)
     shown = [(status or site).decode() for status, site in found]
     expected = ["200", "one.example", "200", "two.example", "404", "200", "one.example", "400"]
-    # After a 400 a server may close the connection; what it goes on to answer has to be right as well.
+    # After a 400, a server may close the connection; if it does not, its further responses must be correct.
     assert shown in (expected, [*expected, "200", "two.example", "200", "one.example"])

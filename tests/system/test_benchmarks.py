@@ -1,4 +1,4 @@
-"""The benchmark runs and compares equal work, and no statement is compiled again for a second site.
+"""The benchmark runs, compares equal work, and compiles no statement again for a second site.
 
 No test depends on its measurements.
 """
@@ -82,8 +82,8 @@ def test_the_baseline_does_not_import_multisite() -> None:
 STATEMENTS_OF = {
     "begin": 0, "get_warm": 1, "selectin": 6, "lazy_one": 4, "lazy_many": 4, "update": 4, "delete": 4,
 }  # fmt: skip
-"""Statements of three repetitions of a piece of work, if not three: some load an object first, and selectinload
-executes two."""
+"""Number of statements of three repetitions of a piece of work, unless it is three: some load an object first, and
+selectinload executes two."""
 
 COUNT = """
 import json, sys
@@ -104,7 +104,7 @@ print(json.dumps(found))
 
 
 def test_each_piece_of_work_executes_the_expected_statements(tmp_path: Path) -> None:
-    """A lazy load that found its object in memory, for example, would measure nothing."""
+    """For example, a lazy load that found its object in memory would measure nothing."""
     found = json.loads(run("-c", COUNT, f"sqlite:///{tmp_path / 'library.db'}"))
     assert found == {name: STATEMENTS_OF.get(name, 3) for name in OPERATIONS}
 
@@ -144,7 +144,7 @@ class Post(SiteScoped, Base):
 
 
 def compiled_for(sites: int, work: Callable[[Session, int], None]) -> Counter[str]:
-    """Run `work` for so many sites on a new engine, and count the cache hits of its statements."""
+    """Run `work` for `sites` sites on a new engine, and count hits and misses of the compiled cache."""
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     metadata.create_all(engine)
     Base.metadata.create_all(engine)
@@ -163,7 +163,7 @@ def compiled_for(sites: int, work: Callable[[Session, int], None]) -> Counter[st
 
 
 def everyday(session: Session, number: int) -> None:
-    """Write, read, load eagerly and lazily, change and delete."""
+    """Insert, select, load eagerly and lazily, update and delete."""
     post = Post(title=f"post {number}")
     session.add(post)
     session.flush()

@@ -1,4 +1,4 @@
-"""The demo sites in a real Chromium, served by a real server, as `python3 dev.py serve` shows them."""
+"""The demo sites in Chromium, served as by `python3 dev.py serve`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 
 @dataclass
 class Server:
-    """A running server of the demo. `root` is the copy of the clone that it serves."""
+    """A running server of the demo sites. `root` is the copy of the clone that it serves."""
 
     root: Path
     port: int
@@ -51,7 +51,7 @@ class Server:
         return f"http://{host}:{self.port}{path}"
 
     def titles(self, host: str) -> list[str]:
-        """Return the titles of all pieces of content of a site, newest first, as their files give them."""
+        """Return the titles of all entries of a site, newest first, as written in their files."""
         files = (self.root / "sites" / host / "content").glob("*.md")
         heads = [yaml.safe_load(file.read_text("utf-8").split("---")[1]) for file in files]
         shown = [head for head in heads if not head.get("draft")]
@@ -60,7 +60,7 @@ class Server:
 
 @dataclass
 class Tab:
-    """A page of the browser, and everything that went wrong in it."""
+    """A page of the browser, and its errors."""
 
     page: playwright.Page
     complaints: list[str] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Tab:
         self.page.on("response", self._look_at_response)
 
     def _look_at_failure(self, request: playwright.Request) -> None:
-        # What was still being loaded when we left a page is aborted, and rightly.
+        # Leaving a page aborts its pending requests, which is not an error.
         if request.failure != "net::ERR_ABORTED":
             self.complaints.append(f"{request.failure}: {request.url}")
 
@@ -80,24 +80,24 @@ class Tab:
             self.complaints.append(f"{response.status}: {response.url}")
 
     def open(self, url: str, status: int = 200) -> None:
-        """Open `url`, and see that the server answers with `status`."""
+        """Open `url`, and check that the response has the status `status`."""
         response = self.page.goto(url)
         assert response is not None
         assert response.status == status, url
 
     def follow(self, link: playwright.Locator) -> None:
-        """Click `link`, and wait until the page behind it has come."""
+        """Click `link`, and wait until its page has loaded."""
         with self.page.expect_navigation() as navigation:
             link.click()
         assert navigation.value.status == 200, self.page.url
 
     def follow_title(self, title: str) -> None:
-        """Click the link to the entry of that title."""
+        """Click the link to the entry with this title."""
         self.follow(self.page.get_by_role("link", name=title).first)
 
 
 def load_dev(root: Path) -> ModuleType:
-    """Load the dev.py of a copy of the clone, lending it this environment in place of a .venv of its own."""
+    """Load dev.py from a copy of the clone, which uses this environment instead of its own .venv."""
     spec = importlib.util.spec_from_file_location("dev", root / "dev.py")
     assert spec is not None
     assert spec.loader is not None
@@ -109,7 +109,7 @@ def load_dev(root: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The demo, made and served from a copy of the clone by the same functions that `dev.py serve` calls."""
+    """Create and serve the demo sites in a copy of the clone, by the functions that `dev.py serve` calls."""
     root = tmp_path_factory.mktemp("demo") / "clone"
     root.mkdir()
     for name in ("dev.py", "development.ini"):
@@ -133,7 +133,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[playwright.Browser]:
-    """A running Chromium without a window."""
+    """Yield a running Chromium without a window."""
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -142,7 +142,7 @@ def chromium() -> Iterator[playwright.Browser]:
 
 @pytest.fixture
 def open_tab(chromium: playwright.Browser) -> Iterator[Callable[..., Tab]]:
-    """A function that opens a tab with the options of a Playwright context; at the end no tab may have complained."""
+    """Yield a function to open a tab with options of a Playwright context; at the end, check that no tab had errors."""
     contexts = []
     tabs = []
 
@@ -159,20 +159,20 @@ def open_tab(chromium: playwright.Browser) -> Iterator[Callable[..., Tab]]:
 
 @pytest.fixture
 def tab(open_tab: Callable[..., Tab]) -> Tab:
-    """A tab of a wide window."""
+    """Return a tab in a wide window."""
     return open_tab(viewport={"width": 1280, "height": 800})
 
 
 @pytest.fixture
 def narrow_tab(open_tab: Callable[..., Tab]) -> Tab:
-    """A tab of a small telephone."""
+    """Return a tab as on a small phone."""
     return open_tab(viewport={"width": 320, "height": 640}, is_mobile=True, has_touch=True)
 
 
 def visit_all_kinds(tab: Tab, server: Server, host: str, title: str | None = None) -> Iterator[str]:
-    """Open one page of each kind that a site has, as a reader gets there, and yield its address each time.
+    """Open one page of each kind by following the links of a site, and yield the address of each.
 
-    `title` is that of an entry on the home page, None for the newest of a demo site.
+    `title` is the title of an entry on the home page, or None for the newest entry of a demo site.
     """
     title = title or server.titles(host)[0]
     tab.open(server.url(host))
@@ -229,7 +229,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(server: Server, narrow_tab:
 
 
 def test_the_check_for_sideways_scrolling_sees_what_is_too_wide(narrow_tab: Tab) -> None:
-    """The negative control of the test above."""
+    """Negative control of the test above."""
     head = "<meta name=viewport content='width=device-width, initial-scale=1'>"
     narrow_tab.page.set_content(f"{head}<p>narrow")
     assert narrow_tab.page.evaluate(OVERFLOW) <= 0
@@ -253,7 +253,7 @@ def test_axe_finds_nothing(server: Server, open_tab: Callable[..., Tab], host: s
 
 
 def test_axe_sees_what_is_wrong(tab: Tab) -> None:
-    """The negative control: the check of the test above does find an image without a text."""
+    """Negative control: the check of the test above finds an image without an alternative text."""
     tab.page.set_content("<html lang=en><title>t</title><main><h1>t</h1><img src='data:,'></main></html>")
     assert axe.Axe().run(tab.page).violations_count > 0
     tab.complaints.clear()
@@ -283,7 +283,7 @@ def test_a_fourth_site_is_added_and_filled_while_the_server_runs(
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    """Ask until the answer is yes; how long that takes is no matter of the test, as long as it ends."""
+    """Wait until the condition holds; the test does not depend on how long that takes."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it never came true"

@@ -1,7 +1,7 @@
-"""Which site is current in code of a request that runs late, elsewhere or in another request, and on its thread later.
+"""The current site in streamed bodies, callbacks and subrequests, and on the thread after the request.
 
-Each sees its own site or an error, and the next request on the thread starts without a site. The soak test at the end
-mixes all of them on a real waitress: 1,200 requests by default, 100,000 with MULTISITE_SOAK=1.
+Such code sees its own site or gets an error, and the next request on the thread starts without a site. The soak test at
+the end mixes all of these on waitress: 1,200 requests by default, 100,000 with MULTISITE_SOAK=1.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 SITES = 20
 CLIENTS = 16
 PIECES = 8
-"""Of a body that is streamed; together more than a socket takes at once."""
+"""Number of pieces of a streamed body, which together exceed the buffer of a socket."""
 
 
 class Failed(Exception):
-    """What views raise that fail on purpose."""
+    """The exception that views raise on purpose."""
 
 
 class Places:
-    """An application whose views look around in every place where code of a request runs.
+    """An application that checks the current site in every place where code of a request runs.
 
-    What they see is noted as (site of the request, place, what was seen there), and shown as words `word-<site id>`.
+    Each observation is recorded as (id of the request's site, place, observed value). Rows are words `word-<site id>`.
     """
 
     def __init__(self, folder: Path, url: str) -> None:
@@ -58,7 +58,7 @@ class Places:
         config = Configurator(
             settings={
                 "sqlalchemy.url": url,
-                # A view here holds up to four connections at once, which 16 threads together must not wait for.
+                # A view here uses up to four connections at once, and none of the 16 threads may wait for one.
                 "sqlalchemy.pool_size": "80",
                 "multisite.sites_dir": str(folder / "sites"),
                 "multisite.templates_dir": str(folder / "templates"),
@@ -89,7 +89,7 @@ class Places:
         return sites
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Be the WSGI application: as the router, but for a look at the thread before and after it."""
+        """Call the router, and check before and after it that the thread has no current site."""
         self._look_at_thread("before", environ)
         try:
             return self.router(environ, start_response)
@@ -104,7 +104,7 @@ class Places:
         self.noted.append((request.site.id, place, seen))
 
     def look(self, request: Request, place: str) -> None:
-        """Note the site that is current, the rows of a session that nobody has pinned, and those of the request's."""
+        """Record the current site, the rows that an unpinned session reads, and `request.site`."""
         site = current_site()
         self.note(request, f"{place}: current", site and site.id)
         self.note(request, f"{place}: unpinned", self.unpinned())
@@ -138,7 +138,7 @@ class Places:
         def body() -> Iterator[bytes]:
             try:
                 for _ in range(PIECES):
-                    # After the tweens: without a site, or of its own session.
+                    # After the tweens there is no current site; the session has the site of its request.
                     self.note(request, "body: unpinned", self.unpinned())
                     with Session(self.engine, info={"request": request}) as session:
                         yield f"{one_word(session)} {'x' * 20_000}\n".encode()
@@ -172,11 +172,11 @@ class Places:
         return Response(one_word(request.dbsession), status=500)
 
     def sub(self, request: Request) -> Response:
-        """Ask another site in a subrequest; what comes back is its page, and this request goes on as it was."""
+        """Return another site's page by a subrequest, and check that this request keeps its own site."""
         host, path = request.GET["host"], request.GET["path"]
         other = Request.blank(path, environ={"HTTP_HOST": host, "SERVER_PORT": "80"})
         if "tweens" not in request.GET:
-            # pyramid_tm begins a transaction in its tween: without it, the one that there is has to do.
+            # The tween of pyramid_tm begins a transaction; without it, the subrequest uses the outer one.
             other.environ.update({"tm.manager": request.tm, "tm.active": True})
         before = one_word(request.dbsession)
         try:
@@ -195,7 +195,7 @@ class Places:
         ]
 
     def check(self) -> Counter[str]:
-        """Check what was noted since the last call: in each place that site or nobody's; return how often each."""
+        """Check what was recorded since the last call: each place saw its own site or none; return counts by place."""
         noted, self.noted[:] = list(self.noted), []
         for site_id, place, seen in noted:
             own = {site_id, f"word-{site_id}"}
@@ -207,11 +207,11 @@ class Places:
 
 
 LATE = {"body", "end of body", "response callback", "finished callback"}
-"""Where the request's site is not current any more: an unpinned session gets an error there, and no rows."""
+"""Places in which the request's site is no longer current: there, an unpinned session raises an error."""
 
 
 def one_word(session: Session) -> str:
-    """Return what all rows that `session` sees have in common; fail if they are of more than one site."""
+    """Return the word of all rows that `session` reads; fail if they belong to more than one site."""
     (word,) = set(session.scalars(sa.select(Book.secret)))
     return str(word)
 
@@ -221,7 +221,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     folder = tmp_path_factory.mktemp("places")
     url = f"sqlite:///{folder / 'test.db'}"
     with closing_engine(url) as engine, engine.connect() as connection:
-        # Readers do not wait for writers, as on a server.
+        # Readers do not wait for writers, as in production.
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     made = Places(folder, url)
     yield made
@@ -239,7 +239,7 @@ def browser(places: Places, number: int = 0) -> TestApp:
     return TestApp(places, extra_environ={"HTTP_HOST": f"site{number}.example"})
 
 
-# One place after the other
+# Each place by itself
 
 
 def test_a_streamed_body_has_its_own_rows_and_no_others(places: Places) -> None:
@@ -277,14 +277,14 @@ def test_a_subrequest_has_the_site_of_its_own_host(places: Places, path: str, tw
     assert before == f"word-{own}"
     assert f"word-{own}" not in inner
     if path == "/fail" and not tweens:
-        # No tween, no exception view: the error is the caller's.
+        # Without tweens no exception view is called, and the exception propagates to the caller.
         assert inner == "Failed]"
     else:
         assert f"word-{other}" in inner
     if path == "/where":
         assert inner == f"200 word-{other} True]"
     if path == "/hooks" and not tweens:
-        # Without a tween of pyramid_tm it has no commit of its own: that of the request around it is that one's.
+        # Without the tween of pyramid_tm, the subrequest is committed by the outer request, under its site.
         assert (other, "before commit: current", own) in places.noted
         return
     assert places.check()["after a subrequest: current"] == 1
@@ -292,7 +292,7 @@ def test_a_subrequest_has_the_site_of_its_own_host(places: Places, path: str, tw
 
 @pytest.mark.parametrize("tweens", ["&tweens", ""], ids=["tweens", "no tweens"])
 def test_a_subrequest_to_no_site_has_none(places: Places, tweens: str) -> None:
-    """Neither that of the request around it: on an open path, and for a host that nobody has."""
+    """Not even the site of the outer request: on an open path, and for an unknown host."""
     answer = browser(places, 7).get(f"/sub?host=site6.example&path=/open{tweens}").text
     if tweens:
         assert answer.endswith(f"[200 open None {NoCurrentSite}]")
@@ -343,11 +343,11 @@ def test_all_sites_in_a_request_ends_with_its_block(places: Places) -> None:
     assert browser(places, 2).get("/plain").text == f"word-{places.sites[2].id}"
 
 
-# All of it at once
+# All places at once
 
 
 class Client:
-    """A browser that asks many sites for everything, now and then hangs up, and believes nothing."""
+    """A client that sends all kinds of requests to many sites, sometimes disconnects, and checks each response."""
 
     def __init__(self, places: Places, address: tuple[str, int], seed: int) -> None:
         self.places = places
@@ -358,7 +358,7 @@ class Client:
         self.connection: HTTPConnection | None = None
 
     def run(self, requests: int) -> Client:
-        # Each begins with what ends a thread's work in the middle: everything after it is asked of the same threads.
+        # The first request of each client raises an exit exception; the same threads serve all later requests.
         self.ask(self.places.sites[0], "/exits?with=" + self.random.choice(["SystemExit", "GeneratorExit"]))
         for _ in range(requests - 1):
             self.ask(*self.choose())
@@ -388,8 +388,8 @@ class Client:
             self.hang_up(site)
             return
         host = "unknown.example" if path == "/unknown" else site.host
-        # waitress neither answers nor closes where a request was ended by SystemExit and the like; nor has it time for
-        # the connection ever again, so these are few.
+        # If a request ends with SystemExit or the like, waitress neither responds nor closes the connection, and does
+        # not serve that connection again. So such requests are rare.
         ends = path.startswith("/exits")
         if self.connection is None or ends:
             self.close()
@@ -406,7 +406,7 @@ class Client:
         self.compare(site, path, answer.status, text)
 
     def hang_up(self, site: Site) -> None:
-        """Ask for a body that is made while it is sent, read a little, and reset the connection."""
+        """Request a streamed body, read a part of it, and reset the connection."""
         with closing(socket.create_connection(self.address, timeout=120)) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.sendall(f"GET /stream HTTP/1.1\r\nHost: {site.host}\r\n\r\n".encode())
@@ -429,7 +429,7 @@ class Client:
 
 @contextmanager
 def silent_serving(app: Any, threads: int) -> Iterator[tuple[str, int]]:
-    """Serve by waitress, which does not log what is meant to go wrong here."""
+    """Serve with waitress, without logging the errors that these tests cause."""
     loggers = [logging.getLogger(name) for name in ("waitress", "waitress.queue")]
     for logger in loggers:
         logger.disabled = True
@@ -454,7 +454,7 @@ def test_many_sites_at_once_never_see_each_other(places: Places, threads: int) -
     assert wrong == []
     seen = places.check()
     assert sum(answers.values()) == requests // CLIENTS * CLIENTS
-    # Everything was there: streams, resets, errors, and what ends a request.
+    # Each kind of request occurred: streams, resets, errors, and exits.
     assert not [answer for answer in answers if answer.startswith("no answer to")], answers
     assert {"no answer", "200 /stream", "hung up", "500 /fail", "200 /sub", "404 /unknown"} <= set(answers), answers
     assert {"end of body: unpinned", "finished callback: unpinned", "exception view: current"} <= set(seen)

@@ -52,7 +52,7 @@ NO_NETWORK = {
     "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
     "PIP_RETRIES": "1",
 }
-"""Keeps pip from the network: an index on a port where nothing listens."""
+"""Keep pip from the network: an index on a port on which nothing listens."""
 
 
 def copy_clone(folder: Path) -> Path:
@@ -78,7 +78,7 @@ def make_python(folder: Path, *missing: str) -> Path:
     for path in Path(sysconfig.get_path("stdlib")).iterdir():
         if path.name not in missing:
             (library / path.name).symlink_to(path)
-    packages = Path(sysconfig.get_path("stdlib")).parent / "python3"  # where Debian has its pip
+    packages = Path(sysconfig.get_path("stdlib")).parent / "python3"  # where Debian installs pip
     if packages.exists() and "site-packages" not in missing:
         (folder / "lib" / "python3").symlink_to(packages)
     (folder / "bin").mkdir()
@@ -89,7 +89,7 @@ def make_python(folder: Path, *missing: str) -> Path:
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with pip, and without ensurepip."""
+    """Return a Python with pip and without ensurepip."""
     return make_python(tmp_path_factory.mktemp("python"), "ensurepip")
 
 
@@ -172,7 +172,7 @@ def get(port: int, host: str) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the clone in which a first run of dev.py was killed during the installation."""
+    """Return a copy of the clone in which the first run of dev.py was killed during the installation."""
     folder = copy_clone(tmp_path_factory.mktemp("dev") / "clone")
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "python").symlink_to("nowhere")
@@ -182,7 +182,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first_run(python: Path, clone: Path) -> list[str]:
-    """Output of the first `dev.py serve` in the clone, which was stopped with Ctrl-C once the sites had responded."""
+    """Return the output of the first `dev.py serve` in the clone, stopped with Ctrl-C once the sites have responded."""
     port = free_port()
     with serving(python, clone, port) as (program, lines):
         for host in ("garden.localhost", "kitchen.localhost", "sternwarte.localhost"):
@@ -397,7 +397,7 @@ def test_changed_content_and_a_removed_database_are_noticed(python: Path, clone:
 def test_the_test_verb_passes_arguments_and_lists_skipped_tests(python: Path, clone: Path) -> None:
     (clone / "tests").mkdir()
     (clone / "tests" / "test_small.py").write_text(SMALL_TESTS, "utf-8")
-    # The dependencies of our own tests take half a minute to install, and these tests do not need them.
+    # The dependencies of the tests take half a minute to install, and are not needed here.
     setup = (clone / "setup.py").read_text("utf-8")
     setup, count = re.subn(r"^test = \[.*?^\]", 'test = ["pytest>=8.2", "pytest-xdist>=3.6"]', setup, flags=re.M | re.S)
     assert count == 1
@@ -408,7 +408,7 @@ def test_the_test_verb_passes_arguments_and_lists_skipped_tests(python: Path, cl
     last = done.stdout.splitlines()[-2:]
     assert last == ["Skipped tests: 1", "skipped: tests.test_small::test_long: only with MULTISITE_SOAK=1"]
     done = run_dev(python, clone, "test", "--soak")
-    assert done.returncode == 1  # pytest's own, for the test that fails
+    assert done.returncode == 1  # the exit code of pytest if a test fails
     assert done.stdout.splitlines()[-1] == "Skipped tests: none"
 
 

@@ -1,8 +1,8 @@
-"""README.md and docs/: everything has its heading, and every example does what the page says.
+"""README.md and docs/: every public name is documented, and every example does what its page says.
 
-Commands run in a copy of what a clone has (templates, sites, migrations, development.ini) with a database of its own,
-Python in a process for each page (see snippets.py). test_existing.py follows docs/existing-application.md. Sphinx is
-not needed here: `python3 dev.py docs` builds the pages, and treats a warning as an error.
+Commands run in a copy of a clone (templates, sites, migrations, development.ini) with its own database, and the Python
+examples of each page in one process (tests/support/snippets.py). tests/system/test_existing.py follows
+docs/existing-application.md. Sphinx is not needed: `python3 dev.py docs` builds the pages, and warnings are errors.
 """
 
 from __future__ import annotations
@@ -49,30 +49,30 @@ pytestmark = pytest.mark.slow
 DOCS = ROOT / "docs"
 BIN = Path(sys.executable).parent
 HOME = "/home/you/multisite"
-"""What the pages call the folder of the clone."""
+"""The path by which the pages refer to the clone."""
 
 WALKED_ELSEWHERE = {
     "existing-application.md": "support/adopting.py",
     "testing.md": "testing/test_leak_detector.py",
     "vhosts.md": "vhosts/test_vhosts_docs.py",
 }
-"""Pages whose examples another test runs, and which, as its own test demands."""
+"""Pages whose examples are run by another test, and the name of that test."""
 
 NOT_RUN = {
     "python3 dev.py": "starts a server, installs, or runs these tests; the words are parsed, its output is compared",
     "python3 -m pip": "installs from the network; what it names is looked at in test_install_names.py",
 }
-"""Commands that are checked without being run, by how they begin, and why."""
+"""Commands that are checked without being run: how they begin, and why they are not run."""
 
 PAGES = [page for page in pages() if page.name not in WALKED_ELSEWHERE]
 
 
 def every(*languages: str) -> list[Snippet]:
-    """Return the examples of these languages on all pages that are tested here."""
+    """Return the examples in these languages on all pages that are tested here."""
     return [snippet for page in PAGES for snippet in snippets(page, *languages)]
 
 
-# Headings: nothing is left out, and nothing is described that is not there.
+# Headings: everything that exists is documented, and everything documented exists.
 
 
 def section(page: Path, heading: str) -> str:
@@ -102,7 +102,7 @@ TYPES = {
     setting_parsers.parse_secret: "secret",
     setting_parsers.parse_secrets: "list of secrets",
 }
-"""What the page calls the parsers of settings."""
+"""The names that the page gives to the parsers of settings."""
 
 
 def shown_default(value: object) -> str:
@@ -145,7 +145,7 @@ def test_every_option_of_a_command_is_described(name: str) -> None:
 
 
 def names_in_headings(page: Path) -> set[str]:
-    """Return what stands between backticks in the headings of `page`, without arguments: `f(x)` is `f`."""
+    """Return the code in the headings of `page`, without arguments: `f` for `f(x)`."""
     return {name.partition("(")[0] for heading in headings(page) for name in re.findall("`([^`]+)`", heading)}
 
 
@@ -154,7 +154,7 @@ def test_every_public_name_has_a_heading() -> None:
 
 
 def configured(tmp_path: Path) -> Configurator:
-    """Return a configurator after `include("multisite")`, its actions executed."""
+    """Return a configurator after `include("multisite")` and `commit()`."""
     config = Configurator(
         settings={
             "sqlalchemy.url": f"sqlite:///{tmp_path / 'docs.db'}",
@@ -203,7 +203,7 @@ def test_python_examples_do_what_the_page_says(page: Path, tmp_path: Path) -> No
         warnings += ["-W", f"ignore:{module_warning}"]
     done = subprocess.run(
         [*warm.python(), *warnings, str(SUPPORT / "snippets.py"), str(page), str(tmp_path)],
-        # Python takes a filter that the environment gives too for a repetition, and lets "error" come after it.
+        # Python ignores a -W filter that PYTHONWARNINGS repeats, and then applies "error" first.
         env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -250,7 +250,7 @@ def test_ini_examples_are_read_by_what_reads_them(snippet: Snippet, tmp_path: Pa
 
 
 def check_logging(ini: Path) -> None:
-    """Configure logging by an example, in a process of its own."""
+    """Configure logging by an example, in its own process."""
     script = "import logging, logging.config, sys; logging.config.fileConfig(sys.argv[1]); logging.error('found')"
     done = subprocess.run([sys.executable, "-c", script, ini], capture_output=True, text=True, check=True)
     assert done.stderr.endswith("[- -] [root:1] found\n")
@@ -272,7 +272,7 @@ def test_articles_in_examples_can_be_imported(snippet: Snippet) -> None:
 def test_every_template_in_an_example_says_where_it_goes() -> None:
     for snippet in every("mako"):
         assert place_of(snippet).startswith("sites/"), f"{snippet} does not begin with its place"
-        Template(snippet.text)  # It compiles; what it does is seen by the commands of the page.
+        Template(snippet.text)  # It compiles; the commands of the page test what it does.
 
 
 def place_of(snippet: Snippet) -> str:
@@ -287,7 +287,7 @@ def place_of(snippet: Snippet) -> str:
 
 @dataclasses.dataclass
 class Clone:
-    """A copy of what a clone has, with the demo sites in a database of its own, and a server once one is needed."""
+    """A copy of a clone with the demo sites in its own database, and a server once one is needed."""
 
     folder: Path
     dev: ModuleType
@@ -295,7 +295,7 @@ class Clone:
     port: int = 0
 
     def run(self, command: str) -> tuple[int, str]:
-        """Run `command` as a person would; return its exit code and what it prints, on stdout and stderr."""
+        """Run `command` as in a shell; return its exit code and its output, from stdout and stderr."""
         env = {name: value for name, value in self.dev.environment().items() if not name.startswith("MULTISITE_")}
         env["PATH"] = os.pathsep.join([str(self.folder / ".venv" / "bin"), env["PATH"]])
         done = subprocess.run(
@@ -323,7 +323,7 @@ class Clone:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def curl(self, command: str) -> str:
-        """Return what `curl` would print, for the few options that the pages use."""
+        """Return what `curl` would print; supports the options that the pages use."""
         self.serve()
         words = shlex.split(command)[1:]
         headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
@@ -347,7 +347,7 @@ class Clone:
 
 
 def wait_for(condition: Callable[[], bool]) -> bool:
-    """Return True once `condition` holds, False if it does not for a long time: for what another process does."""
+    """Return True once `condition` holds, or False after a timeout; for conditions that depend on another process."""
     end = time.monotonic() + 60
     while not condition():
         if time.monotonic() > end:
@@ -358,13 +358,13 @@ def wait_for(condition: Callable[[], bool]) -> bool:
 
 @pytest.fixture(scope="module")
 def demo(dev: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `dev.py serve` has made when it serves: the three demo sites with their content."""
+    """Return a folder as `dev.py serve` leaves it: with the three demo sites and their content."""
     folder = tmp_path_factory.mktemp("demo") / "clone"
     folder.mkdir()
     for name in ("templates", "sites", "migrations"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for host in {path.name for path in (folder / "sites").iterdir()} - set(dev.DEMO_SITES):
-        shutil.rmtree(folder / "sites" / host)  # A site that somebody has added to this clone.
+        shutil.rmtree(folder / "sites" / host)  # A site that was added to this clone.
     shutil.copyfile(ROOT / "development.ini", folder / "development.ini")
     (folder / "var").mkdir()
     make_programs(folder / ".venv" / "bin")
@@ -380,7 +380,7 @@ def demo(dev: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_programs(folder: Path) -> None:
-    """Make the folder of programs of an environment: those of this one, of which some start warm."""
+    """Create a folder with the programs of this environment, of which `multisite` and `alembic` start warm."""
     folder.mkdir(parents=True)
     for program in BIN.iterdir():
         (folder / program.name).symlink_to(program)
@@ -404,7 +404,7 @@ def clone_of(demo: Path, dev: ModuleType, folder: Path) -> Iterator[Clone]:
 
 
 def walk(page: Path, clone: Clone) -> int:
-    """Do what a page says, in order: write its templates, run its commands. Return how many commands there were."""
+    """Follow a page in order: write its templates and run its commands. Return the number of commands."""
     count = 0
     for snippet in snippets(page, "console", "sh", "mako"):
         assert snippet.language != "sh", f"{snippet}: commands are written as console, so that what they print is seen"
@@ -420,14 +420,14 @@ def walk(page: Path, clone: Clone) -> int:
 
 
 def do(command: Command, clone: Clone, where: str) -> None:
-    """Do one command, and compare what it prints and how it ends."""
+    """Run one command, and compare its output and exit code with the page."""
     if command.text.startswith("python3 dev.py"):
         check_dev(command, clone.dev, where)
     elif command.text.startswith("python3 -m pip"):
-        # What it may install, test_install_names.py says of every page.
+        # tests/system/test_install_names.py checks the names of the installed packages.
         assert shlex.split(command.text)[3] in {"install", "wheel", "--python"}, where
     elif command.text.startswith("curl "):
-        # Asked again until it is so: a server learns of a new site, or of a changed file, within a second.
+        # Repeated, since a server takes up to a second to notice a new site or a changed file.
         assert wait_for(lambda: command.prints(clone.curl(command.text))), f"{where}: {clone.curl(command.text)}"
     else:
         status, printed = clone.run(command.text)
@@ -436,7 +436,7 @@ def do(command: Command, clone: Clone, where: str) -> None:
 
 
 def check_dev(command: Command, dev: ModuleType, where: str) -> None:
-    """Parse the words of `python3 dev.py …`, and compare what `serve` prints when it serves."""
+    """Parse the arguments of `python3 dev.py …`, and compare what `serve` prints when it is ready."""
     words = shlex.split(command.text)[2:]
     options = dev.parse(words)
     assert options.rest == [], where
@@ -456,7 +456,7 @@ def test_commands_do_what_the_page_says(page: Path, demo: Path, dev: ModuleType,
 
 
 def test_pictures_of_imported_articles_are_there(demo: Path, dev: ModuleType, tmp_path: Path) -> None:
-    """docs/getting-started.md imports articles of another site, whose images are static files of that site."""
+    """docs/getting-started.md imports articles of another site; their images are static files of that site."""
     with clone_of(demo, dev, tmp_path / "clone") as clone:
         walk(DOCS / "getting-started.md", clone)
         articles = (clone.folder / "sites" / "garden.localhost" / "content").glob("*.md")

@@ -1,7 +1,7 @@
-"""An application of the official cookiecutter's shape learns to serve two sites, by docs/existing-application.md.
+"""An application like the official cookiecutter's is converted to two sites by docs/existing-application.md.
 
-`existing/before` is the application, `existing/after` holds the files that are new; the page says which lines change.
-tests/system/test_adoption.py takes the applications themselves through the page.
+`tests/existing/before` is the application, and `tests/existing/after` has the new files; the page says which lines
+change. tests/system/test_adoption.py converts the official applications themselves.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ SHELL = "pshell development.ini"
 COMMANDS = {
     MIGRATE, ADD_LOCALHOST, ADD_SECOND, CHECK, CHECK_SITES, UPGRADE, INITIALIZE_SECOND, TEST, SERVE, SHELL,
 }  # fmt: skip
-"""What the tests run."""
+"""The commands that the tests run."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def unconverted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    """The application as it was, not run yet, on new databases: SQLite, then PostgreSQL."""
+    """Return the application before the conversion, not run yet, on new databases: SQLite, then PostgreSQL."""
     with ExitStack() as stack:
         urls = {}
         if request.param == "postgresql":
@@ -61,14 +61,14 @@ def unconverted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 def convert_by_page(app: Application) -> None:
-    """Change what the page changes, and add what is new."""
+    """Apply the changes of the page, and add the new files."""
     convert(app.folder, diffs_of_page())
     shutil.copytree(AFTER, app.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("sites", "__pycache__"))
 
 
 @pytest.fixture(scope="module")
 def converted(unconverted: Application) -> Application:
-    """The application after the walk of the page; its one row was there before."""
+    """Return the converted application, whose only row is older than the conversion."""
     app = unconverted
     assert "6 passed" in app.run(TEST)
     app.run(UPGRADE)
@@ -110,7 +110,7 @@ def test_two_sites_with_their_own_rows_and_layouts(converted: Application) -> No
         assert (status, '<body class="second">' in page, "There is no such page." in page) == (404, True, True)
         assert "<h1>My application</h1>" in ask(FIRST, "/nowhere")[1]
         assert ask("third.example.com")[0] == 404
-        # Both names are taken on their own site only: the unique index holds the site.
+        # Each name is taken on its own site only, since the unique index includes the site.
         assert ask(SECOND, "/add", {"name": "milk"})[0] == 500
         assert ask(SECOND, "/add", {"name": "bread"})[0] == 303
 
@@ -120,10 +120,10 @@ def test_autogenerate_finds_nothing(converted: Application) -> None:
 
 
 def test_the_check_finds_no_fault(converted: Application) -> None:
-    # Its env.py sets up logging, so alembic tells what it does, too.
+    # The env.py of the application configures logging, so the output contains messages of alembic.
     *findings, summary = [line for line in converted.run(CHECK_SITES).splitlines() if line and "INFO" not in line]
     if "sqlite" in (converted.folder / "development.ini").read_text("utf-8"):
-        # Its engine is its own, and no row refers to another: a notice is what that is worth.
+        # The engine does not enforce foreign keys; no row refers to another one, so this is only a notice.
         assert [finding.partition(":")[0] for finding in findings] == ["notice foreign-keys-off the engine of models"]
         assert summary == "1 notice found."
     else:

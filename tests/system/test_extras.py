@@ -1,4 +1,4 @@
-"""An application that only includes multisite: it runs without what the extras install, and messages name the extra."""
+"""An application that only includes multisite runs without the packages of the extras; messages name the extra."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What messages, docs and tests tell people to install: nothing by a name on the package index that is not ours.
+"""Messages, docs and tests do not tell readers to install a package of another project by mistake.
 
-`multisite` is another project's there. `pyramid-multisite` is ours but not published: pip takes that name for what is
-installed already where a message of ours is seen, but a page is read before that.
+On the package index, `multisite` is the name of another project. `pyramid-multisite` is not published: in a message of
+multisite, pip resolves it to the installed distribution, but readers of a page have not installed it yet.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SOURCES = sorted(
 FORMER = re.compile(
     r"""\begg:multisite(?=[#`"\\]|$)|(?<![\w.'/-])multisite\[\w|package_name="multisite"|distribution\("multisite"""
 )
-"""The former name of the distribution, where it is meant."""
+"""Uses of the former name of the distribution that are intended."""
 
 INSTALL = re.compile(
     r"\b(?:pip3?|uv|poetry)\b[^\n`\":;]*? (?:install|add) ((?:'[^'\n]*'|[^\s'`\")|(,;]+| (?=[-'\w./\"]))+)"
@@ -41,7 +41,7 @@ INSTALL = re.compile(
 
 
 def installed(text: str) -> Iterator[str]:
-    """Yield what each `pip install` in `text` names, without options and their values."""
+    """Yield the arguments of each `pip install` in `text`, without options and their values."""
     for match in INSTALL.finditer(text.replace("\\\n", " ")):
         words = iter(shlex.split(match[1]))
         for word in words:
@@ -50,13 +50,13 @@ def installed(text: str) -> Iterator[str]:
             elif word.startswith("-") or not re.match(r"[\w./]", word):
                 continue
             elif word in {"and", "was", "to", "for", "with"}:
-                break  # The sentence goes on.
+                break  # The command ends here, and the sentence continues.
             else:
                 yield word
 
 
 def is_right(word: str, *, is_a_page: bool) -> bool:
-    """Return whether `word` is what somebody may install: an address, something that we require, or ours."""
+    """Return whether `word` is an address, a dependency of multisite, or multisite itself with an extra."""
     if match := ADDRESS.fullmatch(word):
         return set((match[1] or "").split(",")) <= {"", *EXTRAS}
     if match := OURS.fullmatch(word):

@@ -1,4 +1,4 @@
-"""Killed at any step and at any moment, a command leaves nothing half-made, and the same command completes it."""
+"""A command that is killed at any step leaves no partial site visible, and the same command completes its work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from multisite.sites.updates import add_site
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 MOMENTS = 200 if SOAK else 4
-SEED = int(os.environ.get("MULTISITE_SEED", random.randrange(2**32)))  # Shown by pytest where a test fails.
+SEED = int(os.environ.get("MULTISITE_SEED", random.randrange(2**32)))  # pytest shows it if a test fails.
 
 ADD = ("add-site", "a.example", "--alias", "b.example", "--name", "The A")
 
@@ -36,11 +36,11 @@ STARTER = {
     "static/site.css": "body {}",
     "static/site.js": "let site",
 }
-"""What a new site finds in its folder."""
+"""The files in the folder of a new site."""
 
 
 class World:
-    """A folder with an application, its database, a server that reads both at each request, and its commands."""
+    """A folder with an application, its database, its commands, and a server that reads both at each request."""
 
     def __init__(self, folder: Folder, engine: sa.Engine, forker: Forker) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class World:
         self.app = TestApp(config.make_wsgi_app())
 
     def page(self, host: str) -> str | None:
-        """Return the page of the host, None if there is none."""
+        """Return the page of the host, or None if there is none."""
         answer = self.app.get("/", headers={"Host": host}, status="*")
         assert answer.status_int in {200, 404}, answer
         return answer.text if answer.status_int == 200 else None
@@ -113,7 +113,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(autouse=True)
 def empty(world: World) -> None:
-    """Each test begins without a site."""
+    """Remove the sites of earlier tests."""
     world.forget()
 
 
@@ -121,7 +121,7 @@ WHOLE = "layout of the starter: page of The A"
 
 
 def check_completed(world: World, killed: Done) -> None:
-    """Check that what a command left that was killed, or was not, is served as a whole, and is completed by itself."""
+    """Check that the site is served completely or not at all, and that the same command completes it."""
     served = world.page("a.example")
     assert served in {None, WHOLE}
     assert world.page("b.example") == served
@@ -142,13 +142,13 @@ def check_completed(world: World, killed: Done) -> None:
 
 
 CHANGING = {"commit", "shutil.rmtree", "os.mkdir", "os.rename", "open"}
-"""Kinds of steps behind which something is there that was not there before, or no longer."""
+"""Kinds of steps that change the state of the database or of the folder."""
 
 
 def chosen_steps(kinds: list[str], world: World) -> list[int]:
-    """Return the steps to die at, counted from 1: all, or without MULTISITE_SOAK one for each state there can be.
+    """Return the steps to kill the command at, counted from 1: all with MULTISITE_SOAK, otherwise one for each state.
 
-    On PostgreSQL, where it takes longer, every third of these has to do then; `World.takes_all` says so.
+    PostgreSQL is slower, so a third of the latter must suffice there; see `World.takes_all`.
     """
     if SOAK:
         return list(range(1, len(kinds) + 1))
@@ -166,7 +166,7 @@ def test_add_site_killed_at_every_step(world: World) -> None:
         seen.add(world.state())
         check_completed(world, killed)
         world.forget()
-    # The test says something only if it has really seen each half of a site.
+    # The test is only meaningful if each partial state of a site has occurred.
     halves = {
         ((), ()),
         (("pending",), ()),
@@ -178,7 +178,7 @@ def test_add_site_killed_at_every_step(world: World) -> None:
 
 
 def test_what_is_half_made_would_be_served_were_it_not_pending(world: World) -> None:
-    """The negative control: of what the test above looks for there is something to be seen."""
+    """Negative control: the test above can detect partial sites."""
     whole = world.commands.run(*ADD)
     world.forget()
     world.commands.killed_at(whole.steps.index("os.rename") + 1, *ADD)
@@ -251,7 +251,7 @@ def test_remove_site_killed_at_every_step(world: World) -> None:
         served = world.page("a.example")
         state = (served, numbers(world.engine, ids[-1]), (world.sites_dir / "a.example").exists())
         seen.add(state)
-        # It is there as a whole, or it is not there.
+        # The site is served completely or not at all.
         assert state in {(WHOLE, (2, 2), True)} or served is None
         again = world.commands.run(*REMOVE)
         if again.code:
@@ -265,7 +265,7 @@ def test_remove_site_killed_at_every_step(world: World) -> None:
     assert len(list((world.sites_dir / TRASH).iterdir())) == len(ids)
     assert numbers(world.engine, other.id) == (2, 2)
     assert sorted(set(ids)) == ids
-    # Each half of a removal has really been there.
+    # Each partial state of a removal has occurred.
     halves = {(WHOLE, (2, 2), True), (None, (2, 2), True), (None, (2, 2), False), (None, (2, 0), False)}
     assert {*halves, (None, (0, 0), False)} <= seen or not world.takes_all
 
@@ -278,7 +278,7 @@ def write_notes(engine: sa.Engine, site_id: int) -> None:
 
 
 def numbers(engine: sa.Engine, site_id: int) -> tuple[int, int]:
-    """Return how many notes and how many comments of the site there are."""
+    """Return the numbers of notes and of comments of the site."""
     with all_sites("a test"), engine.connect() as connection:
         notes, comments = (
             connection.scalar(sa.select(sa.func.count()).select_from(table).where(table.c.site_id == site_id))

@@ -1,6 +1,6 @@
-"""The tests of alembic, zope.sqlalchemy and pyramid_tm, with the scoping layer installed.
+"""The test suites of alembic, zope.sqlalchemy and pyramid_tm pass with the scoping layer installed.
 
-Each is run without it, too: none that passes then may fail or be skipped with it.
+Each suite also runs without the layer: a test that passes without it may neither fail nor be skipped with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def check(source: Path, tests: str, *options: str, at_least: int, **environment: str) -> None:
-    """Run `tests` without the layer and with it, and compare; without it, `at_least` so many must pass."""
+    """Compare `tests` with and without the scoping layer; without it, at least `at_least` tests must pass."""
     passed, _ = run_tests(source, [tests], *options, **environment)
     assert len(passed) >= at_least
     passed_with, _ = run_tests(source, [tests], *options, *WITH_LAYER, **environment)
@@ -27,27 +27,30 @@ def check(source: Path, tests: str, *options: str, at_least: int, **environment:
 
 
 def test_alembic() -> None:
-    """On SQLite, so that what is about PostgreSQL, MySQL, MariaDB, Oracle and SQL Server is skipped.
+    """The suite runs on SQLite, so tests for PostgreSQL, MySQL, MariaDB, Oracle and SQL Server are skipped.
 
-    Its tests of stubs are skipped too: they need Python 3.14, black and zimports. Eight about hooks after writing fail
-    either way where black is not installed.
+    Tests of type stubs are skipped too: they need Python 3.14, black and zimports. Without black, eight tests of hooks
+    that run after writing fail with and without the layer.
     """
     check(source_of("alembic"), "tests", at_least=1900)
 
 
 def test_pyramid_tm() -> None:
-    # Its setup.cfg wants coverage to be measured.
+    # The setup.cfg of pyramid_tm enables coverage.
     check(source_of("pyramid_tm"), "tests", "-o", "addopts=", at_least=60)
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_zope_sqlalchemy(database: str, postgresql_database_url: str) -> None:
-    """Not its README, which is a doctest. Skipped are bound metadata, which SQLAlchemy 2.0 has not, and on SQLite
-    savepoints and commits in two phases. RetryTests, which its own suite leaves out on SQLite, fail there either way.
+    """The suite runs without its README, which is a doctest.
+
+    Tests of bound metadata are skipped, since SQLAlchemy 2.0 does not have it; on SQLite, so are tests of savepoints
+    and two-phase commits. RetryTests, which zope.sqlalchemy itself omits on SQLite, fail there with and without the
+    layer.
     """
     source = source_of("zope.sqlalchemy")
-    # pytest would take zope/sqlalchemy, a package in a namespace, for SQLAlchemy.
+    # pytest would import zope/sqlalchemy, part of a namespace package, as `sqlalchemy`.
     shutil.copy(source / "src" / "zope" / "sqlalchemy" / "tests.py", source / "test_zope_sqlalchemy.py")
-    (source / "pytest.ini").write_text("[pytest]\n")  # It has no settings of its own, and would take ours.
+    (source / "pytest.ini").write_text("[pytest]\n")  # Without a file of its own, pytest would use ours.
     url = {} if database == "sqlite" else {"TEST_DSN": postgresql_database_url}
     check(source, "test_zope_sqlalchemy.py", at_least=19, **url)

@@ -1,4 +1,4 @@
-"""The wheel, as somebody else installs it: built, put into an empty environment, and used there."""
+"""The wheel works when it is built and installed into an empty environment."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ listen = 127.0.0.1:6543
 """
 
 NOT_OURS = shutil.ignore_patterns(".git", ".venv", "var", "build", "dist", "*.egg-info", "__pycache__", ".*_cache")
-"""What lies in a working copy and in no clone."""
+"""Files of a working copy that no clone has."""
 
 
 def run(*command: str | Path, cwd: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run `command` as a person would, in an environment that knows nothing of this test's Python."""
+    """Run `command` without environment variables of this test's Python."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MULTISITE_"))}
     done = subprocess.run(
         [str(word) for word in command], cwd=cwd, env=env, capture_output=True, text=True, encoding="utf-8", check=False
@@ -44,7 +44,7 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> subprocess.Complete
 
 
 def pip_for(python: Path) -> Sequence[str]:
-    """Return a pip command for another environment: the pip of this Python, or of the one that it was made from."""
+    """Return a pip command for another environment: the pip of this Python, or of its base Python."""
     for candidate in (sys.executable, sys._base_executable):  # type: ignore[attr-defined]
         found = subprocess.run([candidate, "-m", "pip", "--version"], capture_output=True, check=False)
         if found.returncode == 0:
@@ -54,37 +54,37 @@ def pip_for(python: Path) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Installed:
-    """An environment with nothing in it but the wheel and what it asks for, and a folder to work in."""
+    """An environment that contains only the wheel and its dependencies, and a working folder."""
 
     bin: Path
     folder: Path
 
     def run(self, command: str, *arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run a command of the environment in the folder."""
+        """Run a command of the environment in the working folder."""
         return run(self.bin / command, *arguments, cwd=self.folder, status=status)
 
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source distribution, and the wheel that was built from that."""
+    """Return a folder with the source distribution, and the wheel built from it."""
     source = tmp_path_factory.mktemp("source") / "multisite"
     shutil.copytree(ROOT, source, ignore=NOT_OURS)
     folder = tmp_path_factory.mktemp("distributions")
-    # Not isolated, because the setuptools that Pyramid asks for is here and new enough, and nothing is downloaded.
+    # Not isolated, so that nothing is downloaded: the setuptools that Pyramid requires is installed and recent enough.
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source, cwd=source)
     return folder
 
 
 @pytest.fixture(scope="session")
 def wheel(distributions: Path) -> Path:
-    """The wheel."""
+    """Return the path of the wheel."""
     (found,) = distributions.glob("*.whl")
     return found
 
 
 @pytest.fixture(scope="session")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of commands of an environment in which the wheel was installed with the reference application."""
+    """Return the bin folder of an environment in which the wheel and the reference application are installed."""
     folder = tmp_path_factory.mktemp("environment")
     venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt").create(folder)
     commands = folder / ("Scripts" if os.name == "nt" else "bin")
@@ -94,7 +94,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installed(environment: Path, tmp_path: Path) -> Installed:
-    """The environment with an empty folder, and in that an ini file that names the reference application."""
+    """Return the environment with a new folder that contains an ini file for the reference application."""
     (tmp_path / "app.ini").write_text(INI, "utf-8")
     return Installed(environment, tmp_path)
 
@@ -148,7 +148,7 @@ def test_help_imports_neither_pyramid_nor_sqlalchemy(installed: Installed) -> No
     assert "add-site" in done.stdout
     modules = set(json.loads(done.stderr.replace("'", '"')))
     assert modules & {"pyramid", "sqlalchemy", "alembic", "mako", "webob", "pkg_resources"} == set()
-    assert "click" in modules  # Else the list would prove nothing.
+    assert "click" in modules  # Otherwise the list would prove nothing.
 
 
 def test_help_names_the_commands(installed: Installed) -> None:

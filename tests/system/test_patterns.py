@@ -1,4 +1,4 @@
-"""Regular expressions: Debian 12's Python 3.11.2 matches possessive quantifiers and atomic groups wrongly."""
+"""No pattern has possessive quantifiers or atomic groups: Python 3.11.2 of Debian 12 matches them wrongly."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def operations(parsed: Any) -> Iterator[str]:
 
 
 def refused_in(text: str | bytes) -> set[str]:
-    """Return what `text` has of the operations that are refused; nothing if it is not a regular expression."""
+    """Return the refused operations in `text`; none if it is not a regular expression."""
     if isinstance(text, str):
         text = LOOKS_ALIKE.sub("", text)
     try:
@@ -46,9 +46,9 @@ def refused_in(text: str | bytes) -> set[str]:
 
 
 def texts_in(source: str) -> Iterator[tuple[int, str | bytes]]:
-    """Yield the line and the text of each literal, those of f-strings with a letter for what is put in.
+    """Yield the line and the text of each literal; in f-strings, a letter replaces each expression.
 
-    All literals are looked at and not only what stands in a call of `re`: patterns are joined out of parts.
+    All literals are checked and not only arguments of functions of `re`, since patterns are composed of parts.
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
@@ -59,7 +59,7 @@ def texts_in(source: str) -> Iterator[tuple[int, str | bytes]]:
 
 
 def faults_of(source: str) -> list[int]:
-    """Return the lines of `source` with a literal that 3.11.2 would match wrongly."""
+    """Return the lines of `source` with a literal that Python 3.11.2 would match wrongly."""
     documentation = {
         node.body[0].lineno
         for node in ast.walk(ast.parse(source))
@@ -70,10 +70,10 @@ def faults_of(source: str) -> list[int]:
 
 
 NO_PATTERNS = {"multisite/web/request.py": "_PATH_CHARACTERS"}
-"""Literals that are not patterns but would parse as such: the file, and what the line holds."""
+"""Literals that would parse as patterns but are none: the file, and a part of the line."""
 
 LOOKS_ALIKE = re.compile(r"(?i)\bc[+]{2}|/[*][+]")
-"""The language, and a hint in SQL: no pattern has these."""
+"""Uses of the same characters that are not patterns: the language, and a hint in SQL."""
 
 
 def test_no_source_has_a_pattern_that_python_3_11_2_matches_wrongly() -> None:

@@ -1,4 +1,4 @@
-"""The real Caddy and the real nginx in front of the application, as docs/reverse-proxy.md sets them up."""
+"""Caddy and nginx in front of the application, configured by docs/reverse-proxy.md."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ AddSite = Callable[[str], Any]
 
 @pytest.fixture
 def add(tmp_path: Path, sqlite_database_url: str) -> Iterator[tuple[AddSite, int]]:
-    """Serve an application as the page sets it up; give what adds a site, and the port."""
+    """Serve an application configured by the page; yield a function that adds a site, and the port."""
     settings: dict[str, Any] = {
         "multisite.sites_dir": str(tmp_path / "sites"),
         "multisite.refresh_seconds": "0",
@@ -80,7 +80,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], port: int, log: Path, **environ: str) -> Iterator[None]:
-    """Run a proxy until the end of the block; wait until it listens."""
+    """Run a proxy until the end of the block, and wait until it listens."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)
     try:
@@ -100,7 +100,7 @@ def running(command: list[str], port: int, log: Path, **environ: str) -> Iterato
 
 
 def https_get(port: int, host: str, context: ssl.SSLContext, path: str = "/") -> bytes:
-    """Return the answer; raise `ssl.SSLError` or `OSError` where there is no certificate for `host`."""
+    """Return the response; raise `ssl.SSLError` or `OSError` if there is no certificate for `host`."""
     with (
         socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
         context.wrap_socket(plain, server_hostname=host) as connection,
@@ -121,7 +121,7 @@ def test_caddy_gets_a_certificate_for_a_new_site_at_once_and_none_for_others(
     add_one, app_port = add
     port, storage = free_port(), tmp_path / "caddy"
     text = snippet("caddyfile").text.replace("127.0.0.1:6543", f"127.0.0.1:{app_port}")
-    # Its own authority signs instead of a public one, on ports that anybody may open; all else is as on the page.
+    # The internal authority of Caddy signs certificates, and ports are unprivileged; the rest is as on the page.
     text = text.replace("{\n", f"{{\n\tadmin off\n\thttps_port {port}\n\thttp_port {free_port()}\n", 1)
     text = text.replace("{\n", f"{{\n\tskip_install_trust\n\tstorage file_system {storage}\n", 1)
     text = text.replace("on_demand\n", "on_demand\n\t\tissuer internal\n", 1)
@@ -172,7 +172,7 @@ def test_nginx_has_the_certificates_of_its_map_and_limits_visitors(add: tuple[Ad
     folders = "".join(
         f"{kind}_temp_path {tmp_path / kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    # As root nginx would give up its rights, and then may not look into the folder of the test.
+    # As root, nginx would drop its privileges, and then could not read the folder of the test.
     conf.write_text(
         f"user root;\ndaemon off;\npid {tmp_path}/nginx.pid;\nerror_log stderr;\nevents {{}}\n"
         f"http {{\naccess_log off;\n{folders}{text}\n}}\n"

@@ -1,4 +1,4 @@
-"""Many at once: sixteen processes that add the same site, and changes while visitors ask."""
+"""Concurrency: sixteen processes add the same site, and sites change while visitors request them."""
 
 from __future__ import annotations
 
@@ -61,29 +61,29 @@ def test_of_sixteen_processes_that_add_a_host_exactly_one_wins(commands: Forker,
         assert lost == {(1, "", f"Error: '{host}' is taken: it already leads to the site {host}\n")}
         assert won[0].stderr == ""
         assert won[0].stdout.startswith(f"Added {host}.\n")
-    # A row of sites and two of domains for each, and nothing else.
+    # Each site has one row in `sites` and two in `domains`, and nothing else exists.
     assert folder.rows() == 3 * ROUNDS
     assert folder.folders() == sorted(f"site{number}.example" for number in range(ROUNDS))
     assert all(len(list((folder.path / "sites" / name).iterdir())) == 1 for name in folder.folders())
 
 
-# 1,000 changes while 8 clients ask.
+# 1,000 changes while 8 clients send requests.
 
 CLIENTS = 8
 CHANGES = 1000 if SOAK else 20
 REST_AFTER = 10
-"""After so many changes nothing is changed for a moment, and every answer has to be exact."""
+"""Number of changes after which they pause, and every response must be exact."""
 PAIRS = 3
-"""Pairs of sites. Domains move within a pair only: what another pair's site would show is wrong at any time."""
+"""Number of pairs of sites. Domains move within a pair only, so a response of another pair's site is always wrong."""
 GRACE_SECONDS = 10.0
-"""For how long an answer from before a change passes, for the slowest machine; each rest is exact."""
+"""How long a response from before a change is accepted, for the slowest machine; during each pause, none is."""
 
 State = str
-"""What a host shows: the tag of a site, `to` and a host for a redirect there, or `nothing`."""
+"""The state of a host: the tag of a site, `to` and a host for a redirect, or `nothing`."""
 
 
 class Pair:
-    """Two sites as they should be, and the changes that keep it so."""
+    """The expected state of two sites, and changes to it."""
 
     def __init__(self, number: int, url: str, settings: Settings) -> None:
         self.url = url
@@ -99,7 +99,7 @@ class Pair:
             self.do(add_site, f"{tag}.example", settings=settings, name=f"{tag} 0", aliases=aliases)
 
     def do(self, change: Callable[..., object], *arguments: object, **more: object) -> None:
-        """Make a change on a connection of its own."""
+        """Make a change on its own connection."""
         with closing_engine(self.url) as engine:
             change(engine, *arguments, **more)
 
@@ -116,7 +116,7 @@ class Pair:
         return f"to {self.canonical[tag]}" if host in self.redirects else tag
 
     def plan(self, chance: random.Random, number: int) -> Callable[[], None]:
-        """Note one change here, and return what makes it in the tables."""
+        """Record one change here, and return a function that makes it in the tables."""
         tag = chance.choice(self.tags)
         other = self.tags[1 - self.tags.index(tag)]
         movable = sorted(set(self.domains) - set(self.canonical.values()))
@@ -157,7 +157,7 @@ class Pair:
 
 
 class Book:
-    """What each host has shown, and from when on."""
+    """The expected states of each host, each with the time from which it applies."""
 
     def __init__(self) -> None:
         self._history: dict[str, list[tuple[float, State]]] = {}
@@ -206,7 +206,7 @@ def ask(connection: HTTPConnection, host: str) -> State:
 
 
 class Visitors:
-    """Clients that ask for any of the hosts, and compare what they are shown with the book."""
+    """Clients that request any of the hosts, and compare the responses with the `Book`."""
 
     def __init__(self, address: tuple[str, int], book: Book, seed: int) -> None:
         self.address = address
@@ -232,7 +232,7 @@ class Visitors:
 
 
 def check_at_rest(address: tuple[str, int], pairs: list[Pair]) -> None:
-    """Check that every host shows what it should, once what was being read has been read."""
+    """Check that every host shows its expected state once pending reads have finished."""
     with closing(HTTPConnection(*address, timeout=30)) as connection:
         for host, state in [each for pair in pairs for each in pair.states().items()]:
             shown = [ask(connection, host)]
@@ -245,7 +245,7 @@ def check_at_rest(address: tuple[str, int], pairs: list[Pair]) -> None:
 def test_changes_while_clients_ask_show_no_wrong_site_and_no_failure(
     database_url: str, address: tuple[str, int], tmp_path: Path
 ) -> None:
-    seed = int(os.environ.get("MULTISITE_SEED", random.randrange(2**32)))  # Shown by pytest where this fails.
+    seed = int(os.environ.get("MULTISITE_SEED", random.randrange(2**32)))  # pytest shows it if the test fails.
     chance = random.Random(seed)
     settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
     pairs = [Pair(number, database_url, settings) for number in range(PAIRS)]
@@ -258,7 +258,7 @@ def test_changes_while_clients_ask_show_no_wrong_site_and_no_failure(
             for number in range(1, CHANGES + 1):
                 pair = chance.choice(pairs)
                 change = pair.plan(chance, number)
-                # Before it is made: the first who sees it has to find it here.
+                # Recorded before the change is made, so that the first client that sees it finds it here.
                 book.note([pair])
                 change()
                 if number % REST_AFTER == 0:
@@ -269,7 +269,7 @@ def test_changes_while_clients_ask_show_no_wrong_site_and_no_failure(
             each.result()
     assert visitors.wrong == []
     assert len(visitors.asked) > 2
-    # The negative control: a domain that leads to a site of another pair is seen to be wrong.
+    # Negative control: a domain that leads to a site of another pair is reported.
     with all_sites("a test"), closing_engine(database_url) as engine, engine.begin() as connection:
         other = sa.select(SiteRow.id).where(SiteRow.folder == "b1.example").scalar_subquery()
         connection.execute(sa.update(SiteRow).where(SiteRow.id == other).values(availability="open"))

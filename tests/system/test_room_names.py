@@ -1,4 +1,4 @@
-"""Private names stay in their room, and no two public classes of the package share a name."""
+"""No package imports private names of another one, and no two public classes share a name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from snippets import ROOT
 PACKAGE = ROOT / "multisite"
 
 SAME_EXCEPTIONS = {"errors.py", "scoping/errors.py"}
-"""The second has subclasses of the first by the same names, which SQLAlchemy does not wrap."""
+"""The second module has subclasses of those in the first, by the same names, which SQLAlchemy does not wrap."""
 
 
 def modules(package: Path) -> Iterator[tuple[str, str, ast.Module]]:
-    """Yield the path of each module of `package`, its room and its syntax tree."""
+    """Yield the path of each module of `package`, its subpackage (room) and its syntax tree."""
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package)
         yield name.as_posix(), name.parts[0].removesuffix(".py"), ast.parse(path.read_text("utf-8"))
 
 
 def private_imports(package: Path) -> list[str]:
-    """Return where a module uses a private name of another room: an import, or an attribute of an imported module."""
+    """Return the uses of private names of another room: imports, and attributes of imported modules."""
     found = []
     for path, room, tree in modules(package):
         others: set[str] = set()

@@ -1,4 +1,4 @@
-"""The pictures of the documentation are what `python3 dev.py screenshots` takes of the demo sites."""
+"""`python3 dev.py screenshots` takes the screenshots of the documentation from the demo sites."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PICTURE = ROOT / "docs" / "screenshots" / "one-entry.png"
 
 
 def size_of(picture: Path) -> tuple[int, int]:
-    """Return width and height of a PNG."""
+    """Return the width and height of a PNG."""
     head = picture.read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", head[16:])

@@ -1,8 +1,8 @@
-"""SQLAlchemy's own tests, with the scoping layer installed: what passes without it passes with it.
+"""SQLAlchemy's own tests that pass without the scoping layer also pass with it.
 
-The tests are those of the installed release, on SQLite in memory. The ordinary run takes a fiftieth of them, from the
-files about what the layer reaches into most: statements that change rows, and common table expressions. The expected
-differences are named here with their reasons.
+The tests are those of the installed release, on SQLite in memory. The ordinary run selects a fiftieth of them, from the
+files on which the layer has the most effect: statements that change rows, and common table expressions. The expected
+differences are listed here with their reasons.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOCKED = {
     "DialectEventTest": "the dialect's `do_execute` is a mock that executes nothing, and the layer asks the database "
     "what a table is that only text names",
 }
-"""The classes of tests that may fail with the layer, with the reason."""
+"""Classes of tests that may fail with the layer, with the reasons."""
 
 
 def differs_as_expected(name: str) -> bool:
@@ -61,6 +61,6 @@ def test_what_passes_without_the_layer_passes_with_it() -> None:
     passed, failed = run_tests(source, WHOLE, *WITH_LAYER, "-n", "2")
     assert len(passed) > 15_000
     unexpected = {name for name in failed if not differs_as_expected(name)}
-    # Only where something fails it is looked whether that fails without it, too.
+    # The suite only runs without the layer if an unexpected test fails with it.
     without = run_tests(source, WHOLE, "-n", "2")[1] if unexpected else set()
     assert sorted(unexpected - without) == []

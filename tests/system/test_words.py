@@ -1,4 +1,4 @@
-"""The list of banned words in docs/words.py: what it finds, what it leaves alone, and that `dev.py lint` runs it."""
+"""docs/words.py finds banned words and ignores examples, and `dev.py lint` runs it."""
 
 from __future__ import annotations
 
