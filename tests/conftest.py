@@ -1,4 +1,4 @@
-"""Fixtures of several test files (databases, sites, a clock), and the hooks of pytest."""
+"""Fixtures that several test files use (databases, sites, a clock), and hooks of pytest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 if importlib.metadata.version("click").startswith("8.1."):
 
     class _Runner(click.testing.CliRunner):
-        """`CliRunner` as it is since click 8.2: stderr is separate from stdout, and `output` has both."""
+        """`CliRunner` as in click 8.2 and later: stderr is separate from stdout, and `output` contains both."""
 
         def __init__(self) -> None:
             super().__init__(mix_stderr=False)  # type: ignore[call-arg]
@@ -51,7 +51,7 @@ if importlib.metadata.version("click").startswith("8.1."):
     click.testing.CliRunner = _Runner  # type: ignore[misc]
     click.testing.Result.output = property(lambda result: result.stdout + result.stderr)  # type: ignore[method-assign, assignment]
 
-# By default Hypothesis fails if an example takes 200 ms, or if examples are slow to generate: on a busy machine any is.
+# By default, Hypothesis fails if an example takes 200 ms or is slow to generate, which happens on a busy machine.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
@@ -93,7 +93,7 @@ _last_file = pytest.StashKey[Path]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Drop the applications of earlier files: `using_site` would ask them, and their databases are gone."""
+    """Remove the applications of earlier files: `using_site` would query them, and their databases no longer exist."""
     if item.config.stash.get(_last_file, None) != item.path:
         item.config.stash[_last_file] = item.path
         site_module._resolvers.clear()

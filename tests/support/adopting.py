@@ -1,6 +1,6 @@
-"""For tests of docs/existing-application.md: the changes that it shows, and a working copy of an application.
+"""Support for tests of docs/existing-application.md: the changes on the page, and a working copy of an application.
 
-Everything is run as a person would run it: in processes of their own, over a real socket.
+Commands and servers run in their own processes, and requests are sent over a socket.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = ["FIRST", "PAGE", "SECOND", "SERVE", "Application", "added_lines", "co
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "existing-application.md"
 WIKI = "## An application with log-ins"
-"""The heading below which the page is about the wiki of Pyramid's documentation."""
+"""The heading of the section about the wiki tutorial of Pyramid."""
 
 FIRST, SECOND = "www.example.com", "second.example.com"
 SERVE = "pserve development.ini"
 
 Hunk = tuple[list[str], list[str]]
-"""The lines that are there, and what they become."""
+"""Lines before and after a change."""
 
 
 def diffs_of_page(*, wiki: bool = False) -> dict[str, list[Hunk]]:
-    """Return what the page changes in each file of the cookiecutter's application, or of the wiki."""
+    """Return the changes of the page to each file of the cookiecutter's application, or of the wiki."""
     before, _, after = PAGE.read_text("utf-8").partition(WIKI)
     found: dict[str, list[Hunk]] = {}
     for diff in re.findall(r"```diff\n(.*?)```\n", after if wiki else before, re.DOTALL):
@@ -49,12 +49,12 @@ def diffs_of_page(*, wiki: bool = False) -> dict[str, list[Hunk]]:
 
 
 def added_lines(diffs: dict[str, list[Hunk]]) -> int:
-    """Return how many lines are new or other than they were."""
+    """Return the number of lines that are added or changed."""
     return sum(len([line for line in new if line not in old]) for hunks in diffs.values() for old, new in hunks)
 
 
 def convert(folder: Path, diffs: dict[str, list[Hunk]]) -> None:
-    """Change the files in `folder` as the page says; each place has to be there once."""
+    """Apply the changes of the page to the files in `folder`; each must match exactly once."""
     for name, hunks in diffs.items():
         lines = (folder / name).read_text("utf-8").splitlines()
         for old, new in hunks:
@@ -78,11 +78,11 @@ PROGRAMS = {
 
 @dataclass(frozen=True)
 class Application:
-    """A working copy of the application, installed as `pip install -e` does it: by metadata beside the package."""
+    """A working copy of the application, installed like `pip install -e`, by metadata beside the package."""
 
     folder: Path
     shown_before: dict[str, str] = field(default_factory=dict)
-    """What the home page showed for each host before the application was converted."""
+    """The home page for each host before the application was converted."""
 
     def _start(self, command: str) -> subprocess.Popen[str]:
         program, *arguments = shlex.split(command)
@@ -108,7 +108,7 @@ class Application:
 
     @contextmanager
     def serving(self) -> Iterator[Callable[..., tuple[int, str]]]:
-        """Serve with waitress; yield a function that sends a request to a host and returns status and text."""
+        """Serve with waitress; yield a function that sends a request to a host and returns its status and text."""
         with self._start(SERVE) as process:
             assert process.stdout is not None
             printed = []
@@ -137,7 +137,7 @@ class Application:
 
 
 def set_up(source: Path, folder: Path, database_urls: dict[str, str]) -> Application:
-    """Copy the application in `source` to `folder`, with databases of its own where they are given.
+    """Copy the application in `source` to `folder`, and set its databases if they are given.
 
     `database_urls` are for the ini files "development" and "testing".
     """

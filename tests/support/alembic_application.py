@@ -1,4 +1,4 @@
-"""An application on disk with migrations of its own, for the tests of alembic's autogenerate."""
+"""An application on disk with its own migrations, for the tests of alembic's autogenerate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOST = "www.example.com"
 
 
 def render_item(kind: str, item: Any, _context: object) -> Any:
-    """Render for `render_python_code` as the plugin does for `alembic revision`."""
+    """Render an item for `render_python_code` like the plugin for `alembic revision`."""
     return "sa.BigInteger()" if kind == "type" and isinstance(item, SiteId) else False
 
 
@@ -38,7 +38,7 @@ class Application:
             assert script.downgrade_ops is not None
             if script.upgrade_ops.is_empty():
                 return "", ""
-            # `alembic check` has to be able to print it too.
+            # `alembic check` must be able to print the operations, too.
             assert script.upgrade_ops.as_diffs()
             up, down = (
                 render_python_code(part, migration_context=context, render_item=render_item)

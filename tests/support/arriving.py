@@ -1,4 +1,4 @@
-"""The application of tests/system/test_arrivals.py that servers import as `arriving:app`."""
+"""The application of tests/system/test_arrivals.py, which servers import as `arriving:app`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def books(request: Request) -> Response:
 
 
 def sessions(request: Request) -> Response:
-    """Say how many sessions have been begun in this process."""
+    """Return the number of sessions begun in this process."""
     return Response(str(len(begun)))
 
 

@@ -1,4 +1,4 @@
-"""A folder in which a person uses the command `multisite`: an ini file, templates and a database."""
+"""A folder in which the command `multisite` runs: an ini file, templates and a database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Folder:
         self.write()
 
     def write(self, *, app: str = "", server: str = "listen = localhost:6543", url: str | None = None) -> None:
-        """Write the ini, with more lines in `[app:main]` and other ones in `[server:main]`."""
+        """Write the ini file, with further lines in `[app:main]` and other lines in `[server:main]`."""
         url = (url or self.database_url).replace("%", "%%")
         (self.path / "development.ini").write_text(
             f"[app:main]\nuse = egg:pyramid-multisite\nsqlalchemy.url = {url}\n"
@@ -37,7 +37,7 @@ class Folder:
     def process(
         self, *arguments: str, env: dict[str, str] | None = None, options: tuple[str, ...] = ("-W", "default")
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command as a shell does, but with every warning shown."""
+        """Run the command in its own process, with every warning shown."""
         return subprocess.run(
             [*warm.python(), *options, *MULTISITE, *arguments],
             cwd=self.path,
@@ -53,7 +53,7 @@ class Folder:
         return done.stdout
 
     def invoke(self, *arguments: str) -> Result:
-        """Run the command in this process, for the many ways in which it can fail."""
+        """Run the command in this process, which is faster."""
         return CliRunner().invoke(main, ["-c", str(self.path / "development.ini"), *arguments])
 
     def fails(self, *arguments: str) -> str:

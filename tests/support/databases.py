@@ -99,7 +99,7 @@ def fresh_postgresql(server_url: str) -> Iterator[str]:
             run(f"ALTER DATABASE {spare.pop()} RENAME TO {name}")
         else:
             run(f"CREATE DATABASE {name}")
-            # If a test leaves a session open, the next statement fails, instead of waiting for ever.
+            # If a test leaves a session open, the next statement fails instead of waiting forever.
             run(f"ALTER DATABASE {name} SET lock_timeout = '60s'")
     url = sa.make_url(server_url)
     try:

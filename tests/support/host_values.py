@@ -1,7 +1,7 @@
 """Host values from the RFCs, each with its canonical form, or None if it is not a host.
 
-The answers come from the texts named beside them and from our own stricter rules (`multisite.hosts`): a port has a
-value and no leading zeros, a number is an address only as a dotted quad, zone identifiers and IPvFuture are refused.
+The expected forms follow the RFCs named beside them and the stricter rules of `multisite.hosts`: a port has a value and
+no leading zeros, a number is an address only as a dotted quad, zone identifiers and IPvFuture are refused.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ HOST_VALUES: dict[str, dict[str, str | None]] = {
         "." * 253: None,
         "-" * 253: None,
     },
-    # DNS itself takes any octet in a label; host names do not.
+    # DNS itself allows any octet in a label; host names do not.
     "RFC 2181 section 11, RFC 8552: names in DNS that are not host names": {
         "_sip._tcp.example.com": None,
         "_dmarc.example.com": None,
@@ -172,7 +172,7 @@ HOST_VALUES: dict[str, dict[str, str | None]] = {
             "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"
         ),
     },
-    # Requests carry A-labels. An LDH label is a host's whatever its third and fourth character; U-labels are refused.
+    # Requests contain A-labels. An LDH label is valid with any third and fourth character; U-labels are refused.
     "RFC 3492 section 7.1, RFC 5890 section 2.3, RFC 5891 section 4.2.3: A-labels and U-labels": {
         "xn--bcher-kva.example": "xn--bcher-kva.example",
         "XN--BCHER-KVA.EXAMPLE": "xn--bcher-kva.example",
@@ -224,7 +224,7 @@ HOST_VALUES: dict[str, dict[str, str | None]] = {
         "\U0001f4a9.example": None,
         "\u0661.example": None,
     },
-    # reg-name takes percent-encoding and sub-delims there; a host of ours is a name of DNS.
+    # reg-name allows percent-encoding and sub-delims; multisite only accepts DNS names.
     "RFC 3986 section 3.2: authority, userinfo, host, port": {
         "www.ietf.org": "www.ietf.org",
         "www.ietf.org:80": "www.ietf.org:80",
@@ -418,7 +418,7 @@ HOST_VALUES: dict[str, dict[str, str | None]] = {
         "[2001:0DB8:0000:CD30:0000:0000:0000:0000]": "[2001:db8:0:cd30::]",
         "[2001:0DB8::CD30:0:0:0:0]": "[2001:db8:0:cd30::]",
         "[2001:0DB8:0:CD30::]": "[2001:db8:0:cd30::]",
-        # RFC 5952 sections 1, 2 and 4: spellings of one address.
+        # RFC 5952 sections 1, 2 and 4: representations of one address.
         "[2001:db8:0:0:1:0:0:1]": "[2001:db8::1:0:0:1]",
         "[2001:0db8:0:0:1:0:0:1]": "[2001:db8::1:0:0:1]",
         "[2001:db8::0:1:0:0:1]": "[2001:db8::1:0:0:1]",

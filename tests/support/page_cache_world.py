@@ -1,6 +1,6 @@
 """An application with cacheable pages and two sites that have books, for tests/caching/test_page_cache.py.
 
-As a program, `python tests/support/page_cache_world.py URL FOLDER HOST PATH` sends a POST from a process of its own.
+Run as `python tests/support/page_cache_world.py URL FOLDER HOST PATH`, it sends a POST from another process.
 """
 
 from __future__ import annotations

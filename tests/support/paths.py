@@ -1,4 +1,4 @@
-"""Where the clone and its tests are, for tests that read files of it and start programs of their own."""
+"""Paths of the clone and its tests, for tests that read its files or start programs."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 SUPPORT = TESTS / "support"
 PYTHONPATH = os.pathsep.join(map(str, (ROOT, TESTS, SUPPORT)))
-"""What a program needs in its environment that imports modules of the tests."""
+"""The environment variable PYTHONPATH for programs that import modules of the tests."""

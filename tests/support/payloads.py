@@ -1,10 +1,10 @@
-"""Names that try to lead out of the overlay, given to everything that takes a name, in a process that notes each file.
+"""Path traversal attempts by names of templates and static files, in a process that records each opened file.
 
     python tests/support/payloads.py multisite|plain FOLDER
 
-prints, as JSON, for each tag and name what came of it and which files were opened that are none of the site's. `plain`
-is the control: pyramid_mako and Pyramid's own static view, with the same folders. An audit hook stays for the life of a
-process, so this is one of its own.
+prints, as JSON, the result of each tag and name, and the opened files that do not belong to the site. `plain` is the
+negative control: pyramid_mako and Pyramid's own static view, with the same folders. An audit hook cannot be removed, so
+this runs in its own process.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ NAMES = {
     "dot files": [".env", "/.env", ".hidden/secret.mako", ".git/config", "./.env", "deep/.env"],
     "long": ["a/" * 5000 + "secret.mako", "../" * 300 + "secret.mako", "a" * 300 + ".mako"],
 }
-"""By their kind. `{root}` is the folder of the secret, in which the folders of sites and templates lie."""
+"""Names by kind. `{root}` is the folder that contains the secret and the folders of sites and templates."""
 
 CALLS = {
     "inherit": "<%inherit file=\"${context['name']}\"/>",
@@ -137,7 +137,7 @@ CALLS = {
     "local.get_namespace": "${local.get_namespace(name).body()}",
     "local.include_file": "<% local.include_file(name) %>",
 }
-"""Templates that use the name that they are given, by what they use it for."""
+"""Templates that use a given name, by the tag or function that they pass it to."""
 
 STATIC = ["/static/{}", "/static/img/{}", "/static//{}", "/static/.{}"]
 STATIC_NAMES = (
@@ -152,11 +152,11 @@ STATIC_NAMES = (
     "page.mako~",
     "app.ini",
 )
-"""Below the address of static files: forms of the names above, and names of links, templates and settings there."""
+"""Paths of static files: `STATIC` for each of `NAMES`; `STATIC_NAMES` for links, templates and settings there."""
 
 
 def make(root: Path) -> None:
-    """Make the folders: of the site `garden` with the theme `dark`, and of what none of it may reach."""
+    """Create the folders of the site `garden` with the theme `dark`, and files that it must not reach."""
     for path, text in {
         "secret.mako": SECRET,
         "outside/secret.mako": SECRET,
@@ -210,7 +210,7 @@ def make(root: Path) -> None:
 
 
 class Watch:
-    """Notes the files below `root`, and /etc/passwd, that are opened inside a `with` and are not the site's."""
+    """Records files below `root`, and /etc/passwd, that are opened inside a `with` and do not belong to the site."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -244,7 +244,7 @@ class Watch:
 
 
 def targets(root: Path, kind: str) -> tuple[dict[str, Callable[[str], str]], Callable[[str], str]]:
-    """Return, by tag, what renders a name, and what asks for the path of a static file."""
+    """Return, by tag, functions that render a name, and a function that requests the path of a static file."""
     import payload_app
     from pyramid.config import Configurator
     from pyramid.renderers import render
@@ -303,11 +303,11 @@ def run(root: Path, kind: str) -> dict[str, Any]:
 
     names = [name.replace("{root}", str(root)) for names in NAMES.values() for name in names]
     for tag in (*CALLS, "renderer"):
-        # An application for each, since what one of them has opened is kept for the next.
+        # A new application for each tag, since an application caches the files that it has opened.
         calls, served = targets(root, kind)
         for name in names:
             attempt(tag, name, calls[tag])
-        if kind == "multisite":  # What is meant to be found is, or nothing above would say anything.
+        if kind == "multisite":  # Positive control: existing templates are found.
             assert calls[tag]("payload_app:templates/package.mako" if tag == "renderer" else "/page.mako")
     for path in (form.format(name.removeprefix("/")) for name in names for form in STATIC):
         attempt("static", path, served)

@@ -1,4 +1,4 @@
-"""Row-level security for tests: PostgreSQL with the roles of docs/row-level-security.md, the scoping layer removed."""
+"""Row-level security for tests: PostgreSQL with the roles of docs/row-level-security.md, without the scoping layer."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def secrets(connection: sa.Connection | Session) -> set[str]:
 
 
 def raw(connection: sa.Connection | Session, sql: str = "SELECT secret FROM books") -> set[Any]:
-    """Return the first column of a query by a cursor of the driver on the same connection, which is not scoped."""
+    """Return the first column of a query by the driver's cursor on the same connection, which is not scoped."""
     if isinstance(connection, Session):
         connection = connection.connection()
     with connection.connection.cursor() as cursor:
@@ -189,7 +189,7 @@ def setting(connection: sa.Connection | Session) -> tuple[str, str]:
 
 
 def raw_after(session: Session) -> set[Any]:
-    """Return what a cursor of the driver reads after a statement of the session."""
+    """Return the result of the driver's cursor after a statement of the session."""
     session.scalars(sa.select(Book.id)).all()
     return raw(session)
 

@@ -1,4 +1,4 @@
-"""A database whose tables are given to sites by `op.add_site_scope`, for the tests of that."""
+"""A database for tests of `op.add_site_scope`."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Database:
 
     def references(self, table: str) -> list[str]:
         if self.dialect == "sqlite":
-            # Nor the actions of column references.
+            # SQLAlchemy does not reflect the actions of column references, either.
             rows = self.query(f"PRAGMA foreign_key_list({table})")
             return sorted(repr((*row[2:4], row[4] or "id", *row[5:])) for row in rows)
         return sorted(map(repr, sa.inspect(self.engine).get_foreign_keys(table)))

@@ -91,7 +91,7 @@ class Library:
 
 
 def build_library(engine: sa.Engine) -> Library:
-    """Create the tables on `engine` and plant rows: site N has authors and books N1 to N3, on shelf N1."""
+    """Create the tables on `engine` and insert rows: site N has authors and books N1 to N3, on shelf N1."""
     metadata.create_all(engine)
     Base.metadata.create_all(engine)
     plant_rows(engine)
@@ -99,14 +99,14 @@ def build_library(engine: sa.Engine) -> Library:
 
 
 def clear_rows(engine: sa.Engine) -> None:
-    """Delete all rows, so that they can be planted again."""
+    """Delete all rows, so that they can be inserted again."""
     with all_sites("clear the tables of a test"), engine.begin() as connection:
         for table in (*reversed(Base.metadata.sorted_tables), *reversed(metadata.sorted_tables)):
             connection.execute(table.delete())
 
 
 def plant_rows(engine: sa.Engine) -> None:
-    """Plant the rows that `build_library` describes."""
+    """Insert the rows that `build_library` describes."""
     with all_sites("plant the sites of a test"), Session(engine) as session:
         session.add(DirectoryVersion(id=1, version=0))
         for site in (ONE, TWO):

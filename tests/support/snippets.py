@@ -1,8 +1,8 @@
-"""The examples in README.md and docs/: found in their fences, and the Python ones run, for tests/system/test_docs.py.
+"""Find the examples in README.md and docs/, and run those in Python, for tests/system/test_docs.py.
 
-As a program, `python tests/support/snippets.py PAGE FOLDER` runs the Python examples of one page from top to bottom in
-one namespace, working in FOLDER. Each page has a process of its own, because the register of scoped tables is one for
-the process, and because that is how a reader runs them.
+`python tests/support/snippets.py PAGE FOLDER` runs the Python examples of one page in order, in one namespace and in
+the folder FOLDER. Each page runs in its own process, because a process has only one registry of scoped tables, and
+because readers run the examples in this way.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Namespace = dict[str, Any]
 
 @dataclass(frozen=True)
 class Snippet:
-    """One fenced block: what is behind its backticks, its text, and where it begins (`line` is its first line)."""
+    """One fenced block: its info string, its text, and its position (`line` is its first line)."""
 
     page: Path
     language: str
@@ -50,7 +50,7 @@ def pages() -> list[Path]:
 
 
 def snippets(page: Path, *languages: str) -> list[Snippet]:
-    """Return the fenced blocks of `page`, of `languages` only where some are given."""
+    """Return the fenced blocks of `page`; if `languages` are given, only blocks in these."""
     text = page.read_text("utf-8")
     found = [
         Snippet(page, match[2], dedent(match[3]), text.count("\n", 0, match.start(3)) + 1)
@@ -65,16 +65,16 @@ def prose(page: Path) -> str:
 
 
 def headings(page: Path) -> list[str]:
-    """Return the headings of `page`, without the hashes; a hash in a fenced block is none."""
+    """Return the headings of `page`, without the hashes; fenced blocks have no headings."""
     return _HEADING.findall(prose(page))
 
 
-# What the examples of a page find, as the page says they do.
+# The namespaces in which the examples of a page run, as the page describes them.
 
 
 @contextmanager
 def _two_sites(folder: Path) -> Iterator[Namespace]:
-    """Garden and kitchen in a fresh database, an engine on it, and settings for an application."""
+    """Yield the sites garden and kitchen in a fresh database, its engine, and settings for an application."""
     from multisite.alembic.migrate import upgrade_own
     from multisite.directory import engine_from_url
     from multisite.sites.updates import add_site
@@ -98,7 +98,7 @@ def _two_sites(folder: Path) -> Iterator[Namespace]:
 
 @contextmanager
 def _directives(folder: Path) -> Iterator[Namespace]:
-    """The two sites, an application that `using_site` finds them by, and a request of the garden."""
+    """Yield the two sites, with an application for `using_site`, and a request of the garden."""
 
     from multisite.testing import request_for
 
@@ -107,7 +107,7 @@ def _directives(folder: Path) -> Iterator[Namespace]:
             config.include("multisite")
         with request_for(config.make_wsgi_app(), "garden.example") as request:
             pass
-        # Not current: the page says what it is about when it uses a site.
+        # The request is not current: the examples of the page select a site themselves.
         request.tm.begin()
         namespace["request"] = request
         yield namespace
@@ -117,7 +117,7 @@ def _directives(folder: Path) -> Iterator[Namespace]:
 
 
 def _run_migration(engine: Any, upgrade: Callable[[], None]) -> None:
-    """Run the `upgrade` of the page on a table as an application had it before."""
+    """Run the `upgrade` of the page on a table that was not scoped before."""
     import sqlalchemy as sa
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
@@ -142,7 +142,7 @@ def _write_ini(ini: Path, settings: dict[str, str]) -> None:
 
 
 def _run_script(folder: Path, settings: dict[str, str], greet: Callable[[str], None]) -> None:
-    """Run the script of the page and see that it has written."""
+    """Run the script of the page and check that it has written its row."""
     from multisite.directory import engine_from_url
 
     ini = folder / "script.ini"
@@ -150,7 +150,7 @@ def _run_script(folder: Path, settings: dict[str, str], greet: Callable[[str], N
     greet(str(ini))
     engine = engine_from_url(settings["sqlalchemy.url"])
     with engine.connect() as connection:
-        # A cursor of the driver, past the wall: what was committed is looked at, for whichever site.
+        # A cursor of the driver is not scoped, so this finds the committed rows of any site.
         found = connection.connection.cursor().execute("SELECT site_id FROM books WHERE slug = 'hello'").fetchall()
     engine.dispose()
     assert found == [(1,)], found
@@ -158,7 +158,7 @@ def _run_script(folder: Path, settings: dict[str, str], greet: Callable[[str], N
 
 @contextmanager
 def _scripts(folder: Path) -> Iterator[Namespace]:
-    """The two sites, a development.ini here that serves them, an application that knows them, and a model of books."""
+    """Yield the two sites, with a development.ini for them, an application, and a model of books."""
     import sqlalchemy as sa
     from pyramid.paster import get_app
     from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
@@ -183,7 +183,7 @@ def _scripts(folder: Path) -> Iterator[Namespace]:
 
 @contextmanager
 def _static(folder: Path) -> Iterator[Namespace]:
-    """The two sites, and a static file that they share."""
+    """Yield the two sites, with a static file that they share."""
     with _two_sites(folder) as namespace:
         (folder / "templates" / "static").mkdir()
         (folder / "templates" / "static" / "style.css").write_text("body { color: #222 }\n", "utf-8")
@@ -192,7 +192,7 @@ def _static(folder: Path) -> Iterator[Namespace]:
 
 @contextmanager
 def _caching(folder: Path) -> Iterator[Namespace]:
-    """The two sites, and a directory that `using_site` finds them by."""
+    """Yield the two sites, with a directory for `using_site`."""
     from multisite.directory import Directory
 
     with _two_sites(folder) as namespace:
@@ -215,14 +215,14 @@ PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "site-settings.md": _two_sites,
     "static-files.md": _static,
 }
-"""The namespace that the examples of a page begin with; an empty one for any other page."""
+"""The initial namespace for the examples of a page; it is empty for any other page."""
 
 
 def run_python(page: Path, folder: Path) -> int:
-    """Run the Python examples of `page` in order, and return how many there were.
+    """Run the Python examples of `page` in order, and return their number.
 
-    `python` is executed as it stands, `pycon` must print what stands there. Raises `AssertionError`, or what an
-    example raises.
+    `python` blocks are executed, and `pycon` blocks must print the output that they show. Raises `AssertionError`, or
+    the exception of an example.
     """
     examples = snippets(page, "python", "pycon")
     with ExitStack() as stack:
@@ -252,16 +252,16 @@ if __name__ == "__main__":
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A command of a page, and what it prints there."""
+    """A command of a page, and the output that the page shows."""
 
     text: str
     expected: str
 
     def prints(self, printed: str) -> bool:
-        """Tell whether that is what the page shows; a line of three dots stands for any lines, nothing for anything."""
+        """Return whether the output matches the page: `...` matches any lines, and no output matches anything."""
         if not self.expected:
             return True
-        # White space at the end of lines is not looked at, nor how a template indents what it writes.
+        # Leading and trailing white space of lines is ignored, since templates indent their output.
         one, other = ("\n".join(line.strip() for line in text.splitlines()) + "\n" for text in (self.expected, printed))
         return doctest.OutputChecker().check_output(one, other, doctest.ELLIPSIS)
 

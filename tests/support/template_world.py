@@ -1,4 +1,4 @@
-"""What the tests of templates have in common: folders on disk as an application has them, and two sites."""
+"""Support for tests of templates: the folders of an application on disk, and two sites."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KITCHEN = Site(2, "kitchen.example", "Kitchen", "kitchen")
 
 
 class World:
-    """Folders on disk as an application has them: `sites/<folder>/`, `templates/`, and something outside."""
+    """The folders of an application on disk: `sites/<folder>/`, `templates/`, and files outside of them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -32,7 +32,7 @@ class World:
         return SiteTemplates(self.root / "sites", self.root / "templates", **options)
 
     def plain_lookup(self, site: Site, **options: Any) -> TemplateLookup:
-        """What one would write without multisite: Mako's own lookup over the same two folders."""
+        """Return the lookup of an application without multisite: Mako's own, with the same two folders."""
         folders = [str(self.root / "sites" / site.folder), str(self.root / "templates")]
         return TemplateLookup(folders, default_filters=["h"], **options)
 
@@ -43,7 +43,7 @@ def render(templates: SiteTemplates, site: Site | None, name: str = "page.mako",
 
 
 class Counter:
-    """A preprocessor of Mako, which runs once for each compilation."""
+    """A preprocessor for Mako that counts compilations."""
 
     def __init__(self) -> None:
         self.count = 0

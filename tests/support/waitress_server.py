@@ -1,4 +1,4 @@
-"""An application behind waitress in a thread of this process, and the one safe way to end that."""
+"""Serve an application with waitress in a thread of this process, and end it safely."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["exchange", "serving"]
 
 @contextmanager
 def serving(app: Any, threads: int = 2, **options: Any) -> Iterator[tuple[str, int]]:
-    """Serve `app` on a free port, yield its address, and end with every thread and connection of it.
+    """Serve `app` on a free port, yield its address, and then end all threads and connections of the server.
 
-    waitress has no call that ends its loop from another thread. The loop ends when it watches nothing any more, and
-    is told so inside of it; only then is anything closed. A descriptor that the loop itself closed could be written to
-    by the thread that wakes it, after the number has become that of another file.
+    waitress has no function that ends its loop from another thread. The loop ends once its map of sockets is empty, so
+    a function that runs inside the loop empties it; the sockets are closed only after the loop has ended. If the loop
+    itself closed the descriptor of its trigger, another thread could write to it after the number was reused.
     """
     watched: dict[int, Any] = {}
     server = create_server(app, map=watched, host="127.0.0.1", port=0, threads=threads, **options)
@@ -28,7 +28,7 @@ def serving(app: Any, threads: int = 2, **options: Any) -> Iterator[tuple[str, i
     try:
         yield "127.0.0.1", server.effective_port
     finally:
-        # Threads that have just answered still tell the loop so.
+        # Threads that have just sent a response still notify the loop.
         server.task_dispatcher.shutdown()
         left: list[Any] = []
 

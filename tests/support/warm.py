@@ -1,11 +1,11 @@
-"""Programs that start warm: a test runs them in a process of their own, which need not import every library anew.
+"""Run programs in their own processes without importing all libraries again: each is forked from a server.
 
     subprocess.run([*warm.python(), "-m", "alembic", "upgrade", "head"], ...)     # for sys.executable
 
-The libraries take most of the second that each command would take to start. So a server imports them once for all
-tests of a process, and forks for each program; standard streams, folder, environment, arguments, signals and exit code
-are the program's own. Of multisite the server imports no more than alembic does by itself, which is its plug-in: the
-wall is put up in each program, as ever. What tests how a program starts, is killed, or listens, starts a plain Python.
+Importing the libraries takes most of the second that a command needs to start. So a server imports them once for all
+tests of a process, and forks for each program, which has its own standard streams, working directory, environment,
+arguments, signals and exit code. Of multisite, the server only imports the plugin for alembic, as alembic itself does;
+the scoping layer is installed in each program. Tests of how a program starts, is killed or listens use plain Python.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _server: list[str] = []
 
 
 def python() -> list[str]:
-    """Return what stands for `sys.executable` in a command; start the server if this is the first one."""
+    """Return the words that replace `sys.executable` in a command; the first call starts the server."""
     if not _server:
         import atexit
         import shutil
@@ -60,7 +60,7 @@ def python() -> list[str]:
 
 
 def start(address: str, arguments: list[str]) -> None:
-    """Be the program that the server forks: hand it everything over, pass signals on, and end as it ends."""
+    """Stand in for the forked program: send its arguments to the server, pass on signals, and exit with its status."""
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(address)
         told = marshal.dumps((arguments, os.getcwd(), dict(os.environ)))  # noqa: PTH109
@@ -82,13 +82,13 @@ def _number(connection: socket.socket) -> int:
 
 
 class Server:
-    """Forks for every program that it is asked for, until the process that started it ends."""
+    """Forks for each requested program, until the process that started the server ends."""
 
     def __init__(self, address: str) -> None:
         import selectors
 
         self.running: dict[int, socket.socket] = {}
-        """The connections by the process that was forked for them."""
+        """Connections, by the id of the process that was forked for each."""
         self.woken, self.wakes = socket.socketpair()
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(address)
@@ -102,12 +102,12 @@ class Server:
             self.selector.register(each, selectors.EVENT_READ)
 
     def serve(self) -> Asked:
-        """Return only in a process that was forked, with what it is to become."""
+        """Handle requests forever; return only in a forked process, with the program to run."""
         while True:
             ready = [key.fileobj for key, _events in self.selector.select()]
             for pid, connection in self.running.items():
                 if connection in ready or sys.stdin in ready:
-                    os.kill(pid, signal.SIGKILL)  # Who asked for it has been killed, or has ended.
+                    os.kill(pid, signal.SIGKILL)  # The process that requested it was killed or has ended.
             if sys.stdin in ready:
                 os._exit(0)
             if self.woken in ready:
@@ -124,10 +124,10 @@ class Server:
                 code = os.waitstatus_to_exitcode(status)
                 self.selector.unregister(self.running[pid])
                 with self.running.pop(pid) as connection:
-                    _tell(connection, code if code >= 0 else 128 - code)  # As a shell has it.
+                    _tell(connection, code if code >= 0 else 128 - code)  # As in a shell.
 
     def _fork(self) -> Asked | None:
-        """Return what to become in the process that was forked, None in this one."""
+        """Fork; return the program to run in the forked process, and None in this one."""
         import selectors
 
         connection, _address = self.listening.accept()
@@ -159,7 +159,7 @@ def _tell(connection: socket.socket, number: int) -> None:
 
 
 def serve(address: str) -> None:
-    """Import the libraries, and serve. Where this goes on, it is in a process that was forked."""
+    """Import the libraries, and serve. The code after `Server.serve` runs in forked processes."""
     import gc
     from importlib import import_module
 
@@ -173,7 +173,7 @@ def serve(address: str) -> None:
 
 
 def _become(descriptors: list[int], arguments: list[str], folder: str, environ: dict[str, str]) -> None:
-    """Take over streams, folder and environment, and run what the arguments of a Python name."""
+    """Take over streams, folder and environment, and run the program named by the arguments of `python`."""
     import importlib
     import runpy
     import types
@@ -182,7 +182,7 @@ def _become(descriptors: list[int], arguments: list[str], folder: str, environ: 
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    # The same objects, which libraries may have kept since they were imported.
+    # Reconfigured and not replaced, since libraries may have kept references to these objects.
     encoding, _colon, errors = environ.get("PYTHONIOENCODING", "utf-8").partition(":")
     sys.stdin.reconfigure(encoding=encoding, errors=errors or None)
     sys.stdout.reconfigure(encoding=encoding, errors=errors or None, line_buffering=os.isatty(1))
@@ -196,7 +196,7 @@ def _become(descriptors: list[int], arguments: list[str], folder: str, environ: 
         options.append(arguments[1])
         del arguments[:2]
     warnings.resetwarnings()
-    # What a Python that is told nothing does with warnings.
+    # The default warning filters of Python.
     warnings.filterwarnings("default", category=DeprecationWarning, module="__main__")
     for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category=kind, append=True)
