@@ -1,4 +1,4 @@
-"""Each bypass attempt of the catalogue, for a site and without one, with rows of another site in reach.
+"""Each bypass attempt of the catalogue has its expected outcome, for a site and without one.
 
 The attempts and their expected outcomes are in tests/attack_catalogue/. They run here on both databases: with the
 scoping layer, and, as a negative control, without a part of it or all of it.
@@ -63,7 +63,7 @@ SOAK = os.environ.get("MULTISITE_SOAK") == "1"
 
 @dataclass
 class Database:
-    """A database with the rows of both sites. Each attempt finds them as they were planted."""
+    """A database with the rows of both sites, which are planted again after an attempt that changes them."""
 
     engine: Engine
     planted: Rows
@@ -113,7 +113,7 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("case", MARKED_CASES)
 def test_attempt(database: Database, case: str) -> None:
-    """Run once for a site, with rows of another in reach, and once without a site."""
+    """Run the attempt once for a site, and once without a site; the database has rows of another site."""
     attempt = CASES[case]
     outcome = database.run(attempt, ONE)
     if attempt.expected.advice:
@@ -128,7 +128,7 @@ def test_attempt(database: Database, case: str) -> None:
 def affected_attempts(
     database: Database, remove: Callable[[pytest.MonkeyPatch], None], sites: list[Site | None]
 ) -> set[str]:
-    """Return the attempts that have another outcome, for at least one of the sites, after `remove`."""
+    """Return the attempts whose outcome, with or without a site, differs after `remove`."""
     name = database.engine.dialect.name
     attempts = [attempt for attempt in ATTEMPTS.values() if name in attempt.databases and attempt.exists]
     attempts = [attempt for attempt in attempts if not attempt.expected.advice and not attempt.in_subprocess]
@@ -146,7 +146,7 @@ def affected_attempts(
 
 
 def test_negative_control_without_scoping_every_attempt_has_another_outcome(database: Database) -> None:
-    """Exactly the attempts that are listed as unaffected have the same outcome without the scoping layer."""
+    """Only the attempts that are listed as unaffected have the same outcome without the scoping layer."""
     dialect = database.engine.dialect.name
     attempts = {name for name, attempt in ATTEMPTS.items() if dialect in attempt.databases and attempt.exists}
     attempts = {name for name in attempts if not ATTEMPTS[name].expected.advice and not ATTEMPTS[name].in_subprocess}
@@ -170,7 +170,7 @@ def test_negative_control_without_a_part_its_attempts_have_another_outcome(datab
 @pytest.mark.skipif(not SOAK, reason="each part with each attempt takes minutes: MULTISITE_SOAK=1")
 @pytest.mark.parametrize("case", PART_CASES)
 def test_each_part_with_each_attempt(database: Database, case: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Print how many attempts need a part; those listed with it are among them."""
+    """Print the number of attempts that need a part; the attempts listed with the part are among them."""
     part = PART_CASES[case]
     needing = affected_attempts(database, part.remove, [ONE, None])
     with capsys.disabled():
@@ -179,7 +179,7 @@ def test_each_part_with_each_attempt(database: Database, case: str, capsys: pyte
 
 
 def test_negative_control_statements_compiled_before_scoping_leak_if_not_compiled_again(database: Database) -> None:
-    """This attempt runs in a process of its own, in which the parts are not removed."""
+    """This attempt runs in a separate process, in which the parts are not removed."""
     remove = (
         "import multisite.scoping.execution as e; e.recompile_scoped = lambda compiled, *args: _unlimited(compiled)"
     )

@@ -1,4 +1,4 @@
-"""What a statement leaves in its connection: nobody else gets it out of the pool."""
+"""Connection state that a statement leaves behind: the pool does not pass it to the next user of the connection."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_role_for_the_transaction_alone_is_noticed_too() -> None:
     assert state_left_by("SELECT role FROM users") is None
 
 
-# In a pool of one connection, of PostgreSQL with row-level security and without, and of a file of SQLite
+# A pool of one connection: PostgreSQL with and without row-level security, and a SQLite file
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "row security"])
@@ -213,7 +213,7 @@ def test_an_asynchronous_engine_replaces_its_connection_too(library: Secured) ->
     asyncio.run(both())
 
 
-# The role and the site that somebody else sets
+# Roles and sites that statements of the application set
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ SETS = {
 @pytest.mark.parametrize("way", SETS)
 def test_a_role_that_was_set_is_not_the_next_ones(library: Secured, way: str) -> None:
     for engine in pool_of_one(library.url(library.app_role)):
-        # As the very first statement of the engine, of which nobody knows the role yet.
+        # This is the first statement of the engine, whose role is not known yet.
         with Session(engine, info={"site": TWO}) as session:
             session.execute(SETS[way](library.all_sites_role))
             session.execute(sa.select(1))
@@ -270,7 +270,7 @@ def test_nor_is_it_that_of_the_next_transaction_on_the_same_connection(library: 
     with library.engine.connect() as connection:
         connection.execute(SETS[way](library.all_sites_role))
         connection.commit()
-        # Nobody says a site here.
+        # No site is current here.
         connection.execute(sa.select(1))
         assert setting(connection) == ("", library.app_role)
         connection.commit()
@@ -309,11 +309,11 @@ def on_connect(dbapi: Any, role: str) -> None:
     dbapi.commit()
 
 
-# What is left
+# Documented limits
 
 
 def test_what_a_cursor_of_the_driver_leaves_stays(library: Secured) -> None:
-    """A limit: nobody sees it."""
+    """A limit: multisite does not see the statements of a cursor of the driver."""
     for engine in pool_of_one(library.url(library.app_role)):
         with Session(engine, info={"site": TWO}) as session:
             session.execute(sa.select(1))
@@ -324,7 +324,7 @@ def test_what_a_cursor_of_the_driver_leaves_stays(library: Secured) -> None:
 
 
 def test_what_one_connection_made_it_goes_on_seeing(library: Secured) -> None:
-    """A limit: one connection that is used for two sites is its user's own."""
+    """A limit: a connection that is used for two sites keeps its temporary tables."""
     with library.engine.connect() as connection:
         with using_site(TWO):
             connection.execute(REPORT)
@@ -333,7 +333,7 @@ def test_what_one_connection_made_it_goes_on_seeing(library: Secured) -> None:
 
 
 def test_a_large_object_belongs_to_no_site(library: Secured) -> None:
-    """A limit: PostgreSQL keeps them beside the tables, and its row-level security does not know them."""
+    """A limit: PostgreSQL does not apply row-level security to large objects."""
     with Session(library.engine, info={"site": TWO}) as session:
         number = session.scalar(sa.select(sa.func.lo_from_bytea(0, b"secret-2")))
         session.commit()

@@ -1,7 +1,7 @@
-"""The differential oracle: a site cannot tell the shared database from one of its own.
+"""The differential oracle: for a site, the shared database behaves like a database of its own.
 
-`oracle/__init__.py` says how it works. Here it runs on SQLite and PostgreSQL, and against a wall that is broken in many
-ways, each of which it must notice.
+`tests/differential/__init__.py` describes how it works. These tests run it on SQLite and PostgreSQL, and against a
+scoping layer with planted faults, each of which it must find.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PARTS = range(50 if SOAK else 1)
 SEED = 8
 """Of the seeds that were tried, the one whose programs find all faults soonest."""
 
-# Joins without a condition, and deletes that match fewer rows than they expect, are part of the programs.
+# The programs contain joins without a condition, and deletes that match fewer rows than expected.
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning", "ignore::DeprecationWarning"),
@@ -45,7 +45,7 @@ pytestmark = [
 
 @dataclass
 class Sides:
-    """The two sides, on empty databases of one kind."""
+    """The two sides, on empty databases of one dialect."""
 
     dialect: str
     shared: SharedWorld
@@ -71,7 +71,7 @@ def sides(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def hunting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SharedWorld, Remembered]]:
-    """Both sides on SQLite, for one fault after the other; what the reference answers is remembered."""
+    """Both sides on SQLite, shared by the tests of all faults; the answers of the reference are cached."""
     folder = tmp_path_factory.mktemp("hunt")
     with open_sides("sqlite", [f"sqlite:///{folder / name}.db" for name in "abcde"]) as sides:
         yield sides.shared, Remembered(sides.reference)
@@ -94,12 +94,12 @@ def test_a_site_cannot_tell_the_shared_database_from_its_own(sides: Sides, part:
         if comparison.operations < wanted or comparison.disagreed:
             comparison.run(program)
 
-    # The first is the same in every run, and the one that shows by itself that every action was done.
+    # The first part is the same in every run, and must include every action without an error.
     (seed(part)(check) if part else check)()
     assert comparison.operations >= wanted
     done = {action for action, outcome in comparison.outcomes if outcome == "done"}
     assert part or done == ACTIONS.keys()
-    # Errors are compared as well, but it is results that tell most.
+    # Errors are compared as well, but most operations must return results, which reveal more.
     assert sum(count for (_, outcome), count in comparison.outcomes.items() if outcome == "done") > wanted * 0.7
 
 
@@ -121,7 +121,7 @@ def test_a_criterion_of_a_change_in_a_cte_is_about_the_row_that_changes(sides: S
 def test_an_order_that_no_statement_asks_for_does_not_tell_the_sides_apart(
     sides: Sides, action: str, choices: tuple[int, ...]
 ) -> None:
-    """PostgreSQL puts a row that it updates behind the others, and reads it after them from then on."""
+    """PostgreSQL stores an updated row after the other rows, and reads it after them from then on."""
     comparison = Comparison(sides.shared, sides.reference)
     comparison.run((Step((2,), "fresh", "nothing", b""),))
     raw = sides.shared.raw(sides.shared.engines[1])
@@ -142,7 +142,7 @@ def test_the_reference_runs_without_the_wall(sides: Sides) -> None:
 
 
 def test_the_reference_on_the_shared_database_would_see_all_sites(sides: Sides) -> None:
-    """The reference keeps to a site because its database holds no other, and for no other reason."""
+    """The reference is limited to a site only because its database contains no other site."""
     sides.shared.reset()
     url = sides.shared.engines[1].url.render_as_string(hide_password=False)
     intruder = Reference(dict.fromkeys(SITES, url))
@@ -181,7 +181,7 @@ def test_every_scoped_table_is_compared(sides: Sides) -> None:
 
 
 def test_a_row_that_changes_in_another_sites_hands_is_noticed(sides: Sides) -> None:
-    """What the oracle sees does not pass the wall: a row that something else changes is a disagreement."""
+    """The comparison reads rows without the scoping layer: a row that anything else changes is a disagreement."""
     comparison = Comparison(sides.shared, sides.reference)
     look = Step((1,), "fresh", "nothing", b"")
     comparison.run((look,))

@@ -1,4 +1,4 @@
-"""What an error of the database may say: constraint, table and kind always, another site's values never."""
+"""Integrity errors: they contain the constraint, the table and the kind, but never values of another site."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Guest(SiteScoped, Base):
 
 
 class Parcel(SiteScoped, Base):
-    """Its reference lacks `site_id`, and what is done on DELETE comes to rows of every site."""
+    """A model whose references lack `site_id`, so that ON DELETE also changes rows of other sites."""
 
     __tablename__ = "parcels"
     __table_args__ = (sa.CheckConstraint("guest_id IS NOT NULL", name="ck_guest"),)
@@ -76,7 +76,7 @@ ONLY_POSTGRESQL = (
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
-    """Two sites with a guest each; the second has parcels that refer to guests of the first. Tests roll back."""
+    """A database with guests of two sites; parcels of the second site refer to guests of both. Tests roll back."""
     with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
         make_own_tables(engine)
         Base.metadata.create_all(engine)
@@ -143,7 +143,7 @@ def error_of(way: Callable[[Any], Any], session: Session | Connection) -> sa.exc
 
 
 def all_of(error: sa.exc.IntegrityError) -> str:
-    """Return all that can be got out of an error, except for the parameters that were given."""
+    """Return all texts and attributes of an error, except the parameters of the statement."""
     original = error.orig
     diagnostics = getattr(original, "diag", None)
     fields = [str(getattr(diagnostics, name)) for name in dir(diagnostics) if not name.startswith("_")]
@@ -215,11 +215,11 @@ def test_values_are_shown_where_no_other_site_has_them(engine: sa.Engine) -> Non
     assert "Key (email)=(secret-2) already exists" in str(error)
 
 
-# Other drivers. Both are asked for the same error; asyncpg is only to be had asynchronously.
+# Other drivers. Both raise the same error; asyncpg requires an asynchronous engine.
 
 
 def errors_of(driver: str, url: str) -> sa.exc.IntegrityError:
-    """Return the error of `driver` for a key that the second site has."""
+    """Return the error of `driver` for a key that a row of the second site has."""
     url = url.replace("+psycopg", f"+{driver}")
     if driver == "psycopg2":
         with closing_engine(url) as engine, Session(engine, info={"site": ONE}) as session:

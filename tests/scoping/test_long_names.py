@@ -91,7 +91,7 @@ def test_a_table_created_by_a_revision_gets_the_same_name(application: Applicati
 
 
 def test_a_name_that_postgresql_has_truncated_is_kept(application: Application) -> None:
-    """As conversions of earlier releases have left it."""
+    """Conversions of earlier releases have left such names."""
     metadata = scoped()
     own.create_all(application.engine)
     metadata.create_all(application.engine)
@@ -130,7 +130,7 @@ def test_the_login_of_an_account_with_a_long_name(application: Application) -> N
 
 
 def test_names_are_counted_in_bytes_on_postgresql(postgresql_database_url: str) -> None:
-    """PostgreSQL truncates its own names of constraints by bytes; such a name is kept."""
+    """PostgreSQL truncates the constraint names that it generates by bytes; such a name is kept."""
     engine = sa.create_engine(postgresql_database_url)
     application = Application(engine)
     table = "gärten_die_größer_sind_als_öffentliche_gärten"

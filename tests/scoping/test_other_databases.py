@@ -1,4 +1,4 @@
-"""Databases of dialects that are not supported, and databases without tables of multisite in the same process."""
+"""Databases of unsupported dialects, and databases without the tables of multisite in the same process."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ NAMING: dict[str, Any] = {
 
 @pytest.fixture
 def by_hand(unsupported: sa.Engine) -> sa.Engine:
-    """A database of another dialect in which somebody has made the tables by hand."""
+    """A database of an unsupported dialect, in which the tables were created manually."""
     metadata.create_all(unsupported)
     Base.metadata.create_all(unsupported)
     with unsupported.begin() as connection:
@@ -124,7 +124,7 @@ def test_a_database_without_sites_is_left_alone(unsupported: sa.Engine, statemen
 
 
 def test_what_a_statement_looks_like_can_be_printed_for_any_dialect() -> None:
-    """Nothing is raised where a statement is only compiled: refused is its execution."""
+    """Compiling a statement raises no error; only its execution is refused."""
     assert "FROM books" in str(select(Book.secret).compile(dialect=mysql.dialect()))
     printed: list[str] = []
     mock = sa.create_mock_engine("mysql+pymysql://", lambda sql, *args, **kw: printed.append(str(sql)))
@@ -196,7 +196,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(params=["sqlite", "postgresql", "unsupported"])
 def second_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a database of another application: it has a table called like a scoped one, and one of its own."""
+    """The URL of another application's database; one of its tables has the name of a scoped table."""
     if request.param == "unsupported":
         url = f"unsupported:///{tmp_path_factory.mktemp('second')}/second.db"
         _make_second(url)
@@ -221,7 +221,7 @@ def second(second_url: str) -> Iterator[sa.Engine]:
 
 
 def use(connection: sa.Connection) -> None:
-    """Execute each kind of statement that has the catalogue asked."""
+    """Execute each kind of statement that queries the catalog."""
     assert connection.execute(select(OTHERS.c.title)).all() == [("x",)]
     assert connection.execute(text("SELECT title FROM books")).all() == [("x",)]
     assert connection.execute(text("SELECT id FROM nobodys")).all() == []
@@ -242,7 +242,7 @@ def test_that_there_are_no_sites_is_remembered(second: sa.Engine, clock: Clock) 
             use(connection)
         assert len(executed) == 3 * USES
     with second.connect() as connection:
-        # The same connection of the driver, out of the pool.
+        # The pool returns the same connection of the driver.
         use(connection)
         assert len(executed) == 4 * USES
         clock.now += catalog.NO_SITES_SECONDS
@@ -253,7 +253,7 @@ def test_that_there_are_no_sites_is_remembered(second: sa.Engine, clock: Clock) 
 def test_a_dialect_may_read_tables_when_it_connects_for_the_first_time(
     second_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLAlchemy has no connection of the pool then, which could remember anything."""
+    """At that time, SQLAlchemy has no pooled connection, in which the result could be cached."""
     with closing_engine(second_url) as engine:
         initialize = engine.dialect.initialize
         found: list[Any] = []
@@ -272,7 +272,7 @@ TEXTS = ("SELECT title FROM books", "SELECT id FROM books WHERE 1 = 1")
 
 
 def is_left_alone(connection: sa.Connection) -> bool:
-    """Return whether text on the table passes; all kinds of strings have to agree."""
+    """Return whether textual SQL on the table is accepted; text() and strings for the driver must agree."""
     ends = set()
     for execute in (lambda: connection.execute(text(TEXTS[0])), lambda: connection.exec_driver_sql(TEXTS[1])):
         try:
@@ -317,7 +317,7 @@ def test_tables_that_another_process_makes_are_noticed_within_a_second(
     with second.connect() as connection:
         assert is_left_alone(connection)
     with closing_engine(second_url) as another:
-        # A cursor of the driver is what this process knows as little of as of another one.
+        # Like statements of another process, those of a cursor of the driver are not seen by multisite.
         raw = another.raw_connection()
         raw.cursor().execute("CREATE TABLE multisite_version (id INTEGER)")
         raw.commit()
@@ -327,12 +327,12 @@ def test_tables_that_another_process_makes_are_noticed_within_a_second(
         clock.now += catalog.NO_SITES_SECONDS
         assert not is_left_alone(connection)
     with second.connect() as connection, connection.begin():
-        # A new connection of the driver asks for itself, whatever the time.
+        # A new connection of the driver queries the catalog itself, regardless of the time.
         assert not is_left_alone(connection)
 
 
 def test_a_connection_of_its_own_asks_for_itself(second: sa.Engine, second_url: str, clock: Clock) -> None:
-    """Each may have attached other files, or have another search path."""
+    """Each connection may have different attached files, or a different search path."""
     with second.connect() as connection, second.connect() as other:
         assert is_left_alone(connection)
         with closing_engine(second_url) as another:
@@ -341,5 +341,5 @@ def test_a_connection_of_its_own_asks_for_itself(second: sa.Engine, second_url: 
             raw.commit()
             raw.close()
         assert not is_left_alone(other)
-        # And what one has found holds for all of them.
+        # The tables that one connection has found are known to all connections.
         assert not is_left_alone(connection)

@@ -1,4 +1,4 @@
-"""The tables of multisite that hold rows of sites: a site reads its own, and only all sites may change them."""
+"""The tables of multisite with rows of sites: a site reads its own rows, and only all sites may change them."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ class Member(SiteScoped, OwnBase):
 
 
 class FarSites(OwnBase):
-    """A table of the application in a schema of its own, which only is called like one of ours."""
+    """A table of the application in another schema, with the name of a table of multisite."""
 
     __tablename__ = "sites"
     __table_args__ = {"schema": "far"}
@@ -263,7 +263,7 @@ QUALIFIED: dict[str, Callable[[sa.Table], Any]] = {
 def test_a_table_of_ours_named_with_its_schema_is_refused(
     library: Library, schema: str, name: str, way: str, within: bool
 ) -> None:
-    """As `MetaData.reflect(schema=...)` gives it."""
+    """`MetaData.reflect(schema=...)` creates such a table."""
     with all_sites("reflect"):
         table = sa.Table(name, sa.MetaData(), autoload_with=library.engine, schema=schema)
     before = rows(library)

@@ -1,4 +1,4 @@
-"""References between scoped tables: how they are written, what is made of them, and how relationships join by them."""
+"""References between scoped tables: their declaration, their foreign keys, and the joins of relationships."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Base(DeclarativeBase):
 marks = sa.Table(
     "marks",
     Base.metadata,
-    # The references come before the site_id that they need.
+    # The references are declared before the site_id that they need.
     sa.Column("page_id", scoped_reference("pages.id"), primary_key=True),
     sa.Column("label_id", scoped_reference("labels.id", ondelete="CASCADE"), primary_key=True),
     site_id_column(),
@@ -47,7 +47,7 @@ marks = sa.Table(
 
 
 class Signed:
-    """A mixin with one reference of each kind in which a mixin may have it."""
+    """A mixin with one reference of each form that a mixin may contain."""
 
     editor_id: Mapped[int | None] = mapped_column(scoped_reference("people.id"))
 
@@ -65,7 +65,7 @@ class Person(SiteScoped, Base):
 
 
 class Profile(SiteScoped, Base):
-    """One to one, by a primary key that is a reference."""
+    """A one-to-one relationship, by a primary key that is a reference."""
 
     __tablename__ = "profiles"
 
@@ -96,7 +96,7 @@ class Page(Signed, SiteScoped, Base):
 
 
 class Note(SiteScoped, Base):
-    """One reference only, so that nothing at all need be said about the join."""
+    """A model with only one reference, so that the relationship needs no arguments for the join."""
 
     __tablename__ = "notes"
 
@@ -107,7 +107,7 @@ class Note(SiteScoped, Base):
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
-    """A database with the tables above and two sites; tests roll back what they change."""
+    """A database with the tables above and two sites; tests roll back their changes."""
     with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
         make_own_tables(engine)
         Base.metadata.create_all(engine)
@@ -124,7 +124,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def keys_of(table: sa.Table) -> dict[str, list[str]]:
-    """Return the targets of the foreign keys of `table` to other than sites, by their columns."""
+    """Return the targets of the foreign keys of `table`, except those to `sites`, by their columns."""
     return {
         ",".join(key.column_keys): [element.target_fullname for element in key.elements]
         for key in table.foreign_key_constraints
@@ -147,7 +147,7 @@ def test_a_reference_in_a_column_becomes_a_composite_key() -> None:
     assert keys_of(Profile.__table__) == {"site_id,id": ["people.site_id", "people.id"]}
     assert {key.ondelete for key in marks.foreign_key_constraints} == {None, "CASCADE"}
     assert "fk_pages_reviewer" in {key.name for key in Page.__table__.foreign_key_constraints}
-    # As with ForeignKey, the column takes the type of the one that it refers to.
+    # As with ForeignKey, the column takes the type of the column to which it refers.
     assert isinstance(Page.__table__.c.author_id.type, sa.BigInteger)
     assert Page.__table__.c.author_id.nullable
 
@@ -168,7 +168,7 @@ def test_the_form_with_two_arguments_comes_to_the_same_schema() -> None:
         sa.Table("targets", own, site_id_column(), sa.Column("id", sa.Integer, primary_key=True))
         table = sa.Table("sources", own, site_id_column(), sa.Column("target_id", sa.Integer, *column), *rest)
         tables.scoped.difference_update({"targets", "sources"})
-        # What was made first comes first in the statement, which is all that differs.
+        # The statements differ only in the order of the constraints.
         return sorted(line.strip("\t ,") for line in str(sa.schema.CreateTable(table)).splitlines())
 
     options = {"ondelete": "CASCADE", "deferrable": True, "initially": "DEFERRED"}
@@ -281,7 +281,7 @@ def test_a_key_that_needs_its_site_keeps_it_in_joins() -> None:
 
 
 class Statements(list[str]):
-    """The statements that an engine executes, while it is listened to."""
+    """The statements that an engine executes while the listener is registered."""
 
     def __call__(self, connection: Any, cursor: Any, statement: str, *args: Any) -> None:
         self.append(statement)
@@ -310,7 +310,7 @@ def test_clearing_a_link_leaves_the_others_and_the_site(engine: sa.Engine, passi
     with Session(engine, info={"site": ONE}) as session:
         page = session.get(Page, 10)
         if passive:
-            # Without loading it first.
+            # The author is not loaded first.
             page.author_id = None
         else:
             page.author = None

@@ -1,4 +1,4 @@
-"""The second wall at work: what a transaction is told, and what that keeps in with the first wall taken away."""
+"""Row-level security in transactions: how the site is set, and what it prevents without the scoping layer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VIEWS = """
 
 @pytest.fixture(scope="module")
 def untouched(postgresql_url: str) -> Iterator[Secured]:
-    """The library with row-level security, for all tests that leave its rows as they are."""
+    """The library with row-level security, for all tests that leave its rows unchanged."""
     with fresh_postgresql(postgresql_url) as url, closing_engine(url) as admin:
         build_library(admin)
         with secured(admin, SCOPED) as made:
@@ -49,7 +49,7 @@ def untouched(postgresql_url: str) -> Iterator[Secured]:
 
 @pytest.fixture
 def library(untouched: Secured) -> Iterator[Secured]:
-    """The library for a test that changes rows, which are planted again after it."""
+    """The library for a test that changes rows; they are planted again after the test."""
     yield untouched
     clear_rows(untouched.admin)
     plant_rows(untouched.admin)
@@ -57,7 +57,7 @@ def library(untouched: Secured) -> Iterator[Secured]:
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    """Return what transactions were told since the last call."""
+    """Return a function that returns the settings of transactions that were logged since its last call."""
     caplog.set_level(logging.DEBUG, row_security.__name__)
 
     def since() -> list[str]:
@@ -75,7 +75,7 @@ def session_of(made: Secured, site: Site | None) -> Session:
     return Session(made.engine, info={"site": site})
 
 
-# What a transaction is told
+# Setting the site of a transaction
 
 
 def test_a_session_tells_its_site_once_in_each_transaction(untouched: Secured, told: Told) -> None:
@@ -100,7 +100,7 @@ def test_nothing_is_told_where_no_site_is_known(untouched: Secured, told: Told) 
 
 
 def test_a_statement_without_scoped_tables_tells_the_site_too(untouched: Secured, told: Told) -> None:
-    """What a function or a view reads is in the database."""
+    """A function or a view of the database may read scoped tables."""
     with session_of(untouched, TWO) as session:
         assert set(session.scalars(sa.func.all_secrets())) == {"secret-2"}
     with using_site(ONE), untouched.engine.connect() as connection:
@@ -140,8 +140,8 @@ def test_a_savepoint_that_takes_an_inner_one_along(untouched: Secured) -> None:
         with using_site(TWO):
             assert secrets(connection) == {"secret-2"}
         outer.rollback()
-        assert inner.is_active  # For all that it knows.
-        connection._nested_transaction = None  # Or SQLAlchemy lets nothing more be done.
+        assert inner.is_active  # SQLAlchemy does not notice that it has ended.
+        connection._nested_transaction = None  # Otherwise, SQLAlchemy refuses further statements.
         assert setting(connection)[0] == "1"
         with using_site(TWO):
             assert secrets(connection) == raw(connection) == {"secret-2"}
@@ -177,7 +177,7 @@ def test_a_failed_transaction_goes_back_to_its_savepoint(untouched: Secured) -> 
             with pytest.raises(DBAPIError, match="division"):
                 connection.exec_driver_sql("SELECT 1 / 0")
         with using_site(ONE):
-            # In a transaction that has failed it cannot be told anything, nor has it to be.
+            # The site cannot be set in a failed transaction, and need not be.
             savepoint.rollback()
             assert secrets(connection) == raw(connection) == {"secret-1"}
 
@@ -185,7 +185,7 @@ def test_a_failed_transaction_goes_back_to_its_savepoint(untouched: Secured) -> 
 def test_raw_sql_that_has_to_come_first_does(untouched: Secured) -> None:
     with closing_engine(untouched.url(untouched.app_role)) as engine, engine.connect() as connection:
         with using_site(ONE):
-            # Not after a question to the database, which the first statement of an engine otherwise has before it.
+            # No query may precede this statement, as one otherwise precedes the first statement of an engine.
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
             assert raw(connection, "SHOW transaction_isolation") == {"serializable"}
             secrets(connection)
@@ -211,7 +211,7 @@ def test_a_plain_connection_follows_the_scope_from_statement_to_statement(untouc
             assert secrets(connection) == raw(connection) == {"secret-2"}
         with all_sites("a test"):
             assert secrets(connection) == raw(connection) == both
-        # Without a site any statement takes away what the last one had.
+        # Without a site, any statement resets the site of the previous one.
         connection.execute(sa.select(Country))
         assert setting(connection) == ("", untouched.app_role)
     role = f"SET LOCAL ROLE {untouched.all_sites_role}"
@@ -226,7 +226,7 @@ def test_all_sites_is_taken_back_with_its_savepoint(untouched: Secured) -> None:
         with connection.begin_nested() as savepoint:
             assert secrets(connection) == {"secret-1"}
             savepoint.rollback()
-        # Now the database is back where everything can be seen, until the next statement.
+        # The rollback restores the role for all sites, until the next statement.
         assert setting(connection)[1] == untouched.all_sites_role
         assert secrets(connection) == raw(connection) == {"secret-1"}
 
@@ -243,7 +243,7 @@ def test_a_failure_to_tell_is_the_drivers_own_error(untouched: Secured) -> None:
         secrets(session)
         session.commit()
         with untouched.admin.connect() as connection:
-            # The pooled connection is lost while nobody uses it.
+            # The pooled connection is lost while it is idle.
             raw(connection, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = {pid_of(engine)}")
         with pytest.raises(sa.exc.OperationalError) as caught:
             secrets(session)
@@ -315,7 +315,7 @@ def set_role(dbapi: Any, role: str) -> None:
     dbapi.commit()
 
 
-# Where transactions are special
+# Special kinds of transactions
 
 
 def test_autocommit_is_refused_for_scoped_tables(untouched: Secured) -> None:
@@ -343,7 +343,7 @@ def test_an_async_session_is_told(untouched: Secured) -> None:
                 await session.scalars(sa.select(Book))
                 await session.commit()
                 found = set(await session.scalars(sa.select(Book.secret)))
-                # Text with the table's name, which the first wall would refuse, on the driver's connection.
+                # The scoping layer would refuse text with the table's name, so execute it on the driver's connection.
                 connection = await (await session.connection()).get_raw_connection()
                 cursor = await connection.driver_connection.execute("SELECT secret FROM books")
                 return found | {row[0] for row in await cursor.fetchall()}
@@ -359,7 +359,7 @@ def test_streams_pipelines_and_prepared_statements(untouched: Secured) -> None:
         assert {row[0] for row in found} == {"secret-1"}
         with session.connection().connection.driver_connection.pipeline():
             session.commit()
-            # SQLAlchemy itself cannot fetch rows in a pipeline.
+            # SQLAlchemy cannot fetch rows in a pipeline.
             session.execute(sa.update(Book).values(stock=1))
             assert raw(session) == {"secret-1"}
     engine = sa.create_engine(untouched.url(untouched.app_role), connect_args={"prepare_threshold": 0})
@@ -427,7 +427,7 @@ def test_sessions_in_many_threads_keep_apart(untouched: Secured) -> None:
     assert wrong == []
 
 
-# Where it is off, and where that changes
+# Databases without row-level security, and enabling it later
 
 
 def test_where_it_is_off_nobody_is_told_anything(untouched: Secured, tmp_path: Any, told: Told) -> None:
@@ -474,11 +474,11 @@ def test_switched_on_in_a_running_system_it_fails_closed_and_then_works(library:
 
 
 def test_a_connection_that_was_told_before_fails_closed_too(library: Secured) -> None:
-    """Once set, the setting is not unknown any more but empty."""
+    """After the first transaction, the setting is no longer unknown but empty."""
     with closing_engine(library.url(library.app_role)) as engine:
         with Session(engine, info={"site": ONE}) as session:
             secrets(session)
-        engine.dialect.__dict__[ROW_SECURITY] = False  # As if it had been off when it was asked.
+        engine.dialect.__dict__[ROW_SECURITY] = False  # As if it had been disabled when it was queried.
         with Session(engine, info={"site": ONE}) as session:
             with pytest.raises(DBAPIError, match="bigint"):
                 secrets(session)
@@ -486,7 +486,7 @@ def test_a_connection_that_was_told_before_fails_closed_too(library: Secured) ->
             assert secrets(session) == {"secret-1"}
 
 
-# With the first wall taken away; test_second_wall.py has the catalogue of ways
+# Without the scoping layer; test_row_security_alone.py runs the attack catalogue
 
 
 def copied(session: Session, sql: str) -> set[str]:
@@ -507,7 +507,7 @@ def prepared(session: Session) -> set[Any]:
 
 
 def unsecured(session: Session) -> set[Any]:
-    """`row_security = off` does not lift anything: it makes an error of it."""
+    """Show that `row_security = off` does not bypass the policies, but raises an error."""
     session.scalar(sa.select(1))
     with session.connection().connection.cursor() as cursor:
         cursor.execute("SET LOCAL row_security = off")
@@ -575,15 +575,15 @@ def test_raw_changes_leave_the_other_site_alone(library: Secured, sql: str) -> N
             cursor.execute(sql.format(owner=library.owner_role))
             session.commit()
     assert rows_of(past, 2) == theirs
-    # What was a row of its own has not gone over either.
+    # None of the site's own rows was moved to the other site.
     assert [len(rows) for rows in rows_of(past, 1)[:3]] == [len(rows) for rows in ours[:3]]
 
 
-# What it cannot close
+# Limits of row-level security
 
 
 def test_a_reference_reaches_a_row_of_another_site_unless_it_holds_site_id(library: Secured) -> None:
-    """The database checks references with the rights of the table's owner. `scoped_reference` closes it."""
+    """The database checks references with the rights of the table's owner. `scoped_reference` prevents this."""
     with library.operations() as op:
         op.execute(
             "CREATE TABLE notes (id bigint PRIMARY KEY, site_id bigint NOT NULL, book_id bigint REFERENCES books (id))"
@@ -607,7 +607,7 @@ def test_a_reference_reaches_a_row_of_another_site_unless_it_holds_site_id(libra
 
 
 def test_who_may_truncate_empties_every_site(library: Secured) -> None:
-    """The right to is not granted by the recipe, and `multisite check` names it."""
+    """The recipe does not grant the TRUNCATE privilege, and `multisite check` reports it."""
     with session_of(library, ONE) as session, pytest.raises(DBAPIError, match="permission denied"):
         session.scalar(sa.select(1))
         session.connection().exec_driver_sql("TRUNCATE countries")
@@ -624,7 +624,7 @@ def test_who_may_truncate_empties_every_site(library: Secured) -> None:
 
 
 def test_views_and_functions_with_rights_of_their_own_read_what_their_owner_may(untouched: Secured) -> None:
-    """These are a superuser's. `multisite check` names them."""
+    """Here, a superuser owns the view and the function. `multisite check` reports them."""
     with session_of(untouched, ONE) as session:
         session.scalar(sa.select(1))
         assert raw(session, "SELECT secret FROM open_view") == {"secret-1", "secret-2"}
@@ -632,7 +632,7 @@ def test_views_and_functions_with_rights_of_their_own_read_what_their_owner_may(
 
 
 def test_who_can_run_any_sql_can_say_another_site(untouched: Secured) -> None:
-    """It guards against a mistake, not against SQL of somebody else's."""
+    """Row-level security prevents mistakes; it does not prevent an attacker's own SQL."""
     with session_of(untouched, ONE) as session:
         session.scalar(sa.select(1))
         raw_command(session.connection(), SITE(2))

@@ -62,7 +62,7 @@ OPEN: dict[str, tuple[str, ...]] = {
 
 @dataclass
 class Database:
-    """A database with row-level security, and the rows of both sites in it."""
+    """A database with row-level security and the rows of both sites."""
 
     secured: Secured
     planted: Rows
@@ -85,7 +85,7 @@ def database(request: pytest.FixtureRequest, postgresql_url: str) -> Iterator[Da
 
 
 def successful_attempts(database: Database, engine: sa.Engine, attempts: dict[str, Attempt]) -> list[str]:
-    """Return those of `ways` that leak on `engine` without the first wall."""
+    """Return the names of the attempts that leak on `engine` without the scoping layer."""
     found = []
     with without_scoping_layer(engine):
         clear_compiled()

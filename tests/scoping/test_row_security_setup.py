@@ -249,7 +249,7 @@ def test_the_command_reports_what_it_needs(postgresql_database_url: str, tmp_pat
 
 
 def test_one_role_for_everything_works_too(postgresql_database_url: str) -> None:
-    """As on a developer's machine, where the application owns its tables: FORCE applies to it, and all_sites fails."""
+    """If the application owns its tables, as on a developer's machine, FORCE applies to it, and all_sites fails."""
     with closing_engine(postgresql_database_url) as admin, roles(admin) as made:
         with admin.begin() as connection:
             raw_command(connection, f"REVOKE {made.all_sites_role} FROM {made.owner_role}")

@@ -1,4 +1,4 @@
-"""Models: what SiteScoped adds, inheritance, and what is refused when mappers are configured."""
+"""Scoped models: the columns and keys of SiteScoped, inheritance, and errors when mappers are configured."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_the_wall_reaches_engines_that_were_used_before_it(tmp_path: Path) -> No
 
 
 def test_another_applications_table_on_another_database_is_left_alone(tmp_path: Path) -> None:
-    """`items` is scoped here; a database without multisite's tables has an `items` of its own."""
+    """`items` is scoped in this application; a database without the tables of multisite has its own `items`."""
     theirs = sa.Table("items", sa.MetaData(), sa.Column("name", sa.String))
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'theirs.db'}")
     theirs.metadata.create_all(engine)

@@ -1,4 +1,4 @@
-"""What the scoping layer guarantees besides the attack catalogue: pins, the sites of new rows, and its own checks."""
+"""Guarantees of the scoping layer beyond the attack catalogue: pins, the sites of new rows, and its self-test."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from multisite.scoping import install
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def untouched_library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    """One library for all tests that leave its rows as they are."""
+    """One library for all tests that leave its rows unchanged."""
     with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
         yield build_library(engine)
 
 
 @pytest.fixture
 def library(untouched_library: Library) -> Iterator[Library]:
-    """The library for a test that changes rows, which are planted again after it."""
+    """The library for a test that changes rows; they are planted again after the test."""
     yield untouched_library
     clear_rows(untouched_library.engine)
     plant_rows(untouched_library.engine)
@@ -130,7 +130,7 @@ def test_a_session_pinned_outside_raises_inside_a_block_for_another(library: Lib
         with all_sites("test"), pytest.raises(CrossSiteError):
             session.scalars(sa.select(Book)).all()
         with using_site(TWO):
-            # What has been loaded stays readable; the session gives no object, whether it executes a statement or not.
+            # Loaded attributes stay readable; the session returns no object, with or without executing a statement.
             assert book.secret == "secret-1"
             for key in (11, 12):
                 with pytest.raises(CrossSiteError):
@@ -208,7 +208,7 @@ def test_two_sites_on_one_connection_at_once_are_refused(library: Library) -> No
 
 @pytest.mark.parametrize("end", [Session.close, Session.commit, Session.rollback], ids=lambda f: f.__name__)
 def test_a_session_goes_with_its_last_reference(library: Library, end: Callable[[Session], None]) -> None:
-    """The pin makes no circle, which would keep the session of every request until the garbage collector runs."""
+    """The pin creates no reference cycle, which would keep each request's session until the garbage collector runs."""
     gc.disable()
     try:
         session = library.session(ONE)
@@ -221,7 +221,7 @@ def test_a_session_goes_with_its_last_reference(library: Library, end: Callable[
         gc.enable()
 
 
-# -- the wall itself --------------------------------------------------------------------------------------------------
+# -- the scoping layer itself -----------------------------------------------------------------------------------------
 
 
 def test_reflection_and_create_all_are_not_refused(library: Library) -> None:
@@ -242,7 +242,7 @@ def test_the_wall_refuses_a_sqlalchemy_that_it_does_not_reach(monkeypatch: pytes
 def test_a_copy_of_a_scoped_table_has_its_unique_key_once() -> None:
     for table in (Author.__table__, Book.__table__):
         copy = table.to_metadata(sa.MetaData())
-        # What alembic does with a table that `--autogenerate` has found, before it writes it into a revision.
+        # Alembic converts a table that `--autogenerate` has found like this, before it writes it into a revision.
         written = CreateTableOp.from_table(table).to_table()
         for each in (table, copy, written):
             uniques = [u for u in each.constraints if isinstance(u, sa.UniqueConstraint)]

@@ -1,4 +1,4 @@
-"""`using_site` and `all_sites`: as blocks, as decorators, and the one record that each use of all sites leaves."""
+"""`using_site` and `all_sites` as blocks and decorators, and the one log record of each use of all sites."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def as_the_info_of_a_session(library: Library) -> int:
     with Session(library.engine, info={"all_sites": "test"}) as session:
         session.scalars(sa.select(Book)).all()
         first = line() - 1
-        # Whatever comes after the first statement is the same use.
+        # All later statements belong to the same use.
         session.commit()
         session.get_one(Book, 21)
         return first
@@ -162,13 +162,13 @@ async def asynchronous_generator() -> AsyncIterator[int]:
 @pytest.mark.parametrize("function", [generator, coroutine, asynchronous_generator])
 @pytest.mark.parametrize("block", [using_site(ONE), all_sites("test")], ids=["using_site", "all_sites"])
 def test_does_not_decorate_what_runs_after_its_call(block: Any, function: Callable[..., Any]) -> None:
-    """Its body would run for whatever site is current by then."""
+    """The function's body would run later, for the site that is current then."""
     with pytest.raises(TypeError, match=f"the body of {function.__qualname__} runs only after the call"):
         block(function)
 
 
 def test_a_generator_that_stops_inside_a_block_leaves_its_site_to_its_caller() -> None:
-    """A documented limit: Python ends the block when the generator ends, and tells nobody before that."""
+    """A documented limit: Python ends the block when the generator ends, without a notification before that."""
 
     def numbers() -> Iterator[int]:
         with using_site(TWO):

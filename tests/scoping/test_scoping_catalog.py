@@ -1,4 +1,4 @@
-"""What the database is asked of names that no model declares: views, virtual tables, parents, foreign databases."""
+"""Catalog queries for names that no model declares: views, virtual tables, parent tables and foreign databases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def by_driver(engine: sa.Engine, *statements: str) -> None:
-    """Execute statements past SQLAlchemy, as a migration of another process would."""
+    """Execute statements without SQLAlchemy, as a migration in another process would."""
     with closing(engine.raw_connection()) as connection:
         for statement in statements:
             connection.cursor().execute(statement)
@@ -48,7 +48,7 @@ def test_a_name_is_asked_for_again_since_it_may_become_that_of_a_view(library: L
 
 
 def test_scoped_tables_are_found_without_our_own(library: Library) -> None:
-    """A test may create the tables of its models alone; and text may be what comes first."""
+    """A test may create only the tables of its models, and its first statement may be text."""
     by_driver(library.engine, "DROP TABLE multisite_version")
     with closing_engine(library.engine.url) as engine:
         again = Library(engine)
@@ -80,7 +80,7 @@ def test_a_lightweight_table_that_nobody_declares_is_one_if_the_database_says_so
 
 @pytest.mark.parametrize("name", ["books_fts", "books_fts_content", "books_fts_vocabulary"])
 def test_a_virtual_table_may_show_any_other(library: Library, name: str) -> None:
-    """An index of FTS5 holds the words of a table, or its rows, and tables of its own beside it."""
+    """An FTS5 index contains the words or rows of a table, and has additional tables of its own."""
     if library.engine.dialect.name != "sqlite":
         return
     by_driver(
@@ -111,7 +111,7 @@ def test_a_virtual_table_is_one_also_where_it_is_called_as_a_function(library: L
 
 
 def test_a_view_is_found_by_a_name_that_the_database_shortens(library: Library) -> None:
-    """PostgreSQL takes 63 bytes of a name, and no half of a letter."""
+    """PostgreSQL truncates a name to 63 bytes, without splitting a character."""
     name = "vi" + 40 * "\u00fc"
     by_driver(library.engine, f"CREATE VIEW {name} AS SELECT secret FROM books")
     for spelt in (name, f"{name}x") if library.engine.dialect.name == "postgresql" else (name,):

@@ -1,4 +1,4 @@
-"""Corners of the scoping layer that are not in the attack catalogue: what it accepts, and how it reads SQL."""
+"""Edge cases of the scoping layer beyond the attack catalogue: accepted statements, and the scanning of SQL."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ books, authors, countries = Book.__table__, Author.__table__, Country.__table__
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    """One library for all tests, which roll back what they change; with a view on a scoped table."""
+    """One library for all tests, which roll back their changes; it has views on a scoped table."""
     with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
         library = build_library(engine)
         with all_sites("set up a test"), engine.begin() as connection:
@@ -45,7 +45,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def held(library: Library, *options: Any) -> Book:
-    """Return a book of site TWO, as loaded by `options` and held by an application after its session."""
+    """Return a book of site TWO, loaded with `options` and then expunged from its session."""
     with library.session(TWO) as session:
         book = session.get_one(Book, 21, options=options)
         session.expunge(book)
@@ -62,7 +62,7 @@ HOLDING: dict[str, Callable[[Session, Book], Any]] = {
 
 @pytest.mark.parametrize("way", HOLDING)
 def test_an_object_of_a_site_is_not_taken_where_no_site_is_known(library: Library, way: str) -> None:
-    """A session that is pinned later would find it in its identity map."""
+    """A session that is pinned later would find the object in its identity map."""
     with Session(library.engine) as session:
         with pytest.raises(NoCurrentSite):
             HOLDING[way](session, held(library))
@@ -202,7 +202,7 @@ RUN_SQL = (
 
 @pytest.mark.parametrize("name", RUN_SQL)
 def test_functions_that_run_sql_or_read_past_it_are_refused_in_every_form(library: Library, name: str) -> None:
-    """Whether the database has them or not: an extension may come later."""
+    """They are refused even if the database lacks them: an extension may be installed later."""
     call = getattr(func, name)("x")
     for statement in (
         select(call),
@@ -296,7 +296,7 @@ def test_alembic_compares_tables_that_are_called_like_its_aliases(library: Libra
 
 
 def test_a_view_that_is_declared_with_its_site_is_limited(library: Library) -> None:
-    """One that is declared without is taken for a table that belongs to no site, which is a documented limit."""
+    """A documented limit: a view that is declared without `site_id` is treated as an unscoped table."""
     view = sa.Table("books_seen", sa.MetaData(), site_id_column(), sa.Column("secret", sa.String))
     plain = sa.Table("books_seen", sa.MetaData(), sa.Column("secret", sa.String))
     try:
@@ -375,7 +375,7 @@ def test_a_scoped_table_in_an_attached_file_is_not_foreign(library: Library, tmp
 
 
 def test_sessions_of_two_sites_take_turns_on_the_connection_of_a_test(library: Library) -> None:
-    """A test's fixture gives them one connection, whose transaction it rolls back."""
+    """A test fixture binds the sessions to one connection, whose transaction it rolls back."""
     with library.engine.connect() as connection, connection.begin() as transaction:
         sessions = [
             Session(connection, info={"site": site}, join_transaction_mode="create_savepoint") for site in (ONE, TWO)
@@ -486,7 +486,7 @@ FAILING: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("way", FAILING)
 def test_a_malformed_value_of_another_site_fails_no_statement(library: Library, way: str) -> None:
-    """The limit is looked at first: an error would tell of the value, and let one site stop another."""
+    """The limit is evaluated first: an error would reveal the value, and let one site break another's statements."""
     with all_sites("set up a test"), library.engine.connect() as connection:
         connection.execute(sa.update(Book).values(secret="11"))
         connection.execute(sa.update(Book).values(secret="{").where(Book.id == 22))
@@ -509,11 +509,11 @@ def _number_of_postgresql(book: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["model", "text"])
 def test_a_query_as_the_default_of_a_key(library: Library, kind: str) -> None:
-    """SQLAlchemy executes it by itself before the INSERT: limited, or refused where it is a string for the server."""
+    """SQLAlchemy executes the default before the INSERT: limited, or refused if it is a string for the server."""
     if kind == "model":
         key = sa.Column("id", BigId, primary_key=True, default=select(func.max(Book.id) + 80).scalar_subquery())
     elif library.engine.dialect.name == "sqlite":
-        return  # It executes none by itself.
+        return  # SQLite does not execute defaults in advance.
     else:
         default = text("(SELECT max(id) FROM books)")
         key = sa.Column("id", BigId, primary_key=True, autoincrement=True, server_default=default)

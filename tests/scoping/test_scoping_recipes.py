@@ -1,7 +1,7 @@
-"""The recipes of SQLAlchemy's documentation that touch compilation, on scoped tables.
+"""Recipes of SQLAlchemy's documentation that customize compilation, on scoped tables.
 
 Sources: the pages "Custom SQL Constructs and Compilation Extension", "Custom Types", "SyntaxExtension" and the FAQ on
-SQL expressions. Each has to work as it does without multisite, for the site's own rows.
+SQL expressions. Each must work as without multisite, on the site's own rows.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _false(element: SqlFalse, compiler: Any, **kw: Any) -> str:
 
 
 class Wrapped(TypeDecorator[str]):
-    """As the types of PostGIS and pgcrypto in "Applying SQL-level Bind/Result Processing"."""
+    """A type like those of PostGIS and pgcrypto in "Applying SQL-level Bind/Result Processing"."""
 
     impl = sa.String
     cache_ok = True
@@ -144,7 +144,8 @@ def test_insert_from_select_of_its_own(library: Library) -> None:
         session.execute(InsertFromSelect(countries, select(books.c.id + 100, books.c.secret)))
         assert session.scalars(select(Country.name).where(Country.id > 100)).all() == ["secret-1"] * 3
         with pytest.raises(sa.exc.DBAPIError):
-            # Its target is a scoped table, which it names like one to be read: a derived table cannot be written to.
+            # The recipe compiles its target, a scoped table, like a table to be read: as a derived table, which cannot
+            # be written to.
             session.execute(InsertFromSelect(books, select(books)))
 
 
@@ -158,7 +159,7 @@ def test_values_that_are_constructs_of_its_own(library: Library) -> None:
 
 @pytest.fixture
 def compile_inserts(library: Library) -> Iterator[Callable[[Callable[..., str]], None]]:
-    """Have each INSERT written by a function, as in "Changing the default compilation of existing constructs"."""
+    """Compile each INSERT by a function, as in "Changing the default compilation of existing constructs"."""
 
     def by(function: Callable[..., str]) -> None:
         compiles(sa.sql.Insert)(function)
@@ -180,7 +181,7 @@ def test_each_insert_with_a_prefix(library: Library, compile_inserts: Any) -> No
 
 
 def test_each_insert_with_or_replace_is_refused(library: Library, compile_inserts: Any) -> None:
-    """It would delete a row of another site that has the same key."""
+    """INSERT OR REPLACE would delete a row of another site that has the same key."""
     compile_inserts(
         lambda insert, compiler, **kw: compiler.visit_insert(insert, **kw).replace("INSERT", "INSERT OR REPLACE", 1)
     )
@@ -193,7 +194,7 @@ def test_each_insert_with_or_replace_is_refused(library: Library, compile_insert
 
 
 def test_stringification_with_values_in_place(library: Library) -> None:
-    """From the FAQ: the site stays a parameter, since there is none before the statement is executed."""
+    """A recipe of the FAQ: the site stays a parameter, since it is not known before the statement is executed."""
     statement = select(Book.id).where(Book.slug == "x", Book.id.in_([1, 2]))
     for options in ({"literal_binds": True}, {"render_postcompile": True}):
         sql = str(statement.compile(library.engine, compile_kwargs=options))
@@ -204,7 +205,7 @@ def test_stringification_with_values_in_place(library: Library) -> None:
 
 @pytest.mark.skipif(SQLALCHEMY < (2, 1), reason="SyntaxExtension is of SQLAlchemy 2.1")
 def test_a_clause_of_its_own_behind_where(library: Library) -> None:
-    """The example of `SyntaxExtension` writes QUALIFY, which these databases lack: here it is an ORDER BY."""
+    """The example of `SyntaxExtension` renders QUALIFY, which these databases lack; this test renders ORDER BY."""
 
     class Qualify(sql_base.SyntaxExtension, ClauseElement):  # type: ignore[misc]
         inherit_cache = False

@@ -1,4 +1,4 @@
-"""What a session may give without a statement of its own: identity map, attached objects, changed information."""
+"""Session state that could bypass the limits: the identity map, attached objects, and changes of `Session.info`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_many_to_one_lazy_load_does_not_answer_in_the_block_of_another_site(li
         with using_site(TWO):
             assert book.author is author
         with using_site(ONE):
-            # What the object holds already stays readable.
+            # Loaded attributes of the object stay readable.
             assert book.author is author
             assert book.secret == "secret-2"
 
@@ -105,7 +105,7 @@ class Plain(DeclarativeBase):
 
 
 class PlainBook(Plain):
-    """A class of an application on the table of `Book`, without `SiteScoped`."""
+    """A class of an application that is mapped to the table of `Book` without `SiteScoped`."""
 
     __table__ = sa.Table(
         "books",
@@ -118,21 +118,21 @@ class PlainBook(Plain):
 
 
 class Imperative:
-    """Mapped with the site's id under another name."""
+    """A class in which `site_id` is mapped to an attribute of another name."""
 
 
 registry().map_imperatively(Imperative, PlainBook.__table__, properties={"owner": PlainBook.__table__.c.site_id})
 
 
 class Partial:
-    """Mapped without the site's id."""
+    """A class that is mapped without `site_id`."""
 
 
 registry().map_imperatively(Partial, PlainBook.__table__, exclude_properties=["site_id"])
 
 
 class Selected:
-    """Mapped to a query."""
+    """A class that is mapped to a subquery."""
 
 
 _query = sa.select(PlainBook.__table__).subquery()
@@ -140,7 +140,7 @@ registry().map_imperatively(Selected, _query, primary_key=[_query.c.id])
 
 
 class Labelled(Plain):
-    """Mapped with an expression beside the columns."""
+    """A class that is mapped to an SQL expression in addition to the columns."""
 
     __table__ = PlainBook.__table__
     length = column_property(sa.func.length(PlainBook.__table__.c.secret))
@@ -150,7 +150,7 @@ WITHOUT_MIXIN = [PlainBook, Imperative, Partial, Selected, Labelled]
 
 
 def reflected(engine: sa.Engine) -> Any:
-    """Return a class on the table as the database describes it, whose column does not have our type."""
+    """Return a class that is mapped to the reflected table, whose `site_id` does not have the type of multisite."""
 
     class Reflected:
         pass
@@ -208,7 +208,7 @@ def test_the_identity_map_of_a_class_without_the_mixin_does_not_answer_in_anothe
 
 def test_a_subclass_of_a_class_without_the_mixin_is_checked(library: Library) -> None:
     class Child(PlainBook):
-        """Shares the table of its parent."""
+        """A class that shares the table of its parent."""
 
     with library.session(TWO) as session:
         theirs = session.get(Child, 21)
@@ -217,7 +217,7 @@ def test_a_subclass_of_a_class_without_the_mixin_is_checked(library: Library) ->
         session.add(theirs)
 
 
-# -- what session.info says -------------------------------------------------------------------------------------------
+# -- the pin in session.info ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("key", "value"), [("site", ONE), ("site", None), ("all_sites", "a test")])
@@ -323,7 +323,7 @@ PINS: dict[str, dict[str, Any]] = {"all sites": {"all_sites": "a test"}, "anothe
 
 
 IDENTIFIERS = ("after_begin", "begin", "engine_connect", "savepoint", "connect", "checkout")
-# A listener of "connect" that connects on the same engine waits for itself, in SQLAlchemy.
+# In SQLAlchemy, a listener of "connect" that connects on the same engine waits for itself.
 LISTENERS = [(name, same) for name in IDENTIFIERS for same in (True, False) if (name, same) != ("connect", True)]
 
 
@@ -337,7 +337,7 @@ def test_another_connection_of_a_listener_is_for_the_block(
 
     def listen(*_: Any) -> None:
         if seen:
-            return  # Its own connection calls it, too.
+            return  # The connection that it opens calls it again.
         seen.append([])
         with using_site(ONE), other.connect() as connection:
             seen[0] += read_all(connection)
@@ -404,7 +404,7 @@ def test_a_session_that_cannot_connect_leaves_nothing_behind(library: Library) -
 def test_the_hook_on_connections_is_what_makes_listeners_read_for_the_session(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, a listener of `begin` reads for the block."""
+    """Without the hook, a listener of `begin` reads the rows of the block's site."""
     from sqlalchemy.orm import SessionTransaction
 
     seen: list[list[str]] = []

@@ -1,5 +1,4 @@
-"""Text that would lead the reader of finished SQL astray: names that are keywords elsewhere, and comments and strings
-that end elsewhere than it seems."""
+"""Textual SQL that is hard to scan: names that are keywords elsewhere, and comments and strings with unclear ends."""
 
 from __future__ import annotations
 
@@ -172,7 +171,7 @@ def test_an_outer_join_without_text_is_no_derived_table(library: Library) -> Non
 
 
 def test_refuses_a_parameter_in_tcls_way(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite takes `$x(')` for one parameter, and what seems to be a string behind it for SQL."""
+    """SQLite parses `$x(')` as one parameter, so an apparent string after it is SQL."""
     if library.engine.dialect.name != "sqlite":
         return
     with library.session(ONE) as session:

@@ -1,4 +1,4 @@
-"""Releases of SQLAlchemy that are not there yet: what the wall relies on is changed, and it has to notice at once."""
+"""Future releases of SQLAlchemy: if a name on which the scoping layer relies changes, the import fails at once."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ for name, change in json.load(sys.stdin).items():
 
 @pytest.fixture(scope="module")
 def met(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str] | None]:
-    """What multisite says at its import to each release, in a process that has not imported it before."""
+    """The error of multisite's import with each changed release, in a process that has not imported it before."""
     if not hasattr(os, "fork"):
         pytest.skip("each release is met in a fork of one process, which this system has not")
     script = tmp_path_factory.mktemp("script") / "meet.py"
@@ -169,7 +169,7 @@ def test_the_trial_notices_a_compiler_without_limits(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(SQLCompiler, "__new__", lambda cls, *args, **kwargs: object.__new__(cls))
     with pytest.raises(MultisiteError, match="does not let multisite limit"):
         install.run_self_test()
-    # What was compiled without limits is noticed when it is executed, and compiled again.
+    # A statement that was compiled without limits is compiled again when it is executed.
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     driver: Any = engine.raw_connection()
     driver.executescript(self_test._CREATED)

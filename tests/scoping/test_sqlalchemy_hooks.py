@@ -1,7 +1,7 @@
-"""docs/sqlalchemy-hooks.md lists the private names of other libraries that multisite uses, and none changes unnoticed.
+"""docs/sqlalchemy-hooks.md lists the private names of other libraries that multisite uses, and each change is noticed.
 
-For each name a release of SQLAlchemy is made in which it is called otherwise, wherever it is written, and multisite is
-imported with that. Releases that are changed in other ways are in test_scoping_upgrades.py.
+For each name, the tests change SQLAlchemy so that the name is another one wherever it occurs, and import multisite with
+it. test_scoping_upgrades.py tests other changes of SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ OTHER_OWN = {
 
 
 def _used_in(path: Path) -> Iterator[str]:
-    """Yield the private names in a module that are not its own: attributes of others, imports and strings."""
+    """Yield the names that a module uses: attributes, imports, keyword arguments and strings."""
     tree = ast.parse(path.read_text("utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -113,7 +113,7 @@ def _defined_in(tree: ast.AST) -> Iterator[str]:
 
 
 def _overridden() -> set[str]:
-    """Return the private methods of SQLAlchemy that a class of ours has a method in front of."""
+    """Return the private methods of SQLAlchemy that a class of multisite overrides."""
     pairs = ((ScopedCompiler, SQLiteCompiler), (ScopedDMLCompiler, SQLiteCompiler), (ScopedForeignKey, sa.ForeignKey))
     return {name for ours, theirs in pairs for name in vars(ours) if _PRIVATE.fullmatch(name) and hasattr(theirs, name)}
 
@@ -128,7 +128,7 @@ def used() -> set[str]:
         own = set(_defined_in(ast.parse(path.read_text("utf-8"))))
         found |= {name for name in _used_in(path) if _PRIVATE.fullmatch(name) and name in theirs and name not in own}
     for path in (SOURCES / "scoping").rglob("*.py"):
-        # A name of a function here may be that of what it stands in front of.
+        # A function of multisite may have the name of the SQLAlchemy function that it wraps.
         tree = ast.parse(path.read_text("utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id[0].isupper():
@@ -162,12 +162,12 @@ def _names_of(library: str) -> set[str]:
 
 
 def used_of(library: str) -> set[str]:
-    """Return the private names of a library that multisite uses, and what it imports from `pyramid.util`."""
+    """Return the private names of a library that multisite uses, and the names that it imports from `pyramid.util`."""
     theirs = _names_of(library) - set(LISTED)
     found = set()
     for path in SOURCES.rglob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
-        # A method of ours that calls `super()` under its own name stands in front of theirs.
+        # A method of multisite that calls the same method of `super()` overrides a method of the library.
         own = set(_defined_in(tree)) - _called_of_super(tree)
         if library in _imported_by(tree) | {text.partition(".")[0] for text in _used_in(path)}:
             found |= {
@@ -278,7 +278,7 @@ for name in json.load(sys.stdin):
 
 
 def met(names: list[str], folder: Path) -> dict[str, list[str] | None]:
-    """Return what multisite says at its import of a release in which one of `names` is another."""
+    """Return the error of multisite's import for each of `names`, with a SQLAlchemy in which that name is changed."""
     if not hasattr(os, "fork"):
         pytest.skip("each release is met in a fork of one process, which this system has not")
     script = folder / "meet.py"
