@@ -1,4 +1,4 @@
-"""`multisite check` reports each planted problem, and none in a sound application."""
+"""`multisite check` reports each planted fault, and none in a sound application."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def bench(database_url: str, tmp_path: Path) -> Iterator[Workbench]:
 
 @pytest.fixture
 def sqlite_bench(sqlite_database_url: str, tmp_path: Path) -> Iterator[Workbench]:
-    """The same on SQLite only, for tests that do not depend on the database."""
+    """Return the same on SQLite only, for tests that do not depend on the database."""
     with make_workbench(sqlite_database_url, tmp_path) as made:
         yield made
 
@@ -191,7 +191,7 @@ def test_an_unscoped_table_that_refers_to_a_scoped_one(bench: Workbench) -> None
     refers = sa.Column("book_id", sa.BigInteger, sa.ForeignKey("chk_books.id"))
     sa.Table("chk_loans", bench.metadata, sa.Column("id", sa.Integer, primary_key=True), refers)
     bench.metadata.create_all(bench.engine)
-    # No model declares this one.
+    # No model declares this table.
     bench.execute("CREATE TABLE chk_old (book_id BIGINT REFERENCES chk_books (id))")
     bench.finds(
         "?unscoped-table chk_loans", "unscoped-reference chk_loans.book_id", "unscoped-reference chk_old.book_id"

@@ -1,4 +1,4 @@
-"""The pages of the reference application: their content, the isolation of sites, and the cost in queries."""
+"""The pages of the reference application show only their own site's content, at a fixed number of queries."""
 
 from __future__ import annotations
 
@@ -419,7 +419,7 @@ def test_head_has_the_headers_of_get_and_no_body(filled: ContentSites, path: str
 def test_a_new_entry_changes_the_etag_of_every_page_that_shows_it(filled: ContentSites, path: str) -> None:
     browser = filled.browser(GARDEN)
     before = browser.get(path).headers["ETag"]
-    # Between the first entry and the second, whose neighbour changes.
+    # Published between the first entry and the second, so the neighbour of the second changes.
     between = datetime(2024, 5, 5, 11, 30, tzinfo=UTC)
     filled.add(filled.garden, "new", tags=["t"], published=between)
     if path != "/archive":
@@ -509,7 +509,7 @@ def test_a_page_renders_no_markdown_and_lists_load_no_texts(filled: ContentSites
 
 
 def test_lists_use_an_index_without_sorting(sqlite_sites: ContentSites) -> None:
-    sites = sqlite_sites  # PostgreSQL plans by the number of rows, and sorts so few
+    sites = sqlite_sites  # With so few rows, the planner of PostgreSQL prefers to sort
     sites.add_many(sites.garden, 50)
     sites.add_many(sites.sternwarte, 50)
     sites.queries()

@@ -1,4 +1,4 @@
-"""The Atom feed, the sitemap and robots.txt, parsed like their consumers do."""
+"""The Atom feed, the sitemap and robots.txt are valid when parsed as by their consumers."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def test_bad_files_do_not_affect_good_ones(sites: ContentSites, tmp_path: Path) 
     for number, text in enumerate([*ESCAPES.values(), *SLOW.values()]):
         (folder / f"bad-{number:02}.md").write_text(text, "utf-8")
     (folder / "deep.md").write_text("Title: x\nDate: 2024-01-01\n\n" + "<div></x>" * 5000)
-    for number in range(100):  # the tags of a batch are looked up at once
+    for number in range(100):  # the tags of a batch are queried together
         tags = ", ".join(f"tag {number}-{tag}" for tag in range(MAX_TAGS))
         (folder / f"good-{number:02}.md").write_text(f"Title: x\nDate: 2024-01-01\nTags: {tags}\n\nText")
     report = import_entries(sites.engine, sites.garden, [folder])
@@ -249,7 +249,7 @@ def test_bad_files_do_not_affect_good_ones(sites: ContentSites, tmp_path: Path) 
 
 
 def test_the_bounds_hold_in_a_process_with_little_memory(tmp_path: Path) -> None:
-    """The attacks that filled the memory, under a limit that they would exceed."""
+    """Attacks that used to exhaust memory run under a limit that they would exceed."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (900_000_000, 900_000_000))\n"
         "from multisite.content.markdown import NestingTooDeep, render\n"

@@ -204,7 +204,7 @@ def test_a_separator_in_the_text_does_not_end_the_front_matter_again() -> None:
         ("b, a,,b", ("b", "a")),
         ("[Garlic, garlic]", ("Garlic",)),
         ("[2024, true]", ("2024", "true")),
-        ("one two", ("one", "two")),  # Jekyll and Hugo read it so.
+        ("one two", ("one", "two")),  # as in Jekyll and Hugo
         ("'  two   words '", ("two", "words")),
         ("'two words,'", ("two words",)),
         ("[]", ()),
@@ -229,9 +229,9 @@ def test_tags_are_a_list_words_or_a_line_with_commas(tags: str, expected: tuple[
         ("2024-05-05 09:30:00 +0530", "2024-05-05T04:00"),
         ("2024-05-05T09:30:00-08:00", "2024-05-05T17:30"),
         ("2024-12-05 09:30 +01", "2024-12-05T08:30"),
-        ("2024-12-05", "2024-12-04T23:00"),  # Berlin is an hour nearer to UTC in winter
-        ("2024-03-31 02:30", "2024-03-31T01:30"),  # clocks went from 2 to 3
-        ("2024-10-27 02:30", "2024-10-27T00:30"),  # clocks showed this twice: the first one
+        ("2024-12-05", "2024-12-04T23:00"),  # in winter, Berlin is one hour ahead of UTC
+        ("2024-03-31 02:30", "2024-03-31T01:30"),  # clocks skipped this time
+        ("2024-10-27 02:30", "2024-10-27T00:30"),  # clocks showed this time twice: the first is meant
         ("1650-01-01", "1649-12-31T23:06:32"),
     ],
 )
@@ -681,7 +681,7 @@ def many_files(folder: Path, count: int) -> None:
 
 def peak_bytes(sites: ContentSites, folder: Path, count: int, *, strict: bool) -> int:
     many_files(folder, count)
-    # Python collects the oldest generation the more rarely the more there is: what earlier tests left must not count.
+    # Python collects the oldest generation less often if it is large: exclude the objects of earlier tests.
     gc.collect()
     gc.freeze()
     tracemalloc.start()
@@ -704,8 +704,8 @@ def test_memory_use_hardly_depends_on_the_number_of_files(
         session.execute(sa.delete(Entry))
         session.commit()
     many = peak_bytes(sqlite_sites, tmp_path / "many", count, strict=strict)
-    # Names and slugs of all files stay in memory (1.2 kB each, 1.7 on Python 3.12). Their texts, 4 kB each, and
-    # their HTML do not: the next test shows what these would add.
+    # The names and slugs of all files stay in memory (1.2 kB each, 1.7 on Python 3.12). Their texts, 4 kB each, and
+    # their HTML do not: the next test shows how much memory these would need.
     assert many < few + (count - 200) * 3000
 
 
@@ -846,7 +846,7 @@ def test_the_command_explains_why_it_failed(
 
 @pytest.mark.parametrize("option", ["--dry-rum", "--strickt"])
 def test_an_unknown_option_imports_nothing(ini: Path, sqlite_sites: ContentSites, folder: Path, option: str) -> None:
-    """It used to be treated as a path, and the files were imported."""
+    """An unknown option used to be treated as a path, and the files were imported."""
     (folder / "one.md").write_text("---\ntitle: One\ndate: 2024-01-01\n---\nText")
     for arguments in ([GARDEN, option, folder], [option, GARDEN, folder], [GARDEN, folder, option]):
         done = run(ini, *arguments)

@@ -1,4 +1,4 @@
-"""Markdown dialects of blogs, and shortcodes in their texts."""
+"""Markdown dialects and shortcodes of static site generators are rendered like by their tools, or reported."""
 
 from __future__ import annotations
 

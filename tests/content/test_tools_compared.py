@@ -1,4 +1,4 @@
-"""What Hugo and Jekyll themselves make of files, where they are installed, compared with what the import makes."""
+"""The import renders files like Hugo and Jekyll themselves, if these are installed."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ JEKYLL = {
 
 
 def seen(sites: ContentSites) -> dict[str, tuple[datetime | None, str]]:
-    """Return date and text of what visitors see, by title."""
+    """Return the date and text of each visible entry, by title."""
     with Session(sites.engine, info={"site": sites.garden}) as session:
         shown = sa.select(Entry).where(Entry.draft == sa.false(), Entry.published <= datetime.now(UTC))
         return {entry.title: (entry.published, entry.body_html) for entry in session.scalars(shown)}
 
 
 def built(pages: list[Path]) -> dict[str, tuple[datetime | None, str]]:
-    """Return the same of the pages that a tool has made, which hold title, date and text with a stroke in between."""
+    """Return the same for the pages that a tool has built, which consist of title, date and text, separated by `|`."""
     parts = (page.read_text("utf-8").split("|", 2) for page in pages)
     return {
         unescape(title): (datetime.fromisoformat(unescape(date)).astimezone(UTC), text) for title, date, text in parts

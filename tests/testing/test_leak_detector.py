@@ -359,7 +359,7 @@ def test_a_table_that_rejects_canaries_is_reported(project: Project) -> None:
     assert status == 1
     assert "not watched: books (CHECK constraint failed" in printed
     project.add("conftest.py", "def pytest_multisite_canaries():\n    return {'books.kind': 'old'}\n")
-    project.write("pytest.ini", "[pytest]\nmultisite_leaks = true\n")  # Instead of the option.
+    project.write("pytest.ini", "[pytest]\nmultisite_leaks = true\n")  # Replaces the command-line option.
     status, printed = project.run("-k", "empty")
     assert status == 0, printed
     assert "4 rows of canaries" in printed

@@ -1,4 +1,4 @@
-"""Routing: which application serves a request, and which lines of the ini file are refused."""
+"""Routing: the application that serves each request, and the lines of the ini file that are refused."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_ports_paths_international_names_and_lines_without_a_domain(world: World
         "//other.example/health": "static '/health' ''",
         "//other.example/health/deep": "app1 '/health/deep' ''",
         "//a.xn--bcher-kva.example/health": "static '/health' ''",
-        "//example.com/health": "main '' '/health'",  # a line with the domain goes first, as it did with Paste
+        "//example.com/health": "main '' '/health'",  # a line with the domain takes precedence, as in Paste
     }.items():
         assert ask(app, url).text == expected, url
     assert ask(app, "//a.xn--bcher-kva.example/").status == 404
@@ -153,7 +153,7 @@ def test_invalid_and_unknown_hosts_get_no_details(world: World) -> None:
         assert answer.status == 400, host
         assert "example" not in answer.text
     assert ask(app, "//example.com/", REQUEST_URI="http://other.example/").status == 400
-    # A port that only one of the two names is that of the scheme.
+    # If only one of the two has a port, the other has the default port of the scheme.
     for host, target, status in (
         ("example.com", "http://example.com:8080/", 400),
         ("example.com:8080", "http://example.com/", 400),
@@ -241,7 +241,7 @@ def _plain(text: str) -> str:
 def test_no_line_and_a_circular_section_are_refused(world: World) -> None:
     with pytest.raises(VhostError, match="no line names an application"):
         world.load("[composite:main]\nuse = egg:pyramid-multisite#vhosts\nvhosts.lazy = true\n")
-    # Behind another composite, it is an application of that one which fails.
+    # If the circle leads through another composite, only the application of that composite fails.
     app = world.load(
         """
     [composite:main]

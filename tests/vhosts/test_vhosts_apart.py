@@ -1,4 +1,4 @@
-"""Isolation of the applications of one process: folders, names in logs, tables; and shared resources."""
+"""The applications of one process are isolated: folders, names in logs, and tables; they may share resources."""
 
 from __future__ import annotations
 

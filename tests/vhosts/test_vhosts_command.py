@@ -1,4 +1,4 @@
-"""`multisite vhosts`: which application serves which domain, its state, and why."""
+"""`multisite vhosts` prints the application that serves each domain, its state, and the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/vhosts.md: its example is written to files, served by waitress, and requested as the page does."""
+"""The example of docs/vhosts.md works: it is written to files, served by waitress, and requested as on the page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PAGE = ROOT / "docs" / "vhosts.md"
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the parts of a clone that the example needs: development.ini, the templates, and two sites."""
+    """Yield a folder with the parts of a clone that the example needs: development.ini, templates, and two sites."""
     folder = tmp_path_factory.mktemp("clone")
     shutil.copytree(ROOT / "templates", folder / "templates")
     shutil.copyfile(ROOT / "development.ini", folder / "development.ini")

@@ -260,7 +260,7 @@ def test_no_request_waits_while_a_broken_application_is_retried() -> None:
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(application.get)
         assert slow.begun.acquire(timeout=30)
-        with pytest.raises(Unavailable):  # With the patience of the first time this would be a matter of seconds.
+        with pytest.raises(Unavailable):  # With the timeout of the first attempt, this would take seconds.
             application.get()
         slow.let_go.set()
         assert loading.result(30) == "application"
@@ -349,7 +349,7 @@ def test_applications_that_import_each_other_can_be_loaded_concurrently(world: W
 def test_without_a_second_attempt_one_of_them_would_fail(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = loader._attempt
     monkeypatch.setattr(loader, "_attempt", lambda make: (*attempt(make)[:2], True))
-    for _ in range(20):  # Which of the two threads Python lets through is its own choice.
+    for _ in range(20):  # The thread that runs first is not deterministic.
         app = circle(world)
         if request_concurrently(app) != [200, 200]:
             return
@@ -388,7 +388,7 @@ def test_files_of_a_broken_application_are_watched_under_reload(world: World) ->
         )
     try:
         assert wait_for(lambda: status(port) == 503), log.read_text()
-        time.sleep(1.1)  # hupper compares times of modification, of which some file systems keep whole seconds.
+        time.sleep(1.1)  # hupper compares modification times, which some file systems store in whole seconds.
         world.module(
             "deep", "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'now']\n"
         )

@@ -293,7 +293,7 @@ def test_in_a_script_an_ambiguous_site_is_refused(process: Process) -> None:
 
 
 def test_an_application_on_a_database_of_its_own_is_left_alone(process: Process) -> None:
-    """Its table has the name of a scoped one, and is neither limited nor refused."""
+    """A table with the name of a scoped table is neither limited nor refused in another database."""
     for way, expected in {
         "orm": "plain", "insert": "inserted", "text": "plain", "light": "plain", "unknown": "seen",
     }.items():  # fmt: skip
@@ -408,7 +408,7 @@ def test_applications_of_one_name_in_two_ini_files_know_their_own_sites(
             assert ask(other, "//any.example/both.example").text == "sites: both.example of 1"
         else:
             assert asked == ["MultisiteError", "sites: other.example of 1", "sites: both.example of 1"]
-        # From outside, the name means both, and neither is chosen.
+        # Outside of the applications, the name is ambiguous, and neither is chosen.
         with (
             using_application("sites"),
             pytest.raises(MultisiteError, match=r"\(sites, sites\)" if apart else r"\(sites\)"),
