@@ -20,14 +20,14 @@ class Candidate:
     sites: int
 
     def make_app(self, settings: dict[str, Any]) -> Callable[..., Any]:
-        """Return the WSGI application. Imports its module only now, because importing multisite installs scoping."""
+        """Return the WSGI application. The module is imported here, because importing multisite installs scoping."""
         module, _, function = self.factory.partition(":")
         app: Callable[..., Any] = getattr(import_module(module), function)(settings)
         return app
 
     @property
     def models(self) -> Any:
-        """The module with the model `Entry`."""
+        """Return the module with the model `Entry`."""
         return import_module(self.factory.partition(":")[0])
 
 

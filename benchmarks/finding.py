@@ -45,8 +45,11 @@ Texts = Sequence[str]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: numbers of `domains`, `batch` lookups of each kind in each of `rounds`, and the memory of
-    `held` hosts."""
+    """How much is measured.
+
+    For each number in `domains`, `batch` lookups of each kind are timed in each of `rounds`; memory is measured for
+    `held` hosts.
+    """
 
     domains: tuple[int, ...]
     rounds: int
@@ -59,7 +62,7 @@ QUICK = Effort(domains=(10, 100), rounds=2, batch=10, held=50)
 
 
 class Finding:
-    """The lookups among so many `domains`, with every method that supports that number."""
+    """Lookups among `domains` domains, with every method that supports that number."""
 
     def __init__(self, path: Path, domains: int, batch: int) -> None:
         self._engine = engine_from_url(f"sqlite:///{path}")
@@ -136,7 +139,7 @@ def _urlmap(domains: int) -> Any:
             return []
 
         urlmap = URLMap()
-        # Not one by one: it sorts all of them again for each.
+        # Not one by one, since urlmap sorts all of them again for each.
         urlmap.applications = [((host_of(number), ""), app) for number in range(1, domains + 1)]
         urlmap.sort_apps()
         return urlmap
@@ -144,8 +147,10 @@ def _urlmap(domains: int) -> Any:
 
 
 def finding(folder: Path, effort: Effort) -> tuple[dict[int, dict[str, tuple[float, float]]], float]:
-    """Return the microseconds of a lookup in the fastest round and the median ratio to a dictionary lookup, by domains
-    and kind; and the bytes of memory for a cached host."""
+    """Return the cost of a lookup, by number of domains and kind, and the bytes of memory for a cached host.
+
+    The cost is the microseconds in the fastest round, and the median ratio to a dictionary lookup.
+    """
     found: dict[int, dict[str, tuple[float, float]]] = {}
     for domains in effort.domains:
         path = folder / f"finding {domains}.db"

@@ -48,7 +48,7 @@ QUICK = Effort(rounds=2, batch=2, counted=2, warm_up=5, sites=(1, 10))
 
 
 class Worker(Measured):
-    """An application whose page shows ten entries in memory, for each of so many sites in turn."""
+    """An application whose page shows ten entries in memory, for each of its sites in turn."""
 
     def __init__(self, kind: str, folder: Path, sites: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Worker(Measured):
         }
         config = Configurator(package=benchmarks, settings=settings)
         self.sites = itertools.cycle(self._sites(kind, sites))
-        # Like multisite's tween, and for all kinds alike: only the rendering is compared.
+        # Like multisite's tween, and the same for all kinds: only the rendering is compared.
         config.add_subscriber(lambda event: setattr(event.request, "site", next(self.sites)), NewRequest)
         config.include("pyramid_mako" if kind == PLAIN else "multisite.web.renderer")
         entries = [SimpleNamespace(**values_of(ROWS - number)) for number in range(ENTRIES)]
@@ -157,8 +157,10 @@ def _warm_up(processes: Sequence[Process], effort: Effort) -> None:
 
 
 def growth(folder: Path, effort: Effort) -> dict[tuple[str, int], tuple[int, float]]:
-    """Return by kind and number of sites: the memory of a process in bytes after showing each site's page twice, and
-    the processor seconds of the first round."""
+    """Return the memory of a process in bytes and its processor seconds, by kind and number of sites.
+
+    The memory is measured after showing each site's page twice; the processor seconds are those of the first round.
+    """
     found = {}
     for kind in KINDS:
         for sites in effort.sites if kind != PLAIN else (1,):

@@ -1,4 +1,4 @@
-"""Measure pages: each function returns results, and prints nothing."""
+"""Measure pages: the functions return results and print nothing."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ a second would count fifty times."""
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: `rounds` of `batch` each for times, `counted` for instructions, `starts` of each.
+    """How much is measured.
 
-    And the size of the directories: `domains` for start-up; `known` sites for memory, of the last of which so many are
-    `visited`.
+    Times are measured in `rounds` of `batch` requests, instructions with `counted` requests, and start-up `starts`
+    times. `domains` are the numbers of domains for start-up, `known` the numbers of sites for memory; with the last of
+    these, `visited` sites are requested.
     """
 
     rounds: int
@@ -71,8 +72,8 @@ def _visited(candidate: Candidate) -> int:
 
 
 def database(folder: Path, sites: int) -> Path:
-    """Return the database with so many sites in `folder`; create it if necessary."""
-    # Imported only now: the model imports multisite, which installs scoping in this process.
+    """Return the database with `sites` sites in `folder`; create it if necessary."""
+    # Imported here, because the model imports multisite, which installs scoping in this process.
     from benchmarks.databases import make_database
 
     path = folder / f"{sites}.db"
@@ -135,7 +136,7 @@ def start_up(folder: Path, effort: Effort) -> dict[str, float]:
 def memory(folder: Path, effort: Effort) -> dict[str, int]:
     """Return the resident memory of a process in bytes, after a hundred pages or more.
 
-    For the baseline; with so many sites in the tables and one visited; and with more of them visited, each twice.
+    For the baseline; for each number of sites in the tables, with one visited; and with more visited, each twice.
     """
     found: dict[str, int] = {}
     for candidate, sites in [(BARE, 1), *((OWN, sites) for sites in effort.known)]:

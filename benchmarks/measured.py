@@ -36,7 +36,7 @@ class Measured:
         gc.freeze()
 
     def run(self, name: str, count: int) -> float:
-        """Run this work so many times and return the processor seconds."""
+        """Run the work `name` for `count` repetitions, and return the processor seconds."""
         begun = time.process_time()
         self.work[name](count)
         return time.process_time() - begun

@@ -94,7 +94,7 @@ class Worker(Measured):
 
 def costs(folder: Path, effort: Effort, *, count: bool) -> dict[str, dict[str, Cost]]:
     """Return the cost of the page, by kind. Raises `RuntimeError` if a site gets a page other than its own."""
-    # Imported only now: it installs scoping in this process, which measures nothing itself.
+    # Imported here, because it installs scoping in this process, which measures nothing itself.
     from benchmarks.databases import make_database
 
     database = folder / "pages.db"

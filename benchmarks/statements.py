@@ -76,7 +76,7 @@ class Statements(Measured):
         self.work = {name: getattr(self, name) for name in OPERATIONS}
 
     def result(self, name: str) -> str:
-        """Run this work twice and return the result, for comparison."""
+        """Run this work twice and return its result, for comparison."""
         return str(self.work[name](2))
 
     def _limited(self, statement: Any, *models: Any) -> Any:
@@ -237,7 +237,7 @@ class Statements(Measured):
         return self._repeat(count, insert_many)
 
     def sites(self, count: int) -> dict[str, int]:
-        """Run a few statements for so many sites in turn, and return how often a compiled statement was found or not.
+        """Run a few statements for each of several sites, and return the hits and misses of the compiled cache.
 
         Uses a separate engine, because event listeners slow down each statement.
         """

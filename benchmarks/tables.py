@@ -1,4 +1,4 @@
-"""The results as text tables."""
+"""Format the results as text tables."""
 
 from __future__ import annotations
 

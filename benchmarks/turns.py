@@ -1,4 +1,4 @@
-"""Processes take turns at the same pieces of work, and the cost of each is compared with the first."""
+"""Let processes take turns at the same pieces of work, and compare the cost of each with the first process."""
 
 from __future__ import annotations
 
