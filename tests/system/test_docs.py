@@ -56,7 +56,7 @@ WALKED_ELSEWHERE = {
     "testing.md": "testing/test_leak_detector.py",
     "vhosts.md": "vhosts/test_vhosts_docs.py",
 }
-"""Pages whose examples are run by another test, and the name of that test."""
+"""Pages whose examples other tests run, and the file in `tests` that does so."""
 
 NOT_RUN = {
     "python3 dev.py": "starts a server, installs, or runs these tests; the words are parsed, its output is compared",

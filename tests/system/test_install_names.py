@@ -33,7 +33,7 @@ SOURCES = sorted(
 FORMER = re.compile(
     r"""\begg:multisite(?=[#`"\\]|$)|(?<![\w.'/-])multisite\[\w|package_name="multisite"|distribution\("multisite"""
 )
-"""Uses of the former name of the distribution that are intended."""
+"""Matches the former name of the distribution, but not the name of the package."""
 
 INSTALL = re.compile(
     r"\b(?:pip3?|uv|poetry)\b[^\n`\":;]*? (?:install|add) ((?:'[^'\n]*'|[^\s'`\")|(,;]+| (?=[-'\w./\"]))+)"

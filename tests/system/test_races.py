@@ -76,7 +76,7 @@ REST_AFTER = 10
 PAIRS = 3
 """Number of pairs of sites. Domains move within a pair only, so a response of another pair's site is always wrong."""
 GRACE_SECONDS = 10.0
-"""How long a response from before a change is accepted, for the slowest machine; during each pause, none is."""
+"""How long a response from before a change is accepted, for the slowest machine; after each pause, none is."""
 
 State = str
 """The state of a host: the tag of a site, `to` and a host for a redirect, or `nothing`."""
