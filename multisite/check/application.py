@@ -178,7 +178,8 @@ def _configure(metadata: Collection[sa.MetaData]) -> None:
     for each in list(_all_registries()):
         if each.metadata in metadata:
             try:
-                each.configure()
+                # With the registries that it depends on, such as that of multisite's own models.
+                each.configure(cascade=True)
             except Exception as error:
                 raise MultisiteError(f"the models cannot be configured ({reason_of(error)})") from error
 

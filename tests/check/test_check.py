@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 import multisite.check
 from multisite import SiteScoped, UnknownSite, all_sites, scoped_reference, site_id_column
-from multisite.check import APPLICATION_CHECKS, SITE_CHECKS, Finding
+from multisite.check import APPLICATION_CHECKS, SITE_CHECKS, Finding, application
 from multisite.cli import main
 from multisite.content.models import Base as ContentBase
 from multisite.core.keys import DIRECTORY
@@ -753,3 +753,24 @@ def test_every_check_is_listed_once() -> None:
     names = [check.__name__ for check in (*APPLICATION_CHECKS, *SITE_CHECKS)]
     assert len(names) == len(set(names))
     assert all(name.startswith("check_") for name in names)
+
+
+def test_models_that_refer_to_those_of_another_registry_are_configured() -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Other(DeclarativeBase):
+        pass
+
+    class Owner(Other):
+        __tablename__ = "check_owners"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Thing(Base):
+        __tablename__ = "check_things"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        owner_id: Mapped[int] = mapped_column(sa.ForeignKey(Owner.__table__.c.id))
+        owner: Mapped[Owner] = relationship(Owner)
+
+    application._configure([Base.metadata])
+    assert Thing.owner.property.mapper.class_ is Owner
