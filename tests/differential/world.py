@@ -241,13 +241,17 @@ class World:
         if action.needs_session and place in ("connection", "lent"):
             place = "kept"
         settled = self.settle(place, site, everything=is_attack or action.everywhere)
-        outcome = Outcome()
+        outcome, failed = Outcome(), False
         try:
             if not skip:
                 outcome = Outcome(self._act(step, site, number, action, place))
         except Exception as error:
             outcome = Outcome(None, name_of(error), str(error))
             self._give_up(site)
+            failed = True
+        if failed:
+            # A traceback in a cycle may hold a connection, and with it a lock of SQLite's file, until it is collected.
+            gc.collect()
         if is_attack:
             settled += self._forget(site)
         return Outcome((outcome.value, settled), outcome.error, outcome.message)
