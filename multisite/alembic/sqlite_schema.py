@@ -150,7 +150,7 @@ class SqliteSchema(Schema):
 
 
 def _site_type(declared: str) -> str:
-    """Return "bigint" for a type that stores whole numbers unchanged, else the type as it is declared.
+    """Return "bigint" for a type that stores whole numbers unchanged, else the declared type.
 
     SQLite accepts any type name: one with INT has integer affinity, an empty one converts nothing, one without CHAR,
     CLOB, TEXT, BLOB, REAL, FLOA and DOUB is numeric ("Datatypes in SQLite", section 3.1).

@@ -1,7 +1,7 @@
 """Markdown dialects: CommonMark with tables, and the extensions of Jekyll, Hugo and Pelican.
 
 `kramdown` is Jekyll's dialect, `goldmark` that of Hugo and Zola, `python-markdown` that of Pelican. All three have
-footnotes, task lists, definition lists, URLs that become links, ids of headings, and mathematics, which stays as it is
+footnotes, task lists, definition lists, URLs that become links, ids of headings, and mathematics, which stays unchanged
 written.
 """
 

@@ -40,7 +40,7 @@ _table: Any = ChangeRow.__table__
 
 
 def subscribe(versions: Versions) -> None:
-    """Bump versions on changes in this process, and notify `versions` at once, for as long as it is referenced."""
+    """Bump versions on changes in this process, and notify `versions` at once, until it is garbage-collected."""
     _subscribers.add(versions)
     if _record not in change_listeners:
         change_listeners.append(_record)

@@ -241,15 +241,14 @@ class World:
         if action.needs_session and place in ("connection", "lent"):
             place = "kept"
         settled = self.settle(place, site, everything=is_attack or action.everywhere)
-        outcome, failed = Outcome(), False
+        outcome = Outcome()
         try:
             if not skip:
                 outcome = Outcome(self._act(step, site, number, action, place))
         except Exception as error:
             outcome = Outcome(None, name_of(error), str(error))
             self._give_up(site)
-            failed = True
-        if failed:
+        if outcome.error is not None:
             # A traceback in a cycle may hold a connection, and with it a lock of SQLite's file, until it is collected.
             gc.collect()
         if is_attack:
