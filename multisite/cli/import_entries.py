@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from itertools import groupby
 from pathlib import Path
 
 import click
 
 from multisite.cli.host_command import HostCommand
-from multisite.core.site import Site
-from multisite.sites.ini import read_ini
+from multisite.cli.import_report import finish, import_options, open_site
 
 try:
-    from multisite.content.files import printable
     from multisite.content.importing import BATCH_SIZE, import_entries
-    from multisite.content.report import ImportReport, Note
     from multisite.content.slugs import SlugPattern
 except ModuleNotFoundError as error:
     raise click.ClickException(f"{error.name} is not installed: pip install 'pyramid-multisite[content]'") from error
 
 __all__ = ["import_entries_command"]
-
-_EXAMPLES = 3
-"""How many notes of each kind are printed; JSON contains all."""
-
-_NOTE_LENGTH = 200
-"""Characters of a note that are printed."""
 
 
 def _check_pattern(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -41,8 +30,7 @@ def _check_pattern(_context: click.Context, _parameter: click.Parameter, value: 
 @click.command("import-entries", cls=HostCommand)
 @click.argument("host")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
-@click.option("--strict", is_flag=True, help="Import nothing if a file is bad; exit with 1 if anything was lost.")
-@click.option("--dry-run", is_flag=True, help="Print the report without changing anything.")
+@import_options
 @click.option(
     "--address-pattern",
     metavar="PATTERN",
@@ -50,7 +38,6 @@ def _check_pattern(_context: click.Context, _parameter: click.Parameter, value: 
     callback=_check_pattern,
     help="The last part of URLs, from {slug}, {year}, {month} and {day}.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def import_entries_command(
     ini_uri: str,
@@ -68,15 +55,7 @@ def import_entries_command(
     start with the front matter of Jekyll, Hugo or Pelican: title and date, and optionally tags, slug, summary and
     draft. Import them again after a change: entries are matched by their slug.
     """
-    from multisite.directory.records import get_site
-
-    ini = read_ini(ini_uri)
-    engine = ini.open_engine()
-    if ini.settings.page_cache_seconds:
-        from multisite.page_cache import publish_changes
-
-        publish_changes(engine)
-    site = get_site(engine, host).site
+    engine, site = open_site(ini_uri, host)
     report = import_entries(
         engine,
         site,
@@ -87,44 +66,7 @@ def import_entries_command(
         address_pattern=address_pattern,
     )
     engine.dispose()
-    if as_json:
-        click.echo(json.dumps({"host": site.host, **report.as_dict()}, indent=2))
-    else:
-        _print_report(report, site)
-    if report.bad or not report.seen or (strict and report.lost):
-        raise SystemExit(1)
-
-
-def _print_report(report: ImportReport, site: Site) -> None:
-    for skipped in report.skipped:
-        click.echo(f"{skipped.path}: skipped, {skipped.reason}", err=True)
-    for bad in report.bad:
-        click.echo(f"{bad.path}: {bad.reason}", err=True)
-    _print_notes(report.notes)
-    if not report.seen:
-        click.echo("There is no .md or .markdown file to import.", err=True)
-    elif report.dry_run:
-        click.echo(f"Would import into {site}: {_counts(report)}. Nothing was changed.")
-    elif report.rolled_back:
-        click.echo(f"Imported nothing into {site}: {len(report.bad)} bad, and --strict was given.")
-    else:
-        click.echo(f"Imported into {site}: {_counts(report)}.")
-
-
-def _counts(report: ImportReport) -> str:
-    return f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.bad)} bad"
-
-
-def _print_notes(notes: list[Note]) -> None:
-    """Print on stderr what was left out, by kind, with a few examples of each."""
-    for kind, group in groupby(sorted(notes, key=lambda note: note.kind), lambda note: note.kind):
-        members = list(group)
-        click.echo(f"{kind}, {len(members)}:", err=True)
-        for note in members[:_EXAMPLES]:
-            place = note.path if note.line is None else f"{note.path}:{note.line}"
-            click.echo(f"  {place}: {printable(note.text[:_NOTE_LENGTH])}", err=True)
-        if len(members) > _EXAMPLES:
-            click.echo(f"  and {len(members) - _EXAMPLES} more (--json lists all)", err=True)
+    finish(report, site, as_json=as_json, strict=strict, nothing="There is no .md or .markdown file to import.")
 
 
 def _show_progress(done: int, total: int) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from pathlib import PurePath
 from typing import Any
 
+from multisite.content.article import Article
 from multisite.content.dates import parse_date
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.fields import read_date, read_names, read_text_field, read_truth
@@ -34,30 +34,6 @@ _NESTED = ("taxonomies", "extra", "params")
 _NESTED_NAMES = frozenset(
     {"author", "authors", "categories", "date", "description", "lastmod", "summary", "tags", "title", "updated"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Article:
-    """The content of a file. `published` is None only for drafts; `summary` and `updated` are None if not given.
-
-    `line` is the number of the first line of `body`, from 1; `notes` are sentences about parts of the file that an
-    entry cannot have. These and the following fields are ignored when articles are compared.
-    """
-
-    slug: str
-    title: str
-    body: str
-    tags: tuple[str, ...]
-    published: datetime | None
-    updated: datetime | None
-    summary: str | None
-    draft: bool
-    categories: tuple[str, ...] = field(default=(), compare=False)
-    author: str | None = field(default=None, compare=False)
-    language: str | None = field(default=None, compare=False)
-    notation: Notation = field(default="yaml", compare=False)
-    line: int = field(default=1, compare=False)
-    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:

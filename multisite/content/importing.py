@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -16,32 +15,26 @@ from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import quote
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.orm import Session
 
+from multisite.content.article import Article
 from multisite.content.dialects import Dialect
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.file_languages import choose_translations, same_language
 from multisite.content.files import find_files, printable, read_text
-from multisite.content.front_matter import Article, parse_article
+from multisite.content.front_matter import parse_article
 from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.report import BadPath, ImportReport, Loss, Note
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
-from multisite.content.upsert import Prepared, upsert_batch
+from multisite.content.upsert import BATCH_SIZE, Prepared, save_articles
 from multisite.core.site import Site
 from multisite.language.local_time import local_time, zone_of
 
 __all__ = ["BATCH_SIZE", "BadPath", "ImportReport", "import_entries"]
 
-BATCH_SIZE = 100
-"""At most this many files are in memory, and in one transaction."""
-
-BATCH_CHARACTERS = 10_000_000
-"""A batch also ends at this many characters of text and HTML."""
-
 Progress = Callable[[int, int], None]
-"""Called after each batch with the number of files done and the total."""
+"""Called from time to time with the number of files done and the total."""
 
 
 def import_entries(
@@ -65,7 +58,7 @@ def import_entries(
         site: The site that gets the entries.
         paths: Files and folders.
         strict: Whether a single bad file rolls back the whole import.
-        progress: Called after each batch with the number of files done and the total; None for no calls.
+        progress: Called from time to time with the number of files done and the total; None for no calls.
         dry_run: Whether to roll back in any case.
         address_pattern: The pattern of the slugs (`SlugPattern`).
 
@@ -85,33 +78,15 @@ def import_entries(
 
     files = choose_translations(find_files(paths, on_bad, on_skipped), site.locale, on_skipped)
     reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files))
-    with closing(Session(engine, info={"site": site})) as session:
-        for batch in _batches(files, reader, progress):
-            saved = upsert_batch(session, batch, zone_of(site), commit=not (strict or dry_run))
-            report.count(saved.counts)
-            report.notes += saved.notes
-        if dry_run or (strict and report.bad):
-            session.rollback()
-            report.rolled_back = True
-        else:
-            session.commit()
+    save_articles(engine, site, _read_all(files, reader, progress), report, strict=strict)
     return report
 
 
-def _batches(
-    files: Sequence[tuple[Path, Path]], reader: _Reader, progress: Progress | None
-) -> Iterator[list[Prepared]]:
-    """Yield the articles in batches, each small enough for memory and for one transaction."""
-    batch: list[Prepared] = []
-    characters = 0
+def _read_all(files: Sequence[tuple[Path, Path]], reader: _Reader, progress: Progress | None) -> Iterator[Prepared]:
     for number, (path, base) in enumerate(files, start=1):
         prepared = reader.read(path, base)
         if prepared is not None:
-            batch.append(prepared)
-            characters += len(prepared.article.body) + len(prepared.rendered.html)
-        if len(batch) == BATCH_SIZE or characters > BATCH_CHARACTERS or number == len(files):
-            yield batch
-            batch, characters = [], 0
+            yield prepared
         if progress is not None and (number % BATCH_SIZE == 0 or number == len(files)):
             progress(number, len(files))
 

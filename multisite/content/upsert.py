@@ -1,27 +1,36 @@
-"""Save articles to the database, one batch at a time."""
+"""Save the articles of an import to the database, one batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from multisite.content.front_matter import Article
+from multisite.content.article import Article
 from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.markdown import Rendered
 from multisite.content.models import Entry, Tag
-from multisite.content.report import Counts, Note
+from multisite.content.report import Counts, ImportReport, Note
 from multisite.content.slugs import slugify
+from multisite.core.site import Site
 from multisite.errors import MultisiteError
-from multisite.language.local_time import local_time
+from multisite.language.local_time import local_time, zone_of
 
-__all__ = ["Prepared", "Saved", "upsert_batch"]
+__all__ = ["BATCH_SIZE", "Prepared", "save_articles"]
+
+BATCH_SIZE = 100
+"""At most this many articles are in memory, and in one transaction."""
+
+BATCH_CHARACTERS = 10_000_000
+"""A batch also ends at this many characters of text and HTML."""
 
 _Model = TypeVar("_Model", Entry, Tag)
 
@@ -45,14 +54,50 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class _Saved:
     """The result of a batch: counts, and notes."""
 
     counts: Counts = field(default_factory=Counts)
     notes: list[Note] = field(default_factory=list)
 
 
-def upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *, commit: bool) -> Saved:
+def save_articles(
+    engine: Engine, site: Site, articles: Iterable[Prepared], report: ImportReport, *, strict: bool
+) -> None:
+    """Save `articles` as entries of `site`, and add what was done to `report`.
+
+    Each batch is a transaction of its own, so that an import that is stopped can be repeated. With `strict`, and if
+    `report` is that of a dry run, everything is one transaction, which is rolled back after a dry run, or if the report
+    has a bad path at the end.
+    """
+    commit = not (strict or report.dry_run)
+    with closing(Session(engine, info={"site": site})) as session:
+        for batch in _batches(articles):
+            saved = _upsert_batch(session, batch, zone_of(site), commit=commit)
+            report.count(saved.counts)
+            report.notes += saved.notes
+        if report.dry_run or (strict and report.bad):
+            session.rollback()
+            report.rolled_back = True
+        else:
+            session.commit()
+
+
+def _batches(articles: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+    """Yield the articles in batches, each small enough for memory and for one transaction."""
+    batch: list[Prepared] = []
+    characters = 0
+    for item in articles:
+        batch.append(item)
+        characters += len(item.article.body) + len(item.rendered.html)
+        if len(batch) == BATCH_SIZE or characters > BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *, commit: bool) -> _Saved:
     """Add or update the entries of `batch` by slug, and expunge the objects from the session.
 
     An existing entry with another day and file keeps its slug; the new one gets a slug with its day in `zone`. Without
@@ -65,7 +110,7 @@ def upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *,
         MultisiteError: Another import keeps adding the same slugs.
     """
     for attempt in range(1, _ATTEMPTS + 1):
-        saved = Saved()
+        saved = _Saved()
         try:
             _save(session, batch, zone, saved)
             if commit:
@@ -81,7 +126,7 @@ def upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *,
     return saved
 
 
-def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: Saved) -> None:
+def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _Saved) -> None:
     slugs = [slug for item in batch for slug in (item.article.slug, _dated_slug(item, zone)) if slug is not None]
     entries = _existing(session, Entry, slugs)
     names = {slugify(name): name for item in batch for name in item.tags}

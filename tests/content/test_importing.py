@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from multisite import Site
 from multisite.cli import main
-from multisite.content import importing
+from multisite.content import importing, upsert
 from multisite.content.files import MAX_FILE_BYTES
 from multisite.content.front_matter import Article, InvalidArticle, parse_article, parse_date
 from multisite.content.importing import ImportReport, import_entries
@@ -713,7 +713,7 @@ def test_without_batches_memory_use_would_grow(
     sqlite_sites: ContentSites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = peak_bytes(sqlite_sites, tmp_path / "few", 200, strict=False)
-    monkeypatch.setattr(importing, "BATCH_SIZE", 10_000)
+    monkeypatch.setattr(upsert, "BATCH_SIZE", 10_000)
     with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
         session.execute(sa.delete(Entry))
         session.commit()

@@ -1,0 +1,103 @@
+"""What the commands that import entries share: their options, and how they print their report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from multisite.cli.arguments import json_option
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from multisite.content.report import ImportReport, Note
+    from multisite.core.site import Site
+
+__all__ = ["finish", "import_options", "open_site"]
+
+_EXAMPLES = 3
+"""How many notes of each kind are printed; JSON contains all."""
+
+_NOTE_LENGTH = 200
+"""Characters of a note that are printed."""
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def import_options(command: _Command) -> _Command:
+    """Add the options `--strict`, `--dry-run` and `--json` to `command`."""
+    command = json_option(command)
+    command = click.option("--dry-run", is_flag=True, help="Print the report without changing anything.")(command)
+    strict = "Import nothing if a file is bad; exit with 1 if anything was lost."
+    return click.option("--strict", is_flag=True, help=strict)(command)
+
+
+def open_site(ini_uri: str, host: str) -> tuple[Engine, Site]:
+    """Return an engine for the database of the ini file, and the site with `host`."""
+    from multisite.directory.records import get_site
+    from multisite.sites.ini import read_ini
+
+    ini = read_ini(ini_uri)
+    engine = ini.open_engine()
+    if ini.settings.page_cache_seconds:
+        from multisite.page_cache import publish_changes
+
+        publish_changes(engine)
+    return engine, get_site(engine, host).site
+
+
+def finish(report: ImportReport, site: Site, *, as_json: bool, strict: bool, nothing: str) -> None:
+    """Print `report`, and exit with 1 if it has a bad path, if nothing was found, or, with `strict`, a loss.
+
+    Args:
+        report: The report of the import.
+        site: The site that got the entries.
+        as_json: Whether to print JSON.
+        strict: Whether lost parts of entries are a failure.
+        nothing: The sentence to print if there was nothing to import.
+    """
+    if as_json:
+        click.echo(json.dumps({"host": site.host, **report.as_dict()}, indent=2))
+    else:
+        _print_report(report, site, nothing)
+    if report.bad or not report.seen or (strict and report.lost):
+        raise SystemExit(1)
+
+
+def _print_report(report: ImportReport, site: Site, nothing: str) -> None:
+    for skipped in report.skipped:
+        click.echo(f"{skipped.path}: skipped, {skipped.reason}", err=True)
+    for bad in report.bad:
+        click.echo(f"{bad.path}: {bad.reason}", err=True)
+    _print_notes(report.notes)
+    if not report.seen:
+        click.echo(nothing, err=True)
+    elif report.dry_run:
+        click.echo(f"Would import into {site}: {_counts(report)}. Nothing was changed.")
+    elif report.rolled_back:
+        click.echo(f"Imported nothing into {site}: {len(report.bad)} bad, and --strict was given.")
+    else:
+        click.echo(f"Imported into {site}: {_counts(report)}.")
+
+
+def _counts(report: ImportReport) -> str:
+    return f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.bad)} bad"
+
+
+def _print_notes(notes: list[Note]) -> None:
+    """Print on stderr what was left out, by kind, with a few examples of each."""
+    from multisite.content.files import printable
+
+    for kind, group in groupby(sorted(notes, key=lambda note: note.kind), lambda note: note.kind):
+        members = list(group)
+        click.echo(f"{kind}, {len(members)}:", err=True)
+        for note in members[:_EXAMPLES]:
+            place = note.path if note.line is None else f"{note.path}:{note.line}"
+            click.echo(f"  {place}: {printable(note.text[:_NOTE_LENGTH])}", err=True)
+        if len(members) > _EXAMPLES:
+            click.echo(f"  and {len(members) - _EXAMPLES} more (--json lists all)", err=True)

@@ -1,0 +1,36 @@
+"""An article: what an import reads from its source, and saves as an entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from multisite.content.metadata import Notation
+
+__all__ = ["Article"]
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """The content of an entry, from a file or an export.
+
+    `published` is None only for drafts; `summary` and `updated` are None if not given. `language`, `notation`, `line`
+    and `notes` are those of a file: `line` is the number of the first line of `body`, from 1; `notes` are sentences
+    about parts of the file that an entry cannot have. The fields from `categories` on are ignored when articles are
+    compared.
+    """
+
+    slug: str
+    title: str
+    body: str
+    tags: tuple[str, ...]
+    published: datetime | None
+    updated: datetime | None
+    summary: str | None
+    draft: bool
+    categories: tuple[str, ...] = field(default=(), compare=False)
+    author: str | None = field(default=None, compare=False)
+    language: str | None = field(default=None, compare=False)
+    notation: Notation = field(default="yaml", compare=False)
+    line: int = field(default=1, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
