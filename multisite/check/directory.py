@@ -23,6 +23,7 @@ _SITES = sa.select(
     SiteRow.theme,
     # The driver's own value, since the check looks for values that are not times.
     sa.type_coerce(SiteRow.maintenance_until, sa.types.NullType()).label("until"),
+    SiteRow.copy_of,
     SiteRow.name,
     SiteRow.folder,
     SiteRow.locale,
@@ -59,8 +60,8 @@ def check_directory(application: Application) -> Iterator[Finding]:
         if not is_current(connection):  # `check_migrations` reports this.
             return
         application.progress("the rows of sites and domains")
-        for id_, status, availability, theme, until, *texts, has_canonical in connection.execute(_SITES):
-            fault = site_row_error(status, availability, theme, until, tuple(texts))
+        for id_, status, availability, theme, until, copy_of, *texts, has_canonical in connection.execute(_SITES):
+            fault = site_row_error(status, availability, theme, until, copy_of, tuple(texts))
             # A removed site keeps this row, so that its id is not reused.
             if fault is None and not has_canonical and availability != "removed":
                 fault = "it has no canonical domain"

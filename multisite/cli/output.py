@@ -64,6 +64,7 @@ def site_as_dict(site: Site, ini: Ini) -> dict[str, Any]:
         "locale": site.locale,
         "timezone": site.timezone,
         "theme": site.theme,
+        "copy_of": site.copy_of,
         "url": ini.address(site),
     }
 
@@ -103,6 +104,8 @@ def print_site(record: SiteRecord, ini: Ini) -> None:
     if site.theme is not None:
         click.echo(f"  theme     {ini.settings.themes_dir / site.theme}")
     click.echo(f"  locale    {site.locale}, {site.timezone}")
+    if site.copy_of is not None:
+        click.echo(f"  copy of   {site.copy_of}")
     for kind in ("alias", "redirect"):
         for domain in record.domains:
             if domain.kind == kind:

@@ -50,7 +50,7 @@ class Site:
 
     `template_generation` changes with `multisite reload-templates`, `secret_generation` with `multisite rotate-secret`.
     `own_settings` is a JSON object of the settings stored for the site, sorted by name, or empty; `settings` has the
-    resulting values.
+    resulting values. `copy_of` is the domain of the site that this one was copied from, or None.
 
     `settings_provider` resolves `settings`; the directory that found the site sets it. It is not part of the value:
     equality ignores it, and a pickled copy has none.
@@ -68,6 +68,7 @@ class Site:
     path: str = field(default="", repr=False)
     secret_generation: int = field(default=0, repr=False)
     own_settings: str = field(default="", repr=False)
+    copy_of: str | None = field(default=None, repr=False)
     settings_provider: SettingsProvider | None = field(default=None, repr=False, compare=False)
 
     @property

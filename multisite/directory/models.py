@@ -102,6 +102,8 @@ class SiteRow(_Base):
     `theme` is the name of a folder below `themes` in the shared templates, or NULL. Raising `template_generation` makes
     running servers look up the site's templates again; that of `DirectoryVersion` applies to all sites. Raising
     `secret_generation` replaces everything that is derived from secrets for the site.
+
+    `copy_of` is the domain of the site that this one was copied from, or NULL.
     """
 
     __tablename__ = "sites"
@@ -109,6 +111,7 @@ class SiteRow(_Base):
         sa.CheckConstraint("status IN ('pending', 'active')", name="status"),
         sa.CheckConstraint(THEME_CHECK, name="theme"),
         sa.CheckConstraint(AVAILABILITY_CHECK, name="availability"),
+        sa.CheckConstraint("copy_of <> ''", name="copy_of"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -124,6 +127,7 @@ class SiteRow(_Base):
     maintenance_message: Mapped[str | None] = mapped_column(sa.String(500))
     maintenance_until: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
     maintenance_pass: Mapped[str | None] = mapped_column(sa.String(64))
+    copy_of: Mapped[str | None] = mapped_column(sa.String(460))
     created: Mapped[datetime] = mapped_column(
         sa.DateTime(timezone=True), server_default=sa.func.current_timestamp(), default=_now
     )

@@ -79,6 +79,7 @@ def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]
             generation.label("generation"),
             _site.c.secret_generation,
             settings_json_subquery(_site.c.id).label("own_settings"),
+            _site.c.copy_of,
             _site.c.status,
             _site.c.availability,
             _site.c.maintenance_message,
@@ -156,7 +157,7 @@ def _is_valid(row: sa.Row[*tuple[Any, ...]]) -> bool:
         return False
     site = f"row {row.id} of sites"
     texts = (row.name, row.folder, row.locale, row.timezone)
-    error = site_row_error(row.status, row.availability, row.theme, row.maintenance_until, texts)
+    error = site_row_error(row.status, row.availability, row.theme, row.maintenance_until, row.copy_of, texts)
     if error is not None:
         log_once(site, error)
         return False
@@ -198,6 +199,7 @@ def _match(row: sa.Row[*tuple[Any, ...]], settings_provider: SettingsProvider | 
         row.path,
         row.secret_generation,
         canonical_json(row.own_settings),
+        row.copy_of,
         settings_provider,
     )
     return Match(site, row.kind, row.asked_path, _closure(row))

@@ -88,6 +88,7 @@ _SITES = sa.select(
     _canonical.c.path,
     _site.c.secret_generation,
     settings_json_subquery(_site.c.id),
+    _site.c.copy_of,
     sa.case(
         (_site.c.status == "pending", "pending"),
         (_site.c.availability == "open", "active"),
@@ -187,12 +188,12 @@ def _records(connection: Connection, statement: sa.Select[*tuple[Any, ...]]) -> 
     }
     return [
         SiteRecord(
-            site := replace(Site(*columns), own_settings=canonical_json(own_settings)),
+            site := replace(Site(*columns), own_settings=canonical_json(own_settings), copy_of=copy_of),
             status,
             _in_utc(created),
             domains.get(site.id, ()),
         )
-        for *columns, own_settings, status, created in rows
+        for *columns, own_settings, copy_of, status, created in rows
     ]
 
 

@@ -63,15 +63,19 @@ def _domain_row_errors(host: Any, port: Any, path: Any, kind: Any) -> Iterator[s
         yield "a wildcard cannot be canonical"
 
 
-def site_row_error(status: Any, availability: Any, theme: Any, until: Any, texts: tuple[Any, ...]) -> str | None:
+def site_row_error(
+    status: Any, availability: Any, theme: Any, until: Any, copy_of: Any, texts: tuple[Any, ...]
+) -> str | None:
     """Return what is wrong with these columns of a row of `sites`, or None if they are valid.
 
     `texts` are its name, folder, locale and time zone; `until` is `maintenance_until` as the driver returns it.
     """
-    return next(_site_row_errors(status, availability, theme, until, texts), None)
+    return next(_site_row_errors(status, availability, theme, until, copy_of, texts), None)
 
 
-def _site_row_errors(status: Any, availability: Any, theme: Any, until: Any, texts: tuple[Any, ...]) -> Iterator[str]:
+def _site_row_errors(
+    status: Any, availability: Any, theme: Any, until: Any, copy_of: Any, texts: tuple[Any, ...]
+) -> Iterator[str]:
     if status not in STATUSES:
         yield f"its status is '{escape_for_message(status)}'"
     if availability not in AVAILABILITIES:
@@ -85,6 +89,9 @@ def _site_row_errors(status: Any, availability: Any, theme: Any, until: Any, tex
         yield f"its theme is '{escape_for_message(theme)}'"
     if not _is_time(until):
         yield f"its maintenance_until is '{escape_for_message(until)}'"
+    if copy_of is not None and not (isinstance(copy_of, str) and copy_of):
+        # An application that holds back the mail of copies would take an empty text for an original.
+        yield f"its copy_of is '{escape_for_message(copy_of)}'"
 
 
 def _is_time(value: Any) -> bool:

@@ -122,6 +122,7 @@ def test_add_site_prints_json(migrated: Folder) -> None:
         "locale": "en",
         "timezone": "UTC",
         "theme": None,
+        "copy_of": None,
         "url": "http://a.example:6543/",
         "adopted": False,
     }
@@ -159,6 +160,15 @@ def test_an_incomplete_site_is_shown_as_pending(migrated: Folder) -> None:
         connection.exec_driver_sql("UPDATE sites SET status = 'pending'")
     assert "(pending)" in migrated.invoke("list-sites").stdout
     assert "complete it with 'multisite add-site a.example'" in migrated.invoke("show-site", "a.example").stdout
+
+
+def test_a_copy_is_shown_with_the_site_that_it_was_copied_from(migrated: Folder) -> None:
+    migrated.invoke("add-site", "a.example")
+    assert "copy of" not in migrated.invoke("show-site", "a.example").stdout
+    with all_sites("a test"), sa.create_engine(migrated.database_url, poolclass=sa.NullPool).begin() as connection:
+        connection.exec_driver_sql("UPDATE sites SET copy_of = 'b.example'")
+    assert "  copy of   b.example\n" in migrated.invoke("show-site", "a.example").stdout
+    assert json.loads(migrated.invoke("show-site", "a.example", "--json").stdout)["copy_of"] == "b.example"
 
 
 # Which ini file.

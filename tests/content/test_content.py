@@ -560,6 +560,7 @@ def test_the_revisions_create_the_tables_of_the_models(ini: Path, database_url: 
         "multisite 0007",
         "multisite 0008",
         "multisite 0009",
+        "multisite 0010",
         "application content_0001",
         "application content_0002",
     ]

@@ -20,6 +20,7 @@ from multisite.alembic.migrate import upgrade_own
 from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory import Directory, Match, snapshot
+from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.errors import DirectoryUnavailable, SettingError
 from multisite.sites.availability import maintain_site
 from multisite.sites.domains import add_domain, remove_domain
@@ -79,6 +80,9 @@ def test_a_process_started_during_an_outage_serves_the_most_recently_used_sites(
     site = add("a.example", aliases=["*.a.example"], name="Ä", locale="de", timezone="Europe/Berlin")
     other = add("b.example:8080", aliases=["b.example/shop", "b.example"])
     add_domain(own_engine, "a.example", "c.example", redirect=True)
+    with own_engine.begin() as connection:
+        mark = sa.update(SiteRow).where(SiteRow.id == other.id).values(copy_of="a.example")
+        connection.execution_options(**AS_MULTISITE).execute(mark)
     until = datetime(2100, 1, 2, 3, 4, tzinfo=UTC)
     info, _word = maintain_site(own_engine, "b.example:8080", message="Back soon", until=until)
     before = started()
@@ -89,6 +93,7 @@ def test_a_process_started_during_an_outage_serves_the_most_recently_used_sites(
     answers = [before.find(*each) for each in asked]
     assert answers[0] == Match(site, "canonical")
     assert before.by_id(other.id) == info.site
+    assert (answers[0].site.copy_of, info.site.copy_of) == (None, "a.example")
     write(before)
     with down(own_engine):
         clock.now += 1

@@ -51,6 +51,7 @@ REJECTED = {
     "a theme that is a path": "UPDATE sites SET theme = '../secret' WHERE id = 1",
     "a theme of no letter": "UPDATE sites SET theme = '-dark' WHERE id = 1",
     "an empty theme": "UPDATE sites SET theme = '' WHERE id = 1",
+    "a copy of nothing": "UPDATE sites SET copy_of = '' WHERE id = 1",
     "a folder that is taken": "UPDATE sites SET folder = 'two.example' WHERE id = 1",
 }
 """Changes that the constraints reject, in a database with two sites, the first of which has an alias."""
@@ -134,6 +135,7 @@ FAULTS = {
     "UPDATE sites SET theme = '../secret' WHERE id = 1": "row 1 of sites is skipped: its theme is '../secret'",
     "UPDATE sites SET folder = '../secret' WHERE id = 1": "row 1 of sites is skipped: its folder is '../secret'",
     "UPDATE sites SET folder = '.trash' WHERE id = 1": "row 1 of sites is skipped: its folder is '.trash'",
+    "UPDATE sites SET copy_of = '' WHERE id = 1": "row 1 of sites is skipped: its copy_of is ''",
     "UPDATE sites SET name = '' WHERE id = 1": "row 1 of sites is skipped: its name, folder, locale or timezone",
 }
 """Invalid rows in a database like that above, and the log message for each."""
