@@ -35,8 +35,11 @@ requires = [
 
 postgresql = ["psycopg[binary]>=3.2"]
 
+users = ["argon2-cffi>=23.1"]  # For multisite.users.
+
 # For multisite.content, the reference application: its entries are imported from Markdown, and its ini names waitress.
 content = [
+    *users,
     "linkify-it-py>=2.0",  # For addresses that stand in a text without being a link.
     "markdown-it-py>=4.0",  # The first that does not fill a wide table's missing cells without bound.
     "mdit-py-plugins>=0.5",  # Footnotes, task lists and what else the blogs that are imported use beside CommonMark.
@@ -46,8 +49,6 @@ content = [
 ]
 
 caching = ["dogpile.cache>=1.3"]  # For multisite.caching and mako.cache_impl = multisite.dogpile.
-
-users = ["argon2-cffi>=23.1"]  # For multisite.users.
 
 metrics = ["prometheus-client>=0.20"]  # For multisite.metrics.
 
@@ -59,7 +60,6 @@ test = [
     *content,
     *metrics,
     *tracing,
-    *users,
     "aiosqlite>=0.20",  # An asynchronous driver for SQLite; psycopg has one for PostgreSQL.
     "asyncpg>=0.30",  # This and psycopg2 have errors of their own, which must not show other sites' values either.
     "axe-playwright-python>=0.1.4",  # Carries axe-core, so that nothing is downloaded while tests run.

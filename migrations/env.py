@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-from multisite.content.models import Base, UtcDateTime
+from multisite.content.models import UtcDateTime
+from multisite.content.tables import Base
 from multisite.directory import engine_from_url
 from multisite.scoping import SiteId
 

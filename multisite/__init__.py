@@ -77,7 +77,8 @@ def includeme(config: Configurator) -> None:
     This
 
     - parses the settings below `multisite.` (raises `SettingError`),
-    - adds the directives `config.set_multisite_engine(engine)` and `config.add_site_setting(name, type, ...)`,
+    - adds the directives `config.set_multisite_engine(engine)`, `config.add_site_setting(name, type, ...)`
+      and `config.set_site_user(User, link_path=...)`,
     - adds `request.site` and `request.site_url`, and views for hosts without a site,
     - adds the tween that finds the site, above the exception view and pyramid_tm,
     - includes pyramid_tm; adds `request.site_session`, `request.all_sites_session`, and `request.dbsession` if

@@ -148,8 +148,8 @@ class Account:
     min_password_characters: ClassVar[int] = 15
     """Minimum length of a password that is the only factor (NIST SP 800-63B-4 section 3.1.1)."""
 
-    login_throttle: ClassVar[LoginThrottle] = LoginThrottle()
-    """Limits the attempts per login, separately for each site."""
+    login_throttle: ClassVar[LoginThrottle | None] = LoginThrottle()
+    """Limits the attempts per login, separately for each site; None if the application does so itself."""
 
     login: Mapped[str] = mapped_column(sa.String(MAX_LOGIN_CHARACTERS))
     login_key: Mapped[str] = mapped_column(sa.String(MAX_LOGIN_CHARACTERS), insert_default=_default_login_key)
@@ -162,10 +162,15 @@ class Account:
 
     def set_password(self, password: str) -> None:
         """Set the password. Raises `ValueError` if it is too short or too long."""
+        self.password_hash = self.new_password_hash(password)
+
+    @classmethod
+    def new_password_hash(cls, password: str) -> str:
+        """Return the hash of a new password. Raises `ValueError` if it is too short or too long."""
         text = _normalize(password)
-        if text is None or not self.min_password_characters <= len(text) <= MAX_PASSWORD_CHARACTERS:
-            raise ValueError(f"a password has {self.min_password_characters} to {MAX_PASSWORD_CHARACTERS} characters")
-        self.password_hash = self.password_hasher.hash(text)
+        if text is None or not cls.min_password_characters <= len(text) <= MAX_PASSWORD_CHARACTERS:
+            raise ValueError(f"a password has {cls.min_password_characters} to {MAX_PASSWORD_CHARACTERS} characters")
+        return cls.password_hasher.hash(text)
 
     def check_password(self, password: str) -> bool:
         """Return whether the password is correct; rehash it if its hash has other parameters than `password_hasher`."""
@@ -192,11 +197,14 @@ class Account:
         # The database is part of the key, because site ids are unique only within one, and a process may have several.
         database = session.get_bind(cls).engine.url
         key = cls, database, cls._site_id_of(session), _throttled_login(login)
-        cls.login_throttle.record_attempt(key)
+        throttle = cls.login_throttle
+        if throttle is not None:
+            throttle.record_attempt(key)
         user = cls.find(session, login)
         if not _verify(cls.password_hasher, user, password):
             return None
-        cls.login_throttle.reset(key)
+        if throttle is not None:
+            throttle.reset(key)
         return user
 
     @classmethod

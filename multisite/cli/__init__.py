@@ -77,6 +77,15 @@ COMMANDS = {
         "multisite.cli.vhosts:vhosts", "Show which application serves which domain, and load them all."
     ),
     "row-security": _LazyCommand("multisite.cli.row_security:row_security", "Enable or disable row-level security."),
+    "add-user": _LazyCommand("multisite.cli.users:add_user", "Add a user to a site, with a link to choose a password."),
+    "list-users": _LazyCommand("multisite.cli.users:list_users", "List the users of a site."),
+    "set-role": _LazyCommand("multisite.cli.users:set_role", "Change the role of a user."),
+    "reset-password": _LazyCommand(
+        "multisite.cli.users:reset_password",
+        "Remove a user's password, end their log-ins, and make a link to choose a new one.",
+    ),
+    "export-user": _LazyCommand("multisite.cli.users:export_user", "Print what is stored about a user, as JSON."),
+    "remove-user": _LazyCommand("multisite.cli.users:remove_user", "Remove a user and what is stored about them."),
     "import-entries": _LazyCommand(
         "multisite.cli.import_entries:import_entries_command",
         "Import Markdown files into a site of multisite.content.",

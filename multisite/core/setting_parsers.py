@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from multisite import hosts
 from multisite.errors import InvalidHost
@@ -18,6 +19,7 @@ __all__ = [
     "parse_folder",
     "parse_header_name",
     "parse_limit",
+    "parse_mail_url",
     "parse_networks",
     "parse_paths",
     "parse_role",
@@ -61,6 +63,19 @@ def parse_url(value: str) -> str:
     """Parse a database URL."""
     if "://" not in value:
         raise ValueError("a database URL such as sqlite:////srv/app/multisite.db")
+    return value
+
+
+def parse_mail_url(value: str) -> str:
+    """Parse the URL of a mail server: `smtp://` (with STARTTLS if the server has it) or `smtps://` (TLS)."""
+    expected = "a URL such as smtp://localhost or smtps://user:password@mail.example.com:465"
+    try:
+        parts = urlsplit(value)
+        is_valid = parts.scheme in {"smtp", "smtps"} and parts.hostname and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(expected)
     return value
 
 

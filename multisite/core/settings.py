@@ -145,6 +145,12 @@ class Settings:
     allow_row_security_bypass: bool = _setting(
         False, parsers.parse_boolean, "Whether the application starts even if its role bypasses row-level security."
     )
+    mail: str | None = _setting(
+        None,
+        parsers.parse_mail_url,
+        "URL of the mail server that sends invitations; without one, commands print the links.",
+        hidden=True,
+    )
     secret: str | None = _setting(
         None,
         parsers.parse_secret,

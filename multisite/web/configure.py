@@ -30,6 +30,7 @@ from multisite.web import (
     request,
     request_class,
     site_settings,
+    site_user,
     subrequests,
     tween,
 )
@@ -55,6 +56,7 @@ def configure(config: Configurator) -> None:
         import_module("multisite.web.secrets").includeme(config)
     config.add_directive("set_multisite_engine", set_multisite_engine)
     site_settings.includeme(config)
+    site_user.includeme(config)
 
     if registry.settings.get("sqlalchemy.url"):
         engine = engine_from_settings(registry.settings)

@@ -550,6 +550,7 @@ def differences(database_url: str) -> list[object]:
 
 
 def test_the_revisions_create_the_tables_of_the_models(ini: Path, database_url: str) -> None:
+    revisions = [f"content_{path.name[:4]}" for path in sorted((ROOT / "migrations" / "versions").glob("[0-9]*.py"))]
     assert [line.split(":")[0] for line in upgrade(ini)] == [
         "multisite 0001",
         "multisite 0002",
@@ -561,8 +562,7 @@ def test_the_revisions_create_the_tables_of_the_models(ini: Path, database_url: 
         "multisite 0008",
         "multisite 0009",
         "multisite 0010",
-        "application content_0001",
-        "application content_0002",
+        *(f"application {revision}" for revision in revisions),
     ]
     assert upgrade(ini) == []
     assert differences(database_url) == []
@@ -586,7 +586,7 @@ def test_plain_alembic_creates_and_drops_the_same_tables(ini: Path, database_url
 
     alembic("upgrade", "head")
     assert differences(database_url) == []
-    assert "content_0002" in alembic("current")
+    assert alembic("current").endswith("(head)\n")
     alembic("check")
     alembic("downgrade", "base")
     alembic("upgrade", "head")

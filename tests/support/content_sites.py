@@ -21,8 +21,9 @@ from webtest import TestApp
 from multisite import Site
 from multisite.content import main
 from multisite.content.markdown import render
-from multisite.content.models import Base, Entry, Tag
+from multisite.content.models import Entry, Tag
 from multisite.content.slugs import slugify
+from multisite.content.tables import Base
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory import engine_from_url

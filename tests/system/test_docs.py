@@ -93,6 +93,7 @@ TYPES = {
     setting_parsers.parse_paths: "list of paths",
     setting_parsers.parse_words: "list of names",
     setting_parsers.parse_limit: "whole number, or 0",
+    setting_parsers.parse_mail_url: "URL of a mail server",
     setting_parsers.parse_suffix: "end of a name",
     setting_parsers.parse_url_path: "path",
     setting_parsers.parse_header_name: "name of a header",

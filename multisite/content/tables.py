@@ -1,0 +1,8 @@
+"""All tables of the reference application: importing this module completes `Base.metadata`, for migrations."""
+
+from __future__ import annotations
+
+from multisite.content.models import Base
+from multisite.content.users import User
+
+__all__ = ["Base", "User"]

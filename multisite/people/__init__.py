@@ -1,0 +1,28 @@
+"""The people of a site: users with a role, who choose their password by a link that is good once.
+
+    class User(SiteMember, Base):
+        __tablename__ = "users"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    config.set_site_user(User, link_path="/login/{token}")
+
+The commands from `add-user` to `remove-user` then manage the rows of that class, by the functions here. Requires
+argon2-cffi (`pyramid-multisite[users]`).
+"""
+
+from __future__ import annotations
+
+from multisite.people.changes import add_member, find_member, list_members, remove_member, reset_password, set_role
+from multisite.people.member import LINK_DAYS, ROLES, SiteMember
+
+__all__ = [
+    "LINK_DAYS",
+    "ROLES",
+    "SiteMember",
+    "add_member",
+    "find_member",
+    "list_members",
+    "remove_member",
+    "reset_password",
+    "set_role",
+]
