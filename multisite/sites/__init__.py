@@ -11,12 +11,25 @@ from multisite.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from multisite.directory.records import list_sites
+    from multisite.sites.archive import SiteContents, copy_site, export_site, import_site
     from multisite.sites.domains import add_domain, remove_domain
     from multisite.sites.removal import remove_site
     from multisite.sites.settings.values import set_settings, unset_settings
     from multisite.sites.updates import add_site
 
-__all__ = ["add_domain", "add_site", "list_sites", "remove_domain", "remove_site", "set_settings", "unset_settings"]
+__all__ = [
+    "SiteContents",
+    "add_domain",
+    "add_site",
+    "copy_site",
+    "export_site",
+    "import_site",
+    "list_sites",
+    "remove_domain",
+    "remove_site",
+    "set_settings",
+    "unset_settings",
+]
 
 __getattr__ = lazy_names(
     __name__,
@@ -28,5 +41,6 @@ __getattr__ = lazy_names(
         "unset_settings": "multisite.sites.settings.values",
         "add_site": "multisite.sites.updates",
         "list_sites": "multisite.directory.records",
+        **dict.fromkeys(("SiteContents", "copy_site", "export_site", "import_site"), "multisite.sites.archive"),
     },
 )

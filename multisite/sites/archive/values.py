@@ -1,0 +1,321 @@
+"""The values of columns in an archive: how each type is read from a database, written as JSON, and read back.
+
+A kind is the same on SQLite and PostgreSQL, so that a site can move between them. Values are those that the database
+stores, below any `TypeDecorator`: an encrypted text stays encrypted, and a type of the application's own is not needed
+to read an archive. A type without a kind of its own is kept as PostgreSQL writes it, and can only go to a column of the
+same type.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
+
+__all__ = ["Kind", "converter", "kind_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the values of a column are stored in an archive.
+
+    `type` is what SQLAlchemy reads and binds them with; with `as_text` the database writes them as text. `encode` turns
+    a value into JSON, and `decode` turns it back; it raises `ValueError` or `TypeError` for anything else. Neither is
+    called for NULL, which is null.
+    """
+
+    name: str
+    type: TypeEngine[Any]
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+    as_text: bool = False
+
+    def column(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Return the expression that reads `column`."""
+        return (
+            sa.type_coerce(sa.cast(column, sa.Text), NullType()) if self.as_text else sa.type_coerce(column, self.type)
+        )
+
+
+def kind_of(declared: TypeEngine[Any], dialect: Dialect) -> Kind:
+    """Return the kind of a column with the type `declared` in a database of `dialect`."""
+    found, on_sqlite = _stored_type(declared, dialect), dialect.name == "sqlite"
+    for types, make in _KINDS:
+        if isinstance(found, types):
+            return make(found, on_sqlite)
+    if isinstance(found, sa.ARRAY):
+        return _array(found, dialect)
+    name = "untyped" if isinstance(found, NullType) else found.compile(dialect=dialect)
+    return Kind(f"{dialect.name} {name}", NullType(), _tagged, _untagged, as_text=not on_sqlite)
+
+
+def converter(source: str, target: str, declared: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    """Return a function that converts JSON of the kind `source` to the kind `target`; None if there is no such one.
+
+    Kinds differ if a type has another form on each database, such as an array that is JSON on SQLite.
+    """
+    if source == target:
+        return _same
+    if source == "uuid" and target == "text":
+        # By convention a CHAR(32) holds the digits alone.
+        return (lambda cell: UUID(cell).hex) if getattr(declared, "length", None) == 32 else _same
+    if source.startswith("array") and target == "json":
+        return json.dumps
+    if source == "json" and target.startswith("array"):
+        return json.loads
+    return _same if (source, target) in _COMPATIBLE else None
+
+
+_COMPATIBLE = {("text", "uuid"), ("numeric", "text"), ("text", "numeric"), ("integer", "numeric"), ("integer", "float")}
+
+
+def _stored_type(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    """Return the type that the database stores, for a type of SQLAlchemy or of the application."""
+    found = declared.dialect_impl(dialect)
+    while isinstance(found, TypeDecorator) and not isinstance(found, sa.Interval):
+        found = found.impl_instance.dialect_impl(dialect)
+    return found
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _integer(cell: Any) -> int:
+    if type(cell) is not int or not -(2**63) <= cell < 2**63:
+        raise ValueError("a 64-bit integer")
+    return cell
+
+
+def _boolean(cell: Any) -> bool:
+    if type(cell) is not bool:
+        raise ValueError("true or false")
+    return cell
+
+
+def _text(cell: Any) -> str:
+    if type(cell) is not str:
+        raise ValueError("a string")
+    return cell
+
+
+def _float_cell(value: Any) -> Any:
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+def _float(cell: Any) -> float:
+    if type(cell) is str and cell in {"inf", "-inf", "nan"}:
+        return float(cell)
+    if type(cell) not in (int, float):
+        raise ValueError("a number")
+    return float(cell)
+
+
+def _decimal(cell: Any) -> Decimal:
+    try:
+        return Decimal(_text(cell) if type(cell) is not int else cell)
+    except InvalidOperation:
+        raise ValueError("a decimal number as a string") from None
+
+
+def _decimal_cell(value: Any) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _sqlite_number(cell: Any) -> float | int:
+    # As SQLAlchemy stores a Decimal there.
+    number = _decimal(cell)
+    return int(number) if number == number.to_integral_value() and abs(number) < 2**53 else float(number)
+
+
+def _bytes_cell(value: Any) -> str:
+    return base64.b64encode(bytes(value)).decode()
+
+
+def _bytes(cell: Any) -> bytes:
+    return base64.b64decode(_text(cell), validate=True)
+
+
+def _json_text(cell: Any) -> str:
+    text = _text(cell)
+    json.loads(text)
+    return text
+
+
+def _parsed(cls: type[date]) -> Callable[[Any], Any]:
+    return lambda cell: cls.fromisoformat(_text(cell))
+
+
+def _with_time(found: sa.DateTime | sa.Time, on_sqlite: bool) -> Kind:
+    """Return the kind of a time; with a zone it is in UTC, also on SQLite, which has no zones."""
+    used = found if on_sqlite else NullType()
+    if isinstance(found, sa.DateTime):
+        if found.timezone:
+            return Kind("datetime in UTC", used, _utc_cell, _utc_naive if on_sqlite else _utc)
+        return Kind("datetime", used, datetime.isoformat, _naive)
+    if found.timezone:
+        return Kind("time in a zone", used, _zoned_time_cell, _zoned_time_naive if on_sqlite else _zoned_time)
+    return Kind("time", used, time.isoformat, lambda cell: time.fromisoformat(_text(cell)))
+
+
+def _utc_cell(value: datetime) -> str:
+    in_utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return in_utc.isoformat()
+
+
+def _utc(cell: Any) -> datetime:
+    value = datetime.fromisoformat(_text(cell))
+    if value.tzinfo is None:
+        raise ValueError("a time with its zone")
+    return value.astimezone(UTC)
+
+
+def _utc_naive(cell: Any) -> datetime:
+    return _utc(cell).replace(tzinfo=None)
+
+
+def _naive(cell: Any) -> datetime:
+    value = datetime.fromisoformat(_text(cell))
+    if value.tzinfo is not None:
+        raise ValueError("a time without a zone")
+    return value
+
+
+def _zoned_time_cell(value: time) -> str:
+    return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).isoformat()
+
+
+def _zoned_time(cell: Any) -> time:
+    value = time.fromisoformat(_text(cell))
+    if value.tzinfo is None:
+        raise ValueError("a time with its zone")
+    return value
+
+
+def _zoned_time_naive(cell: Any) -> time:
+    value = _zoned_time(cell)
+    if value.utcoffset():
+        raise ValueError("a time in UTC, since SQLite has no zones")
+    return value.replace(tzinfo=None)
+
+
+_DURATION = re.compile(
+    r"P(?:(-?\d{1,9})Y)?(?:(-?\d{1,9})M)?(?:(-?\d{1,9})D)?"
+    r"(?:T(?:(-?\d{1,15})H)?(?:(-?\d{1,15})M)?(?:(-?\d{1,15}(?:\.\d{1,6})?)S)?)?"
+)
+
+
+def _duration(value: timedelta) -> str:
+    micro = f".{value.microseconds:06}" if value.microseconds else ""
+    return f"P{value.days}DT{value.seconds}{micro}S"
+
+
+def _checked_duration(cell: Any) -> str:
+    if not _DURATION.fullmatch(_text(cell)):
+        raise ValueError("a duration of ISO 8601")
+    return str(cell)
+
+
+def _timedelta(cell: Any) -> timedelta:
+    found = _DURATION.fullmatch(_text(cell))
+    if found is None:
+        raise ValueError("a duration of ISO 8601")
+    years, months, days, hours, minutes, seconds = (Decimal(each or 0) for each in found.groups())
+    if years or months:
+        raise ValueError("a duration without months and years, which SQLite cannot store")
+    micro = int(seconds * 1_000_000)
+    return timedelta(days=int(days), hours=int(hours), minutes=int(minutes), microseconds=micro)
+
+
+def _array(found: sa.ARRAY[Any], dialect: Dialect) -> Kind:
+    item = _stored_type(found.item_type, dialect)
+    kind = kind_of(found.item_type, dialect)
+    if isinstance(item, sa.Enum):
+        item = postgresql.ENUM(*item.enums, name=item.name, schema=item.schema, create_type=False)
+    elif kind.as_text:
+        # PostgreSQL's own notation of the whole array.
+        return Kind(f"postgresql {found.compile(dialect=dialect)}", NullType(), _tagged, _untagged, as_text=True)
+    used: TypeEngine[Any] = postgresql.ARRAY(item, dimensions=found.dimensions)
+    return Kind(f"array of {kind.name}", used, _each(kind.encode), _list_of(kind.decode))
+
+
+def _each(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def of(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [of(item) for item in value]
+        return None if value is None else convert(value)
+
+    return of
+
+
+def _list_of(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    of = _each(convert)
+
+    def checked(cell: Any) -> Any:
+        if type(cell) is not list:
+            raise ValueError("a list")
+        return of(cell)
+
+    return checked
+
+
+def _tagged(value: Any) -> Any:
+    """Return the JSON of a value of any type that SQLite or PostgreSQL's text notation has."""
+    return {"base64": _bytes_cell(value)} if isinstance(value, (bytes, memoryview)) else value
+
+
+def _untagged(cell: Any) -> Any:
+    if type(cell) is dict and list(cell) == ["base64"]:
+        return _bytes(cell["base64"])
+    if type(cell) not in (str, int, float):
+        raise ValueError("a string or a number")
+    return cell
+
+
+def _interval(_found: Any, on_sqlite: bool) -> Kind:
+    if on_sqlite:
+        return Kind("interval", sa.Interval(), _duration, _timedelta)
+    return Kind("interval", NullType(), _same, _checked_duration, as_text=True)
+
+
+def _uuid(found: Any, on_sqlite: bool) -> Kind:
+    if on_sqlite:
+        return Kind("uuid", sa.Uuid(native_uuid=found.native_uuid), str, UUID)
+    return Kind("uuid", NullType(), str, lambda cell: str(UUID(cell)))
+
+
+def _simple(name: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any]) -> Callable[[Any, bool], Kind]:
+    return lambda _found, _on_sqlite: Kind(name, NullType(), encode, decode)
+
+
+_KINDS: tuple[tuple[Any, Callable[[Any, bool], Kind]], ...] = (
+    ((sa.Interval, postgresql.INTERVAL), _interval),
+    (sa.JSON, lambda _, on_sqlite: Kind("json", NullType(), _same, _json_text, as_text=not on_sqlite)),
+    (sa.Uuid, _uuid),
+    ((sa.DateTime, sa.Time), _with_time),
+    (sa.Date, lambda found, on_sqlite: Kind("date", found if on_sqlite else NullType(), date.isoformat, _parsed(date))),
+    (sa.Boolean, lambda _, __: Kind("boolean", sa.Boolean(create_constraint=False), bool, _boolean)),
+    ((sa.LargeBinary, sa.BINARY, sa.VARBINARY), _simple("binary", _bytes_cell, _bytes)),
+    (sa.Integer, _simple("integer", int, _integer)),
+    (sa.Float, _simple("float", _float_cell, _float)),
+    (
+        sa.Numeric,
+        lambda _, on_sqlite: Kind("numeric", NullType(), _decimal_cell, _sqlite_number if on_sqlite else _decimal),
+    ),
+    # Also an enumeration: the archive has the stored labels, and the database checks them.
+    (sa.String, _simple("text", str, _text)),
+)
+"""The kinds, by the types that a database stores. The first that fits is used: a Float is also a Numeric."""

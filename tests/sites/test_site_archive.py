@@ -1,0 +1,108 @@
+"""Export, import and copy of a site of the reference application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from content_sites import GARDEN, STERNWARTE, ContentSites
+from databases import closing_engine, make_own_tables
+from sqlalchemy.orm import Session
+
+from multisite import Site
+from multisite.content.models import Base, Entry
+from multisite.core.settings import Settings, parse_settings
+from multisite.directory.records import get_site
+from multisite.errors import DomainTaken, MultisiteError
+from multisite.sites import SiteContents, copy_site, export_site, import_site
+
+CONTENTS = SiteContents(metadata=[Base.metadata])
+COPY = "copy.example"
+
+
+def settings_of(sites: ContentSites) -> Settings:
+    return parse_settings(sites.settings)
+
+
+def entries_of(engine: sa.Engine, site: Site) -> dict[str, tuple[str, list[str]]]:
+    with Session(engine, info={"site": site}) as session:
+        return {
+            entry.slug: (entry.body_html, entry.published, [tag.name for tag in entry.tags])
+            for entry in session.scalars(sa.select(Entry))
+        }
+
+
+def fill(sites: ContentSites) -> None:
+    for site in (sites.garden, sites.sternwarte):
+        sites.add(site, "one", tags=["red", "blue"])
+        sites.add(site, "two", tags=["red"])
+    folder = Path(sites.settings["multisite.sites_dir"], sites.garden.folder)
+    (folder / "static").mkdir(exist_ok=True)
+    (folder / "static" / "style.css").write_text("body {}")
+    (folder / "locale" / "de" / "LC_MESSAGES").mkdir(parents=True)
+    (folder / "locale" / "de" / "LC_MESSAGES" / "messages.mo").write_bytes(b"\0")
+    (folder / "own.mako").write_text("own")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_copied_site_has_the_rows_and_files_of_the_original(sites: ContentSites) -> None:
+    fill(sites)
+    before = entries_of(sites.engine, sites.garden)
+    copied = copy_site(sites.engine, GARDEN, COPY, settings=settings_of(sites), contents=CONTENTS, live=True)
+    site = get_site(sites.engine, COPY).site
+    assert copied.target.rows == {"entries": 2, "tags": 2, "entry_tags": 3}
+    assert entries_of(sites.engine, site) == before == entries_of(sites.engine, sites.garden)
+    folders = Path(sites.settings["multisite.sites_dir"])
+    assert files(folders / site.folder) == files(folders / sites.garden.folder)
+    assert "own.mako" in files(folders / site.folder)
+    assert len(entries_of(sites.engine, sites.sternwarte)) == 2
+
+
+def test_import_into_another_backend_has_the_same_entries(
+    sqlite_sites: ContentSites, postgresql_database_url: str, tmp_path: Path
+) -> None:
+    fill(sqlite_sites)
+    archive = tmp_path / "garden.zip"
+    exported = export_site(sqlite_sites.engine, GARDEN, archive, settings=settings_of(sqlite_sites), contents=CONTENTS)
+    settings = Settings(sites_dir=tmp_path / "other", templates_dir=tmp_path / "templates")
+    with closing_engine(postgresql_database_url) as engine:
+        make_own_tables(engine)
+        Base.metadata.create_all(engine)
+        imported = import_site(engine, archive, settings=settings, contents=CONTENTS)
+        site = get_site(engine, GARDEN).site
+        assert imported.rows == exported.rows
+        assert imported.left_out == (
+            "2 templates: they are code that runs in the server, and are only taken with --with-templates",
+        )
+        assert entries_of(engine, site) == entries_of(sqlite_sites.engine, sqlite_sites.garden)
+        assert get_site(engine, GARDEN).aliases == ("alias.example",)
+        back = tmp_path / "back.zip"
+        export_site(engine, GARDEN, back, settings=settings, contents=CONTENTS)
+    import_site(sqlite_sites.engine, back, settings=settings_of(sqlite_sites), contents=CONTENTS, host=COPY)
+    site = get_site(sqlite_sites.engine, COPY).site
+    assert entries_of(sqlite_sites.engine, site) == entries_of(sqlite_sites.engine, sqlite_sites.garden)
+
+
+def test_taken_host_is_refused_and_changes_nothing(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    fill(sqlite_sites)
+    settings = settings_of(sqlite_sites)
+    before = files(settings.sites_dir)
+    archive = tmp_path / "garden.zip"
+    export_site(sqlite_sites.engine, GARDEN, archive, settings=settings, contents=CONTENTS)
+    for host in (None, STERNWARTE):
+        with pytest.raises(DomainTaken):
+            import_site(sqlite_sites.engine, archive, settings=settings, contents=CONTENTS, host=host)
+    assert files(settings.sites_dir) == before
+
+
+def test_damaged_archive_is_refused(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    settings = settings_of(sqlite_sites)
+    archive = tmp_path / "garden.zip"
+    export_site(sqlite_sites.engine, GARDEN, archive, settings=settings, contents=CONTENTS)
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(MultisiteError, match="not a zip file"):
+        import_site(sqlite_sites.engine, archive, settings=settings, contents=CONTENTS, host=COPY)
