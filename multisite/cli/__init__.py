@@ -90,6 +90,20 @@ COMMANDS = {
         "multisite.cli.import_entries:import_entries_command",
         "Import Markdown files into a site of multisite.content.",
     ),
+    "list-redirects": _LazyCommand(
+        "multisite.cli.redirects:list_redirects", "List the redirects of a site of multisite.content."
+    ),
+    "add-redirect": _LazyCommand(
+        "multisite.cli.redirects:add_redirect", "Redirect an address without a page, or change its redirect."
+    ),
+    "remove-redirect": _LazyCommand("multisite.cli.redirects:remove_redirect", "Remove the redirect of an address."),
+    "import-redirects": _LazyCommand(
+        "multisite.cli.redirects:import_redirects", "Add or change redirects from a CSV file, all of them or none."
+    ),
+    "export-redirects": _LazyCommand(
+        "multisite.cli.redirects:export_redirects",
+        "Write the redirects of a site to a CSV file, which import-redirects reads.",
+    ),
 }
 """All commands. A test compares the summaries with the docstrings of the commands."""
 

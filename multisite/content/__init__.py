@@ -33,4 +33,5 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         config.include("multisite.content.variables")
         config.include("multisite.content.pages")
         config.include("multisite.content.feeds")
+        config.include("multisite.content.not_found")
         return config.make_wsgi_app()

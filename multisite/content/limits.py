@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_DEPTH", "MAX_FRONT_MATTER", "MAX_MARKUP", "MAX_TAGS", "SLUG_LENGTH", "SOURCE_LENGTH", "TITLE_LENGTH"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_FRONT_MATTER",
+    "MAX_MARKUP",
+    "MAX_TAGS",
+    "PATH_LENGTH",
+    "SLUG_LENGTH",
+    "SOURCE_LENGTH",
+    "TARGET_LENGTH",
+    "TITLE_LENGTH",
+]
 
 SLUG_LENGTH = 200
 """Characters of a slug, of entries and tags alike."""
@@ -12,6 +22,12 @@ TITLE_LENGTH = 300
 
 SOURCE_LENGTH = 500
 """Characters of the path that an entry was imported from; a longer one is not stored."""
+
+PATH_LENGTH = 500
+"""Characters of a redirected path with its query: a key of PostgreSQL's index has at most 2,704 bytes."""
+
+TARGET_LENGTH = 2000
+"""Characters of the target of a redirect, escaped."""
 
 MAX_TAGS = 100
 """Tags of an entry: all tags of a batch are parameters of one statement, and databases accept about 32,000."""

@@ -27,6 +27,8 @@ PHRASES: Mapping[str, str] = {
     "error_403_title": "Access denied",
     "error_404_text": "There is nothing at this address. It may have moved, or it never existed.",
     "error_404_title": "Page not found",
+    "error_410_text": "What was at this address has been removed.",
+    "error_410_title": "Page removed",
     "error_500_text": "Something went wrong on our side. The error has been logged.",
     "error_500_title": "Something went wrong",
     "error_503_text": "This site is temporarily unavailable. Please try again soon.",

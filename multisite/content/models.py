@@ -1,4 +1,4 @@
-"""The tables of the reference application: entries and tags, each row belonging to one site.
+"""The tables of the reference application: entries, tags and redirects, each row belonging to one site.
 
 Every unique constraint and index starts with `site_id`, because the scoping layer adds `site_id = …` to each statement.
 References between the tables contain it as well, so that the database itself rejects a tag of another site.
@@ -13,11 +13,11 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-from multisite.content.limits import SLUG_LENGTH, SOURCE_LENGTH, TITLE_LENGTH
+from multisite.content.limits import PATH_LENGTH, SLUG_LENGTH, SOURCE_LENGTH, TARGET_LENGTH, TITLE_LENGTH
 from multisite.directory.models import BigId
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 
-__all__ = ["Base", "Entry", "Tag", "UtcDateTime", "entry_tags"]
+__all__ = ["Base", "Entry", "Redirect", "Tag", "UtcDateTime", "entry_tags"]
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -108,3 +108,24 @@ class Entry(SiteScoped, Base):
     author: Mapped[str | None] = mapped_column(sa.String(TITLE_LENGTH))
 
     tags: Mapped[list[Tag]] = relationship(secondary=entry_tags, order_by=Tag.name, passive_deletes=True)
+
+
+class Redirect(SiteScoped, Base):
+    """A redirect from an address without a page; `multisite.content.redirect_rules` describes path and target.
+
+    `target` is None only for the status 410. `imported` is whether an import made it; imports change no others.
+    """
+
+    __tablename__ = "redirects"
+    __table_args__ = (
+        sa.UniqueConstraint("site_id", "path"),
+        sa.CheckConstraint(
+            "status IN (301, 302) AND target IS NOT NULL OR status = 410 AND target IS NULL", name="target"
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    path: Mapped[str] = mapped_column(sa.String(PATH_LENGTH))
+    target: Mapped[str | None] = mapped_column(sa.String(TARGET_LENGTH))
+    status: Mapped[int] = mapped_column(sa.Integer, default=301)
+    imported: Mapped[bool] = mapped_column(sa.Boolean, default=False)

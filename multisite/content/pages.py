@@ -1,4 +1,4 @@
-"""The pages: home, entry, tag, archive. For missing pages, multisite shows the template `error.mako`.
+"""The pages: home, entry, tag, archive. `multisite.content.not_found` responds where there is none.
 
 Each view returns the variables of its template; docs/templates lists them.
 """
@@ -19,6 +19,7 @@ from pyramid.settings import asbool
 
 from multisite.content import queries
 from multisite.content.etag import weak_etag
+from multisite.content.not_found import query_redirect
 from multisite.content.queries import Listing
 from multisite.core import program
 from multisite.language.local_time import zone_of
@@ -49,6 +50,8 @@ class YearCount:
 
 def home(request: Request) -> dict[str, Any]:
     """The newest entries, paginated."""
+    if (redirect := query_redirect(request)) is not None:
+        raise redirect
     number = _page_number(request)
     listing = queries.list_entries(request.dbsession, _now(), page=number, size=_page_size(request))
     pager = _pager(listing, request.urls.home)

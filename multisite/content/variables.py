@@ -22,7 +22,7 @@ from multisite.static import static_path
 __all__ = ["NavItem", "includeme", "page_variables"]
 
 
-ERRORS = frozenset({400, 403, 404, 500, 503})
+ERRORS = frozenset({400, 403, 404, 410, 500, 503})
 """The errors with their own phrases in `multisite.content.messages`."""
 
 
@@ -72,7 +72,7 @@ def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
 def error_variables(request: Request, status: int, detail: str | None = None) -> dict[str, Any]:
     """Return additional variables for the error page of this HTTP status.
 
-    A status without its own phrases uses those of its class: 410 uses 400. `detail` is shown for 503, where it is the
+    A status without its own phrases uses those of its class: 409 uses 400. `detail` is shown for 503, where it is the
     operators' message for a site in maintenance; elsewhere it is meant for programmers.
     """
     known = status if status in ERRORS else 500 if status >= 500 else 400

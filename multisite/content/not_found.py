@@ -1,0 +1,63 @@
+"""What a visitor gets at an address without a page: the site's redirect of that address, else its 404.
+
+Redirects are looked up only where there would be a 404, so a page costs no more because of them. The exception is the
+home page with a query such as `/?p=123`, as WordPress wrote addresses: `query_redirect`.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlsplit
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPException, HTTPFound, HTTPGone, HTTPMovedPermanently, HTTPNotFound
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.content.redirect_rules import Rule, location
+from multisite.content.redirects import find_redirect
+
+__all__ = ["includeme", "not_found", "query_redirect"]
+
+CACHE_SECONDS = 3600
+"""How long clients may remember a redirect: without a limit, browsers keep a 301 for ever, even a mistaken one."""
+
+_OWN_PARAMETERS = frozenset({"page", "before", "after"})
+"""The parameters of the home page itself."""
+
+
+def not_found(error: HTTPNotFound, request: Request) -> Response:
+    """Return the redirect of the requested address, or `error` itself, for which the site has a page."""
+    if request.method not in ("GET", "HEAD"):
+        return error
+    rule = find_redirect(request.dbsession, request.path_info, request.query_string)
+    return _response(rule, request) or error
+
+
+def query_redirect(request: Request) -> HTTPException | None:
+    """Return the redirect of the home page with the requested query, or None. No statement without such a query."""
+    query = request.query_string
+    if not query or _OWN_PARAMETERS.issuperset(name for name, _ in parse_qsl(query, keep_blank_values=True)):
+        return None
+    rule = find_redirect(request.dbsession, "/", query)
+    return None if rule is None or "?" not in rule.path else _response(rule, request)
+
+
+def _response(rule: Rule | None, request: Request) -> HTTPException | None:
+    if rule is None:
+        return None
+    if rule.target is None:
+        return HTTPGone()
+    target = location(rule, request.path_info, request.query_string)
+    if target.startswith("/"):
+        parts = urlsplit(target)
+        target = request.site_url(request.site, parts.path, parts.query)
+        target += f"#{parts.fragment}" if parts.fragment else ""
+    if target == request.url:
+        return None  # `save_redirects` refuses loops, but a URL can be one of this site under another path.
+    kind = HTTPMovedPermanently if rule.status == 301 else HTTPFound
+    return kind(location=target, headers={"Cache-Control": f"max-age={CACHE_SECONDS}"})
+
+
+def includeme(config: Configurator) -> None:
+    """Add the view for addresses without a page."""
+    config.add_exception_view(not_found, context=HTTPNotFound)
