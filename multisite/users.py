@@ -277,6 +277,8 @@ def _add_unique_key(mapper: Mapper[Any], cls: type[Account]) -> None:
     table = mapper.local_table
     if not isinstance(table, sa.Table) or LOGIN_KEY not in table.columns:
         return  # A joined-table subclass: the login is in the parent's table.
+    # For `multisite export-site --users none`.
+    table.info.setdefault("site_users", issubclass(cls, SiteUser))
     columns = [LOGIN_KEY] if SITE_COLUMN not in table.columns else [SITE_COLUMN, LOGIN_KEY]
     uniques = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
     if all([column.name for column in each.columns] != columns for each in uniques):

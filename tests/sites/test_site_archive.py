@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from multisite import Site
 from multisite.content.models import Base, Entry
+from multisite.content.users import User
 from multisite.core.settings import Settings, parse_settings
 from multisite.directory.records import get_site
 from multisite.errors import DomainTaken, MultisiteError
@@ -106,3 +107,46 @@ def test_damaged_archive_is_refused(sqlite_sites: ContentSites, tmp_path: Path) 
     archive.write_bytes(archive.read_bytes()[:-30])
     with pytest.raises(MultisiteError, match="not a zip file"):
         import_site(sqlite_sites.engine, archive, settings=settings, contents=CONTENTS, host=COPY)
+
+
+def test_replaced_site_keeps_its_id_and_its_keys(sites: ContentSites, tmp_path: Path) -> None:
+    fill(sites)
+    settings, archive = settings_of(sites), tmp_path / "garden.zip"
+    before = entries_of(sites.engine, sites.garden)
+    export_site(sites.engine, GARDEN, archive, settings=settings, contents=CONTENTS)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        ids = {entry.slug: entry.id for entry in session.scalars(sa.select(Entry))}
+        session.delete(session.scalars(sa.select(Entry).where(Entry.slug == "one")).one())
+        session.commit()
+    sites.add(sites.garden, "three", tags=["green"])
+    templates = settings.sites_dir / sites.garden.folder
+    (templates / "own.mako").write_text("changed")
+    imported = import_site(
+        sites.engine, archive, settings=settings, contents=CONTENTS, replace=True, keep_keys=True, with_templates=True
+    )
+    site = get_site(sites.engine, GARDEN).site
+    assert (site.id, get_site(sites.engine, GARDEN).aliases) == (sites.garden.id, ("alias.example",))
+    assert entries_of(sites.engine, site) == before
+    assert (settings.sites_dir / site.folder / "own.mako").read_text() == "own"
+    assert imported.record is not None
+    assert imported.record.site == site
+    assert site.template_generation > sites.garden.template_generation
+    with Session(sites.engine, info={"site": site}) as session:
+        assert {entry.slug: entry.id for entry in session.scalars(sa.select(Entry))} == ids
+    sites.add(site, "four")  # Its id is not one of those that were kept.
+    assert len(entries_of(sites.engine, sites.sternwarte)) == 2
+
+
+def test_users_can_be_left_out(sites: ContentSites) -> None:
+    fill(sites)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        session.add(User(login="gardener", role="owner", password_hash="!"))
+        session.commit()
+    settings = settings_of(sites)
+    copied = copy_site(sites.engine, GARDEN, COPY, settings=settings, contents=CONTENTS)
+    assert copied.target.rows["users"] == 1
+    without = copy_site(sites.engine, GARDEN, "two.example", settings=settings, contents=CONTENTS, users="none")
+    assert "users" not in without.target.rows
+    assert without.source.left_out == ("the rows of users",)
+    record = get_site(sites.engine, COPY)
+    assert (record.status, record.site.copy_of) == ("maintenance", GARDEN)

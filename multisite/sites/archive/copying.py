@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy.engine import Engine
 
@@ -36,6 +37,7 @@ def copy_site(
     settings: Settings,
     contents: SiteContents | None = None,
     live: bool = False,
+    users: Literal["keep", "none"] = "keep",
     progress: Callable[[str], None] = lambda line: None,
 ) -> Copied:
     """Copy the site with the domain `host`, with its templates, to a new site with the domain `new_host`.
@@ -48,6 +50,7 @@ def copy_site(
         new_host: The canonical domain of the copy.
         settings: Where the folders of the sites are.
         contents: As for `export_site`.
+        users: "none" leaves out the users of the site, "keep" takes them with their passwords.
         live: Whether the copy is online at once, instead of in maintenance.
         progress: Called with a line from time to time.
 
@@ -64,7 +67,9 @@ def copy_site(
     closed = {} if token is None else {"availability": "maintenance", "maintenance_pass": bypass_digest(token)}
     with tempfile.TemporaryDirectory(prefix="multisite-copy-") as folder:
         archive = Path(folder, "site.zip")
-        source = export_site(engine, host, archive, settings=settings, contents=contents, progress=progress)
+        source = export_site(
+            engine, host, archive, settings=settings, contents=contents, users=users, progress=progress
+        )
         columns = {"copy_of": source.site.domain, **closed}
         target = import_site(
             engine,

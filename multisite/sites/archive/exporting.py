@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy.engine import Connection, Engine
 
@@ -16,7 +17,6 @@ from multisite.core.current_site import using_site
 from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory.records import read_site
-from multisite.errors import MultisiteError
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.files import export_files
 from multisite.sites.archive.manifest import PARTS, SITE, Manifest
@@ -26,6 +26,7 @@ from multisite.sites.archive.rows_out import export_rows
 from multisite.sites.archive.site_record import ArchivedSite
 from multisite.sites.archive.snapshot import snapshot
 from multisite.sites.archive.writer import ArchiveWriter, writing
+from multisite.sites.transaction import read_ready_site
 
 __all__ = ["Exported", "export_site"]
 
@@ -48,6 +49,8 @@ def export_site(
     *,
     settings: Settings,
     contents: SiteContents | None = None,
+    users: Literal["keep", "none"] = "keep",
+    while_removing: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Exported:
     """Write an archive of the site with the domain `host`.
@@ -62,6 +65,8 @@ def export_site(
         settings: Where the folder of the site is.
         contents: What the application declares about the data of its sites; None for the rows of every MetaData of the
             process alone.
+        users: "none" leaves out the users of the site, "keep" takes them with their passwords.
+        while_removing: Also export a site that is being removed; some of its rows may be missing already.
         progress: Called with a line from time to time.
 
     Returns:
@@ -76,15 +81,16 @@ def export_site(
     domain, path = domains.existing(host), Path(path)
     with snapshot(engine) as connection:
         record = read_site(connection, domain)
-        if record.status == "pending":
-            raise MultisiteError(f"the site {record.site} is not complete, so there is nothing to export")
-        plan = make_plan(contents, connection, global_tables=settings.global_tables)
+        if not (while_removing and record.status == "removing"):
+            record = read_ready_site(connection, domain)
+        plan = make_plan(contents, connection, global_tables=settings.global_tables, users=users == "keep")
         manifest = Manifest(
             host=record.site.domain,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             multisite=_version(),
             dialect=connection.dialect.name,
             revisions=application_revisions(connection),
+            left_out=[f"the rows of {name}" for name in plan.left_out],
         )
         with using_site(record.site), writing(path, manifest) as writer:
             writer.add(SITE, ArchivedSite.of(record).to_json())

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
 from multisite.errors import MultisiteError
@@ -20,6 +21,9 @@ from multisite.scoping.column import SITE_COLUMN
 from multisite.sites.archive.plan import ArchivePlan, SiteTable
 
 __all__ = ["IntegerKeys", "KeyGroups", "key_groups"]
+
+CHECKED_KEYS = 500
+"""How many keys one statement looks up."""
 
 Place = tuple[str, str]
 """The name of a table and of a column."""
@@ -36,6 +40,10 @@ class IntegerKeys:
     def note(self, key: int) -> None:
         """Add an old key."""
         self.old.append(key)
+
+    def __contains__(self, key: int) -> bool:
+        position = bisect_left(self.old, key)
+        return position < len(self.old) and self.old[position] == key
 
     def __getitem__(self, key: int) -> int:
         position = bisect_left(self.old, key)
@@ -65,13 +73,23 @@ class KeyGroups:
             if place == group.owner:
                 group.sort()
 
-    def allocate(self, connection: Connection, tables: Iterable[SiteTable]) -> None:
-        """Reserve a new key for each old one."""
+    def allocate(self, connection: Connection, tables: Iterable[SiteTable], *, keep: bool = False) -> None:
+        """Reserve a new key for each old one; with `keep` the old ones, unless one of them is taken."""
         for table in tables:
             for column in table.columns:
                 group = self.owned_by(table.name, column.name)
-                if group is not None:
+                if group is None:
+                    continue
+                if keep and not _is_any_taken(connection, column.column, group.old):
+                    group.new = group.old
+                    _advance_sequence(connection, column.column, max(group.old, default=0))
+                else:
                     group.new = array("q", new_keys(connection, column.column, len(group.old)))
+
+    def keep_all(self) -> None:
+        """Let every key stay as it is, for a dry run."""
+        for group in self.by_place.values():
+            group.new = group.old
 
     def of(self, table: str, column: str) -> IntegerKeys | None:
         """Return the mapping of a column; None if it keeps its values."""
@@ -134,14 +152,32 @@ def new_keys(connection: Connection, column: sa.Column[Any], count: int) -> list
         sequence = _sequence(connection, column)
         if sequence is not None:
             numbers = sa.func.generate_series(1, count).table_valued("number").alias("multisite_numbers")
-            found = sa.select(sa.func.nextval(sa.cast(sequence, sa.Text).op("::")(sa.text("regclass")))).select_from(
-                numbers
-            )
+            name = sa.cast(sequence, postgresql.REGCLASS)
+            found = sa.select(sa.func.nextval(name)).select_from(numbers)
             return sorted(connection.scalars(found))
     largest = connection.scalar(sa.select(sa.func.max(column))) or 0
     if connection.dialect.name == "sqlite":
         largest = max(largest, _sqlite_sequence(connection, column))
     return list(range(max(largest, 0) + 1, max(largest, 0) + 1 + count))
+
+
+def _is_any_taken(connection: Connection, column: sa.Column[Any], keys: array[int]) -> bool:
+    for start in range(0, len(keys), CHECKED_KEYS):
+        some = keys[start : start + CHECKED_KEYS].tolist()
+        if connection.scalar(sa.select(sa.exists().where(column.in_(some)))):
+            return True
+    return False
+
+
+def _advance_sequence(connection: Connection, column: sa.Column[Any], key: int) -> None:
+    """Let the sequence of `column` continue after `key`; SQLite looks at the largest key itself."""
+    sequence = _sequence(connection, column) if connection.dialect.name == "postgresql" else None
+    if sequence is None:
+        return
+    name = sa.cast(sequence, postgresql.REGCLASS)
+    current = connection.execute(sa.select(sa.func.nextval(name))).scalar_one()
+    if key > current:
+        connection.execute(sa.select(sa.func.setval(name, key)))
 
 
 def _sequence(connection: Connection, column: sa.Column[Any]) -> str | None:

@@ -7,7 +7,7 @@ The plan is made from the tables that the application declares, for one database
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -21,6 +21,9 @@ from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.values import Kind, kind_of
 
 __all__ = ["ArchivePlan", "Column", "RowReference", "SharedReference", "SiteTable", "column_of", "make_plan"]
+
+USERS = "site_users"
+"""The key in `Table.info` that marks the table of the users of sites."""
 
 EXPORT_KEY = "export_key"
 """The key in `Table.info` with the columns by which an archive refers to the rows of a table that all sites share."""
@@ -61,7 +64,11 @@ class SharedReference:
 
 @dataclass(frozen=True)
 class SiteTable:
-    """A table with rows of a site. `owner` is the reference that leads to the site if it has no `site_id`."""
+    """A table with rows of a site.
+
+    `site_columns` refer to the site itself. `cleared` are columns that refer to rows which are left out, and are NULL.
+    `owner` is the reference that leads to the site if the table has no `site_id`.
+    """
 
     name: str
     table: sa.Table
@@ -71,14 +78,19 @@ class SiteTable:
     lookups: tuple[SharedReference, ...]
     site_columns: tuple[str, ...]
     owner: RowReference | None = None
+    cleared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """The tables with rows of sites, referenced tables first, and those that the database does not have."""
+    """The tables with rows of sites, referenced tables first.
+
+    `missing` are those that the database does not have, and `left_out` those whose rows are not wanted.
+    """
 
     tables: dict[str, SiteTable]
     missing: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def source(self, table: SiteTable) -> sa.FromClause:
         """Return the FROM clause that leads from `table` to one with a `site_id`."""
@@ -96,13 +108,24 @@ def column_of(table: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
     return next(column for column in table.columns if column.name == name)
 
 
-def make_plan(contents: SiteContents, connection: Connection, *, global_tables: Iterable[str] = ()) -> ArchivePlan:
+def defer_foreign_keys(connection: Connection) -> None:
+    """Let the database check foreign keys at the end of the transaction, as far as it can."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+    else:
+        connection.execute(sa.text("SET CONSTRAINTS ALL DEFERRED"))
+
+
+def make_plan(
+    contents: SiteContents, connection: Connection, *, global_tables: Iterable[str] = (), users: bool = True
+) -> ArchivePlan:
     """Return the plan for the application's tables in the database of `connection`.
 
     Args:
         contents: What the application declares.
         connection: A connection to the database.
         global_tables: The setting `multisite.global_tables`: tables without `site_id` that belong to no site.
+        users: Whether to include the users of sites.
 
     Raises:
         MultisiteError: Two tables have one name, or a row would refer to one that no archive can name.
@@ -122,7 +145,33 @@ def make_plan(contents: SiteContents, connection: Connection, *, global_tables: 
         members.update(found)
         left = {name: table for name, table in left.items() if name not in found}
     planned = {name: _site_table(name, table, members, connection.dialect) for name, table in members.items()}
-    return ArchivePlan({name: planned[name] for name in _order(planned)}, tuple(missing))
+    left_out = () if users else _leave_out_users(planned)
+    return ArchivePlan({name: planned[name] for name in _order(planned)}, tuple(missing), left_out)
+
+
+def _leave_out_users(planned: dict[str, SiteTable]) -> tuple[str, ...]:
+    """Remove the tables of users from `planned`, and those whose rows cannot be without them; return their names."""
+    users = [name for name, table in planned.items() if table.table.info.get(USERS)]
+    left_out: list[str] = []
+    while users:
+        left_out.append(users.pop())
+        del planned[left_out[-1]]
+        for name, table in planned.items():
+            references = [each for each in table.references if each.target == left_out[-1]]
+            if any(each.cascades or set(each.columns) & set(table.key) for each in references if not each.is_optional):
+                users += [name] if name not in users else []
+                continue
+            for reference in references:
+                if not reference.is_optional:
+                    raise MultisiteError(
+                        f"{name}.{reference.columns[0]} cannot be NULL and refers to {reference.target}: the users of "
+                        "the site cannot be left out"
+                    )
+            nullable = {column.name for column in table.table.columns if column.nullable}
+            cleared = tuple(column for each in references for column in each.columns if column in nullable)
+            rest = tuple(each for each in table.references if each not in references)
+            planned[name] = replace(table, references=rest, cleared=(*table.cleared, *cleared))
+    return tuple(sorted(left_out))
 
 
 def _by_name(contents: SiteContents) -> dict[str, sa.Table]:

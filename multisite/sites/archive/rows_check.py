@@ -29,6 +29,7 @@ class ArchivedTable:
         self.entry = entry
         self._reader = reader
         self._decoders = dict(_decoders(table, entry))
+        self._cleared = dict.fromkeys(table.cleared)
         self._lookups = {lookup.pairs[0][0]: lookup.key for lookup in table.lookups}
 
     def rows(self) -> Iterator[Row]:
@@ -43,7 +44,9 @@ class ArchivedTable:
             raise self.fault(number, "it is not JSON") from None
         if type(cells) is not dict or cells.keys() != self._decoders.keys():
             raise self.fault(number, "it does not have the columns in the manifest")
-        return {name: self._value(number, name, cells[name]) for name in cells}
+        row = {name: self._value(number, name, cells[name]) for name in cells}
+        row.update(self._cleared)
+        return row
 
     def _value(self, number: int, name: str, cell: Any) -> Any:
         if cell is None:
@@ -91,7 +94,7 @@ def archived_tables(reader: ArchiveReader, plan: ArchivePlan) -> list[ArchivedTa
     Raises:
         MultisiteError: The application has no such table or column, or one of another type.
     """
-    entries = reader.manifest.tables
+    entries = {name: entry for name, entry in reader.manifest.tables.items() if name not in plan.left_out}
     for name in sorted(entries.keys() - plan.tables.keys()):
         known = name in plan.missing
         raise MultisiteError(

@@ -54,6 +54,8 @@ def _lines(connection: Connection, site: Site, plan: ArchivePlan, table: SiteTab
     encoders = [column.kind.encode for column in table.columns]
     for row in _rows(connection, plan, table):
         cells = dict(zip(names, map(_cell, encoders, row[: len(names)]), strict=True))
+        for name in table.cleared:
+            cells[name] = None
         for name in table.site_columns:
             _check_site(table, name, cells[name], site)
         rest = iter(row[len(names) :])

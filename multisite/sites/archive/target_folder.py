@@ -1,31 +1,57 @@
 """The folder of a site that is being imported.
 
 It is filled under another name, and renamed before the transaction commits. Until then it holds a mark, by which the
-next import recognizes what a killed process has left.
+next import recognizes what a killed process has left. A site that is replaced gets another folder, so that the row in
+the database decides which one is served.
 """
 
 from __future__ import annotations
 
 import shutil
+from itertools import count
 from typing import Self
 
-from multisite.core.settings import Settings
+from multisite.core.domains import Domain, folder_name
+from multisite.core.settings import STATIC_FOLDER, Settings
+from multisite.directory.records import SiteRecord
 from multisite.errors import MultisiteError
+from multisite.sites.archive.files import LOCALE_FOLDER
 
 __all__ = ["TargetFolder"]
 
 MARK = ".importing"
 """A file in the folder of a site whose transaction may not have been committed."""
 
+TRASH = ".trash"
+"""The folder in `multisite.sites_dir` for folders that are no longer used. No site can have this name."""
+
 
 class TargetFolder:
-    """A context manager for the folder `name`, which is removed at the end unless `keep` has been called."""
+    """A context manager for the folder of a site, which is removed at the end unless `keep` has been called.
 
-    def __init__(self, settings: Settings, name: str) -> None:
-        self.name = name
-        self._path = settings.sites_dir / name
-        self.staging = settings.sites_dir / f".importing-{name}"[:255]
+    Args:
+        settings: Where the folders are.
+        domain: The canonical domain of the site.
+        existing: The site that is replaced; None for a new one.
+    """
+
+    def __init__(self, settings: Settings, domain: Domain, existing: SiteRecord | None) -> None:
+        self._parent = settings.sites_dir
+        self._former = None if existing is None else self._parent / existing.site.folder
+        base = folder_name(str(domain))
+        self.name = base if self._former is None else self._free_name(base)
+        self._path = self._parent / self.name
+        self.staging = self._parent / f".importing-{self.name}"[:255]
         self._is_in_place = False
+
+    def _free_name(self, base: str) -> str:
+        """Return a name for the new folder that no folder has, but for one that was left by a killed process."""
+        names = (base if number == 0 else f"{base[:240]}~{number}" for number in count())
+        return next(name for name in names if self._is_free(name))
+
+    def _is_free(self, name: str) -> bool:
+        path = self._parent / name
+        return path != self._former and (not path.exists() or (path / MARK).is_file())
 
     def __enter__(self) -> Self:
         if (self._path / MARK).is_file():
@@ -39,6 +65,18 @@ class TargetFolder:
         (self.staging / MARK).touch()
         return self
 
+    def keep_templates(self) -> None:
+        """Copy the templates of the site that is replaced."""
+        if self._former is not None and self._former.is_dir():
+            ignored = {STATIC_FOLDER, LOCALE_FOLDER, MARK}
+            for path in self._former.iterdir():
+                if path.name in ignored:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.copytree(path, self.staging / path.name, symlinks=True, dirs_exist_ok=True)
+                else:
+                    shutil.copy2(path, self.staging / path.name, follow_symlinks=False)
+
     def put_in_place(self) -> None:
         """Give the folder its name."""
         if self._path.exists():
@@ -47,9 +85,14 @@ class TargetFolder:
         self._is_in_place = True
 
     def keep(self) -> None:
-        """Keep the folder, because the site is committed."""
+        """Keep the folder, because the transaction is committed; move a former one to the trash."""
         (self._path / MARK).unlink()
         self._is_in_place = False
+        if self._former is not None and self._former.is_dir() and not self._former.is_symlink():
+            trash = self._parent / TRASH
+            trash.mkdir(exist_ok=True)
+            names = (f"{self._former.name[:240]}-{number}" for number in count(1))
+            self._former.rename(trash / next(name for name in names if not (trash / name).exists()))
 
     def __exit__(self, *error: object) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)

@@ -1,0 +1,165 @@
+"""The transaction that inserts an archived site, or puts it in the place of an existing one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import IntegrityError
+
+from multisite.core.current_site import using_site
+from multisite.core.site import Site
+from multisite.directory.models import AS_MULTISITE, SettingRow, SiteRow, raise_version
+from multisite.directory.records import SiteRecord, read_site_by_id
+from multisite.errors import MultisiteError
+from multisite.sites.archive.contents import SiteContents
+from multisite.sites.archive.keys import KeyGroups
+from multisite.sites.archive.plan import ArchivePlan
+from multisite.sites.archive.rows_check import ArchivedTable
+from multisite.sites.archive.rows_delete import delete_rows
+from multisite.sites.archive.rows_in import insert_rows
+from multisite.sites.archive.rows_new import NewRows
+from multisite.sites.archive.site_record import ArchivedSite
+from multisite.sites.archive.target_folder import TargetFolder
+from multisite.sites.archive.transform import Transform
+from multisite.sites.transaction import check_domain_free, insert_domain
+
+__all__ = ["Storing"]
+
+
+class Storing:
+    """Stores one archived site. `site` is known inside the transaction, and `record` after it."""
+
+    site: Site
+    record: SiteRecord
+
+    def __init__(
+        self,
+        archived: ArchivedSite,
+        plan: ArchivePlan,
+        contents: SiteContents,
+        transform: Transform,
+        columns: Mapping[str, Any],
+    ) -> None:
+        self._archived = archived
+        self._plan = plan
+        self._contents = contents
+        self._transform = transform
+        self._columns = columns
+
+    @contextmanager
+    def transaction(self, engine: Engine, folder: TargetFolder, existing: SiteRecord | None) -> Iterator[Connection]:
+        """Yield a connection for the rows, and store everything else before and after.
+
+        The version of the directory is raised last, because from there on its other changes wait for the commit.
+
+        Args:
+            engine: The database of the directory and of the application.
+            folder: The folder of the site, complete.
+            existing: The site to replace; None for a new one.
+
+        Yields:
+            The connection.
+
+        Raises:
+            DomainTaken: A domain belongs to a site already.
+            MultisiteError: The database refuses the site.
+        """
+        values = {
+            "name": self._archived.name,
+            "locale": self._archived.locale,
+            "timezone": self._archived.timezone,
+            "theme": self._archived.theme,
+            "folder": folder.name,
+            **self._columns,
+        }
+        try:
+            with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+                if existing is None:
+                    self._insert_site(connection, values)
+                else:
+                    self._update_site(connection, existing.site, values)
+                yield connection
+                self._insert_settings(connection)
+                raise_version(connection)
+                if existing is None:
+                    check_domain_free(connection, *(domain for domain, _ in self._archived.domains))
+                    for domain, kind in self._archived.domains:
+                        insert_domain(connection, self.site.id, domain, kind)
+                found = read_site_by_id(connection, self.site.id)
+                if found is None:
+                    raise MultisiteError("the site was removed meanwhile: nothing was imported")
+                self.record = found
+                folder.put_in_place()
+            folder.keep()
+        except IntegrityError as error:
+            raise MultisiteError(f"the database refuses the site: {error.orig}") from error
+
+    def _insert_site(self, connection: Connection, values: dict[str, Any]) -> None:
+        statement = sa.insert(SiteRow).values(**values).returning(SiteRow.id)
+        domain = self._archived.canonical
+        self.site = Site(
+            connection.execute(statement).scalar_one(),
+            domain.name,
+            values["name"],
+            values["folder"],
+            values["locale"],
+            values["timezone"],
+            values["theme"],
+            port=domain.port,
+            path=domain.path,
+        )
+
+    def _update_site(self, connection: Connection, site: Site, values: dict[str, Any]) -> None:
+        self.site = site
+        generation = {"template_generation": SiteRow.template_generation + 1}
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(**values, **generation))
+        connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == site.id))
+        delete_rows(connection, site, self._plan)
+
+    def _insert_settings(self, connection: Connection) -> None:
+        rows = [
+            {"site_id": self.site.id, "name": name, "value": self._transform.setting(name, text)}
+            for name, text in self._archived.settings.items()
+        ]
+        if rows:
+            connection.execute(sa.insert(SettingRow), rows)
+
+    def insert(
+        self,
+        connection: Connection,
+        tables: list[ArchivedTable],
+        groups: KeyGroups,
+        progress: Callable[[str], None],
+    ) -> dict[str, int]:
+        """Insert the rows, and compare their number with that in the manifest.
+
+        Returns:
+            The number of rows, by table that has any.
+
+        Raises:
+            MultisiteError: The database refuses a row, or has another number of rows afterwards.
+        """
+        rows = [NewRows(connection, self.site.id, each, groups, self._transform) for each in tables]
+        counts = insert_rows(connection, self.site, rows, progress)
+        with using_site(self.site):
+            for each in tables:
+                source = self._plan.source(each.table)
+                count = connection.execute(sa.select(sa.func.count()).select_from(source)).scalar_one()
+                if count != each.entry.rows:
+                    raise MultisiteError(
+                        f"the database has {count} rows of {each.table.name} after the import, and the archive has "
+                        f"{each.entry.rows}: nothing was imported"
+                    )
+        return counts
+
+    def import_parts(self, connection: Connection, folder: Path) -> None:
+        """Call the parts of the application that have a folder in the archive."""
+        with using_site(self.site):
+            for name, part in sorted(self._contents.parts.items()):
+                if (folder / name).is_dir():
+                    part.import_(self.site, connection, folder / name)
