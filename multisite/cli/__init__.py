@@ -32,6 +32,7 @@ class _LazyCommand(NamedTuple):
 COMMANDS = {
     "migrate": _LazyCommand("multisite.cli.migrate:migrate", "Upgrade the tables of multisite and of the application."),
     "add-site": _LazyCommand("multisite.cli.sites:add_site", "Add a site: its database rows and its template folder."),
+    "add-sites": _LazyCommand("multisite.cli.add_sites:add_sites", "Add the sites that a CSV or TOML file describes."),
     "list-sites": _LazyCommand("multisite.cli.sites:list_sites", "List the sites."),
     "show-site": _LazyCommand("multisite.cli.sites:show_site", "Show a site and all its domains."),
     "set-theme": _LazyCommand("multisite.cli.templates:set_theme", "Set or clear a site's theme."),
@@ -59,7 +60,9 @@ COMMANDS = {
     "settings": _LazyCommand(
         "multisite.cli.site_settings:settings", "Show a site's settings and where each value comes from."
     ),
-    "set": _LazyCommand("multisite.cli.site_settings:set_settings", "Change settings of a site, all of them or none."),
+    "set": _LazyCommand(
+        "multisite.cli.site_settings:set_settings", "Change settings of a site or of several, all of them or none."
+    ),
     "unset": _LazyCommand("multisite.cli.site_settings:unset_settings", "Reset settings to their defaults."),
     "disable-site": _LazyCommand("multisite.cli.availability:disable_site", "Take a site offline (404)."),
     "enable-site": _LazyCommand(

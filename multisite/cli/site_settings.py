@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +19,50 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from multisite.core.site import Site
+    from multisite.sites.each_site import SelectedSite
     from multisite.sites.settings import SettingsRegistry, SettingValue
 
-__all__ = ["set_settings", "settings", "unset_settings"]
+__all__ = ["declared_settings", "set_settings", "settings", "unset_settings"]
+
+
+READY = frozenset({"active", "maintenance", "disabled"})
+"""Settings of sites with these statuses can be changed."""
+
+
+def _several_sites_options(command: Callable[..., None]) -> Callable[..., None]:
+    only = click.option(
+        "--only", multiple=True, metavar="PATTERN", help="Change matching sites, such as '*.example.com', instead."
+    )
+    return only(click.option("--all", "everywhere", is_flag=True, help="Change all sites instead.")(command))
 
 
 @click.command("set", cls=HostCommand)
-@click.argument("host")
-@click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
+@click.argument("words", metavar="[HOST] KEY=VALUE...", nargs=-1, required=True)
+@_several_sites_options
 @json_option
 @click.pass_obj
-def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Change settings of a site, all of them or none.
+def set_settings(ini_uri: str, words: tuple[str, ...], only: tuple[str, ...], everywhere: bool, as_json: bool) -> None:
+    """Change settings of a site or of several, all of them or none.
 
-    HOST is any domain of the site. KEY is a setting that the application declares, or locale or timezone.
+    HOST is any domain of the site; leave it out with --only or --all. KEY is a setting that the application declares,
+    or locale or timezone.
     """
     from multisite.sites.settings import values
 
+    host, assignments = _host_and_rest(words, only, everywhere, "KEY=VALUE...")
+    texts = _texts(assignments)
+    with declared_settings(ini_uri) as (ini, engine, declared):
+        done = f"Set {', '.join(texts)}"
+        if host is None:
+            chosen = _select(engine, only)
+            changed = values.set_settings_of_sites(engine, _ready(chosen), texts, declared=declared)
+            _report_several(done, ini, chosen, changed, as_json=as_json)
+        else:
+            site = values.set_settings(engine, host, texts, declared=declared).site
+            _report(done, ini, site, declared, as_json=as_json)
+
+
+def _texts(assignments: Iterable[str]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -44,26 +71,58 @@ def set_settings(ini_uri: str, host: str, assignments: tuple[str, ...], as_json:
         if key in texts:
             raise click.UsageError(f"{key} is set twice.")
         texts[key] = text
-    with _application(ini_uri) as (ini, engine, declared):
-        site = values.set_settings(engine, host, texts, declared=declared).site
-        _report(f"Set {', '.join(texts)}", ini, site, declared, as_json=as_json)
+    return texts
 
 
 @click.command("unset", cls=HostCommand)
-@click.argument("host")
-@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@click.argument("words", metavar="[HOST] KEY...", nargs=-1, required=True)
+@_several_sites_options
 @json_option
 @click.pass_obj
-def unset_settings(ini_uri: str, host: str, keys: tuple[str, ...], as_json: bool) -> None:
+def unset_settings(
+    ini_uri: str, words: tuple[str, ...], only: tuple[str, ...], everywhere: bool, as_json: bool
+) -> None:
     """Reset settings to their defaults.
 
-    HOST is any domain of the site. KEY is a setting that the site overrides.
+    HOST is any domain of the site; leave it out with --only or --all. KEY is a setting that a site overrides.
     """
     from multisite.sites.settings import values
 
-    with _application(ini_uri) as (ini, engine, declared):
-        site = values.unset_settings(engine, host, keys, declared=declared).site
-        _report(f"Unset {', '.join(dict.fromkeys(keys))}", ini, site, declared, as_json=as_json)
+    host, keys = _host_and_rest(words, only, everywhere, "KEY...")
+    with declared_settings(ini_uri) as (ini, engine, declared):
+        done = f"Unset {', '.join(dict.fromkeys(keys))}"
+        if host is None:
+            chosen = _select(engine, only)
+            changed = values.unset_settings_of_sites(engine, _ready(chosen), keys, declared=declared)
+            _report_several(done, ini, chosen, changed, as_json=as_json)
+        else:
+            site = values.unset_settings(engine, host, keys, declared=declared).site
+            _report(done, ini, site, declared, as_json=as_json)
+
+
+def _host_and_rest(
+    words: tuple[str, ...], only: tuple[str, ...], everywhere: bool, missing: str
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the host, None for several sites, and the other arguments, of which `missing` is the name."""
+    if only and everywhere:
+        raise click.UsageError("Pass --only or --all, not both.")
+    if only or everywhere:
+        return None, words
+    if len(words) < 2:
+        raise click.UsageError(f"Missing argument '{missing}'.")
+    return words[0], words[1:]
+
+
+def _select(engine: Engine, only: tuple[str, ...]) -> list[SelectedSite]:
+    from multisite.directory.records import list_sites
+    from multisite.sites.each_site import select_sites
+
+    sites = ((record.site, record.status) for record in list_sites(engine))
+    return select_sites(sites, only=only, statuses=READY)
+
+
+def _ready(chosen: Iterable[SelectedSite]) -> list[int]:
+    return [each.site.id for each in chosen if each.left_out is None]
 
 
 @click.command("settings", cls=HostCommand)
@@ -77,7 +136,7 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
     """
     from multisite.directory.records import get_site
 
-    with _application(ini_uri) as (_ini, engine, declared):
+    with declared_settings(ini_uri) as (_ini, engine, declared):
         found = _described(get_site(engine, host).site, declared)
     if as_json:
         print_json([_as_dict(each) for each in found])
@@ -90,7 +149,7 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _application(ini_uri: str) -> Iterator[tuple[Ini, Engine, SettingsRegistry]]:
+def declared_settings(ini_uri: str) -> Iterator[tuple[Ini, Engine, SettingsRegistry]]:
     """Yield the ini, an engine and the declared settings. Loads the application, which declares them."""
     from multisite.check.application import load
     from multisite.core.keys import DIRECTORY
@@ -114,6 +173,27 @@ def _report(done: str, ini: Ini, site: Site, declared: SettingsRegistry, *, as_j
         return
     seconds = ini.settings.refresh_seconds
     click.echo(f"{done} of {site}. Running servers use it within {seconds:g} second{'s' * (seconds != 1)}.")
+
+
+def _report_several(done: str, ini: Ini, chosen: list[SelectedSite], changed: set[int], *, as_json: bool) -> None:
+    """Report a change of several sites, and which of them were left out."""
+    if as_json:
+        results = [(each, "done" if each.site.id in changed else "left out") for each in chosen]
+        print_json(
+            [
+                {"id": each.site.id, "domain": each.site.domain, "result": result, "reason": each.left_out}
+                for each, result in results
+            ]
+        )
+        return
+    for each in chosen:
+        if each.site.id not in changed:
+            click.echo(f"{each.site} left out: {each.left_out or 'it was changed meanwhile'}")
+    sites, seconds = len(changed), ini.settings.refresh_seconds
+    click.echo(
+        f"{done} of {sites} site{'s' * (sites != 1)}. Running servers use it within {seconds:g} "
+        f"second{'s' * (seconds != 1)}."
+    )
 
 
 def _described(site: Site, declared: SettingsRegistry) -> list[SettingValue]:

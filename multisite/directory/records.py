@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -27,6 +27,7 @@ __all__ = [
     "list_sites",
     "read_site",
     "read_site_by_id",
+    "read_sites",
 ]
 
 PAGE_SITES = 500
@@ -158,6 +159,12 @@ def read_site_by_id(connection: Connection, site_id: int) -> SiteRecord | None:
     """Return the site with this id, or None if there is none or it was removed."""
     records = _records(connection, _SITES.where(_site.c.id == site_id))
     return records[0] if records else None
+
+
+def read_sites(connection: Connection, site_ids: Sequence[int]) -> Iterator[SiteRecord]:
+    """Yield the sites with these ids, except those that were removed."""
+    for start in range(0, len(site_ids), PAGE_SITES):
+        yield from _records(connection, _SITES.where(_site.c.id.in_(site_ids[start : start + PAGE_SITES])))
 
 
 def canonical_domain_of_owner(connection: Connection, domain: Domain) -> str | None:

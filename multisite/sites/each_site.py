@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,7 +67,11 @@ class Outcome:
 
 
 def select_sites(
-    sites: Iterable[tuple[Site, str]], *, only: Sequence[str] = (), skip: Sequence[str] = ()
+    sites: Iterable[tuple[Site, str]],
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    statuses: Collection[str] = RUNS_FOR,
 ) -> list[SelectedSite]:
     """Select the sites whose canonical domains match a pattern of `only`, but none of `skip`.
 
@@ -75,6 +79,7 @@ def select_sites(
         sites: Pairs of a site and its status.
         only: Shell patterns such as `*.example.com`; empty for all sites.
         skip: Shell patterns of sites to leave out.
+        statuses: Sites with another status are left out.
 
     Returns:
         The selected sites, including those that are left out because of their status.
@@ -89,7 +94,7 @@ def select_sites(
         for pattern in matching:
             unused.pop(pattern, None)
         if (not only or matching & set(map(str.lower, only))) and not matching & set(map(str.lower, skip)):
-            chosen.append(SelectedSite(site, None if status in RUNS_FOR else status))
+            chosen.append(SelectedSite(site, None if status in statuses else status))
     if unused:
         pattern = next(iter(unused.values()))
         command = program.command("list-sites")

@@ -5,7 +5,7 @@ Each change is one `directory_transaction`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,11 +32,16 @@ from multisite.sites.validation import MAX_NAME_CHARACTERS, check_locale, check_
 __all__ = [
     "CreatedSite",
     "SiteDetails",
+    "SitePlan",
     "add_site",
+    "complete_site",
     "create_site",
+    "delete_pending",
+    "plan_site",
     "refresh",
     "reload_templates",
     "rename_site",
+    "reserve_site",
     "set_theme",
 ]
 
@@ -69,7 +74,7 @@ class CreatedSite:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class SitePlan:
     """The validated options of a new site."""
 
     domain: Domain
@@ -81,6 +86,7 @@ class _Plan:
 
     @property
     def details(self) -> dict[str, str | None]:
+        """The values of the columns of the site."""
         return {"name": self.name, "locale": self.locale, "timezone": self.timezone, "theme": self.theme}
 
 
@@ -109,24 +115,22 @@ def create_site(engine: Engine, host: str, *, settings: Settings, **details: Unp
         DomainTaken: A domain already belongs to a site. Of several calls at once, one succeeds.
         MultisiteError: The name, locale, time zone or theme is not valid, or the folder cannot be created.
     """
-    plan = _plan(host, settings, **details)
-    site_id, is_new = _reserve(engine, plan)
+    plan = plan_site(host, settings, **details)
+    wanted = (plan.domain, *plan.aliases)
+    with directory_transaction(engine, *wanted) as connection:
+        site_id, is_new = reserve_site(connection, plan)
     try:
-        return _complete(engine, plan, site_id, settings)
+        with directory_transaction(engine, *wanted) as connection:
+            return complete_site(connection, plan, site_id, settings)
     except Exception as error:
         if is_new and not isinstance(error, DomainTaken):
             # If the database fails here too, the site stays pending: it is not served, and the same call completes it.
             with suppress(SQLAlchemyError):
-                _delete_pending(engine, site_id)
-        if not isinstance(error, OSError):
-            raise
-        folder = settings.sites_dir / folder_name(str(plan.domain))
-        raise MultisiteError(
-            f"cannot create the folder {folder}: {error.strerror or error}; fix this, and run the same command again"
-        ) from error
+                delete_pending(engine, [site_id])
+        raise
 
 
-def _plan(
+def plan_site(
     host: str,
     settings: Settings,
     name: str | None = None,
@@ -135,12 +139,13 @@ def _plan(
     timezone: str = "UTC",
     theme: str | None = None,
     allow_mixed: bool = False,
-) -> _Plan:
+) -> SitePlan:
+    """Return the options of a new site, checked as by `create_site` but not compared with the database."""
     parse = partial(domains.to_ascii, allow_mixed=allow_mixed, underscores=settings.allow_underscores)
     domain = check_canonical(parse(host))
     others = dict.fromkeys(map(parse, aliases))
     others.pop(domain, None)
-    return _Plan(
+    return SitePlan(
         domain,
         tuple(others),
         check_name(str(domain)[:MAX_NAME_CHARACTERS] if name is None else name),
@@ -150,42 +155,55 @@ def _plan(
     )
 
 
-def _reserve(engine: Engine, plan: _Plan) -> tuple[int, bool]:
-    """Insert a pending site with its domains, which is not served yet.
+def reserve_site(connection: Connection, plan: SitePlan) -> tuple[int, bool]:
+    """Insert a pending site with its domains, which is not served yet, in a `directory_transaction`.
 
     If the site is pending already, another call is creating it now or was interrupted. Both calls go on, and only one
-    of them passes `_complete`.
+    of them passes `complete_site`.
 
     Returns:
         The id of the site, and whether this call inserted it.
     """
-    with directory_transaction(engine, plan.domain, *plan.aliases) as connection:
-        pending = sa.select(_sites.c.id).join_from(_sites, _rows, _rows.c.site_id == _sites.c.id)
-        found: int | None = connection.scalar(
-            pending.where(is_domain(_rows.c, plan.domain), _rows.c.kind == "canonical", _sites.c.status == "pending")
-        )
-        if found is not None:
-            return found, False
-        check_domain_free(connection, plan.domain, *plan.aliases)
-        insert = sa.insert(SiteRow).values(folder=folder_name(str(plan.domain)), status="pending", **plan.details)
-        site_id: int = connection.execute(insert.returning(_sites.c.id)).scalar_one()
-        insert_domain(connection, site_id, plan.domain, "canonical")
-        for alias in plan.aliases:
-            insert_domain(connection, site_id, alias, "alias")
-        return site_id, True
+    pending = sa.select(_sites.c.id).join_from(_sites, _rows, _rows.c.site_id == _sites.c.id)
+    found: int | None = connection.scalar(
+        pending.where(is_domain(_rows.c, plan.domain), _rows.c.kind == "canonical", _sites.c.status == "pending")
+    )
+    if found is not None:
+        return found, False
+    check_domain_free(connection, plan.domain, *plan.aliases)
+    insert = sa.insert(SiteRow).values(folder=folder_name(str(plan.domain)), status="pending", **plan.details)
+    site_id: int = connection.execute(insert.returning(_sites.c.id)).scalar_one()
+    insert_domain(connection, site_id, plan.domain, "canonical")
+    for alias in plan.aliases:
+        insert_domain(connection, site_id, alias, "alias")
+    return site_id, True
 
 
-def _complete(engine: Engine, plan: _Plan, site_id: int, settings: Settings) -> CreatedSite:
-    """Activate the site and create its folder. Of several calls for one pending site, the first one wins."""
-    with directory_transaction(engine, plan.domain, *plan.aliases) as connection:
-        claim = sa.update(SiteRow).where(_sites.c.id == site_id, _sites.c.status == "pending")
-        if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
-            raise DomainTaken(str(plan.domain), canonical_domain_of_owner(connection, plan.domain))
-        _sync_aliases(connection, site_id, plan.aliases)
-        site = read_site(connection, plan.domain).site
-        # Inside the transaction, so that the site stays pending if the process dies here.
+def complete_site(connection: Connection, plan: SitePlan, site_id: int, settings: Settings) -> CreatedSite:
+    """Activate a pending site and create its folder, in a `directory_transaction`; the first of several calls wins.
+
+    The folder is created inside the transaction, so that the site stays pending if the process dies here.
+
+    Returns:
+        The new site and its folder.
+
+    Raises:
+        DomainTaken: Another call has completed the site.
+        MultisiteError: The folder cannot be created.
+    """
+    claim = sa.update(SiteRow).where(_sites.c.id == site_id, _sites.c.status == "pending")
+    if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
+        raise DomainTaken(str(plan.domain), canonical_domain_of_owner(connection, plan.domain))
+    _sync_aliases(connection, site_id, plan.aliases)
+    site = read_site(connection, plan.domain).site
+    folder = settings.sites_dir / site.folder
+    try:
         is_new = create_site_folder(settings, site.folder, str(plan.domain), theme=plan.theme)
-    return CreatedSite(site, settings.sites_dir / site.folder, folder_existed=not is_new)
+    except OSError as error:
+        raise MultisiteError(
+            f"cannot create the folder {folder}: {error.strerror or error}; fix this, and run the same command again"
+        ) from error
+    return CreatedSite(site, folder, folder_existed=not is_new)
 
 
 def _sync_aliases(connection: Connection, site_id: int, aliases: tuple[Domain, ...]) -> None:
@@ -201,10 +219,10 @@ def _sync_aliases(connection: Connection, site_id: int, aliases: tuple[Domain, .
             insert_domain(connection, site_id, alias, "alias")
 
 
-def _delete_pending(engine: Engine, site_id: int) -> None:
-    """Delete the rows of a site that is still pending."""
+def delete_pending(engine: Engine, site_ids: Collection[int]) -> None:
+    """Delete the rows of sites, as far as these are still pending."""
     with directory_transaction(engine) as connection:
-        pending = sa.select(_sites.c.id).where(_sites.c.id == site_id, _sites.c.status == "pending")
+        pending = sa.select(_sites.c.id).where(_sites.c.id.in_(site_ids), _sites.c.status == "pending")
         connection.execute(sa.delete(DomainRow).where(_rows.c.site_id.in_(pending)))
         connection.execute(sa.delete(SiteRow).where(_sites.c.id.in_(pending)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from multisite.errors import MultisiteError, escape_for_message
 
 __all__ = ["MAX_NAME_CHARACTERS", "check_locale", "check_name", "check_timezone"]
@@ -24,6 +26,7 @@ def check_name(name: str) -> str:
     return stripped
 
 
+@lru_cache(maxsize=1000)
 def check_locale(tag: str) -> str:
     """Return the locale `tag` in canonical form, `de-AT` for `DE-at`. Raises `MultisiteError` if it is unknown."""
     # Imported here, because loading Babel takes longer than everything else.
@@ -39,6 +42,7 @@ def check_locale(tag: str) -> str:
     return canonical
 
 
+@lru_cache(maxsize=1000)
 def check_timezone(name: str) -> str:
     """Return `name` if it is a time zone in the IANA database. Raises `MultisiteError` if not."""
     from zoneinfo import available_timezones

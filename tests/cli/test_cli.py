@@ -713,7 +713,7 @@ def test_wrong_arguments_of_availability_and_removal(
         (("add-site", "--local=de", "new.example"), "--local", "--locale"),
         (("add-site", "new.example", "--name", "New", "--tehme", "x"), "--tehme", "--theme"),
         (("rename-site", "new.example", "--nmae"), "--nmae", ""),
-        (("set", "new.example", "--local", "de"), "--local", ""),
+        (("set", "new.example", "--timezone", "UTC"), "--timezone", ""),
         (("set-theme", "new.example", "--nonne"), "--nonne", "--none"),
         (("which", "--jsn", "new.example", "page.mako"), "--jsn", "--json"),
         (("remove-site", "new.example", "--yess"), "--yess", "--yes"),

@@ -27,7 +27,7 @@ from multisite.core import site as site_module
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory.models import SettingRow
-from multisite.directory.records import get_site
+from multisite.directory.records import get_site, list_sites
 from multisite.errors import UndeclaredSetting
 from multisite.sites.removal import remove_site
 from multisite.sites.settings.registry import SettingsRegistry
@@ -422,6 +422,7 @@ class Line:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.ini = folder / "development.ini"
+        self.url = url
         self.write("multisite.site.posts_per_page = 30")
         with closing_engine(url) as engine:
             make_own_tables(engine)
@@ -437,6 +438,12 @@ class Line:
         result = CliRunner().invoke(main, ["-c", str(self.ini), *arguments])
         assert result.exit_code == code, result.output
         return result.stdout if code == 0 else result.stderr
+
+    def own(self, name: str) -> dict[str, str]:
+        """Return the values that sites have for a setting, by host."""
+        with closing_engine(self.url) as engine:
+            found = {record.site.host: json.loads(record.site.own_settings or "{}") for record in list_sites(engine)}
+        return {host: texts[name] for host, texts in found.items() if name in texts}
 
     def settings(self) -> dict[str, dict[str, Any]]:
         return {each["name"]: each for each in json.loads(self.run("settings", "a.example", "--json"))}
@@ -478,9 +485,61 @@ def test_commands_set_unset_and_show(line: Line) -> None:
     assert (line.settings()["posts_per_page"]["value"], line.settings()["posts_per_page"]["source"]) == (30, "ini")
 
 
+def test_commands_change_several_sites_at_once(line: Line) -> None:
+    for host in ("b.example", "c.other", "d.other", "e.other"):
+        line.run("add-site", host)
+    line.run("disable-site", "b.example")
+    with all_sites("a test"), closing_engine(line.url) as engine, engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE sites SET status = 'pending' WHERE name = 'd.other'")
+        connection.exec_driver_sql("UPDATE sites SET availability = 'removing' WHERE name = 'e.other'")
+    assert line.run("set", "--all", "posts_per_page=5", "locale=de").splitlines() == [
+        "d.other left out: pending",
+        "e.other left out: removing",
+        "Set posts_per_page, locale of 3 sites. Running servers use it within 1 second.",
+    ]
+    assert line.own("posts_per_page") == {"a.example": "5", "b.example": "5", "c.other": "5"}
+    assert json.loads(line.run("show-site", "b.example", "--json"))["locale"] == "de"
+    assert json.loads(line.run("show-site", "d.other", "--json"))["locale"] == "en"
+    changed = json.loads(line.run("set", "--only", "*.EXAMPLE", "--only", "d.*", "posts_per_page=6", "--json"))
+    assert [(each["domain"], each["result"], each["reason"]) for each in changed] == [
+        ("a.example", "done", None),
+        ("b.example", "done", None),
+        ("d.other", "left out", "pending"),
+    ]
+    assert line.own("posts_per_page") == {"a.example": "6", "b.example": "6", "c.other": "5"}
+    assert line.run("unset", "--only", "b.*", "posts_per_page").startswith("Unset posts_per_page of 1 site. ")
+    assert line.own("posts_per_page") == {"a.example": "6", "c.other": "5"}
+    # A setting that is no longer declared can be unset if one of the sites has it.
+    with all_sites("a test"), closing_engine(line.url) as engine, engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE multisite_settings SET name = 'old' WHERE value = '5'")
+    assert "there is no setting old" in line.run("unset", "--only", "*.example", "old", code=1)
+    assert line.own("old") == {"c.other": "5"}
+    line.run("unset", "--all", "old", "posts_per_page")
+    assert line.own("old") == line.own("posts_per_page") == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (("set", "--all", "--only", "*", "posts_per_page=5"), "Pass --only or --all, not both."),
+        (("set", "--all", "a.example", "posts_per_page=5"), "'a.example' is not an assignment"),
+        (("set", "a.example"), "Missing argument 'KEY=VALUE...'."),
+        (("unset", "a.example"), "Missing argument 'KEY...'."),
+        (("unset", "--all"), "Missing argument '[HOST] KEY...'."),
+    ],
+)
+def test_commands_on_several_sites_report_wrong_usage(
+    unchanged: Line, arguments: tuple[str, ...], expected: str
+) -> None:
+    assert expected in unchanged.run(*arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("set", "--all", "posts_per_page=many"), "posts_per_page = many: expected a whole number"),
+        (("set", "--only", "b.*", "posts_per_page=5"), "no site matches 'b.*'; list all sites: "),
+        (("unset", "--all", "locale"), "locale and timezone have no default"),
         (("set", "a.example", "posts_per_page=many"), "posts_per_page = many: expected a whole number"),
         (("set", "a.example", "posts_per_page=0"), "posts_per_page = 0: expected a whole number from 1 to 100"),
         (("set", "a.example", "posts=5"), "there is no setting posts; the existing ones: "),

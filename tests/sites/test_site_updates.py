@@ -20,6 +20,7 @@ from multisite.directory.records import DomainRecord, get_site, list_sites
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError, UnknownSite
 from multisite.sites import transaction, updates
 from multisite.sites.domains import add_domain, remove_domain
+from multisite.sites.transaction import directory_transaction
 from multisite.sites.updates import add_site, create_site
 from multisite.templates import SiteTemplates
 
@@ -372,8 +373,9 @@ def test_the_constraint_rejects_a_host_that_another_program_has_taken(
 
 
 def reserve_and_stop(engine: sa.Engine, aliases: tuple[str, ...]) -> None:
-    plan = updates._Plan(Domain("a.example"), tuple(map(Domain, aliases)), "first try", "de", "UTC", None)
-    updates._reserve(engine, plan)
+    plan = updates.SitePlan(Domain("a.example"), tuple(map(Domain, aliases)), "first try", "de", "UTC", None)
+    with directory_transaction(engine) as connection:
+        updates.reserve_site(connection, plan)
 
 
 def test_the_completing_call_decides_name_and_aliases(own_engine: sa.Engine, settings: Settings) -> None:

@@ -405,14 +405,17 @@ def clone_of(demo: Path, dev: ModuleType, folder: Path) -> Iterator[Clone]:
 
 
 def walk(page: Path, clone: Clone) -> int:
-    """Follow a page in order: write its templates and run its commands. Return the number of commands."""
+    """Follow a page in order: write its templates and lists of sites, run its commands, and return their number."""
     count = 0
-    for snippet in snippets(page, "console", "sh", "mako"):
+    for snippet in snippets(page, "console", "sh", "mako", "csv", "toml"):
         assert snippet.language != "sh", f"{snippet}: commands are written as console, so that what they print is seen"
         if snippet.language == "mako":
             place = clone.folder / place_of(snippet)
             assert place.parent.is_dir(), f"{snippet}: {place.parent} is not there"
             place.write_text(snippet.text, "utf-8")
+            continue
+        if snippet.language in {"csv", "toml"}:
+            (clone.folder / f"sites.{snippet.language}").write_text(snippet.text, "utf-8")
             continue
         for command in commands_in(snippet):
             do(command, clone, str(snippet))
@@ -508,7 +511,7 @@ def test_commands_that_are_not_run_are_few() -> None:
 
 
 def test_every_example_is_of_a_kind_that_is_tested() -> None:
-    tested = {"python", "pycon", "console", "ini", "mako", "markdown", "caddyfile", "nginx", "sql"}
+    tested = {"python", "pycon", "console", "ini", "mako", "markdown", "caddyfile", "nginx", "sql", "csv", "toml"}
     not_run = {"text", "{toctree}", "{eval-rst}"}  # Drawings, lists of files and pages, and the API reference.
     for page in PAGES:
         for snippet in snippets(page):

@@ -1,8 +1,8 @@
-"""Set and unset the values that a site has for settings, in the database."""
+"""Set and unset the values that a site has for settings, in the database; of one site, or of several at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -16,9 +16,19 @@ from multisite.sites.settings.setting import SITE_COLUMNS
 from multisite.sites.transaction import directory_transaction, read_ready_site
 from multisite.sites.validation import check_locale, check_timezone
 
-__all__ = ["set_settings", "unset_settings"]
+__all__ = [
+    "check_settings",
+    "insert_settings",
+    "set_settings",
+    "set_settings_of_sites",
+    "unset_settings",
+    "unset_settings_of_sites",
+]
 
 _CHECKS = {"locale": check_locale, "timezone": check_timezone}
+
+STATEMENT_SITES = 500
+"""How many sites one statement changes: SQLite limits the number of its parameters."""
 
 
 def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declared: SettingsRegistry) -> SiteRecord:
@@ -40,6 +50,50 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
         SettingError: A value is not valid.
         MultisiteError: The locale or the time zone is not valid, or the site is not complete.
     """
+    columns, rows = check_settings(texts, declared)
+    domain = domains.existing(host)
+    with directory_transaction(engine) as connection:
+        record = read_ready_site(connection, domain)
+        _write(connection, [record.site.id], columns, rows)
+        return read_site(connection, domain)
+
+
+def set_settings_of_sites(
+    engine: Engine, site_ids: Iterable[int], texts: Mapping[str, str], *, declared: SettingsRegistry
+) -> set[int]:
+    """Set settings of several sites in one transaction, of all of them or of none.
+
+    Args:
+        engine: The database of the directory.
+        site_ids: The ids of the sites. One that is not complete, is being removed or does not exist is left out.
+        texts: As for `set_settings`.
+        declared: The settings that the application declares.
+
+    Returns:
+        The ids of the sites that were changed.
+
+    Raises:
+        UnknownSetting: A setting is not declared.
+        SettingError: A value is not valid.
+        MultisiteError: The locale or the time zone is not valid.
+    """
+    columns, rows = check_settings(texts, declared)
+    changed: set[int] = set()
+    with directory_transaction(engine) as connection:
+        for ids in _ready_sites(connection, site_ids):
+            _write(connection, ids, columns, rows)
+            changed.update(ids)
+    return changed
+
+
+def check_settings(texts: Mapping[str, str], declared: SettingsRegistry) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the columns of a site and the settings in `texts`, after checking both.
+
+    Raises:
+        UnknownSetting: A setting is not declared.
+        SettingError: A value is not valid.
+        MultisiteError: The locale or the time zone is not valid.
+    """
     columns: dict[str, str] = {}
     for name, text in texts.items():
         if name in _CHECKS:
@@ -51,15 +105,7 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
                 declared[name].parse(text)
             except ValueError as error:
                 raise SettingError(name, text, str(error)) from error
-    rows = {name: text for name, text in texts.items() if name not in columns}
-    domain = domains.existing(host)
-    with directory_transaction(engine) as connection:
-        record = read_ready_site(connection, domain)
-        _update_columns(connection, record, columns)
-        _delete(connection, record, rows)
-        for name, text in rows.items():
-            connection.execute(sa.insert(SettingRow).values(site_id=record.site.id, name=name, value=text))
-        return read_site(connection, domain)
+    return columns, {name: text for name, text in texts.items() if name not in columns}
 
 
 def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: SettingsRegistry) -> SiteRecord:
@@ -76,29 +122,88 @@ def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared:
         UnknownSetting: A setting is neither declared nor set for the site.
         MultisiteError: A name is that of a column of the site, or the site is not complete.
     """
-    names = set(names)
-    if not names.isdisjoint(SITE_COLUMNS):
-        raise MultisiteError(f"{' and '.join(SITE_COLUMNS)} have no default: set another value instead")
+    names = _check_not_columns(names)
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
         record = read_ready_site(connection, domain)
-        own = parse_own_settings(record.site.own_settings)
-        for name in sorted(names):
-            if name not in declared and name not in own:
-                raise UnknownSetting(name, None, _known_names(declared))
-        _delete(connection, record, names)
+        _check_known(names, declared, parse_own_settings(record.site.own_settings))
+        _delete(connection, [record.site.id], names)
         return read_site(connection, domain)
+
+
+def unset_settings_of_sites(
+    engine: Engine, site_ids: Iterable[int], names: Iterable[str], *, declared: SettingsRegistry
+) -> set[int]:
+    """Reset settings of several sites to their defaults in one transaction, of all of them or of none.
+
+    `site_ids` are as for `set_settings_of_sites`.
+
+    Returns:
+        The ids of the sites that were changed.
+
+    Raises:
+        UnknownSetting: A setting is neither declared nor set for any of the sites.
+        MultisiteError: A name is that of a column of the site.
+    """
+    names = _check_not_columns(names)
+    changed: set[int] = set()
+    found: set[str] = set()
+    with directory_transaction(engine) as connection:
+        for ids in _ready_sites(connection, site_ids):
+            of_sites = SettingRow.site_id.in_(ids), SettingRow.name.in_(names)
+            found.update(connection.scalars(sa.select(SettingRow.name).where(*of_sites).distinct()))
+            _delete(connection, ids, names)
+            changed.update(ids)
+        _check_known(names, declared, found)
+    return changed
+
+
+def _check_not_columns(names: Iterable[str]) -> set[str]:
+    names = set(names)
+    if not names.isdisjoint(SITE_COLUMNS):
+        raise MultisiteError(f"{' and '.join(SITE_COLUMNS)} have no default: set another value instead")
+    return names
+
+
+def _check_known(names: Iterable[str], declared: SettingsRegistry, own: Collection[str]) -> None:
+    for name in sorted(names):
+        if name not in declared and name not in own:
+            raise UnknownSetting(name, None, _known_names(declared))
 
 
 def _known_names(declared: SettingsRegistry) -> set[str]:
     return {*SITE_COLUMNS, *(setting.name for setting in declared)}
 
 
-def _update_columns(connection: Connection, record: SiteRecord, columns: Mapping[str, str]) -> None:
+def _ready_sites(connection: Connection, site_ids: Iterable[int]) -> Iterator[Sequence[int]]:
+    """Yield those of the sites that may be changed, `STATEMENT_SITES` at a time."""
+    remaining = sorted(set(site_ids))
+    for start in range(0, len(remaining), STATEMENT_SITES):
+        is_ready = SiteRow.status == "active", SiteRow.availability.not_in(["removing", "removed"])
+        some = SiteRow.id.in_(remaining[start : start + STATEMENT_SITES])
+        yield connection.scalars(sa.select(SiteRow.id).where(some, *is_ready)).all()
+
+
+def _write(
+    connection: Connection, site_ids: Sequence[int], columns: Mapping[str, str], rows: Mapping[str, str]
+) -> None:
     if columns:
-        connection.execute(sa.update(SiteRow).where(SiteRow.id == record.site.id).values(**columns))
+        connection.execute(sa.update(SiteRow).where(SiteRow.id.in_(site_ids)).values(**columns))
+    _delete(connection, site_ids, rows)
+    insert_settings(connection, dict.fromkeys(site_ids, rows))
 
 
-def _delete(connection: Connection, record: SiteRecord, names: Iterable[str]) -> None:
+def insert_settings(connection: Connection, settings: Mapping[int, Mapping[str, str]]) -> None:
+    """Insert the settings of sites, given as texts by the id of the site."""
+    rows = [
+        {"site_id": site_id, "name": name, "value": text}
+        for site_id, texts in settings.items()
+        for name, text in texts.items()
+    ]
+    if rows:
+        connection.execute(sa.insert(SettingRow), rows)
+
+
+def _delete(connection: Connection, site_ids: Sequence[int], names: Iterable[str]) -> None:
     named = SettingRow.name.in_(list(names))
-    connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == record.site.id, named))
+    connection.execute(sa.delete(SettingRow).where(SettingRow.site_id.in_(site_ids), named))
