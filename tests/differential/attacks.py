@@ -1,7 +1,7 @@
 """The actions that address rows of another site by their ids.
 
 Actions that query, change or refer to a row by its id must have the same outcome on both sides, since the row does not
-exist in the site's own database. Actions that take a row (`takings`) run on the shared side only.
+exist in the site's own database. Actions that take a row (`stealing`) run on the shared side only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from differential.plain import graph, graphs, rows
 from differential.program import STRIDE
 from differential.reads import any_model, look_up, own
 from differential.rows import key
-from differential.takings import take
+from differential.stealing import take
 from differential.writes import values
 
 NAMES = ("Post", "Author", "Tag", "Comment", "Doc", "Article", "Film")
@@ -34,7 +34,7 @@ def ask(call: Call) -> Any:
     by_id = call.world.statements.setdefault(
         ("by id", model), sa.select(model.id, model.note).where(model.id == sa.bindparam("key"))
     )
-    ways: dict[str, Callable[[], Any]] = {
+    variants: dict[str, Callable[[], Any]] = {
         "look up": lambda: look_up(call, model, ident),
         "prepared": lambda: rows(session.execute(by_id, {"key": ident})),
         "column": lambda: rows(session.execute(sa.select(model.note).where(model.id == ident))),
@@ -46,7 +46,7 @@ def ask(call: Call) -> Any:
         "subquery": lambda: session.scalar(sa.select(sa.select(model.note).filter_by(id=ident).scalar_subquery())),
         "pointing": lambda: graphs(session.scalars(sa.select(m.Post).where(m.Post.ref == ident)).all(), 2),
     }
-    return ways[call.tape.pick(list(ways))]()
+    return variants[call.tape.pick(list(variants))]()
 
 
 def change(call: Call) -> Any:
@@ -61,7 +61,7 @@ def change(call: Call) -> Any:
     alias = aliased(noted)
     # SQLAlchemy executes an update of two rows differently from an update of one.
     two = (ident, ident + 1)
-    ways: dict[str, Callable[[], Any]] = {
+    variants: dict[str, Callable[[], Any]] = {
         "update": lambda: rows(session.execute(sa.update(noted).where(noted.id == ident).values(note=new_note))),
         "delete": lambda: rows(session.execute(sa.delete(noted).where(noted.id == ident))),
         "core delete": lambda: rows(session.connection().execute(sa.delete(table).where(table.c.id == ident))),
@@ -94,7 +94,7 @@ def change(call: Call) -> Any:
         "copy": lambda: rows(session.execute(sa.insert(m.Comment).from_select(["id", "note", "n", "slug"], copied))),
         "removed": lambda: [session.delete(found) for found in session.scalars(sa.select(model).filter_by(id=ident))],
     }
-    return ways[call.tape.pick(list(ways))]()
+    return variants[call.tape.pick(list(variants))]()
 
 
 def point(call: Call) -> Any:

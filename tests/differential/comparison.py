@@ -89,7 +89,7 @@ def _expect_nothing(outcome: Outcome) -> None:
     if outcome.error is None and outcome.value[0] is not None:
         raise Disagreement(f"an attack gives {outcome.value[0]!r}")
     if outcome.error is not None and outcome.error not in REFUSALS | FAILURES | OTHER_FAILURES:
-        raise Disagreement(f"an attack fails in a way that nobody has thought of: {_spell(outcome)}")
+        raise Disagreement(f"an attack fails with an unexpected outcome: {_spell(outcome)}")
 
 
 def _expect_own_canaries(value: Any, site: int) -> None:

@@ -57,7 +57,7 @@ def get(call: Call) -> Any:
 def look_up(call: Call, model: Any, ident: int) -> Any:
     """Return the row with an id, as found by one of the methods that look up a row by its id."""
     session = call.session
-    ways = {
+    variants = {
         "get": lambda: session.get(model, ident),
         "populate": lambda: session.get(model, ident, populate_existing=True),
         "lock": lambda: session.get(model, ident, with_for_update=True),
@@ -69,7 +69,7 @@ def look_up(call: Call, model: Any, ident: int) -> Any:
         "refresh": lambda: detached(call, model, ident, refresh=True),
         "expired": lambda: detached(call, model, ident, refresh=False),
     }
-    return graph(ways[call.tape.pick(list(ways))](), call.tape.number(3))
+    return graph(variants[call.tape.pick(list(variants))](), call.tape.number(3))
 
 
 def detached(call: Call, model: Any, ident: int, *, refresh: bool) -> Any:
@@ -92,7 +92,7 @@ def related(call: Call) -> Any:
     author = own(call, m.Author)
     if author is None:
         return None
-    ways = {
+    variants = {
         "dynamic": lambda: author.posts_dynamic.filter(m.Post.n >= call.tape.number(3)).all(),
         "dynamic count": author.posts_dynamic.count,
         "write only": lambda: session.scalars(author.posts_only.select().where(m.Post.n >= call.tape.number(3))).all(),
@@ -101,7 +101,7 @@ def related(call: Call) -> Any:
         "expire": lambda: expired(call, author, ["favourite", "post_count", "bio"]),
         "proxy": lambda: [sorted(post.tag_slugs) for post in author.posts],
     }
-    found = ways[call.tape.pick(list(ways))]()
+    found = variants[call.tape.pick(list(variants))]()
     if not isinstance(found, list):
         return found
     return graphs(found, 1) if found and hasattr(found[0], "__mapper__") else sorted(map(repr, found))
@@ -132,7 +132,7 @@ def query(call: Call) -> Any:
     session, m = call.session, call.models
     model = any_model(call)
     limit = call.tape.number(4)
-    ways = {
+    variants = {
         "all": lambda: graphs(session.query(model).filter(model.n >= limit).all(), 1),
         "count": lambda: session.query(model).filter(model.n >= limit).count(),
         "columns": lambda: sorted(session.query(m.Post.note, m.Author.note).outerjoin(m.Post.author).all(), key=repr),
@@ -146,7 +146,7 @@ def query(call: Call) -> Any:
         "update": lambda: session.query(m.Comment).filter(m.Comment.n >= limit).update({"n": m.Comment.n + 1}),
         "delete": lambda: session.query(m.Comment).filter(m.Comment.n >= limit + 1).delete(),
     }
-    return ways[call.tape.pick(list(ways))]()
+    return variants[call.tape.pick(list(variants))]()
 
 
 def corner(call: Call) -> Any:

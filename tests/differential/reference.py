@@ -60,7 +60,7 @@ class PlainWorld(World):
         return found
 
 
-def without_a_wall() -> dict[str, Any]:
+def without_scoping() -> dict[str, Any]:
     """Return evidence that SQLAlchemy is not modified in this process."""
     return {
         "modules": sorted(name for name in sys.modules if name.split(".")[0] == "multisite"),
@@ -154,7 +154,7 @@ def _answer(world: World, kind: str, arguments: list[Any]) -> Any:
         world.reset()
         return None
     if kind == "about":
-        return without_a_wall()
+        return without_scoping()
     step, site, number, skip = arguments
     outcome = world.perform(step, site, number, ACTIONS[step.action], skip=skip)
     return outcome, world.contents(site)

@@ -168,7 +168,7 @@ def bulk(call: Call) -> Any:
     articles = session.scalars(sa.select(m.Article.id).order_by(m.Article.id).limit(2)).all()
     note = f"canary-{call.site}-rewritten"
     with_type = [{**row, "type": "doc"} if name == "Doc" else row for row in many]
-    ways = {
+    variants = {
         "insert": lambda: session.execute(sa.insert(model), many) and None,
         "returning": lambda: graphs(session.scalars(sa.insert(model).returning(model), many).all(), 1),
         "values": lambda: rows(session.execute(sa.insert(table).values(with_type))),
@@ -199,7 +199,7 @@ def bulk(call: Call) -> Any:
         "articles": lambda: session.bulk_save_objects([new(call, "Article"), new(call, "Film"), new(call, "Article")]),
         "documents": lambda: session.execute(sa.insert(m.Film), [values(call, "Film"), values(call, "Film")]) and None,
     }  # fmt: skip
-    return ways[call.tape.pick(list(ways))]()
+    return variants[call.tape.pick(list(variants))]()
 
 
 def modify(call: Call) -> Any:

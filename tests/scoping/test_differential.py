@@ -131,7 +131,7 @@ def test_an_order_that_no_statement_asks_for_does_not_tell_the_sides_apart(
     comparison._compare(Step((2,), "fresh", action, bytes(choices)), 2, 2)
 
 
-def test_the_reference_runs_without_the_wall(sides: Sides) -> None:
+def test_the_reference_runs_without_scoping(sides: Sides) -> None:
     about = sides.reference.ask("about")
     assert about == {
         "modules": [],
@@ -192,7 +192,7 @@ def test_a_row_that_changes_in_another_sites_hands_is_noticed(sides: Sides) -> N
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_in_the_wall_is_found(hunting: tuple[SharedWorld, Remembered], name: str) -> None:
+def test_a_fault_in_the_scoping_layer_is_found(hunting: tuple[SharedWorld, Remembered], name: str) -> None:
     found = hunt(*hunting, name, SEED)
     assert found is not None
     assert found <= WITHIN_OPERATIONS

@@ -533,7 +533,7 @@ RAW: dict[str, Callable[[Session], set[Any]]] = {
 
 
 @pytest.mark.parametrize("way", RAW)
-def test_the_second_wall_alone_limits_raw_sql(untouched: Secured, way: str) -> None:
+def test_row_security_alone_limits_raw_sql(untouched: Secured, way: str) -> None:
     with without_scoping_layer(untouched.engine), session_of(untouched, ONE) as session:
         assert RAW[way](session) == {"secret-1"}
 

@@ -220,7 +220,7 @@ def test_an_unscoped_table_behind_a_scoped_model_is_refused() -> None:
     tables.scoped.discard("ends")
 
 
-def test_the_wall_reaches_engines_that_were_used_before_it(tmp_path: Path) -> None:
+def test_scoping_reaches_engines_that_were_used_before_it(tmp_path: Path) -> None:
     """An engine that has connected and filled its caches, and tables declared, before multisite is imported."""
     script = tmp_path / "script.py"
     script.write_text(

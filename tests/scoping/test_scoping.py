@@ -233,7 +233,7 @@ def test_reflection_and_create_all_are_not_refused(library: Library) -> None:
         assert sa.inspect(session.connection()).has_table("books")
 
 
-def test_the_wall_refuses_a_sqlalchemy_that_it_does_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scoping_refuses_a_sqlalchemy_that_it_does_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SQLCompiler, "__new__", lambda cls, *args, **kwargs: object.__new__(cls))
     with pytest.raises(Exception, match="does not let multisite limit"):
         install.run_self_test()

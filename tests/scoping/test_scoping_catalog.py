@@ -114,8 +114,11 @@ def test_a_view_is_found_by_a_name_that_the_database_shortens(library: Library) 
     """PostgreSQL truncates a name to 63 bytes, without splitting a character."""
     name = "vi" + 40 * "\u00fc"
     by_driver(library.engine, f"CREATE VIEW {name} AS SELECT secret FROM books")
-    for spelt in (name, f"{name}x") if library.engine.dialect.name == "postgresql" else (name,):
-        for statement in (text(f"SELECT secret FROM {spelt}"), select(column("secret")).select_from(sa.table(spelt))):
+    for written in (name, f"{name}x") if library.engine.dialect.name == "postgresql" else (name,):
+        for statement in (
+            text(f"SELECT secret FROM {written}"),
+            select(column("secret")).select_from(sa.table(written)),
+        ):
             with pytest.raises(UnscopedStatement, match="a table or view"):
                 rows(library, statement)
 

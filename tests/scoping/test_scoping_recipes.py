@@ -108,7 +108,7 @@ class Wrapped(TypeDecorator[str]):
         return func.upper(column, type_=self)
 
 
-class Spelt(UserDefinedType[str]):
+class Written(UserDefinedType[str]):
     cache_ok = True
 
     def get_col_spec(self, **kw: Any) -> str:
@@ -126,7 +126,7 @@ RECIPES: dict[str, Any] = {
     "type with SQL of its own, in a criterion": lambda s: s.scalars(
         select(Book.secret).where(sa.type_coerce(Book.secret, Wrapped()) == "SECRET-1")
     ).all(),
-    "type of its own in a cast": lambda s: s.scalars(select(sa.cast(Book.secret, Spelt()))).all(),
+    "type of its own in a cast": lambda s: s.scalars(select(sa.cast(Book.secret, Written()))).all(),
     "comment as prefix": lambda s: s.scalars(select(Book.secret).prefix_with("/* a prefix */")).all(),
 }
 

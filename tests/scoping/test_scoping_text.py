@@ -36,7 +36,7 @@ def second_result(session: Session, statements: str) -> Any:
     return cursor.fetchall()
 
 
-WAYS: dict[str, Callable[[Session], Any]] = {
+ATTEMPTS: dict[str, Callable[[Session], Any]] = {
     "IN before a comma": taken_from("countries c JOIN countries d ON c.id IN (1), books b"),
     "alias copy": taken_from("countries copy, books b"),
     "postgresql: alias update": taken_from("countries AS update, books b"),
@@ -104,7 +104,7 @@ WAYS: dict[str, Callable[[Session], Any]] = {
     "postgresql: name with unicode escapes behind a schema": lambda s: s.execute(
         text('SELECT secret FROM public.U&"bo\\006Fks"').columns(secret=sa.String)
     ).all(),
-    "postgresql: element that is spelt like a placeholder": lambda s: s.execute(
+    "postgresql: element that is written like a placeholder": lambda s: s.execute(
         select(
             text(
                 "(SELECT __[POSTCOMPILE_+(SELECT count(*) FROM books WHERE id = 21)] "
@@ -115,20 +115,22 @@ WAYS: dict[str, Callable[[Session], Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_refuses_text_that_is_hard_to_read(library: Library, way: str) -> None:
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_refuses_text_that_is_hard_to_read(library: Library, attempt: str) -> None:
     with library.session(ONE) as session, pytest.raises(UnscopedStatement):
-        print(WAYS[way](session))
+        print(ATTEMPTS[attempt](session))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_negative_control_without_reading_it_leaks(library: Library, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_negative_control_without_reading_it_leaks(
+    library: Library, attempt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ScopedCompiler, "_check_finished", lambda self: None)
     monkeypatch.setattr("multisite.scoping.fragment_compiler.is_self_contained", lambda text, dialect: True)
     monkeypatch.setattr("multisite.scoping.compiler.is_limited", lambda *args: True)
     library.engine.clear_compiled_cache()
     with library.session(ONE) as session:
-        assert "secret-2" in str(WAYS[way](session))
+        assert "secret-2" in str(ATTEMPTS[attempt](session))
     library.engine.clear_compiled_cache()
 
 

@@ -181,18 +181,18 @@ def test_rows_are_deleted_under_row_level_security(postgresql_database_url: str,
         one, two = (add_site(admin, host, settings=settings) for host in ("one.example", "two.example"))
         for site in (one, two):
             fill(admin, site)
-        with secured(admin, SCHEMAS.tables.values()) as walls:
-            roles = f"{walls.app_role}, {walls.all_sites_role}"
+        with secured(admin, SCHEMAS.tables.values()) as secured_database:
+            roles = f"{secured_database.app_role}, {secured_database.all_sites_role}"
             with admin.begin() as connection:
                 for schema in ("talk", "Old Polls"):
                     connection.exec_driver_sql(f'GRANT SELECT, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO {roles}')
             # Without the role that sees all sites, invisible rows are an error, and the removal does not begin.
-            row_security.all_sites_roles.discard(walls.all_sites_role)
+            row_security.all_sites_roles.discard(secured_database.all_sites_role)
             with pytest.raises(SettingError, match="multisite.all_sites_role"):
-                remove_site(walls.engine, "one.example", settings=settings)
-            row_security.all_sites_roles.add(walls.all_sites_role)
+                remove_site(secured_database.engine, "one.example", settings=settings)
+            row_security.all_sites_roles.add(secured_database.all_sites_role)
             assert count(admin, one) == EACH
-            assert plan_removal(walls.engine, "one.example", settings=settings).rows == EACH
-            assert remove_site(walls.engine, "one.example", settings=settings, batch_rows=2).rows == EACH
+            assert plan_removal(secured_database.engine, "one.example", settings=settings).rows == EACH
+            assert remove_site(secured_database.engine, "one.example", settings=settings, batch_rows=2).rows == EACH
             assert count(admin, one) == dict.fromkeys(EACH, 0)
             assert count(admin, two) == EACH

@@ -30,7 +30,7 @@ def test_the_picture_shows_three_pages_side_by_side_and_is_small() -> None:
 
 @pytest.mark.soak
 @pytest.mark.skipif(os.environ.get("MULTISITE_SOAK") != "1", reason="runs long: set MULTISITE_SOAK=1")
-def test_the_command_takes_it_anew(tmp_path: Path) -> None:
+def test_the_command_takes_it_again(tmp_path: Path) -> None:
     picture = tmp_path / "new" / "one-entry.png"
     subprocess.run([sys.executable, "-W", "ignore", ROOT / "docs" / "screenshots.py", picture], check=True, cwd=ROOT)
     assert size_of(picture) == size_of(PICTURE)

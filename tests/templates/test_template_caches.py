@@ -209,7 +209,7 @@ def test_texts_in_files_are_found_by_the_next_start(world: World) -> None:
         assert render(world.templates(**options), GARDEN, who=who).split() == ["first"] * 3
 
 
-def test_a_text_is_made_anew_when_its_time_is_over(world: World) -> None:
+def test_a_text_is_made_again_when_its_time_is_over(world: World) -> None:
     world.write("templates/page.mako", '<%page cached="True" cache_timeout="${0}"/>${who}')
     world.write("templates/kept.mako", '<%page cached="True"/>${who}')
     options = settings_options(cache_impl="multisite.dogpile", cache__backend="dogpile.cache.memory")

@@ -30,8 +30,8 @@ def take(call: Call) -> Any:
     there = call.world.existing(other, model.__table__.name)
     if not there:
         return None
-    way = call.tape.pick(WAYS)
-    return way(call, name, other, call.tape.pick(there)) or None
+    attempt = call.tape.pick(ATTEMPTS)
+    return attempt(call, name, other, call.tape.pick(there)) or None
 
 
 def loaded(call: Call, name: str, other: int, ident: int) -> Any:
@@ -178,7 +178,7 @@ def _as_text(call: Call, name: str, other: int, ident: int) -> Any:
     light = sa.table(table, *map(sa.column, ("id", "note", "n", "slug", "site_id")))
     made = {"id": call.new_id(), "note": "taken", "n": 1, "slug": "taken", "site_id": other}
     column = sa.literal_column(f"(SELECT max(note) FROM {table} WHERE id = {ident})")
-    ways: dict[str, Callable[[], Any]] = {
+    variants: dict[str, Callable[[], Any]] = {
         "select": lambda: rows(execute(sa.text(f"SELECT note FROM {table}"))),
         "update": lambda: rows(execute(sa.text(f"UPDATE {table} SET n = 9 WHERE id = {ident}"))),
         "column": lambda: rows(execute(sa.select(column))),
@@ -187,7 +187,7 @@ def _as_text(call: Call, name: str, other: int, ident: int) -> Any:
         "light insert": lambda: rows(execute(sa.insert(light).values(made))),
         "driver": lambda: call.session.connection().exec_driver_sql(f"SELECT note FROM {table}").scalars().all(),
     }
-    return ways[call.tape.pick(list(ways))]()
+    return variants[call.tape.pick(list(variants))]()
 
 
 def _use_in_another_block(call: Call, name: str, other: int, ident: int) -> Any:
@@ -242,9 +242,9 @@ def _override(call: Call, name: str, other: int, ident: int) -> Any:
     return [note for note in found if f"canary-{other}-" in note]
 
 
-WAYS = (
+ATTEMPTS = (
     _add, _merge, _merge_without_load, _merge_without_load, _merge_by_id, _delete, _link, _append, _new_for_another,
     _new_for_another, _move, _ask_for_the_site, _upsert_by_id, _upsert_by_id, _replace, _as_text,
     _use_in_another_block, _obey_the_pin, _without_a_site, _used_before, _override,
 )  # fmt: skip
-"""The ways to take a row; those that have choices of their own, or must meet the right row, come twice."""
+"""The attempts to take a row; those that have choices of their own, or must meet the right row, come twice."""
