@@ -52,6 +52,7 @@ HOME = "/home/you/multisite"
 """The path by which the pages refer to the clone."""
 
 WALKED_ELSEWHERE = {
+    "deployment.md": "system/test_deployment.py",
     "existing-application.md": "support/adopting.py",
     "testing.md": "testing/test_leak_detector.py",
     "vhosts.md": "vhosts/test_vhosts_docs.py",
