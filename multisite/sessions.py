@@ -32,7 +32,7 @@ from multisite.web.request import escape_path
 from multisite.web.secrets import SECRETS, secrets_of
 from multisite.web.signer import Signer
 
-__all__ = ["PerSite", "per_site"]
+__all__ = ["PerSite", "cookie_name", "per_site", "read_cookies"]
 
 MAX_SITES = 1_000
 """Size of the LRU cache of objects made per site."""
@@ -82,7 +82,7 @@ class PerSite:
     def of(self, request: Request) -> Any:
         """Return the object for the site of `request`."""
         site: Site = request.site
-        _read_cookies(request)
+        read_cookies(request)
         is_secure = request.scheme == "https"
         script_name = request.environ.get("SCRIPT_NAME", "")
         # With the secrets, because a module-level object may serve two applications of one process.
@@ -165,7 +165,7 @@ def cookie_name(name: str, site: Site, *, is_secure: bool, path: str) -> str:
     return f"{prefix}{name}_{site.id}"
 
 
-def _read_cookies(request: Request) -> None:
+def read_cookies(request: Request) -> None:
     """Parse cookies leniently: WebOb rejects all of them if one is not valid UTF-8.
 
     A page of a subdomain, which may be another site, can set such a cookie for the parent domain, where its visitors

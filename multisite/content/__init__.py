@@ -34,4 +34,5 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         config.include("multisite.content.pages")
         config.include("multisite.content.feeds")
         config.include("multisite.content.not_found")
+        config.include("multisite.content.editor")
         return config.make_wsgi_app()

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from multisite.content.models import Base
-from multisite.content.users import User
+from multisite.content.users import LogIn, LoginAttempts, User
 
-__all__ = ["Base", "User"]
+__all__ = ["Base", "LogIn", "LoginAttempts", "User"]

@@ -1,20 +1,26 @@
-"""The users of a site of the reference application."""
+"""The users of a site of the reference application, and their log-ins."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from pyramid.config import Configurator
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from multisite.content.models import Base
 from multisite.directory.models import BigId
 from multisite.mail import check_address
 from multisite.people import SiteMember
+from multisite.scoping import SiteScoped, scoped_reference
 
-__all__ = ["LINK_PATH", "User", "includeme"]
+__all__ = ["LINK_PATH", "LogIn", "LoginAttempts", "User", "includeme"]
 
 LINK_PATH = "/login/{token}"
 """The path of the page on which a user chooses a password."""
+
+AGENT_CHARACTERS = 300
+"""Characters of a browser's name that are stored, so that a user recognizes a log-in."""
 
 
 class User(SiteMember, Base):
@@ -23,7 +29,49 @@ class User(SiteMember, Base):
     __tablename__ = "users"
     __table_args__ = (sa.UniqueConstraint("site_id", "link_hash"),)
 
+    login_throttle = None  # The editor counts attempts in the database, for all processes together.
+
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
+
+    def export(self, session: Session) -> dict[str, Any]:
+        """Return what is stored about the user, with the log-ins."""
+        log_ins = session.scalars(sa.select(LogIn).where(LogIn.user_id == self.id).order_by(LogIn.id))
+        found = [{"created": each.created, "seen": each.seen, "browser": each.agent} for each in log_ins]
+        return {**super().export(session), "log_ins": found}
+
+
+class LogIn(SiteScoped, Base):
+    """A log-in of a user; `created` and `seen` are Unix time, in seconds.
+
+    The cookie has the token, of which `token_hash` is the hash. The log-in is valid while `generation` is the
+    `login_generation` of the user.
+    """
+
+    __tablename__ = "log_ins"
+    __table_args__ = (sa.UniqueConstraint("site_id", "token_hash"), sa.Index(None, "site_id", "user_id"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.BigInteger, scoped_reference("users.id", ondelete="CASCADE"))
+    token_hash: Mapped[str] = mapped_column(sa.String(64))
+    generation: Mapped[int] = mapped_column(sa.Integer)
+    created: Mapped[int] = mapped_column(sa.BigInteger)
+    seen: Mapped[int] = mapped_column(sa.BigInteger)
+    agent: Mapped[str] = mapped_column(sa.String(AGENT_CHARACTERS))
+
+
+class LoginAttempts(SiteScoped, Base):
+    """How often a log-in, or a link for a forgotten password, was tried since `until` minus the pause.
+
+    `key_hash` is the hash of the login, which may be somebody's address. `until` is Unix time, in seconds.
+    """
+
+    __tablename__ = "login_attempts"
+    __table_args__ = (sa.UniqueConstraint("site_id", "key_hash"), sa.Index(None, "site_id", "until"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    key_hash: Mapped[str] = mapped_column(sa.String(64))
+    count: Mapped[int] = mapped_column(sa.Integer)
+    until: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 def includeme(config: Configurator) -> None:

@@ -28,6 +28,9 @@ __all__ = ["bump_versions", "publish_changes", "subscribe"]
 
 log = logging.getLogger(__name__)
 
+PAGES_DEPEND = "multisite_page_cache"
+"""Execution option of an engine or a connection: False if no page shows what is changed there."""
+
 _CHANGED = "_multisite_changed"
 """Attribute of a connection and of a session: ids of the sites whose rows the transaction changes."""
 
@@ -62,6 +65,8 @@ def publish_changes(engine: Engine) -> None:
 
 def _record(connection: Connection, scope: Scope) -> None:
     """Record that the transaction of `connection` changes rows of the site in `scope`."""
+    if connection.get_execution_options().get(PAGES_DEPEND) is False:
+        return
     site_id = ALL_SITES if scope.site is None else scope.site.id
     changed: set[int] | None = connection.__dict__.get(_CHANGED)
     if changed is None:

@@ -13,7 +13,7 @@ argon2-cffi (`pyramid-multisite[users]`).
 from __future__ import annotations
 
 from multisite.people.changes import add_member, find_member, list_members, remove_member, reset_password, set_role
-from multisite.people.member import LINK_DAYS, ROLES, SiteMember
+from multisite.people.member import LINK_DAYS, ROLES, SiteMember, hash_token
 
 __all__ = [
     "LINK_DAYS",
@@ -21,6 +21,7 @@ __all__ = [
     "SiteMember",
     "add_member",
     "find_member",
+    "hash_token",
     "list_members",
     "remove_member",
     "reset_password",

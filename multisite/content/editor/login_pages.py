@@ -1,0 +1,183 @@
+"""Log in, log out, choose a password by a link, and ask for a link after forgetting the password."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from email.message import EmailMessage
+from typing import Any
+
+import sqlalchemy as sa
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.content.editor.attempts import count_attempt, login_key, reset_attempts
+from multisite.content.editor.log_ins import end_log_in, forget_cookie, start_log_in
+from multisite.content.editor.pages import add_page, logged_in, login_form, translate, variables
+from multisite.content.users import LINK_PATH, User
+from multisite.core.keys import SETTINGS
+from multisite.core.settings import Settings
+from multisite.errors import MultisiteError
+from multisite.mail import make_message, send
+from multisite.origins import is_local_url
+from multisite.people import LINK_DAYS
+from multisite.users import MAX_PASSWORD_CHARACTERS, TooManyAttempts
+
+__all__ = ["FORGOTTEN_LIMIT", "SENDER_LIMIT", "field", "includeme", "password_error"]
+
+log = logging.getLogger(__name__)
+
+FORGOTTEN_LIMIT = 3
+"""Links for one login within the pause."""
+
+SENDER_LIMIT = 20
+"""Links that one network address may ask for within the pause."""
+
+
+def field(request: Request, name: str) -> str:
+    """Return the text of a form's field; empty if it is missing or a file."""
+    value = request.POST.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def log_in(request: Request) -> Any:
+    """The form to log in, and the log-in itself."""
+    if request.method != "POST":
+        if request.log_in is not None:
+            return HTTPSeeOther(request.route_path("editor_home"))
+        return login_form(request)
+    login = field(request, "login")
+    key = login_key("log-in", login)
+    try:
+        count_attempt(request, key)
+    except TooManyAttempts as error:
+        return _too_many(request, error, login_form(request, status=429, error=_pause(request, error), login=login))
+    user = User.log_in(request.dbsession, login, field(request, "password"))
+    if user is None:
+        return login_form(request, status=403, error=translate(request, "Login or password is wrong."), login=login)
+    reset_attempts(request, key)
+    return _enter(request, user, field(request, "next"))
+
+
+def _pause(request: Request, error: TooManyAttempts) -> str:
+    minutes = -(-error.retry_after_seconds // 60)
+    return translate(request, "Too many attempts: try again in {minutes} min.", minutes=minutes)
+
+
+def _too_many(request: Request, error: TooManyAttempts, response: Response) -> Response:
+    log.warning("too many attempts at %s from %s", request.site, request.remote_addr)
+    response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def _enter(request: Request, user: User, after: str = "") -> Response:
+    """Log `user` in, and go to the page `after`, if it is one of the editor."""
+    home = request.route_path("editor_home")
+    is_editors = after.startswith(home) and is_local_url(request, after)
+    response = HTTPSeeOther(after if is_editors else home)
+    start_log_in(request, response, user)
+    return response
+
+
+def log_out(request: Request) -> Any:
+    """The button to log out, and the end of the log-in."""
+    if request.method != "POST":
+        return variables(request)
+    found = logged_in(request)
+    end_log_in(request, found.user, found.log_in.id)
+    response = HTTPSeeOther(request.route_path("editor_login"))
+    forget_cookie(request, response)
+    return response
+
+
+def choose_password(request: Request) -> Any:
+    """The page of a link that is good once."""
+    token, site, session = request.matchdict["token"], request.site, request.dbsession
+    user = User.find_by_link(session, site, token)
+    if user is None:
+        raise HTTPNotFound
+    error = None
+    if request.method == "POST":
+        password = field(request, "password")
+        error = password_error(request, password)
+        if error is None:
+            user = User.use_link(session, site, token, password)
+            if user is None:
+                raise HTTPNotFound
+            return _enter(request, user)
+    if error is not None:
+        request.response.status_int = 400
+    return variables(request, new_user=user, minimum=User.min_password_characters, error=error)
+
+
+def password_error(request: Request, password: str) -> str | None:
+    """Return why a new password, which is in the field `repeated` again, cannot be used; None if it can."""
+    if not User.min_password_characters <= len(password) <= MAX_PASSWORD_CHARACTERS:
+        return translate(
+            request,
+            "A password has {minimum} to {maximum} characters.",
+            minimum=User.min_password_characters,
+            maximum=MAX_PASSWORD_CHARACTERS,
+        )
+    return None if password == field(request, "repeated") else translate(request, "The two passwords are not the same.")
+
+
+def forgotten(request: Request) -> Any:
+    """The form to ask for a link. The response does not tell whether there is such a user."""
+    settings: Settings = request.registry[SETTINGS]
+    can_send = settings.mail is not None
+    if request.method != "POST" or not can_send:
+        return variables(request, can_send=can_send)
+    login = field(request, "login")
+    try:
+        count_attempt(request, f"sender {request.remote_addr}", SENDER_LIMIT)
+        count_attempt(request, login_key("forgotten", login), FORGOTTEN_LIMIT)
+    except TooManyAttempts as error:
+        request.response.status_int = 429
+        _too_many(request, error, request.response)
+        return variables(request, can_send=can_send, error=_pause(request, error))
+    user = _find_by_login_or_address(request, login)
+    if user is not None and user.email is not None:
+        link = request.site_url(request.site, LINK_PATH.replace("{token}", user.make_link(request.site)))
+        _send_later(request, settings, user.email, link)
+    done = translate(request, "If there is a user with this login and an e-mail address, a link is on its way.")
+    return variables(request, can_send=can_send, done=done)
+
+
+def _find_by_login_or_address(request: Request, login: str) -> User | None:
+    user = User.find(request.dbsession, login)
+    if user is not None or "\0" in login:  # PostgreSQL rejects it in parameters.
+        return user
+    found = request.dbsession.scalars(sa.select(User).where(User.email == login.strip()).limit(2)).all()
+    return found[0] if len(found) == 1 else None
+
+
+def _send_later(request: Request, settings: Settings, address: str, link: str) -> None:
+    """Send a link after the commit, in a thread: the time of the response does not tell whether anything is sent."""
+    subject = translate(request, "Your password at {site}", site=request.site.name)
+    text = translate(request, "Choose a new password here. The link is good once, for {days} days:", days=LINK_DAYS)
+    message = make_message(request.site, to=address, subject=subject, text=f"{text}\n\n{link}\n")
+
+    def begin(committed: bool) -> None:
+        if committed:
+            threading.Thread(target=_send, args=(settings, message), name="multisite-mail").start()
+
+    request.tm.get().addAfterCommitHook(begin)
+
+
+def _send(settings: Settings, message: EmailMessage) -> None:
+    try:
+        send(settings, message)
+    except MultisiteError as error:
+        log.error("a link for a forgotten password was not sent: %s", error)
+
+
+def includeme(config: Configurator) -> None:
+    """Add the pages."""
+    config.include("multisite.content.editor.pages")
+    add_page(config, "login", "/login", log_in, role=None)
+    add_page(config, "logout", "/logout", log_out, "logout", role="author")
+    add_page(config, "forgotten", "/login/forgotten", forgotten, "forgotten", role=None)
+    add_page(config, "link", r"/login/{token:[\w-]{43}}", choose_password, "link", role=None)

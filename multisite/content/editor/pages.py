@@ -1,0 +1,146 @@
+"""How a page of the editor is added: who may see it, what its forms must contain, and the headers of its response."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden, HTTPMethodNotAllowed
+from pyramid.renderers import render_to_response
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.content.editor.log_ins import LoggedIn, find_log_in
+from multisite.origins import origin_check
+from multisite.people import ROLES
+
+__all__ = ["add_page", "logged_in", "login_form", "protect", "translate", "variables"]
+
+DOMAIN = "editor"
+"""Domain of the catalogs of the editor, in `multisite/content/locale`."""
+
+TEMPLATES = "multisite.content.editor:templates/editor/"
+
+HEADERS = {
+    # No inline script or style, nothing from elsewhere, and no other page around this one.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # Not no-referrer, with which browsers send forms with the Origin null.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-Robots-Tag": "noindex",
+}
+"""Headers of every page of the editor."""
+
+METHODS = ("GET", "HEAD", "POST")
+
+View = Callable[[Request], Any]
+
+_check_origin = origin_check()
+
+
+def add_page(
+    config: Configurator, name: str, pattern: str, view: View, template: str | None = None, *, role: str | None
+) -> None:
+    """Add a page of the editor.
+
+    Args:
+        config: The Configurator.
+        name: The name of the route, without `editor_`.
+        pattern: The pattern of the route.
+        view: Takes the request; returns a response, or the variables of the template.
+        template: The name of the template, without folder and suffix.
+        role: Who may see the page: everybody with this role or one that may do more; None for people without a log-in.
+    """
+    config.add_route(f"editor_{name}", pattern)
+    renderer = None if template is None else f"{TEMPLATES}{template}.mako"
+    config.add_view(
+        lambda _context, request: view(request),
+        route_name=f"editor_{name}",
+        renderer=renderer,
+        decorator=lambda rendered: partial(_protected, rendered, role),
+        # The check below takes its place: the tokens belong to the log-ins.
+        require_csrf=False,
+    )
+
+
+def _protected(
+    rendered: Callable[[Any, Request], Response], role: str | None, context: Any, request: Request
+) -> Response:
+    """Return the page, if the request may have it."""
+    if request.method not in METHODS:
+        return protect(HTTPMethodNotAllowed(headers={"Allow": ", ".join(METHODS)}))
+    if request.method == "POST":
+        _check_origin(request)
+    if role is None:
+        return protect(rendered(context, request))
+    found = request.log_in
+    if found is None:
+        return login_form(request, status=403)
+    if request.method == "POST":
+        _check_token(request, found)
+    if ROLES.index(found.user.role) > ROLES.index(role):
+        raise HTTPForbidden
+    return protect(rendered(context, request))
+
+
+def _check_token(request: Request, found: LoggedIn) -> None:
+    sent = request.POST.get("csrf_token")
+    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode("utf-8", "replace"), found.csrf_token.encode()):
+        raise HTTPBadRequest("The form has no valid csrf_token.")
+
+
+def protect(response: Response) -> Response:
+    """Add the headers of the editor to a response."""
+    response.headers.update(HEADERS)
+    return response
+
+
+def logged_in(request: Request) -> LoggedIn:
+    """Return who is logged in, on a page that has a role."""
+    found: LoggedIn = request.log_in
+    return found
+
+
+def login_form(request: Request, *, status: int = 200, error: str | None = None, login: str = "") -> Response:
+    """Return the page with the form to log in, which leads to the requested page of the editor afterwards."""
+    after = request.POST.get("next") if request.matched_route.name == "editor_login" else request.path
+    values = {**variables(request), "error": error, "login": login, "after": after or request.GET.get("next", "")}
+    response = render_to_response(f"{TEMPLATES}login.mako", values, request=request)
+    response.status_int = status
+    return protect(response)
+
+
+def translate(request: Request, text: str, **values: object) -> str:
+    """Return the English `text` in the language of the request, formatted with `values`."""
+    translated: str = request.localizer.translate(text, domain=DOMAIN)
+    return translated.format(**values) if values else translated
+
+
+def variables(request: Request, **values: Any) -> dict[str, Any]:
+    """Return the variables of a template of the editor: `values`, and those that all of them have."""
+    found: LoggedIn | None = request.log_in
+    return {
+        "page_kind": "editor",
+        "t": partial(translate, request),
+        "user": None if found is None else found.user,
+        "csrf_token": "" if found is None else found.csrf_token,
+        "path": request.route_path,
+        "style_path": request.static_path("multisite.content.editor:static/editor.css"),
+        "error": None,
+        "done": None,
+        **values,
+    }
+
+
+def includeme(config: Configurator) -> None:
+    """Add `request.log_in`."""
+    config.add_request_method(find_log_in, "log_in", reify=True)
