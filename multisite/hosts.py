@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from multisite.errors import InvalidHost, escape_for_message
@@ -90,6 +91,11 @@ def parse(text: str, *, underscores: bool = False) -> Host:
         raise InvalidHost(f"<{type(text).__name__}>", "it is not a string")
     if len(text) > _MAX_TEXT_CHARACTERS:
         raise InvalidHost(text, f"it is longer than {MAX_NAME_CHARACTERS} characters")
+    # A subclass of str may compare and hash in its own way.
+    return _parse_cached(text, underscores) if type(text) is str else _parse(text, underscores)
+
+
+def _parse(text: str, underscores: bool) -> Host:
     match = _UNDERSCORED_NAME.fullmatch(text) if underscores else _match_name(text)
     if match is None:
         return _parse_bracketed(text, underscores)
@@ -105,6 +111,10 @@ def parse(text: str, *, underscores: bool = False) -> Host:
         # Programs interpret such names as addresses in different ways: 127.1 is 127.0.0.1 to a browser.
         raise InvalidHost(text, "its last label is a number, but it is not an address of four numbers from 0 to 255")
     return Host(name, None if port is None else _parse_port(text, port))
+
+
+_parse_cached = lru_cache(maxsize=4096)(_parse)
+"""The same, remembered for the latest hosts: parsing takes most of the time to find a site. Errors are not kept."""
 
 
 def _has_bad_edge(name: str) -> bool:

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Callable
 from contextlib import ContextDecorator, suppress
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from multisite.core.application import current_application
 from multisite.core.site import Site, resolve
@@ -48,8 +47,7 @@ _FRAMES_TO_SKIP = re.compile(
 """Matches the modules between the application's line that asks for all sites and `log_all_sites`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What the running code works for: one site, or all of them if `site` is None.
 
     `reason` is the one passed to `all_sites`, None for a single site. `explicit` is True if `using_site` or `all_sites`

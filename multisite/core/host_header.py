@@ -37,7 +37,8 @@ def requested_host(environ: Mapping[str, Any], *, underscores: bool = False) -> 
         raise InvalidHost("", "the request has no Host")
     host = hosts.parse(text, underscores=underscores)
     target = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
-    if isinstance(target, str) and _ABSOLUTE.match(target):
+    # Nearly all targets are paths, which need no pattern.
+    if isinstance(target, str) and target[:1] != "/" and _ABSOLUTE.match(target):
         try:
             scheme, netloc, *_ = urlsplit(target)
             named = hosts.parse(netloc, underscores=underscores)

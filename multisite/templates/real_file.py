@@ -12,9 +12,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
-__all__ = ["RealFile", "open_real_file"]
+__all__ = ["FileVersion", "RealFile", "open_real_file", "reopen_real_file"]
 
 _FLAGS = (
     os.O_RDONLY
@@ -27,6 +27,20 @@ _REMOVED = " (deleted)"
 """Linux appends this to the path of a file that was removed or replaced after it was opened: proc(5)."""
 
 
+class FileVersion(NamedTuple):
+    """A file by its real path, with what changes if its content does.
+
+    The inode and its change time distinguish a replacement with the same size and modification time.
+    """
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+    device: int
+
+
 @dataclass(frozen=True, slots=True)
 class RealFile:
     """An open regular file, to be used as a context manager.
@@ -37,6 +51,11 @@ class RealFile:
     file: BinaryIO
     path: Path
     status: os.stat_result
+
+    @property
+    def version(self) -> FileVersion:
+        """The version of the file when it was opened."""
+        return _version(str(self.path), self.status)
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +99,33 @@ def open_real_file(path: Path, *, follow_links: bool = True) -> RealFile:
     except BaseException:  # RecursionError, if templates include each other endlessly.
         file.close()
         raise
+
+
+def reopen_real_file(version: FileVersion) -> int:
+    """Open a file again that was open and checked before.
+
+    Whatever has become of the folders and links that led to it: with the same inode, size and times, it is the file
+    that was checked then.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        FileNotFoundError: Its path leads to another file by now, or it was changed.
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(version.path, _FLAGS | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if _version(version.path, os.fstat(descriptor)) != version:
+            raise FileNotFoundError(errno.ENOENT, "was replaced since it was opened", version.path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _version(path: str, status: os.stat_result) -> FileVersion:
+    return FileVersion(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
 def _real_path(descriptor: int, path: Path) -> Path:

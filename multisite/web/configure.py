@@ -37,7 +37,7 @@ from multisite.web import (
 from multisite.web.credentials import check_credentials
 from multisite.web.database_role import check_database_role
 from multisite.web.site_settings import SITE_SETTINGS
-from multisite.web.startup import on_startup
+from multisite.web.startup import on_app_created, on_startup
 
 __all__ = ["configure", "set_multisite_engine"]
 
@@ -98,6 +98,7 @@ def _register_last_startup_calls(registry: Registry) -> None:
     # After the calls of all other includes, which may add request methods or policies.
     on_startup(registry, check_credentials)
     on_startup(registry, request_class.prepare)
+    on_app_created(registry, request_class.make_directly)
 
 
 def set_multisite_engine(config: Configurator, engine: Engine) -> None:

@@ -32,6 +32,10 @@ def mark_private_response(plain: Callable[..., Response], request: Request, *arg
 def _mark_private(request: Request, response: Response) -> None:
     """Add `Cache-Control: private` to a personal response, unless the application has set Cache-Control."""
     headers = response.headerlist
+    # In its usual spelling, which saves the look at all other names.
+    for name, _value in headers:
+        if name == "Cache-Control":
+            return
     names = {name.lower() for name, _value in headers}
     if "cache-control" in names:
         return

@@ -5,9 +5,9 @@ binds each added method to it. This costs some 200,000 instructions, two fifths 
 (docs/benchmarks.md), and leaves cyclic garbage. With the cached class, a request has the same attributes, on a class of
 the same name. The class also parses queries and forms safely (`multisite.web.forms`).
 
-This relies on two internals of Pyramid: the router applies `IRequestExtensions.methods` by binding each with `__get__`
-and setting the result as an attribute of the request, and `InstancePropertyHelper.apply_properties` replaces the class
-of its target.
+This relies on three internals of Pyramid: the router applies `IRequestExtensions.methods` by binding each with
+`__get__` and setting the result as an attribute of the request, `InstancePropertyHelper.apply_properties` replaces the
+class of its target, and the router makes each request of a client by its method `request_context`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 
 from pyramid.interfaces import IRequestExtensions
 from pyramid.registry import Registry
+from pyramid.threadlocal import RequestContext
 from pyramid.util import InstancePropertyHelper
 
 from multisite.web.forms import safe_properties
 
-__all__ = ["RequestClass", "prepare"]
+__all__ = ["RequestClass", "make_directly", "prepare"]
 
 MAX_CLASSES = 8
 """Maximum number of cached classes: a request factory that adds properties itself builds a class per request."""
@@ -66,3 +67,28 @@ def prepare(registry: Registry) -> None:
     extensions.methods.clear()
     extensions.descriptors.clear()
     extensions.methods[NAME] = RequestClass(attributes)
+
+
+def make_directly(router: Any) -> None:
+    """Let `router` make its requests from the class with all extensions, which saves replacing the class of each.
+
+    Not if the application's request factory is a function, which may return anything, nor once extensions are added
+    later.
+    """
+    factory, extensions, plain = router.request_factory, router.request_extensions, router.request_context
+    extended = None if extensions is None else extensions.methods.get(NAME)
+    if not isinstance(factory, type) or not isinstance(extended, RequestClass):
+        return
+    ready, registry = extended.__get__(None, factory), router.registry
+    methods, descriptors = extensions.methods, extensions.descriptors
+
+    def request_context(environ: dict[str, Any]) -> RequestContext:
+        if len(methods) > 1 or descriptors or methods.get(NAME) is not extended:
+            context: RequestContext = plain(environ)
+            return context
+        request = ready(environ)
+        request.registry = registry
+        request.invoke_subrequest = router.invoke_subrequest
+        return RequestContext(request)
+
+    router.request_context = request_context

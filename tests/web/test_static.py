@@ -195,7 +195,10 @@ def test_ranges_of_a_file_are_served(browser: TestApp, own: Path) -> None:
     assert part.body == bytes((1000 + offset) % 256 for offset in range(10))
 
 
-def test_a_changed_file_is_sent_again_and_has_another_url(sites: ContentSites, own: Path) -> None:
+def test_a_changed_file_is_sent_again_and_has_another_url_at_once_in_development(
+    sites: ContentSites, own: Path
+) -> None:
+    sites.settings["pyramid.reload_templates"] = "true"
     browser = sites.browser(GARDEN)
 
     def address() -> str:
@@ -360,7 +363,9 @@ def test_the_hash_of_a_compressed_file_is_that_of_its_content(browser: TestApp, 
         assert "immutable" in ask(browser, address, Accept_Encoding=encoding).headers["Cache-Control"]
 
 
-def test_a_compressed_file_of_another_layer_or_time_is_not_sent(browser: TestApp, own: Path, shared: Path) -> None:
+def test_a_compressed_file_of_another_layer_or_time_is_not_sent(sites: ContentSites, own: Path, shared: Path) -> None:
+    sites.settings["pyramid.reload_templates"] = "true"
+    browser = sites.browser(GARDEN)
     for folder in (own, shared):
         (folder / "both.css").write_text(f"body {{}} {folder}")
     compress(shared / "both.css")

@@ -1,0 +1,54 @@
+"""Remember for a moment what a path leads to, so that not every request looks through all layers again.
+
+What is remembered is known to be right only when it is stored. A file is therefore opened by its real path, and sent
+only if it is still the same file with the same times (`multisite.static.files`): a link that has been put in its place
+is another file, and the layers are searched again. Only a file added to a layer above, and a changed link, are seen up
+to `SECONDS` late.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from pyramid.settings import asbool
+
+from multisite.core.lru_cache import LRUCache
+
+__all__ = ["SECONDS", "SIZE", "VIEWS", "Memory", "is_development"]
+
+VIEWS = "multisite.static"
+"""Registry key of the `SiteStatic` views by route name."""
+
+SECONDS = 1.0
+"""How long a path is remembered. A constant: even a site with one file a second gains nothing from more."""
+
+SIZE = 10_000
+"""How many paths of all sites together are remembered, each in about 300 bytes."""
+
+Value = TypeVar("Value")
+
+
+class Memory(Generic[Value]):
+    """Values by site and path, each for `SECONDS`. Thread-safe.
+
+    A key must contain everything that decides which files a site has: its folder and its theme.
+    """
+
+    def __init__(self) -> None:
+        self._values: LRUCache[tuple[str, str | None, str], tuple[float, Value]] = LRUCache(SIZE)
+
+    def get(self, key: tuple[str, str | None, str]) -> Value | None:
+        """Return the value of `key`; None if there is none, or if it is too old."""
+        found = self._values.get(key)
+        return found[1] if found is not None and monotonic() < found[0] else None
+
+    def set(self, key: tuple[str, str | None, str], value: Value) -> None:
+        """Set the value of `key`, found just now."""
+        self._values.set(key, (monotonic() + SECONDS, value))
+
+
+def is_development(registry: Any) -> bool:
+    """Return whether changed files must be seen at once, so that nothing is remembered."""
+    settings = registry.settings
+    return any(asbool(settings.get(f"pyramid.reload_{what}")) for what in ("templates", "assets"))
