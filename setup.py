@@ -40,8 +40,11 @@ users = ["argon2-cffi>=23.1"]  # For multisite.users.
 # For multisite.content, the reference application: its entries are imported from Markdown, and its ini names waitress.
 content = [
     *users,
+    "beautifulsoup4>=4.13",  # The first with types; what markdownify works on.
+    "defusedxml>=0.7.1",  # For exports of WordPress, which are strangers' XML.
     "linkify-it-py>=2.0",  # For addresses that stand in a text without being a link.
     "markdown-it-py>=4.0",  # The first that does not fill a wide table's missing cells without bound.
+    "markdownify>=1.2",  # The first that passes the names of all elements around to each conversion.
     "mdit-py-plugins>=0.5",  # Footnotes, task lists and what else the blogs that are imported use beside CommonMark.
     "nh3>=0.3",  # The first with a Cleaner that is made once.
     "PyYAML>=6.0",
@@ -95,6 +98,7 @@ lint = [
     "mypy>=2.4,<2.5",
     "ruff>=0.17,<0.18",
     "types-PyYAML>=6.0",
+    "types-defusedxml>=0.7",
 ]
 
 ci = ["uv>=0.8"]  # For .ci/run: the lowest release of each requirement, and environments made in seconds.

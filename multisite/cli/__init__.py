@@ -93,6 +93,10 @@ COMMANDS = {
         "multisite.cli.import_entries:import_entries_command",
         "Import Markdown files into a site of multisite.content.",
     ),
+    "import-wordpress": _LazyCommand(
+        "multisite.cli.import_exports:import_wordpress_command",
+        "Import a blog's posts from an export of WordPress into a site of multisite.content.",
+    ),
     "list-redirects": _LazyCommand(
         "multisite.cli.redirects:list_redirects", "List the redirects of a site of multisite.content."
     ),

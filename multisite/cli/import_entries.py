@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from multisite.cli.host_command import HostCommand
-from multisite.cli.import_report import finish, import_options, open_site
+from multisite.cli.import_report import finish, import_options, open_site, show_progress
 
 try:
-    from multisite.content.importing import BATCH_SIZE, import_entries
+    from multisite.content.importing import import_entries
     from multisite.content.slugs import SlugPattern
 except ModuleNotFoundError as error:
     raise click.ClickException(f"{error.name} is not installed: pip install 'pyramid-multisite[content]'") from error
@@ -61,19 +60,9 @@ def import_entries_command(
         site,
         paths,
         strict=strict,
-        progress=_show_progress,
+        progress=show_progress("files"),
         dry_run=dry_run,
         address_pattern=address_pattern,
     )
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no .md or .markdown file to import.")
-
-
-def _show_progress(done: int, total: int) -> None:
-    """Print progress on stderr: in place on a terminal, else a line from time to time; nothing for few files."""
-    if total <= BATCH_SIZE:
-        return
-    if sys.stderr.isatty():
-        click.echo(f"\r{done:,} of {total:,} files", err=True, nl=done == total)
-    elif done % (10 * BATCH_SIZE) == 0 or done == total:
-        click.echo(f"{done:,} of {total:,} files", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from multisite.content.report import ImportReport, Note
     from multisite.core.site import Site
 
-__all__ = ["finish", "import_options", "open_site"]
+__all__ = ["finish", "import_options", "open_site", "show_progress"]
 
 _EXAMPLES = 3
 """How many notes of each kind are printed; JSON contains all."""
@@ -86,7 +87,8 @@ def _print_report(report: ImportReport, site: Site, nothing: str) -> None:
 
 
 def _counts(report: ImportReport) -> str:
-    return f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.bad)} bad"
+    counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.bad)} bad"
+    return counts + (f", {report.redirects} redirects" if report.redirects else "")
 
 
 def _print_notes(notes: list[Note]) -> None:
@@ -101,3 +103,21 @@ def _print_notes(notes: list[Note]) -> None:
             click.echo(f"  {place}: {printable(note.text[:_NOTE_LENGTH])}", err=True)
         if len(members) > _EXAMPLES:
             click.echo(f"  and {len(members) - _EXAMPLES} more (--json lists all)", err=True)
+
+
+def show_progress(things: str) -> Callable[[int, int], None]:
+    """Return a function that prints progress on stderr, as in "200 of 1,000 files".
+
+    On a terminal it prints in place, elsewhere a line from time to time, and nothing for few things.
+    """
+    from multisite.content.upsert import BATCH_SIZE
+
+    def show(done: int, total: int) -> None:
+        if total <= BATCH_SIZE:
+            return
+        if sys.stderr.isatty():
+            click.echo(f"\r{done:,} of {total:,} {things}", err=True, nl=done == total)
+        elif done % (10 * BATCH_SIZE) == 0 or done == total:
+            click.echo(f"{done:,} of {total:,} {things}", err=True)
+
+    return show

@@ -13,7 +13,7 @@ import nh3
 
 from multisite.content.tidy import balance
 
-__all__ = ["ANCHOR_PREFIX", "OnRemoved", "clean", "text_of"]
+__all__ = ["ALLOWED_WITH_ANCHORS", "ANCHOR_PREFIX", "OnRemoved", "clean", "text_of"]
 
 OnRemoved = Callable[[int, str, str], None]
 """Called with a line, a kind and a text for everything that is removed from the HTML."""
@@ -48,7 +48,11 @@ _ATTRIBUTES: dict[str, set[str]] = {
 _SCHEMES = {"http", "https", "mailto", "tel"}
 _ALLOWED: Mapping[str, AbstractSet[str]] = {tag: _ATTRIBUTES["*"] | _ATTRIBUTES.get(tag, set()) for tag in _TAGS}
 _ANCHORED_ATTRIBUTES = {**_ATTRIBUTES, "*": _ATTRIBUTES["*"] | {"id"}, "a": _ATTRIBUTES["a"] | {"name"}}
-_ANCHORED = {tag: _ANCHORED_ATTRIBUTES["*"] | _ANCHORED_ATTRIBUTES.get(tag, set()) for tag in _TAGS}
+ALLOWED_WITH_ANCHORS: Mapping[str, AbstractSet[str]] = {
+    tag: _ANCHORED_ATTRIBUTES["*"] | _ANCHORED_ATTRIBUTES.get(tag, set()) for tag in _TAGS
+}
+"""The allowed attributes by element, with ids and names."""
+
 _SCHEME = re.compile(r"([^/?#:]*):")
 _INVISIBLE = re.compile("[\x00-\x20\x7f-\xa0]")
 
@@ -66,7 +70,7 @@ def clean(html: str, *, raw: bool, anchors: bool, on_removed: OnRemoved) -> str:
         NestingTooDeep: Elements are nested too deeply.
     """
     if raw:
-        html = balance(html, _ANCHORED if anchors else _ALLOWED, on_removed)
+        html = balance(html, ALLOWED_WITH_ANCHORS if anchors else _ALLOWED, on_removed)
     return (_anchored_cleaner if anchors else _cleaner).clean(html)
 
 

@@ -1,8 +1,8 @@
 """Markdown dialects: CommonMark with tables, and the extensions of Jekyll, Hugo and Pelican.
 
 `kramdown` is Jekyll's dialect, `goldmark` that of Hugo and Zola, `python-markdown` that of Pelican. All three have
-footnotes, task lists, definition lists, URLs that become links, ids of headings, and mathematics, which stays unchanged
-written.
+footnotes, task lists, definition lists, URLs that become links, ids of headings, and mathematics, which stays
+unchanged. `html` is what was converted from HTML: CommonMark in which elements keep their ids.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from multisite.content.code_spans import find_code, is_in
 
 __all__ = ["Dialect", "Parser", "prepare"]
 
-Dialect = Literal["commonmark", "kramdown", "goldmark", "python-markdown"]
+Dialect = Literal["commonmark", "html", "kramdown", "goldmark", "python-markdown"]
+
+_WITHOUT_PLUGINS = ("commonmark", "html")
 
 _PARSED_HTML = re.compile(
     r"""^(<[a-z][a-z0-9]*(?:\s[^<>\n]*)?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]*>)[ \t]*\n(?!\n)""",
@@ -49,7 +51,7 @@ _FEATURES = {
 
 def prepare(source: str, dialect: Dialect) -> str:
     """Return `source` rewritten as CommonMark where a dialect differs in whole lines."""
-    if dialect == "commonmark":
+    if dialect in _WITHOUT_PLUGINS:
         return source
     if "markdown=" in source:
         source = _PARSED_HTML.sub(r"\1\n\n", source)  # Content after an empty line is parsed as Markdown.
@@ -65,14 +67,14 @@ class Parser:
     def __init__(self, dialect: Dialect, features: frozenset[str]) -> None:
         self._markdown = MarkdownIt("commonmark", {"html": True, "linkify": "links" in features})
         self._markdown.enable(["table", "strikethrough"])
-        if dialect != "commonmark":
+        if dialect not in _WITHOUT_PLUGINS:
             _add_plugins(self._markdown, dialect, features)
         self._renderer = cast(RendererHTML, self._markdown.renderer)
 
     @classmethod
     def for_text(cls, source: str, dialect: Dialect) -> Parser:
         """Return the parser of `dialect` with the plugins that `source` needs: each plugin slows down parsing."""
-        if dialect == "commonmark":
+        if dialect in _WITHOUT_PLUGINS:
             return _make_parser(dialect, frozenset())
         features = {name for name, sign in _FEATURES.items() if sign.search(source)}
         return _make_parser(dialect, frozenset(features | {"links"} if _has_bare_address(source) else features))

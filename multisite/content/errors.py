@@ -1,16 +1,22 @@
-"""Exceptions that reject one file, but do not stop the import; their message is the reason."""
+"""Exceptions that reject one file or one export; their message is the reason."""
 
 from __future__ import annotations
 
-__all__ = ["InvalidArticle", "NotAnEntry", "quote_value"]
+from multisite.errors import MultisiteError
+
+__all__ = ["InvalidArticle", "InvalidExport", "NotAnEntry", "quote_value"]
 
 
 class InvalidArticle(ValueError):
-    """The file cannot become an entry."""
+    """The file cannot become an entry; the others are imported."""
 
 
 class NotAnEntry(ValueError):
     """The file is not an entry by the rules of the tool that it was written for."""
+
+
+class InvalidExport(MultisiteError):
+    """The export cannot be read, and nothing of it is imported. The message begins with the file and the line."""
 
 
 def quote_value(text: str) -> str:

@@ -6,10 +6,11 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from multisite.content.errors import InvalidArticle
 
-__all__ = ["MAX_FILE_BYTES", "find_files", "printable", "read_text"]
+__all__ = ["MAX_FILE_BYTES", "find_files", "open_file", "printable", "read_text"]
 
 MAX_FILE_BYTES = 2_000_000
 """Limit in bytes: a larger file is not an article, and would be held in memory several times."""
@@ -68,16 +69,22 @@ def _walk(folder: Path, on_bad: Callable[[Path, str], None], on_skipped: Callabl
                 on_skipped(Path(parent, name), f"{_OTHERS[suffix]}, which is not supported")
 
 
-def read_text(path: Path) -> str:
-    """Return the text of the file. Raises `InvalidArticle` if it is not a readable text file, or too large."""
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raises `InvalidArticle` if it is something else, or cannot be read."""
     try:
         # Non-blocking, since opening a named pipe would wait for a writer.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise InvalidArticle(f"cannot be read: {error.strerror}") from None
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise InvalidArticle("not a file")
+    except (OSError, ValueError) as error:
+        raise InvalidArticle(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InvalidArticle("not a file")
+    return os.fdopen(handle, "rb")
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the file. Raises `InvalidArticle` if it is not a readable text file, or too large."""
+    with open_file(path) as file:
         try:
             content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:

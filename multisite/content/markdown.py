@@ -23,12 +23,21 @@ from multisite.content.links import Resolve, follow_links
 from multisite.content.report import Loss
 from multisite.content.tidy import BECAME_LINK, NestingTooDeep, count_depth
 
-__all__ = ["MAX_DEPTH", "SUMMARY_LENGTH", "NestingTooDeep", "Rendered", "render"]
+__all__ = [
+    "EXCERPT_LENGTH",
+    "MAX_DEPTH",
+    "SUMMARY_LENGTH",
+    "NestingTooDeep",
+    "Rendered",
+    "check_markup",
+    "render",
+    "shorten",
+]
 
 SUMMARY_LENGTH = 240
 """Characters of a summary generated from the first paragraph."""
 
-_EXCERPT_LENGTH = 1000
+EXCERPT_LENGTH = 1000
 """Characters of a summary that the author marked with `<!--more-->`."""
 
 _MAX_LOSSES = 100
@@ -71,8 +80,8 @@ def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None
 
     Args:
         source: The text without front matter.
-        dialect: `commonmark` is CommonMark with tables and strikethrough; the others are those of blog tools, with ids
-            of headings, footnotes and more (`multisite.content.dialects`).
+        dialect: `commonmark` is CommonMark with tables and strikethrough, and `html` the same with ids; the others are
+            those of blog tools, with ids of headings, footnotes and more (`multisite.content.dialects`).
         resolve: Returns the targets of links to Markdown files; None leaves such links unchanged.
 
     Returns:
@@ -81,8 +90,7 @@ def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None
     Raises:
         NestingTooDeep: The text would take minutes to render, or fill the memory.
     """
-    if len(source) > MAX_MARKUP and sum(1 for _ in _MARKUP.finditer(source)) > MAX_MARKUP:
-        raise NestingTooDeep(f"more than {MAX_MARKUP:,} lines and markup characters")
+    check_markup(source)
     source = prepare(source, dialect)
     parser = Parser.for_text(source, dialect)
     environment: dict[str, Any] = {}
@@ -105,6 +113,12 @@ def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None
 
     cleaned = clean(html, raw=raw, anchors=dialect != "commonmark", on_removed=on_removed)
     return Rendered(html=cleaned, summary=summary, losses=tuple(losses))
+
+
+def check_markup(source: str) -> None:
+    """Raise `NestingTooDeep` if `source` has more than `MAX_MARKUP` lines and markup characters."""
+    if len(source) > MAX_MARKUP and sum(1 for _ in _MARKUP.finditer(source)) > MAX_MARKUP:
+        raise NestingTooDeep(f"more than {MAX_MARKUP:,} lines and markup characters")
 
 
 def _leave_first_level_to_the_title(tokens: Sequence[Token]) -> None:
@@ -151,8 +165,8 @@ def _summary(tokens: Sequence[Token], parser: Parser) -> str:
     )
     texts = (" ".join(_plain_text(token.children or (), parser).split()) for token in paragraphs)
     if more:
-        return _shorten(" ".join(filter(None, texts)), _EXCERPT_LENGTH)
-    return _shorten(next(filter(None, texts), ""), SUMMARY_LENGTH)
+        return shorten(" ".join(filter(None, texts)), EXCERPT_LENGTH)
+    return shorten(next(filter(None, texts), ""), SUMMARY_LENGTH)
 
 
 def _plain_text(tokens: Sequence[Token], parser: Parser) -> str:
@@ -166,7 +180,8 @@ def _has_raw_html(tokens: Sequence[Token]) -> bool:
     return any(token.type in _RAW_HTML or (token.children and _has_raw_html(token.children)) for token in tokens)
 
 
-def _shorten(text: str, length: int) -> str:
+def shorten(text: str, length: int) -> str:
+    """Return `text`, cut at a space and with an ellipsis if it has more than `length` characters."""
     if len(text) <= length:
         return text
     cut = text[:length]

@@ -13,7 +13,7 @@ from multisite.content.code_spans import find_code, is_in
 from multisite.content.embeds import youtube_html
 from multisite.content.links import Resolve
 
-__all__ = ["expand_shortcodes"]
+__all__ = ["expand_shortcodes", "parse_arguments"]
 
 Report = Callable[[int, str, str], None]
 """Called with a line number (from 0), a kind, and a text."""
@@ -99,7 +99,7 @@ def _block(name: str, arguments: str, content: str, before: str) -> str:
 def _replacement(tag: re.Match[str], name: str, arguments: str, resolve: Resolve) -> str | None:
     if tag["output"] is not None:
         return _output(arguments)
-    words, named = _parse(arguments)
+    words, named = parse_arguments(arguments)
     first = words[0] if words else named.get("id", "")
     if name in ("post_url", "link", "ref", "relref"):
         return resolve(first or named.get("path", ""))
@@ -141,7 +141,8 @@ def _figure(named: dict[str, str]) -> str:
     return f"<figure>{picture}{f'<figcaption>{escape(caption)}</figcaption>' if caption else ''}</figure>"
 
 
-def _parse(arguments: str) -> tuple[list[str], dict[str, str]]:
+def parse_arguments(arguments: str) -> tuple[list[str], dict[str, str]]:
+    """Return the words and the named values of a tag: `a b="c d"`."""
     words, named = [], {}
     for found in _WORD.finditer(arguments):
         if found[1]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,8 @@ from multisite.content.article import Article
 from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.markdown import Rendered
 from multisite.content.models import Entry, Tag
+from multisite.content.redirect_rules import Rule
+from multisite.content.redirects import save_redirects
 from multisite.content.report import Counts, ImportReport, Note
 from multisite.content.slugs import slugify
 from multisite.core.site import Site
@@ -32,6 +35,9 @@ BATCH_SIZE = 100
 BATCH_CHARACTERS = 10_000_000
 """A batch also ends at this many characters of text and HTML."""
 
+REDIRECT_BATCH_SIZE = 10_000
+"""Redirects are saved in larger batches, since each batch reads all redirects of the site."""
+
 _Model = TypeVar("_Model", Entry, Tag)
 
 _ATTEMPTS = 3
@@ -40,11 +46,16 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An article ready to be saved."""
+    """An article ready to be saved.
+
+    `has_final_slug` is true if the slug was chosen with regard to all entries of the site: it is not changed, and the
+    entry that has it already is the one of this article.
+    """
 
     article: Article
     rendered: Rendered
     source: str
+    has_final_slug: bool = False
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -62,9 +73,15 @@ class _Saved:
 
 
 def save_articles(
-    engine: Engine, site: Site, articles: Iterable[Prepared], report: ImportReport, *, strict: bool
+    engine: Engine,
+    site: Site,
+    articles: Iterable[Prepared],
+    report: ImportReport,
+    *,
+    strict: bool,
+    redirects: Iterable[Rule] = (),
 ) -> None:
-    """Save `articles` as entries of `site`, and add what was done to `report`.
+    """Save `articles` as entries of `site`, then `redirects`, and add what was done to `report`.
 
     Each batch is a transaction of its own, so that an import that is stopped can be repeated. With `strict`, and if
     `report` is that of a dry run, everything is one transaction, which is rolled back after a dry run, or if the report
@@ -76,11 +93,26 @@ def save_articles(
             saved = _upsert_batch(session, batch, zone_of(site), commit=commit)
             report.count(saved.counts)
             report.notes += saved.notes
+        remaining = iter(redirects)
+        while rules := list(islice(remaining, REDIRECT_BATCH_SIZE)):
+            _save_redirects(session, rules, report)
+            if commit:
+                session.commit()
+            session.expunge_all()
         if report.dry_run or (strict and report.bad):
             session.rollback()
             report.rolled_back = True
         else:
             session.commit()
+
+
+def _save_redirects(session: Session, rules: Sequence[Rule], report: ImportReport) -> None:
+    changes = save_redirects(session, rules, imported=True)
+    report.redirects += len(changes.added) + len(changes.updated) + len(changes.unchanged)
+    report.notes += [
+        Note(path, None, "redirect", "a redirect that a person made is kept", lost=False) for path in changes.kept
+    ]
+    report.notes += [Note(rule.path, None, "redirect", reason) for rule, reason in changes.refused]
 
 
 def _batches(articles: Iterable[Prepared]) -> Iterator[list[Prepared]]:
@@ -159,7 +191,9 @@ def _choose_slug(item: Prepared, entries: Mapping[str, Entry], zone: ZoneInfo) -
     An entry belongs to the article if it was imported from the same file, or has the same day.
     """
     own, dated = item.article.slug, _dated_slug(item, zone)
-    if dated is None:
+    if item.has_final_slug:
+        _check_owner(item, entries.get(own), zone)
+    if item.has_final_slug or dated is None:
         return own
     here = [(slug, entries[slug]) for slug in (own, dated) if slug in entries]
     for slug, entry in here:
@@ -169,6 +203,14 @@ def _choose_slug(item: Prepared, entries: Mapping[str, Entry], zone: ZoneInfo) -
         if entry.published is None or _day(entry.published, zone) == _day(item.article.published, zone):
             return slug
     return dated if own in entries else own
+
+
+def _check_owner(item: Prepared, entry: Entry | None, zone: ZoneInfo) -> None:
+    """Raise `MultisiteError` if `entry` belongs to another article, which it did not when the slug was chosen."""
+    if entry is None or entry.source == item.source:
+        return
+    if _day(entry.published, zone) != _day(item.article.published, zone):
+        raise MultisiteError(f"the entry '{entry.slug}' was added during the import: run the same command again")
 
 
 def _dated_slug(item: Prepared, zone: ZoneInfo) -> str | None:

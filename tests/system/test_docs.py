@@ -35,6 +35,7 @@ from pyramid.interfaces import IRequestExtensions
 from pyramid.path import DottedNameResolver
 from snippets import Command, Snippet, commands_in, headings, pages, prose, snippets
 from waitress.adjustments import Adjustments
+from wordpress_export import item, write_export
 
 import multisite
 from multisite import SettingError
@@ -50,6 +51,13 @@ DOCS = ROOT / "docs"
 BIN = Path(sys.executable).parent
 HOME = "/home/you/multisite"
 """The path by which the pages refer to the clone."""
+
+EXPORT = (
+    item(1, "Rake them <em>wet</em>.", title="Leaf mould", name="leaf-mould", comments=2),
+    item(2, "Not yet.", title="An idea", name="", status="draft"),
+    item(3, "x", title="For me alone", status="private"),
+)
+"""The posts in the export of WordPress that the pages import."""
 
 WALKED_ELSEWHERE = {
     "deployment.md": "system/test_deployment.py",
@@ -398,6 +406,7 @@ def make_programs(folder: Path) -> None:
 @contextmanager
 def clone_of(demo: Path, dev: ModuleType, folder: Path) -> Iterator[Clone]:
     shutil.copytree(demo, folder, symlinks=True)
+    write_export(folder / "export.xml", EXPORT)
     clone = Clone(folder, dev)
     try:
         yield clone

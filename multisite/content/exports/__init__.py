@@ -1,0 +1,1 @@
+"""Import of a whole blog from the export file of WordPress or Ghost."""
