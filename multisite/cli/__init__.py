@@ -72,6 +72,9 @@ COMMANDS = {
     "remove-site": _LazyCommand(
         "multisite.cli.availability:remove_site", "Remove a site: its rows, its folder and its domains."
     ),
+    "export-site": _LazyCommand("multisite.cli.site_archive:export_site", "Write a site to an archive."),
+    "import-site": _LazyCommand("multisite.cli.site_archive:import_site", "Import an archive as a new site."),
+    "copy-site": _LazyCommand("multisite.cli.site_archive:copy_site", "Copy a site to another domain."),
     "refresh": _LazyCommand("multisite.cli.availability:refresh", "Tell running servers to reload the directory."),
     "shell": _LazyCommand("multisite.cli.shell:shell", "Open a Python shell with a request for a site."),
     "each-site": _LazyCommand("multisite.cli.each_site:each_site", "Run a command once for each site."),

@@ -29,6 +29,7 @@ from multisite.web import (
     renderer,
     request,
     request_class,
+    site_archive,
     site_settings,
     site_user,
     subrequests,
@@ -57,6 +58,7 @@ def configure(config: Configurator) -> None:
     config.add_directive("set_multisite_engine", set_multisite_engine)
     site_settings.includeme(config)
     site_user.includeme(config)
+    site_archive.includeme(config)
 
     if registry.settings.get("sqlalchemy.url"):
         engine = engine_from_settings(registry.settings)
