@@ -77,9 +77,7 @@ def add_site_export(
     if not _NAME.fullmatch(name):
         raise ConfigurationError(f"add_site_export: {name!r} is not 1 to 64 lowercase letters, digits, - and _")
     part = SitePart(export, import_)
-    config.action(
-        ("multisite site export", name), lambda: site_contents(config.registry).parts.update({name: part})
-    )
+    config.action(("multisite site export", name), lambda: site_contents(config.registry).parts.update({name: part}))
 
 
 def site_contents(registry: Registry) -> SiteContents:

@@ -36,6 +36,7 @@ from multisite.sites.archive.site_record import ArchivedSite
 from multisite.sites.archive.storing import Storing
 from multisite.sites.archive.target_folder import TargetFolder
 from multisite.sites.archive.transform import Changes, Transform
+from multisite.sites.archive.values import holds_pickles
 from multisite.sites.domains import check_canonical
 from multisite.sites.themes import check_theme
 from multisite.sites.transaction import check_domain_free, read_ready_site
@@ -115,6 +116,16 @@ def import_site(
         return _Import(engine, reader, settings, contents or SiteContents(), options, progress).run()
 
 
+def _refuse_pickles(tables: list[ArchivedTable]) -> None:
+    for each in tables:
+        for column in each.table.columns:
+            if each.entry.rows and holds_pickles(column.column.type):
+                raise MultisiteError(
+                    f"{each.table.name}.{column.name} holds pickles, which run as code when they are read: they are "
+                    "only taken with --with-templates"
+                )
+
+
 class _Import:
     """The import of one archive."""
 
@@ -190,6 +201,8 @@ class _Import:
             users = self._options.get("users", "keep") == "keep"
             plan = make_plan(self._contents, connection, global_tables=self._settings.global_tables, users=users)
         tables, groups = archived_tables(self._reader, plan), key_groups(plan)
+        if not self._options.get("with_templates"):
+            _refuse_pickles(tables)
         check_rows(tables, groups, self._progress)
         return plan, tables, groups, existing
 

@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
-__all__ = ["Kind", "converter", "kind_of"]
+__all__ = ["Kind", "converter", "holds_pickles", "kind_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,13 @@ def converter(source: str, target: str, declared: TypeEngine[Any]) -> Callable[[
 
 
 _COMPATIBLE = {("text", "uuid"), ("numeric", "text"), ("text", "numeric"), ("integer", "numeric"), ("integer", "float")}
+
+
+def holds_pickles(declared: TypeEngine[Any]) -> bool:
+    """Return whether reading a value of this type executes code in it."""
+    while isinstance(declared, TypeDecorator) and not isinstance(declared, sa.PickleType):
+        declared = declared.impl_instance
+    return isinstance(declared, sa.PickleType)
 
 
 def _stored_type(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:

@@ -1,0 +1,73 @@
+"""`multisite export-site`, `import-site` and `copy-site` with the reference application."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_folder import Folder
+from content_sites import GARDEN, STERNWARTE, ContentSites
+
+COPY = "copy.example"
+
+
+@pytest.fixture
+def folder(sqlite_sites: ContentSites, tmp_path: Path) -> Folder:
+    sqlite_sites.add(sqlite_sites.garden, "one", body=f"[two](https://{GARDEN}/two), https://{GARDEN}.evil.example/")
+    folder = Folder(tmp_path, sqlite_sites.settings["sqlalchemy.url"])
+    Path(sqlite_sites.settings["multisite.sites_dir"], GARDEN, "own.mako").write_text("own")
+    return folder
+
+
+def test_archive_is_imported_under_another_domain(folder: Folder, sqlite_sites: ContentSites) -> None:
+    archive = str(folder.path / "garden.zip")
+    exported = json.loads(folder.invoke("export-site", GARDEN, archive, "--json").stdout)
+    assert exported["rows"] == {"entries": 1}
+    dry = folder.invoke("import-site", archive, "--host", COPY, "--dry-run")
+    assert f"https://{GARDEN}/two -> https://{COPY}/two" in dry.stdout
+    assert dry.stdout.splitlines()[-1] == f"{COPY} would be imported."
+    assert "no site is known" in folder.fails("show-site", COPY)
+    done = folder.invoke("import-site", archive, "--host", COPY)
+    assert f"Imported {COPY}." in done.stdout.splitlines()
+    assert "only taken with --with-templates" in done.stdout
+    page = sqlite_sites.browser(COPY).get("/entries/one").text
+    assert f'href="https://{COPY}/two"' in page
+    assert f"https://{GARDEN}.evil.example/" in page
+    assert f"https://{GARDEN}/two" not in page
+    assert f'href="https://{GARDEN}/two"' in sqlite_sites.browser(GARDEN).get("/entries/one").text
+
+
+def test_copy_is_in_maintenance_and_knows_its_original(folder: Folder, sqlite_sites: ContentSites) -> None:
+    done = json.loads(folder.invoke("copy-site", GARDEN, COPY, "--json").stdout)
+    assert (done["status"], done["copy_of"]) == ("maintenance", GARDEN)
+    browser = sqlite_sites.browser(COPY)
+    browser.get("/entries/one", status=503)
+    browser.get(done["pass"].partition("6543")[2])
+    browser.get("/entries/one", status=200)
+    assert json.loads(folder.invoke("copy-site", GARDEN, "live.example", "--live", "--json").stdout)["pass"] is None
+    sqlite_sites.browser("live.example").get("/entries/one", status=200)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("import-site", "missing.zip"), "missing.zip cannot be read: No such file or directory"),
+        (("import-site", "development.ini"), "is not a zip file, or is damaged or cut off"),
+        (("import-site", "garden.zip"), f"'{GARDEN}' is taken"),
+        (("import-site", "garden.zip", "--host", STERNWARTE), f"'{STERNWARTE}' is taken"),
+        (("import-site", "garden.zip", "--host", "a b"), "is not a host"),
+        (("export-site", "nowhere.example", "x.zip"), "no site is known as 'nowhere.example'"),
+        (("export-site", GARDEN, "missing/x.zip"), "cannot be written: No such file or directory"),
+        (("copy-site", GARDEN, STERNWARTE), f"'{STERNWARTE}' is taken"),
+        (("copy-site", "nowhere.example", COPY), "no site is known as 'nowhere.example'"),
+    ],
+)
+def test_failure_is_one_line(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], line: str
+) -> None:
+    monkeypatch.chdir(folder.path)
+    folder.invoke("export-site", GARDEN, "garden.zip")
+    before = folder.folders()
+    assert line in folder.fails(*arguments)
+    assert folder.folders() == before
