@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
 from xml.etree import ElementTree as ET
+from zoneinfo import ZoneInfo
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPNotFound
@@ -17,15 +19,20 @@ from multisite.content import queries
 from multisite.content.etag import weak_etag
 from multisite.content.models import Entry
 from multisite.core.site import Site
+from multisite.language.local_time import local_bounds
 
-__all__ = ["SITEMAP_SIZE", "includeme"]
+__all__ = ["PART_SIZE", "SITEMAP_SIZE", "includeme"]
 
-SITEMAP_SIZE = 50_000
-"""URLs in one sitemap, the maximum of the protocol; larger sites get several sitemaps and an index of them."""
+SITEMAP_SIZE = 1000
+"""Entries of the largest site with one sitemap; others have one for each month, and an index of them."""
+
+PART_SIZE = 50_000
+"""URLs in one part, the maximum of the protocol; a month with more entries has several."""
 
 _ATOM = "http://www.w3.org/2005/Atom"
 _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 _XML = "http://www.w3.org/XML/1998/namespace"
+_UTC = ZoneInfo("UTC")
 _SitemapUrl = tuple[str, datetime | None]  # A URL, and the time of its last change or None if unknown.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -76,32 +83,52 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
 
 def sitemap(request: Request) -> Response:
     """The URLs of home, archive and all entries, or a sitemap index if there are too many."""
-    entries = _sitemap_urls(request, part=1, size=SITEMAP_SIZE + 1)
-    if len(entries) <= SITEMAP_SIZE:
-        return _urlset(entries)
+    now = datetime.now(UTC)
+    months = _months(request, now)
+    if months.total() <= SITEMAP_SIZE:
+        return _urlset([*_fixed_urls(request), *_entry_urls(request, now)])
     root = ET.Element("sitemapindex", {"xmlns": _SITEMAP})
-    count = len(_fixed_urls(request)) + queries.count_visible(request.dbsession, datetime.now(UTC))
-    for part in range(1, -(-count // SITEMAP_SIZE) + 1):
+    parts = [f"{month}-{part}" if part > 1 else month for month in sorted(months) for part in _parts(months[month])]
+    for part in ("pages", *parts):
         _add(_add(root, "sitemap"), "loc", request.urls.sitemap(part))
     return _xml_response(root, "application/xml")
 
 
-def sitemap_part(request: Request) -> Response:
-    """One part of a large sitemap; home and archive are in the first."""
-    entries = _sitemap_urls(request, part=int(request.matchdict["part"]), size=SITEMAP_SIZE)
+def _months(request: Request, now: datetime) -> Counter[str]:
+    """Return the number of visible entries by month of UTC, such as `2024-05`."""
+    months = Counter[str]()
+    for period, entries in queries.count_periods(request.dbsession, now).items():
+        months[period[:7]] += entries
+    return months
+
+
+def _parts(entries: int) -> range:
+    return range(1, -(-entries // PART_SIZE) + 1)
+
+
+def sitemap_pages(request: Request) -> Response:
+    """The part of a large sitemap with the pages that are not entries."""
+    return _urlset(_fixed_urls(request))
+
+
+def sitemap_month(request: Request) -> Response:
+    """The part of a large sitemap with the entries of a month of UTC."""
+    part = int(request.matchdict.get("part", 1))
+    try:
+        bounds = local_bounds(_UTC, int(request.matchdict["year"]), int(request.matchdict["month"]))
+    except ValueError:
+        raise HTTPNotFound from None
+    entries = _entry_urls(request, datetime.now(UTC), bounds, offset=(part - 1) * PART_SIZE)
     if not entries:
         raise HTTPNotFound
     return _urlset(entries)
 
 
-def _sitemap_urls(request: Request, *, part: int, size: int) -> list[_SitemapUrl]:
-    """Return at most `size` URLs, from the beginning of `part`."""
-    fixed = _fixed_urls(request)
-    start = (part - 1) * SITEMAP_SIZE
-    first = fixed[start:]
-    limit, offset = size - len(first), max(start - len(fixed), 0)
-    slugs = queries.list_slugs(request.dbsession, datetime.now(UTC), limit=limit, offset=offset)
-    return [*first, *((request.urls.entry(slug), changed) for slug, changed in slugs)]
+def _entry_urls(
+    request: Request, now: datetime, between: tuple[datetime, datetime] | None = None, *, offset: int = 0
+) -> list[_SitemapUrl]:
+    slugs = queries.list_slugs(request.dbsession, now, between, limit=PART_SIZE, offset=offset)
+    return [(request.urls.entry(slug), changed) for slug, changed in slugs]
 
 
 def _fixed_urls(request: Request) -> list[_SitemapUrl]:
@@ -148,7 +175,9 @@ def includeme(config: Configurator) -> None:
     for name, pattern, view in (
         ("feed", "/feed.xml", feed),
         ("sitemap", "/sitemap.xml", sitemap),
-        ("sitemap_part", r"/sitemap-{part:[1-9]\d{0,5}}.xml", sitemap_part),
+        ("sitemap_pages", "/sitemap-pages.xml", sitemap_pages),
+        ("sitemap_month", r"/sitemap-{year:\d{4}}-{month:\d\d}.xml", sitemap_month),
+        ("sitemap_month_part", r"/sitemap-{year:\d{4}}-{month:\d\d}-{part:[1-9]\d{0,3}}.xml", sitemap_month),
         ("robots", "/robots.txt", robots),
     ):
         config.add_route(name, pattern)

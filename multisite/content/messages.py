@@ -43,6 +43,7 @@ PHRASES: Mapping[str, str] = {
     "pager": "More pages",
     "skip_to_content": "Skip to content",
     "tagged": "Entries tagged “{name}”",
+    "until": "Entries until {date}",
     "year_archive": "Entries of {year}",
 }
 """Phrases by name."""

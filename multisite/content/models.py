@@ -1,7 +1,8 @@
 """The tables of the reference application: entries, tags and redirects, each row belonging to one site.
 
 Every unique constraint and index starts with `site_id`, because the scoping layer adds `site_id = …` to each statement.
-References between the tables contain it as well, so that the database itself rejects a tag of another site.
+References between the tables contain it as well, so that the database itself rejects a tag of another site. Triggers
+(`multisite.content.triggers`) keep `entry_tags.listed` and `entry_counts` up to date.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from multisite.content import triggers
 from multisite.content.limits import PATH_LENGTH, SLUG_LENGTH, SOURCE_LENGTH, TARGET_LENGTH, TITLE_LENGTH
 from multisite.directory.models import BigId
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 
-__all__ = ["Base", "Entry", "Redirect", "Tag", "UtcDateTime", "entry_tags"]
+__all__ = ["Base", "Entry", "Redirect", "Tag", "UtcDateTime", "entry_counts", "entry_tags"]
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -61,10 +63,29 @@ entry_tags = sa.Table(
     site_id_column(),
     sa.Column("entry_id", sa.BigInteger, scoped_reference("entries.id", ondelete="CASCADE"), nullable=False),
     sa.Column("tag_id", sa.BigInteger, scoped_reference("tags.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("listed", UtcDateTime),
     sa.PrimaryKeyConstraint("site_id", "entry_id", "tag_id"),
-    sa.Index("ix_entry_tags_site_id_tag_id", "site_id", "tag_id"),
+    # Returns the entries with a tag newest first, however many entries the site or the tag has.
+    sa.Index("ix_entry_tags_site_id_tag_id_listed_entry_id", "site_id", "tag_id", "listed", "entry_id"),
 )
-"""Which entry has which tag; entry and tag must belong to the same site."""
+"""Which entry has which tag; entry and tag must belong to the same site.
+
+`listed` is the entry's `published`, or None for a draft. A trigger sets it.
+"""
+
+entry_counts = sa.Table(
+    "entry_counts",
+    Base.metadata,
+    site_id_column(),
+    sa.Column("period", sa.String(19), nullable=False),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sa.PrimaryKeyConstraint("site_id", "period"),
+)
+"""How many entries, without drafts, have a `published` in each period. Triggers keep it; nothing else writes to it.
+
+A period is a month of UTC (`2024-05`). On 31 December and 1 January, where a year of a site's time zone may begin, it
+is a second (`2024-12-31 23:00:00`), so that years can be counted in any time zone.
+"""
 
 
 class Tag(SiteScoped, Base):
@@ -129,3 +150,6 @@ class Redirect(SiteScoped, Base):
     target: Mapped[str | None] = mapped_column(sa.String(TARGET_LENGTH))
     status: Mapped[int] = mapped_column(sa.Integer, default=301)
     imported: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+
+
+triggers.install(Base.metadata)

@@ -5,9 +5,10 @@ Each view returns the variables of its template; docs/templates lists them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pyramid.config import Configurator
@@ -19,24 +20,16 @@ from pyramid.settings import asbool
 
 from multisite.content import queries
 from multisite.content.etag import weak_etag
+from multisite.content.listing import EntryList
 from multisite.content.not_found import query_redirect
-from multisite.content.queries import Listing
+from multisite.content.pager import ListPage, list_page
 from multisite.core import program
 from multisite.language.local_time import zone_of
 
-__all__ = ["ARCHIVE_SIZE", "Pager", "YearCount", "includeme"]
+__all__ = ["ARCHIVE_SIZE", "YearCount", "includeme"]
 
 ARCHIVE_SIZE = 100
 """Entries on one page of a year, which shows only their titles."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pager:
-    """The position of a page in a list: its number from 1, and the URLs of the adjacent pages, or None."""
-
-    number: int
-    newer_url: str | None
-    older_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +45,22 @@ def home(request: Request) -> dict[str, Any]:
     """The newest entries, paginated."""
     if (redirect := query_redirect(request)) is not None:
         raise redirect
-    number = _page_number(request)
-    listing = queries.list_entries(request.dbsession, _now(), page=number, size=_page_size(request))
-    pager = _pager(listing, request.urls.home)
+    page = list_page(request, EntryList(_now()), request.urls.home, size=_page_size(request))
     return {
         "page_kind": "home",
-        "title": None if number == 1 else request.phrase("page_number", number=number),
-        "canonical_url": request.urls.home(number),
-        "entries": listing.entries,
-        "pager": pager,
-        "import_command": None if listing.entries else _import_command(request),
+        "title": _home_title(request, page),
+        "canonical_url": page.url,
+        "entries": page.entries,
+        "pager": page.pager,
+        "import_command": None if page.entries else _import_command(request),
     }
+
+
+def _home_title(request: Request, page: ListPage) -> str | None:
+    if page.since is not None:
+        title: str = request.phrase("until", date=request.format.date(page.since))
+        return title
+    return None if page.pager.number == 1 else request.phrase("page_number", number=page.pager.number)
 
 
 def _import_command(request: Request) -> str | None:
@@ -91,21 +89,21 @@ def entry(request: Request) -> dict[str, Any]:
 
 def tag(request: Request) -> dict[str, Any]:
     """The entries with one tag; 404 for a tag that no visible entry has."""
-    number = _page_number(request)
-    found = queries.find_tag(request.dbsession, _slug(request))
+    slug = _slug(request)
+    found = queries.find_tag(request.dbsession, slug)
     if found is None:
         raise HTTPNotFound
-    listing = queries.list_entries(request.dbsession, _now(), page=number, size=_page_size(request), tag=found)
-    pager = _pager(listing, lambda page: request.urls.tag(found, page))
-    if not listing.entries:
+    address = partial(request.urls.tag, found)
+    page = list_page(request, EntryList(_now(), tag=found), address, size=_page_size(request))
+    if not page.entries:
         raise HTTPNotFound
     return {
         "page_kind": "tag",
         "title": request.phrase("tagged", name=found.name),
-        "canonical_url": request.urls.tag(found, number),
+        "canonical_url": page.url,
         "tag": found,
-        "entries": listing.entries,
-        "pager": pager,
+        "entries": page.entries,
+        "pager": page.pager,
     }
 
 
@@ -124,23 +122,22 @@ def archive(request: Request) -> dict[str, Any]:
 
 def archive_year(request: Request) -> dict[str, Any]:
     """The entries of one year, from midnight to midnight in the site's time zone."""
-    now, number, year = _now(), _page_number(request), int(request.matchdict["year"])
+    now, year = _now(), int(request.matchdict["year"])
     try:
         bounds = request.local_bounds(year)
     except ValueError:
         raise HTTPNotFound from None
-    listing = queries.list_entries(request.dbsession, now, page=number, size=ARCHIVE_SIZE, between=bounds)
-    pager = _pager(listing, lambda page: request.urls.year(year, page))
-    if not listing.entries:
+    page = list_page(request, EntryList(now, between=bounds), partial(request.urls.year, year), size=ARCHIVE_SIZE)
+    if not page.entries:
         raise HTTPNotFound
     return {
         "page_kind": "archive",
         "title": request.phrase("year_archive", year=year),
-        "canonical_url": request.urls.year(year, number),
+        "canonical_url": page.url,
         "year": year,
         "years": _years(request, now),
-        "entries": listing.entries,
-        "pager": pager,
+        "entries": page.entries,
+        "pager": page.pager,
     }
 
 
@@ -170,31 +167,12 @@ def _page_size(request: Request) -> int:
     return size
 
 
-def _page_number(request: Request) -> int:
-    """Return the number in `?page=`, or 1 without it; 404 if it is not a page number."""
-    text = request.GET.get("page", "1")
-    if not (text.isascii() and text.isdigit() and len(text) < 8 and not text.startswith("0")):
-        raise HTTPNotFound
-    number = int(text)
-    if number > queries.MAX_PAGE:
-        raise HTTPNotFound
-    return number
-
-
-def _pager(listing: Listing, address: Callable[[int], str]) -> Pager:
-    """Return the pager of `listing`; 404 after the last page."""
-    if not listing.entries and listing.number > 1:
-        raise HTTPNotFound
-    return Pager(
-        number=listing.number,
-        newer_url=address(listing.number - 1) if listing.number > 1 else None,
-        older_url=address(listing.number + 1) if listing.has_more else None,
-    )
-
-
 def _years(request: Request, now: datetime) -> list[YearCount]:
-    counts = queries.count_years(request.dbsession, now, zone_of(request.site))
-    return [YearCount(year, count, request.urls.year(year)) for year, count in counts]
+    """Return the years with visible entries, newest first; years begin at midnight in the site's time zone."""
+    zone, counts = zone_of(request.site), Counter[int]()
+    for period, entries in queries.count_periods(request.dbsession, now).items():
+        counts[queries.year_of(period, zone)] += entries
+    return [YearCount(year, counts[year], request.urls.year(year)) for year in sorted(counts, reverse=True)]
 
 
 def includeme(config: Configurator) -> None:

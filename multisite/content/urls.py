@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from pyramid.request import Request
 
+from multisite.content.listing import PlaceName
 from multisite.content.models import Entry, Tag
 
 __all__ = ["Urls"]
@@ -17,36 +18,38 @@ class Urls:
     def __init__(self, request: Request) -> None:
         self._root: str = request.site_url(request.site, "/").rstrip("/")
 
-    def home(self, page: int = 1) -> str:
+    def home(self, page: int = 1, *, before: PlaceName | None = None) -> str:
         """Return the URL of the home page, or of a later page of its list."""
-        return self._paged(f"{self._root}/", page)
+        return self._paged(f"{self._root}/", page, before)
 
     def entry(self, entry: Entry | str) -> str:
         """Return the URL of an entry, given the entry or its slug."""
         return f"{self._root}/entries/{_slug(entry)}"
 
-    def tag(self, tag: Tag | str, page: int = 1) -> str:
+    def tag(self, tag: Tag | str, page: int = 1, *, before: PlaceName | None = None) -> str:
         """Return the URL of the entries with a tag, given the tag or its slug."""
-        return self._paged(f"{self._root}/tags/{_slug(tag)}", page)
+        return self._paged(f"{self._root}/tags/{_slug(tag)}", page, before)
 
     def archive(self) -> str:
         """Return the URL of the list of years."""
         return f"{self._root}/archive"
 
-    def year(self, year: int, page: int = 1) -> str:
+    def year(self, year: int, page: int = 1, *, before: PlaceName | None = None) -> str:
         """Return the URL of the entries of a year."""
-        return self._paged(f"{self._root}/archive/{year}", page)
+        return self._paged(f"{self._root}/archive/{year}", page, before)
 
     def feed(self) -> str:
         """Return the URL of the Atom feed."""
         return f"{self._root}/feed.xml"
 
-    def sitemap(self, part: int | None = None) -> str:
-        """Return the URL of the sitemap, or of one part of it."""
+    def sitemap(self, part: str | None = None) -> str:
+        """Return the URL of the sitemap, or of one part of it, such as `2024-05`."""
         return f"{self._root}/sitemap.xml" if part is None else f"{self._root}/sitemap-{part}.xml"
 
     @staticmethod
-    def _paged(url: str, page: int) -> str:
+    def _paged(url: str, page: int, before: PlaceName | None) -> str:
+        if before is not None:
+            return f"{url}?before={quote(str(before), safe=':')}"
         return url if page == 1 else f"{url}?page={page}"
 
 

@@ -51,7 +51,9 @@
 % if pager.newer_url:
   <a class="pager-newer" href="${pager.newer_url}" rel="prev">← ${text("newer")}</a>
 % endif
+% if pager.number:
   <span class="pager-number">${text("page_number", number=format_number(pager.number))}</span>
+% endif
 % if pager.older_url:
   <a class="pager-older" href="${pager.older_url}" rel="next">${text("older")} →</a>
 % endif

@@ -131,23 +131,31 @@ def test_the_sitemap_lists_visible_entries(sites: ContentSites) -> None:
     assert ET.fromstring(page.body).findtext(f"{SITEMAP}url/{SITEMAP}lastmod") == "2024-05-06T12:00:00Z"
 
 
-@pytest.mark.parametrize("count", [3, 4, 7, 8, 9, 13])
-def test_a_large_sitemap_is_split(sqlite_sites: ContentSites, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+@pytest.mark.parametrize("count", [5, 6, 36])
+def test_the_sitemap_of_a_large_site_has_a_part_for_each_month(
+    sites: ContentSites, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
     monkeypatch.setattr(feeds, "SITEMAP_SIZE", 5)
-    sqlite_sites.add_many(sqlite_sites.garden, count)
-    browser = sqlite_sites.browser(GARDEN)
-    body = browser.get("/sitemap.xml").body
-    if count <= 3:
-        assert len(locations(body)) == count + 2
+    monkeypatch.setattr(feeds, "PART_SIZE", 25)
+    for number in range(count):
+        # A sixth on the first of January.
+        sites.add(sites.garden, f"entry-{number}", published=datetime(2024, 3 if number % 6 else 1, 1, tzinfo=UTC))
+    sites.add(sites.garden, "scheduled", published=datetime.now(UTC) + timedelta(days=40))
+    sites.add(sites.sternwarte, "foreign", published=datetime(2023, 3, 1, tzinfo=UTC))
+    browser = sites.browser(GARDEN)
+    found = locations(browser.get("/sitemap.xml").body)
+    if count == 5:
+        assert len(found) == count + 2
         return
-    assert ET.fromstring(body).tag == f"{SITEMAP}sitemapindex"
-    parts = [locations(browser.get(part.removeprefix(f"http://{GARDEN}")).body) for part in locations(body)]
-    assert all(1 <= len(part) <= 5 for part in parts)
-    found = [address for part in parts for address in part]
-    assert len(set(found)) == len(found) == count + 2
-    assert parts[0][:2] == [f"http://{GARDEN}/", f"http://{GARDEN}/archive"]
-    assert [len(part) for part in parts[:-1]] == [5] * (len(parts) - 1)
-    browser.get(f"/sitemap-{len(parts) + 1}.xml", status=404)
+    parts = ["pages", "2024-01", "2024-03"] + (["2024-03-2"] if count == 36 else [])
+    assert found == [f"http://{GARDEN}/sitemap-{part}.xml" for part in parts]
+    listed = [locations(browser.get(each.removeprefix(f"http://{GARDEN}")).body) for each in found]
+    assert all(1 <= len(part) <= 25 for part in listed)
+    every = [address for part in listed for address in part]
+    assert len(set(every)) == len(every) == count + 2
+    assert listed[0] == [f"http://{GARDEN}/", f"http://{GARDEN}/archive"]
+    for missing in ("2024-02", "2024-13", "0000-01", "2023-03", "2024-03-9", "1"):
+        browser.get(f"/sitemap-{missing}.xml", status=404)
 
 
 def test_robots_txt_names_the_sitemap_of_the_site(sqlite_sites: ContentSites) -> None:

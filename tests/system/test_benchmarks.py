@@ -199,3 +199,10 @@ def test_a_quick_run_of_layouts_prints_every_kind() -> None:
     printed = run("-m", "benchmarks.layouts", "--quick")
     assert all(title in printed for title in layouts.KINDS.values())
     assert "one process each" in printed
+
+
+def test_a_quick_run_of_sizes_prints_every_page_of_both_databases() -> None:
+    printed = run("-W", "ignore", "-m", "benchmarks.size", "--quick")
+    for title in ("SQLite, alone", "SQLite, among 2 sites", "PostgreSQL, alone", "PostgreSQL, among 2 sites"):
+        assert title in printed
+    assert printed.count("| sitemap |") == 4
