@@ -7,7 +7,7 @@ The database does this and not the session, so that it is true after every kind 
 a cascade, `psql`. Each trigger writes rows of the same site as the row that it fires for. Two transactions that publish
 entries of one site in the same month wait for each other, as for any row that both change.
 
-Revision content_0005 has its own copy of the statements, since a revision is never changed. A test compares them with
+Revision content_0006 has its own copy of the statements, since a revision is never changed. A test compares them with
 what the revisions create. On SQLite a revision that rebuilds `entries` or `entry_tags` must create the triggers again.
 """
 

@@ -241,7 +241,7 @@ def test_the_revision_creates_the_triggers_and_counts_what_is_there(sites: Conte
     ini = tmp_path / "test.ini"
     ini.write_text(text.replace("%(here)s/migrations", str(ROOT / "migrations")), "utf-8")
     command.stamp(Config(str(ini)), "head")
-    command.downgrade(Config(str(ini)), "content_0004")
+    command.downgrade(Config(str(ini)), "content_0005")
     assert statements_of_triggers(sites.engine) == []
     with sites.engine.begin() as connection, all_sites("a test"):
         for site in (sites.garden, sites.sternwarte):

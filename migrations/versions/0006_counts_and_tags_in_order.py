@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "content_0005"
-down_revision = "content_0004"
+revision = "content_0006"
+down_revision = "content_0005"
 branch_labels = None
 depends_on = None
 
