@@ -33,7 +33,7 @@ COMMANDS = {
     "migrate": _LazyCommand("multisite.cli.migrate:migrate", "Upgrade the tables of multisite and of the application."),
     "add-site": _LazyCommand("multisite.cli.sites:add_site", "Add a site: its database rows and its template folder."),
     "add-sites": _LazyCommand("multisite.cli.add_sites:add_sites", "Add the sites that a CSV or TOML file describes."),
-    "list-sites": _LazyCommand("multisite.cli.sites:list_sites", "List the sites."),
+    "list-sites": _LazyCommand("multisite.cli.list_sites:list_sites", "List the sites."),
     "show-site": _LazyCommand("multisite.cli.sites:show_site", "Show a site and all its domains."),
     "set-theme": _LazyCommand("multisite.cli.templates:set_theme", "Set or clear a site's theme."),
     "new-theme": _LazyCommand(

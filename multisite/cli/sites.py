@@ -1,4 +1,4 @@
-"""`multisite add-site`, `list-sites`, `show-site` and `rename-site`."""
+"""`multisite add-site`, `show-site` and `rename-site`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from multisite.cli.arguments import HostCommand, allow_mixed_option, json_option
 from multisite.cli.output import (
     print_hidden_files,
     print_json,
-    print_json_list,
     print_site,
     record_as_dict,
     site_as_dict,
@@ -21,7 +20,7 @@ from multisite.sites.ini import Ini, read_ini
 if TYPE_CHECKING:
     from multisite.sites.updates import CreatedSite, SiteDetails
 
-__all__ = ["add_site", "list_sites", "rename_site", "show_site"]
+__all__ = ["add_site", "rename_site", "show_site"]
 
 
 @click.command(cls=HostCommand)
@@ -83,25 +82,6 @@ def _needs_dns(host: str) -> bool:
     except ValueError:
         return True
     return False
-
-
-@click.command()
-@json_option
-@click.pass_obj
-def list_sites(ini_uri: str, as_json: bool) -> None:
-    """List the sites."""
-    from multisite.directory.records import list_sites as all_records
-
-    ini = read_ini(ini_uri)
-    records = all_records(ini.open_engine())
-    if as_json:
-        print_json_list(record_as_dict(record, ini) for record in records)
-        return
-    for record in records:
-        click.echo(
-            f"{record.site.domain:<30} {record.site.name}"
-            + ("" if record.status == "active" else f" ({record.status})")
-        )
 
 
 @click.command(cls=HostCommand)

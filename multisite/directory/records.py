@@ -14,7 +14,10 @@ from sqlalchemy.engine import Connection, Engine
 from multisite.core import domains, program
 from multisite.core.domains import Domain
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow, SiteRow
+from multisite.directory.listing import EVERY_SITE, HAS_CANONICAL, SiteFilter, page_of_sites, status
+from multisite.directory.listing import canonical as _canonical
+from multisite.directory.listing import site as _site
+from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow
 from multisite.directory.settings_json import canonical_json, settings_json_subquery
 from multisite.directory.unreadable_rows import name_unreadable_rows
 from multisite.errors import UnknownSite
@@ -33,9 +36,7 @@ __all__ = [
 PAGE_SITES = 500
 """How many sites `list_sites` reads at a time; it releases its connection before it yields them."""
 
-_site = SiteRow.__table__
 _domain = DomainRow.__table__
-_canonical = DomainRow.__table__.alias("canonical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +91,9 @@ _SITES = sa.select(
     _site.c.secret_generation,
     settings_json_subquery(_site.c.id),
     _site.c.copy_of,
-    sa.case(
-        (_site.c.status == "pending", "pending"),
-        (_site.c.availability == "open", "active"),
-        else_=_site.c.availability,
-    ).label("status"),
+    status,
     _site.c.created,
-).join_from(_site, _canonical, (_canonical.c.site_id == _site.c.id) & (_canonical.c.kind == "canonical"))
+).join_from(_site, _canonical, HAS_CANONICAL)
 
 _DOMAINS = sa.select(_domain.c.site_id, _domain.c.host, _domain.c.port, _domain.c.path, _domain.c.kind).order_by(
     _domain.c.site_id,
@@ -106,22 +103,28 @@ _DOMAINS = sa.select(_domain.c.site_id, _domain.c.host, _domain.c.port, _domain.
     _domain.c.path,
 )
 
-_ORDER = sa.tuple_(_canonical.c.host, _canonical.c.port, _canonical.c.path)
 
+def list_sites(
+    engine: Engine, chosen: SiteFilter = EVERY_SITE, *, after: Domain | None = None, limit: int | None = None
+) -> Iterator[SiteRecord]:
+    """Yield sites, sorted by canonical domain, in constant memory.
 
-def list_sites(engine: Engine) -> Iterator[SiteRecord]:
-    """Yield all sites, sorted by canonical domain, in constant memory."""
-    last = Domain("")
-    while True:
-        after = sa.tuple_(last.name, last.port or 0, last.path)
-        page = _SITES.where(after < _ORDER).order_by(*_ORDER.clauses).limit(PAGE_SITES)
+    Args:
+        engine: The database of the directory.
+        chosen: Which sites; all by default.
+        after: Begin with the first site whose canonical domain follows this one; None for the first of all.
+        limit: The greatest number of sites; None for no limit.
+    """
+    while limit is None or limit > 0:
+        size = PAGE_SITES if limit is None else min(limit, PAGE_SITES)
         with engine.connect().execution_options(**AS_MULTISITE) as connection:
-            records = _records(connection, page)
+            records = _records(connection, page_of_sites(_SITES, chosen, after, size))
         yield from records
-        if len(records) < PAGE_SITES:
+        if len(records) < size:
             return
         site = records[-1].site
-        last = Domain(site.host, site.port, site.path)
+        after = Domain(site.host, site.port, site.path)
+        limit = None if limit is None else limit - size
 
 
 def get_site(engine: Engine, host: str) -> SiteRecord:

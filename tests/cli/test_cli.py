@@ -367,7 +367,7 @@ def test_a_missing_table_of_the_application_suggests_its_migrations(folder: Fold
 def test_a_missing_column_of_multisite_suggests_migrate(migrated: Folder) -> None:
     with sa.create_engine(migrated.database_url, poolclass=sa.NullPool).begin() as connection:
         connection.exec_driver_sql("ALTER TABLE sites RENAME COLUMN timezone TO zone")
-    for arguments in (["list-sites"], ["add-site", "a.example"]):
+    for arguments in (["list-sites", "--json"], ["add-site", "a.example"]):
         assert "the tables of multisite are missing or out of date" in migrated.fails(*arguments)
 
 
