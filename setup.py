@@ -51,6 +51,12 @@ content = [
     "waitress>=3.0.1",
 ]
 
+# For multisite.media: the files of a site, kept in a folder or in a store such as S3, and its pictures.
+media = [
+    "fsspec>=2024.2",
+    "Pillow>=11.3",
+]
+
 caching = ["dogpile.cache>=1.3"]  # For multisite.caching and mako.cache_impl = multisite.dogpile.
 
 metrics = ["prometheus-client>=0.20"]  # For multisite.metrics.
@@ -61,6 +67,7 @@ test = [
     *postgresql,
     *caching,
     *content,
+    *media,
     *metrics,
     *tracing,
     "aiosqlite>=0.20",  # An asynchronous driver for SQLite; psycopg has one for PostgreSQL.
@@ -148,6 +155,7 @@ setup(
         "postgresql": postgresql,
         "caching": caching,
         "content": content,
+        "media": media,
         "metrics": metrics,
         "tracing": tracing,
         "users": users,

@@ -114,6 +114,12 @@ COMMANDS = {
         "multisite.cli.redirects:export_redirects",
         "Write the redirects of a site to a CSV file, which import-redirects reads.",
     ),
+    "list-media": _LazyCommand("multisite.cli.media:list_media", "List the media of a site."),
+    "add-media": _LazyCommand("multisite.cli.media:add_media", "Add files to the media of a site."),
+    "remove-media": _LazyCommand(
+        "multisite.cli.media:remove_media", "Remove files from the media of a site, all of them or none."
+    ),
+    "prune-media": _LazyCommand("multisite.cli.media:prune_media", "Remove files of media that no site has."),
 }
 """All commands. A test compares the summaries with the docstrings of the commands."""
 

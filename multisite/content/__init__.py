@@ -6,13 +6,17 @@ multisite; its models, pages and importer are plain modules without any code abo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # The command line imports this package for `import-entries`, and must not import Pyramid for it.
     from pyramid.router import Router
 
 __all__ = ["main"]
+
+log = logging.getLogger(__name__)
 
 
 def main(global_config: Mapping[str, str], **settings: Any) -> Router:
@@ -36,4 +40,17 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         config.include("multisite.content.feeds")
         config.include("multisite.content.not_found")
         config.include("multisite.content.editor")
+        if _has_media_packages():
+            config.include("multisite.content.media")
         return config.make_wsgi_app()
+
+
+def _has_media_packages() -> bool:
+    """Return whether the packages of the extra `media` are installed; the application also starts without them."""
+    try:
+        import_module("fsspec")
+        import_module("PIL")
+    except ModuleNotFoundError as error:
+        log.info("no media: %s is not installed: pip install 'pyramid-multisite[media]'", error.name)
+        return False
+    return True

@@ -10,37 +10,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator
 
 from multisite.content import triggers
 from multisite.content.limits import PATH_LENGTH, SLUG_LENGTH, SOURCE_LENGTH, TARGET_LENGTH, TITLE_LENGTH
-from multisite.directory.models import BigId
+from multisite.directory.models import BigId, UtcDateTime
+from multisite.media import SiteMedia
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 
-__all__ = ["Base", "Entry", "Redirect", "Tag", "UtcDateTime", "entry_counts", "entry_tags"]
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time: accepts aware datetimes in any zone, and returns them in UTC, on every database."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert `value` to UTC. Raises `ValueError` for a naive datetime, whose zone is unknown."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"{value!r} has no time zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the stored value in UTC, whatever the time zone of the database session."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+__all__ = ["Base", "Entry", "Media", "Redirect", "Tag", "UtcDateTime", "entry_counts", "entry_tags"]
 
 
 class Base(DeclarativeBase):
@@ -150,6 +128,12 @@ class Redirect(SiteScoped, Base):
     target: Mapped[str | None] = mapped_column(sa.String(TARGET_LENGTH))
     status: Mapped[int] = mapped_column(sa.Integer, default=301)
     imported: Mapped[bool] = mapped_column(sa.Boolean, default=False)
+
+
+class Media(SiteMedia, Base):
+    """A picture or another file of a site."""
+
+    __tablename__ = "media"
 
 
 triggers.install(Base.metadata)

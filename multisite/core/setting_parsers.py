@@ -20,6 +20,7 @@ __all__ = [
     "parse_header_name",
     "parse_limit",
     "parse_mail_url",
+    "parse_media_url",
     "parse_networks",
     "parse_paths",
     "parse_role",
@@ -77,6 +78,12 @@ def parse_mail_url(value: str) -> str:
     if not is_valid or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(expected)
     return value
+
+
+def parse_media_url(value: str) -> str:
+    """Parse the path of a folder, which becomes absolute, or a URL of another store."""
+    value = value.removeprefix("file://")
+    return value if re.match(r"[a-z][a-z0-9+]*://", value) else str(parse_folder(value))
 
 
 def parse_seconds(value: str) -> float:

@@ -84,6 +84,9 @@ class Settings:
         parsers.parse_suffix,
         "Optional suffix of host names: with localhost, example.com.localhost is example.com.",
     )
+    media_url: str = _setting(
+        "media", parsers.parse_media_url, "Where the media of sites are kept: a folder, or a URL such as s3://bucket."
+    )
     open_paths: tuple[str, ...] = _setting(
         (), parsers.parse_paths, "Paths that are served without a site; a final slash includes everything below."
     )
@@ -186,6 +189,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
     values: dict[str, Any] = {
         "sites_dir": Settings.sites_dir.absolute(),
         "templates_dir": Settings.templates_dir.absolute(),
+        "media_url": str(Path(Settings.media_url).absolute()),
     }
     for key, value in settings.items():
         if not key.startswith(PREFIX) or key.startswith(SITE_PREFIX):
@@ -204,6 +208,12 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
         # All sites share these folders, so the files of each site would be served to visitors of the others.
         if parsed.sites_dir.resolve().is_relative_to(folder.resolve()):
             raise SettingError("multisite.sites_dir", parsed.sites_dir, f"a folder outside of {folder}")
+    if "://" not in parsed.media_url:
+        media = Path(parsed.media_url).resolve()
+        for folder in (parsed.sites_dir, parsed.templates_dir):
+            # A site's folder has the name of its domain, and files in `static` are served to all sites.
+            if media.is_relative_to(folder.resolve()):
+                raise SettingError("multisite.media_url", parsed.media_url, f"a folder outside of {folder}")
     return parsed
 
 

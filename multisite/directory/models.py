@@ -13,8 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
+from sqlalchemy.types import TypeDecorator
 
 __all__ = [
     "AS_MULTISITE",
@@ -25,6 +26,7 @@ __all__ = [
     "DomainRow",
     "SettingRow",
     "SiteRow",
+    "UtcDateTime",
     "as_multisite",
     "metadata",
     "raise_version",
@@ -42,6 +44,27 @@ metadata = sa.MetaData(
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """A 64-bit key. SQLite generates keys only for the type INTEGER, which has 64 bits there."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time: accepts aware datetimes in any zone, and returns them in UTC, on every database."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert `value` to UTC. Raises `ValueError` for a naive datetime, whose zone is unknown."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the stored value in UTC, whatever the time zone of the database session."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 OWN_ACCESS = "multisite_own_access"

@@ -2,9 +2,9 @@
 
 The site is taken offline first. Then its folder is moved to the trash, which can fail and can be undone. Then its rows
 are deleted, in the order of their foreign keys and in batches of one transaction each, so that locks are short whatever
-the size of the tables. Its domains are deleted last, so that the same call can be repeated to complete an interrupted
-removal. The row in `sites` is kept, so that the id is never used again: backups, logs and other databases may contain
-it.
+the size of the tables. The files of its media follow the rows that name them. Its domains are deleted last, so that the
+same call can be repeated to complete an interrupted removal. The row in `sites` is kept, so that the id is never used
+again: backups, logs and other databases may contain it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from multisite.directory.models import AS_MULTISITE, DomainRow, SettingRow, Site
 from multisite.directory.records import SiteRecord, read_site
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN, site_id_column
+from multisite.sites.media_store import remove_media_files
 from multisite.sites.transaction import directory_transaction
 
 __all__ = ["BATCH_ROWS", "TRASH", "RemovalPlan", "plan_removal", "remove_site"]
@@ -88,7 +89,7 @@ def remove_site(
         InvalidHost: `host` is not valid.
         UnknownSite: No site has this domain.
         MultisiteError: Tables reference each other in a cycle, or the folder cannot be moved; then the site is back
-            in its former state.
+            in its former state. Or the files of its media cannot be removed.
     """
     domain = domains.existing(host)
     plan = plan_removal(engine, host, settings=settings)
@@ -108,6 +109,7 @@ def remove_site(
                 progress(f"{name}: {done} of {plan.rows.get(name, done)} rows")
             if done:
                 rows[name] = done
+    remove_media_files(site.id, settings)
     with directory_transaction(engine) as connection:
         # Read again, because another call may have completed the removal.
         read_site(connection, domain)

@@ -106,6 +106,7 @@ def content_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
         "sqlalchemy.url": database_url,
         "multisite.sites_dir": str(folder / "sites"),
         "multisite.templates_dir": str(folder / "templates"),
+        "multisite.media_url": str(folder / "media"),
     }
     if engine.dialect.name == "sqlite":
         garden, sternwarte = copy_sites(engine, settings)

@@ -7,6 +7,7 @@ folder.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -69,10 +70,10 @@ class Forker:
 
 
 @contextmanager
-def forker(folder: Path) -> Iterator[Forker]:
-    """Yield a `Forker` for the folder; stop its process after the block."""
+def forker(folder: Path, *modules: str) -> Iterator[Forker]:
+    """Yield a `Forker` for the folder, which imports further `modules` once; stop its process after the block."""
     environ = {**os.environ, "PYTHONPATH": PYTHONPATH}
-    command = [sys.executable, __file__]
+    command = [sys.executable, "-W", "ignore:pkg_resources", __file__, *modules]
     with subprocess.Popen(
         command, cwd=folder, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -186,6 +187,8 @@ def _serve() -> None:
     from multisite.sites.ini import read_ini
     from multisite.sites.validation import check_locale, check_timezone
 
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     plaster.loaders.find_loaders = cached(plaster.loaders.find_loaders)
     check_locale("en")
     check_timezone("UTC")

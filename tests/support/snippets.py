@@ -191,6 +191,30 @@ def _static(folder: Path) -> Iterator[Namespace]:
 
 
 @contextmanager
+def _media(folder: Path) -> Iterator[Namespace]:
+    """Yield the two sites, and then upload a picture and a page with the view of the page."""
+    with _two_sites(folder) as namespace:
+        namespace["settings"]["multisite.media_url"] = str(folder / "media")
+        yield namespace
+        from hostile_uploads import picture
+        from webtest import TestApp
+
+        from multisite.core.keys import DIRECTORY
+
+        namespace["Base"].metadata.create_all(namespace["engine"])
+        config = namespace["config"]
+        config.add_route("upload", "/upload")
+        config.add_view(namespace["upload"], route_name="upload", renderer="json")
+        app = TestApp(config.make_wsgi_app(), extra_environ={"HTTP_HOST": "garden.example"})
+        found = app.post("/upload", {"alt": "Teal"}, upload_files=[("file", "a.jpg", picture())]).json
+        assert (found["width"], found["height"]) == ("64", "48")
+        assert app.get(found["src"]).content_type == "image/jpeg"
+        refused = app.post("/upload", {"alt": ""}, upload_files=[("file", "a.svg", b"<svg/>")]).json
+        assert refused == {"error": "SVG can contain scripts: convert it to PNG or WebP"}
+        app.app.registry[DIRECTORY].engine.dispose()
+
+
+@contextmanager
 def _caching(folder: Path) -> Iterator[Namespace]:
     """Yield the two sites, with a directory for `using_site`."""
     from multisite.directory import Directory
@@ -209,6 +233,7 @@ PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "python-api.md": _directives,
     "jinja2.md": _two_sites,
     "internationalization.md": _two_sites,
+    "media.md": _media,
     "scripts-and-jobs.md": _scripts,
     "security.md": _two_sites,
     "sessions.md": _two_sites,

@@ -94,6 +94,7 @@ def section(page: Path, heading: str) -> str:
 TYPES = {
     setting_parsers.parse_folder: "folder",
     setting_parsers.parse_file: "file",
+    setting_parsers.parse_media_url: "folder or URL",
     setting_parsers.parse_url: "database URL",
     setting_parsers.parse_boolean: "`true` or `false`",
     setting_parsers.parse_seconds: "seconds",
@@ -376,6 +377,8 @@ def demo(dev: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for host in {path.name for path in (folder / "sites").iterdir()} - set(dev.DEMO_SITES):
         shutil.rmtree(folder / "sites" / host)  # A site that was added to this clone.
     shutil.copyfile(ROOT / "development.ini", folder / "development.ini")
+    (folder / "docs").mkdir()
+    shutil.copytree(DOCS / "screenshots", folder / "docs" / "screenshots")
     (folder / "var").mkdir()
     make_programs(folder / ".venv" / "bin")
     clone = Clone(folder, dev)
