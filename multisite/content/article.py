@@ -16,8 +16,9 @@ class Article:
 
     `published` is None only for drafts; `summary` and `updated` are None if not given. `language`, `notation`, `line`
     and `notes` are those of a file: `line` is the number of the first line of `body`, from 1; `notes` are sentences
-    about parts of the file that an entry cannot have. The fields from `categories` on are ignored when articles are
-    compared.
+    about parts of the file that an entry cannot have. `written_slug` is the slug as its source has it, or empty.
+    `address` is the address that the source names, or empty, and `aliases` are further ones; all are as written. The
+    fields from `categories` on are ignored when articles are compared.
     """
 
     slug: str
@@ -34,3 +35,6 @@ class Article:
     notation: Notation = field(default="yaml", compare=False)
     line: int = field(default=1, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    written_slug: str = field(default="", compare=False)
+    address: str = field(default="", compare=False)
+    aliases: tuple[str, ...] = field(default=(), compare=False)

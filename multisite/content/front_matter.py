@@ -16,7 +16,7 @@ from multisite.content.article import Article
 from multisite.content.dates import parse_date
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.fields import read_date, read_names, read_text_field, read_truth
-from multisite.content.limits import TITLE_LENGTH
+from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
 from multisite.content.metadata import Metadata, Notation, split_metadata
 from multisite.content.slugs import slugify
 
@@ -76,6 +76,9 @@ def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
         notation=found.notation,
         line=line,
         notes=_notes(fields, expiry, draft),
+        written_slug=read_text_field(fields, "slug"),
+        address=_address(fields),
+        aliases=_aliases(fields),
     )
 
 
@@ -168,6 +171,27 @@ def _author(fields: Mapping[str, Any]) -> str | None:
     names = [name.get("name") if isinstance(name, Mapping) else name for name in names]
     text = ", ".join(" ".join(name.split()) for name in names if isinstance(name, str) and name.strip())
     return read_text_field({"author": text}, "author")[:TITLE_LENGTH] or None
+
+
+def _address(fields: Mapping[str, Any]) -> str:
+    """Return the address that the file names: Jekyll's `permalink`, Hugo's and Pelican's `url`, Zola's `path`."""
+    for name in ("permalink", "url", "save_as", "path"):
+        value = fields.get(name)
+        # A URL is that of another page, as in blogs of links.
+        if isinstance(value, str) and value.strip() and "://" not in value:
+            return value.strip()
+    return ""
+
+
+def _aliases(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the further addresses: `aliases` of Hugo and Zola, jekyll-redirect-from, and those of jekyll-import."""
+    found: list[str] = []
+    for name in ("aliases", "redirect_from", "wordpress_url"):
+        value = fields.get(name)
+        found += [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+    if read_text_field(fields, "wordpress_id").isdecimal():
+        found.append(f"/?p={read_text_field(fields, 'wordpress_id')}")
+    return tuple(each.strip() for each in found[:MAX_TAGS] if each.strip())
 
 
 def _notes(fields: Mapping[str, Any], expiry: datetime | None, draft: bool) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from multisite.content.files import find_files, printable, read_text
 from multisite.content.front_matter import parse_article
 from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
+from multisite.content.old_addresses import OldAddresses
+from multisite.content.old_site import OldSite, find_old_site, seen_from
 from multisite.content.report import BadPath, ImportReport, Loss, Note
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
@@ -76,9 +78,15 @@ def import_entries(
     def on_skipped(path: Path, reason: str) -> None:
         report.skipped.append(BadPath(printable(path), reason))
 
-    files = choose_translations(find_files(paths, on_bad, on_skipped), site.locale, on_skipped)
-    reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files))
-    save_articles(engine, site, _read_all(files, reader, progress), report, strict=strict)
+    files_and_folders = [Path(path) for path in paths]
+    files = choose_translations(find_files(files_and_folders, on_bad, on_skipped), site.locale, on_skipped)
+    old_site = find_old_site(
+        files_and_folders, lambda path, reason: report.notes.append(Note(printable(path), None, "file", reason))
+    )
+    reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files), seen_from(site, old_site))
+    addresses = OldAddresses(reader.old_site, report)
+    articles, redirects = _read_all(files, reader, progress), addresses.redirects()
+    save_articles(engine, site, articles, report, strict=strict, redirects=redirects, on_saved=addresses.add)
     return report
 
 
@@ -99,6 +107,7 @@ class _Reader:
     report: ImportReport
     pattern: SlugPattern
     files: Mapping[PurePath, tuple[Path, Path]]
+    old_site: OldSite
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
 
     def read(self, path: Path, base: Path) -> Prepared | None:
@@ -120,8 +129,13 @@ class _Reader:
                 Note(printable(path), article.line + loss.line, loss.kind, loss.text, lost=loss.lost)
                 for loss in sorted((*losses, *rendered.losses), key=lambda loss: loss.line)
             ]
-            return Prepared(article, rendered, printable(path.absolute()))
+            addresses = self._old_addresses(article, base)
+            return Prepared(article, rendered, printable(path.absolute()), addresses=addresses)
         return None
+
+    def _old_addresses(self, article: Article, base: Path) -> tuple[str, ...]:
+        when = None if article.published is None else local_time(article.published, zone_of(self.site))
+        return tuple(self.old_site.addresses(article, base.absolute(), when))
 
     def _render(self, article: Article, path: Path, losses: list[Loss]) -> Rendered:
         body, resolve = article.body, partial(self._resolve, path)

@@ -21,7 +21,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from multisite.content.errors import InvalidArticle
 from multisite.content.limits import MAX_FRONT_MATTER
 
-__all__ = ["Metadata", "Notation", "split_metadata"]
+__all__ = ["Metadata", "Notation", "load_configuration", "split_metadata"]
 
 Notation = Literal["yaml", "toml", "json", "lines"]
 
@@ -69,6 +69,17 @@ def split_metadata(text: str) -> Metadata:
     start = blank.end() if blank else 0
     fields, notation, end = _read_fields(text[start:])
     return Metadata(fields, text[start + end :], notation, text.count("\n", 0, start + end) + 1)
+
+
+def load_configuration(text: str, suffix: str) -> dict[str, Any]:
+    """Return the configuration of a tool: YAML, TOML or JSON by the suffix of its file. Names are lower case.
+
+    Raises:
+        InvalidArticle: It cannot be read.
+    """
+    if suffix == ".toml":
+        return _load(_load_toml, text)
+    return _load_json(text.lstrip())[0] if suffix == ".json" else _load(_load_yaml, text)
 
 
 def _read_fields(text: str) -> tuple[dict[str, Any], Notation, int]:

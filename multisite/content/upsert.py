@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -46,7 +46,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An article ready to be saved.
+    """An article ready to be saved; `addresses` are the paths that it had, which are to be redirected to the entry.
 
     `has_final_slug` is true if the slug was chosen with regard to all entries of the site: it is not changed, and the
     entry that has it already is the one of this article.
@@ -56,6 +56,7 @@ class Prepared:
     rendered: Rendered
     source: str
     has_final_slug: bool = False
+    addresses: tuple[str, ...] = ()
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -66,10 +67,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """The result of a batch: counts, and notes."""
+    """The result of a batch: counts, notes, and the slug of each article."""
 
     counts: Counts = field(default_factory=Counts)
     notes: list[Note] = field(default_factory=list)
+    slugs: list[tuple[Prepared, str]] = field(default_factory=list)
 
 
 def save_articles(
@@ -80,12 +82,13 @@ def save_articles(
     *,
     strict: bool,
     redirects: Iterable[Rule] = (),
+    on_saved: Callable[[Prepared, str], None] = lambda _article, _slug: None,
 ) -> None:
     """Save `articles` as entries of `site`, then `redirects`, and add what was done to `report`.
 
     Each batch is a transaction of its own, so that an import that is stopped can be repeated. With `strict`, and if
     `report` is that of a dry run, everything is one transaction, which is rolled back after a dry run, or if the report
-    has a bad path at the end.
+    has a bad path at the end. `on_saved` is called with each article and its slug, before `redirects` is read.
     """
     commit = not (strict or report.dry_run)
     with closing(Session(engine, info={"site": site})) as session:
@@ -93,6 +96,8 @@ def save_articles(
             saved = _upsert_batch(session, batch, zone_of(site), commit=commit)
             report.count(saved.counts)
             report.notes += saved.notes
+            for item, slug in saved.slugs:
+                on_saved(item, slug)
         remaining = iter(redirects)
         while rules := list(islice(remaining, REDIRECT_BATCH_SIZE)):
             _save_redirects(session, rules, report)
@@ -179,6 +184,7 @@ def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _S
             saved.counts.updated += 1
         else:
             saved.counts.unchanged += 1
+        saved.slugs.append((item, slug))
         if slug != item.article.slug:
             text = f"its slug is '{slug}', since an entry of another day has '{item.article.slug}'"
             saved.notes.append(Note(item.source, None, "address", text, lost=False))

@@ -1,0 +1,342 @@
+"""Imported entries are found at their old addresses: by the rules of Jekyll, Hugo, Zola and Pelican, and as built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
+from html import unescape
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+import pytest
+import sqlalchemy as sa
+from content_sites import GARDEN, STERNWARTE, ContentSites
+from sqlalchemy.orm import Session
+
+from multisite import Site
+from multisite.content.importing import ImportReport, import_entries
+from multisite.content.models import Entry
+from multisite.content.old_site import OldSite, seen_from
+from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_braces, expand_colons, plain_slug
+from multisite.content.redirect_rules import parse_rule
+from multisite.content.redirects import find_redirect, list_redirects, save_redirects
+
+MOVED = """---
+title: Moved
+date: 2012-05-06
+permalink: /2012/05/moved.html
+redirect_from:
+  - /archive/2012/05/06/moved.aspx
+aliases: [/blog/moved/, "https://old.example/x?id=5"]
+wordpress_id: 123
+---
+Text.
+"""
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return root
+
+
+def article(front: str) -> str:
+    return f"---\n{front}\n---\nText.\n"
+
+
+def stored(sites: ContentSites, site: Site) -> dict[str, str | None]:
+    with Session(sites.engine, info={"site": site}) as session:
+        return {rule.path: rule.target for rule, _ in list_redirects(session)}
+
+
+def addresses_of_entries(sites: ContentSites) -> dict[str, set[str]]:
+    """Return the old addresses of each entry of the garden by its slug."""
+    found: dict[str, set[str]] = {}
+    for path, target in stored(sites, sites.garden).items():
+        if target is not None and target.startswith("/entries/"):
+            found.setdefault(unquote(target.removeprefix("/entries/")), set()).add(path)
+    return found
+
+
+def do_import(sites: ContentSites, *paths: Path, dry_run: bool = False) -> ImportReport:
+    return import_entries(sites.engine, sites.garden, paths, dry_run=dry_run)
+
+
+# Addresses in the front matter.
+
+
+def test_the_addresses_in_the_front_matter_lead_to_the_entry(sites: ContentSites, tmp_path: Path) -> None:
+    write(tmp_path, {"moved.md": MOVED, "draft.md": article("title: D\ndraft: true\naliases: [/d]")})
+    report = do_import(sites, tmp_path)
+    assert [note.text for note in report.notes] == []
+    browser = sites.browser(GARDEN)
+    old = ["/2012/05/moved.html", "/archive/2012/05/06/moved.aspx", "/blog/moved/", "/x?id=5", "/?p=123"]
+    for address in old:
+        assert browser.get(address, status=301).location == f"http://{GARDEN}/entries/moved"
+        sites.browser(STERNWARTE).get(address, status=200 if address == "/?p=123" else 404)
+    for address in ("/index.xml", "/atom.xml", "/feeds/all.atom.xml"):
+        assert browser.get(address, status=301).location == f"http://{GARDEN}/feed.xml"
+    browser.get("/d", status=404)
+    assert report.redirects == len(stored(sites, sites.garden))
+
+
+def test_an_import_can_be_repeated_and_keeps_what_a_person_made(sites: ContentSites, tmp_path: Path) -> None:
+    write(tmp_path, {"moved.md": MOVED})
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        save_redirects(session, [parse_rule("/blog/moved", "/archive"), parse_rule("/atom.xml", None, 410)])
+        session.commit()
+    dry = do_import(sites, tmp_path, dry_run=True)
+    assert set(stored(sites, sites.garden)) == {"/blog/moved", "/atom.xml"}
+    first = do_import(sites, tmp_path)
+    assert first.redirects == dry.redirects == len(stored(sites, sites.garden)) - 2 > 0
+    assert [note.path for note in first.notes if not note.lost] == ["/blog/moved", "/atom.xml"]
+    again = do_import(sites, tmp_path)
+    assert (again.redirects, again.unchanged) == (first.redirects, 1)
+    assert stored(sites, sites.garden)["/blog/moved"] == "/archive"
+    write(tmp_path, {"moved.md": MOVED.replace("title: Moved", "title: Moved\nslug: again")})
+    assert do_import(sites, tmp_path).added == 1
+    assert stored(sites, sites.garden)["/2012/05/moved.html"] == "/entries/again"
+
+
+def test_an_address_that_is_not_possible_or_taken_is_reported(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    bad = ["/a*b", "/a\\b", "https://[x/", "//x"]
+    aliases = ", ".join(f"'{each}'" for each in bad)
+    write(
+        tmp_path,
+        {
+            "a.md": article("title: A\ndate: 2020-01-01\nurl: /same"),
+            "b.md": article(f"title: B\ndate: 2020-01-02\nurl: /same/\naliases: [{aliases}, [x], 5, '']"),
+            "c.md": article("title: C\ndate: 2020-01-02\nurl: https://elsewhere.example/\naliases: /entries/c/"),
+        },
+    )
+    report = do_import(sqlite_sites, tmp_path)
+    assert report.added == 3
+    assert {note.kind for note in report.notes} == {"redirect"}
+    texts = [note.text for note in report.notes]
+    assert texts[0] == "/same leads to /entries/a, which names it as well"
+    assert [text.partition(":")[0].partition(" contains")[0] for text in texts[1:4]] == [
+        "'/a*b'",
+        "'/a\\\\b'",
+        "'https",
+    ]
+    assert addresses_of_entries(sqlite_sites) == {"a": {"/same"}, "b": {"/x", "/5"}}
+
+
+# Addresses by the configuration.
+
+
+WHEN = datetime(2015, 3, 4, 5, 6, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "address"),
+    [
+        (JEKYLL_STYLES["date"], "/2015/03/04/x.html"),
+        (JEKYLL_STYLES["ordinal"], "/2015/063/x.html"),
+        (JEKYLL_STYLES["weekdate"], "/2015/W10/Wed/x.html"),
+        ("/:short_year/:i_month/:i_day/:long_month/:title", "/15/3/4/March/x"),
+        ("/:year_:month/:title/", "/2015_03/x/"),
+        ("/:nothing/:title/", None),
+        ("plain", "/plain"),
+    ],
+)
+def test_patterns_with_colons(pattern: str, address: str | None) -> None:
+    values = {"title": "x", "categories": "", "output_ext": ".html"}
+    assert expand_colons(pattern, values | date_values(WHEN)) == address
+
+
+@pytest.mark.parametrize(
+    ("pattern", "address"),
+    [
+        ("{slug}.html", "/x.html"),
+        ("posts/{date:%Y}/{date:%b}/{date:%-d}/{slug}/index.html", "/posts/2015/Mar/4/x/index.html"),
+        ("{date:%Q}/{slug}", None),
+        ("{nothing}", None),
+    ],
+)
+def test_patterns_with_braces(pattern: str, address: str | None) -> None:
+    assert expand_braces(pattern, {"slug": "x"}, WHEN) == address
+    assert expand_braces("{date:%Y}", {}, None) is None
+
+
+def test_slugs_of_titles() -> None:
+    assert plain_slug("What's  new: Äpfel & C") == "whats-new-äpfel-c"
+    assert plain_slug("What's new: Äpfel", ascii_only=True) == "whats-new-apfel"
+
+
+def test_the_configuration_beside_the_content_is_used(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "config.toml": 'base_url = "https://z.example/blog"\n',
+            "content/posts/2020-01-02-one.md": '+++\ntitle = "One"\n+++\nText.',
+            "content/two/index.md": '+++\ntitle = "Two"\ndate = 2020-01-02\naliases = ["old"]\n+++\nText.',
+            "content/three.md": '+++\ntitle = "Three"\ndate = 2020-01-02\npath = "third"\n+++\nText.',
+        },
+    )
+    do_import(sqlite_sites, tmp_path / "content")
+    assert addresses_of_entries(sqlite_sites) == {
+        "one": {"/blog/posts/one"},
+        "two": {"/blog/two", "/blog/old"},
+        "three": {"/blog/third"},
+    }
+
+
+def test_pages_of_the_old_home_page_are_redirected(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    write(tmp_path, {f"_posts/2020-01-02-n{number}.md": article(f"title: N{number}") for number in range(21)})
+    write(tmp_path, {"_config.yml": "baseurl: /b"})
+    do_import(sqlite_sites, tmp_path)
+    found = stored(sqlite_sites, sqlite_sites.garden)
+    assert found["/b/page/2"] == found["/b/page2"] == "/?page=2"
+    assert found["/b/page/3"] == "/?page=3"
+    assert "/b/page/4" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("_config.yml", "a: ["),
+        ("hugo.toml", "a ="),
+        ("hugo.json", "{"),
+        ("pelicanconf.py", "def"),
+        ("pelicanconf.py", "(" * 10_000),
+        ("_config.yml", "x: " + 70_000 * "y"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_reported(
+    sqlite_sites: ContentSites, tmp_path: Path, name: str, content: str
+) -> None:
+    write(tmp_path, {name: content, "a.md": article("title: A\ndate: 2020-01-01")})
+    report = do_import(sqlite_sites, tmp_path)
+    assert report.added == 1
+    assert [note.path for note in report.notes] == [str(tmp_path / name)]
+    assert report.notes[0].text.startswith("the old addresses are not known: ")
+
+
+@pytest.mark.parametrize("content", ["SITEURL = open('/etc/passwd').read()\nARTICLE_URL = f'{1}'\n", "ARTICLE_URL = 5"])
+def test_python_of_pelican_is_not_run(sqlite_sites: ContentSites, tmp_path: Path, content: str) -> None:
+    write(tmp_path, {"pelicanconf.py": content, "content/a.md": "Title: A b\nDate: 2020-01-01\n\nText.\n"})
+    do_import(sqlite_sites, tmp_path / "content")
+    assert addresses_of_entries(sqlite_sites) == {"a": {"/a-b.html"}}
+
+
+def test_a_configuration_of_another_program_is_ignored(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    write(tmp_path, {"config.toml": "x = 1", "a.md": article("title: A\ndate: 2020-01-01")})
+    assert do_import(sqlite_sites, tmp_path).notes == []
+    assert stored(sqlite_sites, sqlite_sites.garden) == {}
+
+
+def test_the_path_of_the_new_site_is_not_part_of_an_old_address() -> None:
+    old = OldSite("hugo", base="/blog")
+    site = Site(id=1, host="x.example", name="X", folder="x", path="/blog")
+    assert (seen_from(site, old).base, seen_from(replace(site, path=""), old).base) == ("", "/blog")
+    assert seen_from(site, None) == OldSite()
+
+
+# As the tools build them.
+
+
+def titles_of(sites: ContentSites, pages: dict[str, str]) -> dict[str, str | None]:
+    """Return the title of the entry that each address leads to, None without."""
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        titles = {f"/entries/{entry.slug}": entry.title for entry in session.scalars(sa.select(Entry))}
+        found = {address: find_redirect(session, address) for address in pages}
+    return {address: titles.get(unquote(rule.target or "")) if rule else None for address, rule in found.items()}
+
+
+def built(folder: Path) -> dict[str, str]:
+    """Return the titles of the pages that a tool has built, by address; each page is its title."""
+    found = {}
+    for page in folder.rglob("*.html"):
+        text = page.read_text("utf-8")
+        if text.startswith("title="):
+            address = PurePosixPath("/") / page.relative_to(folder)
+            found[str(address)] = unescape(text.removeprefix("title=").strip())
+    return found
+
+
+HUGO_POSTS = {
+    "content/posts/Plain Name.md": "title: Plain\ndate: 2020-01-02",
+    "content/posts/2020-01-02-dated.md": "title: Dated\ndate: 2020-01-02",
+    "content/posts/slug.md": "title: Slug\ndate: 2020-01-02\nslug: Own-Slug",
+    "content/posts/bundle/index.md": "title: Bundle\ndate: 2020-01-02",
+    "content/posts/sub/deep.md": "title: Deep\ndate: 2020-01-02",
+    "content/posts/url.md": "title: Url\ndate: 2020-01-02\nurl: /2019/own.html",
+    "content/news/what.md": "title: What's new – a B\ndate: 2020-03-04",
+    "content/about.md": "title: About\ndate: 2020-01-02",
+}
+
+
+@pytest.mark.skipif(shutil.which("hugo") is None, reason="hugo is not installed")
+@pytest.mark.parametrize("more", ["", '[permalinks]\nposts = "/:year/:month/:slug/"\nnews = "/n/:monthname/:title"\n'])
+def test_hugo(sqlite_sites: ContentSites, tmp_path: Path, more: str) -> None:
+    write(tmp_path, {path: article(front) for path, front in HUGO_POSTS.items()})
+    kinds = 'disableKinds = ["taxonomy", "term", "RSS", "sitemap", "section", "home", "404"]'
+    write(tmp_path, {"config.toml": f'baseURL = "https://x.example/"\n{kinds}\n{more}'})
+    write(tmp_path, {"layouts/_default/single.html": "title={{ .Title }}"})
+    subprocess.run(["hugo", "--quiet"], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    do_import(sqlite_sites, tmp_path / "content")
+    pages = built(tmp_path / "public")
+    assert len(pages) == len(HUGO_POSTS)
+    assert titles_of(sqlite_sites, pages) == pages
+
+
+JEKYLL_POSTS = {
+    "_posts/2020-01-02-Plain-Name.md": "title: Plain",
+    "_posts/2020-03-04-categories.md": "title: Categories\ncategories: [News, Old]",
+    "_posts/2020-03-04-slug.md": "title: Slug\nslug: own",
+    "_posts/2020-03-04-date.md": "title: Date\ndate: 2019-12-31 23:00:00 +0000",
+    "_posts/2020-03-04-pretty.md": "title: Pretty\npermalink: pretty",
+    "_posts/2020-03-04-ordinal.md": "title: Ordinal\npermalink: ordinal",
+    "_posts/2020-03-05-tokens.md": "title: Own\npermalink: /:short_year/:i_month/:short_month/x-:title",
+    "about.md": "title: About\ndate: 2020-01-01",
+    "sub/page.md": "title: Page\ndate: 2020-01-01",
+}
+
+
+@pytest.mark.skipif(shutil.which("jekyll") is None, reason="jekyll is not installed")
+@pytest.mark.parametrize("permalink", ["", "permalink: /blog/:categories/:year/:month/:title:output_ext"])
+def test_jekyll(sqlite_sites: ContentSites, tmp_path: Path, permalink: str) -> None:
+    write(tmp_path, {path: article(f"{front}\nlayout: page") for path, front in JEKYLL_POSTS.items()})
+    write(tmp_path, {"_config.yml": f"timezone: UTC\n{permalink}", "_layouts/page.html": "title={{ page.title }}"})
+    command = ["jekyll", "build", "--quiet", "--source", str(tmp_path), "--destination", str(tmp_path / "_site")]
+    environment = os.environ | {"LANG": "C.UTF-8"}
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=240, env=environment)
+    do_import(sqlite_sites, *(tmp_path / path for path in JEKYLL_POSTS), tmp_path / "_posts")
+    pages = built(tmp_path / "_site")
+    assert len(pages) == len(JEKYLL_POSTS)
+    assert titles_of(sqlite_sites, pages) == pages
+
+
+PELICAN_POSTS = {
+    "content/plain.md": "Title: What's new: a B\nDate: 2020-01-02",
+    "content/accents.md": "Title: Äpfel für Élise\nDate: 2020-01-02",
+    "content/slug.md": "Title: Slug\nDate: 2020-01-02\nSlug: own",
+    "content/News/category.md": "Title: Category\nDate: 2020-03-04",
+    "content/save.md": "Title: Save\nDate: 2020-01-02\nSave_as: own/page.html\nUrl: own/page.html",
+    "content/pages/about.md": "Title: About\nDate: 2020-01-02",
+}
+
+
+@pytest.mark.skipif(shutil.which("pelican") is None, reason="pelican is not installed")
+@pytest.mark.parametrize(
+    "more", ["", "ARTICLE_SAVE_AS = '{category}/{date:%Y}/{date:%b}/{date:%-d}/{slug}/index.html'"]
+)
+def test_pelican(sqlite_sites: ContentSites, tmp_path: Path, more: str) -> None:
+    write(tmp_path, {path: f"{front}\n\nText.\n" for path, front in PELICAN_POSTS.items()})
+    lines = ["SITENAME = 'x'", "SITEURL = ''", "TIMEZONE = 'UTC'", "PATH = 'content'", "THEME = 'theme'", more]
+    lines += ["DIRECT_TEMPLATES = []", "AUTHOR_SAVE_AS = CATEGORY_SAVE_AS = TAG_SAVE_AS = ''", "PLUGINS = []"]
+    write(tmp_path, {"pelicanconf.py": "\n".join(lines), "theme/static/x.css": ""})
+    templates = {"article": "title={{ article.title }}", "page": "title={{ page.title }}"}
+    write(tmp_path, {f"theme/templates/{name}.html": text for name, text in templates.items()})
+    command = ["pelican", "content", "--settings", "pelicanconf.py", "--output", "out", "--quiet"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=240)
+    do_import(sqlite_sites, tmp_path / "content")
+    pages = built(tmp_path / "out")
+    assert len(pages) == len(PELICAN_POSTS)
+    assert titles_of(sqlite_sites, pages) == pages
