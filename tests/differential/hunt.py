@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 import warnings
+from itertools import islice
 from pathlib import Path
 
 from differential.comparison import Comparison, Disagreement
@@ -25,13 +26,21 @@ WITHIN_OPERATIONS = 3_000
 """Within how many operations a fault has to be found."""
 
 
-def hunt(shared: SharedWorld, reference: Remembered, name: str, seed: int) -> int | None:
-    """Return the number of operations after which the named fault was found, or None if it was not found."""
+def hunt(shared: SharedWorld, reference: Remembered, name: str, seed: int, *, first: int = 0) -> int | None:
+    """Return the number of operations after which the named fault was found, or None if it was not found.
+
+    Args:
+        shared: The side with the fault.
+        reference: The other side.
+        name: A key of `FAULTS`.
+        seed: Chooses the programs.
+        first: How many programs are skipped.
+    """
     comparison = Comparison(shared, reference)
     forget(shared)
     try:
         with FAULTS[name]():
-            for program in random_programs(seed):
+            for program in islice(random_programs(seed), first, None):
                 if comparison.operations >= WITHIN_OPERATIONS:
                     return None
                 comparison.run(program)

@@ -23,7 +23,7 @@ from differential.actions import ACTIONS
 from differential.models import Plain, declare
 from differential.program import SITES, Program, Step
 from differential.rows import Rows
-from differential.world import World
+from differential.world import World, exclude_from_collection
 
 Answer = tuple[Outcome, dict[int, Rows]]
 
@@ -39,6 +39,7 @@ class PlainWorld(World):
         self.key = Plain().key  # type: ignore[method-assign]
         for engine in self.engines.values():
             self.models.metadata.create_all(engine)
+        exclude_from_collection()
 
     def open(self, site: int) -> Session:
         return Session(self.engines[site])

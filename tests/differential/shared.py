@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from differential.models import declare
 from differential.program import SITES
-from differential.world import World
+from differential.world import World, exclude_from_collection
 from multisite import SiteScoped, all_sites, using_site
 from multisite.core.site import Site
 from multisite.directory.models import DirectoryVersion, SiteRow, metadata
@@ -59,6 +59,7 @@ class SharedWorld(World):
             session.add(DirectoryVersion(id=1, version=0))
             session.add_all(SiteRow(id=site.id, name=site.name, folder=site.folder) for site in SITE.values())
             session.commit()
+        exclude_from_collection()
 
     def open(self, site: int) -> Session:
         return Session(self.engines[site], info={"site": SITE[site]})

@@ -35,6 +35,12 @@ def make_engine(url: str) -> sa.Engine:
     return engine
 
 
+def exclude_from_collection() -> None:
+    """Exclude all objects that exist by now from the collections after failed steps, which take long otherwise."""
+    gc.collect()
+    gc.freeze()
+
+
 def _plant(raw: sqlite3.Connection, script: str) -> None:
     try:
         raw.executescript(script)
