@@ -37,9 +37,11 @@ postgresql = ["psycopg[binary]>=3.2"]
 
 users = ["argon2-cffi>=23.1"]  # For multisite.users.
 
+editor = [*users, "WTForms>=3.1"]  # For multisite.forms, and the editor of multisite.content.
+
 # For multisite.content, the reference application: its entries are imported from Markdown, and its ini names waitress.
 content = [
-    *users,
+    *editor,
     "beautifulsoup4>=4.13",  # The first with types; what markdownify works on.
     "defusedxml>=0.7.1",  # For exports of WordPress, which are strangers' XML.
     "linkify-it-py>=2.0",  # For addresses that stand in a text without being a link.
@@ -159,6 +161,7 @@ setup(
         "metrics": metrics,
         "tracing": tracing,
         "users": users,
+        "editor": editor,
         "lint": lint,
         "ci": ci,
     },

@@ -21,6 +21,7 @@ def _check_size(number: int) -> None:
 def includeme(config: Configurator) -> None:
     """Declare the settings."""
     sentence = "Entries on one page of the home page and of a tag."
-    config.add_site_setting("posts_per_page", int, default=POSTS_PER_PAGE, doc=sentence, check=_check_size)
-    config.add_site_setting("feed_entries", int, default=FEED_ENTRIES, doc="Entries in the feed.", check=_check_size)
-    config.add_site_setting("tagline", str, default="", doc="A sentence below the name of the site.")
+    config.add_site_setting("posts_per_page", int, default=POSTS_PER_PAGE, doc=sentence, check=_check_size, owner=True)
+    sentence = "Entries in the feed."
+    config.add_site_setting("feed_entries", int, default=FEED_ENTRIES, doc=sentence, check=_check_size, owner=True)
+    config.add_site_setting("tagline", str, default="", doc="A sentence below the name of the site.", owner=True)

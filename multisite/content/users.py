@@ -27,7 +27,11 @@ class User(SiteMember, Base):
     """A user of one site. What an entry shows of its author is `Entry.author`, a name."""
 
     __tablename__ = "users"
-    __table_args__ = (sa.UniqueConstraint("site_id", "link_hash"),)
+    __table_args__ = (
+        sa.UniqueConstraint("site_id", "link_hash"),
+        # An archive of a site may leave the users out.
+        {"info": {"site_users": True}},
+    )
 
     login_throttle = None  # The editor counts attempts in the database, for all processes together.
 

@@ -34,6 +34,7 @@ def add_site_setting(
     default: Any,
     doc: str,
     check: Callable[[Any], object] | None = None,
+    owner: bool = False,
 ) -> None:
     """Declare a setting that sites can override: `request.site.settings[name]`. A directive of the Configurator.
 
@@ -48,16 +49,18 @@ def add_site_setting(
         default: A value of this kind, or None.
         doc: One sentence that describes the setting.
         check: Called with a value. Returns False, or raises `ValueError("what was expected")`, to reject it.
+        owner: Whether an owner of a site may change the setting, in an editor; an operator always may.
 
     Raises:
         ConfigurationError: The setting cannot be declared.
     """
     try:
-        setting = make_setting(name, kind, default=default, doc=doc, check=check)
+        setting = make_setting(name, kind, default=default, doc=doc, check=check, owner=owner)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(str(error)) from error
     introspectable = config.introspectable(CATEGORY, name, name, "site setting")
     introspectable.update(name=name, kind=setting.kind.name, default=setting.default, doc=setting.doc, check=check)
+    introspectable["owner"] = owner
     config.action(
         (SITE_SETTINGS, name), lambda: config.registry[SITE_SETTINGS].add(setting), introspectables=(introspectable,)
     )

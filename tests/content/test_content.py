@@ -337,7 +337,9 @@ def test_settings_of_a_site_change_only_its_own_pages(sqlite_sites: ContentSites
 
 def test_every_phrase_is_used() -> None:
     code = [*ROOT.glob("templates/*.mako"), *ROOT.glob("multisite/content/*.py")]
-    said = set(re.findall(r"""(?:text|phrase)\(["']([a-z_]+)["']""", "".join(path.read_text("utf-8") for path in code)))
+    said = set(
+        re.findall(r"""\b(?:text|phrase)\(["']([a-z_]+)["']""", "".join(path.read_text("utf-8") for path in code))
+    )
     said |= {f"error_{status}_{part}" for status in ERRORS for part in ("title", "text")}
     assert {*PHRASES, *PLURALS} == said
 

@@ -10,7 +10,7 @@ import pytest
 
 EXTRAS = {
     "markdown_it", "mdit_py_plugins", "nh3", "yaml", "linkify_it", "waitress", "argon2", "dogpile", "prometheus_client",
-    "opentelemetry", "psycopg", "fsspec", "PIL",
+    "opentelemetry", "psycopg", "fsspec", "PIL", "wtforms",
 }  # fmt: skip
 
 WITHOUT = f"""

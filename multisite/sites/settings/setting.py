@@ -20,13 +20,17 @@ _MAX_NAME_CHARACTERS = 64
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A declared setting. The ini file can override `default`; `doc` is the description."""
+    """A declared setting. The ini file can override `default`; `doc` is the description.
+
+    `owner` is whether an owner of a site may change it; an operator always may.
+    """
 
     name: str
     kind: SettingType
     default: Any
     doc: str
     check: Callable[[Any], object] | None = None
+    owner: bool = False
 
     def parse(self, text: str) -> Any:
         """Return the value of `text`. Raises `ValueError` with what was expected if it is not valid."""
@@ -59,7 +63,13 @@ class Setting:
 
 
 def make_setting(
-    name: str, kind: Any, *, default: Any, doc: str, check: Callable[[Any], object] | None = None
+    name: str,
+    kind: Any,
+    *,
+    default: Any,
+    doc: str,
+    check: Callable[[Any], object] | None = None,
+    owner: bool = False,
 ) -> Setting:
     """Return a setting. Raises `ValueError` or `TypeError` with the reason if it cannot be declared."""
     if not _NAME.fullmatch(name) or len(name) > _MAX_NAME_CHARACTERS:
@@ -71,7 +81,7 @@ def make_setting(
         raise ValueError(f"{name!r} cannot be the name of a setting: every site already has it as site.{name}")
     if not doc.strip():
         raise ValueError(f"the setting {name} needs a description (doc=...)")
-    setting = Setting(name, setting_type_for(kind), default, " ".join(doc.split()), check)
+    setting = Setting(name, setting_type_for(kind), default, " ".join(doc.split()), check, owner)
     if default is None:
         return setting
     try:
@@ -80,4 +90,4 @@ def make_setting(
     except (TypeError, ValueError) as error:
         expected = str(error) or setting.kind.expected
         raise ValueError(f"the default of the setting {name}, {default!r}: expected {expected}") from error
-    return Setting(name, setting.kind, value, setting.doc, check)
+    return Setting(name, setting.kind, value, setting.doc, check, owner)

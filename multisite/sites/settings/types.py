@@ -29,7 +29,7 @@ class SettingType:
 
     `name` is for display, `expected` for error messages. `parse` turns a text into a value, and raises any exception if
     the text is not valid; `serialize` turns a value into its text. If `is_open`, the type is a callable of the
-    application, whose values need not have a text.
+    application, whose values need not have a text. `choices` are the values of a choice.
     """
 
     name: str
@@ -37,6 +37,7 @@ class SettingType:
     parse: Callable[[str], Any]
     serialize: Callable[[Any], str] = str
     is_open: bool = False
+    choices: tuple[str, ...] = ()
 
 
 def setting_type_for(declared: Any) -> SettingType:
@@ -124,7 +125,8 @@ def _choice(choices: tuple[Any, ...]) -> SettingType:
             raise ValueError
         return text
 
-    return SettingType("one of " + ", ".join(choices), "one of " + ", ".join(choices), choose)
+    name = "one of " + ", ".join(choices)
+    return SettingType(name, name, choose, choices=choices)
 
 
 _LIST = SettingType("list", "texts separated by commas", _parse_list, _serialize_list)

@@ -17,6 +17,9 @@
     <ul>
       <%block name="menu">
       <li><a href="${path('editor_home')}">${t("Editor")}</a></li>
+% if user.role == "owner":
+      <li><a href="${path('editor_settings')}">${t("Settings")}</a></li>
+% endif
       <li><a href="${path('editor_account')}">${user.login}</a></li>
       <li><a href="${path('editor_logout')}">${t("Log out")}</a></li>
       </%block>

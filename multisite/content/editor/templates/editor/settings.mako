@@ -1,0 +1,19 @@
+<%inherit file="multisite.content.editor:templates/editor/frame.mako"/>
+<%block name="title">${t("Settings")}</%block>
+<form method="post" action="${path('editor_settings')}">
+  ${parent.csrf()}
+% for field in form:
+  <p class="field${' check' if field.type == 'BooleanField' else ''}">
+% if field.type == "BooleanField":
+    ${field()} <label for="${field.id}">${field.label.text}</label>
+% else:
+    <label for="${field.id}">${field.label.text}</label>
+    ${field(**({"aria-invalid": "true", "aria-describedby": field.id + "-fault"} if field.errors else {}))}
+% endif
+% for fault in field.errors:
+    <span class="fault" id="${field.id}-fault">${fault}</span>
+% endfor
+  </p>
+% endfor
+  <p><button type="submit">${t("Save")}</button></p>
+</form>
