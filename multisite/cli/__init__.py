@@ -100,6 +100,10 @@ COMMANDS = {
         "multisite.cli.import_exports:import_wordpress_command",
         "Import a blog's posts from an export of WordPress into a site of multisite.content.",
     ),
+    "import-ghost": _LazyCommand(
+        "multisite.cli.import_exports:import_ghost_command",
+        "Import a blog's posts from an export of Ghost into a site of multisite.content.",
+    ),
     "list-redirects": _LazyCommand(
         "multisite.cli.redirects:list_redirects", "List the redirects of a site of multisite.content."
     ),

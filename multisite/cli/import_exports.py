@@ -1,4 +1,4 @@
-"""The command `multisite import-wordpress`."""
+"""The commands `multisite import-wordpress` and `import-ghost`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from multisite.cli.host_command import HostCommand
 from multisite.cli.import_report import finish, import_options, open_site, show_progress
 
 try:
+    from multisite.content.exports.ghost import import_ghost
     from multisite.content.exports.wordpress import import_wordpress
 except ModuleNotFoundError as error:
     raise click.ClickException(f"{error.name} is not installed: pip install 'pyramid-multisite[content]'") from error
 
-__all__ = ["import_wordpress_command"]
+__all__ = ["import_ghost_command", "import_wordpress_command"]
 
 _FILE = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -36,6 +37,28 @@ def import_wordpress_command(
     """
     engine, site = open_site(ini_uri, host)
     report = import_wordpress(
+        engine, site, export, uploads=uploads, strict=strict, dry_run=dry_run, progress=show_progress("posts")
+    )
+    engine.dispose()
+    finish(report, site, as_json=as_json, strict=strict, nothing="There is no post to import.")
+
+
+@click.command("import-ghost", cls=HostCommand)
+@click.argument("host")
+@click.argument("export", type=_FILE)
+@click.option("--uploads", type=_FOLDER, metavar="FOLDER", help="The folder content of the blog.")
+@import_options
+@click.pass_obj
+def import_ghost_command(
+    ini_uri: str, host: str, export: Path, *, uploads: Path | None, strict: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Import a blog's posts from an export of Ghost into a site of multisite.content.
+
+    HOST is any host of the site; EXPORT is the JSON file that Ghost wrote. Import it again after a change, or if it was
+    interrupted: posts are recognized by their UUIDs.
+    """
+    engine, site = open_site(ini_uri, host)
+    report = import_ghost(
         engine, site, export, uploads=uploads, strict=strict, dry_run=dry_run, progress=show_progress("posts")
     )
     engine.dispose()

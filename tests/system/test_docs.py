@@ -28,6 +28,7 @@ import click
 import plaster
 import pytest
 import warm
+from ghost_export import post, write_ghost
 from mako.template import Template
 from paths import ROOT, SUPPORT
 from pyramid.config import Configurator
@@ -410,6 +411,7 @@ def make_programs(folder: Path) -> None:
 def clone_of(demo: Path, dev: ModuleType, folder: Path) -> Iterator[Clone]:
     shutil.copytree(demo, folder, symlinks=True)
     write_export(folder / "export.xml", EXPORT)
+    write_ghost(folder / "ghost.json", post(1), post(2, title="About", type="page"))
     clone = Clone(folder, dev)
     try:
         yield clone

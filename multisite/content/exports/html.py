@@ -54,6 +54,7 @@ _MAX_ITEMS = 1000
 _INLINE_HTML = frozenset("abbr cite dfn ins kbd mark q samp small span sub sup time u var".split())  # noqa: SIM905
 """Elements in a line that Markdown has no notation for."""
 
+_BLOCKS_IN_LINKS = ["blockquote", "div", "figure", "li", "p", "table"]
 _BLOCK_HTML = frozenset({"audio", "details", "dl", "figure", "video"})
 _COUNTED = frozenset(
     "a audio blockquote code del em figcaption heading hr img li ol pre strong sub sup table td th tr ul video".split()  # noqa: SIM905
@@ -133,7 +134,7 @@ def _markdown(soup: BeautifulSoup, source: str) -> str | None:
     if count_depth(source) > _MAX_DEPTH or source.count("<li") > _MAX_ITEMS or source.count("<td") > _MAX_ITEMS:
         return None
     text: str = _Converter().convert_soup(soup)
-    return text.strip("\n")
+    return text.strip()
 
 
 def _without_blank_lines(html: str) -> str:
@@ -182,9 +183,10 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # mypy is told not t
             return f"<{node.name}{names}>{super().process_tag(node, parent_tags)}</{node.name}>"
         if _needs_html(node):
             html = _without_blank_lines(str(node))
-            if "_inline" in inside or node.name == "a":
+            has_block = node.find(_BLOCKS_IN_LINKS) is not None
+            if "_inline" in inside or (node.name == "a" and not has_block):
                 return html
-            return f"\n\n{html if node.name not in ('audio', 'video') else f'<div>{html}</div>'}\n\n"
+            return f"\n\n{f'<div>{html}</div>' if node.name in ('a', 'audio', 'video') else html}\n\n"
         return str(super().process_tag(node, parent_tags))
 
     def _convert_nothing(self, el: Tag, text: str, parent_tags: set[str]) -> str:
@@ -222,7 +224,7 @@ def _target(tag: Tag, url: str) -> str:
 
 def _needs_html(tag: Tag) -> bool:
     """Return whether `tag` has a meaning that Markdown cannot express."""
-    if tag.get("id") or (tag.name == "a" and tag.get("name")):
+    if tag.get("id") or (tag.name == "a" and (tag.get("name") or tag.find(_BLOCKS_IN_LINKS))):
         return True
     if tag.name == "figure":
         return tag.find(["figcaption", "audio", "video"]) is not None

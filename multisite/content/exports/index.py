@@ -68,7 +68,7 @@ class ExportIndex:
         row = self.database.execute("SELECT slug FROM slugs WHERE source = ?", (source,)).fetchone()
         if row is not None:
             return str(row[0])
-        dated = slugify(f"{day}-{wanted}") if day is not None else wanted
+        dated = slugify(f"{day}-{wanted}") if day is not None and wanted else wanted
         numbered = f"{number}-{wanted[: SLUG_LENGTH // 2]}"
         candidates = chain((wanted, dated, slugify(numbered)), (slugify(f"{n}-{numbered}") for n in count(2)))
         slug = next(slug for slug in candidates if slug and self._is_free(slug, day))
