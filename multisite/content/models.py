@@ -58,6 +58,7 @@ entry_counts = sa.Table(
     sa.Column("period", sa.String(19), nullable=False),
     sa.Column("entries", sa.Integer, nullable=False),
     sa.PrimaryKeyConstraint("site_id", "period"),
+    info={"export": False},
 )
 """How many entries, without drafts, have a `published` in each period. Triggers keep it; nothing else writes to it.
 

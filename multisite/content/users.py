@@ -52,7 +52,11 @@ class LogIn(SiteScoped, Base):
     """
 
     __tablename__ = "log_ins"
-    __table_args__ = (sa.UniqueConstraint("site_id", "token_hash"), sa.Index(None, "site_id", "user_id"))
+    __table_args__ = (
+        sa.UniqueConstraint("site_id", "token_hash"),
+        sa.Index(None, "site_id", "user_id"),
+        {"info": {"export": False}},  # A log-in is valid on one site.
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     user_id: Mapped[int] = mapped_column(sa.BigInteger, scoped_reference("users.id", ondelete="CASCADE"))
@@ -70,7 +74,11 @@ class LoginAttempts(SiteScoped, Base):
     """
 
     __tablename__ = "login_attempts"
-    __table_args__ = (sa.UniqueConstraint("site_id", "key_hash"), sa.Index(None, "site_id", "until"))
+    __table_args__ = (
+        sa.UniqueConstraint("site_id", "key_hash"),
+        sa.Index(None, "site_id", "until"),
+        {"info": {"export": False}},
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     key_hash: Mapped[str] = mapped_column(sa.String(64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,12 +12,15 @@ from databases import closing_engine, make_own_tables
 from sqlalchemy.orm import Session
 
 from multisite import Site
-from multisite.content.models import Base, Entry
-from multisite.content.users import User
+from multisite.content.models import Base, Entry, entry_counts
+from multisite.content.users import LogIn, User
+from multisite.core import domains
 from multisite.core.settings import Settings, parse_settings
 from multisite.directory.records import get_site
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.sites import SiteContents, copy_site, export_site, import_site
+from multisite.sites.archive.target_folder import MARK, TargetFolder
+from multisite.sites.domains import add_domain, remove_domain, set_canonical
 
 CONTENTS = SiteContents(metadata=[Base.metadata])
 COPY = "copy.example"
@@ -150,3 +154,69 @@ def test_users_can_be_left_out(sites: ContentSites) -> None:
     assert without.source.left_out == ("the rows of users",)
     record = get_site(sites.engine, COPY)
     assert (record.status, record.site.copy_of) == ("maintenance", GARDEN)
+
+
+def test_folder_of_a_renamed_site_is_not_taken(sites: ContentSites) -> None:
+    """A process that is killed after the commit leaves its mark in a folder that is used."""
+    fill(sites)
+    settings = settings_of(sites)
+    copy_site(sites.engine, GARDEN, COPY, settings=settings, contents=CONTENTS, live=True)
+    folder = settings.sites_dir / get_site(sites.engine, COPY).site.folder
+    (folder / MARK).touch()
+    add_domain(sites.engine, COPY, "renamed.example")
+    set_canonical(sites.engine, "renamed.example")
+    remove_domain(sites.engine, COPY)
+    before = files(settings.sites_dir)
+    with pytest.raises(MultisiteError, match="belongs to the site renamed.example: choose another host"):
+        copy_site(sites.engine, STERNWARTE, COPY, settings=settings, contents=CONTENTS)
+    assert files(settings.sites_dir) == before
+
+
+def test_leftover_of_a_killed_import_is_replaced(sites: ContentSites) -> None:
+    fill(sites)
+    settings = settings_of(sites)
+    leftover = settings.sites_dir / COPY
+    leftover.mkdir()
+    (leftover / MARK).touch()
+    (leftover / "half.mako").touch()
+    copy_site(sites.engine, GARDEN, COPY, settings=settings, contents=CONTENTS, live=True)
+    assert files(leftover) == files(settings.sites_dir / sites.garden.folder)
+
+
+def test_two_imports_of_one_host_do_not_share_a_folder(sites: ContentSites) -> None:
+    fill(sites)
+    settings = settings_of(sites)
+    with TargetFolder(settings, domains.parse(COPY), None) as slow:
+        (slow.staging / "half.mako").touch()
+        copy_site(sites.engine, GARDEN, COPY, settings=settings, contents=CONTENTS, live=True)
+        assert (slow.staging / "half.mako").is_file()
+        with pytest.raises(MultisiteError, match="exists already"):
+            slow.put_in_place()
+    assert files(settings.sites_dir / COPY) == files(settings.sites_dir / sites.garden.folder)
+    assert [path.name for path in settings.sites_dir.iterdir() if path.name.startswith(".importing")] == []
+
+
+def test_what_is_not_exported_stays_behind(sites: ContentSites, tmp_path: Path) -> None:
+    """Counts are those that the database keeps for the copy, and log-ins are those of the original alone."""
+    fill(sites)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        user = User(login="anna", role="owner")
+        session.add(user)
+        session.flush()
+        session.add(LogIn(user_id=user.id, token_hash="0" * 64, generation=0, created=1, seen=1, agent="a browser"))
+        session.commit()
+    settings = settings_of(sites)
+
+    def rows(host: str) -> tuple[list[Any], list[str], int]:
+        with Session(sites.engine, info={"site": get_site(sites.engine, host).site}) as session:
+            counts = session.execute(sa.select(entry_counts.c.period, entry_counts.c.entries)).all()
+            return counts, list(session.scalars(sa.select(User.login))), len(session.scalars(sa.select(LogIn)).all())
+
+    copy_site(sites.engine, GARDEN, COPY, settings=settings, contents=CONTENTS, live=True)
+    counts = [("2024-05", 2)]
+    assert rows(GARDEN) == (counts, ["anna"], 1)
+    assert rows(COPY) == (counts, ["anna"], 0)
+    archive = tmp_path / "garden.zip"
+    export_site(sites.engine, GARDEN, archive, settings=settings, contents=CONTENTS)
+    import_site(sites.engine, archive, settings=settings, contents=CONTENTS, replace=True, with_templates=True)
+    assert rows(GARDEN) == (counts, ["anna"], 0)

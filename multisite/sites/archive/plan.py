@@ -6,7 +6,7 @@ The plan is made from the tables that the application declares, for one database
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -24,6 +24,9 @@ __all__ = ["ArchivePlan", "Column", "RowReference", "SharedReference", "SiteTabl
 
 USERS = "site_users"
 """The key in `Table.info` that marks the table of the users of sites."""
+
+EXPORT = "export"
+"""The key in `Table.info` and `Column.info` that is False for what no archive contains."""
 
 EXPORT_KEY = "export_key"
 """The key in `Table.info` with the columns by which an archive refers to the rows of a table that all sites share."""
@@ -85,12 +88,14 @@ class SiteTable:
 class ArchivePlan:
     """The tables with rows of sites, referenced tables first.
 
-    `missing` are those that the database does not have, and `left_out` those whose rows are not wanted.
+    `missing` are those that the database does not have, `left_out` those whose rows are not wanted, and `excluded`
+    those that no archive contains.
     """
 
     tables: dict[str, SiteTable]
     missing: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    excluded: tuple[sa.Table, ...] = ()
 
     def source(self, table: SiteTable) -> sa.FromClause:
         """Return the FROM clause that leads from `table` to one with a `site_id`."""
@@ -145,27 +150,29 @@ def make_plan(
         members.update(found)
         left = {name: table for name, table in left.items() if name not in found}
     planned = {name: _site_table(name, table, members, connection.dialect) for name, table in members.items()}
-    left_out = () if users else _leave_out_users(planned)
-    return ArchivePlan({name: planned[name] for name in _order(planned)}, tuple(missing), left_out)
+    excluded = _leave_out(planned, lambda table: table.info.get(EXPORT) is False)
+    left_out = () if users else _leave_out(planned, lambda table: bool(table.info.get(USERS)))
+    tables = {name: planned[name] for name in _order(planned)}
+    return ArchivePlan(tables, tuple(missing), left_out, tuple(members[name] for name in excluded))
 
 
-def _leave_out_users(planned: dict[str, SiteTable]) -> tuple[str, ...]:
-    """Remove the tables of users from `planned`, and those whose rows cannot be without them; return their names."""
-    users = [name for name, table in planned.items() if table.table.info.get(USERS)]
+def _leave_out(planned: dict[str, SiteTable], unwanted: Callable[[sa.Table], bool]) -> tuple[str, ...]:
+    """Remove unwanted tables from `planned`, and those whose rows cannot be without them; return their names."""
+    names = [name for name, table in planned.items() if unwanted(table.table)]
     left_out: list[str] = []
-    while users:
-        left_out.append(users.pop())
+    while names:
+        left_out.append(names.pop())
         del planned[left_out[-1]]
         for name, table in planned.items():
             references = [each for each in table.references if each.target == left_out[-1]]
             if any(each.cascades or set(each.columns) & set(table.key) for each in references if not each.is_optional):
-                users += [name] if name not in users else []
+                names += [name] if name not in names else []
                 continue
             for reference in references:
                 if not reference.is_optional:
                     raise MultisiteError(
-                        f"{name}.{reference.columns[0]} cannot be NULL and refers to {reference.target}: the users of "
-                        "the site cannot be left out"
+                        f"{name}.{reference.columns[0]} cannot be NULL and refers to {reference.target}, whose "
+                        "rows therefore cannot be left out"
                     )
             nullable = {column.name for column in table.table.columns if column.nullable}
             cleared = tuple(column for each in references for column in each.columns if column in nullable)
@@ -229,7 +236,9 @@ def _site_table(name: str, table: sa.Table, members: dict[str, sa.Table], dialec
     columns = tuple(
         Column(column.name, kind_of(column.type, dialect), column)
         for column in table.columns
-        if column.computed is None and not (column.name == SITE_COLUMN and has_site_id(table))
+        if column.computed is None
+        and column.info.get(EXPORT) is not False
+        and not (column.name == SITE_COLUMN and has_site_id(table))
     )
     owner = None
     if not has_site_id(table):

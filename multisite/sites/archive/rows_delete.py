@@ -17,6 +17,9 @@ def delete_rows(connection: Connection, site: Site, plan: ArchivePlan) -> None:
     """Delete the rows of `site` from all tables of `plan`, in the transaction of `connection`."""
     defer_foreign_keys(connection)
     with using_site(site):
+        for excluded in plan.excluded:
+            if has_site_id(excluded):
+                connection.execute(sa.delete(excluded))
         if connection.dialect.name != "sqlite":
             _clear_cycles(connection, plan)
         for table in reversed(plan.tables.values()):

@@ -79,6 +79,7 @@ class Storing:
         }
         try:
             with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+                _check_folder_free(connection, folder.name)
                 if existing is None:
                     self._insert_site(connection, values)
                 else:
@@ -163,3 +164,13 @@ class Storing:
             for name, part in sorted(self._contents.parts.items()):
                 if (folder / name).is_dir():
                     part.import_(self.site, connection, folder / name)
+
+
+def _check_folder_free(connection: Connection, name: str) -> None:
+    """Raise `MultisiteError` if a site has the folder `name`, such as one that had another canonical domain before."""
+    owner = connection.scalars(sa.select(SiteRow.id).where(SiteRow.folder == name)).first()
+    if owner is not None:
+        record = read_site_by_id(connection, owner)
+        raise MultisiteError(
+            f"the folder {name} belongs to the site {owner if record is None else record.site}: choose another host"
+        )

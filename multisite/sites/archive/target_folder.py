@@ -1,14 +1,17 @@
 """The folder of a site that is being imported.
 
-It is filled under another name, and renamed before the transaction commits. Until then it holds a mark, by which the
-next import recognizes what a killed process has left. A site that is replaced gets another folder, so that the row in
-the database decides which one is served.
+It is filled under a name of its own, and renamed before the transaction commits. Until then it holds a mark, by which
+the next import recognizes what a killed process has left. A site that is replaced gets another folder, so that the row
+in the database decides which one is served.
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import time
 from itertools import count
+from pathlib import Path
 from typing import Self
 
 from multisite.core.domains import Domain, folder_name
@@ -21,6 +24,11 @@ __all__ = ["TargetFolder"]
 
 MARK = ".importing"
 """A file in the folder of a site whose transaction may not have been committed."""
+
+STAGING = ".importing-"
+"""How the names of folders begin that are being filled."""
+
+ABANDONED_SECONDS = 86_400
 
 TRASH = ".trash"
 """The folder in `multisite.sites_dir` for folders that are no longer used. No site can have this name."""
@@ -35,13 +43,14 @@ class TargetFolder:
         existing: The site that is replaced; None for a new one.
     """
 
+    staging: Path
+
     def __init__(self, settings: Settings, domain: Domain, existing: SiteRecord | None) -> None:
         self._parent = settings.sites_dir
         self._former = None if existing is None else self._parent / existing.site.folder
         base = folder_name(str(domain))
         self.name = base if self._former is None else self._free_name(base)
         self._path = self._parent / self.name
-        self.staging = self._parent / f".importing-{self.name}"[:255]
         self._is_in_place = False
 
     def _free_name(self, base: str) -> str:
@@ -54,16 +63,27 @@ class TargetFolder:
         return path != self._former and (not path.exists() or (path / MARK).is_file())
 
     def __enter__(self) -> Self:
-        if (self._path / MARK).is_file():
-            shutil.rmtree(self._path)
+        if not (self._path / MARK).is_file():
+            self._check_empty()
+        self._parent.mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned()
+        # Another process may import a site for the same host: only one of the two transactions will be committed.
+        self.staging = self._parent / f"{STAGING}{secrets.token_hex(8)}"
+        self.staging.mkdir()
+        (self.staging / MARK).touch()
+        return self
+
+    def _check_empty(self) -> None:
         if self._path.is_symlink() or (self._path.exists() and (not self._path.is_dir() or any(self._path.iterdir()))):
             raise MultisiteError(
                 f"the folder {self._path} exists already: move it away, and run the same command again"
             )
-        shutil.rmtree(self.staging, ignore_errors=True)
-        self.staging.mkdir(parents=True)
-        (self.staging / MARK).touch()
-        return self
+
+    def _remove_abandoned(self) -> None:
+        """Remove what killed processes have left. A folder of the last day may belong to a process that runs."""
+        for path in self._parent.glob(f"{STAGING}*"):
+            if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
     def keep_templates(self) -> None:
         """Copy the templates of the site that is replaced."""
@@ -78,7 +98,17 @@ class TargetFolder:
                     shutil.copy2(path, self.staging / path.name, follow_symlinks=False)
 
     def put_in_place(self) -> None:
-        """Give the folder its name."""
+        """Give the folder its name, in the transaction that has stored the site and with it this name.
+
+        No other site can have a folder of this name then, and no other process can be importing into it: a folder with
+        a mark was left by a killed process.
+
+        Raises:
+            MultisiteError: A folder of this name exists, and has no mark.
+        """
+        if (self._path / MARK).is_file():
+            shutil.rmtree(self._path)
+        self._check_empty()
         if self._path.exists():
             self._path.rmdir()
         self.staging.rename(self._path)
