@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import quote
 
 from pyramid.request import Request
 
-from multisite.content.listing import PlaceName
+from multisite.content.listing import ListedEntry, ListedTag, PlaceName
 from multisite.content.models import Entry, Tag
 
 __all__ = ["Urls"]
@@ -22,11 +23,11 @@ class Urls:
         """Return the URL of the home page, or of a later page of its list."""
         return self._paged(f"{self._root}/", page, before)
 
-    def entry(self, entry: Entry | str) -> str:
+    def entry(self, entry: Entry | ListedEntry | str) -> str:
         """Return the URL of an entry, given the entry or its slug."""
         return f"{self._root}/entries/{_slug(entry)}"
 
-    def tag(self, tag: Tag | str, page: int = 1, *, before: PlaceName | None = None) -> str:
+    def tag(self, tag: Tag | ListedTag | str, page: int = 1, *, before: PlaceName | None = None) -> str:
         """Return the URL of the entries with a tag, given the tag or its slug."""
         return self._paged(f"{self._root}/tags/{_slug(tag)}", page, before)
 
@@ -53,5 +54,10 @@ class Urls:
         return url if page == 1 else f"{url}?page={page}"
 
 
-def _slug(thing: Entry | Tag | str) -> str:
-    return quote(thing if isinstance(thing, str) else thing.slug, safe="")
+def _slug(thing: Entry | ListedEntry | Tag | ListedTag | str) -> str:
+    return _quoted(thing if isinstance(thing, str) else thing.slug)
+
+
+@lru_cache(maxsize=4096)
+def _quoted(slug: str) -> str:
+    return quote(slug, safe="")

@@ -67,11 +67,11 @@ class Formats:
 
     def date(self, when: dt.date, style: str = "long") -> str:
         """Format the date of a datetime in the time zone, or a plain date."""
-        from babel.dates import format_date, format_datetime
-
         day = self.local(when) if isinstance(when, dt.datetime) else when
         if style in _STYLES:
-            return str(format_date(day, style, locale=self.locale))
+            return _formatted_day(self, day.date() if isinstance(day, dt.datetime) else day, style)
+        from babel.dates import format_datetime
+
         if not isinstance(day, dt.datetime):
             day = dt.datetime.combine(day, dt.time(), self.zone)
         return str(format_datetime(day, style, locale=self.locale))
@@ -122,6 +122,14 @@ class Formats:
                 f"{program.command('set HOST currency=EUR')}"
             )
         return str(format_currency(amount, code, locale=self.locale))
+
+
+@lru_cache(maxsize=4096)
+def _formatted_day(formats: Formats, day: dt.date, style: str) -> str:
+    """Return `day` in one of the `_STYLES`; cached, because lists show the same days to every visitor."""
+    from babel.dates import format_date
+
+    return str(format_date(day, style, locale=formats.locale))
 
 
 @lru_cache(maxsize=1024)

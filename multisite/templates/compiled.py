@@ -32,6 +32,7 @@ from mako.template import ModuleTemplate, Template
 from multisite.core import fork_safety
 from multisite.templates import names
 from multisite.templates.block_cache import SiteCache
+from multisite.templates.escaping import use_fast_escape
 from multisite.templates.overlay import ResolvedTemplate
 from multisite.templates.stable_reads import stable_reads
 
@@ -134,6 +135,7 @@ class CompiledTemplates:
             compiled = self._compiled.get(key)
             if compiled is None or compiled.digest != digest:
                 template = self._load(found, name, source, digest)
+                use_fast_escape(template.module)
                 compiled = Compiled(_view_class(template, name), digest)
                 compiled.view.compiled = compiled
                 self._compiled[key] = compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gettext
 import re
 import subprocess
@@ -22,12 +23,13 @@ from bs4 import BeautifulSoup
 from content_sites import GARDEN, STERNWARTE, ContentSites
 from paths import ROOT
 from pyramid.renderers import render as pyramid_render
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 
 from multisite import CrossSiteError, Site, all_sites
 from multisite.autogenerate import own_tables
 from multisite.cli.upgrade import upgrade
+from multisite.content.listing import EntryList
 from multisite.content.messages import DOMAIN, PHRASES, PLURALS
 from multisite.content.models import Base, Entry, Tag, UtcDateTime, entry_tags
 from multisite.content.settings import POSTS_PER_PAGE
@@ -508,6 +510,23 @@ def test_a_page_renders_no_markdown_and_lists_load_no_texts(filled: ContentSites
     filled.queries()
     filled.browser(GARDEN).get("/")
     assert not [statement for statement in filled.queries() if "body" in statement]
+
+
+def test_a_listed_entry_has_its_own_tags_in_order_and_loads_its_text_on_demand(sites: ContentSites) -> None:
+    for site, names in ((sites.sternwarte, ["x", "a"]), (sites.garden, ["c", "b", "a"])):
+        sites.add(site, "same", tags=names, body_html=f"<p>{site.host}</p>")
+        sites.add(site, "plain")
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        listing = EntryList(datetime(2025, 1, 1, tzinfo=UTC)).page(session, size=5)
+        assert [entry.slug for entry in listing.entries] == ["plain", "same"]
+        plain, same = listing.entries
+        assert [[tag.name for tag in entry.tags] for entry in (plain, same)] == [[], ["a", "b", "c"]]
+        assert same.body_html == f"<p>{GARDEN}</p>"
+    with Session(sites.engine, info={"site": sites.sternwarte}) as session:
+        # As if an entry were taken to the session of another site.
+        taken = dataclasses.replace(same, session=session)
+        with pytest.raises(NoResultFound):
+            taken.body_html  # noqa: B018
 
 
 def test_lists_use_an_index_without_sorting(sqlite_sites: ContentSites) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import mako
+import markupsafe
 import pytest
 from mako.exceptions import RichTraceback, SyntaxException, TemplateLookupException, TopLevelLookupException
 from mako.template import Template
@@ -24,6 +25,7 @@ from template_world import GARDEN, KITCHEN, Counter, World, render
 from multisite.core.site import Site
 from multisite.errors import SettingError
 from multisite.templates import SiteTemplates, compiled, names
+from multisite.templates.escaping import html_escape
 from multisite.templates.stable_reads import MAX_TEMPLATE_BYTES
 
 
@@ -776,3 +778,37 @@ def test_an_error_says_where_was_looked(world: World) -> None:
         render(world.templates(), GARDEN, "missing.mako")
     assert str(world.root / "sites/garden/missing.mako") in str(caught.value)
     assert str(world.root / "templates/missing.mako") in str(caught.value)
+
+
+# The filter h
+
+
+class Html:
+    def __html__(self) -> str:
+        return "<b>"
+
+
+class Text(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "value", ["", "a & <b> \"c\" 'd'", "é\0\ud800", markupsafe.Markup("<i>"), Html(), Text("<x>"), None, 1, 2.5, b"<"]
+)
+def test_the_filter_h_escapes_as_markupsafe_does(world: World, value: Any) -> None:
+    escaped, expected = html_escape(value), markupsafe.escape(value)
+    assert (type(escaped), escaped) == (type(expected), expected)
+    world.write("templates/page.mako", "[${value} ${value | h} ${value | trim}]")
+    page = render(world.templates(default_filters=["h"]), GARDEN, value=value)
+    assert page == f"[{expected} {expected} {expected.strip()}]"
+
+
+def test_the_compiled_template_uses_the_fast_filter(world: World) -> None:
+    world.write("templates/page.mako", "<%! from mako import filters %>${'<'}")
+    world.write(
+        "templates/own.mako",
+        "<%! import types; filters = types.SimpleNamespace(html_escape=lambda t: str(len(t))) %>${'four'}",
+    )
+    templates = world.templates(default_filters=["h"])
+    assert templates.lookup(None).get_template("/page.mako").module.filters.html_escape is html_escape
+    assert templates.lookup(None).get_template("/own.mako").render_unicode() == "4"
