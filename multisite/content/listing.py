@@ -131,7 +131,7 @@ class EntryList:
                 return Listing([], has_more=False)
         rows = self._rows(session, size + 1, before)
         tags = _tags_of(session, [row[0] for row in rows[:size]])
-        entries = [ListedEntry(*row, tags=tuple(tags.get(row[0], ())), session=session) for row in rows[:size]]
+        entries = [ListedEntry(*row, *(tuple(tags.get(row[0], ())), session)) for row in rows[:size]]
         return Listing(entries, len(rows) > size)
 
     def _rows(self, session: Session, limit: int, before: Place | None) -> Sequence[Any]:
