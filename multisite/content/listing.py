@@ -80,14 +80,15 @@ class ListedTag(NamedTuple):
 class ListedEntry:
     """An entry of a list: a row, which costs half as much as an entity, whose changes the session has to follow."""
 
+    tags: tuple[ListedTag, ...]
+    session: Session = field(repr=False, compare=False)
+    # The columns of a list, in their order.
     id: int
     slug: str
     title: str
     summary: str
     published: datetime
     updated: datetime
-    tags: tuple[ListedTag, ...]
-    session: Session = field(repr=False, compare=False)
 
     @property
     def body_html(self) -> str:
@@ -131,7 +132,7 @@ class EntryList:
                 return Listing([], has_more=False)
         rows = self._rows(session, size + 1, before)
         tags = _tags_of(session, [row[0] for row in rows[:size]])
-        entries = [ListedEntry(*row, *(tuple(tags.get(row[0], ())), session)) for row in rows[:size]]
+        entries = [ListedEntry(tuple(tags.get(row[0], ())), session, *row) for row in rows[:size]]
         return Listing(entries, len(rows) > size)
 
     def _rows(self, session: Session, limit: int, before: Place | None) -> Sequence[Any]:
