@@ -118,6 +118,10 @@ COMMANDS = {
         "multisite.cli.redirects:export_redirects",
         "Write the redirects of a site to a CSV file, which import-redirects reads.",
     ),
+    "list-missing": _LazyCommand(
+        "multisite.cli.redirects:list_missing",
+        "List the most wanted addresses without a page and without a redirect.",
+    ),
     "list-media": _LazyCommand("multisite.cli.media:list_media", "List the media of a site."),
     "add-media": _LazyCommand("multisite.cli.media:add_media", "Add files to the media of a site."),
     "remove-media": _LazyCommand(

@@ -1,4 +1,4 @@
-"""`multisite list-redirects`, `add-redirect`, `remove-redirect`, `import-redirects` and `export-redirects`."""
+"""`multisite list-redirects`, `add-redirect`, `remove-redirect`, `import-`, `export-redirects` and `list-missing`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from multisite.content.redirect_rules import Rule
 
-__all__ = ["add_redirect", "export_redirects", "import_redirects", "list_redirects", "remove_redirect"]
+__all__ = ["add_redirect", "export_redirects", "import_redirects", "list_missing", "list_redirects", "remove_redirect"]
 
 
 @click.command(cls=HostCommand)
@@ -159,6 +159,33 @@ def export_redirects(ini_uri: str, host: str, file: TextIO) -> None:
         count = write_rules((rule for rule, _ in redirects.list_redirects(session)), file)
     if file.name != "-":
         click.echo(f"Wrote {count} redirects of {host} to {file.name}.")
+
+
+@click.command(cls=HostCommand)
+@click.argument("host")
+@click.option(
+    "--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="At most this many addresses."
+)
+@click.option("--clear", is_flag=True, help="Delete the counts afterwards.")
+@json_option
+@click.pass_obj
+def list_missing(ini_uri: str, host: str, limit: int, clear: bool, as_json: bool) -> None:
+    """List the most wanted addresses without a page and without a redirect.
+
+    HOST is any host of the site.
+    """
+    from multisite.content import missing
+
+    with _site_session(ini_uri, host) as (session, _hosts):
+        found = [(row.path, row.requests, row.seen) for row in missing.list_missing(session, limit)]
+        if clear:
+            missing.forget_missing(session)
+            session.commit()
+    if as_json:
+        print_json_list({"path": path, "requests": count, "seen": seen.isoformat()} for path, count, seen in found)
+        return
+    for path, count, seen in found:
+        click.echo(f"{count:>8} {path} (last on {seen:%Y-%m-%d})")
 
 
 @contextmanager

@@ -131,6 +131,21 @@ class Redirect(SiteScoped, Base):
     imported: Mapped[bool] = mapped_column(sa.Boolean, default=False)
 
 
+class MissingAddress(SiteScoped, Base):
+    """An address without a page, how many requests for it were counted, and when the last was written.
+
+    `multisite.content.missing` limits the rows of a site.
+    """
+
+    __tablename__ = "missing_addresses"
+    __table_args__ = (sa.UniqueConstraint("site_id", "path"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    path: Mapped[str] = mapped_column(sa.String(PATH_LENGTH))
+    requests: Mapped[int] = mapped_column(sa.BigInteger)
+    seen: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class Media(SiteMedia, Base):
     """A picture or another file of a site."""
 

@@ -1,4 +1,4 @@
-"""What a visitor gets at an address without a page: the site's redirect of that address, else its 404.
+"""What a visitor gets at an address without a page: the site's redirect of it, else its 404, which is counted.
 
 Redirects are looked up only where there would be a 404, so a page costs no more because of them. The exception is the
 home page with a query such as `/?p=123`, as WordPress wrote addresses: `query_redirect`.
@@ -6,17 +6,26 @@ home page with a query such as `/?p=123`, as WordPress wrote addresses: `query_r
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import parse_qsl, urlsplit
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPException, HTTPFound, HTTPGone, HTTPMovedPermanently, HTTPNotFound
 from pyramid.request import Request
 from pyramid.response import Response
+from sqlalchemy.exc import SQLAlchemyError
 
-from multisite.content.redirect_rules import Rule, location
+from multisite.content.missing import MissingCounter, save_counts
+from multisite.content.models import MissingAddress
+from multisite.content.redirect_rules import Rule, location, path_key
 from multisite.content.redirects import find_redirect
 
-__all__ = ["includeme", "not_found", "query_redirect"]
+__all__ = ["COUNTER", "includeme", "not_found", "query_redirect"]
+
+log = logging.getLogger(__name__)
+
+COUNTER = "multisite.content.missing"
+"""Registry key of the `MissingCounter`."""
 
 CACHE_SECONDS = 3600
 """How long clients may remember a redirect: without a limit, browsers keep a 301 for ever, even a mistaken one."""
@@ -30,7 +39,12 @@ def not_found(error: HTTPNotFound, request: Request) -> Response:
     if request.method not in ("GET", "HEAD"):
         return error
     rule = find_redirect(request.dbsession, request.path_info, request.query_string)
-    return _response(rule, request) or error
+    response = _response(rule, request)
+    if response is None:
+        request.registry[COUNTER].count(request.site, path_key(request.path_info))
+        # After the request's transaction: SQLite has one writer at a time.
+        request.add_finished_callback(_write_counts)
+    return response or error
 
 
 def query_redirect(request: Request) -> HTTPException | None:
@@ -40,6 +54,18 @@ def query_redirect(request: Request) -> HTTPException | None:
         return None
     rule = find_redirect(request.dbsession, "/", query)
     return None if rule is None or "?" not in rule.path else _response(rule, request)
+
+
+def _write_counts(request: Request) -> None:
+    """Write counts to the database, if it is time. A failure is logged: the visitor already has a response."""
+    counter: MissingCounter = request.registry[COUNTER]
+    taken = counter.take()
+    try:
+        for site, counts in taken:
+            save_counts(request.dbsession.get_bind(MissingAddress).engine, site, counts)
+    except SQLAlchemyError as error:
+        counter.pause()
+        log.warning("counts of missing addresses were not written: %s", str(error).partition("\n")[0])
 
 
 def _response(rule: Rule | None, request: Request) -> HTTPException | None:
@@ -59,5 +85,6 @@ def _response(rule: Rule | None, request: Request) -> HTTPException | None:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the view for addresses without a page."""
+    """Add the view for addresses without a page, and count these."""
+    config.registry[COUNTER] = MissingCounter()
     config.add_exception_view(not_found, context=HTTPNotFound)
