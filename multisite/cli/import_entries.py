@@ -8,6 +8,7 @@ import click
 
 from multisite.cli.host_command import HostCommand
 from multisite.cli.import_report import finish, import_options, open_site, show_progress
+from multisite.cli.media import library_when_needed
 
 try:
     from multisite.content.importing import import_entries
@@ -55,14 +56,16 @@ def import_entries_command(
     draft. Import them again after a change: entries are matched by their slug.
     """
     engine, site = open_site(ini_uri, host)
-    report = import_entries(
-        engine,
-        site,
-        paths,
-        strict=strict,
-        progress=show_progress("files"),
-        dry_run=dry_run,
-        address_pattern=address_pattern,
-    )
+    with library_when_needed(ini_uri) as library_of:
+        report = import_entries(
+            engine,
+            site,
+            paths,
+            strict=strict,
+            progress=show_progress("files"),
+            dry_run=dry_run,
+            address_pattern=address_pattern,
+            library_of=library_of,
+        )
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no .md or .markdown file to import.")

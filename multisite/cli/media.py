@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
     from multisite.core.site import Site
     from multisite.media import MediaLibrary, SiteMedia
 
-__all__ = ["add_media", "list_media", "open_library", "prune_media", "remove_media"]
+__all__ = ["add_media", "library_when_needed", "list_media", "open_library", "prune_media", "remove_media"]
 
 _DIGEST = re.compile(r"(?:.*/media/)?([0-9a-f]{8,64})(?:/[^/]*)?")
 """A SHA-256, at least its first eight digits, or an address with it."""
+
+
+class NoMedia(MultisiteError):
+    """The application has no media."""
 
 
 class _Opened(NamedTuple):
@@ -68,7 +73,7 @@ def open_library(ini_uri: str) -> Iterator[_Opened]:
     library = registry.get("multisite.media_library")
     try:
         if library is None:
-            raise MultisiteError(
+            raise NoMedia(
                 "this application has no media: pip install 'pyramid-multisite[media]', and call "
                 "config.set_site_media(Media) if it is not multisite.content"
             )
@@ -79,6 +84,21 @@ def open_library(ini_uri: str) -> Iterator[_Opened]:
         yield _Opened(library, directory, engine)
     finally:
         directory.dispose()
+
+
+@contextmanager
+def library_when_needed(ini_uri: str) -> Iterator[Callable[[], MediaLibrary | None]]:
+    """Yield a function that returns the media library of an application, or None; it loads the application once."""
+    with ExitStack() as stack:
+
+        @cache
+        def library() -> MediaLibrary | None:
+            try:
+                return stack.enter_context(open_library(ini_uri)).library
+            except NoMedia:
+                return None
+
+        yield library
 
 
 @click.command("list-media", cls=HostCommand)

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 
 import nh3
 
-from multisite.content.tidy import balance
+from multisite.content.tidy import Rewrite, balance
 
 __all__ = ["ALLOWED_WITH_ANCHORS", "ANCHOR_PREFIX", "OnRemoved", "clean", "text_of"]
 
@@ -36,7 +36,7 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "col": {"span"},
     "colgroup": {"span"},
     "del": {"cite", "datetime"},
-    "img": {"src", "alt", "width", "height"},
+    "img": {"src", "alt", "width", "height", "srcset", "sizes"},  # The last two are restricted below.
     "ins": {"cite", "datetime"},
     "ol": {"start", "reversed"},
     "source": {"src", "type"},
@@ -54,10 +54,15 @@ ALLOWED_WITH_ANCHORS: Mapping[str, AbstractSet[str]] = {
 """The allowed attributes by element, with ids and names."""
 
 _SCHEME = re.compile(r"([^/?#:]*):")
+_SRCSET = re.compile(
+    r"/media/[0-9a-f]{64}/[a-z0-9.-]{1,100} \d{1,5}w(?:, /media/[0-9a-f]{64}/[a-z0-9.-]{1,100} \d{1,5}w){0,9}"
+)
+"""The versions of a picture of the site's own media."""
+
 _INVISIBLE = re.compile("[\x00-\x20\x7f-\xa0]")
 
 
-def clean(html: str, *, raw: bool, anchors: bool, on_removed: OnRemoved) -> str:
+def clean(html: str, *, raw: bool, anchors: bool, on_removed: OnRemoved, rewrite: Rewrite | None = None) -> str:
     """Return `html` with only allowed elements and attributes.
 
     Args:
@@ -65,12 +70,13 @@ def clean(html: str, *, raw: bool, anchors: bool, on_removed: OnRemoved) -> str:
         raw: Whether it contains HTML of an author, which may be unbalanced.
         anchors: Whether to keep ids and to prefix them, and links to them, with `ANCHOR_PREFIX`.
         on_removed: Called for what `balance` removes from raw HTML.
+        rewrite: Returns the attributes of each element of raw HTML.
 
     Raises:
         NestingTooDeep: Elements are nested too deeply.
     """
     if raw:
-        html = balance(html, ALLOWED_WITH_ANCHORS if anchors else _ALLOWED, on_removed)
+        html = balance(html, ALLOWED_WITH_ANCHORS if anchors else _ALLOWED, on_removed, rewrite)
     return (_anchored_cleaner if anchors else _cleaner).clean(html)
 
 
@@ -86,6 +92,10 @@ def _keep_attribute(tag: str, attribute: str, value: str) -> str | None:
         return " ".join(kept) or None
     if attribute == "style":
         return value if value in ("text-align:left", "text-align:right", "text-align:center") else None
+    if attribute == "srcset":  # Several URLs, which nh3 does not treat as such.
+        return value if _SRCSET.fullmatch(value) else None
+    if attribute == "sizes":
+        return value if value == "auto, 100vw" else None
     if attribute == "cite":  # A URL, which nh3 does not treat as one.
         scheme = _SCHEME.match(_INVISIBLE.sub("", value))
         return value if scheme is None or scheme[1].lower() in _SCHEMES else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -15,6 +16,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import quote
 
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
 
 from multisite.content.article import Article
 from multisite.content.dialects import Dialect
@@ -22,6 +24,7 @@ from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.file_languages import choose_translations, same_language
 from multisite.content.files import find_files, printable, read_text
 from multisite.content.front_matter import parse_article
+from multisite.content.local_files import LibraryOf, LocalFiles, MediaImport
 from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.old_addresses import OldAddresses
@@ -48,6 +51,7 @@ def import_entries(
     progress: Progress | None = None,
     dry_run: bool = False,
     address_pattern: str = "{slug}",
+    library_of: LibraryOf = lambda: None,
 ) -> ImportReport:
     """Import the Markdown files in `paths` (files, or folders that are walked) as entries of `site`.
 
@@ -63,6 +67,7 @@ def import_entries(
         progress: Called from time to time with the number of files done and the total; None for no calls.
         dry_run: Whether to roll back in any case.
         address_pattern: The pattern of the slugs (`SlugPattern`).
+        library_of: Returns the media to which the files that texts refer to are added; it is called for the first one.
 
     Returns:
         The report: what was imported, skipped, bad or left out.
@@ -80,13 +85,25 @@ def import_entries(
 
     files_and_folders = [Path(path) for path in paths]
     files = choose_translations(find_files(files_and_folders, on_bad, on_skipped), site.locale, on_skipped)
-    old_site = find_old_site(
+    found = find_old_site(
         files_and_folders, lambda path, reason: report.notes.append(Note(printable(path), None, "file", reason))
     )
-    reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files), seen_from(site, old_site))
-    addresses = OldAddresses(reader.old_site, report)
-    articles, redirects = _read_all(files, reader, progress), addresses.redirects()
-    save_articles(engine, site, articles, report, strict=strict, redirects=redirects, on_saved=addresses.add)
+    old_site = seen_from(site, found)
+    local_files = LocalFiles(files_and_folders, found.base if found else "")
+    with closing(Session(engine, info={"site": site})) as session:
+        media = MediaImport(session, site, local_files, library_of, commit=not (strict or dry_run), dry_run=dry_run)
+        reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files), old_site, media)
+        addresses = OldAddresses(old_site, report)
+        save_articles(
+            engine,
+            site,
+            _read_all(files, reader, progress),
+            report,
+            strict=strict,
+            redirects=addresses.redirects(),
+            on_saved=addresses.add,
+            session=session,
+        )
     return report
 
 
@@ -108,6 +125,7 @@ class _Reader:
     pattern: SlugPattern
     files: Mapping[PurePath, tuple[Path, Path]]
     old_site: OldSite
+    media: MediaImport
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
 
     def read(self, path: Path, base: Path) -> Prepared | None:
@@ -141,7 +159,7 @@ class _Reader:
         body, resolve = article.body, partial(self._resolve, path)
         if article.notation != "lines":
             body = expand_shortcodes(body, resolve, lambda *loss: losses.append(Loss(*loss)))
-        return render(body, _dialect(article.notation, path), resolve)
+        return render(body, _dialect(article.notation, path), resolve, partial(self.media.find, path))
 
     def _resolve(self, path: Path, target: str) -> str | None:
         """Return the URL path of the entry that a link in the file `path` refers to, or None."""

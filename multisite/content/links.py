@@ -1,48 +1,111 @@
-"""Turn links to other Markdown files into links to their entries, and report files that are not imported."""
+"""Follow the links of a text: to other Markdown files, which become entries, and to pictures and other local files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from html import escape, unescape
 from urllib.parse import unquote
 
 from markdown_it.token import Token
 
 from multisite.content.report import Loss
 
-__all__ = ["Resolve", "follow_links"]
+__all__ = ["FileRefused", "FindFile", "Links", "Resolve"]
 
 Resolve = Callable[[str], str | None]
 """Returns the URL path of the entry of a file, or of a post by its name; None if there is none."""
 
-_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|/static/|$", re.IGNORECASE)
-_PELICAN = re.compile(r"(?:\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|)/?", re.IGNORECASE)
+FindFile = Callable[[str, str], Mapping[str, str] | None]
+"""Returns the attributes of an image with this address and alternative text, `src` at least; None for no such file.
+
+It raises `FileRefused` for a file that cannot be used.
+"""
+
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|$", re.IGNORECASE)
+_PELICAN = re.compile(r"\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|", re.IGNORECASE)
 _PAGES = (".md", ".markdown")
 _BREAKS = frozenset({"hardbreak", "softbreak"})
+_NAMES = {"a": "href", "audio": "src", "img": "src", "source": "src", "video": "src"}
+"""The attribute with the address, by element."""
+
+_TAGS = {"image": "img", "link_open": "a"}
+"""The element of a token."""
+
+_SERVED = "/static/"
+"""Addresses below it are served from the folder of the site, and not reported."""
 
 
-def follow_links(tokens: Sequence[Token], resolve: Resolve) -> list[Loss]:
-    """Replace links in `tokens` to Markdown files by links to their entries.
+class FileRefused(Exception):
+    """The file of a link exists but cannot be used; the message is the reason."""
 
-    Returns:
-        What is lost: links to files that are not imported, and images and other files that are not below `/static/`.
+
+class Links:
+    """Follows the links of one text, first those of Markdown, then those of HTML in it.
+
+    `losses` lists links to files that are not imported, and images and other files that are neither imported nor below
+    `/static/`, each address once.
     """
-    lost = []
-    for token in tokens:
-        line = token.map[0] if token.map else 0
-        for child in token.children or ():
-            line += child.type in _BREAKS
-            name = {"link_open": "href", "image": "src"}.get(child.type)
-            address = "" if name is None else unquote(str(child.attrs.get(name, "")))
-            if name is None or _ELSEWHERE.match(address):
-                continue
-            target = _PELICAN.sub("", address, count=1)
-            if re.split(r"[#?]", target, maxsplit=1)[0].lower().endswith(_PAGES):
-                found = resolve(target)
-                if found is None:
-                    lost.append(Loss(line, "link to a file that is not imported", address))
-                else:
-                    child.attrSet(name, found)
-            elif child.type == "image" or target != address:
-                lost.append(Loss(line, "file that is not imported", address))
-    return lost
+
+    def __init__(self, resolve: Resolve, find_file: FindFile | None) -> None:
+        self._resolve = resolve
+        self._find_file = find_file
+        self._found: set[str] = set()
+        self._reported: set[str] = set()
+        self.losses: list[Loss] = []
+
+    def follow(self, tokens: Sequence[Token]) -> None:
+        """Replace the addresses in `tokens`."""
+        for token in tokens:
+            line = token.map[0] if token.map else 0
+            for child in token.children or ():
+                line += child.type in _BREAKS
+                tag = _TAGS.get(child.type)
+                if tag is not None:
+                    found = self._replacement(tag, str(child.attrs.get(_NAMES[tag], "")), child.content, line)
+                    child.attrs.update(found)
+
+    def rewrite(self, tag: str, attributes: Mapping[str, str], line: int) -> Mapping[str, str]:
+        """Return the attributes of an HTML element with the address replaced; their values are escaped."""
+        name = _NAMES.get(tag)
+        if name is None or name not in attributes:
+            return attributes
+        alt = unescape(attributes.get("alt", ""))
+        found = self._replacement(tag, unescape(attributes[name]).strip(), alt, line)
+        if "width" in attributes or "height" in attributes:  # One of them alone would distort the picture.
+            found = {key: value for key, value in found.items() if key not in ("width", "height")}
+        return {**attributes, **{key: escape(value) for key, value in found.items()}}
+
+    def _replacement(self, tag: str, written: str, alt: str, line: int) -> dict[str, str]:
+        """Return the attributes that replace those of an element; empty to change nothing."""
+        address = unquote(written)
+        if _ELSEWHERE.match(address) or written in self._found:  # The HTML contains what Markdown became.
+            return {}
+        found = self._target(tag, address, alt, line)
+        if found:
+            self._found.add(found[_NAMES[tag]])
+        return found
+
+    def _target(self, tag: str, address: str, alt: str, line: int) -> dict[str, str]:
+        target = _PELICAN.sub("", address, count=1)
+        if re.split(r"[#?]", target, maxsplit=1)[0].lower().endswith(_PAGES):
+            entry = self._resolve(target.lstrip("/") if target != address else target)
+            if entry is not None:
+                return {_NAMES[tag]: entry}
+            self._report(line, "link to a file that is not imported", address)
+            return {}
+        reason = ""
+        try:
+            file = None if self._find_file is None else self._find_file(address, alt)
+        except FileRefused as error:
+            file, reason = None, f": {error}"
+        if file is not None:
+            return dict(file) if tag == "img" else {_NAMES[tag]: file["src"]}
+        if (tag != "a" or target != address or reason) and not address.startswith(_SERVED):
+            self._report(line, "file that is not imported", f"{address}{reason}")
+        return {}
+
+    def _report(self, line: int, kind: str, text: str) -> None:
+        if text not in self._reported:
+            self._reported.add(text)
+            self.losses.append(Loss(line, kind, text))

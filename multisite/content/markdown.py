@@ -19,7 +19,7 @@ from markdown_it.token import Token
 from multisite.content.cleaning import clean, text_of
 from multisite.content.dialects import Dialect, Parser, prepare
 from multisite.content.limits import MAX_DEPTH, MAX_MARKUP
-from multisite.content.links import Resolve, follow_links
+from multisite.content.links import FindFile, Links, Resolve
 from multisite.content.report import Loss
 from multisite.content.tidy import BECAME_LINK, NestingTooDeep, count_depth
 
@@ -73,7 +73,12 @@ class Rendered:
     losses: tuple[Loss, ...] = ()
 
 
-def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None = None) -> Rendered:
+def render(
+    source: str,
+    dialect: Dialect = "commonmark",
+    resolve: Resolve | None = None,
+    find_file: FindFile | None = None,
+) -> Rendered:
     """Render the Markdown `source`, which may contain HTML, and sanitize the result.
 
     If the text has a heading of level 1, which belongs to the page's title, all headings move down one level.
@@ -82,7 +87,8 @@ def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None
         source: The text without front matter.
         dialect: `commonmark` is CommonMark with tables and strikethrough, and `html` the same with ids; the others are
             those of blog tools, with ids of headings, footnotes and more (`multisite.content.dialects`).
-        resolve: Returns the targets of links to Markdown files; None leaves such links unchanged.
+        resolve: Returns the targets of links to Markdown files; None leaves all links unchanged.
+        find_file: Returns the attributes of local images and other files; None leaves them unchanged.
 
     Returns:
         The HTML, a summary and what was lost.
@@ -97,8 +103,9 @@ def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None
     tokens = parser.parse(source, environment)
     _leave_first_level_to_the_title(tokens)
     losses = _take_data_images(tokens) if "data:" in source else []
-    if resolve is not None:
-        losses += follow_links(tokens, resolve)
+    links = None if resolve is None else Links(resolve, find_file)
+    if links is not None:
+        links.follow(tokens)
     raw = _has_raw_html(tokens)
     summary = _summary(tokens, parser)
     if raw:
@@ -111,7 +118,10 @@ def render(source: str, dialect: Dialect = "commonmark", resolve: Resolve | None
         if len(losses) < _MAX_LOSSES:
             losses.append(Loss(line, kind, text, lost=kind != BECAME_LINK))
 
-    cleaned = clean(html, raw=raw, anchors=dialect != "commonmark", on_removed=on_removed)
+    rewrite = None if links is None else links.rewrite
+    cleaned = clean(html, raw=raw, anchors=dialect != "commonmark", on_removed=on_removed, rewrite=rewrite)
+    if links is not None:
+        losses += links.losses
     return Rendered(html=cleaned, summary=summary, losses=tuple(losses))
 
 

@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from multisite.content.embeds import embed_link
 from multisite.content.limits import MAX_DEPTH
 
-__all__ = ["BECAME_LINK", "NestingTooDeep", "balance", "count_depth"]
+__all__ = ["BECAME_LINK", "NestingTooDeep", "Rewrite", "balance", "count_depth"]
+
+Rewrite = Callable[[str, Mapping[str, str], int], Mapping[str, str]]
+"""Called with the name of an element, its attributes and its line; returns its attributes. Values are escaped."""
 
 BECAME_LINK = "became a link"
 """Kind of a removal that is not a loss: the element became a link to its content."""
@@ -138,6 +141,7 @@ def balance(
     html: str,
     allowed: Mapping[str, AbstractSet[str]],
     on_removed: Callable[[int, str, str], None] = lambda _line, _kind, _text: None,
+    rewrite: Rewrite | None = None,
 ) -> str:
     """Return `html` with only the elements and attributes in `allowed`, each properly closed.
 
@@ -148,6 +152,7 @@ def balance(
         allowed: The allowed attributes by element.
         on_removed: Called as `on_removed(line, kind, text)` for everything removed; the line is that of the last
             comment `<!--@LINE-->`, plus the lines since.
+        rewrite: Returns the attributes of each allowed element; None leaves them unchanged.
 
     Raises:
         NestingTooDeep: More than `MAX_DEPTH` elements are open.
@@ -167,10 +172,10 @@ def balance(
                 on_removed(part.line, "left out", "an image in a data: URL")
             written += [f"</{name}>" for name in _closed_by(part.name, is_open)]
             if part.name in _VOID:
-                written.append(_opening(part, allowed[part.name]))
+                written.append(_opening(part, allowed[part.name], rewrite))
             elif part.name not in _FORMATTING or is_open.formatting < _MAX_FORMATTING:
                 is_open.push(part.name)
-                written.append(_opening(part, allowed[part.name]))
+                written.append(_opening(part, allowed[part.name], rewrite))
     written += [f"</{name}>" for name in reversed(is_open.names)]
     return "".join(written)
 
@@ -210,9 +215,10 @@ def _replaced(tag: _Tag, on_removed: Callable[[int, str, str], None]) -> str:
     return link or ""
 
 
-def _opening(tag: _Tag, allowed: AbstractSet[str]) -> str:
-    attributes = "".join(f' {name}="{value}"' for name, value in tag.attributes.items() if name in allowed)
-    return f"<{tag.name}{attributes}>"
+def _opening(tag: _Tag, allowed: AbstractSet[str], rewrite: Rewrite | None) -> str:
+    attributes = tag.attributes if rewrite is None else rewrite(tag.name, tag.attributes, tag.line)
+    kept = "".join(f' {name}="{value}"' for name, value in attributes.items() if name in allowed)
+    return f"<{tag.name}{kept}>"
 
 
 def _tokens(html: str) -> Iterator[str | _Tag]:

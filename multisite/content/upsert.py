@@ -83,15 +83,20 @@ def save_articles(
     strict: bool,
     redirects: Iterable[Rule] = (),
     on_saved: Callable[[Prepared, str], None] = lambda _article, _slug: None,
+    session: Session | None = None,
 ) -> None:
     """Save `articles` as entries of `site`, then `redirects`, and add what was done to `report`.
 
     Each batch is a transaction of its own, so that an import that is stopped can be repeated. With `strict`, and if
     `report` is that of a dry run, everything is one transaction, which is rolled back after a dry run, or if the report
-    has a bad path at the end. `on_saved` is called with each article and its slug, before `redirects` is read.
+    has a bad path at the end.
+
+    `on_saved` is called with each article and its slug, before `redirects` is read. `session` is the session for `site`
+    that `articles` uses too, if it does; it is closed.
     """
     commit = not (strict or report.dry_run)
-    with closing(Session(engine, info={"site": site})) as session:
+    session = session or Session(engine, info={"site": site})
+    with closing(session):
         for batch in _batches(articles):
             saved = _upsert_batch(session, batch, zone_of(site), commit=commit)
             report.count(saved.counts)

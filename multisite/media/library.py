@@ -51,6 +51,10 @@ class MediaLibrary:
         self._quota = quota
         self._used_in = used_in
 
+    def without_files(self) -> MediaLibrary:
+        """Return the same library for a dry run, which writes no files."""
+        return MediaLibrary(self.model, None, self._quota, self._used_in)
+
     def save_upload(
         self,
         dbsession: Session,
