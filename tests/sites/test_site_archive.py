@@ -151,7 +151,7 @@ def test_users_can_be_left_out(sites: ContentSites) -> None:
     assert copied.target.rows["users"] == 1
     without = copy_site(sites.engine, GARDEN, "two.example", settings=settings, contents=CONTENTS, users="none")
     assert "users" not in without.target.rows
-    assert without.source.left_out == ("the rows of users",)
+    assert "the rows of users" in without.source.left_out
     record = get_site(sites.engine, COPY)
     assert (record.status, record.site.copy_of) == ("maintenance", GARDEN)
 

@@ -219,7 +219,7 @@ class _Import:
 
     def _left_out(self, plan: ArchivePlan) -> tuple[str, ...]:
         count = len(self._reader.names(TEMPLATES))
-        left_out = [f"the rows of {name}" for name in plan.left_out]
+        left_out = [f"the rows of {name}" for name in plan.left_out if name in self._reader.manifest.tables]
         if count and not self._options.get("with_templates"):
             left_out.append(
                 f"{count} templates: they are code that runs in the server, and are only taken with --with-templates"

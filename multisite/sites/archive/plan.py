@@ -146,7 +146,7 @@ def make_plan(
         for name, table in declared.items()
         if name in existing - members.keys() and table.name not in shared
     }
-    while found := {name: table for name, table in left.items() if any(_targets(table, members))}:
+    while found := {name: table for name, table in left.items() if next(_targets(table, members), None) is not None}:
         members.update(found)
         left = {name: table for name, table in left.items() if name not in found}
     planned = {name: _site_table(name, table, members, connection.dialect) for name, table in members.items()}

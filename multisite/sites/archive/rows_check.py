@@ -123,4 +123,3 @@ def check_rows(archived: list[ArchivedTable], groups: KeyGroups, progress: Calla
             raise MultisiteError(
                 f"the archive's {each.entry.member} has {number} rows, and its manifest says {each.entry.rows}"
             )
-    groups.sort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,7 +102,9 @@ class Storing:
             raise MultisiteError(f"the database refuses the site: {error.orig}") from error
 
     def _insert_site(self, connection: Connection, values: dict[str, Any]) -> None:
-        statement = sa.insert(SiteRow).values(**values).returning(SiteRow.id)
+        # Another server with the same secret may have a site with this id: what is derived for it is void here.
+        generation = secrets.randbelow(2**31)
+        statement = sa.insert(SiteRow).values(secret_generation=generation, **values).returning(SiteRow.id)
         domain = self._archived.canonical
         self.site = Site(
             connection.execute(statement).scalar_one(),

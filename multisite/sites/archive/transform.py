@@ -12,6 +12,7 @@ from typing import Any
 from multisite.errors import MultisiteError
 from multisite.sites.archive.addresses import AddressMap, rewrite_json
 from multisite.sites.archive.contents import Key, SiteContents
+from multisite.sites.archive.key_mappings import IntegerKeys
 from multisite.sites.archive.keys import KeyGroups
 from multisite.sites.archive.plan import ArchivePlan, SiteTable
 
@@ -143,6 +144,6 @@ class Transform:
             for table in self._plan.tables.values():
                 if table.table.name.lower().startswith(word[:-1] or word) and len(table.key) == 1:
                     mapping = groups.of(table.name, table.key[0])
-                    if mapping is not None and int(digits) in mapping:
+                    if isinstance(mapping, IntegerKeys) and int(digits) in mapping:
                         return True
         return False

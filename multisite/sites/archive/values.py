@@ -22,9 +22,18 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine, UserDefinedType
 
 __all__ = ["Kind", "converter", "holds_pickles", "kind_of"]
+
+
+class StoredValue(UserDefinedType[Any]):
+    """The type of values as the driver takes and returns them.
+
+    Not `NullType`: in an INSERT, SQLAlchemy replaces that by the type of the column, which would convert values again.
+    """
+
+    cache_ok = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,9 @@ class Kind:
     def column(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """Return the expression that reads `column`."""
         return (
-            sa.type_coerce(sa.cast(column, sa.Text), NullType()) if self.as_text else sa.type_coerce(column, self.type)
+            sa.type_coerce(sa.cast(column, sa.Text), StoredValue())
+            if self.as_text
+            else sa.type_coerce(column, self.type)
         )
 
 
@@ -58,7 +69,7 @@ def kind_of(declared: TypeEngine[Any], dialect: Dialect) -> Kind:
     if isinstance(found, sa.ARRAY):
         return _array(found, dialect)
     name = "untyped" if isinstance(found, NullType) else found.compile(dialect=dialect)
-    return Kind(f"{dialect.name} {name}", NullType(), _tagged, _untagged, as_text=not on_sqlite)
+    return Kind(f"{dialect.name} {name}", StoredValue(), _tagged, _untagged, as_text=not on_sqlite)
 
 
 def converter(source: str, target: str, declared: TypeEngine[Any]) -> Callable[[Any], Any] | None:
@@ -168,7 +179,7 @@ def _parsed(cls: type[date]) -> Callable[[Any], Any]:
 
 def _with_time(found: sa.DateTime | sa.Time, on_sqlite: bool) -> Kind:
     """Return the kind of a time; with a zone it is in UTC, also on SQLite, which has no zones."""
-    used = found if on_sqlite else NullType()
+    used = found if on_sqlite else StoredValue()
     if isinstance(found, sa.DateTime):
         if found.timezone:
             return Kind("datetime in UTC", used, _utc_cell, _utc_naive if on_sqlite else _utc)
@@ -254,7 +265,7 @@ def _array(found: sa.ARRAY[Any], dialect: Dialect) -> Kind:
         item = postgresql.ENUM(*item.enums, name=item.name, schema=item.schema, create_type=False)
     elif kind.as_text:
         # PostgreSQL's own notation of the whole array.
-        return Kind(f"postgresql {found.compile(dialect=dialect)}", NullType(), _tagged, _untagged, as_text=True)
+        return Kind(f"postgresql {found.compile(dialect=dialect)}", StoredValue(), _tagged, _untagged, as_text=True)
     used: TypeEngine[Any] = postgresql.ARRAY(item, dimensions=found.dimensions)
     return Kind(f"array of {kind.name}", used, _each(kind.encode), _list_of(kind.decode))
 
@@ -295,32 +306,35 @@ def _untagged(cell: Any) -> Any:
 def _interval(_found: Any, on_sqlite: bool) -> Kind:
     if on_sqlite:
         return Kind("interval", sa.Interval(), _duration, _timedelta)
-    return Kind("interval", NullType(), _same, _checked_duration, as_text=True)
+    return Kind("interval", StoredValue(), _same, _checked_duration, as_text=True)
 
 
 def _uuid(found: Any, on_sqlite: bool) -> Kind:
     if on_sqlite:
         return Kind("uuid", sa.Uuid(native_uuid=found.native_uuid), str, UUID)
-    return Kind("uuid", NullType(), str, lambda cell: str(UUID(cell)))
+    return Kind("uuid", StoredValue(), str, lambda cell: str(UUID(cell)))
 
 
 def _simple(name: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any]) -> Callable[[Any, bool], Kind]:
-    return lambda _found, _on_sqlite: Kind(name, NullType(), encode, decode)
+    return lambda _found, _on_sqlite: Kind(name, StoredValue(), encode, decode)
 
 
 _KINDS: tuple[tuple[Any, Callable[[Any, bool], Kind]], ...] = (
     ((sa.Interval, postgresql.INTERVAL), _interval),
-    (sa.JSON, lambda _, on_sqlite: Kind("json", NullType(), _same, _json_text, as_text=not on_sqlite)),
+    (sa.JSON, lambda _, on_sqlite: Kind("json", StoredValue(), _same, _json_text, as_text=not on_sqlite)),
     (sa.Uuid, _uuid),
     ((sa.DateTime, sa.Time), _with_time),
-    (sa.Date, lambda found, on_sqlite: Kind("date", found if on_sqlite else NullType(), date.isoformat, _parsed(date))),
+    (
+        sa.Date,
+        lambda found, on_sqlite: Kind("date", found if on_sqlite else StoredValue(), date.isoformat, _parsed(date)),
+    ),
     (sa.Boolean, lambda _, __: Kind("boolean", sa.Boolean(create_constraint=False), bool, _boolean)),
     ((sa.LargeBinary, sa.BINARY, sa.VARBINARY), _simple("binary", _bytes_cell, _bytes)),
     (sa.Integer, _simple("integer", int, _integer)),
     (sa.Float, _simple("float", _float_cell, _float)),
     (
         sa.Numeric,
-        lambda _, on_sqlite: Kind("numeric", NullType(), _decimal_cell, _sqlite_number if on_sqlite else _decimal),
+        lambda _, on_sqlite: Kind("numeric", StoredValue(), _decimal_cell, _sqlite_number if on_sqlite else _decimal),
     ),
     # Also an enumeration: the archive has the stored labels, and the database checks them.
     (sa.String, _simple("text", str, _text)),
