@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
@@ -84,7 +83,7 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
 def sitemap(request: Request) -> Response:
     """The URLs of home, archive and all entries, or a sitemap index if there are too many."""
     now = datetime.now(UTC)
-    months = _months(request, now)
+    months = queries.count_months(request.dbsession, now)
     if months.total() <= SITEMAP_SIZE:
         return _urlset([*_fixed_urls(request), *_entry_urls(request, now)])
     root = ET.Element("sitemapindex", {"xmlns": _SITEMAP})
@@ -92,14 +91,6 @@ def sitemap(request: Request) -> Response:
     for part in ("pages", *parts):
         _add(_add(root, "sitemap"), "loc", request.urls.sitemap(part))
     return _xml_response(root, "application/xml")
-
-
-def _months(request: Request, now: datetime) -> Counter[str]:
-    """Return the number of visible entries by month of UTC, such as `2024-05`."""
-    months = Counter[str]()
-    for period, entries in queries.count_periods(request.dbsession, now).items():
-        months[period[:7]] += entries
-    return months
 
 
 def _parts(entries: int) -> range:

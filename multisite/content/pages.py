@@ -5,7 +5,6 @@ Each view returns the variables of its template; docs/templates lists them.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -169,9 +168,7 @@ def _page_size(request: Request) -> int:
 
 def _years(request: Request, now: datetime) -> list[YearCount]:
     """Return the years with visible entries, newest first; years begin at midnight in the site's time zone."""
-    zone, counts = zone_of(request.site), Counter[int]()
-    for period, entries in queries.count_periods(request.dbsession, now).items():
-        counts[queries.year_of(period, zone)] += entries
+    counts = queries.count_years(request.dbsession, now, zone_of(request.site))
     return [YearCount(year, counts[year], request.urls.year(year)) for year in sorted(counts, reverse=True)]
 
 

@@ -15,7 +15,15 @@ from multisite.content.listing import visible
 from multisite.content.models import Entry, Tag, entry_counts
 from multisite.language.local_time import local_bounds
 
-__all__ = ["adjacent_entries", "count_periods", "find_entry", "find_tag", "list_slugs", "newest_with_bodies", "year_of"]
+__all__ = [
+    "adjacent_entries",
+    "count_months",
+    "count_years",
+    "find_entry",
+    "find_tag",
+    "list_slugs",
+    "newest_with_bodies",
+]
 
 _FOR_LINKS = load_only(Entry.slug, Entry.title, Entry.published)
 _NEWEST_FIRST = (Entry.published.desc(), Entry.id.desc())
@@ -50,38 +58,67 @@ def find_tag(session: Session, slug: str) -> Tag | None:
     return session.scalars(sa.select(Tag).where(Tag.slug == slug)).one_or_none()
 
 
-def count_periods(session: Session, now: datetime) -> Counter[str]:
-    """Return the number of visible entries by period of `entry_counts`.
-
-    The counts that triggers keep include entries with a future publication time, so these are subtracted. Their
-    number is the only thing that the cost depends on.
-    """
-    table = entry_counts.c
-    kept = session.execute(sa.select(table.period, table.entries).where(table.entries > 0))
-    counts = Counter[str](dict(kept.all()))
-    future = sa.select(Entry.published).where(Entry.draft == sa.false(), Entry.published > now)
-    for published in session.scalars(future):
-        assert published is not None  # noqa: S101 - It is later than now.
-        text = _text(published)
-        counts[text if text[5:10] in {"12-31", "01-01"} else text[:7]] -= 1
+def count_months(session: Session, now: datetime) -> Counter[str]:
+    """Return the number of visible entries by month of UTC, such as `2024-05`."""
+    counts = _sums(session, 7)
+    counts.subtract(period[:7] for period in _scheduled(session, now))
     return +counts
 
 
-def year_of(period: str, zone: ZoneInfo) -> int:
-    """Return the year of `zone` in which a period of `entry_counts` is."""
+def count_years(session: Session, now: datetime, zone: ZoneInfo) -> Counter[int]:
+    """Return the number of visible entries by year; years begin at midnight in `zone`."""
+    counts = Counter({int(year): count for year, count in _sums(session, 4).items()})
+    for period, count in _edges(session, list(counts), zone):
+        counts[int(period[:4])] -= count
+        counts[_year_of(period, zone)] += count
+    counts.subtract(_year_of(period, zone) for period in _scheduled(session, now))
+    return +counts
+
+
+def _sums(session: Session, length: int) -> Counter[str]:
+    """Return the numbers of `entry_counts` by the first characters of their periods, with scheduled entries."""
+    beginning = sa.func.substr(entry_counts.c.period, 1, length)
+    found = session.execute(sa.select(beginning, sa.func.sum(entry_counts.c.entries)).group_by(beginning))
+    return Counter[str](dict(found.all()))
+
+
+def _scheduled(session: Session, now: datetime) -> list[str]:
+    """Return the periods of entries that will be published later, which `entry_counts` includes."""
+    future = sa.select(Entry.published).where(Entry.draft == sa.false(), Entry.published > now)
+    texts = [_text(published) for published in session.scalars(future) if published is not None]
+    return [text if text[5:10] in {"12-31", "01-01"} else text[:7] for text in texts]
+
+
+def _edges(session: Session, years: Sequence[int], zone: ZoneInfo) -> Sequence[tuple[str, int]]:
+    """Return the periods, with their numbers, that may be in another year of `zone` than of UTC."""
+    begins = {bound[5:] for year in years for bound in _bounds(zone, year) if bound} - {"01-01 00:00:00"}
+    late = min((bound for bound in begins if bound > "12"), default=None)
+    early = max((bound for bound in begins if bound < "12"), default=None)
+    moment = sa.func.substr(entry_counts.c.period, 6)
+    limits = [] if late is None else [moment >= late]
+    if early is not None:
+        limits.append(sa.and_(moment >= "01-01 00:00:00", moment < early))
+    if not limits:
+        return []
+    found = session.execute(sa.select(entry_counts.c.period, entry_counts.c.entries).where(sa.or_(*limits)))
+    return [(period, count) for period, count in found]
+
+
+def _year_of(period: str, zone: ZoneInfo) -> int:
     year = int(period[:4])
     if len(period) == 7:
         return year
     begins, ends = _bounds(zone, year)
-    return year - 1 if period < begins else year + 1 if period >= ends else year
+    return year - 1 if period < begins else year + 1 if ends and period >= ends else year
 
 
 @lru_cache(maxsize=1024)
 def _bounds(zone: ZoneInfo, year: int) -> tuple[str, str]:
+    """Return the start and the end of a year as in `entry_counts`; empty at the edges of the calendar."""
     try:
         begins, ends = local_bounds(zone, year)
-    except ValueError:  # The first and the last year of the calendar.
-        return "", "~"
+    except ValueError:
+        return "", ""
     return _text(begins), _text(ends)
 
 
