@@ -5,10 +5,7 @@
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <title><%block name="head_title">${f"{title} – {site.name}" if title else site.name}</%block></title>
-% if canonical_url:
-  <link rel="canonical" href="${canonical_url}">
-% endif
-  <link rel="alternate" type="application/atom+xml" href="${feed_url}" title="${site.name}">
+  <%include file="head.mako"/>
   <%block name="styles">
   <link rel="stylesheet" href="${static_url('base.css')}">
   <link rel="stylesheet" href="${static_url('style.css')}">

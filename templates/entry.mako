@@ -1,11 +1,6 @@
 ## One entry. Variables: entry; newer and older, the adjacent entries by date, or None.
 <%inherit file="layout.mako"/>
 <%namespace name="parts" file="parts.mako"/>
-<%block name="head">
-% if entry.summary:
-  <meta name="description" content="${entry.summary}">
-% endif
-</%block>
 <article class="entry">
   <header class="entry-header">
     <h1>${entry.title}</h1>

@@ -32,6 +32,7 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         config.include("multisite.page_cache")
         config.include("multisite.logs")
         config.include("multisite.content.settings")
+        config.include("multisite.content.security_headers")
         config.include("multisite.content.addresses")
         config.include("multisite.content.users")
         config.include("multisite.content.messages")

@@ -16,6 +16,7 @@ from pyramid.response import Response
 
 from multisite.content import queries
 from multisite.content.etag import weak_etag
+from multisite.content.head import absolute_urls
 from multisite.content.models import Entry
 from multisite.core.site import Site
 from multisite.language.local_time import local_bounds
@@ -75,8 +76,7 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
         _add(item, "category", term=tag.slug, label=tag.name)
     if entry.summary:
         _add(item, "summary", entry.summary)
-    content = _add(item, "content", entry.body_html, type="html")
-    # Lets feed readers resolve the relative URLs of images.
+    content = _add(item, "content", absolute_urls(entry.body_html, address), type="html")
     content.set(f"{{{_XML}}}base", address)
 
 
@@ -127,8 +127,11 @@ def _fixed_urls(request: Request) -> list[_SitemapUrl]:
 
 
 def robots(request: Request) -> Response:
-    """Allow everything, and name the sitemap."""
+    """Allow everything, and name the sitemap; or disallow everything, by the setting `robots`."""
+    # With noindex, search engines must read the pages to learn that they must not list them.
     text = f"User-agent: *\nAllow: /\n\nSitemap: {request.urls.sitemap()}\n"
+    if request.site.settings["robots"] == "disallow":
+        text = "User-agent: *\nDisallow: /\n"
     return Response(text, content_type="text/plain", charset="utf-8")
 
 

@@ -11,10 +11,7 @@
   <meta name="theme-color" content="#171d18" media="(prefers-color-scheme: dark)">
   <link rel="icon" href="${static_url("img/leaf.svg")}" type="image/svg+xml">
   <link rel="stylesheet" href="${static_url("style.css")}">
-  <link rel="alternate" type="application/atom+xml" href="${feed_url}" title="${site.name}">
-  % if canonical_url:
-  <link rel="canonical" href="${canonical_url}">
-  % endif
+  <%include file="head.mako"/>
   <%block name="head"></%block>
 </head>
 <body class="page-${page_kind}">

@@ -1,11 +1,6 @@
 ## A recipe: its name and picture side by side, then what to buy and what to do.
 <%inherit file="layout.mako"/>
 <%namespace name="parts" file="parts.mako"/>
-<%block name="head">
-% if entry.summary:
-  <meta name="description" content="${entry.summary}">
-% endif
-</%block>
 <article class="entry">
   <header class="entry-header">
     <div class="entry-words">

@@ -69,6 +69,11 @@ class Tab:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("requestfailed", self._look_at_failure)
         self.page.on("response", self._look_at_response)
+        self.page.on("console", self._look_at_message)
+
+    def _look_at_message(self, message: playwright.ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            self.complaints.append(message.text)
 
     def _look_at_failure(self, request: playwright.Request) -> None:
         # Leaving a page aborts its pending requests, which is not an error.
@@ -250,6 +255,18 @@ def test_axe_finds_nothing(server: Server, open_tab: Callable[..., Tab], host: s
     for url in visit_all_kinds(tab, server, host):
         found = axe.Axe().run(tab.page)
         assert found.violations_count == 0, f"{url}\n{found.generate_report()}"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_policy_of_a_page_stops_a_script_in_its_text(server: Server, tab: Tab, host: str) -> None:
+    """All other tests check that no page breaks its Content-Security-Policy; this one, that they would notice."""
+    tab.open(server.url(host))
+    assert tab.complaints == []
+    script = "document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = 1'}))"
+    tab.page.evaluate(script)
+    assert tab.page.title() != "1"
+    assert len(tab.complaints) == 1
+    tab.complaints.clear()
 
 
 def test_axe_sees_what_is_wrong(tab: Tab) -> None:
