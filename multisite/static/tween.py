@@ -20,6 +20,7 @@ from zope.interface import implementedBy
 
 from multisite.static.files import StaticFile, respond_again
 from multisite.static.memory import VIEWS, Memory, is_development
+from multisite.web.derivers import has_own_derivers
 
 __all__ = ["MEMORY", "NAME", "remember", "static_tween_factory"]
 
@@ -31,12 +32,6 @@ _HARMLESS_TWEENS = frozenset({
     "multisite.page_cache.page_cache_tween_factory", "pyramid_tm.tm_tween_factory", EXCVIEW, MAIN,
 })  # fmt: skip
 """Tweens below this one that do not change the response of the static view."""
-
-_DERIVERS = frozenset({
-    "secured_view", "owrapped_view", "http_cached_view", "decorated_view", "rendered_view", "mapped_view", "csrf_view",
-    "page_cache",
-})  # fmt: skip
-"""Pyramid's view derivers, and multisite's own, none of which changes the response of the static view."""
 
 Handler = Callable[[Request], Response]
 
@@ -103,10 +98,8 @@ def _is_applicable(registry: Registry) -> bool:
     root_factory = registry.queryUtility(IRootFactory)
     if root_factory is not None and root_factory is not DefaultRootFactory:
         return False
-    introspector = registry.introspector
-    derivers = introspector.get_category("view derivers") if introspector is not None else None
-    if not derivers or not _DERIVERS.issuperset(each["introspectable"]["name"] for each in derivers):
+    if has_own_derivers(registry):
         return False
-    views = introspector.get_category("views") or ()
+    views = registry.introspector.get_category("views") or ()
     routes = [each["introspectable"]["route_name"] for each in views]
     return all(routes.count(name) <= 1 for name in registry[VIEWS])

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from pyramid.config import Configurator
 from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPBadRequest
+from pyramid.interfaces import IExceptionViewClassifier, IMultiView, IRequest, ISecuredView, IView
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.settings import asbool
+from zope.interface import implementedBy
 
 from multisite.core import program
 from multisite.core.keys import SETTINGS
 from multisite.core.settings import Settings
 from multisite.errors import DirectoryUnavailable, InvalidHost, UnknownSite
+from multisite.web.derivers import has_own_derivers
 
-__all__ = ["includeme"]
+__all__ = ["includeme", "unknown_site_response"]
+
+_NO_SITE = "There is no site here.\n"
+_DEVELOPMENT = "pyramid.reload_templates"
 
 
 def invalid_host_view(error: InvalidHost, request: Request) -> Response:
@@ -24,12 +33,35 @@ def invalid_host_view(error: InvalidHost, request: Request) -> Response:
 
 def unknown_site_view(error: UnknownSite, request: Request) -> Response:
     """Return a 404 or 421 for a host without a site; in development, with the command that adds the site."""
-    settings: Settings = request.registry[SETTINGS]
-    text = "There is no site here.\n"
+    text = _NO_SITE
     if error.name is not None and _in_development(request):
         command = program.command(f"add-site {error.name}")
         text += f"\nTo add it (shown because pyramid.reload_templates is on):\n\n    {command}\n"
-    return _plain(421 if settings.unknown_host == "421" else 404, text)
+    return _plain(_unknown_status(request.registry[SETTINGS]), text)
+
+
+def _unknown_status(settings: Settings) -> int:
+    return 421 if settings.unknown_host == "421" else 404
+
+
+def unknown_site_response(registry: Any) -> Callable[[], Response] | None:
+    """Return a function that returns the response of `unknown_site_view`, without calling it through Pyramid.
+
+    Anybody can send requests for unknown hosts, in any number. None if the application has replaced or wrapped the
+    view, and in development, where the response depends on the host.
+    """
+    wanted = (IExceptionViewClassifier, IRequest, implementedBy(UnknownSite))
+    found = [registry.adapters.lookup(wanted, kind) for kind in (IView, ISecuredView, IMultiView)]
+    views = {getattr(view, "__original_view__", view) for view in found if view is not None}
+    if views != {unknown_site_view} or has_own_derivers(registry) or asbool(registry.settings.get(_DEVELOPMENT)):
+        return None
+    plain = _plain(_unknown_status(registry[SETTINGS]), _NO_SITE)
+    status, headers, body = plain.status, list(plain.headerlist), plain.body
+
+    def respond() -> Response:
+        return Response(status=status, headerlist=list(headers), app_iter=[body])
+
+    return respond
 
 
 def directory_unavailable_view(error: DirectoryUnavailable, request: Request) -> Response:
@@ -49,7 +81,7 @@ def undecodable_path_view(error: URLDecodeError, request: Request) -> Response:
 
 
 def _in_development(request: Request) -> bool:
-    return bool(asbool(request.registry.settings.get("pyramid.reload_templates")))
+    return bool(asbool(request.registry.settings.get(_DEVELOPMENT)))
 
 
 def _plain(status: int, text: str) -> Response:

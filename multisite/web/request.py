@@ -21,6 +21,7 @@ __all__ = [
     "canonical_netloc",
     "cookies_were_read",
     "escape_path",
+    "find_match",
     "includeme",
     "match_request",
     "mount_path",
@@ -41,8 +42,21 @@ def match_request(request: Request) -> Match:
     """Return the site of `request`, with the kind and the path of the domain that the request was sent to.
 
     Raises:
-        InvalidHost: The Host header is not a valid host.
         UnknownSite: No site has this host, or the path is an open path.
+        MultisiteError: As `find_match`.
+    """
+    match = find_match(request)
+    if isinstance(match, UnknownSite):
+        raise match
+    return match
+
+
+def find_match(request: Request) -> Match | UnknownSite:
+    """Return the match of `request`, or the error that `match_request` raises if there is none.
+
+    Raises:
+        InvalidHost: The Host header is not a valid host.
+        UnknownSite: The path is an open path.
         DirectoryUnavailable: The host is not in memory and the database does not answer.
         SiteSettingError: One of the site's own settings is invalid.
     """
@@ -63,7 +77,7 @@ def match_request(request: Request) -> Match:
     if match is None and settings.unknown_host not in {"404", "421"}:
         match = directory.find(settings.unknown_host, port, path)
     if match is None:
-        raise UnknownSite(host.name)
+        return UnknownSite(host.name)
     if match.site.own_settings:
         match.site.settings  # noqa: B018  A site with an invalid setting of its own is not served.
     return match

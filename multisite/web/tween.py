@@ -8,7 +8,6 @@ exception from here would therefore reach the server: the tween never raises, an
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,8 +30,9 @@ from multisite.core.keys import CLOSED, OPEN_PATH, SETTINGS, SHIFTED_PATH
 from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory import Match
-from multisite.errors import MultisiteError, SiteSettingError
-from multisite.web.request import canonical_netloc, escape_path, match_request
+from multisite.errors import MultisiteError, SiteSettingError, UnknownSite
+from multisite.web.exception_views import unknown_site_response
+from multisite.web.request import canonical_netloc, escape_path, find_match
 from multisite.web.site_limit import release_after_send, release_held, too_busy_response
 from multisite.web.startup import run_startup
 
@@ -64,9 +64,17 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     has_open_paths = bool(open_paths or open_prefixes)
     site_limit = ConcurrencyLimit(settings.max_requests_per_site) if settings.max_requests_per_site else None
     refusals = _RateLimitedLog()
+    respond_unknown = unknown_site_response(registry)
 
     def is_open(path: str) -> bool:
         return path in open_paths or path.startswith(open_prefixes)
+
+    def refuse(request: Request, error: MultisiteError) -> Response:
+        refusals.log(error)
+        if respond_unknown is not None and isinstance(error, UnknownSite):
+            request.exception = error
+            return respond_unknown()
+        return _handle(partial(_show_exception, error), request, None)
 
     def site_tween(request: Request) -> Response:
         environ = request.environ
@@ -79,10 +87,11 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
             return _handle(handler, request, None)
         environ.pop(OPEN_PATH, None)
         try:
-            match = match_request(request)
+            match = find_match(request)
         except MultisiteError as error:
-            refusals.log(error)
-            return _handle(_show_exception, request, None)
+            return refuse(request, error)
+        if isinstance(match, UnknownSite):
+            return refuse(request, match)
         if match.kind == "redirect" and (response := _redirect(request, match)) is not None:
             return response
         if match.path:
@@ -104,9 +113,9 @@ def _handle(handler: Handler, request: Request, site: Site | None) -> Response:
         pop_scope(token)
 
 
-def _show_exception(request: Request) -> Response:
-    """Return the response of the exception view for the error that is being handled."""
-    return request.invoke_exception_view(sys.exc_info())
+def _show_exception(error: MultisiteError, request: Request) -> Response:
+    """Return the response of the exception view for `error`."""
+    return request.invoke_exception_view((type(error), error, error.__traceback__))
 
 
 def _with_site_limit(site_limit: ConcurrencyLimit, handler: Handler, request: Request, site: Site) -> Response:
