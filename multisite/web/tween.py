@@ -63,18 +63,10 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
     has_open_paths = bool(open_paths or open_prefixes)
     site_limit = ConcurrencyLimit(settings.max_requests_per_site) if settings.max_requests_per_site else None
-    refusals = _RateLimitedLog()
-    respond_unknown = unknown_site_response(registry)
+    refuse = _refusing(registry)
 
     def is_open(path: str) -> bool:
         return path in open_paths or path.startswith(open_prefixes)
-
-    def refuse(request: Request, error: MultisiteError) -> Response:
-        refusals.log(error)
-        if respond_unknown is not None and isinstance(error, UnknownSite):
-            request.exception = error
-            return respond_unknown()
-        return _handle(partial(_show_exception, error), request, None)
 
     def site_tween(request: Request) -> Response:
         environ = request.environ
@@ -103,6 +95,20 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
         return _handle(handler, request, match.site)
 
     return site_tween
+
+
+def _refusing(registry: Registry) -> Callable[[Request, MultisiteError], Response]:
+    """Return a function that logs an error and returns the response to it."""
+    refusals, respond_unknown = _RateLimitedLog(), unknown_site_response(registry)
+
+    def refuse(request: Request, error: MultisiteError) -> Response:
+        refusals.log(error)
+        if respond_unknown is not None and isinstance(error, UnknownSite):
+            request.exception = error
+            return respond_unknown()
+        return _handle(partial(_show_exception, error), request, None)
+
+    return refuse
 
 
 def _handle(handler: Handler, request: Request, site: Site | None) -> Response:
