@@ -12,7 +12,7 @@ from typing import Literal
 
 from multisite.media.errors import MediaRefused
 
-__all__ = ["HEAD_BYTES", "Format", "check_name", "format_named", "format_of", "is_media_name", "url_name"]
+__all__ = ["HEAD_BYTES", "Format", "check_name", "format_named", "format_of", "is_format", "is_media_name", "url_name"]
 
 HEAD_BYTES = 512
 """How many bytes at the beginning of a file decide what it is."""
@@ -74,6 +74,11 @@ _SVG = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:\?xml|!DOCTYPE svg|!--|svg)", re
 def format_named(name: str) -> Format:
     """Return the format with this `Format.name`."""
     return _FORMATS[name]
+
+
+def is_format(name: str) -> bool:
+    """Return whether a format has this `Format.name`."""
+    return name in _FORMATS
 
 
 def format_of(head: bytes, name: str) -> Format:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import IO
 
 from pyramid.config import Configurator
@@ -15,6 +16,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from multisite.core.keys import SETTINGS
 from multisite.core.site import Site
 from multisite.errors import MultisiteError
+from multisite.media.archive import export_media, import_media
 from multisite.media.library import MediaLibrary, UsedIn
 from multisite.media.model import SiteMedia
 from multisite.sites.media_store import MediaStore
@@ -121,6 +123,7 @@ def set_site_media(config: Configurator, model: type[SiteMedia], used_in: UsedIn
     def register() -> None:
         registry[MEDIA_LIBRARY] = library
 
+    config.add_site_export("media", partial(export_media, library), partial(import_media, library))
     introspectable = config.introspectable("multisite media", model.__name__, model.__name__, "table of media")
     config.action("multisite media", register, introspectables=(introspectable,))
 

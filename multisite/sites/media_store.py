@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +20,10 @@ from multisite.core.settings import Settings
 from multisite.errors import MultisiteError
 
 __all__ = ["MediaStore", "remove_media_files"]
+
+
+_KEY = re.compile(r"(?:[0-9a-z]{2}(?:/[0-9a-z]+-[0-9a-z]+(?:/[0-9a-z][0-9a-z.-]*)?)?)?")
+"""A part of `a3/a3f…-5d0c…/leaves.jpg`: the beginning of a SHA-256, the folder of an upload, the name of a file."""
 
 
 class MediaStore:
@@ -87,7 +92,8 @@ class MediaStore:
     def folders(self, site_id: int) -> Iterator[list[str]]:
         """Yield the folders of a site's uploads, in lists of a moderate size."""
         for shard in self._names(self._path(site_id, "")):
-            yield [f"{shard}/{name}" for name in self._names(self._path(site_id, shard))]
+            if len(shard) == 2:
+                yield [f"{shard}/{name}" for name in self._names(self._path(site_id, shard)) if "-" in name]
 
     def modified(self, site_id: int, folder: str) -> datetime:
         """Return when the newest file in the folder of an upload was written."""
@@ -107,6 +113,9 @@ class MediaStore:
         return sorted(str(each["name"]).rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory")
 
     def _path(self, site_id: int, key: str) -> str:
+        if not _KEY.fullmatch(key):
+            # Tokens and names come from rows, which an archive may have brought: no key leads to another site.
+            raise FileNotFoundError(f"{key!a} is not the name of a file of media")
         return f"{self._root}/{int(site_id)}/{key}".rstrip("/")
 
     def _remove(self, path: str) -> None:
