@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ from multisite.cli.import_report import finish, import_options, open_site, show_
 
 try:
     from multisite.content.exports.ghost import import_ghost
+    from multisite.content.exports.uploads import Uploads
     from multisite.content.exports.wordpress import import_wordpress
 except ModuleNotFoundError as error:
     raise click.ClickException(f"{error.name} is not installed: pip install 'pyramid-multisite[content]'") from error
@@ -19,6 +22,18 @@ __all__ = ["import_ghost_command", "import_wordpress_command"]
 
 _FILE = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+@contextmanager
+def _open_uploads(ini_uri: str, folder: Path | None, *, dry_run: bool) -> Iterator[Uploads]:
+    """Yield the folder of uploads with the media library of the application, which is loaded only for them."""
+    if folder is None:
+        yield Uploads()
+        return
+    from multisite.cli.media import open_library
+
+    with open_library(ini_uri) as opened:
+        yield Uploads(folder, opened.library.without_files() if dry_run else opened.library)
 
 
 @click.command("import-wordpress", cls=HostCommand)
@@ -36,9 +51,10 @@ def import_wordpress_command(
     change, or if it was interrupted: posts are recognized by their numbers.
     """
     engine, site = open_site(ini_uri, host)
-    report = import_wordpress(
-        engine, site, export, uploads=uploads, strict=strict, dry_run=dry_run, progress=show_progress("posts")
-    )
+    with _open_uploads(ini_uri, uploads, dry_run=dry_run) as found:
+        report = import_wordpress(
+            engine, site, export, uploads=found, strict=strict, dry_run=dry_run, progress=show_progress("posts")
+        )
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no post to import.")
 
@@ -58,8 +74,9 @@ def import_ghost_command(
     interrupted: posts are recognized by their UUIDs.
     """
     engine, site = open_site(ini_uri, host)
-    report = import_ghost(
-        engine, site, export, uploads=uploads, strict=strict, dry_run=dry_run, progress=show_progress("posts")
-    )
+    with _open_uploads(ini_uri, uploads, dry_run=dry_run) as found:
+        report = import_ghost(
+            engine, site, export, uploads=found, strict=strict, dry_run=dry_run, progress=show_progress("posts")
+        )
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no post to import.")

@@ -95,14 +95,13 @@ def import_entries(
         reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files), old_site, media)
         addresses = OldAddresses(old_site, report)
         save_articles(
-            engine,
+            session,
             site,
             _read_all(files, reader, progress),
             report,
             strict=strict,
             redirects=addresses.redirects(),
             on_saved=addresses.add,
-            session=session,
         )
     return report
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -11,7 +10,6 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
@@ -75,7 +73,7 @@ class _Saved:
 
 
 def save_articles(
-    engine: Engine,
+    session: Session,
     site: Site,
     articles: Iterable[Prepared],
     report: ImportReport,
@@ -83,37 +81,33 @@ def save_articles(
     strict: bool,
     redirects: Iterable[Rule] = (),
     on_saved: Callable[[Prepared, str], None] = lambda _article, _slug: None,
-    session: Session | None = None,
 ) -> None:
     """Save `articles` as entries of `site`, then `redirects`, and add what was done to `report`.
 
+    `session` is pinned to the site. The articles may be made while they are read, and use the session.
+
     Each batch is a transaction of its own, so that an import that is stopped can be repeated. With `strict`, and if
     `report` is that of a dry run, everything is one transaction, which is rolled back after a dry run, or if the report
-    has a bad path at the end.
-
-    `on_saved` is called with each article and its slug, before `redirects` is read. `session` is the session for `site`
-    that `articles` uses too, if it does; it is closed.
+    has a bad path at the end. `on_saved` is called with each article and its slug, before `redirects` is read.
     """
     commit = not (strict or report.dry_run)
-    session = session or Session(engine, info={"site": site})
-    with closing(session):
-        for batch in _batches(articles):
-            saved = _upsert_batch(session, batch, zone_of(site), commit=commit)
-            report.count(saved.counts)
-            report.notes += saved.notes
-            for item, slug in saved.slugs:
-                on_saved(item, slug)
-        remaining = iter(redirects)
-        while rules := list(islice(remaining, REDIRECT_BATCH_SIZE)):
-            _save_redirects(session, rules, report)
-            if commit:
-                session.commit()
-            session.expunge_all()
-        if report.dry_run or (strict and report.bad):
-            session.rollback()
-            report.rolled_back = True
-        else:
+    for batch in _batches(articles):
+        saved = _upsert_batch(session, batch, zone_of(site), commit=commit)
+        report.count(saved.counts)
+        report.notes += saved.notes
+        for item, slug in saved.slugs:
+            on_saved(item, slug)
+    remaining = iter(redirects)
+    while rules := list(islice(remaining, REDIRECT_BATCH_SIZE)):
+        _save_redirects(session, rules, report)
+        if commit:
             session.commit()
+        session.expunge_all()
+    if report.dry_run or (strict and report.bad):
+        session.rollback()
+        report.rolled_back = True
+    else:
+        session.commit()
 
 
 def _save_redirects(session: Session, rules: Sequence[Rule], report: ImportReport) -> None:

@@ -18,6 +18,7 @@ from content_sites import GARDEN, STERNWARTE, ContentSites
 from ghost_export import export, post, write_ghost
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sqlalchemy.orm import Session
 
 from multisite import Site
@@ -27,9 +28,11 @@ from multisite.content.exports import ghost_posts
 from multisite.content.exports.cards import drop_controls
 from multisite.content.exports.ghost import import_ghost
 from multisite.content.exports.ghost_posts import read_ghost, read_post
+from multisite.content.exports.uploads import Uploads
 from multisite.content.markdown import render
 from multisite.content.models import Entry
 from multisite.content.report import ImportReport
+from multisite.media import MEDIA_LIBRARY
 
 
 def stored(sites: ContentSites, site: Site) -> dict[str, Entry]:
@@ -180,6 +183,22 @@ def test_cards_become_markdown_without_the_controls_of_players(imported: Any) ->
 )
 def test_controls_are_dropped_with_all_that_is_in_them(html: str, kept: str) -> None:
     assert drop_controls(html) == kept
+
+
+def test_pictures_become_media_of_the_site(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    folder = tmp_path / "content" / "images" / "2024" / "05"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (40, 20), "red").save(folder / "a.jpg")
+    small = '<img src="__GHOST_URL__/content/images/size/w600/2024/05/a.jpg">'
+    large = "__GHOST_URL__/content/images/2024/05/a.jpg"
+    path = write_ghost(tmp_path / "ghost.json", post(1, small, feature_image=large))
+    library = sqlite_sites.app.registry[MEDIA_LIBRARY]
+    found = Uploads(tmp_path / "content", library)
+    report = import_ghost(sqlite_sites.engine, sqlite_sites.garden, path, uploads=found)
+    first, second = re.findall(r'src="([^"]*)"', stored(sqlite_sites, sqlite_sites.garden)["post-1"].body_html)
+    assert (first, report.notes) == (second, [])
+    assert sqlite_sites.browser(GARDEN).get(first, status=200).content_type == "image/jpeg"
+    sqlite_sites.browser(STERNWARTE).get(first, status=404)
 
 
 def test_a_dry_run_and_a_failed_strict_run_change_nothing(imported: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from click.testing import CliRunner, Result
 from content_sites import GARDEN, STERNWARTE, ContentSites
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sqlalchemy.orm import Session
 from wordpress_export import ZERO, attachment, item, write_export
 
@@ -32,15 +34,17 @@ from multisite.content.exports import notes
 from multisite.content.exports.blocks import read_blocks
 from multisite.content.exports.html import convert_html
 from multisite.content.exports.paragraphs import add_paragraphs
+from multisite.content.exports.uploads import Uploads
 from multisite.content.exports.wordpress import import_wordpress
 from multisite.content.exports.wordpress_shortcodes import Attachment, expand_wordpress_shortcodes
 from multisite.content.exports.wxr import read_wxr
 from multisite.content.markdown import render
-from multisite.content.models import Entry
+from multisite.content.models import Entry, Media
 from multisite.content.redirect_rules import parse_rule
 from multisite.content.redirects import list_redirects, save_redirects
 from multisite.content.report import ImportReport
 from multisite.content.upsert import BATCH_SIZE
+from multisite.media import MEDIA_LIBRARY, MediaLibrary
 
 
 def stored(sites: ContentSites, site: Site) -> dict[str, Entry]:
@@ -432,6 +436,87 @@ def test_an_import_that_is_killed_can_be_repeated(sqlite_sites: ContentSites, tm
     assert counts(import_wordpress(sqlite_sites.engine, sqlite_sites.garden, path)) == (0, 0, count, 0)
 
 
+# Uploaded files.
+
+
+def jpeg(color: str) -> bytes:
+    target = io.BytesIO()
+    Image.new("RGB", (40, 20), color).save(target, "JPEG")
+    return target.getvalue()
+
+
+@pytest.fixture
+def uploads(tmp_path: Path) -> Path:
+    """Return a folder of uploads, beside which there is a file that nobody may read."""
+    folder = tmp_path / "uploads"
+    (folder / "2024" / "05").mkdir(parents=True)
+    (folder / "2024" / "05" / "a.jpg").write_bytes(jpeg("red"))
+    (folder / "2024" / "05" / "b-40x20.jpg").write_bytes(jpeg("blue"))
+    (folder / "2024" / "05" / "evil.svg").write_text("<svg onload='alert(1)'/>")
+    (tmp_path / "outside.jpg").write_bytes(jpeg("green"))
+    (folder / "link.jpg").symlink_to(tmp_path / "outside.jpg")
+    return folder
+
+
+def library_of(sites: ContentSites) -> MediaLibrary:
+    found: MediaLibrary = sites.app.registry[MEDIA_LIBRARY]
+    return found
+
+
+def media_of(sites: ContentSites, site: Site) -> list[str]:
+    with Session(sites.engine, info={"site": site}) as session:
+        return sorted(media.name for media in session.scalars(sa.select(Media)))
+
+
+def picture_post(number: int, *names: str) -> str:
+    base = "https://old.example/wp-content/uploads"
+    return item(number, "\n\n".join(f'<img src="{base}/{name}" alt="{name}">' for name in names))
+
+
+def test_pictures_become_media_of_the_site(sites: ContentSites, tmp_path: Path, uploads: Path) -> None:
+    path = write_export(
+        tmp_path / "export.xml",
+        [picture_post(1, "2024/05/a-30x15.jpg", "2024/05/b-40x20.jpg"), picture_post(2, "2024/05/a.jpg")],
+    )
+    found = Uploads(uploads, library_of(sites))
+    report = import_wordpress(sites.engine, sites.garden, path, uploads=found)
+    assert (counts(report), report.notes) == ((2, 0, 0, 0), [])
+    assert media_of(sites, sites.garden) == ["a.jpg", "b-40x20.jpg"]
+    assert media_of(sites, sites.sternwarte) == []
+    entries = stored(sites, sites.garden)
+    first, second = re.findall(r'src="([^"]*)"', entries["post-1"].body_html)
+    assert re.findall(r'src="([^"]*)"', entries["post-2"].body_html) == [first]
+    for address in (first, second):
+        assert sites.browser(GARDEN).get(address, status=200).content_type == "image/jpeg"
+        sites.browser(STERNWARTE).get(address, status=404)
+    again = import_wordpress(sites.engine, sites.garden, path, uploads=found)
+    assert counts(again) == (0, 0, 2, 0)
+    assert len(media_of(sites, sites.garden)) == 2
+
+
+def test_only_media_in_the_folder_are_read(sqlite_sites: ContentSites, tmp_path: Path, uploads: Path) -> None:
+    names = ("../outside.jpg", "%2e%2e/outside.jpg", "link.jpg", "none.jpg", "2024/05/evil.svg", "2024", "a%00b.jpg")
+    path = write_export(tmp_path / "export.xml", [picture_post(1, *names)])
+    found = Uploads(uploads, library_of(sqlite_sites))
+    report = import_wordpress(sqlite_sites.engine, sqlite_sites.garden, path, uploads=found)
+    assert media_of(sqlite_sites, sqlite_sites.garden) == []
+    missing = "there is no such file in the folder of uploads"
+    reasons = [note.text.partition(": ")[2] for note in report.notes]
+    assert [reason == missing for reason in reasons] == [True, True, True, True, False, True, True]
+    assert {note.kind for note in report.notes} == {"file that is not imported"}
+
+
+@pytest.mark.parametrize("option", ["dry_run", "strict"])
+def test_a_rolled_back_import_leaves_no_media(sites: ContentSites, tmp_path: Path, uploads: Path, option: str) -> None:
+    bad = item(2, "x", date=ZERO, date_gmt=ZERO)
+    path = write_export(tmp_path / "export.xml", [picture_post(1, "2024/05/a.jpg"), bad])
+    found = Uploads(uploads, library_of(sites))
+    report = import_wordpress(sites.engine, sites.garden, path, uploads=found, **{option: True})
+    assert (report.rolled_back, media_of(sites, sites.garden)) == (True, [])
+    folder = Path(sites.settings["multisite.media_url"])
+    assert [each for each in folder.rglob("*") if each.is_file()] == []
+
+
 # The command.
 
 
@@ -476,6 +561,18 @@ def test_strict_fails_if_anything_is_lost(run: Callable[..., Result], tmp_path: 
     assert run(GARDEN, path, "--strict").exit_code == 1
     write_export(tmp_path / "export.xml", [item(1, "x")])
     assert run(GARDEN, path, "--strict").exit_code == 0
+
+
+def test_the_command_adds_the_files_of_the_folder(
+    run: Callable[..., Result], sqlite_sites: ContentSites, tmp_path: Path, uploads: Path
+) -> None:
+    path = write_export(tmp_path / "export.xml", [picture_post(1, "2024/05/a.jpg", "2024/05/c.jpg")])
+    dry = run(GARDEN, str(path), "--uploads", str(uploads), "--dry-run")
+    assert media_of(sqlite_sites, sqlite_sites.garden) == []
+    done = run(GARDEN, str(path), "--uploads", str(uploads))
+    assert media_of(sqlite_sites, sqlite_sites.garden) == ["a.jpg"]
+    assert dry.stderr == done.stderr
+    assert "c.jpg: there is no such file in the folder of uploads" in done.stderr
 
 
 def test_a_broken_export_is_one_line(run: Callable[..., Result], tmp_path: Path) -> None:

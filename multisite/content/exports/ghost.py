@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
 
 from multisite.content.article import Article
 from multisite.content.errors import InvalidArticle, NotAnEntry
@@ -19,7 +21,7 @@ from multisite.content.exports.index import ExportIndex, open_index
 from multisite.content.exports.links import OldBlog, Rewriter
 from multisite.content.exports.notes import ExportNotes
 from multisite.content.exports.redirects import old_addresses
-from multisite.content.exports.uploads import Uploads
+from multisite.content.exports.uploads import Placer, Uploads
 from multisite.content.markdown import Rendered, shorten
 from multisite.content.report import ImportReport
 from multisite.content.slugs import slugify
@@ -34,7 +36,7 @@ _URL = "__GHOST_URL__"
 """What Ghost writes for the URL of the blog, which is therefore not known."""
 
 _LISTS = {"rss": "/feed.xml", "page/*": "/"}
-_BLOG = OldBlog(None, ("/content/images/", "/content/media/", "/content/files/"))
+_BLOG = OldBlog(None, ("/content/",))
 
 
 def import_ghost(
@@ -42,7 +44,7 @@ def import_ghost(
     site: Site,
     path: Path,
     *,
-    uploads: Path | None = None,
+    uploads: Uploads | None = None,
     strict: bool = False,
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -56,7 +58,8 @@ def import_ghost(
         engine: Connects to the database of the entries.
         site: The site that gets the entries.
         path: The JSON file that Ghost wrote.
-        uploads: The folder `content` of the blog.
+        uploads: The folder `content` of the blog, and the media library of the application; None to import
+            no files.
         strict: Whether a single bad post rolls back the whole import.
         dry_run: Whether to roll back in any case.
         progress: Called from time to time with the number of posts done and the total.
@@ -71,12 +74,13 @@ def import_ghost(
     notes = ExportNotes(path, report)
     zone = zone_of(site)
     tables = read_ghost(path)
-    with open_index(engine, site, zone) as index:
+    with closing(Session(engine, info={"site": site})) as session, open_index(session, zone) as index:
         index.prefix = "urn:uuid:"
         _survey(tables, index, zone)
         redirects = old_addresses(index, "", _LISTS, lambda text: notes.note(None, "address", text))
-        reader = _Reader(tables, index, notes, Uploads(uploads))
-        save_articles(engine, site, reader.read_all(progress), report, strict=strict, redirects=redirects)
+        placer = Placer(uploads or Uploads(), session, site, index, commits=not (strict or dry_run))
+        reader = _Reader(tables, index, notes, placer)
+        save_articles(session, site, reader.read_all(progress), report, strict=strict, redirects=redirects)
     notes.finish()
     return report
 
@@ -105,7 +109,7 @@ class _Reader:
     tables: Tables
     index: ExportIndex
     notes: ExportNotes
-    uploads: Uploads
+    placer: Placer
 
     def read_all(self, progress: Callable[[int, int], None]) -> Iterator[Prepared]:
         """Yield the articles of all posts; whatever does not become one goes to the report."""
@@ -155,7 +159,7 @@ class _Reader:
         if post.has_replaced_characters:
             self._note(post, "control characters", "replaced by spaces", lost=False)
         html = (_image(post) + drop_controls(post.html)).replace(_URL, "")
-        return convert_html(html, Rewriter(_BLOG, self.index, self.uploads, report).rewrite, report)
+        return convert_html(html, Rewriter(_BLOG, self.index, self.placer, report).rewrite, report)
 
 
 def _image(post: GhostPost) -> str:

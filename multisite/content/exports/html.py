@@ -94,6 +94,7 @@ def _prepare(html: str, line: int, rewrite: Rewrite, on_removed: OnRemoved) -> B
             tag.decompose()
         elif url and not url.startswith("#"):
             tag[attribute] = rewrite(tag.name, url, line + (tag.sourceline or 1) - 1)
+        del tag["srcset"], tag["sizes"]  # Versions on the old server.
     for tag in soup.find_all(title=True):
         tag["title"] = " ".join(str(tag["title"]).split())
     for tag in soup.find_all("br"):

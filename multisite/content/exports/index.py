@@ -14,13 +14,11 @@ from itertools import chain, count
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from multisite.content.limits import SLUG_LENGTH
 from multisite.content.models import Entry
 from multisite.content.slugs import slugify
-from multisite.core.site import Site
 from multisite.language.local_time import local_time
 
 __all__ = ["ExportIndex", "open_index"]
@@ -34,6 +32,7 @@ CREATE TABLE tags (
 ) WITHOUT ROWID;
 CREATE TABLE days (day TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE attachments (id INTEGER PRIMARY KEY, parent INTEGER, url TEXT, title TEXT, alt TEXT, caption TEXT);
+CREATE TABLE files (name TEXT PRIMARY KEY, path TEXT, reason TEXT) WITHOUT ROWID;
 CREATE INDEX attachments_parent ON attachments (parent, id);
 """
 
@@ -155,12 +154,22 @@ class ExportIndex:
         statement = "SELECT url, title, alt, caption FROM attachments WHERE parent = ? ORDER BY id LIMIT ?"
         return self.database.execute(statement, (parent, _MAX_GALLERY)).fetchall()
 
+    def add_file(self, name: str, path: str | None, reason: str) -> None:
+        """Remember the new URL path of an uploaded file, or the reason why it has none."""
+        self.database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, path, reason))
+
+    def find_file(self, name: str) -> tuple[str | None, str] | None:
+        """Return the new URL path of an uploaded file and the reason; None if it is not known yet."""
+        statement = "SELECT path, reason FROM files WHERE name = ?"
+        found: tuple[str | None, str] | None = self.database.execute(statement, (name,)).fetchone()
+        return found
+
 
 @contextmanager
-def open_index(engine: Engine, site: Site, zone: ZoneInfo) -> Iterator[ExportIndex]:
-    """Yield an index that has the slugs of the entries of `site`; days are those in `zone`."""
+def open_index(session: Session, zone: ZoneInfo) -> Iterator[ExportIndex]:
+    """Yield an index that has the slugs of the entries of the session's site; days are those in `zone`."""
     # An empty name is a temporary file, which SQLite removes by itself.
-    with closing(sqlite3.connect("")) as database, closing(Session(engine, info={"site": site})) as session:
+    with closing(sqlite3.connect("")) as database:
         database.executescript(_TABLES)
         index = ExportIndex(database)
         statement = sa.select(Entry.slug, Entry.source, Entry.published).execution_options(yield_per=1000)

@@ -9,7 +9,7 @@ from html import unescape
 from urllib.parse import quote, unquote, urlsplit
 
 from multisite.content.exports.index import ExportIndex
-from multisite.content.exports.uploads import Uploads
+from multisite.content.exports.uploads import Placer
 
 __all__ = ["OldBlog", "Rewriter", "entry_path", "tag_path"]
 
@@ -84,17 +84,17 @@ class Rewriter:
 
     blog: OldBlog
     index: ExportIndex
-    uploads: Uploads
+    placer: Placer
     on_lost: Callable[[int, str, str], None]
 
     def rewrite(self, tag: str, url: str, line: int) -> str:
         """Return the new URL for the one in the element `tag`; the same if there is none."""
         name = self.blog.upload_name(url)
         if name is not None:
-            placed = self.uploads.place(name)
-            if placed is None:
-                self.on_lost(line, "file that is not imported", url)
-            return placed or url
+            placed = self.placer.place(name)
+            if placed.path is None:
+                self.on_lost(line, "file that is not imported", f"{url}: {placed.reason}" if placed.reason else url)
+            return placed.path or url
         address = self.blog.address(url) if tag == "a" else None
         if address is None:
             return url

@@ -1,22 +1,107 @@
-"""Files that an export refers to by URL, such as pictures.
+"""Files that an export refers to by URL, such as pictures: from the folder of uploads into the site's media.
 
-This is the one place that decides what becomes of them.
+This is the one place that decides what becomes of them. A file is opened only if it is in that folder, after symbolic
+links were followed: the names are from the export, which can have any.
 """
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["Uploads"]
+from sqlalchemy.orm import Session
+
+from multisite.content.errors import InvalidArticle
+from multisite.content.exports.index import ExportIndex
+from multisite.content.files import open_file
+from multisite.core.site import Site
+from multisite.media import MediaRefused
+
+if TYPE_CHECKING:  # Requires the extra `media`, without which posts can be imported.
+    from multisite.media import MediaLibrary
+
+__all__ = ["Placed", "Placer", "Uploads"]
+
+_SIZE = re.compile(r"-\d{1,5}x\d{1,5}(?=\.\w+$)")
+"""What WordPress adds to the name of a smaller version of a picture."""
+
+_GHOST_SIZE = re.compile(r"(?<=images/)size/w\d{1,5}(?:h\d{1,5})?/(?:format/\w+/)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """The folder with the uploaded files of a blog; None if there is none."""
+    """The folder with the uploaded files of a blog, and the library that gets them; None to import no files."""
 
-    folder: Path | None
+    folder: Path | None = None
+    library: MediaLibrary | None = None
 
-    def place(self, name: str) -> str | None:
-        """Return the new URL path of the uploaded file `name`, relative to the folder; None if it is not imported."""
-        return None
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The result for one file: its new URL path, or the reason why there is none."""
+
+    path: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placer:
+    """Adds files to the media of one site, each once.
+
+    With `commits`, each file is committed by itself, before the entries that show it: a batch of entries can then be
+    rolled back and tried again.
+    """
+
+    uploads: Uploads
+    session: Session
+    site: Site
+    index: ExportIndex
+    commits: bool
+
+    def place(self, name: str) -> Placed:
+        """Add the uploaded file `name`, relative to the folder, and return where it is."""
+        if self.uploads.folder is None or self.uploads.library is None:
+            return Placed(None)
+        known = self.index.find_file(name)
+        if known is None:
+            known = self._add(self.uploads.folder, self.uploads.library, name)
+            self.index.add_file(name, *known)
+        return Placed(*known)
+
+    def _add(self, folder: Path, library: MediaLibrary, name: str) -> tuple[str | None, str]:
+        path = _find(folder, name)
+        if path is None:
+            return None, "there is no such file in the folder of uploads"
+        try:
+            with open_file(path) as file:
+                media = library.save_upload(self.session, self.site, file, path.name)
+            new_path = media.path
+            if self.commits:
+                self.session.commit()
+        except (InvalidArticle, MediaRefused, OSError) as error:
+            if self.commits:
+                self.session.rollback()  # Ends the lock that makes uploads of a site wait for each other.
+            return None, str(error)
+        return new_path, ""
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """Return the path of an uploaded file, preferably of the picture of which it is a smaller version."""
+    root = os.path.realpath(folder)
+    for candidate in _candidates(name):
+        try:
+            path = Path(os.path.realpath(Path(root, candidate)))
+            if path.is_relative_to(root) and path.is_file():
+                return path
+        except (OSError, ValueError):  # A name that no file can have.
+            continue
+    return None
+
+
+def _candidates(name: str) -> Iterator[str]:
+    yield _GHOST_SIZE.sub("", _SIZE.sub("", name))
+    yield name

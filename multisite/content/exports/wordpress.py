@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
 
 from multisite.content.article import Article
 from multisite.content.errors import InvalidArticle, NotAnEntry
@@ -27,7 +28,7 @@ from multisite.content.exports.links import OldBlog, Rewriter
 from multisite.content.exports.notes import ExportNotes
 from multisite.content.exports.paragraphs import add_paragraphs
 from multisite.content.exports.redirects import old_addresses
-from multisite.content.exports.uploads import Uploads
+from multisite.content.exports.uploads import Placer, Uploads
 from multisite.content.exports.wordpress_posts import Post, is_internal, plain_text, read_number, read_post
 from multisite.content.exports.wordpress_shortcodes import Attachment, expand_wordpress_shortcodes
 from multisite.content.exports.wxr import WxrRecord, read_wxr
@@ -63,7 +64,7 @@ def import_wordpress(
     site: Site,
     path: Path,
     *,
-    uploads: Path | None = None,
+    uploads: Uploads | None = None,
     strict: bool = False,
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -77,7 +78,8 @@ def import_wordpress(
         engine: Connects to the database of the entries.
         site: The site that gets the entries.
         path: The file that "Tools, Export" of WordPress wrote.
-        uploads: The folder `wp-content/uploads` of the blog.
+        uploads: The folder `wp-content/uploads` of the blog, and the media library of the application; None to import
+            no files.
         strict: Whether a single bad post rolls back the whole import.
         dry_run: Whether to roll back in any case.
         progress: Called from time to time with the number of posts done and the total.
@@ -91,11 +93,12 @@ def import_wordpress(
     report = ImportReport(dry_run=dry_run)
     notes = ExportNotes(path, report)
     zone = zone_of(site)
-    with open_index(engine, site, zone) as index:
+    with closing(Session(engine, info={"site": site})) as session, open_index(session, zone) as index:
         survey = _survey(path, index, zone)
-        reader = _Reader(survey, index, zone, notes, Uploads(uploads))
+        placer = Placer(uploads or Uploads(), session, site, index, commits=not (strict or dry_run))
+        reader = _Reader(survey, index, zone, notes, placer)
         redirects = old_addresses(index, survey.blog.path, _LISTS, lambda text: notes.note(None, "address", text))
-        save_articles(engine, site, reader.read_all(path, progress), report, strict=strict, redirects=redirects)
+        save_articles(session, site, reader.read_all(path, progress), report, strict=strict, redirects=redirects)
     notes.finish()
     return report
 
@@ -198,7 +201,7 @@ class _Reader:
     index: ExportIndex
     zone: ZoneInfo
     notes: ExportNotes
-    uploads: Uploads
+    placer: Placer
 
     def read_all(self, path: Path, progress: Callable[[int, int], None]) -> Iterator[Prepared]:
         """Yield the articles of all posts; whatever does not become one goes to the report."""
@@ -268,7 +271,7 @@ class _Reader:
         content = expand_wordpress_shortcodes(content, lambda numbers: self._gallery(post, numbers), report)
         if is_classic:
             content = add_paragraphs(content)
-        rewriter = Rewriter(self.survey.blog, self.index, self.uploads, report)
+        rewriter = Rewriter(self.survey.blog, self.index, self.placer, report)
         return convert_html(self._featured(post, content) + content, rewriter.rewrite, report)
 
     def _featured(self, post: Post, content: str) -> str:
