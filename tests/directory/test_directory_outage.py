@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import http.client
 import logging
 import math
 import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import threading
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from databases import closing_engine, make_own_tables
 from directories import DEADLINE_SECONDS, Clock, until
-from paths import PYTHONPATH, SUPPORT
+from outage_server import Load, served
 from scoped_models import Base, Book
 from sqlalchemy.orm import Session
 
@@ -304,98 +300,6 @@ def database() -> Iterator[Database]:
         server.cleanup()
 
 
-class Served:
-    """A waitress process; `ask` returns status and body, or (0, "") if the connection breaks."""
-
-    def __init__(self, database: Database, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
-        environ = {
-            **os.environ,
-            "OUTAGE_URL": database.url,
-            "OUTAGE_SITES": str(folder / "sites"),
-            "OUTAGE_SNAPSHOT": str(folder / "snapshot"),
-            "PYTHONPATH": PYTHONPATH,
-        }
-        command = [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{self.port}", "--threads=8", "outage:app"]
-        self.log = (folder / f"{self.port}.log").open("wb")
-        self.process = subprocess.Popen(command, env=environ, cwd=SUPPORT, stdout=self.log, stderr=self.log)
-
-    def ask(self, host: str, path: str = "/") -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_SECONDS)
-        try:
-            connection.request("GET", path, headers={"Host": host})
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        except OSError:
-            return 0, ""
-        finally:
-            connection.close()
-
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.wait(DEADLINE_SECONDS)
-        self.log.close()
-
-
-@contextmanager
-def served(database: Database, folder: Path) -> Iterator[Served]:
-    server = Served(database, folder)
-    try:
-        assert until(lambda: server.ask("a.example")[0])
-        yield server
-    finally:
-        server.end()
-
-
-class Load:
-    """Eight clients that request known sites and unknown hosts, and write, until the end of the block."""
-
-    def __init__(self, server: Served) -> None:
-        self.server = server
-        self.written: list[str] = []
-        self.statuses: Counter[tuple[str, int]] = Counter()
-        self.wrong: list[object] = []
-        self.is_over = False
-        self.writes = True
-
-    def __enter__(self) -> Self:
-        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(8)]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.is_over = True
-        for thread in self.threads:
-            thread.join(DEADLINE_SECONDS)
-
-    def _run(self, client: int) -> None:
-        count = 0
-        while not self.is_over:
-            count += 1
-            time.sleep(0.01)  # Leaves the processor to the server.
-            host = ("a.example", "b.example")[count % 2]
-            answer = self.server.ask(host)
-            if answer != (200, host):
-                self.wrong.append(answer)
-            unknown = self.server.ask(f"w{client}-{count}.example")[0]
-            self.statuses["unknown", unknown] += 1
-            if self.writes and client < 3:
-                slug = f"{client}-{count}"
-                if self.server.ask(host, f"/write?slug={slug}") == (200, "written"):
-                    self.written.append(slug)
-
-    def goes_on(self, *, unknown: int) -> bool:
-        """Return whether more requests succeed and unknown hosts get this status."""
-        before = self.statuses["unknown", unknown]
-        return until(lambda: self.statuses["unknown", unknown] >= before + 30)
-
-    def writes_again(self) -> bool:
-        before = len(self.written)
-        return until(lambda: len(self.written) >= before + 10)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="processes are stopped by signals")
 def test_a_server_survives_outages_of_its_database_and_loses_no_write(
     database: Database, tmp_path: Path, settings: Settings
@@ -405,7 +309,7 @@ def test_a_server_survives_outages_of_its_database_and_loses_no_write(
         Base.metadata.create_all(engine)
         for host in ("a.example", "b.example"):
             add_site(engine, host, settings=settings)
-    with served(database, tmp_path) as server:
+    with served(database.url, tmp_path) as server:
         for host in ("a.example", "b.example"):
             # On a busy machine the database may take longer than the timeout of half a second.
             assert until(lambda host=host: server.ask(host) == (200, host))
@@ -432,7 +336,7 @@ def test_a_server_survives_outages_of_its_database_and_loses_no_write(
         assert load.wrong == []
         assert {status for (_, status) in load.statuses} <= {404, 503}
     database.stop()
-    with served(database, tmp_path) as server:
+    with served(database.url, tmp_path) as server:
         for host in ("a.example", "b.example"):
             assert server.ask(host) == (200, host)
         for number in range(20):

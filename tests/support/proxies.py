@@ -1,4 +1,4 @@
-"""A proxy in front of an application: start one, and send it requests."""
+"""Servers such as a proxy in front of an application: start one, and send it requests."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], port: int, log: Path, **environ: str) -> Iterator[None]:
-    """Run a proxy until the end of the block, and wait until it listens."""
+def running(command: list[str], port: int, log: Path, *, cwd: Path | None = None, **environ: str) -> Iterator[None]:
+    """Run a server until the end of the block, and wait until it listens."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ, cwd=cwd)
     try:
         for _ in range(300):
             assert process.poll() is None, log.read_text()

