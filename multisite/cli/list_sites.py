@@ -46,7 +46,7 @@ def list_sites(
     if count and (after is not None or limit is not None):
         raise click.UsageError("--count does not go with --after and --limit.")
     ini = read_ini(ini_uri)
-    chosen = listing.SiteFilter(search, statuses, theme)
+    chosen = listing.SiteSelection(search, statuses, theme)
     begin = None if after is None else domains.existing(after)
     engine = ini.open_engine()
     if count:

@@ -22,7 +22,7 @@ from multisite.errors import InvalidHost
 __all__ = [
     "EVERY_SITE",
     "HAS_CANONICAL",
-    "SiteFilter",
+    "SiteSelection",
     "SiteSummary",
     "canonical",
     "count_sites",
@@ -51,7 +51,7 @@ _ORDER = sa.tuple_(canonical.c.host, canonical.c.port, canonical.c.path)
 
 
 @dataclass(frozen=True, slots=True)
-class SiteFilter:
+class SiteSelection:
     """Which sites are listed. Each field that is set excludes further sites.
 
     `search` is part of the display name or of any domain, in upper or lower case. `statuses` are as in
@@ -72,7 +72,7 @@ class SiteFilter:
             yield site.c.theme == self.theme if self.theme else site.c.theme.is_(None)
 
 
-EVERY_SITE = SiteFilter()
+EVERY_SITE = SiteSelection()
 
 
 def _contains(text: str) -> sa.ColumnElement[bool]:
@@ -88,7 +88,7 @@ def _contains(text: str) -> sa.ColumnElement[bool]:
 
 
 def page_of_sites(
-    statement: sa.Select[*tuple[Any, ...]], chosen: SiteFilter, after: Domain | None, size: int
+    statement: sa.Select[*tuple[Any, ...]], chosen: SiteSelection, after: Domain | None, size: int
 ) -> sa.Select[*tuple[Any, ...]]:
     """Return `statement`, on `site` and `canonical`, limited to the first `size` of the chosen sites.
 
@@ -112,7 +112,7 @@ _SUMMARIES = sa.select(canonical.c.host, canonical.c.port, canonical.c.path, sit
 
 
 def summarize_sites(
-    engine: Engine, chosen: SiteFilter = EVERY_SITE, *, after: Domain | None = None, limit: int | None = None
+    engine: Engine, chosen: SiteSelection = EVERY_SITE, *, after: Domain | None = None, limit: int | None = None
 ) -> Iterator[list[SiteSummary]]:
     """Yield the sites that `list_sites` yields, in pages, with less of each and faster."""
     while limit is None or limit > 0:
@@ -130,7 +130,7 @@ def summarize_sites(
         limit = None if limit is None else limit - size
 
 
-def count_sites(engine: Engine, chosen: SiteFilter = EVERY_SITE) -> dict[str, int]:
+def count_sites(engine: Engine, chosen: SiteSelection = EVERY_SITE) -> dict[str, int]:
     """Return the number of sites by status, without statuses that no site has."""
     counted = sa.select(status, sa.func.count()).join_from(site, canonical, HAS_CANONICAL).where(*chosen.conditions())
     with engine.connect().execution_options(**AS_MULTISITE) as connection:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from multisite.core import domains, program
 from multisite.core.domains import Domain
 from multisite.core.site import Site
-from multisite.directory.listing import EVERY_SITE, HAS_CANONICAL, SiteFilter, page_of_sites, status
+from multisite.directory.listing import EVERY_SITE, HAS_CANONICAL, SiteSelection, page_of_sites, status
 from multisite.directory.listing import canonical as _canonical
 from multisite.directory.listing import site as _site
 from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow
@@ -105,7 +105,7 @@ _DOMAINS = sa.select(_domain.c.site_id, _domain.c.host, _domain.c.port, _domain.
 
 
 def list_sites(
-    engine: Engine, chosen: SiteFilter = EVERY_SITE, *, after: Domain | None = None, limit: int | None = None
+    engine: Engine, chosen: SiteSelection = EVERY_SITE, *, after: Domain | None = None, limit: int | None = None
 ) -> Iterator[SiteRecord]:
     """Yield sites, sorted by canonical domain, in constant memory.
 

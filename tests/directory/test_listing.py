@@ -16,7 +16,7 @@ from multisite.core.current_site import all_sites
 from multisite.core.domains import Domain
 from multisite.core.settings import Settings
 from multisite.directory import listing, records
-from multisite.directory.listing import SiteFilter, count_sites, summarize_sites
+from multisite.directory.listing import SiteSelection, count_sites, summarize_sites
 from multisite.directory.records import list_sites
 from multisite.sites.availability import disable_site, maintain_site
 from multisite.sites.domains import add_domain
@@ -42,7 +42,7 @@ def filled(own_engine: sa.Engine, tmp_path: Path) -> sa.Engine:
 HOSTS = ["a.example", "a.example/shop", "a.example:8080", "c.example", "xn--bcher-kva.example"]
 
 
-def found(engine: sa.Engine, chosen: SiteFilter, after: str | None = None, limit: int | None = None) -> list[str]:
+def found(engine: sa.Engine, chosen: SiteSelection, after: str | None = None, limit: int | None = None) -> list[str]:
     """Return the domains of the sites, which both kinds of lists and the number must agree on."""
     begin = None if after is None else Domain(after)
     whole = [record.site.domain for record in list_sites(engine, chosen, after=begin, limit=limit)]
@@ -54,24 +54,24 @@ def found(engine: sa.Engine, chosen: SiteFilter, after: str | None = None, limit
 
 
 FILTERS = [
-    (SiteFilter(), HOSTS),
-    (SiteFilter("eel"), ["c.example"]),
-    (SiteFilter("A.EXAMPLE"), [*HOSTS[:3], HOSTS[4]]),
-    (SiteFilter("a.example/s"), ["a.example/shop"]),
-    (SiteFilter(":80"), ["a.example:8080"]),
-    (SiteFilter("*.old"), ["c.example"]),
-    (SiteFilter("B\u00dcCHER.example"), ["xn--bcher-kva.example"]),
-    (SiteFilter("100%"), ["a.example"]),
-    (SiteFilter("%"), ["a.example"]),
-    (SiteFilter("r_s"), ["a.example"]),
-    (SiteFilter("\\"), []),
-    (SiteFilter("'"), []),
-    (SiteFilter(""), HOSTS),
-    (SiteFilter(statuses=["disabled", "maintenance"]), ["a.example:8080", "c.example"]),
-    (SiteFilter(statuses=["pending"]), []),
-    (SiteFilter(theme="dawn"), ["a.example", "a.example/shop"]),
-    (SiteFilter(theme=""), HOSTS[2:]),
-    (SiteFilter("example", ["active"], "dawn"), ["a.example", "a.example/shop"]),
+    (SiteSelection(), HOSTS),
+    (SiteSelection("eel"), ["c.example"]),
+    (SiteSelection("A.EXAMPLE"), [*HOSTS[:3], HOSTS[4]]),
+    (SiteSelection("a.example/s"), ["a.example/shop"]),
+    (SiteSelection(":80"), ["a.example:8080"]),
+    (SiteSelection("*.old"), ["c.example"]),
+    (SiteSelection("B\u00dcCHER.example"), ["xn--bcher-kva.example"]),
+    (SiteSelection("100%"), ["a.example"]),
+    (SiteSelection("%"), ["a.example"]),
+    (SiteSelection("r_s"), ["a.example"]),
+    (SiteSelection("\\"), []),
+    (SiteSelection("'"), []),
+    (SiteSelection(""), HOSTS),
+    (SiteSelection(statuses=["disabled", "maintenance"]), ["a.example:8080", "c.example"]),
+    (SiteSelection(statuses=["pending"]), []),
+    (SiteSelection(theme="dawn"), ["a.example", "a.example/shop"]),
+    (SiteSelection(theme=""), HOSTS[2:]),
+    (SiteSelection("example", ["active"], "dawn"), ["a.example", "a.example/shop"]),
 ]
 
 
@@ -84,14 +84,14 @@ def test_pages_begin_after_a_domain(filled: sa.Engine, monkeypatch: pytest.Monke
     for size in (1, 2, 3, 10):
         monkeypatch.setattr(records, "PAGE_SITES", size)
         monkeypatch.setattr(listing, "PAGE_SUMMARIES", size)
-        assert found(filled, SiteFilter()) == HOSTS
+        assert found(filled, SiteSelection()) == HOSTS
         for limit in range(1, 7):
-            assert found(filled, SiteFilter(), limit=limit) == HOSTS[:limit]
-            assert found(filled, SiteFilter(), "a.example", limit) == HOSTS[1 : 1 + limit]
-        assert found(filled, SiteFilter(theme="dawn"), "a.example") == ["a.example/shop"]
+            assert found(filled, SiteSelection(), limit=limit) == HOSTS[:limit]
+            assert found(filled, SiteSelection(), "a.example", limit) == HOSTS[1 : 1 + limit]
+        assert found(filled, SiteSelection(theme="dawn"), "a.example") == ["a.example/shop"]
         # A domain that no site has.
-        assert found(filled, SiteFilter(), "b.example") == HOSTS[3:]
-        assert found(filled, SiteFilter(), "z.example") == []
+        assert found(filled, SiteSelection(), "b.example") == HOSTS[3:]
+        assert found(filled, SiteSelection(), "z.example") == []
 
 
 def test_sites_are_counted_by_status(filled: sa.Engine) -> None:
@@ -99,7 +99,7 @@ def test_sites_are_counted_by_status(filled: sa.Engine) -> None:
     with all_sites("a test"), filled.begin() as connection:
         connection.exec_driver_sql("UPDATE sites SET status = 'pending' WHERE name = 'Bee'")
     assert count_sites(filled) == {"active": 3, "maintenance": 1, "pending": 1}
-    assert count_sites(filled, SiteFilter("nothing")) == {}
+    assert count_sites(filled, SiteSelection("nothing")) == {}
 
 
 def test_a_page_uses_the_index_of_domains(sqlite_database_url: str) -> None:

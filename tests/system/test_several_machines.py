@@ -158,7 +158,10 @@ class Worker:
         self.port = free_port()
         self.folder.write(
             app="multisite.media_url = %(here)s/media\nmultisite.page_cache_seconds = 600",
-            server=f"listen = 127.0.0.1:{self.port}\n[alembic]\nscript_location = {ROOT / 'migrations'}\npath_separator = os",
+            server=(
+                f"listen = 127.0.0.1:{self.port}\n"
+                f"[alembic]\nscript_location = {ROOT / 'migrations'}\npath_separator = os"
+            ),
         )
         shutil.copytree(ROOT / "templates", path / "templates")
 
