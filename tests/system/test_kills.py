@@ -15,8 +15,11 @@ from databases import closing_engine, fresh_database
 from forking import KILLED, Done, Forker, forker
 from pyramid.config import Configurator
 from pyramid.request import Request
+from sqlalchemy.orm import Session
 from webtest import TestApp
 
+from multisite.content.models import Entry
+from multisite.content.tables import Base
 from multisite.core.current_site import all_sites
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
@@ -285,3 +288,49 @@ def numbers(engine: sa.Engine, site_id: int) -> tuple[int, int]:
             for table in (NOTES, COMMENTS)
         )
     return notes, comments
+
+
+COPY = ("copy-site", "a.example", "c.example", "--live")
+
+
+def test_copy_site_killed_at_every_step(world: World) -> None:
+    """The copy is the import of an archive, so that both commands are killed at the steps of each."""
+    settings = parse_settings(
+        {"multisite.sites_dir": world.sites_dir, "multisite.templates_dir": world.folder.path / "templates"}
+    )
+
+    def prepare() -> None:
+        Base.metadata.drop_all(world.engine)
+        world.forget()
+        Base.metadata.create_all(world.engine)
+        site = add_site(world.engine, "a.example", settings=settings, name="The A")
+        with Session(world.engine, info={"site": site}) as session:
+            session.add_all([Entry(slug=f"entry-{number}", title="One", draft=True) for number in range(3)])
+            session.commit()
+
+    prepare()
+    whole = world.commands.run(*COPY)
+    assert (whole.code, whole.stderr) == (0, "")
+    in_place = len(whole.steps) - whole.steps[::-1].index("os.rename")
+    committed = len(whole.steps) - whole.steps[::-1].index("commit")
+    steps = range(1, len(whole.steps) + 1) if SOAK else [in_place + 1, committed + 1][: 1 + world.takes_all]
+    seen = set()
+    for step in steps:
+        prepare()
+        assert world.commands.killed_at(step, *COPY).code == KILLED
+        served = world.page("c.example")
+        seen.add((served, (world.sites_dir / "c.example").exists()))
+        again = world.commands.run(*COPY)
+        assert served in {None, WHOLE}
+        assert again.code == (0 if served is None else 1), again
+        assert world.page("c.example") == world.page("a.example") == WHOLE
+        sites = {info.site.host: info.site for info in list_sites(world.engine)}
+        assert sorted(sites) == ["a.example", "c.example"]
+        for site in sites.values():
+            with Session(world.engine, info={"site": site}) as session:
+                assert session.scalar(sa.select(sa.func.count(Entry.id))) == 3
+        assert {"a.example", "c.example"} <= set(world.folder.folders())
+    # The folder was there before the site, and the site before the end of the command.
+    assert (None, True) in seen
+    assert (WHOLE, True) in seen or not world.takes_all
+    Base.metadata.drop_all(world.engine)

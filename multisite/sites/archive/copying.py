@@ -64,13 +64,15 @@ def copy_site(
         MultisiteError: As for `export_site` and `import_site`.
     """
     token = None if live else secrets.token_urlsafe(24)
-    closed = {} if token is None else {"availability": "maintenance", "maintenance_pass": bypass_digest(token)}
+    columns: dict[str, str | None] = {"availability": "open"}
+    if token is not None:
+        columns = {"availability": "maintenance", "maintenance_pass": bypass_digest(token)}
     with tempfile.TemporaryDirectory(prefix="multisite-copy-") as folder:
         archive = Path(folder, "site.zip")
         source = export_site(
             engine, host, archive, settings=settings, contents=contents, users=users, progress=progress
         )
-        columns = {"copy_of": source.site.domain, **closed}
+        columns["copy_of"] = source.site.domain
         target = import_site(
             engine,
             archive,

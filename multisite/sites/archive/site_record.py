@@ -15,6 +15,7 @@ from multisite.sites.validation import check_locale, check_name, check_timezone
 
 __all__ = ["ArchivedSite"]
 
+AVAILABILITIES = ("open", "maintenance", "disabled")
 KINDS = ("canonical", "alias", "redirect")
 
 
@@ -23,7 +24,8 @@ class ArchivedSite:
     """A site as an archive describes it.
 
     `domains` are pairs of a domain and its kind, with the canonical one first. `settings` are the texts of its own
-    settings by name.
+    settings by name. `availability` is `open`, `maintenance` or `disabled`. `copy_of` is the domain of the site that
+    this one was copied from.
     """
 
     name: str
@@ -32,6 +34,8 @@ class ArchivedSite:
     theme: str | None
     domains: tuple[tuple[Domain, str], ...]
     settings: dict[str, str]
+    availability: str = "open"
+    copy_of: str | None = None
 
     @property
     def canonical(self) -> Domain:
@@ -43,7 +47,16 @@ class ArchivedSite:
         """Return what an archive says about the site of `record`."""
         site = record.site
         found = tuple((domains.parse(each.host, underscores=True), each.kind) for each in record.domains)
-        return cls(site.name, site.locale, site.timezone, site.theme, found, parse_own_settings(site.own_settings))
+        return cls(
+            site.name,
+            site.locale,
+            site.timezone,
+            site.theme,
+            found,
+            parse_own_settings(site.own_settings),
+            record.status if record.status in AVAILABILITIES else "open",
+            site.copy_of,
+        )
 
     def to_json(self) -> bytes:
         """Return the content of `site.json`."""
@@ -59,16 +72,17 @@ class ArchivedSite:
             raw = None
         if type(raw) is not dict:
             raise _unfit("it is not an object in JSON")
-        theme = raw.get("theme")
-        if theme is not None and type(theme) is not str:
-            raise _unfit("its theme is not a name")
+        if raw.get("availability", "open") not in AVAILABILITIES:
+            raise _unfit("its availability is not open, maintenance or disabled")
         return cls(
             check_name(_text(raw, "name")),
             check_locale(_text(raw, "locale")),
             check_timezone(_text(raw, "timezone")),
-            theme,
+            _optional_text(raw, "theme"),
             _domains(raw.get("domains"), underscores),
             _settings(raw.get("settings")),
+            raw.get("availability", "open"),
+            None if raw.get("copy_of") is None else str(_domain(raw["copy_of"], underscores=True)),
         )
 
 
@@ -79,8 +93,12 @@ def _unfit(reason: str) -> MultisiteError:
 def _text(raw: dict[str, Any], name: str) -> str:
     value = raw.get(name)
     if type(value) is not str:
-        raise _unfit(f"it has no '{name}'")
+        raise _unfit(f"it has no valid '{name}'")
     return value
+
+
+def _optional_text(raw: dict[str, Any], name: str) -> str | None:
+    return None if raw.get(name) is None else _text(raw, name)
 
 
 def _domains(raw: Any, underscores: bool) -> tuple[tuple[Domain, str], ...]:
@@ -90,14 +108,18 @@ def _domains(raw: Any, underscores: bool) -> tuple[tuple[Domain, str], ...]:
     for position, each in enumerate(raw):
         if type(each) is not dict or each.get("kind") not in KINDS or (each["kind"] == "canonical") != (position == 0):
             raise _unfit("its domains are not one canonical domain followed by aliases and redirects")
-        try:
-            domain = domains.parse(str(each.get("host")), underscores=underscores)
-        except InvalidHost as error:
-            raise _unfit(str(error)) from None
+        domain = _domain(each.get("host"), underscores=underscores)
         if domain in found or (position == 0 and domain.is_wildcard):
             raise _unfit(f"the domain '{escape_for_message(domain)}' is listed twice or cannot be canonical")
         found[domain] = each["kind"]
     return tuple(found.items())
+
+
+def _domain(raw: Any, *, underscores: bool) -> Domain:
+    try:
+        return domains.parse(str(raw), underscores=underscores)
+    except InvalidHost as error:
+        raise _unfit(str(error)) from None
 
 
 def _settings(raw: Any) -> dict[str, str]:

@@ -76,6 +76,8 @@ class Storing:
             "timezone": self._archived.timezone,
             "theme": self._archived.theme,
             "folder": folder.name,
+            "availability": self._archived.availability,
+            "copy_of": self._archived.copy_of,
             **self._columns,
         }
         try:
@@ -120,6 +122,7 @@ class Storing:
 
     def _update_site(self, connection: Connection, site: Site, values: dict[str, Any]) -> None:
         self.site = site
+        values = {name: value for name, value in values.items() if name not in ("availability", "copy_of")}
         generation = {"template_generation": SiteRow.template_generation + 1}
         connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(**values, **generation))
         connection.execute(sa.delete(SettingRow).where(SettingRow.site_id == site.id))

@@ -167,6 +167,11 @@ def _bytes(cell: Any) -> bytes:
     return base64.b64decode(_text(cell), validate=True)
 
 
+def _json_cell(value: Any) -> str:
+    # SQLite turns the text of a number into one: the type JSON has the affinity NUMERIC there.
+    return value if isinstance(value, str) else repr(value)
+
+
 def _json_text(cell: Any) -> str:
     text = _text(cell)
     json.loads(text)
@@ -321,7 +326,7 @@ def _simple(name: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any
 
 _KINDS: tuple[tuple[Any, Callable[[Any, bool], Kind]], ...] = (
     ((sa.Interval, postgresql.INTERVAL), _interval),
-    (sa.JSON, lambda _, on_sqlite: Kind("json", StoredValue(), _same, _json_text, as_text=not on_sqlite)),
+    (sa.JSON, lambda _, on_sqlite: Kind("json", StoredValue(), _json_cell, _json_text, as_text=not on_sqlite)),
     (sa.Uuid, _uuid),
     ((sa.DateTime, sa.Time), _with_time),
     (
