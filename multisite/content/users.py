@@ -27,11 +27,7 @@ class User(SiteMember, Base):
     """A user of one site. What an entry shows of its author is `Entry.author`, a name."""
 
     __tablename__ = "users"
-    __table_args__ = (
-        sa.UniqueConstraint("site_id", "link_hash"),
-        # An archive of a site may leave the users out.
-        {"info": {"site_users": True}},
-    )
+    __table_args__ = (sa.UniqueConstraint("site_id", "link_hash"),)
 
     login_throttle = None  # The editor counts attempts in the database, for all processes together.
 
@@ -41,7 +37,21 @@ class User(SiteMember, Base):
         """Return what is stored about the user, with the log-ins."""
         log_ins = session.scalars(sa.select(LogIn).where(LogIn.user_id == self.id).order_by(LogIn.id))
         found = [{"created": each.created, "seen": each.seen, "browser": each.agent} for each in log_ins]
-        return {**super().export(session), "log_ins": found}
+        # Imported here, because the revisions refer to the users.
+        from multisite.content.revisions import Revision
+
+        columns = sa.select(Revision.created, Revision.kind, Revision.title, Revision.body)
+        texts = session.execute(columns.where(Revision.user_id == self.id).order_by(Revision.id))
+        written = [{**row._asdict(), "created": row.created.isoformat()} for row in texts]
+        return {**super().export(session), "log_ins": found, "revisions": written}
+
+    def erase(self, session: Session) -> None:
+        """Remove the user, and the user's login from the revisions. What was written stays."""
+        from multisite.content.revisions import Revision
+
+        named = sa.update(Revision).where(Revision.user_id == self.id).values(user_id=None, login=None)
+        session.execute(named.execution_options(synchronize_session=False))
+        super().erase(session)
 
 
 class LogIn(SiteScoped, Base):

@@ -19,4 +19,5 @@ def includeme(config: Configurator) -> None:
     config.add_static_view("edit/static", "multisite.content.editor:static", cache_max_age=3600)
     config.include("multisite.content.editor.login_pages")
     config.include("multisite.content.editor.account_pages")
+    config.include("multisite.content.editor.entry_pages")
     config.include("multisite.content.editor.settings_pages")

@@ -1,4 +1,4 @@
-"""What a user sees first, and the user's own account: password and log-ins."""
+"""The user's own account: password and log-ins."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ from multisite.content.users import User
 from multisite.users import TooManyAttempts
 
 __all__ = ["includeme"]
-
-
-def home(request: Request) -> Any:
-    """The first page after a log-in."""
-    return variables(request)
 
 
 def account(request: Request) -> Any:
@@ -77,6 +72,5 @@ def end(request: Request) -> Any:
 
 def includeme(config: Configurator) -> None:
     """Add the pages."""
-    add_page(config, "home", "/edit/", home, "home", role="author")
     add_page(config, "account", "/edit/account", account, "account", role="author")
     add_page(config, "end_log_in", r"/edit/log-ins/{id:[1-9]\d{0,17}}", end, role="author")

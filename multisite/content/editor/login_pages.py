@@ -97,7 +97,7 @@ def choose_password(request: Request) -> Any:
     token, site, session = request.matchdict["token"], request.site, request.dbsession
     user = User.find_by_link(session, site, token)
     if user is None:
-        raise HTTPNotFound
+        return HTTPNotFound()  # Not raised: the address would be counted as missing, with the token in it.
     error = None
     if request.method == "POST":
         password = field(request, "password")
@@ -105,7 +105,7 @@ def choose_password(request: Request) -> Any:
         if error is None:
             user = User.use_link(session, site, token, password)
             if user is None:
-                raise HTTPNotFound
+                return HTTPNotFound()
             return _enter(request, user)
     if error is not None:
         request.response.status_int = 400

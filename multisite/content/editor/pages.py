@@ -8,7 +8,13 @@ from functools import partial
 from typing import Any
 
 from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden, HTTPMethodNotAllowed
+from pyramid.httpexceptions import (
+    HTTPBadRequest,
+    HTTPForbidden,
+    HTTPLengthRequired,
+    HTTPMethodNotAllowed,
+    HTTPRequestEntityTooLarge,
+)
 from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
@@ -17,7 +23,7 @@ from multisite.content.editor.log_ins import LoggedIn, find_log_in
 from multisite.origins import origin_check
 from multisite.people import ROLES
 
-__all__ = ["add_page", "logged_in", "login_form", "protect", "translate", "variables"]
+__all__ = ["KINDS", "N_", "STATES", "add_page", "logged_in", "login_form", "protect", "translate", "variables"]
 
 DOMAIN = "editor"
 """Domain of the catalogs of the editor, in `multisite/content/locale`."""
@@ -39,6 +45,21 @@ HEADERS = {
     "X-Robots-Tag": "noindex",
 }
 """Headers of every page of the editor."""
+
+
+def N_(text: str) -> str:  # noqa: N802  The usual name for a text that is translated where it is shown.
+    """Return `text`, which is listed for translation."""
+    return text
+
+
+STATES = {"draft": N_("Draft"), "scheduled": N_("Scheduled"), "published": N_("Published")}
+"""The texts of the states of entries."""
+
+KINDS = {"saved": N_("saved"), "collided": N_("not saved, as somebody else had saved before"), "deleted": N_("deleted")}
+"""The texts of the kinds of revisions."""
+
+MAX_FORM_BYTES = 20_000_000
+"""Bytes of a form: a text of two million characters, each escaped."""
 
 METHODS = ("GET", "HEAD", "POST")
 
@@ -80,6 +101,7 @@ def _protected(
         return protect(HTTPMethodNotAllowed(headers={"Allow": ", ".join(METHODS)}))
     if request.method == "POST":
         _check_origin(request)
+        _read_body(request)
     if role is None:
         return protect(rendered(context, request))
     found = request.log_in
@@ -92,6 +114,20 @@ def _protected(
     return protect(rendered(context, request))
 
 
+def _read_body(request: Request) -> None:
+    """Read the form into memory. WebOb would write one of this size to a file, and leave closing it to the collector.
+
+    Raises:
+        HTTPLengthRequired: The request does not say how long the form is.
+        HTTPRequestEntityTooLarge: It is longer than any text may be.
+    """
+    if request.content_length is None:
+        raise HTTPLengthRequired
+    if request.content_length > MAX_FORM_BYTES:
+        raise HTTPRequestEntityTooLarge
+    request.body = request.body_file.read(request.content_length)
+
+
 def _check_token(request: Request, found: LoggedIn) -> None:
     sent = request.POST.get("csrf_token")
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode("utf-8", "replace"), found.csrf_token.encode()):
@@ -100,7 +136,8 @@ def _check_token(request: Request, found: LoggedIn) -> None:
 
 def protect(response: Response) -> Response:
     """Add the headers of the editor to a response."""
-    response.headers.update(HEADERS)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
     return response
 
 

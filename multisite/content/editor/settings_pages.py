@@ -11,7 +11,7 @@ from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.request import Request
 
-from multisite.content.editor.pages import add_page, translate, variables
+from multisite.content.editor.pages import N_, add_page, translate, variables
 from multisite.core.keys import DIRECTORY
 from multisite.errors import MultisiteError
 from multisite.forms import SettingsForm
@@ -24,11 +24,6 @@ from multisite.sites.validation import check_locale, check_name, check_timezone
 from multisite.web.site_settings import SITE_SETTINGS
 
 __all__ = ["includeme"]
-
-
-def N_(text: str) -> str:  # noqa: N802  The usual name for a text that is translated where it is shown.
-    """Return `text`, which is listed for translation."""
-    return text
 
 
 def _column(name: str, doc: str, expected: str, check: Callable[[str], str]) -> Setting:

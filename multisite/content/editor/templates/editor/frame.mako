@@ -1,4 +1,7 @@
 ## The HTML document of every page of the editor.
+<%!
+    from multisite.content.editor.pages import KINDS, STATES
+%>\
 <!doctype html>
 <html lang="${language}" dir="${direction}">
 <head>
@@ -16,7 +19,7 @@
   <nav aria-label="${t('Editor')}">
     <ul>
       <%block name="menu">
-      <li><a href="${path('editor_home')}">${t("Editor")}</a></li>
+      <li><a href="${path('editor_home')}">${t("Entries")}</a></li>
 % if user.role == "owner":
       <li><a href="${path('editor_settings')}">${t("Settings")}</a></li>
 % endif

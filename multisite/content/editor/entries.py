@@ -1,0 +1,248 @@
+"""Save, delete and bring back entries, so that no text is lost. Each function takes a session pinned to the site.
+
+Whoever saves says which version was edited. If the entry has another one, the text is kept as a revision instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, selectinload
+
+from multisite.content.limits import SLUG_LENGTH
+from multisite.content.markdown import render
+from multisite.content.models import Entry, Tag
+from multisite.content.redirects import move_address
+from multisite.content.revisions import Revision, entry_owners
+from multisite.content.slugs import slugify
+from multisite.content.users import User
+from multisite.errors import MultisiteError
+
+__all__ = ["Collision", "EntryText", "bring_back", "delete_entry", "find_entry", "may_change", "save_entry"]
+
+MAX_REVISIONS = 100
+"""The revisions of an entry that are kept."""
+
+DELETED_DAYS = 30
+"""For how many days a deleted entry can be brought back."""
+
+_ATTEMPTS = 3
+"""How often a save is tried if somebody else takes the slug, or adds a tag, at the same time."""
+
+
+@dataclass(frozen=True)
+class EntryText:
+    """What a person writes of an entry. `tags` are names; `author` is None if the entry names nobody."""
+
+    title: str
+    slug: str
+    summary: str
+    body: str
+    tags: tuple[str, ...]
+    author: str | None
+    published: datetime | None
+    draft: bool
+
+    @classmethod
+    def of(cls, entry: Entry) -> EntryText:
+        """Return the text of an entry."""
+        names = tuple(sorted(tag.name for tag in entry.tags))
+        return cls(
+            entry.title, entry.slug, entry.summary, entry.body, names, entry.author, entry.published, entry.draft
+        )
+
+    @classmethod
+    def of_revision(cls, found: Revision) -> EntryText:
+        """Return the text of a revision."""
+        tags = tuple(found.tags.splitlines())
+        return cls(found.title, found.slug, found.summary, found.body, tags, found.author, found.published, found.draft)
+
+    @property
+    def version(self) -> str:
+        """A hash of the text: it differs whenever anything of it does, also after an import."""
+        published = None if self.published is None else self.published.astimezone(UTC).isoformat()
+        values = {**asdict(self), "published": published, "tags": sorted(self.tags)}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Collision:
+    """Somebody else has saved the entry in the meantime: the text that it has now."""
+
+    current: EntryText
+
+
+def find_entry(session: Session, entry_id: int) -> Entry | None:
+    """Return an entry with its tags, as it is in the database now; None if the site has none with this id."""
+    statement = sa.select(Entry).where(Entry.id == entry_id).options(selectinload(Entry.tags))
+    return session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
+
+
+def may_change(session: Session, user: User, entry_id: int) -> bool:
+    """Return whether `user` may change the entry: an author only own ones."""
+    if user.role != "author":
+        return True
+    owner = sa.select(entry_owners.c.user_id).where(entry_owners.c.entry_id == entry_id)
+    return session.scalar(owner) == user.id
+
+
+def save_entry(
+    session: Session, user: User, entry_id: int | None, text: EntryText, version: str | None
+) -> Entry | Collision:
+    """Save `text` as an entry, with a revision.
+
+    Args:
+        session: Pinned to the site.
+        user: Who saves.
+        entry_id: The entry, which exists; None for a new one.
+        text: The text. An empty slug is made from the title, and one that is taken gets a number.
+        version: The version of the text that was edited; None for a new entry.
+
+    Returns:
+        The entry, or a `Collision`: then `text` is kept as a revision alone.
+
+    Raises:
+        MultisiteError: Other people keep taking the slug, or the entry is gone.
+        NestingTooDeep: The text would take minutes to render.
+    """
+    rendered = render(text.body)
+    values: dict[str, object] = {
+        "body": text.body,
+        "body_html": rendered.html,
+        "summary": text.summary or rendered.summary,
+    }
+    values |= {"title": text.title, "author": text.author, "published": text.published, "draft": text.draft}
+    for _attempt in range(_ATTEMPTS):
+        _lock(session, entry_id)
+        entry = None if entry_id is None else find_entry(session, entry_id)
+        if entry_id is not None and entry is None:
+            raise MultisiteError("the entry is gone")
+        before = None if entry is None else EntryText.of(entry)
+        if before is not None and before.version != version:
+            _add_revision(session, user, entry_id, text, "collided")
+            return Collision(before)
+        try:
+            with session.begin_nested():
+                return _write(session, user, entry, before, replace(text, tags=_unique(text.tags)), values)
+        except IntegrityError:
+            session.expire_all()
+    raise MultisiteError("somebody else keeps using this address")
+
+
+def _lock(session: Session, entry_id: int | None) -> None:
+    """Lock the entry until the end of the transaction. On SQLite, this locks the database, for a new entry too."""
+    lock = sa.update(Entry).where(Entry.id == (entry_id or 0)).values(title=Entry.title)
+    session.execute(lock.execution_options(synchronize_session=False))
+
+
+def _write(
+    session: Session,
+    user: User,
+    entry: Entry | None,
+    before: EntryText | None,
+    text: EntryText,
+    values: dict[str, object],
+) -> Entry:
+    slug = _free_slug(session, slugify(text.slug) or slugify(text.title) or "entry", entry)
+    if entry is None:
+        entry = Entry(slug=slug, **values)
+        session.add(entry)
+    else:
+        if before is not None and not _has_revisions(session, entry.id):
+            _add_revision(session, None, entry.id, before, "saved")
+        for name, value in values.items():
+            setattr(entry, name, value)
+        if entry.slug != slug:
+            if before is not None and not before.draft:
+                move_address(session, _address(entry.slug), _address(slug))
+            entry.slug = slug
+    entry.updated = datetime.now(UTC)
+    entry.tags = _tags(session, text.tags)
+    session.flush()
+    if before is None:
+        session.execute(sa.insert(entry_owners).values(entry_id=entry.id, user_id=user.id))
+    _add_revision(session, user, entry.id, EntryText.of(entry), "saved")
+    return entry
+
+
+def _address(slug: str) -> str:
+    return f"/entries/{quote(slug, safe='')}"
+
+
+def _free_slug(session: Session, wanted: str, entry: Entry | None) -> str:
+    """Return `wanted`, or with the lowest number from 2 on if another entry has it."""
+    statement = sa.select(Entry.slug).where(Entry.slug.startswith(wanted[: SLUG_LENGTH - 10], autoescape=True))
+    if entry is not None:
+        statement = statement.where(Entry.id != entry.id)
+    taken = set(session.scalars(statement))
+    number, slug = 1, wanted
+    while slug in taken:
+        number += 1
+        slug = f"{wanted[: SLUG_LENGTH - 10]}-{number}"
+    return slug
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple({slugify(name): name for name in reversed(names) if slugify(name)}.values())[::-1]
+
+
+def _tags(session: Session, names: tuple[str, ...]) -> list[Tag]:
+    """Return the tags with these names, and add those that the site does not have."""
+    wanted = {slugify(name): name for name in names}
+    found = {tag.slug: tag for tag in session.scalars(sa.select(Tag).where(Tag.slug.in_(wanted)))}
+    for slug, name in wanted.items():
+        if slug not in found:
+            found[slug] = Tag(slug=slug, name=name)
+            session.add(found[slug])
+    return list(found.values())
+
+
+def _has_revisions(session: Session, entry_id: int) -> bool:
+    return session.scalar(sa.select(Revision.id).where(Revision.entry_id == entry_id).limit(1)) is not None
+
+
+def _add_revision(session: Session, user: User | None, entry_id: int | None, text: EntryText, kind: str) -> Revision:
+    """Add a revision, and remove the oldest ones of the entry."""
+    values = {**asdict(text), "tags": "\n".join(text.tags)}
+    login, user_id = (None, None) if user is None else (user.login, user.id)
+    found = Revision(entry_id=entry_id, user_id=user_id, login=login, kind=kind, **values)
+    session.add(found)
+    session.flush()
+    if entry_id is not None:
+        ids = sa.select(Revision.id).where(Revision.entry_id == entry_id).order_by(Revision.id.desc())
+        oldest = session.scalar(ids.offset(MAX_REVISIONS - 1).limit(1))
+        if oldest is not None:
+            session.execute(sa.delete(Revision).where(Revision.entry_id == entry_id, Revision.id < oldest))
+    return found
+
+
+def delete_entry(session: Session, entry: Entry) -> Revision:
+    """Delete an entry, and remove those that were deleted a month ago.
+
+    Returns:
+        The revision by which `bring_back` restores it. Its other revisions are gone.
+    """
+    owner_id = session.scalar(sa.select(entry_owners.c.user_id).where(entry_owners.c.entry_id == entry.id))
+    owner = None if owner_id is None else session.get(User, owner_id)
+    kept = _add_revision(session, owner, None, EntryText.of(entry), "deleted")
+    session.delete(entry)
+    month_ago = datetime.now(UTC) - timedelta(days=DELETED_DAYS)
+    session.execute(sa.delete(Revision).where(Revision.kind == "deleted", Revision.created < month_ago))
+    session.flush()
+    return kept
+
+
+def bring_back(session: Session, user: User, revision: Revision) -> Entry:
+    """Restore a deleted entry, under another slug if its own was taken since. Raises as `save_entry` does."""
+    owner = user if revision.user_id is None else session.get(User, revision.user_id) or user
+    entry = save_entry(session, owner, None, EntryText.of_revision(revision), None)
+    assert isinstance(entry, Entry)  # noqa: S101  A new entry collides with nothing.
+    session.delete(revision)
+    session.flush()
+    return entry

@@ -1,0 +1,115 @@
+"""The form of an entry: from an entry to the fields of the form, and from the fields to an `EntryText`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from pyramid.request import Request
+
+from multisite.content.editor.entries import EntryText
+from multisite.content.editor.login_pages import field as field_of
+from multisite.content.editor.pages import translate
+from multisite.content.limits import MAX_TAGS, SLUG_LENGTH, TITLE_LENGTH
+from multisite.content.markdown import NestingTooDeep, render
+from multisite.language.local_time import local_time, zone_of
+
+__all__ = ["FIELDS", "EntryForm"]
+
+FIELDS = ("title", "body", "summary", "tags", "slug", "published", "author")
+"""The names of the fields."""
+
+MAX_TEXT = 2_000_000
+"""Characters of a text, as for imported files."""
+
+
+@dataclass
+class EntryForm:
+    """The texts of the fields by name, and what is wrong with them by name."""
+
+    texts: dict[str, str] = field(default_factory=lambda: dict.fromkeys(FIELDS, ""))
+    faults: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, request: Request, text: EntryText) -> EntryForm:
+        """Return the form that shows `text`. A summary that was made from the text is left out."""
+        shown = {
+            "title": text.title,
+            "body": text.body,
+            "summary": "" if text.summary == _summary(text.body) else text.summary,
+            "tags": ", ".join(text.tags),
+            "slug": text.slug,
+            "published": "" if text.published is None else _local(text.published, zone_of(request.site)),
+            "author": text.author or "",
+        }
+        return cls(shown)
+
+    @classmethod
+    def sent(cls, request: Request) -> EntryForm:
+        """Return the form that a browser has sent."""
+        # Browsers end the lines of a text with CR LF.
+        return cls({name: field_of(request, name).replace("\r\n", "\n") for name in FIELDS})
+
+    def read(self, request: Request, *, draft: bool) -> EntryText | None:
+        """Return the text, None if `faults` says what is wrong. An entry that is no draft gets a time: now."""
+        texts = {name: text if name == "body" else " ".join(text.split()) for name, text in self.texts.items()}
+        tags = tuple(tag for part in texts["tags"].split(",") if (tag := part.strip()))
+        if not texts["title"]:
+            self.faults["title"] = translate(request, "An entry has a title.")
+        self._check_lengths(request, texts, tags)
+        published = self._time(request, texts["published"])
+        if self.faults:
+            return None
+        if published is None and not draft:
+            published = datetime.now(UTC).replace(microsecond=0)
+        return EntryText(
+            title=texts["title"],
+            slug=texts["slug"],
+            summary=texts["summary"],
+            body=texts["body"],
+            tags=tags,
+            author=texts["author"] or None,
+            published=published,
+            draft=draft,
+        )
+
+    def _check_lengths(self, request: Request, texts: Mapping[str, str], tags: tuple[str, ...]) -> None:
+        limits = {"title": TITLE_LENGTH, "slug": SLUG_LENGTH, "author": TITLE_LENGTH}
+        limits |= {"summary": MAX_TEXT, "body": MAX_TEXT}
+        for name, text in texts.items():
+            # PostgreSQL stores no NUL, and nothing stores half of a pair of UTF-16.
+            if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+                self.faults[name] = translate(request, "This text has characters that cannot be stored.")
+            elif len(text) > limits.get(name, MAX_TEXT):
+                self.faults[name] = translate(request, "At most {count} characters.", count=limits[name])
+        if len(tags) > MAX_TAGS or any(len(tag) > SLUG_LENGTH for tag in tags):
+            self.faults["tags"] = translate(
+                request, "At most {count} tags of {length} characters.", count=MAX_TAGS, length=SLUG_LENGTH
+            )
+
+    def _time(self, request: Request, text: str) -> datetime | None:
+        if not text:
+            return None
+        try:
+            when = datetime.fromisoformat(text)
+            if when.tzinfo is None:
+                when = when.replace(tzinfo=zone_of(request.site))
+            if when.astimezone(UTC).year < 2:
+                raise ValueError
+        except (ValueError, OverflowError):
+            self.faults["published"] = translate(request, "A date and a time such as 2026-05-31 09:30.")
+            return None
+        return when.astimezone(UTC)
+
+
+def _local(when: datetime, zone: ZoneInfo) -> str:
+    return local_time(when, zone).replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+def _summary(body: str) -> str:
+    try:
+        return render(body).summary
+    except NestingTooDeep:
+        return ""

@@ -1,0 +1,218 @@
+"""The entries of a site: a list, a form for each, its revisions, and what was deleted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import sqlalchemy as sa
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound, HTTPSeeOther
+from pyramid.renderers import render_to_response
+from pyramid.request import Request
+from pyramid.response import Response
+from sqlalchemy.orm import load_only
+
+from multisite.content.editor.entries import (
+    Collision,
+    EntryText,
+    bring_back,
+    delete_entry,
+    find_entry,
+    may_change,
+    save_entry,
+)
+from multisite.content.editor.entry_form import EntryForm
+from multisite.content.editor.login_pages import field
+from multisite.content.editor.pages import STATES, add_page, logged_in, translate, variables
+from multisite.content.listing import visible
+from multisite.content.markdown import NestingTooDeep
+from multisite.content.models import Entry
+from multisite.content.revisions import Revision, entry_owners
+from multisite.errors import MultisiteError
+
+__all__ = ["includeme"]
+
+LIST_SIZE = 50
+"""Entries, revisions and deleted entries on one page."""
+
+PREVIEW_POLICY = (
+    "default-src 'self' https: data:; style-src 'self' https: 'unsafe-inline'; script-src 'none'; object-src 'none'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of a preview, which is a page of the site's own layout: no script runs in it."""
+
+
+def entries(request: Request) -> Any:
+    """The entries that the user may change, newest first."""
+    user, state, words = logged_in(request).user, request.GET.get("state", ""), request.GET.get("q", "").strip()
+    columns = load_only(Entry.title, Entry.slug, Entry.published, Entry.updated, Entry.draft)
+    statement = sa.select(Entry).options(columns).order_by(Entry.id.desc()).limit(LIST_SIZE + 1)
+    now = datetime.now(UTC)
+    if user.role == "author":
+        own = sa.select(entry_owners.c.entry_id).where(entry_owners.c.user_id == user.id)
+        statement = statement.where(Entry.id.in_(own))
+    if state in STATES:
+        conditions = {
+            "draft": Entry.draft == sa.true(),
+            "scheduled": sa.and_(Entry.draft == sa.false(), Entry.published > now),
+            "published": visible(now),
+        }
+        statement = statement.where(conditions[state])
+    if words and "\0" not in words:
+        statement = statement.where(
+            sa.or_(Entry.title.icontains(words, autoescape=True), Entry.slug.icontains(words, autoescape=True))
+        )
+    before = _number(request.GET.get("before", ""))
+    if before is not None:
+        statement = statement.where(Entry.id < before)
+    found = request.dbsession.scalars(statement).all()
+    deleted = _number(request.GET.get("deleted", ""))
+    return variables(
+        request,
+        entries=found[:LIST_SIZE],
+        more=found[LIST_SIZE - 1].id if len(found) > LIST_SIZE else None,
+        state=state,
+        states=STATES,
+        words=words,
+        deleted=deleted,
+        state_of=lambda entry: "draft" if entry.draft else "scheduled" if entry.published > now else "published",
+        when=request.format.datetime,
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None
+
+
+def new_entry(request: Request) -> Any:
+    """The form of a new entry."""
+    if request.method != "POST":
+        return _form(request, EntryForm())
+    return _save(request, None)
+
+
+def edit_entry(request: Request) -> Any:
+    """The form of an entry, and what its buttons do."""
+    entry = _entry(request)
+    if request.method == "POST" and field(request, "action") == "delete":
+        kept = delete_entry(request.dbsession, entry)
+        return HTTPSeeOther(request.route_path("editor_home", _query={"deleted": kept.id}))
+    if request.method == "POST":
+        return _save(request, entry)
+    done = translate(request, "The entry is saved.") if request.GET.get("done") else None
+    return _form(request, EntryForm.of(request, EntryText.of(entry)), entry, done=done)
+
+
+def _entry(request: Request) -> Entry:
+    """Return the entry of the address. 404 if the site has none, 403 if the user may not change it."""
+    entry = find_entry(request.dbsession, int(request.matchdict["id"]))
+    if entry is None:
+        raise HTTPNotFound
+    if not may_change(request.dbsession, logged_in(request).user, entry.id):
+        raise HTTPForbidden
+    return entry
+
+
+def _form(request: Request, form: EntryForm, entry: Entry | None = None, **values: Any) -> dict[str, Any]:
+    text = None if entry is None else EntryText.of(entry)
+    is_visible = entry is not None and not entry.draft and entry.published is not None
+    shown = {"form": form, "entry": entry, "version": "" if text is None else text.version, "collision": None}
+    is_public = (
+        is_visible and entry is not None and entry.published is not None and entry.published <= datetime.now(UTC)
+    )
+    return variables(request, **{**shown, "is_visible": is_visible, "is_public": is_public, **values})
+
+
+def _save(request: Request, entry: Entry | None) -> Any:
+    form = EntryForm.sent(request)
+    # Without a button, as by the key Enter, an entry stays what it is.
+    was_draft = entry is None or entry.draft
+    draft = {"publish": False, "unpublish": True}.get(field(request, "action"), was_draft)
+    text = form.read(request, draft=draft)
+    error = translate(request, "Nothing is saved: some values cannot be used.")
+    saved = None
+    if text is not None:
+        try:
+            entry_id = None if entry is None else entry.id
+            saved = save_entry(request.dbsession, logged_in(request).user, entry_id, text, field(request, "version"))
+        except NestingTooDeep:
+            form.faults["body"] = translate(request, "This text is nested too deep, or has too much markup.")
+        except MultisiteError:
+            error = translate(request, "Nothing is saved: somebody else is changing this entry. Try again.")
+    if saved is None:
+        request.response.status_int = 400
+        return _form(request, form, entry, error=error)
+    if isinstance(saved, Collision):
+        return _collided(request, form, saved)
+    return HTTPSeeOther(request.route_path("editor_entry", id=saved.id, _query={"done": 1}))
+
+
+def _collided(request: Request, form: EntryForm, collision: Collision) -> dict[str, Any]:
+    """Return the form with the user's text, beside the text that somebody else has saved. Both are kept."""
+    request.response.status_int = 409
+    error = translate(request, "Somebody else has saved this entry. Your text is below, and kept as a revision.")
+    return _form(request, form, _entry(request), error=error, collision=collision.current)
+
+
+def preview(request: Request) -> Response:
+    """The entry as it is saved, as a page of the site."""
+    entry = _entry(request)
+    names = ("id", "slug", "title", "summary", "body", "body_html", "updated", "draft", "source", "author", "tags")
+    shown = SimpleNamespace(**{name: getattr(entry, name) for name in names})
+    shown.published = entry.published or datetime.now(UTC)
+    values = {"page_kind": "entry", "title": entry.title, "canonical_url": None, "entry": shown}
+    response = render_to_response("/entry.mako", {**values, "newer": None, "older": None}, request=request)
+    response.headers["Content-Security-Policy"] = PREVIEW_POLICY
+    return response
+
+
+def revisions(request: Request) -> Any:
+    """The revisions of an entry; a POST shows the text of one in the form, from which it can be saved."""
+    entry, session = _entry(request), request.dbsession
+    if request.method == "POST":
+        statement = sa.select(Revision).where(Revision.entry_id == entry.id)
+        found = session.scalars(statement.where(Revision.id == _number(field(request, "revision")))).one_or_none()
+        if found is None:
+            raise HTTPNotFound
+        text = EntryText.of_revision(found)
+        saved = save_entry(session, logged_in(request).user, entry.id, text, EntryText.of(entry).version)
+        if isinstance(saved, Collision):  # In the moment since the version was read.
+            return HTTPSeeOther(request.route_path("editor_revisions", id=entry.id))
+        return HTTPSeeOther(request.route_path("editor_entry", id=entry.id, _query={"done": 1}))
+    statement = sa.select(Revision).where(Revision.entry_id == entry.id).order_by(Revision.id.desc())
+    return variables(
+        request,
+        entry=entry,
+        revisions=session.scalars(statement.limit(LIST_SIZE * 2)).all(),
+        current=EntryText.of(entry).version,
+        version_of=lambda each: EntryText.of_revision(each).version,
+        when=request.format.datetime,
+    )
+
+
+def deleted(request: Request) -> Any:
+    """The deleted entries, which a POST brings back."""
+    user, session = logged_in(request).user, request.dbsession
+    statement = sa.select(Revision).where(Revision.kind == "deleted").order_by(Revision.id.desc())
+    if user.role == "author":
+        statement = statement.where(Revision.user_id == user.id)
+    if request.method == "POST":
+        found = session.scalars(statement.where(Revision.id == _number(field(request, "revision")))).one_or_none()
+        if found is None:
+            raise HTTPNotFound
+        entry = bring_back(session, user, found)
+        return HTTPSeeOther(request.route_path("editor_entry", id=entry.id, _query={"done": 1}))
+    return variables(request, found=session.scalars(statement.limit(LIST_SIZE)).all(), when=request.format.datetime)
+
+
+def includeme(config: Configurator) -> None:
+    """Add the pages."""
+    entry = r"/edit/entries/{id:[1-9]\d{0,17}}"
+    add_page(config, "home", "/edit/", entries, "entries", role="author")
+    add_page(config, "new_entry", "/edit/new", new_entry, "entry", role="author")
+    add_page(config, "entry", entry, edit_entry, "entry", role="author")
+    add_page(config, "preview", f"{entry}/preview", preview, role="author")
+    add_page(config, "revisions", f"{entry}/revisions", revisions, "revisions", role="author")
+    add_page(config, "deleted", "/edit/deleted", deleted, "deleted", role="author")

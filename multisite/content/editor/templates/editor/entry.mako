@@ -1,0 +1,69 @@
+<%inherit file="multisite.content.editor:templates/editor/frame.mako"/>
+<%block name="title">${entry.title if entry else t("New entry")}</%block>
+% if entry:
+<p class="actions">
+% if is_public:
+  <a href="${entry_url(entry)}">${t("See the page")}</a>
+% endif
+  <a href="${path('editor_preview', id=entry.id)}">${t("Preview")}</a>
+  <a href="${path('editor_revisions', id=entry.id)}">${t("Revisions")}</a>
+</p>
+% endif
+% if collision:
+<h2>${t("The text that somebody else has saved")}</h2>
+<p>${collision.title}</p>
+<pre tabindex="0">${collision.body}</pre>
+<h2>${t("Your text")}</h2>
+<p>${t("Take over what you want to keep, and save: this replaces the text above, which stays among the revisions.")}</p>
+% endif
+<form method="post" action="${path('editor_entry', id=entry.id) if entry else path('editor_new_entry')}">
+  ${parent.csrf()}
+  <input type="hidden" name="version" value="${version}">
+  ${line("title", t("Title"))}
+  <p class="field">
+    <label for="body">${t("Text, in Markdown")}</label>
+    <textarea id="body" name="body" class="text" spellcheck="true"${described("body") | n}>
+${form.texts["body"]}</textarea>
+    ${fault("body")}
+  </p>
+  ${line("tags", t("Tags, with commas between them"))}
+  ${line("summary", t("Summary; by default the beginning of the text"))}
+  ${line("slug", t("Last part of the address; by default from the title"))}
+  ${line("author", t("Author's name on the page, if any"))}
+  ${line("published", t("Date and time, by the clock of the site; by default now"), kind="datetime-local")}
+  <p class="actions">
+    <button type="submit" name="action" value="save">${t("Save") if is_visible else t("Save as a draft")}</button>
+% if is_visible:
+    <button type="submit" name="action" value="unpublish" class="quiet">${t("Save, and make it a draft")}</button>
+% else:
+    <button type="submit" name="action" value="publish">${t("Save and publish")}</button>
+% endif
+  </p>
+</form>
+% if entry:
+<h2>${t("Delete")}</h2>
+<form method="post" action="${path('editor_entry', id=entry.id)}">
+  ${parent.csrf()}
+  <p><button type="submit" name="action" value="delete" class="quiet">${t("Delete this entry")}</button>
+  <span class="hint">${t("It can be brought back for a month.")}</span></p>
+</form>
+% endif
+
+<%def name="line(name, label, kind='text')">
+<p class="field">
+  <label for="${name}">${label}</label>
+  <input id="${name}" name="${name}" type="${kind}" value="${form.texts[name]}"${' step="1"' if kind != 'text' else '' | n}${described(name) | n}${' required' if name == 'title' else '' | n}>
+  ${fault(name)}
+</p>
+</%def>
+
+<%def name="described(name)"><%
+    if name in form.faults:
+        context.write(f' aria-invalid="true" aria-describedby="{name}-fault"')
+%></%def>
+
+<%def name="fault(name)">
+% if name in form.faults:
+<span class="fault" id="${name}-fault">${form.faults[name]}</span>
+% endif
+</%def>

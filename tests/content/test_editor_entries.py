@@ -1,0 +1,391 @@
+"""The editor: entries are written, published, changed by several people, deleted and brought back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from bs4 import BeautifulSoup
+from content_sites import GARDEN, STERNWARTE, ContentSites
+from databases import fresh_database
+from editor_sites import add_user, browser_of, csrf_token, editor_sites, log_in, rows_of
+from pyramid.interfaces import IRoutesMapper
+from script_payloads import SCRIPT_PAYLOADS
+from sqlalchemy.orm import Session
+from webtest import TestApp
+
+from multisite.content.editor.entries import Collision, EntryText, find_entry, save_entry
+from multisite.content.models import Entry, Redirect, Tag
+from multisite.content.tables import Revision, User
+from multisite.people import remove_member
+
+pytestmark = pytest.mark.slow
+
+MINE = f"http://{GARDEN}"
+ROLES = ("owner", "editor", "author", "other")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentSites]:
+    with (
+        fresh_database(request, tmp_path_factory) as url,
+        editor_sites(url, tmp_path_factory.mktemp("editor")) as sites,
+    ):
+        sites.settings |= {"multisite.page_cache_seconds": "600", "multisite.refresh_seconds": "0"}
+        for site in (sites.garden, sites.sternwarte):
+            for login in ROLES:
+                add_user(sites, site, login, "author" if login == "other" else login)
+        yield sites
+
+
+@pytest.fixture
+def sites(world: ContentSites) -> ContentSites:
+    """Empty the tables of entries."""
+    with Session(world.engine, info={"all_sites": "tests"}) as session, session.begin():
+        for model in (Revision, Entry, Tag, Redirect):
+            session.execute(sa.delete(model))
+    return world
+
+
+def write(browser: TestApp, action: str = "publish", **fields: str) -> str:
+    """Write an entry, and return the address of its form."""
+    form = browser.get("/edit/new").forms[0]
+    for name, value in {"title": "Leaf mould", "body": "Rake **them**.", **fields}.items():
+        form[name] = value
+    saved = form.submit("action", value=action, status=303)
+    return str(saved.location).removeprefix(MINE).partition("?")[0]
+
+
+def change(browser: TestApp, address: str, action: str = "save", status: int = 303, **fields: str) -> Any:
+    form = browser.get(address).forms[0]
+    for name, value in fields.items():
+        form[name] = value
+    return form.submit("action", value=action, status=status)
+
+
+def texts(sites: ContentSites, kind: str | None = None) -> list[str]:
+    """Return the texts of the revisions of the garden, oldest first."""
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        statement = sa.select(Revision.body).order_by(Revision.id)
+        return list(session.scalars(statement if kind is None else statement.where(Revision.kind == kind)))
+
+
+# Writing.
+
+
+def test_what_an_author_publishes_is_there_at_once(sites: ContentSites) -> None:
+    reader = sites.browser(GARDEN)
+    assert "Leaf mould" not in reader.get("/").text
+    author = log_in(sites, GARDEN, "author")
+    address = write(author, "save", tags="Soil, autumn , soil")
+    assert "Leaf mould" not in reader.get("/").text
+    reader.get("/entries/leaf-mould", status=404)
+    assert "Draft" in author.get("/edit/").html.select_one(".badge").text
+    change(author, address, "publish")
+    page = reader.get("/entries/leaf-mould")
+    assert "Rake <strong>them</strong>." in page.text
+    assert [tag.text for tag in page.html.select(".tag-list a")] == ["Soil", "autumn"]
+    assert "Leaf mould" in reader.get("/").text
+    change(author, address, body="Rake them *again*.")
+    assert "Rake them <em>again</em>." in reader.get("/entries/leaf-mould").text
+    change(author, address, "unpublish")
+    reader.get("/entries/leaf-mould", status=404)
+    assert "Leaf mould" not in sites.browser(STERNWARTE).get("/").text
+
+
+def test_an_entry_appears_at_its_time_by_the_clock_of_the_site(sites: ContentSites) -> None:
+    author = log_in(sites, STERNWARTE, "author")
+    form = author.get("/edit/new").forms[0]
+    soon = datetime.now(UTC) + timedelta(days=2)
+    form["title"], form["published"] = "Später", f"{soon:%Y}-07-01T12:00:00"
+    form["published"] = f"{soon.year + 1}-07-01T12:00:00"
+    address = form.submit("action", value="publish", status=303).location
+    assert author.get("/edit/").html.select_one(".badge").text == "Geplant"
+    with Session(sites.engine, info={"site": sites.sternwarte}) as session:
+        assert session.scalars(sa.select(Entry.published)).one() == datetime(soon.year + 1, 7, 1, 10, tzinfo=UTC)
+    shown = author.get(address.partition("?")[0].removeprefix(f"http://{STERNWARTE}")).forms[0]["published"].value
+    assert shown == f"{soon.year + 1}-07-01T12:00:00"
+
+
+def test_a_slug_is_free_and_an_old_address_redirects(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    first, second = write(author), write(author)
+    assert [author.get(each).forms[0]["slug"].value for each in (first, second)] == ["leaf-mould", "leaf-mould-2"]
+    change(author, second, slug="Über Laub")
+    reader = sites.browser(GARDEN)
+    assert reader.get("/entries/leaf-mould-2", status=301).location == f"{MINE}/entries/%C3%BCber-laub"
+    assert reader.get("/entries/leaf-mould").status_int == 200
+    assert author.get(second).forms[0]["slug"].value == "über-laub"
+
+
+BAD = {
+    "title": ("", "An entry has a title."),
+    "slug": ("x" * 201, "At most 200 characters."),
+    "published": ("tomorrow", "A date and a time such as"),
+    "tags": (", ".join(f"t{number}" for number in range(101)), "At most 100 tags"),
+    "body": ("<div>" * 1_100, "nested too deep"),
+    "summary": ("\0", "cannot be stored"),
+}
+
+
+def test_bad_input_is_explained_and_nothing_is_lost(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    fields = {"title": "A", "body": "My text.", "csrf_token": csrf_token(author), "action": "publish"}
+    for name, (value, reason) in BAD.items():
+        page = author.post("/edit/new", {**fields, name: value}, status=400)
+        assert reason in page.html.select_one(f"#{name}-fault").text
+        assert page.forms[0]["body"].value == (value if name == "body" else "My text.")
+    assert texts(sites) == []
+
+
+def test_the_first_save_of_an_imported_entry_keeps_what_was_imported(sites: ContentSites) -> None:
+    sites.add(sites.garden, "imported", body="As imported.", tags=["old"])
+    editor = log_in(sites, GARDEN, "editor")
+    address = editor.get("/edit/").html.select_one(".rows a")["href"]
+    change(editor, address, body="As edited.")
+    assert texts(sites) == ["As imported.", "As edited."]
+
+
+# Several people.
+
+
+def test_who_collides_sees_both_texts_and_both_are_kept(sites: ContentSites) -> None:
+    author, editor = log_in(sites, GARDEN, "author"), log_in(sites, GARDEN, "editor")
+    address = write(author)
+    form = author.get(address).forms[0]
+    change(editor, address, body="The editor's text.")
+    form["body"] = "The author's text."
+    collided = form.submit("action", value="save", status=409)
+    assert "Somebody else has saved this entry." in collided.html.select_one("[role=alert]").text
+    assert collided.html.select_one("pre").text == "The editor's text."
+    assert collided.forms[0]["body"].value == "The author's text."
+    assert "The editor's text." in sites.browser(GARDEN).get("/entries/leaf-mould").text
+    assert texts(sites, "collided") == ["The author's text."]
+    collided.forms[0]["body"] = "Both texts."
+    collided.forms[0].submit("action", value="save", status=303)
+    assert "Both texts." in sites.browser(GARDEN).get("/entries/leaf-mould").text
+    assert texts(sites) == ["Rake **them**.", "The editor's text.", "The author's text.", "Both texts."]
+
+
+def test_of_many_who_save_at_once_one_is_current_and_all_are_kept(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    number = int(write(author).rpartition("/")[2])
+    for current_round in range(4):
+        with Session(sites.engine, info={"site": sites.garden}) as session:
+            entry = find_entry(session, number)
+            assert entry is not None
+            version = EntryText.of(entry).version
+
+        def save(who: int, version: str = version, current_round: int = current_round) -> bool:
+            text = EntryText("T", "leaf-mould", "", f"Text {current_round} {who}", (), None, None, draft=True)
+            with Session(sites.engine, info={"site": sites.garden}) as session, session.begin():
+                user = User.find(session, "editor")
+                assert user is not None
+                return not isinstance(save_entry(session, user, number, text, version), Collision)
+
+        with ThreadPoolExecutor(8) as threads:
+            assert sum(threads.map(save, range(16))) == 1
+        assert {text for text in texts(sites) if f"Text {current_round}" in text} == {
+            f"Text {current_round} {who}" for who in range(16)
+        }
+
+
+def test_a_revision_is_restored(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    address = write(author, body="First.")
+    change(author, address, body="Second.", title="Other")
+    page = author.get(f"{address}/revisions")
+    assert [each.text.strip() for each in page.html.select("pre")] == ["Second.", "First."]
+    assert "The entry has this text." in page.html.select("section")[0].text
+    page.forms[0].submit(status=303)
+    form = author.get(address).forms[0]
+    assert (form["body"].value.strip(), form["title"].value) == ("First.", "Leaf mould")
+    assert texts(sites) == ["First.", "Second.", "First."]
+
+
+def test_what_is_deleted_can_be_brought_back(sites: ContentSites) -> None:
+    author, editor = log_in(sites, GARDEN, "author"), log_in(sites, GARDEN, "editor")
+    address = write(author, tags="soil")
+    gone = author.get(address).forms[1].submit("action", status=303).follow()
+    sites.browser(GARDEN).get("/entries/leaf-mould", status=404)
+    author.get(address, status=404)
+    back = gone.forms[0].submit(status=303).follow()
+    assert "Rake <strong>them</strong>." in sites.browser(GARDEN).get("/entries/leaf-mould").text
+    # It belongs to the author again, also if an editor deletes it and brings it back.
+    editor.get(back.request.path).forms[1].submit("action", status=303)
+    log_in(sites, GARDEN, "other").post("/edit/deleted", {"csrf_token": "x"}, status=400)
+    again = editor.get("/edit/deleted").forms[0].submit(status=303)
+    author.get(again.location.removeprefix(MINE))
+    assert author.get("/edit/deleted").forms == {}
+
+
+# Who may do what.
+
+
+def test_an_author_changes_own_entries_and_an_editor_all(sites: ContentSites) -> None:
+    author, other = log_in(sites, GARDEN, "author"), log_in(sites, GARDEN, "other")
+    address = write(author)
+    before = rows_of(sites, sites.garden)
+    token = csrf_token(other)
+    assert "Leaf mould" not in other.get("/edit/").text
+    for path in (address, f"{address}/preview", f"{address}/revisions"):
+        other.get(path, status=403)
+        for action in ("save", "delete"):
+            other.post(path, {"csrf_token": token, "action": action, "title": "Mine", "revision": "1"}, status=403)
+    assert rows_of(sites, sites.garden) == before
+    for login in ("editor", "owner"):
+        browser = log_in(sites, GARDEN, login)
+        assert len(browser.get("/edit/").html.select(".rows a")) == 1
+        change(browser, address, title=f"Of {login}")
+
+
+def test_entries_and_revisions_of_another_site_are_not_found(sites: ContentSites) -> None:
+    """With each role of another site, no address with an id of this one is found, and nothing changes."""
+    author = log_in(sites, GARDEN, "author")
+    address = write(author)
+    write(log_in(sites, STERNWARTE, "author"))
+    gone = write(author, title="Gone")
+    author.get(gone).forms[1].submit("action", status=303)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        ids = {row.kind: row.id for row in session.scalars(sa.select(Revision).order_by(Revision.id))}
+    before = rows_of(sites, sites.garden)
+    for login in ROLES:
+        stranger = log_in(sites, STERNWARTE, login)
+        token = csrf_token(stranger)
+        for path in (address, f"{address}/preview", f"{address}/revisions"):
+            stranger.get(path, status=404)
+            for action in ("save", "publish", "unpublish", "delete"):
+                fields = {"csrf_token": token, "action": action, "title": "x", "revision": str(ids["saved"])}
+                stranger.post(path, fields, status=404)
+        stranger.post("/edit/deleted", {"csrf_token": token, "revision": str(ids["deleted"])}, status=404)
+    # A revision of another site is not restored into one's own entry.
+    own = log_in(sites, STERNWARTE, "author")
+    mine = own.get("/edit/").html.select_one(".rows a")["href"]
+    fields = {"csrf_token": csrf_token(own), "revision": str(ids["saved"])}
+    own.post(f"{mine}/revisions", fields, status=404)
+    assert {name: rows for name, rows in rows_of(sites, sites.garden).items() if name != "log_ins"} == {
+        name: rows for name, rows in before.items() if name != "log_ins"
+    }
+
+
+def test_each_address_is_closed_to_who_is_not_logged_in(sites: ContentSites) -> None:
+    address = write(log_in(sites, GARDEN, "author"))
+    before = rows_of(sites, sites.garden)
+    routes = sites.app.registry.getUtility(IRoutesMapper).get_routes()
+    patterns = [route.pattern for route in routes if route.name.startswith("editor_")]
+    browser, checked = browser_of(sites, GARDEN), 0
+    for pattern in patterns:
+        if pattern.startswith("/login"):
+            continue
+        path = re.sub(r"{[^}]+}+", address.rpartition("/")[2], pattern)
+        for method in ("get", "post"):
+            assert getattr(browser, method)(path, expect_errors=True).status_code == 403, path
+            checked += 1
+    assert checked >= 2 * 9
+    assert rows_of(sites, sites.garden) == before
+
+
+def test_a_user_is_removed_and_the_texts_stay(sites: ContentSites) -> None:
+    add_user(sites, sites.garden, "leaving")
+    write(log_in(sites, GARDEN, "leaving"))
+    with Session(sites.engine, info={"site": sites.garden}) as session, session.begin():
+        user = User.find(session, "leaving")
+        assert user is not None
+        exported = user.export(session)
+        assert [each["body"] for each in exported["revisions"]] == ["Rake **them**."]
+        remove_member(session, User, sites.garden, "leaving")
+    assert "leaving" not in str(rows_of(sites, sites.garden))
+    assert texts(sites) == ["Rake **them**."]
+    assert "Leaf mould" in log_in(sites, GARDEN, "editor").get("/edit/").text
+
+
+# What is shown.
+
+
+def test_the_list_is_filtered_and_searched(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    for title, action in (("Alpha 100%", "save"), ("Beta", "publish"), ("Gamma_1", "publish")):
+        write(author, action, title=title)
+
+    def titles(query: str) -> list[str]:
+        return [link.text for link in author.get(f"/edit/?{query}").html.select(".rows a")]
+
+    assert titles("") == ["Gamma_1", "Beta", "Alpha 100%"]
+    assert titles("state=draft") == ["Alpha 100%"]
+    assert titles("state=published&q=bet") == ["Beta"]
+    assert titles("state=scheduled") == []
+    assert (titles("q=%25"), titles("q=_"), titles("q=%00")) == (["Alpha 100%"], ["Gamma_1"], titles(""))
+    assert titles("state=bad&before=x&deleted=%C2%B2") == titles("")
+
+
+def test_a_long_list_has_pages(sites: ContentSites) -> None:
+    sites.add_many(sites.garden, 51)
+    editor = log_in(sites, GARDEN, "editor")
+    page = editor.get("/edit/")
+    assert len(page.html.select(".rows a")) == 50
+    (older,) = [link for link in page.html.select("main > p a") if link.text == "Older entries"]
+    assert len(editor.get(older["href"]).html.select(".rows a")) == 1
+
+
+def test_a_preview_is_the_page_of_the_site_and_runs_nothing(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    address = write(author, "save")
+    page = author.get(f"{address}/preview")
+    assert page.html.select_one(".site-name").text == "Garden"
+    assert "Rake <strong>them</strong>." in page.text
+    assert "script-src 'none'" in page.headers["Content-Security-Policy"]
+    assert (page.headers["Cache-Control"], page.headers["X-Robots-Tag"]) == ("no-store", "noindex")
+
+
+def test_what_an_author_types_runs_in_no_browser(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    body = "\n\n".join(SCRIPT_PAYLOADS)
+    address = write(
+        author,
+        title=SCRIPT_PAYLOADS[0][:200],
+        body=body,
+        summary=SCRIPT_PAYLOADS[0],
+        tags=SCRIPT_PAYLOADS[0],
+        author=SCRIPT_PAYLOADS[0],
+    )
+    change(author, address, body=body + " 2")
+    for path in (address, f"{address}/preview", f"{address}/revisions", "/edit/", "/edit/deleted"):
+        page = author.get(path)
+        assert not [element for element in page.html.find_all(True) if is_active(element)], path
+
+
+def is_active(element: Any) -> bool:
+    """Return whether an element could run a script: the test looks at what the page has, not at how it was made."""
+    if element.name in {"script", "iframe", "object", "embed", "svg", "math", "base"}:
+        return True
+    return any(
+        name.startswith("on") or str(value).strip().lower().startswith(("javascript:", "data:text", "vbscript:"))
+        for name, value in element.attrs.items()
+    )
+
+
+def test_an_active_element_is_found() -> None:
+    for markup in ("<script>x</script>", "<p onclick='x'>y</p>", "<a href=' javascript:x'>y</a>"):
+        assert [each for each in BeautifulSoup(markup, "html.parser").find_all(True) if is_active(each)]
+
+
+def test_saving_takes_as_many_queries_among_a_thousand_entries(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    address = write(author)
+
+    def queries(**fields: str) -> int:
+        form = author.get(address).forms[0]
+        for name, value in fields.items():
+            form[name] = value
+        sites.statements.clear()
+        form.submit("action", value="save", status=303)
+        return len(sites.statements)
+
+    first = queries(body="One. " * 10_000)
+    sites.add_many(sites.garden, 1000)
+    assert queries(body="Two. " * 10_000) == first
