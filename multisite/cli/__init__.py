@@ -104,6 +104,13 @@ COMMANDS = {
         "multisite.cli.import_exports:import_ghost_command",
         "Import a blog's posts from an export of Ghost into a site of multisite.content.",
     ),
+    "list-entries": _LazyCommand(
+        "multisite.cli.entries:list_entries", "List the entries of a site of multisite.content."
+    ),
+    "unpublish-entry": _LazyCommand("multisite.cli.entries:unpublish_entry", "Make an entry a draft."),
+    "delete-entry": _LazyCommand(
+        "multisite.cli.entries:delete_entry", "Delete an entry, and the redirects to it that an import made."
+    ),
     "list-redirects": _LazyCommand(
         "multisite.cli.redirects:list_redirects", "List the redirects of a site of multisite.content."
     ),

@@ -38,6 +38,7 @@ def _check_pattern(_context: click.Context, _parameter: click.Parameter, value: 
     callback=_check_pattern,
     help="The last part of URLs, from {slug}, {year}, {month} and {day}.",
 )
+@click.option("--prune", is_flag=True, help="Delete the entries whose files are no longer in a PATH.")
 @click.pass_obj
 def import_entries_command(
     ini_uri: str,
@@ -47,6 +48,7 @@ def import_entries_command(
     strict: bool,
     dry_run: bool,
     address_pattern: str,
+    prune: bool,
     as_json: bool,
 ) -> None:
     """Import Markdown files into a site of multisite.content.
@@ -66,6 +68,7 @@ def import_entries_command(
             dry_run=dry_run,
             address_pattern=address_pattern,
             library_of=library_of,
+            prune=prune,
         )
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no .md or .markdown file to import.")

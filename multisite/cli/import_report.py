@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -23,6 +24,9 @@ __all__ = ["finish", "import_options", "open_site", "show_progress"]
 _EXAMPLES = 3
 """How many notes of each kind are printed; JSON contains all."""
 
+_REPORT_FILE = "multisite.cli.import_report.file"
+"""Key of the file of `--report` in the context of the command."""
+
 _NOTE_LENGTH = 200
 """Characters of a note that are printed."""
 
@@ -31,11 +35,24 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def import_options(command: _Command) -> _Command:
-    """Add the options `--strict`, `--dry-run` and `--json` to `command`."""
+    """Add the options `--strict`, `--dry-run`, `--report` and `--json` to `command`."""
     command = json_option(command)
+    command = click.option(
+        "--report",
+        type=click.File("w", encoding="utf-8", lazy=False),
+        metavar="FILE",
+        help="Also write the report to FILE, as an HTML page.",
+        # Only `finish` needs it. Opened before the import, so that a wrong path is found at once.
+        expose_value=False,
+        callback=_keep_report_file,
+    )(command)
     command = click.option("--dry-run", is_flag=True, help="Print the report without changing anything.")(command)
     strict = "Import nothing if a file is bad; exit with 1 if anything was lost."
     return click.option("--strict", is_flag=True, help=strict)(command)
+
+
+def _keep_report_file(context: click.Context, _parameter: click.Parameter, file: TextIO | None) -> None:
+    context.meta[_REPORT_FILE] = file
 
 
 def open_site(ini_uri: str, host: str) -> tuple[Engine, Site]:
@@ -53,7 +70,9 @@ def open_site(ini_uri: str, host: str) -> tuple[Engine, Site]:
 
 
 def finish(report: ImportReport, site: Site, *, as_json: bool, strict: bool, nothing: str) -> None:
-    """Print `report`, and exit with 1 if it has a bad path, if nothing was found, or, with `strict`, a loss.
+    """Print `report`, and write the page of `--report`.
+
+    Exit with 1 if the report has a bad path, if nothing was found, or, with `strict`, if it has a loss.
 
     Args:
         report: The report of the import.
@@ -66,6 +85,11 @@ def finish(report: ImportReport, site: Site, *, as_json: bool, strict: bool, not
         click.echo(json.dumps({"host": site.host, **report.as_dict()}, indent=2))
     else:
         _print_report(report, site, nothing)
+    file: TextIO | None = click.get_current_context().meta[_REPORT_FILE]
+    if file is not None:
+        from multisite.content.report_page import report_page
+
+        file.write(report_page(report, site, datetime.now(UTC)))
     if report.bad or not report.seen or (strict and report.lost):
         raise SystemExit(1)
 
@@ -75,6 +99,8 @@ def _print_report(report: ImportReport, site: Site, nothing: str) -> None:
         click.echo(f"{skipped.path}: skipped, {skipped.reason}", err=True)
     for bad in report.bad:
         click.echo(f"{bad.path}: {bad.reason}", err=True)
+    for pruned in report.pruned:
+        click.echo(f"{pruned.path}: {pruned.reason}", err=True)
     _print_notes(report.notes)
     if not report.seen:
         click.echo(nothing, err=True)
@@ -88,7 +114,8 @@ def _print_report(report: ImportReport, site: Site, nothing: str) -> None:
 
 def _counts(report: ImportReport) -> str:
     counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.bad)} bad"
-    return counts + (f", {report.redirects} redirects" if report.redirects else "")
+    counts += f", {report.redirects} redirects" if report.redirects else ""
+    return counts + (f", {len(report.pruned)} deleted" if report.pruned else "")
 
 
 def _print_notes(notes: list[Note]) -> None:

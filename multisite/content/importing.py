@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.old_addresses import OldAddresses
 from multisite.content.old_site import OldSite, find_old_site, seen_from
+from multisite.content.pruning import Pruning
 from multisite.content.report import BadPath, ImportReport, Loss, Note
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
@@ -42,7 +44,7 @@ Progress = Callable[[int, int], None]
 """Called from time to time with the number of files done and the total."""
 
 
-def import_entries(
+def import_entries(  # noqa: PLR0913  # One argument for each option of the command.
     engine: Engine,
     site: Site,
     paths: Iterable[str | Path],
@@ -52,12 +54,13 @@ def import_entries(
     dry_run: bool = False,
     address_pattern: str = "{slug}",
     library_of: LibraryOf = lambda: None,
+    prune: bool = False,
 ) -> ImportReport:
     """Import the Markdown files in `paths` (files, or folders that are walked) as entries of `site`.
 
     Bad files are reported, and the others are imported. Of two files with the same slug and day, the first is imported
     and the second is bad; if the days differ, the slug of the later one contains its date. Entries whose files are gone
-    are kept.
+    are kept without `prune`.
 
     Args:
         engine: Connects to the database of the entries.
@@ -68,6 +71,8 @@ def import_entries(
         dry_run: Whether to roll back in any case.
         address_pattern: The pattern of the slugs (`SlugPattern`).
         library_of: Returns the media to which the files that texts refer to are added; it is called for the first one.
+        prune: Whether to delete the entries that were imported from files which are no longer in a folder of `paths`,
+            and those whose file has another slug now. Nothing is deleted if a folder is empty or cannot be read.
 
     Returns:
         The report: what was imported, skipped, bad or left out.
@@ -84,7 +89,9 @@ def import_entries(
         report.skipped.append(BadPath(printable(path), reason))
 
     files_and_folders = [Path(path) for path in paths]
-    files = choose_translations(find_files(files_and_folders, on_bad, on_skipped), site.locale, on_skipped)
+    all_files = find_files(files_and_folders, on_bad, on_skipped)
+    pruning = Pruning(report, files_and_folders if prune else (), all_files)
+    files = choose_translations(all_files, site.locale, on_skipped)
     found = find_old_site(
         files_and_folders, lambda path, reason: report.notes.append(Note(printable(path), None, "file", reason))
     )
@@ -94,14 +101,19 @@ def import_entries(
         media = MediaImport(session, site, local_files, library_of, commit=not (strict or dry_run), dry_run=dry_run)
         reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files), old_site, media)
         addresses = OldAddresses(old_site, report)
+
+        def on_saved(article: Prepared, slug: str) -> None:
+            addresses.add(article, slug)
+            pruning.add(article, slug)
+
         save_articles(
             session,
             site,
             _read_all(files, reader, progress),
             report,
             strict=strict,
-            redirects=addresses.redirects(),
-            on_saved=addresses.add,
+            redirects=chain(addresses.redirects(), pruning.prune(session)),
+            on_saved=on_saved,
         )
     return report
 

@@ -55,8 +55,9 @@ class ImportReport:
     """The result of an import: the numbers of added, updated and unchanged entries, and the paths not imported.
 
     `skipped` are files that are not entries by the rules of their own tool. `notes` list what was left out of the
-    others. `redirects` is the number of old addresses that redirect to the new ones. `rolled_back` is true if `strict`
-    or `dry_run` rolled everything back; the numbers are then hypothetical.
+    others. `redirects` is the number of old addresses that redirect to the new ones. `pruned` are the paths whose
+    entries were deleted, with the slugs of these in the reason. `rolled_back` is true if `strict` or `dry_run` rolled
+    everything back; the numbers are then hypothetical.
     """
 
     added: int = 0
@@ -68,6 +69,7 @@ class ImportReport:
     notes: list[Note] = field(default_factory=list)
     dry_run: bool = False
     redirects: int = 0
+    pruned: list[BadPath] = field(default_factory=list)
 
     def count(self, counts: Counts) -> None:
         """Add the counts of one batch."""
