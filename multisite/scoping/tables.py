@@ -137,7 +137,8 @@ class ScopedTables:
         if not has_site_id(table):
             return
         add_site_key(table)
-        parents = table.kwargs.get("postgresql_inherits") or ()
+        # Copied, because a look-up in SQLAlchemy's mapping imports the dialect.
+        parents = dict(table.kwargs).get("postgresql_inherits") or ()
         self.parents.update(parent.lower() for parent in ((parents,) if isinstance(parents, str) else parents))
         self.add(name)
 
