@@ -25,6 +25,7 @@ from multisite.sites.archive.revisions import application_revisions
 from multisite.sites.archive.rows_out import export_rows
 from multisite.sites.archive.site_record import ArchivedSite
 from multisite.sites.archive.snapshot import snapshot
+from multisite.sites.archive.undeclared import undeclared_rows
 from multisite.sites.archive.writer import ArchiveWriter, writing
 from multisite.sites.transaction import read_ready_site
 
@@ -94,10 +95,18 @@ def export_site(
         )
         with using_site(record.site), writing(path, manifest) as writer:
             writer.add(SITE, ArchivedSite.of(record).to_json())
+            manifest.left_out += [
+                f"{_rows(count)} of {name}, which no model declares"
+                for name, count in undeclared_rows(connection, contents, settings.global_tables)
+            ]
             rows = export_rows(connection, record.site, plan, writer, progress)
             files = export_files(settings.sites_dir / record.site.folder, writer, progress)
             _export_parts(contents, record.site, connection, writer)
     return Exported(record.site, path, rows, files, tuple(manifest.left_out))
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _version() -> str:

@@ -42,14 +42,18 @@ class Changes:
     def warnings(self) -> list[str]:
         """Return a sentence for each column that the application should declare."""
         return [
-            f"{column}: {count} values contain an address of the site, and stay as they are: declare the column with "
+            f"{column}: addresses of the site stay as they are ({_rows(count)}): declare the column with "
             "config.add_site_text"
             for column, count in sorted(self.unchanged.items())
         ] + [
-            f"{column}: {count} values seem to contain the key of a row, and stay as they are: declare the column with "
+            f"{column}: what seems to be the key of a row stays as it is ({_rows(count)}): declare the column with "
             "config.add_site_reference"
             for column, count in sorted(self.keys.items())
         ]
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 class Transform:
