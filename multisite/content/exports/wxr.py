@@ -34,8 +34,10 @@ _MAX_FIELD = 100_000
 _MAX_LIST = 1000
 """Terms, and fields of `wp:postmeta`, of one item."""
 
-_NAMESPACES = re.compile(r"http://wordpress\.org/export/[\d.]+/(excerpt/)?")
-_PREFIXES = {"http://purl.org/rss/1.0/modules/content/": "content:", "http://purl.org/dc/elements/1.1/": "dc:"}
+_NAMESPACES = re.compile(r"https?://wordpress\.org/export/[\d.]+/(excerpt/)?")
+_PREFIXES = {"//purl.org/rss/1.0/modules/content/": "content:", "//purl.org/dc/elements/1.1/": "dc:"}
+"""Namespaces without their scheme, which is https in some files."""
+
 _CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
 _SPACES = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 _RECORDS = frozenset({"item", "wp:author", "wp:category"})
@@ -168,7 +170,7 @@ def _prefix(namespace: str | None) -> str:
     match = _NAMESPACES.fullmatch(namespace)
     if match is not None:
         return "excerpt:" if match[1] else "wp:"
-    return _PREFIXES.get(namespace, "?:")
+    return _PREFIXES.get(namespace.removeprefix("http:").removeprefix("https:"), "?:")
 
 
 def read_wxr(
