@@ -86,7 +86,7 @@ def convert_html(html: str, rewrite: Rewrite, on_removed: OnRemoved) -> tuple[st
 def _prepare(html: str, line: int, rewrite: Rewrite, on_removed: OnRemoved) -> BeautifulSoup:
     """Return `html` balanced, with allowed elements and new URLs."""
     html = _OLD_TAG.sub(lambda tag: tag[1] + _RENAMED[tag[2].lower()], html)
-    soup = BeautifulSoup(balance(f"<!--@{line}-->{html}", ALLOWED_WITH_ANCHORS, on_removed), "html.parser")
+    soup = _parse(balance(f"<!--@{line}-->{html}", ALLOWED_WITH_ANCHORS, on_removed))
     for tag in soup.find_all(list(_URLS)):
         attribute = _URLS[tag.name]
         url = str(tag.get(attribute) or "").strip()
@@ -101,6 +101,11 @@ def _prepare(html: str, line: int, rewrite: Rewrite, on_removed: OnRemoved) -> B
         if _is_last(tag):
             tag.decompose()
     return soup
+
+
+def _parse(html: str) -> BeautifulSoup:
+    # Without a line break, it warns of a text that looks like a URL or the name of a file.
+    return BeautifulSoup(f"{html}\n", "html.parser")
 
 
 def _is_last(tag: Tag) -> bool:
@@ -152,7 +157,7 @@ def _features(html: str) -> tuple[str, Counter[str], list[str], list[str]]:
     Returns:
         The letters, the number of elements of each kind that are not empty, the URLs and the preformatted texts.
     """
-    soup = BeautifulSoup(html, "html.parser")
+    soup = _parse(html)
     found: Counter[str] = Counter()
     urls, preformatted = [], []
     for tag in soup.find_all(True):
