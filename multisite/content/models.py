@@ -84,7 +84,7 @@ class Entry(SiteScoped, Base):
     `body` is the author's Markdown; `body_html` is its HTML, rendered and sanitized by `multisite.content.markdown`
     when the entry is saved, so that showing a page renders no Markdown. `summary` is plain text. `published` is None
     only for drafts; an entry is visible once `published` is past and `draft` is false. `author` is the author's name,
-    `source` the absolute path of the imported file; both are None if unknown.
+    `source` the absolute path of the imported file, or the URI of the imported post; both are None if unknown.
     """
 
     __tablename__ = "entries"
