@@ -168,6 +168,8 @@ def location(rule: Rule, path: str, query: str = "") -> str:
     if target.endswith("/*") and rule.path.endswith("/*"):
         rest = path_key(path)[len(rule.path) - 2 :]
         target = target[:-2] + quote(rest, safe="/:@!$&'()*+,;=-._~") or "/"
+        if target.startswith("/"):  # Two slashes would make the rest a host, and the visitor would choose it.
+            target = f"/{target.lstrip('/')}"
     parts = urlsplit(target)
     if query and not parts.query and "?" not in rule.path:
         parts = parts._replace(query=quote(query, safe=_UNESCAPED.replace("#", "")))

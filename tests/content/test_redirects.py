@@ -476,3 +476,9 @@ def test_thousands_of_redirects_are_saved_with_few_reads(sqlite_sites: ContentSi
     sa.event.listen(sqlite_sites.engine, "before_cursor_execute", lambda *arguments: reads.append(arguments[2]))
     assert len(save(sqlite_sites, sqlite_sites.garden, *rules).unchanged) == 2_000
     assert len([each for each in reads if each.startswith("SELECT")]) == 1
+
+
+@pytest.mark.parametrize("path", ["/blog//evil.example", "/blog///evil.example/x", "/blog//evil.example/"])
+def test_no_visitor_can_choose_the_host_of_a_target(path: str) -> None:
+    rule = parse_rule("/blog/*", "/*")
+    assert location(rule, path).startswith("/evil.example")
