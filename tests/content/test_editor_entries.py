@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from bs4 import BeautifulSoup
 from content_sites import GARDEN, STERNWARTE, ContentSites
 from databases import fresh_database
-from editor_sites import add_user, browser_of, csrf_token, editor_sites, log_in, rows_of
+from editor_sites import PASSWORD, add_user, browser_of, csrf_token, editor_sites, log_in, rows_of
 from pyramid.interfaces import IRoutesMapper
 from script_payloads import SCRIPT_PAYLOADS
 from sqlalchemy.orm import Session
@@ -193,6 +193,32 @@ def test_of_many_who_save_at_once_one_is_current_and_all_are_kept(sites: Content
         assert {text for text in texts(sites) if f"Text {current_round}" in text} == {
             f"Text {current_round} {who}" for who in range(16)
         }
+
+
+def test_who_is_logged_out_in_the_middle_loses_no_word(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    address = write(author, "save")
+    text = 'Line one,\nline "two" <b>&amp;\n\nline four. '
+    for path, count in ((address, 2), ("/edit/new", 3)):
+        form = author.get(path).forms[0]
+        author.reset()
+        form["title"], form["body"] = f"Kept {count}", text
+        asked = form.submit("action", value="publish", status=403)
+        assert "your text is kept" in asked.text
+        login = asked.forms[0]
+        login["login"], login["password"] = "author", "wrong"
+        again = login.submit(status=403).forms[0]
+        again["login"], again["password"] = "author", PASSWORD
+        saved = again.submit(status=200).forms[0].submit(status=303)
+        assert texts(sites)[-1].rstrip() == text.rstrip()
+        assert len(texts(sites)) == count
+        shown = author.get(saved.location.removeprefix(MINE)).forms[0]
+        assert shown["title"].value == f"Kept {count}"
+    # Only forms of entries are kept: no password goes back into a page.
+    author.reset()
+    asked = author.post("/edit/account", {"current": PASSWORD, "password": "secret" * 4}, status=403)
+    assert "secret" not in asked.text
+    assert PASSWORD not in asked.text
 
 
 def test_a_revision_is_restored(sites: ContentSites) -> None:

@@ -70,11 +70,15 @@ def find_log_in(request: Request) -> LoggedIn | None:
     if log_in.seen < now - _SEEN_SECONDS:
         with own_transaction(request) as session:
             session.execute(sa.update(LogIn).where(LogIn.id == log_in.id).values(seen=now))
-    return LoggedIn(user, log_in, hmac.new(token.encode(), b"csrf", "sha256").hexdigest())
+    return LoggedIn(user, log_in, _csrf_token(token))
 
 
-def start_log_in(request: Request, response: Response, user: User) -> None:
-    """Log `user` in, by a cookie of `response`. Log-ins of the user that are no longer valid are removed."""
+def start_log_in(request: Request, response: Response, user: User) -> str:
+    """Log `user` in, by a cookie of `response`. Log-ins of the user that are no longer valid are removed.
+
+    Returns:
+        The token that forms must contain.
+    """
     now, token = int(time.time()), secrets.token_urlsafe(32)
     session = request.dbsession
     session.flush()
@@ -96,6 +100,7 @@ def start_log_in(request: Request, response: Response, user: User) -> None:
         )
     )
     response.set_cookie(value=token, max_age=MAX_DAYS * _DAY, httponly=True, samesite="Lax", **_cookie(request))
+    return _csrf_token(token)
 
 
 def list_log_ins(request: Request, user: User) -> Sequence[LogIn]:
@@ -128,6 +133,10 @@ def _cookie(request: Request) -> dict[str, Any]:
     path = escape_path(request.environ.get("SCRIPT_NAME", "")) or "/"
     name = cookie_name("login", request.site, is_secure=is_secure, path=path)
     return {"name": name, "path": path, "secure": is_secure}
+
+
+def _csrf_token(token: str) -> str:
+    return hmac.new(token.encode("utf-8", "replace"), b"csrf", "sha256").hexdigest()
 
 
 def _hash(request: Request, token: str) -> str:

@@ -10,12 +10,21 @@ from typing import Any
 import sqlalchemy as sa
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
+from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite.content.editor.attempts import count_attempt, login_key, reset_attempts
 from multisite.content.editor.log_ins import end_log_in, forget_cookie, start_log_in
-from multisite.content.editor.pages import add_page, logged_in, login_form, translate, variables
+from multisite.content.editor.pages import (
+    TEMPLATES,
+    add_page,
+    kept_fields,
+    logged_in,
+    login_form,
+    translate,
+    variables,
+)
 from multisite.content.users import LINK_PATH, User
 from multisite.core.keys import SETTINGS
 from multisite.core.settings import Settings
@@ -76,9 +85,19 @@ def _enter(request: Request, user: User, after: str = "") -> Response:
     """Log `user` in, and go to the page `after`, if it is one of the editor."""
     home = request.route_path("editor_home")
     is_editors = after.startswith(home) and is_local_url(request, after)
+    kept = kept_fields(request) if is_editors else {}
+    if kept:
+        return _go_on(request, user, after, kept)
     response = HTTPSeeOther(after if is_editors else home)
     start_log_in(request, response, user)
     return response
+
+
+def _go_on(request: Request, user: User, after: str, kept: dict[str, str]) -> Response:
+    """Log `user` in, and return a page with the text that was sent to the page `after` when the log-in had ended."""
+    token = start_log_in(request, request.response, user)
+    values = variables(request, user=user, csrf_token=token, after=after, kept=kept)
+    return render_to_response(f"{TEMPLATES}go_on.mako", values, request=request, response=request.response)
 
 
 def log_out(request: Request) -> Any:

@@ -23,7 +23,19 @@ from multisite.content.editor.log_ins import LoggedIn, find_log_in
 from multisite.origins import origin_check
 from multisite.people import ROLES
 
-__all__ = ["KINDS", "N_", "STATES", "add_page", "logged_in", "login_form", "protect", "translate", "variables"]
+__all__ = [
+    "KINDS",
+    "N_",
+    "STATES",
+    "TEMPLATES",
+    "add_page",
+    "kept_fields",
+    "logged_in",
+    "login_form",
+    "protect",
+    "translate",
+    "variables",
+]
 
 DOMAIN = "editor"
 """Domain of the catalogs of the editor, in `multisite/content/locale`."""
@@ -60,6 +72,9 @@ KINDS = {"saved": N_("saved"), "collided": N_("not saved, as somebody else had s
 
 MAX_FORM_BYTES = 20_000_000
 """Bytes of a form: a text of two million characters, each escaped."""
+
+KEPT = "kept."
+"""Prefix of the fields in the form to log in that keep those of another form."""
 
 METHODS = ("GET", "HEAD", "POST")
 
@@ -148,12 +163,25 @@ def logged_in(request: Request) -> LoggedIn:
 
 
 def login_form(request: Request, *, status: int = 200, error: str | None = None, login: str = "") -> Response:
-    """Return the page with the form to log in, which leads to the requested page of the editor afterwards."""
-    after = request.POST.get("next") if request.matched_route.name == "editor_login" else request.path
-    values = {**variables(request), "error": error, "login": login, "after": after or request.GET.get("next", "")}
+    """Return the page with the form to log in, which leads to the requested page of the editor afterwards.
+
+    A text that was sent to that page, by somebody whose log-in has ended, is kept in the form.
+    """
+    after = request.POST.get("next", "") if request.matched_route.name == "editor_login" else request.path
+    values = {**variables(request), "error": error, "login": login, "after": after, "kept": kept_fields(request)}
     response = render_to_response(f"{TEMPLATES}login.mako", values, request=request)
     response.status_int = status
     return protect(response)
+
+
+def kept_fields(request: Request) -> dict[str, str]:
+    """Return the fields of an entry's form that was sent without a log-in, by name; empty if there is none."""
+    fields = {name: text for name, text in request.POST.items() if isinstance(text, str)}
+    if request.matched_route.name == "editor_login":
+        return {name.removeprefix(KEPT): text for name, text in fields.items() if name.startswith(KEPT)}
+    if request.matched_route.name not in {"editor_entry", "editor_new_entry"}:
+        return {}
+    return {name: text for name, text in fields.items() if name != "csrf_token"}
 
 
 def translate(request: Request, text: str, **values: object) -> str:
