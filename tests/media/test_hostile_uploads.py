@@ -149,7 +149,7 @@ def test_memory_is_bounded_for_the_largest_pictures(label: str) -> None:
 def test_the_measurement_sees_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: a picture that is decoded shows in the measurement."""
     code = (
-        "import hostile_uploads as h; h.CLEANED['large'] = lambda: ('a.png', h.picture('PNG', (4000, 4000))); "
+        "import hostile_uploads as h; h.CLEANED['large'] = lambda: ('a.png', h.picture('PNG', (3200, 3200))); "
         "h.main('large')"
     )
     done = subprocess.run(
