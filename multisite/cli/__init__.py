@@ -70,7 +70,11 @@ COMMANDS = {
     ),
     "maintain-site": _LazyCommand("multisite.cli.availability:maintain_site", "Put a site into maintenance (503)."),
     "remove-site": _LazyCommand(
-        "multisite.cli.availability:remove_site", "Remove a site: its rows, its folder and its domains."
+        "multisite.cli.removal:remove_site", "Remove a site: its rows, its folder and its domains."
+    ),
+    "list-removed": _LazyCommand("multisite.cli.removal:list_removed", "List the removed sites that can be restored."),
+    "restore-site": _LazyCommand(
+        "multisite.cli.removal:restore_site", "Restore a removed site, or an existing one from an archive."
     ),
     "export-site": _LazyCommand("multisite.cli.site_archive:export_site", "Write a site to an archive."),
     "import-site": _LazyCommand("multisite.cli.site_archive:import_site", "Import an archive as a new site."),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from multisite.sites.archive.contents import SiteContents
     from multisite.sites.archive.importing import Imported
 
-__all__ = ["application_contents", "copy_site", "export_site", "import_site"]
+__all__ = ["application_contents", "copy_site", "export_site", "import_site", "imported_as_dict", "print_imported"]
 
 Users = Literal["keep", "none"]
 
@@ -135,9 +135,9 @@ def import_site(
             dry_run=dry_run,
         )
     if as_json:
-        print_json(_imported_as_dict(done, ini))
+        print_json(imported_as_dict(done, ini))
         return
-    _print_imported(done, show_each=dry_run)
+    print_imported(done, show_each=dry_run)
     if done.record is None:
         click.echo(f"{done.host} would be imported.")
     else:
@@ -177,9 +177,9 @@ def copy_site(ini_uri: str, host: str, new_host: str, live: bool, users: Users, 
     if done.bypass_token is not None:
         link = f"{ini.address(record.site)}?{urlencode({BYPASS_NAME: done.bypass_token})}"
     if as_json:
-        print_json({**_imported_as_dict(done.target, ini), "pass": link})
+        print_json({**imported_as_dict(done.target, ini), "pass": link})
         return
-    _print_imported(done.target, show_each=False)
+    print_imported(done.target, show_each=False)
     click.echo(f"Copied {done.source.site} to {record.site}.")
     if link is None:
         click.echo(f"Open {ini.address(record.site)}")
@@ -195,7 +195,8 @@ def _print_counts(rows: Mapping[str, int], files: int) -> None:
     click.echo(f"{files:>9} files")
 
 
-def _print_imported(done: Imported, *, show_each: bool) -> None:
+def print_imported(done: Imported, *, show_each: bool) -> None:
+    """Print what an import took from an archive; with `show_each`, also examples of changed addresses."""
     _print_counts(done.rows, done.files)
     for sentence in done.left_out:
         click.echo(f"Left out: {sentence}")
@@ -208,7 +209,8 @@ def _print_imported(done: Imported, *, show_each: bool) -> None:
         click.echo(f"Warning: {sentence}", err=True)
 
 
-def _imported_as_dict(done: Imported, ini: Ini) -> dict[str, Any]:
+def imported_as_dict(done: Imported, ini: Ini) -> dict[str, Any]:
+    """Return the JSON object of an import."""
     site = {} if done.record is None else record_as_dict(done.record, ini)
     return {
         **site,

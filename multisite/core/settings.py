@@ -60,6 +60,12 @@ class Settings:
     """The parsed settings. A field has the name of its key without `multisite.`, and a parser in its metadata."""
 
     sites_dir: Path = _setting(Path("sites"), parsers.parse_folder, "Folder with one template folder per site.")
+    archives_dir: Path | None = _setting(
+        None, parsers.parse_folder, "Folder of the archives of removed sites; by default none are kept."
+    )
+    keep_removed_days: int = _setting(
+        30, parsers.parse_limit, "How many days a removed site can be restored; 0 for not at all."
+    )
     templates_dir: Path = _setting(Path("templates"), parsers.parse_folder, "Folder of the shared templates.")
     database_url: str | None = _setting(
         None, parsers.parse_url, "Database of the tables sites and domains, if it is not sqlalchemy.url."
@@ -204,17 +210,25 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
             shown = "(hidden)" if fields[name].metadata["hidden"] else value
             raise SettingError(key, shown, str(error)) from None
     parsed = Settings(**values)
+    _check_folders(parsed)
+    return parsed
+
+
+def _check_folders(parsed: Settings) -> None:
     for folder in (parsed.themes_dir, parsed.templates_dir / STATIC_FOLDER):
         # All sites share these folders, so the files of each site would be served to visitors of the others.
         if parsed.sites_dir.resolve().is_relative_to(folder.resolve()):
             raise SettingError("multisite.sites_dir", parsed.sites_dir, f"a folder outside of {folder}")
+    for folder in (parsed.sites_dir, parsed.templates_dir):
+        # Archives have everything that a site has, and files in these folders are served.
+        if parsed.archives_dir is not None and parsed.archives_dir.resolve().is_relative_to(folder.resolve()):
+            raise SettingError("multisite.archives_dir", parsed.archives_dir, f"a folder outside of {folder}")
     if "://" not in parsed.media_url:
         media = Path(parsed.media_url).resolve()
         for folder in (parsed.sites_dir, parsed.templates_dir):
             # A site's folder has the name of its domain, and files in `static` are served to all sites.
             if media.is_relative_to(folder.resolve()):
                 raise SettingError("multisite.media_url", parsed.media_url, f"a folder outside of {folder}")
-    return parsed
 
 
 def site_defaults(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -26,6 +26,7 @@ __all__ = [
     "ChangeRow",
     "DirectoryVersion",
     "DomainRow",
+    "RemovedRow",
     "SettingRow",
     "SiteRow",
     "UtcDateTime",
@@ -212,6 +213,29 @@ class SettingRow(_Base):
     )
     name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     value: Mapped[str] = mapped_column(sa.Text)
+
+
+class RemovedRow(_Base):
+    """A site that is being removed, or was removed, with an archive from which it can be restored.
+
+    `domain` is its canonical domain and `availability` that from before. `archive` is the name of a file in
+    `multisite.archives_dir`, `sha256` its checksum, which is NULL until the archive is complete; no row of the site is
+    deleted before. `trash` is the name of the site's folder in the trash. `removed` and `keep_until` are NULL until
+    the removal is complete.
+    """
+
+    __tablename__ = "multisite_removed"
+
+    site_id: Mapped[int] = mapped_column(
+        sa.BigInteger, sa.ForeignKey(SiteRow.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    domain: Mapped[str] = mapped_column(sa.String(460))
+    availability: Mapped[str] = mapped_column(sa.String(12))
+    archive: Mapped[str | None] = mapped_column(sa.String(255))
+    sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    trash: Mapped[str | None] = mapped_column(sa.String(255))
+    removed: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
+    keep_until: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
 
 
 class ChangeRow(_Base):

@@ -69,7 +69,13 @@ _LEXICAL_SETTING = "standard_conforming_strings"
 _ALWAYS_KNOWN = frozenset({"alembic_version", "multisite_alembic_version"})
 
 
-OWN_TABLES = {"sites": "id", "domains": "site_id", "multisite_settings": "site_id", "multisite_changes": "site_id"}
+OWN_TABLES = {
+    "sites": "id",
+    "domains": "site_id",
+    "multisite_settings": "site_id",
+    "multisite_changes": "site_id",
+    "multisite_removed": "site_id",
+}
 """multisite's own tables with rows of sites, and the column that holds the site's id.
 
 A site may read its own rows; only `all_sites` and multisite itself may change them.

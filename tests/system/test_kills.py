@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from command_folder import Folder
 from databases import closing_engine, fresh_database
 from forking import KILLED, Done, Forker, forker
+from kill_tables import NOTES, TABLES, numbers, write_notes
 from pyramid.config import Configurator
 from pyramid.request import Request
 from sqlalchemy.orm import Session
@@ -105,7 +107,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         closing_engine(url) as engine,
     ):
         folder = Folder(path, url)
-        with forker(path) as commands:
+        with forker(path, "kill_tables", "multisite.content.pages", "multisite.content.editor") as commands:
             assert commands.run("migrate").code == 0
             world = World(folder, engine, commands)
             world.write_templates()
@@ -205,22 +207,8 @@ def test_add_site_killed_at_any_moment(world: World) -> None:
     assert KILLED in codes
 
 
-TABLES = sa.MetaData()
-
-
-def _site_column() -> sa.Column[int]:
-    return sa.Column("site_id", sa.BigInteger, sa.ForeignKey(SiteRow.__table__.c.id), nullable=False)
-
-
-NOTES = sa.Table("kill_notes", TABLES, sa.Column("id", sa.Integer, primary_key=True), _site_column())
-COMMENTS = sa.Table(
-    "kill_comments",
-    TABLES,
-    sa.Column("id", sa.Integer, primary_key=True),
-    _site_column(),
-    sa.Column("note_id", sa.Integer, sa.ForeignKey(NOTES.c.id), nullable=False),
-)
 REMOVE = ("remove-site", "a.example", "--yes")
+RESTORE = ("restore-site", "a.example")
 
 
 @pytest.fixture
@@ -273,22 +261,120 @@ def test_remove_site_killed_at_every_step(world: World) -> None:
     assert {*halves, (None, (0, 0), False)} <= seen or not world.takes_all
 
 
-def write_notes(engine: sa.Engine, site_id: int) -> None:
-    rows = [{"id": number, "site_id": site_id, "note_id": number} for number in (2 * site_id, 2 * site_id + 1)]
-    with all_sites("a test"), engine.begin() as connection:
-        connection.execute(sa.insert(NOTES), [{"id": row["id"], "site_id": site_id} for row in rows])
-        connection.execute(sa.insert(COMMENTS), rows)
+# Removal with an archive, and restoring from it.
+
+KEPT = 2
+"""How many steps of these long commands are chosen on SQLite, unless all of them are."""
 
 
-def numbers(engine: sa.Engine, site_id: int) -> tuple[int, int]:
-    """Return the numbers of notes and of comments of the site."""
-    with all_sites("a test"), engine.connect() as connection:
-        notes, comments = (
-            connection.scalar(sa.select(sa.func.count()).select_from(table).where(table.c.site_id == site_id))
-            for table in (NOTES, COMMENTS)
-        )
-    return notes, comments
+@pytest.fixture
+def archives(world: World, notes: None) -> Iterator[Path]:
+    """Let the commands keep archives of removed sites."""
+    folder = world.folder.path / "archives"
+    world.folder.write(app=f"multisite.archives_dir = {folder}\nmultisite.refresh_seconds = 0")
+    yield folder
+    world.folder.write()
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(world.sites_dir, ignore_errors=True)
 
+
+def some_steps(kinds: list[str], world: World) -> list[int]:
+    """Return the steps to kill a long command at, from 1: all with MULTISITE_SOAK, otherwise a few by chance."""
+    steps = range(1, len(kinds) + 1)
+    return list(steps) if SOAK else sorted(random.Random(SEED).sample(steps, KEPT if world.takes_all else 1))
+
+
+def prepare(world: World) -> int:
+    """Add the site a.example with notes, and return its id."""
+    settings = parse_settings(
+        {"multisite.sites_dir": world.sites_dir, "multisite.templates_dir": world.folder.path / "templates"}
+    )
+    site = add_site(world.engine, "a.example", settings=settings, aliases=["b.example"], name="The A")
+    write_notes(world.engine, site.id)
+    return site.id
+
+
+def check_whole(world: World) -> None:
+    """Check that the site is served with all that it had, and that no row of it is there twice."""
+    assert (world.page("a.example"), world.page("b.example")) == (WHOLE, WHOLE)
+    (record,) = list_sites(world.engine)
+    assert numbers(world.engine, record.site.id) == (2, 2)
+    with all_sites("a test"), world.engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(NOTES)) == 2
+
+
+def check_erased(world: World, archives: Path) -> None:
+    """Erase the site, and check that no file of it is left."""
+    erased = world.commands.run(*REMOVE, "--erase")
+    assert (erased.code, list(archives.iterdir()), list((world.sites_dir / TRASH).iterdir())) == (0, [], []), erased
+    assert world.folder.folders() == [TRASH]
+
+
+@pytest.mark.usefixtures("archives")
+def test_a_table_without_a_model_keeps_the_site_from_being_removed(world: World) -> None:
+    """In a process of its own, whose only MetaData are those of the application."""
+    site_id = prepare(world)
+    create = "CREATE TABLE unknown (id INTEGER PRIMARY KEY, note TEXT, site_id BIGINT NOT NULL REFERENCES sites)"
+    with all_sites("a test"), world.engine.begin() as connection:
+        connection.exec_driver_sql(create)
+        connection.exec_driver_sql(f"INSERT INTO unknown VALUES (1, 'kept', {site_id})")
+    refused = world.commands.run(*REMOVE)
+    with all_sites("a test"), world.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE unknown")
+    assert "the application has no model for the table unknown, with 1 rows" in refused.stderr, refused
+    check_whole(world)
+
+
+def test_remove_site_with_an_archive_killed_at_steps_keeps_the_whole_site(world: World, archives: Path) -> None:
+    prepare(world)
+    whole = world.commands.run(*REMOVE)
+    assert whole.stdout.endswith("For 30 days it can be restored: multisite restore-site a.example\n"), whole
+    assert world.commands.run(*RESTORE).code == 0
+    check_whole(world)
+    check_erased(world, archives)
+    for step in some_steps(whole.steps, world):
+        prepare(world)
+        world.commands.killed_at(step, *REMOVE)
+        assert world.page("a.example") in {None, WHOLE}
+        again = world.commands.run(*REMOVE)
+        assert again.code == 0 or "no site is known as 'a.example'" in again.stderr, (step, again)
+        assert world.page("a.example") is None
+        restored = world.commands.run(*RESTORE)
+        assert restored.code == 0, (step, restored)
+        check_whole(world)
+        check_erased(world, archives)
+
+
+def test_restore_site_killed_at_steps_is_completed_by_the_same_command(world: World, archives: Path) -> None:
+    prepare(world)
+    world.commands.run(*REMOVE)
+    whole = world.commands.run(*RESTORE)
+    check_whole(world)
+    for step in some_steps(whole.steps, world):
+        assert world.commands.run(*REMOVE).code == 0
+        world.commands.killed_at(step, *RESTORE)
+        assert world.page("a.example") in {None, WHOLE}
+        again = world.commands.run(*RESTORE)
+        # If it was killed after the commit, the host is that of the restored site, or nothing is left to restore.
+        done = ("'a.example' is taken", "no removed site was known as 'a.example'")
+        assert again.code == 0 or any(part in again.stderr for part in done), (step, again)
+        check_whole(world)
+
+
+def test_erase_killed_at_steps_leaves_nothing(world: World, archives: Path) -> None:
+    prepare(world)
+    archives.mkdir()
+    whole = world.commands.run(*REMOVE, "--erase")
+    for step in some_steps(whole.steps, world):
+        site_id = prepare(world)
+        world.commands.killed_at(step, *REMOVE, "--erase")
+        again = world.commands.run(*REMOVE, "--erase")
+        assert again.code == 0 or "no site is known as 'a.example'" in again.stderr, (step, again)
+        assert (list(archives.iterdir()), list((world.sites_dir / TRASH).iterdir())) == ([], [])
+        assert (world.folder.folders(), numbers(world.engine, site_id)) == ([TRASH], (0, 0))
+
+
+# Copying.
 
 COPY = ("copy-site", "a.example", "c.example", "--live")
 

@@ -18,7 +18,7 @@ from multisite.core.site import Site
 from multisite.directory import models as own
 from multisite.scoping.tables import tables
 
-__all__ = ["SiteContents", "SitePart", "SiteReference"]
+__all__ = ["REFLECTED", "SiteContents", "SitePart", "SiteReference"]
 
 Key = tuple[str, Any]
 """The name of a table, with its schema if it has one, and a key in it."""
@@ -62,8 +62,11 @@ class SiteContents:
     def tables(self) -> Iterator[sa.Table]:
         """Yield the tables of the application, without those of multisite and alembic."""
         for metadata in tuple(tables.metadata if self.metadata is None else self.metadata):
-            if metadata is not own.metadata:
+            if metadata is not own.metadata and not metadata.info.get(REFLECTED):
                 yield from (table for table in metadata.tables.values() if not table.name.startswith(_ALEMBIC_TABLES))
 
+
+REFLECTED = "multisite_reflected"
+"""The key in `MetaData.info` that is True if its tables are not the application's, but were read from a database."""
 
 _ALEMBIC_TABLES = ("alembic_version", "multisite_alembic_version", "_alembic_tmp_")

@@ -1,0 +1,358 @@
+"""A removed site is kept as an archive, can be restored for some days, and is then deleted."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from content_sites import GARDEN, STERNWARTE, ContentSites
+from sqlalchemy.orm import Session
+
+from multisite import Site
+from multisite.content.models import Base, Entry
+from multisite.core.current_site import all_sites
+from multisite.core.settings import Settings, parse_settings
+from multisite.directory.models import ChangeRow, RemovedRow, SettingRow, SiteRow
+from multisite.directory.records import get_site, list_sites
+from multisite.errors import DomainTaken, MultisiteError, SettingError, UnknownSite
+from multisite.sites import SiteContents, removal, removal_archive
+from multisite.sites.archive.exporting import export_site
+from multisite.sites.availability import disable_site, maintain_site
+from multisite.sites.domains import add_domain
+from multisite.sites.removal import TRASH, remove_site
+from multisite.sites.removed import list_removed, prune_removed
+from multisite.sites.restoring import restore_site
+from multisite.sites.updates import add_site
+
+CONTENTS = SiteContents(metadata=[Base.metadata])
+
+
+class World:
+    """Two sites of the reference application, with a folder for archives."""
+
+    def __init__(self, sites: ContentSites, folder: Path) -> None:
+        self.sites = sites
+        self.engine = sites.engine
+        self.garden = sites.garden
+        self.archives = folder / "archives"
+        self.settings = replace(parse_settings(sites.settings), archives_dir=self.archives, refresh_seconds=0.0)
+        for site in (sites.garden, sites.sternwarte):
+            sites.add(site, "one", tags=["red", "blue"])
+            sites.add(site, "two", tags=["red"])
+        self.folder = self.settings.sites_dir / sites.garden.folder
+        (self.folder / "own.mako").write_text("own")
+        (self.folder / "static").mkdir(exist_ok=True)
+        (self.folder / "static" / "own.css").write_text("body {}")
+        self.other = self.whole(STERNWARTE)
+
+    def remove(self, **options: Any) -> removal.RemovalPlan:
+        return remove_site(self.engine, GARDEN, settings=self.settings, contents=CONTENTS, **options)
+
+    def restore(self, host: str = GARDEN, **options: Any) -> Any:
+        return restore_site(self.engine, host, settings=self.settings, contents=CONTENTS, **options)
+
+    def whole(self, host: str) -> Any:
+        """Return everything that a site has, except its id and what its secrets are derived from."""
+        record = get_site(self.engine, host)
+        folder = self.settings.sites_dir / record.site.folder
+        files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        with Session(self.engine, info={"site": record.site}) as session:
+            entries = [
+                (entry.id, entry.slug, entry.body, entry.published, sorted(tag.name for tag in entry.tags))
+                for entry in session.scalars(sa.select(Entry).order_by(Entry.slug))
+            ]
+        return replace(record, site=replace(record.site, id=0, secret_generation=0)), files, entries
+
+    def rows(self, model: Any, site: Site) -> int:
+        column = SiteRow.id if model is SiteRow else model.site_id
+        with all_sites("a test"), self.engine.connect() as connection:
+            found = sa.select(sa.func.count()).select_from(model).where(column == site.id)
+            return connection.execute(found).scalar_one()
+
+    def kept_files(self) -> list[str]:
+        """Return the names of all files that hold something of a removed site."""
+        trash = self.settings.sites_dir / TRASH
+        return sorted(path.name for folder in (self.archives, trash) if folder.is_dir() for path in folder.iterdir())
+
+
+@pytest.fixture
+def world(sites: ContentSites, tmp_path: Path) -> World:
+    return World(sites, tmp_path)
+
+
+@pytest.fixture
+def sqlite_world(sqlite_sites: ContentSites, tmp_path: Path) -> World:
+    return World(sqlite_sites, tmp_path)
+
+
+def test_a_removed_site_is_restored_with_everything(world: World) -> None:
+    add_domain(world.engine, GARDEN, "old.example", redirect=True)
+    before = world.whole(GARDEN)
+    done = world.remove()
+    assert done.rows == {"entries": 2, "tags": 2, "entry_tags": 3, "entry_counts": 1}
+    assert done.archive is not None
+    assert stat.S_IMODE(done.archive.stat().st_mode) == 0o600
+    assert stat.S_IMODE(world.archives.stat().st_mode) == 0o700
+    assert [record.site.host for record in list_sites(world.engine)] == [STERNWARTE]
+    assert world.rows(Entry, world.garden) == 0
+    (listed,) = list_removed(world.engine, settings=world.settings)
+    assert (listed.id, listed.domain, listed.archive) == (world.garden.id, GARDEN, done.archive)
+    assert listed.keep_until - listed.removed == timedelta(days=30)
+    assert abs(datetime.now(UTC) - listed.removed) < timedelta(minutes=5)
+    restored = world.restore()
+    # The database counts entries itself.
+    assert {**restored.rows, "entry_counts": 1} == done.rows
+    assert world.whole(GARDEN) == before
+    assert get_site(world.engine, GARDEN).site.id != world.garden.id
+    assert world.whole(STERNWARTE) == world.other
+    assert (list_removed(world.engine, settings=world.settings), world.kept_files()) == ([], [])
+    with pytest.raises(UnknownSite, match="no removed site was known as .* multisite list-removed"):
+        world.restore()
+
+
+def test_the_host_is_free_at_once_and_the_site_can_have_another(world: World) -> None:
+    _record, files, entries = world.whole(GARDEN)
+    world.remove()
+    taken = add_site(world.engine, "alias.example", settings=world.settings, aliases=[GARDEN])
+    with pytest.raises(DomainTaken):
+        world.restore()
+    assert world.kept_files() != []
+    world.restore(new_host="new.example")
+    record, new_files, new_entries = world.whole("new.example")
+    assert ([each.host for each in record.domains], new_files) == (["new.example"], files)
+    assert [entry[1] for entry in new_entries] == [entry[1] for entry in entries]
+    assert get_site(world.engine, GARDEN).site.id == taken.id
+
+
+@pytest.mark.parametrize("close", ["disable", "maintain"])
+def test_a_site_that_was_closed_is_restored_closed(sqlite_world: World, close: str) -> None:
+    if close == "disable":
+        disable_site(sqlite_world.engine, GARDEN)
+    else:
+        maintain_site(sqlite_world.engine, GARDEN, message="Soon")
+    with all_sites("a test"), sqlite_world.engine.begin() as connection:
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == sqlite_world.garden.id).values(copy_of="x.example"))
+    before = sqlite_world.whole(GARDEN)
+    sqlite_world.remove()
+    sqlite_world.restore()
+    assert sqlite_world.whole(GARDEN) == before
+    with all_sites("a test"), sqlite_world.engine.connect() as connection:
+        message = sa.select(SiteRow.maintenance_message).where(SiteRow.folder == GARDEN)
+        assert connection.scalar(message) == (None if close == "disable" else "Soon")
+
+
+def test_the_same_host_can_be_removed_twice_and_the_last_one_is_restored(sqlite_world: World) -> None:
+    sqlite_world.remove()
+    second = add_site(sqlite_world.engine, GARDEN, settings=sqlite_world.settings, name="The second")
+    sqlite_world.remove()
+    listed = list_removed(sqlite_world.engine, settings=sqlite_world.settings)
+    assert [each.id for each in listed] == [second.id, sqlite_world.garden.id]
+    sqlite_world.restore()
+    assert get_site(sqlite_world.engine, GARDEN).site.name == "The second"
+    sqlite_world.restore(new_host="first.example")
+    assert get_site(sqlite_world.engine, "first.example").site.name == sqlite_world.garden.name
+
+
+def test_erase_leaves_nothing(world: World) -> None:
+    with all_sites("a test"), world.engine.begin() as connection:
+        connection.execute(sa.insert(ChangeRow).values(site_id=world.garden.id, version=1))
+    done = world.remove(erase=True)
+    assert (done.archive, done.folder, world.kept_files()) == (None, None, [])
+    for model in (Entry, RemovedRow, ChangeRow, SettingRow):
+        assert world.rows(model, world.garden) == 0
+    with all_sites("a test"), world.engine.connect() as connection:
+        row = connection.execute(sa.select(SiteRow.__table__).where(SiteRow.id == world.garden.id)).mappings().one()
+    assert GARDEN not in str(dict(row))
+    assert world.garden.name not in str(dict(row))
+    with pytest.raises(UnknownSite):
+        world.restore()
+    assert world.whole(STERNWARTE) == world.other
+
+
+def test_without_a_folder_for_archives_no_archive_is_written(sqlite_world: World) -> None:
+    for change in ({"archives_dir": None}, {"keep_removed_days": 0}):
+        settings = replace(sqlite_world.settings, **change)
+        done = remove_site(sqlite_world.engine, GARDEN, settings=settings, contents=CONTENTS)
+        assert done.archive is None
+        assert done.folder is not None
+        assert done.folder.is_dir()
+        add_site(sqlite_world.engine, GARDEN, settings=settings)
+    assert list_removed(sqlite_world.engine, settings=sqlite_world.settings) == []
+
+
+def test_rows_without_a_model_keep_the_site_from_being_removed(world: World) -> None:
+    with all_sites("a test"), world.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE unknown (id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites)"
+        )
+        connection.exec_driver_sql(f"INSERT INTO unknown VALUES (1, {world.garden.id})")
+    before = world.whole(GARDEN)
+    with pytest.raises(MultisiteError, match="no model for the table unknown, with 1 rows; .*--erase"):
+        world.remove()
+    assert world.whole(GARDEN) == before
+    assert (world.kept_files(), world.rows(RemovedRow, world.garden)) == ([], 0)
+    assert world.remove(erase=True).rows["unknown"] == 1
+
+
+def test_an_archive_that_misses_rows_or_is_damaged_is_found_before_rows_are_deleted(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sqlite_world.whole(GARDEN)
+
+    def export_and_write(*arguments: Any, **options: Any) -> Any:
+        done = export_site(*arguments, **options)
+        sqlite_world.sites.add(sqlite_world.garden, "late")
+        return done
+
+    def export_and_damage(engine: sa.Engine, host: str, path: Path, **options: Any) -> Any:
+        done = export_site(engine, host, path, **options)
+        content = bytearray(path.read_bytes())
+        content[100] ^= 1
+        path.write_bytes(content)
+        return done
+
+    for replacement, expected in (
+        (export_and_damage, "damaged"),
+        (export_and_write, "the archive has 2 of the 3 rows of entries"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(removal_archive, "export_site", replacement)
+            with pytest.raises(MultisiteError, match=f"nothing was removed: .*{expected}"):
+                sqlite_world.remove()
+        assert sqlite_world.kept_files() == []
+        assert get_site(sqlite_world.engine, GARDEN).status == "active"
+    assert [entry[1] for entry in sqlite_world.whole(GARDEN)[2]] == ["late", "one", "two"]
+    assert sqlite_world.whole(GARDEN)[1] == before[1]
+
+
+def test_an_archive_that_was_changed_is_not_restored(sqlite_world: World) -> None:
+    done = sqlite_world.remove()
+    assert done.archive is not None
+    content = done.archive.read_bytes()
+    export_site(sqlite_world.engine, STERNWARTE, done.archive, settings=sqlite_world.settings, contents=CONTENTS)
+    with pytest.raises(MultisiteError, match="was changed after it was written"):
+        sqlite_world.restore()
+    done.archive.unlink()
+    with pytest.raises(MultisiteError, match="cannot be read: No such file"):
+        sqlite_world.restore()
+    done.archive.write_bytes(content)
+    sqlite_world.restore()
+
+
+class Killed(BaseException):
+    """Ends a call as a kill would: nothing below it handles this."""
+
+
+def test_an_interrupted_removal_keeps_the_archive_of_the_whole_site(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sqlite_world.whole(GARDEN)
+
+    def killed(*arguments: Any) -> Any:
+        raise Killed
+
+    # Before the archive is recorded: the next call writes another one, and deletes what is left of this one.
+    with monkeypatch.context() as patch:
+        patch.setattr(removal_archive, "record_archive", killed)
+        with pytest.raises(Killed):
+            sqlite_world.remove()
+    assert len(sqlite_world.kept_files()) == 1
+    assert get_site(sqlite_world.engine, GARDEN).status == "removing"
+
+    # After the first batch of rows: the next call must not write an archive of what is left.
+    def killed_after_rows(line: str) -> None:
+        if line.startswith("entr"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        sqlite_world.remove(batch_rows=1, progress=killed_after_rows)
+    assert sum(name.endswith(".zip") for name in sqlite_world.kept_files()) == 1
+    (archive,) = sqlite_world.archives.iterdir()
+    content = archive.read_bytes()
+    archive.write_bytes(b"")
+    with pytest.raises(MultisiteError, match="was changed"):
+        sqlite_world.remove()
+    assert get_site(sqlite_world.engine, GARDEN).status == "removing"
+    archive.write_bytes(content)
+    done = sqlite_world.remove()
+    assert done.archive == archive
+    sqlite_world.restore()
+    assert sqlite_world.whole(GARDEN) == before
+
+
+def test_a_removal_that_began_without_an_archive_gets_none(sqlite_world: World) -> None:
+    def killed_after_rows(line: str) -> None:
+        raise Killed
+
+    without = replace(sqlite_world.settings, archives_dir=None)
+    with pytest.raises(Killed):
+        remove_site(sqlite_world.engine, GARDEN, settings=without, progress=killed_after_rows)
+    assert sqlite_world.remove().archive is None
+    assert list_removed(sqlite_world.engine, settings=sqlite_world.settings) == []
+
+
+def test_a_call_that_was_overtaken_deletes_nothing(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two calls at once, only the one whose archive is recorded deletes rows; the other leaves its archive alone."""
+    before = sqlite_world.whole(GARDEN)
+    calls = []
+
+    def export_while_another_removes(*arguments: Any, **options: Any) -> Any:
+        done = export_site(*arguments, **options)
+        calls.append(done.path)
+        if len(calls) == 1:
+            sqlite_world.remove()
+        return done
+
+    monkeypatch.setattr(removal_archive, "export_site", export_while_another_removes)
+    with pytest.raises(MultisiteError):
+        sqlite_world.remove()
+    assert calls[0] != calls[1]
+    assert [each.archive for each in list_removed(sqlite_world.engine, settings=sqlite_world.settings)] == [calls[1]]
+    sqlite_world.restore()
+    assert sqlite_world.whole(GARDEN) == before
+
+
+def test_expired_archives_are_deleted(world: World) -> None:
+    world.remove()
+    assert prune_removed(world.engine, settings=world.settings) == []
+    with all_sites("a test"), world.engine.begin() as connection:
+        connection.execute(sa.update(RemovedRow).values(keep_until=datetime.now(UTC) - timedelta(seconds=1)))
+    (pruned,) = prune_removed(world.engine, settings=world.settings)
+    assert pruned.domain == GARDEN
+    assert (world.kept_files(), list_removed(world.engine, settings=world.settings)) == ([], [])
+
+
+def test_a_site_is_restored_in_place_from_an_archive(world: World, tmp_path: Path) -> None:
+    archive = tmp_path / "yesterday.zip"
+    before = world.whole(GARDEN)
+    export_site(world.engine, GARDEN, archive, settings=world.settings, contents=CONTENTS)
+    world.sites.add(world.garden, "three")
+    (world.folder / "own.mako").write_text("changed")
+    (world.folder / "static" / "own.css").unlink()
+    world.restore(archive=archive)
+    _record, files, entries = world.whole(GARDEN)
+    assert (entries, files["static/own.css"], files["own.mako"]) == (before[2], b"body {}", b"changed")
+    assert get_site(world.engine, GARDEN).site.id == world.garden.id
+    world.restore(archive=archive, with_templates=True)
+    assert world.whole(GARDEN)[1] == before[1]
+    assert world.whole(STERNWARTE) == world.other
+    with pytest.raises(UnknownSite):
+        world.restore("nowhere.example", archive=archive)
+
+
+def test_archives_must_not_be_in_a_folder_that_is_served(tmp_path: Path) -> None:
+    for folder in ("sites", "sites/archives", "templates/static"):
+        with pytest.raises(SettingError, match="multisite.archives_dir.*a folder outside of"):
+            parse_settings(
+                {
+                    "multisite.sites_dir": str(tmp_path / "sites"),
+                    "multisite.templates_dir": str(tmp_path / "templates"),
+                    "multisite.archives_dir": str(tmp_path / folder),
+                }
+            )
+    assert Settings().archives_dir is None
