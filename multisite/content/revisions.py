@@ -1,4 +1,4 @@
-"""Who an entry belongs to, and the texts that it had: tables of the editor.
+"""Who an entry belongs to, the texts that it had, and those that were not saved: tables of the editor.
 
 A revision is a whole copy. It is written with each save, with a text that collided with somebody else's, and when an
 entry is deleted.
@@ -17,7 +17,7 @@ from multisite.directory.models import BigId
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 from multisite.users import MAX_LOGIN_CHARACTERS
 
-__all__ = ["Revision", "entry_owners"]
+__all__ = ["Autosave", "Revision", "entry_owners"]
 
 entry_owners = sa.Table(
     "entry_owners",
@@ -60,3 +60,22 @@ class Revision(SiteScoped, Base):
     author: Mapped[str | None] = mapped_column(sa.String(TITLE_LENGTH))
     published: Mapped[datetime | None] = mapped_column(UtcDateTime)
     draft: Mapped[bool] = mapped_column(sa.Boolean)
+
+
+class Autosave(SiteScoped, Base):
+    """What a user has typed into the form of an entry and not saved.
+
+    `key` is that of the form: of an entry, or random for a new one, whose `entry_id` is NULL. `version` is the version
+    that was edited, `fields` a JSON object with the texts of the form, and `saved` Unix time, in seconds.
+    """
+
+    __tablename__ = "autosaves"
+    __table_args__ = (sa.UniqueConstraint("site_id", "user_id", "key"), sa.Index(None, "site_id", "entry_id"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.BigInteger, scoped_reference("users.id", ondelete="CASCADE"))
+    entry_id: Mapped[int | None] = mapped_column(sa.BigInteger, scoped_reference("entries.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(sa.String(40))
+    version: Mapped[str] = mapped_column(sa.String(32))
+    fields: Mapped[str] = mapped_column(sa.Text)
+    saved: Mapped[int] = mapped_column(sa.BigInteger)

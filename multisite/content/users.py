@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,12 +39,14 @@ class User(SiteMember, Base):
         log_ins = session.scalars(sa.select(LogIn).where(LogIn.user_id == self.id).order_by(LogIn.id))
         found = [{"created": each.created, "seen": each.seen, "browser": each.agent} for each in log_ins]
         # Imported here, because the revisions refer to the users.
-        from multisite.content.revisions import Revision
+        from multisite.content.revisions import Autosave, Revision
 
         columns = sa.select(Revision.created, Revision.kind, Revision.title, Revision.body)
         texts = session.execute(columns.where(Revision.user_id == self.id).order_by(Revision.id))
         written = [{**row._asdict(), "created": row.created.isoformat()} for row in texts]
-        return {**super().export(session), "log_ins": found, "revisions": written}
+        kept = session.scalars(sa.select(Autosave.fields).where(Autosave.user_id == self.id).order_by(Autosave.id))
+        typed = [json.loads(fields) for fields in kept]
+        return {**super().export(session), "log_ins": found, "revisions": written, "autosaves": typed}
 
     def erase(self, session: Session) -> None:
         """Remove the user, and the user's login from the revisions. What was written stays."""

@@ -21,7 +21,7 @@ from webtest import TestApp
 
 from multisite.content.editor.entries import Collision, EntryText, find_entry, save_entry
 from multisite.content.models import Entry, Redirect, Tag
-from multisite.content.tables import Revision, User
+from multisite.content.tables import Autosave, Revision, User
 from multisite.people import remove_member
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def sites(world: ContentSites) -> ContentSites:
     """Empty the tables of entries."""
     with Session(world.engine, info={"all_sites": "tests"}) as session, session.begin():
-        for model in (Revision, Entry, Tag, Redirect):
+        for model in (Autosave, Revision, Entry, Tag, Redirect):
             session.execute(sa.delete(model))
     return world
 
@@ -221,6 +221,74 @@ def test_who_is_logged_out_in_the_middle_loses_no_word(sites: ContentSites) -> N
     assert PASSWORD not in asked.text
 
 
+def keep(browser: TestApp, key: str, status: int = 204, **fields: str) -> Any:
+    """Send a form as the script does."""
+    texts = {"csrf_token": csrf_token(browser), "key": key, **fields}
+    return browser.post("/edit/autosave", texts, status=status)
+
+
+def test_what_is_typed_is_kept_and_changes_nothing_else(sites: ContentSites) -> None:
+    author, reader = log_in(sites, GARDEN, "author"), sites.browser(GARDEN)
+    address = write(author)
+    form = author.get(address).forms[0]
+    key, version = form["key"].value, form["version"].value
+    reader.get("/")
+    kept_before = {name: rows for name, rows in rows_of(sites, sites.garden).items() if name != "autosaves"}
+    for body in ("Half", "Half a text."):
+        keep(author, key, version=version, title="Typed", body=body, slug="other", published="")
+    rows = rows_of(sites, sites.garden)
+    assert len(rows.pop("autosaves")) == 1
+    assert rows == kept_before
+    sites.queries()
+    reader.get("/")
+    assert sites.queries() == []  # The cached page is still there.
+    link = author.get(address).html.select_one("form.message a")
+    assert link.text == "Typed"
+    # Somebody else has saved in the meantime: what was typed is of the earlier version.
+    change(log_in(sites, GARDEN, "editor"), address, body="The editor's text.")
+    form = author.get(link["href"]).forms[0]
+    assert (form["body"].value.strip(), form["slug"].value) == ("Half a text.", "other")
+    collided = form.submit("action", value="save", status=409)
+    assert len(rows_of(sites, sites.garden)["autosaves"]) == 1
+    collided.forms[0].submit("action", value="save", status=303)
+    assert rows_of(sites, sites.garden)["autosaves"] == []
+
+
+def test_a_text_that_was_typed_is_seen_by_its_author_alone(sites: ContentSites) -> None:
+    author, other, editor = (log_in(sites, GARDEN, login) for login in ("author", "other", "editor"))
+    address = write(author)
+    key = author.get(address).forms[0]["key"].value
+    new = author.get("/edit/new").forms[0]["key"].value
+    keep(author, key, title="Secret", body="x")
+    keep(author, new, title="Secret", body="x")
+    for browser in (other, editor):
+        assert "Secret" not in browser.get("/edit/new").text
+        assert "Secret" not in browser.get(f"/edit/new?autosave={new}").text
+    assert "Secret" not in editor.get(f"{address}?autosave={key}").text
+    before = rows_of(sites, sites.garden)
+    keep(other, key, status=403, title="Mine")
+    keep(other, key, status=403, action="discard")
+    keep(editor, new, status=303, action="discard")
+    stranger = log_in(sites, STERNWARTE, "author")
+    keep(stranger, key, status=404, title="Mine")
+    keep(stranger, new, status=303, action="discard")
+    for bad in ("", "entry-0", "entry-x", "new-1", "entry-1 OR 1=1", "entry-" + "9" * 30):
+        keep(author, bad, status=400, title="x")
+    assert rows_of(sites, sites.garden) == before
+    author.get("/edit/new").forms[0].submit("action", status=303)
+    assert "Secret" not in author.get("/edit/new").text
+
+
+def test_a_bounded_number_of_texts_is_kept(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    token = csrf_token(author)
+    for number in range(23):
+        fields = {"csrf_token": token, "key": f"new-{number:016x}", "title": f"Text {number}"}
+        author.post("/edit/autosave", fields, status=204)
+    assert author.get("/edit/new").html.select_one("form.message a").text.startswith("Text ")
+    assert len(rows_of(sites, sites.garden)["autosaves"]) == 20
+
+
 def test_a_revision_is_restored(sites: ContentSites) -> None:
     author = log_in(sites, GARDEN, "author")
     address = write(author, body="First.")
@@ -387,6 +455,8 @@ def test_what_an_author_types_runs_in_no_browser(sites: ContentSites) -> None:
 
 def is_active(element: Any) -> bool:
     """Return whether an element could run a script: the test looks at what the page has, not at how it was made."""
+    if element.name == "script" and element.attrs == {"src": "/edit/static/editor.js", "defer": ""}:
+        return bool(element.text)
     if element.name in {"script", "iframe", "object", "embed", "svg", "math", "base"}:
         return True
     return any(
@@ -396,7 +466,12 @@ def is_active(element: Any) -> bool:
 
 
 def test_an_active_element_is_found() -> None:
-    for markup in ("<script>x</script>", "<p onclick='x'>y</p>", "<a href=' javascript:x'>y</a>"):
+    for markup in (
+        "<script>x</script>",
+        "<script src='/edit/static/editor.js' defer>x</script>",
+        "<p onclick='x'>y</p>",
+        "<a href=' javascript:x'>y</a>",
+    ):
         assert [each for each in BeautifulSoup(markup, "html.parser").find_all(True) if is_active(each)]
 
 

@@ -113,7 +113,7 @@ def test_from_the_operators_commands_to_a_page_that_readers_see(world: World) ->
     owner.fill("[name=body]", "Rake them **wet**.\n\n<script>document.title = 'stolen'</script>")
     owner.fill("[name=tags]", "soil, autumn")
     owner.click("text=Save as a draft")
-    assert owner.locator("[role=status]").inner_text() == "The entry is saved."
+    assert owner.locator(".done").inner_text() == "The entry is saved."
     reader.goto(world.url(GARDEN))
     assert "Leaf mould" not in reader.content()
     owner.click("text=Preview")
@@ -152,6 +152,25 @@ def test_an_author_who_collides_with_an_editor_loses_no_word(world: World) -> No
     reader = world.page()
     reader.goto(world.url(GARDEN, "/entries/shared"))
     assert "The texts of both." in reader.content()
+
+
+def test_what_is_typed_is_kept_without_saving(world: World) -> None:
+    page = world.accept(world.invite(GARDEN, "tim", "author"))
+    page.click("text=New entry")
+    page.get_by_label("Title", exact=True).fill("Half a title")
+    page.locator("#autosave-status", has_text="Kept, but not saved.").wait_for()
+    page.locator("[name=body]").press_sequentially("and half a text")
+    page.goto(world.url(GARDEN, "/edit/"))  # Less than two seconds later: the page is left.
+    assert "Half a title" not in page.content()
+    page.click("text=New entry")
+    page.wait_for_function("fetch(location.href).then(page => page.text()).then(text => text.includes('Half a title'))")
+    page.reload()
+    page.click("text=Half a title")
+    assert page.locator("[name=body]").input_value() == "and half a text"
+    page.click("main button[value=save]")
+    assert page.locator(".done").inner_text() == "The entry is saved."
+    page.goto(world.url(GARDEN, "/edit/new"))
+    assert "Half a title" not in page.content()
 
 
 def test_one_logs_in_and_writes_by_the_keyboard(world: World) -> None:

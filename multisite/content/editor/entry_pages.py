@@ -14,6 +14,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from sqlalchemy.orm import load_only
 
+from multisite.content.editor.autosaves import forget_autosave, form_key, kept_form, list_autosaves
 from multisite.content.editor.entries import (
     Collision,
     EntryText,
@@ -89,7 +90,7 @@ def _number(text: str) -> int | None:
 def new_entry(request: Request) -> Any:
     """The form of a new entry."""
     if request.method != "POST":
-        return _form(request, EntryForm())
+        return _form(request, EntryForm(), use_autosave=True)
     return _save(request, None)
 
 
@@ -102,7 +103,7 @@ def edit_entry(request: Request) -> Any:
     if request.method == "POST":
         return _save(request, entry)
     done = translate(request, "The entry is saved.") if request.GET.get("done") else None
-    return _form(request, EntryForm.of(request, EntryText.of(entry)), entry, done=done)
+    return _form(request, EntryForm.of(request, EntryText.of(entry)), entry, use_autosave=True, done=done)
 
 
 def _entry(request: Request) -> Entry:
@@ -115,10 +116,25 @@ def _entry(request: Request) -> Entry:
     return entry
 
 
-def _form(request: Request, form: EntryForm, entry: Entry | None = None, **values: Any) -> dict[str, Any]:
+def _form(
+    request: Request, form: EntryForm, entry: Entry | None = None, *, use_autosave: bool = False, **values: Any
+) -> dict[str, Any]:
+    """Return the variables of the form; with `use_autosave`, also the texts that were typed and not saved."""
     text = None if entry is None else EntryText.of(entry)
+    entry_id = None if entry is None else entry.id
+    key, wanted = field(request, "key") or form_key(entry_id), request.GET.get("autosave")
+    autosaves = list_autosaves(request, entry_id) if use_autosave else []
+    values.setdefault("version", "" if text is None else text.version)
+    for each in autosaves:
+        if each.key == wanted:
+            form, key, autosaves = kept_form(each), each.key, []
+            values |= {"version": each.version, "done": translate(request, "This text is not saved yet.")}
+            break
     is_visible = entry is not None and not entry.draft and entry.published is not None
-    shown = {"form": form, "entry": entry, "version": "" if text is None else text.version, "collision": None}
+    shown: dict[str, Any] = {"form": form, "entry": entry, "collision": None, "key": key, "autosaves": autosaves}
+    shown["title_of"] = lambda each: kept_form(each).texts["title"]
+    shown["when"] = lambda seconds: request.format.datetime(datetime.fromtimestamp(seconds, UTC))
+    shown["script_path"] = request.static_path("multisite.content.editor:static/editor.js")
     is_public = (
         is_visible and entry is not None and entry.published is not None and entry.published <= datetime.now(UTC)
     )
@@ -146,6 +162,7 @@ def _save(request: Request, entry: Entry | None) -> Any:
         return _form(request, form, entry, error=error)
     if isinstance(saved, Collision):
         return _collided(request, form, saved)
+    forget_autosave(request, field(request, "key"))
     return HTTPSeeOther(request.route_path("editor_entry", id=saved.id, _query={"done": 1}))
 
 

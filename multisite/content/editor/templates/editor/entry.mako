@@ -1,4 +1,5 @@
 <%inherit file="multisite.content.editor:templates/editor/frame.mako"/>
+<%block name="head"><script src="${script_path}" defer></script></%block>
 <%block name="title">${entry.title if entry else t("New entry")}</%block>
 % if entry:
 <p class="actions">
@@ -9,6 +10,15 @@
   <a href="${path('editor_revisions', id=entry.id)}">${t("Revisions")}</a>
 </p>
 % endif
+% for each in autosaves:
+<form method="post" action="${path('editor_autosave')}" class="message actions">
+  ${parent.csrf()}
+  <input type="hidden" name="key" value="${each.key}">
+  <span>${t("Typed {when}, and not saved:", when=when(each.saved))}
+  <a href="${path('editor_entry', id=entry.id, _query={'autosave': each.key}) if entry else path('editor_new_entry', _query={'autosave': each.key})}">${title_of(each) or t("Your text")}</a></span>
+  <button type="submit" name="action" value="discard" class="quiet">${t("Discard")}<span class="unseen"> ${title_of(each)}</span></button>
+</form>
+% endfor
 % if collision:
 <h2>${t("The text that somebody else has saved")}</h2>
 <p>${collision.title}</p>
@@ -16,8 +26,9 @@
 <h2>${t("Your text")}</h2>
 <p>${t("Take over what you want to keep, and save: this replaces the text above, which stays among the revisions.")}</p>
 % endif
-<form method="post" action="${path('editor_entry', id=entry.id) if entry else path('editor_new_entry')}">
+<form method="post" action="${path('editor_entry', id=entry.id) if entry else path('editor_new_entry')}" data-autosave="${path('editor_autosave')}" data-kept="${t('Kept, but not saved.')}" data-lost="${t('This text could not be kept: save it.')}">
   ${parent.csrf()}
+  <input type="hidden" name="key" value="${key}">
   <input type="hidden" name="version" value="${version}">
   ${line("title", t("Title"))}
   <p class="field">
@@ -31,6 +42,7 @@ ${form.texts["body"]}</textarea>
   ${line("slug", t("Last part of the address; by default from the title"))}
   ${line("author", t("Author's name on the page, if any"))}
   ${line("published", t("Date and time, by the clock of the site; by default now"), kind="datetime-local")}
+  <p class="hint" id="autosave-status" role="status"></p>
   <p class="actions">
     <button type="submit" name="action" value="save">${t("Save") if is_visible else t("Save as a draft")}</button>
 % if is_visible:
