@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from archive_schemas import Example, Link, TableShape, describe, fill, make_tables
 from databases import closing_engine, fresh_database, make_own_tables
+from row_security import secured
 from sqlalchemy.engine import Engine
 
 from multisite.core import domains
@@ -23,8 +26,8 @@ from multisite.directory.records import get_site
 from multisite.errors import MultisiteError
 from multisite.scoping import scoped_reference, site_id_column
 from multisite.scoping.tables import tables
-from multisite.sites import SiteContents, add_site, copy_site, export_site
-from multisite.sites.archive import SitePart, SiteReference, exporting, rows_in, rows_new, values
+from multisite.sites import SiteContents, add_site, copy_site, export_site, import_site
+from multisite.sites.archive import SitePart, SiteReference, exporting, rows_in, rows_new, rows_out, values
 from multisite.sites.archive.addresses import AddressMap, rewrite_json
 
 METADATA = sa.MetaData()
@@ -304,3 +307,85 @@ def test_planted_fault_is_found(
     finally:
         tables.forget(made[0].metadata)
     assert found == (fault != "none")
+
+
+def test_keys_are_free_although_the_sequence_is_behind(engine: Engine, settings: Settings, site: Site) -> None:
+    """The pages above were inserted with keys of their own, which a sequence of PostgreSQL does not know."""
+    with using_site(site), engine.begin() as connection:
+        connection.execute(sa.insert(PAGES), [{"id": number, "body": "x"} for number in range(1_000, 1_005)])
+    contents = SiteContents([METADATA])
+    for host in ("behind.example", "again-behind.example"):
+        done = copy_site(engine, "one.example", host, settings=settings, contents=contents)
+        assert done.target.rows == {"declared_pages": 7}
+
+
+@pytest.mark.parametrize("mode", ["default", "sqlite: wal"])
+def test_archive_is_one_state_while_others_write(
+    engine: Engine, settings: Settings, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Writers keep the sum of all numbers; one writes between every two tables that are read."""
+    if mode != "default":
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("PRAGMA journal_mode = WAL")) == "wal"
+    metadata = sa.MetaData()
+    made = [
+        sa.Table(
+            f"state_{len(mode)}_{number}", metadata, site_id_column(), sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("amount", sa.Integer),
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    metadata.create_all(engine)
+    with using_site(site), engine.begin() as connection:
+        for table in made:
+            connection.execute(sa.insert(table).values(amount=100))
+    written = []
+
+    def write_between(*args: Any) -> Iterator[bytes]:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(write).result(timeout=30)
+        yield from LINES(*args)
+
+    def write() -> None:
+        with using_site(site), engine.begin() as connection:
+            connection.execute(sa.update(made[0]).values(amount=made[0].c.amount - 1))
+            connection.execute(sa.update(made[2]).values(amount=made[2].c.amount + 1))
+        written.append(1)
+
+    monkeypatch.setattr(rows_out, "_lines", write_between)
+    archive = tmp_path / "one.zip"
+    export_site(engine, "one.example", archive, settings=settings, contents=SiteContents([metadata]))
+    assert len(written) == 3
+    with zipfile.ZipFile(archive) as file:
+        amounts = [json.loads(file.read(f"rows/state_{len(mode)}_{number}.jsonl"))["amount"] for number in range(3)]
+    assert sum(amounts) == 300
+    with using_site(site), engine.connect() as connection:
+        assert [connection.scalar(sa.select(table.c.amount)) for table in made] == [97, 100, 103]
+    tables.forget(metadata)
+
+
+LINES = rows_out._lines
+
+
+def test_copy_under_row_level_security(postgresql_database_url: str, tmp_path: Path) -> None:
+    """With the role of the application, to which the policies apply."""
+    with closing_engine(postgresql_database_url) as admin:
+        make_own_tables(admin)
+        METADATA.create_all(admin)
+        own = Settings(sites_dir=tmp_path / "sites", templates_dir=tmp_path / "templates")
+        sites = [add_site(admin, host, settings=own) for host in ("one.example", "two.example")]
+        for each in sites:
+            with using_site(each), admin.begin() as connection:
+                connection.execute(sa.insert(PAGES), [{"body": each.host}, {"body": "second"}])
+        contents = SiteContents([METADATA])
+        with secured(admin, METADATA.tables.values()) as database:
+            done = copy_site(database.engine, "one.example", COPY, settings=own, contents=contents)
+            assert done.target.rows == {"declared_pages": 2}
+            archive = tmp_path / "one.zip"
+            export_site(database.engine, "one.example", archive, settings=own, contents=contents)
+            import_site(database.engine, archive, settings=own, contents=contents, replace=True, keep_keys=True)
+        for each in (*sites, get_site(admin, COPY).site):
+            with using_site(each), admin.connect() as connection:
+                bodies = sorted(connection.scalars(sa.select(PAGES.c.body)))
+                assert bodies == ["second", "two.example"] or each.host != "two.example"
+                assert len(bodies) == 2

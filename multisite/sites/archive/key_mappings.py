@@ -144,14 +144,23 @@ def _new_keys(connection: Connection, column: sa.Column[Any], count: int) -> lis
     if connection.dialect.name == "postgresql":
         sequence = _sequence(connection, column)
         if sequence is not None:
-            numbers = sa.func.generate_series(1, count).table_valued("number").alias("multisite_numbers")
-            name = sa.cast(sequence, postgresql.REGCLASS)
-            found = sa.select(sa.func.nextval(name)).select_from(numbers)
-            return sorted(connection.scalars(found))
+            return _from_sequence(connection, column, sequence, count)
     largest = connection.scalar(sa.select(sa.func.max(column))) or 0
     if connection.dialect.name == "sqlite":
         largest = max(largest, _sqlite_sequence(connection, column))
     return list(range(max(largest, 0) + 1, max(largest, 0) + 1 + count))
+
+
+def _from_sequence(connection: Connection, column: sa.Column[Any], sequence: str, count: int) -> list[int]:
+    numbers = sa.func.generate_series(1, count).table_valued("number").alias("multisite_numbers")
+    next_key = sa.func.nextval(sa.cast(sequence, postgresql.REGCLASS))
+    statement = sa.select(next_key).select_from(numbers)
+    found = sorted(connection.scalars(statement))
+    if connection.scalar(sa.select(sa.exists().where(column.between(found[0], found[-1])))):
+        # The sequence is behind, as after rows were inserted with keys of their own.
+        _advance_sequence(connection, column, connection.execute(sa.select(sa.func.max(column))).scalar_one())
+        found = sorted(connection.scalars(statement))
+    return found
 
 
 def _is_any_taken(connection: Connection, column: Column, keys: Sequence[Any]) -> bool:
