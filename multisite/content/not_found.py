@@ -7,10 +7,11 @@ home page with a query such as `/?p=123`, as WordPress wrote addresses: `query_r
 from __future__ import annotations
 
 import logging
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPException, HTTPFound, HTTPGone, HTTPMovedPermanently, HTTPNotFound
+from pyramid.interfaces import IRoutesMapper
 from pyramid.request import Request
 from pyramid.response import Response
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +20,7 @@ from multisite.content.missing import MissingCounter, save_counts
 from multisite.content.models import MissingAddress
 from multisite.content.redirect_rules import Rule, location, path_key
 from multisite.content.redirects import find_redirect
+from multisite.core.keys import OPEN_PATH
 
 __all__ = ["COUNTER", "includeme", "not_found", "query_redirect"]
 
@@ -36,10 +38,10 @@ _OWN_PARAMETERS = frozenset({"page", "before", "after"})
 
 def not_found(error: HTTPNotFound, request: Request) -> Response:
     """Return the redirect of the requested address, or `error` itself, for which the site has a page."""
-    if request.method not in ("GET", "HEAD"):
+    if request.method not in ("GET", "HEAD") or OPEN_PATH in request.environ:
         return error
     rule = find_redirect(request.dbsession, request.path_info, request.query_string)
-    response = _response(rule, request)
+    response = _response(rule or _without_slash(request), request)
     if response is None:
         request.registry[COUNTER].count(request.site, path_key(request.path_info))
         # After the request's transaction: SQLite has one writer at a time.
@@ -54,6 +56,15 @@ def query_redirect(request: Request) -> HTTPException | None:
         return None
     rule = find_redirect(request.dbsession, "/", query)
     return None if rule is None or "?" not in rule.path else _response(rule, request)
+
+
+def _without_slash(request: Request) -> Rule | None:
+    """Return the rule for a path with a slash at its end, as other tools have it, if there is a route without."""
+    path = request.path_info.rstrip("/")
+    routes = request.registry.getUtility(IRoutesMapper).get_routes()
+    if path == request.path_info or not any(route.match(path) is not None for route in routes):
+        return None
+    return Rule(path, quote(path))
 
 
 def _write_counts(request: Request) -> None:

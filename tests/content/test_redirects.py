@@ -301,6 +301,28 @@ def test_a_redirect_to_itself_in_the_table_is_a_404(sqlite_sites: ContentSites) 
         sqlite_sites.browser(GARDEN).get(path, status=404)
 
 
+def test_an_open_path_without_a_page_is_not_found(sqlite_sites: ContentSites) -> None:
+    sqlite_sites.settings["multisite.open_paths"] = "/open/"
+    for host in (GARDEN, "unknown.example"):
+        sqlite_sites.browser(host).get("/open/nothing", status=404)
+
+
+def test_an_old_address_with_a_slash_at_its_end_leads_to_the_page_without(sites: ContentSites) -> None:
+    sites.add(sites.garden, "ü", tags=["x"])
+    save(sites, sites.garden, parse_rule("/tags/y", "/archive"))
+    browser = sites.browser(GARDEN)
+    for path, page in (
+        ("/entries/%C3%BC/", "/entries/%C3%BC"),
+        ("/tags/x/", "/tags/x"),
+        ("/archive//", "/archive"),
+        ("/archive/2024/?a=b", "/archive/2024?a=b"),
+        ("/tags/y/", "/archive"),
+    ):
+        assert browser.get(path, status=301).location == f"http://{GARDEN}{page}"
+    for path in ("/nowhere/", "/2024/05/", "//evil.example/", "/entries/a/b/"):
+        browser.get(path, status=404)
+
+
 @pytest.mark.parametrize("path", ["/a%00b", "/" + 3000 * "a", "/\\", "/a?x=%00", "/%E2%80%AE", "/?x=%FF%00", "/*"])
 def test_a_hostile_address_is_not_found(sites: ContentSites, path: str) -> None:
     status = {"/?x=%FF%00": 400}.get(path, 404)
