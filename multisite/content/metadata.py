@@ -79,7 +79,11 @@ def load_configuration(text: str, suffix: str) -> dict[str, Any]:
     """
     if suffix == ".toml":
         return _load(_load_toml, text)
-    return _load_json(text.lstrip())[0] if suffix == ".json" else _load(_load_yaml, text)
+    if suffix == ".json":
+        if not text.lstrip().startswith("{"):
+            raise InvalidArticle("it is not a JSON object")
+        return _load_json(text.lstrip())[0]
+    return _load(_load_yaml, text)
 
 
 def _read_fields(text: str) -> tuple[dict[str, Any], Notation, int]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from urllib.parse import quote
 
+from multisite.content.files import printable
 from multisite.content.old_site import OldSite
 from multisite.content.redirect_rules import InvalidRedirect, Rule, parse_rule
 from multisite.content.report import ImportReport, Note
+from multisite.content.slugs import slugify
 from multisite.content.upsert import Prepared
 
 __all__ = ["OldAddresses"]
@@ -22,32 +25,40 @@ class OldAddresses:
     report: ImportReport
     entries: int = 0
     rules: dict[str, Rule] = field(default_factory=dict)
+    _lists: dict[str, str] = field(default_factory=dict)
 
     def add(self, article: Prepared, slug: str) -> None:
         """Redirect the addresses of `article` to the entry with `slug`, unless it is a draft."""
         if article.article.draft:
             return
         self.entries += 1
+        for address, name in self.old_site.tag_addresses(article.article):
+            self._lists.setdefault(address, f"/tags/{quote(slugify(name), safe='')}")
         target = f"/entries/{quote(slug, safe='')}"
         for address in article.addresses:
-            try:
-                rule = parse_rule(address, target)
-            except InvalidRedirect as error:
-                self._note(article, str(error))
-                continue
-            if rule.path in ("/", f"/entries/{slug}"):
+            rule = self._rule(address, target, article.source)
+            if rule is None or rule.path in ("/", f"/entries/{slug}"):
                 continue
             first = self.rules.setdefault(rule.path, rule)
             if first != rule:
-                self._note(article, f"{rule.path} leads to {first.target}, which names it as well")
+                self._note(article.source, f"{rule.path} leads to {first.target}, which names it as well")
 
     def redirects(self) -> Iterator[Rule]:
         """Yield the rules: those of entries and, if there are any, those of the feeds and lists of the old site."""
         yield from self.rules.values()
-        for old, new in self.old_site.common_addresses(self.entries) if self.rules else ():
-            rule = parse_rule(old, new)
-            if rule.path not in self.rules:
+        if not self.rules:
+            return
+        for old, new in chain(self.old_site.common_addresses(self.entries), self._lists.items()):
+            rule = self._rule(old, new, printable(self.old_site.root))
+            if rule is not None and rule.path not in self.rules:
                 yield rule
 
-    def _note(self, article: Prepared, text: str) -> None:
-        self.report.notes.append(Note(article.source, None, "redirect", text))
+    def _rule(self, address: str, target: str, source: str) -> Rule | None:
+        try:
+            return parse_rule(address, target)
+        except InvalidRedirect as error:
+            self._note(source, str(error))
+            return None
+
+    def _note(self, source: str, text: str) -> None:
+        self.report.notes.append(Note(source, None, "redirect", text))

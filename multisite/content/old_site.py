@@ -7,6 +7,8 @@ itself. Python of Pelican is not run: values that are not written out in it are 
 from __future__ import annotations
 
 import ast
+import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -97,6 +99,16 @@ class OldSite:
             yield f"{self.base}/categories/*", "/tags/*"
         if self.tool == "pelican":
             yield f"{self.base}/archives.html", "/archive"
+
+    def tag_addresses(self, article: Article) -> Iterator[tuple[str, str]]:
+        """Yield the addresses of the tags and categories of an article, each with the name, as Pelican makes them."""
+        for kind, names in (("tag", article.tags), ("category", article.categories)) if self.tool == "pelican" else ():
+            pattern = self.config.get(f"{kind}_save_as") or self.config.get(f"{kind}_url")
+            pattern = pattern if isinstance(pattern, str) else f"{kind}/{{slug}}.html"
+            for name in names:
+                address = expand_braces(pattern, {"slug": plain_slug(name, ascii_only=True)}, None)
+                if address is not None:
+                    yield self.base + address, name
 
     def _jekyll(self, article: Article, path: PurePath, when: datetime | None) -> str | None:
         pattern = article.address or str(self.config.get("permalink") or "date")
@@ -205,12 +217,13 @@ def find_old_site(paths: Iterable[Path], on_problem: Callable[[Path, str], None]
     for root in dict.fromkeys(root for path in paths for root in _roots(Path(path).absolute())):
         for name, tool in _FILES:
             file = root / name
-            if not file.is_file():
+            if not os.path.isfile(file):  # noqa: PTH113 (Path.is_file raises for a folder that cannot be read)
                 continue
             try:
                 config = _read(file)
             except InvalidArticle as error:
-                on_problem(file, f"the old addresses are not known: {error}")
+                reason = str(error).replace("the front matter", "the configuration")
+                on_problem(file, f"the old addresses are not known: {reason}")
                 return None
             if tool is None and "baseurl" not in config and "base_url" not in config:
                 continue  # Of another program.
@@ -238,7 +251,9 @@ def _read(file: Path) -> dict[str, Any]:
     if file.suffix != ".py":
         return load_configuration(text, file.suffix)
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About escape sequences, for example.
+            tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InvalidArticle("it is not Python") from None
     return {

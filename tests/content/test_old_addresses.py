@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
+from pathlib import Path, PurePath, PurePosixPath
+from urllib.parse import quote, unquote
 
 import pytest
 import sqlalchemy as sa
 from content_sites import GARDEN, STERNWARTE, ContentSites
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from multisite import Site
+from multisite.content.article import Article
 from multisite.content.importing import ImportReport, import_entries
 from multisite.content.models import Entry
-from multisite.content.old_site import OldSite, seen_from
+from multisite.content.old_site import OldSite, Tool, seen_from
 from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_braces, expand_colons, plain_slug
-from multisite.content.redirect_rules import parse_rule
+from multisite.content.redirect_rules import InvalidRedirect, parse_rule
 from multisite.content.redirects import find_redirect, list_redirects, save_redirects
 
 MOVED = """---
@@ -164,6 +168,26 @@ def test_patterns_with_braces(pattern: str, address: str | None) -> None:
     assert expand_braces("{date:%Y}", {}, None) is None
 
 
+_HOSTILE = st.text(alphabet=":/{}%*?#[]\\ aä.\n", max_size=30) | st.sampled_from(
+    [*JEKYLL_STYLES.values(), "http://[", "{date:%"]
+)
+
+
+@given(st.sampled_from(["jekyll", "hugo", "zola", "pelican", None]), _HOSTILE, _HOSTILE, st.none() | st.just(WHEN))
+def test_no_pattern_and_no_address_raises_an_error(
+    tool: Tool | None, pattern: str, address: str, when: datetime | None
+) -> None:
+    config = dict.fromkeys(("permalink", "article_url", "page_url", "tag_url", "category_url"), pattern)
+    old_site = OldSite(tool, {**config, "permalinks": {"posts": pattern}}, Path("/x"), "/base")
+    for own in (address, ""):
+        found = Article("a", "A b", "", ("t",), when, None, None, draft=False, address=own, aliases=(pattern, address))
+        every = list(old_site.addresses(found, PurePath("/x/content/posts/a.md"), when))
+        assert len(every) <= 4
+        for each in (*every, *(address for address, _ in old_site.tag_addresses(found))):
+            with suppress(InvalidRedirect):
+                parse_rule(each, "/entries/a")
+
+
 def test_slugs_of_titles() -> None:
     assert plain_slug("What's  new: Äpfel & C") == "whats-new-äpfel-c"
     assert plain_slug("What's new: Äpfel", ascii_only=True) == "whats-new-apfel"
@@ -203,6 +227,7 @@ def test_pages_of_the_old_home_page_are_redirected(sqlite_sites: ContentSites, t
         ("_config.yml", "a: ["),
         ("hugo.toml", "a ="),
         ("hugo.json", "{"),
+        ("hugo.json", "[]"),
         ("pelicanconf.py", "def"),
         ("pelicanconf.py", "(" * 10_000),
         ("_config.yml", "x: " + 70_000 * "y"),
@@ -218,11 +243,24 @@ def test_a_configuration_that_cannot_be_read_is_reported(
     assert report.notes[0].text.startswith("the old addresses are not known: ")
 
 
-@pytest.mark.parametrize("content", ["SITEURL = open('/etc/passwd').read()\nARTICLE_URL = f'{1}'\n", "ARTICLE_URL = 5"])
+@pytest.mark.parametrize(
+    "content", ["SITEURL = open('/etc/passwd').read()\nARTICLE_URL = f'{1}'\n", "ARTICLE_URL = 5", "X = '\\d'"]
+)
 def test_python_of_pelican_is_not_run(sqlite_sites: ContentSites, tmp_path: Path, content: str) -> None:
     write(tmp_path, {"pelicanconf.py": content, "content/a.md": "Title: A b\nDate: 2020-01-01\n\nText.\n"})
     do_import(sqlite_sites, tmp_path / "content")
     assert addresses_of_entries(sqlite_sites) == {"a": {"/a-b.html"}}
+
+
+def test_a_configured_address_that_is_not_possible_is_reported(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    write(tmp_path, {"content/a.md": "Title: A\nDate: 2020-01-01\nTags: t\n\nText.\n"})
+    write(tmp_path, {"pelicanconf.py": "FEED_ALL_ATOM = 'a*b'\nTAG_URL = '\\\\{slug}'\nSITEURL = 'https://[x'\n"})
+    report = do_import(sqlite_sites, tmp_path / "content")
+    assert report.added == 1
+    assert [(note.path, note.text.partition(" ")[0]) for note in report.notes] == [
+        (str(tmp_path), "'/a*b':"),
+        (str(tmp_path), "'/\\\\t'"),
+    ]
 
 
 def test_a_configuration_of_another_program_is_ignored(sqlite_sites: ContentSites, tmp_path: Path) -> None:
@@ -249,14 +287,14 @@ def titles_of(sites: ContentSites, pages: dict[str, str]) -> dict[str, str | Non
     return {address: titles.get(unquote(rule.target or "")) if rule else None for address, rule in found.items()}
 
 
-def built(folder: Path) -> dict[str, str]:
-    """Return the titles of the pages that a tool has built, by address; each page is its title."""
+def built(folder: Path, beginning: str = "title=") -> dict[str, str]:
+    """Return what follows `beginning` in the pages that a tool has built, by address: the title of an article."""
     found = {}
     for page in folder.rglob("*.html"):
         text = page.read_text("utf-8")
-        if text.startswith("title="):
+        if text.startswith(beginning):
             address = PurePosixPath("/") / page.relative_to(folder)
-            found[str(address)] = unescape(text.removeprefix("title=").strip())
+            found[str(address)] = unescape(text.removeprefix(beginning).strip())
     return found
 
 
@@ -318,6 +356,7 @@ PELICAN_POSTS = {
     "content/accents.md": "Title: Äpfel für Élise\nDate: 2020-01-02",
     "content/slug.md": "Title: Slug\nDate: 2020-01-02\nSlug: own",
     "content/News/category.md": "Title: Category\nDate: 2020-03-04",
+    "content/tags.md": "Title: Tags\nDate: 2020-01-02\nTags: Soil & Seed, C++, Über\nCategory: In the Garden",
     "content/save.md": "Title: Save\nDate: 2020-01-02\nSave_as: own/page.html\nUrl: own/page.html",
     "content/pages/about.md": "Title: About\nDate: 2020-01-02",
 }
@@ -330,9 +369,10 @@ PELICAN_POSTS = {
 def test_pelican(sqlite_sites: ContentSites, tmp_path: Path, more: str) -> None:
     write(tmp_path, {path: f"{front}\n\nText.\n" for path, front in PELICAN_POSTS.items()})
     lines = ["SITENAME = 'x'", "SITEURL = ''", "TIMEZONE = 'UTC'", "PATH = 'content'", "THEME = 'theme'", more]
-    lines += ["DIRECT_TEMPLATES = []", "AUTHOR_SAVE_AS = CATEGORY_SAVE_AS = TAG_SAVE_AS = ''", "PLUGINS = []"]
+    lines += ["DIRECT_TEMPLATES = []", "AUTHOR_SAVE_AS = ''", "PLUGINS = []"]
     write(tmp_path, {"pelicanconf.py": "\n".join(lines), "theme/static/x.css": ""})
     templates = {"article": "title={{ article.title }}", "page": "title={{ page.title }}"}
+    templates |= {"tag": "tag={{ tag.name }}", "category": "tag={{ category.name }}"}
     write(tmp_path, {f"theme/templates/{name}.html": text for name, text in templates.items()})
     command = ["pelican", "content", "--settings", "pelicanconf.py", "--output", "out", "--quiet"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=240)
@@ -340,3 +380,8 @@ def test_pelican(sqlite_sites: ContentSites, tmp_path: Path, more: str) -> None:
     pages = built(tmp_path / "out")
     assert len(pages) == len(PELICAN_POSTS)
     assert titles_of(sqlite_sites, pages) == pages
+    browser = sqlite_sites.browser(GARDEN)
+    lists = {address: name for address, name in built(tmp_path / "out", "tag=").items() if name not in {"misc", "News"}}
+    assert set(lists.values()) == {"Soil & Seed", "C++", "Über", "In the Garden"}
+    for address, name in lists.items():
+        assert f"“{name}”" in unescape(browser.get(quote(address), status=301).follow().text)
