@@ -34,6 +34,7 @@ from multisite.content.pruning import Pruning
 from multisite.content.report import BadPath, ImportReport, Loss, Note
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
+from multisite.content.source_links import replace_addresses
 from multisite.content.upsert import BATCH_SIZE, Prepared, save_articles
 from multisite.core.site import Site
 from multisite.language.local_time import local_time, zone_of
@@ -159,6 +160,7 @@ class _Reader:
                 for loss in sorted((*losses, *rendered.losses), key=lambda loss: loss.line)
             ]
             addresses = self._old_addresses(article, base)
+            article = replace(article, body=replace_addresses(article.body, rendered.addresses))
             return Prepared(article, rendered, printable(path.absolute()), addresses=addresses)
         return None
 

@@ -44,13 +44,14 @@ class Links:
     """Follows the links of one text, first those of Markdown, then those of HTML in it.
 
     `losses` lists links to files that are not imported, and images and other files that are neither imported nor below
-    `/static/`, each address once.
+    `/static/`, each address once; `replaced` has the new address for each that was replaced, without percent-encoding.
     """
 
-    def __init__(self, resolve: Resolve, find_file: FindFile | None) -> None:
+    def __init__(self, resolve: Resolve | None, find_file: FindFile | None) -> None:
         self._resolve = resolve
         self._find_file = find_file
-        self._found: set[str] = set()
+        self.replaced: dict[str, str] = {}
+        self._files: dict[str, Mapping[str, str]] = {}
         self._reported: set[str] = set()
         self.losses: list[Loss] = []
 
@@ -79,27 +80,33 @@ class Links:
     def _replacement(self, tag: str, written: str, alt: str, line: int) -> dict[str, str]:
         """Return the attributes that replace those of an element; empty to change nothing."""
         address = unquote(written)
-        if _ELSEWHERE.match(address) or written in self._found:  # The HTML contains what Markdown became.
+        if _ELSEWHERE.match(address):
             return {}
         found = self._target(tag, address, alt, line)
-        if found:
-            self._found.add(found[_NAMES[tag]])
+        if found and found[_NAMES[tag]] != address:
+            self.replaced[address] = found[_NAMES[tag]]
         return found
 
     def _target(self, tag: str, address: str, alt: str, line: int) -> dict[str, str]:
         target = _PELICAN.sub("", address, count=1)
         if re.split(r"[#?]", target, maxsplit=1)[0].lower().endswith(_PAGES):
+            if self._resolve is None:
+                return {}
             entry = self._resolve(target.lstrip("/") if target != address else target)
             if entry is not None:
                 return {_NAMES[tag]: entry}
             self._report(line, "link to a file that is not imported", address)
             return {}
         reason = ""
+        file = self._files.get(address)
         try:
-            file = None if self._find_file is None else self._find_file(address, alt)
+            if file is None and self._find_file is not None:
+                file = self._find_file(address, alt)
         except FileRefused as error:
-            file, reason = None, f": {error}"
+            reason = f": {error}"
         if file is not None:
+            # HTML in the text is followed after Markdown, which has become HTML with the new address.
+            self._files[address] = self._files[file["src"]] = file
             return dict(file) if tag == "img" else {_NAMES[tag]: file["src"]}
         if (tag != "a" or target != address or reason) and not address.startswith(_SERVED):
             self._report(line, "file that is not imported", f"{address}{reason}")

@@ -8,8 +8,8 @@ entry is saved. Time and memory are proportional to the length of the text, or t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import unescape
 from itertools import pairwise
 from typing import Any
@@ -65,12 +65,13 @@ _RAW_HTML = frozenset({"html_block", "html_inline"})
 class Rendered:
     """A rendered text: sanitized `html`, and the plain text of its first paragraph as `summary`.
 
-    `losses` lists what was left out, at most 100 items.
+    `losses` lists what was left out, at most 100 items. `addresses` has the new address for each that was replaced.
     """
 
     html: str
     summary: str
     losses: tuple[Loss, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(
@@ -87,7 +88,7 @@ def render(
         source: The text without front matter.
         dialect: `commonmark` is CommonMark with tables and strikethrough, and `html` the same with ids; the others are
             those of blog tools, with ids of headings, footnotes and more (`multisite.content.dialects`).
-        resolve: Returns the targets of links to Markdown files; None leaves all links unchanged.
+        resolve: Returns the targets of links to Markdown files; None leaves such links unchanged.
         find_file: Returns the attributes of local images and other files; None leaves them unchanged.
 
     Returns:
@@ -103,7 +104,7 @@ def render(
     tokens = parser.parse(source, environment)
     _leave_first_level_to_the_title(tokens)
     losses = _take_data_images(tokens) if "data:" in source else []
-    links = None if resolve is None else Links(resolve, find_file)
+    links = None if resolve is None and find_file is None else Links(resolve, find_file)
     if links is not None:
         links.follow(tokens)
     raw = _has_raw_html(tokens)
@@ -122,7 +123,8 @@ def render(
     cleaned = clean(html, raw=raw, anchors=dialect != "commonmark", on_removed=on_removed, rewrite=rewrite)
     if links is not None:
         losses += links.losses
-    return Rendered(html=cleaned, summary=summary, losses=tuple(losses))
+    addresses = {} if links is None else links.replaced
+    return Rendered(html=cleaned, summary=summary, losses=tuple(losses), addresses=addresses)
 
 
 def check_markup(source: str) -> None:

@@ -22,6 +22,7 @@ from multisite.cli import main
 from multisite.content.importing import ImportReport, import_entries
 from multisite.content.local_files import blog_folder
 from multisite.content.markdown import render
+from multisite.content.media import find_uploaded
 from multisite.content.models import Entry, Media
 from multisite.media import MEDIA_LIBRARY, MediaLibrary
 
@@ -198,6 +199,34 @@ def test_the_folder_of_a_blog(tmp_path: Path, files: list[str], imported: str, e
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     assert blog_folder(tmp_path / imported) == tmp_path / expected
+
+
+def test_an_imported_entry_keeps_its_pictures_when_it_is_edited(sites: ContentSites, tmp_path: Path) -> None:
+    picture(tmp_path / "a & b.png", (700, 300))
+    write(tmp_path / "second.md", "Second.", title="Second")
+    write(
+        tmp_path / "first.md",
+        "![A](<a & b.png>) ![A](a%20&amp;%20b.png 'A') ![A][ref] [second](second.md#x) [other](other.md)\n\n"
+        "<img alt='A' src=\"a & b.png\">\n\n`![A](a%20&%20b.png)`\n\n```\n![A](second.md)\n```\n\n"
+        "[ref]: a%20&%20b.png\n",
+    )
+    import_from(sites, tmp_path)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        entry = session.scalars(sa.select(Entry).where(Entry.slug == "first")).one()
+        (path,) = (media.path for media in session.scalars(sa.select(Media)))
+        assert entry.body == (
+            f"![A](<{path}>) ![A]({path} 'A') ![A][ref] [second](/entries/second#x) [other](other.md)\n\n"
+            f"<img alt='A' src=\"{path}\">\n\n`![A](a%20&%20b.png)`\n\n```\n![A](second.md)\n```\n\n[ref]: {path}"
+        )
+        # As the editor renders it.
+        edited = BeautifulSoup(render(entry.body, find_file=find_uploaded(session)).html, "html.parser")
+    for found in (edited, html_of(sites, "first")):
+        images = found.select("img")
+        assert [(image["src"], image["width"]) for image in images] == [(path, "700")] * 4
+        assert all(str(image["srcset"]).endswith(f"{path} 700w") for image in images)
+    assert import_from(sites, tmp_path).unchanged == 2
+    with Session(sites.engine, info={"site": sites.sternwarte}) as session:
+        assert "srcset" not in render(f"![A]({path})", find_file=find_uploaded(session)).html
 
 
 # What is not imported.

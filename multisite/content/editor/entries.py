@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from multisite.content.limits import SLUG_LENGTH
 from multisite.content.markdown import render
+from multisite.content.media import find_uploaded
 from multisite.content.models import Entry, Tag
 from multisite.content.redirects import move_address
 from multisite.content.revisions import Revision, entry_owners
@@ -111,7 +112,7 @@ def save_entry(
         MultisiteError: Other people keep taking the slug, or the entry is gone.
         NestingTooDeep: The text would take minutes to render.
     """
-    rendered = render(text.body)
+    rendered = render(text.body, find_file=find_uploaded(session))
     values: dict[str, object] = {
         "body": text.body,
         "body_html": rendered.html,
