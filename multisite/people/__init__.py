@@ -12,12 +12,21 @@ argon2-cffi (`pyramid-multisite[users]`).
 
 from __future__ import annotations
 
-from multisite.people.changes import add_member, find_member, list_members, remove_member, reset_password, set_role
+from multisite.people.changes import (
+    LastOwner,
+    add_member,
+    find_member,
+    list_members,
+    remove_member,
+    reset_password,
+    set_role,
+)
 from multisite.people.member import LINK_DAYS, ROLES, SiteMember, hash_token
 
 __all__ = [
     "LINK_DAYS",
     "ROLES",
+    "LastOwner",
     "SiteMember",
     "add_member",
     "find_member",

@@ -14,7 +14,12 @@ from multisite.errors import MultisiteError, escape_for_message
 from multisite.people.member import SiteMember
 from multisite.users import LOGIN_KEY
 
-__all__ = ["add_member", "find_member", "list_members", "remove_member", "reset_password", "set_role"]
+__all__ = ["LastOwner", "add_member", "find_member", "list_members", "remove_member", "reset_password", "set_role"]
+
+
+class LastOwner(MultisiteError):
+    """A site keeps one owner."""
+
 
 Member = TypeVar("Member", bound=SiteMember)
 
@@ -72,7 +77,8 @@ def set_role(session: Session, model: type[Member], site: Site, login: str, role
         The user.
 
     Raises:
-        MultisiteError: There is no such user or role, or the user is the last owner.
+        LastOwner: The user is the last owner.
+        MultisiteError: There is no such user or role.
     """
     member = find_member(session, model, site, login)
     if role != "owner":
@@ -106,7 +112,8 @@ def remove_member(session: Session, model: type[Member], site: Site, login: str)
     """Remove a user and what is stored about them. What they have written stays, without their name.
 
     Raises:
-        MultisiteError: There is no such user, or the user is the last owner.
+        LastOwner: The user is the last owner.
+        MultisiteError: There is no such user.
     """
     member = find_member(session, model, site, login)
     _check_not_last_owner(session, model, site, member)
@@ -121,12 +128,12 @@ def _check_not_last_owner(session: Session, model: type[Member], site: Site, mem
     at the same time. An UPDATE, since SQLite ignores FOR UPDATE, and its driver begins no transaction for a SELECT.
 
     Raises:
-        MultisiteError: `member` is the only owner.
+        LastOwner: `member` is the only owner.
     """
     is_owner = model.role == "owner"
     lock = sa.update(model).where(is_owner).values(role=model.role)
     session.execute(lock.execution_options(synchronize_session=False))
     if list(session.scalars(sa.select(model.login_key).where(is_owner))) == [member.login_key]:
-        raise MultisiteError(
+        raise LastOwner(
             f"{escape_for_message(member.login)} is the last owner of {site}: make another user an owner first"
         )

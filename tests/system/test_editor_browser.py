@@ -199,7 +199,16 @@ def test_one_logs_in_and_writes_by_the_keyboard(world: World) -> None:
     assert page.get_by_label("Title", exact=True).input_value() == "By keyboard"
 
 
-PATHS = ("/edit/", "/edit/?deleted=1", "/edit/new", "/edit/deleted", "/edit/account", "/edit/settings", "/logout")
+PATHS = (
+    "/edit/",
+    "/edit/?deleted=1",
+    "/edit/new",
+    "/edit/deleted",
+    "/edit/account",
+    "/edit/people",
+    "/edit/settings",
+    "/logout",
+)
 
 
 @pytest.mark.parametrize(("host", "scheme"), [(GARDEN, "light"), (STERNWARTE, "dark")])

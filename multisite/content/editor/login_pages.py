@@ -34,7 +34,7 @@ from multisite.origins import is_local_url
 from multisite.people import LINK_DAYS
 from multisite.users import MAX_PASSWORD_CHARACTERS, TooManyAttempts
 
-__all__ = ["FORGOTTEN_LIMIT", "SENDER_LIMIT", "field", "includeme", "password_error"]
+__all__ = ["FORGOTTEN_LIMIT", "SENDER_LIMIT", "field", "includeme", "password_error", "send_link_later"]
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def forgotten(request: Request) -> Any:
     user = _find_by_login_or_address(request, login)
     if user is not None and user.email is not None:
         link = request.site_url(request.site, LINK_PATH.replace("{token}", user.make_link(request.site)))
-        _send_later(request, settings, user.email, link)
+        send_link_later(request, settings, user.email, link)
     done = translate(request, "If there is a user with this login and an e-mail address, a link is on its way.")
     return variables(request, can_send=can_send, done=done)
 
@@ -173,7 +173,7 @@ def _find_by_login_or_address(request: Request, login: str) -> User | None:
     return found[0] if len(found) == 1 else None
 
 
-def _send_later(request: Request, settings: Settings, address: str, link: str) -> None:
+def send_link_later(request: Request, settings: Settings, address: str, link: str) -> None:
     """Send a link after the commit, in a thread: the time of the response does not tell whether anything is sent."""
     subject = translate(request, "Your password at {site}", site=request.site.name)
     text = translate(request, "Choose a new password here. The link is good once, for {days} days:", days=LINK_DAYS)

@@ -21,6 +21,7 @@
       <%block name="menu">
       <li><a href="${path('editor_home')}">${t("Entries")}</a></li>
 % if user.role == "owner":
+      <li><a href="${path('editor_people')}">${t("People")}</a></li>
       <li><a href="${path('editor_settings')}">${t("Settings")}</a></li>
 % endif
       <li><a href="${path('editor_account')}">${user.login}</a></li>
