@@ -103,7 +103,7 @@ def library_when_needed(ini_uri: str) -> Iterator[Callable[[], MediaLibrary | No
 
 @click.command("list-media", cls=HostCommand)
 @click.argument("host")
-@click.option("--unused", is_flag=True, help="List only files that no entry refers to.")
+@click.option("--unused", is_flag=True, help="List only files that nothing refers to.")
 @json_option
 @click.pass_obj
 def list_media(ini_uri: str, host: str, unused: bool, as_json: bool) -> None:

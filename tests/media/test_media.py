@@ -27,6 +27,7 @@ from webtest import TestApp
 from multisite import MultisiteError, Site
 from multisite.cli import main
 from multisite.content.models import Media
+from multisite.content.revisions import Revision
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.media import MEDIA_LIBRARY, MediaLibrary, MediaRefused
@@ -334,6 +335,16 @@ def test_the_commands(sites: ContentSites, ini: Path, tmp_path: Path) -> None:
     assert run(ini, "remove-media", GARDEN, used["digest"][:8], "--force").exit_code == 0
     assert stored(sites) == []
     assert run(ini, "prune-media").stdout == "Removed 0 uploads that no site has.\n"
+
+
+def test_an_earlier_text_of_an_entry_uses_its_pictures(sites: ContentSites, library: MediaLibrary) -> None:
+    media = add(sites, sites.garden)
+    with session_of(sites, sites.garden) as session:
+        assert (library.users_of(session, media), library.used_digests(session)) == ([], set())
+        text = {"title": "A", "slug": "earlier", "summary": "", "tags": "", "draft": False}
+        session.add(Revision(kind="saved", body=f"![A]({media.path})", **text))
+        session.flush()
+        assert (library.users_of(session, media), library.used_digests(session)) == (["earlier"], {media.digest})
 
 
 def test_a_command_for_another_sites_file_finds_nothing(sites: ContentSites, ini: Path) -> None:

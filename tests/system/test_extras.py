@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 EXTRAS = {
     "markdown_it", "mdit_py_plugins", "nh3", "yaml", "linkify_it", "waitress", "argon2", "dogpile", "prometheus_client",
@@ -50,6 +51,42 @@ def run(code: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess
 def test_an_application_needs_no_extra(tmp_path: Path) -> None:
     done = run(APPLICATION, f"sqlite:///{tmp_path}/test.db", folder=tmp_path)
     assert (done.stdout, done.stderr) == ("one.example\n", "")
+
+
+WITHOUT_MEDIA = """
+import sys
+for name in ("fsspec", "PIL"):
+    sys.modules[name] = None
+import sqlalchemy as sa
+from pyramid.request import Request
+from multisite.alembic import upgrade_own
+from multisite.content import main
+from multisite.content.models import Base
+from multisite.core.settings import parse_settings
+from multisite.sites.removal import remove_site
+from multisite.sites.updates import add_site
+settings = {
+    "sqlalchemy.url": f"sqlite:///{sys.argv[1]}/test.db", "multisite.sites_dir": f"{sys.argv[1]}/sites",
+    "multisite.templates_dir": sys.argv[2],
+}
+engine = sa.create_engine(settings["sqlalchemy.url"])
+with engine.begin() as connection:
+    upgrade_own(connection)
+Base.metadata.create_all(engine)
+add_site(engine, "one.example", settings=parse_settings(settings), name="One")
+app = main({}, **settings)
+print(Request.blank("/", base_url="http://one.example").get_response(app).status)
+print(Request.blank(f"/media/{'0' * 64}/a.jpg", base_url="http://one.example").get_response(app).status)
+remove_site(engine, "one.example", settings=parse_settings(settings))
+"""
+
+
+def test_the_reference_application_starts_without_media(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT_MEDIA, str(tmp_path), str(ROOT / "templates")],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("200 OK\n404 Not Found\n", "")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["add-site", "--help"], ["list-sites", "--help"]])
