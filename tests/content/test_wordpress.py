@@ -222,9 +222,9 @@ CLASSIC = {
     "<blockquote>Quoted.</blockquote>": "> Quoted.",
     "<pre>a\n\nb</pre>\nText": "```\na\n\nb\n```\n\nText",
     "5 * 3 = 15, a_b_c, 1. no list, [sic] and [1]": "5 \\* 3 \\= 15, a\\_b\\_c, 1\\. no list, \\[sic\\] and \\[1\\]",
-    '[caption id="x"]<a href="https://else.example/"><img src="/a.jpg" alt="A" /></a> The <em>caption</em>[/caption]': (
-        '<figure><a href="https://else.example/"><img alt="A" src="/a.jpg"/></a>'
-        "<figcaption>The <em>caption</em></figcaption></figure>"
+    '[caption]<a href="//else.example/"><img src="//b.example/a.jpg" alt="A" /></a> The <em>text</em>[/caption]': (
+        '<figure><a href="//else.example/"><img alt="A" src="//b.example/a.jpg"/></a>'
+        "<figcaption>The <em>text</em></figcaption></figure>"
     ),
     "See\n\nhttps://vimeo.com/123\n\nthere": "See\n\n[https://vimeo.com/123](https://vimeo.com/123)\n\nthere",
     '[embed width="400"]https://youtu.be/abcdefghijk[/embed]': (
@@ -306,13 +306,17 @@ def test_galleries_and_featured_images(imported: Any) -> None:
         attachment(7, "2024/05/a.jpg", parent=2, excerpt="Its caption", meta=[("_wp_attachment_image_alt", "An a")]),
         attachment(8, "2024/05/b.jpg", parent=2),
         attachment(9, "2024/05/c.jpg"),
+        item(4, "x", meta=[("_thumbnail_id", "98")]),
     )
     pictures = {slug: re.findall(r"/(\w)[-\dx]*\.jpg", entry.body_html) for slug, entry in entries.items()}
-    assert pictures == {"post-1": ["c", "b", "a"], "post-2": ["a", "b"], "post-3": ["c"]}
+    assert pictures == {"post-1": ["c", "b", "a"], "post-2": ["a", "b"], "post-3": ["c"], "post-4": []}
     assert "<figcaption>Its caption</figcaption>" in entries["post-2"].body_html
     assert 'alt="An a"' in entries["post-2"].body_html
     missing = [note.text for note in report.notes if note.kind == "left out"]
-    assert missing == ["gallery: 1 of its files are not in the export"]
+    assert missing == [
+        "gallery: 1 of its files are not in the export",
+        "featured image: attachment 98 is not in the export",
+    ]
 
 
 # Addresses and repeated imports.
@@ -502,6 +506,18 @@ def test_pictures_become_media_of_the_site(sites: ContentSites, tmp_path: Path, 
     again = import_wordpress(sites.engine, sites.garden, path, uploads=found)
     assert counts(again) == (0, 0, 2, 0)
     assert len(media_of(sites, sites.garden)) == 2
+
+
+def test_pictures_of_the_blog_that_are_no_uploads_are_listed(imported: Any) -> None:
+    urls = [
+        "/img/a.jpg",
+        "b.jpg",
+        "https://old.example/img/c.jpg",
+        "https://else.example/d.jpg",
+        "//else.example/e.jpg",
+    ]
+    report, _ = imported(item(1, " ".join(f'<img src="{url}">' for url in urls)))
+    assert [(note.kind, note.text) for note in report.lost] == [("file that is not imported", url) for url in urls[:3]]
 
 
 def test_only_media_in_the_folder_are_read(sqlite_sites: ContentSites, tmp_path: Path, uploads: Path) -> None:
@@ -711,6 +727,21 @@ def test_a_post_that_is_too_long_or_too_deep_does_not_affect_others(imported: An
     assert len(entries["post-4"].title) == 300
     assert entries["post-5"].body_html.count("<li>") == 5000
     assert [len(tag.name) for tag in entries["post-5"].tags] == [1, 300]
+
+
+def test_a_field_is_cut_at_its_limit_while_it_is_read(tmp_path: Path) -> None:
+    long = "y" * 3_000_000
+    items = [
+        item(1, long),
+        item(2, title=long),
+        item(3, comments=1, comment_text=long, meta=[("_elementor_data", long)]),
+        item(4, meta=[("footnotes", long)]),
+    ]
+    path = write_export(tmp_path / "export.xml", items)
+    first, second, third, fourth = (record for record in read_wxr(path) if record.kind == "item")
+    assert (third.too_long, third.meta, fourth.too_long) == (None, {}, "wp:meta_value")
+    assert (first.too_long, len(first.fields["content:encoded"]) <= 2_000_000) == ("content:encoded", True)
+    assert (second.too_long, len(second.fields["title"]) <= 100_000) == ("title", True)
 
 
 def test_no_script_of_an_export_reaches_a_page(imported: Any) -> None:

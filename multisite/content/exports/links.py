@@ -14,6 +14,7 @@ from multisite.content.exports.uploads import Placer
 __all__ = ["OldBlog", "Rewriter", "entry_path", "tag_path"]
 
 _NUMBER = re.compile(r"(?:^|&)(?:p|page_id|attachment_id)=(\d{1,18})(?:&|$)")
+_ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 _ARCHIVE = re.compile(r"/(category|tag)/(?:[^/]+/)*([^/]+)")
 
 
@@ -95,7 +96,11 @@ class Rewriter:
             if placed.path is None:
                 self.on_lost(line, "file that is not imported", f"{url}: {placed.reason}" if placed.reason else url)
             return placed.path or url
-        address = self.blog.address(url) if tag == "a" else None
+        address = self.blog.address(url)
+        if tag != "a":
+            if address is not None or not _ABSOLUTE.match(url):
+                self.on_lost(line, "file that is not imported", url)
+            return url
         if address is None:
             return url
         slug = self.index.find_address(address)

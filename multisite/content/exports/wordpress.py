@@ -276,8 +276,11 @@ class _Reader:
 
     def _featured(self, post: Post, content: str) -> str:
         """Return the HTML of the featured image, unless the text shows it."""
-        found = None if post.thumbnail is None else self.index.find_attachment(post.thumbnail)
+        if post.thumbnail is None:
+            return ""
+        found = self.index.find_attachment(post.thumbnail)
         if found is None:
+            self.notes.note(post.line, "left out", f"featured image: attachment {post.thumbnail} is not in the export")
             return ""
         image = Attachment(*found)
         stem = _SIZE.sub("", image.url.rpartition("/")[2]).rpartition(".")[0]

@@ -148,20 +148,25 @@ class _Handler(handler.ContentHandler):
         self.done.append(channel)
 
     def _store(self, record: WxrRecord, name: str, text: _Text) -> None:
+        """Keep the text of an element that the import uses; a record with one that is too long says so."""
         value = "".join(text.parts)
-        if text.length > text.limit:
-            record.too_long = name
-        if len(self._path) == 3 and self._path[-1] == "item" and name == "category":
-            if len(record.terms) < _MAX_LIST:
-                record.terms.append((*self._term, value))
-        elif self._path[3:] == ["wp:postmeta"] and name == "wp:meta_key":
-            self._meta_key = value
-        elif self._path[3:] == ["wp:postmeta"] and name == "wp:meta_value":
-            values = record.meta.setdefault(self._meta_key, []) if self._meta_key in _META else []
+        if self._path[3:] == ["wp:postmeta"]:
+            if name == "wp:meta_key":
+                self._meta_key = value
+            if name != "wp:meta_value" or self._meta_key not in _META:
+                return
+            values = record.meta.setdefault(self._meta_key, [])
             if len(values) < _MAX_LIST:
                 values.append(value)
-        elif len(self._path) == (2 if record.kind == "channel" else 3):
+        elif len(self._path) != (2 if record.kind == "channel" else 3) or name.startswith("?:"):
+            return
+        elif name == "category" and record.kind == "item":
+            if len(record.terms) < _MAX_LIST:
+                record.terms.append((*self._term, value))
+        else:
             record.fields[name] = value if name == "content:encoded" else value.strip()
+        if text.length > text.limit:
+            record.too_long = name
 
 
 def _prefix(namespace: str | None) -> str:
