@@ -294,7 +294,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_values_are_posts_or_rejected_posts(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     document = copy.deepcopy(export(post(1), post(2)))

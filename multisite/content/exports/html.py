@@ -88,19 +88,29 @@ def _prepare(html: str, line: int, rewrite: Rewrite, on_removed: OnRemoved) -> B
     html = _OLD_TAG.sub(lambda tag: tag[1] + _RENAMED[tag[2].lower()], html)
     soup = _parse(balance(f"<!--@{line}-->{html}", ALLOWED_WITH_ANCHORS, on_removed))
     for tag in soup.find_all(list(_URLS)):
+        del tag["srcset"], tag["sizes"]  # Versions on the old server.
         attribute = _URLS[tag.name]
         url = str(tag.get(attribute) or "").strip()
         if url.startswith("data:"):
-            tag.decompose()
+            _drop_data(tag, attribute, line, on_removed)
         elif url and not url.startswith("#"):
             tag[attribute] = rewrite(tag.name, url, line + (tag.sourceline or 1) - 1)
-        del tag["srcset"], tag["sizes"]  # Versions on the old server.
     for tag in soup.find_all(title=True):
         tag["title"] = " ".join(str(tag["title"]).split())
     for tag in soup.find_all("br"):
         if _is_last(tag):
             tag.decompose()
     return soup
+
+
+def _drop_data(tag: Tag, attribute: str, line: int, on_removed: OnRemoved) -> None:
+    """Remove a `data:` URL; of other elements than images, the content stays."""
+    if tag.name != "img":  # `balance` has reported images.
+        on_removed(line + (tag.sourceline or 1) - 1, "left out", f"a data: URL of <{tag.name}>")
+    if tag.name in ("img", "source"):
+        tag.decompose()
+    else:
+        del tag[attribute]
 
 
 def _parse(html: str) -> BeautifulSoup:
