@@ -11,7 +11,7 @@ from markdown_it.token import Token
 
 from multisite.content.report import Loss
 
-__all__ = ["FileRefused", "FindFile", "Links", "Resolve"]
+__all__ = ["PELICAN_MARK", "FileRefused", "FindFile", "Links", "Resolve"]
 
 Resolve = Callable[[str], str | None]
 """Returns the URL path of the entry of a file, or of a post by its name; None if there is none."""
@@ -23,7 +23,9 @@ It raises `FileRefused` for a file that cannot be used.
 """
 
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|$", re.IGNORECASE)
-_PELICAN = re.compile(r"\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|", re.IGNORECASE)
+PELICAN_MARK = re.compile(r"\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|", re.IGNORECASE)
+"""What Pelican writes before the path of a file."""
+
 _PAGES = (".md", ".markdown")
 _BREAKS = frozenset({"hardbreak", "softbreak"})
 _NAMES = {"a": "href", "audio": "src", "img": "src", "source": "src", "video": "src"}
@@ -88,7 +90,7 @@ class Links:
         return found
 
     def _target(self, tag: str, address: str, alt: str, line: int) -> dict[str, str]:
-        target = _PELICAN.sub("", address, count=1)
+        target = PELICAN_MARK.sub("", address, count=1)
         if re.split(r"[#?]", target, maxsplit=1)[0].lower().endswith(_PAGES):
             if self._resolve is None:
                 return {}

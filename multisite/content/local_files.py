@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from multisite.content.links import FileRefused
+from multisite.content.links import PELICAN_MARK, FileRefused
 from multisite.core.site import Site
 from multisite.media import MediaLibrary, MediaRefused
 from multisite.media.formats import is_media_name
@@ -30,8 +31,6 @@ _SERVED_FOLDERS = ("", "static", "content", "source", "assets")
 
 _LEVELS = 3
 """How far above the imported folder a folder of a tool is looked for."""
-
-_MARK = re.compile(r"\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|", re.IGNORECASE)
 
 
 def blog_folder(path: Path) -> Path:
@@ -78,14 +77,15 @@ class LocalFiles:
             if parent.is_relative_to(folder):
                 for candidate in _candidates(parent, folder, target):
                     found = Path(os.path.realpath(candidate))
-                    if _is_inside(found, folder) and found.is_file():
-                        return found
+                    with suppress(OSError):  # Such as a name that is too long for a file.
+                        if _is_inside(found, folder) and found.is_file():
+                            return found
                 return None
         return None
 
 
 def _candidates(parent: Path, folder: Path, target: str) -> Iterator[Path]:
-    bare = _MARK.sub("", target, count=1)
+    bare = PELICAN_MARK.sub("", target, count=1)
     if not bare.startswith("/"):
         yield parent / bare
     if bare.startswith("/") or bare != target:

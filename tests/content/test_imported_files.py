@@ -296,6 +296,12 @@ def test_no_file_outside_of_the_blog_is_read(sites: ContentSites, tmp_path: Path
     assert stored(sites) == ["secret.png"]
 
 
+def test_addresses_that_are_no_file_names(sites: ContentSites, tmp_path: Path) -> None:
+    names = [f"{'a' * 5000}.png", f"{'a/' * 3000}b.png", "%ED%A0%80.png", "b%0A.png", "CON.png"]
+    report = import_from(sites, write(tmp_path / "first.md", "\n\n".join(f"![]({name})" for name in names)))
+    assert (report.added, len(notes(report))) == (1, len(names))
+
+
 def test_a_folder_with_the_name_of_a_picture(sites: ContentSites, tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     os.mkfifo(tmp_path / "b.png")
