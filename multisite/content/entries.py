@@ -91,16 +91,22 @@ def unpublish_entry(session: Session, slug: str) -> EntryRecord:
 
 
 def delete_entry(session: Session, slug: str) -> EntryRecord:
-    """Delete the entry with `slug`, and the redirects to it that an import made.
+    """Delete the entry with `slug`, and the redirects to it that an import made; the editor can bring the entry back.
 
     Returns:
         What the entry was before.
 
     Raises:
-        MultisiteError: The site has no such entry.
+        MultisiteError: The site has no such entry, or the extra `content` is not installed.
     """
+    # This imports Pyramid, which an import of entries does not need.
+    try:
+        from multisite.content.editor import entries as editor_entries
+    except ModuleNotFoundError as error:
+        raise MultisiteError(f"{error.name} is not installed: pip install 'pyramid-multisite[content]'") from error
+
     record = _read(session, slug)
-    session.execute(sa.delete(Entry).where(Entry.slug == slug))
+    editor_entries.delete_entry(session, session.scalars(sa.select(Entry).where(Entry.slug == slug)).one())
     target = f"/entries/{quote(slug, safe='')}"
     session.execute(sa.delete(Redirect).where(Redirect.target == target, Redirect.imported == sa.true()))
     return record

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from bs4 import BeautifulSoup
 from click.testing import CliRunner, Result
 from content_sites import GARDEN, STERNWARTE, ContentSites
@@ -20,6 +21,7 @@ from multisite.content.importing import ImportReport, import_entries
 from multisite.content.redirect_rules import parse_rule
 from multisite.content.redirects import find_redirect, list_redirects, save_redirects
 from multisite.content.report import BadPath, Note
+from multisite.content.revisions import Revision
 from multisite.errors import MultisiteError
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -80,12 +82,16 @@ def test_an_entry_is_deleted_with_its_tags_and_imported_redirects_on_its_own_sit
         delete_entry(session, "ü")
         session.commit()
         assert [rule.path for rule, _ in list_redirects(session)] == ["/mine"]
+        kept = session.scalars(sa.select(Revision)).one()
+        assert (kept.kind, kept.slug) == ("deleted", "ü")
         for slug in ("ü", "none", "\0"):
             with pytest.raises(MultisiteError, match="the site has no entry with the slug"):
                 delete_entry(session, slug)
     assert (slugs(sites, sites.garden), slugs(sites, sites.sternwarte)) == ([], ["ü"])
     sites.browser(GARDEN).get("/tags/x", status=404)
     sites.browser(STERNWARTE).get("/imported", status=301)
+    with Session(sites.engine, info={"site": sites.sternwarte}) as session:
+        assert session.scalars(sa.select(Revision)).all() == []
 
 
 # Pruning.
