@@ -76,6 +76,9 @@ def test_an_operator_adds_changes_and_removes_users(folder: Folder) -> None:
         "email": "olga@example.com",
         "role": "owner",
         "has_password": False,
+        "log_ins": [],
+        "revisions": [],
+        "autosaves": [],
     }
     assert prints(folder, "remove-user", "garden.localhost", "olga") == "Removed olga from garden.localhost.\n"
     assert [each["login"] for each in json.loads(prints(folder, "list-users", "garden.localhost", "--json"))] == [
