@@ -77,6 +77,10 @@ COMMANDS = {
         "multisite.cli.removal:restore_site", "Restore a removed site, or an existing one from an archive."
     ),
     "export-site": _LazyCommand("multisite.cli.site_archive:export_site", "Write a site to an archive."),
+    "export-sites": _LazyCommand(
+        "multisite.cli.backups:export_sites",
+        "Write an archive of each site into multisite.archives_dir, as a backup.",
+    ),
     "import-site": _LazyCommand("multisite.cli.site_archive:import_site", "Import an archive as a new site."),
     "copy-site": _LazyCommand("multisite.cli.site_archive:copy_site", "Copy a site to another domain."),
     "refresh": _LazyCommand("multisite.cli.availability:refresh", "Tell running servers to reload the directory."),

@@ -25,7 +25,7 @@ __all__ = ["list_removed", "remove_site", "restore_site"]
 @click.argument("host")
 @click.option("--yes", is_flag=True, help="Confirm the removal.")
 @click.option("--dry-run", is_flag=True, help="Count what would be removed, without removing it.")
-@click.option("--erase", is_flag=True, help="Keep nothing of the site: neither an archive nor its folder.")
+@click.option("--erase", is_flag=True, help="Keep nothing of the site: no archive, no folder and no backups.")
 @json_option
 @click.pass_obj
 def remove_site(ini_uri: str, host: str, yes: bool, dry_run: bool, erase: bool, as_json: bool) -> None:

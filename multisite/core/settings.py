@@ -61,7 +61,7 @@ class Settings:
 
     sites_dir: Path = _setting(Path("sites"), parsers.parse_folder, "Folder with one template folder per site.")
     archives_dir: Path | None = _setting(
-        None, parsers.parse_folder, "Folder of the archives of removed sites; by default none are kept."
+        None, parsers.parse_folder, "Folder of the archives of removed sites, and of backups; by default none are kept."
     )
     keep_removed_days: int = _setting(
         30, parsers.parse_limit, "How many days a removed site can be restored; 0 for not at all."

@@ -1,6 +1,7 @@
-"""Change sites: add, rename and remove them, and change their domains, themes, settings and availability.
+"""The provisioning API: add, rename, copy, remove and restore sites, and change their domains, themes and settings.
 
-These functions take the engine of the directory. The commands of `multisite` call the same ones.
+These functions take the engine of the directory. The commands of `multisite` call the same ones;
+`docs/provisioning.md` says what a call guarantees.
 """
 
 from __future__ import annotations
@@ -12,22 +13,34 @@ from multisite.core.lazy import lazy_names
 if TYPE_CHECKING:
     from multisite.directory.records import list_sites
     from multisite.sites.archive import SiteContents, copy_site, export_site, import_site
+    from multisite.sites.availability import disable_site, enable_site
+    from multisite.sites.batches import NewSite, add_sites
     from multisite.sites.domains import add_domain, remove_domain
     from multisite.sites.removal import remove_site
+    from multisite.sites.removed import list_removed
+    from multisite.sites.restoring import restore_site
     from multisite.sites.settings.values import set_settings, unset_settings
-    from multisite.sites.updates import add_site
+    from multisite.sites.updates import add_site, rename_site, set_theme
 
 __all__ = [
+    "NewSite",
     "SiteContents",
     "add_domain",
     "add_site",
+    "add_sites",
     "copy_site",
+    "disable_site",
+    "enable_site",
     "export_site",
     "import_site",
+    "list_removed",
     "list_sites",
     "remove_domain",
     "remove_site",
+    "rename_site",
+    "restore_site",
     "set_settings",
+    "set_theme",
     "unset_settings",
 ]
 
@@ -39,7 +52,11 @@ __getattr__ = lazy_names(
         "remove_site": "multisite.sites.removal",
         "set_settings": "multisite.sites.settings.values",
         "unset_settings": "multisite.sites.settings.values",
-        "add_site": "multisite.sites.updates",
+        **dict.fromkeys(("add_site", "rename_site", "set_theme"), "multisite.sites.updates"),
+        **dict.fromkeys(("NewSite", "add_sites"), "multisite.sites.batches"),
+        **dict.fromkeys(("disable_site", "enable_site"), "multisite.sites.availability"),
+        "list_removed": "multisite.sites.removed",
+        "restore_site": "multisite.sites.restoring",
         "list_sites": "multisite.directory.records",
         **dict.fromkeys(("SiteContents", "copy_site", "export_site", "import_site"), "multisite.sites.archive"),
     },

@@ -23,6 +23,7 @@ from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE, ChangeRow, DomainRow, SettingRow, SiteRow
 from multisite.directory.records import SiteRecord, read_site
 from multisite.sites.archive.contents import SiteContents
+from multisite.sites.backups import delete_backups
 from multisite.sites.media_store import remove_media_files
 from multisite.sites.removal_archive import write_removal_archive
 from multisite.sites.removed import TRASH, begin_removal, delete_removed, end_removal, forget_removal, move_to_trash
@@ -82,7 +83,7 @@ def remove_site(
         host: Any domain of the site.
         settings: Where the folder of the site is, and where its archive is kept.
         contents: What the application declares about the data of its sites, for the archive.
-        erase: Keep nothing: neither an archive nor the folder.
+        erase: Keep nothing: neither an archive, nor the folder, nor backups that `export_sites` wrote.
         batch_rows: How many rows are deleted in one transaction.
         progress: Called with a line for each batch.
 
@@ -113,6 +114,7 @@ def remove_site(
     if erase:
         folder = None
         delete_removed(engine, removal, settings)
+        delete_backups(site.id, settings)
     with directory_transaction(engine) as connection:
         # Read again, because another call may have completed the removal.
         read_site(connection, domain)

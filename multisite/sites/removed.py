@@ -21,6 +21,7 @@ from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE, RemovedRow, SiteRow
 from multisite.directory.records import SiteRecord
 from multisite.errors import MultisiteError, UnknownSite
+from multisite.sites.backups import delete_backups
 from multisite.sites.transaction import directory_transaction
 
 __all__ = [
@@ -183,12 +184,13 @@ def move_to_trash(folder: Path, removal: Removal, settings: Settings) -> Path:
     return target
 
 
-_LISTED = (
+_REMOVED = (
     sa.select(_removed, SiteRow.name)
     .join_from(_removed, SiteRow.__table__, SiteRow.id == _removed.c.site_id)
-    .where(_removed.c.removed.is_not(None), _removed.c.sha256.is_not(None))
+    .where(_removed.c.removed.is_not(None))
     .order_by(_removed.c.removed.desc(), _removed.c.site_id.desc())
 )
+_LISTED = _REMOVED.where(_removed.c.sha256.is_not(None))
 
 
 def list_removed(engine: Engine, *, settings: Settings) -> list[RemovedSite]:
@@ -227,26 +229,36 @@ def _in_utc(time: datetime) -> datetime:
 
 
 def prune_removed(engine: Engine, *, settings: Settings) -> list[RemovedSite]:
-    """Delete the archives of removed sites that have been kept long enough, and return these sites."""
+    """Delete the archives and backups of removed sites that have been kept long enough, and return these sites."""
     now = datetime.now(UTC)
-    expired = [each for each in list_removed(engine, settings=settings) if each.keep_until <= now]
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        rows = connection.execute(_REMOVED).all()
+    found = [_removed_site(row, settings) for row in rows]
+    expired = [each for each in found if each.keep_until <= now or not each.sha256]
     for each in expired:
+        delete_backups(each.id, settings)
         delete_removed(engine, each, settings)
-    return expired
+    return [each for each in expired if each.sha256]
 
 
 def delete_removed(engine: Engine, removed: Removal | RemovedSite, settings: Settings) -> None:
-    """Delete what is kept of a site: its archive and its folder in the trash. Then it cannot be restored."""
+    """Delete what is kept of a site: its archive and its folders in the trash. Then it cannot be restored."""
     site_id = removed.id if isinstance(removed, RemovedSite) else removed.site_id
     of_site = _removed.c.site_id == site_id
-    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+    with directory_transaction(engine) as connection:
         row = connection.execute(sa.select(_removed.c.archive, _removed.c.trash).where(of_site)).one_or_none()
+        # If the process is killed below, the site is no longer listed, and `prune_removed` deletes the rest.
+        hidden = sa.update(RemovedRow).where(of_site, _removed.c.removed.is_not(None)).values(sha256=None)
+        connection.execute(hidden)
     trash = removed.trash if isinstance(removed, Removal) else row and row.trash
     if row is not None and row.archive is not None:
         _delete_archive(row.archive, settings)
+    folder = settings.sites_dir / TRASH
     try:
-        if trash and (settings.sites_dir / TRASH / trash).is_dir():
-            shutil.rmtree(settings.sites_dir / TRASH / trash)
+        # The second kind is from `restore_site` with an archive.
+        for path in (*([folder / trash] if trash else []), *folder.glob(f"*#{site_id}-*")):
+            if path.is_dir():
+                shutil.rmtree(path)
     except OSError as error:
         raise MultisiteError(f"{error.filename} cannot be deleted: {error.strerror or error}") from error
     with directory_transaction(engine) as connection:

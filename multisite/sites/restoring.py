@@ -12,6 +12,7 @@ from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE, RemovedRow, SiteRow
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.importing import Imported, import_site
+from multisite.sites.backups import move_backups
 from multisite.sites.removal_archive import check_archive_file
 from multisite.sites.removed import delete_removed, find_removed
 
@@ -87,5 +88,7 @@ def restore_site(
         columns=dict(row._mapping),
         progress=progress,
     )
+    if done.record is not None:
+        move_backups(removed.id, done.record.site.id, settings)
     delete_removed(engine, removed, settings)
     return done

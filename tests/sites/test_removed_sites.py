@@ -20,9 +20,10 @@ from multisite.core.settings import Settings, parse_settings
 from multisite.directory.models import ChangeRow, RemovedRow, SettingRow, SiteRow
 from multisite.directory.records import get_site, list_sites
 from multisite.errors import DomainTaken, MultisiteError, SettingError, UnknownSite
-from multisite.sites import SiteContents, removal, removal_archive
+from multisite.sites import SiteContents, backups, removal, removal_archive, removed
 from multisite.sites.archive.exporting import export_site
 from multisite.sites.availability import disable_site, maintain_site
+from multisite.sites.backups import export_sites
 from multisite.sites.domains import add_domain
 from multisite.sites.removal import TRASH, remove_site
 from multisite.sites.removed import list_removed, prune_removed
@@ -30,6 +31,10 @@ from multisite.sites.restoring import restore_site
 from multisite.sites.updates import add_site
 
 CONTENTS = SiteContents(metadata=[Base.metadata])
+
+
+class Killed(BaseException):
+    """Ends a call as a kill would: nothing below it handles this."""
 
 
 class World:
@@ -230,6 +235,26 @@ def test_an_archive_that_misses_rows_or_is_damaged_is_found_before_rows_are_dele
     assert sqlite_world.whole(GARDEN)[1] == before[1]
 
 
+def test_a_restored_site_whose_archive_is_not_deleted_yet_is_not_listed(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite_world.remove()
+
+    def killed(*arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(removed, "_delete_archive", killed)
+        with pytest.raises(Killed):
+            sqlite_world.restore()
+    assert get_site(sqlite_world.engine, GARDEN).status == "active"
+    with pytest.raises(UnknownSite):
+        sqlite_world.restore(new_host="second.example")
+    assert len(sqlite_world.kept_files()) == 2
+    assert prune_removed(sqlite_world.engine, settings=sqlite_world.settings) == []
+    assert (sqlite_world.kept_files(), sqlite_world.rows(RemovedRow, sqlite_world.garden)) == ([], 0)
+
+
 def test_an_archive_that_was_changed_is_not_restored(sqlite_world: World) -> None:
     done = sqlite_world.remove()
     assert done.archive is not None
@@ -242,10 +267,6 @@ def test_an_archive_that_was_changed_is_not_restored(sqlite_world: World) -> Non
         sqlite_world.restore()
     done.archive.write_bytes(content)
     sqlite_world.restore()
-
-
-class Killed(BaseException):
-    """Ends a call as a kill would: nothing below it handles this."""
 
 
 def test_an_interrupted_removal_keeps_the_archive_of_the_whole_site(
@@ -343,6 +364,48 @@ def test_a_site_is_restored_in_place_from_an_archive(world: World, tmp_path: Pat
     assert world.whole(STERNWARTE) == world.other
     with pytest.raises(UnknownSite):
         world.restore("nowhere.example", archive=archive)
+
+
+def test_backups_are_kept_by_site_and_follow_it(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, settings = sqlite_world.engine, sqlite_world.settings
+    sites = [record.site for record in list_sites(engine)]
+
+    def fail_for_the_garden(engine: sa.Engine, host: str, path: Path, **options: Any) -> Any:
+        if host == GARDEN:
+            raise MultisiteError("no")
+        return export_site(engine, host, path, **options)
+
+    folder = sqlite_world.archives / "backups" / str(sqlite_world.garden.id)
+    folder.mkdir(parents=True)
+    for name in ("20200101T000000Z.zip", "20200102T000000Z.zip", "20200103T000000Z.zip", "notes.txt"):
+        (folder / name).write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(backups, "export_site", fail_for_the_garden)
+        failed, done = export_sites(engine, sites, settings=settings, contents=CONTENTS, keep=2)
+    # A failure deletes nothing, and does not keep other sites from being exported.
+    assert (failed.path, failed.reason, failed.deleted, len(list(folder.iterdir()))) == (None, "no", (), 4)
+    assert done.path is not None
+    assert done.site.host == STERNWARTE
+    (backup,) = export_sites(engine, sites[:1], settings=settings, contents=CONTENTS, keep=2)
+    assert backup.path is not None
+    assert sorted(path.name for path in folder.iterdir()) == ["20200103T000000Z.zip", backup.path.name, "notes.txt"]
+    before = sqlite_world.whole(GARDEN)
+    sqlite_world.sites.add(sqlite_world.garden, "three")
+    sqlite_world.restore(archive=backup.path)
+    assert sqlite_world.whole(GARDEN)[2] == before[2]
+    sqlite_world.remove()
+    sqlite_world.restore()
+    restored = get_site(engine, GARDEN).site
+    assert (sqlite_world.archives / "backups" / str(restored.id) / backup.path.name).is_file()
+    sqlite_world.remove(erase=True)
+    assert sqlite_world.kept_files() == ["backups"]
+    assert [path.name for path in (sqlite_world.archives / "backups").iterdir()] == [str(done.site.id)]
+
+
+def test_backups_need_a_folder(sqlite_world: World) -> None:
+    without = replace(sqlite_world.settings, archives_dir=None)
+    (failed,) = export_sites(sqlite_world.engine, [sqlite_world.garden], settings=without, contents=CONTENTS)
+    assert "set multisite.archives_dir" in (failed.reason or "")
 
 
 def test_archives_must_not_be_in_a_folder_that_is_served(tmp_path: Path) -> None:

@@ -226,10 +226,20 @@ def _caching(folder: Path) -> Iterator[Namespace]:
         directory.deactivate()
 
 
+@contextmanager
+def _provisioning(folder: Path) -> Iterator[Namespace]:
+    """Yield the two sites, with a folder for the archives of removed sites."""
+    with _two_sites(folder) as namespace:
+        namespace["settings"]["multisite.archives_dir"] = str(folder / "archives")
+        namespace["settings"]["multisite.refresh_seconds"] = "0"
+        yield namespace
+
+
 PREPARED: dict[str, Callable[[Path], AbstractContextManager[Namespace]]] = {
     "caching.md": _caching,
     "logging-and-metrics.md": _caching,
     "debugging.md": _two_sites,
+    "provisioning.md": _provisioning,
     "python-api.md": _directives,
     "jinja2.md": _two_sites,
     "internationalization.md": _two_sites,

@@ -271,9 +271,11 @@ KEPT = 2
 def archives(world: World, notes: None) -> Iterator[Path]:
     """Let the commands keep archives of removed sites."""
     folder = world.folder.path / "archives"
+    Base.metadata.create_all(world.engine)
     world.folder.write(app=f"multisite.archives_dir = {folder}\nmultisite.refresh_seconds = 0")
     yield folder
     world.folder.write()
+    Base.metadata.drop_all(world.engine)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(world.sites_dir, ignore_errors=True)
 

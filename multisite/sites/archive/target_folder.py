@@ -48,6 +48,7 @@ class TargetFolder:
     def __init__(self, settings: Settings, domain: Domain, existing: SiteRecord | None) -> None:
         self._parent = settings.sites_dir
         self._former = None if existing is None else self._parent / existing.site.folder
+        self._site_id = 0 if existing is None else existing.site.id
         base = folder_name(str(domain))
         self.name = base if self._former is None else self._free_name(base)
         self._path = self._parent / self.name
@@ -121,7 +122,8 @@ class TargetFolder:
         if self._former is not None and self._former.is_dir() and not self._former.is_symlink():
             trash = self._parent / TRASH
             trash.mkdir(exist_ok=True)
-            names = (f"{self._former.name[:240]}-{number}" for number in count(1))
+            # No site's folder has a # in its name, so that the id in this one is certain (`removed.py`).
+            names = (f"{self._former.name[:200]}#{self._site_id}-{number}" for number in count(1))
             self._former.rename(trash / next(name for name in names if not (trash / name).exists()))
 
     def __exit__(self, *error: object) -> None:
