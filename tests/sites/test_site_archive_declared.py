@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from multisite.errors import MultisiteError
 from multisite.scoping import scoped_reference, site_id_column
 from multisite.scoping.tables import tables
 from multisite.sites import SiteContents, add_site, copy_site, export_site, import_site
-from multisite.sites.archive import SitePart, SiteReference, exporting, rows_in, rows_new, rows_out, values
+from multisite.sites.archive import SitePart, SiteReference, cells, exporting, rows_in, rows_new, rows_out
 from multisite.sites.archive.addresses import AddressMap, rewrite_json
 
 METADATA = sa.MetaData()
@@ -246,7 +247,7 @@ EXAMPLE = Example(
         TableShape("integer", (), ("text",), "owned", 0),
     ),
     {
-        "aware": [values.datetime.fromisoformat("2024-02-29T12:30:00+00:00")],
+        "aware": [datetime.fromisoformat("2024-02-29T12:30:00+00:00")],
         "text": ["a", "ü"],
         "json": [{"a": [1]}],
     },
@@ -281,7 +282,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
         rows_in._Insertion, "set_late_references", lambda _: None
     ),
     "postgresql: a time that loses its zone": lambda patch: patch.setattr(
-        values, "_utc", lambda cell: values.datetime.fromisoformat(cell).replace(tzinfo=None, hour=3)
+        cells, "parse_utc", lambda cell: datetime.fromisoformat(cell).replace(tzinfo=None, hour=3)
     ),
     "a file that is left out": lambda patch: patch.setattr(exporting, "export_files", lambda *_: 0),
 }

@@ -8,14 +8,10 @@ same type.
 
 from __future__ import annotations
 
-import base64
 import json
-import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import date, datetime, time
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine, UserDefinedType
+
+from multisite.sites.archive import cells
 
 __all__ = ["Kind", "converter", "holds_pickles", "kind_of"]
 
@@ -111,156 +109,23 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _integer(cell: Any) -> int:
-    if type(cell) is not int or not -(2**63) <= cell < 2**63:
-        raise ValueError("a 64-bit integer")
-    return cell
-
-
-def _boolean(cell: Any) -> bool:
-    if type(cell) is not bool:
-        raise ValueError("true or false")
-    return cell
-
-
-def _text(cell: Any) -> str:
-    if type(cell) is not str:
-        raise ValueError("a string")
-    return cell
-
-
-def _float_cell(value: Any) -> Any:
-    number = float(value)
-    return number if math.isfinite(number) else str(number)
-
-
-def _float(cell: Any) -> float:
-    if type(cell) is str and cell in {"inf", "-inf", "nan"}:
-        return float(cell)
-    if type(cell) not in (int, float):
-        raise ValueError("a number")
-    return float(cell)
-
-
-def _decimal(cell: Any) -> Decimal:
-    try:
-        return Decimal(_text(cell) if type(cell) is not int else cell)
-    except InvalidOperation:
-        raise ValueError("a decimal number as a string") from None
-
-
-def _decimal_cell(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
-
-
-def _sqlite_number(cell: Any) -> float | int:
-    # As SQLAlchemy stores a Decimal there.
-    number = _decimal(cell)
-    return int(number) if number == number.to_integral_value() and abs(number) < 2**53 else float(number)
-
-
-def _bytes_cell(value: Any) -> str:
-    return base64.b64encode(bytes(value)).decode()
-
-
-def _bytes(cell: Any) -> bytes:
-    return base64.b64decode(_text(cell), validate=True)
-
-
-def _json_cell(value: Any) -> str:
-    # SQLite turns the text of a number into one: the type JSON has the affinity NUMERIC there.
-    return value if isinstance(value, str) else repr(value)
-
-
-def _json_text(cell: Any) -> str:
-    text = _text(cell)
-    json.loads(text)
-    return text
-
-
-def _parsed(cls: type[date]) -> Callable[[Any], Any]:
-    return lambda cell: cls.fromisoformat(_text(cell))
-
-
 def _with_time(found: sa.DateTime | sa.Time, on_sqlite: bool) -> Kind:
     """Return the kind of a time; with a zone it is in UTC, also on SQLite, which has no zones."""
     used = found if on_sqlite else StoredValue()
     if isinstance(found, sa.DateTime):
         if found.timezone:
-            return Kind("datetime in UTC", used, _utc_cell, _utc_naive if on_sqlite else _utc)
-        return Kind("datetime", used, datetime.isoformat, _naive)
+            return Kind(
+                "datetime in UTC", used, cells.utc_cell, cells.parse_utc_as_naive if on_sqlite else cells.parse_utc
+            )
+        return Kind("datetime", used, datetime.isoformat, cells.parse_naive)
     if found.timezone:
-        return Kind("time in a zone", used, _zoned_time_cell, _zoned_time_naive if on_sqlite else _zoned_time)
-    return Kind("time", used, time.isoformat, lambda cell: time.fromisoformat(_text(cell)))
-
-
-def _utc_cell(value: datetime) -> str:
-    in_utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return in_utc.isoformat()
-
-
-def _utc(cell: Any) -> datetime:
-    value = datetime.fromisoformat(_text(cell))
-    if value.tzinfo is None:
-        raise ValueError("a time with its zone")
-    return value.astimezone(UTC)
-
-
-def _utc_naive(cell: Any) -> datetime:
-    return _utc(cell).replace(tzinfo=None)
-
-
-def _naive(cell: Any) -> datetime:
-    value = datetime.fromisoformat(_text(cell))
-    if value.tzinfo is not None:
-        raise ValueError("a time without a zone")
-    return value
-
-
-def _zoned_time_cell(value: time) -> str:
-    return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).isoformat()
-
-
-def _zoned_time(cell: Any) -> time:
-    value = time.fromisoformat(_text(cell))
-    if value.tzinfo is None:
-        raise ValueError("a time with its zone")
-    return value
-
-
-def _zoned_time_naive(cell: Any) -> time:
-    value = _zoned_time(cell)
-    if value.utcoffset():
-        raise ValueError("a time in UTC, since SQLite has no zones")
-    return value.replace(tzinfo=None)
-
-
-_DURATION = re.compile(
-    r"P(?:(-?\d{1,9})Y)?(?:(-?\d{1,9})M)?(?:(-?\d{1,9})D)?"
-    r"(?:T(?:(-?\d{1,15})H)?(?:(-?\d{1,15})M)?(?:(-?\d{1,15}(?:\.\d{1,6})?)S)?)?"
-)
-
-
-def _duration(value: timedelta) -> str:
-    micro = f".{value.microseconds:06}" if value.microseconds else ""
-    return f"P{value.days}DT{value.seconds}{micro}S"
-
-
-def _checked_duration(cell: Any) -> str:
-    if not _DURATION.fullmatch(_text(cell)):
-        raise ValueError("a duration of ISO 8601")
-    return str(cell)
-
-
-def _timedelta(cell: Any) -> timedelta:
-    found = _DURATION.fullmatch(_text(cell))
-    if found is None:
-        raise ValueError("a duration of ISO 8601")
-    years, months, days, hours, minutes, seconds = (Decimal(each or 0) for each in found.groups())
-    if years or months:
-        raise ValueError("a duration without months and years, which SQLite cannot store")
-    micro = int(seconds * 1_000_000)
-    return timedelta(days=int(days), hours=int(hours), minutes=int(minutes), microseconds=micro)
+        return Kind(
+            "time in a zone",
+            used,
+            cells.zoned_time_cell,
+            cells.parse_zoned_time_as_naive if on_sqlite else cells.parse_zoned_time,
+        )
+    return Kind("time", used, time.isoformat, lambda cell: time.fromisoformat(cells.parse_text(cell)))
 
 
 def _array(found: sa.ARRAY[Any], dialect: Dialect) -> Kind:
@@ -297,12 +162,12 @@ def _list_of(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _tagged(value: Any) -> Any:
     """Return the JSON of a value of any type that SQLite or PostgreSQL's text notation has."""
-    return {"base64": _bytes_cell(value)} if isinstance(value, (bytes, memoryview)) else value
+    return {"base64": cells.bytes_cell(value)} if isinstance(value, (bytes, memoryview)) else value
 
 
 def _untagged(cell: Any) -> Any:
     if type(cell) is dict and list(cell) == ["base64"]:
-        return _bytes(cell["base64"])
+        return cells.parse_bytes(cell["base64"])
     if type(cell) not in (str, int, float):
         raise ValueError("a string or a number")
     return cell
@@ -310,8 +175,8 @@ def _untagged(cell: Any) -> Any:
 
 def _interval(_found: Any, on_sqlite: bool) -> Kind:
     if on_sqlite:
-        return Kind("interval", sa.Interval(), _duration, _timedelta)
-    return Kind("interval", StoredValue(), _same, _checked_duration, as_text=True)
+        return Kind("interval", sa.Interval(), cells.duration_cell, cells.parse_timedelta)
+    return Kind("interval", StoredValue(), _same, cells.parse_duration_text, as_text=True)
 
 
 def _uuid(found: Any, on_sqlite: bool) -> Kind:
@@ -326,22 +191,32 @@ def _simple(name: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any
 
 _KINDS: tuple[tuple[Any, Callable[[Any, bool], Kind]], ...] = (
     ((sa.Interval, postgresql.INTERVAL), _interval),
-    (sa.JSON, lambda _, on_sqlite: Kind("json", StoredValue(), _json_cell, _json_text, as_text=not on_sqlite)),
+    (
+        sa.JSON,
+        lambda _, on_sqlite: Kind("json", StoredValue(), cells.json_cell, cells.parse_json, as_text=not on_sqlite),
+    ),
     (sa.Uuid, _uuid),
     ((sa.DateTime, sa.Time), _with_time),
     (
         sa.Date,
-        lambda found, on_sqlite: Kind("date", found if on_sqlite else StoredValue(), date.isoformat, _parsed(date)),
+        lambda found, on_sqlite: Kind(
+            "date", found if on_sqlite else StoredValue(), date.isoformat, cells.parser_of(date)
+        ),
     ),
-    (sa.Boolean, lambda _, __: Kind("boolean", sa.Boolean(create_constraint=False), bool, _boolean)),
-    ((sa.LargeBinary, sa.BINARY, sa.VARBINARY), _simple("binary", _bytes_cell, _bytes)),
-    (sa.Integer, _simple("integer", int, _integer)),
-    (sa.Float, _simple("float", _float_cell, _float)),
+    (sa.Boolean, lambda _, __: Kind("boolean", sa.Boolean(create_constraint=False), bool, cells.parse_boolean)),
+    ((sa.LargeBinary, sa.BINARY, sa.VARBINARY), _simple("binary", cells.bytes_cell, cells.parse_bytes)),
+    (sa.Integer, _simple("integer", int, cells.parse_integer)),
+    (sa.Float, _simple("float", cells.float_cell, cells.parse_float)),
     (
         sa.Numeric,
-        lambda _, on_sqlite: Kind("numeric", StoredValue(), _decimal_cell, _sqlite_number if on_sqlite else _decimal),
+        lambda _, on_sqlite: Kind(
+            "numeric",
+            StoredValue(),
+            cells.decimal_cell,
+            cells.parse_sqlite_number if on_sqlite else cells.parse_decimal,
+        ),
     ),
     # Also an enumeration: the archive has the stored labels, and the database checks them.
-    (sa.String, _simple("text", str, _text)),
+    (sa.String, _simple("text", str, cells.parse_text)),
 )
 """The kinds, by the types that a database stores. The first that fits is used: a Float is also a Numeric."""
