@@ -22,7 +22,9 @@ def folder(sqlite_sites: ContentSites, tmp_path: Path) -> Folder:
 
 def test_archive_is_imported_under_another_domain(folder: Folder, sqlite_sites: ContentSites) -> None:
     archive = str(folder.path / "garden.zip")
-    exported = json.loads(folder.invoke("export-site", GARDEN, archive, "--json").stdout)
+    result = folder.invoke("export-site", GARDEN, archive, "--json")
+    assert result.exit_code == 0, result.output
+    exported = json.loads(result.stdout)
     assert exported["rows"] == {"entries": 1}
     dry = folder.invoke("import-site", archive, "--host", COPY, "--dry-run")
     assert f"https://{GARDEN}/two -> https://{COPY}/two" in dry.stdout

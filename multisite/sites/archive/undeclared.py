@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from multisite.directory.models import metadata as own
 from multisite.scoping.column import SITE_COLUMN, site_id_column
-from multisite.sites.archive.contents import SiteContents
+from multisite.sites.archive.contents import REFLECTED, SiteContents
 
 __all__ = ["undeclared_rows"]
 
@@ -45,7 +45,7 @@ def undeclared_rows(
                 continue
             if any(column["name"] == SITE_COLUMN for column in inspector.get_columns(name, schema=schema)):
                 # With site_id_column(), the scoping layer limits the statement to the current site.
-                table = sa.Table(name, sa.MetaData(), site_id_column(), schema=schema)
+                table = sa.Table(name, sa.MetaData(info={REFLECTED: True}), site_id_column(), schema=schema)
                 count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 if count:
                     yield table.fullname, count
