@@ -39,8 +39,11 @@ users = ["argon2-cffi>=23.1"]  # For multisite.users.
 
 editor = [*users, "WTForms>=3.1"]  # For multisite.forms, and the editor of multisite.content.
 
+search = ["snowballstemmer>=2.2"]  # For multisite.search; the first with all of its languages.
+
 # For multisite.content, the reference application: its entries are imported from Markdown, and its ini names waitress.
 content = [
+    *search,
     *editor,
     "beautifulsoup4>=4.13",  # The first with types; what markdownify works on.
     "defusedxml>=0.7.1",  # For exports of WordPress, which are strangers' XML.
@@ -67,6 +70,7 @@ tracing = ["opentelemetry-api>=1.20"]  # For multisite.tracing.
 
 test = [
     *postgresql,
+    *search,
     *caching,
     *content,
     *media,
@@ -160,6 +164,7 @@ setup(
         "media": media,
         "metrics": metrics,
         "tracing": tracing,
+        "search": search,
         "users": users,
         "editor": editor,
         "lint": lint,

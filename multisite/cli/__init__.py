@@ -137,6 +137,9 @@ COMMANDS = {
         "multisite.cli.redirects:list_missing",
         "List the most wanted addresses without a page and without a redirect.",
     ),
+    "reindex-search": _LazyCommand(
+        "multisite.cli.search:reindex_search", "Index the rows of a site again for the search."
+    ),
     "list-media": _LazyCommand("multisite.cli.media:list_media", "List the media of a site."),
     "add-media": _LazyCommand("multisite.cli.media:add_media", "Add files to the media of a site."),
     "remove-media": _LazyCommand(

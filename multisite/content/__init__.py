@@ -38,6 +38,7 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         config.include("multisite.content.messages")
         config.include("multisite.content.variables")
         config.include("multisite.content.pages")
+        config.include("multisite.content.search_page")
         config.include("multisite.content.feeds")
         config.include("multisite.content.not_found")
         config.include("multisite.content.editor")

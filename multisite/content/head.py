@@ -105,6 +105,11 @@ def _website(request: Request, page_kind: str | None) -> dict[str, Any] | None:
         "description": request.site.settings["tagline"],
         "url": request.urls.home(),
         "inLanguage": request.site.locale,
+        "potentialAction": {
+            "@type": "SearchAction",
+            "target": f"{request.urls.search()}?q={{words}}",
+            "query-input": "required name=words",
+        },
     }
 
 

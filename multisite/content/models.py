@@ -17,8 +17,9 @@ from multisite.content.limits import PATH_LENGTH, SLUG_LENGTH, SOURCE_LENGTH, TA
 from multisite.directory.models import BigId, UtcDateTime
 from multisite.media import SiteMedia
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
+from multisite.search import SearchIndex
 
-__all__ = ["Base", "Entry", "Media", "Redirect", "Tag", "UtcDateTime", "entry_counts", "entry_tags"]
+__all__ = ["Base", "Entry", "Media", "Redirect", "Tag", "UtcDateTime", "entry_counts", "entry_search", "entry_tags"]
 
 
 class Base(DeclarativeBase):
@@ -151,5 +152,8 @@ class Media(SiteMedia, Base):
 
     __tablename__ = "media"
 
+
+entry_search = SearchIndex(Entry, title="title", texts=("summary",), html=("body_html",), date="published")
+"""Search in the entries of a site."""
 
 triggers.install(Base.metadata)

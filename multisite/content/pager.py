@@ -17,7 +17,7 @@ from pyramid.request import Request
 
 from multisite.content.listing import EntryList, ListedEntry, PlaceName
 
-__all__ = ["MAX_PAGE", "ListPage", "Pager", "list_page"]
+__all__ = ["MAX_PAGE", "ListPage", "Pager", "list_page", "page_number"]
 
 MAX_PAGE = 100
 """The last page that has a number."""
@@ -72,7 +72,7 @@ def list_page(request: Request, listed: EntryList, address: Address, *, size: in
 
 
 def _numbered(request: Request, listed: EntryList, address: Address, size: int) -> ListPage:
-    number = _page_number(request)
+    number = page_number(request, MAX_PAGE)
     found = listed.page(request.dbsession, size=size, number=number)
     if not found.entries and number > 1:
         raise HTTPNotFound
@@ -88,12 +88,12 @@ def _older(entries: Sequence[ListedEntry], address: Address) -> str:
     return address(before=PlaceName(last.published, last.slug))
 
 
-def _page_number(request: Request) -> int:
-    """Return the number in `?page=`, or 1 without it; 404 if it is not a page number."""
+def page_number(request: Request, last: int) -> int:
+    """Return the number in `?page=`, or 1 without it; 404 if it is not a number of a page up to `last`."""
     text = request.GET.get("page", "1")
     if not (text.isascii() and text.isdigit() and len(text) < 8 and not text.startswith("0")):
         raise HTTPNotFound
     number = int(text)
-    if number > MAX_PAGE:
+    if number > last:
         raise HTTPNotFound
     return number

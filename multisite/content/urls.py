@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from pyramid.request import Request
 
@@ -42,6 +42,11 @@ class Urls:
     def feed(self) -> str:
         """Return the URL of the Atom feed."""
         return f"{self._root}/feed.xml"
+
+    def search(self, query: str = "", page: int = 1) -> str:
+        """Return the URL of the search, with a query, if there is one."""
+        words = {"q": query} | ({"page": str(page)} if page > 1 else {})
+        return f"{self._root}/search" + (f"?{urlencode(words)}" if query else "")
 
     def sitemap(self, part: str | None = None) -> str:
         """Return the URL of the sitemap, or of one part of it, such as `2024-05`."""

@@ -65,6 +65,7 @@ def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
         "nav": [
             NavItem(text("home"), urls.home(), page_kind == "home"),
             NavItem(text("archive"), urls.archive(), page_kind == "archive"),
+            NavItem(text("search"), urls.search(), page_kind == "search"),
         ],
     }
 

@@ -315,10 +315,11 @@ def test_a_site_translates_and_overrides_phrases(sqlite_sites: ContentSites) -> 
     reload_templates(sqlite_sites.engine)
     browser = sqlite_sites.browser(STERNWARTE)
     sqlite_sites.app.registry[DIRECTORY].refresh_soon()
-    assert [link.text for link in browser.get("/").html.select(".site-nav a")] == ["Kuppel", "Archiv"]
+    assert [link.text for link in browser.get("/").html.select(".site-nav a")] == ["Kuppel", "Archiv", "Suche"]
     assert [link.text for link in sqlite_sites.browser(GARDEN).get("/").html.select(".site-nav a")] == [
         "Home",
         "Archive",
+        "Search",
     ]
 
 
@@ -376,6 +377,7 @@ def test_links_use_the_canonical_domain(sqlite_sites: ContentSites) -> None:
     assert {link["href"] for link in page.html.select(".site-nav a")} == {
         f"http://{GARDEN}:6543/",
         f"http://{GARDEN}:6543/archive",
+        f"http://{GARDEN}:6543/search",
     }
 
 

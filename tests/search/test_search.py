@@ -1,0 +1,363 @@
+"""Search within a site: true after each flush, in an order of the site's own rows, with any text as the query."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from content_sites import GARDEN, STERNWARTE, ContentSites, content_sites
+from hypothesis import given
+from hypothesis import strategies as st
+from paths import ROOT
+from sqlalchemy import event
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from multisite import NoCurrentSite, Site, SiteScoped, all_sites
+from multisite.cli import main
+from multisite.content.listing import visible
+from multisite.content.models import Entry, entry_search
+from multisite.core.keys import DIRECTORY
+from multisite.search import SearchIndex
+from multisite.search import index as index_module
+from multisite.search.words import marked, passage, plain_text, query_terms, terms_of
+
+NOON = datetime(2024, 5, 5, 12, tzinfo=UTC)
+
+
+def found(sites: ContentSites, site: Site, text: str, **options: Any) -> list[str]:
+    with Session(sites.engine, info={"site": site}) as session:
+        return [hit.row.slug for hit in entry_search.search(session, text, **options).hits]
+
+
+def fill(sites: ContentSites, site: Site) -> None:
+    sites.add(site, "old", title="Compost", body="A heap.", published=NOON - timedelta(days=3))
+    sites.add(site, "text", title="Leaves", body="All about *compost* and <b>worms</b>.", published=NOON)
+    sites.add(site, "new", title="More compost", body="Another heap.", published=NOON - timedelta(days=1))
+    sites.add(site, "other", title="Bees", body="Nothing else.")
+
+
+def test_hits_are_in_the_title_first_and_newer_first(sites: ContentSites) -> None:
+    fill(sites, sites.garden)
+    assert found(sites, sites.garden, "compost") == ["new", "old", "text"]
+    assert found(sites, sites.garden, "compost heap") == ["new", "old"]
+    assert found(sites, sites.garden, "compost worms") == ["text"]
+    assert found(sites, sites.garden, "compost bees") == []
+    assert found(sites, sites.garden, "compost", size=2, page=2) == ["text"]
+
+
+def test_no_row_of_another_site_is_found_or_changes_the_order(sites: ContentSites) -> None:
+    fill(sites, sites.garden)
+    before = [found(sites, sites.garden, query) for query in ("compost", "heap", "worms compost", "bees")]
+    assert found(sites, sites.sternwarte, "compost") == []
+    for number in range(30):
+        sites.add(sites.sternwarte, f"n{number}", title="Compost heap", body="worms bees secret", published=NOON)
+    assert [found(sites, sites.garden, query) for query in ("compost", "heap", "worms compost", "bees")] == before
+    assert found(sites, sites.garden, "secret") == []
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        found_page = entry_search.search(session, "compost", size=3)
+        assert not found_page.has_more
+
+
+def test_a_search_needs_one_site(sqlite_sites: ContentSites) -> None:
+    with Session(sqlite_sites.engine) as session, pytest.raises(NoCurrentSite):
+        entry_search.search(session, "x")
+    with Session(sqlite_sites.engine) as session, all_sites("a test"), pytest.raises(NoCurrentSite):
+        entry_search.search(session, "x")
+
+
+def test_a_flush_changes_the_index_and_a_rollback_changes_it_back(sites: ContentSites) -> None:
+    fill(sites, sites.garden)
+    fill(sites, sites.sternwarte)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        entry = session.scalars(sa.select(Entry).where(Entry.slug == "old")).one()
+        entry.title = "Manure"
+        session.flush()
+        assert [hit.row.slug for hit in entry_search.search(session, "manure").hits] == ["old"]
+        session.rollback()
+        assert [hit.row.slug for hit in entry_search.search(session, "manure").hits] == []
+        entry.title, entry.published = "Fresh compost", NOON + timedelta(days=1)
+        session.commit()
+        session.delete(session.scalars(sa.select(Entry).where(Entry.slug == "new")).one())
+        session.execute(sa.delete(Entry).where(Entry.slug == "text"))
+        session.commit()
+    assert found(sites, sites.garden, "compost") == ["old"]
+    assert found(sites, sites.sternwarte, "compost") == ["new", "old", "text"]
+    with sites.engine.connect() as connection, all_sites("a test"):
+        terms = entry_search.table.c
+        rows = connection.execute(sa.select(terms.row_id).distinct().where(terms.site_id == sites.garden.id)).all()
+    assert len(rows) == 2
+
+
+def test_an_unchanged_text_is_not_indexed_again(sqlite_sites: ContentSites) -> None:
+    sites = sqlite_sites
+    fill(sites, sites.garden)
+    sent: list[str] = []
+    event.listen(sites.engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: sent.append(statement))
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        session.scalars(sa.select(Entry).where(Entry.slug == "old")).one().author = "Ann"
+        session.commit()
+    assert any("UPDATE entries" in statement for statement in sent)
+    assert not [statement for statement in sent if "entries_terms" in statement]
+
+
+def test_a_page_of_hits_is_one_statement_by_the_index(sites: ContentSites) -> None:
+    for number in range(200):
+        add_rare(sites, number)
+    sent: list[tuple[str, Any]] = []
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        session.connection()
+        record = lambda _c, _cursor, statement, parameters, *_: sent.append((statement, parameters))  # noqa: E731
+        event.listen(sites.engine, "before_cursor_execute", record)
+        assert len(entry_search.search(session, "rare", where=(visible(NOON),)).hits) == 2
+        event.remove(sites.engine, "before_cursor_execute", record)
+    ((statement, parameters),) = sent
+    prefix = "EXPLAIN QUERY PLAN " if sites.engine.dialect.name == "sqlite" else "EXPLAIN "
+    with sites.engine.connect() as connection, all_sites("a test"):
+        if sites.engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE")
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(prefix + statement, parameters))
+    assert "ix_entries_terms_site_id_term_in_title_date_row_id" in plan
+
+
+def test_row_level_security_leaves_the_index_in_use(postgresql_database_url: str, tmp_path: Path) -> None:
+    with content_sites(postgresql_database_url, tmp_path) as sites:
+        plan = plan_with_row_level_security(sites)
+    # The comparison of texts is leakproof, unlike the operator @@ of full-text search.
+    assert re.search(r"Index Cond: .*site_id.*term.*= 'compost'", plan), plan
+
+
+def plan_with_row_level_security(sites: ContentSites) -> str:
+    name = f"searcher_{sites.engine.url.database}"
+    with sites.engine.begin() as connection, all_sites("a test"):
+        for statement in (
+            f"CREATE ROLE {name}",
+            f"GRANT SELECT ON entries_terms TO {name}",
+            "ALTER TABLE entries_terms ENABLE ROW LEVEL SECURITY",
+            "CREATE POLICY p ON entries_terms USING (site_id = current_setting('multisite.site_id')::bigint)",
+            f"SET LOCAL ROLE {name}",
+            "SET LOCAL enable_seqscan = off",
+            f"SET LOCAL multisite.site_id = '{sites.garden.id}'",
+        ):
+            connection.exec_driver_sql(statement)
+        query = "EXPLAIN SELECT row_id FROM entries_terms WHERE term = 'compost' ORDER BY in_title DESC LIMIT 3"
+        plan = "\n".join(row[0] for row in connection.exec_driver_sql(query))
+        connection.exec_driver_sql("RESET ROLE")
+        connection.exec_driver_sql(f"REVOKE ALL ON entries_terms FROM {name}")
+        connection.exec_driver_sql("DROP POLICY p ON entries_terms")
+        connection.exec_driver_sql(f"DROP ROLE {name}")
+    return plan
+
+
+def add_rare(sites: ContentSites, number: int) -> None:
+    values = {"slug": f"e{number}", "title": f"Number {number}", "published": NOON - timedelta(hours=number)}
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        session.add(Entry(body_html="<p>rare</p>" if number in {50, 150} else "<p>common words</p>", **values))
+        session.commit()
+
+
+HOSTILE = [
+    "", " ", '"', "'", "%", "_", "*", "compost*", "NOT compost", "compost OR 1=1", "a & | ! b", ":*", "<->", "\\",
+    "(((", "compost)", "NEAR(a b)", "title:compost", "^compost", "{a b}", "\x00", "\x00compost", "-- x",
+    "; DROP TABLE entries", "\u202ecompost", "😀", "\ud7ff", "\uffff", "a" * 5000, "x " * 5000, "' UNION SELECT", "ﬁ",
+    "İ", "ß", "\u0300\u0301",
+]  # fmt: skip
+
+
+def test_any_text_is_a_query(sites: ContentSites) -> None:
+    fill(sites, sites.garden)
+    for text in HOSTILE:
+        assert set(found(sites, sites.garden, text)) <= {"old", "new", "text"}, text
+    browser = sites.browser(GARDEN)
+    for text in HOSTILE:
+        page = browser.get("/search", {"q": text})
+        assert "DROP TABLE entries" not in page or text in page.html.h1.text
+
+
+@given(st.text())
+def test_words_of_any_text(text: str) -> None:
+    for language in ("en", "de-AT", "ja", "zz"):
+        terms = query_terms(text, language)
+        assert set(terms) <= terms_of(text[:200], language) or len(text) > 200
+        assert all(0 < len(term) <= 64 for term in terms)
+        assert "".join(part for part, _ in marked(text, terms, language)) == marked_text(text)
+        passage(text, terms, language)
+
+
+def marked_text(text: str) -> str:
+    return "".join(part for part, _ in marked(text, [], "en"))
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "query"),
+    [
+        ("en", "Running houses", "house run"),
+        ("de", "Die Häuser der Sternwarten", "haus sternwarte"),
+        ("de-AT", "Äpfel", "apfel"),
+        ("fr", "Les élèves", "eleve"),
+        ("es", "Canciones", "canción"),
+        ("ja", "東京の天文台", "天文台"),
+        ("hi", "हिन्दी में लिखा", "हिन्दी"),
+        ("ru", "Книги", "книга"),
+        ("zz", "Plain WORDS", "words"),
+    ],
+)
+def test_words_are_found_by_the_language(language: str, text: str, query: str) -> None:
+    assert set(query_terms(query, language)) <= terms_of(text, language)
+    assert not set(query_terms("something", language)) <= terms_of(text, language)
+
+
+def test_the_language_is_that_of_the_site(sites: ContentSites) -> None:
+    for site in (sites.garden, sites.sternwarte):
+        sites.add(site, "x", title="Zwei Sternwarten")
+    assert found(sites, sites.sternwarte, "sternwarte") == ["x"]
+    assert found(sites, sites.garden, "sternwarte") == []
+
+
+def test_a_passage_shows_the_words_in_their_place() -> None:
+    text = "Before. " * 60 + "Then the heaps of leaves & worms came. " + "After. " * 60
+    segments = passage(text, query_terms("heap worm", "en"), "en")
+    assert [part for part, is_match in segments if is_match] == ["heaps", "worms"]
+    whole = "".join(part for part, _ in segments)
+    assert whole.startswith("… ")
+    assert whole.endswith(" …")
+    assert len(whole) < 260
+    assert passage("Short", ["x"], "en") == [("Short", False)]
+    assert plain_text('<p title="a>b">One<br>two &lt;b&gt;</p>').split() == ["One", "two", "<b>"]
+
+
+# The page.
+
+
+def test_the_page_marks_and_escapes(sqlite_sites: ContentSites) -> None:
+    sites = sqlite_sites
+    sites.add(sites.garden, "x", title="Peas & <beans>", body="Some `<script>` peas here.")
+    browser = sites.browser(GARDEN)
+    page = browser.get("/search", {"q": 'peas "<script>'})
+    assert [mark.text for mark in page.html.select(".hit-list h2 mark")] == ["Peas"]
+    assert page.html.select_one(".hit-list h2").text == "Peas & <beans>"
+    assert [mark.text for mark in page.html.select(".hit-list p mark")] == ["script", "peas"]
+    assert page.html.select_one("input[name=q]")["value"] == 'peas "<script>'
+    assert page.html.select_one(".hit-list a")["href"] == f"http://{GARDEN}/entries/x"
+    assert page.headers["X-Robots-Tag"] == "noindex"
+    assert "<script" not in page.html.main.decode()
+    form = browser.get("/search").forms[0]
+    form["q"] = "peas"
+    assert form.submit().html.select_one(".hit-list h2").text == "Peas & <beans>"
+    assert "No entry has all of these words." in browser.get("/search?q=nothing")
+    assert "Kein Beitrag" in sites.browser(STERNWARTE).get("/search?q=peas")
+
+
+def test_drafts_and_scheduled_entries_are_not_found(sites: ContentSites) -> None:
+    sites.add(sites.garden, "draft", title="Hidden draft", draft=True, published=None)
+    sites.add(sites.garden, "future", title="Hidden future", published=datetime.now(UTC) + timedelta(hours=1))
+    sites.add(sites.garden, "shown", title="Hidden no more")
+    browser = sites.browser(GARDEN)
+
+    def slugs() -> list[str]:
+        links = browser.get("/search?q=hidden").html.select(".hit-list a")
+        return [link["href"].rpartition("/")[2] for link in links]
+
+    assert slugs() == ["shown"]
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        session.execute(sa.update(Entry).values(draft=True))
+        session.commit()
+    assert slugs() == []
+
+
+def test_pages_of_hits(sqlite_sites: ContentSites) -> None:
+    for number in range(25):
+        sqlite_sites.add(sqlite_sites.garden, f"e{number}", title="Same", published=NOON - timedelta(hours=number))
+    browser = sqlite_sites.browser(GARDEN)
+    page, seen = browser.get("/search?q=same"), []
+    while True:
+        seen += [link["href"].rpartition("/")[2] for link in page.html.select(".hit-list a")]
+        older = page.html.select_one(".pager-older")
+        if older is None:
+            break
+        page = browser.get(older["href"].removeprefix(f"http://{GARDEN}"))
+    assert seen == [f"e{number}" for number in range(25)]
+    for query in ("q=same&page=4", "q=same&page=11", "q=same&page=x", "page=2"):
+        browser.get(f"/search?{query}", status=404)
+    browser.get("/search?q=%ff", status=400)
+
+
+def test_a_cached_page_of_hits_is_its_site_s_and_changes_with_the_entries(sqlite_sites: ContentSites) -> None:
+    sites = sqlite_sites
+    sites.settings["multisite.page_cache_seconds"] = "60"
+    fill(sites, sites.garden)
+    browser = sites.browser(GARDEN)
+    first = browser.get("/search?q=compost")
+    sites.queries()
+    assert browser.get("/search?q=compost").body == first.body
+    assert sites.queries() == []
+    assert "compost</mark>" not in sites.browser(STERNWARTE).get("/search?q=compost")
+    with Session(sites.app.registry[DIRECTORY].engine, info={"site": sites.garden}) as session:
+        session.delete(session.scalars(sa.select(Entry).where(Entry.slug == "new")).one())
+        session.commit()
+    assert "/entries/new" not in browser.get("/search?q=compost")
+
+
+# Other models, and indexing again.
+
+
+def test_a_model_of_an_application_is_searched_too(sites: ContentSites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "indexes", list(index_module.indexes))
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Recipe(SiteScoped, Base):
+        __tablename__ = "recipes"
+        id: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
+        name: Mapped[str] = mapped_column(sa.String(100))
+        steps: Mapped[str] = mapped_column(sa.Text)
+        added: Mapped[int]
+
+    recipes = SearchIndex(Recipe, title="name", texts=("steps",), date="added")
+    Base.metadata.create_all(sites.engine)
+    for site in (sites.garden, sites.sternwarte):
+        with Session(sites.engine, info={"site": site}) as session:
+            session.add_all(Recipe(name=f"Soup {n}", steps=f"Boil it on {site.name}", added=n) for n in range(3))
+            session.commit()
+            hits = recipes.search(session, "soup boil").hits
+            assert [hit.row.name for hit in hits] == ["Soup 2", "Soup 1", "Soup 0"]
+            assert site.name in "".join(text for text, _ in hits[0].passage)
+            assert entry_search.search(session, "soup").hits == []
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_the_command_indexes_what_was_changed_without_a_flush(sites: ContentSites, tmp_path: Path, every: bool) -> None:
+    for site in (sites.garden, sites.sternwarte):
+        sites.add(site, "x", title="Before")
+        with Session(sites.engine, info={"site": site}) as session:
+            session.execute(sa.update(Entry).values(title="Afterwards"))
+            session.commit()
+    assert found(sites, sites.garden, "afterwards") == []
+    ini = tmp_path / "search.ini"
+    lines = "".join(f"{name} = {value.replace('%', '%%')}\n" for name, value in sites.settings.items())
+    ini.write_text(f"[app:main]\nuse = egg:pyramid-multisite\n{lines}", "utf-8")
+    arguments = ["-c", str(ini), "reindex-search", "--all" if every else GARDEN]
+    main(arguments, standalone_mode=False)
+    assert found(sites, sites.garden, "afterwards") == ["x"]
+    assert found(sites, sites.garden, "before") == []
+    assert found(sites, sites.sternwarte, "afterwards") == (["x"] if every else [])
+
+
+def test_a_session_of_all_sites_says_that_it_does_not_index(
+    sqlite_sites: ContentSites, caplog: pytest.LogCaptureFixture
+) -> None:
+    with all_sites("a test"), Session(sqlite_sites.engine) as session:
+        session.add(Entry(slug="x", title="Unseen", draft=True, site_id=sqlite_sites.garden.id))
+        session.commit()
+    assert "run multisite reindex-search" in caplog.text
+    assert found(sqlite_sites, sqlite_sites.garden, "unseen") == []
+
+
+def test_the_layouts_of_the_demo_sites_have_the_search_in_their_menu() -> None:
+    for layout in [ROOT / "templates" / "base.mako", *ROOT.glob("sites/*/layout.mako")]:
+        text = layout.read_text("utf-8")
+        assert re.search(r"for item in nav|inherit file=.base.mako", text), layout
