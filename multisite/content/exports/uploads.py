@@ -24,9 +24,9 @@ from multisite.media import MediaRefused
 if TYPE_CHECKING:  # Requires the extra `media`, without which posts can be imported.
     from multisite.media import MediaLibrary
 
-__all__ = ["Placed", "Placer", "Uploads"]
+__all__ = ["SIZE_IN_NAME", "Placed", "Placer", "Uploads"]
 
-_SIZE = re.compile(r"-\d{1,5}x\d{1,5}(?=\.\w+$)")
+SIZE_IN_NAME = re.compile(r"-\d{1,5}x\d{1,5}(?=\.\w+$)")
 """What WordPress adds to the name of a smaller version of a picture."""
 
 _GHOST_SIZE = re.compile(r"(?<=images/)size/w\d{1,5}(?:h\d{1,5})?/(?:format/\w+/)?")
@@ -103,5 +103,5 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _candidates(name: str) -> Iterator[str]:
-    yield _GHOST_SIZE.sub("", _SIZE.sub("", name))
+    yield _GHOST_SIZE.sub("", SIZE_IN_NAME.sub("", name))
     yield name

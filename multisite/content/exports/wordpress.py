@@ -6,7 +6,6 @@ texts. A file that is not well-formed is therefore refused before anything is im
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from multisite.content.exports.links import OldBlog, Rewriter
 from multisite.content.exports.notes import ExportNotes
 from multisite.content.exports.paragraphs import add_paragraphs
 from multisite.content.exports.redirects import old_addresses
-from multisite.content.exports.uploads import Placer, Uploads
+from multisite.content.exports.uploads import SIZE_IN_NAME, Placer, Uploads
 from multisite.content.exports.wordpress_posts import Post, is_internal, plain_text, read_number, read_post
 from multisite.content.exports.wordpress_shortcodes import Attachment, expand_wordpress_shortcodes
 from multisite.content.exports.wxr import WxrRecord, read_wxr
@@ -56,8 +55,6 @@ _LISTS = {
 }
 """Where feeds and the pages of the list of posts are now."""
 
-_SIZE = re.compile(r"-\d{1,5}x\d{1,5}(?=\.\w+$)")
-
 
 def import_wordpress(
     engine: Engine,
@@ -72,7 +69,7 @@ def import_wordpress(
     """Import the posts in WordPress's export `path` as entries of `site`.
 
     Each post is recognized by its number when the export, or a later one of the same blog, is imported again. What is
-    left out is in the report; see `docs/moving-in.md`.
+    left out is in the report; `docs/reference-application.md` lists it.
 
     Args:
         engine: Connects to the database of the entries.
@@ -283,7 +280,7 @@ class _Reader:
             self.notes.note(post.line, "left out", f"featured image: attachment {post.thumbnail} is not in the export")
             return ""
         image = Attachment(*found)
-        stem = _SIZE.sub("", image.url.rpartition("/")[2]).rpartition(".")[0]
+        stem = SIZE_IN_NAME.sub("", image.url.rpartition("/")[2]).rpartition(".")[0]
         if not stem or f"/{stem}" in content:
             return ""
         return f'<figure><img src="{escape(image.url)}" alt="{escape(image.alt)}"></figure>'
