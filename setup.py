@@ -39,7 +39,7 @@ users = ["argon2-cffi>=23.1"]  # For multisite.users.
 
 editor = [*users, "WTForms>=3.1"]  # For multisite.forms, and the editor of multisite.content.
 
-search = ["snowballstemmer>=2.2"]  # For multisite.search; the first with all of its languages.
+search = ["snowballstemmer>=2.2"]  # For multisite.search.
 
 # For multisite.content, the reference application: its entries are imported from Markdown, and its ini names waitress.
 content = [

@@ -258,6 +258,20 @@ def test_axe_finds_nothing(server: Server, open_tab: Callable[..., Tab], host: s
 
 
 @pytest.mark.parametrize("host", HOSTS)
+def test_the_search_finds_an_entry_from_the_menu(server: Server, narrow_tab: Tab, host: str) -> None:
+    tab, title = narrow_tab, server.titles(host)[0]
+    tab.open(server.url(host))
+    tab.follow(tab.page.locator(".site-nav a[href$='/search']"))
+    tab.page.get_by_role("searchbox").fill(title)
+    tab.follow(tab.page.locator(".search-form button"))
+    assert tab.page.locator(".hit-list h2 a").first.inner_text() == title
+    assert axe.Axe().run(tab.page).violations_count == 0
+    assert tab.page.evaluate(OVERFLOW) <= 0
+    tab.follow(tab.page.locator(".hit-list h2 a").first)
+    playwright.expect(tab.page.get_by_role("heading", level=1, name=title)).to_be_visible()
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_the_policy_of_a_page_stops_a_script_in_its_text(server: Server, tab: Tab, host: str) -> None:
     """All other tests check that no page breaks its Content-Security-Policy; this one, that they would notice."""
     tab.open(server.url(host))
