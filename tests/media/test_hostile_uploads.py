@@ -94,6 +94,7 @@ def test_an_animation_of_few_large_frames_is_refused(
 
 
 @pytest.mark.filterwarnings("ignore:Tag data larger than file:UserWarning")
+@pytest.mark.filterwarnings("ignore:Truncated File Read:UserWarning")
 @pytest.mark.parametrize("label", CLEANED)
 def test_what_else_is_in_a_picture_is_removed(
     label: str, made: ContentSites, session: Session, library: MediaLibrary
