@@ -291,8 +291,8 @@ def test_a_bounded_number_of_texts_is_kept(sites: ContentSites) -> None:
 
 def test_a_revision_is_restored(sites: ContentSites) -> None:
     author = log_in(sites, GARDEN, "author")
-    address = write(author, body="First.")
-    change(author, address, body="Second.", title="Other")
+    address = write(author, "save", body="First.")
+    change(author, address, "publish", body="Second.", title="Other")
     page = author.get(f"{address}/revisions")
     assert [each.text.strip() for each in page.html.select("pre")] == ["Second.", "First."]
     assert "The entry has this text." in page.html.select("section")[0].text
@@ -300,6 +300,19 @@ def test_a_revision_is_restored(sites: ContentSites) -> None:
     form = author.get(address).forms[0]
     assert (form["body"].value.strip(), form["title"].value) == ("First.", "Leaf mould")
     assert texts(sites) == ["First.", "Second.", "First."]
+    assert "First." in sites.browser(GARDEN).get("/entries/leaf-mould").text  # It was a draft then, and is none now.
+
+
+def test_a_text_for_an_entry_that_is_gone_is_not_lost(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    address = write(author)
+    form = author.get(address).forms[0]
+    author.get(address).forms[1].submit("action", status=303)
+    form["body"] = "Typed meanwhile."
+    page = form.submit("action", value="publish", status=404)
+    assert page.forms[0]["body"].value.strip() == "Typed meanwhile."
+    page.forms[0].submit("action", value="publish", status=303)
+    assert "Typed meanwhile." in sites.browser(GARDEN).get("/entries/leaf-mould").text
 
 
 def test_what_is_deleted_can_be_brought_back(sites: ContentSites) -> None:

@@ -178,15 +178,15 @@ def _address(slug: str) -> str:
 
 def _free_slug(session: Session, wanted: str, entry: Entry | None) -> str:
     """Return `wanted`, or with the lowest number from 2 on if another entry has it."""
-    statement = sa.select(Entry.slug).where(Entry.slug.startswith(wanted[: SLUG_LENGTH - 10], autoescape=True))
-    if entry is not None:
-        statement = statement.where(Entry.id != entry.id)
-    taken = set(session.scalars(statement))
-    number, slug = 1, wanted
-    while slug in taken:
+    others = sa.select(Entry.slug).where(Entry.id != (0 if entry is None else entry.id))
+    if session.scalar(others.where(Entry.slug == wanted)) is None:
+        return wanted
+    beginning = f"{wanted[: SLUG_LENGTH - 10]}-"
+    taken = set(session.scalars(others.where(Entry.slug.startswith(beginning, autoescape=True))))
+    number = 2
+    while f"{beginning}{number}" in taken:
         number += 1
-        slug = f"{wanted[: SLUG_LENGTH - 10]}-{number}"
-    return slug
+    return f"{beginning}{number}"
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:

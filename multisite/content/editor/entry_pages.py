@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -39,8 +40,8 @@ LIST_SIZE = 50
 """Entries, revisions and deleted entries on one page."""
 
 PREVIEW_POLICY = (
-    "default-src 'self' https: data:; style-src 'self' https: 'unsafe-inline'; script-src 'none'; object-src 'none'; "
-    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'self'; img-src * data:; media-src *; script-src 'none'; object-src 'none'; form-action 'none'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 """The Content-Security-Policy of a preview, which is a page of the site's own layout: no script runs in it."""
 
@@ -96,6 +97,11 @@ def new_entry(request: Request) -> Any:
 
 def edit_entry(request: Request) -> Any:
     """The form of an entry, and what its buttons do."""
+    is_save = request.method == "POST" and field(request, "action") != "delete"
+    if is_save and find_entry(request.dbsession, int(request.matchdict["id"])) is None:
+        request.response.status_int = 404
+        error = translate(request, "This entry is gone. Your text is below: saving it makes a new entry.")
+        return _form(request, EntryForm.sent(request), error=error)
     entry = _entry(request)
     if request.method == "POST" and field(request, "action") == "delete":
         kept = delete_entry(request.dbsession, entry)
@@ -122,7 +128,9 @@ def _form(
     """Return the variables of the form; with `use_autosave`, also the texts that were typed and not saved."""
     text = None if entry is None else EntryText.of(entry)
     entry_id = None if entry is None else entry.id
-    key, wanted = field(request, "key") or form_key(entry_id), request.GET.get("autosave")
+    key, wanted = field(request, "key"), request.GET.get("autosave")
+    if not key.startswith("new-" if entry is None else "entry-"):
+        key = form_key(entry_id)
     autosaves = list_autosaves(request, entry_id) if use_autosave else []
     values.setdefault("version", "" if text is None else text.version)
     for each in autosaves:
@@ -186,15 +194,18 @@ def preview(request: Request) -> Response:
 
 
 def revisions(request: Request) -> Any:
-    """The revisions of an entry; a POST shows the text of one in the form, from which it can be saved."""
+    """The revisions of an entry; a POST restores the text of one, and leaves address and publication as they are."""
     entry, session = _entry(request), request.dbsession
     if request.method == "POST":
         statement = sa.select(Revision).where(Revision.entry_id == entry.id)
         found = session.scalars(statement.where(Revision.id == _number(field(request, "revision")))).one_or_none()
         if found is None:
             raise HTTPNotFound
-        text = EntryText.of_revision(found)
-        saved = save_entry(session, logged_in(request).user, entry.id, text, EntryText.of(entry).version)
+        current = EntryText.of(entry)
+        text = replace(
+            EntryText.of_revision(found), slug=current.slug, published=current.published, draft=current.draft
+        )
+        saved = save_entry(session, logged_in(request).user, entry.id, text, current.version)
         if isinstance(saved, Collision):  # In the moment since the version was read.
             return HTTPSeeOther(request.route_path("editor_revisions", id=entry.id))
         return HTTPSeeOther(request.route_path("editor_entry", id=entry.id, _query={"done": 1}))
