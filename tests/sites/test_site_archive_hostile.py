@@ -224,6 +224,29 @@ def test_unchanged_archive_is_taken(server: Server, tmp_path: Path) -> None:
     assert done.rows == {"hostile_pages": 2}
 
 
+def test_code_outside_of_templates_is_left_out_too(server: Server, tmp_path: Path) -> None:
+    """compile-templates runs every .mako below the folder of a site, also in its static files and translations."""
+    code = ("static/evil.mako", "static/deep/evil.MAK", "translations/evil.mako", "translations/evil.html")
+    members = server.members() | dict.fromkeys((*code, "translations/de/LC_MESSAGES/messages.mo"), b"x")
+    archive = write(tmp_path / "evil.zip", members)
+    taken = {}
+    for with_templates in (False, True):
+        host = f"code{int(with_templates)}.example"
+        done = import_site(
+            server.engine,
+            archive,
+            settings=server.settings,
+            contents=CONTENTS,
+            host=host,
+            with_templates=with_templates,
+        )
+        folder = server.settings.sites_dir / host
+        taken[with_templates] = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert done.files == len(taken[with_templates])
+    assert taken[False] == {"static/style.css", "locale/de/LC_MESSAGES/messages.mo"}
+    assert {"static/evil.mako", "static/deep/evil.MAK", "locale/evil.mako", "locale/evil.html"} <= taken[True]
+
+
 def rewritten(source: Path, target: Path, change: Callable[[zipfile.ZipInfo], object]) -> Path:
     """Copy an archive member by member, with changed entries."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:

@@ -12,7 +12,7 @@ from multisite.sites.archive.manifest import STATIC, TEMPLATES, TRANSLATIONS
 from multisite.sites.archive.reader import ArchiveReader, check_name
 from multisite.sites.archive.writer import ArchiveWriter
 
-__all__ = ["export_files", "extract_files", "extract_folder"]
+__all__ = ["export_files", "extract_files", "extract_folder", "is_code"]
 
 LOCALE_FOLDER = "locale"
 """The subfolder of a site with its translations."""
@@ -64,16 +64,22 @@ def _fault(path: Path, below: Path, folder: Path, name: str) -> str | None:
 
 
 def extract_files(reader: ArchiveReader, folder: Path, *, with_templates: bool) -> int:
-    """Write the files of a site below `folder`, and return their number; templates only `with_templates`."""
-    places = {STATIC: folder / STATIC_FOLDER, TRANSLATIONS: folder / LOCALE_FOLDER}
-    if with_templates:
-        places[TEMPLATES] = folder
-    return sum(extract_folder(reader, name, place) for name, place in places.items())
+    """Write the files of a site below `folder`, and return their number; code only `with_templates`."""
+    places = {STATIC: folder / STATIC_FOLDER, TRANSLATIONS: folder / LOCALE_FOLDER, TEMPLATES: folder}
+    return sum(extract_folder(reader, name, place, with_code=with_templates) for name, place in places.items())
 
 
-def extract_folder(reader: ArchiveReader, name: str, place: Path) -> int:
+def is_code(member: str) -> bool:
+    """Return whether a member can run as code in the server: `multisite compile-templates` looks in every folder."""
+    folder, suffix = member.partition("/")[0], Path(member).suffix.lower()
+    if folder == TRANSLATIONS:
+        return suffix not in {".mo", ".po", ".pot"}
+    return folder == TEMPLATES or (folder == STATIC and suffix in {".mako", ".mak"})
+
+
+def extract_folder(reader: ArchiveReader, name: str, place: Path, *, with_code: bool = True) -> int:
     """Write the members below the folder `name` of an archive to `place`, and return their number."""
-    names = reader.names(name)
+    names = [member for member in reader.names(name) if with_code or not is_code(member)]
     for member in names:
         target = place.joinpath(*member.split("/")[name.count("/") + 1 :])
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -24,9 +24,9 @@ from multisite.directory.records import SiteRecord
 from multisite.errors import MultisiteError
 from multisite.sites.archive.addresses import AddressMap
 from multisite.sites.archive.contents import SiteContents
-from multisite.sites.archive.files import extract_files, extract_folder
+from multisite.sites.archive.files import extract_files, extract_folder, is_code
 from multisite.sites.archive.keys import KeyGroups, key_groups
-from multisite.sites.archive.manifest import PARTS, ROWS, SITE, TEMPLATES
+from multisite.sites.archive.manifest import PARTS, ROWS, SITE
 from multisite.sites.archive.plan import ArchivePlan, make_plan
 from multisite.sites.archive.reader import ArchiveReader, opening
 from multisite.sites.archive.revisions import check_revisions
@@ -179,7 +179,7 @@ class _Import:
                     storing.import_parts(connection, parts)
                 record = storing.record
         names = [name for name in self._reader.manifest.members if not name.startswith((f"{ROWS}/", SITE))]
-        files = sum(1 for name in names if with_templates or not name.startswith(f"{TEMPLATES}/"))
+        files = sum(1 for name in names if with_templates or not is_code(name))
         host = str(self._site.canonical if record is None else record.site)
         return Imported(host, record, rows, files, self._left_out(plan), transform.changes)
 
@@ -218,7 +218,7 @@ class _Import:
         return {name: count for name, count in counts.items() if count}
 
     def _left_out(self, plan: ArchivePlan) -> tuple[str, ...]:
-        count = len(self._reader.names(TEMPLATES))
+        count = sum(map(is_code, self._reader.manifest.members))
         left_out = [f"the rows of {name}" for name in plan.left_out if name in self._reader.manifest.tables]
         if count and not self._options.get("with_templates"):
             left_out.append(
