@@ -316,6 +316,12 @@ def test_failures_are_reported_in_one_line(migrated: Folder, arguments: list[str
         ["add-site", "--nmae"],
         ["add-domain", "a.example"],
         ["list-sites", "a.example"],
+        ["restore-site", "a.example", "--host", "b.example", "--from", "a.zip"],
+        ["restore-site", "a.example", "--with-templates"],
+        ["export-sites"],
+        ["export-sites", "--all", "--only", "a.example"],
+        ["export-sites", "--all", "--keep", "0"],
+        ["add-sites"],
         ["--nonsense"],
     ],
 )
