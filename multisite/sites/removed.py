@@ -100,12 +100,18 @@ def begin_removal(engine: Engine, record: SiteRecord, settings: Settings, *, era
     with directory_transaction(engine) as connection:
         before: str = connection.execute(sa.select(SiteRow.availability).where(of_site)).scalar_one()
         row = connection.execute(sa.select(_removed).where(_removed.c.site_id == site.id)).one_or_none()
-        is_archived = row is not None or (is_kept and not erase and before != "removing" and record.status != "pending")
+        if erase and row is not None and row.sha256 is None:
+            # Rows are about to be deleted: no later call may take what is left for the whole site.
+            connection.execute(sa.delete(RemovedRow).where(_removed.c.site_id == site.id))
+            is_archived = False
+        else:
+            is_new = is_kept and not erase and before != "removing" and record.status != "pending"
+            is_archived = row is not None or is_new
         former = None if row is None else row.archive
         if row is None and is_archived:
             values = {"site_id": site.id, "domain": site.domain, "availability": before}
             connection.execute(sa.insert(RemovedRow).values(**values, archive=archive, trash=trash))
-        elif row is not None and row.sha256 is None:
+        elif row is not None and is_archived and row.sha256 is None:
             connection.execute(sa.update(RemovedRow).where(_removed.c.site_id == site.id).values(archive=archive))
         connection.execute(sa.update(SiteRow).where(of_site).values(availability="removing"))
     removal = Removal(
@@ -113,7 +119,7 @@ def begin_removal(engine: Engine, record: SiteRecord, settings: Settings, *, era
         domain=site.domain,
         availability=before if row is None else row.availability,
         archive=archive if row is None or row.sha256 is None else row.archive,
-        trash=trash if row is None or row.trash is None else row.trash,
+        trash=row.trash if row is not None and is_archived else trash,
         is_archived=is_archived,
         sha256=None if row is None else row.sha256,
         was_served=before in {"open", "maintenance"},
@@ -154,7 +160,7 @@ def _delete_archive(name: str, settings: Settings) -> None:
     """Delete an archive, and what a killed process has left of it."""
     folder = settings.archives_dir
     if folder is None:
-        return
+        raise MultisiteError(f"the archive {name} cannot be deleted: set multisite.archives_dir as it was")
     try:
         for path in (folder / name, *folder.glob(f".{glob.escape(name[:200])}.*.part")):
             path.unlink(missing_ok=True)
@@ -230,6 +236,8 @@ def _in_utc(time: datetime) -> datetime:
 
 def prune_removed(engine: Engine, *, settings: Settings) -> list[RemovedSite]:
     """Delete the archives and backups of removed sites that have been kept long enough, and return these sites."""
+    if settings.archives_dir is None:
+        return []
     now = datetime.now(UTC)
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         rows = connection.execute(_REMOVED).all()

@@ -306,6 +306,35 @@ def test_an_interrupted_removal_keeps_the_archive_of_the_whole_site(
     assert sqlite_world.whole(GARDEN) == before
 
 
+def test_what_an_interrupted_erase_has_left_is_not_archived(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: Any) -> Any:
+        raise Killed
+
+    def killed_after_rows(line: str) -> None:
+        if line.startswith("entr"):
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(removal_archive, "record_archive", killed)
+        with pytest.raises(Killed):
+            sqlite_world.remove()
+    with pytest.raises(Killed):
+        sqlite_world.remove(erase=True, batch_rows=1, progress=killed_after_rows)
+    assert sqlite_world.remove().archive is None
+    assert list_removed(sqlite_world.engine, settings=sqlite_world.settings) == []
+
+
+def test_archives_are_not_forgotten_while_their_folder_is_not_set(sqlite_world: World) -> None:
+    sqlite_world.remove()
+    with all_sites("a test"), sqlite_world.engine.begin() as connection:
+        connection.execute(sa.update(RemovedRow).values(keep_until=datetime.now(UTC) - timedelta(seconds=1)))
+    assert prune_removed(sqlite_world.engine, settings=replace(sqlite_world.settings, archives_dir=None)) == []
+    assert len(prune_removed(sqlite_world.engine, settings=sqlite_world.settings)) == 1
+    assert sqlite_world.kept_files() == []
+
+
 def test_a_removal_that_began_without_an_archive_gets_none(sqlite_world: World) -> None:
     def killed_after_rows(line: str) -> None:
         raise Killed
