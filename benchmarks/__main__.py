@@ -1,4 +1,7 @@
-"""Run the benchmark: `python3 dev.py bench [--quick] [--json FILE] [PART…]`."""
+"""Run the benchmark: `python3 dev.py bench [--against COMMIT [--short]] [--quick] [--json FILE] [PART… | all]`.
+
+Without a part it prints one table (`benchmarks.summary`). The parts print details, and take about ten minutes together.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ import argparse
 import dataclasses
 import json
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import compare, finding, measure, tables, vhosts
-from benchmarks.candidates import BARE, CANDIDATES
+from benchmarks import compare, host_lookup, measure, summary, tables, vhosts
+from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import StatementEffort
 from benchmarks.measure import Effort
 from benchmarks.process import callgrind_missing
@@ -42,19 +46,19 @@ Results = dict[str, Any]
 def pages(folder: Path, missing: str | None, *, quick: bool) -> Results:
     """Measure whole pages, start-up and memory, print tables, and return the results."""
     effort = QUICK if quick else FULL
-    candidates = CANDIDATES
+    alternatives = ALTERNATIVES
     if quick:
-        candidates = tuple(dataclasses.replace(each, sites=min(each.sites, 20)) for each in CANDIDATES)
-    costs, served = measure.requests(candidates, folder, effort, count=missing is None)
-    print(tables.format_pages(candidates, costs))
-    print(tables.format_parts(candidates, costs), flush=True)
+        alternatives = tuple(dataclasses.replace(each, sites=min(each.sites, 20)) for each in ALTERNATIVES)
+    costs, served = measure.requests(alternatives, folder, effort, count=missing is None)
+    print(tables.format_pages(alternatives, costs))
+    print(tables.format_parts(alternatives, costs), flush=True)
     start_up = measure.start_up(folder, effort)
     print(tables.format_start_up(start_up), flush=True)
     memory = measure.memory(folder, effort)
     print(tables.format_memory(memory), flush=True)
     return {
         "costs": {key: _plain(pieces) for key, pieces in costs.items()},
-        "page_bytes": len(served[BARE.key]),
+        "page_bytes": len(served[BASELINE.key]),
         "start_up_seconds": start_up,
         "memory_bytes": memory,
     }
@@ -91,7 +95,7 @@ def applications(folder: Path, missing: str | None, *, quick: bool) -> Results:
 
 def sites(folder: Path, missing: str | None, *, quick: bool) -> Results:
     """Measure host lookups, print tables, and return the results."""
-    found, held_bytes = finding.finding(folder, finding.QUICK if quick else finding.FULL)
+    found, held_bytes = host_lookup.finding(folder, host_lookup.QUICK if quick else host_lookup.FULL)
     print(tables.format_finding(found))
     print(f"A cached host takes {held_bytes:,.0f} bytes.", flush=True)
     return {"finding": found, "held_bytes": held_bytes}
@@ -108,25 +112,52 @@ PARTS: dict[str, Callable[..., Results]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, and write the results to a file if requested."""
     options = _parse(arguments)
+    if options.against is not None or not options.parts:
+        sys.exit(_summarize(options.against, short=options.short))
     missing = "not with --quick" if options.quick else callgrind_missing()
     print(_machine(), flush=True)
     if missing is not None:
         print(f"Instructions are not counted: {missing}")
     results: Results = {"machine": _machine(), "quick": options.quick}
     with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder:
-        for part in options.parts or PARTS:
+        for part in PARTS if options.parts == ["all"] else options.parts:
             results |= PARTS[part](Path(folder), missing, quick=options.quick)
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
+def _summarize(against: str | None, *, short: bool) -> int:
+    """Print the table, or the comparison with the commit `against`; return 1 if something costs more than there."""
+    missing = callgrind_missing()
+    if missing is not None:
+        print(f"Instructions cannot be counted: {missing}", file=sys.stderr)
+        return 1
+    print(_machine(), flush=True)
+    with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder:
+        if against is None:
+            print(summary.format_table(*summary.count(Path(folder))))
+            return 0
+        try:
+            now, before = summary.compare(Path(folder), against, summary.SHORT if short else None)
+        except LookupError as error:
+            print(error, file=sys.stderr)
+            return 1
+    print(summary.format_comparison(now, before, against))
+    costlier = summary.worse(now, before)
+    if costlier:
+        print(f"More than {summary.TOLERANCE:.0%} above {against}: {', '.join(costlier)}", file=sys.stderr)
+    return 1 if costlier else 0
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description="Compare multisite with what it replaces.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(PARTS)}; default: all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(PARTS)}, or all; default: one table")
+    parser.add_argument("--against", metavar="COMMIT", help="compare with this commit; exit 1 if something costs more")
+    parser.add_argument("--short", action="store_true", help="compare only a few pieces, as .ci/run does")
     parser.add_argument("--quick", action="store_true", help="only check that it works; the results mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
     options = parser.parse_args(arguments)
-    if unknown := set(options.parts) - set(PARTS):
+    if unknown := set(options.parts) - {*PARTS, "all"}:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     return options
 

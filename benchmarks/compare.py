@@ -15,10 +15,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks.interleaving import Cost, count_instructions, ratios, take_turns
 from benchmarks.library import AUTHORS, COMMENTS, POSTS, SITES, make_models
 from benchmarks.process import Process
 from benchmarks.statements import OPERATIONS, values_of
-from benchmarks.turns import Cost, count_instructions, ratios, take_turns
 
 __all__ = ["HAND", "SCOPED", "StatementEffort", "check_results", "postgresql", "statements"]
 

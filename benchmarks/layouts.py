@@ -19,10 +19,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from benchmarks.interleaving import Cost, count_instructions, ratios, take_turns
 from benchmarks.measured import Measured
 from benchmarks.page import ENTRIES, ROWS, TEMPLATES, values_of
 from benchmarks.process import Process, callgrind_missing
-from benchmarks.turns import Cost, count_instructions, ratios, take_turns
 
 __all__ = ["KINDS", "PLAIN", "costs", "growth"]
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from shutil import copy
 from statistics import median
 
-from benchmarks.candidates import BARE, CANDIDATES, Candidate
+from benchmarks.alternatives import ALTERNATIVES, BASELINE, Alternative
+from benchmarks.interleaving import Cost, count_instructions, ratios, take_turns
 from benchmarks.page import ENTRIES, PATHS, VISITED
 from benchmarks.process import Process, serving, start_up_seconds
-from benchmarks.turns import Cost, count_instructions, ratios, take_turns
 
 __all__ = ["Costs", "Effort", "check_pages", "memory", "requests", "start_up"]
 
-OWN = CANDIDATES[1]
+OWN = ALTERNATIVES[1]
 """Multisite's own session, with one site."""
 
 _NO_REFRESH = {"refresh_seconds": "86400", "max_age_seconds": "86400"}
@@ -46,29 +46,30 @@ class Effort:
 
 
 Costs = dict[str, dict[str, Cost]]
-"""By candidate and by piece of work."""
+"""By alternative and by piece of work."""
 
 
 def requests(
-    candidates: Sequence[Candidate], folder: Path, effort: Effort, *, count: bool
+    alternatives: Sequence[Alternative], folder: Path, effort: Effort, *, count: bool
 ) -> tuple[Costs, dict[str, str]]:
-    """Return the cost of the page and its parts for each candidate, and each one's page.
+    """Return the cost of the page and its parts for each alternative, and each one's page.
 
-    The candidates take turns, in a new random order for each round. With `count`, instructions are counted.
+    The alternatives take turns, in a new random order for each round. With `count`, instructions are counted.
     """
     with ExitStack() as stack:
-        processes = [stack.enter_context(_ready(each, folder, effort)) for each in candidates]
+        processes = [stack.enter_context(_ready(each, folder, effort)) for each in alternatives]
         pages = {
-            each.key: process.ask("visit", _visited(each)) for each, process in zip(candidates, processes, strict=True)
+            each.key: process.ask("visit", _visited(each))
+            for each, process in zip(alternatives, processes, strict=True)
         }
         check_pages(pages)
         seconds = take_turns(processes, PATHS, effort.rounds, effort.batch)
-    counted = _count_all(candidates, folder, effort) if count else {}
-    return ratios(seconds, counted, BARE.key), pages
+    counted = _count_all(alternatives, folder, effort) if count else {}
+    return ratios(seconds, counted, BASELINE.key), pages
 
 
-def _visited(candidate: Candidate) -> int:
-    return min(candidate.sites, VISITED)
+def _visited(alternative: Alternative) -> int:
+    return min(alternative.sites, VISITED)
 
 
 def database(folder: Path, sites: int) -> Path:
@@ -85,14 +86,14 @@ def database(folder: Path, sites: int) -> Path:
 
 
 @contextmanager
-def _ready(candidate: Candidate, folder: Path, effort: Effort, *, callgrind: bool = False) -> Iterator[Process]:
+def _ready(alternative: Alternative, folder: Path, effort: Effort, *, callgrind: bool = False) -> Iterator[Process]:
     """Start a process that has done everything a few hundred times, on its own database."""
-    name = f"{candidate.key}-{'counted' if callgrind else 'timed'}"
-    own = Path(copy(database(folder, candidate.sites), folder / f"{name}.db"))
+    name = f"{alternative.key}-{'counted' if callgrind else 'timed'}"
+    own = Path(copy(database(folder, alternative.sites), folder / f"{name}.db"))
     settings = _NO_REFRESH if callgrind else {}
-    words = serving(candidate, own, folder / name, **settings)
-    with Process(candidate.key, words, folder / name, callgrind=callgrind) as process:
-        process.ask("visit", _visited(candidate))
+    words = serving(alternative, own, folder / name, **settings)
+    with Process(alternative.key, words, folder / name, callgrind=callgrind) as process:
+        process.ask("visit", _visited(alternative))
         for piece in PATHS:
             process.ask("run", piece, effort.warm_up)
         process.ask("freeze")
@@ -101,21 +102,21 @@ def _ready(candidate: Candidate, folder: Path, effort: Effort, *, callgrind: boo
 
 
 def check_pages(pages: dict[str, str]) -> None:
-    """Raise `RuntimeError` unless all candidates have served the same page with its entries."""
-    if len(set(pages.values())) != 1 or pages[BARE.key].count("<article>") != ENTRIES:
-        raise RuntimeError("the candidates do not serve the same page, so there is nothing to compare")
+    """Raise `RuntimeError` unless all alternatives have served the same page with its entries."""
+    if len(set(pages.values())) != 1 or pages[BASELINE.key].count("<article>") != ENTRIES:
+        raise RuntimeError("the alternatives do not serve the same page, so there is nothing to compare")
 
 
-def _count_all(candidates: Sequence[Candidate], folder: Path, effort: Effort) -> dict[str, dict[str, float]]:
-    """Return the instructions of one piece of work, by candidate and piece."""
+def _count_all(alternatives: Sequence[Alternative], folder: Path, effort: Effort) -> dict[str, dict[str, float]]:
+    """Return the instructions of one piece of work, by alternative and piece."""
 
-    def count(candidate: Candidate) -> dict[str, float]:
-        with _ready(candidate, folder, effort, callgrind=True) as process:
+    def count(alternative: Alternative) -> dict[str, float]:
+        with _ready(alternative, folder, effort, callgrind=True) as process:
             return count_instructions(process, PATHS, effort.counted)
 
     # Instruction counts do not depend on the load, so two processes may run at a time.
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip([each.key for each in candidates], pool.map(count, candidates), strict=True))
+        return dict(zip([each.key for each in alternatives], pool.map(count, alternatives), strict=True))
 
 
 def start_up(folder: Path, effort: Effort) -> dict[str, float]:
@@ -123,13 +124,13 @@ def start_up(folder: Path, effort: Effort) -> dict[str, float]:
 
     For the baseline, and with different numbers of domains in the tables.
     """
-    starts = [("hand-written", BARE, database(folder, 1))]
+    starts = [("hand-written", BASELINE, database(folder, 1))]
     starts += [(f"{domains:,} domains", OWN, database(folder, domains)) for domains in effort.domains]
     seconds: dict[str, list[float]] = {title: [] for title, *_ in starts}
     draw = random.Random(2)
     for number in range(effort.starts):
-        for title, candidate, path in draw.sample(starts, len(starts)):
-            seconds[title].append(start_up_seconds(candidate, path, folder / f"start {title} {number}"))
+        for title, alternative, path in draw.sample(starts, len(starts)):
+            seconds[title].append(start_up_seconds(alternative, path, folder / f"start {title} {number}"))
     return {title: median(each) for title, each in seconds.items()}
 
 
@@ -139,15 +140,15 @@ def memory(folder: Path, effort: Effort) -> dict[str, int]:
     For the baseline; for each number of sites in the tables, with one visited; and with more visited, each twice.
     """
     found: dict[str, int] = {}
-    for candidate, sites in [(BARE, 1), *((OWN, sites) for sites in effort.known)]:
-        folder_of_process = folder / f"memory {candidate.key} {sites}"
-        words = serving(candidate, database(folder, sites), folder_of_process)
-        with Process(candidate.key, words, folder_of_process) as process:
+    for alternative, sites in [(BASELINE, 1), *((OWN, sites) for sites in effort.known)]:
+        folder_of_process = folder / f"memory {alternative.key} {sites}"
+        words = serving(alternative, database(folder, sites), folder_of_process)
+        with Process(alternative.key, words, folder_of_process) as process:
             process.ask("visit", 1)
             process.ask("run", "/", effort.warm_up)
-            title = "hand-written" if candidate is BARE else f"{sites:,} known, 1 visited"
+            title = "hand-written" if alternative is BASELINE else f"{sites:,} known, 1 visited"
             found[title] = process.ask("resident_bytes")
-            for visited in effort.visited if sites == effort.known[-1] and candidate is OWN else ():
+            for visited in effort.visited if sites == effort.known[-1] and alternative is OWN else ():
                 process.ask("visit", visited)
                 process.ask("run", "/", visited)
                 found[f"{sites:,} known, {visited:,} visited"] = process.ask("resident_bytes")

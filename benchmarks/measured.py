@@ -1,6 +1,6 @@
 """A process whose work is measured: it reads commands from standard input and responds with JSON.
 
-The candidates run in separate processes because scoping, once installed, applies to every engine of its process.
+The alternatives run in separate processes because scoping, once installed, applies to every engine of its process.
 """
 
 from __future__ import annotations

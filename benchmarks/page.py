@@ -1,4 +1,4 @@
-"""The home page that every candidate serves: its columns, its views, and the request.
+"""The home page that every alternative serves: its columns, its views, and the request.
 
 Its cost is broken down by omitting parts: `/bare` is the router and a view, `/rows` renders the same page from rows in
 memory, `/session` also begins and ends a transaction, and `/` is the page.
@@ -27,6 +27,7 @@ __all__ = [
     "EntryColumns",
     "add_views",
     "ask",
+    "environ_of",
     "host_of",
     "values_of",
 ]
@@ -113,7 +114,7 @@ def ask(app: Callable[..., Any], path: str, host: str) -> bytes:
     def start_response(status: str, headers: Any, exc_info: Any = None) -> None:
         answered.append(status)
 
-    chunks = app(_environ(path, host), start_response)
+    chunks = app(environ_of(path, host), start_response)
     try:
         body = b"".join(chunks)
     finally:
@@ -126,7 +127,7 @@ def ask(app: Callable[..., Any], path: str, host: str) -> bytes:
     return body
 
 
-def _environ(path: str, host: str) -> dict[str, Any]:
+def environ_of(path: str, host: str) -> dict[str, Any]:
     return {
         "REMOTE_ADDR": "127.0.0.1",
         "REMOTE_HOST": "127.0.0.1",

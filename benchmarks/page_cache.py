@@ -18,10 +18,10 @@ from pathlib import Path
 from shutil import copy
 from typing import Any
 
+from benchmarks.interleaving import Cost, count_instructions, ratios, take_turns
 from benchmarks.measured import Measured
 from benchmarks.page import TEMPLATES, ask, host_of
 from benchmarks.process import Process, callgrind_missing
-from benchmarks.turns import Cost, count_instructions, ratios, take_turns
 
 __all__ = ["KINDS", "RENDERED", "costs"]
 

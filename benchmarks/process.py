@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.candidates import BARE, Candidate
+from benchmarks.alternatives import BASELINE, Alternative
 from benchmarks.measured import CALLGRIND_FILE
 
-__all__ = ["Process", "callgrind_missing", "serving", "start_up_seconds"]
+__all__ = ["ROOT", "Process", "callgrind_missing", "count_whole_process", "serving", "start_up_seconds"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,10 +24,13 @@ class Process:
     """A process that runs a `Measured`, by `python -m` and `words`; a context manager that stops it.
 
     `key` is its name, `folder` its own folder. With `callgrind`, its instructions can be counted, and it is about fifty
-    times slower. Another `seed` changes the collisions in Python's dictionaries.
+    times slower. Another `seed` changes the collisions in Python's dictionaries. `root` is the working directory, from
+    which the packages are imported.
     """
 
-    def __init__(self, key: str, words: Sequence[str], folder: Path, *, callgrind: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self, key: str, words: Sequence[str], folder: Path, *, callgrind: bool = False, seed: int = 0, root: Path = ROOT
+    ) -> None:
         self.key = key
         folder.mkdir()
         env = _environment(seed)
@@ -38,7 +42,7 @@ class Process:
             options = ["--instr-atstart=no", "--vgdb-poll=200", f"--callgrind-out-file={out}"]
             command = ["valgrind", "-q", "--tool=callgrind", *options, *command]
         self._process = subprocess.Popen(
-            command, env=env, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command, env=env, cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
     def ask(self, name: str, *arguments: Any) -> Any:
@@ -67,11 +71,11 @@ class Process:
         self._process.communicate()
 
 
-def start_up_seconds(candidate: Candidate, database: Path, folder: Path) -> float:
+def start_up_seconds(alternative: Alternative, database: Path, folder: Path) -> float:
     """Return the processor seconds of a new process, from its start to the end of its first page."""
     folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", *serving(candidate, database, folder)],
+        [sys.executable, "-m", *serving(alternative, database, folder)],
         env=_environment(),
         cwd=ROOT,
         stdin=subprocess.PIPE,
@@ -83,8 +87,21 @@ def start_up_seconds(candidate: Candidate, database: Path, folder: Path) -> floa
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"the process of {candidate.key} ended with exit code {process.returncode}")
+        raise RuntimeError(f"the process of {alternative.key} ended with exit code {process.returncode}")
     return usage.ru_utime + usage.ru_stime
+
+
+def count_whole_process(words: Sequence[str], root: Path) -> float:
+    """Return the instructions of a process of `python -m` and `words`, from its start to its end."""
+    options = ["--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    done = subprocess.run(
+        ["valgrind", *options, sys.executable, "-m", *words],
+        env=_environment(), cwd=root, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if found is None:
+        raise RuntimeError(f"callgrind has counted nothing: {done.stderr[-500:]}")
+    return float(found[1])
 
 
 def callgrind_missing() -> str | None:
@@ -93,13 +110,13 @@ def callgrind_missing() -> str | None:
     return f"{' and '.join(missing)} not found (on Debian: apt-get install valgrind)" if missing else None
 
 
-def serving(candidate: Candidate, database: Path, folder: Path, **settings: str) -> list[str]:
-    """Return the command line of a process that serves `candidate` from the file `database`.
+def serving(alternative: Alternative, database: Path, folder: Path, **settings: str) -> list[str]:
+    """Return the command line of a process that serves `alternative` from the file `database`.
 
     `settings` are further settings of the application, for multisite only.
     """
-    words = ["benchmarks.worker", candidate.key, str(database), str(folder)]
-    if candidate is not BARE:
+    words = ["benchmarks.worker", alternative.key, str(database), str(folder)]
+    if alternative is not BASELINE:
         words += [f"multisite.{name}={value}" for name, value in settings.items()]
     return words
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from benchmarks.candidates import BARE, Candidate
+from benchmarks.alternatives import BASELINE, Alternative
 from benchmarks.compare import HAND, SCOPED
-from benchmarks.finding import KINDS
+from benchmarks.host_lookup import KINDS
+from benchmarks.interleaving import Cost
 from benchmarks.measure import Costs
 from benchmarks.page import PATHS
 from benchmarks.statements import OPERATIONS
-from benchmarks.turns import Cost
 
 __all__ = [
     "format_caches",
@@ -50,11 +50,11 @@ def _ratio(mine: float | None, bare: float | None) -> str:
     return "-" if mine is None or not bare else f"{mine / bare:.3f}"
 
 
-def format_pages(candidates: Sequence[Candidate], costs: Costs) -> str:
+def format_pages(alternatives: Sequence[Alternative], costs: Costs) -> str:
     """Return the table of the whole page."""
 
-    def row(each: Candidate) -> list[str]:
-        cost, bare = costs[each.key]["/"], costs[BARE.key]["/"]
+    def row(each: Alternative) -> list[str]:
+        cost, bare = costs[each.key]["/"], costs[BASELINE.key]["/"]
         return [
             each.title,
             f"{cost.microseconds:,.0f}",
@@ -64,28 +64,28 @@ def format_pages(candidates: Sequence[Candidate], costs: Costs) -> str:
         ]
 
     head = ["One page", "µs", "× bare", "1000 instructions", "× bare"]
-    return _table("A home page of ten entries, by request", head, map(row, candidates))
+    return _table("A home page of ten entries, by request", head, map(row, alternatives))
 
 
-def format_parts(candidates: Sequence[Candidate], costs: Costs) -> str:
+def format_parts(alternatives: Sequence[Alternative], costs: Costs) -> str:
     """Return the table that breaks down the cost of the page: in instructions, or in µs if they are unknown."""
-    counted = costs[BARE.key]["/"].instructions is not None
+    counted = costs[BASELINE.key]["/"].instructions is not None
 
-    def cost(each: Candidate, path: str) -> float:
+    def cost(each: Alternative, path: str) -> float:
         found = costs[each.key][path]
         return (found.instructions or 0.0) / 1000 if counted else found.microseconds
 
-    def row(each: Candidate) -> list[str]:
+    def row(each: Alternative) -> list[str]:
         before, cells = 0.0, []
         for path in PATHS:
             part = cost(each, path) - before
-            cells.append(f"{part:,.0f} ({part / cost(BARE, '/'):.0%})")
+            cells.append(f"{part:,.0f} ({part / cost(BASELINE, '/'):.0%})")
             before = cost(each, path)
         return [each.title, *cells]
 
     unit = "1000 instructions" if counted else "µs"
     title = f"Where it goes, in {unit} (and in percent of the whole page of bare Pyramid)"
-    return _table(title, ["Part", *(PARTS[path] for path in PATHS)], map(row, candidates))
+    return _table(title, ["Part", *(PARTS[path] for path in PATHS)], map(row, alternatives))
 
 
 def format_statements(database: str, costs: Mapping[str, Mapping[str, Cost]]) -> str:

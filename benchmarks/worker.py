@@ -1,6 +1,6 @@
-"""A process that serves one candidate, and is measured.
+"""A process that serves one alternative, and is measured.
 
-python -m benchmarks.worker CANDIDATE DATABASE FOLDER [SETTING=VALUE]…
+python -m benchmarks.worker ALTERNATIVE DATABASE FOLDER [SETTING=VALUE]…
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from benchmarks.candidates import BARE, CANDIDATES, Candidate
+from benchmarks.alternatives import ALTERNATIVES, BASELINE, Alternative
 from benchmarks.measured import Measured
 from benchmarks.page import PATHS, TEMPLATES, Unavailable, ask, host_of
 
@@ -22,14 +22,14 @@ directory leaves the database alone for ten seconds."""
 
 
 class Worker(Measured):
-    """One candidate, ready to be measured. `folder` is an empty folder for files named in the settings."""
+    """One alternative, ready to be measured. `folder` is an empty folder for files named in the settings."""
 
-    def __init__(self, candidate: Candidate, database: str, folder: str, settings: dict[str, str]) -> None:
+    def __init__(self, alternative: Alternative, database: str, folder: str, settings: dict[str, str]) -> None:
         super().__init__()
         given = {"sqlalchemy.url": f"sqlite:///{database}"}
-        if candidate is not BARE:
+        if alternative is not BASELINE:
             given |= {"multisite.sites_dir": f"{folder}/sites", "multisite.templates_dir": str(TEMPLATES)}
-        self.app = candidate.make_app(given | settings)
+        self.app = alternative.make_app(given | settings)
         self.hosts: Iterator[str] = itertools.repeat(host_of(1))
         self.work = {path: self._asking(path) for path in PATHS}
 
@@ -60,11 +60,11 @@ class Worker(Measured):
 
 
 def main() -> None:
-    """Serve the candidate named on the command line until standard input ends."""
+    """Serve the alternative named on the command line until standard input ends."""
 
     key, database, folder, *settings = sys.argv[1:]
-    candidate = next(each for each in CANDIDATES if each.key == key)
-    Worker(candidate, database, folder, dict(each.split("=", 1) for each in settings)).serve()
+    alternative = next(each for each in ALTERNATIVES if each.key == key)
+    Worker(alternative, database, folder, dict(each.split("=", 1) for each in settings)).serve()
 
 
 if __name__ == "__main__":

@@ -46,6 +46,10 @@ _DOMAINS = (
 )
 
 
+_IN_PARTS = {"yield_per": 1_000}
+"""Read this many rows at a time, so that memory does not grow with the number of sites."""
+
+
 def check_directory(application: Application) -> Iterator[Finding]:
     """Report rows that violate a constraint, and hosts with underscores that are no longer allowed.
 
@@ -60,14 +64,18 @@ def check_directory(application: Application) -> Iterator[Finding]:
         if not is_current(connection):  # `check_migrations` reports this.
             return
         application.progress("the rows of sites and domains")
-        for id_, status, availability, theme, until, copy_of, *texts, has_canonical in connection.execute(_SITES):
+        for id_, status, availability, theme, until, copy_of, *texts, has_canonical in connection.execute(
+            _SITES, execution_options=_IN_PARTS
+        ):
             fault = site_row_error(status, availability, theme, until, copy_of, tuple(texts))
             # A removed site keeps this row, so that its id is not reused.
             if fault is None and not has_canonical and availability != "removed":
                 fault = "it has no canonical domain"
             if fault is not None:
                 yield _invalid_row("sites", id_, fault)
-        for id_, host, port, path, kind, site_id, is_orphan in connection.execute(_DOMAINS):
+        for id_, host, port, path, kind, site_id, is_orphan in connection.execute(
+            _DOMAINS, execution_options=_IN_PARTS
+        ):
             fault = domain_row_error(host, port, path, kind)
             if fault is None and is_orphan:
                 fault = f"its site {site_id} does not exist"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import sqlalchemy as sa
+
 from multisite.check.application import Application
 from multisite.core import program
 from multisite.core.finding import Finding
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
-from multisite.directory.records import list_sites
+from multisite.directory.models import AS_MULTISITE, SettingRow
+from multisite.directory.records import read_sites
 from multisite.sites.settings import SettingsRegistry
 from multisite.web.site_settings import SITE_SETTINGS
 
@@ -22,8 +25,10 @@ def check_site_settings(application: Application) -> Iterator[Finding]:
     if application.site is not None:
         yield from _findings_of(application.site, application.registry[SITE_SETTINGS])
     elif engine.url.render_as_string() not in application.unreachable:
-        for record in list_sites(engine):
-            yield from _findings_of(record.site, application.registry[SITE_SETTINGS])
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
+            chosen = connection.scalars(sa.select(SettingRow.site_id).distinct().order_by(SettingRow.site_id)).all()
+            for record in read_sites(connection, chosen):
+                yield from _findings_of(record.site, application.registry[SITE_SETTINGS])
 
 
 def _findings_of(site: Site, declared: SettingsRegistry) -> Iterator[Finding]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from multisite.check.application import Application
 from multisite.core.finding import Finding
-from multisite.core.keys import DIRECTORY
+from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.core.site import Site
 from multisite.directory.records import list_sites
 from multisite.templates.lint import TemplateIssue, lint
 from multisite.templates.overlay import Overlay
 from multisite.web.renderer import all_templates
 
-__all__ = ["check_templates"]
+__all__ = ["check_templates", "sites_to_check"]
 
 
 def check_templates(application: Application) -> Iterator[Finding]:
@@ -27,11 +29,29 @@ def check_templates(application: Application) -> Iterator[Finding]:
         engine = application.registry[DIRECTORY].engine
         if engine.url.render_as_string() in application.unreachable:
             return
-        sites = [record.site for record in list_sites(engine)]
+        found = (record.site for record in list_sites(engine))
+        sites = sites_to_check(found, application.registry[SETTINGS].sites_dir)
     for templates, used in all_templates(application.registry):
         for issue in lint(templates, sites, used):
             if site is None or _may_show(templates.overlay, site, issue.path):
                 yield _finding(issue)
+
+
+def sites_to_check(sites: Iterable[Site], sites_dir: Path) -> list[Site]:
+    """Return the sites with a folder, and the first of the others for each theme: they have the same templates."""
+    folders: set[str] = set()
+    with suppress(OSError):
+        # Some file systems ignore case.
+        folders.update(entry.name.casefold() for entry in os.scandir(sites_dir))
+    themes: set[str | None] = set()
+    chosen = []
+    for site in sites:
+        if site.folder.casefold() not in folders:
+            if site.theme in themes:
+                continue
+            themes.add(site.theme)
+        chosen.append(site)
+    return chosen
 
 
 def _finding(issue: TemplateIssue) -> Finding:

@@ -6,6 +6,7 @@ No test depends on its measurements.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -19,11 +20,11 @@ from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
 
-from benchmarks import layouts
+from benchmarks import layouts, pieces, summary
 from benchmarks.__main__ import PARTS
-from benchmarks.candidates import BARE, CANDIDATES
+from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import HAND, SCOPED, check_results
-from benchmarks.finding import KINDS, QUICK
+from benchmarks.host_lookup import KINDS, QUICK
 from benchmarks.measure import check_pages
 from benchmarks.page import PATHS
 from benchmarks.statements import OPERATIONS
@@ -42,13 +43,13 @@ def run(*arguments: str) -> str:
 
 
 def test_a_quick_run_prints_every_candidate_and_statement(tmp_path: Path) -> None:
-    printed = run("-m", "benchmarks", "--quick", "--json", str(tmp_path / "results.json"))
-    for title in [each.title for each in CANDIDATES] + list(OPERATIONS.values()) + list(KINDS.values()):
+    printed = run("-m", "benchmarks", "all", "--quick", "--json", str(tmp_path / "results.json"))
+    for title in [each.title for each in ALTERNATIVES] + list(OPERATIONS.values()) + list(KINDS.values()):
         assert title in printed
     results = json.loads((tmp_path / "results.json").read_text("utf-8"))
-    assert set(results["costs"]) == {each.key for each in CANDIDATES}
+    assert set(results["costs"]) == {each.key for each in ALTERNATIVES}
     assert all(set(PATHS) <= set(pieces) for pieces in results["costs"].values())
-    assert results["costs"][BARE.key]["/"]["ratio"] == 1
+    assert results["costs"][BASELINE.key]["/"]["ratio"] == 1
     assert list(results["finding"]) == [str(domains) for domains in QUICK.domains]
     assert all(set(KINDS) - set(kinds) <= {"urlmap", "urlmap unknown"} for kinds in results["finding"].values())
     assert list(results["statements"]) == ["SQLite", "PostgreSQL"]
@@ -67,12 +68,12 @@ def test_an_unknown_part_is_refused() -> None:
     )
     assert done.returncode == 2
     assert "no such part: nothing" in done.stderr
-    assert " or ".join(PARTS) in run("-m", "benchmarks", "--help")
+    assert " or ".join(PARTS) in " ".join(run("-m", "benchmarks", "--help").split())
 
 
 def test_the_baseline_does_not_import_multisite() -> None:
     script = "import sys; {}; print('multisite' in sys.modules)"
-    assert run("-c", script.format("import benchmarks.worker, benchmarks.bare")).strip() == "False"
+    assert run("-c", script.format("import benchmarks.worker, benchmarks.baseline")).strip() == "False"
     assert run("-c", script.format("import benchmarks.served")).strip() == "True"
     made = "from benchmarks.statements import Statements; Statements('sqlite://', by_hand={})"
     assert run("-c", script.format(made.format(True))).strip() == "False"
@@ -111,11 +112,11 @@ def test_each_piece_of_work_executes_the_expected_statements(tmp_path: Path) -> 
 
 def test_different_results_are_not_compared() -> None:
     page = "<article>" * 10
-    check_pages({BARE.key: page, "other": page})
+    check_pages({BASELINE.key: page, "other": page})
     with pytest.raises(RuntimeError, match="do not serve the same page"):
-        check_pages({BARE.key: page, "other": page + "<article>"})
+        check_pages({BASELINE.key: page, "other": page + "<article>"})
     with pytest.raises(RuntimeError, match="do not serve the same page"):
-        check_pages({BARE.key: "", "other": ""})
+        check_pages({BASELINE.key: "", "other": ""})
     found = dict.fromkeys(OPERATIONS, "20")
     check_results({HAND: found, SCOPED: found})
     with pytest.raises(RuntimeError, match="the results of 'join' differ"):
@@ -206,3 +207,53 @@ def test_a_quick_run_of_sizes_prints_every_page_of_both_databases() -> None:
     for title in ("SQLite, alone", "SQLite, among 2 sites", "PostgreSQL, alone", "PostgreSQL, among 2 sites"):
         assert title in printed
     assert printed.count("| sitemap |") == 4
+
+
+# The table, and the comparison with an earlier commit
+
+
+def test_each_piece_of_the_table_responds(tmp_path: Path) -> None:
+    run("-m", "benchmarks.pieces", "prepare", str(tmp_path))
+    wanted = {(row.kind, row.piece) for row in summary.ROWS} | {
+        (pieces.BASELINE, row.peer) for row in summary.ROWS if row.peer is not None
+    }
+    statuses = {"unknown host": "404 Not Found", "static file, 304": "304 Not Modified"}
+    for kind, piece in wanted:
+        if piece != summary.START:
+            printed = run("-W", "ignore", "-m", "benchmarks.pieces", kind, str(tmp_path), "--once", piece).strip()
+            if piece == "static_path":
+                assert printed.startswith("/static/style.css?v=")
+            else:
+                assert printed == statuses.get(piece, "200 OK"), piece
+    assert {row.piece for row in summary.ROWS} >= set(summary.SHORT)
+
+
+def test_only_what_costs_clearly_more_is_worse() -> None:
+    before = {"page": 1000.0, "static file": 100.0, "gone": 1.0}
+    now = {"page": 1019.0, "static file": 103.0, "new": 5.0}
+    assert summary.worse(now, before) == ["static file"]
+    table = summary.format_comparison({"page": 1_019_000.0}, {"page": 1_000_000.0}, "0123456789abcdef")
+    assert "| page | 1,019.0 | 1,000.0 | 1.019 |" in table
+    assert "0123456789 |" in table
+
+
+def test_the_table_marks_what_is_over_its_aim() -> None:
+    ours = {row.piece: 600_000.0 for row in summary.ROWS}
+    peers = {row.peer: 1_000_000.0 for row in summary.ROWS if row.peer is not None}
+    table = summary.format_table(ours, peers)
+    assert "| page | 600 | 1,000 | 0.600 | 0.62 |" in table
+    assert "| page, columns | 600 | 1,000 | 0.600 (over) | 0.5 |" in table
+    assert "| static_path | 600 (over) | | | 5 |" in table
+
+
+def test_an_unknown_commit_is_an_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--against", "no-such-commit"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "no-such-commit" in done.stderr or "cannot be counted" in done.stderr
+
+
+def test_the_base_is_a_commit() -> None:
+    assert re.fullmatch("[0-9a-f]{40}", (ROOT / "benchmarks" / "base").read_text("ascii").strip())

@@ -12,6 +12,7 @@ from paths import ROOT
 
 import multisite.check
 from multisite.check import Finding
+from multisite.check.templates import sites_to_check
 from multisite.core.settings import parse_settings
 from multisite.core.site import Site
 from multisite.sites.updates import set_theme
@@ -166,3 +167,22 @@ def test_an_unreadable_template_is_named(world: World) -> None:
     finally:
         os.seteuid(0)
     assert faults == ["sites/garden/layout.mako: permission denied"]
+
+
+def test_sites_without_a_folder_stand_for_each_other(tmp_path: Path) -> None:
+    """`multisite check` looks at one of them for each theme, and finds the same."""
+    world, (garden, kitchen) = World(tmp_path), SITES
+    world.write("sites/garden/page.mako", "${broken")
+    world.write("sites/kitchen/notes.txt", "no template")
+    world.write("templates/page.mako", '<%include file="missing.mako"/>')
+    world.write("templates/themes/dark/page.mako", '<%inherit file="absent.mako"/>')
+    templates = SiteTemplates(world.root / "sites", world.root / "templates")
+    plain = [Site(number, f"{number}.example", "", f"none-{number}") for number in range(3, 6)]
+    dark = [Site(number, f"{number}.example", "", f"none-{number}", theme="dark") for number in range(6, 9)]
+    mixed = [plain[0], garden, dark[0], plain[1], kitchen, *dark[1:], plain[2]]
+    for sites in (mixed, mixed[::-1], [*dark, *plain], [kitchen, *plain]):
+        chosen = sites_to_check(sites, world.root / "sites")
+        assert list(lint(templates, chosen)) == list(lint(templates, sites)) != []
+        assert len([site for site in chosen if site in dark]) <= 1
+    assert sites_to_check(mixed, world.root / "sites") == [plain[0], garden, dark[0], kitchen]
+    assert sites_to_check(plain, world.root / "nowhere") == plain[:1]

@@ -1,4 +1,4 @@
-"""The candidates of the comparison: applications that serve the page, with different numbers of sites."""
+"""The alternatives of the comparison: applications that serve the page, with different numbers of sites."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-__all__ = ["BARE", "CANDIDATES", "Candidate"]
+__all__ = ["ALTERNATIVES", "BASELINE", "Alternative"]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Alternative:
     """An application that serves the page. `factory` is `module:function`; `sites` is the number of sites."""
 
     key: str
@@ -35,19 +35,21 @@ def _sites(count: int) -> str:
     return "1 site" if count == 1 else f"{count:,} sites"
 
 
-BARE = Candidate("bare", "bare Pyramid, hand-written for one site", "benchmarks.bare:main", 1)
+BASELINE = Alternative("bare", "bare Pyramid, hand-written for one site", "benchmarks.baseline:main", 1)
 
-CANDIDATES = (
-    BARE,
+ALTERNATIVES = (
+    BASELINE,
     *(
-        Candidate(f"own-{sites}", f"multisite's session, {_sites(sites)}", "benchmarks.served:with_own_session", sites)
+        Alternative(
+            f"own-{sites}", f"multisite's session, {_sites(sites)}", "benchmarks.served:with_own_session", sites
+        )
         for sites in (1, 1_000, 100_000)
     ),
-    Candidate("own-environment", "  and the rest a site can own, 1 site", "benchmarks.served:with_environment", 1),
-    Candidate("own-metrics", "  and metrics, 1 site", "benchmarks.served:with_environment_and_metrics", 1),
-    Candidate("own-retry", "  and pyramid_retry, 1 site", "benchmarks.served:with_own_session_and_retry", 1),
+    Alternative("own-environment", "  and the rest a site can own, 1 site", "benchmarks.served:with_environment", 1),
+    Alternative("own-metrics", "  and metrics, 1 site", "benchmarks.served:with_environment_and_metrics", 1),
+    Alternative("own-retry", "  and pyramid_retry, 1 site", "benchmarks.served:with_own_session_and_retry", 1),
     *(
-        Candidate(
+        Alternative(
             f"cookiecutter-{sites}",
             f"cookiecutter's session, {_sites(sites)}",
             "benchmarks.served:with_cookiecutter_session",
