@@ -76,7 +76,14 @@ def test_an_invitation_is_taken_once_on_its_own_site(sites: ContentSites) -> Non
     browser_of(sites, STERNWARTE).post(f"/login/{token}", {"password": PASSWORD, "repeated": PASSWORD}, status=404)
     page = browser.get(f"/login/{token}")
     assert "Your login at Garden is olga." in page.text
-    for password, repeated, reason in (("short", "short", "15 to 1000"), (PASSWORD, PASSWORD + "!", "not the same")):
+    composed = "e\u0301" * 8  # 16 characters that are 8 once they are composed.
+    expanding = "\ufdfa" * 100  # A ligature of 18 letters.
+    for password, repeated, reason in (
+        (expanding, expanding, "15 to 1000"),
+        ("short", "short", "15 to 1000"),
+        (composed, composed, "15 to 1000"),
+        (PASSWORD, PASSWORD + "!", "not the same"),
+    ):
         refused = browser.post(f"/login/{token}", {"password": password, "repeated": repeated}, status=400)
         assert reason in refused.html.select_one(".error").text
     form = page.forms[0]

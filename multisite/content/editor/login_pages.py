@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import unicodedata
 from email.message import EmailMessage
 from typing import Any
 
@@ -133,7 +134,9 @@ def choose_password(request: Request) -> Any:
 
 def password_error(request: Request, password: str) -> str | None:
     """Return why a new password, which is in the field `repeated` again, cannot be used; None if it can."""
-    if not User.min_password_characters <= len(password) <= MAX_PASSWORD_CHARACTERS:
+    # Counted as `new_password_hash` does; the length first, since normalizing takes quadratic time.
+    text = unicodedata.normalize("NFKC", password) if len(password) <= MAX_PASSWORD_CHARACTERS else ""
+    if not User.min_password_characters <= len(text) <= MAX_PASSWORD_CHARACTERS:
         return translate(
             request,
             "A password has {minimum} to {maximum} characters.",
