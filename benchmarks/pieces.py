@@ -2,9 +2,9 @@
 
     python -m benchmarks.pieces KIND FOLDER
 
-is a process with the application of this kind, ready to be measured; `--once PIECE` only does one piece of work.
-`python -m benchmarks.pieces prepare FOLDER` writes the files and databases of all kinds into FOLDER before, since that
-takes long under callgrind. All of this also runs with the package `multisite` of an earlier commit.
+is a process with the application of this kind, ready to be measured; with `--once PIECE…` it only does some pieces of
+work once. `python -m benchmarks.pieces prepare FOLDER` writes the files and databases of all kinds into FOLDER before,
+since that takes long under callgrind. All of this also runs with the package `multisite` of an earlier commit.
 """
 
 from __future__ import annotations
@@ -277,7 +277,9 @@ def main() -> None:
     if kind == "prepare":
         prepare(Path(folder))
     elif once:
-        print(Pieces(kind, folder).status(once[-1]))
+        application = Pieces(kind, folder)
+        for piece in once[1:]:
+            print(application.status(piece))
     else:
         Pieces(kind, folder).serve()
 

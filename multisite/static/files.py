@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from pyramid.response import FileIter, Response
 
 from multisite.core.lru_cache import LRUCache
 from multisite.templates.assets import HASH_DIGITS, OpenAsset, content_type
+from multisite.templates.compiled import SETTLED_NS
 from multisite.templates.real_file import FileVersion, reopen_real_file
 
 __all__ = ["HASHED_SECONDS", "PLAIN_SECONDS", "FileResponse", "StaticFile", "describe", "respond", "respond_again"]
@@ -150,7 +152,8 @@ def respond_again(request: Request, file: StaticFile) -> Response:
         content = _read(version, descriptor)
     finally:
         os.close(descriptor)
-    if 0 < len(content) <= _KEPT_BYTES:
+    # A file that has just changed may change again with the same size and times.
+    if 0 < len(content) <= _KEPT_BYTES and time.time_ns() - version.changed_ns > SETTLED_NS:
         _contents.set(version, content)
     return _response(request, file, form, content)
 
