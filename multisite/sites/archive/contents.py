@@ -63,7 +63,9 @@ class SiteContents:
         """Yield the tables of the application, without those of multisite and alembic."""
         for metadata in tuple(tables.metadata if self.metadata is None else self.metadata):
             if metadata is not own.metadata and not metadata.info.get(REFLECTED):
-                yield from (table for table in metadata.tables.values() if not table.name.startswith(_ALEMBIC_TABLES))
+                for table in metadata.tables.values():
+                    if table.fullname not in own.metadata.tables and not table.name.startswith(_ALEMBIC_TABLES):
+                        yield table
 
 
 REFLECTED = "multisite_reflected"

@@ -135,8 +135,9 @@ def make_plan(
     Raises:
         MultisiteError: Two tables have one name, or a row would refer to one that no archive can name.
     """
-    declared = _by_name(contents)
-    existing = _existing(connection, declared.values())
+    every = list(contents.tables())
+    existing = _existing(connection, every)
+    declared = _by_name(every, existing)
     shared = {name.lower() for name in global_tables}
     members = {name: table for name, table in declared.items() if has_site_id(table)}
     missing = sorted(members.keys() - existing)
@@ -181,10 +182,10 @@ def _leave_out(planned: dict[str, SiteTable], unwanted: Callable[[sa.Table], boo
     return tuple(sorted(left_out))
 
 
-def _by_name(contents: SiteContents) -> dict[str, sa.Table]:
+def _by_name(every: Iterable[sa.Table], existing: set[str]) -> dict[str, sa.Table]:
     found: dict[str, sa.Table] = {}
-    for table in contents.tables():
-        if found.setdefault(table.fullname, table) is not table:
+    for table in every:
+        if found.setdefault(table.fullname, table) is not table and table.fullname in existing:
             raise MultisiteError(
                 f"two tables of the application are called '{table.fullname}': pass metadata= with one of them"
             )
