@@ -1,8 +1,7 @@
 """Forms made of declared settings, with WTForms: a field for each, checked as `multisite set` checks its value.
 
     form = SettingsForm(declared, texts, request.POST)
-    if request.method == "POST" and form.validate():
-        changes = form.changes()        # a text for each setting, None for one that has its default
+    changes = form.changes() if form.validate() else {}     # a text for each setting, None for its default
 
 Requires WTForms (`pyramid-multisite[editor]`).
 """
