@@ -448,3 +448,10 @@ def test_archives_must_not_be_in_a_folder_that_is_served(tmp_path: Path) -> None
                 }
             )
     assert Settings().archives_dir is None
+
+
+def test_tables_of_a_catalog_are_not_the_applications() -> None:
+    metadata = sa.MetaData()
+    sa.Table("pg_class", metadata, sa.Column("oid", sa.Integer, primary_key=True), schema="pg_catalog")
+    own = sa.Table("class", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    assert list(SiteContents(metadata=[metadata]).tables()) == [own]

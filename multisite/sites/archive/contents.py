@@ -64,7 +64,8 @@ class SiteContents:
         for metadata in tuple(tables.metadata if self.metadata is None else self.metadata):
             if metadata is not own.metadata and not metadata.info.get(REFLECTED):
                 for table in metadata.tables.values():
-                    if table.fullname not in own.metadata.tables and not table.name.startswith(_ALEMBIC_TABLES):
+                    is_foreign = table.fullname in own.metadata.tables or table.schema in _CATALOGS
+                    if not is_foreign and not table.name.startswith(_ALEMBIC_TABLES):
                         yield table
 
 
@@ -72,3 +73,6 @@ REFLECTED = "multisite_reflected"
 """The key in `MetaData.info` that is True if its tables are not the application's, but were read from a database."""
 
 _ALEMBIC_TABLES = ("alembic_version", "multisite_alembic_version", "_alembic_tmp_")
+
+_CATALOGS = ("pg_catalog", "information_schema")
+"""The schemas of the catalogs, of which SQLAlchemy's dialects have tables in a MetaData of their own."""
