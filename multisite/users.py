@@ -31,7 +31,7 @@ from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.pin import pin_of
 
 try:
-    from argon2 import PasswordHasher
+    from argon2 import PasswordHasher, extract_parameters
     from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 except ModuleNotFoundError as error:
     if not str(error.name).startswith("argon2"):
@@ -45,6 +45,15 @@ MAX_LOGIN_CHARACTERS = 254
 
 MAX_PASSWORD_CHARACTERS = 1_000
 """Maximum length of a password, to bound the hashing time. NIST SP 800-63B asks for at least 64."""
+
+MAX_MEMORY_KIB = 2**21
+"""The most memory for a password: that of the first recommended parameters of RFC 9106."""
+
+MAX_WORK_KIB = 2**22
+"""The most memory times passes: that of the "sensitive" parameters of libsodium."""
+
+MAX_LANES = 64
+"""The most lanes, each of which is a thread."""
 
 LOGIN_KEY = "login_key"
 
@@ -255,14 +264,30 @@ def _verify(hasher: PasswordHasher, account: Account | None, password: str) -> b
 
 def _matches(hasher: PasswordHasher, stored: str, text: str) -> bool:
     try:
+        _check_cost(hasher, stored)
         return hasher.verify(stored, text)
     except (VerifyMismatchError, UnicodeEncodeError):
         return False
-    except (VerificationError, InvalidHashError):
+    except (VerificationError, KeyError, ValueError):  # The last two from releases before argon2-cffi 25.
         # Not a hash, such as "!" for a disabled account. Verify a dummy hash, so that timing does not reveal this.
         if stored != (dummy := _dummy_hash(hasher)):
             _matches(hasher, dummy, text)
         return False
+
+
+def _check_cost(hasher: PasswordHasher, stored: str) -> None:
+    """Check that a hash, which an archive of a site may have brought, does not keep the server busy for hours.
+
+    Raises:
+        InvalidHashError: It is not a hash, or asks for more than `hasher` and any recommended parameters.
+    """
+    cost = extract_parameters(stored)
+    if (
+        cost.memory_cost > max(MAX_MEMORY_KIB, hasher.memory_cost)
+        or cost.memory_cost * cost.time_cost > max(MAX_WORK_KIB, hasher.memory_cost * hasher.time_cost)
+        or cost.parallelism > max(MAX_LANES, hasher.parallelism)
+    ):
+        raise InvalidHashError
 
 
 @lru_cache(maxsize=8)

@@ -71,6 +71,15 @@ class SiteMember(SiteUser):
         self.link_expires = int(time.time()) + LINK_DAYS * 86_400
         return token
 
+    def set_password(self, password: str) -> None:
+        """Set the password. The link that is outstanding becomes invalid, as somebody else may have asked for it.
+
+        Raises:
+            ValueError: The password is too short or too long.
+        """
+        super().set_password(password)
+        self.link_hash = self.link_expires = None
+
     @classmethod
     def find_by_link(cls, session: Session, site: Site, token: str) -> Self | None:
         """Return the user whose link has `token`; None if it was used, is too old, or belongs to another site."""

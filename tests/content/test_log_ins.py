@@ -363,6 +363,20 @@ def test_a_form_without_end_is_not_read(sites: ContentSites) -> None:
     assert browser.do_request(request, status=411).status_code == 411
 
 
+def test_a_form_with_a_million_fields_is_not_parsed(sites: ContentSites) -> None:
+    browser = browser_of(sites, GARDEN)
+    browser.post("/login", "&".join(["a=1"] * 1000), status=403)
+    browser.post("/login", "&".join(["a=1"] * 1001), status=413)
+
+
+def test_a_form_is_sent_as_browsers_send_the_forms_of_the_editor(sites: ContentSites) -> None:
+    browser = browser_of(sites, GARDEN)
+    part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+    for content_type in ("multipart/form-data; boundary=x", "application/json", "text/plain"):
+        browser.post("/login", part * 2 + b"--x--\r\n", content_type=content_type, status=415)
+    browser.post("/login", "login=x", content_type="application/x-www-form-urlencoded;charset=UTF-8", status=403)
+
+
 def test_after_the_log_in_one_is_only_led_to_the_editor(sites: ContentSites) -> None:
     add_user(sites, sites.garden, "olga")
     wanted = {

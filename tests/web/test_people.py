@@ -108,6 +108,22 @@ def test_a_link_is_good_once(engine: sa.Engine) -> None:
         assert Person.log_in(session, "jane", PASSWORD + "!") is None
 
 
+def test_a_password_that_is_changed_otherwise_ends_the_link(engine: sa.Engine) -> None:
+    token = add(engine, ONE, "jane")
+    with at(engine, ONE) as session:
+        assert Person.use_link(session, ONE, token, PASSWORD) is not None
+        jane = find_member(session, Person, ONE, "jane")
+        token = jane.make_link(ONE)
+        with pytest.raises(ValueError, match="15 to 1000"):
+            jane.set_password("short")
+        session.flush()
+        assert Person.find_by_link(session, ONE, token) is jane
+        jane.set_password(PASSWORD + "!")
+        session.flush()
+        assert Person.find_by_link(session, ONE, token) is None
+        assert Person.use_link(session, ONE, token, PASSWORD) is None
+
+
 def test_of_many_who_use_a_link_at_once_one_succeeds(engine: sa.Engine) -> None:
     token = add(engine, ONE, "jane")
 

@@ -14,6 +14,7 @@ from pyramid.httpexceptions import (
     HTTPLengthRequired,
     HTTPMethodNotAllowed,
     HTTPRequestEntityTooLarge,
+    HTTPUnsupportedMediaType,
 )
 from pyramid.renderers import render_to_response
 from pyramid.request import Request
@@ -76,6 +77,12 @@ MAX_FORM_BYTES = 20_000_000
 KEPT = "kept."
 """Prefix of the fields in the form to log in that keep those of another form."""
 
+MAX_FORM_FIELDS = 1000
+"""Fields of a form. Anybody may send one to the log-in, and of that size it could have ten million."""
+
+FORM_TYPE = "application/x-www-form-urlencoded"
+"""The media type of all forms of the editor. The fields of other types are not counted before they are parsed."""
+
 METHODS = ("GET", "HEAD", "POST")
 
 View = Callable[[Request], Any]
@@ -134,13 +141,19 @@ def _read_body(request: Request) -> None:
 
     Raises:
         HTTPLengthRequired: The request does not say how long the form is.
-        HTTPRequestEntityTooLarge: It is longer than any text may be.
+        HTTPRequestEntityTooLarge: It is longer than any text may be, or has more fields than any form.
+        HTTPUnsupportedMediaType: It is not sent as the editor's own forms are.
     """
     if request.content_length is None:
         raise HTTPLengthRequired
     if request.content_length > MAX_FORM_BYTES:
         raise HTTPRequestEntityTooLarge
-    request.body = request.body_file.read(request.content_length)
+    body = request.body_file.read(request.content_length)
+    if body and request.content_type != FORM_TYPE:
+        raise HTTPUnsupportedMediaType
+    if body.count(b"&") >= MAX_FORM_FIELDS:
+        raise HTTPRequestEntityTooLarge
+    request.body = body
 
 
 def _check_token(request: Request, found: LoggedIn) -> None:
