@@ -77,12 +77,14 @@ def send(settings: Settings, message: EmailMessage) -> None:
         with _connect(parts.scheme, host, parts.port) as server:
             if parts.username is not None:
                 if not isinstance(server.sock, ssl.SSLSocket):
-                    raise MailError(f"the mail server {host} has no STARTTLS, and a password needs it: use smtps://")
+                    raise MailError(
+                        f"the mail server {host} does not offer STARTTLS, which a password requires: use smtps://"
+                    )
                 server.login(unquote(parts.username), unquote(parts.password or ""))
             server.send_message(message)
     except (OSError, smtplib.SMTPException, ValueError) as error:
         # smtplib's errors may be several lines long, and contain bytes of the server.
-        raise MailError(f"the mail server {host} did not take the message: {' '.join(str(error).split())}") from error
+        raise MailError(f"the mail server {host} rejected the message: {' '.join(str(error).split())}") from error
 
 
 def _connect(scheme: str, host: str, port: int | None) -> smtplib.SMTP:

@@ -98,8 +98,8 @@ COMMANDS = {
         "multisite.cli.users:reset_password",
         "Remove a user's password, end their log-ins, and make a link to choose a new one.",
     ),
-    "export-user": _LazyCommand("multisite.cli.users:export_user", "Print what is stored about a user, as JSON."),
-    "remove-user": _LazyCommand("multisite.cli.users:remove_user", "Remove a user and what is stored about them."),
+    "export-user": _LazyCommand("multisite.cli.users:export_user", "Print the data stored about a user, as JSON."),
+    "remove-user": _LazyCommand("multisite.cli.users:remove_user", "Remove a user and the data stored about them."),
     "import-entries": _LazyCommand(
         "multisite.cli.import_entries:import_entries_command",
         "Import Markdown files into a site of multisite.content.",
@@ -135,17 +135,15 @@ COMMANDS = {
     ),
     "list-missing": _LazyCommand(
         "multisite.cli.redirects:list_missing",
-        "List the most wanted addresses without a page and without a redirect.",
+        "List the most requested addresses that have neither a page nor a redirect.",
     ),
-    "reindex-search": _LazyCommand(
-        "multisite.cli.search:reindex_search", "Index the rows of a site again for the search."
-    ),
+    "reindex-search": _LazyCommand("multisite.cli.search:reindex_search", "Rebuild the search index of a site."),
     "list-media": _LazyCommand("multisite.cli.media:list_media", "List the media of a site."),
     "add-media": _LazyCommand("multisite.cli.media:add_media", "Add files to the media of a site."),
     "remove-media": _LazyCommand(
         "multisite.cli.media:remove_media", "Remove files from the media of a site, all of them or none."
     ),
-    "prune-media": _LazyCommand("multisite.cli.media:prune_media", "Remove files of media that no site has."),
+    "prune-media": _LazyCommand("multisite.cli.media:prune_media", "Remove media files that belong to no site."),
 }
 """All commands. A test compares the summaries with the docstrings of the commands."""
 

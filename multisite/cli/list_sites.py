@@ -21,7 +21,11 @@ STATUSES = ("active", "maintenance", "disabled", "removing", "pending")
 @click.command()
 @click.option("--search", metavar="TEXT", help="Only sites with this text in their name or in one of their domains.")
 @click.option(
-    "--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="Only such sites; may be repeated."
+    "--status",
+    "statuses",
+    type=click.Choice(STATUSES),
+    multiple=True,
+    help="Only sites with this status; may be repeated.",
 )
 @click.option("--theme", metavar="NAME", help="Only sites with this theme; '' for sites without one.")
 @click.option("--after", metavar="HOST", help="Begin after the site with this canonical domain.")
@@ -44,7 +48,7 @@ def list_sites(
     from multisite.directory import listing, records
 
     if count and (after is not None or limit is not None):
-        raise click.UsageError("--count does not go with --after and --limit.")
+        raise click.UsageError("--count cannot be combined with --after or --limit.")
     ini = read_ini(ini_uri)
     chosen = listing.SiteSelection(search, statuses, theme)
     begin = None if after is None else domains.existing(after)

@@ -150,7 +150,7 @@ def add_media(ini_uri: str, host: str, files: tuple[Path, ...], *, alt: str, dec
     from multisite.media import MediaRefused
 
     if alt and (decorative or len(files) > 1):
-        raise click.UsageError("--alt describes one picture, which is then not --decorative.")
+        raise click.UsageError("--alt describes one picture: pass one FILE, and leave out --decorative.")
     added, failed = [], False
     with open_library(ini_uri) as opened, opened.session_for(host) as (session, site):
         for path in files:
@@ -194,7 +194,7 @@ def remove_media(ini_uri: str, host: str, names: tuple[str, ...], force: bool) -
                 )
             opened.library.remove(session, site, media)
         session.commit()
-    click.echo(f"Removed {len(chosen)} of the media of {site}.")
+    click.echo(f"Removed {len(chosen)} from the media of {site}.")
 
 
 def _find(library: MediaLibrary, session: Session, site: Site, name: str) -> SiteMedia:
@@ -210,7 +210,7 @@ def _find(library: MediaLibrary, session: Session, site: Site, name: str) -> Sit
 @click.command("prune-media")
 @click.pass_obj
 def prune_media(ini_uri: str) -> None:
-    """Remove files of media that no site has.
+    """Remove media files that belong to no site.
 
     A killed process can leave such files behind. They are removed once they are a day old.
     """
@@ -218,4 +218,4 @@ def prune_media(ini_uri: str) -> None:
 
     with open_library(ini_uri) as opened:
         removed = prune(opened.library, opened.directory, opened.engine)
-    click.echo(f"Removed {removed} uploads that no site has.")
+    click.echo(f"Removed {removed} uploads that belong to no site.")

@@ -170,7 +170,7 @@ def export_redirects(ini_uri: str, host: str, file: TextIO) -> None:
 @json_option
 @click.pass_obj
 def list_missing(ini_uri: str, host: str, limit: int, clear: bool, as_json: bool) -> None:
-    """List the most wanted addresses without a page and without a redirect.
+    """List the most requested addresses that have neither a page nor a redirect.
 
     HOST is any host of the site.
     """

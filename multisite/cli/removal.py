@@ -139,7 +139,7 @@ def restore_site(
     from multisite.sites import restoring
 
     if archive is not None and new_host is not None:
-        raise click.UsageError("--host does not go with --from: a site that exists keeps its domains.")
+        raise click.UsageError("--host cannot be combined with --from: an existing site keeps its domains.")
     if with_templates and archive is None:
         raise click.UsageError("--with-templates needs --from: the templates of a removed site are always restored.")
     with application_contents(ini_uri) as (ini, engine, contents):

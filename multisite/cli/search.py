@@ -16,13 +16,13 @@ __all__ = ["reindex_search"]
 @click.option("--all", "every", is_flag=True, help="All sites.")
 @click.pass_obj
 def reindex_search(ini_uri: str, host: str | None, every: bool) -> None:
-    """Index the rows of a site again for the search.
+    """Rebuild the search index of a site.
 
     HOST is any host of the site. This is needed after rows were changed without a flush, after an upgrade that adds
     an index, and after a change of the site's language.
     """
     if every == (host is not None):
-        raise click.UsageError("name a site, or give --all")
+        raise click.UsageError("name a site, or pass --all")
     from pyramid.paster import get_app
     from sqlalchemy.orm import Session
 

@@ -106,10 +106,10 @@ def _send_link(ini: Ini, site: Site, email: str | None, link: str, subject: str)
     from multisite.mail import MailError, make_message, send
     from multisite.people import LINK_DAYS
 
-    sentence = f"It is good once, for {LINK_DAYS} days: {link}"
+    sentence = f"It works once, for {LINK_DAYS} days: {link}"
     if email is None or ini.settings.mail is None:
         return f"Give them this link to choose a password. {sentence}"
-    text = f"{subject}\n\nChoose your password here. The link is good once, for {LINK_DAYS} days:\n\n{link}\n"
+    text = f"{subject}\n\nChoose your password here. The link works once, for {LINK_DAYS} days:\n\n{link}\n"
     try:
         send(ini.settings, make_message(site, to=email, subject=subject, text=text))
     except MailError as error:
@@ -215,7 +215,7 @@ def _report(people: _People, done: str, email: str | None, link: str, *, as_json
 @click.argument("login")
 @click.pass_obj
 def export_user(ini_uri: str, host: str, login: str) -> None:
-    """Print what is stored about a user, as JSON.
+    """Print the data stored about a user, as JSON.
 
     HOST is any domain of the site.
     """
@@ -230,7 +230,7 @@ def export_user(ini_uri: str, host: str, login: str) -> None:
 @click.argument("login")
 @click.pass_obj
 def remove_user(ini_uri: str, host: str, login: str) -> None:
-    """Remove a user and what is stored about them.
+    """Remove a user and the data stored about them.
 
     HOST is any domain of the site. The last owner cannot be removed.
     """

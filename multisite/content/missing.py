@@ -41,7 +41,7 @@ ALL_ADDRESSES = 10_000
 """Addresses of all sites in memory."""
 
 MAX_ROWS = 500
-"""Rows of one site: the most wanted addresses are kept."""
+"""Rows of one site: the most requested addresses are kept."""
 
 _table = MissingAddress
 
@@ -115,7 +115,7 @@ def save_counts(engine: Engine, site: Site, counts: Mapping[str, int]) -> None:
 
 
 def list_missing(session: Session, limit: int) -> list[MissingAddress]:
-    """Return the most wanted addresses of the session's site that have no redirect, at most `limit`."""
+    """Return the most requested addresses of the session's site that have no redirect, at most `limit`."""
     found = session.scalars(sa.select(_table).order_by(_table.requests.desc(), _table.path))
     missing = (row for row in found.all() if find_redirect(session, row.path) is None)
     return [row for row, _ in zip(missing, range(limit), strict=False)]

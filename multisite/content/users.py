@@ -35,7 +35,7 @@ class User(SiteMember, Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
 
     def export(self, session: Session) -> dict[str, Any]:
-        """Return what is stored about the user, with the log-ins."""
+        """Return the data stored about the user, with the log-ins."""
         log_ins = session.scalars(sa.select(LogIn).where(LogIn.user_id == self.id).order_by(LogIn.id))
         found = [{"created": each.created, "seen": each.seen, "browser": each.agent} for each in log_ins]
         # Imported here, because the revisions refer to the users.

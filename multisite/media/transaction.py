@@ -44,7 +44,7 @@ class PendingFiles:
             try:
                 store.remove_folder(site_id, folder)
             except Exception:  # The transaction is over, and must not fail any more.
-                log.warning("the files %s of the site %d stay until prune-media", folder, site_id, exc_info=True)
+                log.warning("files %s of site %d were not removed: run prune-media", folder, site_id, exc_info=True)
 
 
 def pending_files(session: Session) -> PendingFiles:

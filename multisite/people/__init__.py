@@ -1,4 +1,4 @@
-"""The people of a site: users with a role, who choose their password by a link that is good once.
+"""The people of a site: users with a role, who choose their password by a link that works once.
 
     class User(SiteMember, Base):
         __tablename__ = "users"

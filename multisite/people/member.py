@@ -62,7 +62,7 @@ class SiteMember(SiteUser):
         return email
 
     def make_link(self, site: Site) -> str:
-        """Return the token of a new link to choose a password, which is good once and for three days.
+        """Return the token of a new link to choose a password, which works once, for three days.
 
         An earlier link becomes invalid.
         """
@@ -119,7 +119,7 @@ class SiteMember(SiteUser):
         self.login_generation = (self.login_generation or 0) + 1
 
     def export(self, session: Session) -> dict[str, Any]:
-        """Return what is stored about the user, for JSON. A subclass adds the rows of its other tables."""
+        """Return the data stored about the user, for JSON. A subclass adds the rows of its other tables."""
         return {"login": self.login, "email": self.email, "role": self.role, "has_password": bool(self.password_hash)}
 
     def erase(self, session: Session) -> None:

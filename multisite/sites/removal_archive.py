@@ -45,8 +45,8 @@ def write_removal_archive(
     folder = settings.archives_dir
     if folder is None:
         raise MultisiteError(
-            f"the removal of {removal.domain} began with an archive: set multisite.archives_dir as it was, and run the "
-            "same command again"
+            f"the removal of {removal.domain} began with an archive: set multisite.archives_dir to its former value, "
+            "and run the same command again"
         )
     path = folder / removal.archive
     if removal.sha256 is not None:
@@ -74,7 +74,7 @@ def write_removal_archive(
         path.unlink(missing_ok=True)
         erase = program.command(f"remove-site {removal.domain} --yes --erase")
         raise MultisiteError(
-            f"the site cannot be archived, so that nothing was removed: {error}; to remove it for good: {erase}"
+            f"the site cannot be archived, so nothing was removed: {error}; to remove it for good: {erase}"
         ) from error
     try:
         record_archive(engine, removal, sha256_of(path))

@@ -160,7 +160,7 @@ def _delete_archive(name: str, settings: Settings) -> None:
     """Delete an archive, and what a killed process has left of it."""
     folder = settings.archives_dir
     if folder is None:
-        raise MultisiteError(f"the archive {name} cannot be deleted: set multisite.archives_dir as it was")
+        raise MultisiteError(f"the archive {name} cannot be deleted: set multisite.archives_dir to its former value")
     try:
         for path in (folder / name, *folder.glob(f".{glob.escape(name[:200])}.*.part")):
             path.unlink(missing_ok=True)

@@ -124,7 +124,7 @@ def test_a_slug_is_free_and_an_old_address_redirects(sites: ContentSites) -> Non
 
 
 BAD = {
-    "title": ("", "An entry has a title."),
+    "title": ("", "An entry needs a title."),
     "slug": ("x" * 201, "At most 200 characters."),
     "published": ("tomorrow", "A date and a time such as"),
     "tags": (", ".join(f"t{number}" for number in range(101)), "At most 100 tags"),

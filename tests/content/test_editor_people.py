@@ -79,13 +79,13 @@ def test_the_last_owner_stays_and_bad_input_changes_nothing(sites: ContentSites)
         ("role", {"login": "olga", "role": "author"}, "last owner"),
         ("remove", {"login": "olga", "sure": "1"}, "last owner"),
         ("role", {"login": "olga", "role": "chief"}, "last owner"),
-        ("invite", {"login": "OLGA", "role": "author"}, "cannot be done"),
-        ("invite", {"login": "", "role": "author"}, "cannot be done"),
-        ("invite", {"login": "x", "role": "chief"}, "cannot be done"),
-        ("invite", {"login": "x", "role": "author", "email": "x"}, "cannot be done"),
-        ("reset", {"login": "nobody"}, "cannot be done"),
-        ("remove", {"login": "nobody", "sure": "1"}, "cannot be done"),
-        ("other", {}, "Nothing is changed"),
+        ("invite", {"login": "OLGA", "role": "author"}, "the login is taken or unknown"),
+        ("invite", {"login": "", "role": "author"}, "the login is taken or unknown"),
+        ("invite", {"login": "x", "role": "chief"}, "the login is taken or unknown"),
+        ("invite", {"login": "x", "role": "author", "email": "x"}, "the login is taken or unknown"),
+        ("reset", {"login": "nobody"}, "the login is taken or unknown"),
+        ("remove", {"login": "nobody", "sure": "1"}, "the login is taken or unknown"),
+        ("other", {}, "Nothing was changed"),
     ):
         assert reason in send(owner, action, status=400, **fields).html.select_one("[role=alert]").text, action
     assert {site: rows_of(sites, site)["users"] for site in (sites.garden, sites.sternwarte)} == before

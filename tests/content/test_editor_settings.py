@@ -64,7 +64,7 @@ def test_a_bad_value_changes_nothing(sites: ContentSites) -> None:
         form["tagline"] = "Not saved"
         form[name] = value
         page = form.submit(status=400)
-        assert page.html.select_one("[role=alert]").text == "Nothing is saved: some values cannot be used."
+        assert page.html.select_one("[role=alert]").text == "Nothing was saved: some values are not valid."
         assert page.html.select_one(".fault").text.startswith("Expected: ")
         assert page.html.select_one("[aria-invalid]")["name"] == name
         assert page.forms[0]["tagline"].value == "Not saved"

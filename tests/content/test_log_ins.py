@@ -229,7 +229,7 @@ def test_attempts_are_counted_in_the_database_and_for_unknown_logins_too(sites: 
             page = browser.post("/login", fields, expect_errors=True)
             seen.append((page.status_code, page.html.select_one(".error").text))
     assert pages["olga"] == pages["nobody"]
-    assert pages["olga"] == [(403, "Login or password is wrong.")] * 10 + [
+    assert pages["olga"] == [(403, "The login or the password is wrong.")] * 10 + [
         (429, "Too many attempts: try again in 15 min.")
     ]
     right = {"login": "olga", "password": PASSWORD}

@@ -331,10 +331,10 @@ def test_the_commands(sites: ContentSites, ini: Path, tmp_path: Path) -> None:
         f"Error: {used['path']} is used by with-picture: change them first, or pass --force; nothing was removed\n"
     )
     assert len(json.loads(run(ini, "list-media", GARDEN, "--json").stdout)) == 2
-    assert run(ini, "remove-media", GARDEN, unused["path"]).stdout == "Removed 1 of the media of garden.example.\n"
+    assert run(ini, "remove-media", GARDEN, unused["path"]).stdout == "Removed 1 from the media of garden.example.\n"
     assert run(ini, "remove-media", GARDEN, used["digest"][:8], "--force").exit_code == 0
     assert stored(sites) == []
-    assert run(ini, "prune-media").stdout == "Removed 0 uploads that no site has.\n"
+    assert run(ini, "prune-media").stdout == "Removed 0 uploads that belong to no site.\n"
 
 
 def test_an_earlier_text_of_an_entry_uses_its_pictures(sites: ContentSites, library: MediaLibrary) -> None:

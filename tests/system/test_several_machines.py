@@ -254,6 +254,6 @@ def test_a_log_in_at_one_worker_is_one_at_the_other(workers: tuple[Worker, Worke
     page = second.request("/logout", cookie=cookie)
     assert page.status == 200
     (token,) = re.findall(rb'name="csrf_token" value="(\w+)"', page.body)
-    assert second.request(link).status == 404  # The link is good once.
+    assert second.request(link).status == 404  # The link works once.
     assert second.request("/logout", cookie=cookie, form={"csrf_token": token.decode()}).status == 303
     assert first.request("/edit/", cookie=cookie).status == 403

@@ -1,4 +1,4 @@
-"""People of sites: roles, links that are good once, the last owner, and mail."""
+"""People of sites: roles, links that work once, the last owner, and mail."""
 
 from __future__ import annotations
 
@@ -343,10 +343,10 @@ def test_mail_is_sent_from_the_site() -> None:
     with mail_server() as (url, taken):
         settings = parse_settings({"multisite.mail": url})
         send(settings, make_message(site, to="jane@example.com", subject="Wel\ncome", text="Größe\n"))
-        with pytest.raises(MailError, match=r"127\.0\.0\.1 did not take the message: .*nobody@example"):
+        with pytest.raises(MailError, match=r"127\.0\.0\.1 rejected the message: .*nobody@example"):
             send(settings, make_message(site, to="nobody@example.com", subject="x", text="y"))
         with_password = parse_settings({"multisite.mail": url.replace("//", "//jane:secret@")})
-        with pytest.raises(MailError, match="has no STARTTLS"):
+        with pytest.raises(MailError, match="does not offer STARTTLS"):
             send(with_password, make_message(site, to="jane@example.com", subject="x", text="y"))
     (raw,) = taken
     message = message_from_bytes(raw, policy=policy.default)
@@ -357,7 +357,7 @@ def test_mail_is_sent_from_the_site() -> None:
 
 def test_a_mail_server_that_is_not_there_is_reported() -> None:
     message = make_message(ONE, to="jane@example.com", subject="x", text="y")
-    with pytest.raises(MailError, match=r"the mail server 127\.0\.0\.1 did not take the message"):
+    with pytest.raises(MailError, match=r"the mail server 127\.0\.0\.1 rejected the message"):
         send(parse_settings({"multisite.mail": "smtp://127.0.0.1:9"}), message)
     with pytest.raises(SettingError, match=r"multisite\.mail"):
         send(parse_settings({}), message)

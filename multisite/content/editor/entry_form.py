@@ -57,7 +57,7 @@ class EntryForm:
         texts = {name: text if name == "body" else " ".join(text.split()) for name, text in self.texts.items()}
         tags = tuple(tag for part in texts["tags"].split(",") if (tag := part.strip()))
         if not texts["title"]:
-            self.faults["title"] = translate(request, "An entry has a title.")
+            self.faults["title"] = translate(request, "An entry needs a title.")
         self._check_lengths(request, texts, tags)
         published = self._time(request, texts["published"])
         if self.faults:

@@ -155,7 +155,7 @@ def _save(request: Request, entry: Entry | None) -> Any:
     was_draft = entry is None or entry.draft
     draft = {"publish": False, "unpublish": True}.get(field(request, "action"), was_draft)
     text = form.read(request, draft=draft)
-    error = translate(request, "Nothing is saved: some values cannot be used.")
+    error = translate(request, "Nothing was saved: some values are not valid.")
     saved = None
     if text is not None:
         try:
@@ -164,7 +164,7 @@ def _save(request: Request, entry: Entry | None) -> Any:
         except NestingTooDeep:
             form.faults["body"] = translate(request, "This text is nested too deep, or has too much markup.")
         except MultisiteError:
-            error = translate(request, "Nothing is saved: somebody else is changing this entry. Try again.")
+            error = translate(request, "Nothing was saved: somebody else is changing this entry. Try again.")
     if saved is None:
         request.response.status_int = 400
         return _form(request, form, entry, error=error)

@@ -66,7 +66,9 @@ def log_in(request: Request) -> Any:
         return _too_many(request, error, login_form(request, status=429, error=_pause(request, error), login=login))
     user = User.log_in(request.dbsession, login, field(request, "password"))
     if user is None:
-        return login_form(request, status=403, error=translate(request, "Login or password is wrong."), login=login)
+        return login_form(
+            request, status=403, error=translate(request, "The login or the password is wrong."), login=login
+        )
     reset_attempts(request, key)
     return _enter(request, user, field(request, "next"))
 
@@ -113,7 +115,7 @@ def log_out(request: Request) -> Any:
 
 
 def choose_password(request: Request) -> Any:
-    """The page of a link that is good once."""
+    """The page on which a user chooses a password, by a link that works once."""
     token, site, session = request.matchdict["token"], request.site, request.dbsession
     user = User.find_by_link(session, site, token)
     if user is None:
@@ -179,7 +181,7 @@ def _find_by_login_or_address(request: Request, login: str) -> User | None:
 def send_link_later(request: Request, settings: Settings, address: str, link: str) -> None:
     """Send a link after the commit, in a thread: the time of the response does not tell whether anything is sent."""
     subject = translate(request, "Your password at {site}", site=request.site.name)
-    text = translate(request, "Choose a new password here. The link is good once, for {days} days:", days=LINK_DAYS)
+    text = translate(request, "Choose a new password here. The link works once, for {days} days:", days=LINK_DAYS)
     message = make_message(request.site, to=address, subject=subject, text=f"{text}\n\n{link}\n")
 
     def begin(committed: bool) -> None:

@@ -68,7 +68,7 @@ def N_(text: str) -> str:  # noqa: N802  The usual name for a text that is trans
 STATES = {"draft": N_("Draft"), "scheduled": N_("Scheduled"), "published": N_("Published")}
 """The texts of the states of entries."""
 
-KINDS = {"saved": N_("saved"), "collided": N_("not saved, as somebody else had saved before"), "deleted": N_("deleted")}
+KINDS = {"saved": N_("saved"), "collided": N_("not saved, because somebody else saved first"), "deleted": N_("deleted")}
 """The texts of the kinds of revisions."""
 
 MAX_FORM_BYTES = 20_000_000

@@ -40,7 +40,7 @@ def people(request: Request) -> Any:
             texts["error"] = translate(request, "This is the last owner of the site: make another user an owner first.")
         except MultisiteError:
             texts["error"] = translate(
-                request, "This cannot be done: the login is taken, is not known, or a value cannot be used."
+                request, "Nothing was changed: the login is taken or unknown, or a value is not valid."
             )
         if texts["error"] is not None:
             request.response.status_int = 400
@@ -63,7 +63,7 @@ def _change(request: Request) -> dict[str, str | None]:
     elif action == "remove" and field(request, "sure"):
         remove_member(session, User, site, find_member(session, User, site, login).login)
     else:
-        return {"error": translate(request, "Nothing is changed: tick the box if you are sure.")}
+        return {"error": translate(request, "Nothing was changed: tick the box to confirm.")}
     return {"done": translate(request, "Done.")}
 
 
@@ -74,7 +74,7 @@ def _link(request: Request, member: User, token: str) -> dict[str, str | None]:
     if member.email is not None and settings.mail is not None:
         send_link_later(request, settings, member.email, link)
         return {"done": translate(request, "A link is on its way to {address}.", address=member.email)}
-    done = translate(request, "Give {login} this link to choose a password. It is good once:", login=member.login)
+    done = translate(request, "Give {login} this link to choose a password. It works once:", login=member.login)
     return {"done": done, "link": link}
 
 

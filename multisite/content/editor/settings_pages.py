@@ -69,7 +69,7 @@ def settings(request: Request) -> Any:
         if form.validate():
             _save(request, declared, texts, form.changes())
             return HTTPSeeOther(request.route_path("editor_settings", _query={"done": "1"}))
-        error = translate(request, "Nothing is saved: some values cannot be used.")
+        error = translate(request, "Nothing was saved: some values are not valid.")
         request.response.status_int = 400
     done = translate(request, "The settings are saved.") if request.GET.get("done") else None
     return variables(request, form=form, error=error, done=None if error else done)

@@ -60,7 +60,7 @@ class ArchiveWriter:
                 if before == _state(os.fstat(file.fileno())) == _state(path.stat()):
                     self._write(name, spool)
                     return
-        raise MultisiteError(f"the file {path} is changed all the time: export the site when that has ended")
+        raise MultisiteError(f"the file {path} changed each time it was read: try again later")
 
     def _write(self, name: str, content: IO[bytes]) -> None:
         check_name(name)
