@@ -21,6 +21,7 @@ from multisite.content.dialects import Dialect, Parser, prepare
 from multisite.content.limits import MAX_DEPTH, MAX_MARKUP
 from multisite.content.links import FindFile, Links, Resolve
 from multisite.content.report import Loss
+from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.tidy import BECAME_LINK, NestingTooDeep, count_depth
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Rendered",
     "check_markup",
     "render",
+    "render_stored",
     "shorten",
 ]
 
@@ -65,11 +67,13 @@ _RAW_HTML = frozenset({"html_block", "html_inline"})
 class Rendered:
     """A rendered text: sanitized `html`, and the plain text of its first paragraph as `summary`.
 
-    `losses` lists what was left out, at most 100 items. `addresses` has the new address for each that was replaced.
+    `dialect` is that of the source. `losses` lists what was left out, at most 100 items. `addresses` has the new
+    address for each that was replaced.
     """
 
     html: str
     summary: str
+    dialect: Dialect = "commonmark"
     losses: tuple[Loss, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)
 
@@ -124,7 +128,26 @@ def render(
     if links is not None:
         losses += links.losses
     addresses = {} if links is None else links.replaced
-    return Rendered(html=cleaned, summary=summary, losses=tuple(losses), addresses=addresses)
+    return Rendered(html=cleaned, summary=summary, dialect=dialect, losses=tuple(losses), addresses=addresses)
+
+
+def render_stored(source: str, dialect: Dialect, find_file: FindFile | None = None) -> Rendered:
+    """Render the text of an entry as its import did, with the shortcodes of the tool that it was written for.
+
+    Args:
+        source: The text.
+        dialect: The dialect that is stored with it.
+        find_file: As for `render`.
+
+    Returns:
+        As for `render`.
+
+    Raises:
+        NestingTooDeep: As for `render`.
+    """
+    if dialect in ("kramdown", "goldmark"):
+        source = expand_shortcodes(source, lambda _target: None, lambda *_loss: None)
+    return render(source, dialect, find_file=find_file)
 
 
 def check_markup(source: str) -> None:

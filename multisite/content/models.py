@@ -82,10 +82,11 @@ class Tag(SiteScoped, Base):
 class Entry(SiteScoped, Base):
     """An article of one site.
 
-    `body` is the author's Markdown; `body_html` is its HTML, rendered and sanitized by `multisite.content.markdown`
-    when the entry is saved, so that showing a page renders no Markdown. `summary` is plain text. `published` is None
-    only for drafts; an entry is visible once `published` is past and `draft` is false. `author` is the author's name,
-    `source` the absolute path of the imported file, or the URI of the imported post; both are None if unknown.
+    `body` is the author's Markdown, in the `dialect` of `multisite.content.dialects`. `body_html` is its HTML, rendered
+    and sanitized by `multisite.content.markdown` when the entry is saved, so that showing a page renders no Markdown.
+    `summary` is plain text. `published` is None only for drafts; an entry is visible once `published` is past and
+    `draft` is false. `author` is the author's name, `source` the absolute path of the imported file, or the URI of the
+    imported post; both are None if unknown.
     """
 
     __tablename__ = "entries"
@@ -107,6 +108,7 @@ class Entry(SiteScoped, Base):
     draft: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     source: Mapped[str | None] = mapped_column(sa.String(SOURCE_LENGTH))
     author: Mapped[str | None] = mapped_column(sa.String(TITLE_LENGTH))
+    dialect: Mapped[str] = mapped_column(sa.String(20), default="commonmark", server_default="commonmark")
 
     tags: Mapped[list[Tag]] = relationship(secondary=entry_tags, order_by=Tag.name, passive_deletes=True)
 

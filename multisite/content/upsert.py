@@ -241,6 +241,7 @@ def _values(item: Prepared) -> dict[str, Any]:
         "summary": article.summary or item.rendered.summary,
         "body": article.body,
         "body_html": item.rendered.html,
+        "dialect": item.rendered.dialect,
         "published": article.published,
         "draft": article.draft,
         "author": article.author,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from sqlalchemy.orm import Session
 from webtest import TestApp
 
 from multisite.content.editor.entries import Collision, EntryText, find_entry, save_entry
+from multisite.content.importing import import_entries
+from multisite.content.markdown import render
 from multisite.content.models import Entry, Redirect, Tag
 from multisite.content.tables import Autosave, Revision, User
 from multisite.people import remove_member
@@ -149,6 +152,34 @@ def test_the_first_save_of_an_imported_entry_keeps_what_was_imported(sites: Cont
     address = editor.get("/edit/").html.select_one(".rows a")["href"]
     change(editor, address, body="As edited.")
     assert texts(sites) == ["As imported.", "As edited."]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("2024-05-05-jekyll.md", "---\ntitle: T\n---\n# A heading {#here}\n\nA note.[^1]\n\n[^1]: The note.\n"),
+        ("hugo.md", '+++\ntitle = "T"\ndate = 2024-05-05\n+++\nSee {{< youtube abcdefghijk >}}\n\n## A heading\n'),
+        ("pelican.md", "Title: T\nDate: 2024-05-05\n\nTerm\n:   Meaning\n\n## A heading\n"),
+    ],
+    ids=["jekyll", "hugo", "pelican"],
+)
+def test_an_edit_renders_an_imported_text_as_its_import_did(
+    sites: ContentSites, tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text, "utf-8")
+    report = import_entries(sites.engine, sites.garden, [tmp_path])
+    assert (report.added, report.bad) == (1, [])
+    editor = log_in(sites, GARDEN, "editor")
+    address = editor.get("/edit/").html.select_one(".rows a")["href"]
+
+    def html() -> str:
+        with Session(sites.engine, info={"site": sites.garden}) as session:
+            return session.scalars(sa.select(Entry.body_html)).one()
+
+    before = html()
+    change(editor, address, title="Another title")
+    assert html() == before
+    assert before != render(text.partition("\n\n")[2]).html
 
 
 # Several people.

@@ -9,14 +9,16 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
+from multisite.content.dialects import Dialect
 from multisite.content.limits import SLUG_LENGTH
-from multisite.content.markdown import render
+from multisite.content.markdown import render_stored
 from multisite.content.media import find_uploaded
 from multisite.content.models import Entry, Tag
 from multisite.content.redirects import move_address
@@ -112,7 +114,7 @@ def save_entry(
         MultisiteError: Other people keep taking the slug, or the entry is gone.
         NestingTooDeep: The text would take minutes to render.
     """
-    rendered = render(text.body, find_file=find_uploaded(session))
+    rendered = render_stored(text.body, _dialect(session, entry_id), find_uploaded(session))
     values: dict[str, object] = {
         "body": text.body,
         "body_html": rendered.html,
@@ -134,6 +136,12 @@ def save_entry(
         except IntegrityError:
             session.expire_all()
     raise MultisiteError("somebody else keeps using this address")
+
+
+def _dialect(session: Session, entry_id: int | None) -> Dialect:
+    """Return the dialect of an entry's text: an imported one keeps that of the tool that it was written for."""
+    found: str | None = session.scalar(sa.select(Entry.dialect).where(Entry.id == entry_id))
+    return cast(Dialect, found or "commonmark")
 
 
 def _lock(session: Session, entry_id: int | None) -> None:

@@ -9,11 +9,12 @@ from zoneinfo import ZoneInfo
 
 from pyramid.request import Request
 
+from multisite.content.dialects import Dialect
 from multisite.content.editor.entries import EntryText
 from multisite.content.editor.login_pages import field as field_of
 from multisite.content.editor.pages import translate
 from multisite.content.limits import MAX_TAGS, SLUG_LENGTH, TITLE_LENGTH
-from multisite.content.markdown import NestingTooDeep, render
+from multisite.content.markdown import NestingTooDeep, render_stored
 from multisite.language.local_time import local_time, zone_of
 
 __all__ = ["FIELDS", "EntryForm"]
@@ -33,12 +34,12 @@ class EntryForm:
     faults: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: Request, text: EntryText) -> EntryForm:
+    def of(cls, request: Request, text: EntryText, dialect: Dialect) -> EntryForm:
         """Return the form that shows `text`. A summary that was made from the text is left out."""
         shown = {
             "title": text.title,
             "body": text.body,
-            "summary": "" if text.summary == _summary(text.body) else text.summary,
+            "summary": "" if text.summary == _summary(text.body, dialect) else text.summary,
             "tags": ", ".join(text.tags),
             "slug": text.slug,
             "published": "" if text.published is None else _local(text.published, zone_of(request.site)),
@@ -108,8 +109,8 @@ def _local(when: datetime, zone: ZoneInfo) -> str:
     return local_time(when, zone).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def _summary(body: str) -> str:
+def _summary(body: str, dialect: Dialect) -> str:
     try:
-        return render(body).summary
+        return render_stored(body, dialect).summary
     except NestingTooDeep:
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from pyramid.config import Configurator
@@ -15,6 +15,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from sqlalchemy.orm import load_only
 
+from multisite.content.dialects import Dialect
 from multisite.content.editor.autosaves import forget_autosave, form_key, kept_form, list_autosaves
 from multisite.content.editor.entries import (
     Collision,
@@ -109,7 +110,13 @@ def edit_entry(request: Request) -> Any:
     if request.method == "POST":
         return _save(request, entry)
     done = translate(request, "The entry is saved.") if request.GET.get("done") else None
-    return _form(request, EntryForm.of(request, EntryText.of(entry)), entry, use_autosave=True, done=done)
+    return _form(
+        request,
+        EntryForm.of(request, EntryText.of(entry), cast(Dialect, entry.dialect)),
+        entry,
+        use_autosave=True,
+        done=done,
+    )
 
 
 def _entry(request: Request) -> Entry:
