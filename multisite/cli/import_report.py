@@ -1,4 +1,4 @@
-"""What the commands that import entries share: their options, and how they print their report."""
+"""Options and printed report of the commands that import entries."""
 
 from __future__ import annotations
 

@@ -138,5 +138,5 @@ def absolute_urls(html: str, base: str) -> str:
 def _absolute(url: str, base: str) -> str:
     try:
         return escape(urljoin(base, unescape(url)))
-    except ValueError:  # Such as "http://[": it stays as it is.
+    except ValueError:  # Such as "http://[", which is kept.
         return url

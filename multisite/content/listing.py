@@ -59,7 +59,7 @@ class PlaceName:
 
     @classmethod
     def parse(cls, text: str) -> PlaceName:
-        """Return the key that `text` is the name of. Raises `ValueError` if it is not one."""
+        """Parse the name of a place. Raises `ValueError` if it is not one."""
         when, separator, slug = text.partition("Z-")
         if not separator or not 0 < len(slug) <= SLUG_LENGTH or "\0" in slug:
             raise ValueError(f"{text!r} is not the name of a place in a list")

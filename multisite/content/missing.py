@@ -68,7 +68,7 @@ class MissingCounter:
             elif before < SITE_ADDRESSES and self._size < ALL_ADDRESSES:
                 counts[path] = 1
             else:
-                # One less of each: an address that many requests name stays, however many others are requested.
+                # Decrement each count: an address with many requests stays, however many others are requested.
                 for each in list(counts):
                     counts[each] -= 1
                     if not counts[each]:

@@ -1,4 +1,4 @@
-"""What a visitor gets at an address without a page: the site's redirect of it, else its 404, which is counted.
+"""Respond to an address without a page: with the site's redirect of it, else with a 404, which is counted.
 
 Redirects are looked up only where there would be a 404, so a page costs no more because of them. The exception is the
 home page with a query such as `/?p=123`, as WordPress wrote addresses: `query_redirect`.

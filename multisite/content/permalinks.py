@@ -1,4 +1,4 @@
-"""Addresses as Jekyll, Hugo and Pelican make them of their patterns.
+"""Expand the permalink patterns of Jekyll, Hugo and Pelican.
 
 Jekyll: https://jekyllrb.com/docs/permalinks/. Hugo: https://gohugo.io/configuration/permalinks/. Pelican:
 https://docs.getpelican.com/en/stable/settings.html#url-settings.

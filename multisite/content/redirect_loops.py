@@ -57,7 +57,7 @@ class RuleGraph:
         return [str(each) for each in loop]
 
     def _find_loop(self, rule: Rule) -> list[_Addresses] | None:
-        """Return the way of an address that `rule` matches and that is redirected without end, or None."""
+        """Return the redirects of an address that `rule` matches and that is redirected without end, or None."""
         # Open addresses are followed with a rest that no rule names. Where rules match some rests only, their addresses
         # are followed as well; such a step uses up a part of the rest, and so is not part of any loop.
         waiting, seen = [_addresses(rule.path)], set[_Addresses]()

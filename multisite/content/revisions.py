@@ -1,4 +1,4 @@
-"""Who an entry belongs to, the texts that it had, and those that were not saved: tables of the editor.
+"""The tables of the editor: owners of entries, revisions of their texts, and texts that were not saved.
 
 A revision is a whole copy. It is written with each save, with a text that collided with somebody else's, and when an
 entry is deleted.

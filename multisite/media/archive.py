@@ -1,6 +1,6 @@
-"""The media of a site in its archive: the files beside the rows, which the archive has in any case.
+"""Export and import the files of media with the archive of a site, which has their rows in any case.
 
-An archive may be a stranger's. A file is only taken if it is what its row says, and never replaces one in the store.
+Archives are untrusted. A file is imported only if it matches its row, and never replaces one in the store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The formats of media: what a file is by its first bytes, and which names it may have.
+"""Recognize the format of a file by its first bytes, and check its name.
 
 The content decides, never the name or the type that a browser sends: files are served with the type found here.
 """
@@ -86,11 +86,11 @@ def format_of(head: bytes, name: str) -> Format:
 
     Args:
         head: The beginning of the file.
-        name: Its name. An extension must be one of the same kind, so that no HTML comes along as an image; images may
-            have that of another image format.
+        name: Its name. An extension must be one of the same kind, so that HTML cannot be uploaded as an image; images
+            may have that of another image format.
 
     Raises:
-        MediaRefused: The format is not accepted, or the name says something else.
+        MediaRefused: The format is not accepted, or the name has the extension of another one.
     """
     found = _MAGIC.match(head)
     extension = _extension(name)

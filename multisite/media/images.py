@@ -1,8 +1,8 @@
 """Pictures: read within limits, turned upright, and written again without metadata and in several sizes.
 
 A picture is never stored as uploaded. Only the decoded pixels are kept, so that neither the place where it was taken
-nor a script or an archive that was appended to it is published. What a file says of its size is checked before anything
-is decoded, and only the decoder of the format that its first bytes name reads it.
+nor a script or an archive that was appended to it is published. The size in the header of a file is checked before
+anything is decoded, and only the decoder of the format in its first bytes reads it.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def _written(image: Image.Image, image_format: Format) -> Picture:
 
 def _encoded(image: Image.Image, name: str) -> bytes:
     target = io.BytesIO()
-    # The attribute `info` holds what was read, and some encoders write parts of it, such as comments.
+    # The attribute `info` holds metadata of the source, and some encoders write parts of it, such as comments.
     image.info.clear()
     options = {"quality": _QUALITY[name], **_NO_METADATA} if name in _QUALITY else {}
     image.save(target, name, **options)

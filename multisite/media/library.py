@@ -210,7 +210,7 @@ def _check_session(dbsession: Session, site: Site) -> None:
 
 
 def _serialize(dbsession: Session, model: type[Any], site: Site) -> None:
-    """Let the uploads of a site wait for each other until the transaction ends, so that the quota is exact."""
+    """Serialize the uploads of a site until the transaction ends, so that the quota is exact."""
     if dbsession.get_bind(model).dialect.name == "postgresql":
         key = hashlib.sha256(f"multisite media {site.id}".encode()).digest()[:8]
         dbsession.execute(sa.select(sa.func.pg_advisory_xact_lock(int.from_bytes(key, "big", signed=True))))

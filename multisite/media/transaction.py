@@ -1,4 +1,4 @@
-"""The files of a session's transaction: those written are removed if it is rolled back, those of removed rows after it.
+"""Remove files with a session's transaction: written ones after a rollback, those of deleted rows after the commit.
 
 A file is written before the row that names it is committed, and removed after its row is. A process that is killed in
 between leaves a file without a row, which nobody can request, and which `multisite prune-media` removes.

@@ -1,6 +1,6 @@
-"""From a stream and a name to the files that are stored: read once, within limits, and checked before anything is kept.
+"""Read an upload once, within limits, and check it before anything is stored.
 
-Pictures are read again by `multisite.media.images`. Video, audio and PDF are stored as they are, since only programs
+Pictures are read again by `multisite.media.images`. Video, audio and PDF are stored unchanged, since only programs
 that play them interpret them; they are never served as anything else.
 """
 
@@ -39,7 +39,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What is stored of an upload: the `main` file, and the `smaller` versions of a picture by their width."""
+    """The stored files of an upload: the `main` file, and the `smaller` versions of a picture by their width."""
 
     format: Format
     main: IO[bytes]

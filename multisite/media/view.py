@@ -39,7 +39,7 @@ _CHUNK_BYTES = 262_144
 _HEADERS = {
     "Cache-Control": f"public, max-age={_YEAR_SECONDS}, immutable",
     "X-Content-Type-Options": "nosniff",
-    # Should a browser ever take a file for a page, it runs no script, and the page has no origin.
+    # If a browser treats a file as a page, it runs no script, and the page has no origin.
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; media-src 'self'; sandbox",
 }
 

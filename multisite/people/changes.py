@@ -1,4 +1,7 @@
-"""What operators and owners do to the people of a site. Each function takes a session that is pinned to the site."""
+"""Add, change and remove the people of a site, for operators and owners.
+
+Each function takes a session that is pinned to the site.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ __all__ = ["LastOwner", "add_member", "find_member", "list_members", "remove_mem
 
 
 class LastOwner(MultisiteError):
-    """A site keeps one owner."""
+    """The last owner of a site can be neither removed nor given another role."""
 
 
 Member = TypeVar("Member", bound=SiteMember)

@@ -17,7 +17,7 @@ from multisite.users import MAX_LOGIN_CHARACTERS, SiteUser
 __all__ = ["LINK_DAYS", "ROLES", "SiteMember", "hash_token"]
 
 ROLES = ("owner", "editor", "author")
-"""The roles, from the one that may do most to the one that may do least."""
+"""The roles, the one with the most permissions first."""
 
 LINK_DAYS = 3
 """How long a link to choose a password is valid."""

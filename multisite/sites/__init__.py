@@ -1,7 +1,7 @@
 """The provisioning API: add, rename, copy, remove and restore sites, and change their domains, themes and settings.
 
 These functions take the engine of the directory. The commands of `multisite` call the same ones;
-`docs/provisioning.md` says what a call guarantees.
+`docs/provisioning.md` describes the guarantees of a call.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _BACKUP = re.compile(r"\d{8}T\d{6}Z\.zip")
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What became of the backup of a site: the `path` of the archive, or the `reason` why there is none.
+    """The outcome of the backup of a site: the `path` of the archive, or the `reason` why there is none.
 
     `deleted` are older archives of the site that were deleted.
     """
@@ -55,7 +55,7 @@ def export_sites(
         engine: The database of the directory and of the application.
         sites: The sites.
         settings: Where the folders of the sites and the archives are.
-        contents: What the application declares about the data of its sites.
+        contents: The application's declarations about the data of its sites.
         keep: How many archives of each site are kept, the newest ones; None for all. Older ones are deleted only after
             a new one was written.
         on_done: Called with each backup.

@@ -1,7 +1,7 @@
 """Add many sites in one run: all of them are checked first, and then added in batches.
 
 Each batch is reserved in one transaction and completed in another, as a single site is (`updates.py`). If a run is
-interrupted, the same run completes it: sites that exist already are left as they are.
+interrupted, the same run completes it: existing sites are not changed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class NewSite:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a `NewSite`.
+    """The outcome for a `NewSite`.
 
     `result` is `added`; `new` if it would be added (`dry_run`); `exists` if a site has this canonical domain already,
     which was not changed; `invalid`; or `not added`, because another one is invalid. `reason` says what is invalid, or

@@ -98,7 +98,7 @@ class MediaStore:
     def modified(self, site_id: int, folder: str) -> datetime:
         """Return when the newest file in the folder of an upload was written."""
         times = [self._time(path) for path in self._fs.find(self._path(site_id, folder))]
-        # An empty folder is what is left of a removal, or the beginning of an upload.
+        # An empty folder is left by an interrupted removal, or the beginning of an upload.
         return max(times, default=datetime.now(UTC))
 
     def _time(self, path: str) -> datetime:

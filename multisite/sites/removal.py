@@ -38,7 +38,7 @@ BATCH_ROWS = 1000
 
 @dataclass(frozen=True, slots=True)
 class RemovalPlan:
-    """What a removal removes: the number of `rows` by table, and the `folder` of the site (None: it has none).
+    """The extent of a removal: the number of `rows` by table, and the `folder` of the site (None: it has none).
 
     Of a completed removal, `folder` is its path in the trash, None if it was erased; `archive` is the archive from
     which the site can be restored, or None; and `left_out` says what is not in it.
@@ -82,7 +82,7 @@ def remove_site(
         engine: The database of the directory.
         host: Any domain of the site.
         settings: Where the folder of the site is, and where its archive is kept.
-        contents: What the application declares about the data of its sites, for the archive.
+        contents: The application's declarations about the data of its sites, for the archive.
         erase: Keep nothing: neither an archive, nor the folder, nor backups that `export_sites` wrote.
         batch_rows: How many rows are deleted in one transaction.
         progress: Called with a line for each batch.

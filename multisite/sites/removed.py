@@ -101,7 +101,7 @@ def begin_removal(engine: Engine, record: SiteRecord, settings: Settings, *, era
         before: str = connection.execute(sa.select(SiteRow.availability).where(of_site)).scalar_one()
         row = connection.execute(sa.select(_removed).where(_removed.c.site_id == site.id)).one_or_none()
         if erase and row is not None and row.sha256 is None:
-            # Rows are about to be deleted: no later call may take what is left for the whole site.
+            # Rows are about to be deleted: no later call may take the remaining rows for the whole site.
             connection.execute(sa.delete(RemovedRow).where(_removed.c.site_id == site.id))
             is_archived = False
         else:
@@ -250,7 +250,7 @@ def prune_removed(engine: Engine, *, settings: Settings) -> list[RemovedSite]:
 
 
 def delete_removed(engine: Engine, removed: Removal | RemovedSite, settings: Settings) -> None:
-    """Delete what is kept of a site: its archive and its folders in the trash. Then it cannot be restored."""
+    """Delete the archive of a removed site and its folders in the trash. Then it cannot be restored."""
     site_id = removed.id if isinstance(removed, RemovedSite) else removed.site_id
     of_site = _removed.c.site_id == site_id
     with directory_transaction(engine) as connection:

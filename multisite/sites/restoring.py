@@ -43,7 +43,7 @@ def restore_site(
         engine: The database of the directory and of the application.
         host: The canonical domain of the removed site, or any domain of the existing one.
         settings: Where the folder of the site and the archives are.
-        contents: What the application declares about the data of its sites.
+        contents: The application's declarations about the data of its sites.
         new_host: The canonical domain of a removed site, if others have its domains now.
         archive: An archive for an existing site.
         with_templates: Take the templates of `archive` too, which are code that runs in the server. Those of a removed

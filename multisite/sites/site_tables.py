@@ -123,7 +123,7 @@ def _scoped(name: _Name, key: list[str], references: list[ReflectedForeignKeyCon
         [*key, *(column for self_reference in self_references for pair in self_reference for column in pair)]
     )
     names.pop(SITE_COLUMN, None)
-    # site_id_column() makes it a scoped table, so that row-level security is told of all_sites.
+    # site_id_column() makes it a scoped table, so that row-level security gets all_sites.
     others: list[sa.Column[Any]] = [sa.Column(each, sa.types.NullType()) for each in names]
     table = sa.Table(name[1], sa.MetaData(info={REFLECTED: True}), site_id_column(), *others, schema=name[0])
     return ScopedTable(table, tuple(key), self_references)

@@ -117,7 +117,7 @@ def test_keys_and_addresses_in_values_follow(engine: Engine, settings: Settings,
     assert changes.addresses == {"declared_pages.blocks": 1, "declared_pages.body": 1, "the setting shop": 1}
     assert changes.warnings() == [
         (
-            "declared_pages.note: addresses of the site stay as they are (1 row): declare the column with "
+            "declared_pages.note: addresses of the site are unchanged (1 row): declare the column with "
             "config.add_site_text"
         )
     ]
@@ -136,7 +136,7 @@ def test_what_looks_like_a_key_is_a_warning(engine: Engine, settings: Settings, 
         connection.execute(sa.update(PAGES).where(PAGES.c.id == 70).values(note='{"declared_id": 71}'))
     done = copy_site(engine, "one.example", "again.example", settings=settings, contents=contents)
     (warning,) = [each for each in done.target.changes.warnings() if "add_site_reference" in each]
-    assert warning.startswith("declared_pages.note: what seems to be the key of a row stays as it is (1 row)")
+    assert warning.startswith("declared_pages.note: values that seem to be keys of rows are unchanged (1 row)")
 
 
 def test_parts_export_and_import_files(engine: Engine, settings: Settings, site: Site) -> None:

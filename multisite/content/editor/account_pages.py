@@ -47,7 +47,7 @@ def _change_password(request: Request) -> str | None:
     error = password_error(request, password)
     if error is not None:
         return error
-    # Whoever finds an open browser must not be able to guess the password there.
+    # A person who finds an open browser must not be able to guess the password there.
     key = login_key("log-in", user.login)
     try:
         count_attempt(request, key)

@@ -30,7 +30,7 @@ PAUSE_SECONDS = 900
 
 @contextmanager
 def own_transaction(request: Request) -> Iterator[Session]:
-    """Yield a session for the request's site, and commit it at the end, whatever becomes of the request.
+    """Yield a session for the request's site, and commit it at the end, even if the request fails.
 
     It is for rows that no page shows, and leaves the page cache alone. On SQLite, use it before the request's own
     session has changed anything, since there is one writer at a time.

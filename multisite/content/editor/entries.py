@@ -1,6 +1,6 @@
 """Save, delete and bring back entries, so that no text is lost. Each function takes a session pinned to the site.
 
-Whoever saves says which version was edited. If the entry has another one, the text is kept as a revision instead.
+Each save names the version that was edited. If the entry has another one, the text is kept as a revision instead.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class EntryText:
-    """What a person writes of an entry. `tags` are names; `author` is None if the entry names nobody."""
+    """The text of an entry, as a person edits it. `tags` are names; `author` is None if the entry names nobody."""
 
     title: str
     slug: str
@@ -68,7 +68,7 @@ class EntryText:
 
     @property
     def version(self) -> str:
-        """A hash of the text: it differs whenever anything of it does, also after an import."""
+        """A hash of all fields, which changes with each of them, also by an import."""
         published = None if self.published is None else self.published.astimezone(UTC).isoformat()
         values = {**asdict(self), "published": published, "tags": sorted(self.tags)}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8", "replace")).hexdigest()[:32]

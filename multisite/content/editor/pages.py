@@ -1,4 +1,4 @@
-"""How a page of the editor is added: who may see it, what its forms must contain, and the headers of its response."""
+"""Add a page of the editor: check the role and the token of its forms, and set the headers of its response."""
 
 from __future__ import annotations
 

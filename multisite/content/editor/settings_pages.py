@@ -1,4 +1,4 @@
-"""What an owner may change of the site: its name, its language and time zone, and the settings declared for owners."""
+"""The page of settings for owners: name, language and time zone of the site, and settings declared for owners."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def settings(request: Request) -> Any:
     site = request.site
     known = {each.name: each.text for each in declared.describe(site)}
     texts = {"name": site.name, "locale": site.locale, "timezone": site.timezone, **known}
-    defaults = declared.defaults()  # Those of the ini, where it has some.
+    defaults = declared.defaults()  # The defaults of the ini file, if it has any.
     owners = [replace(each, default=defaults[each.name]) for each in declared if each.owner]
     fields = [*COLUMNS, *sorted(owners, key=lambda each: each.name)]
     form = SettingsForm(fields, texts, request.POST if request.method == "POST" else None, partial(translate, request))

@@ -30,7 +30,7 @@ def has_blocks(content: str) -> bool:
 
 
 def read_blocks(content: str, footnotes: str, report: Report) -> str:
-    """Return the HTML in `content` without comments, except `<!--more-->`; the lines stay as they are.
+    """Return the HTML in `content` without comments, except `<!--more-->`; the lines are kept.
 
     Args:
         content: The text of a post.

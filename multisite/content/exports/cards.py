@@ -15,7 +15,7 @@ _CONTROLS = re.compile(
 
 
 def drop_controls(html: str) -> str:
-    """Return `html` without the elements that have one of these classes; the lines stay as they are."""
+    """Return `html` without the elements that have one of these classes; the lines are kept."""
     return "".join(_parts(html)) if "kg-" in html else html
 
 

@@ -33,7 +33,7 @@ from multisite.language.local_time import local_time, zone_of
 __all__ = ["import_ghost"]
 
 _URL = "__GHOST_URL__"
-"""What Ghost writes for the URL of the blog, which is therefore not known."""
+"""Ghost's placeholder for the URL of the blog, which an export does not contain."""
 
 _LISTS = {"rss": "/feed.xml", "page/*": "/"}
 _BLOG = OldBlog(None, ("/content/",))
@@ -112,7 +112,7 @@ class _Reader:
     placer: Placer
 
     def read_all(self, progress: Callable[[int, int], None]) -> Iterator[Prepared]:
-        """Yield the articles of all posts; whatever does not become one goes to the report."""
+        """Yield the articles of all posts; report the posts that do not become one."""
         total = len(self.tables.posts)
         for number, row in enumerate(self.tables.posts):
             prepared = self._read(f"posts[{number}]", row)

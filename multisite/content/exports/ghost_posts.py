@@ -145,7 +145,7 @@ def read_post(row: Row, tables: Tables) -> GhostPost:
 
     Raises:
         InvalidArticle: The post cannot become an entry.
-        NotAnEntry: It must not become an entry; says why.
+        NotAnEntry: It must not become an entry; the message is the reason.
     """
     title = " ".join(read_text_field(row, "title").split())
     status = read_text_field(row, "status") or "draft"
@@ -224,7 +224,7 @@ def _author(row: Row, authors: list[Row], users: Mapping[str, Row]) -> str | Non
 
 
 def _lost(row: Row) -> Iterator[str]:
-    """Yield what an entry has no place for."""
+    """Yield the data of a post that an entry cannot have."""
     if read_text_field(row, "canonical_url"):
         yield f"canonical URL {read_text_field(row, 'canonical_url')[:200]}"
     for name in ("codeinjection_head", "codeinjection_foot"):

@@ -1,4 +1,4 @@
-"""Convert the HTML of an export to Markdown, or to cleaned HTML where Markdown cannot say the same.
+"""Convert the HTML of an export to Markdown, or to cleaned HTML where Markdown has no equivalent.
 
 markdownify converts; the result is rendered and compared with the HTML. An entry's `body` is therefore always a text
 whose rendering is its `body_html`, and nothing is lost without a note in the report.
@@ -124,7 +124,7 @@ def _is_last(tag: Tag) -> bool:
 
 
 def _render_checked(soups: list[BeautifulSoup]) -> tuple[str, Rendered]:
-    """Return the Markdown if its rendering says the same as the HTML, else the HTML."""
+    """Return the Markdown if its rendering is equivalent to the HTML, else the HTML."""
     sources = [str(soup) for soup in soups]
     bodies = [_markdown(soup, source) for soup, source in zip(soups, sources, strict=True)]
     if None not in bodies:
@@ -162,7 +162,7 @@ def _without_blank_lines(html: str) -> str:
 
 
 def _features(html: str) -> tuple[str, Counter[str], list[str], list[str]]:
-    """Return what two texts that say the same have in common.
+    """Return the properties that equivalent texts share.
 
     Returns:
         The letters, the number of elements of each kind that are not empty, the URLs and the preformatted texts.

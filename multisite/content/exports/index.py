@@ -1,4 +1,4 @@
-"""What an import needs to know about a whole export while it reads one post: slugs, addresses, attachments.
+"""Index a whole export for an import that reads one post at a time: slugs, addresses, attachments.
 
 It is a temporary SQLite database, so that memory use does not grow with the number of posts.
 """

@@ -12,7 +12,7 @@ from multisite.content.report import BadPath, ImportReport, Note
 __all__ = ["MAX_NOTES", "ExportNotes"]
 
 MAX_NOTES = 1000
-"""Notes of one kind, and paths of one list, that are kept; the number of further ones is told at the end."""
+"""Notes of one kind, and paths of one list, that are kept; the number of further ones is reported at the end."""
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ _HOLDERS = re.compile(r"<(?:caption|dd|dt|figcaption|figure|h[1-6]|li|p|summary|
 """Opening tags after which text is not a paragraph."""
 
 _KEPT = re.compile(r"<(pre|script|style|textarea)\b|(<!--)", re.IGNORECASE)
-"""Where line breaks mean what they are, up to the closing tag; and comments."""
+"""Elements in which line breaks are kept, up to the closing tag; and comments."""
 
 _EDGE = re.compile(rf"(</?(?:{_BLOCK})\b[^<>]*>)", re.IGNORECASE)
 _BLANK = re.compile(r"(\n[ \t]*\n\s*)")
@@ -26,7 +26,7 @@ _BREAK = re.compile(r"(?<![ \t])(?<!<br>)(?<!<br/>)(?<!<br />)[ \t]*\n")
 
 
 def add_paragraphs(text: str) -> str:
-    """Return `text` with `<p>` around its paragraphs and `<br>` at their line breaks; the lines stay as they are."""
+    """Return `text` with `<p>` around its paragraphs and `<br>` at their line breaks; the lines are kept."""
     return "".join(_parts(text))
 
 

@@ -1,7 +1,7 @@
 """Files that an export refers to by URL, such as pictures: from the folder of uploads into the site's media.
 
-This is the one place that decides what becomes of them. A file is opened only if it is in that folder, after symbolic
-links were followed: the names are from the export, which can have any.
+A file is opened only if it is in that folder, after symbolic links were followed: the names are from the export, which
+can have any.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def import_wordpress(
 
 @dataclass(slots=True)
 class _Survey:
-    """What is known about the blog after the first reading."""
+    """The data about the blog from the first reading."""
 
     url: str = ""
     blog: OldBlog = field(default_factory=lambda: OldBlog(None, ()))
@@ -201,7 +201,7 @@ class _Reader:
     placer: Placer
 
     def read_all(self, path: Path, progress: Callable[[int, int], None]) -> Iterator[Prepared]:
-        """Yield the articles of all posts; whatever does not become one goes to the report."""
+        """Yield the articles of all posts; report the posts that do not become one."""
         done = 0
         with closing(read_wxr(path, self._on_control_character)) as records:
             for record in records:

@@ -75,7 +75,7 @@ def read_post(record: WxrRecord, zone: tzinfo) -> Post | None:
 
     Raises:
         InvalidArticle: The item cannot become an entry.
-        NotAnEntry: It must not become an entry; says why.
+        NotAnEntry: It must not become an entry; the message is the reason.
     """
     fields = record.fields
     kind = fields.get("wp:post_type", "post")

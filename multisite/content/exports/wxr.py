@@ -1,7 +1,7 @@
 """Read WordPress's export format, WXR, as a stream.
 
-A file has gigabytes. At no time is more than one item in memory, and each of its fields has a limit. defusedxml refuses
-entities and external references, with which a small file could fill the memory or read other files.
+A file may have gigabytes. At no time is more than one item in memory, and each of its fields has a limit. defusedxml
+refuses entities and external references, with which a small file could fill the memory or read other files.
 
 Source of the format: wp-admin/includes/export.php of WordPress 6.
 """
@@ -148,7 +148,7 @@ class _Handler(handler.ContentHandler):
         self.done.append(channel)
 
     def _store(self, record: WxrRecord, name: str, text: _Text) -> None:
-        """Keep the text of an element that the import uses; a record with one that is too long says so."""
+        """Keep the text of an element that the import uses; `too_long` of the record names one that is too long."""
         value = "".join(text.parts)
         if self._path[3:] == ["wp:postmeta"]:
             if name == "wp:meta_key":
@@ -190,7 +190,7 @@ def read_wxr(
         on_control_character: Called with the line of each part of the file that has one.
 
     Raises:
-        InvalidExport: The file cannot be read, or is not such an export; says where.
+        InvalidExport: The file cannot be read, or is not such an export; the message has the line.
     """
     try:
         file = open_file(path)

@@ -2,7 +2,7 @@
 
 An archive is a zip file that `docs/site-archives.md` describes. `plan` finds the tables and the references of an
 application, `values` the kinds of its columns; `rows_out` and `rows_in` write and insert rows, with new keys of `keys`;
-`reader` checks an archive as the file of a stranger.
+`reader` checks an archive as an untrusted file.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class AddressMap:
 
 
 def rewrite_json(text: str, url: Callable[[str], str]) -> str:
-    """Return a JSON text with each string in it that is an address `a` as `url(a)`; everything else stays as it is."""
+    """Return a JSON text with each string in it that is an address `a` as `url(a)`; everything else is unchanged."""
 
     def rewritten(match: re.Match[str]) -> str:
         if match[1] is not None:

@@ -1,4 +1,4 @@
-"""What an application declares about the data of its sites, for export and import.
+"""An application's declarations about the data of its sites, for export and import.
 
 `config.add_site_reference`, `config.add_site_text` and `config.add_site_export` fill a `SiteContents`; scripts without
 Pyramid create one themselves.
@@ -44,7 +44,7 @@ class SitePart(NamedTuple):
 
 @dataclass
 class SiteContents:
-    """What belongs to the sites of an application besides its folder and its rows in the directory.
+    """The data of the sites of an application besides their folders and their rows in the directory.
 
     Attributes:
         metadata: The tables of the application; None for those of every MetaData of the process.

@@ -64,7 +64,7 @@ def export_site(
         host: Any domain of the site.
         path: The archive to write.
         settings: Where the folder of the site is.
-        contents: What the application declares about the data of its sites; None for the rows of every MetaData of the
+        contents: The application's declarations about the data of its sites; None for the rows of every MetaData of the
             process alone.
         users: "none" leaves out the users of the site, "keep" takes them with their passwords.
         while_removing: Also export a site that is being removed; some of its rows may be missing already.

@@ -98,7 +98,7 @@ def import_site(
         engine: The database of the directory and of the application.
         path: The archive.
         settings: Where the folder of the site is created.
-        contents: What the application declares about the data of its sites; None for the rows of every MetaData of the
+        contents: The application's declarations about the data of its sites; None for the rows of every MetaData of the
             process alone.
         progress: Called with a line from time to time.
         options: See `ImportOptions`.

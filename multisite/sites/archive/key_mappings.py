@@ -1,4 +1,4 @@
-"""From the old keys of a group of columns to the new ones."""
+"""Map the old keys of a group of columns to the new ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class KeyMapping(Protocol):
         """Choose the new keys, once all old ones are noted; with `keep` the old ones where they are free."""
 
     def keep(self) -> None:
-        """Let every key stay as it is."""
+        """Keep every key."""
 
     def __contains__(self, key: Any, /) -> bool: ...
 
@@ -64,7 +64,7 @@ class IntegerKeys:
             self._new = array("q", _new_keys(connection, column.column, len(self._old)))
 
     def keep(self) -> None:
-        """Let every key stay as it is."""
+        """Keep every key."""
         self._sort()
         self._new = self._old
 
@@ -83,10 +83,10 @@ class IntegerKeys:
 
 
 class RandomKeys:
-    """UUIDs, also in columns with text. They stay as they are, unless one of them is taken by another row.
+    """UUIDs, also in columns with text. They are kept, unless one of them is taken by another row.
 
-    New ones are computed from the old ones and a secret, so that nothing has to be kept in memory but the old keys
-    while they are looked up. Other texts always stay.
+    New ones are computed from the old ones and a secret, so that only the old keys are in memory while they are looked
+    up. Other texts always stay.
     """
 
     def __init__(self, owner: Place) -> None:
@@ -111,7 +111,7 @@ class RandomKeys:
         self._old.clear()
 
     def keep(self) -> None:
-        """Let every key stay as it is."""
+        """Keep every key."""
         self._old.clear()
 
     def __contains__(self, key: UUID | str) -> bool:
@@ -172,7 +172,7 @@ def _is_any_taken(connection: Connection, column: Column, keys: Sequence[Any]) -
 
 
 def _advance_sequence(connection: Connection, column: sa.Column[Any], key: int) -> None:
-    """Let the sequence of `column` continue after `key`; SQLite looks at the largest key itself."""
+    """Advance the sequence of `column` past `key`; SQLite looks at the largest key itself."""
     sequence = _sequence(connection, column) if connection.dialect.name == "postgresql" else None
     if sequence is None:
         return

@@ -41,7 +41,7 @@ class KeyGroups:
                     group.allocate(connection, column, keep=keep)
 
     def keep_all(self) -> None:
-        """Let every key stay as it is, for a dry run."""
+        """Keep every key, for a dry run."""
         for group in self.by_place.values():
             group.keep()
 

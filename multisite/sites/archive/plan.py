@@ -26,7 +26,7 @@ USERS = "site_users"
 """The key in `Table.info` that marks the table of the users of sites."""
 
 EXPORT = "export"
-"""The key in `Table.info` and `Column.info` that is False for what no archive contains."""
+"""The key in `Table.info` and `Column.info` that is False for tables and columns that are never exported."""
 
 EXPORT_KEY = "export_key"
 """The key in `Table.info` with the columns by which an archive refers to the rows of a table that all sites share."""
@@ -114,7 +114,7 @@ def column_of(table: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
 
 
 def defer_foreign_keys(connection: Connection) -> None:
-    """Let the database check foreign keys at the end of the transaction, as far as it can."""
+    """Defer the checks of foreign keys to the end of the transaction, as far as the database can."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
     else:

@@ -1,4 +1,4 @@
-"""Read an archive that a stranger may have made.
+"""Read an untrusted archive.
 
 Opening it checks the zip file as a whole: the names, kinds, sizes and places of its members, and that the manifest
 lists exactly these. The content of a member is hashed while it is read. Nothing is extracted to a name that the archive

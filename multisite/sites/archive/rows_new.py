@@ -1,4 +1,4 @@
-"""The rows of an archive as they are inserted: with new keys and addresses, and with the keys of shared rows here."""
+"""Convert the rows of an archive for insertion: new keys and addresses, and this database's shared rows."""
 
 from __future__ import annotations
 

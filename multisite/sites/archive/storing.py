@@ -104,7 +104,7 @@ class Storing:
             raise MultisiteError(f"the database refuses the site: {error.orig}") from error
 
     def _insert_site(self, connection: Connection, values: dict[str, Any]) -> None:
-        # Another server with the same secret may have a site with this id: what is derived for it is void here.
+        # Another server with the same secret may have a site with this id: secrets derived there are not valid here.
         generation = secrets.randbelow(2**31)
         statement = sa.insert(SiteRow).values(secret_generation=generation, **values).returning(SiteRow.id)
         domain = self._archived.canonical

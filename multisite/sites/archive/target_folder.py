@@ -1,8 +1,8 @@
 """The folder of a site that is being imported.
 
-It is filled under a name of its own, and renamed before the transaction commits. Until then it holds a mark, by which
-the next import recognizes what a killed process has left. A site that is replaced gets another folder, so that the row
-in the database decides which one is served.
+It is filled under a name of its own, and renamed before the transaction commits. Until then it has a marker file, by
+which the next import recognizes a folder that a killed process has left. A site that is replaced gets another folder,
+so that the row in the database decides which one is served.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class TargetFolder:
             )
 
     def _remove_abandoned(self) -> None:
-        """Remove what killed processes have left. A folder of the last day may belong to a process that runs."""
+        """Remove folders that killed processes have left. One of the last day may belong to a running process."""
         for path in self._parent.glob(f"{STAGING}*"):
             if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
@@ -102,10 +102,10 @@ class TargetFolder:
         """Give the folder its name, in the transaction that has stored the site and with it this name.
 
         No other site can have a folder of this name then, and no other process can be importing into it: a folder with
-        a mark was left by a killed process.
+        a marker file was left by a killed process.
 
         Raises:
-            MultisiteError: A folder of this name exists, and has no mark.
+            MultisiteError: A folder of this name exists, and has no marker file.
         """
         if (self._path / MARK).is_file():
             shutil.rmtree(self._path)

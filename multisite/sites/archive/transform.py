@@ -42,11 +42,11 @@ class Changes:
     def warnings(self) -> list[str]:
         """Return a sentence for each column that the application should declare."""
         return [
-            f"{column}: addresses of the site stay as they are ({_rows(count)}): declare the column with "
+            f"{column}: addresses of the site are unchanged ({_rows(count)}): declare the column with "
             "config.add_site_text"
             for column, count in sorted(self.unchanged.items())
         ] + [
-            f"{column}: what seems to be the key of a row stays as it is ({_rows(count)}): declare the column with "
+            f"{column}: values that seem to be keys of rows are unchanged ({_rows(count)}): declare the column with "
             "config.add_site_reference"
             for column, count in sorted(self.keys.items())
         ]

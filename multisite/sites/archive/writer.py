@@ -24,7 +24,7 @@ MEMORY_BYTES = 1 << 20
 """Larger members are first written to a temporary file."""
 
 MAX_ATTEMPTS = 5
-"""How often a file is read that is changed meanwhile."""
+"""How often a file is read if it changes meanwhile."""
 
 
 class ArchiveWriter:
@@ -83,7 +83,7 @@ class ArchiveWriter:
 
 
 def _compresses_too_well(content: IO[bytes], size: int) -> bool:
-    """Return whether a reader would take the member for a bomb, so that it has to be stored as it is."""
+    """Return whether a reader would take the member for a bomb, so that it has to be stored uncompressed."""
     if size <= FREE_RATIO_BYTES:
         return False
     compressor, compressed = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -15), 0
