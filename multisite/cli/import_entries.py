@@ -40,7 +40,7 @@ def _check_pattern(_context: click.Context, _parameter: click.Parameter, value: 
 )
 @click.option("--prune", is_flag=True, help="Delete the entries whose files are no longer in a PATH.")
 @click.pass_obj
-def import_entries_command(
+def import_entries_command(  # noqa: PLR0913  # One argument for each option.
     ini_uri: str,
     host: str,
     paths: tuple[Path, ...],
@@ -49,6 +49,7 @@ def import_entries_command(
     dry_run: bool,
     address_pattern: str,
     prune: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Import Markdown files into a site of multisite.content.
@@ -69,6 +70,7 @@ def import_entries_command(
             address_pattern=address_pattern,
             library_of=library_of,
             prune=prune,
+            force=force,
         )
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no .md or .markdown file to import.")

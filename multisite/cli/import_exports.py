@@ -43,7 +43,15 @@ def _open_uploads(ini_uri: str, folder: Path | None, *, dry_run: bool) -> Iterat
 @import_options
 @click.pass_obj
 def import_wordpress_command(
-    ini_uri: str, host: str, export: Path, *, uploads: Path | None, strict: bool, dry_run: bool, as_json: bool
+    ini_uri: str,
+    host: str,
+    export: Path,
+    *,
+    uploads: Path | None,
+    strict: bool,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Import a blog's posts from an export of WordPress into a site of multisite.content.
 
@@ -53,7 +61,14 @@ def import_wordpress_command(
     engine, site = open_site(ini_uri, host)
     with _open_uploads(ini_uri, uploads, dry_run=dry_run) as found:
         report = import_wordpress(
-            engine, site, export, uploads=found, strict=strict, dry_run=dry_run, progress=show_progress("posts")
+            engine,
+            site,
+            export,
+            uploads=found,
+            strict=strict,
+            force=force,
+            dry_run=dry_run,
+            progress=show_progress("posts"),
         )
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no post to import.")
@@ -66,7 +81,15 @@ def import_wordpress_command(
 @import_options
 @click.pass_obj
 def import_ghost_command(
-    ini_uri: str, host: str, export: Path, *, uploads: Path | None, strict: bool, dry_run: bool, as_json: bool
+    ini_uri: str,
+    host: str,
+    export: Path,
+    *,
+    uploads: Path | None,
+    strict: bool,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Import a blog's posts from an export of Ghost into a site of multisite.content.
 
@@ -76,7 +99,14 @@ def import_ghost_command(
     engine, site = open_site(ini_uri, host)
     with _open_uploads(ini_uri, uploads, dry_run=dry_run) as found:
         report = import_ghost(
-            engine, site, export, uploads=found, strict=strict, dry_run=dry_run, progress=show_progress("posts")
+            engine,
+            site,
+            export,
+            uploads=found,
+            strict=strict,
+            force=force,
+            dry_run=dry_run,
+            progress=show_progress("posts"),
         )
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no post to import.")

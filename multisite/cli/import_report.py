@@ -35,7 +35,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def import_options(command: _Command) -> _Command:
-    """Add the options `--strict`, `--dry-run`, `--report` and `--json` to `command`."""
+    """Add the options `--strict`, `--force`, `--dry-run`, `--report` and `--json` to `command`."""
     command = json_option(command)
     command = click.option(
         "--report",
@@ -47,6 +47,8 @@ def import_options(command: _Command) -> _Command:
         callback=_keep_report_file,
     )(command)
     command = click.option("--dry-run", is_flag=True, help="Print the report without changing anything.")(command)
+    force = "Also overwrite entries that people have changed since their import."
+    command = click.option("--force", is_flag=True, help=force)(command)
     strict = "Import nothing if a file is bad; exit with 1 if anything was lost."
     return click.option("--strict", is_flag=True, help=strict)(command)
 

@@ -56,6 +56,7 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
     address_pattern: str = "{slug}",
     library_of: LibraryOf = lambda: None,
     prune: bool = False,
+    force: bool = False,
 ) -> ImportReport:
     """Import the Markdown files in `paths` (files, or folders that are walked) as entries of `site`.
 
@@ -74,6 +75,7 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
         library_of: Returns the media to which the files that texts refer to are added; it is called for the first one.
         prune: Whether to delete the entries that were imported from files which are no longer in a folder of `paths`,
             and those whose file has another slug now. Nothing is deleted if a folder is empty or cannot be read.
+        force: Whether to overwrite entries that people have changed since their import.
 
     Returns:
         The report: what was imported, skipped, bad or left out.
@@ -81,7 +83,7 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
     Raises:
         ValueError: `address_pattern` is not valid.
     """
-    report = ImportReport(dry_run=dry_run)
+    report = ImportReport(dry_run=dry_run, force=force)
 
     def on_bad(path: Path, reason: str) -> None:
         report.bad.append(BadPath(printable(path), reason))

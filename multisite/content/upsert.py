@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
 from multisite.content.article import Article
+from multisite.content.entry_text import changed_by_people
 from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.markdown import Rendered
 from multisite.content.models import Entry, Tag
@@ -88,11 +89,12 @@ def save_articles(
 
     Each batch is a transaction of its own, so that an import that is stopped can be repeated. With `strict`, and if
     `report` is that of a dry run, everything is one transaction, which is rolled back after a dry run, or if the report
-    has a bad path at the end. `on_saved` is called with each article and its slug, before `redirects` is read.
+    has a bad path at the end. An entry that a person has changed since its import stays as it is, with a note, unless
+    `report.force` is true. `on_saved` is called with each article and its slug, before `redirects` is read.
     """
     commit = not (strict or report.dry_run)
     for batch in _batches(articles):
-        saved = _upsert_batch(session, batch, zone_of(site), commit=commit)
+        saved = _upsert_batch(session, batch, zone_of(site), commit=commit, force=report.force)
         report.count(saved.counts)
         report.notes += saved.notes
         for item, slug in saved.slugs:
@@ -133,7 +135,7 @@ def _batches(articles: Iterable[Prepared]) -> Iterator[list[Prepared]]:
         yield batch
 
 
-def _upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *, commit: bool) -> _Saved:
+def _upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *, commit: bool, force: bool) -> _Saved:
     """Add or update the entries of `batch` by slug, and expunge the objects from the session.
 
     An existing entry with another day and file keeps its slug; the new one gets a slug with its day in `zone`. Without
@@ -148,7 +150,7 @@ def _upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *
     for attempt in range(1, _ATTEMPTS + 1):
         saved = _Saved()
         try:
-            _save(session, batch, zone, saved)
+            _save(session, batch, zone, saved, force=force)
             if commit:
                 session.commit()
             break
@@ -162,9 +164,10 @@ def _upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *
     return saved
 
 
-def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _Saved) -> None:
+def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _Saved, *, force: bool) -> None:
     slugs = [slug for item in batch for slug in (item.article.slug, _dated_slug(item, zone)) if slug is not None]
     entries = _existing(session, Entry, slugs)
+    changed = {} if force else changed_by_people(session, entries.values())
     names = {slugify(name): name for item in batch for name in item.tags}
     tags = _existing(session, Tag, list(names))
     for slug, name in names.items():
@@ -179,6 +182,10 @@ def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _S
             entries[slug] = _new_entry(slug, item, wanted)
             session.add(entries[slug])
             saved.counts.added += 1
+        elif entry.id in changed and _differs(entry, item):
+            saved.counts.unchanged += 1
+            text = f"{changed[entry.id]} has changed the entry: it is kept, unless --force is given"
+            saved.notes.append(Note(item.source, None, "changed entry", text))
         elif _update_entry(entry, item, wanted):
             saved.counts.updated += 1
         else:
@@ -246,6 +253,13 @@ def _values(item: Prepared) -> dict[str, Any]:
         "draft": article.draft,
         "author": article.author,
     }
+
+
+def _differs(entry: Entry, item: Prepared) -> bool:
+    """Return whether an import would change the content of `entry`."""
+    if {tag.slug for tag in entry.tags} != {slugify(name) for name in item.tags}:
+        return True
+    return any(getattr(entry, name) != value for name, value in _values(item).items())
 
 
 def _new_entry(slug: str, item: Prepared, tags: list[Tag]) -> Entry:

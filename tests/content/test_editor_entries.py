@@ -20,7 +20,8 @@ from script_payloads import SCRIPT_PAYLOADS
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
-from multisite.content.editor.entries import Collision, EntryText, find_entry, save_entry
+from multisite.content.editor.entries import Collision, find_entry, save_entry
+from multisite.content.entry_text import EntryText
 from multisite.content.importing import import_entries
 from multisite.content.markdown import render
 from multisite.content.models import Entry, Redirect, Tag
@@ -180,6 +181,33 @@ def test_an_edit_renders_an_imported_text_as_its_import_did(
     change(editor, address, title="Another title")
     assert html() == before
     assert before != render(text.partition("\n\n")[2]).html
+
+
+def test_an_import_keeps_what_a_person_has_changed(sites: ContentSites, tmp_path: Path) -> None:
+    file = tmp_path / "2024-05-05-leaves.md"
+
+    def run(text: str, **options: bool) -> tuple[int, int, list[str]]:
+        file.write_text(f"---\ntitle: Leaves\ntags: [soil]\n---\n{text}\n", "utf-8")
+        report = import_entries(sites.engine, sites.garden, [tmp_path], **options)
+        return report.updated, report.unchanged, [note.text for note in report.lost]
+
+    def body() -> str:
+        with Session(sites.engine, info={"site": sites.garden}) as session:
+            return session.scalars(sa.select(Entry.body)).one()
+
+    run("As imported.")
+    assert run("As imported later.") == (1, 0, [])
+    editor = log_in(sites, GARDEN, "editor")
+    address = editor.get("/edit/").html.select_one(".rows a")["href"]
+    change(editor, address, body="As edited.")
+    kept = ["editor has changed the entry: it is kept, unless --force is given"]
+    assert run("As imported at last.") == (0, 1, kept)
+    assert run("As imported at last.", strict=True) == (0, 1, kept)
+    assert body() == "As edited."
+    assert run("As edited.") == (0, 1, [])
+    assert run("As imported at last.", force=True) == (1, 0, [])
+    assert body() == "As imported at last."
+    assert run("As imported again.") == (1, 0, [])
 
 
 # Several people.

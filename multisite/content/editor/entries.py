@@ -5,8 +5,6 @@ Each save names the version that was edited. If the entry has another one, the t
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -17,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
 from multisite.content.dialects import Dialect
+from multisite.content.entry_text import EntryText
 from multisite.content.limits import SLUG_LENGTH
 from multisite.content.markdown import render_stored
 from multisite.content.media import find_uploaded
@@ -27,7 +26,7 @@ from multisite.content.slugs import slugify
 from multisite.content.users import User
 from multisite.errors import MultisiteError
 
-__all__ = ["Collision", "EntryText", "bring_back", "delete_entry", "find_entry", "may_change", "save_entry"]
+__all__ = ["Collision", "bring_back", "delete_entry", "find_entry", "may_change", "save_entry"]
 
 MAX_REVISIONS = 100
 """The revisions of an entry that are kept."""
@@ -37,41 +36,6 @@ DELETED_DAYS = 30
 
 _ATTEMPTS = 3
 """How often a save is tried if somebody else takes the slug, or adds a tag, at the same time."""
-
-
-@dataclass(frozen=True)
-class EntryText:
-    """The text of an entry, as a person edits it. `tags` are names; `author` is None if the entry names nobody."""
-
-    title: str
-    slug: str
-    summary: str
-    body: str
-    tags: tuple[str, ...]
-    author: str | None
-    published: datetime | None
-    draft: bool
-
-    @classmethod
-    def of(cls, entry: Entry) -> EntryText:
-        """Return the text of an entry."""
-        names = tuple(sorted(tag.name for tag in entry.tags))
-        return cls(
-            entry.title, entry.slug, entry.summary, entry.body, names, entry.author, entry.published, entry.draft
-        )
-
-    @classmethod
-    def of_revision(cls, found: Revision) -> EntryText:
-        """Return the text of a revision."""
-        tags = tuple(found.tags.splitlines())
-        return cls(found.title, found.slug, found.summary, found.body, tags, found.author, found.published, found.draft)
-
-    @property
-    def version(self) -> str:
-        """A hash of all fields, which changes with each of them, also by an import."""
-        published = None if self.published is None else self.published.astimezone(UTC).isoformat()
-        values = {**asdict(self), "published": published, "tags": sorted(self.tags)}
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8", "replace")).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 from pyramid.request import Request
 
 from multisite.content.dialects import Dialect
-from multisite.content.editor.entries import EntryText
 from multisite.content.editor.login_pages import field as field_of
 from multisite.content.editor.pages import translate
+from multisite.content.entry_text import EntryText
 from multisite.content.limits import MAX_TAGS, SLUG_LENGTH, TITLE_LENGTH
 from multisite.content.markdown import NestingTooDeep, render_stored
 from multisite.language.local_time import local_time, zone_of

@@ -19,7 +19,6 @@ from multisite.content.dialects import Dialect
 from multisite.content.editor.autosaves import forget_autosave, form_key, kept_form, list_autosaves
 from multisite.content.editor.entries import (
     Collision,
-    EntryText,
     bring_back,
     delete_entry,
     find_entry,
@@ -29,6 +28,7 @@ from multisite.content.editor.entries import (
 from multisite.content.editor.entry_form import EntryForm
 from multisite.content.editor.login_pages import field
 from multisite.content.editor.pages import STATES, add_page, logged_in, translate, variables
+from multisite.content.entry_text import EntryText
 from multisite.content.listing import visible
 from multisite.content.markdown import NestingTooDeep
 from multisite.content.models import Entry

@@ -47,6 +47,7 @@ def import_ghost(
     uploads: Uploads | None = None,
     strict: bool = False,
     dry_run: bool = False,
+    force: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ImportReport:
     """Import the posts in Ghost's export `path` as entries of `site`.
@@ -62,6 +63,7 @@ def import_ghost(
             no files.
         strict: Whether a single bad post rolls back the whole import.
         dry_run: Whether to roll back in any case.
+        force: Whether to overwrite entries that people have changed since their import.
         progress: Called from time to time with the number of posts done and the total.
 
     Returns:
@@ -70,7 +72,7 @@ def import_ghost(
     Raises:
         InvalidExport: The file is not an export of Ghost; nothing was imported.
     """
-    report = ImportReport(dry_run=dry_run)
+    report = ImportReport(dry_run=dry_run, force=force)
     notes = ExportNotes(path, report)
     zone = zone_of(site)
     tables = read_ghost(path)

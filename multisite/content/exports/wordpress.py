@@ -64,6 +64,7 @@ def import_wordpress(
     uploads: Uploads | None = None,
     strict: bool = False,
     dry_run: bool = False,
+    force: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ImportReport:
     """Import the posts in WordPress's export `path` as entries of `site`.
@@ -79,6 +80,7 @@ def import_wordpress(
             no files.
         strict: Whether a single bad post rolls back the whole import.
         dry_run: Whether to roll back in any case.
+        force: Whether to overwrite entries that people have changed since their import.
         progress: Called from time to time with the number of posts done and the total.
 
     Returns:
@@ -87,7 +89,7 @@ def import_wordpress(
     Raises:
         InvalidExport: The file is not an export of WordPress, or is not well-formed; nothing was imported.
     """
-    report = ImportReport(dry_run=dry_run)
+    report = ImportReport(dry_run=dry_run, force=force)
     notes = ExportNotes(path, report)
     zone = zone_of(site)
     with closing(Session(engine, info={"site": site})) as session, open_index(session, zone) as index:
