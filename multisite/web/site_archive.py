@@ -69,7 +69,8 @@ def add_site_export(
         config: The Configurator.
         name: The name of the part's folder in an archive.
         export: Called with the site, a connection to one state of the database, and an empty folder to fill.
-        import_: Called with the new site, a connection in the transaction that inserts it, and the same folder.
+        import_: Called with the new site, a connection in the transaction that inserts it, and the same folder, which
+            is empty if an archive has none.
 
     Raises:
         ConfigurationError: The name cannot be that of a folder.

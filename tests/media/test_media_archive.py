@@ -115,7 +115,7 @@ def changed(sqlite_sites: ContentSites, tmp_path: Path) -> Iterator[Callable[...
     add(sites, sites.sternwarte, picture(color="red"), "secret.jpg")
     add(sites, sites.garden, picture(), "a.jpg")
 
-    def change(content: bytes | None = None, **values: object) -> None:
+    def change(content: bytes | None = None, *, has_files: bool = True, **values: object) -> None:
         (file,) = Path(sites.settings["multisite.media_url"], str(sites.garden.id)).rglob("*.jpg")
         export = contents_of(sites).parts["media"].export
 
@@ -134,7 +134,7 @@ def changed(sqlite_sites: ContentSites, tmp_path: Path) -> Iterator[Callable[...
         shutil.copyfile(file, tmp_path / "kept.jpg")
         if values:
             contents.parts["media"] = contents.parts["media"]._replace(
-                export=lambda _site, _connection, folder: (folder / "any.jpg").write_bytes(b"any")
+                export=lambda _site, _connection, folder: has_files and (folder / "any.jpg").write_bytes(b"any")
             )
         export_site(sites.engine, GARDEN, archive, settings=settings_of(sites), contents=contents)
         import_site(sites.engine, archive, settings=settings_of(sites), contents=contents, host=COPY)
@@ -161,6 +161,11 @@ def changed(sqlite_sites: ContentSites, tmp_path: Path) -> Iterator[Callable[...
 def test_rows_that_no_upload_creates_are_refused(changed: Callable[..., None], values: dict[str, object]) -> None:
     with pytest.raises(MultisiteError, match=r"the (?:media|sizes|format) .* (?:are not valid|is not known)"):
         changed(**values)
+
+
+def test_rows_are_checked_although_the_archive_has_no_files(changed: Callable[..., None]) -> None:
+    with pytest.raises(MultisiteError, match="the format 'SVG' .* is not known"):
+        changed(has_files=False, format="SVG")
 
 
 @pytest.mark.parametrize("content", [b"<script>alert(1)</script>", b"%PDF-1.7", picture("PNG"), b"", b"<svg/>"])

@@ -165,11 +165,14 @@ class Storing:
         return counts
 
     def import_parts(self, connection: Connection, folder: Path) -> None:
-        """Call the parts of the application that have a folder in the archive."""
+        """Call the parts of the application, with an empty folder if the archive has none.
+
+        A part also checks the rows that its files belong to: an archive must not avoid that by having no files.
+        """
         with using_site(self.site):
             for name, part in sorted(self._contents.parts.items()):
-                if (folder / name).is_dir():
-                    part.import_(self.site, connection, folder / name)
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                part.import_(self.site, connection, folder / name)
 
 
 def _check_folder_free(connection: Connection, name: str) -> None:
