@@ -20,7 +20,7 @@ from multisite.content.models import Entry
 __all__ = ["Head", "absolute_urls", "head_of"]
 
 _URL = re.compile(r'(?<= )(href|src|poster)="([^"]*)"')
-_IMAGE = re.compile(r'<img\b[^>]* src="([^"]+)"')
+_IMAGE = re.compile(r'<img\b(?:"[^"]*"|[^"<>])*? src="([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _MARKS = "\u0300-\u036f\u0900-\u0963\u0966-\u0dff\u0e30-\u0e4f\u200c\u200d"
 _WORD = re.compile(rf"[{_CJK}]+|(?:(?![{_CJK}])[^\W_]|[{_MARKS}])+")
 _ACCENTS = re.compile("[\u0300-\u036f]")
-_TAG = re.compile(r"""<(?:"[^"]*"|'[^']*'|[^'">])*>""")
+_TAG = re.compile(r"""<(?:"[^"]*"|'[^']*'|[^'"<>])*>""")
+"""Matches a tag. A `<` that begins none, as in HTML that an archive has brought, is not followed to the end."""
 
 _STEMMERS = {
     "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish",

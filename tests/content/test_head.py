@@ -71,6 +71,18 @@ def test_no_text_ends_the_json_of_the_head(sqlite_sites: ContentSites, text: str
     assert page.text.count("<script") == 1
 
 
+def test_the_first_image_is_that_of_a_preview(sqlite_sites: ContentSites) -> None:
+    sites = sqlite_sites
+    html = '<p>1 &lt; 2</p><img alt="a < b > c" src="/1.png"><img src="/2.png">'
+    sites.add(sites.garden, "pictures", body_html=html)
+    # As an archive may have it. With a search to the end from each tag, the page takes an hour.
+    sites.add(sites.garden, "broken", body_html='<img "' * 200_000 + "<img " * 200_000)
+    browser = sites.browser(GARDEN)
+    page = browser.get("/entries/pictures").html
+    assert page.select_one('meta[property="og:image"]')["content"] == f"http://{GARDEN}/1.png"
+    assert 'property="og:image"' not in browser.get("/entries/broken").text
+
+
 def test_a_list_links_the_adjacent_pages_and_describes_the_site(sqlite_sites: ContentSites) -> None:
     sites = sqlite_sites
     change(sites, STERNWARTE, tagline="Sterne & mehr")

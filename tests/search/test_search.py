@@ -227,6 +227,13 @@ def test_a_passage_shows_the_words_in_their_place() -> None:
     assert len(whole) < 260
     assert passage("Short", ["x"], "en") == [("Short", False)]
     assert plain_text('<p title="a>b">One<br>two &lt;b&gt;</p>').split() == ["One", "two", "<b>"]
+    assert plain_text('<p title="a<b">1 < 2 <br>3</p>').split() == ["1", "<", "2", "3"]
+
+
+@pytest.mark.parametrize("piece", ["<", '<"', "<'", '<a "', "<'\"", "&#", '<"<'])
+def test_a_long_text_that_is_no_html_takes_linear_time(piece: str) -> None:
+    # With a search to the end from each <, the first of them takes an hour.
+    assert plain_text(piece * 500_000).strip()
 
 
 # The page.
