@@ -2,7 +2,7 @@
 
 An HTML parser repairs unbalanced markup, which takes time and memory: it walks over each open element for each tag
 after it, and repeats an open `<b>` in every following block (70 kB of text became 85 MB). So the elements are balanced
-here first, in one pass. This is not what keeps scripts out: nh3 does that afterwards, and nothing here can weaken it,
+here first, in one pass. Scripts are not kept out here: nh3 does that afterwards, and nothing here can weaken it,
 since it accepts any input.
 """
 

@@ -1,11 +1,11 @@
-"""Triggers that keep what lists and archives need of a large site, so that no page counts or sorts its entries.
+"""Triggers that keep sorted columns and counts for lists and archives, so that no page counts or sorts entries.
 
 - `entry_tags.listed` is the `published` of the entry, or NULL for a draft: an index on it lists the entries with a tag.
 - `entry_counts` has the number of entries by period, which the archive and the sitemap show.
 
-The database does this and not the session, so that it is true after every kind of statement: an import, a bulk update,
-a cascade, `psql`. Each trigger writes rows of the same site as the row that it fires for. Two transactions that publish
-entries of one site in the same month wait for each other, as for any row that both change.
+The database does this and not the session, so that it is correct after every kind of statement: an import, a bulk
+update, a cascade, `psql`. Each trigger writes rows of the same site as the row that it fires for. Two transactions that
+publish entries of one site in the same month wait for each other, as for any row that both change.
 
 Revision content_0006 has its own copy of the statements, since a revision is never changed. A test compares them with
 what the revisions create. On SQLite a revision that rebuilds `entries` or `entry_tags` must create the triggers again.

@@ -83,7 +83,7 @@ def save_articles(
     redirects: Iterable[Rule] = (),
     on_saved: Callable[[Prepared, str], None] = lambda _article, _slug: None,
 ) -> None:
-    """Save `articles` as entries of `site`, then `redirects`, and add what was done to `report`.
+    """Save `articles` as entries of `site`, then `redirects`, and add the result to `report`.
 
     `session` is pinned to the site. The articles may be made while they are read, and use the session.
 

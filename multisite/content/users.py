@@ -25,7 +25,7 @@ AGENT_CHARACTERS = 300
 
 
 class User(SiteMember, Base):
-    """A user of one site. What an entry shows of its author is `Entry.author`, a name."""
+    """A user of one site. An entry shows `Entry.author`, a name, and not its user."""
 
     __tablename__ = "users"
     __table_args__ = (sa.UniqueConstraint("site_id", "link_hash"),)
@@ -49,7 +49,7 @@ class User(SiteMember, Base):
         return {**super().export(session), "log_ins": found, "revisions": written, "autosaves": typed}
 
     def erase(self, session: Session) -> None:
-        """Remove the user, and the user's login from the revisions. What was written stays."""
+        """Remove the user, and the user's login from the revisions. The texts stay."""
         from multisite.content.revisions import Revision
 
         named = sa.update(Revision).where(Revision.user_id == self.id).values(user_id=None, login=None)

@@ -1,4 +1,4 @@
-"""Lists of sites: which sites are listed, page by page in the order of their canonical domains, and how many there are.
+"""List sites page by page, in the order of their canonical domains, by search, status and theme; and count them.
 
 A page begins after the last domain of the page before (keyset), so that the last page takes no longer than the first.
 """

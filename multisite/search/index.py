@@ -1,4 +1,4 @@
-"""A search index: the table with the words of a scoped model, and the flush that keeps it true."""
+"""A search index: the table with the words of a scoped model, and the flush that keeps it up to date."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _BATCH = 200
 class SearchIndex:
     """The index of a scoped model, in the table `<table of the model>_terms` of its MetaData.
 
-    It is true after each flush. Statements that change rows without a flush (`sa.update(Model)`, `psql`) leave the old
-    words in it until `reindex`; rows that are deleted are removed from it by the database.
+    It is up to date after each flush. Statements that change rows without a flush (`sa.update(Model)`, `psql`) leave
+    the old words in it until `reindex`; rows that are deleted are removed from it by the database.
 
     Args:
         model: A model with `SiteScoped` and an integer primary key `id`.
@@ -76,7 +76,7 @@ class SearchIndex:
 
         Args:
             session: A session for a site.
-            text: What somebody has typed. Any text is valid; without a word, nothing is found.
+            text: The query. Any text is valid; without a word, nothing is found.
             where: Conditions on the model, such as that a row is published.
             size: Hits on a page.
             page: The number of the page.

@@ -1,4 +1,4 @@
-"""Words of a text: what is searched for, in what it is found, and where the words are in a passage.
+"""Find the words of a text, as they are indexed, searched for, and marked in a passage.
 
 A word is reduced to a term: in lower case, without its ending (by the Snowball stemmer of the language), and without
 accents. Chinese and Japanese have no spaces: each two adjacent characters are a term.

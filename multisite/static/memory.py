@@ -1,6 +1,6 @@
-"""Remember for a moment what a path leads to, so that not every request looks through all layers again.
+"""Cache the file of each path for a second, so that not every request searches all layers again.
 
-What is remembered is known to be right only when it is stored. A file is therefore opened by its real path, and sent
+A cached value is known to be right only when it is stored. A file is therefore opened by its real path, and sent
 only if it is still the same file with the same times (`multisite.static.files`): a link that has been put in its place
 is another file, and the layers are searched again. Only a file added to a layer above, and a changed link, are seen up
 to `SECONDS` late.

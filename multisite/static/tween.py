@@ -1,7 +1,7 @@
 """Serve the remembered files of known hosts above the transaction, the routes and the view.
 
-The response is the one of the view. So whatever of the application would take part in the view's response turns this
-off, for the whole application (`_is_applicable`) or for a path that an earlier route matches as well (`remember`).
+The response is the one of the view. So any code of the application that would take part in the view's response turns
+this off, for the whole application (`_is_applicable`) or for a path that an earlier route matches as well (`remember`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`request.static_path` and `request.static_url` with a memory, in place of Pyramid's.
+"""Cache the URLs of static files, in `request.static_path` and `request.static_url`.
 
-What Pyramid would return is remembered without the part that depends on the request: its host and its SCRIPT_NAME.
+The URL that Pyramid would return is cached without the part that depends on the request: its host and its SCRIPT_NAME.
 """
 
 from __future__ import annotations

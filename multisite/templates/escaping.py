@@ -37,7 +37,7 @@ if _escape_inner is not None:
 
 
 def use_fast_escape(module: Any) -> None:
-    """Let a compiled template, a module, use `html_escape` for the filter `h`."""
+    """Make a compiled template, a module, use `html_escape` for the filter `h`."""
     # Unless the template's own code has given the name to something else.
     if getattr(module, "filters", None) is filters:
         module.filters = _FILTERS

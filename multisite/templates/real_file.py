@@ -104,8 +104,8 @@ def open_real_file(path: Path, *, follow_links: bool = True) -> RealFile:
 def reopen_real_file(version: FileVersion) -> int:
     """Open a file again that was open and checked before.
 
-    Whatever has become of the folders and links that led to it: with the same inode, size and times, it is the file
-    that was checked then.
+    With the same inode, size and times, it is the file that was checked then, even if folders and links that led to it
+    have changed.
 
     Returns:
         Its descriptor.

@@ -1,4 +1,4 @@
-"""Whether a view is wrapped by code of the application, so that calling the view directly would leave that out."""
+"""Check whether code of the application wraps a view, so that calling the view directly would leave that out."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def add_site_export(
 
 
 def site_contents(registry: Registry) -> SiteContents:
-    """Return what the application has declared about the data of its sites."""
+    """Return the application's declarations about the data of its sites."""
     found: SiteContents = registry[SITE_CONTENTS]
     return found
 
