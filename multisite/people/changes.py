@@ -112,7 +112,7 @@ def reset_password(session: Session, model: type[Member], site: Site, login: str
 
 
 def remove_member(session: Session, model: type[Member], site: Site, login: str) -> None:
-    """Remove a user and the data stored about them. What they have written stays, without their name.
+    """Remove a user and the data stored about them. Their texts stay, without their name.
 
     Raises:
         LastOwner: The user is the last owner.

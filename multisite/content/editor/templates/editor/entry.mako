@@ -24,7 +24,7 @@
 <p>${collision.title}</p>
 <pre tabindex="0">${collision.body}</pre>
 <h2>${t("Your text")}</h2>
-<p>${t("Take over what you want to keep, and save: this replaces the text above, which stays among the revisions.")}</p>
+<p>${t("Copy the parts that you want to keep, and save: this replaces the text above, which stays among the revisions.")}</p>
 % endif
 <form method="post" action="${path('editor_entry', id=entry.id) if entry else path('editor_new_entry')}" data-autosave="${path('editor_autosave')}" data-kept="${t('Kept, but not saved.')}" data-lost="${t('This text could not be kept: save it.')}">
   ${parent.csrf()}
@@ -37,7 +37,7 @@
 ${form.texts["body"]}</textarea>
     ${fault("body")}
   </p>
-  ${line("tags", t("Tags, with commas between them"))}
+  ${line("tags", t("Tags, separated by commas"))}
   ${line("summary", t("Summary; by default the beginning of the text"))}
   ${line("slug", t("Last part of the address; by default from the title"))}
   ${line("author", t("Author's name on the page, if any"))}

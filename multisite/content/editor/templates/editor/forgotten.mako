@@ -1,7 +1,7 @@
 <%inherit file="multisite.content.editor:templates/editor/frame.mako"/>
 <%block name="title">${t("Forgotten password")}</%block>
 % if not can_send:
-<p>${t("This site sends no mail. Ask an owner of the site, or who runs it, for a new link.")}</p>
+<p>${t("This site sends no mail. Ask an owner of the site, or its operator, for a new link.")}</p>
 % elif not done:
 <form method="post" action="${path('editor_forgotten')}">
   <p class="field">

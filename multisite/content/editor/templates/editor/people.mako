@@ -16,7 +16,7 @@
         <p><button type="submit" name="action" value="role" class="quiet">${t("Change the role")}</button></p>
         <p><button type="submit" name="action" value="reset" class="quiet">${t("Remove the password, and make a link for a new one")}</button></p>
 % if each.id != own.id:
-        <p class="check"><input type="checkbox" id="sure-${each.id}" name="sure" value="1"> <label for="sure-${each.id}">${t("Yes, remove {login}. What they have written stays.", login=each.login)}</label></p>
+        <p class="check"><input type="checkbox" id="sure-${each.id}" name="sure" value="1"> <label for="sure-${each.id}">${t("Yes, remove {login}. Their texts stay.", login=each.login)}</label></p>
         <p><button type="submit" name="action" value="remove" class="quiet">${t("Remove")}</button></p>
 % endif
       </form>
