@@ -348,6 +348,20 @@ def test_a_bounded_number_of_texts_is_kept(sites: ContentSites) -> None:
     assert len(rows_of(sites, sites.garden)["autosaves"]) == 20
 
 
+@pytest.mark.parametrize("fields", ["", "[1]", '{"title": 1, "body": ["x"]}', "[" * 100_000])
+def test_an_autosave_that_no_form_has_sent_breaks_no_page(sites: ContentSites, fields: str) -> None:
+    # As the archive of a site may have it.
+    with Session(sites.engine, info={"site": sites.garden}) as session, session.begin():
+        user_id = session.scalars(sa.select(User.id).where(User.login == "owner")).one()
+        key = "new-0123456789abcdef"
+        session.add(Autosave(user_id=user_id, entry_id=None, key=key, version="", fields=fields, saved=1))
+    browser = log_in(sites, GARDEN, "owner")
+    assert browser.get("/edit/new").forms[0]["key"].value == key
+    browser.get(f"/edit/new?autosave={key}")
+    browser.post("/edit/autosave", {"key": key, "action": "discard", "csrf_token": csrf_token(browser)}, status=303)
+    assert rows_of(sites, sites.garden)["autosaves"] == []
+
+
 def test_a_revision_is_restored(sites: ContentSites) -> None:
     author = log_in(sites, GARDEN, "author")
     address = write(author, "save", body="First.")

@@ -71,6 +71,19 @@ def test_an_owner_changes_and_removes_people(sites: ContentSites) -> None:
     assert "anna" not in owner.get("/edit/people").text
 
 
+def test_a_role_that_is_not_known_allows_nothing_and_can_be_changed(sites: ContentSites) -> None:
+    # As the archive of a site may have it.
+    add_user(sites, sites.garden, "emil", "author")
+    with Session(sites.engine, info={"site": sites.garden}) as session, session.begin():
+        session.execute(sa.update(User.__table__).where(User.login == "emil").values(role="root"))
+    owner, emil = log_in(sites, GARDEN, "olga"), log_in(sites, GARDEN, "emil")
+    for path in ("/edit/", "/edit/people", "/edit/account"):
+        emil.get(path, status=403)
+    assert "root" in owner.get("/edit/people").text
+    send(owner, "role", login="emil", role="editor")
+    emil.get("/edit/", status=200)
+
+
 def test_the_last_owner_stays_and_bad_input_changes_nothing(sites: ContentSites) -> None:
     owner = log_in(sites, GARDEN, "olga")
     csrf_token(owner)

@@ -48,9 +48,13 @@ def list_autosaves(request: Request, entry_id: int | None) -> Sequence[Autosave]
 
 
 def kept_form(found: Autosave) -> EntryForm:
-    """Return the form with the texts of an autosave."""
-    texts = json.loads(found.fields)
-    return EntryForm({name: texts.get(name, "") for name in FIELDS})
+    """Return the form with the texts of an autosave; empty for what no form has sent, which an archive may have."""
+    try:
+        texts = json.loads(found.fields)
+    except (ValueError, RecursionError):
+        texts = None
+    known = texts if isinstance(texts, dict) else {}
+    return EntryForm({name: str(known.get(name, "")) for name in FIELDS})
 
 
 def forget_autosave(request: Request, key: str) -> None:

@@ -131,7 +131,7 @@ def _protected(
         return login_form(request, status=403)
     if request.method == "POST":
         _check_token(request, found)
-    if ROLES.index(found.user.role) > ROLES.index(role):
+    if found.user.role not in ROLES[: ROLES.index(role) + 1]:
         raise HTTPForbidden
     return protect(rendered(context, request))
 

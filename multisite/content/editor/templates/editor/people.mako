@@ -6,7 +6,7 @@
 <ul class="rows">
 % for each in members:
   <li>
-    <span>${each.login}<br><small>${t(role_texts[each.role])}${f" · {each.email}" if each.email else ""}${"" if each.password_hash else " · " + t("has not chosen a password")}</small></span>
+    <span>${each.login}<br><small>${t(role_texts[each.role]) if each.role in role_texts else each.role}${f" · {each.email}" if each.email else ""}${"" if each.password_hash else " · " + t("has not chosen a password")}</small></span>
     <details>
       <summary>${t("Change")}<span class="unseen"> ${each.login}</span></summary>
       <form method="post" action="${path('editor_people')}">
