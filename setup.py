@@ -100,7 +100,7 @@ test = [
     "fakeredis>=2.30",  # What sessions on a server are kept in, for pyramid_session_redis.
     "redis>=5.0",  # Its server is found on the machine, or those tests are skipped.
     "setuptools>=77",  # Builds the wheel in the environment at hand, so that nothing is downloaded for it.
-    "webtest>=3.0.1",
+    "webtest>=3.0.4",
 ]
 
 docs = ["furo>=2024.8", "myst-parser>=4.0", "Sphinx>=8.0"]

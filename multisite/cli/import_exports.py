@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from multisite.cli.host_command import HostCommand
 from multisite.cli.import_report import finish, import_options, open_site, show_progress
 
-try:
-    from multisite.content.exports.ghost import import_ghost
+if TYPE_CHECKING:
     from multisite.content.exports.uploads import Uploads
-    from multisite.content.exports.wordpress import import_wordpress
-except ModuleNotFoundError as error:
-    raise click.ClickException(f"{error.name} is not installed: pip install 'pyramid-multisite[content]'") from error
 
 __all__ = ["import_ghost_command", "import_wordpress_command"]
 
@@ -25,8 +22,21 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @contextmanager
+def _importing() -> Iterator[None]:
+    """Name the extra if an import in the block fails. They are not at the top, so that `--help` needs no SQLAlchemy."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is not installed: pip install 'pyramid-multisite[content]'"
+        ) from error
+
+
+@contextmanager
 def _open_uploads(ini_uri: str, folder: Path | None, *, dry_run: bool) -> Iterator[Uploads]:
     """Yield the folder of uploads with the media library of the application, which is loaded only for them."""
+    from multisite.content.exports.uploads import Uploads
+
     if folder is None:
         yield Uploads()
         return
@@ -58,6 +68,8 @@ def import_wordpress_command(
     HOST is any host of the site; EXPORT is the file that "Tools, Export" of WordPress wrote. Import it again after a
     change, or if it was interrupted: posts are recognized by their numbers.
     """
+    with _importing():
+        from multisite.content.exports.wordpress import import_wordpress
     engine, site = open_site(ini_uri, host)
     with _open_uploads(ini_uri, uploads, dry_run=dry_run) as found:
         report = import_wordpress(
@@ -96,6 +108,8 @@ def import_ghost_command(
     HOST is any host of the site; EXPORT is the JSON file that Ghost wrote. Import it again after a change, or if it was
     interrupted: posts are recognized by their UUIDs.
     """
+    with _importing():
+        from multisite.content.exports.ghost import import_ghost
     engine, site = open_site(ini_uri, host)
     with _open_uploads(ini_uri, uploads, dry_run=dry_run) as found:
         report = import_ghost(
