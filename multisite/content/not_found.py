@@ -7,6 +7,7 @@ home page with a query such as `/?p=123`, as WordPress wrote addresses: `query_r
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from pyramid.config import Configurator
@@ -14,7 +15,7 @@ from pyramid.httpexceptions import HTTPException, HTTPFound, HTTPGone, HTTPMoved
 from pyramid.interfaces import IRoutesMapper
 from pyramid.request import Request
 from pyramid.response import Response
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from multisite.content.missing import MissingCounter, save_counts
 from multisite.content.models import MissingAddress
@@ -73,7 +74,8 @@ def _write_counts(request: Request) -> None:
     taken = counter.take()
     try:
         for site, counts in taken:
-            save_counts(request.dbsession.get_bind(MissingAddress).engine, site, counts)
+            with suppress(IntegrityError):  # The site was removed meanwhile.
+                save_counts(request.dbsession.get_bind(MissingAddress).engine, site, counts)
     except SQLAlchemyError as error:
         counter.pause()
         log.warning("counts of missing addresses were not written: %s", str(error).partition("\n")[0])

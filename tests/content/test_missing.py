@@ -164,6 +164,18 @@ def test_a_database_that_cannot_be_written_does_not_break_the_404(
     assert stored(sqlite_sites, sqlite_sites.garden) == {}
 
 
+def test_counts_of_a_removed_site_do_not_hold_up_those_of_others(sites: ContentSites) -> None:
+    gone = Site(999_999, "gone.example", "Gone", "gone.example")
+    counter = sites.app.registry[COUNTER]
+    counter._next_write = float("inf")
+    counter.count(gone, "/theirs")
+    counter.count(sites.garden, "/ours")
+    counter._next_write = 0
+    sites.browser(STERNWARTE).get("/too", status=404)
+    assert stored(sites, sites.garden) == {"/ours": 1}
+    assert stored(sites, sites.sternwarte) == {"/too": 1}
+
+
 # The command.
 
 
