@@ -53,6 +53,8 @@ def _first_unreadable(connection: Connection) -> str | None:
         # SQLite converts bytes to text here, so that bytes that are valid UTF-8 count as readable.
         columns = [sa.cast(each, sa.Text) if isinstance(each.type, sa.String) else each for each in table.columns]
         try:
+            # Fails if a column or the table is missing, which is no fault of a row.
+            connection.execute(sa.select(*columns).where(sa.false()))
             for key in connection.execute(sa.select(*keys).order_by(*keys)):
                 conditions = [column == value for column, value in zip(keys, key, strict=True)]
                 try:

@@ -11,6 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from multisite.core import program
 from multisite.core.site import Site
 from multisite.errors import NoCurrentSite
 from multisite.scoping import scoped_reference, site_id_column
@@ -164,7 +165,9 @@ def _update(index: SearchIndex, session: Session) -> None:
     scope = pin_of(session).resolve()
     if scope is None or scope.site is None:
         log.warning(
-            "a session of all sites changes rows of %s: run multisite reindex-search for their sites", index.table.name
+            "a session of all sites changes rows of %s: index their words again with: %s",
+            index.model.__tablename__,
+            program.command("reindex-search --all"),
         )
         return
     if deleted:

@@ -23,7 +23,7 @@ from pyramid.config import Configurator
 from pyramid.interfaces import IStaticURLInfo
 from pyramid.request import Request
 from pyramid.security import NO_PERMISSION_REQUIRED
-from pyramid.tweens import EXCVIEW
+from pyramid.tweens import EXCVIEW, INGRESS
 
 from multisite.static import urls
 from multisite.static.memory import VIEWS
@@ -87,6 +87,7 @@ def includeme(config: Configurator) -> None:
             "multisite.web.maintenance.maintenance_tween_factory",
             "multisite.web.error_pages.error_page_tween_factory",
             "multisite.web.tween.site_tween_factory",
+            INGRESS,  # For an application that includes the renderer alone.
         ),
         over=("multisite.page_cache.page_cache_tween_factory", "pyramid_tm.tm_tween_factory", EXCVIEW),
     )

@@ -87,14 +87,18 @@ def _is_planted(engine: Engine) -> bool:
 def _fill(engine: Engine, table: sa.Table, canaries: Canaries, values: Values, seeded: Seeded) -> None:
     planted = 0
     for number, (flag, filled) in enumerate(_VARIANTS):
-        try:
-            # One transaction for each row: PostgreSQL aborts the whole transaction after a failed INSERT.
-            with using_site(seeded.site), engine.begin() as connection:
-                row = _Row(connection, table, canaries, values, number, flag, filled)
-                connection.execute(table.insert().values(row.values()))
-            planted += 1
-        except (SQLAlchemyError, MultisiteError, UnfillableColumn, ValueError, TypeError) as error:
-            seeded.left_out[table.fullname] = " ".join(str(getattr(error, "orig", None) or error).split())
+        # A CHECK may reject canaries in a column that has a default, such as a status.
+        for with_defaults in (False, True):
+            try:
+                # One transaction for each row: PostgreSQL aborts the whole transaction after a failed INSERT.
+                with using_site(seeded.site), engine.begin() as connection:
+                    row = _Row(connection, table, canaries, values, number, flag, filled, with_defaults)
+                    connection.execute(table.insert().values(row.values()))
+            except (SQLAlchemyError, MultisiteError, UnfillableColumn, ValueError, TypeError) as error:
+                seeded.left_out[table.fullname] = " ".join(str(getattr(error, "orig", None) or error).split())
+            else:
+                planted += 1
+                break
     seeded.rows[table.fullname] = planted
     if planted:
         seeded.left_out.pop(table.fullname, None)
@@ -110,7 +114,7 @@ def _place(column: sa.Column[Any], number: int) -> str:
 
 
 class _Row(NamedTuple):
-    """One row to insert."""
+    """One row to insert; `with_defaults` leaves out the columns that have a default."""
 
     connection: Connection
     table: sa.Table
@@ -119,6 +123,7 @@ class _Row(NamedTuple):
     number: int
     flag: bool
     filled: bool
+    with_defaults: bool
 
     def values(self) -> dict[str, Any]:
         """Return the values of the row, by column; the scoping layer sets `site_id`."""
@@ -138,6 +143,8 @@ class _Row(NamedTuple):
 
     def _value(self, column: sa.Column[Any]) -> Any:
         place = _place(column, self.number)
+        if self.with_defaults and (column.default is not None or column.server_default is not None):
+            return _OMITTED
         if column is self.table.autoincrement_column and not isinstance(column.type, sa.SmallInteger):
             return self.canaries.number(place, is_key=True)
         for kind, make in _CANARIES:

@@ -73,7 +73,7 @@ def test_relative_folders_are_resolved_at_startup(
 
 def test_all_settings_have_defaults() -> None:
     assert parse_settings({"multisite.sites_dir": "sites", "multisite.templates_dir": "templates"}) == Settings(
-        sites_dir=Path.cwd() / "sites", templates_dir=Path.cwd() / "templates"
+        sites_dir=Path.cwd() / "sites", templates_dir=Path.cwd() / "templates", media_url=str(Path.cwd() / "media")
     )
 
 

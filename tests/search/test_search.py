@@ -360,7 +360,7 @@ def test_a_session_of_all_sites_says_that_it_does_not_index(
     with all_sites("a test"), Session(sqlite_sites.engine) as session:
         session.add(Entry(slug="x", title="Unseen", draft=True, site_id=sqlite_sites.garden.id))
         session.commit()
-    assert "run multisite reindex-search" in caplog.text
+    assert "multisite reindex-search --all" in caplog.text
     assert found(sqlite_sites, sqlite_sites.garden, "unseen") == []
 
 

@@ -548,7 +548,10 @@ def test_commands_on_several_sites_report_wrong_usage(
         (("set", "b.example", "tagline=x"), "no site is known as 'b.example'"),
         (("set", "a.example", "tag_line=x"), "there is no setting tag_line; did you mean tagline?"),
         (("set", "a.example", "local=de"), "there is no setting local; did you mean locale?"),
-        (("unset", "a.example", "posts"), "there is no setting posts; the existing ones: currency, "),
+        (
+            ("unset", "a.example", "posts"),
+            "there is no setting posts; the existing ones: content_security_policy, ",
+        ),
         (("unset", "a.example", "locale"), "locale and timezone have no default"),
         (("settings", "b.example"), "no site is known as 'b.example'"),
     ],

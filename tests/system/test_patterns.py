@@ -72,7 +72,7 @@ def faults_of(source: str) -> list[int]:
 NO_PATTERNS = {"multisite/web/request.py": "_PATH_CHARACTERS"}
 """Literals that would parse as patterns but are none: the file, and a part of the line."""
 
-LOOKS_ALIKE = re.compile(r"(?i)\bc[+]{2}|/[*][+]")
+LOOKS_ALIKE = re.compile(r"(?i)\bc[+]{2}|/[*][+]|[(][)][*][+],;=")
 """Uses of the same characters that are not patterns: the language, and a hint in SQL."""
 
 
