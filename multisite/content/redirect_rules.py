@@ -16,7 +16,17 @@ from multisite.content.errors import quote_value
 from multisite.content.limits import PATH_LENGTH, TARGET_LENGTH
 from multisite.errors import InvalidHost
 
-__all__ = ["STATUSES", "InvalidRedirect", "Rule", "candidates", "location", "parse_path", "parse_rule", "path_key"]
+__all__ = [
+    "STATUSES",
+    "InvalidRedirect",
+    "Rule",
+    "candidates",
+    "is_target",
+    "location",
+    "parse_path",
+    "parse_rule",
+    "path_key",
+]
 
 STATUSES = (301, 302, 410)
 """The statuses of a rule: moved permanently, moved for now, gone."""
@@ -123,6 +133,14 @@ def _parse_target(text: str, own_hosts: Collection[str]) -> str:
     if host in own_hosts:
         raise InvalidRedirect(f"the target {quote_value(text)} is on this site: write it as a path")
     return target
+
+
+def is_target(text: str) -> bool:
+    """Return whether `text` is a target in normal form. That of a row which an archive contains may be anything."""
+    try:
+        return _parse_target(text, ()) == text
+    except InvalidRedirect:
+        return False
 
 
 def _host_of(url: str) -> str:

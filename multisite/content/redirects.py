@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from multisite.content.models import Redirect
 from multisite.content.redirect_loops import RuleGraph
-from multisite.content.redirect_rules import Rule, candidates, parse_path, parse_rule
+from multisite.content.redirect_rules import Rule, candidates, is_target, parse_path, parse_rule
 from multisite.errors import MultisiteError
 
 __all__ = ["RedirectChanges", "find_redirect", "list_redirects", "move_address", "remove_redirect", "save_redirects"]
@@ -50,6 +50,8 @@ def find_redirect(session: Session, path: str, query: str = "") -> Rule | None:
     columns = sa.select(Redirect.path, Redirect.target, Redirect.status)
     found = {row.path: row for row in session.execute(columns.where(Redirect.path.in_(wanted)))}
     best = next((found[each] for each in wanted if each in found), None)
+    if best is not None and best.target is not None and not is_target(best.target):
+        return None
     return None if best is None else Rule(best.path, best.target, best.status)
 
 

@@ -504,3 +504,12 @@ def test_thousands_of_redirects_are_saved_with_few_reads(sqlite_sites: ContentSi
 def test_no_visitor_can_choose_the_host_of_a_target(path: str) -> None:
     rule = parse_rule("/blog/*", "/*")
     assert location(rule, path).startswith("/evil.example")
+
+
+@pytest.mark.parametrize("target", ["javascript:alert(1)", "//evil.example/", "https://[", "https://a@b.example/", "x"])
+def test_a_target_that_no_command_has_written_leads_nowhere(sqlite_sites: ContentSites, target: str) -> None:
+    """Rows may come from an archive of a site."""
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session, session.begin():
+        session.add(Redirect(path="/old", target=target))
+    response = sqlite_sites.browser(GARDEN).get("/old", status=404)
+    assert "Location" not in response.headers
