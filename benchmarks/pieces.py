@@ -250,7 +250,7 @@ def prepare(folder: Path) -> None:
     from multisite.alembic.migrate import upgrade_own
     from multisite.content import main
     from multisite.content.importing import import_entries
-    from multisite.content.models import Base
+    from multisite.content.tables import Base
     from multisite.core.settings import parse_settings
     from multisite.directory import engine_from_url
     from multisite.sites.updates import add_site

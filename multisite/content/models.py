@@ -108,7 +108,7 @@ class Entry(SiteScoped, Base):
     draft: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     source: Mapped[str | None] = mapped_column(sa.String(SOURCE_LENGTH))
     author: Mapped[str | None] = mapped_column(sa.String(TITLE_LENGTH))
-    dialect: Mapped[str] = mapped_column(sa.String(20), default="commonmark", server_default="commonmark")
+    dialect: Mapped[str] = mapped_column(sa.String(20), server_default="commonmark")
 
     tags: Mapped[list[Tag]] = relationship(secondary=entry_tags, order_by=Tag.name, passive_deletes=True)
 

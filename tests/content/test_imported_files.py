@@ -350,9 +350,9 @@ def test_a_batch_that_is_repeated_keeps_its_pictures(
     write(tmp_path / "first.md", "![A](a.png)")
     save, calls = upsert._save, []
 
-    def fail_once(*arguments: Any) -> None:
+    def fail_once(*arguments: Any, **options: Any) -> None:
         calls.append(1)
-        save(*arguments)
+        save(*arguments, **options)
         if len(calls) == 1:
             raise sa.exc.IntegrityError("INSERT", {}, Exception("taken by another import"))
 

@@ -169,7 +169,10 @@ def make_tables_without_constraints(engine: sa.Engine) -> None:
     """Create the tables of multisite without constraints, like those of a partially restored dump."""
     bare = sa.MetaData()
     for table in metadata.tables.values():
-        sa.Table(table.name, bare, *(sa.Column(column.name, column.type) for column in table.columns))
+        # The page cache counts changes by an upsert, if an earlier test of this process has included it.
+        is_key = table.name == "multisite_changes"
+        columns = (sa.Column(each.name, each.type, primary_key=is_key and each.primary_key) for each in table.columns)
+        sa.Table(table.name, bare, *columns)
     bare.create_all(engine)
     with all_sites("a test"), engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO multisite_version (id, version, template_generation) VALUES (1, 0, 0)")
