@@ -362,7 +362,9 @@ def test_the_owner_sees_every_row_and_gets_an_error_without_the_role(library: Se
         assert raw(connection, "SELECT stock FROM books") == {7}
         raw_command(connection, f"REVOKE {library.all_sites_role} FROM {library.owner_role}")
         connection.connection.commit()
-    with pytest.raises(sa.exc.DBAPIError, match=r"multisite\.site_id"), library.operations() as op:
+    # The setting is unknown to a new connection, and empty in one that had it in an earlier transaction.
+    refused = r'multisite\.site_id|invalid input syntax for type bigint: ""'
+    with pytest.raises(sa.exc.DBAPIError, match=refused), library.operations() as op:
         op.execute("UPDATE books SET stock = 8")
 
 
