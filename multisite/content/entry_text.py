@@ -1,4 +1,4 @@
-"""`EntryText`: what a person writes of an entry, and who has changed one since its import."""
+"""`EntryText`, the editable text of an entry, and who has changed an entry since its import."""
 
 from __future__ import annotations
 

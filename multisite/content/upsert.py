@@ -89,7 +89,7 @@ def save_articles(
 
     Each batch is a transaction of its own, so that an import that is stopped can be repeated. With `strict`, and if
     `report` is that of a dry run, everything is one transaction, which is rolled back after a dry run, or if the report
-    has a bad path at the end. An entry that a person has changed since its import stays as it is, with a note, unless
+    has a bad path at the end. An entry that a person has changed since its import is not updated but noted, unless
     `report.force` is true. `on_saved` is called with each article and its slug, before `redirects` is read.
     """
     commit = not (strict or report.dry_run)

@@ -60,7 +60,7 @@ _NO_METADATA: dict[str, Any] = {"exif": b"", "icc_profile": b"", "xmp": b""}
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as it is stored: its `content`, and by width the `smaller` versions in WebP.
+    """A stored picture: its `content`, and by width the `smaller` versions in WebP.
 
     `format` may differ from that of the upload: an animation becomes WebP.
     """

@@ -46,7 +46,7 @@ class Collision:
 
 
 def find_entry(session: Session, entry_id: int) -> Entry | None:
-    """Return an entry with its tags, as it is in the database now; None if the site has none with this id."""
+    """Return an entry with its tags, read from the database again; None if the site has none with this id."""
     statement = sa.select(Entry).where(Entry.id == entry_id).options(selectinload(Entry.tags))
     return session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
 

@@ -189,7 +189,7 @@ def _collided(request: Request, form: EntryForm, collision: Collision) -> dict[s
 
 
 def preview(request: Request) -> Response:
-    """The entry as it is saved, as a page of the site."""
+    """The saved entry, as a page of the site."""
     entry = _entry(request)
     names = ("id", "slug", "title", "summary", "body", "body_html", "updated", "draft", "source", "author", "tags")
     shown = SimpleNamespace(**{name: getattr(entry, name) for name in names})
