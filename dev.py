@@ -273,9 +273,13 @@ def pip_command():
 
 
 def environment(**more):
-    """Return the environment of child processes: without variables of another Python, and with one warning less."""
-    foreign = {"PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"}
-    env = {name: value for name, value in os.environ.items() if name not in foreign}
+    """Return the environment of child processes: without variables of another Python, and with one warning less.
+
+    Child processes write bytecode: otherwise each of hundreds would compile multisite and the tests again.
+    """
+    removed = {"PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"}
+    removed.add("PYTHONDONTWRITEBYTECODE")
+    env = {name: value for name, value in os.environ.items() if name not in removed}
     given = env.get("PYTHONWARNINGS")
     env["PYTHONWARNINGS"] = f"{given},{PKG_RESOURCES}" if given else PKG_RESOURCES
     env.update(more)

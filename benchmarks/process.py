@@ -92,10 +92,15 @@ def start_up_seconds(alternative: Alternative, database: Path, folder: Path) -> 
 
 
 def count_whole_process(words: Sequence[str], root: Path) -> float:
-    """Return the instructions of a process of `python -m` and `words`, from its start to its end."""
+    """Return the instructions of a process of `python -m` and `words`, from its start to its end.
+
+    The process runs once before, so that Python has compiled its modules: a package that is installed is compiled.
+    """
+    command = [sys.executable, "-m", *words]
+    subprocess.run(command, env=_environment(), cwd=root, capture_output=True, check=True)
     options = ["--tool=callgrind", "--callgrind-out-file=/dev/null"]
     done = subprocess.run(
-        ["valgrind", *options, sys.executable, "-m", *words],
+        ["valgrind", *options, *command],
         env=_environment(), cwd=root, capture_output=True, text=True, check=True,
     )  # fmt: skip
     found = re.search(r"Collected : (\d+)", done.stderr)
@@ -123,4 +128,6 @@ def serving(alternative: Alternative, database: Path, folder: Path, **settings: 
 
 def _environment(seed: int = 0) -> dict[str, str]:
     # Other hashes cause other collisions in dictionaries, so that the instructions would differ from run to run.
-    return {**os.environ, "PYTHONHASHSEED": str(seed)}
+    environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # It would make each process compile multisite, but no other package.
+    return environment

@@ -12,26 +12,31 @@ from functools import lru_cache
 
 __all__ = ["keyword", "tokens"]
 
-_LETTER = r"A-Za-z_\x80-\U0010ffff"
+# The ASCII characters that are no letters. Each class is the negation of such characters: a class with a range up to
+# U+10FFFF takes milliseconds to compile, which every process would spend at its start.
+_NO_LETTERS = r"\x3a-\x40\x5b-\x5e\x60\x7b-\x7f"
+_LETTER = rf"[^\x00-\x2f0-9{_NO_LETTERS}]"
+_LETTER_OR_DIGIT = rf"[^\x00-\x2f{_NO_LETTERS}]"
+_IN_WORD = rf"[^\x00-\x23\x25-\x2f{_NO_LETTERS}]"  # letters, digits and "$"
 _COMMON = rf"""
     (?P<comment>--[^{{newline}}]*|/\*.*?\*/|/\*)
   | (?P<string>'(?:[^']|'')*')
   | (?P<quoted>"(?:[^"]|"")*"{{quoted}})
   | (?P<space>[ \t\n\r\f\v]+{{space}})
-  | (?P<word>[{_LETTER}][{_LETTER}0-9$]*)
+  | (?P<word>{_LETTER}{_IN_WORD}*)
   | (?P<mark>\d[\d.]*(?:[eE][+-]?\d+)?|.)
 """
 _ESCAPED = r"[eE]'(?:[^'\\]|\\.|'')*'"
 _POSTGRESQL = re.compile(
     # A string with escapes continues, with escapes, in a string on a later line.
     rf"(?P<odd>{_ESCAPED}(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*')"
-    rf"|(?P<escaped>{_ESCAPED}|\$(?P<tag>[{_LETTER}][{_LETTER}0-9]*|)\$.*?\$(?P=tag)\$)|"
+    rf"|(?P<escaped>{_ESCAPED}|\$(?P<tag>{_LETTER}{_LETTER_OR_DIGIT}*|)\$.*?\$(?P=tag)\$)|"
     + _COMMON.format(quoted="", space="", newline=r"\n\r"),
     re.VERBOSE | re.DOTALL,
 )
 _OTHERS = re.compile(
     # A Tcl parameter, `$name(…)`, may contain quotes. A byte order mark is white space.
-    rf"(?P<odd>[$@#:](?:[{_LETTER}0-9$]|::)+\()|"
+    rf"(?P<odd>[$@#:](?:{_IN_WORD}|::)+\()|"
     + _COMMON.format(quoted=r"|`(?:[^`]|``)*`|\[[^\]]*\]", space=r"|\ufeff", newline=r"\n"),
     re.VERBOSE | re.DOTALL,
 )
