@@ -17,7 +17,7 @@ from multisite.errors import NoCurrentSite
 from multisite.scoping import scoped_reference, site_id_column
 from multisite.scoping.pin import pin_of
 from multisite.search.query import Hits, find
-from multisite.search.words import plain_text, terms_of
+from multisite.search.words import plain_text, query_terms, terms_of
 
 __all__ = ["SearchIndex", "indexes"]
 
@@ -83,6 +83,17 @@ class SearchIndex:
             page: The number of the page.
         """
         return find(self, session, text, _site(session).locale, where=where, size=size, page=page)
+
+    def matches(self, session: Session, text: str) -> ColumnElement[bool]:
+        """Return the condition on the model that a row has all words of `text`; without a word, no row has.
+
+        Args:
+            session: A session for a site.
+            text: The query, as for `search`.
+        """
+        terms = query_terms(text, _site(session).locale)
+        having = (sa.select(self.table.c.row_id).where(self.table.c.term == term) for term in terms)
+        return sa.and_(*(self.model.id.in_(each) for each in having)) if terms else sa.false()
 
     def reindex(self, session: Session, done: Callable[[int], object] = lambda number: None) -> int:
         """Index all rows of the session's site again, and commit after each batch.

@@ -415,7 +415,7 @@ def test_an_author_changes_own_entries_and_an_editor_all(sites: ContentSites) ->
     assert "Leaf mould" not in other.get("/edit/").text
     for path in (address, f"{address}/preview", f"{address}/revisions"):
         other.get(path, status=403)
-        for action in ("save", "delete"):
+        for action in ("save", "delete", "duplicate"):
             other.post(path, {"csrf_token": token, "action": action, "title": "Mine", "revision": "1"}, status=403)
     assert rows_of(sites, sites.garden) == before
     for login in ("editor", "owner"):
@@ -439,7 +439,7 @@ def test_entries_and_revisions_of_another_site_are_not_found(sites: ContentSites
         token = csrf_token(stranger)
         for path in (address, f"{address}/preview", f"{address}/revisions"):
             stranger.get(path, status=404)
-            for action in ("save", "publish", "unpublish", "delete"):
+            for action in ("save", "publish", "unpublish", "delete", "duplicate"):
                 fields = {"csrf_token": token, "action": action, "title": "x", "revision": str(ids["saved"])}
                 stranger.post(path, fields, status=404)
         stranger.post("/edit/deleted", {"csrf_token": token, "revision": str(ids["deleted"])}, status=404)
@@ -500,7 +500,58 @@ def test_the_list_is_filtered_and_searched(sites: ContentSites) -> None:
     assert titles("state=published&q=bet") == ["Beta"]
     assert titles("state=scheduled") == []
     assert (titles("q=%25"), titles("q=_"), titles("q=%00")) == (["Alpha 100%"], ["Gamma_1"], titles(""))
-    assert titles("state=bad&before=x&deleted=%C2%B2") == titles("")
+    assert titles("state=bad&before=x&deleted=%C2%B2&since=yesterday") == titles("")
+    assert (titles("since=2001-01-01"), titles("since=9998-01-01")) == (titles(""), [])
+
+
+def test_the_list_finds_words_of_texts_of_its_own_site(sites: ContentSites) -> None:
+    author, stranger = log_in(sites, GARDEN, "author"), log_in(sites, STERNWARTE, "author")
+    write(author, title="Alpha", body="About composting.")
+    write(author, title="Beta", body="About mulch.")
+    write(stranger, title="Gamma", body="About composting.")
+    found = [link.text for link in author.get("/edit/?q=compost").html.select(".rows a")]
+    assert found == ["Alpha"]
+    assert author.get("/edit/?q=about+mulch").html.select_one(".rows a").text == "Beta"
+
+
+def test_changed_since_begins_at_midnight_of_the_site(sites: ContentSites) -> None:
+    # 22:30 UTC is half past midnight of the next day in Berlin.
+    for site in (sites.garden, sites.sternwarte):
+        sites.add(site, "late", updated=datetime(2024, 5, 6, 22, 30, tzinfo=UTC))
+    found = {
+        host: len(log_in(sites, host, "editor").get("/edit/?since=2024-05-07").html.select(".rows a"))
+        for host in (GARDEN, STERNWARTE)
+    }
+    assert found == {GARDEN: 0, STERNWARTE: 1}
+
+
+def test_a_duplicate_is_a_draft_of_who_made_it(sites: ContentSites) -> None:
+    author, editor = log_in(sites, GARDEN, "author"), log_in(sites, GARDEN, "editor")
+    address = write(author, tags="soil", title="T" * 300)
+    copied = editor.get(address).forms[1].submit("action", value="duplicate", status=303).location.removeprefix(MINE)
+    form = editor.get(copied).forms[0]
+    assert (form["body"].value.strip(), form["tags"].value) == ("Rake **them**.", "soil")
+    assert (form["published"].value, form["title"].value[:12]) == ("", "Copy of TTTT")
+    assert editor.get("/edit/").html.select_one(".badge").text == "Draft"
+    author.get(copied, status=403)
+    assert sites.browser(GARDEN).get("/entries/" + "t" * 200).status_int == 200  # The entry itself is as before.
+
+
+def test_a_duplicate_of_an_imported_entry_keeps_its_dialect(sites: ContentSites, tmp_path: Path) -> None:
+    (tmp_path / "2024-05-05-jekyll.md").write_text("---\ntitle: T\n---\n# A heading {#here}\n", "utf-8")
+    import_entries(sites.engine, sites.garden, [tmp_path])
+    editor = log_in(sites, GARDEN, "editor")
+    address = editor.get("/edit/").html.select_one(".rows a")["href"]
+    editor.get(address).forms[1].submit("action", value="duplicate", status=303)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        assert len(set(session.execute(sa.select(Entry.dialect, Entry.body_html)).all())) == 1
+
+
+def test_the_form_suggests_tags_of_its_own_site(sites: ContentSites) -> None:
+    sites.add(sites.garden, "a", tags=["Soil", "<b>"])
+    sites.add(sites.sternwarte, "b", tags=["Sterne"])
+    options = log_in(sites, GARDEN, "author").get("/edit/new").html.select("#known-tags option")
+    assert [option["value"] for option in options] == ["<b>", "Soil"]
 
 
 def test_a_long_list_has_pages(sites: ContentSites) -> None:
@@ -541,8 +592,8 @@ def test_what_an_author_types_runs_in_no_browser(sites: ContentSites) -> None:
 
 def is_active(element: Any) -> bool:
     """Return whether an element could run a script: the test looks at what the page has, not at how it was made."""
-    if element.name == "script" and element.attrs == {"src": "/edit/static/editor.js", "defer": ""}:
-        return bool(element.text)
+    if element.name == "script" and re.fullmatch(r"/edit/static/[a-z_]+\.js", str(element.get("src"))):
+        return bool(element.text) or set(element.attrs) != {"src", "defer"}
     if element.name in {"script", "iframe", "object", "embed", "svg", "math", "base"}:
         return True
     return any(
@@ -555,6 +606,8 @@ def test_an_active_element_is_found() -> None:
     for markup in (
         "<script>x</script>",
         "<script src='/edit/static/editor.js' defer>x</script>",
+        "<script src='//evil.example/edit/static/editor.js' defer></script>",
+        "<script src='/edit/static/editor.js' onload='x' defer></script>",
         "<p onclick='x'>y</p>",
         "<a href=' javascript:x'>y</a>",
     ):

@@ -255,6 +255,7 @@ def check_page(page: playwright.Page) -> None:
 
 def test_the_first_page_is_small(world: World) -> None:
     page = world.accept(world.invite(GARDEN, "size", "author"))
-    page.reload(wait_until="networkidle")  # A click returns before the page is read to its end: its size is 0 until then.
+    # A click returns before the page is read to its end: its size is 0 until then.
+    page.reload(wait_until="networkidle")
     sizes = page.evaluate("performance.getEntries().map(entry => entry.encodedBodySize || 0)")
     assert 1_000 < sum(sizes) < 100_000

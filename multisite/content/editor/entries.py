@@ -60,7 +60,13 @@ def may_change(session: Session, user: User, entry_id: int) -> bool:
 
 
 def save_entry(
-    session: Session, user: User, entry_id: int | None, text: EntryText, version: str | None
+    session: Session,
+    user: User,
+    entry_id: int | None,
+    text: EntryText,
+    version: str | None,
+    *,
+    dialect: Dialect = "commonmark",
 ) -> Entry | Collision:
     """Save `text` as an entry, with a revision.
 
@@ -70,6 +76,7 @@ def save_entry(
         entry_id: The entry, which exists; None for a new one.
         text: The text. An empty slug is made from the title, and one that is taken gets a number.
         version: The version of the text that was edited; None for a new entry.
+        dialect: The dialect of the text of a new entry; another one keeps its own.
 
     Returns:
         The entry, or a `Collision`: then `text` is kept as a revision alone.
@@ -78,8 +85,10 @@ def save_entry(
         MultisiteError: Other people keep taking the slug, or the entry is gone.
         NestingTooDeep: The text would take minutes to render.
     """
-    rendered = render_stored(text.body, _dialect(session, entry_id), find_uploaded(session))
+    dialect = _dialect(session, entry_id, dialect)
+    rendered = render_stored(text.body, dialect, find_uploaded(session))
     values: dict[str, object] = {
+        "dialect": dialect,
         "body": text.body,
         "body_html": rendered.html,
         "summary": text.summary or rendered.summary,
@@ -102,10 +111,10 @@ def save_entry(
     raise MultisiteError("somebody else keeps using this address")
 
 
-def _dialect(session: Session, entry_id: int | None) -> Dialect:
+def _dialect(session: Session, entry_id: int | None, of_new: Dialect) -> Dialect:
     """Return the dialect of an entry's text: an imported one keeps that of the tool that it was written for."""
     found: str | None = session.scalar(sa.select(Entry.dialect).where(Entry.id == entry_id))
-    return cast(Dialect, found or "commonmark")
+    return cast(Dialect, found or of_new)
 
 
 def _lock(session: Session, entry_id: int | None) -> None:

@@ -17,7 +17,7 @@ from multisite.content.limits import MAX_TAGS, SLUG_LENGTH, TITLE_LENGTH
 from multisite.content.markdown import NestingTooDeep, render_stored
 from multisite.language.local_time import local_time, zone_of
 
-__all__ = ["FIELDS", "EntryForm"]
+__all__ = ["FIELDS", "EntryForm", "own_summary"]
 
 FIELDS = ("title", "body", "summary", "tags", "slug", "published", "author")
 """The names of the fields."""
@@ -39,7 +39,7 @@ class EntryForm:
         shown = {
             "title": text.title,
             "body": text.body,
-            "summary": "" if text.summary == _summary(text.body, dialect) else text.summary,
+            "summary": own_summary(text, dialect),
             "tags": ", ".join(text.tags),
             "slug": text.slug,
             "published": "" if text.published is None else _local(text.published, zone_of(request.site)),
@@ -109,8 +109,10 @@ def _local(when: datetime, zone: ZoneInfo) -> str:
     return local_time(when, zone).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def _summary(body: str, dialect: Dialect) -> str:
+def own_summary(text: EntryText, dialect: Dialect) -> str:
+    """Return the summary that somebody wrote; empty for one that was made from the text."""
     try:
-        return render_stored(body, dialect).summary
+        made = render_stored(text.body, dialect).summary
     except NestingTooDeep:
-        return ""
+        made = ""
+    return "" if text.summary == made else text.summary

@@ -1,44 +1,51 @@
-"""The entries of a site: a list, a form for each, its revisions, and what was deleted."""
+"""The entries of a site: a list, and a form for each."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import sqlalchemy as sa
 from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound, HTTPSeeOther
+from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 from sqlalchemy.orm import load_only
 
 from multisite.content.dialects import Dialect
+from multisite.content.editor.addressed import addressed_entry, number_of
 from multisite.content.editor.autosaves import forget_autosave, form_key, kept_form, list_autosaves
 from multisite.content.editor.entries import (
     Collision,
-    bring_back,
     delete_entry,
     find_entry,
-    may_change,
     save_entry,
 )
 from multisite.content.editor.entry_form import EntryForm
 from multisite.content.editor.login_pages import field
 from multisite.content.editor.pages import STATES, add_page, logged_in, translate, variables
 from multisite.content.entry_text import EntryText
+from multisite.content.limits import TITLE_LENGTH
 from multisite.content.listing import visible
 from multisite.content.markdown import NestingTooDeep
-from multisite.content.models import Entry
-from multisite.content.revisions import Revision, entry_owners
+from multisite.content.models import Entry, Tag, entry_search
+from multisite.content.revisions import entry_owners
 from multisite.errors import MultisiteError
+from multisite.language.local_time import local_bounds, zone_of
 
 __all__ = ["includeme"]
 
 LIST_SIZE = 50
 """Entries, revisions and deleted entries on one page."""
+
+MAX_SUGGESTED_TAGS = 500
+"""Tags that the form suggests, the first by name."""
+
+SCRIPTS = ("editor", "tags")
+"""The scripts of the form, without which it works as well."""
 
 PREVIEW_POLICY = (
     "default-src 'self'; img-src * data:; media-src *; script-src 'none'; object-src 'none'; form-action 'none'; "
@@ -64,14 +71,17 @@ def entries(request: Request) -> Any:
         }
         statement = statement.where(conditions[state])
     if words and "\0" not in words:
-        statement = statement.where(
-            sa.or_(Entry.title.icontains(words, autoescape=True), Entry.slug.icontains(words, autoescape=True))
-        )
-    before = _number(request.GET.get("before", ""))
+        # The index finds whole words of the texts; it has no parts of words, by which titles are found.
+        of_title = (Entry.title.icontains(words, autoescape=True), Entry.slug.icontains(words, autoescape=True))
+        statement = statement.where(sa.or_(*of_title, entry_search.matches(request.dbsession, words)))
+    since = _midnight(request, request.GET.get("since", ""))
+    if since is not None:
+        statement = statement.where(Entry.updated >= since)
+    before = number_of(request.GET.get("before", ""))
     if before is not None:
         statement = statement.where(Entry.id < before)
     found = request.dbsession.scalars(statement).all()
-    deleted = _number(request.GET.get("deleted", ""))
+    deleted = number_of(request.GET.get("deleted", ""))
     return variables(
         request,
         entries=found[:LIST_SIZE],
@@ -79,14 +89,20 @@ def entries(request: Request) -> Any:
         state=state,
         states=STATES,
         words=words,
+        since="" if since is None else request.GET["since"],
         deleted=deleted,
         state_of=lambda entry: "draft" if entry.draft else "scheduled" if entry.published > now else "published",
         when=request.format.datetime,
     )
 
 
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None
+def _midnight(request: Request, text: str) -> datetime | None:
+    """Return when a day such as 2026-05-31 begins on the site; None for another text."""
+    try:
+        day = date.fromisoformat(text)
+        return local_bounds(zone_of(request.site), day.year, day.month, day.day)[0]
+    except ValueError:
+        return None
 
 
 def new_entry(request: Request) -> Any:
@@ -98,15 +114,17 @@ def new_entry(request: Request) -> Any:
 
 def edit_entry(request: Request) -> Any:
     """The form of an entry, and what its buttons do."""
-    is_save = request.method == "POST" and field(request, "action") != "delete"
+    is_save = request.method == "POST" and field(request, "action") not in {"delete", "duplicate"}
     if is_save and find_entry(request.dbsession, int(request.matchdict["id"])) is None:
         request.response.status_int = 404
         error = translate(request, "This entry is gone. Your text is below: saving it makes a new entry.")
         return _form(request, EntryForm.sent(request), error=error)
-    entry = _entry(request)
+    entry = addressed_entry(request)
     if request.method == "POST" and field(request, "action") == "delete":
         kept = delete_entry(request.dbsession, entry)
         return HTTPSeeOther(request.route_path("editor_home", _query={"deleted": kept.id}))
+    if request.method == "POST" and field(request, "action") == "duplicate":
+        return _duplicate(request, entry)
     if request.method == "POST":
         return _save(request, entry)
     done = translate(request, "The entry is saved.") if request.GET.get("done") else None
@@ -119,14 +137,19 @@ def edit_entry(request: Request) -> Any:
     )
 
 
-def _entry(request: Request) -> Entry:
-    """Return the entry of the address. 404 if the site has none, 403 if the user may not change it."""
-    entry = find_entry(request.dbsession, int(request.matchdict["id"]))
-    if entry is None:
-        raise HTTPNotFound
-    if not may_change(request.dbsession, logged_in(request).user, entry.id):
-        raise HTTPForbidden
-    return entry
+def _duplicate(request: Request, entry: Entry) -> Any:
+    """Add a draft with the text of a saved entry, and go to its form."""
+    title = translate(request, "Copy of {title}", title=entry.title)[:TITLE_LENGTH]
+    text = replace(EntryText.of(entry), title=title, slug="", published=None, draft=True)
+    dialect = cast(Dialect, entry.dialect)
+    try:
+        copy = save_entry(request.dbsession, logged_in(request).user, None, text, None, dialect=dialect)
+    except NestingTooDeep:
+        request.response.status_int = 400
+        error = translate(request, "This text is nested too deep, or has too much markup.")
+        return _form(request, EntryForm.of(request, EntryText.of(entry), dialect), entry, error=error)
+    assert isinstance(copy, Entry)  # noqa: S101  A new entry collides with nothing.
+    return HTTPSeeOther(request.route_path("editor_entry", id=copy.id, _query={"done": 1}))
 
 
 def _form(
@@ -149,7 +172,9 @@ def _form(
     shown: dict[str, Any] = {"form": form, "entry": entry, "collision": None, "key": key, "autosaves": autosaves}
     shown["title_of"] = lambda each: kept_form(each).texts["title"]
     shown["when"] = lambda seconds: request.format.datetime(datetime.fromtimestamp(seconds, UTC))
-    shown["script_path"] = request.static_path("multisite.content.editor:static/editor.js")
+    shown["script_paths"] = [request.static_path(f"multisite.content.editor:static/{name}.js") for name in SCRIPTS]
+    tags = sa.select(Tag.name).order_by(Tag.name).limit(MAX_SUGGESTED_TAGS)
+    shown["known_tags"] = request.dbsession.scalars(tags).all()
     is_public = (
         is_visible and entry is not None and entry.published is not None and entry.published <= datetime.now(UTC)
     )
@@ -185,12 +210,12 @@ def _collided(request: Request, form: EntryForm, collision: Collision) -> dict[s
     """Return the form with the user's text, beside the text that somebody else has saved. Both are kept."""
     request.response.status_int = 409
     error = translate(request, "Somebody else has saved this entry. Your text is below, and kept as a revision.")
-    return _form(request, form, _entry(request), error=error, collision=collision.current)
+    return _form(request, form, addressed_entry(request), error=error, collision=collision.current)
 
 
 def preview(request: Request) -> Response:
     """The saved entry, as a page of the site."""
-    entry = _entry(request)
+    entry = addressed_entry(request)
     names = ("id", "slug", "title", "summary", "body", "body_html", "updated", "draft", "source", "author", "tags")
     shown = SimpleNamespace(**{name: getattr(entry, name) for name in names})
     shown.published = entry.published or datetime.now(UTC)
@@ -200,48 +225,6 @@ def preview(request: Request) -> Response:
     return response
 
 
-def revisions(request: Request) -> Any:
-    """The revisions of an entry; a POST restores the text of one, and leaves address and publication as they are."""
-    entry, session = _entry(request), request.dbsession
-    if request.method == "POST":
-        statement = sa.select(Revision).where(Revision.entry_id == entry.id)
-        found = session.scalars(statement.where(Revision.id == _number(field(request, "revision")))).one_or_none()
-        if found is None:
-            raise HTTPNotFound
-        current = EntryText.of(entry)
-        text = replace(
-            EntryText.of_revision(found), slug=current.slug, published=current.published, draft=current.draft
-        )
-        saved = save_entry(session, logged_in(request).user, entry.id, text, current.version)
-        if isinstance(saved, Collision):  # In the moment since the version was read.
-            return HTTPSeeOther(request.route_path("editor_revisions", id=entry.id))
-        return HTTPSeeOther(request.route_path("editor_entry", id=entry.id, _query={"done": 1}))
-    statement = sa.select(Revision).where(Revision.entry_id == entry.id).order_by(Revision.id.desc())
-    return variables(
-        request,
-        entry=entry,
-        revisions=session.scalars(statement.limit(LIST_SIZE * 2)).all(),
-        current=EntryText.of(entry).version,
-        version_of=lambda each: EntryText.of_revision(each).version,
-        when=request.format.datetime,
-    )
-
-
-def deleted(request: Request) -> Any:
-    """The deleted entries, which a POST brings back."""
-    user, session = logged_in(request).user, request.dbsession
-    statement = sa.select(Revision).where(Revision.kind == "deleted").order_by(Revision.id.desc())
-    if user.role == "author":
-        statement = statement.where(Revision.user_id == user.id)
-    if request.method == "POST":
-        found = session.scalars(statement.where(Revision.id == _number(field(request, "revision")))).one_or_none()
-        if found is None:
-            raise HTTPNotFound
-        entry = bring_back(session, user, found)
-        return HTTPSeeOther(request.route_path("editor_entry", id=entry.id, _query={"done": 1}))
-    return variables(request, found=session.scalars(statement.limit(LIST_SIZE)).all(), when=request.format.datetime)
-
-
 def includeme(config: Configurator) -> None:
     """Add the pages."""
     entry = r"/edit/entries/{id:[1-9]\d{0,17}}"
@@ -249,5 +232,3 @@ def includeme(config: Configurator) -> None:
     add_page(config, "new_entry", "/edit/new", new_entry, "entry", role="author")
     add_page(config, "entry", entry, edit_entry, "entry", role="author")
     add_page(config, "preview", f"{entry}/preview", preview, role="author")
-    add_page(config, "revisions", f"{entry}/revisions", revisions, "revisions", role="author")
-    add_page(config, "deleted", "/edit/deleted", deleted, "deleted", role="author")

@@ -11,7 +11,7 @@
 </form>
 % endif
 <form method="get" action="${path('editor_home')}" class="filters" role="search">
-  <p class="field"><label for="q">${t("Search titles")}</label><input id="q" name="q" type="search" value="${words}"></p>
+  <p class="field"><label for="q">${t("Search")}</label><input id="q" name="q" type="search" value="${words}"></p>
   <p class="field"><label for="state">${t("State")}</label>
   <select id="state" name="state">
     <option value="">${t("All")}</option>
@@ -19,6 +19,7 @@
     <option value="${each}"${' selected' if each == state else '' | n}>${t(parent.attr.STATES[each])}</option>
 % endfor
   </select></p>
+  <p class="field"><label for="since">${t("Changed since")}</label><input id="since" name="since" type="date" value="${since}"></p>
   <p><button type="submit" class="quiet">${t("Show")}</button></p>
 </form>
 % if entries:
@@ -35,5 +36,5 @@
 <p>${t("There are no entries here.")}</p>
 % endif
 % if more:
-<p><a href="${path('editor_home', _query={'q': words, 'state': state, 'before': more})}">${t("Older entries")}</a></p>
+<p><a href="${path('editor_home', _query={'q': words, 'state': state, 'since': since, 'before': more})}">${t("Older entries")}</a></p>
 % endif

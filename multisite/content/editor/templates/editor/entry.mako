@@ -1,5 +1,9 @@
 <%inherit file="multisite.content.editor:templates/editor/frame.mako"/>
-<%block name="head"><script src="${script_path}" defer></script></%block>
+<%block name="head">
+% for each in script_paths:
+  <script src="${each}" defer></script>
+% endfor
+</%block>
 <%block name="title">${entry.title if entry else t("New entry")}</%block>
 % if entry:
 <p class="actions">
@@ -52,19 +56,26 @@ ${form.texts["body"]}</textarea>
 % endif
   </p>
 </form>
+<datalist id="known-tags">
+% for name in known_tags:
+  <option value="${name}"></option>
+% endfor
+</datalist>
 % if entry:
-<h2>${t("Delete")}</h2>
+<h2>${t("Delete or duplicate")}</h2>
 <form method="post" action="${path('editor_entry', id=entry.id)}">
   ${parent.csrf()}
   <p><button type="submit" name="action" value="delete" class="quiet">${t("Delete this entry")}</button>
   <span class="hint">${t("It can be brought back for a month.")}</span></p>
+  <p><button type="submit" name="action" value="duplicate" class="quiet">${t("Duplicate this entry")}</button>
+  <span class="hint">${t("The saved text becomes a new draft.")}</span></p>
 </form>
 % endif
 
 <%def name="line(name, label, kind='text')">
 <p class="field">
   <label for="${name}">${label}</label>
-  <input id="${name}" name="${name}" type="${kind}" value="${form.texts[name]}"${' step="1"' if kind != 'text' else '' | n}${described(name) | n}${' required' if name == 'title' else '' | n}>
+  <input id="${name}" name="${name}" type="${kind}" value="${form.texts[name]}"${' step="1"' if kind != 'text' else '' | n}${described(name) | n}${' required' if name == 'title' else '' | n}${' list="known-tags" autocomplete="off"' if name == 'tags' else '' | n}>
   ${fault(name)}
 </p>
 </%def>

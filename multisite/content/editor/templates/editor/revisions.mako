@@ -5,6 +5,9 @@
 <section>
   <h2>${when(each.created)}</h2>
   <p>${each.title}<br><small>${each.login or t("Somebody")} · ${t(parent.attr.KINDS[each.kind])}</small></p>
+% if not loop.last:
+  <p><a href="${path('editor_changes', id=entry.id, revision=each.id)}">${t("Changes")}<span class="unseen"> ${when(each.created)}</span></a></p>
+% endif
   <details><summary>${t("Text")}</summary><pre tabindex="0">${each.body}</pre></details>
 % if version_of(each) != current:
   <form method="post" action="${path('editor_revisions', id=entry.id)}">
