@@ -18,6 +18,7 @@ __all__ = [
     "bytes_cell",
     "decimal_cell",
     "duration_cell",
+    "duration_parts",
     "float_cell",
     "json_cell",
     "parse_boolean",
@@ -192,13 +193,18 @@ def parse_duration_text(cell: Any) -> str:
     return str(cell)
 
 
-def parse_timedelta(cell: Any) -> timedelta:
-    """Return a duration, which has no months."""
-    found = _DURATION.fullmatch(parse_text(cell))
+def duration_parts(text: str) -> tuple[int, int, int]:
+    """Return the months, the days and the microseconds of a duration. Raises `ValueError` if it is not valid."""
+    found = _DURATION.fullmatch(text)
     if found is None:
         raise ValueError("a duration of ISO 8601")
     years, months, days, hours, minutes, seconds = (Decimal(each or 0) for each in found.groups())
-    if years or months:
+    return int(years * 12 + months), int(days), int((hours * 3600 + minutes * 60 + seconds) * 1_000_000)
+
+
+def parse_timedelta(cell: Any) -> timedelta:
+    """Return a duration, which has no months."""
+    months, days, microseconds = duration_parts(parse_text(cell))
+    if months:
         raise ValueError("a duration without months and years, which SQLite cannot store")
-    micro = int(seconds * 1_000_000)
-    return timedelta(days=int(days), hours=int(hours), minutes=int(minutes), microseconds=micro)
+    return timedelta(days=days, microseconds=microseconds)

@@ -121,7 +121,9 @@ class _Insertion:
         names = [*self.table.key, *self._late]
         bound = {name: sa.bindparam(f"c{n}", type_=columns[name].kind.type) for n, name in enumerate(names)}
         is_row = (column_of(self.table.table, name) == bound[name] for name in self.table.key)
-        values = {columns[name].column: bound[name] for name in self._late}
+        # Otherwise SQLAlchemy would set the time of a change, for example, with onupdate=.
+        values: dict[Any, Any] = {column: column for column in self.table.table.columns if column.onupdate is not None}
+        values.update({columns[name].column: bound[name] for name in self._late})
         statement = sa.update(self.table.table).where(*is_row).values(values)
         referring = (row for row in self._rows.rekeyed() if any(row[name] is not None for name in self._late))
         for batch in _batches(referring):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from multisite.errors import MultisiteError
+from multisite.sites.archive.comparing import RowSum
 from multisite.sites.archive.keys import KeyGroups
 from multisite.sites.archive.plan import SharedReference, SiteTable, column_of
 from multisite.sites.archive.rows_check import ArchivedTable, Row
@@ -25,6 +26,8 @@ class NewRows:
     ) -> None:
         self.archived = archived
         self.table = archived.table
+        self.sum = RowSum(self.table.columns, connection.dialect)
+        """The sum of the rows that were yielded."""
         self._site_id = site_id
         self._groups = groups
         self._transform = transform
@@ -43,6 +46,7 @@ class NewRows:
             for name, is_json in self._values:
                 if row[name] is not None:
                     row[name] = self._transform.change(self.table, name, is_json, row[name], self._groups)
+            self.sum.add(row)
             yield row
 
     def rekeyed(self) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from multisite.directory.engines import engine_from_url
 from multisite.directory.models import AS_MULTISITE
+from multisite.sites.archive.comparing import stable_texts
 
 __all__ = ["snapshot"]
 
@@ -27,8 +28,8 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     """
     if engine.dialect.name == "postgresql":
         options = {**AS_MULTISITE, "isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        with engine.connect().execution_options(**options) as connection, connection.begin():
-            connection.execute(sa.text("SET LOCAL intervalstyle = 'iso_8601'"))
+        connected = engine.connect().execution_options(**options)
+        with connected as connection, connection.begin(), stable_texts(connection):
             yield connection
         return
     with engine.connect().execution_options(**AS_MULTISITE) as connection:

@@ -17,6 +17,7 @@ from multisite.core.site import Site
 from multisite.directory.models import AS_MULTISITE, SettingRow, SiteRow, raise_version
 from multisite.directory.records import SiteRecord, read_site_by_id
 from multisite.errors import MultisiteError
+from multisite.sites.archive.comparing import RowSum, different_columns, stable_texts, stored_rows
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.keys import KeyGroups
 from multisite.sites.archive.plan import ArchivePlan
@@ -143,26 +144,41 @@ class Storing:
         groups: KeyGroups,
         progress: Callable[[str], None],
     ) -> dict[str, int]:
-        """Insert the rows, and compare their number with that in the manifest.
+        """Insert the rows, and compare them with what the database has afterwards.
 
         Returns:
             The number of rows, by table that has any.
 
         Raises:
-            MultisiteError: The database refuses a row, or has another number of rows afterwards.
+            MultisiteError: The database refuses a row, or has other rows afterwards.
         """
         rows = [NewRows(connection, self.site.id, each, groups, self._transform) for each in tables]
         counts = insert_rows(connection, self.site, rows, progress)
-        with using_site(self.site):
-            for each in tables:
-                source = self._plan.source(each.table)
-                count = connection.execute(sa.select(sa.func.count()).select_from(source)).scalar_one()
-                if count != each.entry.rows:
-                    raise MultisiteError(
-                        f"the database has {count} rows of {each.table.name} after the import, and the archive has "
-                        f"{each.entry.rows}: nothing was imported"
-                    )
+        with using_site(self.site), stable_texts(connection):
+            for each in rows:
+                self._compare(connection, each, progress)
         return counts
+
+    def _compare(self, connection: Connection, rows: NewRows, progress: Callable[[str], None]) -> None:
+        """Raise `MultisiteError` if the database has other rows of a table than those that were inserted."""
+        table, wanted = rows.table, rows.archived.entry.rows
+        found = RowSum(table.columns, connection.dialect)
+        for values in stored_rows(connection, self._plan, table):
+            found.add_values(values)
+            if found.rows % 10_000 == 0:
+                progress(f"{table.name}: {found.rows} of {wanted} rows compared")
+        if found.rows != wanted:
+            raise MultisiteError(
+                f"the database has {found.rows} rows of {table.name} after the import, and the archive has {wanted}: "
+                "nothing was imported"
+            )
+        if found.total != rows.sum.total:
+            columns = ", ".join(different_columns(connection, self._plan, table, rows)) or "several columns"
+            raise MultisiteError(
+                f"the database has other values in {table.name} after the import than the archive, in {columns}: "
+                'nothing was imported. A trigger or the type of the column changes them; info={"export": False} '
+                "leaves out a column that the database fills itself"
+            )
 
     def import_parts(self, connection: Connection, folder: Path) -> None:
         """Call the parts of the application, with an empty folder if the archive has none.

@@ -22,7 +22,7 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine, UserDefinedTyp
 
 from multisite.sites.archive import cells
 
-__all__ = ["Kind", "converter", "holds_pickles", "kind_of"]
+__all__ = ["Kind", "converter", "holds_pickles", "kind_of", "stored_type"]
 
 
 class StoredValue(UserDefinedType[Any]):
@@ -60,7 +60,7 @@ class Kind:
 
 def kind_of(declared: TypeEngine[Any], dialect: Dialect) -> Kind:
     """Return the kind of a column with the type `declared` in a database of `dialect`."""
-    found, on_sqlite = _stored_type(declared, dialect), dialect.name == "sqlite"
+    found, on_sqlite = stored_type(declared, dialect), dialect.name == "sqlite"
     for types, make in _KINDS:
         if isinstance(found, types):
             return make(found, on_sqlite)
@@ -97,7 +97,7 @@ def holds_pickles(declared: TypeEngine[Any]) -> bool:
     return isinstance(declared, sa.PickleType)
 
 
-def _stored_type(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+def stored_type(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
     """Return the type that the database stores, for a type of SQLAlchemy or of the application."""
     found = declared.dialect_impl(dialect)
     while isinstance(found, TypeDecorator) and not isinstance(found, sa.Interval):
@@ -129,7 +129,7 @@ def _with_time(found: sa.DateTime | sa.Time, on_sqlite: bool) -> Kind:
 
 
 def _array(found: sa.ARRAY[Any], dialect: Dialect) -> Kind:
-    item = _stored_type(found.item_type, dialect)
+    item = stored_type(found.item_type, dialect)
     kind = kind_of(found.item_type, dialect)
     if isinstance(item, sa.Enum):
         item = postgresql.ENUM(*item.enums, name=item.name, schema=item.schema, create_type=False)
