@@ -129,5 +129,7 @@ def serving(alternative: Alternative, database: Path, folder: Path, **settings: 
 def _environment(seed: int = 0) -> dict[str, str]:
     # Other hashes cause other collisions in dictionaries, so that the instructions would differ from run to run.
     environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # It would make each process compile multisite, but no other package.
+    environment.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # It would make each process compile multisite, but no other package.
     return environment

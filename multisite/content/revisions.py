@@ -1,4 +1,4 @@
-"""The tables of the editor: owners of entries, revisions of their texts, and texts that were not saved.
+"""The tables of the editor: owners of entries, revisions of their texts, texts that were not saved, and previews.
 
 A revision is a whole copy. It is written with each save, with a text that collided with somebody else's, and when an
 entry is deleted.
@@ -17,7 +17,7 @@ from multisite.directory.models import BigId
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 from multisite.users import MAX_LOGIN_CHARACTERS
 
-__all__ = ["Autosave", "Revision", "entry_owners"]
+__all__ = ["Autosave", "PreviewLink", "Revision", "entry_owners"]
 
 entry_owners = sa.Table(
     "entry_owners",
@@ -79,3 +79,24 @@ class Autosave(SiteScoped, Base):
     version: Mapped[str] = mapped_column(sa.String(32))
     fields: Mapped[str] = mapped_column(sa.Text)
     saved: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class PreviewLink(SiteScoped, Base):
+    """A link that shows an entry to everybody who has it, until `expires` (Unix time, in seconds).
+
+    The link has the token, of which `token_hash` is the hash. `user_id` is who made it.
+    """
+
+    __tablename__ = "preview_links"
+    __table_args__ = (
+        sa.UniqueConstraint("site_id", "token_hash"),
+        sa.Index(None, "site_id", "entry_id"),
+        sa.Index(None, "site_id", "user_id"),
+        {"info": {"export": False}},  # A link is valid on one site.
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    entry_id: Mapped[int] = mapped_column(sa.BigInteger, scoped_reference("entries.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(sa.BigInteger, scoped_reference("users.id", ondelete="CASCADE"))
+    token_hash: Mapped[str] = mapped_column(sa.String(64))
+    expires: Mapped[int] = mapped_column(sa.BigInteger)

@@ -14,7 +14,18 @@ import sqlalchemy as sa
 from bs4 import BeautifulSoup
 from content_sites import GARDEN, STERNWARTE, ContentSites
 from databases import fresh_database
-from editor_sites import PASSWORD, add_user, browser_of, csrf_token, editor_sites, log_in, rows_of
+from editor_sites import (
+    PASSWORD,
+    add_user,
+    browser_of,
+    change,
+    csrf_token,
+    editor_sites,
+    is_active,
+    log_in,
+    rows_of,
+    write,
+)
 from pyramid.interfaces import IRoutesMapper
 from script_payloads import SCRIPT_PAYLOADS
 from sqlalchemy.orm import Session
@@ -54,22 +65,6 @@ def sites(world: ContentSites) -> ContentSites:
         for model in (Autosave, Revision, Entry, Tag, Redirect):
             session.execute(sa.delete(model))
     return world
-
-
-def write(browser: TestApp, action: str = "publish", **fields: str) -> str:
-    """Write an entry, and return the address of its form."""
-    form = browser.get("/edit/new").forms[0]
-    for name, value in {"title": "Leaf mould", "body": "Rake **them**.", **fields}.items():
-        form[name] = value
-    saved = form.submit("action", value=action, status=303)
-    return str(saved.location).removeprefix(MINE).partition("?")[0]
-
-
-def change(browser: TestApp, address: str, action: str = "save", status: int = 303, **fields: str) -> Any:
-    form = browser.get(address).forms[0]
-    for name, value in fields.items():
-        form[name] = value
-    return form.submit("action", value=action, status=status)
 
 
 def texts(sites: ContentSites, kind: str | None = None) -> list[str]:
@@ -588,18 +583,6 @@ def test_what_an_author_types_runs_in_no_browser(sites: ContentSites) -> None:
     for path in (address, f"{address}/preview", f"{address}/revisions", "/edit/", "/edit/deleted"):
         page = author.get(path)
         assert not [element for element in page.html.find_all(True) if is_active(element)], path
-
-
-def is_active(element: Any) -> bool:
-    """Return whether an element could run a script: the test looks at what the page has, not at how it was made."""
-    if element.name == "script" and re.fullmatch(r"/edit/static/[a-z_]+\.js", str(element.get("src"))):
-        return bool(element.text) or set(element.attrs) != {"src", "defer"}
-    if element.name in {"script", "iframe", "object", "embed", "svg", "math", "base"}:
-        return True
-    return any(
-        name.startswith("on") or str(value).strip().lower().startswith(("javascript:", "data:text", "vbscript:"))
-        for name, value in element.attrs.items()
-    )
 
 
 def test_an_active_element_is_found() -> None:

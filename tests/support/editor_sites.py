@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,19 @@ from multisite import Site
 from multisite.content.tables import Base, User
 from multisite.people import add_member
 
-__all__ = ["PASSWORD", "add_user", "csrf_token", "editor_sites", "invite", "log_in", "rows_of"]
+__all__ = [
+    "PASSWORD",
+    "add_user",
+    "browser_of",
+    "change",
+    "csrf_token",
+    "editor_sites",
+    "invite",
+    "is_active",
+    "log_in",
+    "rows_of",
+    "write",
+]
 
 PASSWORD = "correct horse battery staple"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -75,3 +88,32 @@ def rows_of(sites: ContentSites, site: Site) -> dict[str, list[Any]]:
             statement = sa.select(table).where(table.c.site_id == site.id)
             found[table.name] = sorted(map(repr, session.execute(statement)))
     return found
+
+
+def write(browser: TestApp, action: str = "publish", **fields: str) -> str:
+    """Write an entry, and return the address of its form."""
+    form = browser.get("/edit/new").forms[0]
+    for name, value in {"title": "Leaf mould", "body": "Rake **them**.", **fields}.items():
+        form[name] = value
+    saved = form.submit("action", value=action, status=303)
+    return str(saved.location).removeprefix(f"http://{browser.extra_environ['HTTP_HOST']}").partition("?")[0]
+
+
+def change(browser: TestApp, address: str, action: str = "save", status: int = 303, **fields: str) -> Any:
+    """Send the form of an entry with these fields."""
+    form = browser.get(address).forms[0]
+    for name, value in fields.items():
+        form[name] = value
+    return form.submit("action", value=action, status=status)
+
+
+def is_active(element: Any) -> bool:
+    """Return whether an element could run a script: the test looks at what the page has, not at how it was made."""
+    if element.name == "script" and re.fullmatch(r"/edit/static/[a-z_]+\.js", str(element.get("src"))):
+        return bool(element.text) or set(element.attrs) != {"src", "defer"}
+    if element.name in {"script", "iframe", "object", "embed", "svg", "math", "base"}:
+        return True
+    return any(
+        name.startswith("on") or str(value).strip().lower().startswith(("javascript:", "data:text", "vbscript:"))
+        for name, value in element.attrs.items()
+    )

@@ -26,7 +26,7 @@ from multisite.content.editor.pages import add_page, logged_in
 from multisite.content.models import Entry
 from multisite.content.revisions import Autosave
 
-__all__ = ["forget_autosave", "form_key", "includeme", "kept_form", "list_autosaves"]
+__all__ = ["entry_of_key", "forget_autosave", "form_key", "includeme", "kept_form", "list_autosaves"]
 
 MAX_AUTOSAVES = 20
 """The texts that are kept for one user, the newest ones."""
@@ -67,13 +67,8 @@ def autosave(request: Request) -> Response:
     """Keep the fields of a form, or discard them."""
     if request.method != "POST":
         raise HTTPNotFound
-    key = field(request, "key")
-    match = _KEY.fullmatch(key)
-    if match is None:
-        raise HTTPBadRequest
-    entry_id = None if match["entry"] is None else int(match["entry"])
-    if entry_id is not None:
-        _check_entry(request, entry_id)
+    entry, key = entry_of_key(request), field(request, "key")
+    entry_id = None if entry is None else entry.id
     if field(request, "action") == "discard":
         forget_autosave(request, key)
         name, values = ("editor_new_entry", {}) if entry_id is None else ("editor_entry", {"id": entry_id})
@@ -82,11 +77,26 @@ def autosave(request: Request) -> Response:
     return HTTPNoContent()
 
 
-def _check_entry(request: Request, entry_id: int) -> None:
-    if request.dbsession.scalar(sa.select(Entry.id).where(Entry.id == entry_id)) is None:
+def entry_of_key(request: Request) -> Entry | None:
+    """Return the entry to which a form that was sent belongs, which the user may change; None for a new one.
+
+    Raises:
+        HTTPBadRequest: No form has the key.
+        HTTPNotFound: The site has no such entry.
+        HTTPForbidden: The user may not change it.
+    """
+    match = _KEY.fullmatch(field(request, "key"))
+    if match is None:
+        raise HTTPBadRequest
+    if match["entry"] is None:
+        return None
+    entry = request.dbsession.get(Entry, int(match["entry"]))
+    if entry is None:
         raise HTTPNotFound
-    if not may_change(request.dbsession, logged_in(request).user, entry_id):
+    if not may_change(request.dbsession, logged_in(request).user, entry.id):
         raise HTTPForbidden
+    found: Entry = entry
+    return found
 
 
 def _keep(request: Request, key: str, entry_id: int | None) -> None:

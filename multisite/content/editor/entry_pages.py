@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from types import SimpleNamespace
 from typing import Any, cast
 
 import sqlalchemy as sa
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPSeeOther
-from pyramid.renderers import render_to_response
 from pyramid.request import Request
-from pyramid.response import Response
 from sqlalchemy.orm import load_only
 
 from multisite.content.dialects import Dialect
@@ -44,14 +41,8 @@ LIST_SIZE = 50
 MAX_SUGGESTED_TAGS = 500
 """Tags that the form suggests, the first by name."""
 
-SCRIPTS = ("editor", "tags")
+SCRIPTS = ("editor", "tags", "toolbar", "preview")
 """The scripts of the form, without which it works as well."""
-
-PREVIEW_POLICY = (
-    "default-src 'self'; img-src * data:; media-src *; script-src 'none'; object-src 'none'; form-action 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
-"""The Content-Security-Policy of a preview, which is a page of the site's own layout: no script runs in it."""
 
 
 def entries(request: Request) -> Any:
@@ -213,22 +204,8 @@ def _collided(request: Request, form: EntryForm, collision: Collision) -> dict[s
     return _form(request, form, addressed_entry(request), error=error, collision=collision.current)
 
 
-def preview(request: Request) -> Response:
-    """The saved entry, as a page of the site."""
-    entry = addressed_entry(request)
-    names = ("id", "slug", "title", "summary", "body", "body_html", "updated", "draft", "source", "author", "tags")
-    shown = SimpleNamespace(**{name: getattr(entry, name) for name in names})
-    shown.published = entry.published or datetime.now(UTC)
-    values = {"page_kind": "entry", "title": entry.title, "canonical_url": None, "entry": shown}
-    response = render_to_response("/entry.mako", {**values, "newer": None, "older": None}, request=request)
-    response.headers["Content-Security-Policy"] = PREVIEW_POLICY
-    return response
-
-
 def includeme(config: Configurator) -> None:
     """Add the pages."""
-    entry = r"/edit/entries/{id:[1-9]\d{0,17}}"
     add_page(config, "home", "/edit/", entries, "entries", role="author")
     add_page(config, "new_entry", "/edit/new", new_entry, "entry", role="author")
-    add_page(config, "entry", entry, edit_entry, "entry", role="author")
-    add_page(config, "preview", f"{entry}/preview", preview, role="author")
+    add_page(config, "entry", r"/edit/entries/{id:[1-9]\d{0,17}}", edit_entry, "entry", role="author")

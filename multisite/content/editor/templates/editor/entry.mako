@@ -11,6 +11,7 @@
   <a href="${entry_url(entry)}">${t("See the page")}</a>
 % endif
   <a href="${path('editor_preview', id=entry.id)}">${t("Preview")}</a>
+  <a href="${path('editor_links', id=entry.id)}">${t("Preview links")}</a>
   <a href="${path('editor_revisions', id=entry.id)}">${t("Revisions")}</a>
 </p>
 % endif
@@ -35,12 +36,13 @@
   <input type="hidden" name="key" value="${key}">
   <input type="hidden" name="version" value="${version}">
   ${line("title", t("Title"))}
-  <p class="field">
+  <div class="field">
     <label for="body">${t("Text, in Markdown")}</label>
+    ${toolbar()}
     <textarea id="body" name="body" class="text" spellcheck="true"${described("body") | n}>
 ${form.texts["body"]}</textarea>
     ${fault("body")}
-  </p>
+  </div>
   ${line("tags", t("Tags, separated by commas"))}
   ${line("summary", t("Summary; by default the beginning of the text"))}
   ${line("slug", t("Last part of the address; by default from the title"))}
@@ -55,6 +57,11 @@ ${form.texts["body"]}</textarea>
     <button type="submit" name="action" value="publish">${t("Save and publish")}</button>
 % endif
   </p>
+  <details id="preview">
+    <summary>${t("Preview of what is typed")}</summary>
+    <p><button type="submit" class="quiet" formaction="${path('editor_typed')}" formtarget="typed" formnovalidate>${t("Show")}</button></p>
+    <iframe name="typed" title="${t('Preview of what is typed')}" sandbox="allow-same-origin"></iframe>
+  </details>
 </form>
 <datalist id="known-tags">
 % for name in known_tags:
@@ -78,6 +85,18 @@ ${form.texts["body"]}</textarea>
   <input id="${name}" name="${name}" type="${kind}" value="${form.texts[name]}"${' step="1"' if kind != 'text' else '' | n}${described(name) | n}${' required' if name == 'title' else '' | n}${' list="known-tags" autocomplete="off"' if name == 'tags' else '' | n}>
   ${fault(name)}
 </p>
+</%def>
+
+<%def name="toolbar()">
+    <div class="toolbar" role="toolbar" aria-label="${t('Markdown')}" aria-controls="body" hidden>
+      <button type="button" class="quiet" data-around="**" data-key="b" aria-keyshortcuts="Control+B">${t("Bold")}</button>
+      <button type="button" class="quiet" data-around="*" data-key="i" aria-keyshortcuts="Control+I">${t("Italic")}</button>
+      <button type="button" class="quiet" data-link data-key="k" aria-keyshortcuts="Control+K">${t("Link")}</button>
+      <button type="button" class="quiet" data-before="## ">${t("Heading")}</button>
+      <button type="button" class="quiet" data-before="- ">${t("List")}</button>
+      <button type="button" class="quiet" data-before="> ">${t("Quotation")}</button>
+      <button type="button" class="quiet" data-around="`">${t("Code")}</button>
+    </div>
 </%def>
 
 <%def name="described(name)"><%
