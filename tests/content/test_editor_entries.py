@@ -591,6 +591,8 @@ def test_an_active_element_is_found() -> None:
         "<script src='/edit/static/editor.js' defer>x</script>",
         "<script src='//evil.example/edit/static/editor.js' defer></script>",
         "<script src='/edit/static/editor.js' onload='x' defer></script>",
+        "<iframe name='typed' title='x' sandbox='allow-scripts'></iframe>",
+        "<iframe name='typed' title='x' sandbox='' srcdoc='x'></iframe>",
         "<p onclick='x'>y</p>",
         "<a href=' javascript:x'>y</a>",
     ):

@@ -111,6 +111,8 @@ def is_active(element: Any) -> bool:
     """Return whether an element could run a script: the test looks at what the page has, not at how it was made."""
     if element.name == "script" and re.fullmatch(r"/edit/static/[a-z_]+\.js", str(element.get("src"))):
         return bool(element.text) or set(element.attrs) != {"src", "defer"}
+    if element.name == "iframe" and set(element.attrs) == {"name", "title", "sandbox"}:
+        return "allow-scripts" in element["sandbox"]
     if element.name in {"script", "iframe", "object", "embed", "svg", "math", "base"}:
         return True
     return any(
