@@ -84,6 +84,7 @@ COMMANDS = {
     "import-site": _LazyCommand("multisite.cli.site_archive:import_site", "Import an archive as a new site."),
     "copy-site": _LazyCommand("multisite.cli.site_archive:copy_site", "Copy a site to another domain."),
     "refresh": _LazyCommand("multisite.cli.availability:refresh", "Tell running servers to reload the directory."),
+    "list-log": _LazyCommand("multisite.cli.operator_log:list_log", "List who changed what: the operator log."),
     "shell": _LazyCommand("multisite.cli.shell:shell", "Open a Python shell with a request for a site."),
     "each-site": _LazyCommand("multisite.cli.each_site:each_site", "Run a command once for each site."),
     "check": _LazyCommand("multisite.cli.check:check", "Check the separation of sites for faults."),
@@ -231,6 +232,9 @@ def main(ctx: click.Context, ini: str) -> None:
     """Manage the sites of a Pyramid application that includes multisite."""
     # Commands receive it through click.pass_obj, and read the file after parsing their own arguments.
     ctx.obj = ini
+    # Not at the top, because `--help` does not need them.
+    actor = import_module("multisite.core.actor")
+    ctx.with_resource(actor.acting_as(f"{actor.system_user()} (command)"))
     # Pyramid 2.1 imports pkg_resources, and setuptools >= 80.9 then prints a warning that users cannot act on. An
     # application's env.py imports Pyramid, so that any command that runs one can trigger it.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated as an API", UserWarning)

@@ -34,6 +34,7 @@ def export_sites(ctx: click.Context, everywhere: bool, only: tuple[str, ...], ke
     from multisite.directory.records import list_sites
     from multisite.sites import backups
     from multisite.sites.each_site import select_sites
+    from multisite.sites.operator_log import prune_log
     from multisite.sites.removed import prune_removed
 
     if everywhere == bool(only):
@@ -51,6 +52,7 @@ def export_sites(ctx: click.Context, everywhere: bool, only: tuple[str, ...], ke
             on_done=lambda backup: progress.show(_line(backup)),
         )
         prune_removed(engine, settings=ini.settings)
+        prune_log(engine, settings=ini.settings)
     if as_json:
         print_json([_as_dict(each) for each in done])
     else:

@@ -80,9 +80,11 @@ def unpublish_entry(ini_uri: str, host: str, slug: str, as_json: bool) -> None:
     HOST is any host of the site, SLUG the last part of the entry's URL.
     """
     from multisite.content import entries
+    from multisite.sites import operator_log
 
     with _session(ini_uri, host) as (session, site):
         record = entries.unpublish_entry(session, slug)
+        operator_log.record(session.connection(), "unpublish-entry", site, after={"entry": slug})
         session.commit()
     if as_json:
         print_json({**_as_dict(record), "status": "draft"})
@@ -103,12 +105,14 @@ def delete_entry(ini_uri: str, host: str, slug: str, yes: bool, dry_run: bool, a
     HOST is any host of the site, SLUG the last part of the entry's URL.
     """
     from multisite.content import entries
+    from multisite.sites import operator_log
 
     if yes == dry_run:
         raise click.UsageError("Pass --yes to delete the entry, or --dry-run to show it.")
     with _session(ini_uri, host) as (session, site):
         record = entries.delete_entry(session, slug)
         if yes:
+            operator_log.record(session.connection(), "delete-entry", site, before={"entry": slug})
             session.commit()
         else:
             session.rollback()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from multisite.cli.host_command import HostCommand
-from multisite.cli.import_report import finish, import_options, open_site, show_progress
+from multisite.cli.import_report import finish, import_options, open_site, record_import, show_progress
 from multisite.cli.media import library_when_needed
 
 try:
@@ -72,5 +72,6 @@ def import_entries_command(  # noqa: PLR0913  # One argument for each option.
             prune=prune,
             force=force,
         )
+    record_import(engine, "import-entries", site, report)
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no .md or .markdown file to import.")

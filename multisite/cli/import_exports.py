@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from multisite.cli.host_command import HostCommand
-from multisite.cli.import_report import finish, import_options, open_site, show_progress
+from multisite.cli.import_report import finish, import_options, open_site, record_import, show_progress
 
 if TYPE_CHECKING:
     from multisite.content.exports.uploads import Uploads
@@ -82,6 +82,7 @@ def import_wordpress_command(
             dry_run=dry_run,
             progress=show_progress("posts"),
         )
+    record_import(engine, "import-wordpress", site, report)
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no post to import.")
 
@@ -122,5 +123,6 @@ def import_ghost_command(
             dry_run=dry_run,
             progress=show_progress("posts"),
         )
+    record_import(engine, "import-ghost", site, report)
     engine.dispose()
     finish(report, site, as_json=as_json, strict=strict, nothing="There is no post to import.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multisite.content.report import ImportReport, Note
     from multisite.core.site import Site
 
-__all__ = ["finish", "import_options", "open_site", "show_progress"]
+__all__ = ["finish", "import_options", "open_site", "record_import", "show_progress"]
 
 _EXAMPLES = 3
 """How many notes of each kind are printed; JSON contains all."""
@@ -69,6 +69,15 @@ def open_site(ini_uri: str, host: str) -> tuple[Engine, Site]:
 
         publish_changes(engine)
     return engine, get_site(engine, host).site
+
+
+def record_import(engine: Engine, what: str, site: Site, report: ImportReport) -> None:
+    """Record an import in the operator log, unless it changed nothing."""
+    from multisite.sites.operator_log import record_now
+
+    if not report.rolled_back and not report.dry_run and report.seen:
+        counts = {name: getattr(report, name) for name in ("added", "updated", "unchanged", "redirects")}
+        record_now(engine, what, site, after={**counts, "deleted": len(report.pruned)})
 
 
 def finish(report: ImportReport, site: Site, *, as_json: bool, strict: bool, nothing: str) -> None:

@@ -40,6 +40,12 @@ class _Opened(NamedTuple):
     directory: Engine
     engine: Engine
 
+    def record(self, session: Session, what: str, site: Site, **values: Any) -> None:
+        """Record what `session` has done to the media of a site in the operator log."""
+        from multisite.sites.operator_log import record_in
+
+        record_in(session, self.directory, what, site, **values)
+
     @contextmanager
     def session_for(self, host: str) -> Iterator[tuple[Session, Site]]:
         """Yield a session for the site with this domain, and the site; nothing is committed."""
@@ -129,6 +135,10 @@ def _line(media: SiteMedia) -> str:
     return f"{media.digest[:12]}  {media.format}{pixels}, {media.bytes:,} bytes  {media.path}"
 
 
+def _logged(media: SiteMedia) -> dict[str, Any]:
+    return {"name": media.name, "sha256": media.digest}
+
+
 def _as_dict(media: SiteMedia) -> dict[str, Any]:
     names = ("digest", "name", "format", "width", "height", "bytes", "alt", "decorative", "path")
     return {**{name: getattr(media, name) for name in names}, "uploaded": media.uploaded.isoformat()}
@@ -157,6 +167,7 @@ def add_media(ini_uri: str, host: str, files: tuple[Path, ...], *, alt: str, dec
             try:
                 with path.open("rb") as stream:
                     media = opened.library.save_upload(session, site, stream, path.name, alt=alt, decorative=decorative)
+                opened.record(session, "add-media", site, after=_logged(media))
                 session.commit()
             except (MediaRefused, OSError) as error:
                 session.rollback()
@@ -192,6 +203,7 @@ def remove_media(ini_uri: str, host: str, names: tuple[str, ...], force: bool) -
                     f"{media.path} is used by {', '.join(users[:5])}{' and others' * (len(users) > 5)}: change them "
                     "first, or pass --force; nothing was removed"
                 )
+            opened.record(session, "remove-media", site, before=_logged(media))
             opened.library.remove(session, site, media)
         session.commit()
     click.echo(f"Removed {len(chosen)} from the media of {site}.")
@@ -215,7 +227,9 @@ def prune_media(ini_uri: str) -> None:
     A killed process can leave such files behind. They are removed once they are a day old.
     """
     from multisite.media.pruning import prune
+    from multisite.sites.operator_log import record_now
 
     with open_library(ini_uri) as opened:
         removed = prune(opened.library, opened.directory, opened.engine)
+        record_now(opened.directory, "prune-media", after={"uploads": removed})
     click.echo(f"Removed {removed} uploads that belong to no site.")

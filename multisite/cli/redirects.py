@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -65,6 +65,7 @@ def add_redirect(ini_uri: str, host: str, path: str, target: str | None, status:
         changes = redirects.save_redirects(session, [rule])
         for _, reason in changes.refused:
             raise click.ClickException(f"{rule} is refused: {reason}")
+        _record(session, "add-redirect", after=_as_dict(rule))
         session.commit()
     verb = "Added" if changes.added else "Changed" if changes.updated else "Already there"
     if as_json:
@@ -91,6 +92,7 @@ def remove_redirect(ini_uri: str, host: str, path: str, as_json: bool) -> None:
         if not removed:
             command = program.command(f"list-redirects {host}")
             raise click.ClickException(f"{host} has no redirect of {parse_path(path)}; list all: {command}")
+        _record(session, "remove-redirect", before={"path": parse_path(path)})
         session.commit()
     if as_json:
         print_json({"path": parse_path(path)})
@@ -117,11 +119,12 @@ def import_redirects(ini_uri: str, host: str, file: TextIO, dry_run: bool, as_js
         changes = redirects.save_redirects(session, rules.values())
         lines = {rule.path: number for number, rule in rules.items()}
         bad |= {lines[rule.path]: f"{rule.path} is refused: {reason}" for rule, reason in changes.refused}
+        counts = {"added": len(changes.added), "updated": len(changes.updated), "unchanged": len(changes.unchanged)}
         if bad or dry_run:
             session.rollback()
         else:
+            _record(session, "import-redirects", after=counts)
             session.commit()
-    counts = {"added": len(changes.added), "updated": len(changes.updated), "unchanged": len(changes.unchanged)}
     if as_json:
         listed = [{"line": number, "reason": reason} for number, reason in sorted(bad.items())]
         print_json({"host": host, **counts, "bad": listed, "rolled_back": bool(bad or dry_run)})
@@ -180,6 +183,7 @@ def list_missing(ini_uri: str, host: str, limit: int, clear: bool, as_json: bool
         found = [(row.path, row.requests, row.seen) for row in missing.list_missing(session, limit)]
         if clear:
             missing.forget_missing(session)
+            _record(session, "list-missing", after={"cleared": True})
             session.commit()
     if as_json:
         print_json_list({"path": path, "requests": count, "seen": seen.isoformat()} for path, count, seen in found)
@@ -206,6 +210,12 @@ def _site_session(ini_uri: str, host: str) -> Iterator[tuple[Session, frozenset[
         parsed = [domains.parse(each.host, underscores=True) for each in record.domains]
         yield session, frozenset(domain.name for domain in parsed if not domain.path)
     engine.dispose()
+
+
+def _record(session: Session, what: str, **values: Any) -> None:
+    from multisite.sites import operator_log
+
+    operator_log.record(session.connection(), what, session.info["site"], **values)
 
 
 def _as_dict(rule: Rule) -> dict[str, str | int | None]:

@@ -36,6 +36,7 @@ def remove_site(ini_uri: str, host: str, yes: bool, dry_run: bool, erase: bool, 
     """
     from multisite.scoping.row_security import all_sites_roles
     from multisite.sites import removal
+    from multisite.sites.operator_log import prune_log
     from multisite.sites.removed import prune_removed
 
     if yes == dry_run:
@@ -56,6 +57,7 @@ def remove_site(ini_uri: str, host: str, yes: bool, dry_run: bool, erase: bool, 
             engine, host, settings=ini.settings, contents=contents, erase=erase, progress=Progress().show
         )
         prune_removed(engine, settings=ini.settings)
+        prune_log(engine, settings=ini.settings)
     _print_removal(found, ini, dry_run, as_json)
 
 
@@ -91,10 +93,13 @@ def _print_removal(found: RemovalPlan, ini: Ini, dry_run: bool, as_json: bool) -
 def list_removed(ini_uri: str, prune: bool, as_json: bool) -> None:
     """List the removed sites that can be restored."""
     from multisite.sites import removed
+    from multisite.sites.operator_log import prune_log
 
     ini = read_ini(ini_uri)
     engine = ini.open_engine()
     deleted = removed.prune_removed(engine, settings=ini.settings) if prune else []
+    if prune:
+        prune_log(engine, settings=ini.settings)
     found = removed.list_removed(engine, settings=ini.settings)
     if as_json:
         print_json([_removed_as_dict(each) for each in found])

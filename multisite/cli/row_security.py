@@ -19,12 +19,14 @@ def row_security(ini_uri: str, what: str) -> None:
     Run it again after adding tables, or after setting multisite.all_sites_role or multisite.row_security_form.
     """
     from multisite.alembic.row_security_everywhere import disable, enable
+    from multisite.sites.operator_log import record_now
 
     ini = read_ini(ini_uri)
     engine = ini.open_engine(as_owner=True)
     role = ini.settings.all_sites_role
     form = ini.settings.row_security_form
     tables = enable(engine, all_sites_role=role, form=form) if what == "enable" else disable(engine)
+    record_now(engine, "row-security", after={"row_security": what, "tables": [str(table) for table in tables]})
     for table in tables:
         click.echo(f"{table}: row-level security is {'on' if what == 'enable' else 'off'}")
     if not tables:

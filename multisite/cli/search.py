@@ -28,6 +28,7 @@ def reindex_search(ini_uri: str, host: str | None, every: bool) -> None:
 
     from multisite.directory.records import get_site, list_sites
     from multisite.page_cache import publish_changes
+    from multisite.sites.operator_log import record_now
 
     get_app(ini_uri)  # Imports the models of the application.
     from multisite.search.index import indexes
@@ -46,5 +47,6 @@ def reindex_search(ini_uri: str, host: str | None, every: bool) -> None:
                 index.reindex(session, lambda number: progress.show(f"{record.site}: {number} rows"))  # noqa: B023
                 for index in indexes
             )
+        record_now(engine, "reindex-search", record.site, after={"rows": rows})
         click.echo(f"Indexed {rows} rows of {record.site}.")
     engine.dispose()

@@ -77,6 +77,7 @@ def export_site(ini_uri: str, host: str, file: Path, users: Users, as_json: bool
     HOST is any domain of the site, FILE the archive. Its rows are those of one moment, and it is served meanwhile.
     """
     from multisite.sites.archive import exporting
+    from multisite.sites.operator_log import record_export
 
     with application_contents(ini_uri) as (ini, engine, contents):
         done = exporting.export_site(
@@ -88,6 +89,7 @@ def export_site(ini_uri: str, host: str, file: Path, users: Users, as_json: bool
             users=users,
             progress=Progress(interval_seconds=1, delay_seconds=5).show,
         )
+        record_export(engine, done.site, done.path, users=users)
     if as_json:
         print_json(
             {

@@ -60,10 +60,13 @@ def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
 
     NAME becomes the name of its folder: lowercase letters, digits, hyphens and underscores.
     """
+    from multisite.sites.operator_log import record_now
     from multisite.sites.themes import create_theme
 
     ini = read_ini(ini_uri)
+    engine = ini.open_engine()
     folder = create_theme(ini.settings, name)
+    record_now(engine, "new-theme", after={"theme": name})
     if as_json:
         print_json({"name": name, "path": str(folder)})
     else:

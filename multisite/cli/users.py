@@ -46,6 +46,13 @@ class _People:
     def model(self) -> Any:
         return self.users.model
 
+    def record(self, what: str, member: Any, **values: Any) -> None:
+        """Record an action on a user by their number: the log keeps no name of a user who may be removed."""
+        from multisite.sites.operator_log import record_in
+
+        self.session.flush()
+        record_in(self.session, self.directory, what, self.site, after={"user": member.id, **values})
+
 
 @contextmanager
 def _people(ini_uri: str, host: str) -> Iterator[_People]:
@@ -136,7 +143,8 @@ def add_user(
     from multisite.people import add_member
 
     with _people(ini_uri, host) as people:
-        _member, token = add_member(people.session, people.model, people.site, login, role=role, email=email)
+        member, token = add_member(people.session, people.model, people.site, login, role=role, email=email)
+        people.record("add-user", member, role=role)
         link = _link(people, token, url)
     _report(people, f"Added {login} to {people.site} as {role}.", email, link, as_json=as_json)
 
@@ -179,6 +187,7 @@ def set_role(ini_uri: str, host: str, login: str, role: str) -> None:
 
     with _people(ini_uri, host) as people:
         member = set_role(people.session, people.model, people.site, login, role)
+        people.record("set-role", member, role=role)
         click.echo(f"{member.login} is now {role} of {people.site}.")
 
 
@@ -198,6 +207,7 @@ def reset_password(ini_uri: str, host: str, login: str, *, url: str | None, as_j
     with _people(ini_uri, host) as people:
         member, token = reset_password(people.session, people.model, people.site, login)
         link, email = _link(people, token, url), member.email
+        people.record("reset-password", member)
     _report(people, f"Removed the password of {login} at {people.site}.", email, link, as_json=as_json)
 
 
@@ -222,7 +232,9 @@ def export_user(ini_uri: str, host: str, login: str) -> None:
     from multisite.people import find_member
 
     with _people(ini_uri, host) as people:
-        print_json(find_member(people.session, people.model, people.site, login).export(people.session))
+        member = find_member(people.session, people.model, people.site, login)
+        people.record("export-user", member)
+        print_json(member.export(people.session))
 
 
 @click.command("remove-user", cls=HostCommand)
@@ -234,8 +246,9 @@ def remove_user(ini_uri: str, host: str, login: str) -> None:
 
     HOST is any domain of the site. The last owner cannot be removed.
     """
-    from multisite.people import remove_member
+    from multisite.people import find_member, remove_member
 
     with _people(ini_uri, host) as people:
+        people.record("remove-user", find_member(people.session, people.model, people.site, login))
         remove_member(people.session, people.model, people.site, login)
         click.echo(f"Removed {login} from {people.site}.")

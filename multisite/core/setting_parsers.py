@@ -19,6 +19,7 @@ __all__ = [
     "parse_folder",
     "parse_header_name",
     "parse_limit",
+    "parse_log_days",
     "parse_mail_url",
     "parse_media_url",
     "parse_networks",
@@ -108,6 +109,14 @@ def parse_count(value: str) -> int:
 def parse_limit(value: str) -> int:
     """Parse a whole number; 0 means no limit."""
     return 0 if value == "0" else parse_count(value)
+
+
+def parse_log_days(value: str) -> int:
+    """Parse the number of days that the operator log is kept: the database keeps each entry for 30 days."""
+    days = parse_count(value)
+    if days < 30:
+        raise ValueError("a whole number of at least 30")
+    return days
 
 
 def parse_boolean(value: str) -> bool:

@@ -66,6 +66,7 @@ class Settings:
     keep_removed_days: int = _setting(
         30, parsers.parse_limit, "How many days a removed site can be restored; 0 for not at all."
     )
+    log_days: int = _setting(365, parsers.parse_log_days, "How many days an entry of the operator log is kept.")
     templates_dir: Path = _setting(Path("templates"), parsers.parse_folder, "Folder of the shared templates.")
     database_url: str | None = _setting(
         None, parsers.parse_url, "Database of the tables sites and domains, if it is not sqlalchemy.url."

@@ -3,6 +3,7 @@
 This package only reads the tables; `multisite.sites` changes them.
 """
 
+from multisite.directory import operator_tables as operator_tables  # Its tables belong to the same MetaData.
 from multisite.directory.directory import Directory
 from multisite.directory.engines import engine_from_settings, engine_from_url
 from multisite.directory.matching import Match

@@ -23,7 +23,13 @@ from multisite.scoping.fragments import is_limited, is_limited_on
 from multisite.scoping.names import SQL_IN_PLACE_OF_A_NAME
 from multisite.scoping.predicate import LimitedTables, collect_limits, parenthesized, site_predicate, table_of
 from multisite.scoping.sql_scanner import scan_sql
-from multisite.scoping.tables import CATALOGS_WITH_ROWS, limit_column, tables
+from multisite.scoping.tables import (
+    CATALOGS_WITH_ROWS,
+    PRIVATE_TABLES,
+    limit_column,
+    private_table_message,
+    tables,
+)
 from multisite.scoping.written import Written
 
 _Compiler: Any = object
@@ -131,6 +137,8 @@ class ScopedCompiler(ScopedFragmentCompiler):
             return True
         if tables.is_scoped(table):
             self.names_lookalike = True
+            if table.name.lower() in PRIVATE_TABLES:
+                self._refuse(private_table_message(table.name))
             return True
         return False
 

@@ -17,7 +17,7 @@ from multisite.scoping.errors import UnscopedStatement
 from multisite.scoping.fragments import is_self_contained, is_single_value
 from multisite.scoping.names import checked_names
 from multisite.scoping.sql_scanner import scan_sql
-from multisite.scoping.tables import tables
+from multisite.scoping.tables import PRIVATE_TABLES, private_table_message, tables
 from multisite.scoping.text import ScopedText
 
 __all__ = ["UNBALANCED_TEXT", "ScopedFragmentCompiler"]
@@ -68,6 +68,8 @@ class ScopedFragmentCompiler(ScopedDMLCompiler):
             scan = scan_sql(textclause.text, self.dialect.name)
             for name in scan.tables:
                 self._written.add(name, limited=False)
+                if name in PRIVATE_TABLES:
+                    self._refuse(private_table_message(name))
             self._written.known.update(scan.tables)
             self._written.conflicts += scan.conflicts
         elif not self.stack:

@@ -82,6 +82,15 @@ A site may read its own rows; only `all_sites` and multisite itself may change t
 """
 
 
+PRIVATE_TABLES = frozenset({"multisite_log"})
+"""multisite's own tables for its operators, which no statement within a site may name."""
+
+
+def private_table_message(name: str) -> str:
+    """Return the error message for a table of `PRIVATE_TABLES`, as the subject of a sentence."""
+    return f"the table '{name}' of the operators"
+
+
 def limit_column(table: TableClause | None) -> str:
     """Return the name of the column that holds the site's id in `table`, which is scoped or one of multisite's own."""
     return OWN_TABLES[table.name.lower()] if table is not None and is_own(table) else SITE_COLUMN
@@ -124,7 +133,7 @@ class ScopedTables:
     """
 
     def __init__(self) -> None:
-        self.scoped: set[str] = set(OWN_TABLES)
+        self.scoped: set[str] = {*OWN_TABLES, *PRIVATE_TABLES}
         self.declared: set[str] = set()
         self.global_tables: set[str] = set()
         self.parents: set[str] = set()
@@ -186,7 +195,7 @@ class ScopedTables:
 
     def named_in(self, text: str) -> str | None:
         """Return the first scoped table of an application that `text` names, as written there; None without any."""
-        if self.scoped == OWN_TABLES.keys():
+        if self.scoped == OWN_TABLES.keys() | PRIVATE_TABLES:
             return None
         found = self._mentions().search(text)
         return found.group() if found else None
@@ -194,7 +203,10 @@ class ScopedTables:
     def _mentions(self) -> re.Pattern[str]:
         if self._pattern is None:
             # Without multisite's own: "sites" and "domains" are common words, so only `scan_sql` looks for them.
-            names = "|".join(re.escape(name) for name in sorted(self.scoped - OWN_TABLES.keys(), key=len, reverse=True))
+            names = "|".join(
+                re.escape(name)
+                for name in sorted(self.scoped - OWN_TABLES.keys() - PRIVATE_TABLES, key=len, reverse=True)
+            )
             self._pattern = re.compile(rf"(?<![\w$])(?:{names})(?![\w$])", re.IGNORECASE)
         return self._pattern
 

@@ -14,12 +14,15 @@ from multisite.directory.matching import bypass_digest
 from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import SiteRecord, read_site
 from multisite.errors import MultisiteError
+from multisite.sites.operator_log import record_site_change
 from multisite.sites.transaction import directory_transaction, read_ready_site
 
 __all__ = ["MAX_MESSAGE_CHARACTERS", "disable_site", "enable_site", "maintain_site"]
 
 MAX_MESSAGE_CHARACTERS = 500
 """The maximum length of a maintenance message."""
+
+_ANNOUNCED = ("maintenance_message", "maintenance_until")
 
 _NO_MAINTENANCE = {"maintenance_message": None, "maintenance_until": None, "maintenance_pass": None}
 
@@ -35,12 +38,12 @@ def enable_site(engine: Engine, host: str) -> SiteRecord:
         UnknownSite: No site has this domain.
         MultisiteError: The site is not complete or is being removed.
     """
-    return _set(engine, host, availability="open", **_NO_MAINTENANCE)
+    return _set(engine, host, "enable-site", availability="open", **_NO_MAINTENANCE)
 
 
 def disable_site(engine: Engine, host: str) -> SiteRecord:
     """Take the site offline, so that it answers 404; nothing is deleted. Returns and raises as `enable_site` does."""
-    return _set(engine, host, availability="disabled", **_NO_MAINTENANCE)
+    return _set(engine, host, "disable-site", availability="disabled", **_NO_MAINTENANCE)
 
 
 def maintain_site(
@@ -71,6 +74,7 @@ def maintain_site(
     record = _set(
         engine,
         host,
+        "maintain-site",
         availability="maintenance",
         maintenance_message=message,
         maintenance_until=until,
@@ -93,9 +97,12 @@ def _in_utc(engine: Engine, host: str, until: datetime) -> datetime:
     return until_utc
 
 
-def _set(engine: Engine, host: str, **values: object) -> SiteRecord:
+def _set(engine: Engine, host: str, what: str, **values: object) -> SiteRecord:
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
         record = read_ready_site(connection, domain)
         connection.execute(sa.update(SiteRow).where(SiteRow.id == record.site.id).values(**values))
-        return read_site(connection, domain)
+        changed = read_site(connection, domain)
+        details = {name: str(value) for name, value in values.items() if name in _ANNOUNCED and value is not None}
+        record_site_change(connection, what, record, changed, **details)
+        return changed

@@ -19,6 +19,7 @@ from multisite.core.site import Site
 from multisite.errors import MultisiteError
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.exporting import export_site
+from multisite.sites.operator_log import record_export
 
 __all__ = ["Backup", "delete_backups", "export_sites", "move_backups"]
 
@@ -71,6 +72,7 @@ def export_sites(
         try:
             path = _new_path(site, settings)
             export_site(engine, site.domain, path, settings=settings, contents=contents)
+            record_export(engine, site, path)
             backup = Backup(site, path, deleted=_delete_older(path.parent, keep))
         except MultisiteError as error:
             backup = Backup(site, None, str(error))

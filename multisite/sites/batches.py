@@ -21,7 +21,7 @@ from multisite.directory.models import AS_MULTISITE, DomainRow
 from multisite.directory.records import SiteRecord, read_sites
 from multisite.errors import DomainTaken, MultisiteError, escape_for_message
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
-from multisite.sites.settings.values import check_settings, insert_settings
+from multisite.sites.settings.values import check_settings, insert_settings, record_settings
 from multisite.sites.transaction import directory_transaction
 from multisite.sites.updates import (
     SiteDetails,
@@ -213,7 +213,9 @@ def _add(engine: Engine, batch: Sequence[_Planned], settings: Settings) -> list[
         with directory_transaction(engine, *domains) as connection:
             for each, site_id in zip(batch, ids, strict=True):
                 complete_site(connection, each.plan, site_id, settings)
-            insert_settings(connection, {i: each.new.settings for i, each in zip(ids, batch, strict=True)})
+            texts = {i: each.new.settings for i, each in zip(ids, batch, strict=True) if each.new.settings}
+            insert_settings(connection, texts)
+            record_settings(connection, "set", list(read_sites(connection, list(texts))), texts)
     except Exception as error:
         if not isinstance(error, DomainTaken):
             # As in `create_site`: sites that remain are pending, and the same call completes them.

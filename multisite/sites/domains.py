@@ -8,8 +8,9 @@ from sqlalchemy.engine import Engine
 from multisite.core import domains, program
 from multisite.core.domains import Domain
 from multisite.directory.models import DomainRow
-from multisite.directory.records import SiteRecord, is_domain, read_site
+from multisite.directory.records import SiteRecord, is_domain, read_site, read_site_by_id
 from multisite.errors import InvalidHost, MultisiteError
+from multisite.sites.operator_log import record_site_change
 from multisite.sites.transaction import check_domain_free, directory_transaction, insert_domain, read_ready_site
 
 __all__ = ["add_domain", "check_canonical", "move_domain", "remove_domain", "set_canonical"]
@@ -51,7 +52,9 @@ def add_domain(
         record = read_ready_site(connection, owner)
         check_domain_free(connection, name)
         insert_domain(connection, record.site.id, name, "redirect" if redirect else "alias")
-        return read_site(connection, owner)
+        changed = read_site(connection, owner)
+        record_site_change(connection, "add-domain", record, changed)
+        return changed
 
 
 def remove_domain(engine: Engine, host: str) -> SiteRecord:
@@ -74,7 +77,9 @@ def remove_domain(engine: Engine, host: str) -> SiteRecord:
                 f"see its other domains: {program.command(f'show-site {name}')}"
             )
         connection.execute(sa.delete(DomainRow).where(is_domain(_rows.c, name)))
-        return read_site(connection, domains.parse(record.site.domain, underscores=True))
+        changed = read_site(connection, domains.parse(record.site.domain, underscores=True))
+        record_site_change(connection, "remove-domain", record, changed)
+        return changed
 
 
 def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteRecord:
@@ -99,7 +104,9 @@ def set_canonical(engine: Engine, host: str, *, redirect: bool = False) -> SiteR
             # In this order, because a unique index allows one canonical domain for each site.
             connection.execute(former)
             connection.execute(own.where(is_domain(_rows.c, domain)).values(kind="canonical"))
-        return read_site(connection, domain)
+        changed = read_site(connection, domain)
+        record_site_change(connection, "set-canonical", record, changed)
+        return changed
 
 
 def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = False) -> SiteRecord:
@@ -128,7 +135,12 @@ def move_domain(engine: Engine, host: str, site_host: str, *, redirect: bool = F
             )
         values = {"site_id": target.site.id, "kind": "redirect" if redirect else "alias"}
         connection.execute(sa.update(DomainRow).where(is_domain(_rows.c, domain)).values(**values))
-        return read_site(connection, owner)
+        changed = read_site(connection, owner)
+        if before.site.id != target.site.id:
+            left = read_site_by_id(connection, before.site.id)
+            record_site_change(connection, "move-domain", before, left)
+        record_site_change(connection, "move-domain", target, changed)
+        return changed
 
 
 def check_canonical(domain: Domain) -> Domain:

@@ -25,6 +25,7 @@ from multisite.directory.records import SiteRecord, read_site
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.backups import delete_backups
 from multisite.sites.media_store import remove_media_files
+from multisite.sites.operator_log import record, record_site_change
 from multisite.sites.removal_archive import write_removal_archive
 from multisite.sites.removed import TRASH, begin_removal, delete_removed, end_removal, forget_removal, move_to_trash
 from multisite.sites.site_tables import count_rows, delete_in_batches, scoped_tables
@@ -117,7 +118,7 @@ def remove_site(
         delete_backups(site.id, settings)
     with directory_transaction(engine) as connection:
         # Read again, because another call may have completed the removal.
-        read_site(connection, domain)
+        found = read_site(connection, domain)
         for row in (DomainRow, SettingRow):
             connection.execute(sa.delete(row).where(row.site_id == site.id))
         gone: dict[str, str | None] = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
@@ -126,6 +127,11 @@ def remove_site(
             gone = {**gone, "name": "erased", "copy_of": None, "maintenance_message": None}
         connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(**gone))
         end_removal(connection, removal, settings)
+        if erase:
+            # The log keeps the domain and the time, and nothing else of the site.
+            record(connection, "remove-site", site, after={"erased": True})
+        else:
+            record_site_change(connection, "remove-site", found, None)
     return RemovalPlan(plan.record, rows, folder, *archived)
 
 

@@ -69,6 +69,7 @@ def restore_site(
             replace=True,
             keep_keys=True,
             with_templates=with_templates,
+            logged_as="restore-site",
             progress=progress,
         )
     removed = find_removed(engine, host, settings=settings)
@@ -86,6 +87,7 @@ def restore_site(
         keep_keys=True,
         with_templates=True,
         columns=dict(row._mapping),
+        logged_as="restore-site",
         progress=progress,
     )
     if done.record is not None:

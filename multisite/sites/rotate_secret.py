@@ -8,6 +8,7 @@ from sqlalchemy.engine import Engine
 from multisite.core import domains
 from multisite.directory.models import SiteRow
 from multisite.directory.records import SiteRecord, read_site
+from multisite.sites.operator_log import record_site_change
 from multisite.sites.transaction import directory_transaction
 
 __all__ = ["rotate_secret"]
@@ -29,7 +30,8 @@ def rotate_secret(engine: Engine, host: str) -> SiteRecord:
     """
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
-        site_id = read_site(connection, domain).site.id
+        record = read_site(connection, domain)
         generation = _sites.c.secret_generation + 1
-        connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(secret_generation=generation))
+        connection.execute(sa.update(SiteRow).where(_sites.c.id == record.site.id).values(secret_generation=generation))
+        record_site_change(connection, "rotate-secret", record, record)
         return read_site(connection, domain)

@@ -25,6 +25,7 @@ from multisite.directory.records import SiteRecord, canonical_domain_of_owner, i
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.sites.domains import check_canonical
 from multisite.sites.folders import create_site_folder
+from multisite.sites.operator_log import record, record_site_change
 from multisite.sites.themes import check_theme
 from multisite.sites.transaction import check_domain_free, directory_transaction, insert_domain
 from multisite.sites.validation import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
@@ -195,7 +196,9 @@ def complete_site(connection: Connection, plan: SitePlan, site_id: int, settings
     if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
         raise DomainTaken(str(plan.domain), canonical_domain_of_owner(connection, plan.domain))
     _sync_aliases(connection, site_id, plan.aliases)
-    site = read_site(connection, plan.domain).site
+    added = read_site(connection, plan.domain)
+    record_site_change(connection, "add-site", None, added)
+    site = added.site
     folder = settings.sites_dir / site.folder
     try:
         is_new = create_site_folder(settings, site.folder, str(plan.domain), theme=plan.theme)
@@ -241,9 +244,11 @@ def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:
     domain = domains.existing(host)
     checked = check_name(name)
     with directory_transaction(engine) as connection:
-        site_id = read_site(connection, domain).site.id
-        connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(name=checked))
-        return read_site(connection, domain)
+        before = read_site(connection, domain)
+        connection.execute(sa.update(SiteRow).where(_sites.c.id == before.site.id).values(name=checked))
+        changed = read_site(connection, domain)
+        record_site_change(connection, "rename-site", before, changed)
+        return changed
 
 
 def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Settings) -> SiteRecord:
@@ -261,15 +266,17 @@ def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Setting
     if theme is not None:
         check_theme(settings, theme)
     with directory_transaction(engine) as connection:
-        site_id = read_site(connection, name).site.id
-        connection.execute(sa.update(SiteRow).where(_sites.c.id == site_id).values(theme=theme))
-        return read_site(connection, name)
+        before = read_site(connection, name)
+        connection.execute(sa.update(SiteRow).where(_sites.c.id == before.site.id).values(theme=theme))
+        changed = read_site(connection, name)
+        record_site_change(connection, "set-theme", before, changed)
+        return changed
 
 
 def refresh(engine: Engine) -> None:
     """Tell running servers to reload the directory; needed only after its tables were changed by other means."""
-    with directory_transaction(engine):
-        pass
+    with directory_transaction(engine) as connection:
+        record(connection, "refresh")
 
 
 def reload_templates(engine: Engine, host: str | None = None) -> None:
@@ -281,9 +288,11 @@ def reload_templates(engine: Engine, host: str | None = None) -> None:
     """
     name = None if host is None else domains.existing(host)
     with directory_transaction(engine) as connection:
-        if name is None:
+        site = None if name is None else read_site(connection, name).site
+        if site is None:
             change = sa.update(DirectoryVersion)
         else:
-            change = sa.update(SiteRow).where(_sites.c.id == read_site(connection, name).site.id)
+            change = sa.update(SiteRow).where(_sites.c.id == site.id)
         column = change.table.c.template_generation
         connection.execute(change.values(template_generation=column + 1))
+        record(connection, "reload-templates", site)

@@ -104,6 +104,7 @@ TYPES = {
     setting_parsers.parse_paths: "list of paths",
     setting_parsers.parse_words: "list of names",
     setting_parsers.parse_limit: "whole number, or 0",
+    setting_parsers.parse_log_days: "whole number of at least 30",
     setting_parsers.parse_mail_url: "URL of a mail server",
     setting_parsers.parse_suffix: "end of a name",
     setting_parsers.parse_url_path: "path",

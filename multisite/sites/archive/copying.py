@@ -81,6 +81,7 @@ def copy_site(
             host=new_host,
             with_templates=True,
             columns=columns,
+            logged_as="copy-site",
             progress=progress,
         )
     return Copied(source, target, token)

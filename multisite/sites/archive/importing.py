@@ -56,6 +56,7 @@ class ImportOptions(TypedDict, total=False):
             archive. It keeps its id and its domains.
         keep_keys: Keep the numbers of rows, such as those in URLs, where no other row has them.
         columns: Values for further columns of `SiteRow`, such as `availability`.
+        logged_as: The action in the operator log, by default `import-site`.
     """
 
     host: str | None
@@ -65,6 +66,7 @@ class ImportOptions(TypedDict, total=False):
     replace: bool
     keep_keys: bool
     columns: Mapping[str, Any]
+    logged_as: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,8 @@ class _Import:
                 extract_files(self._reader, folder.staging, with_templates=with_templates)
                 if existing is not None and not with_templates:
                     folder.keep_templates()
-                storing = Storing(self._site, plan, self._contents, transform, self._options.get("columns", {}))
+                columns, logged_as = self._options.get("columns", {}), self._options.get("logged_as", "import-site")
+                storing = Storing(self._site, plan, self._contents, transform, columns, logged_as)
                 with storing.transaction(self._engine, folder, existing) as connection:
                     keep = self._options.get("keep_keys", False)
                     with all_sites(f"reserving keys for the rows of {self._site.canonical}"):

@@ -28,6 +28,7 @@ from multisite.sites.archive.rows_new import NewRows
 from multisite.sites.archive.site_record import ArchivedSite
 from multisite.sites.archive.target_folder import TargetFolder
 from multisite.sites.archive.transform import Transform
+from multisite.sites.operator_log import record_site_change
 from multisite.sites.transaction import check_domain_free, insert_domain
 
 __all__ = ["Storing"]
@@ -46,12 +47,14 @@ class Storing:
         contents: SiteContents,
         transform: Transform,
         columns: Mapping[str, Any],
+        logged_as: str,
     ) -> None:
         self._archived = archived
         self._plan = plan
         self._contents = contents
         self._transform = transform
         self._columns = columns
+        self._logged_as = logged_as
 
     @contextmanager
     def transaction(self, engine: Engine, folder: TargetFolder, existing: SiteRecord | None) -> Iterator[Connection]:
@@ -99,6 +102,7 @@ class Storing:
                 if found is None:
                     raise MultisiteError("the site was removed meanwhile: nothing was imported")
                 self.record = found
+                record_site_change(connection, self._logged_as, existing, found)
                 folder.put_in_place()
             folder.keep()
         except IntegrityError as error:

@@ -9,8 +9,9 @@ from sqlalchemy.engine import Connection, Engine
 
 from multisite.core import domains
 from multisite.directory.models import SettingRow, SiteRow
-from multisite.directory.records import SiteRecord, read_site
+from multisite.directory.records import SiteRecord, read_site, read_sites
 from multisite.errors import MultisiteError, SettingError, UnknownSetting
+from multisite.sites.operator_log import LoggedChange, record_changes, record_site_change
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
 from multisite.sites.settings.setting import SITE_COLUMNS
 from multisite.sites.transaction import directory_transaction, read_ready_site
@@ -19,6 +20,7 @@ from multisite.sites.validation import check_locale, check_timezone
 __all__ = [
     "check_settings",
     "insert_settings",
+    "record_settings",
     "set_settings",
     "set_settings_of_sites",
     "unset_settings",
@@ -55,7 +57,9 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
     with directory_transaction(engine) as connection:
         record = read_ready_site(connection, domain)
         _write(connection, [record.site.id], columns, rows)
-        return read_site(connection, domain)
+        changed = read_site(connection, domain)
+        record_site_change(connection, "set", record, changed)
+        return changed
 
 
 def set_settings_of_sites(
@@ -81,7 +85,9 @@ def set_settings_of_sites(
     changed: set[int] = set()
     with directory_transaction(engine) as connection:
         for ids in _ready_sites(connection, site_ids):
+            before = list(read_sites(connection, ids))
             _write(connection, ids, columns, rows)
+            record_settings(connection, "set", before, dict.fromkeys(ids, texts))
             changed.update(ids)
     return changed
 
@@ -128,7 +134,9 @@ def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared:
         record = read_ready_site(connection, domain)
         _check_known(names, declared, parse_own_settings(record.site.own_settings))
         _delete(connection, [record.site.id], names)
-        return read_site(connection, domain)
+        changed = read_site(connection, domain)
+        record_site_change(connection, "unset", record, changed)
+        return changed
 
 
 def unset_settings_of_sites(
@@ -152,7 +160,9 @@ def unset_settings_of_sites(
         for ids in _ready_sites(connection, site_ids):
             of_sites = SettingRow.site_id.in_(ids), SettingRow.name.in_(names)
             found.update(connection.scalars(sa.select(SettingRow.name).where(*of_sites).distinct()))
+            before = list(read_sites(connection, ids))
             _delete(connection, ids, names)
+            record_settings(connection, "unset", before, dict.fromkeys(ids, dict.fromkeys(names)))
             changed.update(ids)
         _check_known(names, declared, found)
     return changed
@@ -202,6 +212,23 @@ def insert_settings(connection: Connection, settings: Mapping[int, Mapping[str, 
     ]
     if rows:
         connection.execute(sa.insert(SettingRow), rows)
+
+
+def record_settings(
+    connection: Connection, what: str, before: Iterable[SiteRecord], after: Mapping[int, Mapping[str, str | None]]
+) -> None:
+    """Record changes of settings of several sites: the records before, and the new texts by the id of the site."""
+    changes = []
+    for record in before:
+        old = parse_own_settings(record.site.own_settings)
+        own: dict[str, str | None] = {name: getattr(record.site, name) for name in SITE_COLUMNS}
+        own |= {f"setting {name}": text for name, text in old.items()}
+        new = {
+            name if name in SITE_COLUMNS else f"setting {name}": text for name, text in after[record.site.id].items()
+        }
+        new = {name: text for name, text in new.items() if own.get(name) != text}
+        changes.append(LoggedChange(record.site, {name: own.get(name) for name in new}, new))
+    record_changes(connection, what, changes)
 
 
 def _delete(connection: Connection, site_ids: Sequence[int], names: Iterable[str]) -> None:

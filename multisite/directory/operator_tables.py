@@ -1,0 +1,85 @@
+"""multisite's own tables for its operators: the operator log.
+
+They are for the whole of multisite. No statement within a site can name them (`multisite.scoping.tables`), and they
+have no foreign keys, so that what they say about a site remains when the site is removed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+
+from multisite.directory.models import BigId, UtcDateTime, metadata
+
+__all__ = ["LOG_FLOOR_DAYS", "LOG_STATEMENTS", "log_table"]
+
+LOG_FLOOR_DAYS = 30
+"""The database refuses to delete a row of the log that is younger, whoever asks."""
+
+log_table = sa.Table(
+    "multisite_log",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("who", sa.String(200), nullable=False),
+    sa.Column("what", sa.String(64), nullable=False),
+    sa.Column("site_id", sa.BigInteger),
+    sa.Column("site", sa.String(460)),
+    sa.Column("before", sa.JSON(none_as_null=True)),
+    sa.Column("after", sa.JSON(none_as_null=True)),
+    sa.Column("request_id", sa.String(128)),
+    sa.Column("address", sa.String(64)),
+    sa.Index("ix_multisite_log_at", "at"),
+    sa.Index("ix_multisite_log_site_id", "site_id", "id"),
+    # A reused id would put a new row among old ones.
+    sqlite_autoincrement=True,
+)
+"""The operator log. `site` is the canonical domain of the site at that time; both are NULL for what concerns no site.
+
+`before` and `after` are objects with the values that differ. Triggers make the table append-only.
+"""
+
+_REFUSED = "the operator log is append-only"
+
+LOG_STATEMENTS = {
+    "sqlite": (
+        f"""CREATE TRIGGER multisite_log_update BEFORE UPDATE ON multisite_log BEGIN
+SELECT RAISE(ABORT, '{_REFUSED}');
+END""",
+        f"""CREATE TRIGGER multisite_log_delete BEFORE DELETE ON multisite_log
+WHEN OLD.at > datetime('now', '-{LOG_FLOOR_DAYS} days') BEGIN
+SELECT RAISE(ABORT, '{_REFUSED}');
+END""",
+    ),
+    "postgresql": (
+        f"""CREATE FUNCTION multisite_log_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+IF TG_OP = 'DELETE' THEN
+IF OLD.at <= now() - interval '{LOG_FLOOR_DAYS} days' THEN
+RETURN OLD;
+END IF;
+END IF;
+RAISE EXCEPTION '{_REFUSED}';
+END $$""",
+        """CREATE TRIGGER multisite_log_change BEFORE UPDATE OR DELETE ON multisite_log
+FOR EACH ROW EXECUTE FUNCTION multisite_log_refuse()""",
+        """CREATE TRIGGER multisite_log_truncate BEFORE TRUNCATE ON multisite_log
+FOR EACH STATEMENT EXECUTE FUNCTION multisite_log_refuse()""",
+    ),
+}
+"""By database, what makes the log append-only. Revision 0012 has its own copy, since a revision is never changed."""
+
+
+@event.listens_for(log_table, "after_create")
+def _make_append_only(table: sa.Table, connection: Connection, **_: Any) -> None:
+    for statement in LOG_STATEMENTS.get(connection.dialect.name, ()):
+        connection.exec_driver_sql(statement)
+
+
+@event.listens_for(log_table, "after_drop")
+def _drop_function(table: sa.Table, connection: Connection, **_: Any) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("DROP FUNCTION IF EXISTS multisite_log_refuse()")
