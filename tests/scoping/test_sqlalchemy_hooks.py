@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -89,9 +90,18 @@ OTHER_OWN = {
 """Names that are also in the code of other libraries, and which multisite uses of something else."""
 
 
-def _used_in(path: Path) -> Iterator[str]:
-    """Yield the names that a module uses: attributes, imports, keyword arguments and strings."""
-    tree = ast.parse(path.read_text("utf-8"))
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def _used_in(path: Path) -> frozenset[str]:
+    """Return the names that a module uses: attributes, imports, keyword arguments and strings."""
+    return frozenset(_uses(_tree(path)))
+
+
+def _uses(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             yield node.attr
@@ -103,7 +113,13 @@ def _used_in(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def _defined_in(tree: ast.AST) -> Iterator[str]:
+@cache
+def _defined_in(path: Path) -> frozenset[str]:
+    """Return the names that a module gives to functions, classes, variables and attributes of `self`."""
+    return frozenset(_definitions(_tree(path)))
+
+
+def _definitions(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield node.name
@@ -111,8 +127,12 @@ def _defined_in(tree: ast.AST) -> Iterator[str]:
             yield node.id
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _is_self(node.value):
             yield node.attr
+
+
+def _is_self(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"
 
 
 def _overridden() -> set[str]:
@@ -121,6 +141,7 @@ def _overridden() -> set[str]:
     return {name for ours, theirs in pairs for name in vars(ours) if _PRIVATE.fullmatch(name) and hasattr(theirs, name)}
 
 
+@cache
 def used() -> set[str]:
     """Return the private names of SQLAlchemy that multisite uses."""
     theirs = set()
@@ -128,12 +149,10 @@ def used() -> set[str]:
         theirs.update(re.findall(r"(?<!\w)_[a-z]\w*", path.read_text("utf-8")))
     found = _overridden()
     for path in SOURCES.rglob("*.py"):
-        own = set(_defined_in(ast.parse(path.read_text("utf-8"))))
-        found |= {name for name in _used_in(path) if _PRIVATE.fullmatch(name) and name in theirs and name not in own}
+        found |= {name for name in _used_in(path) - _defined_in(path) if _PRIVATE.fullmatch(name) and name in theirs}
     for path in (SOURCES / "scoping").rglob("*.py"):
         # A function of multisite may have the name of the SQLAlchemy function that it wraps.
-        tree = ast.parse(path.read_text("utf-8"))
-        for node in ast.walk(tree):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id[0].isupper():
                 found |= {node.attr} & theirs if _PRIVATE.fullmatch(node.attr) else set()
     return found - set(OWN)
@@ -169,28 +188,30 @@ def used_of(library: str) -> set[str]:
     theirs = _names_of(library) - set(LISTED)
     found = set()
     for path in SOURCES.rglob("*.py"):
-        tree = ast.parse(path.read_text("utf-8"))
         # A method of multisite that calls the same method of `super()` overrides a method of the library.
-        own = set(_defined_in(tree)) - _called_of_super(tree)
-        if library in _imported_by(tree) | {text.partition(".")[0] for text in _used_in(path)}:
-            found |= {
-                name for name in _used_in(path) if _PRIVATE.fullmatch(name) and name in theirs and name not in own
-            }
+        own = _defined_in(path) - _called_of_super(path)
+        if library in _imported_by(path) | {text.partition(".")[0] for text in _used_in(path)}:
+            found |= {name for name in _used_in(path) - own if _PRIVATE.fullmatch(name) and name in theirs}
         if library == "pyramid":
-            found |= {name for name in _imported_by(tree) if name.startswith("pyramid.util.")}
+            found |= {name for name in _imported_by(path) if name.startswith("pyramid.util.")}
     return {name.removeprefix("pyramid.util.") for name in found} - set(OTHER_OWN)
 
 
-def _called_of_super(tree: ast.AST) -> set[str]:
+@cache
+def _called_of_super(path: Path) -> set[str]:
+    """Return the names of the methods of `super()` that a module calls."""
     return {
-        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "super()"
+        node.attr
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Call) and ast.unparse(node.value) == "super()"
     }
 
 
-def _imported_by(tree: ast.AST) -> set[str]:
+@cache
+def _imported_by(path: Path) -> set[str]:
     """Return the libraries and the full names that a module imports."""
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
