@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from multisite.cli.archive_upgrade import upgrade_of, upgrade_options
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, record_as_dict
 from multisite.cli.progress import Progress
@@ -132,6 +133,7 @@ def _removed_as_dict(each: RemovedSite) -> dict[str, Any]:
     help="Replace the content of the existing site HOST by that of this archive.",
 )
 @click.option("--with-templates", is_flag=True, help="With --from: take the templates too. They are code.")
+@upgrade_options
 @json_option
 @click.pass_obj
 def restore_site(
@@ -147,7 +149,9 @@ def restore_site(
         raise click.UsageError("--host cannot be combined with --from: an existing site keeps its domains.")
     if with_templates and archive is None:
         raise click.UsageError("--with-templates needs --from: the templates of a removed site are always restored.")
+    progress = Progress(interval_seconds=1, delay_seconds=5).show
     with application_contents(ini_uri) as (ini, engine, contents):
+        upgrading = upgrade_of(ini_uri, engine, contents, progress)
         done = restoring.restore_site(
             engine,
             host,
@@ -156,7 +160,8 @@ def restore_site(
             new_host=new_host,
             archive=archive,
             with_templates=with_templates,
-            progress=Progress(interval_seconds=1, delay_seconds=5).show,
+            upgrade=upgrading,
+            progress=progress,
         )
     if as_json:
         print_json(imported_as_dict(done, ini))

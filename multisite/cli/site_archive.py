@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import click
 
+from multisite.cli.archive_upgrade import upgrade_of, upgrade_options
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, record_as_dict
 from multisite.cli.progress import Progress
@@ -112,6 +113,7 @@ def export_site(ini_uri: str, host: str, file: Path, users: Users, as_json: bool
 @click.option("--host", metavar="HOST", help="The domain of the new site.  [default: those of the archive]")
 @click.option("--with-templates", is_flag=True, help="Take the templates too. They are code that runs in the server.")
 @_users_option
+@upgrade_options
 @click.option("--dry-run", is_flag=True, help="Check everything and show what would change, without importing.")
 @json_option
 @click.pass_obj
@@ -124,13 +126,16 @@ def import_site(
     """
     from multisite.sites.archive import importing
 
+    progress = Progress(interval_seconds=1, delay_seconds=5).show
     with application_contents(ini_uri) as (ini, engine, contents):
+        upgrading = upgrade_of(ini_uri, engine, contents, progress)
         done = importing.import_site(
             engine,
             file,
             settings=ini.settings,
             contents=contents,
-            progress=Progress(interval_seconds=1, delay_seconds=5).show,
+            progress=progress,
+            upgrade=upgrading,
             host=host,
             with_templates=with_templates,
             users=users,

@@ -25,7 +25,7 @@ from multisite.core.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM
 from multisite.errors import MultisiteError
 from multisite.sites.ini import Ini, read_ini
 
-__all__ = ["upgrade"]
+__all__ = ["upgrade", "upgrade_application"]
 
 _COMMAND_LOCK = 6_011_543_202
 """The key of a PostgreSQL advisory lock: not that of `upgrade_own`, which is called while this one is held."""
@@ -58,12 +58,21 @@ def upgrade(ini_path: str | Path, *, show: Callable[[str], object] | None = None
         done = upgrade_own(engine)
         if scripts is not None:
             with _forwarded_log(show):
-                done += _upgrade_application(ini, *scripts)
+                done += upgrade_application(ini, *scripts)
     return done
 
 
-def _upgrade_application(ini: Ini, config: Config, script: ScriptDirectory) -> list[str]:
-    """Run `alembic -c INI upgrade head`, but with real transactions on SQLite."""
+def upgrade_application(
+    ini: Ini, config: Config, script: ScriptDirectory, revisions: str | tuple[str, ...] = "head"
+) -> list[str]:
+    """Run `alembic -c INI upgrade REVISIONS`, but with real transactions on SQLite.
+
+    Returns:
+        A line for each revision that was applied.
+
+    Raises:
+        MultisiteError: A revision is unknown, or the database refuses it.
+    """
     # For op.enable_row_security: from the section that the command was given, which alembic does not know.
     config.attributes[ALL_SITES_ROLE] = ini.settings.all_sites_role
     config.attributes[ROW_SECURITY_FORM] = ini.settings.row_security_form
@@ -71,9 +80,9 @@ def _upgrade_application(ini: Ini, config: Config, script: ScriptDirectory) -> l
 
     def steps(heads: Any, _context: MigrationContext) -> Iterator[Any]:
         _check_known_heads(script, heads)
-        yield from log.record(script._upgrade_revs("head", heads))
+        yield from log.record(script._upgrade_revs(revisions, heads))  # type: ignore[arg-type]
 
-    environment = EnvironmentContext(config, script, fn=steps, as_sql=False, destination_rev="head")
+    environment = EnvironmentContext(config, script, fn=steps, as_sql=False, destination_rev=revisions)
     try:
         with patch_ddl_transactions(), environment:
             script.run_env()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -16,10 +17,27 @@ from multisite.sites.backups import move_backups
 from multisite.sites.removal_archive import check_archive_file
 from multisite.sites.removed import delete_removed, find_removed
 
-__all__ = ["restore_site"]
+__all__ = ["RestoreOptions", "restore_site"]
 
 _KEPT = ("created", "copy_of", "maintenance_message", "maintenance_until", "maintenance_pass")
 """The columns of a removed site that its archive does not have."""
+
+
+class RestoreOptions(TypedDict, total=False):
+    """The options of restoring a site.
+
+    Attributes:
+        new_host: The canonical domain of a removed site, if others have its domains now.
+        archive: An archive for an existing site.
+        with_templates: Take the templates of `archive` too, which are code that runs in the server. Those of a removed
+            site are always taken: its checksum is in the database.
+        upgrade: As in `ImportOptions`.
+    """
+
+    new_host: str | None
+    archive: str | Path | None
+    with_templates: bool
+    upgrade: Callable[[Path, Path], object] | None
 
 
 def restore_site(
@@ -28,10 +46,8 @@ def restore_site(
     *,
     settings: Settings,
     contents: SiteContents | None = None,
-    new_host: str | None = None,
-    archive: str | Path | None = None,
-    with_templates: bool = False,
     progress: Callable[[str], None] = lambda line: None,
+    **options: Unpack[RestoreOptions],
 ) -> Imported:
     """Restore the site with the domain `host`.
 
@@ -44,11 +60,8 @@ def restore_site(
         host: The canonical domain of the removed site, or any domain of the existing one.
         settings: Where the folder of the site and the archives are.
         contents: The application's declarations about the data of its sites.
-        new_host: The canonical domain of a removed site, if others have its domains now.
-        archive: An archive for an existing site.
-        with_templates: Take the templates of `archive` too, which are code that runs in the server. Those of a removed
-            site are always taken: its checksum is in the database.
         progress: Called with a line from time to time.
+        options: See `RestoreOptions`.
 
     Returns:
         What was restored.
@@ -59,6 +72,7 @@ def restore_site(
         DomainTaken: Another site has one of the domains.
         MultisiteError: The archive is not valid, was changed, or does not fit the application.
     """
+    archive, upgrade = options.get("archive"), options.get("upgrade")
     if archive is not None:
         return import_site(
             engine,
@@ -68,8 +82,9 @@ def restore_site(
             host=host,
             replace=True,
             keep_keys=True,
-            with_templates=with_templates,
             logged_as="restore-site",
+            with_templates=options.get("with_templates", False),
+            upgrade=upgrade,
             progress=progress,
         )
     removed = find_removed(engine, host, settings=settings)
@@ -83,11 +98,12 @@ def restore_site(
         removed.archive,
         settings=settings,
         contents=contents,
-        host=new_host,
+        host=options.get("new_host"),
         keep_keys=True,
         with_templates=True,
         columns=dict(row._mapping),
         logged_as="restore-site",
+        upgrade=upgrade,
         progress=progress,
     )
     if done.record is not None:

@@ -7,7 +7,7 @@ Pyramid create one themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +58,11 @@ class SiteContents:
     references: dict[tuple[str, str], SiteReference] = field(default_factory=dict)
     texts: dict[tuple[str, str], Callable[[Any, Callable[[str], str]], Any]] = field(default_factory=dict)
     parts: dict[str, SitePart] = field(default_factory=dict)
+
+    def without_later_tables(self) -> SiteContents:
+        """Return the same without any MetaData that is created from now on, such as those of migrations."""
+        metadata = tuple(tables.metadata if self.metadata is None else self.metadata)
+        return replace(self, metadata=metadata)
 
     def tables(self) -> Iterator[sa.Table]:
         """Yield the tables of the application, without those of multisite and alembic."""

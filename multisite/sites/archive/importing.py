@@ -29,7 +29,7 @@ from multisite.sites.archive.keys import KeyGroups, key_groups
 from multisite.sites.archive.manifest import PARTS, ROWS, SITE
 from multisite.sites.archive.plan import ArchivePlan, make_plan
 from multisite.sites.archive.reader import ArchiveReader, opening
-from multisite.sites.archive.revisions import check_revisions
+from multisite.sites.archive.revisions import application_revisions, check_revisions
 from multisite.sites.archive.rows_check import ArchivedTable, archived_tables, check_rows
 from multisite.sites.archive.rows_new import NewRows
 from multisite.sites.archive.site_record import ArchivedSite
@@ -57,6 +57,8 @@ class ImportOptions(TypedDict, total=False):
         keep_keys: Keep the numbers of rows, such as those in URLs, where no other row has them.
         columns: Values for further columns of `SiteRow`, such as `availability`.
         logged_as: The action in the operator log, by default `import-site`.
+        upgrade: Called with the path of an archive of another revision of the application, and with the path at which
+            to write one of the revision of the database; by default such an archive is refused.
     """
 
     host: str | None
@@ -67,6 +69,7 @@ class ImportOptions(TypedDict, total=False):
     keep_keys: bool
     columns: Mapping[str, Any]
     logged_as: str
+    upgrade: Callable[[Path, Path], object] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,20 @@ def import_site(
         UnknownSite: There is no site to replace.
         MultisiteError: The archive is not valid, or does not fit the application or the database.
     """
-    with opening(Path(path)) as reader:
-        return _Import(engine, reader, settings, contents or SiteContents(), options, progress).run()
+    declared, upgrade = contents or SiteContents(), options.get("upgrade")
+    with ExitStack() as stack:
+        reader = stack.enter_context(opening(Path(path)))
+        if upgrade is not None and not _fits(reader, engine):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="multisite-import-"))
+            declared = declared.without_later_tables()
+            upgrade(Path(path), Path(folder, "site.zip"))
+            reader = stack.enter_context(opening(Path(folder, "site.zip")))
+        return _Import(engine, reader, settings, declared, options, progress).run()
+
+
+def _fits(reader: ArchiveReader, engine: Engine) -> bool:
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        return sorted(reader.manifest.revisions) == application_revisions(connection)
 
 
 def _refuse_pickles(tables: list[ArchivedTable]) -> None:

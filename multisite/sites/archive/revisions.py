@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 
 from multisite.errors import MultisiteError
 
-__all__ = ["application_revisions", "check_revisions"]
+__all__ = ["application_revisions", "check_revisions", "named_revisions"]
 
 _VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
 
@@ -28,10 +28,12 @@ def check_revisions(archived: list[str], connection: Connection) -> None:
     here = application_revisions(connection)
     if sorted(archived) != here:
         raise MultisiteError(
-            f"the archive is of the application's revision {_named(archived)}, and this database is at {_named(here)}: "
-            "export the site again after both are migrated to the same revision"
+            f"the archive is of the application's revision {named_revisions(archived)}, and this database is at "
+            f"{named_revisions(here)}: "
+            "migrate it with --upgrade, or export the site again after both are migrated to the same revision"
         )
 
 
-def _named(revisions: list[str]) -> str:
+def named_revisions(revisions: list[str]) -> str:
+    """Return revisions as they are named in messages."""
     return ascii(", ".join(revisions))[:100] if revisions else "none"
