@@ -92,6 +92,16 @@ COMMANDS = {
         "multisite.cli.vhosts:vhosts", "Show which application serves which domain, and load them all."
     ),
     "row-security": _LazyCommand("multisite.cli.row_security:row_security", "Enable or disable row-level security."),
+    "distribute": _LazyCommand(
+        "multisite.cli.sharding:distribute", "Distribute the database over several servers by site."
+    ),
+    "isolate-site": _LazyCommand(
+        "multisite.cli.sharding:isolate_site", "Give a site shards of its own in a distributed database."
+    ),
+    "list-shards": _LazyCommand(
+        "multisite.cli.sharding:list_shards",
+        "List the nodes of a distributed database with their sites, rows and bytes.",
+    ),
     "add-user": _LazyCommand("multisite.cli.users:add_user", "Add a user to a site, with a link to choose a password."),
     "list-users": _LazyCommand("multisite.cli.users:list_users", "List the users of a site."),
     "set-role": _LazyCommand("multisite.cli.users:set_role", "Change the role of a user."),

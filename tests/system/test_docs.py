@@ -63,6 +63,7 @@ EXPORT = (
 WALKED_ELSEWHERE = {
     "deployment.md": "system/test_deployment.py",
     "existing-application.md": "support/adopting.py",
+    "sharding.md": "sharding/test_distribute.py",
     "testing.md": "testing/test_leak_detector.py",
     "vhosts.md": "vhosts/test_vhosts_docs.py",
 }
