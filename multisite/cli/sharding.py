@@ -43,6 +43,7 @@ def distribute(
     from multisite.sharding.obstacles import find_obstacles
     from multisite.sharding.plan import plan_distribution, plan_undo
     from multisite.sharding.run import catalog_of, find_shared_keys, run
+    from multisite.sites.operator_log import record_now
 
     engine = read_ini(ini_uri).open_engine(as_owner=True)
     catalog = catalog_of(engine)
@@ -59,6 +60,8 @@ def distribute(
         return
     _refuse(found)
     run(engine, plan, Progress().show)
+    if plan.batches:
+        record_now(engine, "distribute", after={"distributed": not undo})
     click.echo(_done(undo=undo) if plan.batches else "Nothing to do.")
 
 
@@ -95,10 +98,13 @@ def isolate_site(ini_uri: str, host: str) -> None:
     """
     from multisite.directory import records
     from multisite.sharding import shards
+    from multisite.sites.operator_log import record_now
 
     ini = read_ini(ini_uri)
     record = records.get_site(ini.open_engine(), host)
-    shard = shards.isolate_site(ini.open_engine(as_owner=True), record.site.id)
+    engine = ini.open_engine(as_owner=True)
+    shard = shards.isolate_site(engine, record.site.id)
+    record_now(engine, "isolate-site", record.site)
     click.echo(f"{record.site.host} has shards of its own; that of the first table is {shard}.")
 
 

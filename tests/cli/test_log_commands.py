@@ -78,12 +78,15 @@ LOGGED_AS = {"add-sites": "add-site", "export-sites": "export-site"}
 READING = {
     "list-sites", "show-site", "which", "compile-templates", "collect-static", "settings", "list-removed", "shell",
     "check", "vhosts", "list-users", "list-entries", "list-redirects", "export-redirects", "list-media", "list-log",
+    "list-shards",
 }  # fmt: skip
 
 ELSEWHERE = {
     "migrate": "the revisions have their own table",
     "each-site": "the commands that it runs are logged",
     "unset": "tests/sites/test_operator_log.py",
+    "distribute": "tests/sharding/test_distribute.py",
+    "isolate-site": "tests/sharding/test_citus.py",
     "row-security": "tests/scoping/test_row_security_setup.py",
 }
 """Commands that are in neither list, and why."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -148,11 +149,12 @@ def test_a_run_that_was_interrupted_is_finished(library: ContentSites) -> None:
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend that the server accepts prepared transactions, which only a restart could change."""
+    """Pretend that the server has settings that only a restart could change."""
 
     def read(connection: sa.Connection) -> Catalog:
         catalog = read_catalog(connection)
-        return replace(catalog, server=replace(catalog.server, max_prepared_transactions=100))
+        server = replace(catalog.server, max_prepared_transactions=100, wal_level="logical")
+        return replace(catalog, server=server)
 
     monkeypatch.setattr(run_module, "read_catalog", read)
 
@@ -186,6 +188,8 @@ def test_the_command(library: ContentSites, tmp_path: Path) -> None:
     assert "fault shared-key public.tags id: two sites have rows with the key " in undone.output
     execute(library.engine, "DELETE FROM tags WHERE slug = 'copy'")
     assert invoke(ini, "distribute", "--undo").stdout == "All rows are on the coordinator.\n"
+    logged = json.loads(invoke(ini, "list-log", "--json").stdout)
+    assert (logged[0]["what"], logged[0]["after"]) == ("distribute", {"distributed": False})
     assert catalog_of(library.engine) == before
 
 
