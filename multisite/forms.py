@@ -16,7 +16,7 @@ from webob.multidict import MultiDict
 from multisite.sites.settings.setting import Setting
 
 try:
-    from wtforms import BooleanField, Field, SelectField, StringField
+    from wtforms import BooleanField, ColorField, Field, SelectField, StringField
     from wtforms.form import BaseForm
     from wtforms.validators import ValidationError
 except ModuleNotFoundError as error:
@@ -24,16 +24,18 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("multisite.forms needs WTForms: pip install 'pyramid-multisite[editor]'") from error
 
-__all__ = ["SettingsForm"]
+__all__ = ["IMAGES_ID", "SettingsForm"]
 
 Translate = Callable[[str], str]
+
+IMAGES_ID = "images"
 
 
 class SettingsForm(BaseForm):  # type: ignore[misc]  # WTForms has no types.
     """A form with a field for each of `settings`, under its name, labelled with its description.
 
-    A yes or no is a checkbox, a choice a list, and everything else a line of text in the form that `multisite set`
-    takes.
+    A yes or no is a checkbox, a choice a list, a colour what the browser has for it, and everything else a line of text
+    in the form that `multisite set` takes; for an image, the page may have a `datalist` with the id `IMAGES_ID`.
 
     Args:
         settings: The settings.
@@ -67,6 +69,10 @@ class SettingsForm(BaseForm):  # type: ignore[misc]  # WTForms has no types.
         if setting.kind.choices:
             # The check of the setting rejects other choices, in the language of the form.
             return SelectField(**options, choices=list(setting.kind.choices), validate_choice=False)
+        if setting.kind.name == "image":
+            return StringField(**options, render_kw={"list": IMAGES_ID})
+        if setting.kind.name == "colour":
+            return ColorField(**options)
         return StringField(**options)
 
     def _check(self, setting: Setting) -> Callable[[Any, Field], None]:

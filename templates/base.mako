@@ -8,6 +8,9 @@
   <%include file="head.mako"/>
   <%block name="styles">
   <link rel="stylesheet" href="${static_url('base.css')}">
+% if theme_css_url:
+  <link rel="stylesheet" href="${theme_css_url}">
+% endif
   <link rel="stylesheet" href="${static_url('style.css')}">
   </%block>
   <%block name="head"></%block>

@@ -26,20 +26,29 @@ __all__ = ["compile_templates", "new_theme", "reload_templates", "set_theme", "w
 @click.argument("host")
 @click.argument("name", required=False)
 @click.option("--none", "no_theme", is_flag=True, help="Clear the theme.")
+@click.option(
+    "--set-aside", "sets_aside", is_flag=True, help="Rename the site's files that override those of the theme."
+)
 @json_option
 @click.pass_obj
-def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json: bool) -> None:
+def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, sets_aside: bool, as_json: bool) -> None:
     """Set or clear a site's theme.
 
     HOST is any domain of the site, NAME a theme created by new-theme.
     """
     from multisite.sites import updates
-    from multisite.sites.themes import hidden_files
+    from multisite.sites.themes import hidden_files, set_aside
 
     if no_theme == (name is not None):
         raise click.UsageError("Pass the NAME of a theme, or --none.")
     ini = read_ini(ini_uri)
-    record = updates.set_theme(ini.open_engine(), host, name, settings=ini.settings)
+    if sets_aside and no_theme:
+        raise click.UsageError("--set-aside needs the NAME of a theme.")
+    engine = ini.open_engine()
+    record = updates.set_theme(engine, host, name, settings=ini.settings)
+    renamed = set_aside(hidden_files(ini.settings, record.site)) if sets_aside else []
+    if renamed:
+        updates.reload_templates(engine, host)
     if as_json:
         print_json(record_as_dict(record, ini))
     else:
@@ -48,7 +57,11 @@ def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, as_json
         within = _within(ini.settings.refresh_seconds)
         but = ", except for files that the site overrides" if hidden else ""
         click.echo(f"{record.site} now {state}. Running servers use it {within}{but}.")
+        for path in renamed:
+            click.echo(f"Renamed a file of the site to {path}")
         print_hidden_files(hidden)
+        if hidden:
+            click.echo(f"Or rename them all: {program.command(f'set-theme {host} {name} --set-aside')}")
 
 
 @click.command()

@@ -36,6 +36,7 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         config.include("multisite.content.addresses")
         config.include("multisite.content.users")
         config.include("multisite.content.messages")
+        config.include("multisite.content.theme_css")
         config.include("multisite.content.variables")
         config.include("multisite.content.pages")
         config.include("multisite.content.search_page")

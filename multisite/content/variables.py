@@ -14,6 +14,7 @@ from pyramid.events import BeforeRender
 from pyramid.request import Request
 
 from multisite.content.messages import phrase
+from multisite.content.theme_css import theme_css_url
 from multisite.content.urls import Urls
 from multisite.errors import MultisiteError
 from multisite.language.formats import Formats
@@ -62,6 +63,7 @@ def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
         "tag_url": urls.tag,
         "year_url": urls.year,
         "static_url": partial(static_path, request),
+        "theme_css_url": None if site.theme is None else theme_css_url(request),
         "nav": [
             NavItem(text("home"), urls.home(), page_kind == "home"),
             NavItem(text("archive"), urls.archive(), page_kind == "archive"),

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from multisite.core.site import Site
-from multisite.errors import MultisiteError
+from multisite.errors import MultisiteError, NoCurrentSite
 from multisite.media.errors import MediaRefused
 from multisite.media.formats import url_name
 from multisite.media.model import DIGESTS_IN_TEXT, SiteMedia
@@ -21,6 +21,7 @@ from multisite.media.transaction import pending_files
 from multisite.media.uploads import Files, Upload, files_of, open_upload
 from multisite.scoping.pin import pin_of
 from multisite.sites.media_store import MediaStore
+from multisite.sites.settings.registry import parse_own_settings
 
 __all__ = ["ORPHAN_AGE", "MediaLibrary"]
 
@@ -159,15 +160,16 @@ class MediaLibrary:
             pending_files(dbsession).removed.append((self.store, site.id, media.folder))
 
     def users_of(self, dbsession: Session, media: SiteMedia) -> list[str]:
-        """Return the names of the rows of the session's site that refer to a file, sorted."""
-        found: set[str] = set()
+        """Return the names of the rows and settings of the session's site that refer to a file, sorted."""
+        settings = parse_own_settings(_site_of(dbsession).own_settings)
+        found = {f"the setting {name}" for name, text in settings.items() if f"/media/{media.digest}/" in text}
         for text, name in self._used_in.items():
             found.update(dbsession.scalars(sa.select(name).where(text.contains(f"/media/{media.digest}/"))))
         return sorted(found)
 
     def used_digests(self, dbsession: Session) -> set[str]:
-        """Return the SHA-256 of all media that rows of the session's site refer to; reads each text with media."""
-        found: set[str] = set()
+        """Return the SHA-256 of all media that the session's site refers to; reads each text with media."""
+        found = set(DIGESTS_IN_TEXT.findall(_site_of(dbsession).own_settings))
         for text in self._used_in:
             texts = sa.select(text).where(text.contains("/media/")).execution_options(yield_per=100)
             for each in dbsession.scalars(texts):
@@ -200,6 +202,13 @@ class MediaLibrary:
             rows = sa.select(self.model).where(self.model.digest.in_(digests[start : start + 500]))
             found.update(media.folder for media in dbsession.scalars(rows))
         return found
+
+
+def _site_of(dbsession: Session) -> Site:
+    scope = pin_of(dbsession).resolve()
+    if scope is None or scope.site is None:
+        raise NoCurrentSite("the use of media")
+    return scope.site
 
 
 def _check_session(dbsession: Session, site: Site) -> None:

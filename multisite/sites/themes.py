@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from multisite.core import program
@@ -10,8 +11,9 @@ from multisite.core.settings import STATIC_FOLDER, Settings
 from multisite.core.site import Site
 from multisite.directory.row_validation import is_theme_name
 from multisite.errors import MultisiteError, escape_for_message
+from multisite.sites.settings.theme_file import THEME_FILE, read_theme_file
 
-__all__ = ["check_theme", "create_theme", "hidden_files", "list_themes"]
+__all__ = ["check_theme", "create_theme", "hidden_files", "list_themes", "set_aside"]
 
 _TEMPLATE_SUFFIXES = frozenset({".mako", ".mak"})
 
@@ -22,6 +24,27 @@ LAYOUT = """\
 ${{next.body()}}
 """
 
+STYLESHEET = """\
+/* The stylesheet of the theme {name}. theme.toml declares its settings, which are variables here. */
+:root {{ color-scheme: light dark; }}
+body {{ font-family: Georgia, "Liberation Serif", serif; }}
+a {{ color: light-dark(var(--theme-accent), color-mix(in srgb, var(--theme-accent), white 45%)); }}
+"""
+
+DECLARATIONS = """\
+# What a site with the theme {name} may set: multisite set HOST theme.accent=#8a3b12, or the settings of the editor.
+label = "{name}"
+
+[settings.accent]
+type = "colour"  # or choice, image, text
+default = "#1d5fa8"
+label = {{en = "Colour of links", de = "Farbe der Links"}}
+"""
+
+_NEW_FILES = {"layout.mako": LAYOUT, "static/style.css": STYLESHEET, THEME_FILE: DECLARATIONS}
+
+SET_ASIDE_SUFFIX = ".set-aside"
+
 
 def list_themes(settings: Settings) -> list[str]:
     """Return the names of all themes, sorted."""
@@ -31,7 +54,7 @@ def list_themes(settings: Settings) -> list[str]:
 
 
 def check_theme(settings: Settings, name: str) -> str:
-    """Return `name` if that theme exists. Raises `MultisiteError` if not."""
+    """Return `name` if that theme exists. Raises `MultisiteError` if not, or if its `theme.toml` is not valid."""
     _check_name(name)
     themes = list_themes(settings)
     if name not in themes:
@@ -40,6 +63,7 @@ def check_theme(settings: Settings, name: str) -> str:
             f"there is no theme '{name}' in {settings.themes_dir}: {known}create it: "
             f"{program.command(f'new-theme {name}')}"
         )
+    read_theme_file(settings.themes_dir / name / THEME_FILE)
     return name
 
 
@@ -67,8 +91,32 @@ def hidden_files(settings: Settings, site: Site) -> list[Path]:
     return found
 
 
+def set_aside(paths: Iterable[Path]) -> list[Path]:
+    """Rename files of a site that override those of its theme.
+
+    Returns:
+        Their new paths.
+
+    Raises:
+        MultisiteError: A file cannot be renamed; those before it are.
+    """
+    renamed = []
+    for path in paths:
+        target = path.with_name(path.name + SET_ASIDE_SUFFIX)
+        number = 1
+        while target.exists():
+            number += 1
+            target = path.with_name(f"{path.name}{SET_ASIDE_SUFFIX}-{number}")
+        try:
+            path.rename(target)
+        except OSError as error:
+            raise MultisiteError(f"cannot rename {path}: {error.strerror or error}") from error
+        renamed.append(target)
+    return renamed
+
+
 def create_theme(settings: Settings, name: str) -> Path:
-    """Create the folder of a new theme, with a layout that extends the shared one.
+    """Create the folder of a new theme: a layout that extends the shared one, a stylesheet, and a first setting.
 
     The folder is filled under another name and then renamed, so that it is never seen incomplete.
 
@@ -87,7 +135,9 @@ def create_theme(settings: Settings, name: str) -> Path:
         settings.themes_dir.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
-        (staging / "layout.mako").write_text(LAYOUT.format(name=name), encoding="utf-8")
+        for file, text in _NEW_FILES.items():
+            (staging / file).parent.mkdir(exist_ok=True)
+            (staging / file).write_text(text.format(name=name), encoding="utf-8")
         staging.rename(path)
     except OSError as error:
         raise MultisiteError(f"cannot create the folder {path}: {error.strerror or error}") from error

@@ -111,6 +111,7 @@ def set_multisite_engine(config: Configurator, engine: Engine) -> None:
 def _set_directory(config: Configurator, engine: Engine) -> None:
     settings: Settings = config.registry[SETTINGS]
     config.registry[SITE_SETTINGS].database = _database_key(engine)
+    config.registry[SITE_SETTINGS].themes_dir = settings.themes_dir
     directory = Directory(
         engine,
         refresh_seconds=settings.refresh_seconds,

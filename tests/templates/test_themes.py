@@ -17,6 +17,7 @@ from multisite.directory import Directory
 from multisite.directory.models import SiteRow
 from multisite.directory.records import get_site
 from multisite.errors import MultisiteError, UnknownSite
+from multisite.sites.settings.theme_file import read_theme_file
 from multisite.sites.themes import create_theme, list_themes
 from multisite.sites.updates import add_site, create_site, reload_templates, set_theme
 
@@ -76,7 +77,9 @@ def test_a_new_theme_has_a_layout_that_extends_the_shared_one(settings: Settings
     (settings.themes_dir / ".staging-dark").mkdir(parents=True)
     (settings.themes_dir / ".staging-dark" / "half").touch()  # What an interrupted call left behind.
     folder = create_theme(settings, "dark")
-    assert [path.name for path in folder.iterdir()] == ["layout.mako"]
+    assert sorted(path.name for path in folder.iterdir()) == ["layout.mako", "static", "theme.toml"]
+    assert "var(--theme-accent)" in (folder / "static" / "style.css").read_text()
+    assert list(read_theme_file(folder / "theme.toml").settings) == ["theme.accent"]
     assert "parent:layout.mako" in (folder / "layout.mako").read_text()
     with pytest.raises(MultisiteError, match=f"the theme 'dark' already exists: {folder}"):
         create_theme(settings, "dark")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPSeeOther
@@ -23,7 +24,13 @@ from multisite.sites.updates import rename_site
 from multisite.sites.validation import check_locale, check_name, check_timezone
 from multisite.web.site_settings import SITE_SETTINGS
 
+if TYPE_CHECKING:  # Its packages are another extra.
+    from multisite.media.library import MediaLibrary
+
 __all__ = ["includeme"]
+
+MAX_IMAGES = 100
+"""A setting that is a picture offers this many of the newest."""
 
 
 def _column(name: str, doc: str, expected: str, check: Callable[[str], str]) -> Setting:
@@ -62,8 +69,9 @@ def settings(request: Request) -> Any:
     texts = {"name": site.name, "locale": site.locale, "timezone": site.timezone, **known}
     defaults = declared.defaults()  # The defaults of the ini file, if it has any.
     owners = [replace(each, default=defaults[each.name]) for each in declared if each.owner]
-    fields = [*COLUMNS, *sorted(owners, key=lambda each: each.name)]
-    form = SettingsForm(fields, texts, request.POST if request.method == "POST" else None, partial(translate, request))
+    fields = [*COLUMNS, *sorted(owners, key=lambda each: each.name), *_theme_fields(request, declared)]
+    submitted = request.POST if request.method == "POST" else None
+    form = SettingsForm(fields, texts, submitted, partial(translate, request))
     error = None
     if request.method == "POST":
         if form.validate():
@@ -72,7 +80,26 @@ def settings(request: Request) -> Any:
         error = translate(request, "Nothing was saved: some values are not valid.")
         request.response.status_int = 400
     done = translate(request, "The settings are saved.") if request.GET.get("done") else None
-    return variables(request, form=form, error=error, done=None if error else done)
+    images = _images(request, fields)
+    return variables(request, form=form, images=images, error=error, done=None if error else done)
+
+
+def _theme_fields(request: Request, declared: SettingsRegistry) -> list[Setting]:
+    """Return the settings of the site's theme, each with its label in the language of the site."""
+    theme, language = request.site.theme, request.site.locale
+    return [
+        replace(setting, doc=declared.theme_label(theme, name, language))
+        for name, setting in declared.of_theme(theme).items()
+    ]
+
+
+def _images(request: Request, fields: Iterable[Setting]) -> list[tuple[str, str]]:
+    """Return path and name of the newest pictures of the site, if one of `fields` is a picture."""
+    library: MediaLibrary | None = getattr(request, "media_library", None)
+    if library is None or not any(field.kind.name == "image" for field in fields):
+        return []
+    pictures = (media for media in library.list_all(request.dbsession) if media.width is not None)
+    return [(media.path, media.name) for media in islice(pictures, MAX_IMAGES)]
 
 
 def _save(

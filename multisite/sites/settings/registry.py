@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multisite.core import program
 from multisite.core.application import current_application
@@ -14,7 +16,10 @@ from multisite.core.lru_cache import LRUCache
 from multisite.core.settings import SITE_PREFIX
 from multisite.core.site import Site
 from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting, UnknownSetting
-from multisite.sites.settings.setting import Setting
+from multisite.sites.settings.setting import THEME_PREFIX, Setting
+
+if TYPE_CHECKING:  # Processes without themes do not load it.
+    from multisite.sites.settings.theme_file import ThemeFile, ThemeFiles
 
 __all__ = ["SettingValue", "SettingsRegistry", "SiteSettings"]
 
@@ -52,9 +57,9 @@ class SiteSettings(Mapping[str, Any]):
 class SettingValue:
     """A setting with its value for one site, for display.
 
-    `source` is `default`, `ini` or `site`, and `text` the text from there, None if the default is None. If the text is
-    not valid, `fault` says what was expected, and `value` is None. `default` is the value without one of the site's
-    own. `kind` is None for a value whose setting is not declared.
+    `source` is `default`, `ini`, `theme` or `site`, and `text` the text from there, None if the default is None. If the
+    text is not valid, `fault` says what was expected, and `value` is None. `default` is the value without one of the
+    site's own. `kind` is None for a value whose setting is not declared.
     """
 
     name: str
@@ -88,11 +93,14 @@ class SettingsRegistry:
         self.application = current_application.get()
         self.database = ""
         """What tells the database of the application's sites apart from others; the directory sets it."""
+        self.themes_dir: Path | None = None
+        """The folder of the themes, which may declare more settings; None if there is none."""
+        self._themes: ThemeFiles | None = None
         self._forget()
 
     def _forget(self) -> None:
         self._defaults: dict[str, Any] | None = None
-        self._read: LRUCache[str, SiteSettings | _Fault] = LRUCache(self._size)
+        self._read: LRUCache[tuple[str, ThemeFile | None], SiteSettings | _Fault] = LRUCache(self._size)
         self._logged: LRUCache[tuple[int, str], bool] = LRUCache(self._size)
 
     def __iter__(self) -> Iterator[Setting]:
@@ -108,6 +116,25 @@ class SettingsRegistry:
         """Declare `setting`, in place of one of the same name."""
         self._settings[setting.name] = setting
         self._forget()
+
+    def of_theme(self, theme: str | None) -> Mapping[str, Setting]:
+        """Return the settings of a theme, by name. One that the application declares itself has precedence."""
+        found = self._theme_file(theme)
+        return {} if found is None else {k: each for k, each in found.settings.items() if k not in self._settings}
+
+    def theme_label(self, theme: str | None, name: str, language: str) -> str:
+        """Return the label of the setting `name` of a theme in a language such as `de-AT`."""
+        found = self._theme_file(theme)
+        return name if found is None or name not in found.labels else found.label_of(name, language)
+
+    def _theme_file(self, theme: str | None) -> ThemeFile | None:
+        if theme is None or self.themes_dir is None:
+            return None
+        if self._themes is None:
+            from multisite.sites.settings.theme_file import ThemeFiles
+
+            self._themes = ThemeFiles(self.themes_dir)
+        return self._themes.of(theme)
 
     def check_ini(self) -> None:
         """Raise `SettingError` if a key of the ini is not declared, or its value is not valid."""
@@ -137,23 +164,29 @@ class SettingsRegistry:
         Raises:
             SiteSettingError: A value of the site is not valid. The first time, the error is logged.
         """
-        found = self._read.get(site.own_settings)
+        theme = self._theme_file(site.theme)
+        key = site.own_settings, theme
+        found = self._read.get(key)
         if found is None:
-            found = self._parse_values(site.own_settings)
-            self._read.set(site.own_settings, found)
+            found = self._parse_values(site.own_settings, {} if theme is None else theme.settings)
+            self._read.set(key, found)
         if isinstance(found, SiteSettings):
             return found
-        key, text, expected = found
-        setting, unset = program.command(f"set {site} {key}=..."), program.command(f"unset {site} {key}")
-        error = SiteSettingError(str(site), key, text, expected, f"set another value with '{setting}', or '{unset}'")
+        name, text, expected = found
+        setting, unset = program.command(f"set {site} {name}=..."), program.command(f"unset {site} {name}")
+        error = SiteSettingError(str(site), name, text, expected, f"set another value with '{setting}', or '{unset}'")
         if not self._logged.get((site.id, site.own_settings)):
             self._logged.set((site.id, site.own_settings), True)
             log.error("%s; it answers 503 until then", error)
         raise error
 
-    def _parse_values(self, own: str) -> SiteSettings | _Fault:
-        values = dict(self.defaults())
+    def _parse_values(self, own: str, of_theme: Mapping[str, Setting]) -> SiteSettings | _Fault:
+        values = {name: setting.default for name, setting in of_theme.items()} | self.defaults()
         for name, text in parse_own_settings(own).items():
+            if name in of_theme and name not in self._settings:
+                # What the theme does not accept was set with another theme, or before the theme changed.
+                with suppress(ValueError):
+                    values[name] = of_theme[name].parse(text)
             # A value that is no longer declared does not make the site unavailable.
             if name in self._settings:
                 try:
@@ -164,13 +197,27 @@ class SettingsRegistry:
 
     def describe(self, site: Site) -> list[SettingValue]:
         """Return all settings with their values for `site`, sorted by name, and its values that are not declared."""
-        own = parse_own_settings(site.own_settings)
-        return [self._describe(name, own.get(name)) for name in sorted({*self._settings, *own})]
+        own, of_theme = parse_own_settings(site.own_settings), self.of_theme(site.theme)
+        return [
+            self._describe_of_theme(of_theme[name], own.get(name))
+            if name in of_theme
+            else self._describe(name, own.get(name))
+            for name in sorted({*self._settings, *of_theme, *own})
+        ]
+
+    @staticmethod
+    def _describe_of_theme(setting: Setting, own: str | None) -> SettingValue:
+        value, text, source = setting.default, setting.default, "theme"
+        if own is not None:
+            with suppress(ValueError):
+                value, text, source = setting.parse(own), own, "site"
+        return SettingValue(setting.name, setting.kind.name, value, text, source, setting.default, setting.doc)
 
     def _describe(self, name: str, own: str | None) -> SettingValue:
         setting = self._settings.get(name)
         if setting is None:
-            return SettingValue(name, None, own, own, "site", None, "Not declared by the application.")
+            by = "theme of the site" if name.startswith(THEME_PREFIX) else "application"
+            return SettingValue(name, None, own, own, "site", None, f"Not declared by the {by}.")
         default = value = self.defaults()[name]
         fault: str | None = None
         text: str | None

@@ -9,10 +9,13 @@ from typing import Any
 
 from multisite.sites.settings.types import MAX_VALUE_CHARACTERS, SettingType, setting_type_for
 
-__all__ = ["SITE_COLUMNS", "Setting", "make_setting"]
+__all__ = ["SITE_COLUMNS", "THEME_PREFIX", "Setting", "make_setting"]
 
 SITE_COLUMNS = ("locale", "timezone")
 """Columns of the table of sites that `multisite set` can change too."""
+
+THEME_PREFIX = "theme."
+"""The names of the settings that a theme declares begin with this."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 _MAX_NAME_CHARACTERS = 64

@@ -41,11 +41,13 @@ class SettingType:
 
 
 def setting_type_for(declared: Any) -> SettingType:
-    """Return the setting type for `declared`: a type, a tuple of strings to choose from, or a callable.
+    """Return the setting type for `declared`: a type, a tuple of strings, a callable, or a setting type.
 
     Raises:
         TypeError: `declared` is anything else.
     """
+    if isinstance(declared, SettingType):
+        return declared
     if isinstance(declared, tuple):
         return _choice(declared)
     if declared is list or (get_origin(declared) is list and get_args(declared) == (str,)):

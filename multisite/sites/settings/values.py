@@ -13,7 +13,7 @@ from multisite.directory.records import SiteRecord, read_site, read_sites
 from multisite.errors import MultisiteError, SettingError, UnknownSetting
 from multisite.sites.operator_log import LoggedChange, record_changes, record_site_change
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
-from multisite.sites.settings.setting import SITE_COLUMNS
+from multisite.sites.settings.setting import SITE_COLUMNS, THEME_PREFIX
 from multisite.sites.transaction import directory_transaction, read_ready_site
 from multisite.sites.validation import check_locale, check_timezone
 
@@ -52,10 +52,12 @@ def set_settings(engine: Engine, host: str, texts: Mapping[str, str], *, declare
         SettingError: A value is not valid.
         MultisiteError: The locale or the time zone is not valid, or the site is not complete.
     """
+    texts, of_theme = _split(texts, declared)
     columns, rows = check_settings(texts, declared)
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
         record = read_ready_site(connection, domain)
+        rows |= _check_of_theme(of_theme, record.site.theme, declared)
         _write(connection, [record.site.id], columns, rows)
         changed = read_site(connection, domain)
         record_site_change(connection, "set", record, changed)
@@ -81,13 +83,16 @@ def set_settings_of_sites(
         SettingError: A value is not valid.
         MultisiteError: The locale or the time zone is not valid.
     """
+    texts, of_theme = _split(texts, declared)
     columns, rows = check_settings(texts, declared)
     changed: set[int] = set()
     with directory_transaction(engine) as connection:
         for ids in _ready_sites(connection, site_ids):
             before = list(read_sites(connection, ids))
+            for theme in {record.site.theme for record in before} if of_theme else ():
+                rows |= _check_of_theme(of_theme, theme, declared)
             _write(connection, ids, columns, rows)
-            record_settings(connection, "set", before, dict.fromkeys(ids, texts))
+            record_settings(connection, "set", before, dict.fromkeys(ids, {**texts, **of_theme}))
             changed.update(ids)
     return changed
 
@@ -114,6 +119,33 @@ def check_settings(texts: Mapping[str, str], declared: SettingsRegistry) -> tupl
     return columns, {name: text for name, text in texts.items() if name not in columns}
 
 
+def _split(texts: Mapping[str, str], declared: SettingsRegistry) -> tuple[dict[str, str], dict[str, str]]:
+    """Split `texts` into those of columns and of the application, and those that the theme of a site declares."""
+    of_theme = {name: text for name, text in texts.items() if name.startswith(THEME_PREFIX) and name not in declared}
+    return {name: text for name, text in texts.items() if name not in of_theme}, of_theme
+
+
+def _check_of_theme(texts: Mapping[str, str], theme: str | None, declared: SettingsRegistry) -> dict[str, str]:
+    """Return `texts` after checking them as settings of `theme`, the theme of a site.
+
+    Raises:
+        MultisiteError: The site has no theme.
+        UnknownSetting: The theme does not declare a setting.
+        SettingError: A value is not valid.
+    """
+    if texts and theme is None:
+        raise MultisiteError(f"'{next(iter(texts))}' is a setting of a theme, and the site has none")
+    known = declared.of_theme(theme)
+    for name, text in texts.items():
+        if name not in known:
+            raise UnknownSetting(name, text, {*_known_names(declared), *known})
+        try:
+            known[name].parse(text)
+        except ValueError as error:
+            raise SettingError(name, text, str(error)) from error
+    return dict(texts)
+
+
 def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared: SettingsRegistry) -> SiteRecord:
     """Reset the settings `names` of the site with the domain `host` to their defaults.
 
@@ -132,7 +164,8 @@ def unset_settings(engine: Engine, host: str, names: Iterable[str], *, declared:
     domain = domains.existing(host)
     with directory_transaction(engine) as connection:
         record = read_ready_site(connection, domain)
-        _check_known(names, declared, parse_own_settings(record.site.own_settings))
+        own, of_theme = parse_own_settings(record.site.own_settings), declared.of_theme(record.site.theme)
+        _check_known(names, declared, {*own, *of_theme})
         _delete(connection, [record.site.id], names)
         changed = read_site(connection, domain)
         record_site_change(connection, "unset", record, changed)

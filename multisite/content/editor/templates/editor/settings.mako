@@ -15,5 +15,12 @@
 % endfor
   </p>
 % endfor
+% if images:
+  <datalist id="images">
+% for address, name in images:
+    <option value="${address}">${name}</option>
+% endfor
+  </datalist>
+% endif
   <p><button type="submit">${t("Save")}</button></p>
 </form>
