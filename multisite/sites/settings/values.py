@@ -92,7 +92,7 @@ def set_settings_of_sites(
             for theme in {record.site.theme for record in before} if of_theme else ():
                 rows |= _check_of_theme(of_theme, theme, declared)
             _write(connection, ids, columns, rows)
-            record_settings(connection, "set", before, dict.fromkeys(ids, {**texts, **of_theme}))
+            record_settings(connection, "set", before, {each: {**texts, **of_theme} for each in ids})
             changed.update(ids)
     return changed
 
