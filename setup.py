@@ -37,7 +37,12 @@ postgresql = ["psycopg[binary]>=3.2"]
 
 users = ["argon2-cffi>=23.1"]  # For multisite.users.
 
-editor = [*users, "WTForms>=3.1"]  # For multisite.forms, and the editor of multisite.content.
+# For multisite.forms, and the editor of multisite.content.
+editor = [
+    *users,
+    "multipart>=1.3.1",  # Forms with files: its parser has limits and writes to no file of its own, unlike cgi's.
+    "WTForms>=3.1",
+]
 
 search = ["snowballstemmer>=2.2"]  # For multisite.search.
 

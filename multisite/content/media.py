@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from multisite.content.links import FindFile
 from multisite.content.models import Entry, Media
-from multisite.content.revisions import Revision
+from multisite.content.revisions import Autosave, Revision
 from multisite.media.model import DIGESTS_IN_TEXT
 
 __all__ = ["find_uploaded", "includeme"]
@@ -30,6 +30,7 @@ def find_uploaded(session: Session) -> FindFile:
 
 
 def includeme(config: Configurator) -> None:
-    """Serve media, and look for their use in entries and in the earlier texts of these, which can be restored."""
+    """Serve media, and look for their use in entries, in earlier texts of these, and in texts that are not saved."""
     config.include("multisite.media")
-    config.set_site_media(Media, used_in={Entry.body_html: Entry.slug, Revision.body: Revision.slug})
+    used_in = {Entry.body_html: Entry.slug, Revision.body: Revision.slug, Autosave.fields: Autosave.key}
+    config.set_site_media(Media, used_in=used_in)

@@ -50,7 +50,7 @@ _FORMATS = {
         Format("PDF", "document", "application/pdf", ".pdf"),
     )
 }
-_ACCEPTED = "accepted are JPEG, PNG, GIF, WebP, MP4, WebM, MP3, M4A, Ogg, WAV, FLAC and PDF"
+_ACCEPTED = "JPEG, PNG, GIF, WebP, MP4, WebM, MP3, M4A, Ogg, WAV, FLAC, PDF"
 _EXTENSION = re.compile(r"\.[a-z][a-z0-9]{0,9}$", re.IGNORECASE)
 _BY_EXTENSION = {extension: each for each in _FORMATS.values() for extension in (each.extension, *each.others)}
 _MAGIC = re.compile(
@@ -97,12 +97,16 @@ def format_of(head: bytes, name: str) -> Format:
     if found is None:
         if extension in (".svg", ".svgz") or _SVG.match(head):
             raise MediaRefused("SVG can contain scripts: convert it to PNG or WebP")
-        raise MediaRefused("it is empty" if not head else f"its format is not known: {_ACCEPTED}")
+        if not head:
+            raise MediaRefused("it is empty")
+        raise MediaRefused("its format is not known: accepted are {formats}", formats=_ACCEPTED)
     assert found.lastgroup is not None  # noqa: S101 (each alternative is a group)
     file_format = _FORMATS[found.lastgroup]
     named = _BY_EXTENSION.get(extension)
     if extension and (named is None or named.kind != file_format.kind):
-        raise MediaRefused(f"its name ends in {extension}, but its content is {file_format.name}")
+        raise MediaRefused(
+            "its name ends in {extension}, but its content is {format}", extension=extension, format=file_format.name
+        )
     return file_format
 
 
@@ -120,7 +124,7 @@ def check_name(name: str) -> None:
     if not name.strip(" ."):
         raise MediaRefused("it has no name")
     if len(name) > MAX_NAME_CHARACTERS:
-        raise MediaRefused(f"its name has more than {MAX_NAME_CHARACTERS} characters")
+        raise MediaRefused("its name has more than {limit} characters", limit=MAX_NAME_CHARACTERS)
     if "/" in name or "\\" in name:
         raise MediaRefused("its name contains a path")
     if not name.isprintable():

@@ -80,9 +80,9 @@ def read_picture(file: IO[bytes], image_format: Format) -> Picture:
     """
     data = file.read(MAX_IMAGE_BYTES + 1)
     if len(data) > MAX_IMAGE_BYTES:
-        raise MediaRefused(f"a picture has at most {MAX_IMAGE_BYTES:,} bytes")
+        raise MediaRefused("a picture has at most {limit:,} bytes", limit=MAX_IMAGE_BYTES)
     if image_format.name == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
-        raise MediaRefused(f"it has more than {MAX_SCANS} scans")
+        raise MediaRefused("it has more than {limit} scans", limit=MAX_SCANS)
     with _decoding(image_format):
         image = Image.open(io.BytesIO(data), formats=[image_format.name])
         _check_size(image, image_format)
@@ -100,22 +100,31 @@ def _decoding(image_format: Format) -> Iterator[None]:
     except MediaRefused:
         raise
     except Image.DecompressionBombError as error:
-        raise MediaRefused(f"it has far more than {MAX_JPEG_PIXELS:,} pixels") from error
+        raise MediaRefused("it has far more than {limit:,} pixels", limit=MAX_JPEG_PIXELS) from error
     except UnidentifiedImageError as error:
-        raise MediaRefused(f"it begins as {image_format.name}, but cannot be read as such") from error
+        raise MediaRefused("it begins as {format}, but cannot be read as such", format=image_format.name) from error
     # Decoders raise anything for broken files, such as SyntaxError, struct.error and IndexError.
     except Exception as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise MediaRefused(f"it cannot be read as {image_format.name} ({reason})") from error
+        raise MediaRefused(
+            "it cannot be read as {format} ({reason})", format=image_format.name, reason=reason
+        ) from error
 
 
 def _check_size(image: Image.Image, image_format: Format) -> None:
     limit = MAX_JPEG_PIXELS if image_format.name == "JPEG" else MAX_PIXELS
     width, height = image.size
     if width * height > limit:
-        raise MediaRefused(f"it has {width:,} × {height:,} pixels, and the limit is {limit:,}")
+        raise MediaRefused(
+            "it has {width:,} × {height:,} pixels, and the limit is {limit:,}", width=width, height=height, limit=limit
+        )
     if max(width, height) >= MAX_SIDE:
-        raise MediaRefused(f"it has {width:,} × {height:,} pixels, and a side may have {MAX_SIDE - 1:,}")
+        raise MediaRefused(
+            "it has {width:,} × {height:,} pixels, and a side may have {limit:,}",
+            width=width,
+            height=height,
+            limit=MAX_SIDE - 1,
+        )
 
 
 def _read_animation(image: Any, image_format: Format) -> Picture:
@@ -126,7 +135,9 @@ def _read_animation(image: Any, image_format: Format) -> Picture:
         width, height = image.size
         if len(durations) == MAX_FRAMES or (len(durations) + 1) * width * height > MAX_ANIMATED_PIXELS:
             raise MediaRefused(
-                f"an animation has at most {MAX_FRAMES} frames and {MAX_ANIMATED_PIXELS:,} pixels in all of them"
+                "an animation has at most {frames} frames and {pixels:,} pixels in all of them",
+                frames=MAX_FRAMES,
+                pixels=MAX_ANIMATED_PIXELS,
             )
         durations.append(round(image.info.get("duration") or 100))
         try:

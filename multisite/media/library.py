@@ -130,8 +130,15 @@ class MediaLibrary:
         quota, used = self._quota(site), self.used_bytes(dbsession)
         if used + size > quota:
             raise MediaRefused(
-                f"it takes {size:,} bytes, and of the {quota:,} bytes for media of this site {used:,} are in use"
+                "it takes {size:,} bytes, and of the {quota:,} bytes for media of this site {used:,} are in use",
+                size=size,
+                quota=quota,
+                used=used,
             )
+
+    def quota_bytes(self, site: Site) -> int:
+        """Return how many bytes the files of a site may have."""
+        return self._quota(site)
 
     def used_bytes(self, dbsession: Session) -> int:
         """Return the size of all files of the session's site."""

@@ -69,7 +69,7 @@ def open_upload(stream: IO[bytes], name: str) -> Iterator[Upload]:
         while chunk := stream.read(_CHUNK_BYTES):
             size += len(chunk)
             if size > MAX_BYTES:
-                raise MediaRefused(f"a file has at most {MAX_BYTES:,} bytes")
+                raise MediaRefused("a file has at most {limit:,} bytes", limit=MAX_BYTES)
             digest.update(chunk)
             file.write(chunk)
         file.seek(0)

@@ -226,6 +226,18 @@ def test_who_collides_sees_both_texts_and_both_are_kept(sites: ContentSites) -> 
     assert texts(sites) == ["Rake **them**.", "The editor's text.", "The author's text.", "Both texts."]
 
 
+def test_a_refused_save_does_not_forget_the_version_that_was_edited(sites: ContentSites) -> None:
+    author, editor = log_in(sites, GARDEN, "author"), log_in(sites, GARDEN, "editor")
+    address = write(author)
+    form = author.get(address).forms[0]
+    change(editor, address, body="The editor's text.")
+    form["title"], form["body"] = "", "The author's text."
+    again = form.submit("action", value="save", status=400).forms[0]
+    again["title"] = "Leaf mould"
+    again.submit("action", value="save", status=409)
+    assert "The editor's text." in sites.browser(GARDEN).get("/entries/leaf-mould").text
+
+
 def test_of_many_who_save_at_once_one_is_current_and_all_are_kept(sites: ContentSites) -> None:
     author = log_in(sites, GARDEN, "author")
     number = int(write(author).rpartition("/")[2])

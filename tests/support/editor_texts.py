@@ -10,6 +10,10 @@ from paths import ROOT
 __all__ = ["editor_texts"]
 
 EDITOR = ROOT / "multisite" / "content" / "editor"
+MEDIA = ROOT / "multisite" / "media"
+
+_CALLS = {"translate", "N_", "MediaRefused"}
+"""Functions whose first constant is a text; the reasons why an upload is refused are shown by the editor."""
 
 _IN_TEMPLATE = re.compile(r"""\bt\(("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 
@@ -19,10 +23,10 @@ def editor_texts() -> set[str]:
     found = set()
     for path in EDITOR.rglob("*.mako"):
         found |= {ast.literal_eval(text) for text in _IN_TEMPLATE.findall(path.read_text("utf-8"))}
-    for path in EDITOR.rglob("*.py"):
+    for path in (*EDITOR.rglob("*.py"), *MEDIA.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             # Constants are passed by name to `translate`, so texts are those of calls and of `N_("...")`.
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"translate", "N_"}:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
                 found |= {
                     arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
                 }

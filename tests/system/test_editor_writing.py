@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from editor_browser import CHROMIUM, GARDEN, STERNWARTE, World, check_page, editor_world, playwright
+from PIL import Image
 
 pytestmark = [
     pytest.mark.slow,
@@ -160,3 +164,104 @@ def test_changes_and_links_are_accessible_on_a_phone(world: World, host: str, sc
     reader = world.page(**PHONE)
     reader.goto(page.locator("main pre").inner_text())
     assert reader.locator("h1").inner_text() == "An entry"
+
+
+def picture(color: str) -> dict[str, Any]:
+    """Return a PNG as a browser's user chooses it."""
+    target = io.BytesIO()
+    Image.new("RGB", (600, 400), color).save(target, "PNG")
+    return {"name": f"{color}.png", "mimeType": "image/png", "buffer": target.getvalue()}
+
+
+GIVE = """(text, [kind, name, bytes]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+    const options = { bubbles: true, cancelable: true };
+    const event = kind === "paste"
+        ? new ClipboardEvent("paste", { ...options, clipboardData: transfer })
+        : new DragEvent(kind, { ...options, dataTransfer: transfer });
+    text.dispatchEvent(event);
+}"""
+"""Gives a file to the text as the browser does when one is pasted or dropped."""
+
+
+@pytest.mark.parametrize(("host", "scheme"), [(GARDEN, "light"), (STERNWARTE, "dark")])
+def test_pictures_are_chosen_dropped_and_pasted(world: World, host: str, scheme: str) -> None:
+    page = world.accept(world.invite(host, f"pix-{scheme}", "author"), color_scheme=scheme, **PHONE)
+    page.goto(world.url(host, "/edit/new"))
+    page.fill("#title", "With pictures")
+    page.fill("#body", "Before.")
+    with page.expect_file_chooser() as chooser:
+        page.locator("[data-picture]").click()
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
+    chooser.value.set_files([picture("red"), broken, picture("green")])
+    rows = page.locator("#uploads > li")
+    rows.nth(2).locator(".answer").wait_for()
+    assert [rows.nth(number).locator(".answer").is_visible() for number in range(3)] == [True, False, True]
+    assert "broken.png" in rows.nth(1).get_by_role("status").inner_text()
+    assert page.locator("#uploads progress").count() == 0
+    assert rows.nth(0).locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    check_page(page)
+    # Nothing is added before it is said what the picture shows.
+    rows.nth(0).locator("button").click()
+    assert rows.nth(0).get_by_role("status").inner_text() == page.locator("#pictures").get_attribute("data-asked")
+    page.keyboard.type("A red field")  # The focus is in the line for it.
+    page.keyboard.press("Enter")
+    rows.nth(0).locator(".answer").wait_for(state="hidden")
+    rows.nth(2).get_by_role("checkbox").check()
+    rows.nth(2).locator("button").click()
+    rows.nth(2).locator(".answer").wait_for(state="hidden")
+    for kind, color, number in (("paste", "blue", 3), ("drop", "yellow", 4)):
+        chosen = picture(color)
+        page.locator("#body").evaluate(GIVE, [kind, chosen["name"], list(chosen["buffer"])])
+        rows.nth(number).locator(".answer input").first.fill(f"A {color} field")
+        rows.nth(number).locator("button").click()
+        rows.nth(number).locator(".answer").wait_for(state="hidden")
+    shown = re.sub(r"/media/[0-9a-f]{64}/", "", page.input_value("#body")).split()
+    assert " ".join(shown) == (
+        "Before. ![A red field](red.png) ![](green.png) ![A blue field](blue.png) ![A yellow field](yellow.png)"
+    )
+    assert page.url.endswith("/edit/new")  # The key Enter has not sent the form.
+    page.click("main button[value=publish]")
+    page.wait_for_url("**/edit/entries/*")
+    reader = world.page(**PHONE)
+    reader.goto(world.url(host, "/entries/with-pictures"))
+    images = reader.locator(".entry-body img")
+    assert [images.nth(number).get_attribute("alt") for number in range(4)] == [
+        "A red field",
+        "",
+        "A blue field",
+        "A yellow field",
+    ]
+    assert images.nth(3).evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    # The media of the site.
+    page.goto(world.url(host, "/edit/media"))
+    assert page.locator(".tiles li").count() == 4
+    check_page(page)
+    page.locator(".tiles a").first.click()
+    page.locator("#alt").wait_for()
+    check_page(page)
+
+
+def test_an_upload_after_the_log_in_has_ended_says_so(world: World) -> None:
+    page = world.accept(world.invite(GARDEN, "ende", "author"))
+    page.goto(world.url(GARDEN, "/edit/new"))
+    page.fill("#body", "My text.")
+    page.context.clear_cookies()
+    page.set_input_files("#file", [picture("red")])
+    page.locator("#uploads [role=status]", has_text="Your log-in has ended.").wait_for()
+    assert page.input_value("#body") == "My text."
+
+
+def test_a_picture_is_added_without_a_script(world: World) -> None:
+    page = world.accept(world.invite(GARDEN, "nina", "author"), java_script_enabled=False)
+    page.goto(world.url(GARDEN, "/edit/new"))
+    page.fill("#title", "By form")
+    page.fill("#body", "Before.")
+    page.click("#pictures summary")
+    page.set_input_files("#file", [picture("purple")])
+    page.fill("#alt", "A purple field")
+    page.click("main button[value=upload]")
+    page.locator(".done").wait_for()
+    assert re.fullmatch(r"Before\.\n\n!\[A purple field\]\(/media/\S+/purple\.png\)", page.input_value("#body"))
+    assert page.input_value("#title") == "By form"

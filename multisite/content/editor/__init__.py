@@ -21,6 +21,7 @@ def includeme(config: Configurator) -> None:
     config.include("multisite.content.editor.account_pages")
     config.include("multisite.content.editor.entry_pages")
     config.include("multisite.content.editor.revision_pages")
+    config.include("multisite.content.editor.media_pages")
     config.include("multisite.content.editor.preview_pages")
     config.include("multisite.content.editor.autosaves")
     config.include("multisite.content.editor.people_pages")

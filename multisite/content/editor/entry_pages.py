@@ -23,6 +23,7 @@ from multisite.content.editor.entries import (
 )
 from multisite.content.editor.entry_form import EntryForm
 from multisite.content.editor.login_pages import field
+from multisite.content.editor.media_pages import answer, markdown_of, save_files
 from multisite.content.editor.pages import STATES, add_page, logged_in, translate, variables
 from multisite.content.entry_text import EntryText
 from multisite.content.limits import TITLE_LENGTH
@@ -41,7 +42,7 @@ LIST_SIZE = 50
 MAX_SUGGESTED_TAGS = 500
 """Tags that the form suggests, the first by name."""
 
-SCRIPTS = ("editor", "tags", "toolbar", "preview")
+SCRIPTS = ("editor", "tags", "toolbar", "preview", "pictures")
 """The scripts of the form, without which it works as well."""
 
 
@@ -100,7 +101,7 @@ def new_entry(request: Request) -> Any:
     """The form of a new entry."""
     if request.method != "POST":
         return _form(request, EntryForm(), use_autosave=True)
-    return _save(request, None)
+    return _upload(request, None) if field(request, "action") == "upload" else _save(request, None)
 
 
 def edit_entry(request: Request) -> Any:
@@ -116,6 +117,8 @@ def edit_entry(request: Request) -> Any:
         return HTTPSeeOther(request.route_path("editor_home", _query={"deleted": kept.id}))
     if request.method == "POST" and field(request, "action") == "duplicate":
         return _duplicate(request, entry)
+    if request.method == "POST" and field(request, "action") == "upload":
+        return _upload(request, entry)
     if request.method == "POST":
         return _save(request, entry)
     done = translate(request, "The entry is saved.") if request.GET.get("done") else None
@@ -126,6 +129,23 @@ def edit_entry(request: Request) -> Any:
         use_autosave=True,
         done=done,
     )
+
+
+def _upload(request: Request, entry: Entry | None) -> dict[str, Any]:
+    """Return the form with the files that were sent at the end of its text, which is not saved. It needs no script."""
+    form, version = EntryForm.sent(request), field(request, "version")
+    alt, decorative = answer(request)
+    if not alt and not decorative:
+        request.response.status_int = 400
+        error = translate(request, "Say what the picture shows, or that it is decorative.")
+        return _form(request, form, entry, version=version, error=error)
+    uploaded = save_files(request, alt=alt, decorative=decorative)
+    written = [markdown_of(media, alt) for media in uploaded.media]
+    form.texts["body"] = "\n\n".join([form.texts["body"].rstrip(), *written]).lstrip("\n")
+    done = translate(request, "The file is at the end of the text, which is not saved yet.") if written else None
+    if uploaded.refused:
+        request.response.status_int = 400
+    return _form(request, form, entry, version=version, error=uploaded.error, done=done)
 
 
 def _duplicate(request: Request, entry: Entry) -> Any:
@@ -190,7 +210,8 @@ def _save(request: Request, entry: Entry | None) -> Any:
             error = translate(request, "Nothing was saved: somebody else is changing this entry. Try again.")
     if saved is None:
         request.response.status_int = 400
-        return _form(request, form, entry, error=error)
+        # With the version that was edited, so that the next save collides as well if somebody else has saved since.
+        return _form(request, form, entry, version=field(request, "version"), error=error)
     if isinstance(saved, Collision):
         return _collided(request, form, saved)
     forget_autosave(request, field(request, "key"))
@@ -207,5 +228,5 @@ def _collided(request: Request, form: EntryForm, collision: Collision) -> dict[s
 def includeme(config: Configurator) -> None:
     """Add the pages."""
     add_page(config, "home", "/edit/", entries, "entries", role="author")
-    add_page(config, "new_entry", "/edit/new", new_entry, "entry", role="author")
-    add_page(config, "entry", r"/edit/entries/{id:[1-9]\d{0,17}}", edit_entry, "entry", role="author")
+    add_page(config, "new_entry", "/edit/new", new_entry, "entry", role="author", takes_files=True)
+    add_page(config, "entry", r"/edit/entries/{id:[1-9]\d{0,17}}", edit_entry, "entry", role="author", takes_files=True)

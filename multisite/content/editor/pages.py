@@ -21,6 +21,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite.content.editor.log_ins import LoggedIn, find_log_in
+from multisite.content.editor.uploads import FILES_TYPE, read_files
 from multisite.origins import origin_check
 from multisite.people import ROLES
 
@@ -91,7 +92,14 @@ _check_origin = origin_check()
 
 
 def add_page(
-    config: Configurator, name: str, pattern: str, view: View, template: str | None = None, *, role: str | None
+    config: Configurator,
+    name: str,
+    pattern: str,
+    view: View,
+    template: str | None = None,
+    *,
+    role: str | None,
+    takes_files: bool = False,
 ) -> None:
     """Add a page of the editor.
 
@@ -102,6 +110,7 @@ def add_page(
         view: Takes the request; returns a response, or the variables of the template.
         template: The name of the template, without folder and suffix.
         role: Who may see the page: everybody with this role or one that may do more; None for people without a log-in.
+        takes_files: Whether its forms may contain files, which `uploads.uploaded_files` returns.
     """
     config.add_route(f"editor_{name}", pattern)
     renderer = None if template is None else f"{TEMPLATES}{template}.mako"
@@ -109,21 +118,25 @@ def add_page(
         lambda _context, request: view(request),
         route_name=f"editor_{name}",
         renderer=renderer,
-        decorator=lambda rendered: partial(_protected, rendered, role),
+        decorator=lambda rendered: partial(_protected, rendered, role, takes_files),
         # The check below takes its place: the tokens belong to the log-ins.
         require_csrf=False,
     )
 
 
 def _protected(
-    rendered: Callable[[Any, Request], Response], role: str | None, context: Any, request: Request
+    rendered: Callable[[Any, Request], Response],
+    role: str | None,
+    takes_files: bool,
+    context: Any,
+    request: Request,
 ) -> Response:
     """Return the page, if the request may have it."""
     if request.method not in METHODS:
         return protect(HTTPMethodNotAllowed(headers={"Allow": ", ".join(METHODS)}))
     if request.method == "POST":
         _check_origin(request)
-        _read_body(request)
+        _read_body(request, takes_files=takes_files)
     if role is None:
         return protect(rendered(context, request))
     found = request.log_in
@@ -136,8 +149,10 @@ def _protected(
     return protect(rendered(context, request))
 
 
-def _read_body(request: Request) -> None:
+def _read_body(request: Request, *, takes_files: bool) -> None:
     """Read the form into memory. WebOb would write one of this size to a file, and leave closing it to the collector.
+
+    A form with files is read on a page that takes them; one that is longer than other forms, of who is logged in.
 
     Raises:
         HTTPLengthRequired: The request does not say how long the form is.
@@ -146,7 +161,11 @@ def _read_body(request: Request) -> None:
     """
     if request.content_length is None:
         raise HTTPLengthRequired
-    if request.content_length > MAX_FORM_BYTES:
+    is_long = request.content_length > MAX_FORM_BYTES
+    if takes_files and request.content_type == FILES_TYPE and not (is_long and request.log_in is None):
+        read_files(request)
+        return
+    if is_long:
         raise HTTPRequestEntityTooLarge
     body = request.body_file.read(request.content_length)
     if body and request.content_type != FORM_TYPE:
@@ -212,6 +231,7 @@ def variables(request: Request, **values: Any) -> dict[str, Any]:
         "user": None if found is None else found.user,
         "csrf_token": "" if found is None else found.csrf_token,
         "path": request.route_path,
+        "has_media": hasattr(request, "media_library"),
         "style_path": request.static_path("multisite.content.editor:static/editor.css"),
         "error": None,
         "done": None,

@@ -52,6 +52,7 @@
     if (button.dataset.around) around(button.dataset.around);
     else if (button.dataset.before) before(button.dataset.before);
     else if ("link" in button.dataset) link();
+    else if ("picture" in button.dataset) document.getElementById("file").click();
   }
 
   // One stop of the Tab key; the arrow keys move within the toolbar.
@@ -74,6 +75,10 @@
     if (!button) return;
     choose(button);
     press(button);
+  });
+  text.addEventListener("editor:insert", (event) => {
+    const place = text.selectionEnd;
+    replace(place, place, event.detail, place + event.detail.length, place + event.detail.length);
   });
   text.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;

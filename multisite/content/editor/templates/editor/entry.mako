@@ -57,6 +57,31 @@ ${form.texts["body"]}</textarea>
     <button type="submit" name="action" value="publish">${t("Save and publish")}</button>
 % endif
   </p>
+% if has_media:
+  <details id="pictures" data-upload="${path('editor_media')}" data-failed="${t('The upload has failed. Try again.')}" data-log-in="${t('Your log-in has ended. Log in in another window, and try again.')}" data-inserted="${t('In the text.')}" data-asked="${t('Say what the picture shows, or that it is decorative.')}">
+    <summary>${t("Pictures and files")}</summary>
+    <p class="hint" id="drop-hint" hidden>${t("Choose files, drag them onto the text, or paste a picture.")}</p>
+    <p class="field"><label for="file">${t("File")}</label><input id="file" name="file" type="file"></p>
+    <div id="without-script">
+    ${parent.alt_fields()}
+    <p><button type="submit" name="action" value="upload" class="quiet" formenctype="multipart/form-data" formnovalidate>${t("Upload, and add it to the text")}</button></p>
+    </div>
+    <ul class="rows" id="uploads" hidden></ul>
+    <template id="upload">
+      <li>
+        <div class="upload">
+          <img alt="" hidden> <span class="name"></span> <progress max="1" value="0"></progress>
+          <p class="hint" role="status"></p>
+          <div class="answer" hidden>
+            <p class="field"><label>${t("What does the picture show?")} <input type="text" maxlength="1000" autocomplete="off"></label></p>
+            <p class="check"><label><input type="checkbox"> ${t("It is decorative: it shows nothing that the text does not say.")}</label></p>
+            <p><button type="button" class="quiet">${t("Add to the text")}<span class="unseen"></span></button></p>
+          </div>
+        </div>
+      </li>
+    </template>
+  </details>
+% endif
   <details id="preview">
     <summary>${t("Preview of what is typed")}</summary>
     <p><button type="submit" class="quiet" formaction="${path('editor_typed')}" formtarget="typed" formnovalidate>${t("Show")}</button></p>
@@ -96,6 +121,9 @@ ${form.texts["body"]}</textarea>
       <button type="button" class="quiet" data-before="- ">${t("List")}</button>
       <button type="button" class="quiet" data-before="> ">${t("Quotation")}</button>
       <button type="button" class="quiet" data-around="`">${t("Code")}</button>
+% if has_media:
+      <button type="button" class="quiet" data-picture>${t("Picture")}</button>
+% endif
     </div>
 </%def>
 

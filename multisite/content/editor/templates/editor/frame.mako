@@ -20,6 +20,9 @@
     <ul>
       <%block name="menu">
       <li><a href="${path('editor_home')}">${t("Entries")}</a></li>
+% if has_media:
+      <li><a href="${path('editor_media')}">${t("Media")}</a></li>
+% endif
 % if user.role == "owner":
       <li><a href="${path('editor_people')}">${t("People")}</a></li>
       <li><a href="${path('editor_settings')}">${t("Settings")}</a></li>
@@ -45,6 +48,16 @@ ${next.body()}
 </html>
 
 <%def name="csrf()"><input type="hidden" name="csrf_token" value="${csrf_token}"></%def>
+
+<%def name="alt_fields(alt='', decorative=False)">
+<p class="field">
+  <label for="alt">${t("What does the picture show?")}</label>
+  <input id="alt" name="alt" maxlength="1000" value="${alt}" autocomplete="off" aria-describedby="alt-hint">
+  <span class="hint" id="alt-hint">${t("For people who do not see it.")}</span>
+</p>
+<p class="check"><input type="checkbox" id="decorative" name="decorative" value="1"${' checked' if decorative else '' | n}>
+<label for="decorative">${t("It is decorative: it shows nothing that the text does not say, or it is no picture.")}</label></p>
+</%def>
 
 <%def name="new_password()">
 <p class="field">
