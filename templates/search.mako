@@ -1,4 +1,4 @@
-## The search. Variables: query; hits, each with row (the entry), title and passage in segments; pager.
+## The search. Variables: query; hits, each with row (the entry, or a page, which has no date), title and passage in segments; pager.
 <%inherit file="layout.mako"/>
 <%namespace name="parts" file="parts.mako"/>
 <%def name="segments(found)">\
@@ -21,7 +21,9 @@ ${words}\
 % for hit in hits:
   <li>
     <h2><a href="${entry_url(hit.row.slug)}">${segments(hit.title)}</a></h2>
+% if hit.row.published:
     <p class="entry-meta"><time datetime="${iso_date(hit.row.published)}">${format_date(hit.row.published)}</time></p>
+% endif
     <p>${segments(hit.passage)}</p>
   </li>
 % endfor

@@ -49,7 +49,8 @@ def list_entries(
 ) -> None:
     """List the entries of a site of multisite.content.
 
-    HOST is any host of the site. Entries are listed in the order of their slugs.
+    HOST is any host of the site. Entries are listed in the order of their slugs, first the pages: the slug of a page is
+    its path, such as /about/team.
     """
     from multisite.content import entries
     from multisite.content.files import printable
@@ -77,7 +78,8 @@ def list_entries(
 def unpublish_entry(ini_uri: str, host: str, slug: str, as_json: bool) -> None:
     """Make an entry a draft.
 
-    HOST is any host of the site, SLUG the last part of the entry's URL.
+    HOST is any host of the site, SLUG the last part of the entry's URL, or the path of a page, such as
+    /about/team.
     """
     from multisite.content import entries
     from multisite.sites import operator_log
@@ -102,7 +104,8 @@ def unpublish_entry(ini_uri: str, host: str, slug: str, as_json: bool) -> None:
 def delete_entry(ini_uri: str, host: str, slug: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Delete an entry, and the redirects to it that an import made.
 
-    HOST is any host of the site, SLUG the last part of the entry's URL.
+    HOST is any host of the site, SLUG the last part of the entry's URL, or the path of a page, such as
+    /about/team.
     """
     from multisite.content import entries
     from multisite.sites import operator_log

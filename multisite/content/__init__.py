@@ -45,6 +45,7 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         config.include("multisite.content.editor")
         if _has_media_packages():
             config.include("multisite.content.media")
+        config.include("multisite.content.page_view")
         return config.make_wsgi_app()
 
 

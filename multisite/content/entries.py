@@ -1,6 +1,6 @@
-"""List, unpublish and delete entries of one site, for operators. Each function takes a session pinned to the site.
+"""List, unpublish and delete entries and pages of one site, for operators.
 
-The functions that write leave the commit to the caller.
+Each function takes a session pinned to the site. The functions that write leave the commit to the caller.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from multisite.content.listing import visible
+from multisite.content.listing import readable
 from multisite.content.models import Entry, Redirect
+from multisite.content.page_paths import address_of
 from multisite.core import program
 from multisite.errors import MultisiteError
 
@@ -30,7 +30,10 @@ _COLUMNS = (Entry.slug, Entry.title, Entry.draft, Entry.published, Entry.updated
 
 @dataclass(frozen=True, slots=True)
 class EntryRecord:
-    """An entry without its text. `published` is None only for drafts; `source` is the file it was imported from."""
+    """An entry or page without its text.
+
+    `published` is None only for drafts and pages; `source` is the file it was imported from.
+    """
 
     slug: str
     title: str
@@ -60,7 +63,7 @@ def list_records(
         limit: At most so many entries; None for all.
     """
     scheduled = sa.and_(Entry.draft == sa.false(), Entry.published > now)
-    conditions = {"draft": Entry.draft == sa.true(), "scheduled": scheduled, "published": visible(now)}
+    conditions = {"draft": Entry.draft == sa.true(), "scheduled": scheduled, "published": readable(now)}
     statement = (
         sa.select(*_COLUMNS)
         .where(sa.or_(*(conditions[status] for status in statuses)))
@@ -107,8 +110,8 @@ def delete_entry(session: Session, slug: str) -> EntryRecord:
 
     record = _read(session, slug)
     editor_entries.delete_entry(session, session.scalars(sa.select(Entry).where(Entry.slug == slug)).one())
-    target = f"/entries/{quote(slug, safe='')}"
-    session.execute(sa.delete(Redirect).where(Redirect.target == target, Redirect.imported == sa.true()))
+    is_to_it = Redirect.target == address_of(slug)
+    session.execute(sa.delete(Redirect).where(is_to_it, Redirect.imported == sa.true()))
     return record
 
 
@@ -122,8 +125,5 @@ def _read(session: Session, slug: str) -> EntryRecord:
 
 def _record(row: Any, now: datetime) -> EntryRecord:
     slug, title, draft, published, updated, source = row
-    if draft or published is None:
-        status: Status = "draft"
-    else:
-        status = "scheduled" if published > now else "published"
+    status: Status = "draft" if draft else "scheduled" if published is not None and published > now else "published"
     return EntryRecord(slug, title, status, published, updated, source)

@@ -81,7 +81,7 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
 
 
 def sitemap(request: Request) -> Response:
-    """The URLs of home, archive and all entries, or a sitemap index if there are too many."""
+    """The URLs of home, archive, pages and all entries, or a sitemap index if there are too many."""
     now = datetime.now(UTC)
     months = queries.count_months(request.dbsession, now)
     if months.total() <= SITEMAP_SIZE:
@@ -123,7 +123,12 @@ def _entry_urls(
 
 
 def _fixed_urls(request: Request) -> list[_SitemapUrl]:
-    return [(request.urls.home(), None), (request.urls.archive(), None)]
+    pages = queries.list_pages(request.dbsession)
+    return [
+        (request.urls.home(), None),
+        (request.urls.archive(), None),
+        *((request.urls.entry(page), page.updated) for page in pages),
+    ]
 
 
 def robots(request: Request) -> Response:

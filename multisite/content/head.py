@@ -42,8 +42,9 @@ def head_of(request: Request, variables: Mapping[str, Any]) -> Head:
     """Return the head of the page with these variables of its template."""
     site, page_kind, pager = request.site, variables.get("page_kind"), variables.get("pager")
     entry = variables.get("entry") if page_kind == "entry" else None
+    text = variables.get("page") if page_kind == "page" else entry
     url = variables.get("canonical_url")
-    description = (entry.summary if entry is not None else site.settings["tagline"]) or None
+    description = (text.summary if text is not None else site.settings["tagline"]) or None
     prev_url = next_url = None
     if pager is not None:
         prev_url, next_url = pager.newer_url, pager.older_url
@@ -53,7 +54,7 @@ def head_of(request: Request, variables: Mapping[str, Any]) -> Head:
         next_url = None if newer is None else request.urls.entry(newer)
     properties, data = [], None
     if url is not None:
-        image = _image(entry, url)
+        image = _image(text, url)
         properties = _properties(request, variables, entry, description, image)
         data = _article(request, entry, url, image) if entry is not None else _website(request, page_kind)
     robots = None if site.settings["robots"] == "index" else "noindex"

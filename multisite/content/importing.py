@@ -14,7 +14,6 @@ from datetime import date
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePath, PurePosixPath
-from urllib.parse import quote
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
@@ -30,6 +29,7 @@ from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.old_addresses import OldAddresses
 from multisite.content.old_site import OldSite, find_old_site, seen_from
+from multisite.content.page_paths import address_of
 from multisite.content.pruning import Pruning
 from multisite.content.report import BadPath, ImportReport, Loss, Note
 from multisite.content.shortcodes import expand_shortcodes
@@ -187,7 +187,7 @@ class _Reader:
             article, _ = self._parse(*found)
         except (InvalidArticle, NotAnEntry):
             return None
-        return f"/entries/{quote(article.slug, safe='')}{mark}{fragment}"
+        return f"{address_of(article.slug)}{mark}{fragment}"
 
     def _parse(self, path: Path, base: Path) -> tuple[Article, date | None]:
         """Return the article in a file, with the slug made by the pattern, and the day of its publication."""

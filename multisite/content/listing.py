@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from multisite.content.limits import SLUG_LENGTH
 from multisite.content.models import Entry, Tag, entry_tags
 
-__all__ = ["EntryList", "ListedEntry", "ListedTag", "Listing", "Place", "PlaceName", "visible"]
+__all__ = ["EntryList", "ListedEntry", "ListedTag", "Listing", "Place", "PlaceName", "readable", "visible"]
 
 _COLUMNS = (Entry.id, Entry.slug, Entry.title, Entry.summary, Entry.published, Entry.updated)
 """The columns of a list; without the texts, which may be a megabyte for each entry."""
@@ -105,8 +105,13 @@ class Listing:
 
 
 def visible(now: datetime) -> ColumnElement[bool]:
-    """Return the condition for visible entries: not a draft, and already published."""
+    """Return the condition for visible entries: not a draft, and already published. No page is among them."""
     return sa.and_(Entry.draft == sa.false(), Entry.published <= now)
+
+
+def readable(now: datetime) -> ColumnElement[bool]:
+    """Return the condition for visible entries and pages."""
+    return sa.and_(Entry.draft == sa.false(), sa.or_(Entry.published <= now, Entry.published.is_(None)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ PHRASES: Mapping[str, str] = {
     "nothing_yet": "Nothing has been published here yet.",
     "older": "Older",
     "page_number": "Page {number}",
+    "page_parents": "Pages above this one",
     "pager": "More pages",
     "search": "Search",
     "search_for": "Search for “{query}”",

@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from multisite.content import triggers
 from multisite.content.limits import PATH_LENGTH, SLUG_LENGTH, SOURCE_LENGTH, TARGET_LENGTH, TITLE_LENGTH
+from multisite.content.page_paths import is_page_slug
 from multisite.directory.models import BigId, UtcDateTime
 from multisite.media import SiteMedia
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
@@ -80,19 +81,26 @@ class Tag(SiteScoped, Base):
 
 
 class Entry(SiteScoped, Base):
-    """An article of one site.
+    """An article of one site, or one of its pages.
+
+    A page, such as an imprint, has no date, and its slug is the path of its address: `/about/team`
+    (`multisite.content.page_paths`).
 
     `body` is the author's Markdown, in the `dialect` of `multisite.content.dialects`. `body_html` is its HTML, rendered
     and sanitized by `multisite.content.markdown` when the entry is saved, so that showing a page renders no Markdown.
-    `summary` is plain text. `published` is None only for drafts; an entry is visible once `published` is past and
-    `draft` is false. `author` is the author's name, `source` the absolute path of the imported file, or the URI of the
-    imported post; both are None if unknown.
+    `summary` is plain text. `published` is None only for drafts and pages; an article is visible once `published` is
+    past and `draft` is false, a page as soon as `draft` is false. `author` is the author's name, `source`
+    the absolute path of the imported file, or the URI of the imported post; both are None if unknown.
     """
 
     __tablename__ = "entries"
     __table_args__ = (
         sa.UniqueConstraint("site_id", "slug"),
-        sa.CheckConstraint("draft OR published IS NOT NULL", name="published"),
+        # Without a date, a page is in no list, feed or count, whatever their statements forget.
+        sa.CheckConstraint(
+            "CASE WHEN substr(slug, 1, 1) = '/' THEN published IS NULL ELSE draft OR published IS NOT NULL END",
+            name="published",
+        ),
         # Every list of a site selects published entries, newest first; this index returns them in order.
         sa.Index("ix_entries_site_id_draft_published_id", "site_id", "draft", "published", "id"),
     )
@@ -111,6 +119,11 @@ class Entry(SiteScoped, Base):
     dialect: Mapped[str] = mapped_column(sa.String(20), server_default="commonmark")
 
     tags: Mapped[list[Tag]] = relationship(secondary=entry_tags, order_by=Tag.name, passive_deletes=True)
+
+    @property
+    def is_page(self) -> bool:
+        """Whether this is a page."""
+        return is_page_slug(self.slug)
 
 
 class Redirect(SiteScoped, Base):

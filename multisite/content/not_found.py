@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from multisite.content.missing import MissingCounter, save_counts
 from multisite.content.models import MissingAddress
+from multisite.content.page_view import ROUTE
 from multisite.content.redirect_rules import Rule, location, path_key
 from multisite.content.redirects import find_redirect
 from multisite.core.keys import OPEN_PATH
@@ -63,7 +64,8 @@ def _without_slash(request: Request) -> Rule | None:
     """Return the rule for a path with a slash at its end, as other tools have it, if there is a route without."""
     path = request.path_info.rstrip("/")
     routes = request.registry.getUtility(IRoutesMapper).get_routes()
-    if path == request.path_info or not any(route.match(path) is not None for route in routes):
+    # The route of pages matches every path.
+    if path == request.path_info or not any(route.match(path) is not None for route in routes if route.name != ROUTE):
         return None
     return Rule(path, quote(path))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from multisite.content.files import printable
 from multisite.content.old_site import OldSite
-from multisite.content.redirect_rules import InvalidRedirect, Rule, parse_rule
+from multisite.content.page_paths import address_of
+from multisite.content.redirect_rules import InvalidRedirect, Rule, parse_rule, path_key
 from multisite.content.report import ImportReport, Note
 from multisite.content.slugs import slugify
 from multisite.content.upsert import Prepared
@@ -34,10 +35,10 @@ class OldAddresses:
         self.entries += 1
         for address, name in self.old_site.tag_addresses(article.article):
             self._lists.setdefault(address, f"/tags/{quote(slugify(name), safe='')}")
-        target = f"/entries/{quote(slug, safe='')}"
+        target = address_of(slug)
         for address in article.addresses:
             rule = self._rule(address, target, article.source)
-            if rule is None or rule.path in ("/", f"/entries/{slug}"):
+            if rule is None or rule.path in ("/", path_key(unquote(target))):
                 continue
             first = self.rules.setdefault(rule.path, rule)
             if first != rule:

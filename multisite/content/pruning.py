@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -12,6 +11,7 @@ from sqlalchemy.orm import Session
 from multisite.content.entries import delete_entry
 from multisite.content.files import printable
 from multisite.content.models import Entry
+from multisite.content.page_paths import address_of
 from multisite.content.redirect_rules import Rule, parse_rule
 from multisite.content.report import BadPath, ImportReport, Note
 from multisite.content.upsert import Prepared
@@ -47,7 +47,7 @@ class Pruning:
                 continue
             new = self._slugs.get(source)
             if new is not None and new != slug:
-                yield parse_rule(f"/entries/{quote(slug, safe='')}", f"/entries/{quote(new, safe='')}")
+                yield parse_rule(address_of(slug), address_of(new))
                 reason = f"the entry '{slug}' was deleted: its file has the slug '{new}' now"
             elif source not in self._present:
                 reason = f"the entry '{slug}' was deleted: its file is gone"

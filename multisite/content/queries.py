@@ -20,12 +20,17 @@ __all__ = [
     "count_months",
     "count_years",
     "find_entry",
+    "find_page",
     "find_tag",
+    "list_pages",
     "list_slugs",
     "newest_with_bodies",
 ]
 
 _FOR_LINKS = load_only(Entry.slug, Entry.title, Entry.published)
+_PUBLISHED_PAGES = (Entry.draft == sa.false(), Entry.published.is_(None))
+"""Drafts have no date either. An index finds the pages by both columns."""
+
 _NEWEST_FIRST = (Entry.published.desc(), Entry.id.desc())
 
 
@@ -39,6 +44,19 @@ def find_entry(session: Session, now: datetime, slug: str) -> Entry | None:
     """Return the visible entry with `slug` and its tags, or None."""
     statement = sa.select(Entry).where(Entry.slug == slug, visible(now)).options(selectinload(Entry.tags))
     return session.scalars(statement).one_or_none()
+
+
+def find_page(session: Session, slug: str) -> Entry | None:
+    """Return the published page with `slug`, or None."""
+    return session.scalars(sa.select(Entry).where(Entry.slug == slug, *_PUBLISHED_PAGES)).one_or_none()
+
+
+def list_pages(session: Session, slugs: Sequence[str] | None = None) -> Sequence[Entry]:
+    """Return the published pages by path, or those of `slugs`, with the columns that a link needs."""
+    statement = sa.select(Entry).where(*_PUBLISHED_PAGES).order_by(Entry.slug)
+    if slugs is not None:
+        statement = statement.where(Entry.slug.in_(slugs))
+    return session.scalars(statement.options(load_only(Entry.slug, Entry.title, Entry.updated))).all()
 
 
 def adjacent_entries(session: Session, now: datetime, entry: Entry) -> tuple[Entry | None, Entry | None]:

@@ -1,4 +1,4 @@
-"""The search page: a form, and the entries with all of its words. It needs no script."""
+"""The search page: a form, and the entries and pages with all of its words. It needs no script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 
 from multisite.content.etag import weak_etag
-from multisite.content.listing import visible
+from multisite.content.listing import readable
 from multisite.content.models import entry_search
 from multisite.content.pager import Pager, page_number
 from multisite.search import Hits
@@ -21,10 +21,10 @@ _MAX_PAGE = 10
 
 
 def search(request: Request) -> dict[str, Any]:
-    """The visible entries with all words of the query."""
+    """The visible entries and pages with all words of the query."""
     query, number = request.GET.get("q", "")[:MAX_QUERY].strip(), page_number(request, _MAX_PAGE)
     size = request.site.settings["posts_per_page"]
-    where = (visible(request.now()),)
+    where = (readable(request.now()),)
     found = Hits([], has_more=False)
     if query:
         found = entry_search.search(request.dbsession, query, where=where, size=size, page=number)

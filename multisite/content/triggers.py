@@ -7,8 +7,9 @@ The database does this and not the session, so that it is correct after every ki
 update, a cascade, `psql`. Each trigger writes rows of the same site as the row that it fires for. Two transactions that
 publish entries of one site in the same month wait for each other, as for any row that both change.
 
-Revision content_0006 has its own copy of the statements, since a revision is never changed. A test compares them with
-what the revisions create. On SQLite a revision that rebuilds `entries` or `entry_tags` must create the triggers again.
+Revisions content_0006 and content_0014 have their own copies of the statements, since a revision is never changed. A
+test compares them with what the revisions create. On SQLite a revision that rebuilds `entries` or `entry_tags` must
+create the triggers again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ __all__ = ["STATEMENTS", "install"]
 
 _COUNT = "INSERT INTO entry_counts (site_id, period, entries)"
 _AND_ONE = "ON CONFLICT (site_id, period) DO UPDATE SET entries = entry_counts.entries + 1"
+_IS_DATED = " AND NEW.published IS NOT NULL"
+"""Pages have no date, and are not counted. Where one is removed, no period is equal to NULL."""
 
 
 def _sqlite_period(row: str) -> str:
@@ -46,7 +49,7 @@ END"""
 
 
 _SQLITE = (
-    f"""CREATE TRIGGER IF NOT EXISTS entries_after_insert AFTER INSERT ON entries WHEN NOT NEW.draft BEGIN
+    f"""CREATE TRIGGER IF NOT EXISTS entries_after_insert AFTER INSERT ON entries WHEN NOT NEW.draft{_IS_DATED} BEGIN
 {_COUNT} VALUES (NEW.site_id, {_sqlite_period("NEW")}, 1) {_AND_ONE};
 END""",
     f"""CREATE TRIGGER IF NOT EXISTS entries_after_delete AFTER DELETE ON entries WHEN NOT OLD.draft BEGIN
@@ -56,7 +59,7 @@ END""",
 WHEN OLD.draft IS NOT NEW.draft OR OLD.published IS NOT NEW.published BEGIN
 UPDATE entry_counts SET entries = entries - 1
 WHERE site_id = OLD.site_id AND period = {_sqlite_period("OLD")} AND NOT OLD.draft;
-{_COUNT} SELECT NEW.site_id, {_sqlite_period("NEW")}, 1 WHERE NOT NEW.draft {_AND_ONE};
+{_COUNT} SELECT NEW.site_id, {_sqlite_period("NEW")}, 1 WHERE NOT NEW.draft{_IS_DATED} {_AND_ONE};
 UPDATE entry_tags SET listed = {_sqlite_listed("NEW")} WHERE site_id = NEW.site_id AND entry_id = NEW.id;
 END""",
     _sqlite_set_listed("entry_tags_after_insert", "INSERT"),
@@ -73,7 +76,7 @@ IF TG_OP <> 'INSERT' AND NOT OLD.draft THEN
 UPDATE entry_counts SET entries = entries - 1
 WHERE site_id = OLD.site_id AND period = entry_period(OLD.published);
 END IF;
-IF TG_OP <> 'DELETE' AND NOT NEW.draft THEN
+IF TG_OP <> 'DELETE' AND NOT NEW.draft{_IS_DATED} THEN
 {_COUNT} VALUES (NEW.site_id, entry_period(NEW.published), 1) {_AND_ONE};
 END IF;
 IF TG_OP = 'UPDATE' THEN

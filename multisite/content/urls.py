@@ -9,6 +9,7 @@ from pyramid.request import Request
 
 from multisite.content.listing import ListedEntry, ListedTag, PlaceName
 from multisite.content.models import Entry, Tag
+from multisite.content.page_paths import address_of
 
 __all__ = ["Urls"]
 
@@ -24,8 +25,8 @@ class Urls:
         return self._paged(f"{self._root}/", page, before)
 
     def entry(self, entry: Entry | ListedEntry | str) -> str:
-        """Return the URL of an entry, given the entry or its slug."""
-        return f"{self._root}/entries/{_slug(entry)}"
+        """Return the URL of an entry or page, given the entry or its slug."""
+        return self._root + _address(entry if isinstance(entry, str) else entry.slug)
 
     def tag(self, tag: Tag | ListedTag | str, page: int = 1, *, before: PlaceName | None = None) -> str:
         """Return the URL of the entries with a tag, given the tag or its slug."""
@@ -59,8 +60,11 @@ class Urls:
         return url if page == 1 else f"{url}?page={page}"
 
 
-def _slug(thing: Entry | ListedEntry | Tag | ListedTag | str) -> str:
+def _slug(thing: Tag | ListedTag | str) -> str:
     return _quoted(thing if isinstance(thing, str) else thing.slug)
+
+
+_address = lru_cache(maxsize=4096)(address_of)
 
 
 @lru_cache(maxsize=4096)

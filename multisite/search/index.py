@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 indexes: list[SearchIndex] = []
 """All indexes of the process, in the order of their declaration."""
 
+_NO_DATE = datetime(1000, 1, 1, tzinfo=UTC)
+"""Stored for rows without a date, which come last: PostgreSQL sorts NULL as if it were later than any date."""
+
 _BATCH = 200
 """Rows that are indexed again at a time, and keys in one statement."""
 
@@ -41,7 +45,7 @@ class SearchIndex:
         title: The attribute whose words count most.
         texts: Attributes with plain text.
         html: Attributes with sanitized HTML.
-        date: An attribute; rows with a later one come first among hits of the same rank.
+        date: An attribute; rows with a later one come first among hits of the same rank, those without one last.
     """
 
     def __init__(
@@ -147,6 +151,9 @@ class SearchIndex:
     def _terms(self, row: Any, language: str) -> Iterator[dict[str, Any]]:
         title = terms_of(getattr(row, self.title) or "", language)
         date = getattr(row, self.date)
+        kind = self.table.c.date.type
+        if date is None and isinstance(getattr(kind, "impl", kind), sa.DateTime):
+            date = _NO_DATE
         for term in title | terms_of(self.text_of(row), language):
             yield {"term": term, "row_id": row.id, "in_title": int(term in title), "date": date}
 

@@ -1,6 +1,7 @@
-"""Save, delete and bring back entries, so that no text is lost. Each function takes a session pinned to the site.
+"""Save, delete and bring back entries and pages, so that no text is lost.
 
-Each save names the version that was edited. If the entry has another one, the text is kept as a revision instead.
+Each function takes a session pinned to the site. Each save names the version that was edited. If the entry has another
+one, the text is kept as a revision instead.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -20,6 +20,7 @@ from multisite.content.limits import SLUG_LENGTH
 from multisite.content.markdown import render_stored
 from multisite.content.media import find_uploaded
 from multisite.content.models import Entry, Tag
+from multisite.content.page_paths import address_of, is_page_slug, join_page_slug
 from multisite.content.redirects import move_address
 from multisite.content.revisions import Revision, entry_owners
 from multisite.content.slugs import slugify
@@ -131,19 +132,19 @@ def _write(
     text: EntryText,
     values: dict[str, object],
 ) -> Entry:
-    slug = _free_slug(session, slugify(text.slug) or slugify(text.title) or "entry", entry)
+    slug = _free_slug(session, _wanted_slug(text), entry)
     if entry is None:
         entry = Entry(slug=slug, **values)
         session.add(entry)
     else:
         if before is not None and not _has_revisions(session, entry.id):
             _add_revision(session, None, entry.id, before, "saved")
+        if entry.slug != slug:
+            if entry.is_page:
+                _move_pages_below(session, user, entry.slug, slug)
+            _move(session, entry, slug)
         for name, value in values.items():
             setattr(entry, name, value)
-        if entry.slug != slug:
-            if before is not None and not before.draft:
-                move_address(session, _address(entry.slug), _address(slug))
-            entry.slug = slug
     entry.updated = datetime.now(UTC)
     entry.tags = _tags(session, text.tags)
     session.flush()
@@ -153,8 +154,32 @@ def _write(
     return entry
 
 
-def _address(slug: str) -> str:
-    return f"/entries/{quote(slug, safe='')}"
+def _wanted_slug(text: EntryText) -> str:
+    if is_page_slug(text.slug):
+        return join_page_slug(text.slug)
+    return slugify(text.slug) or slugify(text.title) or "entry"
+
+
+def _move(session: Session, entry: Entry, slug: str) -> None:
+    """Change the slug of an entry, and redirect its old address if it had readers."""
+    if not entry.draft:
+        move_address(session, address_of(entry.slug), address_of(slug))
+    entry.slug = slug
+    session.flush()
+
+
+def _move_pages_below(session: Session, user: User, old: str, new: str) -> None:
+    """Change the addresses of the pages below a page whose path changes, each with a revision."""
+    below = sa.select(Entry.id).where(Entry.slug.startswith(f"{old}/", autoescape=True)).order_by(Entry.slug)
+    for page_id in session.scalars(below).all():
+        _lock(session, page_id)
+        page = find_entry(session, page_id)
+        if page is None or not page.slug.startswith(f"{old}/"):  # Somebody else was faster.
+            continue
+        if not _has_revisions(session, page_id):
+            _add_revision(session, None, page_id, EntryText.of(page), "saved")
+        _move(session, page, _free_slug(session, join_page_slug(new + page.slug.removeprefix(old)), page))
+        _add_revision(session, user, page_id, EntryText.of(page), "saved")
 
 
 def _free_slug(session: Session, wanted: str, entry: Entry | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from pyramid.interfaces import IRoutesMapper
 from pyramid.request import Request
 
 from multisite.content.dialects import Dialect
@@ -15,12 +16,15 @@ from multisite.content.editor.pages import translate
 from multisite.content.entry_text import EntryText
 from multisite.content.limits import MAX_TAGS, SLUG_LENGTH, TITLE_LENGTH
 from multisite.content.markdown import NestingTooDeep, render_stored
+from multisite.content.page_paths import is_page_slug, is_reserved, join_page_slug, parent_of
+from multisite.content.page_view import ROUTE
+from multisite.content.slugs import slugify
 from multisite.language.local_time import local_time, zone_of
 
 __all__ = ["FIELDS", "EntryForm", "own_summary"]
 
-FIELDS = ("title", "body", "summary", "tags", "slug", "published", "author")
-"""The names of the fields."""
+FIELDS = ("title", "body", "summary", "tags", "slug", "published", "author", "parent")
+"""The names of the fields. `parent` is the path above a page, `/` at the top; it is empty for an article."""
 
 MAX_TEXT = 2_000_000
 """Characters of a text, as for imported files."""
@@ -41,7 +45,8 @@ class EntryForm:
             "body": text.body,
             "summary": own_summary(text, dialect),
             "tags": ", ".join(text.tags),
-            "slug": text.slug,
+            "slug": text.slug.rpartition("/")[2],
+            "parent": parent_of(text.slug) if is_page_slug(text.slug) else "",
             "published": "" if text.published is None else _local(text.published, zone_of(request.site)),
             "author": text.author or "",
         }
@@ -53,28 +58,47 @@ class EntryForm:
         # Browsers end the lines of a text with CR LF.
         return cls({name: field_of(request, name).replace("\r\n", "\n") for name in FIELDS})
 
+    @property
+    def is_page(self) -> bool:
+        """Whether this is the form of a page."""
+        return bool(self.texts["parent"])
+
     def read(self, request: Request, *, draft: bool) -> EntryText | None:
-        """Return the text, None if `faults` says what is wrong. An entry that is no draft gets a time: now."""
+        """Return the text, None if `faults` says what is wrong. An article that is no draft gets a time: now."""
         texts = {name: text if name == "body" else " ".join(text.split()) for name, text in self.texts.items()}
         tags = tuple(tag for part in texts["tags"].split(",") if (tag := part.strip()))
         if not texts["title"]:
             self.faults["title"] = translate(request, "An entry needs a title.")
         self._check_lengths(request, texts, tags)
-        published = self._time(request, texts["published"])
+        published = None if self.is_page else self._time(request, texts["published"])
+        slug = self._page_slug(request, texts) if self.is_page else texts["slug"]
         if self.faults:
             return None
-        if published is None and not draft:
+        if published is None and not draft and not self.is_page:
             published = datetime.now(UTC).replace(microsecond=0)
         return EntryText(
             title=texts["title"],
-            slug=texts["slug"],
+            slug=slug,
             summary=texts["summary"],
             body=texts["body"],
-            tags=tags,
+            tags=() if self.is_page else tags,
             author=texts["author"] or None,
             published=published,
             draft=draft,
         )
+
+    def _page_slug(self, request: Request, texts: Mapping[str, str]) -> str:
+        """Return the slug of the page, whose address must not be one of the application's own."""
+        last = slugify(texts["slug"]) or slugify(texts["title"]) or "page"
+        slug = join_page_slug(texts["parent"][: SLUG_LENGTH + 1], last)
+        routes = request.registry.getUtility(IRoutesMapper).get_routes()
+        if not slug.endswith(f"/{last}"):
+            self.faults["slug"] = translate(request, "At most {count} characters.", count=SLUG_LENGTH)
+        elif is_reserved(slug) or any(
+            route.match(path) is not None for route in routes if route.name != ROUTE for path in (slug, f"{slug}/")
+        ):
+            self.faults["slug"] = translate(request, "The site has something else at this address.")
+        return slug
 
     def _check_lengths(self, request: Request, texts: Mapping[str, str], tags: tuple[str, ...]) -> None:
         limits = {"title": TITLE_LENGTH, "slug": SLUG_LENGTH, "author": TITLE_LENGTH}

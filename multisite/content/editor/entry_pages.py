@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPSeeOther
+from pyramid.httpexceptions import HTTPBadRequest, HTTPSeeOther
 from pyramid.request import Request
 from sqlalchemy.orm import load_only
 
@@ -25,11 +25,13 @@ from multisite.content.editor.entry_form import EntryForm
 from multisite.content.editor.login_pages import field
 from multisite.content.editor.media_pages import answer, markdown_of, save_files
 from multisite.content.editor.pages import STATES, add_page, logged_in, translate, variables
+from multisite.content.editor.site_pages import is_page, page_choices
 from multisite.content.entry_text import EntryText
 from multisite.content.limits import TITLE_LENGTH
 from multisite.content.listing import visible
 from multisite.content.markdown import NestingTooDeep
 from multisite.content.models import Entry, Tag, entry_search
+from multisite.content.page_paths import is_page_slug, join_page_slug, parent_of
 from multisite.content.revisions import entry_owners
 from multisite.errors import MultisiteError
 from multisite.language.local_time import local_bounds, zone_of
@@ -50,7 +52,7 @@ def entries(request: Request) -> Any:
     """The entries that the user may change, newest first."""
     user, state, words = logged_in(request).user, request.GET.get("state", ""), request.GET.get("q", "").strip()
     columns = load_only(Entry.title, Entry.slug, Entry.published, Entry.updated, Entry.draft)
-    statement = sa.select(Entry).options(columns).order_by(Entry.id.desc()).limit(LIST_SIZE + 1)
+    statement = sa.select(Entry).where(~is_page()).options(columns).order_by(Entry.id.desc()).limit(LIST_SIZE + 1)
     now = datetime.now(UTC)
     if user.role == "author":
         own = sa.select(entry_owners.c.entry_id).where(entry_owners.c.user_id == user.id)
@@ -98,9 +100,11 @@ def _midnight(request: Request, text: str) -> datetime | None:
 
 
 def new_entry(request: Request) -> Any:
-    """The form of a new entry."""
+    """The form of a new entry, or with `?parent=` of a new page below that path."""
     if request.method != "POST":
-        return _form(request, EntryForm(), use_autosave=True)
+        form = EntryForm()
+        form.texts["parent"] = request.GET.get("parent", "")
+        return _form(request, form, use_autosave=True)
     return _upload(request, None) if field(request, "action") == "upload" else _save(request, None)
 
 
@@ -114,14 +118,17 @@ def edit_entry(request: Request) -> Any:
     entry = addressed_entry(request)
     if request.method == "POST" and field(request, "action") == "delete":
         kept = delete_entry(request.dbsession, entry)
-        return HTTPSeeOther(request.route_path("editor_home", _query={"deleted": kept.id}))
+        name = "editor_pages" if is_page_slug(kept.slug) else "editor_home"
+        return HTTPSeeOther(request.route_path(name, _query={"deleted": kept.id}))
     if request.method == "POST" and field(request, "action") == "duplicate":
         return _duplicate(request, entry)
     if request.method == "POST" and field(request, "action") == "upload":
         return _upload(request, entry)
     if request.method == "POST":
         return _save(request, entry)
-    done = translate(request, "The entry is saved.") if request.GET.get("done") else None
+    done = None
+    if request.GET.get("done"):
+        done = translate(request, "The page is saved.") if entry.is_page else translate(request, "The entry is saved.")
     return _form(
         request,
         EntryForm.of(request, EntryText.of(entry), cast(Dialect, entry.dialect)),
@@ -151,7 +158,8 @@ def _upload(request: Request, entry: Entry | None) -> dict[str, Any]:
 def _duplicate(request: Request, entry: Entry) -> Any:
     """Add a draft with the text of a saved entry, and go to its form."""
     title = translate(request, "Copy of {title}", title=entry.title)[:TITLE_LENGTH]
-    text = replace(EntryText.of(entry), title=title, slug="", published=None, draft=True)
+    slug = join_page_slug(parent_of(entry.slug), title) if entry.is_page else ""
+    text = replace(EntryText.of(entry), title=title, slug=slug, published=None, draft=True)
     dialect = cast(Dialect, entry.dialect)
     try:
         copy = save_entry(request.dbsession, logged_in(request).user, None, text, None, dialect=dialect)
@@ -179,16 +187,15 @@ def _form(
             form, key, autosaves = kept_form(each), each.key, []
             values |= {"version": each.version, "done": translate(request, "This text is not saved yet.")}
             break
-    is_visible = entry is not None and not entry.draft and entry.published is not None
+    is_visible = entry is not None and not entry.draft
     shown: dict[str, Any] = {"form": form, "entry": entry, "collision": None, "key": key, "autosaves": autosaves}
+    shown["parents"] = page_choices(request.dbsession, form.texts["parent"], entry) if form.is_page else []
     shown["title_of"] = lambda each: kept_form(each).texts["title"]
     shown["when"] = lambda seconds: request.format.datetime(datetime.fromtimestamp(seconds, UTC))
     shown["script_paths"] = [request.static_path(f"multisite.content.editor:static/{name}.js") for name in SCRIPTS]
     tags = sa.select(Tag.name).order_by(Tag.name).limit(MAX_SUGGESTED_TAGS)
     shown["known_tags"] = request.dbsession.scalars(tags).all()
-    is_public = (
-        is_visible and entry is not None and entry.published is not None and entry.published <= datetime.now(UTC)
-    )
+    is_public = is_visible and entry is not None and (entry.published is None or entry.published <= datetime.now(UTC))
     return variables(request, **{**shown, "is_visible": is_visible, "is_public": is_public, **values})
 
 
@@ -197,6 +204,8 @@ def _save(request: Request, entry: Entry | None) -> Any:
     # Without a button, as by the key Enter, an entry stays what it is.
     was_draft = entry is None or entry.draft
     draft = {"publish": False, "unpublish": True}.get(field(request, "action"), was_draft)
+    if entry is not None and form.is_page != entry.is_page:
+        raise HTTPBadRequest
     text = form.read(request, draft=draft)
     error = translate(request, "Nothing was saved: some values are not valid.")
     saved = None

@@ -26,6 +26,7 @@ from multisite.content.entry_text import EntryText
 from multisite.content.markdown import NestingTooDeep, render_stored
 from multisite.content.media import find_uploaded
 from multisite.content.models import Entry
+from multisite.content.page_paths import is_page_slug
 from multisite.content.slugs import slugify
 
 __all__ = ["LINK_PATH", "includeme"]
@@ -89,7 +90,7 @@ def _typed(request: Request, text: EntryText, dialect: Dialect, entry: Entry | N
     rendered = render_stored(text.body, dialect, find_uploaded(request.dbsession))
     return SimpleNamespace(
         id=0 if entry is None else entry.id,
-        slug=slugify(text.slug) or slugify(text.title) or "entry",
+        slug=text.slug if is_page_slug(text.slug) else slugify(text.slug) or slugify(text.title) or "entry",
         title=text.title,
         summary=text.summary or rendered.summary,
         body=text.body,
@@ -104,8 +105,12 @@ def _typed(request: Request, text: EntryText, dialect: Dialect, entry: Entry | N
 
 
 def _page(request: Request, shown: SimpleNamespace) -> Response:
-    values = {"page_kind": "entry", "title": shown.title, "canonical_url": None, "entry": shown}
-    response = render_to_response("/entry.mako", {**values, "newer": None, "older": None}, request=request)
+    values: dict[str, Any] = {"title": shown.title, "canonical_url": None}
+    if is_page_slug(shown.slug):
+        values |= {"page_kind": "page", "page": shown, "parents": []}
+    else:
+        values |= {"page_kind": "entry", "entry": shown, "newer": None, "older": None}
+    response = render_to_response(f"/{values['page_kind']}.mako", values, request=request)
     response.headers["Content-Security-Policy"] = POLICY
     return response
 

@@ -2,14 +2,7 @@
 <%block name="title">${t("Entries")}</%block>
 <p class="actions"><a class="button" href="${path('editor_new_entry')}">${t("New entry")}</a>
 <a href="${path('editor_deleted')}">${t("Deleted entries")}</a></p>
-% if deleted:
-<form method="post" action="${path('editor_deleted')}" class="message done actions">
-  ${parent.csrf()}
-  <input type="hidden" name="revision" value="${deleted}">
-  <span role="status">${t("The entry is deleted.")}</span>
-  <button type="submit" class="quiet">${t("Undo")}</button>
-</form>
-% endif
+<%include file="multisite.content.editor:templates/editor/undo.mako"/>
 <form method="get" action="${path('editor_home')}" class="filters" role="search">
   <p class="field"><label for="q">${t("Search")}</label><input id="q" name="q" type="search" value="${words}"></p>
   <p class="field"><label for="state">${t("State")}</label>

@@ -4,7 +4,7 @@
   <script src="${each}" defer></script>
 % endfor
 </%block>
-<%block name="title">${entry.title if entry else t("New entry")}</%block>
+<%block name="title">${entry.title if entry else t("New page") if form.is_page else t("New entry")}</%block>
 % if entry:
 <p class="actions">
 % if is_public:
@@ -43,11 +43,24 @@
 ${form.texts["body"]}</textarea>
     ${fault("body")}
   </div>
+% if form.is_page:
+  <p class="field">
+    <label for="parent">${t("Below")}</label>
+    <select id="parent" name="parent">
+% for path_above, name in parents:
+      <option value="${path_above}"${' selected' if path_above == form.texts["parent"] else '' | n}>${name}</option>
+% endfor
+    </select>
+  </p>
+% else:
   ${line("tags", t("Tags, separated by commas"))}
+% endif
   ${line("summary", t("Summary; by default the beginning of the text"))}
   ${line("slug", t("Last part of the address; by default from the title"))}
   ${line("author", t("Author's name on the page, if any"))}
+% if not form.is_page:
   ${line("published", t("Date and time, by the clock of the site; by default now"), kind="datetime-local")}
+% endif
   <p class="hint" id="autosave-status" role="status"></p>
   <p class="actions">
     <button type="submit" name="action" value="save">${t("Save") if is_visible else t("Save as a draft")}</button>
@@ -88,18 +101,20 @@ ${form.texts["body"]}</textarea>
     <iframe name="typed" title="${t('Preview of what is typed')}" sandbox="allow-same-origin"></iframe>
   </details>
 </form>
+% if not form.is_page:
 <datalist id="known-tags">
 % for name in known_tags:
   <option value="${name}"></option>
 % endfor
 </datalist>
+% endif
 % if entry:
 <h2>${t("Delete or duplicate")}</h2>
 <form method="post" action="${path('editor_entry', id=entry.id)}">
   ${parent.csrf()}
-  <p><button type="submit" name="action" value="delete" class="quiet">${t("Delete this entry")}</button>
+  <p><button type="submit" name="action" value="delete" class="quiet">${t("Delete this page") if entry.is_page else t("Delete this entry")}</button>
   <span class="hint">${t("It can be brought back for a month.")}</span></p>
-  <p><button type="submit" name="action" value="duplicate" class="quiet">${t("Duplicate this entry")}</button>
+  <p><button type="submit" name="action" value="duplicate" class="quiet">${t("Duplicate this page") if entry.is_page else t("Duplicate this entry")}</button>
   <span class="hint">${t("The saved text becomes a new draft.")}</span></p>
 </form>
 % endif

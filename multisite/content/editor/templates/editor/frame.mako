@@ -20,6 +20,7 @@
     <ul>
       <%block name="menu">
       <li><a href="${path('editor_home')}">${t("Entries")}</a></li>
+      <li><a href="${path('editor_pages')}">${t("Pages")}</a></li>
 % if has_media:
       <li><a href="${path('editor_media')}">${t("Media")}</a></li>
 % endif
