@@ -36,6 +36,7 @@ from multisite.sites.archive.site_record import ArchivedSite
 from multisite.sites.archive.storing import Storing
 from multisite.sites.archive.target_folder import TargetFolder
 from multisite.sites.archive.transform import Changes, Transform
+from multisite.sites.archive.unique_values import check_unique_values
 from multisite.sites.archive.values import holds_pickles
 from multisite.sites.domains import check_canonical
 from multisite.sites.themes import check_theme
@@ -222,6 +223,9 @@ class _Import:
         if not self._options.get("with_templates"):
             _refuse_pickles(tables)
         check_rows(tables, groups, self._progress)
+        with self._engine.connect().execution_options(**AS_MULTISITE) as connection:
+            replaced = None if existing is None else existing.site.id
+            check_unique_values(connection, tables, groups, self._contents, replaced)
         return plan, tables, groups, existing
 
     def _try(self, tables: list[ArchivedTable], groups: KeyGroups, transform: Transform) -> dict[str, int]:

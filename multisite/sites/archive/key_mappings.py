@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from multisite.sites.archive.plan import Column
 
-__all__ = ["IntegerKeys", "KeyMapping", "Place", "RandomKeys"]
+__all__ = ["IntegerKeys", "KeyMapping", "Place", "RandomKeys", "as_uuid"]
 
 CHECKED_KEYS = 500
 """How many keys one statement looks up."""
@@ -96,7 +96,7 @@ class RandomKeys:
 
     def note(self, key: UUID | str) -> None:
         """Add an old key."""
-        if (found := _uuid(key)) is not None:
+        if (found := as_uuid(key)) is not None:
             self._old += found.bytes
 
     def allocate(self, connection: Connection, column: Column, *, keep: bool) -> None:
@@ -118,7 +118,7 @@ class RandomKeys:
         return True
 
     def __getitem__(self, key: UUID | str) -> UUID | str:
-        if self._namespace is None or (old := _uuid(key)) is None:
+        if self._namespace is None or (old := as_uuid(key)) is None:
             return key
         new = uuid5(self._namespace, old.hex)
         if isinstance(key, UUID):
@@ -126,7 +126,7 @@ class RandomKeys:
         return str(new) if "-" in key else new.hex
 
 
-def _uuid(key: UUID | str) -> UUID | None:
+def as_uuid(key: UUID | str) -> UUID | None:
     """Return a key as a UUID; None for any other text."""
     if isinstance(key, UUID):
         return key

@@ -7,7 +7,9 @@ from sqlalchemy.engine import Connection
 
 from multisite.core.current_site import using_site
 from multisite.core.site import Site
-from multisite.scoping.column import has_site_id
+from multisite.scoping.column import SITE_COLUMN, has_site_id
+from multisite.scoping.text import scoped_text
+from multisite.sites.archive.knots import knots, one_statement, quoted_table_for_text
 from multisite.sites.archive.plan import ArchivePlan, SiteTable, column_of, defer_foreign_keys
 
 __all__ = ["delete_rows"]
@@ -22,8 +24,22 @@ def delete_rows(connection: Connection, site: Site, plan: ArchivePlan) -> None:
                 connection.execute(sa.delete(excluded))
         if connection.dialect.name != "sqlite":
             _clear_cycles(connection, plan)
-        for table in reversed(plan.tables.values()):
-            connection.execute(sa.delete(table.table).where(_is_of_site(plan, table)))
+        for knot in reversed(list(knots(list(plan.tables.values())))):
+            if len(knot) > 1 and all(has_site_id(table.table) for table in knot):
+                _delete_together(connection, knot)
+                continue
+            for table in reversed(knot):
+                connection.execute(sa.delete(table.table).where(_is_of_site(plan, table)))
+
+
+def _delete_together(connection: Connection, knot: list[SiteTable]) -> None:
+    tables = (quoted_table_for_text(table, connection.dialect) for table in knot)
+    delete = [f"DELETE FROM {name} WHERE {SITE_COLUMN} = :site_id" for name in tables]  # noqa: S608  # Quoted.
+    if connection.dialect.name == "sqlite":
+        for statement in delete:
+            connection.execute(scoped_text(statement))
+    else:
+        connection.execute(scoped_text(one_statement(delete)))
 
 
 def _clear_cycles(connection: Connection, plan: ArchivePlan) -> None:
