@@ -120,6 +120,10 @@ ${form.texts["body"]}</textarea>
 % endif
 
 <%def name="line(name, label, kind='text')">
+<%
+    # A browser leaves out what is no time, and it is to be corrected.
+    kind = "text" if name in form.faults else kind
+%>\
 <p class="field">
   <label for="${name}">${label}</label>
   <input id="${name}" name="${name}" type="${kind}" value="${form.texts[name]}"${' step="1"' if kind != 'text' else '' | n}${described(name) | n}${' required' if name == 'title' else '' | n}${' list="known-tags" autocomplete="off"' if name == 'tags' else '' | n}>
