@@ -60,6 +60,12 @@ DEMO_SITES = {
 }
 """The sites that `serve` adds if they are missing, with their options of `multisite add-site`."""
 
+CONSOLE_HOST = "console.localhost"
+"""The host of the demo's console, as in development.ini."""
+
+CONSOLE_LOGIN = "demo"
+"""The operator of the demo's console."""
+
 PKG_RESOURCES = "ignore:pkg_resources is deprecated as an API"
 """Pyramid imports pkg_resources, whose deprecation warning cannot be fixed here."""
 
@@ -324,7 +330,7 @@ def serve(options):
     address, port = server_address()
     port = options.port or port
     check_port_free(address, port)
-    ensure_environment("content")
+    ensure_environment("content", "console")
     check_writable(VAR)
     prepare_demo()
     say("Starting the server")
@@ -333,6 +339,7 @@ def serve(options):
         wait_until_listening(server, address, port)
         SERVER_FILE.write_text(f"{address}:{port}\n", "utf-8")
         print_urls(address, port)
+        print_console(port)
         return server.wait()
     except KeyboardInterrupt:
         # The terminal has sent the interrupt to the server too, which exits by itself.
@@ -449,6 +456,21 @@ def print_urls(address, port):
     say(f"\nFrom a shell:   curl -H 'Host: {first}' http://{address}:{port}/")
     say(f"Another site:   {command} add-site fourth.localhost")
     say("To stop:        Ctrl-C\n")
+
+
+def print_console(port):
+    """Print the URL of the operator's console, or a link to choose a password as long as nobody has chosen one."""
+    operators = {each["login"]: each for each in json.loads(multisite("list-operators", "--json"))}
+    if not operators:
+        made = ("add-operator", CONSOLE_LOGIN, "--role", "everything", "--json")
+    elif CONSOLE_LOGIN in operators and not operators[CONSOLE_LOGIN]["has_password"]:
+        made = ("reset-operator", CONSOLE_LOGIN, "--json")
+    else:
+        say(f"The operator's console:   http://{CONSOLE_HOST}:{port}/\n")
+        return
+    url = f"http://{CONSOLE_HOST}:{port}"
+    link = json.loads(multisite(*made, "--url", url))["link"]
+    say(f"The operator's console, where you log in as {CONSOLE_LOGIN}; choose a password:\n\n  {link}\n")
 
 
 def stop(server):

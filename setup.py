@@ -44,6 +44,13 @@ editor = [
     "WTForms>=3.1",
 ]
 
+# For multisite.console: codes as a second factor, and the QR code that sets them up.
+console = [
+    *editor,
+    "pyotp>=2.9",
+    "segno>=1.6",
+]
+
 search = ["snowballstemmer>=2.2"]  # For multisite.search.
 
 # For multisite.content, the reference application: its entries are imported from Markdown, and its ini names waitress.
@@ -77,6 +84,7 @@ test = [
     *postgresql,
     *search,
     *caching,
+    *console,
     *content,
     *media,
     *metrics,
@@ -154,6 +162,7 @@ setup(
             "**/*.dbtmako",
             "**/static/**/*",
             "**/starter/**/*",
+            "console/locale/**/*",
             "content/locale/**/*",
         ]
     },
@@ -165,6 +174,7 @@ setup(
         "docs": docs,
         "postgresql": postgresql,
         "caching": caching,
+        "console": console,
         "content": content,
         "media": media,
         "metrics": metrics,

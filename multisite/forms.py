@@ -9,11 +9,20 @@ Requires WTForms (`pyramid-multisite[editor]`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from sqlalchemy.engine import Engine
 from webob.multidict import MultiDict
 
-from multisite.sites.settings.setting import Setting
+from multisite.core.site import Site
+from multisite.errors import MultisiteError
+from multisite.sites.settings import SettingsRegistry
+from multisite.sites.settings.setting import SITE_COLUMNS, Setting
+from multisite.sites.settings.types import SettingType
+from multisite.sites.settings.values import set_settings, unset_settings
+from multisite.sites.updates import rename_site
+from multisite.sites.validation import check_locale, check_name, check_timezone
 
 try:
     from wtforms import BooleanField, ColorField, Field, SelectField, StringField
@@ -24,7 +33,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("multisite.forms needs WTForms: pip install 'pyramid-multisite[editor]'") from error
 
-__all__ = ["IMAGES_ID", "SettingsForm"]
+__all__ = ["IMAGES_ID", "SITE_TEXTS", "SettingsForm", "save_settings", "site_settings_form"]
 
 Translate = Callable[[str], str]
 
@@ -87,6 +96,11 @@ class SettingsForm(BaseForm):  # type: ignore[misc]  # WTForms has no types.
 
         return check
 
+    @property
+    def has_images(self) -> bool:
+        """Whether one of the settings is an image."""
+        return any(setting.kind.name == "image" for setting in self._settings.values())
+
     def changes(self) -> dict[str, str | None]:
         """Return the text of each setting, None for one that has its default. Call it after `validate`."""
         found: dict[str, str | None] = {}
@@ -95,6 +109,89 @@ class SettingsForm(BaseForm):  # type: ignore[misc]  # WTForms has no types.
             is_default = text == (setting.serialize(setting.default) or "")
             found[name] = None if is_default else text
         return found
+
+
+SITE_TEXTS = {
+    "name": ("The name of the site.", "1 to 200 printable characters"),
+    "locale": ("The language of the site.", "a language such as en, de or pt-BR"),
+    "timezone": ("The time zone of the site.", "a time zone such as Europe/Berlin"),
+}
+"""The columns of a site that a form may change, in its order: the description, and what is expected of a value."""
+
+
+def _column(name: str, check: Callable[[str], str]) -> Setting:
+    doc, expected = SITE_TEXTS[name]
+
+    def parse(text: str) -> str:
+        try:
+            return check(text)
+        except MultisiteError:
+            raise ValueError from None  # `expected` says it in a form's words.
+
+    return Setting(name, SettingType("text", expected, parse), None, doc, owner=True)
+
+
+_COLUMNS = (_column("name", check_name), _column("locale", check_locale), _column("timezone", check_timezone))
+
+
+def site_settings_form(
+    declared: SettingsRegistry,
+    site: Site,
+    submitted: Mapping[str, Any] | None = None,
+    *,
+    owners: bool = False,
+    language: str | None = None,
+    translate: Translate = str,
+) -> tuple[SettingsForm, dict[str, str | None]]:
+    """Return a form with name, language, time zone and settings of `site` and of its theme, and the text of each.
+
+    Args:
+        declared: The settings that the application declares.
+        site: The site.
+        submitted: As for `SettingsForm`.
+        owners: Only the settings that an owner of the site may change, and those of its theme.
+        language: The language of the labels of a theme's settings; None for that of the site.
+        translate: As for `SettingsForm`.
+    """
+    known = {each.name: each.text for each in declared.describe(site)}
+    texts = {"name": site.name, "locale": site.locale, "timezone": site.timezone, **known}
+    defaults = declared.defaults()  # The defaults of the ini file, if it has any.
+    chosen = [replace(each, default=defaults[each.name]) for each in declared if each.owner or not owners]
+    of_theme = [
+        replace(setting, doc=declared.theme_label(site.theme, name, language or site.locale))
+        for name, setting in declared.of_theme(site.theme).items()
+    ]
+    fields = [*_COLUMNS, *sorted(chosen, key=lambda each: each.name), *of_theme]
+    return SettingsForm(fields, texts, submitted, translate), texts
+
+
+def save_settings(
+    engine: Engine,
+    host: str,
+    texts: Mapping[str, str | None],
+    changes: Mapping[str, str | None],
+    *,
+    declared: SettingsRegistry,
+) -> None:
+    """Write what a form has changed: the name, then the values, then the defaults, each in a transaction of its own.
+
+    Args:
+        engine: The database of the directory.
+        host: A domain of the site.
+        texts: The texts before, as `site_settings_form` returns them.
+        changes: As `SettingsForm.changes` returns them.
+        declared: The settings that the application declares.
+    """
+    changed = {name: text for name, text in changes.items() if (text or "") != (texts[name] or "")}
+    name = changed.pop("name", None)
+    if name is not None:
+        rename_site(engine, host, name)
+    values = {key: text for key, text in changed.items() if text is not None}
+    if values:
+        set_settings(engine, host, values, declared=declared)
+    defaults = [key for key, text in changed.items() if text is None and key not in SITE_COLUMNS]
+    if defaults:
+        unset_settings(engine, host, defaults, declared=declared)
 
 
 def is_boolean(setting: Setting) -> bool:

@@ -38,7 +38,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("multisite.users needs argon2-cffi: pip install 'pyramid-multisite[users]'") from error
 
-__all__ = ["Account", "LoginThrottle", "SiteUser", "TooManyAttempts", "fold_login"]
+__all__ = ["Account", "LoginThrottle", "SiteUser", "TooManyAttempts", "fold_login", "verify_password"]
 
 MAX_LOGIN_CHARACTERS = 254
 """Maximum length of a login: that of an e-mail address (RFC 5321 section 4.5.3.1.3, without the brackets)."""
@@ -251,15 +251,20 @@ def _normalize(password: str) -> str | None:
 
 def _verify(hasher: PasswordHasher, account: Account | None, password: str) -> bool:
     stored = account.password_hash if account is not None else None
+    if not verify_password(hasher, stored, password):
+        return False
     text = _normalize(password)
-    # Verify for an unknown login too, so that timing reveals nothing.
-    if not _matches(hasher, stored or _dummy_hash(hasher), text or ""):
-        return False
-    if account is None or stored is None or text is None:
-        return False
-    if hasher.check_needs_rehash(stored):
+    if account is not None and stored is not None and text is not None and hasher.check_needs_rehash(stored):
         account.password_hash = hasher.hash(text)
     return True
+
+
+def verify_password(hasher: PasswordHasher, stored: str | None, password: str) -> bool:
+    """Return whether `password` is the one whose hash is `stored`; None stands for an account that has none."""
+    text = _normalize(password)
+    # Verify without an account too, so that timing reveals nothing.
+    is_right = _matches(hasher, stored or _dummy_hash(hasher), text or "")
+    return is_right and stored is not None and text is not None
 
 
 def _matches(hasher: PasswordHasher, stored: str, text: str) -> bool:

@@ -111,6 +111,18 @@ COMMANDS = {
     ),
     "export-user": _LazyCommand("multisite.cli.users:export_user", "Print the data stored about a user, as JSON."),
     "remove-user": _LazyCommand("multisite.cli.users:remove_user", "Remove a user and the data stored about them."),
+    "add-operator": _LazyCommand(
+        "multisite.cli.operators:add_operator", "Add an operator of the console, with a link to choose a password."
+    ),
+    "list-operators": _LazyCommand("multisite.cli.operators:list_operators", "List the operators of the console."),
+    "set-operator-role": _LazyCommand("multisite.cli.operators:set_operator_role", "Change the role of an operator."),
+    "reset-operator": _LazyCommand(
+        "multisite.cli.operators:reset_operator",
+        "Remove an operator's password and second factor, end their log-ins, and make a link for new ones.",
+    ),
+    "remove-operator": _LazyCommand(
+        "multisite.cli.operators:remove_operator", "Remove an operator, and end their log-ins."
+    ),
     "import-entries": _LazyCommand(
         "multisite.cli.import_entries:import_entries_command",
         "Import Markdown files into a site of multisite.content.",

@@ -46,6 +46,8 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         if _has_media_packages():
             config.include("multisite.content.media")
         config.include("multisite.content.page_view")
+        if settings.get("multisite.console_host"):
+            config.include("multisite.console")
         return config.make_wsgi_app()
 
 

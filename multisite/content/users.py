@@ -15,10 +15,13 @@ from multisite.mail import check_address
 from multisite.people import SiteMember
 from multisite.scoping import SiteScoped, scoped_reference
 
-__all__ = ["LINK_PATH", "LogIn", "LoginAttempts", "User", "includeme"]
+__all__ = ["LINK_PATH", "SIGN_IN_PATH", "LogIn", "LoginAttempts", "User", "includeme"]
 
 LINK_PATH = "/login/{token}"
 """The path of the page on which a user chooses a password."""
+
+SIGN_IN_PATH = "/login/operator/{token}"
+"""The path of the page on which an operator of the console signs in as a user."""
 
 AGENT_CHARACTERS = 300
 """Characters of a browser's name that are stored, so that a user recognizes a log-in."""
@@ -60,6 +63,8 @@ class User(SiteMember, Base):
 class LogIn(SiteScoped, Base):
     """A log-in of a user; `created` and `seen` are Unix time, in seconds.
 
+    `operator` is the operator of the console who signed in as the user, None for the user's own log-ins.
+
     The cookie has the token, of which `token_hash` is the hash. The log-in is valid while `generation` is the
     `login_generation` of the user.
     """
@@ -78,6 +83,7 @@ class LogIn(SiteScoped, Base):
     created: Mapped[int] = mapped_column(sa.BigInteger)
     seen: Mapped[int] = mapped_column(sa.BigInteger)
     agent: Mapped[str] = mapped_column(sa.String(AGENT_CHARACTERS))
+    operator: Mapped[str | None] = mapped_column(sa.String(254))
 
 
 class LoginAttempts(SiteScoped, Base):
@@ -101,6 +107,6 @@ class LoginAttempts(SiteScoped, Base):
 
 def includeme(config: Configurator) -> None:
     """Make `User` the class of the users of sites, and declare the sender of the sites' mail."""
-    config.set_site_user(User, link_path=LINK_PATH)
+    config.set_site_user(User, link_path=LINK_PATH, sign_in_path=SIGN_IN_PATH)
     sentence = "The sender of the site's mail; by default noreply@ its domain."
     config.add_site_setting("mail_from", str, default=None, doc=sentence, check=check_address)

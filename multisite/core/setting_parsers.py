@@ -18,6 +18,7 @@ __all__ = [
     "parse_file",
     "parse_folder",
     "parse_header_name",
+    "parse_host",
     "parse_limit",
     "parse_log_days",
     "parse_mail_url",
@@ -173,6 +174,17 @@ def parse_unknown_host(value: str) -> str:
         return hosts.parse(value, underscores=True).name
     except InvalidHost:
         raise ValueError("404, 421, or the host of the site to fall back to") from None
+
+
+def parse_host(value: str) -> str:
+    """Parse a host name, without a port."""
+    try:
+        name, port = hosts.parse(value, underscores=True)
+    except InvalidHost:
+        name, port = "", None
+    if not name or port is not None:
+        raise ValueError("a host such as console.example.com, without a port")
+    return name
 
 
 def parse_suffix(value: str) -> str:

@@ -130,6 +130,15 @@ class Settings:
     metrics_from: tuple[parsers.Network, ...] = _setting(
         _LOOPBACK, parsers.parse_networks, "Addresses and networks that may request metrics_path."
     )
+    console_host: str | None = _setting(
+        None, parsers.parse_host, "Host of the operator's console, if multisite.console is included; it is no site."
+    )
+    console_networks: tuple[parsers.Network, ...] = _setting(
+        _LOOPBACK, parsers.parse_networks, "Addresses and networks that may open the operator's console."
+    )
+    console_second_factor: bool = _setting(
+        True, parsers.parse_boolean, "Whether operators of the console need a code from an app to log in."
+    )
     tls_ask_path: str | None = _setting(
         None, parsers.parse_url_path, "Path at which a proxy asks whether to obtain a certificate for a domain."
     )

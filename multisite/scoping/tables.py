@@ -82,7 +82,12 @@ A site may read its own rows; only `all_sites` and multisite itself may change t
 """
 
 
-PRIVATE_TABLES = frozenset({"multisite_log"})
+PRIVATE_TABLES = frozenset(
+    {
+        "multisite_log", "multisite_operator_attempts", "multisite_operator_log_ins", "multisite_operators",
+        "multisite_sign_ins",
+    }
+)  # fmt: skip
 """multisite's own tables for its operators, which no statement within a site may name."""
 
 

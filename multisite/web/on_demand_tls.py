@@ -21,14 +21,14 @@ from multisite.core.settings import Settings
 from multisite.directory import Directory
 from multisite.errors import DirectoryUnavailable, InvalidHost
 
-__all__ = ["ask_view", "includeme", "is_allowed_peer"]
+__all__ = ["FORWARDED", "ask_view", "includeme", "is_allowed_peer"]
 
-_FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
+FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
 """Headers that proxies add to forwarded requests; a request by the proxy itself has none of them."""
 
 
 def ask_view(request: Request) -> Response:
-    """Return 200 if a served site has `domain`, else 404; 503 if it cannot be looked up; 403 for other clients."""
+    """Return 200 if a served site or the console has `domain`, else 404; 503 without an answer; 403 for others."""
     if OPEN_PATH not in request.environ:
         # Below the path of a site, which a proxy that blocks the endpoint for visitors does not cover.
         return _respond(404)
@@ -38,7 +38,8 @@ def ask_view(request: Request) -> Response:
     try:
         host = hosts.parse(request.params.get("domain", ""), underscores=settings.allow_underscores)
         directory: Directory = request.registry[DIRECTORY]
-        found = host.port is None and directory.has_host(host.name)
+        is_console = host.name == settings.console_host
+        found = host.port is None and (is_console or directory.has_host(host.name))
     except (InvalidHost, UnicodeDecodeError):
         found = False
     except DirectoryUnavailable:
@@ -48,7 +49,7 @@ def ask_view(request: Request) -> Response:
 
 def is_allowed_peer(request: Request, networks: Sequence[Network]) -> bool:
     """Return whether `request` comes from one of `networks` directly, and was not forwarded by a proxy."""
-    if any(header in request.environ for header in _FORWARDED):
+    if any(header in request.environ for header in FORWARDED):
         return False
     try:
         address = ipaddress.ip_address(request.environ.get("REMOTE_ADDR", ""))

@@ -20,19 +20,26 @@ _NEEDED = ("find", "role", "email", "make_link", "find_by_link", "export", "eras
 
 
 class SiteUserClass(NamedTuple):
-    """The class of the users of sites. `link_path` is the path of the page that takes a link, with `{token}`."""
+    """The class of the users of sites.
+
+    `link_path` is the path of the page that takes a link to choose a password, with `{token}`, and `sign_in_path` that
+    of the page that takes a link of an operator's sign-in; None if there is none.
+    """
 
     model: Any
     link_path: str
+    sign_in_path: str | None = None
 
 
-def set_site_user(config: Configurator, model: type, *, link_path: str) -> None:
+def set_site_user(config: Configurator, model: type, *, link_path: str, sign_in_path: str | None = None) -> None:
     """Name the class of the users of sites. A directive of the Configurator.
 
     Args:
         config: The Configurator.
         model: A subclass of `multisite.people.SiteMember`.
         link_path: The path of the page on which a user chooses a password, such as `/login/{token}`.
+        sign_in_path: The path of the page on which an operator of the console signs in as a user, by the token of
+            `multisite.sites.sign_ins`; None if operators cannot.
 
     Raises:
         ConfigurationError: An argument is not valid.
@@ -42,11 +49,12 @@ def set_site_user(config: Configurator, model: type, *, link_path: str) -> None:
         raise ConfigurationError(
             f"set_site_user: {model.__name__} has no {', '.join(missing)}: derive it from multisite.people.SiteMember"
         )
-    if not link_path.startswith("/") or link_path.count("{token}") != 1:
-        raise ConfigurationError(f"set_site_user: link_path is a path with {{token}} in it, not '{link_path}'")
+    for name, path in (("link_path", link_path), ("sign_in_path", sign_in_path)):
+        if path is not None and (not path.startswith("/") or path.count("{token}") != 1):
+            raise ConfigurationError(f"set_site_user: {name} is a path with {{token}} in it, not '{path}'")
 
     def register() -> None:
-        config.registry[SITE_USER] = SiteUserClass(model, link_path)
+        config.registry[SITE_USER] = SiteUserClass(model, link_path, sign_in_path)
 
     config.action(SITE_USER, register)
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlunsplit
 
@@ -56,6 +57,16 @@ Handler = Callable[[Request], Response]
 def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return a tween that sets the site of each request, or responds with an error if there is none."""
     run_startup(registry)
+    refuse = _refusing(registry)
+    tween = _make_tween(handler, registry, refuse)
+    if registry[SETTINGS].console_host is None:
+        return tween
+    # Imported here, because only applications with the setting need the module.
+    console_first: Callable[..., Handler] = import_module("multisite.web.console_host").console_first
+    return console_first(tween, registry, refuse)
+
+
+def _make_tween(handler: Handler, registry: Registry, refuse: Callable[[Request, MultisiteError], Response]) -> Handler:
     settings: Settings = registry[SETTINGS]
     open_paths = {path for path in settings.open_paths if not path.endswith("/")}
     open_paths.update(path for path in (settings.tls_ask_path, settings.metrics_path) if path is not None)
@@ -63,7 +74,6 @@ def site_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
     has_open_paths = bool(open_paths or open_prefixes)
     site_limit = ConcurrencyLimit(settings.max_requests_per_site) if settings.max_requests_per_site else None
-    refuse = _refusing(registry)
 
     def is_open(path: str) -> bool:
         return path in open_paths or path.startswith(open_prefixes)

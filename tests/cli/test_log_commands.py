@@ -54,6 +54,10 @@ CHANGING: dict[str, list[list[str]]] = {
     "reset-password": [["reset-password", "a.example", "bob"]],
     "export-user": [["export-user", "a.example", "bob"]],
     "remove-user": [["remove-user", "a.example", "bob"]],
+    "add-operator": [["add-operator", "olga"]],
+    "set-operator-role": [["set-operator-role", "olga", "run"]],
+    "reset-operator": [["reset-operator", "olga"]],
+    "remove-operator": [["remove-operator", "olga"]],
     "import-entries": [["import-entries", "a.example", "leaf-mould.md"]],
     "import-wordpress": [["import-wordpress", "b.example", "export.xml"]],
     "import-ghost": [["import-ghost", "b.example", "ghost.json"]],
@@ -77,8 +81,8 @@ LOGGED_AS = {"add-sites": "add-site", "export-sites": "export-site"}
 
 READING = {
     "list-sites", "show-site", "which", "compile-templates", "collect-static", "settings", "list-removed", "shell",
-    "check", "vhosts", "list-users", "list-entries", "list-redirects", "export-redirects", "list-media", "list-log",
-    "list-shards",
+    "check", "vhosts", "list-users", "list-operators", "list-entries", "list-redirects", "export-redirects",
+    "list-media", "list-log", "list-shards",
 }  # fmt: skip
 
 ELSEWHERE = {
@@ -100,7 +104,10 @@ def test_every_command_is_in_one_list() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
     path = tmp_path_factory.mktemp("folder")
     folder = Folder(path, f"sqlite:///{path / 'test.db'}")
-    folder.write(app="multisite.archives_dir = %(here)s/archives\nmultisite.media_url = %(here)s/media")
+    folder.write(
+        app="multisite.archives_dir = %(here)s/archives\nmultisite.media_url = %(here)s/media\n"
+        "multisite.console_host = console.example"
+    )
     ini = path / "development.ini"
     ini.write_text(ini.read_text().replace("egg:pyramid-multisite", "call:multisite.content:main"))
     (path / "templates" / "themes" / "plain").mkdir(parents=True)

@@ -107,6 +107,7 @@ TYPES = {
     setting_parsers.parse_limit: "whole number, or 0",
     setting_parsers.parse_log_days: "whole number of at least 30",
     setting_parsers.parse_mail_url: "URL of a mail server",
+    setting_parsers.parse_host: "host",
     setting_parsers.parse_suffix: "end of a name",
     setting_parsers.parse_url_path: "path",
     setting_parsers.parse_header_name: "name of a header",

@@ -284,7 +284,7 @@ def test_an_application_names_its_class_of_users(tmp_path: Any) -> None:
     made = config(tmp_path)
     made.set_site_user(Person, link_path="/welcome/{token}")
     made.commit()
-    assert made.registry[SITE_USER] == (Person, "/welcome/{token}")
+    assert made.registry[SITE_USER] == (Person, "/welcome/{token}", None)
 
 
 def test_an_unsuitable_class_or_path_is_refused(tmp_path: Any) -> None:

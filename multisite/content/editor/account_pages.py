@@ -11,9 +11,10 @@ from pyramid.request import Request
 
 from multisite.content.editor.attempts import count_attempt, login_key, reset_attempts
 from multisite.content.editor.log_ins import end_log_in, list_log_ins, start_log_in
-from multisite.content.editor.login_pages import field, password_error
+from multisite.content.editor.login_pages import password_error
 from multisite.content.editor.pages import add_page, logged_in, translate, variables
 from multisite.content.users import User
+from multisite.private_pages import field
 from multisite.users import TooManyAttempts
 
 __all__ = ["includeme"]

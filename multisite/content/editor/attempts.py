@@ -1,31 +1,21 @@
-"""Limit attempts to log in, in the database: all processes count together.
-
-An attempt is counted in a transaction of its own, before its outcome is known. So each concurrent attempt counts, and
-the count stays if the request fails.
-"""
+"""Limit attempts to log in at a site, in the database."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 from pyramid.request import Request
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from multisite.content.users import LoginAttempts, User
+from multisite.people import attempts as people_attempts
 from multisite.people import hash_token
-from multisite.users import TooManyAttempts, fold_login
+from multisite.people.attempts import LIMIT, login_key
+from multisite.users import TooManyAttempts
 
-__all__ = ["LIMIT", "PAUSE_SECONDS", "count_attempt", "login_key", "own_transaction", "reset_attempts"]
-
-LIMIT = 10
-"""Attempts for one login before the pause."""
-
-PAUSE_SECONDS = 900
-"""After how many seconds the first of the attempts no longer counts."""
+__all__ = ["count_attempt", "login_key", "own_transaction", "reset_attempts"]
 
 
 @contextmanager
@@ -40,37 +30,19 @@ def own_transaction(request: Request) -> Iterator[Session]:
         yield session
 
 
-def login_key(purpose: str, login: str) -> str:
-    """Return the key under which attempts with `login` are counted; all invalid logins share one."""
-    try:
-        return f"{purpose} {fold_login(login)}"
-    except ValueError:
-        return purpose
-
-
 def count_attempt(request: Request, key: str, limit: int = LIMIT) -> None:
     """Count an attempt at the request's site. Raises `TooManyAttempts` if there were `limit` within the pause."""
-    now = int(time.time())
-    insert = (postgresql if request.dbsession.get_bind(User).dialect.name == "postgresql" else sqlite).insert
-    is_over = LoginAttempts.until <= now
-    statement = (
-        insert(LoginAttempts)
-        .values(key_hash=_hash(request, key), count=1, until=now + PAUSE_SECONDS)
-        .on_conflict_do_update(
-            index_elements=["site_id", "key_hash"],
-            set_={
-                "count": sa.case((is_over, 1), else_=LoginAttempts.count + 1),
-                "until": sa.case((is_over, now + PAUSE_SECONDS), else_=LoginAttempts.until),
-            },
-        )
-        .returning(LoginAttempts.count, LoginAttempts.until)
-    )
+    dialect = request.dbsession.get_bind(User).dialect.name
+    too_many = None
     with own_transaction(request) as session:
-        count, until = session.execute(statement).one()
-        if count == 1:
-            session.execute(sa.delete(LoginAttempts).where(LoginAttempts.until <= now))
-    if count > limit:
-        raise TooManyAttempts(max(1, until - now))
+        try:
+            people_attempts.count_attempt(
+                session.execute, dialect, LoginAttempts, ("site_id", "key_hash"), _hash(request, key), limit
+            )
+        except TooManyAttempts as error:  # Not from the block, whose transaction would be rolled back.
+            too_many = error
+    if too_many is not None:
+        raise too_many
 
 
 def reset_attempts(request: Request, key: str) -> None:

@@ -21,10 +21,10 @@ from pyramid.response import Response
 from multisite.content.editor.attempts import own_transaction
 from multisite.content.editor.entries import may_change
 from multisite.content.editor.entry_form import FIELDS, EntryForm
-from multisite.content.editor.login_pages import field
 from multisite.content.editor.pages import add_page, logged_in
 from multisite.content.models import Entry
 from multisite.content.revisions import Autosave
+from multisite.private_pages import field
 
 __all__ = ["entry_of_key", "forget_autosave", "form_key", "includeme", "kept_form", "list_autosaves"]
 

@@ -11,7 +11,6 @@ from pyramid.interfaces import IRoutesMapper
 from pyramid.request import Request
 
 from multisite.content.dialects import Dialect
-from multisite.content.editor.login_pages import field as field_of
 from multisite.content.editor.pages import translate
 from multisite.content.entry_text import EntryText
 from multisite.content.limits import MAX_TAGS, SLUG_LENGTH, TITLE_LENGTH
@@ -20,6 +19,7 @@ from multisite.content.page_paths import is_page_slug, is_reserved, join_page_sl
 from multisite.content.page_view import ROUTE
 from multisite.content.slugs import slugify
 from multisite.language.local_time import local_time, zone_of
+from multisite.private_pages import field as field_of
 
 __all__ = ["FIELDS", "EntryForm", "own_summary"]
 

@@ -22,7 +22,6 @@ from multisite.content.editor.entries import (
     save_entry,
 )
 from multisite.content.editor.entry_form import EntryForm
-from multisite.content.editor.login_pages import field
 from multisite.content.editor.media_pages import answer, markdown_of, save_files
 from multisite.content.editor.pages import STATES, add_page, logged_in, translate, variables
 from multisite.content.editor.site_pages import is_page, page_choices
@@ -35,6 +34,7 @@ from multisite.content.page_paths import is_page_slug, join_page_slug, parent_of
 from multisite.content.revisions import entry_owners
 from multisite.errors import MultisiteError
 from multisite.language.local_time import local_bounds, zone_of
+from multisite.private_pages import field
 
 __all__ = ["includeme"]
 

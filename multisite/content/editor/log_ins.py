@@ -6,7 +6,6 @@ site and the scheme are included: a cookie of another site, or one that was sent
 
 from __future__ import annotations
 
-import hmac
 import secrets
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pyramid.response import Response
 from multisite.content.editor.attempts import own_transaction
 from multisite.content.users import AGENT_CHARACTERS, LogIn, User
 from multisite.people import hash_token
+from multisite.private_pages import csrf_token, printable
 from multisite.sessions import cookie_name, read_cookies
 from multisite.web.request import escape_path
 
@@ -30,6 +30,9 @@ IDLE_DAYS = 14
 
 MAX_DAYS = 90
 """After how many days a log-in ends in any case."""
+
+OPERATOR_SECONDS = 3600
+"""After how many seconds the log-in of an operator as a user ends."""
 
 _SEEN_SECONDS = 3600
 """How often, at most, the time of the last request is written."""
@@ -60,7 +63,7 @@ def find_log_in(request: Request) -> LoggedIn | None:
             LogIn.token_hash == _hash(request, token),
             LogIn.generation == User.login_generation,
             LogIn.seen > now - IDLE_DAYS * _DAY,
-            LogIn.created > now - MAX_DAYS * _DAY,
+            LogIn.created > now - sa.case((LogIn.operator.is_(None), MAX_DAYS * _DAY), else_=OPERATOR_SECONDS),
         )
     )
     found = request.dbsession.execute(statement).one_or_none()
@@ -70,11 +73,17 @@ def find_log_in(request: Request) -> LoggedIn | None:
     if log_in.seen < now - _SEEN_SECONDS:
         with own_transaction(request) as session:
             session.execute(sa.update(LogIn).where(LogIn.id == log_in.id).values(seen=now))
-    return LoggedIn(user, log_in, _csrf_token(token))
+    return LoggedIn(user, log_in, csrf_token(token))
 
 
-def start_log_in(request: Request, response: Response, user: User) -> str:
+def start_log_in(request: Request, response: Response, user: User, *, operator: str | None = None) -> str:
     """Log `user` in, by a cookie of `response`. Log-ins of the user that are no longer valid are removed.
+
+    Args:
+        request: The current request.
+        response: The response that sets the cookie.
+        user: The user.
+        operator: The operator who signs in as the user, if it is not the user.
 
     Returns:
         The token that forms must contain.
@@ -88,7 +97,7 @@ def start_log_in(request: Request, response: Response, user: User) -> str:
         LogIn.created <= now - MAX_DAYS * _DAY,
     )
     session.execute(sa.delete(LogIn).where(LogIn.user_id == user.id, over))
-    agent = "".join(c if c.isprintable() else " " for c in request.user_agent or "")[:AGENT_CHARACTERS]
+    agent = printable(request.user_agent or "", AGENT_CHARACTERS)
     session.add(
         LogIn(
             user_id=user.id,
@@ -97,10 +106,11 @@ def start_log_in(request: Request, response: Response, user: User) -> str:
             created=now,
             seen=now,
             agent=agent,
+            operator=operator,
         )
     )
     response.set_cookie(value=token, max_age=MAX_DAYS * _DAY, httponly=True, samesite="Lax", **_cookie(request))
-    return _csrf_token(token)
+    return csrf_token(token)
 
 
 def list_log_ins(request: Request, user: User) -> Sequence[LogIn]:
@@ -133,10 +143,6 @@ def _cookie(request: Request) -> dict[str, Any]:
     path = escape_path(request.environ.get("SCRIPT_NAME", "")) or "/"
     name = cookie_name("login", request.site, is_secure=is_secure, path=path)
     return {"name": name, "path": path, "secure": is_secure}
-
-
-def _csrf_token(token: str) -> str:
-    return hmac.new(token.encode("utf-8", "replace"), b"csrf", "sha256").hexdigest()
 
 
 def _hash(request: Request, token: str) -> str:

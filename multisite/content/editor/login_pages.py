@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import unicodedata
 from email.message import EmailMessage
 from typing import Any
 
@@ -27,15 +26,17 @@ from multisite.content.editor.pages import (
     variables,
 )
 from multisite.content.users import LINK_PATH, User
-from multisite.core.keys import SETTINGS
+from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.core.settings import Settings
 from multisite.errors import MultisiteError
 from multisite.mail import make_message, send
 from multisite.origins import is_local_url
 from multisite.people import LINK_DAYS
+from multisite.private_pages import field, has_password_length
+from multisite.sites.sign_ins import use_sign_in
 from multisite.users import MAX_PASSWORD_CHARACTERS, TooManyAttempts
 
-__all__ = ["FORGOTTEN_LIMIT", "SENDER_LIMIT", "field", "includeme", "password_error", "send_link_later"]
+__all__ = ["FORGOTTEN_LIMIT", "SENDER_LIMIT", "includeme", "password_error", "send_link_later"]
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +45,6 @@ FORGOTTEN_LIMIT = 3
 
 SENDER_LIMIT = 20
 """Links that one network address may ask for within the pause."""
-
-
-def field(request: Request, name: str) -> str:
-    """Return the text of a form's field; empty if it is missing or a file."""
-    value = request.POST.get(name, "")
-    return value if isinstance(value, str) else ""
 
 
 def log_in(request: Request) -> Any:
@@ -134,11 +129,20 @@ def choose_password(request: Request) -> Any:
     return variables(request, new_user=user, minimum=User.min_password_characters, error=error)
 
 
+def sign_in_as_user(request: Request) -> Any:
+    """Sign an operator in as a user, by a link of the console that works once, for a minute."""
+    found = use_sign_in(request.registry[DIRECTORY].engine, request.site, request.matchdict["token"])
+    user = None if found is None else request.dbsession.get(User, found.user_id)
+    if found is None or user is None:
+        return HTTPNotFound()  # Not raised: the address would be counted as missing, with the token in it.
+    response = HTTPSeeOther(request.route_path("editor_home"))
+    start_log_in(request, response, user, operator=found.operator)
+    return response
+
+
 def password_error(request: Request, password: str) -> str | None:
     """Return why a new password, which is in the field `repeated` again, cannot be used; None if it can."""
-    # Counted as `new_password_hash` does; the length first, since normalizing takes quadratic time.
-    text = unicodedata.normalize("NFKC", password) if len(password) <= MAX_PASSWORD_CHARACTERS else ""
-    if not User.min_password_characters <= len(text) <= MAX_PASSWORD_CHARACTERS:
+    if not has_password_length(password):
         return translate(
             request,
             "A password has {minimum} to {maximum} characters.",
@@ -204,4 +208,5 @@ def includeme(config: Configurator) -> None:
     add_page(config, "login", "/login", log_in, role=None)
     add_page(config, "logout", "/logout", log_out, "logout", role="author")
     add_page(config, "forgotten", "/login/forgotten", forgotten, "forgotten", role=None)
+    add_page(config, "sign_in", r"/login/operator/{token:[\w-]{43}}", sign_in_as_user, role=None)
     add_page(config, "link", r"/login/{token:[\w-]{43}}", choose_password, "link", role=None)

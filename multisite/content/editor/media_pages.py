@@ -14,12 +14,12 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite.content.editor.addressed import number_of
-from multisite.content.editor.login_pages import field
 from multisite.content.editor.pages import add_page, logged_in, translate, variables
 from multisite.content.editor.uploads import uploaded_files
 from multisite.content.models import Entry
 from multisite.content.revisions import entry_owners
 from multisite.media.errors import MediaRefused
+from multisite.private_pages import field
 
 if TYPE_CHECKING:  # These need the extra `media`, without which the editor works too.
     from multisite.media import MediaLibrary, SiteMedia

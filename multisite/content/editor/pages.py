@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from pyramid.config import Configurator
-from pyramid.httpexceptions import (
-    HTTPBadRequest,
-    HTTPForbidden,
-    HTTPLengthRequired,
-    HTTPMethodNotAllowed,
-    HTTPRequestEntityTooLarge,
-    HTTPUnsupportedMediaType,
-)
+from pyramid.httpexceptions import HTTPForbidden, HTTPLengthRequired, HTTPMethodNotAllowed
 from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite.content.editor.log_ins import LoggedIn, find_log_in
 from multisite.content.editor.uploads import FILES_TYPE, read_files
+from multisite.core.actor import acting_as
+from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.origins import origin_check
 from multisite.people import ROLES
+from multisite.private_pages import check_method, check_token, protect, read_form
+from multisite.sites.operator_log import record_now
 
 __all__ = [
     "KINDS",
@@ -44,22 +40,6 @@ DOMAIN = "editor"
 
 TEMPLATES = "multisite.content.editor:templates/editor/"
 
-HEADERS = {
-    # No inline script or style, nothing from elsewhere, and no other page around this one.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    # Not no-referrer, with which browsers send forms with the Origin null.
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "X-Robots-Tag": "noindex",
-}
-"""Headers of every page of the editor."""
-
 
 def N_(text: str) -> str:  # noqa: N802  The usual name for a text that is translated where it is shown.
     """Return `text`, which is listed for translation."""
@@ -77,14 +57,6 @@ MAX_FORM_BYTES = 20_000_000
 
 KEPT = "kept."
 """Prefix of the fields in the form to log in that keep those of another form."""
-
-MAX_FORM_FIELDS = 1000
-"""Fields of a form. Anybody may send one to the log-in, and of that size it could have ten million."""
-
-FORM_TYPE = "application/x-www-form-urlencoded"
-"""The media type of all forms of the editor. The fields of other types are not counted before they are parsed."""
-
-METHODS = ("GET", "HEAD", "POST")
 
 View = Callable[[Request], Any]
 
@@ -132,8 +104,10 @@ def _protected(
     request: Request,
 ) -> Response:
     """Return the page, if the request may have it."""
-    if request.method not in METHODS:
-        return protect(HTTPMethodNotAllowed(headers={"Allow": ", ".join(METHODS)}))
+    try:
+        check_method(request)
+    except HTTPMethodNotAllowed as error:
+        return protect(error)
     if request.method == "POST":
         _check_origin(request)
         _read_body(request, takes_files=takes_files)
@@ -143,49 +117,49 @@ def _protected(
     if found is None:
         return login_form(request, status=403)
     if request.method == "POST":
-        _check_token(request, found)
+        check_token(request, found.csrf_token)
+        log_operator(request, found)
     if found.user.role not in ROLES[: ROLES.index(role) + 1]:
         raise HTTPForbidden
     return protect(rendered(context, request))
 
 
 def _read_body(request: Request, *, takes_files: bool) -> None:
-    """Read the form into memory. WebOb would write one of this size to a file, and leave closing it to the collector.
+    """Read the form into memory.
 
     A form with files is read on a page that takes them; one that is longer than other forms, of who is logged in.
 
     Raises:
         HTTPLengthRequired: The request does not say how long the form is.
-        HTTPRequestEntityTooLarge: It is longer than any text may be, or has more fields than any form.
-        HTTPUnsupportedMediaType: It is not sent as the editor's own forms are.
+        HTTPException: As `read_form`.
     """
-    if request.content_length is None:
-        raise HTTPLengthRequired
-    is_long = request.content_length > MAX_FORM_BYTES
+    is_long = (request.content_length or 0) > MAX_FORM_BYTES
     if takes_files and request.content_type == FILES_TYPE and not (is_long and request.log_in is None):
+        if request.content_length is None:
+            raise HTTPLengthRequired
         read_files(request)
         return
-    if is_long:
-        raise HTTPRequestEntityTooLarge
-    body = request.body_file.read(request.content_length)
-    if body and request.content_type != FORM_TYPE:
-        raise HTTPUnsupportedMediaType
-    if body.count(b"&") >= MAX_FORM_FIELDS:
-        raise HTTPRequestEntityTooLarge
-    request.body = body
+    read_form(request, MAX_FORM_BYTES)
 
 
-def _check_token(request: Request, found: LoggedIn) -> None:
-    sent = request.POST.get("csrf_token")
-    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode("utf-8", "replace"), found.csrf_token.encode()):
-        raise HTTPBadRequest("The form has no valid csrf_token.")
+def log_operator(request: Request, found: LoggedIn) -> None:
+    """Record what an operator sends who has signed in as a user, under the name of the operator.
+
+    In a transaction of its own, before it is done: what fails is recorded too.
+    """
+    operator = found.log_in.operator
+    if operator is not None:
+        with acting_as(f"{operator} (as {found.user.login})", address=request.remote_addr):
+            after = {"page": request.matched_route.name, "path": request.path, "user": found.user.login}
+            record_now(request.registry[DIRECTORY].engine, "act-as-user", request.site, after=after)
 
 
-def protect(response: Response) -> Response:
-    """Add the headers of the editor to a response."""
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
+def console_url(request: Request) -> str:
+    """Return the address of the site's users in the console, for the link back."""
+    host = request.registry[SETTINGS].console_host
+    port = request.host.rpartition(":")[2]
+    has_port = request.host.endswith(f":{port}") and port.isdigit()
+    return f"{request.scheme}://{host}{f':{port}' if has_port else ''}/sites/{request.site.id}/users"
 
 
 def logged_in(request: Request) -> LoggedIn:
@@ -229,6 +203,8 @@ def variables(request: Request, **values: Any) -> dict[str, Any]:
         "page_kind": "editor",
         "t": partial(translate, request),
         "user": None if found is None else found.user,
+        "acting": None if found is None or found.log_in.operator is None else found.log_in.operator,
+        "console_url": None if found is None or found.log_in.operator is None else console_url(request),
         "csrf_token": "" if found is None else found.csrf_token,
         "path": request.route_path,
         "has_media": hasattr(request, "media_library"),

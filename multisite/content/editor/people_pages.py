@@ -7,7 +7,7 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.request import Request
 
-from multisite.content.editor.login_pages import field, send_link_later
+from multisite.content.editor.login_pages import send_link_later
 from multisite.content.editor.pages import N_, add_page, logged_in, translate, variables
 from multisite.content.users import LINK_PATH, User
 from multisite.core.keys import SETTINGS
@@ -23,6 +23,7 @@ from multisite.people import (
     reset_password,
     set_role,
 )
+from multisite.private_pages import field
 
 __all__ = ["ROLE_TEXTS", "includeme"]
 

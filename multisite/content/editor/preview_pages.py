@@ -19,7 +19,6 @@ from multisite.content.dialects import Dialect
 from multisite.content.editor.addressed import addressed_entry, number_of
 from multisite.content.editor.autosaves import entry_of_key
 from multisite.content.editor.entry_form import EntryForm
-from multisite.content.editor.login_pages import field
 from multisite.content.editor.pages import add_page, logged_in, protect, translate, variables
 from multisite.content.editor.preview_links import LINK_DAYS, find_linked, list_links, make_link, withdraw_link
 from multisite.content.entry_text import EntryText
@@ -28,6 +27,7 @@ from multisite.content.media import find_uploaded
 from multisite.content.models import Entry
 from multisite.content.page_paths import is_page_slug
 from multisite.content.slugs import slugify
+from multisite.private_pages import field
 
 __all__ = ["LINK_PATH", "includeme"]
 

@@ -13,6 +13,9 @@
 </head>
 <body>
 <a class="skip" href="#content">${text("skip_to_content")}</a>
+% if acting:
+<p class="acting" role="note">${t("{operator} is signed in here as {login}. What is changed is logged.", operator=acting, login=user.login)} <a href="${console_url}">${t("Back to the console")}</a></p>
+% endif
 <header class="bar">
   <p class="brand"><a href="${home_url}">${site.name}</a></p>
 % if user is not None:

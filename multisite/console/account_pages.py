@@ -1,0 +1,45 @@
+"""The operator's own account: password and log-ins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
+from pyramid.request import Request
+
+from multisite.console.log_ins import end_log_in, list_log_ins
+from multisite.console.login_pages import password_fault
+from multisite.console.operators import set_password
+from multisite.console.pages import add_page, done, variables
+from multisite.private_pages import field
+from multisite.users import Account
+
+__all__ = ["includeme"]
+
+
+def account(request: Request) -> Any:
+    """The operator's own account; a POST changes the password, after the current one was entered on another page."""
+    error = password_fault(request) if request.method == "POST" else None
+    if request.method == "POST" and error is None:
+        set_password(request.console.engine, request.log_in.operator, field(request, "password"), request.log_in.id)
+        return done(request, "password", "account")
+    if error is not None:
+        request.response.status_int = 400
+    found = list_log_ins(request, request.log_in.operator)
+    return variables(
+        request, log_ins=found, own=request.log_in.id, minimum=Account.min_password_characters, error=error
+    )
+
+
+def end(request: Request) -> Any:
+    """End one of the operator's log-ins; a GET shows nothing."""
+    if request.method != "POST" or not end_log_in(request, request.log_in.operator, int(request.matchdict["id"])):
+        raise HTTPNotFound
+    return HTTPSeeOther(request.route_path("account"))
+
+
+def includeme(config: Configurator) -> None:
+    """Add the pages."""
+    add_page(config, "account", "/account", account, "account", role="look", is_dangerous=True)
+    add_page(config, "end_log_in", r"/account/log-ins/{id:[1-9]\d{0,17}}", end, role="look")

@@ -1,0 +1,58 @@
+"""The domains of a site: add one, remove one, make one canonical."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+
+from multisite.console.pages import add_page, done, translate
+from multisite.console.site_list_pages import explain
+from multisite.console.site_pages import SITE_PATTERN, find_record, site_variables
+from multisite.directory.records import SiteRecord
+from multisite.errors import MultisiteError
+from multisite.private_pages import field
+from multisite.sites.domains import add_domain, remove_domain, set_canonical
+
+__all__ = ["includeme"]
+
+
+def domains(request: Request) -> Any:
+    """The domains of a site, and what a POST does to one of them."""
+    record, error = find_record(request), None
+    if request.method == "POST":
+        try:
+            error = _change(request, record)
+        except MultisiteError as refused:
+            error = explain(request, refused)
+        if error is None:
+            request.console.directory.refresh_soon()
+            return done(request, "saved", "domains", id=record.site.id)
+        request.response.status_int = 400
+    return site_variables(request, record, error=error, host=field(request, "host") if error else "")
+
+
+def _change(request: Request, record: SiteRecord) -> str | None:
+    """Make the change, or return why not."""
+    engine, action, host = request.console.engine, field(request, "action"), field(request, "host").strip()
+    is_redirect = field(request, "kind") == "redirect"
+    if action == "add":
+        underscores = request.console.settings.allow_underscores
+        add_domain(engine, record.site.domain, host, redirect=is_redirect, allow_underscores=underscores)
+        return None
+    # The functions below find the site by the domain, which must not be one of another site.
+    if host not in {each.host for each in record.domains}:
+        return translate(request, "The site has no such domain any more.")
+    if action == "canonical":
+        set_canonical(engine, host, redirect=is_redirect)
+        return None
+    if action == "remove":
+        remove_domain(engine, host)
+        return None
+    return translate(request, "Nothing was changed.")
+
+
+def includeme(config: Configurator) -> None:
+    """Add the page."""
+    add_page(config, "domains", SITE_PATTERN + "/domains", domains, "domains", role="look", change_role="run")

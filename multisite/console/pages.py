@@ -1,0 +1,226 @@
+r"""Add a page of the console: check the log-in, the role and the token of its forms, and set the headers.
+
+    add_page(config, "theme", r"/sites/{id:\d+}/theme", view, "theme", role="run")
+
+A view takes the request, and returns the variables of its template by `variables(request, ...)`, or a response. What a
+POST changes is logged under the name of the operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from babel.dates import format_date, format_datetime
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden, HTTPSeeOther
+from pyramid.renderers import render_to_response
+from pyramid.request import Request
+from pyramid.response import Response
+
+from multisite.console.log_ins import CurrentOperator, find_log_in
+from multisite.console.operators import may
+from multisite.core.actor import acting_as
+from multisite.private_pages import check_method, check_token, protect, read_form
+
+__all__ = ["N_", "add_page", "done", "error_page", "login_form", "show_time", "translate", "variables"]
+
+DOMAIN = "console"
+"""Domain of the catalogs of the console, in `multisite/console/locale`."""
+
+MAX_FORM_BYTES = 1_000_000
+
+View = Callable[[Request], Any]
+
+
+def N_(text: str) -> str:  # noqa: N802  The usual name for a text that is translated where it is shown.
+    """Return `text`, which is listed for translation."""
+    return text
+
+
+STATUSES = {
+    "active": N_("Active"),
+    "maintenance": N_("Maintenance"),
+    "disabled": N_("Disabled"),
+    "pending": N_("Incomplete"),
+    "removing": N_("Being removed"),
+}
+"""The texts of the statuses of sites."""
+
+NAVIGATION = [
+    ("sites", N_("Sites"), "look", frozenset({"sites", "add_site", "site", "domains", "settings", "state", "users"})),
+    ("removed", N_("Removed sites"), "look", frozenset({"removed"})),
+    ("operators", N_("Operators"), "everything", frozenset({"operators"})),
+]
+"""The menu: the route, the text, the role of those who see it, and the routes of which it is the entry."""
+
+TITLES = (N_("Bad Request"), N_("Forbidden"), N_("Not Found"), N_("Internal Server Error"))
+"""The titles of error pages, which are those of Pyramid."""
+
+ERRORS = {
+    400: N_("This request is not valid. Go back, load the page again, and repeat what you did."),
+    403: N_("You may not do this."),
+    404: N_("There is no such page, or no such site any more."),
+    500: N_("This page failed. The log of the server says why."),
+}
+"""The texts of error pages, by status."""
+
+DONE = {
+    "saved": N_("Saved."),
+    "added": N_("The site is added."),
+    "removed": N_("The site is removed."),
+    "restored": N_("The site is restored."),
+    "password": N_("The password is changed, and all other log-ins have ended."),
+}
+"""What has been done, by the value of the query parameter `done`."""
+
+
+def add_page(
+    config: Configurator,
+    name: str,
+    pattern: str,
+    view: View,
+    template: str | None = None,
+    *,
+    role: str | None,
+    change_role: str | None = None,
+    is_dangerous: bool = False,
+) -> None:
+    """Add a page of the console.
+
+    Args:
+        config: The Configurator.
+        name: The name of the route.
+        pattern: The pattern of the route.
+        view: Takes the request; returns a response, or the variables of the template.
+        template: The name of the template, without the suffix.
+        role: Who may see the page: operators with this role or one that may do more; None for people without a log-in.
+        change_role: Who may send its forms, if not everybody who sees it.
+        is_dangerous: Ask for the password and a code again, unless both were entered some minutes ago.
+    """
+    config.add_route(name, pattern)
+    config.add_view(
+        lambda _context, request: view(request),
+        route_name=name,
+        renderer=None if template is None else f"{template}.mako",
+        decorator=lambda rendered: partial(_protected, rendered, (role, change_role or role), is_dangerous),
+        # The check below takes its place: the tokens belong to the log-ins.
+        require_csrf=False,
+    )
+
+
+def _protected(
+    rendered: Callable[[Any, Request], Response],
+    roles: tuple[str | None, str | None],
+    is_dangerous: bool,
+    context: Any,
+    request: Request,
+) -> Response:
+    """Return the page, if the request may have it."""
+    check_method(request)
+    if request.method == "POST":
+        _check_origin(request)
+        read_form(request, MAX_FORM_BYTES)
+    role = roles[1] if request.method == "POST" else roles[0]
+    if role is None:
+        return protect(rendered(context, request))
+    found: CurrentOperator | None = request.log_in
+    if found is None:
+        return login_form(request, status=403)
+    if request.method == "POST":
+        check_token(request, found.csrf_token)
+    if not may(found.operator, role):
+        raise HTTPForbidden
+    if is_dangerous and not found.is_confirmed:
+        return protect(HTTPSeeOther(request.route_path("confirm", _query={"next": request.path})))
+    with acting_as(f"{found.operator.login} (console)", address=request.remote_addr):
+        return protect(rendered(context, request))
+
+
+def _check_origin(request: Request) -> None:
+    """Check that a form comes from the console itself. Raises `HTTPBadRequest` if not."""
+    sent = request.headers.get("Origin") or request.headers.get("Referer") or ""
+    try:
+        parts = urlsplit(sent)
+    except ValueError:
+        parts = urlsplit("")
+    if (parts.scheme, parts.netloc.lower()) != (request.scheme, request.host.lower()):
+        raise HTTPBadRequest("The form does not come from the console.")
+
+
+def login_form(request: Request, *, status: int = 200, error: str | None = None, login: str = "") -> Response:
+    """Return the form to log in, which leads to the requested page afterwards."""
+    after = request.POST.get("next", "") if request.matched_route.name == "login" else request.path_qs
+    values = variables(request, error=error, login=login, after=after, is_again=False)
+    return _render(request, "login", values, status)
+
+
+def error_page(request: Request, error: Response) -> Response:
+    """Return the page for an exception of Pyramid."""
+    if error.status_int >= 500:
+        request.log_in = None  # It may be what failed.
+    text = ERRORS.get(error.status_int)
+    values = variables(
+        request, heading=translate(request, error.title), explanation=error.explanation if text is None else text
+    )
+    response = _render(request, "problem", values, error.status_int)
+    for name in ("Allow", "Retry-After"):
+        if name in error.headers:
+            response.headers[name] = error.headers[name]
+    return response
+
+
+def _render(request: Request, template: str, values: dict[str, Any], status: int) -> Response:
+    response = render_to_response(f"{template}.mako", values, request=request)
+    response.status_int = status
+    return protect(response)
+
+
+def done(request: Request, what: str, route: str, **elements: Any) -> HTTPSeeOther:
+    """Return a redirect to a page, which says what has been done: a key of `DONE`."""
+    return HTTPSeeOther(request.route_path(route, _query={"done": what}, **elements))
+
+
+def translate(request: Request, text: str, **values: object) -> str:
+    """Return the English `text` in the language of the request, formatted with `values`."""
+    translated: str = request.localizer.translate(text, domain=DOMAIN)
+    return translated.format(**values) if values else translated
+
+
+def show_time(request: Request, when: datetime | float, form: str = "time") -> str:
+    """Return a time in UTC, or with the form `date` its date, for people; a number is Unix time."""
+    moment = when if isinstance(when, datetime) else datetime.fromtimestamp(when, UTC)
+    if form == "date":
+        return str(format_date(moment, "medium", locale=request.locale_name))
+    return f"{format_datetime(moment, 'medium', locale=request.locale_name)} UTC"
+
+
+def variables(request: Request, **values: Any) -> dict[str, Any]:
+    """Return the variables of a template: `values`, and those that all templates have."""
+    found: CurrentOperator | None = request.log_in
+    text = DONE.get(request.GET.get("done", ""))
+    return {
+        "t": partial(translate, request),
+        "operator": None if found is None else found.operator,
+        "may": lambda role: found is not None and may(found.operator, role),
+        "csrf_token": "" if found is None else found.csrf_token,
+        "path": request.route_path,
+        "here": request.matched_route.name if request.matched_route else "",
+        "language": request.locale_name,
+        "style_path": request.static_path("multisite.console:static/console.css"),
+        "when": partial(show_time, request),
+        "statuses": STATUSES,
+        "navigation": NAVIGATION,
+        "has_codes": request.console.settings.console_second_factor,
+        "error": None,
+        "done": None if text is None else translate(request, text),
+        **values,
+    }
+
+
+def includeme(config: Configurator) -> None:
+    """Add `request.log_in`."""
+    config.add_request_method(find_log_in, "log_in", reify=True)

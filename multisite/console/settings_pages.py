@@ -1,0 +1,58 @@
+"""The settings of a site: a form made from their declarations, and its name, language, time zone and theme."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+
+from multisite.console.pages import add_page, done, translate
+from multisite.console.site_list_pages import explain
+from multisite.console.site_pages import SITE_PATTERN, find_record, site_variables
+from multisite.errors import MultisiteError
+from multisite.forms import SettingsForm, save_settings, site_settings_form
+from multisite.private_pages import field
+from multisite.sites.themes import list_themes
+from multisite.sites.updates import set_theme
+
+__all__ = ["includeme"]
+
+
+def settings(request: Request) -> Any:
+    """The form with all settings, and the change."""
+    record, console, error = find_record(request), request.console, None
+    sent = request.POST if request.method == "POST" and field(request, "action") != "theme" else None
+    form, texts = site_settings_form(
+        console.declared, record.site, sent, language=request.locale_name, translate=partial(translate, request)
+    )
+    if request.method == "POST":
+        error = _change(request, record.site, form, texts)
+        if error is None:
+            console.directory.refresh_soon()
+            return done(request, "saved", "settings", id=record.site.id)
+        request.response.status_int = 400
+    sources = {each.name: each for each in console.declared.describe(record.site)}
+    return site_variables(
+        request, record, form=form, sources=sources, themes=list_themes(console.settings), error=error
+    )
+
+
+def _change(request: Request, site: Any, form: SettingsForm, texts: dict[str, str | None]) -> str | None:
+    console = request.console
+    try:
+        if field(request, "action") == "theme":
+            set_theme(console.engine, site.domain, field(request, "theme") or None, settings=console.settings)
+        elif form.validate():
+            save_settings(console.engine, site.domain, texts, form.changes(), declared=console.declared)
+        else:
+            return translate(request, "Nothing was saved: some values are not valid.")
+    except MultisiteError as error:
+        return explain(request, error)
+    return None
+
+
+def includeme(config: Configurator) -> None:
+    """Add the page."""
+    add_page(config, "settings", SITE_PATTERN + "/settings", settings, "settings", role="look", change_role="run")

@@ -1,0 +1,107 @@
+"""The first page: the list of sites; and the form to add one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPBadRequest
+from pyramid.request import Request
+
+from multisite.console.pages import N_, STATUSES, add_page, done, translate, variables
+from multisite.console.site_list import ORDERS, list_page
+from multisite.core.actor import current_actor
+from multisite.directory.listing import SiteSelection, count_sites
+from multisite.errors import DomainTaken, InvalidHost, MultisiteError
+from multisite.private_pages import field
+from multisite.sites.themes import list_themes
+from multisite.sites.updates import create_site
+
+__all__ = ["includeme"]
+
+ORDER_TEXTS = {"domain": N_("Domain"), "name": N_("Name"), "newest": N_("Newest first")}
+
+NO_THEME = "-"
+"""The value of the filter for sites without a theme; no theme can have this name."""
+
+MAX_SEARCH_CHARACTERS = 253
+
+
+def sites(request: Request) -> Any:
+    """The list of sites, by search, status and theme."""
+    query = request.GET
+    search = query.get("q", "").strip()[:MAX_SEARCH_CHARACTERS].replace("\0", "")
+    status, theme, order = query.get("status", ""), query.get("theme", ""), query.get("order", "domain")
+    if status not in {"", *STATUSES} or order not in ORDERS:
+        raise HTTPBadRequest
+    chosen = SiteSelection(
+        search=search or None,
+        statuses=[status] if status else (),
+        theme=None if not theme else "" if theme == NO_THEME else theme.replace("\0", ""),
+    )
+    engine = request.console.engine
+    try:
+        page = list_page(engine, chosen, order, before=query.get("before"), after=query.get("after"))
+    except ValueError as error:
+        raise HTTPBadRequest from error
+    return variables(
+        request,
+        page=page,
+        counts=count_sites(engine),
+        search=search,
+        status=status,
+        theme=theme,
+        order=order,
+        orders=ORDER_TEXTS,
+        themes=list_themes(request.console.settings),
+        no_theme=NO_THEME,
+        link=lambda **changed: _link(request, changed),
+    )
+
+
+def _link(request: Request, changed: dict[str, str]) -> str:
+    """Return the address of the list with some of its parameters changed, from its first page unless one is a key."""
+    kept = {name: request.GET[name] for name in ("q", "status", "theme", "order") if request.GET.get(name)}
+    return str(request.route_path("sites", _query={name: text for name, text in {**kept, **changed}.items() if text}))
+
+
+def add(request: Request) -> Any:
+    """The form to add a site, and the site. The same form again completes an addition that was interrupted."""
+    console, error = request.console, None
+    texts = {name: field(request, name).strip() for name in ("host", "name", "aliases", "locale", "timezone", "theme")}
+    if request.method == "POST":
+        try:
+            created = create_site(
+                console.engine,
+                texts["host"],
+                settings=console.settings,
+                name=texts["name"] or None,
+                aliases=texts["aliases"].split(),
+                locale=texts["locale"],
+                timezone=texts["timezone"],
+                theme=texts["theme"] or None,
+            )
+        except MultisiteError as refused:
+            error = explain(request, refused)
+            request.response.status_int = 400
+        else:
+            console.directory.refresh_soon()
+            return done(request, "added", "site", id=created.site.id)
+    else:
+        texts |= {"locale": "en", "timezone": "UTC"}
+    return variables(request, texts=texts, themes=list_themes(console.settings), error=error, actor=current_actor())
+
+
+def explain(request: Request, error: MultisiteError) -> str:
+    """Return why a change was refused, in the language of the request as far as the console has words for it."""
+    if isinstance(error, DomainTaken):
+        return translate(request, "This domain already belongs to a site: {error}", error=error)
+    if isinstance(error, InvalidHost):
+        return translate(request, "This is not a domain: {error}", error=error)
+    return translate(request, "Nothing was changed: {error}", error=error)
+
+
+def includeme(config: Configurator) -> None:
+    """Add the pages."""
+    add_page(config, "sites", "/", sites, "sites", role="look")
+    add_page(config, "add_site", "/add", add, "add_site", role="run")

@@ -1,0 +1,83 @@
+"""A site: its overview."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPNotFound
+from pyramid.request import Request
+
+from multisite.console.pages import N_, add_page, variables
+from multisite.directory.models import AS_MULTISITE, SiteRow
+from multisite.directory.records import SiteRecord, read_site_by_id
+from multisite.web.site_user import SITE_USER
+
+__all__ = ["SITE_PATTERN", "TABS", "find_record", "includeme", "site_url", "site_variables"]
+
+SITE_PATTERN = r"/sites/{id:[1-9]\d{0,17}}"
+"""The start of the patterns of all pages of a site."""
+
+TABS = [
+    ("site", N_("Overview"), "look"),
+    ("domains", N_("Domains"), "look"),
+    ("settings", N_("Settings"), "look"),
+    ("state", N_("State"), "run"),
+    ("users", N_("Users"), "look"),
+    ("remove", N_("Remove"), "everything"),
+]
+"""The tabs of a site: the route, the text, and the role of those who see it. An includeme appends further ones."""
+
+
+def find_record(request: Request) -> SiteRecord:
+    """Return the record of the site in the path. Raises `HTTPNotFound` if there is none."""
+    engine = request.console.engine
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        record = read_site_by_id(connection, int(request.matchdict["id"]))
+    if record is None:
+        raise HTTPNotFound
+    return record
+
+
+def site_url(request: Request, record: SiteRecord) -> str:
+    """Return the address of a site, with the scheme and the port of the console's own."""
+    site = record.site
+    port = site.port or request.environ.get("HTTP_HOST", "").rpartition(":")[2]
+    is_default = not str(port).isdigit() or int(port) == {"http": 80, "https": 443}[request.scheme]
+    return f"{request.scheme}://{site.host}{'' if is_default else f':{port}'}{site.path}/"
+
+
+def site_variables(request: Request, record: SiteRecord, **values: Any) -> dict[str, Any]:
+    """Return the variables of a template of a site: `values`, and those that all of them have."""
+    has_users = SITE_USER in request.console.registry
+    return variables(
+        request,
+        record=record,
+        site=record.site,
+        site_url=site_url(request, record),
+        tabs=[tab for tab in TABS if has_users or tab[0] != "users"],
+        is_ready=record.status not in {"pending", "removing"},
+        **values,
+    )
+
+
+def overview(request: Request) -> Any:
+    """The overview of a site."""
+    record = find_record(request)
+    engine = request.console.engine
+    row = SiteRow.__table__.c
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        message, until = connection.execute(
+            SiteRow.__table__.select().with_only_columns(row.maintenance_message, row.maintenance_until)
+            .where(row.id == record.site.id)
+        ).one()  # fmt: skip
+    own = [each for each in request.console.declared.describe(record.site) if each.source == "site"]
+    folder = request.console.settings.sites_dir / record.site.folder
+    return site_variables(
+        request, record, message=message, until=until, own_settings=own, folder=folder, has_folder=folder.is_dir()
+    )
+
+
+def includeme(config: Configurator) -> None:
+    """Add the page."""
+    add_page(config, "site", SITE_PATTERN, overview, "site", role="look")

@@ -1,0 +1,42 @@
+<%inherit file="site_frame.mako"/>
+<%def name="tab()">${t("Domains")}</%def>
+<div class="card flush">
+<table class="list">
+  <thead><tr><th scope="col">${t("Domain")}</th><th scope="col">${t("Kind")}</th><th scope="col"><span class="unseen">${t("Change")}</span></th></tr></thead>
+  <tbody>
+% for each in record.domains:
+  <tr>
+    <th scope="row">${each.host}</th>
+    <td><span class="pill ${each.kind}">${t("canonical") if each.kind == "canonical" else t("redirect") if each.kind == "redirect" else t("alias")}</span></td>
+    <td class="end">
+% if may("run") and is_ready and each.kind != "canonical":
+    <form method="post" action="${path('domains', id=site.id)}" class="inline">
+      ${parent.csrf()}
+      <input type="hidden" name="host" value="${each.host}">
+      <input type="hidden" name="kind" value="redirect">
+% if not each.host.startswith("*"):
+      <button type="submit" class="quiet small" name="action" value="canonical">${t("Make canonical")}<span class="unseen"> ${each.host}</span></button>
+% endif
+      <button type="submit" class="quiet small" name="action" value="remove">${t("Remove")}<span class="unseen"> ${each.host}</span></button>
+    </form>
+% endif
+    </td>
+  </tr>
+% endfor
+  </tbody>
+</table>
+</div>
+% if may("run") and is_ready:
+<section class="card" aria-labelledby="add-domain">
+<h2 id="add-domain">${t("Add a domain")}</h2>
+<form method="post" action="${path('domains', id=site.id)}" class="filters">
+  ${parent.csrf()}
+  <p class="field wide"><label for="host">${t("Domain")}</label>
+  <input id="host" name="host" value="${host}" required maxlength="460" autocapitalize="none" spellcheck="false" autocomplete="off"></p>
+  <p class="field"><label for="kind">${t("Kind")}</label>
+  <select id="kind" name="kind"><option value="alias">${t("Alias: shows the site")}</option><option value="redirect">${t("Redirect to the canonical domain")}</option></select></p>
+  <p class="field"><button type="submit" name="action" value="add">${t("Add")}</button></p>
+</form>
+<p class="hint">${t("When another domain becomes canonical, the former one redirects to it.")}</p>
+</section>
+% endif

@@ -1,0 +1,79 @@
+## The HTML document of every page of the console.
+<!doctype html>
+<html lang="${language}">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <title><%block name="title"></%block> – ${t("Console")}</title>
+  <link rel="stylesheet" href="${style_path}">
+</head>
+<body class="${'' if operator else 'alone'}">
+<a class="skip" href="#content">${t("Skip to the content")}</a>
+% if operator:
+<header class="side">
+  <p class="brand"><a href="${path('sites')}"><span class="mark" aria-hidden="true"></span>multisite</a></p>
+  <nav aria-label="${t('Console')}">
+    <ul>
+% for route, text, role, routes in navigation:
+% if may(role):
+      <li><a href="${path(route)}"${' aria-current="page"' if here in routes else '' | n}>${t(text)}</a></li>
+% endif
+% endfor
+    </ul>
+  </nav>
+  <ul class="own">
+    <li><a href="${path('account')}"${' aria-current="page"' if here == 'account' else '' | n}>${operator.login}</a></li>
+    <li><a href="${path('logout')}">${t("Log out")}</a></li>
+  </ul>
+</header>
+% endif
+<main id="content" tabindex="-1">
+<%block name="top">
+<div class="top"><h1>${self.title()}</h1><%block name="actions"></%block></div>
+</%block>
+% if error:
+<p class="message error" role="alert">${error}</p>
+% endif
+% if done:
+<p class="message done" role="status">${done}</p>
+% endif
+${next.body()}
+</main>
+</body>
+</html>
+
+<%def name="csrf()"><input type="hidden" name="csrf_token" value="${csrf_token}"></%def>
+
+<%def name="pill(status)"><span class="pill ${status}">${t(statuses[status]) if status in statuses else status}</span></%def>
+
+<%def name="option(value, text, chosen)"><option value="${value}"${' selected' if value == chosen else '' | n}>${text}</option></%def>
+
+<%def name="new_password()">
+<p class="field">
+  <label for="password">${t("New password")}</label>
+  <input id="password" name="password" type="password" autocomplete="new-password" required minlength="${minimum}" aria-describedby="password-hint">
+  <span class="hint" id="password-hint">${t("At least {minimum} characters, such as four words.", minimum=minimum)}</span>
+</p>
+<p class="field">
+  <label for="repeated">${t("New password, again")}</label>
+  <input id="repeated" name="repeated" type="password" autocomplete="new-password" required minlength="${minimum}">
+</p>
+</%def>
+
+<%def name="code_field(name)">
+<p class="field">
+  <label for="code">${name}</label>
+  <input id="code" name="code" class="code" inputmode="numeric" autocomplete="one-time-code" required maxlength="7" pattern="[0-9 ]*" aria-describedby="code-hint">
+  <span class="hint" id="code-hint">${t("Six digits from the app on your phone.")}</span>
+</p>
+</%def>
+
+<%def name="given_link(text, link)">
+% if link:
+<div class="card link-once">
+  <p>${text}</p>
+  <pre tabindex="0">${link}</pre>
+</div>
+% endif
+</%def>

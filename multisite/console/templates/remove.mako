@@ -1,0 +1,29 @@
+<%inherit file="site_frame.mako"/>
+<%def name="tab()">${t("Remove")}</%def>
+<div class="card danger-zone">
+<h2>${t("What is removed")}</h2>
+<ul class="plain">
+% for table, number in plan.rows.items():
+  <li>${t("{number} rows in {table}", number=number, table=table)}</li>
+% endfor
+% if not plan.rows:
+  <li>${t("No rows")}</li>
+% endif
+  <li>${t("{number} domains", number=len(record.domains))}</li>
+% if plan.folder:
+  <li>${t("The folder {folder}, which moves to the trash", folder=plan.folder)}</li>
+% endif
+</ul>
+% if days:
+<p>${t("An archive of the site is made first, and kept for {days} days: until then it can be restored.", days=days)}</p>
+% else:
+<p><strong>${t("No archive is kept, since multisite.archives_dir is not set: this cannot be undone. Export the site first:")}</strong></p>
+<pre tabindex="0">multisite export-site ${site.domain} ${site.folder}.zip</pre>
+% endif
+<form method="post" action="${path('remove', id=site.id)}">
+  ${parent.csrf()}
+  <p class="field"><label for="domain">${t("Type the domain {domain} to confirm", domain=site.domain)}</label>
+  <input id="domain" name="domain" required autocomplete="off" autocapitalize="none" spellcheck="false"></p>
+  <p><button type="submit" class="danger">${t("Remove the site")}</button></p>
+</form>
+</div>

@@ -1,0 +1,49 @@
+<%inherit file="site_frame.mako"/>
+<%def name="tab()">${t("Settings")}</%def>
+<% may_change = may("run") and is_ready %>
+<form method="post" action="${path('settings', id=site.id)}" class="card">
+  ${parent.csrf()}
+  <h2>${t("Theme")}</h2>
+  <div class="filters">
+  <p class="field wide"><label for="theme">${t("The folder of templates that sites share")}</label>
+  <select id="theme" name="theme">
+    ${parent.option("", t("Without a theme"), site.theme or "")}
+% for each in themes:
+    ${parent.option(each, each, site.theme)}
+% endfor
+  </select></p>
+% if may_change:
+  <p class="field"><button type="submit" name="action" value="theme" class="quiet">${t("Save the theme")}</button></p>
+% endif
+  </div>
+</form>
+<form method="post" action="${path('settings', id=site.id)}" class="card">
+  ${parent.csrf()}
+  <h2>${t("Settings")}</h2>
+% for field in form:
+<% own = sources.get(field.name) %>
+  <p class="field${' check' if field.type == 'BooleanField' else ''}">
+% if field.type == "BooleanField":
+    ${field()} <label for="${field.id}">${field.label.text}</label>
+% else:
+    <label for="${field.id}">${field.label.text}</label>
+    ${field(**{"aria-describedby": field.id + "-hint", **({"aria-invalid": "true"} if field.errors else {})})}
+% endif
+% for fault in field.errors:
+    <span class="fault">${fault}</span>
+% endfor
+    <span class="hint" id="${field.id}-hint"><code>${field.name}</code>
+% if own is not None and own.source == "site":
+ · ${t("set for this site")}
+% elif own is not None and own.source == "ini":
+ · ${t("from the ini file")}
+% elif own is not None:
+ · ${t("default")}
+% endif
+    </span>
+  </p>
+% endfor
+% if may_change:
+  <p><button type="submit">${t("Save the settings")}</button></p>
+% endif
+</form>

@@ -1,0 +1,48 @@
+<%inherit file="site_frame.mako"/>
+<%def name="tab()">${t("Overview")}</%def>
+% if record.status == "maintenance":
+<p class="message">${t("In maintenance")}${f": {message}" if message else ""}
+% if until:
+<br><small>${t("Announced until {when}", when=when(until))}</small>
+% endif
+</p>
+% endif
+<div class="cards">
+  <section class="card" aria-labelledby="about">
+    <h2 id="about">${t("About")}</h2>
+    <dl>
+      <dt>${t("Number")}</dt><dd>${site.id}</dd>
+      <dt>${t("Added")}</dt><dd>${when(record.created)}</dd>
+      <dt>${t("Language")}</dt><dd>${site.locale}</dd>
+      <dt>${t("Time zone")}</dt><dd>${site.timezone}</dd>
+      <dt>${t("Theme")}</dt><dd>${site.theme or "–"}</dd>
+      <dt>${t("Folder")}</dt><dd><code>${folder}</code>${"" if has_folder else " – " + t("missing")}</dd>
+% if site.copy_of:
+      <dt>${t("Copy of")}</dt><dd>${site.copy_of}</dd>
+% endif
+    </dl>
+  </section>
+  <section class="card" aria-labelledby="its-domains">
+    <h2 id="its-domains">${t("Domains")}</h2>
+    <ul class="plain">
+% for each in record.domains[:8]:
+      <li>${each.host} <small>${t("canonical") if each.kind == "canonical" else t("redirect") if each.kind == "redirect" else t("alias")}</small></li>
+% endfor
+    </ul>
+% if len(record.domains) > 8:
+    <p><a href="${path('domains', id=site.id)}">${t("All {number} domains", number=len(record.domains))}</a></p>
+% endif
+  </section>
+  <section class="card" aria-labelledby="its-settings">
+    <h2 id="its-settings">${t("Own settings")}</h2>
+% if own_settings:
+    <dl>
+% for each in own_settings:
+      <dt>${each.name}</dt><dd>${each.text}${f" – {each.fault}" if each.fault else ""}</dd>
+% endfor
+    </dl>
+% else:
+    <p class="empty">${t("All settings have their defaults.")}</p>
+% endif
+  </section>
+</div>

@@ -1,0 +1,29 @@
+## The head and the tabs of every page of a site.
+<%inherit file="frame.mako"/>
+<%block name="title">${self.tab()} – ${site.name}</%block>
+<%block name="top">
+<p class="crumb"><a href="${path('sites')}">${t("Sites")}</a></p>
+<div class="top">
+  <div><h1>${site.name}</h1><p class="sub"><a href="${site_url}">${site.domain}</a> ${self.pill(record.status)}</p></div>
+</div>
+<nav class="tabs" aria-label="${t('Site')}">
+  <ul>
+% for route, text, role in tabs:
+% if may(role):
+    <li><a href="${path(route, id=site.id)}"${' aria-current="page"' if here == route else '' | n}>${t(text)}</a></li>
+% endif
+% endfor
+  </ul>
+</nav>
+</%block>
+% if record.status == "pending":
+<p class="message">${t("This site is not complete. Send the form to add it again, with the same domain.")}</p>
+% elif record.status == "removing":
+<p class="message">${t("This site is being removed. Remove it again if that was interrupted.")}</p>
+% endif
+${next.body()}
+<%def name="csrf()">${parent.csrf()}</%def>
+<%def name="pill(status)">${parent.pill(status)}</%def>
+<%def name="option(value, text, chosen)">${parent.option(value, text, chosen)}</%def>
+<%def name="given_link(text, link)">${parent.given_link(text, link)}</%def>
+<%def name="tab()"></%def>

@@ -1,0 +1,67 @@
+<%inherit file="frame.mako"/>
+<%block name="title">${t("Sites")}</%block>
+<%block name="actions">
+% if may("run"):
+<a class="button" href="${path('add_site')}">${t("Add a site")}</a>
+% endif
+</%block>
+<ul class="counts" aria-label="${t('By status')}">
+  <li><a href="${link(status='')}"${' aria-current="true"' if not status else '' | n}>${t("All")} <b>${sum(counts.values())}</b></a></li>
+% for each in statuses:
+% if counts.get(each):
+  <li><a href="${link(status=each)}"${' aria-current="true"' if status == each else '' | n}>${t(statuses[each])} <b>${counts[each]}</b></a></li>
+% endif
+% endfor
+</ul>
+<form method="get" action="${path('sites')}" class="filters" role="search">
+  <input type="hidden" name="status" value="${status}">
+  <p class="field wide"><label for="q">${t("Search names and domains")}</label><input id="q" name="q" type="search" value="${search}" autocapitalize="none" spellcheck="false"></p>
+  <p class="field"><label for="theme">${t("Theme")}</label>
+  <select id="theme" name="theme">
+    ${parent.option("", t("All"), theme)}
+    ${parent.option(no_theme, t("Without a theme"), theme)}
+% for each in themes:
+    ${parent.option(each, each, theme)}
+% endfor
+  </select></p>
+  <p class="field"><label for="order">${t("Sorted by")}</label>
+  <select id="order" name="order">
+% for each, text in orders.items():
+    ${parent.option(each, t(text), order)}
+% endfor
+  </select></p>
+  <p class="field"><button type="submit" class="quiet">${t("Show")}</button></p>
+</form>
+% if page.sites:
+<div class="card flush">
+<table class="list">
+  <thead><tr>
+    <th scope="col">${t("Site")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Theme")}</th>
+    <th scope="col" class="number">${t("Domains")}</th><th scope="col">${t("Added")}</th>
+  </tr></thead>
+  <tbody>
+% for each in page.sites:
+  <tr>
+    <th scope="row"><a href="${path('site', id=each.id)}"><span class="initial" aria-hidden="true">${each.name[:1].upper()}</span><span class="names"><b>${each.name}</b><small>${each.domain}</small></span></a></th>
+    <td>${parent.pill(each.status)}</td>
+    <td data-label="${t('Theme')}">${each.theme or "–"}</td>
+    <td data-label="${t('Domains')}" class="number">${each.domains}</td>
+    <td data-label="${t('Added')}"><time datetime="${each.created.isoformat()}">${when(each.created, "date")}</time></td>
+  </tr>
+% endfor
+  </tbody>
+</table>
+</div>
+% else:
+<p class="empty">${t("There are no such sites.")}</p>
+% endif
+% if page.before or page.after:
+<nav class="pages" aria-label="${t('Pages')}">
+% if page.before:
+<a class="button quiet" rel="prev" href="${link(before=page.before)}">← ${t("Previous")}</a>
+% endif
+% if page.after:
+<a class="button quiet" rel="next" href="${link(after=page.after)}">${t("Next")} →</a>
+% endif
+</nav>
+% endif
