@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Any
 import click.testing
 import pytest
 import sqlalchemy as sa
-from databases import closing_engine, fresh_postgresql, make_own_tables, running_postgresql, wait_for_directory_threads
+from databases import (
+    closing_engine,
+    fill_database,
+    fresh_postgresql,
+    make_own_tables,
+    running_postgresql,
+    wait_for_directory_threads,
+)
 from directories import Clock
 from hypothesis import HealthCheck, settings
+from ini_loaders import remember_loaders
 
 from multisite.core import site as site_module
 from multisite.core.settings import Settings
@@ -33,6 +41,8 @@ if TYPE_CHECKING:
 
 # As in an activated environment: messages then suggest `multisite` instead of the path of its script.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+remember_loaders()
 
 if importlib.metadata.version("click").startswith("8.1."):
 
@@ -153,7 +163,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def own_engine(database_url: str) -> Iterator[sa.Engine]:
     """Yield an engine on a fresh database (SQLite, then PostgreSQL) with multisite's own tables, without a site."""
     engine = engine_from_url(database_url)
-    make_own_tables(engine)
+    fill_database(engine, make_own_tables)
     yield engine
     engine.dispose()
 

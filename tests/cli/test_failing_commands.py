@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import plaster.loaders
 import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from command_folder import Folder
 from databases import closing_engine, migrate_own
-from forking import cached
 
 from multisite import all_sites
 from multisite.alembic.migrate import _own_scripts
@@ -42,13 +40,6 @@ WRITING = [
     ["remove-site", "a.example", "--yes"],
 ]
 """All commands that change sites and domains, for a.example with an alias, and z.example."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _faster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plaster.loaders, "find_loaders", cached(plaster.loaders.find_loaders))
-        yield
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ import io
 import json
 from collections.abc import Iterator
 
-import plaster.loaders
 import pytest
 import sqlalchemy as sa
 from command_folder import Folder
 from databases import migrate_own
-from forking import cached
 from ghost_export import post, write_ghost
 from wordpress_export import item, write_export
 
@@ -124,7 +122,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
     Base.metadata.create_all(engine)
     engine.dispose()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plaster.loaders, "find_loaders", cached(plaster.loaders.find_loaders))
         # Loading the application takes most of the time of a command.
         patch.setattr(application, "load", functools.cache(application.load))
         patch.chdir(path)

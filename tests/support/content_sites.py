@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from databases import migrate_own
+from databases import fill_database
 from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
 from multisite import Site
+from multisite.alembic.migrate import upgrade_own
 from multisite.content import main
 from multisite.content.markdown import render
 from multisite.content.models import Entry, Tag
 from multisite.content.slugs import slugify
 from multisite.content.tables import Base
 from multisite.core.keys import DIRECTORY
-from multisite.core.settings import parse_settings
+from multisite.core.settings import Settings
 from multisite.directory import engine_from_url
 from multisite.sites.updates import add_site
 
@@ -108,10 +110,7 @@ def content_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
         "multisite.templates_dir": str(folder / "templates"),
         "multisite.media_url": str(folder / "media"),
     }
-    if engine.dialect.name == "sqlite":
-        garden, sternwarte = copy_sites(engine, settings)
-    else:
-        garden, sternwarte = make_sites(engine, settings)
+    garden, sternwarte = copy_sites(engine, folder / "sites")
     sites = ContentSites(engine, settings, garden, sternwarte)
     yield sites
     if "app" in vars(sites):
@@ -119,36 +118,32 @@ def content_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
     engine.dispose()
 
 
-def make_sites(engine: sa.Engine, settings: dict[str, str]) -> tuple[Site, Site]:
+_made: dict[str, tuple[dict[Path, bytes | None], tuple[Site, Site]]] = {}
+"""By dialect, the folders of the sites (None: a folder) as first created, and the sites."""
+
+
+def make_sites(engine: sa.Engine) -> None:
     """Create the tables and add the two sites."""
-    migrate_own(engine)
+    upgrade_own(engine)
     Base.metadata.create_all(engine)
-    parsed = parse_settings(settings)
-    return (
-        add_site(engine, GARDEN, settings=parsed, name="Garden", aliases=["alias.example"]),
-        add_site(engine, STERNWARTE, settings=parsed, name="Sternwarte", locale="de", timezone="Europe/Berlin"),
-    )
-
-
-_made: list[tuple[bytes, dict[Path, bytes | None], tuple[Site, Site]]] = []
-"""The SQLite file and the folders of the sites (None: a folder) as first created, and the sites."""
-
-
-def copy_sites(engine: sa.Engine, settings: dict[str, str]) -> tuple[Site, Site]:
-    """Do the same on SQLite by copying the file that the first test created."""
-    database, folders = Path(engine.url.database or ""), Path(settings["multisite.sites_dir"])
-    if not _made:
-        sites = make_sites(engine, settings)
-        engine.dispose()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(sites_dir=Path(folder), templates_dir=ROOT / "templates")
+        sites = (
+            add_site(engine, GARDEN, settings=settings, name="Garden", aliases=["alias.example"]),
+            add_site(engine, STERNWARTE, settings=settings, name="Sternwarte", locale="de", timezone="Europe/Berlin"),
+        )
         found = {
-            path.relative_to(folders): None if path.is_dir() else path.read_bytes()
-            for path in sorted(folders.rglob("*"))
+            path.relative_to(folder): None if path.is_dir() else path.read_bytes()
+            for path in sorted(Path(folder).rglob("*"))
         }
-        _made.append((database.read_bytes(), found, sites))
-        return sites
-    content, found, sites = _made[0]
-    database.write_bytes(content)
-    folders.mkdir()
-    for path, text in found.items():
-        folders.joinpath(path).mkdir() if text is None else folders.joinpath(path).write_bytes(text)
+    _made[engine.dialect.name] = found, sites
+
+
+def copy_sites(engine: sa.Engine, sites_dir: Path) -> tuple[Site, Site]:
+    """Put the tables and the two sites into an empty database, and their folders into `sites_dir`."""
+    fill_database(engine, make_sites)
+    found, sites = _made[engine.dialect.name]
+    sites_dir.mkdir()
+    for path, content in found.items():
+        sites_dir.joinpath(path).mkdir() if content is None else sites_dir.joinpath(path).write_bytes(content)
     return sites

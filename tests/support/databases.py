@@ -21,8 +21,8 @@ from multisite.directory import engine_from_url
 from multisite.directory.models import DirectoryVersion, metadata
 
 __all__ = [
-    "closing_engine", "fresh_database", "fresh_postgresql", "make_own_tables", "migrate_own", "running_postgresql",
-    "wait_for_directory_threads",
+    "closing_engine", "fill_database", "fresh_database", "fresh_postgresql", "make_own_tables", "migrate_own",
+    "running_postgresql", "wait_for_directory_threads",
 ]  # fmt: skip
 
 BACKGROUND_THREADS = frozenset({"multisite-directory", "multisite-directory-refresh", "multisite-directory-names"})
@@ -169,20 +169,64 @@ def make_own_tables(engine: sa.Engine) -> None:
         connection.execute(sa.insert(DirectoryVersion).values(id=1, version=0))
 
 
-_migrated: list[bytes] = []
-
-
 def migrate_own(engine: sa.Engine) -> None:
-    """Do what `upgrade_own` does to an empty database; on SQLite, copy the file that the first call created.
+    """Do what `upgrade_own` does, for tests that need the tables that the migrations create, and do not test them."""
+    fill_database(engine, upgrade_own)
 
-    For tests that need the tables as the migrations create them, and do not test the migrations.
+
+_files: dict[Callable[[sa.Engine], object], bytes] = {}
+_scripts: dict[Callable[[sa.Engine], object], str] = {}
+"""The SQLite file and the statements for PostgreSQL, by the function that first filled a database with them."""
+
+
+def fill_database(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> None:
+    """Do what `fill(engine)` does; if the database is empty, without running its code a second time.
+
+    `fill` is a function of a module. On SQLite, the file that its first call created is copied; on PostgreSQL, the
+    statements that its first call executed are sent again, at once.
     """
-    path = Path(engine.url.database or "")
-    if engine.dialect.name != "sqlite" or path.exists():
-        upgrade_own(engine)
-    elif _migrated:
-        path.write_bytes(_migrated[0])
+    if engine.dialect.name == "sqlite":
+        _fill_sqlite(engine, fill)
     else:
-        upgrade_own(engine)
+        _fill_postgresql(engine, fill)
+
+
+def _fill_sqlite(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> None:
+    path = Path(engine.url.database or "")
+    if path.exists():
+        fill(engine)
+    elif fill in _files:
+        path.write_bytes(_files[fill])
+    else:
+        fill(engine)
         engine.dispose()  # Closing the last connection moves the write-ahead log into the file.
-        _migrated.append(path.read_bytes())
+        _files[fill] = path.read_bytes()
+
+
+def _fill_postgresql(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> None:
+    with sql_runner(engine.url.render_as_string(hide_password=False)) as run:
+        if run("SELECT 1 FROM pg_class WHERE oid >= 16384 LIMIT 1"):
+            fill(engine)
+        elif fill in _scripts:
+            run(_scripts[fill])
+        else:
+            _scripts[fill] = _recorded(engine, fill)
+
+
+def _recorded(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> str:
+    """Call `fill(engine)`, and return the statements that it executed, except queries, with their values."""
+    import psycopg
+
+    statements = []
+
+    def record(_connection: Any, cursor: Any, statement: str, values: Any, _context: Any, many: bool) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "SHOW", "WITH")):
+            quoting = psycopg.ClientCursor(cursor.connection)
+            statements.extend(quoting.mogrify(statement, each) for each in (values if many else [values]))
+
+    sa.event.listen(engine, "after_cursor_execute", record)
+    try:
+        fill(engine)
+    finally:
+        sa.event.remove(engine, "after_cursor_execute", record)
+    return ";\n".join(statements)

@@ -14,12 +14,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ini_loaders import remember_loaders
 from paths import PYTHONPATH
 
 KILLED = -signal.SIGKILL
@@ -80,22 +81,6 @@ def forker(folder: Path, *modules: str) -> Iterator[Forker]:
         yield Forker(process)
         assert process.stdin is not None
         process.stdin.close()
-
-
-def cached(find_loaders: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `plaster.loaders.find_loaders` with a cache.
-
-    It reads the metadata of every installed package, which takes half of the time of a command.
-    """
-    found: dict[tuple[Any, ...], Any] = {}
-
-    def find(scheme: str, protocols: list[str] | None = None) -> Any:
-        key = scheme, *(protocols or ())
-        if key not in found:
-            found[key] = find_loaders(scheme, protocols)
-        return found[key]
-
-    return find
 
 
 # The functions below run in the process that forks.
@@ -178,7 +163,6 @@ def _run(main: Any, job: dict[str, Any]) -> list[Done]:
 def _serve() -> None:
     import babel  # noqa: F401
     import idna  # noqa: F401
-    import plaster.loaders
     import sqlalchemy as sa
     from sqlalchemy import event
     from sqlalchemy.dialects import postgresql, sqlite  # noqa: F401
@@ -189,7 +173,7 @@ def _serve() -> None:
 
     for name in sys.argv[1:]:
         importlib.import_module(name)
-    plaster.loaders.find_loaders = cached(plaster.loaders.find_loaders)
+    remember_loaders()
     check_locale("en")
     check_timezone("UTC")
     read_ini("development.ini")
