@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import logging
 
-import sqlalchemy as sa
 from alembic.operations import MigrateOperation, Operations
 
 from multisite.alembic.schema import sql_name
-from multisite.errors import MultisiteError
 from multisite.sharding.catalog import has_citus, read_catalog
-from multisite.sharding.obstacles import find_obstacles
-from multisite.sharding.plan import plan_distribution
+from multisite.sharding.session import distribute_new_table
 
 __all__ = ["DistributeTable"]
 
@@ -62,17 +59,4 @@ def _distribute(operations: Operations, operation: DistributeTable) -> None:
     if all(table.placement == "local" for table in catalog.tables.values()):
         log.info("%s: nothing to distribute, since no other table is", operation.table_name)
         return
-    name = sql_name(context.dialect, operation.table_name, operation.schema)
-    oid = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n "
-    found = connection.scalar(
-        sa.text(f"{oid} ON n.oid = c.relnamespace WHERE c.oid = to_regclass(:name)"), {"name": name}
-    )
-    if found is None:
-        raise MultisiteError(f"there is no table '{name}': an earlier operation has to create it")
-    for finding in find_obstacles(catalog):
-        if finding.severity == "fault" and finding.subject.split(" ")[0].startswith(found):
-            raise MultisiteError(f"{finding.subject} {finding.message}: {finding.remedy}")
-    plan = plan_distribution(catalog, only=found)
-    for batch in plan.batches:
-        for step in (*batch.first, *batch.steps):
-            connection.exec_driver_sql(step.sql, execution_options={"no_parameters": True})
+    distribute_new_table(connection, sql_name(context.dialect, operation.table_name, operation.schema))

@@ -15,6 +15,7 @@ from multisite.core.finding import Finding
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
 from multisite.scoping.column import SITE_COLUMN
+from multisite.sharding.catalog import has_citus
 
 __all__ = ["check_rows_across_sites", "check_rows_without_site"]
 
@@ -35,7 +36,8 @@ def check_rows_across_sites(application: Application) -> Iterator[Finding]:
                     continue
                 application.progress(f"the rows of {found.name} that refer to {target.name}")
                 with database.engine.connect() as connection:
-                    yield from _rows_across_sites(connection, reference, found, target, application.site)
+                    check = _unmatched_rows if has_citus(connection) else _rows_across_sites
+                    yield from check(connection, reference, found, target, application.site)
 
 
 def _has_columns(reference: Reference, table: TableSchema, target: TableSchema) -> bool:
@@ -72,6 +74,36 @@ def _rows_across_sites(
         f"{rows} to a row of {target.name} of another site ({example})",
         "correct or delete them within all_sites(reason)",
     )
+
+
+def _unmatched_rows(
+    connection: Connection, reference: Reference, table: TableSchema, target: TableSchema, site: Site | None
+) -> Iterator[Finding]:
+    """Report the rows of a distributed table that refer to no row of their own site.
+
+    Each node answers for its own sites. To find out which other site has such a row would compare all nodes.
+
+    Yields:
+        A fault if there are such rows.
+    """
+    row, own = table.clause().alias("one"), target.clause().alias("own")
+    leads_to = sa.and_(*(row.c[column] == own.c[key] for column, key in reference.pairs))
+    unmatched = (
+        sa.select(sa.func.count(), sa.func.min(row.c[SITE_COLUMN]))
+        .where(*(row.c[column].is_not(None) for column, _ in reference.pairs))
+        .where(~sa.exists().where(own.c[SITE_COLUMN] == row.c[SITE_COLUMN], leads_to))
+    )
+    if site is not None:
+        unmatched = unmatched.where(row.c[SITE_COLUMN] == site.id)
+    count, of = connection.execute(unmatched).one()
+    if count:
+        rows = "1 row refers" if count == 1 else f"{count:,} rows refer"
+        yield Finding(
+            "rows-across-sites",
+            str(reference),
+            f"{rows} to no row of {target.name} of the own site (one of site {of})",
+            "correct or delete them within all_sites(reason)",
+        )
 
 
 def _key_text(columns: Sequence[str], key: Sequence[object]) -> str:

@@ -23,7 +23,7 @@ from multisite.alembic.revision_log import RevisionLog
 from multisite.alembic.sqlite_transaction import patch_ddl_transactions
 from multisite.core.settings import ALL_SITES_ROLE, ROW_SECURITY_FORM
 from multisite.errors import MultisiteError
-from multisite.sharding.session import sequential_changes
+from multisite.sharding.session import distributed_migrations
 from multisite.sites.ini import Ini, read_ini
 
 __all__ = ["upgrade", "upgrade_application"]
@@ -55,7 +55,7 @@ def upgrade(ini_path: str | Path, *, show: Callable[[str], object] | None = None
     # First, so that no tables are created if the application's revisions cannot be loaded.
     scripts = application_scripts(ini.path) if ini.has_alembic else None
     engine = ini.open_engine(as_owner=True)
-    with _migration_lock(engine), sequential_changes(engine):
+    with _migration_lock(engine), distributed_migrations(engine):
         done = upgrade_own(engine)
         if scripts is not None:
             with _forwarded_log(show):

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from sqlalchemy.engine import Connection
 
 from multisite.errors import CrossSiteError
+from multisite.scoping.distributed_errors import as_on_one_server
 from multisite.scoping.pin import scope_of
 from multisite.scoping.tables import tables
 
@@ -36,6 +37,7 @@ _handle_dbapi_exception = Connection._handle_dbapi_exception
 
 def handle_dbapi_exception(self: Connection, e: BaseException, *args: Any, **kw: Any) -> NoReturn:
     """Remove values of other sites from `e` before SQLAlchemy wraps it."""
+    e = as_on_one_server(e)
     # Psycopg and psycopg2 have `diag`; SQLAlchemy's error for asyncpg is caused by asyncpg's, which has the fields.
     fields: Any = getattr(e, "diag", None) or e.__cause__
     detail = getattr(fields, "message_detail", None) or getattr(fields, "detail", None)
@@ -62,11 +64,12 @@ def _strip_detail(error: BaseException, detail: str) -> BaseException:
     """Return the error without `detail`: the same object, or a new one for psycopg2, whose fields are read-only."""
     args = tuple(each.replace(detail, NOT_SHOWN) if isinstance(each, str) else each for each in error.args)
     result = getattr(error, "pgresult", None)
-    if result is not None:
-        # psycopg reads `error.diag` from the result, or from a dictionary if the error was pickled.
+    info: Any = getattr(error, "_info", None)
+    if result is not None or isinstance(info, dict):
+        # psycopg reads `error.diag` from the result, or from a dictionary if the error was pickled or made here.
         from psycopg.pq import DiagnosticField  # Installed only if the application uses psycopg.
 
-        fields = {field: result.error_field(field) for field in DiagnosticField}
+        fields = dict(info) if result is None else {field: result.error_field(field) for field in DiagnosticField}
         error._info = {**fields, DiagnosticField.MESSAGE_DETAIL: NOT_SHOWN.encode()}  # type: ignore[attr-defined]
     elif hasattr(error, "diag"):
         like = type(error)(*args)

@@ -69,8 +69,8 @@ def list_shards(engine: Engine) -> list[NodeShards]:
     with unlimited(engine) as connection:
         first = _first_distributed(connection)
         sites = connection.execute(sa.text(_SITES), {"first": first}).all()
-        sizes: dict[str, int] = dict(connection.execute(sa.text(_BYTES)).tuples().all())
-        rows: dict[str, int] = dict(connection.execute(sa.text(_ROWS)).tuples().all())
+        sizes: dict[str, int] = {row[0]: row[1] for row in connection.execute(sa.text(_BYTES))}
+        rows: dict[str, int] = {row[0]: row[1] for row in connection.execute(sa.text(_ROWS))}
     return [
         NodeShards(node, shards, count, rows.get(node, 0), sizes.get(node, 0), tuple(isolated))
         for node, shards, count, isolated in sites

@@ -27,7 +27,7 @@ from multisite.sharding.catalog import Catalog, read_catalog
 from multisite.sharding.obstacles import find_obstacles
 from multisite.sharding.plan import Plan, plan_distribution, plan_undo
 from multisite.sharding.run import catalog_of, run
-from multisite.sharding.session import sequential_changes
+from multisite.sharding.session import distributed_migrations
 
 
 @pytest.fixture
@@ -347,7 +347,8 @@ MODE = sa.text("SELECT current_setting('citus.multi_shard_modify_mode', true)")
 
 
 def test_migrations_change_shards_one_after_the_other(empty: sa.Engine) -> None:
-    with sequential_changes(empty), closing_engine(empty.url.render_as_string(hide_password=False)) as other:
+    run(empty, plan_distribution(catalog_of(empty)), silent)
+    with distributed_migrations(empty), closing_engine(empty.url.render_as_string(hide_password=False)) as other:
         for engine in (empty, other):
             with engine.connect() as connection, all_sites("a test"):
                 assert connection.scalar(MODE) == "sequential"
@@ -359,8 +360,37 @@ def test_migrations_change_shards_one_after_the_other(empty: sa.Engine) -> None:
 def test_no_such_setting_is_sent_elsewhere(postgresql_database_url: str) -> None:
     with (
         closing_engine(postgresql_database_url) as engine,
-        sequential_changes(engine),
+        distributed_migrations(engine),
         engine.connect() as connection,
         all_sites("a test"),
     ):
         assert connection.scalar(MODE) is None
+
+
+def test_a_revision_that_knows_nothing_of_shards_creates_tables(library: ContentSites) -> None:
+    distribute(library.engine)
+    reference = sa.ForeignKeyConstraint(
+        ["site_id", "entry_id"], ["entries.site_id", "entries.id"], name="fk_likes_entry"
+    )
+    columns = (
+        sa.Column("id", sa.BigInteger, nullable=False),
+        sa.Column("site_id", sa.BigInteger, sa.ForeignKey("sites.id", name="fk_likes_site_id"), nullable=False),
+        sa.Column("entry_id", sa.BigInteger),
+        sa.PrimaryKeyConstraint("id", name="pk_likes"),
+    )
+    with (
+        distributed_migrations(library.engine),
+        library.engine.begin() as connection,
+        Operations.context(MigrationContext.configure(connection)) as op,
+    ):
+        op.create_table("likes", *columns, reference)
+        op.create_table("countries", sa.Column("id", sa.BigInteger, primary_key=True))
+    there = catalog_of(library.engine)
+    assert there.tables["public.countries"].placement == "reference"
+    assert there.tables["public.likes"].placement == "distributed"
+    assert {each.name for each in there.references if each.table == "public.likes"} == {
+        "fk_likes_entry",
+        "fk_likes_site_id",
+    }
+    run(library.engine, plan_undo(there), silent)
+    assert [key.columns for key in catalog_of(library.engine).tables["public.likes"].keys] == [("id",)]

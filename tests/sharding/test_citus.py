@@ -1,0 +1,227 @@
+"""The reference application on a real Citus, where `MULTISITE_TEST_CITUS_URL` names a coordinator.
+
+It is the URL of a superuser; the nodes are those in `pg_dist_node` of its database. Each test module gets a database of
+its own on every node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+from content_sites import GARDEN, STERNWARTE, ContentSites, content_sites
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.orm import Session
+
+from multisite.check import run as check
+from multisite.cli import main
+from multisite.content.models import Entry, Redirect, Tag, entry_counts, entry_tags
+from multisite.core.current_site import all_sites
+from multisite.sharding.catalog import Catalog
+from multisite.sharding.plan import plan_distribution, plan_undo
+from multisite.sharding.run import catalog_of, run
+from multisite.sharding.shards import isolate_site, list_shards
+
+URL = os.environ.get("MULTISITE_TEST_CITUS_URL", "")
+
+pytestmark = pytest.mark.skipif(not URL, reason="no Citus: MULTISITE_TEST_CITUS_URL names no coordinator")
+
+
+class Nodes:
+    """The servers of a Citus, each a URL."""
+
+    def __init__(self, coordinator: str) -> None:
+        self.coordinator = sa.make_url(coordinator).set(drivername="postgresql")
+        with self.connect(self.coordinator) as connection:
+            rows = connection.execute("SELECT nodename, nodeport FROM pg_dist_node WHERE groupid > 0 ORDER BY 1, 2")
+            self.workers = [self.coordinator.set(host=host, port=port) for host, port in rows]
+
+    @staticmethod
+    def connect(url: sa.URL) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
+
+    def create(self, name: str) -> str:
+        for node in (self.coordinator, *self.workers):
+            with self.connect(node) as connection:
+                connection.execute(f"CREATE DATABASE {name}".encode())
+            with self.connect(node.set(database=name)) as connection:
+                connection.execute("CREATE EXTENSION citus")
+        with self.connect(self.coordinator.set(database=name)) as connection:
+            address = [self.coordinator.host, self.coordinator.port]
+            connection.execute("SELECT citus_set_coordinator_host(%s, %s)", address)
+            for node in self.workers:
+                connection.execute("SELECT citus_add_node(%s, %s)", [node.host, node.port])
+        return self.coordinator.set(drivername="postgresql+psycopg", database=name).render_as_string(
+            hide_password=False
+        )
+
+    def drop(self, name: str) -> None:
+        for node in (self.coordinator, *self.workers):
+            with self.connect(node) as connection:
+                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="module")
+def before_and_after(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Catalog, ContentSites]]:
+    """The catalogue before, and the reference application with two sites, distributed."""
+    nodes, name = Nodes(URL), f"citus_{uuid.uuid4().hex[:12]}"
+    url = nodes.create(name)
+    try:
+        with content_sites(url, tmp_path_factory.mktemp("sites")) as sites:
+            for site in (sites.garden, sites.sternwarte):
+                for number in range(3):
+                    sites.add(site, f"entry-{number}", tags=["fruit", "green"])
+            before = catalog_of(sites.engine)
+            run(sites.engine, plan_distribution(before, allow_triggers=True, shards=4), lambda _line: None)
+            yield before, sites
+    finally:
+        nodes.drop(name)
+
+
+@pytest.fixture
+def sites(before_and_after: tuple[Catalog, ContentSites]) -> ContentSites:
+    return before_and_after[1]
+
+
+def session_of(sites: ContentSites, host: str = GARDEN) -> Session:
+    return Session(sites.engine, info={"site": sites.garden if host == GARDEN else sites.sternwarte})
+
+
+@pytest.mark.parametrize("path", ["/", "/entry-1", "/tags/fruit", "/archive", "/feed.xml", "/search?q=entry"])
+@pytest.mark.parametrize("host", [GARDEN, STERNWARTE])
+def test_pages_show_rows_of_their_site(sites: ContentSites, host: str, path: str) -> None:
+    text = sites.browser(host).get(path, status="*").text
+    other = "Sternwarte" if host == GARDEN else "Garden"
+    assert ("Garden" if host == GARDEN else "Sternwarte") in text
+    assert other not in text
+
+
+def test_every_statement_of_a_page_goes_to_one_shard(sites: ContentSites) -> None:
+    with sites.engine.connect() as connection, all_sites("a test"):
+        plan = "\n".join(
+            connection.exec_driver_sql(
+                f"EXPLAIN SELECT * FROM entries e JOIN entry_tags t ON t.site_id = e.site_id AND t.entry_id = e.id "
+                f"WHERE e.site_id = {sites.garden.id} AND t.site_id = {sites.garden.id}"
+            ).scalars()
+        )
+    assert "Task Count: 1" in plan
+
+
+def test_triggers_count_entries_and_date_tags(sites: ContentSites) -> None:
+    with session_of(sites) as session:
+        count = sa.select(sa.func.sum(entry_counts.c.entries))
+        before = session.scalar(count)
+        tag = session.scalars(sa.select(Tag).where(Tag.slug == "fruit")).one()
+        first = session.scalars(sa.select(Entry)).first()
+        assert first is not None
+        entry = Entry(slug="counted", title="Counted", published=first.published, tags=[tag])
+        session.add(entry)
+        session.flush()
+        assert session.scalar(count) == before + 1
+        listed = sa.select(entry_tags.c.listed).where(entry_tags.c.entry_id == entry.id)
+        assert session.scalar(listed) == first.published
+        session.delete(entry)
+        session.flush()
+        assert session.scalar(count) == before
+        session.rollback()
+
+
+def test_integrity_errors_are_those_of_one_server(sites: ContentSites) -> None:
+    with session_of(sites) as session:
+        session.add(Tag(slug="fruit", name="again"))
+        with pytest.raises(IntegrityError) as raised:
+            session.flush()
+        assert raised.value.orig.diag.constraint_name == "uq_tags_site_id_slug"
+        assert 'violates unique constraint "uq_tags_site_id_slug"' in str(raised.value)
+        session.rollback()
+        # The coordinator reports XX000 here.
+        again = sa.insert(Tag).from_select(["slug", "name"], sa.select(Tag.slug, Tag.name))
+        with pytest.raises(IntegrityError, match='violates unique constraint "uq_tags_site_id_slug"'):
+            session.execute(again)
+
+
+def test_a_statement_that_cannot_be_planned_says_what_to_write(sites: ContentSites) -> None:
+    with all_sites("a test"), Session(sites.engine) as session:
+        tagged = sa.select(Entry.slug).join(entry_tags, entry_tags.c.entry_id == Entry.id)
+        with pytest.raises(sa.exc.DatabaseError, match="compare site_id of both tables too"):
+            session.execute(tagged)
+        session.rollback()
+        assert len(session.execute(tagged.where(entry_tags.c.site_id == Entry.site_id)).all()) == 12
+        key = sa.dialects.postgresql.insert(Redirect).values(site_id=1, id=1, path="/a", target="/b", status=301)
+        with pytest.raises(ProgrammingError, match=r"ON CONFLICT \(site_id, id\)"):
+            session.execute(key.values(imported=False).on_conflict_do_nothing(index_elements=["id"]))
+
+
+def test_check_finds_nothing(sites: ContentSites) -> None:
+    found = [finding for finding in check(sites.app) if finding.severity == "fault"]
+    assert [str(finding) for finding in found if finding.kind != "migrations"] == []
+
+
+def test_shards_move_under_load(sites: ContentSites) -> None:
+    stop, wrong, done = threading.Event(), [], []
+
+    def load() -> None:
+        browser = sites.browser(GARDEN)
+        while not stop.is_set():
+            page = browser.get("/", status="*")
+            done.append(page.status_int)
+            if page.status_int != 200 or "Sternwarte" in page.text:
+                wrong.append(page.text)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        shard = isolate_site(sites.engine, sites.garden.id)
+        with sites.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection, all_sites("a test"):
+            placements = "SELECT nodename, nodeport FROM pg_dist_shard_placement WHERE shardid = :shard"
+            nodes = "SELECT nodename, nodeport FROM pg_dist_node WHERE groupid > 0 ORDER BY 1, 2"
+            everywhere = {tuple(row) for row in connection.execute(sa.text(nodes))}
+            for _ in range(2):
+                (here,) = (tuple(row) for row in connection.execute(sa.text(placements), {"shard": shard}))
+                there = min(everywhere - {here})
+                connection.exec_driver_sql("SET citus.enable_unsafe_triggers TO on")
+                move = "SELECT citus_move_shard_placement(:shard, :host, :port, :to_host, :to_port)"
+                values = {"shard": shard, "host": here[0], "port": here[1], "to_host": there[0], "to_port": there[1]}
+                connection.execute(sa.text(move), values)
+    finally:
+        stop.set()
+        thread.join()
+    assert wrong == []
+    assert len(done) > 3
+    listed = list_shards(sites.engine)
+    assert [host for node in listed for host in node.isolated] == [GARDEN]
+    assert sum(node.sites for node in listed) == 2
+    with all_sites("a test"), Session(sites.engine) as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Entry)) == 6
+
+
+def test_the_commands(sites: ContentSites, tmp_path: Path) -> None:
+    ini = tmp_path / "app.ini"
+    settings = "\n".join(f"{key} = {value.replace('%', '%%')}" for key, value in sites.settings.items())
+    ini.write_text(f"[app:main]\nuse = egg:pyramid-multisite\n{settings}\n", "utf-8")
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["-c", str(ini), *arguments])
+
+    assert invoke("isolate-site", STERNWARTE).exit_code == 0
+    assert "has a shard of its own already" in invoke("isolate-site", STERNWARTE).output
+    newest = json.loads(invoke("list-log", "--json").stdout)[0]
+    assert (newest["what"], newest["site"]) == ("isolate-site", STERNWARTE)
+    assert f"{STERNWARTE} has a shard of its own" in invoke("list-shards").output
+    rows = sum(node["rows"] for node in json.loads(invoke("list-shards", "--json").stdout))
+    assert rows > 6
+
+
+def test_undone_it_is_as_before(before_and_after: tuple[Catalog, ContentSites]) -> None:
+    """The last test, since the others need the shards."""
+    before, sites = before_and_after
+    run(sites.engine, plan_undo(catalog_of(sites.engine)), lambda _line: None)
+    assert catalog_of(sites.engine) == before
