@@ -90,7 +90,7 @@ def plan_distribution(
     settings = tuple(_settings(shards, allow_triggers=allow_triggers))
     dropped = [each for each in catalog.references if _is_in_the_way(each, wanted, todo)]
     removed = _remove(dropped, [catalog.tables[name] for name in scoped + copied])
-    first = (*settings, *_lock(copied + scoped))
+    first = (*settings, *_lock(catalog, copied + scoped))
     prepare = (
         *map(Step, create_statements()),
         *(step for each in removed for step in each.steps(save=concurrently)),
@@ -130,7 +130,7 @@ def plan_undo(catalog: Catalog) -> Plan:
     dropped = [each for each in catalog.references if each.table in moved or each.target in moved]
     removed = _remove(dropped, [catalog.tables[name] for name in moved])
     ordered = parents_first(catalog, moved)[::-1]
-    first = (Step(_SEQUENTIAL), Step(_UNSAFE_TRIGGERS), *_lock(moved))
+    first = (Step(_SEQUENTIAL), Step(_UNSAFE_TRIGGERS), *_lock(catalog, moved))
     steps = [step for each in removed for step in each.steps()]
     steps += [
         Step(f"SELECT undistribute_table('{_text(name)}')", f"{name}: back on the coordinator") for name in ordered
@@ -185,10 +185,15 @@ def _settings(shards: int | None, *, allow_triggers: bool) -> Iterator[Step]:
         yield Step(_UNSAFE_TRIGGERS)
 
 
-def _lock(names: list[str]) -> Iterator[Step]:
-    """Yield the statement that keeps writers away, so that the rows counted are those that are moved."""
+def _lock(catalog: Catalog, names: list[str]) -> Iterator[Step]:
+    """Yield the statement that keeps others away from the tables, and from those that refer to them.
+
+    The rows counted are then those that are moved. A lock taken later would let a reader of both tables wait for us
+    while we wait for it.
+    """
     if names:
-        yield Step(f"LOCK TABLE {', '.join(sorted(names))} IN ACCESS EXCLUSIVE MODE")
+        referring = {each.table for each in catalog.references if each.target in names}
+        yield Step(f"LOCK TABLE {', '.join(sorted({*names, *referring}))} IN ACCESS EXCLUSIVE MODE")
 
 
 def _is_in_the_way(reference: ReferenceInfo, wanted: dict[str, Placement], todo: set[str]) -> bool:

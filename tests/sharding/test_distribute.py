@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -328,6 +329,12 @@ def test_a_later_revision_distributes_its_table(empty: sa.Engine) -> None:
         op.execute(f"CREATE TABLE shops ({SITE}, slug text UNIQUE)")
         with pytest.raises(MultisiteError, match="shops_slug_key is a unique constraint without site_id"):
             op.distribute_table("shops")
+        (example,) = snippets(PAGE, "python")
+        op.execute(f"CREATE TABLE comments ({SITE}, id bigint PRIMARY KEY)")
+        namespace: dict[str, Any] = {}
+        exec(example.text, namespace)
+        namespace["upgrade"]()
+    assert catalog_of(empty).tables["public.comments"].placement == "distributed"
     books = catalog_of(empty).tables["public.books"]
     assert books.placement == "distributed"
     assert [key.columns for key in books.keys if key.kind == "p"] == [("site_id", "id")]
