@@ -51,7 +51,11 @@ console = [
     "segno>=1.6",
 ]
 
-search = ["snowballstemmer>=2.2"]  # For multisite.search.
+# For multisite.search.
+search = [
+    "PyStemmer>=2.2.0.3",  # snowballstemmer uses it, and is ten times as fast then.
+    "snowballstemmer>=2.2",
+]
 
 # For multisite.content, the reference application: its entries are imported from Markdown, and its ini names waitress.
 content = [

@@ -1,10 +1,9 @@
-"""A search index: the table with the words of a scoped model, and the flush that keeps it up to date."""
+"""A search index: the words of a scoped model, and the flush that keeps them up to date."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,10 +14,11 @@ from sqlalchemy.sql.elements import ColumnElement
 from multisite.core import program
 from multisite.core.site import Site
 from multisite.errors import NoCurrentSite
-from multisite.scoping import scoped_reference, site_id_column
 from multisite.scoping.pin import pin_of
-from multisite.search.query import Hits, find
-from multisite.search.words import plain_text, query_terms, terms_of
+from multisite.search.query import Hits, find, matching
+from multisite.search.segments import MAX_IN_FLUSH, write_segments
+from multisite.search.tables import make_tables
+from multisite.search.words import plain_text, terms_of
 
 __all__ = ["SearchIndex", "indexes"]
 
@@ -27,15 +27,12 @@ log = logging.getLogger(__name__)
 indexes: list[SearchIndex] = []
 """All indexes of the process, in the order of their declaration."""
 
-_NO_DATE = datetime(1000, 1, 1, tzinfo=UTC)
-"""Stored for rows without a date, which come last: PostgreSQL sorts NULL as if it were later than any date."""
-
 _BATCH = 200
 """Rows that are indexed again at a time, and keys in one statement."""
 
 
 class SearchIndex:
-    """The index of a scoped model, in the table `<table of the model>_terms` of its MetaData.
+    """The index of a scoped model, in three tables of its MetaData (`multisite.search.tables`).
 
     It is up to date after each flush. Statements that change rows without a flush (`sa.update(Model)`, `psql`) leave
     the old words in it until `reindex`; rows that are deleted are removed from it by the database.
@@ -45,36 +42,21 @@ class SearchIndex:
         title: The attribute whose words count most.
         texts: Attributes with plain text.
         html: Attributes with sanitized HTML.
-        date: An attribute; rows with a later one come first among hits of the same rank, those without one last.
+        date: An attribute with a date, a time or an integer; rows with a later one come first among hits of the same
+            rank, those without one last.
     """
 
     def __init__(
         self, model: type[Any], *, title: str, texts: Sequence[str] = (), html: Sequence[str] = (), date: str
     ) -> None:
         self.model, self.title, self.texts, self.html, self.date = model, title, tuple(texts), tuple(html), date
-        table: sa.Table = model.__table__
-        reference = scoped_reference(f"{table.name}.id", ondelete="CASCADE")
-        self.table = sa.Table(
-            f"{table.name}_terms",
-            table.metadata,
-            site_id_column(),
-            sa.Column("term", sa.String(64), nullable=False),
-            sa.Column("row_id", sa.BigInteger, reference, nullable=False),
-            sa.Column("in_title", sa.SmallInteger, nullable=False),
-            sa.Column("date", table.c[date].type),
-            sa.PrimaryKeyConstraint("site_id", "row_id", "term"),
-            # Returns the rows with a word in the order of the hits.
-            sa.Index(
-                f"ix_{table.name}_terms_site_id_term_in_title_date_row_id",
-                "site_id", "term", "in_title", "date", "row_id",
-            ),
-        )  # fmt: skip
+        self.tables = make_tables(model.__table__)
         indexes.append(self)
 
     def search(
         self, session: Session, text: str, *, where: Sequence[ColumnElement[bool]] = (), size: int = 10, page: int = 1
     ) -> Hits:
-        """Return page `page` (from 1) of the rows with all words of `text`, by one statement.
+        """Return page `page` (from 1) of the rows with all words of `text`.
 
         Rows with more of the words in the title come first; among these, the newer ones. The order depends on these
         rows alone: statistics of all sites would tell what other sites contain.
@@ -95,9 +77,7 @@ class SearchIndex:
             session: A session for a site.
             text: The query, as for `search`.
         """
-        terms = query_terms(text, _site(session).locale)
-        having = (sa.select(self.table.c.row_id).where(self.table.c.term == term) for term in terms)
-        return sa.and_(*(self.model.id.in_(each) for each in having)) if terms else sa.false()
+        return matching(self, session, text, _site(session).locale)
 
     def reindex(self, session: Session, done: Callable[[int], object] = lambda number: None) -> int:
         """Index all rows of the session's site again, and commit after each batch.
@@ -116,26 +96,30 @@ class SearchIndex:
             if not rows:
                 return number
             last = rows[-1].id
-            self.write(session, rows)
+            self.write(session, rows, segments=None)
             session.commit()
             session.expunge_all()
             number += len(rows)
             done(number)
 
-    def write(self, session: Session, rows: Sequence[Any], *, new: bool = False) -> None:
-        """Replace the words of `rows`, which are of the session's site; `new` rows have none yet."""
-        if not new:
-            self.remove(session, [row.id for row in rows])
-        language = _site(session).locale
-        terms = [each for row in rows for each in self._terms(row, language)]
-        if terms:
-            self._connection(session).execute(sa.insert(self.table), terms)
+    def write(
+        self, session: Session, rows: Sequence[Any], *, new: bool = False, segments: int | None = MAX_IN_FLUSH
+    ) -> None:
+        """Replace the words of `rows`, which are of the session's site.
 
-    def remove(self, session: Session, keys: Sequence[int]) -> None:
-        """Remove the words of the rows with these keys."""
-        for start in range(0, len(keys), _BATCH):
-            some = self.table.c.row_id.in_(keys[start : start + _BATCH])
-            self._connection(session).execute(sa.delete(self.table).where(some))
+        Args:
+            session: A session for a site.
+            rows: Rows of the model.
+            new: Whether the rows have no words yet.
+            segments: Segments to write at most; None for no limit.
+        """
+        language, words = _site(session).locale, self.tables.words
+        connection = session.connection(bind_arguments={"mapper": sa.inspect(self.model)})
+        for start in range(0, 0 if new else len(rows), _BATCH):
+            keys = [row.id for row in rows[start : start + _BATCH]]
+            connection.execute(sa.delete(words).where(words.c.row_id.in_(keys)))
+        connection.execute(sa.insert(words), [self._words(row, language) for row in rows])
+        write_segments(self.tables, self.model, self.date, connection, at_most=segments)
 
     def has_changed(self, row: Any) -> bool:
         """Return whether the flush changes something of `row` that is in the index."""
@@ -148,17 +132,10 @@ class SearchIndex:
         texts = [" ".join((getattr(row, name) or "").split()) for name in self.texts]
         return "\n".join([*(text for text in texts if text.rstrip("…") not in "\n".join(parts)), *parts])
 
-    def _terms(self, row: Any, language: str) -> Iterator[dict[str, Any]]:
+    def _words(self, row: Any, language: str) -> dict[str, Any]:
         title = terms_of(getattr(row, self.title) or "", language)
-        date = getattr(row, self.date)
-        kind = self.table.c.date.type
-        if date is None and isinstance(getattr(kind, "impl", kind), sa.DateTime):
-            date = _NO_DATE
-        for term in title | terms_of(self.text_of(row), language):
-            yield {"term": term, "row_id": row.id, "in_title": int(term in title), "date": date}
-
-    def _connection(self, session: Session) -> sa.Connection:
-        return session.connection(bind_arguments={"mapper": sa.inspect(self.model)})
+        terms = title | terms_of(self.text_of(row), language)
+        return {"row_id": row.id, "titles": f" {' '.join(title)} ", "terms": f" {' '.join(terms)} ", "position": 0}
 
 
 def _site(session: Session) -> Site:
@@ -177,8 +154,7 @@ def _after_flush(session: Session, _context: object) -> None:
 def _update(index: SearchIndex, session: Session) -> None:
     new = _rows_of(index, session.new)
     changed = [row for row in _rows_of(index, session.dirty) if index.has_changed(row)]
-    deleted = _rows_of(index, session.deleted)
-    if not (new or changed or deleted):
+    if not (new or changed):
         return
     scope = pin_of(session).resolve()
     if scope is None or scope.site is None:
@@ -188,8 +164,6 @@ def _update(index: SearchIndex, session: Session) -> None:
             program.command("reindex-search --all"),
         )
         return
-    if deleted:
-        index.remove(session, [row.id for row in deleted])
     if new:
         index.write(session, new, new=True)
     if changed:

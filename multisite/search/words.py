@@ -10,8 +10,8 @@ import re
 import threading
 import unicodedata
 from collections.abc import Collection, Iterator
-from functools import lru_cache
 from html import unescape
+from itertools import islice
 from typing import Any
 
 import snowballstemmer  # type: ignore[import-untyped]
@@ -26,6 +26,7 @@ MAX_TERMS = 10_000
 
 _MAX_QUERY_TERMS = 8
 _TERM_LENGTH = 64
+_REMEMBERED = 50_000
 _PASSAGE = 240
 _BEFORE = 80
 _LOOKED_THROUGH = 100_000
@@ -37,6 +38,10 @@ _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # Marks that belong to a word without being letters: those of Latin and of the scripts of India and Thailand.
 _MARKS = "\u0300-\u036f\u0900-\u0963\u0966-\u0dff\u0e30-\u0e4f\u200c\u200d"
 _WORD = re.compile(rf"[{_CJK}]+|(?:(?![{_CJK}])[^\W_]|[{_MARKS}])+")
+_IS_CJK = re.compile(f"[{_CJK}]")
+_PLAIN_WORD = re.compile(r"[^\W_]+")
+"""Matches the words of a text without `_CJK_OR_MARK` as `_WORD` does, in a third of the time."""
+_CJK_OR_MARK = re.compile(f"[{_CJK}{_MARKS}]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _TAG = re.compile(r"""<(?:"[^"]*"|'[^']*'|[^'"<>])*>""")
 """Matches a tag. A `<` that begins none, as in HTML that an archive has brought, is not followed to the end."""
@@ -60,12 +65,13 @@ def plain_text(html: str) -> str:
 
 def terms_of(text: str, language: str) -> set[str]:
     """Return the terms of `text` in `language`, a locale such as `de-AT`; at most `MAX_TERMS`."""
-    found: set[str] = set()
-    for _start, _end, terms in _words(unicodedata.normalize("NFC", text), language):
-        found.update(terms)
-        if len(found) >= MAX_TERMS:
-            break
-    return found
+    text = unicodedata.normalize("NFC", text)
+    if _CJK_OR_MARK.search(text) is None:
+        words = dict.fromkeys(_PLAIN_WORD.findall(text))
+        return set(map(_terms_by_word(_algorithm(language)).__getitem__, islice(words, MAX_TERMS)))
+    words = dict.fromkeys(_WORD.findall(text))
+    found = (term for _start, _end, terms in _words(" ".join(words), language) for term in terms)
+    return set(islice(found, MAX_TERMS))
 
 
 def query_terms(text: str, language: str) -> list[str]:
@@ -104,33 +110,57 @@ def passage(text: str, terms: Collection[str], language: str) -> list[Segment]:
 
 def _words(text: str, language: str) -> Iterator[tuple[int, int, list[str]]]:
     """Yield start, end and terms of each word; of Chinese and Japanese, of each run of characters."""
-    algorithm = _STEMMERS.get(language.partition("-")[0].partition("_")[0].lower())
+    by_word = _terms_by_word(_algorithm(language))
     for match in _WORD.finditer(text):
         word = match[0]
-        if not "\u3040" <= word[0] <= "\ufaff" or len(word) == 1 or not re.match(f"[{_CJK}]", word):
-            yield match.start(), match.end(), [_term(word, algorithm)]
+        if word < "\u3040" or not _is_cjk(word):
+            yield match.start(), match.end(), [by_word[word]]
             continue
         for offset in range(len(word) - 1):
             yield match.start() + offset, match.start() + offset + 2, [word[offset : offset + 2]]
 
 
-@lru_cache(maxsize=50_000)
-def _term(word: str, algorithm: str | None) -> str:
-    folded = word[:_TERM_LENGTH].casefold()
-    if algorithm is not None:
-        folded = _stemmer(algorithm).stemWord(folded)
-    return _ACCENTS.sub("", unicodedata.normalize("NFKD", folded))[:_TERM_LENGTH] or word[:_TERM_LENGTH]
+def _is_cjk(word: str) -> bool:
+    """Return whether the word is a run of several Chinese or Japanese characters."""
+    return len(word) > 1 and word[0] <= "\ufaff" and _IS_CJK.match(word) is not None
 
 
-def _stemmer(algorithm: str) -> Any:
-    """Return a stemmer of this thread: it keeps the word that it is working on."""
-    known = _local.__dict__.setdefault("stemmers", {})
+def _algorithm(language: str) -> str | None:
+    return _STEMMERS.get(language.partition("-")[0].partition("_")[0].lower())
+
+
+class _Terms(dict[str, str]):
+    """The terms of words of an algorithm, each made when it is first looked up. A thread has its own."""
+
+    def __init__(self, algorithm: str | None) -> None:
+        self._stem = _stemmer(algorithm).stemWord
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        stem = self._stem(word[:_TERM_LENGTH].casefold())
+        # A few letters decompose into several words. Terms are stored between spaces.
+        plain = stem if stem.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFKD", stem)).replace(" ", "")
+        term = plain[:_TERM_LENGTH] or word[:_TERM_LENGTH]
+        if len(word) <= _TERM_LENGTH:
+            self[word] = term
+        return term
+
+
+def _terms_by_word(algorithm: str | None) -> _Terms:
+    known: dict[str | None, _Terms] = _local.__dict__.setdefault("terms", {})
     if algorithm not in known:
-        try:
-            known[algorithm] = snowballstemmer.stemmer(algorithm)
-        except KeyError:  # A release without this algorithm.
-            known[algorithm] = _Whole()
+        known[algorithm] = _Terms(algorithm)
     return known[algorithm]
+
+
+def _stemmer(algorithm: str | None) -> Any:
+    if algorithm is None:
+        return _Whole()
+    try:
+        return snowballstemmer.stemmer(algorithm)
+    except KeyError:  # A release without this algorithm.
+        return _Whole()
 
 
 class _Whole:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 from content_sites import GARDEN, STERNWARTE, ContentSites, content_sites
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,11 +22,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from multisite import NoCurrentSite, Site, SiteScoped, all_sites
 from multisite.cli import main
+from multisite.cli.upgrade import upgrade
 from multisite.content.listing import visible
 from multisite.content.models import Entry, entry_search
 from multisite.core.keys import DIRECTORY
 from multisite.search import SearchIndex
 from multisite.search import index as index_module
+from multisite.search import query as query_module
+from multisite.search import segments as segments_module
+from multisite.search.tables import SEGMENT_SIZE
 from multisite.search.words import marked, passage, plain_text, query_terms, terms_of
 
 NOON = datetime(2024, 5, 5, 12, tzinfo=UTC)
@@ -87,8 +95,8 @@ def test_a_flush_changes_the_index_and_a_rollback_changes_it_back(sites: Content
     assert found(sites, sites.garden, "compost") == ["old"]
     assert found(sites, sites.sternwarte, "compost") == ["new", "old", "text"]
     with sites.engine.connect() as connection, all_sites("a test"):
-        terms = entry_search.table.c
-        rows = connection.execute(sa.select(terms.row_id).distinct().where(terms.site_id == sites.garden.id)).all()
+        words = entry_search.tables.words.c
+        rows = connection.execute(sa.select(words.row_id).where(words.site_id == sites.garden.id)).all()
     assert len(rows) == 2
 
 
@@ -101,33 +109,46 @@ def test_an_unchanged_text_is_not_indexed_again(sqlite_sites: ContentSites) -> N
         session.scalars(sa.select(Entry).where(Entry.slug == "old")).one().author = "Ann"
         session.commit()
     assert any("UPDATE entries" in statement for statement in sent)
-    assert not [statement for statement in sent if "entries_terms" in statement]
+    assert not [statement for statement in sent if "entries_words" in statement]
 
 
-def test_a_page_of_hits_is_one_statement_by_the_index(sites: ContentSites) -> None:
-    for number in range(200):
-        add_rare(sites, number)
+def test_a_page_of_hits_is_four_statements_by_indexes(sites: ContentSites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments_module, "SEGMENT_ROWS", 60)
+    for numbers in (range(70), range(70, 200)):
+        with Session(sites.engine, info={"site": sites.garden}) as session:
+            session.add_all(map(rare_entry, numbers))
+            session.commit()
     sent: list[tuple[str, Any]] = []
     with Session(sites.engine, info={"site": sites.garden}) as session:
         session.connection()
         record = lambda _c, _cursor, statement, parameters, *_: sent.append((statement, parameters))  # noqa: E731
         event.listen(sites.engine, "before_cursor_execute", record)
-        assert len(entry_search.search(session, "rare", where=(visible(NOON),)).hits) == 2
+        assert len(entry_search.search(session, "rare words", where=(visible(NOON),)).hits) == 2
         event.remove(sites.engine, "before_cursor_execute", record)
-    ((statement, parameters),) = sent
     prefix = "EXPLAIN QUERY PLAN " if sites.engine.dialect.name == "sqlite" else "EXPLAIN "
+    plans = []
     with sites.engine.connect() as connection, all_sites("a test"):
         if sites.engine.dialect.name == "postgresql":
             connection.exec_driver_sql("ANALYZE")
-        plan = "\n".join(str(row) for row in connection.exec_driver_sql(prefix + statement, parameters))
-    assert "ix_entries_terms_site_id_term_in_title_date_row_id" in plan
+            connection.exec_driver_sql("SET enable_seqscan = off")
+        for statement, parameters in sent:
+            plan = "\n".join(str(row) for row in connection.exec_driver_sql(prefix + statement, parameters))
+            plans.append(re.sub(r"sqlite_autoindex_|USING PRIMARY KEY", "pk_", plan))
+    free, segments, existing, rows = plans
+    assert "ix_entries_words_site_id_position" in free
+    assert segments.count("pk_") >= 3
+    assert "Seq Scan" not in segments
+    assert "SCAN" not in segments
+    assert "ix_entries_words_site_id_position" in existing
+    assert "Seq Scan" not in existing + rows
+    assert "SCAN" not in existing + rows
 
 
 def test_row_level_security_leaves_the_index_in_use(postgresql_database_url: str, tmp_path: Path) -> None:
     with content_sites(postgresql_database_url, tmp_path) as sites:
         plan = plan_with_row_level_security(sites)
-    # The comparison of texts is leakproof, unlike the operator @@ of full-text search.
-    assert re.search(r"Index Cond: .*site_id.*term.*= 'compost'", plan), plan
+    # The comparison of numbers is leakproof, unlike the operator @@ of full-text search.
+    assert re.search(r"Index Cond: .*site_id.*segment = 7.*bucket = 3", plan), plan
 
 
 def plan_with_row_level_security(sites: ContentSites) -> str:
@@ -135,28 +156,112 @@ def plan_with_row_level_security(sites: ContentSites) -> str:
     with sites.engine.begin() as connection, all_sites("a test"):
         for statement in (
             f"CREATE ROLE {name}",
-            f"GRANT SELECT ON entries_terms TO {name}",
-            "ALTER TABLE entries_terms ENABLE ROW LEVEL SECURITY",
-            "CREATE POLICY p ON entries_terms USING (site_id = current_setting('multisite.site_id')::bigint)",
+            f"GRANT SELECT ON entries_postings TO {name}",
+            "ALTER TABLE entries_postings ENABLE ROW LEVEL SECURITY",
+            "CREATE POLICY p ON entries_postings USING (site_id = current_setting('multisite.site_id')::bigint)",
             f"SET LOCAL ROLE {name}",
             "SET LOCAL enable_seqscan = off",
             f"SET LOCAL multisite.site_id = '{sites.garden.id}'",
         ):
             connection.exec_driver_sql(statement)
-        query = "EXPLAIN SELECT row_id FROM entries_terms WHERE term = 'compost' ORDER BY in_title DESC LIMIT 3"
+        query = "EXPLAIN SELECT postings FROM entries_postings WHERE segment = 7 AND bucket = 3"
         plan = "\n".join(row[0] for row in connection.exec_driver_sql(query))
         connection.exec_driver_sql("RESET ROLE")
-        connection.exec_driver_sql(f"REVOKE ALL ON entries_terms FROM {name}")
-        connection.exec_driver_sql("DROP POLICY p ON entries_terms")
+        connection.exec_driver_sql(f"REVOKE ALL ON entries_postings FROM {name}")
+        connection.exec_driver_sql("DROP POLICY p ON entries_postings")
         connection.exec_driver_sql(f"DROP ROLE {name}")
     return plan
 
 
-def add_rare(sites: ContentSites, number: int) -> None:
+def rare_entry(number: int) -> Entry:
     values = {"slug": f"e{number}", "title": f"Number {number}", "published": NOON - timedelta(hours=number)}
-    with Session(sites.engine, info={"site": sites.garden}) as session:
-        session.add(Entry(body_html="<p>rare</p>" if number in {50, 150} else "<p>common words</p>", **values))
-        session.commit()
+    text = "<p>rare words</p>" if number in {50, 150} else "<p>common words</p>"
+    return Entry(body_html=text, **values)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_hits_are_those_of_a_search_without_an_index(
+    sites: ContentSites, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(segments_module, "SEGMENT_ROWS", 5)
+    monkeypatch.setattr(query_module, "_LISTED", 5)
+    chance = random.Random(seed)
+    seen_segments = 0
+    for _step in range(25):
+        site = chance.choice((sites.garden, sites.sternwarte))
+        with Session(sites.engine, info={"site": site}) as session:
+            change_something(session, chance)
+            session.commit()
+            seen_segments = max(seen_segments, session.scalar(sa.func.max(entry_search.tables.words.c.position)) or 0)
+            for query in ("apple", "apple pear", "pear plum apple"):
+                wanted = searched_by_hand(session, query.split())
+                for page in (1, 2):
+                    found_page = entry_search.search(session, query, where=(visible(NOON),), size=4, page=page)
+                    assert [hit.row.id for hit in found_page.hits] == wanted[4 * page - 4 : 4 * page]
+                    assert found_page.has_more == (len(wanted) > 4 * page)
+                matching = sa.select(Entry.id).where(entry_search.matches(session, query), visible(NOON))
+                assert sorted(session.scalars(matching)) == sorted(wanted)
+    assert seen_segments > 2 * SEGMENT_SIZE
+
+
+def test_two_transactions_write_one_segment(
+    postgresql_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments_module, "SEGMENT_ROWS", 5)
+    with content_sites(postgresql_database_url, tmp_path) as sites, ThreadPoolExecutor(1) as pool:
+        sites.add(sites.garden, "changed", title="Apple", published=NOON)
+
+        def add(first: int) -> None:
+            with Session(sites.engine, info={"site": sites.garden}) as session:
+                session.add_all(rare_entry(number) for number in range(first, first + 5))
+                session.commit()
+
+        with Session(sites.engine, info={"site": sites.garden}) as session:
+            session.scalars(sa.select(Entry)).one().title = "Pear"
+            session.flush()
+            add(0)  # The row that is being changed is left out.
+            session.add_all(rare_entry(number) for number in range(100, 105))
+            session.flush()
+            waiting = pool.submit(add, 50)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
+            session.commit()
+            waiting.result(timeout=30)
+        assert found(sites, sites.garden, "rare") == ["e50"]
+        assert len(found(sites, sites.garden, "number", size=20)) == 15
+        assert (found(sites, sites.garden, "pear"), found(sites, sites.garden, "apple")) == (["changed"], [])
+
+
+def change_something(session: Session, chance: random.Random) -> None:
+    entries = session.scalars(sa.select(Entry).order_by(Entry.slug)).all()
+    for entry in chance.sample(entries, min(len(entries), chance.randint(0, 5))):
+        if chance.random() < 0.3:
+            session.delete(entry)
+        else:
+            entry.title, entry.body_html = fruits(chance), fruits(chance)
+    for _ in range(chance.randint(0, 6)):
+        hours = chance.choice([-1, 1]) * chance.randint(1, 10**9)
+        session.add(
+            Entry(
+                slug=f"e{chance.getrandbits(60)}",
+                title=fruits(chance),
+                body_html=fruits(chance),
+                published=NOON - timedelta(seconds=hours),
+            )
+        )
+
+
+def fruits(chance: random.Random) -> str:
+    return " ".join(chance.choices(["apple", "pear", "plum", "kiwi"], k=chance.randint(1, 3)))
+
+
+def searched_by_hand(session: Session, query: list[str]) -> list[int]:
+    found = []
+    for entry in session.scalars(sa.select(Entry).where(visible(NOON))):
+        title, words = set(entry.title.split()), {*entry.title.split(), *entry.body_html.split()}
+        if words.issuperset(query):
+            found.append((len(title.intersection(query)), entry.published, entry.id))
+    return [key for *_, key in sorted(found, reverse=True)]
 
 
 HOSTILE = [
@@ -177,7 +282,7 @@ def test_any_text_is_a_query(sites: ContentSites) -> None:
         assert "DROP TABLE entries" not in page or text in page.html.h1.text
 
 
-@given(st.text())
+@given(st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("a_ \u0300天é")))
 def test_words_of_any_text(text: str) -> None:
     for language in ("en", "de-AT", "ja", "zz"):
         terms = query_terms(text, language)
@@ -368,3 +473,27 @@ def test_the_layouts_of_the_demo_sites_have_the_search_in_their_menu() -> None:
     for layout in [ROOT / "templates" / "base.mako", *ROOT.glob("sites/*/layout.mako")]:
         text = layout.read_text("utf-8")
         assert re.search(r"for item in nav|inherit file=.base.mako", text), layout
+
+
+def test_the_revision_keeps_the_words_of_the_older_tables(sites: ContentSites, tmp_path: Path) -> None:
+    for site in (sites.garden, sites.sternwarte):
+        sites.add(site, "x", title="Nothing", body="Nothing.")
+    ini = tmp_path / "test.ini"
+    text = (ROOT / "development.ini").read_text("utf-8").replace("%(here)s/migrations", str(ROOT / "migrations"))
+    url = sites.settings["sqlalchemy.url"].replace("%", "%%")
+    ini.write_text(text.replace("sqlite:///%(here)s/var/multisite.db", url), "utf-8")
+    command.stamp(Config(str(ini)), "head")
+    command.downgrade(Config(str(ini)), "content_0014")
+    with sites.engine.begin() as connection, all_sites("a test"):
+        for term, in_title in (("compost", 1), ("heap", 0)):
+            connection.exec_driver_sql(
+                "INSERT INTO entries_terms (site_id, term, row_id, in_title) "
+                f"SELECT site_id, '{term}', id, {in_title} FROM entries WHERE site_id = {sites.garden.id}"
+            )
+    upgrade(ini)
+    for query in ("compost", "heap", "heap compost"):
+        assert found(sites, sites.garden, query) == ["x"]
+        assert found(sites, sites.sternwarte, query) == []
+    assert found(sites, sites.garden, "nothing") == []
+    with sites.engine.connect() as connection:
+        assert "entries_terms" not in sa.inspect(connection).get_table_names()

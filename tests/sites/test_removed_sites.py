@@ -99,7 +99,7 @@ def test_a_removed_site_is_restored_with_everything(world: World) -> None:
     add_domain(world.engine, GARDEN, "old.example", redirect=True)
     before = world.whole(GARDEN)
     done = world.remove()
-    assert done.rows == {"entries": 2, "tags": 2, "entry_tags": 3, "entry_counts": 1, "entries_terms": 12}
+    assert done.rows == {"entries": 2, "tags": 2, "entry_tags": 3, "entry_counts": 1, "entries_words": 2}
     assert done.archive is not None
     assert stat.S_IMODE(done.archive.stat().st_mode) == 0o600
     assert stat.S_IMODE(world.archives.stat().st_mode) == 0o700
@@ -223,7 +223,7 @@ def test_an_archive_that_misses_rows_or_is_damaged_is_found_before_rows_are_dele
 
     for replacement, expected in (
         (export_and_damage, "damaged"),
-        (export_and_write, "the archive has 12 of the 18 rows of entries_terms"),
+        (export_and_write, "the archive has 2 of the 3 rows of entries_words"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(removal_archive, "export_site", replacement)
