@@ -483,7 +483,7 @@ def test_the_revision_keeps_the_words_of_the_older_tables(sites: ContentSites, t
     url = sites.settings["sqlalchemy.url"].replace("%", "%%")
     ini.write_text(text.replace("sqlite:///%(here)s/var/multisite.db", url), "utf-8")
     command.stamp(Config(str(ini)), "head")
-    command.downgrade(Config(str(ini)), "content_0014")
+    command.downgrade(Config(str(ini)), "content_0015")
     with sites.engine.begin() as connection, all_sites("a test"):
         for term, in_title in (("compost", 1), ("heap", 0)):
             connection.exec_driver_sql(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "content_0015"
-down_revision = "content_0014"
+revision = "content_0016"
+down_revision = "content_0015"
 branch_labels = None
 depends_on = None
 
