@@ -125,6 +125,7 @@ def _print_report(report: ImportReport, site: Site, nothing: str) -> None:
 
 def _counts(report: ImportReport) -> str:
     counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.bad)} bad"
+    counts += f", {report.pages} of them pages" if report.pages else ""
     counts += f", {report.redirects} redirects" if report.redirects else ""
     return counts + (f", {len(report.pruned)} deleted" if report.pruned else "")
 

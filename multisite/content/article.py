@@ -14,11 +14,11 @@ __all__ = ["Article"]
 class Article:
     """The content of an entry, from a file or an export.
 
-    `published` is None only for drafts; `summary` and `updated` are None if not given. `language`, `notation`, `line`
-    and `notes` are those of a file: `line` is the number of the first line of `body`, from 1; `notes` are sentences
-    about parts of the file that an entry cannot have. `written_slug` is the slug as its source has it, or empty.
-    `address` is the address that the source names, or empty, and `aliases` are further ones; all are as written. The
-    fields from `categories` on are ignored when articles are compared.
+    `published` is None only for drafts and for pages, whose `slug` is a path; `summary` and `updated` are None if not
+    given. `language`, `notation`, `line` and `notes` are those of a file: `line` is the number of the first line of
+    `body`, from 1; `notes` are sentences about parts of the file that an entry cannot have. `written_slug` is the slug
+    as its source has it, or empty. `address` is the address that the source names, or empty, and `aliases` are further
+    ones; all are as written. The fields from `categories` on are ignored when articles are compared.
     """
 
     slug: str

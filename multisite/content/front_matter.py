@@ -7,7 +7,7 @@ with a readable reason, or `NotAnEntry` for a file that its own tool does not pu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from pathlib import PurePath
 from typing import Any
@@ -18,12 +18,18 @@ from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.fields import read_date, read_names, read_text_field, read_truth
 from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
 from multisite.content.metadata import Metadata, Notation, split_metadata
+from multisite.content.page_files import page_slug_of
 from multisite.content.slugs import slugify
 
 __all__ = ["Article", "InvalidArticle", "NotAnEntry", "parse_article", "parse_date"]
 
 _UNLISTED = frozenset({"draft", "hidden", "skip"})
 """Statuses that Pelican does not list. Any other status is a word of the author's own."""
+
+Relative = Callable[[PurePath], PurePath]
+
+_POSTS = frozenset({"_posts", "_drafts"})
+"""Jekyll's folders of posts. It ignores a post without a date."""
 
 _DATED_NAME = re.compile(r"(\d{4}-\d{1,2}-\d{1,2})(?:T[\d:.]+(?:Z|[+-]\d{2}:\d{2})?)?[-_](.+)", re.ASCII)
 _HEADING = re.compile(r"\s*#[ \t]+(\S.*?)[ \t]*#*[ \t]*(?:\n|$)")
@@ -36,8 +42,11 @@ _NESTED_NAMES = frozenset(
 )
 
 
-def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
+def parse_article(text: str, path: PurePath, zone: tzinfo, relative: Relative | None = None) -> Article:
     """Return the article in `text`, the content of the file `path`; dates without an offset are local time in `zone`.
+
+    With `relative`, which returns the path below the folder of the blog, a file without a date becomes a page, and so
+    does one with the layout or type `page`. Without it, and in a folder of posts, it is refused.
 
     Without a slug in the front matter, the file name is used (the folder's name for `index.md`), and without a date the
     one at the beginning of the file name.
@@ -59,18 +68,26 @@ def parse_article(text: str, path: PurePath, zone: tzinfo) -> Article:
     expiry = read_date(fields, zone, "expirydate", "unpublishdate")
     draft = _is_draft(fields) or "_drafts" in path.parts or (expiry is not None and expiry <= datetime.now(UTC))
     published = _published(fields, zone, file_date)
-    if published is None and not draft:
+    is_page = (
+        relative is not None
+        and not _POSTS & set(path.parts)
+        and (_is_page(fields) or (published is None and not draft))
+    )
+    if published is None and not draft and not is_page:
         raise InvalidArticle("no date, and it is not a draft")
+    if relative is not None and is_page:
+        published = None
+        slug = page_slug_of(relative(path), address=_address(fields), name=read_text_field(fields, "slug"))
     return Article(
         slug=slug,
         title=title,
         body=body.strip("\n"),
-        tags=read_names(fields, "tags", "tag"),
+        tags=() if is_page else read_names(fields, "tags", "tag"),
         published=published,
         updated=read_date(fields, zone, "updated", "lastmod", "modified", "last_modified_at"),
         summary=" ".join(read_text_field(fields, "summary", "description", "excerpt").split()) or None,
         draft=draft,
-        categories=_categories(fields, found.notation),
+        categories=() if is_page else _categories(fields, found.notation),
         author=_author(fields),
         language=read_text_field(fields, "lang", "language").lower() or None,
         notation=found.notation,
@@ -152,6 +169,11 @@ def _is_draft(fields: Mapping[str, Any]) -> bool:
         return True
     draft, published = read_truth(fields, "draft"), read_truth(fields, "published")
     return draft is True or published is False
+
+
+def _is_page(fields: Mapping[str, Any]) -> bool:
+    """Return whether the author says that the file is a page, which may have a date: Jekyll's layout, Hugo's type."""
+    return any(fields.get(name) == "page" for name in ("layout", "type"))
 
 
 def _categories(fields: Mapping[str, Any], notation: Notation) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Import Markdown files as entries: `import_entries`, which `multisite import-entries` calls.
+"""Import Markdown files as entries and pages: `import_entries`, which `multisite import-entries` calls.
 
 Files are read, rendered and saved in batches, so memory use does not grow with their number. Entries are matched by
 slug, so importing a folder again changes only the entries that differ.
@@ -58,7 +58,7 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
     prune: bool = False,
     force: bool = False,
 ) -> ImportReport:
-    """Import the Markdown files in `paths` (files, or folders that are walked) as entries of `site`.
+    """Import the Markdown files in `paths` (files, or folders that are walked) as entries and pages of `site`.
 
     Bad files are reported, and the others are imported. Of two files with the same slug and day, the first is imported
     and the second is bad; if the days differ, the slug of the later one contains its date. Entries whose files are gone
@@ -102,7 +102,7 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
     local_files = LocalFiles(files_and_folders, found.base if found else "")
     with closing(Session(engine, info={"site": site})) as session:
         media = MediaImport(session, site, local_files, library_of, commit=not (strict or dry_run), dry_run=dry_run)
-        reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files), old_site, media)
+        reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files), old_site, media, local_files)
         addresses = OldAddresses(old_site, report)
 
         def on_saved(article: Prepared, slug: str) -> None:
@@ -140,6 +140,7 @@ class _Reader:
     files: Mapping[PurePath, tuple[Path, Path]]
     old_site: OldSite
     media: MediaImport
+    local_files: LocalFiles
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
 
     def read(self, path: Path, base: Path) -> Prepared | None:
@@ -192,7 +193,7 @@ class _Reader:
     def _parse(self, path: Path, base: Path) -> tuple[Article, date | None]:
         """Return the article in a file, with the slug made by the pattern, and the day of its publication."""
         zone = zone_of(self.site)
-        article = parse_article(read_text(path), base.absolute(), zone)
+        article = parse_article(read_text(path), base.absolute(), zone, self.local_files.relative)
         day = None if article.published is None else local_time(article.published, zone).date()
         return replace(article, slug=self.pattern.apply(article.slug, day)), day
 

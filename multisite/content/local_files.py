@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from sqlalchemy.orm import Session
 
@@ -61,6 +61,12 @@ class LocalFiles:
         """The folders of the blogs, the innermost first."""
         found = {blog_folder(path) for path in self._paths if os.path.lexists(path)}
         return sorted(found, key=lambda folder: len(folder.parts), reverse=True)
+
+    def relative(self, path: PurePath) -> PurePath:
+        """Return the path of a file below the folder of its blog, without symbolic links; its name if it is in none."""
+        parent = Path(os.path.realpath(path.parent))
+        folder = next((folder for folder in self._folders if parent.is_relative_to(folder)), parent)
+        return parent.relative_to(folder) / path.name
 
     def find(self, article: Path, address: str) -> Path | None:
         """Return the file that `address` in the text of the file `article` refers to, without symbolic links; or None.

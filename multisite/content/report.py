@@ -55,7 +55,8 @@ class ImportReport:
     """The result of an import: the numbers of added, updated and unchanged entries, and the paths not imported.
 
     `skipped` are files that are not entries by the rules of their own tool. `notes` list what was left out of the
-    others. `redirects` is the number of old addresses that redirect to the new ones. `pruned` are the paths whose
+    others. `redirects` is the number of old addresses that redirect to the new ones, `pages` how many of the
+    entries are pages. `pruned` are the paths whose
     entries were deleted, with the slugs of these in the reason. `rolled_back` is true if `strict` or `dry_run` rolled
     everything back; the numbers are then hypothetical. `force` is whether entries are overwritten that people have
     changed since their import.
@@ -70,6 +71,7 @@ class ImportReport:
     notes: list[Note] = field(default_factory=list)
     dry_run: bool = False
     redirects: int = 0
+    pages: int = 0
     pruned: list[BadPath] = field(default_factory=list)
     force: bool = False
 

@@ -51,6 +51,7 @@ def report_page(report: ImportReport, site: Site, when: datetime) -> str:
         ("Added", report.added),
         ("Updated", report.updated),
         ("Unchanged", report.unchanged),
+        ("Pages among them", report.pages),
         ("Bad", len(report.bad)),
         ("Skipped", len(report.skipped)),
         ("Old addresses redirected", report.redirects),

@@ -18,6 +18,7 @@ from multisite.content.entry_text import changed_by_people
 from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.markdown import Rendered
 from multisite.content.models import Entry, Tag
+from multisite.content.page_paths import is_page_slug
 from multisite.content.redirect_rules import Rule
 from multisite.content.redirects import save_redirects
 from multisite.content.report import Counts, ImportReport, Note
@@ -98,6 +99,7 @@ def save_articles(
         report.count(saved.counts)
         report.notes += saved.notes
         for item, slug in saved.slugs:
+            report.pages += is_page_slug(slug)
             on_saved(item, slug)
     remaining = iter(redirects)
     while rules := list(islice(remaining, REDIRECT_BATCH_SIZE)):

@@ -24,6 +24,7 @@ from multisite.content.article import Article
 from multisite.content.importing import ImportReport, import_entries
 from multisite.content.models import Entry
 from multisite.content.old_site import OldSite, Tool, seen_from
+from multisite.content.page_paths import address_of
 from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_braces, expand_colons, plain_slug
 from multisite.content.redirect_rules import InvalidRedirect, parse_rule
 from multisite.content.redirects import find_redirect, list_redirects, save_redirects
@@ -282,7 +283,7 @@ def test_the_path_of_the_new_site_is_not_part_of_an_old_address() -> None:
 def titles_of(sites: ContentSites, pages: dict[str, str]) -> dict[str, str | None]:
     """Return the title of the entry that each address leads to, None without."""
     with Session(sites.engine, info={"site": sites.garden}) as session:
-        titles = {f"/entries/{entry.slug}": entry.title for entry in session.scalars(sa.select(Entry))}
+        titles = {unquote(address_of(entry.slug)): entry.title for entry in session.scalars(sa.select(Entry))}
         found = {address: find_redirect(session, address) for address in pages}
     return {address: titles.get(unquote(rule.target or "")) if rule else None for address, rule in found.items()}
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
-from content_sites import ContentSites
+from content_sites import GARDEN, STERNWARTE, ContentSites
 from sqlalchemy.orm import Session, selectinload
 
 from multisite import Site
+from multisite.content.editor.entries import save_entry
+from multisite.content.entry_text import EntryText
 from multisite.content.front_matter import Article, InvalidArticle, NotAnEntry, parse_article, parse_date
 from multisite.content.importing import import_entries
 from multisite.content.models import Entry
 from multisite.content.report import ImportReport
 from multisite.content.slugs import SlugPattern
+from multisite.content.users import User
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -386,3 +390,72 @@ def test_a_dry_run_reports_the_same_and_changes_nothing(sites: ContentSites, tmp
     real = import_entries(sites.engine, sites.garden, [tmp_path])
     assert (counts(dry), len(dry.notes), dry.rolled_back) == (counts(real), len(real.notes), True)
     assert json.loads(json.dumps(dry.as_dict()))["notes"][0]["kind"] == "front matter"
+
+
+# Pages.
+
+
+def test_a_file_without_a_date_becomes_a_page(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    sites = sqlite_sites
+    files = {
+        "content/about.md": "---\ntitle: About\n---\nWe are [a team](about/team.md).",
+        "content/about/team.md": "+++\ntitle = 'Team'\n+++\nAnn",
+        "content/legal/index.md": "---\ntitle: Legal\ntags: [x]\n---\nText",
+        "content/pages/contact.md": "Title: Contact\n\nText",
+        "_pages/dated.md": "---\ntitle: Dated\nlayout: page\ndate: 2020-01-01\npermalink: /who/we-are.html\n---\nText",
+        "content/named.md": "---\ntitle: Named\nslug: Other\n---\nText",
+        "content/secret.md": "---\ntitle: Secret\ntype: page\ndraft: true\n---\nText",
+        "content/post.md": "---\ntitle: Post\ndate: 2020-01-01\n---\nA [link](about.md#x).",
+        "content/index.md": "---\ntitle: Home\n---\nText",
+        "404.md": "---\ntitle: x\npermalink: /404.html\n---\nText",
+        "search.md": "---\ntitle: Search\n---\nText",
+        "_posts/undated.md": "---\ntitle: x\n---\nText",
+    }
+    for name, text in files.items():
+        path = tmp_path / "blog" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    (tmp_path / "blog/_config.yml").write_text("title: x\n", "utf-8")
+    report = import_entries(sites.engine, sites.garden, [tmp_path / "blog"])
+    assert {Path(bad.path).name: bad.reason for bad in report.bad} == {"undated.md": "no date, and it is not a draft"}
+    assert {Path(path.path).name: path.reason for path in report.skipped} == {
+        "404.md": "the home page, or a page for missing addresses, which the application makes itself",
+        "index.md": "the home page, or a page for missing addresses, which the application makes itself",
+        "search.md": "a page at /search/, which is an address of the application",
+    }
+    assert (report.added, report.pages) == (8, 7)
+    reader = sites.browser(GARDEN)
+    page = reader.get("/about/")
+    assert page.html.select_one(".entry-body a")["href"] == "/about/team/"
+    assert reader.get("/entries/post").html.select_one(".entry-body a")["href"] == "/about/#x"
+    for path in ("/about/team/", "/legal/", "/contact/", "/who/we-are/", "/other/"):
+        reader.get(path)
+    reader.get("/secret/", status=404)
+    reader.get("/tags/x", status=404)
+    assert reader.get("/who/we-are.html", status=301).location == f"http://{GARDEN}/who/we-are/"
+    again = import_entries(sites.engine, sites.garden, [tmp_path / "blog"])
+    assert (again.added, again.unchanged, again.pages) == (0, 8, 7)
+    (tmp_path / "blog/content/about/team.md").unlink()
+    pruned = import_entries(sites.engine, sites.garden, [tmp_path / "blog/content"], prune=True)
+    assert [Path(path.path).name for path in pruned.pruned] == ["team.md"]
+    reader.get("/about/team/", status=404)
+    sites.browser(STERNWARTE).get("/about/", status=404)
+
+
+def test_a_page_that_a_person_has_changed_is_kept(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    sites = sqlite_sites
+    (tmp_path / "about.md").write_text("---\ntitle: About\n---\nOne", "utf-8")
+    import_entries(sites.engine, sites.garden, [tmp_path])
+    with Session(sites.engine, info={"site": sites.garden}) as session, session.begin():
+        user = User(login="ann", role="editor")
+        session.add(user)
+        session.flush()
+        page = session.scalars(sa.select(Entry)).one()
+        before = EntryText.of(page)
+        save_entry(session, user, page.id, replace(before, body="Two"), before.version)
+    (tmp_path / "about.md").write_text("---\ntitle: About\n---\nThree", "utf-8")
+    report = import_entries(sites.engine, sites.garden, [tmp_path])
+    assert [note.kind for note in report.notes] == ["changed entry"]
+    assert "Two" in sites.browser(GARDEN).get("/about/").text
+    import_entries(sites.engine, sites.garden, [tmp_path], force=True)
+    assert "Three" in sites.browser(GARDEN).get("/about/").text
