@@ -15,7 +15,7 @@ from multisite.sharding.catalog import Catalog, KeyInfo, Placement, ReferenceInf
 from multisite.sharding.placement import parents_first, wanted_placements
 from multisite.sharding.saved import SCHEMA, SavedStatement, create_statements, forget_sql, save_sql
 
-__all__ = ["Batch", "Plan", "Step", "plan_distribution", "plan_undo"]
+__all__ = ["Batch", "DistributionPlan", "Step", "plan_distribution", "plan_undo"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DistributionPlan:
     """The batches to run in order; none if there is nothing to do."""
 
     batches: tuple[Batch, ...]
@@ -66,7 +66,7 @@ def plan_distribution(
     allow_triggers: bool = False,
     concurrently: bool = False,
     only: str | None = None,
-) -> Plan:
+) -> DistributionPlan:
     """Plan the distribution of what is not distributed yet.
 
     Args:
@@ -117,16 +117,16 @@ def plan_distribution(
         batches = [Batch((*prepare, *distribute, *restored, *back), first, (*copied, *scoped))]
     leftover = [*(name for name, table in catalog.tables.items() if table.leftover), *copied, *scoped]
     truncate = tuple(Step(f"SELECT truncate_local_data_after_distributing_table('{_text(name)}')") for name in leftover)
-    return Plan((*batches, *([Batch(truncate, autocommit=True)] if truncate else ())))
+    return DistributionPlan((*batches, *([Batch(truncate, autocommit=True)] if truncate else ())))
 
 
-def plan_undo(catalog: Catalog) -> Plan:
+def plan_undo(catalog: Catalog) -> DistributionPlan:
     """Plan the way back to a database without distributed tables, with the keys and references of before."""
     moved = [name for name, table in catalog.tables.items() if table.placement != "local" and not table.is_partition]
     keys = [each for each in catalog.saved if each.kind == "key"]
     pending = [each for each in catalog.saved if each.kind == "later"]
     if not moved and not catalog.saved:
-        return Plan(())
+        return DistributionPlan(())
     dropped = [each for each in catalog.references if each.table in moved or each.target in moved]
     removed = _remove(dropped, [catalog.tables[name] for name in moved])
     ordered = parents_first(catalog, moved)[::-1]
@@ -139,7 +139,7 @@ def plan_undo(catalog: Catalog) -> Plan:
         steps += [Step(f"ALTER TABLE {key.table} DROP CONSTRAINT {key.name}"), Step(key.sql)]
     steps += [Step(each.sql) for each in [*(each.saved for each in removed), *pending]]
     steps.append(Step(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"))
-    return Plan((Batch(tuple(steps), first, tuple(ordered)),))
+    return DistributionPlan((Batch(tuple(steps), first, tuple(ordered)),))
 
 
 @dataclass(frozen=True)

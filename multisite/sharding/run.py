@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 from multisite.core.finding import Finding
 from multisite.errors import MultisiteError
 from multisite.sharding.catalog import Catalog, read_catalog
-from multisite.sharding.plan import Batch, Plan, Step
+from multisite.sharding.plan import Batch, DistributionPlan, Step
 
 __all__ = ["catalog_of", "find_shared_keys", "run", "unlimited"]
 
@@ -53,7 +53,7 @@ def find_shared_keys(engine: Engine, catalog: Catalog) -> list[Finding]:
     return found
 
 
-def run(engine: Engine, plan: Plan, show: Callable[[str], object]) -> None:
+def run(engine: Engine, plan: DistributionPlan, show: Callable[[str], object]) -> None:
     """Run a plan: a transaction for each batch, and `show` for each line of progress.
 
     Raises:

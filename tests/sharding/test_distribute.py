@@ -26,7 +26,7 @@ from multisite.errors import MultisiteError
 from multisite.sharding import run as run_module
 from multisite.sharding.catalog import Catalog, read_catalog
 from multisite.sharding.obstacles import find_obstacles
-from multisite.sharding.plan import Plan, plan_distribution, plan_undo
+from multisite.sharding.plan import DistributionPlan, plan_distribution, plan_undo
 from multisite.sharding.run import catalog_of, run
 from multisite.sharding.session import distributed_migrations
 
@@ -85,7 +85,7 @@ def invoke(ini: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["-c", str(ini), *arguments])
 
 
-def changes(plan: Plan) -> list[str]:
+def changes(plan: DistributionPlan) -> list[str]:
     """Return the statements but those that delete local rows, which the stub leaves in place."""
     return [each for each in plan.statements() if "truncate_local_data_after_distributing_table" not in each]
 
@@ -134,7 +134,7 @@ def test_a_run_that_was_interrupted_is_finished(library: ContentSites) -> None:
     assert [batch.autocommit for batch in plan.batches] == [False, True, False, True]
     # After half of the tables; the references and triggers are in the database.
     half = replace(plan.batches[1], steps=plan.batches[1].steps[:8])
-    run(library.engine, Plan((plan.batches[0], half)), silent)
+    run(library.engine, DistributionPlan((plan.batches[0], half)), silent)
     there = catalog_of(library.engine)
     assert len(there.references) < len(before.references)
     assert {name for name, table in there.tables.items() if table.placement == "distributed"} != set()
