@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multisite.sites.removal import RemovalPlan
     from multisite.sites.removed import RemovedSite
 
-__all__ = ["list_removed", "remove_site", "restore_site"]
+__all__ = ["erase_removed", "list_removed", "remove_site", "restore_site"]
 
 
 @click.command(cls=HostCommand)
@@ -108,7 +108,27 @@ def list_removed(ini_uri: str, prune: bool, as_json: bool) -> None:
     for each in deleted:
         click.echo(f"Deleted the archive of {each.domain}, removed on {each.removed:%Y-%m-%d}.")
     for each in found:
-        click.echo(f"{each.domain:<30} removed on {each.removed:%Y-%m-%d}, kept until {each.keep_until:%Y-%m-%d}")
+        kept = f"removed on {each.removed:%Y-%m-%d}, kept until {each.keep_until:%Y-%m-%d}"
+        click.echo(f"{each.id:>6}  {each.domain:<30} {kept}")
+
+
+@click.command()
+@click.argument("site_id", metavar="ID", type=int)
+@click.option("--yes", is_flag=True, help="Confirm that the site can never be restored.")
+@click.pass_obj
+def erase_removed(ini_uri: str, site_id: int, yes: bool) -> None:
+    """Erase a removed site before its time.
+
+    ID is the id that list-removed prints: another site may have its domain by now. Nothing of it is kept: no archive,
+    no folder and no backups.
+    """
+    from multisite.sites import removed
+
+    if not yes:
+        raise click.UsageError("Pass --yes to erase the site: it can never be restored.")
+    ini = read_ini(ini_uri)
+    found = removed.erase_removed(ini.open_engine(), site_id, settings=ini.settings)
+    click.echo(f"Erased {found.domain}, removed on {found.removed:%Y-%m-%d}.")
 
 
 def _removed_as_dict(each: RemovedSite) -> dict[str, Any]:

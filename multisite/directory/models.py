@@ -221,7 +221,8 @@ class RemovedRow(_Base):
     `domain` is its canonical domain and `availability` that from before. `archive` is the name of a file in
     `multisite.archives_dir`, `sha256` its checksum, which is NULL until the archive is complete; no row of the site is
     deleted before. `trash` is the name of the site's folder in the trash. `removed` and `keep_until` are NULL until
-    the removal is complete.
+    the removal is complete. Of a site that is restored already, `domain` is # and the new id, and `sha256` is NULL,
+    until its archive is deleted.
     """
 
     __tablename__ = "multisite_removed"

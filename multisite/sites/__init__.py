@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from multisite.sites.batches import NewSite, add_sites
     from multisite.sites.domains import add_domain, remove_domain
     from multisite.sites.removal import remove_site
-    from multisite.sites.removed import list_removed
+    from multisite.sites.removed import erase_removed, list_removed
     from multisite.sites.restoring import restore_site
     from multisite.sites.settings.values import set_settings, unset_settings
     from multisite.sites.updates import add_site, rename_site, set_theme
@@ -31,6 +31,7 @@ __all__ = [
     "copy_site",
     "disable_site",
     "enable_site",
+    "erase_removed",
     "export_site",
     "import_site",
     "list_removed",
@@ -55,7 +56,7 @@ __getattr__ = lazy_names(
         **dict.fromkeys(("add_site", "rename_site", "set_theme"), "multisite.sites.updates"),
         **dict.fromkeys(("NewSite", "add_sites"), "multisite.sites.batches"),
         **dict.fromkeys(("disable_site", "enable_site"), "multisite.sites.availability"),
-        "list_removed": "multisite.sites.removed",
+        **dict.fromkeys(("erase_removed", "list_removed"), "multisite.sites.removed"),
         "restore_site": "multisite.sites.restoring",
         "list_sites": "multisite.directory.records",
         **dict.fromkeys(("SiteContents", "copy_site", "export_site", "import_site"), "multisite.sites.archive"),

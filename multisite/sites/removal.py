@@ -27,7 +27,8 @@ from multisite.sites.backups import delete_backups
 from multisite.sites.media_store import remove_media_files
 from multisite.sites.operator_log import record, record_site_change
 from multisite.sites.removal_archive import write_removal_archive
-from multisite.sites.removed import TRASH, begin_removal, delete_removed, end_removal, forget_removal, move_to_trash
+from multisite.sites.removal_record import TRASH, begin_removal, end_removal, forget_removal, move_to_trash
+from multisite.sites.removed import ERASED, delete_removed
 from multisite.sites.site_tables import count_rows, delete_in_batches, scoped_tables
 from multisite.sites.transaction import directory_transaction
 
@@ -124,7 +125,7 @@ def remove_site(
         gone: dict[str, str | None] = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
         if erase:
             connection.execute(sa.delete(ChangeRow).where(ChangeRow.site_id == site.id))
-            gone = {**gone, "name": "erased", "copy_of": None, "maintenance_message": None}
+            gone = {**gone, **ERASED}
         connection.execute(sa.update(SiteRow).where(SiteRow.id == site.id).values(**gone))
         end_removal(connection, removal, settings)
         if erase:

@@ -19,7 +19,7 @@ from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.exporting import export_site
 from multisite.sites.archive.plan import make_plan
 from multisite.sites.archive.reader import opening
-from multisite.sites.removed import Removal, record_archive
+from multisite.sites.removal_record import Removal, record_archive
 from multisite.sites.site_tables import count_rows, scoped_tables
 
 __all__ = ["check_archive_file", "sha256_of", "write_removal_archive"]

@@ -13,9 +13,8 @@ from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE, RemovedRow, SiteRow
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.importing import Imported, import_site
-from multisite.sites.backups import move_backups
 from multisite.sites.removal_archive import check_archive_file
-from multisite.sites.removed import delete_removed, find_removed
+from multisite.sites.removed import find_removed, finish_restored, mark_restored
 
 __all__ = ["RestoreOptions", "restore_site"]
 
@@ -87,6 +86,7 @@ def restore_site(
             upgrade=upgrade,
             progress=progress,
         )
+    finish_restored(engine, settings)
     removed = find_removed(engine, host, settings=settings)
     check_archive_file(removed.archive, removed.sha256)
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
@@ -102,11 +102,10 @@ def restore_site(
         keep_keys=True,
         with_templates=True,
         columns=dict(row._mapping),
+        on_stored=lambda connection, site: mark_restored(connection, removed, site),
         logged_as="restore-site",
         upgrade=upgrade,
         progress=progress,
     )
-    if done.record is not None:
-        move_backups(removed.id, done.record.site.id, settings)
-    delete_removed(engine, removed, settings)
+    finish_restored(engine, settings)
     return done

@@ -71,6 +71,7 @@ CHANGING: dict[str, list[list[str]]] = {
     "prune-media": [["prune-media"]],
     "remove-site": [["remove-site", "b.example", "--yes"]],
     "restore-site": [["restore-site", "b.example"]],
+    "erase-removed": [["remove-site", "c.example", "--yes"], ["erase-removed", "3", "--yes"]],
 }
 """The commands that change something, in an order in which they succeed."""
 

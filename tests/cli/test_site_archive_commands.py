@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import pytest
@@ -83,3 +85,60 @@ def test_failure_is_one_line(
     before = folder.folders()
     assert line in folder.fails(*arguments)
     assert folder.folders() == before
+
+
+def test_removed_sites_and_backups_as_json(folder: Folder, sqlite_sites: ContentSites) -> None:
+    folder.write(app="multisite.archives_dir = %(here)s/archives\nmultisite.refresh_seconds = 0")
+    archives = folder.path / "archives"
+
+    def prints(*arguments: str) -> Any:
+        result = folder.invoke(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    (backup,) = prints("export-sites", "--only", GARDEN)
+    path = Path(backup.pop("archive"))
+    assert backup == {"id": sqlite_sites.garden.id, "domain": GARDEN, "reason": None, "deleted": []}
+    assert path.parent == archives / "backups" / str(sqlite_sites.garden.id)
+    assert prints("list-removed") == []
+    removed = prints("remove-site", GARDEN, "--yes")
+    assert (removed["removed"], removed["rows"]["entries"]) == (True, 1)
+    (listed,) = prints("list-removed")
+    removed_at, kept_until = (datetime.fromisoformat(listed.pop(name)) for name in ("removed", "keep_until"))
+    assert kept_until - removed_at == timedelta(days=30)
+    assert listed == {
+        "id": sqlite_sites.garden.id, "domain": GARDEN, "name": sqlite_sites.garden.name, "archive": removed["archive"],
+    }  # fmt: skip
+    restored = prints("restore-site", GARDEN, "--host", COPY)
+    assert (restored["host"], restored["imported"], restored["rows"]["entries"]) == (COPY, True, 1)
+    assert restored["addresses"] == {"entries.body": 1, "entries.body_html": 1}
+    assert prints("list-removed") == []
+    again = prints("restore-site", COPY, "--from", str(archives / "backups" / str(restored["id"]) / path.name))
+    assert (again["id"], again["host"], again["rows"]["entries"]) == (restored["id"], COPY, 1)
+    assert again["left_out"] == [
+        "2 templates: they are code that runs in the server, and are only taken with --with-templates"
+    ]
+
+
+def test_removed_site_is_erased_by_its_id(folder: Folder, sqlite_sites: ContentSites) -> None:
+    folder.write(app="multisite.archives_dir = %(here)s/archives\nmultisite.refresh_seconds = 0")
+    folder.invoke("remove-site", GARDEN, "--yes")
+    listed = folder.invoke("list-removed").stdout
+    assert listed.startswith(f"{sqlite_sites.garden.id:>6}  {GARDEN} ")
+    unconfirmed = folder.invoke("erase-removed", str(sqlite_sites.garden.id))
+    assert (unconfirmed.exit_code, "Pass --yes" in unconfirmed.stderr) == (2, True)
+    assert "no removed site had the id 99" in folder.fails("erase-removed", "99", "--yes")
+    done = folder.invoke("erase-removed", str(sqlite_sites.garden.id), "--yes")
+    assert done.stdout.startswith(f"Erased {GARDEN}, removed on ")
+    assert list((folder.path / "archives").iterdir()) == []
+    assert "no removed site was known" in folder.fails("restore-site", GARDEN)
+
+
+def test_upgrade_needs_migrations(folder: Folder) -> None:
+    archive = str(folder.path / "garden.zip")
+    folder.invoke("export-site", GARDEN, archive)
+    for command in (("import-site", archive), ("restore-site", GARDEN)):
+        alone = folder.invoke(*command, "--scratch-url", "sqlite:///x.db")
+        assert (alone.exit_code, "--scratch-url needs --upgrade." in alone.stderr) == (2, True)
+    # The tables of this database were made without alembic, as those of the archive.
+    assert folder.invoke("import-site", archive, "--host", COPY, "--upgrade").exit_code == 0

@@ -20,13 +20,13 @@ from multisite.core.settings import Settings, parse_settings
 from multisite.directory.models import ChangeRow, RemovedRow, SettingRow, SiteRow
 from multisite.directory.records import get_site, list_sites
 from multisite.errors import DomainTaken, MultisiteError, SettingError, UnknownSite
-from multisite.sites import SiteContents, backups, removal, removal_archive, removed
+from multisite.sites import SiteContents, backups, removal, removal_archive, removed, restoring
 from multisite.sites.archive.exporting import export_site
 from multisite.sites.availability import disable_site, maintain_site
 from multisite.sites.backups import export_sites
 from multisite.sites.domains import add_domain
 from multisite.sites.removal import TRASH, remove_site
-from multisite.sites.removed import list_removed, prune_removed
+from multisite.sites.removed import erase_removed, list_removed, prune_removed
 from multisite.sites.restoring import restore_site
 from multisite.sites.updates import add_site
 
@@ -244,14 +244,12 @@ def test_a_restored_site_whose_archive_is_not_deleted_yet_is_not_listed(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(removed, "_delete_archive", killed)
+        patch.setattr(removed, "delete_archive", killed)
         with pytest.raises(Killed):
             sqlite_world.restore()
     assert get_site(sqlite_world.engine, GARDEN).status == "active"
     with pytest.raises(UnknownSite):
         sqlite_world.restore(new_host="second.example")
-    assert len(sqlite_world.kept_files()) == 2
-    assert prune_removed(sqlite_world.engine, settings=sqlite_world.settings) == []
     assert (sqlite_world.kept_files(), sqlite_world.rows(RemovedRow, sqlite_world.garden)) == ([], 0)
 
 
@@ -455,3 +453,81 @@ def test_tables_of_a_catalog_are_not_the_applications() -> None:
     sa.Table("pg_class", metadata, sa.Column("oid", sa.Integer, primary_key=True), schema="pg_catalog")
     own = sa.Table("class", metadata, sa.Column("id", sa.Integer, primary_key=True))
     assert list(SiteContents(metadata=[metadata]).tables()) == [own]
+
+
+def test_a_removed_site_is_erased_although_another_has_its_host(world: World) -> None:
+    site = get_site(world.engine, GARDEN).site
+    export_sites(world.engine, [site], settings=world.settings, contents=CONTENTS)
+    with all_sites("a test"), world.engine.begin() as connection:
+        connection.execute(sa.insert(ChangeRow).values(site_id=site.id, version=1))
+    world.remove()
+    add_site(world.engine, GARDEN, settings=world.settings, name="The second")
+    world.sites.add(get_site(world.engine, GARDEN).site, "three")
+    second = world.remove().record.site
+    third = add_site(world.engine, GARDEN, settings=world.settings, name="The third")
+    kept = {path for path in world.kept_files() if f"-{second.id}-" in path or f"#{second.id}-" in path}
+    for unknown in (third.id, 99):
+        with pytest.raises(UnknownSite, match=f"no removed site had the id {unknown}; .* multisite list-removed"):
+            erase_removed(world.engine, unknown, settings=world.settings)
+    assert erase_removed(world.engine, site.id, settings=world.settings).domain == GARDEN
+    assert set(world.kept_files()) == kept | {"backups"}
+    assert list((world.archives / "backups").iterdir()) == []
+    assert [each.id for each in list_removed(world.engine, settings=world.settings)] == [second.id]
+    assert get_site(world.engine, GARDEN).site.name == "The third"
+    for model in (RemovedRow, ChangeRow, SettingRow):
+        assert world.rows(model, site) == 0
+    with all_sites("a test"), world.engine.connect() as connection:
+        row = connection.execute(sa.select(SiteRow.__table__).where(SiteRow.id == site.id)).mappings().one()
+    assert site.name not in str(dict(row))
+    world.restore(new_host="second.example")
+    assert [entry[1] for entry in world.whole("second.example")[2]] == ["three"]
+    assert world.whole(STERNWARTE) == world.other
+
+
+def test_erase_finds_the_folder_that_a_killed_removal_without_an_archive_has_moved(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite_world.settings = replace(sqlite_world.settings, archives_dir=None)
+
+    def killed(*arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "_delete_rows", killed)
+        with pytest.raises(Killed):
+            sqlite_world.remove()
+    assert len(sqlite_world.kept_files()) == 1
+    sqlite_world.remove(erase=True)
+    assert sqlite_world.kept_files() == []
+
+
+@pytest.mark.parametrize("end", ["restore", "prune"])
+def test_a_restore_that_is_killed_after_its_commit_is_not_repeated(
+    world: World, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """The backups follow the site, and its archive is deleted by the next command."""
+    export_sites(world.engine, [world.garden], settings=world.settings, contents=CONTENTS)
+    before = world.whole(GARDEN)
+    world.remove()
+    finished = []
+
+    def killed(*arguments: Any) -> None:
+        finished.append(arguments)
+        if len(finished) == 2:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "finish_restored", killed)
+        with pytest.raises(Killed):
+            world.restore()
+    site = get_site(world.engine, GARDEN).site
+    assert list_removed(world.engine, settings=world.settings) == []
+    if end == "restore":
+        with pytest.raises(UnknownSite, match="no removed site was known as"):
+            world.restore(new_host="again.example")
+    else:
+        assert prune_removed(world.engine, settings=world.settings) == []
+    assert world.whole(GARDEN) == before
+    assert world.kept_files() == ["backups"]
+    assert [path.name for path in (world.archives / "backups").iterdir()] == [str(site.id)]
+    assert world.rows(RemovedRow, world.garden) == 0

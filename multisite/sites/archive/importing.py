@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from multisite.core import domains
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
+from multisite.core.site import Site
 from multisite.directory.models import AS_MULTISITE
 from multisite.directory.records import SiteRecord
 from multisite.errors import MultisiteError
@@ -58,6 +59,7 @@ class ImportOptions(TypedDict, total=False):
         keep_keys: Keep the numbers of rows, such as those in URLs, where no other row has them.
         columns: Values for further columns of `SiteRow`, such as `availability`.
         logged_as: The action in the operator log, by default `import-site`.
+        on_stored: Called with the connection and the site, in the transaction of the import.
         upgrade: Called with the path of an archive of another revision of the application, and with the path at which
             to write one of the revision of the database; by default such an archive is refused.
     """
@@ -70,6 +72,7 @@ class ImportOptions(TypedDict, total=False):
     keep_keys: bool
     columns: Mapping[str, Any]
     logged_as: str
+    on_stored: Callable[[Connection, Site], object]
     upgrade: Callable[[Path, Path], object] | None
 
 
@@ -196,6 +199,8 @@ class _Import:
                         groups.allocate(connection, [each.table for each in tables], keep=keep)
                     rows = storing.insert(connection, tables, groups, self._progress)
                     storing.import_parts(connection, parts)
+                    if on_stored := self._options.get("on_stored"):
+                        on_stored(connection, storing.site)
                 record = storing.record
         names = [name for name in self._reader.manifest.members if not name.startswith((f"{ROWS}/", SITE))]
         files = sum(1 for name in names if with_templates or not is_code(name))
