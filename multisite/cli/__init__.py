@@ -87,6 +87,9 @@ COMMANDS = {
     "import-site": _LazyCommand("multisite.cli.site_archive:import_site", "Import an archive as a new site."),
     "copy-site": _LazyCommand("multisite.cli.site_archive:copy_site", "Copy a site to another domain."),
     "refresh": _LazyCommand("multisite.cli.availability:refresh", "Tell running servers to reload the directory."),
+    "show-traffic": _LazyCommand(
+        "multisite.cli.traffic:show_traffic", "Show the requests of a site, its errors, their duration and size."
+    ),
     "list-log": _LazyCommand("multisite.cli.operator_log:list_log", "List who changed what: the operator log."),
     "shell": _LazyCommand("multisite.cli.shell:shell", "Open a Python shell with a request for a site."),
     "each-site": _LazyCommand("multisite.cli.each_site:each_site", "Run a command once for each site."),

@@ -139,6 +139,9 @@ class Settings:
     console_second_factor: bool = _setting(
         True, parsers.parse_boolean, "Whether operators of the console need a code from an app to log in."
     )
+    traffic: bool = _setting(
+        False, parsers.parse_boolean, "Whether requests are counted in the database, by site and minute."
+    )
     tls_ask_path: str | None = _setting(
         None, parsers.parse_url_path, "Path at which a proxy asks whether to obtain a certificate for a domain."
     )

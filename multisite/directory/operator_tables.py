@@ -1,4 +1,4 @@
-"""multisite's own tables for its operators: the operator log.
+"""multisite's own tables for its operators: the log, traffic, errors, jobs and checks of domains.
 
 They are for the whole of multisite. No statement within a site can name them (`multisite.scoping.tables`), and they
 have no foreign keys, so that what they say about a site remains when the site is removed.
@@ -14,7 +14,16 @@ from sqlalchemy.engine import Connection
 
 from multisite.directory.models import BigId, UtcDateTime, metadata
 
-__all__ = ["LOG_FLOOR_DAYS", "LOG_STATEMENTS", "log_table"]
+__all__ = [
+    "LOG_FLOOR_DAYS",
+    "LOG_STATEMENTS",
+    "domain_checks_table",
+    "errors_table",
+    "jobs_table",
+    "log_table",
+    "traffic_table",
+    "view_traffic_table",
+]
 
 LOG_FLOOR_DAYS = 30
 """The database refuses to delete a row of the log that is younger, whoever asks."""
@@ -41,6 +50,89 @@ log_table = sa.Table(
 
 `before` and `after` are objects with the values that differ. Triggers make the table append-only.
 """
+
+traffic_table = sa.Table(
+    "multisite_traffic",
+    metadata,
+    sa.Column("site_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("span", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("start", UtcDateTime, primary_key=True),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("errors", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Index("ix_multisite_traffic_start", "span", "start"),
+)
+"""The requests of a site in `span` seconds from `start` on: a minute, an hour or a day in UTC.
+
+`site_id` is 0 for requests without a site. `seconds` is the sum of their durations.
+"""
+
+view_traffic_table = sa.Table(
+    "multisite_view_traffic",
+    metadata,
+    sa.Column("view", sa.String(200), primary_key=True),
+    sa.Column("start", UtcDateTime, primary_key=True),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+)
+"""The requests for a view of all sites in the hour from `start` on. `view` is the name of its route."""
+
+errors_table = sa.Table(
+    "multisite_errors",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("site_id", sa.BigInteger, nullable=False),
+    sa.Column("view", sa.String(200), nullable=False),
+    sa.Column("error", sa.String(200), nullable=False),
+    sa.Column("request_id", sa.String(128)),
+    sa.Index("ix_multisite_errors_site_id", "site_id", "id"),
+)
+"""The last errors of each site. `error` is the status and the type of the exception: its text may hold anything."""
+
+jobs_table = sa.Table(
+    "multisite_jobs",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("site", sa.String(460)),
+    sa.Column("arguments", sa.JSON, nullable=False),
+    sa.Column("who", sa.String(200), nullable=False),
+    sa.Column("address", sa.String(64)),
+    sa.Column("request_id", sa.String(128)),
+    sa.Column("status", sa.String(12), nullable=False),
+    sa.Column("created", UtcDateTime, nullable=False),
+    sa.Column("started", UtcDateTime),
+    sa.Column("heartbeat", UtcDateTime),
+    sa.Column("ended", UtcDateTime),
+    sa.Column("worker", sa.String(200)),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("cancel", sa.Boolean, nullable=False),
+    sa.Column("progress", sa.String(300), nullable=False),
+    sa.Column("result", sa.JSON(none_as_null=True)),
+    sa.Column("error", sa.String(2000)),
+    sa.CheckConstraint("status IN ('waiting', 'running', 'done', 'failed', 'cancelled')", name="status"),
+    sa.Index("ix_multisite_jobs_status", "status", "id"),
+    sqlite_autoincrement=True,
+)
+"""Long work for `multisite work`. `worker` is the process that does it, and `heartbeat` its last sign of life."""
+
+domain_checks_table = sa.Table(
+    "multisite_domain_checks",
+    metadata,
+    sa.Column("domain", sa.String(460), primary_key=True),
+    sa.Column("site_id", sa.BigInteger, nullable=False),
+    sa.Column("checked", UtcDateTime, nullable=False),
+    sa.Column("expected", sa.JSON, nullable=False),
+    sa.Column("found", sa.JSON, nullable=False),
+    sa.Column("dns", sa.String(12), nullable=False),
+    sa.Column("certificate", sa.String(12), nullable=False),
+    sa.Column("certificate_until", UtcDateTime),
+    sa.Column("message", sa.String(1000), nullable=False),
+    sa.Index("ix_multisite_domain_checks_site_id", "site_id"),
+)
+"""The last check of each domain: its records in DNS, and its certificate."""
 
 _REFUSED = "the operator log is append-only"
 

@@ -84,8 +84,9 @@ A site may read its own rows; only `all_sites` and multisite itself may change t
 
 PRIVATE_TABLES = frozenset(
     {
-        "multisite_log", "multisite_operator_attempts", "multisite_operator_log_ins", "multisite_operators",
-        "multisite_sign_ins",
+        "multisite_domain_checks", "multisite_errors", "multisite_jobs", "multisite_log", "multisite_operator_attempts",
+        "multisite_operator_log_ins", "multisite_operators", "multisite_sign_ins", "multisite_traffic",
+        "multisite_view_traffic",
     }
 )  # fmt: skip
 """multisite's own tables for its operators, which no statement within a site may name."""
@@ -98,16 +99,17 @@ def private_table_message(name: str) -> str:
 
 def limit_column(table: TableClause | None) -> str:
     """Return the name of the column that holds the site's id in `table`, which is scoped or one of multisite's own."""
-    return OWN_TABLES[table.name.lower()] if table is not None and is_own(table) else SITE_COLUMN
+    return OWN_TABLES.get(table.name.lower(), SITE_COLUMN) if table is not None and is_own(table) else SITE_COLUMN
 
 
 def is_own(table: TableClause) -> bool:
-    """Return whether `table` is, or has the name of, one of multisite's own tables with rows of sites.
+    """Return whether `table` is, or has the name of, one of multisite's own tables in either list above.
 
     A table that the application declares as scoped is not, nor is a `Table` with a schema: whether that is the schema
     of multisite's tables is looked up when a statement is executed.
     """
-    if table.name.lower() not in OWN_TABLES or has_site_id(table):
+    name = table.name.lower()
+    if not (name in OWN_TABLES or name in PRIVATE_TABLES) or has_site_id(table):
         return False
     return not isinstance(table, sa.Table) or table.metadata is metadata or table.schema is None
 
@@ -180,7 +182,9 @@ class ScopedTables:
     def is_scoped(self, table: TableClause) -> bool:
         """Return whether `table` is, or has the name of, a scoped table."""
         name = table.name.lower()
-        return name in self.scoped and (name not in OWN_TABLES or is_own(table) or has_site_id(table))
+        return name in self.scoped and (
+            not (name in OWN_TABLES or name in PRIVATE_TABLES) or is_own(table) or has_site_id(table)
+        )
 
     def is_unknown(self, table: TableClause) -> bool:
         """Return whether no MetaData declares `table` and no setting lists it."""

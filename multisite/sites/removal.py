@@ -21,6 +21,7 @@ from multisite.core import domains
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE, ChangeRow, DomainRow, SettingRow, SiteRow
+from multisite.directory.operator_tables import domain_checks_table, errors_table, traffic_table
 from multisite.directory.records import SiteRecord, read_site
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.backups import delete_backups
@@ -122,6 +123,8 @@ def remove_site(
         found = read_site(connection, domain)
         for row in (DomainRow, SettingRow):
             connection.execute(sa.delete(row).where(row.site_id == site.id))
+        for table in (traffic_table, errors_table, domain_checks_table):
+            connection.execute(sa.delete(table).where(table.c.site_id == site.id))
         gone: dict[str, str | None] = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
         if erase:
             connection.execute(sa.delete(ChangeRow).where(ChangeRow.site_id == site.id))

@@ -80,6 +80,9 @@ def configure(config: Configurator) -> None:
     dbsession.includeme(config, engine)
     config.include("multisite.web.renderer")
     language.includeme(config)
+    if settings.traffic:
+        # Imported here, because only applications that count their requests need the module.
+        import_module("multisite.web.traffic").includeme(config)
     if settings.error_pages:
         error_pages.includeme(config)
     maintenance.includeme(config)

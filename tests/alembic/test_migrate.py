@@ -34,7 +34,7 @@ from multisite.errors import InvalidHost, MultisiteError
 
 pytestmark = pytest.mark.slow
 
-OWN_REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013"]
+OWN_REVISIONS = [f"{number:04}" for number in range(1, 15)]
 
 
 @pytest.fixture
@@ -390,6 +390,7 @@ def test_upgrade_runs_multisites_revisions_first(application: Application) -> No
         "multisite 0011: removed sites whose archives are kept",
         "multisite 0012: the operator log",
         "multisite 0013: operators of the console",
+        "multisite 0014: traffic and errors of sites, jobs, and checks of domains",
         "application a1: revision a1",
         "application a2: revision a2",
     ]

@@ -595,6 +595,7 @@ def test_the_revisions_create_the_tables_of_the_models(ini: Path, database_url: 
         "multisite 0011",
         "multisite 0012",
         "multisite 0013",
+        "multisite 0014",
         *(f"application {revision}" for revision in revisions),
     ]
     assert upgrade(ini) == []

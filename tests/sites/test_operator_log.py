@@ -20,7 +20,7 @@ from multisite.core.settings import Settings, parse_settings
 from multisite.directory.models import AS_MULTISITE
 from multisite.directory.operator_tables import LOG_FLOOR_DAYS, log_table
 from multisite.directory.records import get_site
-from multisite.scoping import scoped_text
+from multisite.scoping import execution, scoped_text
 from multisite.sites import availability, domains, rotate_secret, updates
 from multisite.sites.archive.copying import copy_site
 from multisite.sites.batches import NewSite, add_sites
@@ -335,6 +335,13 @@ def test_a_session_on_another_database_has_its_entry_committed_first(
         record_in(session, engine, "add-media", site)
         session.rollback()
     assert newest(engine).what == "add-media"
+
+
+def test_an_entry_does_not_invalidate_cached_pages(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: list[object] = []
+    monkeypatch.setattr(execution, "change_listeners", [lambda connection, scope: changes.append(scope)])
+    record_now(engine, "refresh")
+    assert changes == []
 
 
 READS: dict[str, Any] = {
