@@ -19,7 +19,10 @@ __all__ = ["EntryText", "changed_by_people"]
 
 @dataclass(frozen=True)
 class EntryText:
-    """The text of an entry, as a person edits it. `tags` are names; `author` is None if the entry names nobody."""
+    """The text of an entry, as a person edits it.
+
+    `tags` are names; `author` is None if the entry names nobody, and `picture` if none was chosen.
+    """
 
     title: str
     slug: str
@@ -29,20 +32,39 @@ class EntryText:
     author: str | None
     published: datetime | None
     draft: bool
+    picture: str | None = None
 
     @classmethod
     def of(cls, entry: Entry) -> EntryText:
         """Return the text of an entry."""
         names = tuple(sorted(tag.name for tag in entry.tags))
         return cls(
-            entry.title, entry.slug, entry.summary, entry.body, names, entry.author, entry.published, entry.draft
+            entry.title,
+            entry.slug,
+            entry.summary,
+            entry.body,
+            names,
+            entry.author,
+            entry.published,
+            entry.draft,
+            entry.picture,
         )
 
     @classmethod
     def of_revision(cls, found: Revision) -> EntryText:
         """Return the text of a revision."""
         tags = tuple(found.tags.splitlines())
-        return cls(found.title, found.slug, found.summary, found.body, tags, found.author, found.published, found.draft)
+        return cls(
+            found.title,
+            found.slug,
+            found.summary,
+            found.body,
+            tags,
+            found.author,
+            found.published,
+            found.draft,
+            found.picture,
+        )
 
     @property
     def version(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
@@ -74,6 +74,10 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
         _add(_add(item, "author"), "name", entry.author)
     for tag in entry.tags:
         _add(item, "category", term=tag.slug, label=tag.name)
+    if entry.picture:
+        extension = entry.picture.rpartition(".")[2]
+        kind = f"image/{'jpeg' if extension == 'jpg' else extension}"
+        _add(item, "link", rel="enclosure", type=kind, href=urljoin(address, entry.picture))
     if entry.summary:
         _add(item, "summary", entry.summary)
     content = _add(item, "content", absolute_urls(entry.body_html, address), type="html")

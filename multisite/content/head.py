@@ -126,7 +126,9 @@ def _script_text(data: Mapping[str, Any]) -> str:
 
 
 def _image(entry: Entry | None, url: str) -> str | None:
-    """Return the absolute URL of the first image in the text."""
+    """Return the absolute URL of the picture of the entry, or else of the first image in its text."""
+    if entry is not None and entry.picture is not None:
+        return urljoin(url, entry.picture)
     found = None if entry is None else _IMAGE.search(entry.body_html)
     return None if found is None else urljoin(url, unescape(found[1]))
 

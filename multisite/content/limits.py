@@ -8,6 +8,7 @@ __all__ = [
     "MAX_MARKUP",
     "MAX_TAGS",
     "PATH_LENGTH",
+    "PICTURE_LENGTH",
     "SLUG_LENGTH",
     "SOURCE_LENGTH",
     "TARGET_LENGTH",
@@ -25,6 +26,9 @@ SOURCE_LENGTH = 500
 
 PATH_LENGTH = 500
 """Characters of a redirected path with its query: a key of PostgreSQL's index has at most 2,704 bytes."""
+
+PICTURE_LENGTH = 200
+"""Characters of the path of a picture: the longest name of a file has 100."""
 
 TARGET_LENGTH = 2000
 """Characters of the target of a redirect, escaped."""

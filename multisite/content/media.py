@@ -32,5 +32,11 @@ def find_uploaded(session: Session) -> FindFile:
 def includeme(config: Configurator) -> None:
     """Serve media, and look for their use in entries, in earlier texts of these, and in texts that are not saved."""
     config.include("multisite.media")
-    used_in = {Entry.body_html: Entry.slug, Revision.body: Revision.slug, Autosave.fields: Autosave.key}
+    used_in = {
+        Entry.body_html: Entry.slug,
+        Entry.picture: Entry.slug,
+        Revision.body: Revision.slug,
+        Revision.picture: Revision.slug,
+        Autosave.fields: Autosave.key,
+    }
     config.set_site_media(Media, used_in=used_in)

@@ -13,7 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from multisite.content import triggers
-from multisite.content.limits import PATH_LENGTH, SLUG_LENGTH, SOURCE_LENGTH, TARGET_LENGTH, TITLE_LENGTH
+from multisite.content.limits import (
+    PATH_LENGTH,
+    PICTURE_LENGTH,
+    SLUG_LENGTH,
+    SOURCE_LENGTH,
+    TARGET_LENGTH,
+    TITLE_LENGTH,
+)
 from multisite.content.page_paths import is_page_slug
 from multisite.directory.models import BigId, UtcDateTime
 from multisite.media import SiteMedia
@@ -91,6 +98,8 @@ class Entry(SiteScoped, Base):
     `summary` is plain text. `published` is None only for drafts and pages; an article is visible once `published` is
     past and `draft` is false, a page as soon as `draft` is false. `author` is the author's name, `source`
     the absolute path of the imported file, or the URI of the imported post; both are None if unknown.
+    `picture` is the path of the picture of the site's media that links to the entry show; None for the first in its
+    text.
     """
 
     __tablename__ = "entries"
@@ -117,6 +126,7 @@ class Entry(SiteScoped, Base):
     source: Mapped[str | None] = mapped_column(sa.String(SOURCE_LENGTH))
     author: Mapped[str | None] = mapped_column(sa.String(TITLE_LENGTH))
     dialect: Mapped[str] = mapped_column(sa.String(20), server_default="commonmark")
+    picture: Mapped[str | None] = mapped_column(sa.String(PICTURE_LENGTH))
 
     tags: Mapped[list[Tag]] = relationship(secondary=entry_tags, order_by=Tag.name, passive_deletes=True)
 

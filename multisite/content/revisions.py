@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from multisite.content.limits import SLUG_LENGTH, TITLE_LENGTH
+from multisite.content.limits import PICTURE_LENGTH, SLUG_LENGTH, TITLE_LENGTH
 from multisite.content.models import Base, UtcDateTime
 from multisite.directory.models import BigId
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
@@ -60,6 +60,7 @@ class Revision(SiteScoped, Base):
     author: Mapped[str | None] = mapped_column(sa.String(TITLE_LENGTH))
     published: Mapped[datetime | None] = mapped_column(UtcDateTime)
     draft: Mapped[bool] = mapped_column(sa.Boolean)
+    picture: Mapped[str | None] = mapped_column(sa.String(PICTURE_LENGTH))
 
 
 class Autosave(SiteScoped, Base):

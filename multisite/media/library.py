@@ -30,7 +30,7 @@ ORPHAN_AGE = timedelta(days=1)
 
 MAX_ALT_CHARACTERS = 1000
 
-UsedIn = Mapping[InstrumentedAttribute[str], InstrumentedAttribute[str]]
+UsedIn = Mapping[InstrumentedAttribute[Any], InstrumentedAttribute[str]]
 """Columns with HTML that may refer to media, and for each the column that names the row."""
 
 

@@ -287,6 +287,49 @@ def test_an_author_removes_no_files(sites: ContentSites) -> None:
     assert len(stored(sites)) == 1
 
 
+# The picture of an entry.
+
+
+def test_the_picture_of_an_entry_is_in_its_head_and_in_the_feed(sites: ContentSites) -> None:
+    author, reader = log_in(sites, GARDEN, "author"), sites.browser(GARDEN)
+    found = [upload(author, picture(color), f"{color}.png").json["files"][0] for color in ("red", "blue")]
+    body = described(author, found[0]["address"], alt="x").json["markdown"]
+    address = write(author, body=body, picture=found[1]["picture"])
+    page = reader.get("/entries/leaf-mould")
+    assert page.html.select_one("meta[property='og:image']")["content"] == f"{MINE}{found[1]['picture']}"
+    assert f'rel="enclosure" type="image/png" href="{MINE}{found[1]["picture"]}"' in reader.get("/feed.xml").text
+    assert author.get("/edit/media?unused=1").html.select(".tiles a") == []
+    # By default it is the first in the text; revisions know both, and restore both.
+    change(author, address, picture="")
+    page = reader.get("/entries/leaf-mould")
+    assert page.html.select_one("meta[property='og:image']")["content"] == f"{MINE}{found[0]['picture']}"
+    assert "enclosure" not in reader.get("/feed.xml").text
+    changes = author.get(f"{address}/revisions").html.select_one("section a")["href"]
+    assert author.get(changes).html.select_one("main h2").text == "Picture of links to the page"
+    author.get(f"{address}/revisions").forms[0].submit(status=303)
+    assert author.get(address).forms[0]["picture"].value == found[1]["picture"]
+
+
+def test_the_picture_of_an_entry_is_one_of_the_site(sites: ContentSites) -> None:
+    author = log_in(sites, GARDEN, "author")
+    (theirs,) = upload(log_in(sites, STERNWARTE, "author")).json["files"]
+    (pdf,) = upload(author, b"%PDF-1.7\n%%EOF\n", "plan.pdf").json["files"]
+    (ours,) = upload(author, picture("blue")).json["files"]
+    fields = {"csrf_token": csrf_token(author), "title": "T", "action": "publish"}
+    for bad in (
+        theirs["picture"],
+        pdf["markdown"].partition("(")[2][:-1],
+        ours["picture"] + "x",
+        "//evil.example" + ours["picture"],
+        "javascript:alert(1)",
+        "/media/",
+    ):
+        page = author.post("/edit/new", {**fields, "picture": bad}, status=400)
+        assert page.html.select_one("#picture-fault").text == "Choose a picture of the site."
+    assert rows_of(sites, sites.garden)["entries"] == []
+    author.post("/edit/new", {**fields, "picture": ours["picture"]}, status=303)
+
+
 # Hostile forms.
 
 

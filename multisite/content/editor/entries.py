@@ -95,6 +95,7 @@ def save_entry(
         "summary": text.summary or rendered.summary,
     }
     values |= {"title": text.title, "author": text.author, "published": text.published, "draft": text.draft}
+    values["picture"] = text.picture
     for _attempt in range(_ATTEMPTS):
         _lock(session, entry_id)
         entry = None if entry_id is None else find_entry(session, entry_id)

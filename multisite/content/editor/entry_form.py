@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+import sqlalchemy as sa
 from pyramid.interfaces import IRoutesMapper
 from pyramid.request import Request
 
@@ -15,15 +16,17 @@ from multisite.content.editor.pages import translate
 from multisite.content.entry_text import EntryText
 from multisite.content.limits import MAX_TAGS, SLUG_LENGTH, TITLE_LENGTH
 from multisite.content.markdown import NestingTooDeep, render_stored
+from multisite.content.models import Media
 from multisite.content.page_paths import is_page_slug, is_reserved, join_page_slug, parent_of
 from multisite.content.page_view import ROUTE
 from multisite.content.slugs import slugify
 from multisite.language.local_time import local_time, zone_of
+from multisite.media.model import DIGESTS_IN_TEXT
 from multisite.private_pages import field as field_of
 
 __all__ = ["FIELDS", "EntryForm", "own_summary"]
 
-FIELDS = ("title", "body", "summary", "tags", "slug", "published", "author", "parent")
+FIELDS = ("title", "body", "summary", "tags", "slug", "published", "author", "parent", "picture")
 """The names of the fields. `parent` is the path above a page, `/` at the top; it is empty for an article."""
 
 MAX_TEXT = 2_000_000
@@ -49,6 +52,7 @@ class EntryForm:
             "parent": parent_of(text.slug) if is_page_slug(text.slug) else "",
             "published": "" if text.published is None else _local(text.published, zone_of(request.site)),
             "author": text.author or "",
+            "picture": text.picture or "",
         }
         return cls(shown)
 
@@ -72,6 +76,7 @@ class EntryForm:
         self._check_lengths(request, texts, tags)
         published = None if self.is_page else self._time(request, texts["published"])
         slug = self._page_slug(request, texts) if self.is_page else texts["slug"]
+        picture = self._picture(request, texts["picture"])
         if self.faults:
             return None
         if published is None and not draft and not self.is_page:
@@ -85,7 +90,19 @@ class EntryForm:
             author=texts["author"] or None,
             published=published,
             draft=draft,
+            picture=picture,
         )
+
+    def _picture(self, request: Request, path: str) -> str | None:
+        """Return the path of the chosen picture, which is one of the site's media."""
+        if not path:
+            return None
+        digest = DIGESTS_IN_TEXT.match(path)
+        statement = sa.select(Media).where(Media.digest == (digest and digest[1]), Media.width.is_not(None))
+        media = request.dbsession.scalars(statement).one_or_none()
+        if media is None or media.path != path:
+            self.faults["picture"] = translate(request, "Choose a picture of the site.")
+        return path
 
     def _page_slug(self, request: Request, texts: Mapping[str, str]) -> str:
         """Return the slug of the page, whose address must not be one of the application's own."""

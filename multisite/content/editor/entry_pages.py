@@ -22,7 +22,7 @@ from multisite.content.editor.entries import (
     save_entry,
 )
 from multisite.content.editor.entry_form import EntryForm
-from multisite.content.editor.media_pages import answer, markdown_of, save_files
+from multisite.content.editor.media_pages import answer, markdown_of, picture_choices, save_files
 from multisite.content.editor.pages import STATES, add_page, logged_in, translate, variables
 from multisite.content.editor.site_pages import is_page, page_choices
 from multisite.content.entry_text import EntryText
@@ -190,6 +190,7 @@ def _form(
     is_visible = entry is not None and not entry.draft
     shown: dict[str, Any] = {"form": form, "entry": entry, "collision": None, "key": key, "autosaves": autosaves}
     shown["parents"] = page_choices(request.dbsession, form.texts["parent"], entry) if form.is_page else []
+    shown["pictures"] = picture_choices(request, form.texts["picture"])
     shown["title_of"] = lambda each: kept_form(each).texts["title"]
     shown["when"] = lambda seconds: request.format.datetime(datetime.fromtimestamp(seconds, UTC))
     shown["script_paths"] = [request.static_path(f"multisite.content.editor:static/{name}.js") for name in SCRIPTS]

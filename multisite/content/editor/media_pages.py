@@ -24,13 +24,16 @@ from multisite.private_pages import field
 if TYPE_CHECKING:  # These need the extra `media`, without which the editor works too.
     from multisite.media import MediaLibrary, SiteMedia
 
-__all__ = ["Uploaded", "includeme", "markdown_of", "save_files"]
+__all__ = ["Uploaded", "includeme", "markdown_of", "picture_choices", "save_files"]
 
 LIST_SIZE = 24
 """Files on one page."""
 
 MAX_UNUSED = 200
 """Unused files on one page, which are found by reading all texts."""
+
+MAX_CHOICES = 50
+"""Pictures that the form of an entry offers."""
 
 MAX_ALT_CHARACTERS = 1000
 """Characters of what a picture shows."""
@@ -129,6 +132,19 @@ def _shown(request: Request, **values: Any) -> dict[str, Any]:
     return variables(request, **{**shown, **values})
 
 
+def picture_choices(request: Request, chosen: str) -> list[tuple[str, str]]:
+    """Return the paths, each with a name, of the newest pictures, and of the one that is chosen already."""
+    found: dict[str, str] = {}
+    if hasattr(request, "media_library"):
+        model = request.media_library.model
+        statement = sa.select(model).where(model.width.is_not(None)).order_by(model.id.desc()).limit(MAX_CHOICES)
+        for media in request.dbsession.scalars(statement):
+            found[media.path] = f"{media.name} – {media.alt}" if media.alt else media.name
+    if chosen:
+        found.setdefault(chosen, chosen.rpartition("/")[2])
+    return list(found.items())
+
+
 def thumbnail_path(request: Request, media: SiteMedia) -> str | None:
     """Return the path of the smallest version of a picture; None for another file."""
     if media.width is None:
@@ -162,6 +178,7 @@ def _described(request: Request, media: SiteMedia) -> dict[str, Any]:
     is_answered = media.width is None or media.decorative or bool(media.alt)
     return {
         "name": media.name,
+        "picture": None if media.width is None else media.path,
         "thumbnail": thumbnail_path(request, media),
         "alt": media.alt,
         "decorative": media.decorative,

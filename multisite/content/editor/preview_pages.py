@@ -34,6 +34,22 @@ __all__ = ["LINK_PATH", "includeme"]
 LINK_PATH = "/preview/{token}"
 """The path of an entry for those who have a link."""
 
+_NAMES = (
+    "id",
+    "slug",
+    "title",
+    "summary",
+    "body",
+    "body_html",
+    "updated",
+    "draft",
+    "source",
+    "author",
+    "picture",
+    "tags",
+)
+"""Attributes of an entry that templates read, beside `published`."""
+
 _POLICY = (
     "default-src 'self'; img-src * data:; media-src *; script-src 'none'; object-src 'none'; form-action 'none'; "
     "base-uri 'none'; frame-ancestors "
@@ -80,7 +96,20 @@ def typed(request: Request) -> Response:
 
 def _shown(entry: Entry) -> SimpleNamespace:
     """Return an entry as its template reads it. It has a date, and the template cannot change the row."""
-    names = ("id", "slug", "title", "summary", "body", "body_html", "updated", "draft", "source", "author", "tags")
+    names = (
+        "id",
+        "slug",
+        "title",
+        "summary",
+        "body",
+        "body_html",
+        "updated",
+        "draft",
+        "source",
+        "author",
+        "tags",
+        "picture",
+    )
     shown = SimpleNamespace(**{name: getattr(entry, name) for name in names})
     shown.published = entry.published or datetime.now(UTC)
     return shown
@@ -100,6 +129,7 @@ def _typed(request: Request, text: EntryText, dialect: Dialect, entry: Entry | N
         draft=True,
         source=None,
         author=text.author,
+        picture=text.picture,
         tags=[SimpleNamespace(name=name, slug=slugify(name)) for name in text.tags if slugify(name)],
     )
 

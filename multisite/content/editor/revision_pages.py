@@ -36,6 +36,7 @@ FIELD_NAMES = {
     "summary": N_("Summary"),
     "slug": N_("Address"),
     "author": N_("Author's name"),
+    "picture": N_("Picture of links to the page"),
 }
 """The fields that are compared, in the order in which they are shown."""
 
@@ -103,6 +104,7 @@ def _shown(text: EntryText, dialect: Dialect) -> dict[str, str]:
         "summary": own_summary(text, dialect),
         "slug": text.slug,
         "author": text.author or "",
+        "picture": text.picture or "",
     }
 
 

@@ -88,6 +88,10 @@
       image.src = found.thumbnail;
       image.hidden = false;
     }
+    const pictures = document.getElementById("picture");
+    if (found.picture && ![...pictures.options].some((option) => option.value === found.picture)) {
+      pictures.append(new Option(found.name, found.picture));
+    }
     if (found.markdown) insert(row, found.markdown);
     else ask(row, found);
   }

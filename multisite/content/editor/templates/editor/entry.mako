@@ -61,6 +61,18 @@ ${form.texts["body"]}</textarea>
 % if not form.is_page:
   ${line("published", t("Date and time, by the clock of the site; by default now"), kind="datetime-local")}
 % endif
+% if has_media or form.texts["picture"]:
+  <p class="field">
+    <label for="picture">${t("Picture of links to the page, as in feeds and social networks; by default the first in the text")}</label>
+    <select id="picture" name="picture"${described("picture") | n}>
+      <option value="">${t("By default")}</option>
+% for path_of, name_of in pictures:
+      <option value="${path_of}"${' selected' if path_of == form.texts["picture"] else '' | n}>${name_of}</option>
+% endfor
+    </select>
+    ${fault("picture")}
+  </p>
+% endif
   <p class="hint" id="autosave-status" role="status"></p>
   <p class="actions">
     <button type="submit" name="action" value="save">${t("Save") if is_visible else t("Save as a draft")}</button>
