@@ -57,6 +57,7 @@ DEMO_SITES = {
     "garden.localhost": ["--name", "The Slow Garden"],
     "kitchen.localhost": ["--name", "Kitchen Notes"],
     "sternwarte.localhost": ["--name", "Sternwarte am Hang", "--locale", "de", "--timezone", "Europe/Berlin"],
+    "bindery.localhost": ["--name", "The Quiet Bindery", "--theme", "folio"],
 }
 """The sites that `serve` adds if they are missing, with their options of `multisite add-site`."""
 
@@ -65,6 +66,15 @@ CONSOLE_HOST = "console.localhost"
 
 CONSOLE_LOGIN = "demo"
 """The operator of the demo's console."""
+
+DEMO_SETTINGS = {
+    "bindery.localhost": [
+        "tagline=Books, mended and made by hand",
+        "theme.accent=#1f5f6b",
+        "theme.imprint=Four Cooper’s Yard, open from nine until the light goes",
+    ],
+}
+"""Settings of these sites, for `multisite set` after they are added."""
 
 PKG_RESOURCES = "ignore:pkg_resources is deprecated as an API"
 """Pyramid imports pkg_resources, whose deprecation warning cannot be fixed here."""
@@ -394,6 +404,8 @@ def prepare_demo():
         if host not in known:
             say(f"Adding the site {host}")
             multisite("add-site", host, *options)
+            if host in DEMO_SETTINGS:
+                multisite("set", host, *DEMO_SETTINGS[host])
         folder = ROOT / "sites" / host / "content"
         if folder.is_dir() and (host not in known or note.get("contents", {}).get(host) != contents[host]):
             say(f"Importing the content of {host}")

@@ -15,7 +15,7 @@
   </%block>
   <%block name="head"></%block>
 </head>
-<body class="page-${page_kind}">
+<body class="page-${page_kind}<%block name="body_class"></%block>">
 <a class="skip-link" href="#content">${text("skip_to_content")}</a>
 <%block name="header">
 <header class="site-header">
