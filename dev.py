@@ -57,7 +57,7 @@ DEMO_SITES = {
     "garden.localhost": ["--name", "The Slow Garden"],
     "kitchen.localhost": ["--name", "Kitchen Notes"],
     "sternwarte.localhost": ["--name", "Sternwarte am Hang", "--locale", "de", "--timezone", "Europe/Berlin"],
-    "bindery.localhost": ["--name", "The Quiet Bindery", "--theme", "folio"],
+    "workshop.localhost": ["--name", "The Quiet Bindery", "--theme", "folio"],
 }
 """The sites that `serve` adds if they are missing, with their options of `multisite add-site`."""
 
@@ -68,7 +68,7 @@ CONSOLE_LOGIN = "demo"
 """The operator of the demo's console."""
 
 DEMO_SETTINGS = {
-    "bindery.localhost": [
+    "workshop.localhost": [
         "tagline=Books, mended and made by hand",
         "theme.accent=#1f5f6b",
         "theme.imprint=Four Cooper’s Yard, open from nine until the light goes",

@@ -29,6 +29,7 @@ BASE = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
 
 PARTS = ["dev.py", "setup.py", "pyproject.toml", "LICENSE", "README.md", "development.ini", ".gitignore"]
 FOLDERS = ["multisite", "migrations", "templates", "sites"]
+HOSTS = ["garden.localhost", "kitchen.localhost", "sternwarte.localhost", "workshop.localhost"]
 
 SMALL_TESTS = """\
 import os
@@ -185,7 +186,7 @@ def first_run(python: Path, clone: Path) -> list[str]:
     """Return the output of the first `dev.py serve` in the clone, stopped with Ctrl-C once the sites have responded."""
     port = free_port()
     with serving(python, clone, port) as (program, lines):
-        for host in ("garden.localhost", "kitchen.localhost", "sternwarte.localhost"):
+        for host in HOSTS:
             status, body = get(port, host)
             assert status == 200
             assert "<html" in body
@@ -292,7 +293,7 @@ def test_the_first_run_replaces_an_incomplete_environment(first_run: list[str]) 
     assert "Creating .venv again" in text
     assert "Installing multisite" in text
     assert "pkg_resources" not in text
-    for host in ("garden.localhost", "kitchen.localhost", "sternwarte.localhost"):
+    for host in HOSTS:
         assert f"Adding the site {host}" in text
         assert f"http://{host}:" in text
     assert "curl -H 'Host: garden.localhost'" in text
@@ -352,8 +353,8 @@ def test_files_created_in_a_clone_are_ignored_by_git(clone: Path, tmp_path: Path
     git("init", "--quiet")
     git("add", ".")
     tracked = git("ls-files").splitlines()
-    for host in ("garden.localhost", "kitchen.localhost", "sternwarte.localhost"):
-        assert f"sites/{host}/layout.mako" in tracked
+    for host in HOSTS:
+        assert any(name.startswith(f"sites/{host}/content/") for name in tracked)
     assert [name for name in tracked if name.startswith((".venv", "var"))] == []
     commands = ["add-site sixth.localhost", "add-site seventh.localhost", "remove-site seventh.localhost --yes"]
     for words in commands:

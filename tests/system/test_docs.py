@@ -373,7 +373,7 @@ def wait_for(condition: Callable[[], bool]) -> bool:
 
 @pytest.fixture(scope="module")
 def demo(dev: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder as `dev.py serve` leaves it: with the three demo sites and their content."""
+    """Return a folder as `dev.py serve` leaves it: with the demo sites and their content."""
     folder = tmp_path_factory.mktemp("demo") / "clone"
     folder.mkdir()
     for name in ("templates", "sites", "migrations"):
