@@ -14,7 +14,7 @@
 <body>
 <a class="skip" href="#content">${text("skip_to_content")}</a>
 % if acting:
-<p class="acting" role="note">${t("{operator} is signed in here as {login}. What is changed is logged.", operator=acting, login=user.login)} <a href="${console_url}">${t("Back to the console")}</a></p>
+<aside class="acting" aria-label="${t('Operator')}">${t("{operator} is signed in here as {login}. What is changed is logged.", operator=acting, login=user.login)} <a href="${console_url}">${t("Back to the console")}</a></aside>
 % endif
 <header class="bar">
   <p class="brand"><a href="${home_url}">${site.name}</a></p>

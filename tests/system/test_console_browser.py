@@ -1,0 +1,193 @@
+"""The console in Chromium: every page, in a window and on a small phone, by mouse, by keyboard and without scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyotp
+import pytest
+from console_world import CONSOLE, console_sites, next_code
+from content_sites import GARDEN, ContentSites
+from editor_browser import CHROMIUM, PASSWORD, axe, playwright
+from editor_sites import add_user
+from waitress_server import serving
+
+from multisite.console.operators import add_operator
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing (on Debian: apt-get install chromium)"),
+]
+
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+SIZES = "performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
+
+
+@dataclass
+class World:
+    """A running server with two sites and the console, and a browser."""
+
+    sites: ContentSites
+    port: int
+    browser: playwright.Browser
+
+    def url(self, path: str = "/", host: str = CONSOLE) -> str:
+        return f"http://{host}:{self.port}{path}"
+
+    def page(self, **options: object) -> playwright.Page:
+        """Return a page of a browser of its own, in which every error, and every request to elsewhere, fails."""
+        page = self.browser.new_context(**options).new_page()
+        page.on("pageerror", lambda error: pytest.fail(str(error)))
+        page.on("console", lambda line: pytest.fail(line.text) if "Content Security Policy" in line.text else None)
+        page.on("request", lambda request: None if ".example:" in request.url else pytest.fail(request.url))
+        return page
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("console")
+    with (
+        console_sites(f"sqlite:///{folder / 'test.db'}", folder) as sites,
+        serving(sites.app, threads=4) as (_host, port),
+        playwright.sync_playwright() as driver,
+    ):
+        arguments = ["--no-sandbox", "--host-resolver-rules=MAP *.example 127.0.0.1"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        add_user(sites, sites.garden, "olga", "owner")
+        yield World(sites, port, browser)
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def state(world: World) -> object:
+    """Return the cookies of an operator who has taken an invitation in the browser."""
+    page = world.page(color_scheme="dark")
+    page.goto(world.url(f"/login/{add_operator(world.sites.engine, 'jane', 'everything')}"))
+    check_page(page)
+    page.get_by_text("I cannot scan it").click()
+    secret = page.locator("details pre").inner_text().replace(" ", "")
+    for name, text in (("password", PASSWORD), ("repeated", PASSWORD), ("code", pyotp.TOTP(secret).at(time.time()))):
+        page.fill(f"[name={name}]", text)
+    page.get_by_role("button", name="Save and log in").click()
+    page.wait_for_url(world.url())
+    return page.context.storage_state()
+
+
+def check_page(page: playwright.Page) -> None:
+    found = axe.Axe().run(page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], page.url
+    assert page.evaluate(OVERFLOW) <= 0, page.url
+    assert page.locator("h1").count() == 1
+
+
+def paths(world: World) -> list[str]:
+    site = f"/sites/{world.sites.garden.id}"
+    tabs = [f"{site}/{tab}" for tab in ("domains", "settings", "state", "users", "remove")]
+    return ["/", "/?q=nothing", "/add", site, *tabs, "/removed", "/operators", "/account", "/logout", "/none"]
+
+
+@pytest.mark.parametrize(("width", "scheme", "locale"), [(1280, "light", "en"), (390, "dark", "en")])
+def test_every_page_is_accessible_and_fits(world: World, state: object, width: int, scheme: str, locale: str) -> None:
+    page = world.page(storage_state=state, viewport={"width": width, "height": 800}, color_scheme=scheme, locale=locale)
+    for path in paths(world):
+        page.goto(world.url(path))
+        check_page(page)
+        assert page.evaluate("document.documentElement.lang") == locale
+    page.context.clear_cookies()
+    page.goto(world.url("/add"))
+    check_page(page)
+    page.context.close()
+
+
+def test_the_longest_words_fit_on_the_smallest_screen(world: World, state: object) -> None:
+    page = world.page(storage_state=state, viewport={"width": 320, "height": 640}, locale="de")
+    for path in paths(world):
+        page.goto(world.url(path))
+        assert page.evaluate(OVERFLOW) <= 0, path
+        assert page.evaluate("document.documentElement.lang") == "de"
+
+
+def test_the_check_sees_what_is_wrong(world: World) -> None:
+    """Negative control of the test above."""
+    page = world.page()
+    page.goto(world.url("/login"))
+    page.evaluate("document.querySelector('label').remove()")
+    with pytest.raises(AssertionError, match="label"):
+        check_page(page)
+
+
+def test_the_first_page_is_small(world: World, state: object) -> None:
+    page = world.page(storage_state=state)
+    page.goto(world.url(), wait_until="networkidle")
+    sizes = page.evaluate(f"{SIZES}.map(entry => entry.encodedBodySize)")
+    assert len(sizes) == 2
+    assert 5_000 < sum(sizes) < 100_000
+
+
+def test_a_site_is_added_changed_removed_and_restored_without_scripts(world: World, state: object) -> None:
+    page = world.page(storage_state=state, java_script_enabled=False, viewport={"width": 390, "height": 800})
+    page.goto(world.url())
+    page.get_by_role("link", name="Add a site").click()
+    page.get_by_label("Domain", exact=True).fill("new.example")
+    page.get_by_label("Name").fill("A new site")
+    page.get_by_role("button", name="Add the site").click()
+    playwright.expect(page.locator(".message.done")).to_have_text("The site is added.")
+
+    page.get_by_role("link", name="Domains", exact=True).click()
+    page.get_by_label("Domain", exact=True).fill("www.new.example")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_role("button", name="Make canonical www.new.example").click()
+    playwright.expect(page.locator(".sub a")).to_have_text("www.new.example")
+
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_label("The name of the site.", exact=True).fill("Renamed")
+    page.get_by_role("button", name="Save the settings").click()
+    playwright.expect(page.locator("h1")).to_have_text("Renamed")
+
+    page.get_by_role("link", name="State").click()
+    page.get_by_label("Message").fill("Back at six")
+    page.get_by_role("button", name="Begin maintenance").click()
+    reader = world.page()
+    reader.goto(world.url(host="www.new.example"))
+    assert "Back at six" in reader.content()
+    page.get_by_role("button", name="Bring it back online").click()
+    playwright.expect(page.locator(".sub .pill")).to_have_text("Active")
+    reader.goto(world.url(host="new.example"))
+    assert reader.url == world.url(host="www.new.example")
+
+    page.get_by_role("link", name="Remove", exact=True).click()
+    page.get_by_label("Type the domain").fill("www.new.example")
+    page.get_by_role("button", name="Remove the site").click()
+    playwright.expect(page.locator(".message.done")).to_have_text("The site is removed.")
+    page.get_by_role("button", name="Restore").click()
+    playwright.expect(page.locator(".message.done")).to_have_text("The site is restored.")
+    reader.goto(world.url(host="www.new.example"))
+    assert "Renamed" in reader.title()
+
+
+def test_an_operator_signs_in_on_a_site_and_comes_back(world: World, state: object) -> None:
+    page = world.page(storage_state=state)
+    page.goto(world.url(f"/sites/{world.sites.garden.id}/users"))
+    page.get_by_role("button", name="Sign in as olga").click()
+    page.get_by_role("link", name=f"Go to {GARDEN}").click()
+    page.wait_for_url(world.url("/edit/", host=GARDEN))
+    banner = page.locator(".acting")
+    assert "jane is signed in here as olga" in banner.inner_text()
+    check_page(page)
+    banner.get_by_role("link").click()
+    playwright.expect(page.locator("h1")).to_have_text("Garden")
+    assert page.url == world.url(f"/sites/{world.sites.garden.id}/users")
+
+
+def test_one_logs_in_by_the_keyboard_and_goes_on_where_one_was(world: World, state: object) -> None:
+    page = world.page()
+    page.goto(world.url("/removed"))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # Skip to the content.
+    for text in ("jane", PASSWORD, next_code(world.sites, "jane")):
+        page.keyboard.press("Tab")
+        page.keyboard.type(text)
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("h1")).to_have_text("Removed sites")
