@@ -1,4 +1,4 @@
-"""Every page of the editor, of the shared templates and of the demo sites is valid by the Nu HTML Checker."""
+"""Every page of editor, console, shared templates and demo sites is valid by the Nu HTML Checker."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from console_world import console_browser, console_sites, form_token, log_in_to_console
 from content_sites import GARDEN, STERNWARTE, ContentSites
 from editor_sites import add_user, csrf_token, editor_sites, log_in, write
 from paths import ROOT
 from PIL import Image
 from webtest import TestApp, Upload
 
+from multisite.console.operators import add_operator
 from multisite.core.settings import parse_settings
 from multisite.sites.updates import add_site
 
@@ -43,6 +45,9 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             add_user(sites, site, "owner", "owner")
             save_pages_of_editor(sites, host, pages)
         save_pages_of_demo_sites(sites, pages)
+    consoles = tmp_path_factory.mktemp("consoles")
+    with console_sites(f"sqlite:///{consoles / 'test.db'}", consoles) as sites:
+        save_pages_of_console(sites, pages)
     assert len(list(pages.iterdir())) >= 2 * 20 + 4 * len(PATHS)
     pages.joinpath("faulty.html").write_text("<!doctype html><title>x</title><p id=a><p id=a>", "utf-8")
     command = [str(JAVA), "-jar", str(JAR), "--errors-only", "--format", "json", "--stdout", str(pages)]
@@ -97,6 +102,28 @@ def save_pages_of_editor(sites: ContentSites, host: str, folder: Path) -> None:
     owner.reset()
     get("login", "/edit/", status=403)
     get("forgotten", "/login/forgotten")
+
+
+def save_pages_of_console(sites: ContentSites, folder: Path) -> None:
+    """Save each page of the console, in English and in German."""
+    add_user(sites, sites.garden, "olga")
+    link = f"/login/{add_operator(sites.engine, 'invited')}"
+    browser = log_in_to_console(sites, "jane", "everything")
+    site = f"/sites/{sites.garden.id}"
+    tabs = [f"{site}/{tab}" for tab in ("domains", "settings", "state", "users", "remove")]
+    found = ["/", "/?q=none", "/add", site, *tabs, "/removed", "/operators", "/account", "/logout", "/confirm", link]
+    token = form_token(browser)
+    for language in ("en", "de"):
+        headers = {"Accept-Language": language}
+        for number, path in enumerate(found):
+            save(folder, f"console-{language}-{number}", browser.get(path, headers=headers))
+        fields = {"csrf_token": token, "action": "maintain", "login": "olga", "posts_per_page": "x"}
+        for name in ("state", "sign-in", "settings", "domains"):
+            page = browser.post(f"{site}/{name}", fields, headers=headers, status="*")
+            save(folder, f"console-{language}-{name}", page)
+        stranger = console_browser(sites)
+        for path in ("/login", "/none"):
+            save(folder, f"console-{language}{path.replace('/', '-')}", stranger.get(path, headers=headers, status="*"))
 
 
 BODY = "# One\n\n> *Two*\n\n- `three`\n\n| a | b |\n|---|---|\n| c | d |\n\n![Four](https://a.example/4.png)"

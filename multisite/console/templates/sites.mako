@@ -46,7 +46,7 @@
     <td>${parent.pill(each.status)}</td>
     <td data-label="${t('Theme')}">${each.theme or "–"}</td>
     <td data-label="${t('Domains')}" class="number">${each.domains}</td>
-    <td data-label="${t('Added')}"><time datetime="${each.created.isoformat()}">${when(each.created, "date")}</time></td>
+    <td data-label="${t('Added')}"><time datetime="${each.created.isoformat(timespec="seconds")}">${when(each.created, "date")}</time></td>
   </tr>
 % endfor
   </tbody>

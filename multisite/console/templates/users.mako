@@ -6,7 +6,7 @@ ${parent.given_link(t("Give them this link to choose a password. It works once, 
   <li>
     <span><b>${login}</b><br><small>${t(roles[role]) if role in roles else role}${f" · {email}" if email else ""}${"" if has_password else " · " + t("has not chosen a password")}</small></span>
 % if may("everything"):
-    <span class="inline">
+    <div class="inline">
 % if can_sign_in:
     <form method="post" action="${path('sign_in', id=site.id)}" class="inline">
       ${parent.csrf()}
@@ -31,7 +31,7 @@ ${parent.given_link(t("Give them this link to choose a password. It works once, 
         <p><button type="submit" name="action" value="remove-user" class="quiet small danger">${t("Remove")}</button></p>
       </form>
     </details>
-    </span>
+    </div>
 % endif
   </li>
 % endfor
