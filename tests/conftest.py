@@ -69,14 +69,16 @@ DATABASES = frozenset({"sqlite", "postgresql"})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run slow files first, and deselect cases for one database, such as "sqlite: PRAGMA", on the other.
+    """Run slow files first, skip `soak`, and deselect cases for one database, such as "sqlite: PRAGMA", on the other.
 
-    They are deselected and not skipped, since a skip would suggest that something is missing.
+    The latter are deselected and not skipped, since a skip would suggest that something is missing.
     """
     # If a slow file began last, the other processes would be idle meanwhile.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for_another = set()
     for item in items:
+        if "MULTISITE_SOAK" not in os.environ and item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.skip(reason="runs long; only with MULTISITE_SOAK=1"))
         case = getattr(item, "callspec", None)
         values = {value for value in case.params.values() if isinstance(value, str)} if case else set()
         named = {value.partition(": ")[0] for value in values if ": " in value} & DATABASES

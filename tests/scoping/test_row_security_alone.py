@@ -74,7 +74,7 @@ class Database:
         return rows_of_both(connection)
 
 
-@pytest.fixture(scope="module", params=["role", pytest.param("setting", marks=pytest.mark.soak)])
+@pytest.fixture(scope="module", params=["role", "setting"])
 def database(request: pytest.FixtureRequest, postgresql_url: str) -> Iterator[Database]:
     with fresh_postgresql(postgresql_url) as url, closing_engine(url) as admin:
         build(admin)

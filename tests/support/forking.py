@@ -7,6 +7,7 @@ folder.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -22,9 +23,17 @@ from typing import Any, NamedTuple
 
 from ini_loaders import remember_loaders
 from paths import PYTHONPATH
+from warm import PRELOADED
 
 KILLED = -signal.SIGKILL
 """The exit code of a process that was killed."""
+
+LOADED_LATE = (
+    *("multisite.alembic.migrate", "multisite.check.application", "multisite.logs", "multisite.page_cache"),
+    *("multisite.sessions", "multisite.sites.removal", "multisite.static", "multisite.templates", "multisite.web"),
+    *("multisite.web.configure", "multisite.private_pages"),
+)
+"""What commands import when they need it, beside the libraries: of the 0.39 seconds of `remove-site`, 0.32."""
 
 _FILE_STEPS = ("open", "shutil.", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "os.scandir", "os.listdir")
 
@@ -171,7 +180,7 @@ def _serve() -> None:
     from multisite.sites.ini import read_ini
     from multisite.sites.validation import check_locale, check_timezone
 
-    for name in sys.argv[1:]:
+    for name in (*PRELOADED, *LOADED_LATE, *sys.argv[1:]):
         importlib.import_module(name)
     remember_loaders()
     check_locale("en")
@@ -181,6 +190,9 @@ def _serve() -> None:
         event.listen(sa.Engine, name, partial(_steps.step, name))
     event.listen(sa.pool.Pool, "checkin", partial(_steps.step, "checkin"))
     sys.addaudithook(_steps.audit)
+    # A collection in a forked process would write to all objects, and so copy the memory of this one.
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         print(json.dumps(_run(main, json.loads(line))), flush=True)
 

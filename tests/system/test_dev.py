@@ -121,6 +121,10 @@ def free_port() -> int:
         return port
 
 
+NOT_COMPILED = {"PIP_NO_COMPILE": "no"}
+"""Keep pip from compiling all modules that it installs, most of which no test imports. pip reads this as `compile`."""
+
+
 LISTENS_TO_CTRL_C = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -185,7 +189,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first_run(python: Path, clone: Path) -> list[str]:
     """Return the output of the first `dev.py serve` in the clone, stopped with Ctrl-C once the sites have responded."""
     port = free_port()
-    with serving(python, clone, port) as (program, lines):
+    with serving(python, clone, port, **NOT_COMPILED) as (program, lines):
         for host in HOSTS:
             status, body = get(port, host)
             assert status == 200
@@ -403,7 +407,7 @@ def test_the_test_verb_passes_arguments_and_lists_skipped_tests(python: Path, cl
     setup, count = re.subn(r"^test = \[.*?^\]", 'test = ["pytest>=8.2", "pytest-xdist>=3.6"]', setup, flags=re.M | re.S)
     assert count == 1
     (clone / "setup.py").write_text(setup, "utf-8")
-    done = run_dev(python, clone, "test", "-q", "--deselect", "tests/test_small.py::test_fails")
+    done = run_dev(python, clone, "test", "-q", "--deselect", "tests/test_small.py::test_fails", **NOT_COMPILED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 1 skipped" in done.stdout
     last = done.stdout.splitlines()[-2:]

@@ -30,6 +30,8 @@ from multisite.directory.records import list_sites
 from multisite.sites.removal import TRASH
 from multisite.sites.updates import add_site
 
+pytestmark = pytest.mark.slow
+
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 MOMENTS = 200 if SOAK else 4
 SEED = int(os.environ.get("MULTISITE_SEED", random.randrange(2**32)))  # pytest shows it if a test fails.

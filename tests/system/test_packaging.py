@@ -88,7 +88,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt").create(folder)
     commands = folder / ("Scripts" if os.name == "nt" else "bin")
-    run(*pip_for(commands / "python"), "install", "--quiet", f"{wheel}[content]", cwd=folder)
+    # Of the modules of all dependencies, the tests import few: those are compiled then.
+    run(*pip_for(commands / "python"), "install", "--quiet", "--no-compile", f"{wheel}[content]", cwd=folder)
     return commands
 
 
