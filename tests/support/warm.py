@@ -17,10 +17,14 @@ import socket
 import sys
 
 PRELOADED = (
-    *("alembic.command", "alembic.config", "babel.dates", "babel.numbers", "click", "mako.ext.pygmentplugin"),
-    *("mako.lookup", "plaster_pastedeploy", "psycopg", "psycopg.pq", "pyramid.config", "pyramid.paster"),
-    *("pyramid.scripts.common", "pyramid_tm", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.ext.asyncio"),
-    *("sqlalchemy.dialects.sqlite", "sqlalchemy.orm", "transaction", "yaml", "zope.sqlalchemy"),
+    *("alembic.command", "alembic.config", "argon2", "babel.dates", "babel.numbers", "bs4", "click"),
+    *("concurrent.futures.thread", "defusedxml.ElementTree", "fsspec.implementations.local", "linkify_it"),
+    *("mako.ext.pygmentplugin", "mako.lookup", "markdown_it", "markdownify", "mdit_py_plugins.deflist"),
+    *("mdit_py_plugins.footnote", "mdit_py_plugins.tasklists", "multipart", "nh3", "PIL.Image"),
+    *("plaster_pastedeploy", "psycopg", "psycopg.pq", "pyotp", "pyramid.config", "pyramid.paster"),
+    *("pyramid.scripts.common", "pyramid_tm", "segno", "smtplib", "snowballstemmer", "sqlalchemy.ext.asyncio"),
+    *("sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite", "sqlalchemy.orm", "sqlite3"),
+    *("transaction", "wtforms", "yaml", "zope.sqlalchemy"),
 )
 
 Asked = tuple[list[int], list[str], str, dict[str, str]]
