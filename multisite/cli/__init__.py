@@ -87,6 +87,14 @@ COMMANDS = {
     "import-site": _LazyCommand("multisite.cli.site_archive:import_site", "Import an archive as a new site."),
     "copy-site": _LazyCommand("multisite.cli.site_archive:copy_site", "Copy a site to another domain."),
     "refresh": _LazyCommand("multisite.cli.availability:refresh", "Tell running servers to reload the directory."),
+    "work": _LazyCommand(
+        "multisite.cli.jobs:work",
+        "Do the jobs that are waiting: exports, imports, copies, removals, and actions on several sites.",
+    ),
+    "list-jobs": _LazyCommand("multisite.cli.jobs:list_jobs", "List the jobs, beginning with the newest."),
+    "cancel-job": _LazyCommand(
+        "multisite.cli.jobs:cancel_job", "Cancel a job: a waiting one at once, a running one at its next step."
+    ),
     "show-traffic": _LazyCommand(
         "multisite.cli.traffic:show_traffic", "Show the requests of a site, its errors, their duration and size."
     ),

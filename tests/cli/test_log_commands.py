@@ -84,10 +84,12 @@ LOGGED_AS = {"add-sites": "add-site", "export-sites": "export-site"}
 READING = {
     "list-sites", "show-site", "which", "compile-templates", "collect-static", "settings", "list-removed", "shell",
     "check", "vhosts", "list-users", "list-operators", "list-entries", "list-redirects", "export-redirects",
-    "list-media", "list-log", "list-shards", "show-traffic",
+    "list-media", "list-log", "list-shards", "show-traffic", "list-jobs",
 }  # fmt: skip
 
 ELSEWHERE = {
+    "work": "tests/sites/test_jobs.py",
+    "cancel-job": "tests/sites/test_jobs.py",
     "migrate": "the revisions have their own table",
     "each-site": "the commands that it runs are logged",
     "unset": "tests/sites/test_operator_log.py",
