@@ -51,8 +51,15 @@ STATUSES = {
 """The texts of the statuses of sites."""
 
 NAVIGATION = [
-    ("sites", N_("Sites"), "look", frozenset({"sites", "add_site", "site", "domains", "settings", "state", "users"})),
+    (
+        "sites",
+        N_("Sites"),
+        "look",
+        frozenset({"sites", "add_site", "site", "domains", "settings", "state", "users", "traffic"}),
+    ),
     ("removed", N_("Removed sites"), "look", frozenset({"removed"})),
+    ("jobs", N_("Jobs"), "look", frozenset({"jobs"})),
+    ("log", N_("Log"), "look", frozenset({"log"})),
     ("operators", N_("Operators"), "everything", frozenset({"operators"})),
 ]
 """The menu: the route, the text, the role of those who see it, and the routes of which it is the entry."""
@@ -72,6 +79,7 @@ DONE = {
     "saved": N_("Saved."),
     "added": N_("The site is added."),
     "removed": N_("The site is removed."),
+    "cancelled": N_("The job is cancelled."),
     "restored": N_("The site is restored."),
     "password": N_("The password is changed, and all other log-ins have ended."),
 }

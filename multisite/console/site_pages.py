@@ -20,6 +20,7 @@ SITE_PATTERN = r"/sites/{id:[1-9]\d{0,17}}"
 
 TABS = [
     ("site", N_("Overview"), "look"),
+    ("traffic", N_("Traffic"), "look"),
     ("domains", N_("Domains"), "look"),
     ("settings", N_("Settings"), "look"),
     ("state", N_("State"), "run"),

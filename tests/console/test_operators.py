@@ -257,6 +257,7 @@ CHANGES = {
     "/sites/{id}/users": ("everything", {"action": "add-user", "login": "mary", "role": "owner"}),
     "/sites/{id}/sign-in": ("everything", {"login": "mary"}),
     "/operators": ("everything", {"action": "add", "login": "eve", "role": "everything"}),
+    "/jobs": ("run", {"job": "1"}),
     "/account": ("look", {"password": "another horse battery", "repeated": "another horse battery"}),
 }
 

@@ -1,0 +1,44 @@
+<%inherit file="frame.mako"/>
+<%block name="title">${t("Log")}</%block>
+<%block name="actions"><a class="button quiet" href="${as_csv}">${t("Export as CSV")}</a></%block>
+<form method="get" action="${path('log')}" class="filters" role="search">
+  <p class="field wide"><label for="site">${t("Site")}</label><input id="site" name="site" value="${chosen.get('site', '')}" autocapitalize="none" spellcheck="false"></p>
+  <p class="field"><label for="who">${t("Who")}</label><input id="who" name="who" value="${chosen.get('who', '')}" autocapitalize="none" spellcheck="false"></p>
+  <p class="field"><label for="what">${t("Action")}</label><input id="what" name="what" value="${chosen.get('what', '')}" autocapitalize="none" spellcheck="false"></p>
+  <p class="field"><label for="since">${t("From")}</label><input id="since" name="since" type="date" value="${chosen.get('since', '')}"></p>
+  <p class="field"><label for="until">${t("To")}</label><input id="until" name="until" type="date" value="${chosen.get('until', '')}"></p>
+  <p class="field"><button type="submit" class="quiet">${t("Show")}</button></p>
+</form>
+% if entries:
+<div class="card flush">
+<table class="list">
+  <thead><tr>
+    <th scope="col">${t("Time")}</th><th scope="col">${t("Who")}</th><th scope="col">${t("Action")}</th>
+    <th scope="col">${t("Site")}</th><th scope="col">${t("Change")}</th>
+  </tr></thead>
+  <tbody>
+% for each in entries:
+  <tr>
+    <td><time datetime="${each.at.isoformat()}">${when(each.at)}</time></td>
+    <td data-label="${t('Who')}">${each.who}${f", {each.address}" if each.address else ""}</td>
+    <td data-label="${t('Action')}">${each.what}</td>
+    <td data-label="${t('Site')}">${each.site or "–"}</td>
+    <td data-label="${t('Change')}">
+% for name, before, after in changes(each):
+      <div><b>${name}</b> ${"" if before is None else before + " → "}${"–" if after is None else after}</div>
+% endfor
+% if each.request_id:
+      <small>${t("request {number}", number=each.request_id)}</small>
+% endif
+    </td>
+  </tr>
+% endfor
+  </tbody>
+</table>
+</div>
+% elif not error:
+<p class="empty">${t("There are no such entries.")}</p>
+% endif
+% if older:
+<nav class="pages" aria-label="${t('Pages')}"><a class="button quiet" rel="next" href="${older}">${t("Older")} →</a></nav>
+% endif

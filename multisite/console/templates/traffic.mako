@@ -1,0 +1,56 @@
+<%inherit file="site_frame.mako"/>
+<%def name="tab()">${t("Traffic")}</%def>
+<% requests = sum(each.requests for each in spans) %>\
+<% failed = sum(each.errors for each in spans) %>\
+% if not is_counted:
+<p class="message">${t("Requests are not counted, since multisite.traffic is not set.")}</p>
+% endif
+<ul class="counts" aria-label="${t('Period')}">
+% for each, text in periods.items():
+  <li><a href="${path('traffic', id=site.id, _query={'period': each})}"${' aria-current="true"' if each == period else '' | n}>${t(text)}</a></li>
+% endfor
+</ul>
+<section class="card" aria-labelledby="plot">
+  <h2 id="plot">${t("{requests} requests, {errors} errors", requests=requests, errors=failed)}</h2>
+  <svg class="plot" role="img" aria-labelledby="plot" viewBox="0 0 ${size[0]} ${size[1] + 20}">
+    <line x1="0" y1="${size[1]}" x2="${size[0]}" y2="${size[1]}"/>
+% for bar, each in zip(bars, spans):
+    <rect class="requests" x="${bar.x}" y="${size[1] - bar.requests}" width="${bar.width}" height="${bar.requests}"/>
+    <rect class="errors" x="${bar.x}" y="${size[1] - bar.errors}" width="${bar.width}" height="${bar.errors}"/>
+% endfor
+    <text x="0" y="${size[1] + 16}">${label(spans[0].start)}</text>
+    <text x="${size[0]}" y="${size[1] + 16}" text-anchor="end">${label(spans[-1].start)}</text>
+  </svg>
+  <details>
+    <summary>${t("The same numbers as a table")}</summary>
+    <table class="list">
+      <thead><tr>
+        <th scope="col">${t("From")} (UTC)</th><th scope="col" class="number">${t("Requests")}</th><th scope="col" class="number">${t("Errors")}</th>
+        <th scope="col" class="number">${t("Milliseconds each")}</th><th scope="col" class="number">kB</th>
+      </tr></thead>
+      <tbody>
+% for each in spans:
+      <tr>
+        <th scope="row">${label(each.start)}</th>
+        <td data-label="${t('Requests')}" class="number">${each.requests}</td>
+        <td data-label="${t('Errors')}" class="number">${each.errors}</td>
+        <td data-label="${t('Milliseconds each')}" class="number">${round(each.seconds / each.requests * 1000) if each.requests else "–"}</td>
+        <td data-label="kB" class="number">${round(each.bytes / 1000)}</td>
+      </tr>
+% endfor
+      </tbody>
+    </table>
+  </details>
+</section>
+<section class="card" aria-labelledby="errors">
+  <h2 id="errors">${t("Last errors")}</h2>
+% if errors:
+  <ul class="plain">
+% for each in errors:
+    <li><time datetime="${each.at.isoformat()}">${when(each.at)}</time> · ${each.error} · ${each.view}${f" · {each.request_id}" if each.request_id else ""}</li>
+% endfor
+  </ul>
+% else:
+  <p class="empty">${t("There are none.")}</p>
+% endif
+</section>

@@ -1,0 +1,189 @@
+"""The pages of the console for the operator log, for jobs and for the traffic of a site."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from console_world import console_browser, console_sites, empty_console_tables, form_token, log_in_to_console
+from content_sites import ContentSites
+from databases import fresh_database
+
+from multisite.console import log_pages
+from multisite.console.traffic_pages import PLOT_HEIGHT, PLOT_WIDTH, bars
+from multisite.core.actor import acting_as
+from multisite.directory.models import AS_MULTISITE
+from multisite.directory.operator_tables import errors_table, jobs_table, traffic_table
+from multisite.sites import jobs, traffic
+from multisite.sites.operator_log import list_log, record_now
+from multisite.sites.traffic import ErrorSeen, Traffic, TrafficCounts
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentSites]:
+    with (
+        fresh_database(request, tmp_path_factory) as url,
+        console_sites(url, tmp_path_factory.mktemp("console")) as sites,
+    ):
+        yield sites
+
+
+@pytest.fixture
+def sites(world: ContentSites) -> ContentSites:
+    empty_console_tables(world)
+    with world.engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+        for table in (jobs_table, traffic_table, errors_table):
+            connection.execute(sa.delete(table))
+    return world
+
+
+def cells(page: Any) -> list[list[str]]:
+    return [[cell.get_text(" ", strip=True) for cell in row.select("td, th")] for row in page.html.select("tbody tr")]
+
+
+# The log.
+
+
+def test_the_log_is_filtered(sites: ContentSites) -> None:
+    with acting_as("berta (console)", address="192.0.2.7"):
+        record_now(sites.engine, "rename-site", sites.garden, before={"name": "<b>Old</b>"}, after={"name": "New"})
+        record_now(
+            sites.engine, "set", sites.sternwarte, after={"setting api_key": "s3cret", "setting colour": ["red"]}
+        )
+    browser = log_in_to_console(sites, "luca", "look")
+    page = browser.get("/log?who=berta")
+    newest, older = cells(page)
+    assert newest[1:4] == ["berta (console), 192.0.2.7", "set", str(sites.sternwarte)]
+    assert newest[4] == 'setting api_key (hidden) setting colour ["red"]'
+    assert older[4] == "name <b>Old</b> → New"
+    assert "<b>Old" not in page.text
+    assert len(cells(browser.get(f"/log?who=berta&site={sites.garden}"))) == 1
+    assert len(cells(browser.get("/log?who=berta&what=set+rename-site"))) == 2
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert len(cells(browser.get(f"/log?who=berta&since={today}&until={today}"))) == 2
+    assert cells(browser.get("/log?who=berta&until=2020-01-01")) == []
+    assert "no site is known" in browser.get("/log?site=nowhere.example", status=400).text
+    for query in ("since=yesterday", "until=0001-01-01", "before=x", f"before={'9' * 40}"):
+        browser.get(f"/log?{query}", status=400)
+
+
+def test_the_log_is_read_page_by_page(sites: ContentSites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_pages, "PAGE_ENTRIES", 2)
+    for number in range(5):
+        record_now(sites.engine, "paged", after={"number": number})
+    page = log_in_to_console(sites, "luca", "look").get("/log?what=paged")
+    seen = []
+    while True:
+        seen += [row[4] for row in cells(page)]
+        link = page.html.select_one("a[rel=next]")
+        if link is None:
+            break
+        page = page.goto(link["href"])
+    # Other tests of this database may have left some as well.
+    assert seen[:5] == [f"number {number}" for number in (4, 3, 2, 1, 0)]
+
+
+def test_the_log_is_exported_as_filtered(sites: ContentSites) -> None:
+    with acting_as("clara (console)"):
+        record_now(sites.engine, "rename-site", sites.garden, after={"name": 'A "quoted" name, with commas'})
+    browser = log_in_to_console(sites, "luca", "look")
+    link = browser.get("/log?who=clara").html.select_one(".top a[href]")["href"]
+    response = browser.get(link)
+    assert response.headers["Content-Disposition"] == 'attachment; filename="multisite-log.csv"'
+    (row,) = csv.DictReader(io.StringIO(response.text))
+    assert (row["who"], row["what"], row["site"]) == ("clara (console)", "rename-site", str(sites.garden))
+    assert json.loads(row["after"]) == {"name": 'A "quoted" name, with commas'}
+    browser.get("/log.csv?site=nowhere.example", status=400)
+    console_browser(sites).get("/log.csv", status=403)
+
+
+# Jobs.
+
+
+def test_jobs_are_shown_and_cancelled(sites: ContentSites) -> None:
+    browser = log_in_to_console(sites, "rita", "run")
+    assert "There are no jobs." in browser.get("/jobs").text
+    failing = jobs.add_job(sites.engine, "bulk", arguments={"action": "set-theme", "hosts": ["a.example"]})
+    claimed = jobs.claim_job(sites.engine, jobs.worker_name())
+    assert claimed is not None
+    jobs.beat(sites.engine, claimed, "1 of 2: a.example")
+    waiting = jobs.add_job(sites.engine, "copy-site", site="a.example", arguments={"host": "a.example"})
+    page = browser.get("/jobs")
+    first, second = cells(page)
+    assert first[:3] == [f"{waiting.id} copy-site a.example", "Waiting", "–"]
+    assert second[:3] == [f"{failing.id} set-theme –", "Running", "1 of 2: a.example"]
+    page = page.forms[0].submit(status=303).follow()
+    assert "The job is cancelled." in page.text
+    assert [row[1] for row in cells(page)] == ["Cancelled", "Running"]
+    (entry,) = list_log(sites.engine, limit=1)
+    assert (entry.who, entry.what) == ("rita (console)", "cancel-job")
+    result = {"sites": [{"site": "a.example", "error": "no such theme"}], "failed": 1}
+    jobs.end_job(sites.engine, claimed, "done", result=result)
+    assert cells(browser.get("/jobs"))[1][1:3] == ["Done", "1 sites, 1 failed a.example: no such theme"]
+    token = form_token(browser)
+    assert "has ended already" in browser.post("/jobs", {"csrf_token": token, "job": str(failing.id)}, status=400).text
+    for number in ("", "x", "9" * 40):
+        browser.post("/jobs", {"csrf_token": token, "job": number}, status=400)
+
+
+def test_operators_who_only_look_have_no_button_to_cancel(sites: ContentSites) -> None:
+    jobs.add_job(sites.engine, "bulk", arguments={"action": "set-theme", "hosts": []})
+    page = log_in_to_console(sites, "luca", "look").get("/jobs")
+    assert len(cells(page)) == 1
+    assert not page.forms
+
+
+# Traffic.
+
+
+def test_the_traffic_of_a_site_is_plotted_with_its_table(sites: ContentSites) -> None:
+    minute = int(time.time()) // 60
+    counts = {
+        (sites.garden.id, "page", minute): [8, 2, 4.0, 5_000],
+        (sites.sternwarte.id, "page", minute): [5, 0, 0.1, 1],
+    }
+    errors = [ErrorSeen(datetime.now(UTC), sites.garden.id, "page", "500 KeyError", "abc123")]
+    traffic.write_counts(sites.engine, TrafficCounts(counts, errors))
+    browser = log_in_to_console(sites, "luca", "look")
+    for period, rows in (("day", 24), ("week", 7), ("month", 30)):
+        page = browser.get(f"/sites/{sites.garden.id}/traffic?period={period}")
+        assert page.html.select_one("#plot").text == "8 requests, 2 errors"
+        assert len(page.html.select("svg rect.requests")) == len(cells(page)) == rows
+        assert cells(page)[-1][1:] == ["8", "2", "500", "5"]
+        assert page.html.select("svg rect.requests")[-1]["height"] == str(float(PLOT_HEIGHT))
+        assert "500 KeyError" in page.text
+        assert "abc123" in page.text
+    assert "KeyError" not in browser.get(f"/sites/{sites.sternwarte.id}/traffic").text
+    browser.get(f"/sites/{sites.garden.id}/traffic?period=year", status=400)
+    browser.get("/sites/999/traffic", status=404)
+
+
+def test_bars_fill_the_plot() -> None:
+    now = datetime.now(UTC)
+    found = bars([Traffic(now), Traffic(now, 4, 1), Traffic(now, 8, 8)])
+    assert [each.requests for each in found] == [0, PLOT_HEIGHT / 2, PLOT_HEIGHT]
+    assert [each.errors for each in found] == [0, PLOT_HEIGHT / 8, PLOT_HEIGHT]
+    assert found[-1].x + found[-1].width < PLOT_WIDTH
+    assert {each.requests for each in bars([Traffic(now)] * 3)} == {0}
+
+
+# All of them.
+
+
+def test_the_pages_need_a_log_in_and_are_there_in_german(sites: ContentSites) -> None:
+    browser = log_in_to_console(sites, "luca", "look")
+    for path, german in (
+        ("/log", "Protokoll"), ("/jobs", "Aufträge"), (f"/sites/{sites.garden.id}/traffic", "Zugriffe"),
+    ):  # fmt: skip
+        console_browser(sites).get(path, status=403)
+        page = browser.get(path, headers={"Accept-Language": "de"})
+        assert german in page.html.select_one("h1, title").text + page.html.title.text
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
+        assert " style=" not in page.text
