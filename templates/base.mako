@@ -31,7 +31,15 @@
   <nav class="site-nav" aria-label="${text('main_menu')}">
     <ul>
 % for item in nav:
-      <li><a href="${item.url}"${' aria-current="page"' if item.current else '' | n}>${item.label}</a></li>
+      <li><a href="${item.url}"${' aria-current="page"' if item.current else '' | n}>${item.label}</a>
+% if item.children:
+        <ul>
+% for child in item.children:
+          <li><a href="${child.url}"${' aria-current="page"' if child.current else '' | n}>${child.label}</a></li>
+% endfor
+        </ul>
+% endif
+      </li>
 % endfor
     </ul>
   </nav>

@@ -36,8 +36,9 @@ def rewrite_html(html: str, url: Callable[[str], str]) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Declare the columns of entries and redirects that contain addresses."""
+    """Declare the columns of entries, redirects and menus that contain addresses."""
     for column in ("summary", "body"):
         config.add_site_text("entries", column, rewrite_text)
     config.add_site_text("entries", "body_html", rewrite_html)
-    config.add_site_text("redirects", "target", lambda target, url: url(target))
+    for table in ("redirects", "menu_items"):
+        config.add_site_text(table, "target", lambda target, url: url(target))

@@ -24,4 +24,6 @@ def includeme(config: Configurator) -> None:
     config.add_site_setting("posts_per_page", int, default=POSTS_PER_PAGE, doc=sentence, check=_check_size, owner=True)
     sentence = "Entries in the feed."
     config.add_site_setting("feed_entries", int, default=FEED_ENTRIES, doc=sentence, check=_check_size, owner=True)
+    sentence = "Whether the main menu is the one that an owner has arranged in the editor."
+    config.add_site_setting("own_menu", bool, default=False, doc=sentence)
     config.add_site_setting("tagline", str, default="", doc="A sentence below the name of the site.", owner=True)

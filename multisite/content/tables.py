@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from multisite.content.menu import MenuItem
 from multisite.content.models import Base
 from multisite.content.revisions import Autosave, PreviewLink, Revision, entry_owners
 from multisite.content.users import LogIn, LoginAttempts, User
 
-__all__ = ["Autosave", "Base", "LogIn", "LoginAttempts", "PreviewLink", "Revision", "User", "entry_owners"]
+__all__ = ["Autosave", "Base", "LogIn", "LoginAttempts", "MenuItem", "PreviewLink", "Revision", "User", "entry_owners"]

@@ -18,40 +18,40 @@ class Urls:
     """Builds the URLs of one request's site; the site's root URL is computed once."""
 
     def __init__(self, request: Request) -> None:
-        self._root: str = request.site_url(request.site, "/").rstrip("/")
+        self.root: str = request.site_url(request.site, "/").rstrip("/")
 
     def home(self, page: int = 1, *, before: PlaceName | None = None) -> str:
         """Return the URL of the home page, or of a later page of its list."""
-        return self._paged(f"{self._root}/", page, before)
+        return self._paged(f"{self.root}/", page, before)
 
     def entry(self, entry: Entry | ListedEntry | str) -> str:
         """Return the URL of an entry or page, given the entry or its slug."""
-        return self._root + _address(entry if isinstance(entry, str) else entry.slug)
+        return self.root + _address(entry if isinstance(entry, str) else entry.slug)
 
     def tag(self, tag: Tag | ListedTag | str, page: int = 1, *, before: PlaceName | None = None) -> str:
         """Return the URL of the entries with a tag, given the tag or its slug."""
-        return self._paged(f"{self._root}/tags/{_slug(tag)}", page, before)
+        return self._paged(f"{self.root}/tags/{_slug(tag)}", page, before)
 
     def archive(self) -> str:
         """Return the URL of the list of years."""
-        return f"{self._root}/archive"
+        return f"{self.root}/archive"
 
     def year(self, year: int, page: int = 1, *, before: PlaceName | None = None) -> str:
         """Return the URL of the entries of a year."""
-        return self._paged(f"{self._root}/archive/{year}", page, before)
+        return self._paged(f"{self.root}/archive/{year}", page, before)
 
     def feed(self) -> str:
         """Return the URL of the Atom feed."""
-        return f"{self._root}/feed.xml"
+        return f"{self.root}/feed.xml"
 
     def search(self, query: str = "", page: int = 1) -> str:
         """Return the URL of the search, with a query, if there is one."""
         words = {"q": query} | ({"page": str(page)} if page > 1 else {})
-        return f"{self._root}/search" + (f"?{urlencode(words)}" if query else "")
+        return f"{self.root}/search" + (f"?{urlencode(words)}" if query else "")
 
     def sitemap(self, part: str | None = None) -> str:
         """Return the URL of the sitemap, or of one part of it, such as `2024-05`."""
-        return f"{self._root}/sitemap.xml" if part is None else f"{self._root}/sitemap-{part}.xml"
+        return f"{self.root}/sitemap.xml" if part is None else f"{self.root}/sitemap-{part}.xml"
 
     @staticmethod
     def _paged(url: str, page: int, before: PlaceName | None) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from pyramid.config import Configurator
 from pyramid.events import BeforeRender
 from pyramid.request import Request
 
+from multisite.content.menu import NavItem, menu_of
 from multisite.content.messages import phrase
 from multisite.content.theme_css import theme_css_url
 from multisite.content.urls import Urls
@@ -27,16 +27,7 @@ ERRORS = frozenset({400, 403, 404, 410, 500, 503})
 """The errors with their own phrases in `multisite.content.messages`."""
 
 
-@dataclass(frozen=True, slots=True)
-class NavItem:
-    """A link of the main menu; `current` is whether it is a link to the current page."""
-
-    label: str
-    url: str
-    current: bool
-
-
-def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
+def page_variables(request: Request, page_kind: str | None, canonical_url: str | None = None) -> dict[str, Any]:
     """Return the variables of a page of the kind `page_kind` for the request's site."""
     site = request.site
     formats: Formats = request.format
@@ -64,11 +55,7 @@ def page_variables(request: Request, page_kind: str | None) -> dict[str, Any]:
         "year_url": urls.year,
         "static_url": partial(static_path, request),
         "theme_css_url": None if site.theme is None else theme_css_url(request),
-        "nav": [
-            NavItem(text("home"), urls.home(), page_kind == "home"),
-            NavItem(text("archive"), urls.archive(), page_kind == "archive"),
-            NavItem(text("search"), urls.search(), page_kind == "search"),
-        ],
+        "nav": menu_of(request, page_kind, canonical_url),
     }
 
 
@@ -91,7 +78,10 @@ def _add_variables(event: BeforeRender) -> None:
     if request is None or not isinstance(event.rendering_val, dict):
         return
     try:
-        variables = page_variables(request, event.rendering_val.get("page_kind"))
+        given = event.rendering_val
+        # Error pages are rendered after the transaction, and make no query: they have the default menu.
+        page_kind = "error" if "status" in given else given.get("page_kind")
+        variables = page_variables(request, page_kind, given.get("canonical_url"))
     except MultisiteError:  # A page about an unknown site.
         return
     if (status := event.rendering_val.get("status")) is not None:

@@ -24,11 +24,13 @@
       <nav class="site-nav" aria-label="${text("main_menu")}">
         <ul>
           % for item in nav:
-          % if item.current:
-          <li><a href="${item.url}" aria-current="page">${item.label}</a></li>
+          % for link in (item, *item.children):
+          % if link.current:
+          <li><a href="${link.url}" aria-current="page">${link.label}</a></li>
           % else:
-          <li><a href="${item.url}">${item.label}</a></li>
+          <li><a href="${link.url}">${link.label}</a></li>
           % endif
+          % endfor
           % endfor
         </ul>
       </nav>

@@ -19,7 +19,9 @@
     <nav class="site-nav" aria-label="${text("main_menu")}">
       <ul>
 % for item in nav:
-        <li><a href="${item.url}"${' aria-current="page"' if item.current else "" | n}>${item.label}</a></li>
+% for link in (item, *item.children):
+        <li><a href="${link.url}"${' aria-current="page"' if link.current else "" | n}>${link.label}</a></li>
+% endfor
 % endfor
         <li><a href="${tag_url("beobachtungsbericht")}">Berichte</a></li>
         <li><a href="${tag_url("planeten")}">Planeten</a></li>

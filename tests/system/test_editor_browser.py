@@ -115,10 +115,40 @@ def test_one_logs_in_and_writes_by_the_keyboard(world: World) -> None:
     assert page.get_by_label("Title", exact=True).input_value() == "By keyboard"
 
 
+def test_an_owner_writes_a_page_and_puts_it_into_the_menu_without_a_mouse(world: World) -> None:
+    owner, reader = world.accept(world.invite(GARDEN, "mona", "owner")), world.page()
+    owner.click("text=Pages")
+    owner.click("text=New page")
+    owner.fill("[name=title]", "Imprint")
+    owner.fill("[name=body]", "We **are**.")
+    owner.click("text=Save and publish")
+    owner.wait_for_selector(".done")
+    owner.goto(world.url(GARDEN, "/edit/menu"))
+    for label, target in (("Start", "/"), ("Who we are", "/imprint/")):
+        owner.get_by_label("Text of the link").last.fill(label)
+        owner.get_by_label("Leads to").last.fill(target)
+        owner.keyboard.press("Enter")
+        owner.get_by_role("button", name=f"Up {label}").wait_for()
+    owner.get_by_role("button", name="Up Who we are").focus()
+    owner.keyboard.press("Enter")
+    owner.wait_for_function("document.querySelector('[name=label]').value === 'Who we are'")
+    reader.goto(world.url(GARDEN, "/imprint"))
+    assert reader.url == world.url(GARDEN, "/imprint/")
+    assert reader.locator(".site-nav a").all_inner_texts() == ["Who we are", "Start"]
+    assert reader.locator(".site-nav [aria-current=page]").inner_text() == "Who we are"
+    check_page(reader)
+    check_page(owner)
+    owner.get_by_role("button", name="Remove all").click()
+    owner.get_by_text("default menu: its home page").wait_for()
+
+
 PATHS = (
     "/edit/",
     "/edit/?deleted=1",
     "/edit/new",
+    "/edit/new?parent=/",
+    "/edit/pages",
+    "/edit/menu",
     "/edit/deleted",
     "/edit/account",
     "/edit/people",

@@ -24,6 +24,7 @@ def includeme(config: Configurator) -> None:
     config.include("multisite.content.editor.media_pages")
     config.include("multisite.content.editor.preview_pages")
     config.include("multisite.content.editor.site_pages")
+    config.include("multisite.content.editor.menu_pages")
     config.include("multisite.content.editor.autosaves")
     config.include("multisite.content.editor.people_pages")
     config.include("multisite.content.editor.settings_pages")

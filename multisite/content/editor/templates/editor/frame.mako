@@ -28,6 +28,7 @@
       <li><a href="${path('editor_media')}">${t("Media")}</a></li>
 % endif
 % if user.role == "owner":
+      <li><a href="${path('editor_menu')}">${t("Menu")}</a></li>
       <li><a href="${path('editor_people')}">${t("People")}</a></li>
       <li><a href="${path('editor_settings')}">${t("Settings")}</a></li>
 % endif
