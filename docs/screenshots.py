@@ -1,11 +1,13 @@
 """Take the pictures of the documentation, from the demo sites: `python3 dev.py screenshots`.
 
-One entry is imported into all three sites, in a copy of the clone with a database of its own, and photographed there.
+One entry is imported into all three sites, in a copy of the clone with a database of its own, and photographed there;
+on one of them, an owner changes it in the editor.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import socket
 import subprocess
@@ -20,14 +22,21 @@ from playwright import sync_api as playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "screenshots" / "one-entry.png"
+EDITOR_PICTURE = "editor.png"
+"""The name of the picture of the editor, which is beside the other."""
+
 ENTRY = ROOT / "sites" / "garden.localhost" / "content" / "leaf-mould.md"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 """A browser of the system's; None for the one that playwright has downloaded, if it has."""
+
+OWNED_SITE = "garden.localhost"
+"""The site whose editor is shown."""
 
 WIDTH, HEIGHT = 900, 1200
 """Of the window in which an entry is photographed, in pixels of CSS; three of them side by side are one picture."""
 
 SCALE = 0.5
+ENTRY_TITLE = "Leaf mould"
 
 
 def load_dev(root: Path) -> ModuleType:
@@ -40,8 +49,12 @@ def load_dev(root: Path) -> ModuleType:
 
 
 @contextmanager
-def demo(root: Path) -> Iterator[dict[str, str]]:
-    """Serve the demo sites from a copy of the clone at `root`, and yield the address of the entry on each, by host."""
+def demo(root: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """Serve the demo sites from a copy of the clone at `root`.
+
+    Yields:
+        The address of the entry on each, by host, and the address of the invitation of an owner.
+    """
     root.mkdir()
     for name in ("dev.py", "development.ini"):
         shutil.copy(ROOT / name, root)
@@ -51,6 +64,9 @@ def demo(root: Path) -> Iterator[dict[str, str]]:
     dev.prepare_demo()
     for host in dev.DEMO_SITES:
         dev.multisite("import-entries", host, str(ENTRY))
+    invitation = re.search(r"/login/[\w-]+", dev.multisite("add-user", OWNED_SITE, "olga", "--role", "owner"))
+    if invitation is None:
+        raise RuntimeError("add-user has printed no link")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -58,39 +74,81 @@ def demo(root: Path) -> Iterator[dict[str, str]]:
         server = subprocess.Popen(dev.server_command(port), env=dev.environment(), stdout=log, stderr=log)
         try:
             dev.wait_until_listening(server, "127.0.0.1", port)
-            yield {host: f"http://{host}:{port}/entries/{ENTRY.stem}" for host in dev.DEMO_SITES}
+            addresses = {host: f"http://{host}:{port}/entries/{ENTRY.stem}" for host in dev.DEMO_SITES}
+            yield addresses, f"http://{OWNED_SITE}:{port}{invitation[0]}"
         finally:
             dev.stop(server)
 
 
-def take(addresses: dict[str, str], picture: Path) -> None:
-    """Photograph the pages, and put them side by side into the file `picture`."""
+@contextmanager
+def opened_window() -> Iterator[playwright.Page]:
+    """Yield a window of a browser."""
     with playwright.sync_playwright() as driver:
         # Names below .localhost lead to this machine in the browser, whatever the machine's own resolver says.
         rules = "--host-resolver-rules=MAP *.localhost 127.0.0.1"
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", rules])
-        window = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
-        shots = []
-        for address in addresses.values():
-            response = window.goto(address, wait_until="networkidle")
-            if response is None or response.status != 200:
-                raise RuntimeError(f"{address} cannot be shown: {None if response is None else response.status}")
-            shots.append(base64.b64encode(window.screenshot()).decode("ascii"))
-        images = "".join(f'<img src="data:image/png;base64,{shot}">' for shot in shots)
-        style = f"body {{ margin: 0; display: flex; gap: 16px; background: white }} img {{ width: {WIDTH * SCALE}px }}"
-        width = int(len(shots) * WIDTH * SCALE + 16 * (len(shots) - 1))
-        window.set_viewport_size({"width": width, "height": int(HEIGHT * SCALE)})
-        window.set_content(f"<style>{style}</style>{images}", wait_until="load")
-        picture.parent.mkdir(exist_ok=True)
-        picture.write_bytes(window.screenshot())
+        yield browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         browser.close()
 
 
+def photograph_entry(window: playwright.Page, addresses: dict[str, str]) -> list[bytes]:
+    """Return a picture of the entry on each site."""
+    shots = []
+    for address in addresses.values():
+        response = window.goto(address, wait_until="networkidle")
+        if response is None or response.status != 200:
+            raise RuntimeError(f"{address} cannot be shown: {None if response is None else response.status}")
+        shots.append(window.screenshot())
+    return shots
+
+
+def photograph_editor(window: playwright.Page, invitation: str) -> list[bytes]:
+    """Take the invitation, change the entry, and return pictures of its form, of the preview and of the changes."""
+    window.goto(invitation)
+    for name in ("password", "repeated"):
+        window.fill(f"[name={name}]", "correct horse battery staple")
+    window.click("main button")
+    window.click(f"text={ENTRY_TITLE}")
+    window.wait_for_url("**/edit/entries/*")
+    text = window.input_value("#body")
+    window.fill("#body", text.replace(". ", ", **as every autumn**. ", 1))
+    window.evaluate("document.getElementById('body').scrollTop = 0")
+    form = window.screenshot()
+    window.click("#preview summary")
+    window.frame_locator("#preview iframe:not([hidden])").locator("article strong").first.wait_for()
+    window.locator("#preview").scroll_into_view_if_needed()
+    window.evaluate("document.getElementById('preview').scrollIntoView()")
+    preview = window.screenshot()
+    window.click("main button[value=save]")
+    window.locator(".done").wait_for()
+    window.click("text=Revisions")
+    window.locator("section a").first.click()
+    window.locator("main ins").first.wait_for()
+    return [form, preview, window.screenshot()]
+
+
+def compose(window: playwright.Page, shots: list[bytes], picture: Path) -> None:
+    """Put pictures side by side into the file `picture`."""
+    encoded = (base64.b64encode(shot).decode("ascii") for shot in shots)
+    images = "".join(f'<img src="data:image/png;base64,{shot}">' for shot in encoded)
+    style = f"body {{ margin: 0; display: flex; gap: 16px; background: white }} img {{ width: {WIDTH * SCALE}px }}"
+    width = int(len(shots) * WIDTH * SCALE + 16 * (len(shots) - 1))
+    window.goto("about:blank")  # The policy of the last page would apply to the content.
+    window.set_viewport_size({"width": width, "height": int(HEIGHT * SCALE)})
+    window.set_content(f"<style>{style}</style>{images}", wait_until="load")
+    picture.parent.mkdir(exist_ok=True)
+    picture.write_bytes(window.screenshot())
+
+
 def main(picture: Path = PICTURE) -> None:
-    """Take the picture and say where it is."""
-    with tempfile.TemporaryDirectory() as folder, demo(Path(folder, "clone")) as addresses:
-        take(addresses, picture)
+    """Take the pictures and say where they are."""
+    with tempfile.TemporaryDirectory() as folder, demo(Path(folder, "clone")) as (addresses, invitation):
+        with opened_window() as window:
+            compose(window, photograph_entry(window, addresses), picture)
+        with opened_window() as window:
+            compose(window, photograph_editor(window, invitation), picture.with_name(EDITOR_PICTURE))
     print(f"One entry in three designs: {picture}")
+    print(f"The editor: {picture.with_name(EDITOR_PICTURE)}")
 
 
 if __name__ == "__main__":
