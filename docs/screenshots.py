@@ -1,6 +1,6 @@
 """Take the pictures of the documentation, from the demo sites: `python3 dev.py screenshots`.
 
-One entry is imported into all three sites, in a copy of the clone with a database of its own, and photographed there;
+One entry is imported into all demo sites, in a copy of the clone with a database of its own, and photographed there;
 on one of them, an owner changes it in the editor.
 """
 
@@ -33,7 +33,7 @@ OWNED_SITE = "garden.localhost"
 """The site whose editor is shown."""
 
 WIDTH, HEIGHT = 900, 1200
-"""Of the window in which an entry is photographed, in pixels of CSS; three of them side by side are one picture."""
+"""Of the window in which an entry is photographed, in pixels of CSS; several of them side by side are one picture."""
 
 SCALE = 0.5
 ENTRY_TITLE = "Leaf mould"
@@ -147,7 +147,7 @@ def main(picture: Path = PICTURE) -> None:
             compose(window, photograph_entry(window, addresses), picture)
         with opened_window() as window:
             compose(window, photograph_editor(window, invitation), picture.with_name(EDITOR_PICTURE))
-    print(f"One entry in three designs: {picture}")
+    print(f"One entry in the designs of all sites: {picture}")
     print(f"The editor: {picture.with_name(EDITOR_PICTURE)}")
 
 
