@@ -67,14 +67,18 @@ def plan_drop(schema: Schema, table: Table, naming: Naming, options: ScopeOption
     """Return the plan that removes the scope of `table`.
 
     Raises:
-        MultisiteError: The table is not scoped, or `site_id` is part of its primary key or of an expression.
+        MultisiteError: The table is not scoped, `site_id` is part of an expression, or of a primary key that cannot
+            be replaced.
     """
     if table.site_reference is None:
         raise MultisiteError(f"'{table.name}' is not scoped: it has no site_id that refers to sites")
-    if SITE_COLUMN in table.primary_key:
+    # A distributed table has the key (site_id, id), and keeps it if it is copied to a database that is not distributed.
+    primary = schema.replaceable_primary_key(table) if SITE_COLUMN in table.primary_key else None
+    if SITE_COLUMN in table.primary_key and (primary is None or not plain(table.primary_key)):
         raise MultisiteError(f"site_id is part of the primary key of '{table.name}': change that first")
     planner = _Planner(schema, table, naming, options)
-    keys = [
+    keys = [] if primary is None else [planner.primary_key_without_site(primary)]
+    keys += [
         planner.key_without_site(key) for key in table.keys if mentions_site(key.definition) and planner.may_change(key)
     ]
     references = [planner.reference_without_site(each) for each in table.references if planner.will_drop_site(each)]
@@ -144,12 +148,17 @@ class _Planner:
             MultisiteError: An expression or predicate of the key uses `site_id`.
         """
         rest, columns = without_site(key.definition), plain(key.columns)
-        if rest is None or (set(columns) == set(self.table.primary_key) and not key.is_index):
+        if rest is None or (set(columns) == set(plain(self.table.primary_key)) and not key.is_index):
             return Change(key, None)
         if mentions_site(rest):
             name = label(key, self.table.name)
             raise MultisiteError(f"{name} of '{self.table.name}' is about site_id ({key.definition}): drop it first")
         return self._changed_key(key, columns, rest)
+
+    def primary_key_without_site(self, key: Key) -> Change[Key]:
+        """Return the change of a primary key of `site_id` and other columns, which keeps its name."""
+        definition = without_site(key.definition) or key.definition
+        return Change(key, replace(key, columns=plain(key.columns), definition=definition))
 
     def _changed_key(self, key: Key, columns: tuple[str, ...], definition: str) -> Change[Key]:
         name = self.naming.renamed(key, self.table.name, columns, ())

@@ -97,6 +97,12 @@ class PostgresqlSchema(Schema):
         types = dict(map(tuple, rows))
         return [types[column] for column in columns]
 
+    def replaceable_primary_key(self, table: Table) -> Key | None:
+        """Return the primary key of `table`; None without one."""
+        for row in self.query(f"{_CONSTRAINTS} AND c.contype = 'p' AND c.conrelid = :oid", oid=table.handle):
+            return Key("primary key", row.name, tuple(row.columns), row.definition)
+        return None
+
     def references_to(self, name: TableName) -> list[Reference]:
         """Return the references from other tables to this one."""
         rows = self.query(

@@ -192,6 +192,10 @@ class Schema(ABC):
     def references_to(self, name: TableName) -> list[Reference]:
         """Return the references from other tables to this one."""
 
+    def replaceable_primary_key(self, table: Table) -> Key | None:
+        """Return the primary key as a constraint, if the database can replace it in place; None if it cannot."""
+        return None
+
     def quote(self, *names: str) -> str:
         """Return quoted column names, separated by commas."""
         return ", ".join(sql_name(self.connection.dialect, name) for name in names)

@@ -19,7 +19,7 @@ from databases import closing_engine, fresh_postgresql, migrate_own
 from paths import ROOT
 from snippets import commands_in, snippets
 
-import multisite.alembic  # noqa: F401  # Adds the operations.
+from multisite.alembic import upgrade_own
 from multisite.cli import main
 from multisite.core.current_site import all_sites
 from multisite.errors import MultisiteError
@@ -338,6 +338,29 @@ def test_a_later_revision_distributes_its_table(empty: sa.Engine) -> None:
     books = catalog_of(empty).tables["public.books"]
     assert books.placement == "distributed"
     assert [key.columns for key in books.keys if key.kind == "p"] == [("site_id", "id")]
+
+
+def test_a_scope_is_removed_from_tables_with_the_key_of_a_distributed_one(postgresql_database_url: str) -> None:
+    keys = "id bigint, PRIMARY KEY (site_id, id), UNIQUE (site_id, id)"
+    with (
+        closing_engine(postgresql_database_url) as engine,
+        engine.begin() as connection,
+        Operations.context(MigrationContext.configure(connection)) as op,
+    ):
+        upgrade_own(connection)
+        op.execute(f"CREATE TABLE books ({SITE}, {keys}, slug text, UNIQUE (site_id, slug))")
+        op.execute(
+            f"CREATE TABLE notes ({SITE}, {keys}, book_id bigint, "
+            "FOREIGN KEY (site_id, book_id) REFERENCES books (site_id, id))"
+        )
+        for table in ("books", "notes"):
+            op.drop_site_scope(table)
+        catalog = read_catalog(connection)
+    keys_of = {name: [key.columns for key in catalog.tables[name].keys] for name in ("public.books", "public.notes")}
+    assert keys_of == {"public.books": [("id",), ("slug",)], "public.notes": [("id",)]}
+    assert [each.definition for each in catalog.references if each.table == "public.notes"] == [
+        "FOREIGN KEY (book_id) REFERENCES books(id)"
+    ]
 
 
 def test_a_revision_that_distributes_runs_everywhere(database_url: str) -> None:
