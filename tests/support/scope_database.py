@@ -128,7 +128,7 @@ class Database:
         indexes = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE "
         indexes += f"tablename {theirs} AND schemaname = 'public'"
         triggers = "SELECT tgrelid::regclass::text, tgenabled::text, pg_get_triggerdef(oid) FROM pg_trigger "
-        triggers += "WHERE NOT tgisinternal"
+        triggers += f"WHERE NOT tgisinternal AND tgrelid::regclass::text {theirs}"
         return sorted(row for statement in (constraints, indexes, triggers) for row in self.query(statement))
 
     def site_id(self, host: str) -> int:
