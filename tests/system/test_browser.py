@@ -313,6 +313,37 @@ def test_a_fourth_site_is_added_and_filled_while_the_server_runs(
     assert "Piece number" not in tab.page.locator("body").inner_text()
 
 
+def test_a_copied_site_looks_and_reads_the_same_and_is_changed_alone(server: Server, tab: Tab, tmp_path: Path) -> None:
+    original, copy = "kitchen.localhost", "copied.localhost"
+    title = server.titles(original)[0]
+
+    def pages(host: str) -> list[tuple[str, str, bytes]]:
+        """Return the path, the text and the picture of one page of each kind."""
+        found = []
+        for url in visit_all_kinds(tab, server, host, title):
+            tab.page.wait_for_load_state("networkidle")
+            text = tab.page.locator("html").inner_text()
+            found.append((url.partition(f":{server.port}")[2], text, tab.page.screenshot(full_page=True)))
+        return found
+
+    before = pages(original)
+    server.run("copy-site", original, copy, "--live")
+    wait_until(lambda: tab.page.goto(server.url(copy)).status == 200)
+    assert pages(copy) == before
+    assert original not in tab.page.content()
+
+    head = {"title": "A dish of the copy alone", "date": "2026-03-01 10:00", "tags": ["copied"]}
+    (tmp_path / "dish.md").write_text(f"---\n{json.dumps(head)}\n---\n\nThe text.\n", "utf-8")
+    server.run("import-entries", copy, str(tmp_path))
+    style = server.root / "sites" / copy / "static" / "copied.css"
+    style.write_text("body {}")
+    tab.open(server.url(copy))
+    playwright.expect(tab.page.get_by_role("link", name="A dish of the copy alone").first).to_be_visible()
+    assert pages(original) == before
+    tab.open(server.url(copy, "/static/copied.css"))
+    tab.open(server.url(original, "/static/copied.css"), status=404)
+
+
 def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until the condition holds; the test does not depend on how long that takes."""
     end = time.monotonic() + seconds
