@@ -10,20 +10,27 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
 from multisite.core.settings import Settings
 from multisite.core.site import Site
+from multisite.directory.models import AS_MULTISITE
+from multisite.directory.records import read_site_by_id
 from multisite.errors import MultisiteError
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.exporting import export_site
+from multisite.sites.archive.snapshot import readable
 from multisite.sites.operator_log import record_export
 
 __all__ = ["Backup", "delete_backups", "export_sites", "move_backups"]
 
 BACKUPS_FOLDER = "backups"
+
+SITES_OF_A_COPY = 100
+"""How many sites are exported from one copy of a SQLite database, whose rows are those of the moment of the copy."""
 
 _BACKUP = re.compile(r"\d{8}T\d{6}Z\.zip")
 
@@ -67,18 +74,30 @@ def export_sites(
     Raises:
         MultisiteError: `multisite.archives_dir` is not set, or cannot be written to.
     """
-    done = []
-    for site in sites:
-        try:
-            path = _new_path(site, settings)
-            export_site(engine, site.domain, path, settings=settings, contents=contents)
-            record_export(engine, site, path)
-            backup = Backup(site, path, deleted=_delete_older(path.parent, keep))
-        except MultisiteError as error:
-            backup = Backup(site, None, str(error))
-        done.append(backup)
-        on_done(backup)
+    done, left = [], iter(sites)
+    while group := list(islice(left, SITES_OF_A_COPY)):
+        with readable(engine) as source:
+            for site in group:
+                try:
+                    path = _new_path(site, settings)
+                    export_site(source, site.domain, path, settings=settings, contents=contents)
+                    _check_not_removed(engine, site, path)
+                    record_export(engine, site, path)
+                    backup = Backup(site, path, deleted=_delete_older(path.parent, keep))
+                except MultisiteError as error:
+                    backup = Backup(site, None, str(error))
+                done.append(backup)
+                on_done(backup)
     return done
+
+
+def _check_not_removed(engine: Engine, site: Site, path: Path) -> None:
+    """Delete an archive, and raise `MultisiteError`, if its site was removed while it was written from a copy."""
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        record = read_site_by_id(connection, site.id)
+    if record is None or record.status in {"removing", "removed"}:
+        path.unlink(missing_ok=True)
+        raise MultisiteError("the site was removed meanwhile")
 
 
 def _folder(settings: Settings) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -531,3 +532,33 @@ def test_a_restore_that_is_killed_after_its_commit_is_not_repeated(
     assert world.kept_files() == ["backups"]
     assert [path.name for path in (world.archives / "backups").iterdir()] == [str(site.id)]
     assert world.rows(RemovedRow, world.garden) == 0
+
+
+def test_backups_of_many_sites_need_one_copy_of_the_database(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite without a write-ahead log: a copy for each site would read the whole database as often."""
+    copies = []
+
+    class Raw(sqlite3.Connection):
+        def backup(self, *arguments: Any, **options: Any) -> None:
+            copies.append(1)
+            super().backup(*arguments, **options)
+
+    url = sqlite_world.engine.url
+    engine = sa.create_engine(url, connect_args={"factory": Raw}, poolclass=sa.NullPool)
+    sites = [record.site for record in list_sites(engine)]
+    done = export_sites(engine, sites, settings=sqlite_world.settings, contents=CONTENTS)
+    assert ([backup.reason for backup in done], len(copies)) == ([None, None], 1)
+
+
+def test_no_backup_is_kept_of_a_site_that_is_removed_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export_and_erase(*arguments: Any, **options: Any) -> Any:
+        done = export_site(*arguments, **options)
+        world.remove(erase=True)
+        return done
+
+    monkeypatch.setattr(backups, "export_site", export_and_erase)
+    (backup,) = export_sites(world.engine, [world.garden], settings=world.settings, contents=CONTENTS)
+    assert (backup.path, backup.reason) == (None, "the site was removed meanwhile")
+    assert [path for path in world.archives.rglob("*") if path.is_file()] == []

@@ -20,7 +20,7 @@ from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
 
-from benchmarks import layouts, pieces, summary
+from benchmarks import archives, layouts, pieces, summary
 from benchmarks.__main__ import PARTS
 from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import HAND, SCOPED, check_results
@@ -260,3 +260,8 @@ def test_an_unknown_commit_is_an_error() -> None:
 
 def test_the_base_is_a_commit() -> None:
     assert re.fullmatch("[0-9a-f]{40}", (ROOT / "benchmarks" / "base").read_text("ascii").strip())
+
+
+def test_the_measured_copy_is_a_site(tmp_path: Path) -> None:
+    archives.copy_rows(f"sqlite:///{tmp_path}/rows.db", tmp_path, archives.QUICK)
+    assert sorted(path.name for path in (tmp_path / "sites").iterdir()) == ["copy.example", archives.HOST]
