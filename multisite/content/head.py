@@ -16,6 +16,7 @@ from urllib.parse import urljoin
 from pyramid.request import Request
 
 from multisite.content.models import Entry
+from multisite.content.site_paths import below
 
 __all__ = ["Head", "absolute_urls", "head_of"]
 
@@ -54,7 +55,7 @@ def head_of(request: Request, variables: Mapping[str, Any]) -> Head:
         next_url = None if newer is None else request.urls.entry(newer)
     properties, data = [], None
     if url is not None:
-        image = _image(text, url)
+        image = _image(text, site.path, url)
         properties = _properties(request, variables, entry, description, image)
         data = _article(request, entry, url, image) if entry is not None else _website(request, page_kind)
     robots = None if site.settings["robots"] == "index" else "noindex"
@@ -125,10 +126,10 @@ def _script_text(data: Mapping[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _image(entry: Entry | None, url: str) -> str | None:
+def _image(entry: Entry | None, path: str, url: str) -> str | None:
     """Return the absolute URL of the picture of the entry, or else of the first image in its text."""
     if entry is not None and entry.picture is not None:
-        return urljoin(url, entry.picture)
+        return urljoin(url, below(path, entry.picture))
     found = None if entry is None else _IMAGE.search(entry.body_html)
     return None if found is None else urljoin(url, unescape(found[1]))
 

@@ -18,6 +18,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from multisite.content.limits import SLUG_LENGTH
 from multisite.content.models import Entry, Tag, entry_tags
+from multisite.content.site_paths import add_path_to_text
+from multisite.scoping.pin import pin_of
 
 __all__ = ["EntryList", "ListedEntry", "ListedTag", "Listing", "Place", "PlaceName", "readable", "visible"]
 
@@ -93,7 +95,10 @@ class ListedEntry:
     @property
     def body_html(self) -> str:
         """The text, which costs a query."""
-        return self.session.scalars(sa.select(Entry.body_html).where(Entry.id == self.id)).one()
+        html = self.session.scalars(sa.select(Entry.body_html).where(Entry.id == self.id)).one()
+        scope = pin_of(self.session).resolve()
+        path = "" if scope is None or scope.site is None else scope.site.path
+        return add_path_to_text(path, html)
 
 
 @dataclass(frozen=True, slots=True)

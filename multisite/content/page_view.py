@@ -16,6 +16,7 @@ from pyramid.request import Request
 from multisite.content import queries
 from multisite.content.etag import weak_etag
 from multisite.content.page_paths import join_page_slug, parents_of
+from multisite.content.site_paths import add_path
 from multisite.core.keys import OPEN_PATH
 
 __all__ = ["ROUTE", "includeme", "page"]
@@ -36,6 +37,7 @@ def page(request: Request) -> dict[str, Any]:
     if request.path_info != f"{slug}/":
         raise HTTPMovedPermanently(location=f"{url}?{request.query_string}" if request.query_string else url)
     above = parents_of(slug)
+    add_path(request, found)
     return {
         "page_kind": "page",
         "title": found.title,

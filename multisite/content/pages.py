@@ -22,6 +22,7 @@ from multisite.content.etag import weak_etag
 from multisite.content.listing import EntryList
 from multisite.content.not_found import query_redirect
 from multisite.content.pager import ListPage, list_page
+from multisite.content.site_paths import add_path
 from multisite.core import program
 from multisite.language.local_time import zone_of
 
@@ -76,6 +77,7 @@ def entry(request: Request) -> dict[str, Any]:
     if found is None:
         raise HTTPNotFound
     newer, older = queries.adjacent_entries(request.dbsession, now, found)
+    add_path(request, found)
     return {
         "page_kind": "entry",
         "title": found.title,

@@ -26,6 +26,7 @@ from multisite.content.markdown import NestingTooDeep, render_stored
 from multisite.content.media import find_uploaded
 from multisite.content.models import Entry
 from multisite.content.page_paths import is_page_slug
+from multisite.content.site_paths import add_path_to_text
 from multisite.content.slugs import slugify
 from multisite.private_pages import field
 
@@ -135,6 +136,7 @@ def _typed(request: Request, text: EntryText, dialect: Dialect, entry: Entry | N
 
 
 def _page(request: Request, shown: SimpleNamespace) -> Response:
+    shown.body_html = add_path_to_text(request.script_name, shown.body_html)
     values: dict[str, Any] = {"title": shown.title, "canonical_url": None}
     if is_page_slug(shown.slug):
         values |= {"page_kind": "page", "page": shown, "parents": []}
