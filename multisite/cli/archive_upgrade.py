@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from multisite.core import program
 from multisite.errors import MultisiteError
 from multisite.sites.ini import Ini, read_ini
 
@@ -84,8 +85,12 @@ def upgrade_with(
     """
 
     def upgrade(source: Path, target: Path) -> None:
+        from multisite.directory.models import AS_MULTISITE
+        from multisite.sites.archive.revisions import application_revisions
         from multisite.sites.archive.upgrading import ScratchDatabase, upgrade_archive
 
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
+            here = application_revisions(connection)
         with tempfile.TemporaryDirectory(prefix="multisite-scratch-") as folder:
             scratch_ini = _write_ini(ini_uri, scratch_url or f"sqlite:///{folder}/scratch.db", Path(folder))
             scratch_engine = scratch_ini.open_engine(as_owner=True)
@@ -93,7 +98,7 @@ def upgrade_with(
                 source,
                 target,
                 engine=engine,
-                scratch=ScratchDatabase(scratch_engine, lambda revisions: _migrate(scratch_ini, revisions)),
+                scratch=ScratchDatabase(scratch_engine, lambda revisions: _migrate(scratch_ini, revisions, here)),
                 settings=read_ini(ini_uri).settings,
                 contents=contents,
                 progress=progress,
@@ -105,7 +110,8 @@ def upgrade_with(
     return upgrade
 
 
-def _migrate(ini: Ini, revisions: tuple[str, ...]) -> None:
+def _migrate(ini: Ini, revisions: tuple[str, ...], here: list[str]) -> None:
+    """Migrate the database of an ini file to `revisions`, which must not be later than those in `here`."""
     from alembic.util import CommandError
 
     from multisite.alembic.application_scripts import application_scripts
@@ -123,6 +129,12 @@ def _migrate(ini: Ini, revisions: tuple[str, ...]) -> None:
                 f"the archive is of the application's revision {revision!a}, which is not in {script.dir}: use "
                 "the code that has it"
             ) from None
+    earlier = {each.revision for each in script.iterate_revisions(tuple(here), "base")}
+    if later := set(revisions) - earlier:
+        raise MultisiteError(
+            f"the archive is of the application's revision {min(later)!a}, which this database does not have yet: "
+            f"migrate it first: {program.command('migrate')}"
+        )
     upgrade_own(ini.open_engine(as_owner=True))
     upgrade_application(ini, config, script, revisions)
 

@@ -34,6 +34,7 @@ NOTES = sa.Table(
     sa.Column("body", sa.Text),
     sa.Column("code", sa.Text),
     sa.Column("changed", sa.Text, onupdate="now"),
+    sa.Column("day", sa.Date),
 )
 LATER = sa.Table(
     "compared_later",
@@ -102,6 +103,11 @@ TRIGGERS = {
         "compared_later",
         "UPDATE compared_later SET note_id = NULL WHERE id = NEW.id",
         "compared_later.*note_id",
+    ),
+    "a date that is none": (
+        "compared_notes",
+        "UPDATE compared_notes SET day = 'someday' WHERE id = NEW.id",
+        "the rows of compared_notes cannot be read after the import|refuses a row of compared_notes",
     ),
     "a row that is deleted": (
         "compared_later",

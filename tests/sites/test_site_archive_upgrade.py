@@ -238,6 +238,13 @@ def test_archive_of_an_unknown_revision_is_refused(world: World, tmp_path: Path)
     world = World(world.engine, world.ini, world.settings, rewritten(world.archive, tmp_path / "three.zip", changed))
     with pytest.raises(MultisiteError, match="the archive is of the application's revision 'three', which is not in"):
         world.import_("three.example")
+    later = Path(world.ini).parent / "migrations" / "versions" / "three.py"
+    later.write_text("revision, down_revision = 'three', 'two'\ndef upgrade(): pass\n")
+    try:
+        with pytest.raises(MultisiteError, match="'three', which this database does not have yet: migrate it first"):
+            world.import_("three.example")
+    finally:
+        later.unlink()
     world.archive = rewritten(world.archive, tmp_path / "none.zip", {"revisions": []})
     with pytest.raises(MultisiteError, match="the application's tables were made without alembic, there"):
         world.import_("none.example")

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeEngine
 
+from multisite.errors import MultisiteError
 from multisite.sites.archive import cells
 from multisite.sites.archive.plan import ArchivePlan, Column, SiteTable
 from multisite.sites.archive.values import stored_type
@@ -59,12 +60,21 @@ class RowSum:
 
 
 def stored_rows(connection: Connection, plan: ArchivePlan, table: SiteTable) -> Iterator[Sequence[Any]]:
-    """Yield the values of the rows of `table` that the current site has, in any order."""
+    """Yield the values of the rows of `table` that the current site has, in any order.
+
+    Raises:
+        MultisiteError: A value cannot be read with the type of its column.
+    """
     labelled = (column.kind.column(column.column).label(f"c{n}") for n, column in enumerate(table.columns))
     statement = sa.select(*labelled).select_from(plan.source(table))
-    found = connection.execute(statement, execution_options={"yield_per": BATCH_ROWS})
-    for batch in found.partitions(BATCH_ROWS):
-        yield from batch
+    try:
+        found = connection.execute(statement, execution_options={"yield_per": BATCH_ROWS})
+        for batch in found.partitions(BATCH_ROWS):
+            yield from batch
+    except (sa.exc.DBAPIError, ValueError, TypeError) as error:
+        raise MultisiteError(
+            f"the rows of {table.name} cannot be read after the import: {getattr(error, 'orig', error)}"
+        ) from error
 
 
 def different_columns(
