@@ -44,9 +44,10 @@ editor = [
     "WTForms>=3.1",
 ]
 
-# For multisite.console: codes as a second factor, and the QR code that sets them up.
+# For multisite.console: codes as a second factor, and the QR code that sets them up; and for check-domains.
 console = [
     *editor,
+    "dnspython>=2.6.1",  # The first that a forged answer does not keep from the true one: CVE-2023-29483.
     "pyotp>=2.9",
     "segno>=1.6",
 ]

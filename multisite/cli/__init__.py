@@ -95,6 +95,9 @@ COMMANDS = {
     "cancel-job": _LazyCommand(
         "multisite.cli.jobs:cancel_job", "Cancel a job: a waiting one at once, a running one at its next step."
     ),
+    "check-domains": _LazyCommand(
+        "multisite.cli.check_domains:check_domains", "Check the records in DNS and the certificates of domains."
+    ),
     "show-traffic": _LazyCommand(
         "multisite.cli.traffic:show_traffic", "Show the requests of a site, its errors, their duration and size."
     ),

@@ -7,15 +7,31 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.request import Request
 
-from multisite.console.pages import add_page, done, translate
+from multisite.console.pages import N_, add_page, done, translate
 from multisite.console.site_list_pages import explain
 from multisite.console.site_pages import SITE_PATTERN, find_record, site_variables
 from multisite.directory.records import SiteRecord
 from multisite.errors import MultisiteError
 from multisite.private_pages import field
+from multisite.sites.domain_checks import DomainChecker, check_domains, read_checks
 from multisite.sites.domains import add_domain, remove_domain, set_canonical
 
 __all__ = ["includeme"]
+
+DNS_TEXTS = {
+    "right": N_("DNS is right"),
+    "wrong": N_("DNS leads elsewhere"),
+    "missing": N_("Not in DNS"),
+    "unknown": N_("DNS not compared"),
+    "failed": N_("DNS has not answered"),
+}
+
+CERTIFICATE_TEXTS = {
+    "valid": N_("Certificate until {day}"),
+    "invalid": N_("Certificate not valid"),
+    "none": N_("No https"),
+    "unknown": N_("Certificate unknown"),
+}
 
 
 def domains(request: Request) -> Any:
@@ -30,7 +46,15 @@ def domains(request: Request) -> Any:
             request.console.directory.refresh_soon()
             return done(request, "saved", "domains", id=record.site.id)
         request.response.status_int = 400
-    return site_variables(request, record, error=error, host=field(request, "host") if error else "")
+    return site_variables(
+        request,
+        record,
+        error=error,
+        host=field(request, "host") if error else "",
+        checks=read_checks(request.console.engine, record.site.id),
+        dns_texts=DNS_TEXTS,
+        certificate_texts=CERTIFICATE_TEXTS,
+    )
 
 
 def _change(request: Request, record: SiteRecord) -> str | None:
@@ -40,6 +64,9 @@ def _change(request: Request, record: SiteRecord) -> str | None:
     if action == "add":
         underscores = request.console.settings.allow_underscores
         add_domain(engine, record.site.domain, host, redirect=is_redirect, allow_underscores=underscores)
+        return None
+    if action == "check":
+        check_domains(engine, [record], DomainChecker(request.console.settings.public_addresses))
         return None
     # The functions below find the site by the domain, which must not be one of another site.
     if host not in {each.host for each in record.domains}:

@@ -25,6 +25,7 @@ __all__ = [
     "parse_media_url",
     "parse_networks",
     "parse_paths",
+    "parse_public_addresses",
     "parse_role",
     "parse_row_security_form",
     "parse_seconds",
@@ -185,6 +186,20 @@ def parse_host(value: str) -> str:
     if not name or port is not None:
         raise ValueError("a host such as console.example.com, without a port")
     return name
+
+
+def parse_public_addresses(value: str) -> tuple[str, ...]:
+    """Parse addresses separated by white space, or one host name."""
+    found = value.split()
+    try:
+        return tuple(str(ipaddress.ip_address(each)) for each in found)
+    except ValueError:
+        pass
+    try:
+        (name,) = found
+        return (parse_host(name),)
+    except ValueError:
+        raise ValueError("addresses such as 192.0.2.1 2001:db8::1, or one name such as web.example.net") from None
 
 
 def parse_suffix(value: str) -> str:

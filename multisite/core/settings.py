@@ -139,6 +139,9 @@ class Settings:
     console_second_factor: bool = _setting(
         True, parsers.parse_boolean, "Whether operators of the console need a code from an app to log in."
     )
+    public_addresses: tuple[str, ...] = _setting(
+        (), parsers.parse_public_addresses, "Addresses that domains lead to, or one name for CNAME records."
+    )
     traffic: bool = _setting(
         False, parsers.parse_boolean, "Whether requests are counted in the database, by site and minute."
     )

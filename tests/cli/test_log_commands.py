@@ -84,7 +84,7 @@ LOGGED_AS = {"add-sites": "add-site", "export-sites": "export-site"}
 READING = {
     "list-sites", "show-site", "which", "compile-templates", "collect-static", "settings", "list-removed", "shell",
     "check", "vhosts", "list-users", "list-operators", "list-entries", "list-redirects", "export-redirects",
-    "list-media", "list-log", "list-shards", "show-traffic", "list-jobs",
+    "list-media", "list-log", "list-shards", "show-traffic", "list-jobs", "check-domains",
 }  # fmt: skip
 
 ELSEWHERE = {

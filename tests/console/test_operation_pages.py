@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
+import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from console_world import console_browser, console_sites, empty_console_tables, 
 from content_sites import ContentSites
 from databases import fresh_database
 
-from multisite.console import log_pages
+from multisite.console import domain_pages, log_pages
 from multisite.console.traffic_pages import PLOT_HEIGHT, PLOT_WIDTH, bars
 from multisite.core.actor import acting_as
 from multisite.directory.models import AS_MULTISITE
@@ -172,6 +174,29 @@ def test_bars_fill_the_plot() -> None:
     assert [each.errors for each in found] == [0, PLOT_HEIGHT / 8, PLOT_HEIGHT]
     assert found[-1].x + found[-1].width < PLOT_WIDTH
     assert {each.requests for each in bars([Traffic(now)] * 3)} == {0}
+
+
+# Domains.
+
+
+def test_the_domains_of_a_site_are_checked_now(sites: ContentSites, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = domain_pages.DomainChecker
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        ask = functools.partial(real, nameserver=silent.getsockname(), timeout_seconds=0.05)
+        monkeypatch.setattr(domain_pages, "DomainChecker", ask)
+        browser = log_in_to_console(sites, "rita", "run")
+        path = f"/sites/{sites.garden.id}/domains"
+        page = browser.get(path)
+        assert cells(page)[0][2] == "–"
+        fields = {"csrf_token": form_token(browser), "action": "check"}
+        page = browser.post(path, fields, status=303).follow()
+    assert "Check now" in page.text
+    assert cells(page)[0][2].startswith("DNS has not answered Certificate unknown ")
+    assert "no DNS server has answered" in page.text
+    assert "Jetzt prüfen" in browser.get(path, headers={"Accept-Language": "de"}).text
+    other = browser.get(f"/sites/{sites.sternwarte.id}/domains")
+    assert cells(other)[0][2] == "–"
 
 
 # All of them.

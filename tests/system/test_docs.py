@@ -112,6 +112,7 @@ TYPES = {
     setting_parsers.parse_url_path: "path",
     setting_parsers.parse_header_name: "name of a header",
     setting_parsers.parse_networks: "list of networks",
+    setting_parsers.parse_public_addresses: "list of addresses, or a host",
     setting_parsers.parse_role: "name of a PostgreSQL role",
     setting_parsers.parse_row_security_form: "`role` or `setting`",
     setting_parsers.parse_secret: "secret",

@@ -2,12 +2,25 @@
 <%def name="tab()">${t("Domains")}</%def>
 <div class="card flush">
 <table class="list">
-  <thead><tr><th scope="col">${t("Domain")}</th><th scope="col">${t("Kind")}</th><th scope="col"><span class="unseen">${t("Change")}</span></th></tr></thead>
+  <thead><tr><th scope="col">${t("Domain")}</th><th scope="col">${t("Kind")}</th><th scope="col">${t("Last check")}</th><th scope="col"><span class="unseen">${t("Change")}</span></th></tr></thead>
   <tbody>
 % for each in record.domains:
   <tr>
     <th scope="row">${each.host}</th>
     <td><span class="pill ${each.kind}">${t("canonical") if each.kind == "canonical" else t("redirect") if each.kind == "redirect" else t("alias")}</span></td>
+    <td data-label="${t('Last check')}">
+<% check = checks.get(each.host) %>\
+% if check is None:
+      –
+% else:
+      ${t(dns_texts[check.dns])}<br>
+      ${t(certificate_texts[check.certificate], day=when(check.certificate_until, "date") if check.certificate_until else "")}<br>
+      <small>${when(check.checked)}${f" · {', '.join(check.found)}" if check.found else ""}</small>
+% if check.message and not check.is_good:
+      <span class="fault">${check.message}</span>
+% endif
+% endif
+    </td>
     <td class="end">
 % if may("run") and is_ready and each.kind != "canonical":
     <form method="post" action="${path('domains', id=site.id)}" class="inline">
@@ -26,6 +39,12 @@
   </tbody>
 </table>
 </div>
+% if may("run"):
+<form method="post" action="${path('domains', id=site.id)}" class="actions">
+  ${parent.csrf()}
+  <button type="submit" class="quiet" name="action" value="check">${t("Check now")}</button>
+</form>
+% endif
 % if may("run") and is_ready:
 <section class="card" aria-labelledby="add-domain">
 <h2 id="add-domain">${t("Add a domain")}</h2>
