@@ -34,8 +34,8 @@ def find_obstacles(catalog: Catalog, *, allow_triggers: bool = False, concurrent
         table = catalog.tables[name]
         if placement == "distributed":
             found += _scoped_table(table)
-        if placement != "local" and table.triggers and not allow_triggers:
-            found.append(_triggers(table))
+        if placement != "local" and table.triggers and (concurrently or not allow_triggers):
+            found.append(_triggers(table, concurrently=concurrently))
     found += [_inherits(table) for table in catalog.tables.values() if table.parent and not table.is_partition]
     found += _owners(catalog, placements)
     for reference in catalog.references:
@@ -128,14 +128,25 @@ def _scoped_table(table: TableInfo) -> Iterator[Finding]:
         )
 
 
-def _triggers(table: TableInfo) -> Finding:
+def _triggers(table: TableInfo, *, concurrently: bool) -> Finding:
+    if concurrently:
+        return Finding(
+            "trigger",
+            table.name,
+            f"has the trigger {_names(table)}, which would not fire for rows that are written meanwhile",
+            "drop it, or run the command without --concurrently",
+        )
     return Finding(
         "trigger",
         table.name,
-        f"has the trigger {' and '.join(trigger.name for trigger in table.triggers)}, which would run on the workers",
+        f"has the trigger {_names(table)}, which would run on the workers",
         "drop it; or, if its function reads and writes only rows with the site_id of the row that it fires for, "
         "pass --allow-triggers",
     )
+
+
+def _names(table: TableInfo) -> str:
+    return " and ".join(trigger.name for trigger in table.triggers)
 
 
 def _inherits(table: TableInfo) -> Finding:

@@ -171,6 +171,9 @@ def test_the_command(library: ContentSites, tmp_path: Path) -> None:
     refused = invoke(ini, "distribute")
     assert refused.exit_code == 1
     assert "Error: nothing was changed: 2 obstacles, see above" in refused.output
+    missed = invoke(ini, "distribute", "--allow-triggers", "--concurrently")
+    assert missed.exit_code == 1
+    assert "which would not fire for rows that are written meanwhile" in missed.output
     printed = invoke(ini, "distribute", "--allow-triggers", "--dry-run", "--shards", "8")
     assert "SET LOCAL citus.shard_count TO 8;" in printed.stdout.splitlines()
     assert catalog_of(library.engine) == before
