@@ -103,4 +103,6 @@ def read_text(path: Path) -> str:
 def printable(path: str | Path) -> str:
     """Return `path` as one printable line, even if it contains control characters or is not valid UTF-8."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

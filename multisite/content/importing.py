@@ -24,17 +24,19 @@ from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.file_languages import choose_translations, same_language
 from multisite.content.files import find_files, printable, read_text
 from multisite.content.front_matter import parse_article
+from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.local_files import LibraryOf, LocalFiles, MediaImport
 from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.old_addresses import OldAddresses
 from multisite.content.old_site import OldSite, find_old_site, seen_from
-from multisite.content.page_paths import address_of
+from multisite.content.page_paths import address_of, is_page_slug
 from multisite.content.pruning import Pruning
-from multisite.content.report import BadPath, ImportReport, Loss, Note
+from multisite.content.report import BadPath, Counts, ImportReport, Loss, Note
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
 from multisite.content.source_links import replace_addresses
+from multisite.content.unchanged import FILES_AT_A_TIME, Unchanged
 from multisite.content.upsert import BATCH_SIZE, Prepared, save_articles
 from multisite.core.site import Site
 from multisite.language.local_time import local_time, zone_of
@@ -102,12 +104,32 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
     local_files = LocalFiles(files_and_folders, found.base if found else "")
     with closing(Session(engine, info={"site": site})) as session:
         media = MediaImport(session, site, local_files, library_of, commit=not (strict or dry_run), dry_run=dry_run)
-        reader = _Reader(site, report, SlugPattern(address_pattern), _by_name(files), old_site, media, local_files)
+        options = (
+            site.locale,
+            site.timezone,
+            address_pattern,
+            old_site,
+            [path.absolute() for path in files_and_folders],
+        )
+        commit = not (strict or dry_run)
+        unchanged = Unchanged(session, options, commit=commit, enabled=not force)
+        reader = _Reader(
+            site,
+            report,
+            SlugPattern(address_pattern),
+            _by_name(files),
+            old_site,
+            media,
+            local_files,
+            unchanged,
+            pruning,
+        )
         addresses = OldAddresses(old_site, report)
 
         def on_saved(article: Prepared, slug: str) -> None:
             addresses.add(article, slug)
-            pruning.add(article, slug)
+            pruning.add(article.source, slug)
+            unchanged.add(article, slug)
 
         save_articles(
             session,
@@ -118,11 +140,17 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
             redirects=chain(addresses.redirects(), pruning.prune(session)),
             on_saved=on_saved,
         )
+        if not report.rolled_back:
+            unchanged.save()
+            session.commit()
     return report
 
 
 def _read_all(files: Sequence[tuple[Path, Path]], reader: _Reader, progress: Progress | None) -> Iterator[Prepared]:
     for number, (path, base) in enumerate(files, start=1):
+        if number % FILES_AT_A_TIME == 1:
+            some = files[number - 1 : number - 1 + FILES_AT_A_TIME]
+            reader.unchanged.load([printable(each.absolute()) for each, _ in some])
         prepared = reader.read(path, base)
         if prepared is not None:
             yield prepared
@@ -141,6 +169,10 @@ class _Reader:
     old_site: OldSite
     media: MediaImport
     local_files: LocalFiles
+    unchanged: Unchanged
+    pruning: Pruning
+    depends: bool = False
+    """Whether the file that is rendered may refer to other files."""
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
 
     def read(self, path: Path, base: Path) -> Prepared | None:
@@ -148,24 +180,52 @@ class _Reader:
 
         `base` is the path without the language in its name.
         """
+        losses: list[Loss] = []
+        self.depends = False
+        source = printable(path.absolute())
         try:
-            article = self._article(path, base)
-            losses: list[Loss] = []
+            text = self._text(path, base)
+            digest = self.unchanged.digest(text)
+            if self._is_unchanged(source, digest, path):
+                return None
+            article, day = self._article(path, base, text)
             rendered = self._render(article, path, losses)
         except NotAnEntry as error:
             self.report.skipped.append(BadPath(printable(path), str(error)))
         except (InvalidArticle, NestingTooDeep) as error:
             self.report.bad.append(BadPath(printable(path), str(error)))
         else:
-            self.report.notes += [Note(printable(path), None, "front matter", text) for text in article.notes]
-            self.report.notes += [
+            notes = [Note(printable(path), None, "front matter", text) for text in article.notes]
+            notes += [
                 Note(printable(path), article.line + loss.line, loss.kind, loss.text, lost=loss.lost)
                 for loss in sorted((*losses, *rendered.losses), key=lambda loss: loss.line)
             ]
+            self.report.notes += notes
             addresses = self._old_addresses(article, base)
             article = replace(article, body=replace_addresses(article.body, rendered.addresses))
-            return Prepared(article, rendered, printable(path.absolute()), addresses=addresses)
+            if self.depends or notes or addresses or len(source) > SOURCE_LENGTH:
+                digest = None
+            return Prepared(article, rendered, source, addresses=addresses, digest=digest, day=day)
         return None
+
+    def _text(self, path: Path, base: Path) -> str:
+        if base.stem == "_index":
+            raise NotAnEntry("a section page of Hugo, which is not an entry")
+        return read_text(path)
+
+    def _is_unchanged(self, source: str, digest: str | None, path: Path) -> bool:
+        """Return whether an import need not read the file, and count it then."""
+        known = self.unchanged.find(source, digest)
+        if known is None or self.owners.setdefault(known, path) is not path:
+            return False
+        self.report.count(Counts(unchanged=1))
+        self.report.pages += is_page_slug(known[0])
+        self.pruning.add(source, known[0])
+        return True
+
+    def _find_media(self, path: Path, address: str, alt: str) -> Mapping[str, str] | None:
+        self.depends = True
+        return self.media.find(path, address, alt)
 
     def _old_addresses(self, article: Article, base: Path) -> tuple[str, ...]:
         when = None if article.published is None else local_time(article.published, zone_of(self.site))
@@ -175,38 +235,37 @@ class _Reader:
         body, resolve = article.body, partial(self._resolve, path)
         if article.notation != "lines":
             body = expand_shortcodes(body, resolve, lambda *loss: losses.append(Loss(*loss)))
-        return render(body, _dialect(article.notation, path), resolve, partial(self.media.find, path))
+        return render(body, _dialect(article.notation, path), resolve, partial(self._find_media, path))
 
     def _resolve(self, path: Path, target: str) -> str | None:
         """Return the URL path of the entry that a link in the file `path` refers to, or None."""
+        self.depends = True
         wanted, mark, fragment = target.partition("#")
         beside = _absolute(path.parent / wanted)
         found = self.files.get(beside) or self.files.get(PurePosixPath(_base_name(PurePosixPath(wanted))))
         if found is None:
             return None
         try:
-            article, _ = self._parse(*found)
+            article, _ = self._parse(*found, read_text(found[0]))
         except (InvalidArticle, NotAnEntry):
             return None
         return f"{address_of(article.slug)}{mark}{fragment}"
 
-    def _parse(self, path: Path, base: Path) -> tuple[Article, date | None]:
+    def _parse(self, path: Path, base: Path, text: str) -> tuple[Article, date | None]:
         """Return the article in a file, with the slug made by the pattern, and the day of its publication."""
         zone = zone_of(self.site)
-        article = parse_article(read_text(path), base.absolute(), zone, self.local_files.relative)
+        article = parse_article(text, base.absolute(), zone, self.local_files.relative)
         day = None if article.published is None else local_time(article.published, zone).date()
         return replace(article, slug=self.pattern.apply(article.slug, day)), day
 
-    def _article(self, path: Path, base: Path) -> Article:
-        if base.stem == "_index":
-            raise NotAnEntry("a section page of Hugo, which is not an entry")
-        article, day = self._parse(path, base)
+    def _article(self, path: Path, base: Path, text: str) -> tuple[Article, date | None]:
+        article, day = self._parse(path, base, text)
         owner = self.owners.setdefault((article.slug, day), path)
         if owner is not path:
             if article.language is not None and not same_language(article.language, self.site.locale):
                 raise NotAnEntry(f"a translation ({article.language}) of {printable(owner)}")
             raise InvalidArticle(f"its slug '{article.slug}' is already used by {printable(owner)}")
-        return article
+        return article, day
 
 
 def _by_name(files: Sequence[tuple[Path, Path]]) -> dict[PurePath, tuple[Path, Path]]:

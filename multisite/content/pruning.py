@@ -14,7 +14,6 @@ from multisite.content.models import Entry
 from multisite.content.page_paths import address_of
 from multisite.content.redirect_rules import Rule, parse_rule
 from multisite.content.report import BadPath, ImportReport, Note
-from multisite.content.upsert import Prepared
 
 __all__ = ["Pruning"]
 
@@ -34,9 +33,9 @@ class Pruning:
         # Files below what cannot be read look as if they were gone.
         self._is_safe = not report.bad
 
-    def add(self, article: Prepared, slug: str) -> None:
-        """Note that an article was saved as the entry with `slug`."""
-        self._slugs[article.source] = slug
+    def add(self, source: str, slug: str) -> None:
+        """Note that the file `source` is imported as the entry with `slug`."""
+        self._slugs[source] = slug
 
     def prune(self, session: Session) -> Iterator[Rule]:
         """Delete the entries of the session's site, name them in the report, and yield redirects of their addresses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -49,7 +49,8 @@ class Prepared:
     """An article ready to be saved; `addresses` are the paths that it had, which are to be redirected to the entry.
 
     `has_final_slug` is true if the slug was chosen with regard to all entries of the site: it is not changed, and the
-    entry that has it already is the one of this article.
+    entry that has it already is the one of this article. `digest` is that of a file on which alone the entry depends,
+    and `day` the day of its publication in the time zone of the site.
     """
 
     article: Article
@@ -57,6 +58,8 @@ class Prepared:
     source: str
     has_final_slug: bool = False
     addresses: tuple[str, ...] = ()
+    digest: str | None = None
+    day: date | None = None
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -176,6 +179,7 @@ def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _S
         if slug not in tags:
             tags[slug] = Tag(slug=slug, name=name)
             session.add(tags[slug])
+    kept: set[str] = set()
     for item in batch:
         slug = _choose_slug(item, entries, zone)
         entry = entries.get(slug)
@@ -188,11 +192,13 @@ def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _S
             saved.counts.unchanged += 1
             text = f"{changed[entry.id]} has changed the entry: it is kept, unless --force is given"
             saved.notes.append(Note(item.source, None, "changed entry", text))
+            kept.add(slug)
         elif _update_entry(entry, item, wanted):
             saved.counts.updated += 1
         else:
             saved.counts.unchanged += 1
-        saved.slugs.append((item, slug))
+        is_own = slug == item.article.slug and slug not in kept
+        saved.slugs.append((item if is_own else replace(item, digest=None), slug))
         if slug != item.article.slug:
             text = f"its slug is '{slug}', since an entry of another day has '{item.article.slug}'"
             saved.notes.append(Note(item.source, None, "address", text, lost=False))

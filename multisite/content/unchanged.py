@@ -1,0 +1,151 @@
+"""Skip the files that an import has seen before, unless they, their entry or the import itself have changed.
+
+An import remembers a digest of each file whose entry depends on that file alone: without a link to another file, media,
+an old address, or anything to report. Other files are read and rendered by each import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from hashlib import blake2b
+from importlib.metadata import version
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from multisite.content.limits import SOURCE_LENGTH
+from multisite.content.models import Base, Entry, Tag, entry_tags
+from multisite.content.upsert import Prepared
+from multisite.scoping import scoped_reference, site_id_column
+
+__all__ = ["FILES_AT_A_TIME", "Unchanged", "imported_files"]
+
+FILES_AT_A_TIME = 500
+"""Files whose digests one statement reads."""
+
+_RENDERERS = ("pyramid-multisite", "linkify-it-py", "markdown-it-py", "mdit-py-plugins", "nh3", "Pygments", "PyYAML")
+"""Other releases of these may make other entries of the same files."""
+
+_TIMED = ("expir", "unpublish")
+"""Words of a file that may become a draft when a date is past."""
+
+imported_files = sa.Table(
+    "imported_files",
+    Base.metadata,
+    site_id_column(),
+    sa.Column("source", sa.String(SOURCE_LENGTH), nullable=False),
+    sa.Column("entry_id", sa.BigInteger, scoped_reference("entries.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("digest", sa.String(40), nullable=False),
+    sa.Column("entry_digest", sa.String(40), nullable=False),
+    sa.Column("day", sa.Date),
+    sa.PrimaryKeyConstraint("site_id", "source"),
+    sa.Index("ix_imported_files_site_id_entry_id", "site_id", "entry_id"),
+    # Digests of files of this machine, which the next import makes again.
+    info={"export": False},
+)
+"""The digest of a file when it was imported, that of its entry afterwards, and the day in the entry's address."""
+
+_FEW_ROWS = {"yield_per": 50}
+"""Rows of entries, which contain their texts, are not all in memory."""
+
+_ENTRY = [each for each in Entry.__table__.c if each.name not in ("id", "site_id")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    digest: str
+    slug: str
+    day: date | None
+
+
+class Unchanged:
+    """The files that an import need not read again.
+
+    Args:
+        session: The session of the import.
+        options: What the entries depend on beside their files: the site's language, for example.
+        commit: Whether each batch is committed, as batches of entries are.
+        enabled: Whether files are skipped at all.
+    """
+
+    def __init__(self, session: Session, options: Iterable[Any], *, commit: bool, enabled: bool) -> None:
+        self._session = session
+        releases = [(name, version(name)) for name in _RENDERERS]
+        self._options = repr((*options, releases)).encode("utf-8", "backslashreplace")
+        self._commit = commit
+        self._enabled = enabled
+        self._known: dict[str, _Known] = {}
+        self._new: dict[str, dict[str, Any]] = {}
+
+    def load(self, sources: Sequence[str]) -> None:
+        """Read what is known about these files, instead of others."""
+        self._known = {}
+        if not self._enabled:
+            return
+        here = imported_files.c.source.in_(sources)
+        statement = sa.select(imported_files, *_ENTRY).join(Entry, Entry.id == imported_files.c.entry_id).where(here)
+        tags = self._tags(sa.select(imported_files.c.entry_id).where(here))
+        for row in self._session.execute(statement, execution_options=_FEW_ROWS):
+            if row.entry_digest == _digest_of(row[len(imported_files.c) :], tags.get(row.entry_id, ())):
+                self._known[row.source] = _Known(row.digest, row.slug, row.day)
+
+    def digest(self, text: str) -> str | None:
+        """Return the digest of a file with this text; None if its entry depends on the time."""
+        lowered = text.lower()
+        if any(word in lowered for word in _TIMED):
+            return None
+        found = blake2b(self._options, digest_size=20)
+        found.update(text.encode())
+        return found.hexdigest()
+
+    def find(self, source: str, digest: str | None) -> tuple[str, date | None] | None:
+        """Return the slug and day of the entry of a file; None if the file, or its entry, has changed or is new."""
+        known = self._known.get(source)
+        return (known.slug, known.day) if known is not None and known.digest == digest else None
+
+    def add(self, article: Prepared, slug: str) -> None:
+        """Note that an article was saved as the entry with `slug`."""
+        if article.digest is not None:
+            self._new[slug] = {"source": article.source, "digest": article.digest, "day": article.day}
+        if len(self._new) >= FILES_AT_A_TIME:
+            self.save()
+
+    def save(self) -> None:
+        """Save the digests of the articles that were added."""
+        new, self._new = self._new, {}
+        statement = sa.select(Entry.id, *_ENTRY).where(Entry.slug.in_(list(new)))
+        tags = self._tags(sa.select(Entry.id).where(Entry.slug.in_(list(new)))) if new else {}
+        rows = [
+            {"entry_id": row.id, "entry_digest": _digest_of(row[1:], tags.get(row.id, ())), **new[row.slug]}
+            for row in (self._session.execute(statement, execution_options=_FEW_ROWS) if new else ())
+        ]
+        if rows:
+            insert = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
+            upsert = insert(imported_files)
+            columns = {name: upsert.excluded[name] for name in ("entry_id", "digest", "entry_digest", "day")}
+            key = [imported_files.c.site_id, imported_files.c.source]
+            self._session.execute(upsert.on_conflict_do_update(index_elements=key, set_=columns), rows)
+            if self._commit:
+                self._session.commit()
+
+    def _tags(self, keys: sa.Select[Any]) -> dict[int, list[str]]:
+        """Return the slugs of the tags of the entries with these primary keys."""
+        statement = (
+            sa.select(entry_tags.c.entry_id, Tag.slug)
+            .join(Tag, Tag.id == entry_tags.c.tag_id)
+            .where(entry_tags.c.entry_id.in_(keys))
+            .order_by(Tag.slug)
+        )
+        found: dict[int, list[str]] = {}
+        for key, slug in self._session.execute(statement):
+            found.setdefault(key, []).append(slug)
+        return found
+
+
+def _digest_of(values: Iterable[Any], tags: Iterable[str]) -> str:
+    """Return the digest of an entry, from its columns and the slugs of its tags."""
+    return blake2b(repr((*values, *tags)).encode("utf-8", "backslashreplace"), digest_size=20).hexdigest()
