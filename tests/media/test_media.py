@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,16 @@ def test_an_earlier_text_of_an_entry_uses_its_pictures(sites: ContentSites, libr
         session.add(Revision(kind="saved", body=f"![A]({media.path})", **text))
         session.flush()
         assert (library.users_of(session, media), library.used_digests(session)) == (["earlier"], {media.digest})
+
+
+def test_a_setting_of_the_site_uses_its_picture(sites: ContentSites, library: MediaLibrary) -> None:
+    media = add(sites, sites.garden)
+    own = replace(sites.garden, own_settings=json.dumps({"theme.logo": media.path}))
+    with Session(sites.engine, info={"site": own}) as session:
+        assert (library.users_of(session, media), library.used_digests(session)) == (
+            ["the setting theme.logo"],
+            {media.digest},
+        )
 
 
 def test_a_command_for_another_sites_file_finds_nothing(sites: ContentSites, ini: Path) -> None:
