@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pyotp
 import pytest
@@ -15,6 +17,9 @@ from editor_sites import add_user
 from waitress_server import serving
 
 from multisite.console.operators import add_operator
+from multisite.directory.records import get_site
+from multisite.sites import jobs, traffic
+from multisite.sites.domain_checks import DomainChecker, check_domains
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,8 +61,32 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         arguments = ["--no-sandbox", "--host-resolver-rules=MAP *.example 127.0.0.1"]
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         add_user(sites, sites.garden, "olga", "owner")
+        fill_operation_pages(sites)
         yield World(sites, port, browser)
         browser.close()
+
+
+def fill_operation_pages(sites: ContentSites) -> None:
+    """Let the pages of jobs, traffic and domains have something of everything to show."""
+    engine, site, minute = sites.engine, sites.garden, int(time.time()) // 60
+    error = traffic.ErrorSeen(datetime.now(UTC), site.id, "entry", "500 SomeVeryLongNameOfAnError", "abcdef0123456789")
+    traffic.write_counts(engine, traffic.TrafficCounts({(site.id, "entry", minute): [80, 20, 4.0, 5_000]}, [error]))
+    for status, result, reason in (
+        ("done", {"sites": [{"site": GARDEN, "error": "there is no theme"}], "failed": 1}, None),
+        ("failed", None, "the folder for archives cannot be written to"),
+        ("cancelled", None, None),
+    ):
+        jobs.add_job(engine, "bulk", arguments={"action": "set-theme", "hosts": [GARDEN]})
+        job = jobs.claim_job(engine, jobs.worker_name())
+        assert job is not None
+        jobs.end_job(engine, job, status, result=result, error=reason)
+    for _ in range(2):
+        jobs.add_job(engine, "copy-site", site=GARDEN, arguments={"host": GARDEN})
+    jobs.claim_job(engine, jobs.worker_name())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # Nothing answers there by UDP.
+        nowhere = DomainChecker(["192.0.2.1"], nameserver=server.getsockname(), timeout_seconds=0.05)
+        check_domains(engine, [get_site(engine, GARDEN)], nowhere)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +113,24 @@ def check_page(page: playwright.Page) -> None:
 
 def paths(world: World) -> list[str]:
     site = f"/sites/{world.sites.garden.id}"
-    tabs = [f"{site}/{tab}" for tab in ("domains", "settings", "state", "users", "remove")]
-    return ["/", "/?q=nothing", "/add", site, *tabs, "/removed", "/operators", "/account", "/logout", "/none"]
+    tabs = [
+        f"{site}/{tab}"
+        for tab in ("traffic", "traffic?period=month", "domains", "settings", "state", "users", "remove")
+    ]
+    return [
+        "/",
+        "/?q=nothing",
+        "/add",
+        site,
+        *tabs,
+        "/removed",
+        "/jobs",
+        "/log",
+        "/operators",
+        "/account",
+        "/logout",
+        "/none",
+    ]
 
 
 @pytest.mark.parametrize(("width", "scheme", "locale"), [(1280, "light", "en"), (390, "dark", "en")])
@@ -99,6 +144,24 @@ def test_every_page_is_accessible_and_fits(world: World, state: object, width: i
     page.goto(world.url("/add"))
     check_page(page)
     page.context.close()
+
+
+def test_the_table_of_a_plot_is_one_click_away(world: World, state: object) -> None:
+    page = world.page(storage_state=state, java_script_enabled=False)
+    page.goto(world.url(f"/sites/{world.sites.garden.id}/traffic"))
+    table = page.get_by_role("table")
+    assert not table.is_visible()
+    page.get_by_text("The same numbers as a table").click()
+    table.wait_for()
+    assert page.locator("svg rect.requests").count() == page.locator("tbody tr").count() == 24
+
+
+def test_a_job_is_cancelled_without_scripts(world: World, state: object) -> None:
+    page = world.page(storage_state=state, java_script_enabled=False)
+    page.goto(world.url("/jobs"))
+    page.get_by_role("button", name="Cancel").first.click()
+    page.get_by_text("The job is cancelled.").wait_for()
+    assert page.locator(".pill.job-cancelled").count() == 2
 
 
 def test_the_longest_words_fit_on_the_smallest_screen(world: World, state: object) -> None:
