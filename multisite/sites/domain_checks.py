@@ -152,7 +152,7 @@ class DomainChecker:
         except dns.resolver.NXDOMAIN:
             raise _NotFound("missing", "DNS has no such name") from None
         except dns.exception.DNSException as error:
-            raise _NotFound("failed", f"no DNS server has answered: {error}") from error
+            raise _NotFound("failed", f"no DNS server has answered ({type(error).__name__})") from error
         if not addresses:
             raise _NotFound("missing", "DNS has no address for it")
         return list(names), addresses

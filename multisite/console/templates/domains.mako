@@ -40,7 +40,7 @@
 </table>
 </div>
 % if may("run"):
-<form method="post" action="${path('domains', id=site.id)}" class="actions">
+<form method="post" action="${path('domains', id=site.id)}" class="after">
   ${parent.csrf()}
   <button type="submit" class="quiet" name="action" value="check">${t("Check now")}</button>
 </form>

@@ -6,7 +6,7 @@
 <table class="list">
   <thead><tr>
     <th scope="col">${t("Job")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Progress")}</th>
-    <th scope="col">${t("Added")}</th><td></td>
+    <th scope="col">${t("Added")}</th><th scope="col"><span class="unseen">${t("Change")}</span></th>
   </tr></thead>
   <tbody>
 % for each in jobs:
