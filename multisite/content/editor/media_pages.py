@@ -96,7 +96,8 @@ def _escaped(text: str) -> str:
 def answer(request: Request) -> tuple[str, bool]:
     """Return what the form says a picture shows, and whether the picture is decorative."""
     decorative = bool(field(request, "decorative"))
-    return ("" if decorative else field(request, "alt").replace("\0", "").strip()), decorative
+    printable = "".join(c if c.isprintable() else " " for c in field(request, "alt"))
+    return ("" if decorative else " ".join(printable.split())), decorative
 
 
 def media_list(request: Request) -> Any:
