@@ -16,14 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click.testing
 import pytest
 import sqlalchemy as sa
-from databases import (
-    closing_engine,
-    fill_database,
-    fresh_postgresql,
-    make_own_tables,
-    running_postgresql,
-    wait_for_directory_threads,
-)
+from databases import closing_engine, fresh_postgresql, make_own_tables, running_postgresql, wait_for_directory_threads
 from directories import Clock
 from hypothesis import HealthCheck, settings
 from ini_loaders import remember_loaders
@@ -165,7 +158,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def own_engine(database_url: str) -> Iterator[sa.Engine]:
     """Yield an engine on a fresh database (SQLite, then PostgreSQL) with multisite's own tables, without a site."""
     engine = engine_from_url(database_url)
-    fill_database(engine, make_own_tables)
+    make_own_tables(engine)
     yield engine
     engine.dispose()
 

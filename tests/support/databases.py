@@ -164,6 +164,13 @@ def closing_engine(url: str) -> Iterator[sa.Engine]:
 
 def make_own_tables(engine: sa.Engine) -> None:
     """Create multisite's own tables, and the one row with the version of the directory."""
+    if engine.dialect.name == "sqlite":
+        fill_database(engine, _create_own_tables)
+    else:
+        _create_own_tables(engine)
+
+
+def _create_own_tables(engine: sa.Engine) -> None:
     metadata.create_all(engine)
     with engine.begin() as connection:
         connection.execute(sa.insert(DirectoryVersion).values(id=1, version=0))
@@ -199,8 +206,11 @@ def _fill_sqlite(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> None
         path.write_bytes(_files[fill])
     else:
         fill(engine)
-        engine.dispose()  # Closing the last connection moves the write-ahead log into the file.
-        _files[fill] = path.read_bytes()
+        if path.exists():  # Not in memory.
+            engine.dispose()  # Closing the last connection moves the write-ahead log into the file.
+            content = path.read_bytes()
+            # In bytes 18 and 19 of its header, a file says whether it has such a log; each engine decides for itself.
+            _files[fill] = content[:18] + b"\1\1" + content[20:]
 
 
 def _fill_postgresql(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> None:
