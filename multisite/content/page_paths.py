@@ -11,7 +11,17 @@ from urllib.parse import quote
 from multisite.content.limits import SLUG_LENGTH
 from multisite.content.slugs import slugify
 
-__all__ = ["RESERVED", "ROOT", "address_of", "is_page_slug", "is_reserved", "join_page_slug", "parent_of", "parents_of"]
+__all__ = [
+    "RESERVED",
+    "ROOT",
+    "address_of",
+    "is_page_slug",
+    "is_reserved",
+    "join_page_slug",
+    "own_page_slug",
+    "parent_of",
+    "parents_of",
+]
 
 ROOT = "/"
 """The parent of the pages at the top."""
@@ -41,6 +51,12 @@ def join_page_slug(*paths: str) -> str:
             break
         slug += f"/{segment}"
     return slug or ROOT
+
+
+def own_page_slug(*paths: str) -> str:
+    """Return the slug of a page that an import makes: as `join_page_slug`, and below `/page` if that is reserved."""
+    slug = join_page_slug(*paths)
+    return join_page_slug("page", slug) if is_reserved(slug) else slug
 
 
 def parent_of(slug: str) -> str:

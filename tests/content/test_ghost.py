@@ -119,6 +119,8 @@ def test_only_what_visitors_saw_is_published(imported: Any) -> None:
     )
     assert {slug: (entry.draft, entry.published) for slug, entry in entries.items()} == {
         "post-1": (True, None),
+        "/post-6": (False, None),
+        "/post-7": (False, None),
         "post-2": (False, datetime(2998, 1, 1, 10, tzinfo=UTC)),
         "post-10": (False, datetime(2024, 5, 5, 12, tzinfo=UTC)),
         "post-11": (False, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
@@ -128,13 +130,31 @@ def test_only_what_visitors_saw_is_published(imported: Any) -> None:
         "the post 'Post 3' is not public: its visibility is paid",
         "the post 'Post 4' is not public: its visibility is members",
         "the post 'Post 5' was sent as a newsletter only",
-        "the page 'Post 6': only posts are imported",
-        "the page 'Post 7': only posts are imported",
     ]
     assert [(bad.path.rpartition(":")[2], bad.reason) for bad in report.bad] == [
         ("posts[7]", "no date, and it is not a draft"),
         ("posts[8]", "no html, but only lexical: save the post in Ghost, and export it again"),
     ]
+
+
+def test_pages_keep_their_addresses(sites: ContentSites, tmp_path: Path) -> None:
+    path = write_ghost(
+        tmp_path / "ghost.json",
+        post(1, '<p><a href="__GHOST_URL__/about/#x">us</a></p>'),
+        post(2, "Ann", type="page", slug="about"),
+        post(3, "Soon", type="page", slug="soon", status="scheduled", published_at="2998-01-01T10:00:00.000Z"),
+        post(4, "Tags", type="page", slug="tags", published_at=None),
+    )
+    report = import_ghost(sites.engine, sites.sternwarte, path)
+    assert (report.added, report.pages, report.bad) == (4, 3, [])
+    reader = sites.browser(STERNWARTE)
+    assert "Ann" in reader.get("/about/").text
+    assert "Tags" in reader.get("/page/tags/").text
+    reader.get("/soon/", status=404)
+    assert reader.get("/entries/post-1").html.select_one(".entry-body a")["href"] == "/about/#x"
+    sites.browser(GARDEN).get("/about/", status=404)
+    again = import_ghost(sites.engine, sites.sternwarte, path)
+    assert (again.added, again.unchanged) == (0, 4)
 
 
 CARDS = """<h2 id="a">A</h2><p>Text<br>more</p>
@@ -220,9 +240,10 @@ def test_the_command(sqlite_sites: ContentSites, tmp_path: Path) -> None:
         return CliRunner().invoke(main, words, catch_exceptions=False)
 
     done = run()
-    assert done.stdout == f"Imported into {GARDEN}: 1 added, 0 updated, 0 unchanged, 0 bad, 4 redirects.\n"
-    assert done.stderr == f"{path}:posts[1]: skipped, the page 'Post 2': only posts are imported\n"
-    assert (done.exit_code, json.loads(run("--json").stdout)["unchanged"]) == (0, 1)
+    counts = "2 added, 0 updated, 0 unchanged, 0 bad, 1 of them pages, 4 redirects"
+    assert done.stdout == f"Imported into {GARDEN}: {counts}.\n"
+    again = json.loads(run("--json").stdout)
+    assert (done.exit_code, again["unchanged"], again["pages"]) == (0, 2, 1)
     path.write_text("{", "utf-8")
     done = run()
     assert (done.exit_code, done.stderr.startswith(f"Error: {path}:1:2: not valid JSON: ")) == (1, True)

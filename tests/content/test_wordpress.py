@@ -120,7 +120,7 @@ def test_only_what_visitors_saw_is_published(imported: Any) -> None:
         item(6, "secret", status="auto-draft"),
         item(7, "secret", password="x"),
         item(8, "secret", status="wc-completed"),
-        item(9, "About us", type="page", title="About"),
+        item(9, "About us", type="page", title="About", link="https://old.example/about-us/"),
         item(10, "", type="nav_menu_item"),
         item(11, "", type="nav_menu_item"),
         item(12, "old", type="revision", status="inherit"),
@@ -128,7 +128,7 @@ def test_only_what_visitors_saw_is_published(imported: Any) -> None:
         item(14, "no date", date=ZERO, date_gmt=ZERO),
         item(15, "local time", date_gmt=ZERO),
     )
-    assert set(entries) == {"an-idea", "post-2", "post-3", "post-15"}
+    assert set(entries) == {"an-idea", "post-2", "post-3", "post-15", "/about-us"}
     assert (entries["an-idea"].draft, entries["an-idea"].published) == (True, None)
     assert entries["post-2"].draft
     assert (entries["post-3"].draft, entries["post-3"].published) == (False, datetime(2998, 1, 1, 10, tzinfo=UTC))
@@ -139,7 +139,6 @@ def test_only_what_visitors_saw_is_published(imported: Any) -> None:
         "the post 'Post 6' is an automatic draft",
         "the post 'Post 7' is protected by a password",
         "the post 'Post 8' has the status wc-completed, which is not known",
-        "the page 'About': only posts are imported",
     ]
     assert [bad.reason for bad in report.bad] == ["no date, and it is not a draft"]
     assert [note.text for note in report.lost] == ["2 of type nav_menu_item"]
@@ -395,6 +394,38 @@ def test_a_dry_run_and_a_failed_strict_run_change_nothing(imported: Any) -> None
     assert (counts(report), list(entries)) == ((1, 0, 0, 1), ["post-1"])
 
 
+def test_pages_keep_their_addresses(sites: ContentSites, tmp_path: Path) -> None:
+    pages = [
+        item(1, "Team", type="page", link="https://old.example/über/team/", terms=[("category", "soil", "Soil")]),
+        item(2, "[us](https://old.example/?page_id=1)", type="page", link="https://old.example/about/"),
+        item(3, "Text", type="page", link="https://old.example/archive/"),
+        item(4, "Text", type="page", link="https://old.example/?page_id=4", name="later", status="draft"),
+        item(5, "Text", type="page", link="https://old.example/", name="front", date=ZERO, date_gmt=ZERO),
+        item(6, "Text", type="page", link="https://old.example/soon/", name="soon", status="future"),
+        item(7, '<a href="https://old.example/über/team/#ann">team</a>'),
+    ]
+    sites.add(sites.garden, "/about", published=None)
+    path = write_export(tmp_path / "export.xml", pages)
+    report = import_wordpress(sites.engine, sites.garden, path)
+    assert (report.added, report.pages, report.bad, report.skipped) == (7, 6, [], [])
+    garden = sites.browser(GARDEN)
+    assert "Team" in garden.get("/%C3%BCber/team/").text
+    assert garden.get("/?p=1", status=301).location == f"http://{GARDEN}/%C3%BCber/team/"
+    # The address is taken by a page that is not from the export, which stays.
+    assert "about of Garden" not in garden.get("/about-2/").text
+    assert "of Garden" in garden.get("/about/").text
+    for address in ("/page/archive/", "/front/"):
+        garden.get(address)
+    for address in ("/later/", "/soon/"):
+        garden.get(address, status=404)
+    link = garden.get("/entries/post-7").html.select_one(".entry-body a")
+    assert link["href"] == "/%C3%BCber/team/#ann"
+    assert not [note.text for note in report.notes if "without end" in note.text]
+    again = import_wordpress(sites.engine, sites.garden, path)
+    assert (again.added, again.unchanged, again.pages) == (0, 7, 6)
+    sites.browser(STERNWARTE).get("/front/", status=404)
+
+
 def test_old_addresses_lead_to_the_entries(sites: ContentSites, tmp_path: Path) -> None:
     terms = [("category", "soil", "Soil"), ("post_tag", "leaf-mould", "Leaf mould")]
     path = write_export(
@@ -426,10 +457,11 @@ def test_old_addresses_lead_to_the_entries(sites: ContentSites, tmp_path: Path) 
         assert answer.location == f"http://{GARDEN}{new}", old
         assert garden.get(new, status=200)
         assert other.get(old, status="*").status_int in (200, 404), old
-    for old in ("/2024/05/post-14/", "/2024/05/post-15/", "/about/", "/category/garden/"):
+    garden.get("/about/")  # A page keeps its address.
+    for old in ("/2024/05/post-14/", "/2024/05/post-15/", "/category/garden/"):
         garden.get(old, status=404)
-    assert report.redirects == 14
-    assert import_wordpress(sites.engine, sites.garden, path).redirects == 14
+    assert report.redirects == 15
+    assert import_wordpress(sites.engine, sites.garden, path).redirects == 15
 
 
 def test_a_blog_below_a_path_and_redirects_of_people(sqlite_sites: ContentSites, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from multisite.content.exports.notes import ExportNotes
 from multisite.content.exports.redirects import old_addresses
 from multisite.content.exports.uploads import Placer, Uploads
 from multisite.content.markdown import Rendered, shorten
+from multisite.content.page_paths import is_page_slug
 from multisite.content.report import ImportReport
 from multisite.content.slugs import slugify
 from multisite.content.tidy import BECAME_LINK, NestingTooDeep
@@ -98,7 +99,7 @@ def _survey(tables: Tables, index: ExportIndex, zone: ZoneInfo) -> None:
         slug = index.choose_slug(post.slug, post.source, day, post.number)
         if post.draft:
             continue  # Nobody had its address.
-        index.add_address(f"/{post.slug}", slug)
+        index.add_address(post.slug if is_page_slug(post.slug) else f"/{post.slug}", slug)
         for nicename, name in post.tag_slugs:
             if nicename and slugify(name):
                 index.add_tag("tag", nicename, slugify(name), used=True)

@@ -19,6 +19,7 @@ from multisite.content.fields import read_date, read_names, read_text_field
 from multisite.content.files import MAX_FILE_BYTES, open_file, printable
 from multisite.content.limits import TITLE_LENGTH
 from multisite.content.markdown import shorten
+from multisite.content.page_paths import own_page_slug
 from multisite.content.slugs import slugify
 
 __all__ = ["MAX_EXPORT_BYTES", "GhostPost", "Row", "Tables", "read_ghost", "read_post"]
@@ -34,7 +35,10 @@ _EMPTY_DOCUMENTS = re.compile(r'"(?:cards|sections|children)":\[(?!\])')
 
 @dataclass(frozen=True, slots=True)
 class GhostPost:
-    """A post of the blog. `published` is None only for drafts; `image` is the URL of the feature image."""
+    """A post or page of the blog.
+
+    `published` is None only for drafts and pages; `image` is the URL of the feature image.
+    """
 
     source: str
     number: str
@@ -141,7 +145,7 @@ def _order(row: Row) -> int:
 
 
 def read_post(row: Row, tables: Tables) -> GhostPost:
-    """Return the post in `row`.
+    """Return the post or page in `row`.
 
     Raises:
         InvalidArticle: The post cannot become an entry.
@@ -153,10 +157,16 @@ def read_post(row: Row, tables: Tables) -> GhostPost:
     number = _key(row, "id")
     if not number:
         raise InvalidArticle("no id")
-    published = _date(row, "published_at")
-    if published is None and status != "draft":
+    is_page = _is_page(row)
+    published = None if is_page else _date(row, "published_at")
+    if published is None and status != "draft" and not is_page:
         raise InvalidArticle("no date, and it is not a draft")
-    tags = [tag for tag in tables.tags.get(number, []) if not read_text_field(tag, "name").startswith("#")]
+    if is_page:
+        slug = own_page_slug(read_text_field(row, "slug") or title or f"page-{number}")
+    else:
+        slug = slugify(read_text_field(row, "slug")) or slugify(title)
+    all_tags = [] if is_page else tables.tags.get(number, [])
+    tags = [tag for tag in all_tags if not read_text_field(tag, "name").startswith("#")]
     names = [shorten(read_text_field(tag, "name"), TITLE_LENGTH - 1) for tag in tags]
     meta = tables.meta.get(number, {})
     html = _html(row)
@@ -164,7 +174,7 @@ def read_post(row: Row, tables: Tables) -> GhostPost:
         source=f"urn:uuid:{read_text_field(row, 'uuid') or number}"[:200],
         number=number,
         title=title if len(title) <= TITLE_LENGTH else shorten(title, TITLE_LENGTH - 1),
-        slug=slugify(read_text_field(row, "slug")) or slugify(title),
+        slug=slug,
         html=_NO_TEXT.sub(" ", html),
         has_replaced_characters=_NO_TEXT.search(html) is not None,
         image=read_text_field(row, "feature_image", "image"),
@@ -172,7 +182,7 @@ def read_post(row: Row, tables: Tables) -> GhostPost:
         image_caption=read_text_field(meta, "feature_image_caption"),
         published=published if status != "draft" else None,
         updated=_date(row, "updated_at"),
-        draft=status == "draft",
+        draft=status == "draft" or (is_page and status == "scheduled"),
         summary=" ".join(read_text_field(row, "custom_excerpt", "meta_description").split()) or None,
         tags=read_names({"tags": [name for name in names if slugify(name)]}, "tags", "tag"),
         tag_slugs=tuple((read_text_field(tag, "slug"), read_text_field(tag, "name")) for tag in tags),
@@ -181,10 +191,12 @@ def read_post(row: Row, tables: Tables) -> GhostPost:
     )
 
 
+def _is_page(row: Row) -> bool:
+    return read_text_field(row, "type") == "page" or row.get("page") in (1, True)
+
+
 def _check_kind(row: Row, title: str, status: str) -> None:
     name = f"'{shorten(title, 80)}'"
-    if read_text_field(row, "type") == "page" or row.get("page") in (1, True):
-        raise NotAnEntry(f"the page {name}: only posts are imported")
     if status not in ("draft", "published", "scheduled"):
         reason = "was sent as a newsletter only" if status == "sent" else f"has the status {status[:40]}"
         raise NotAnEntry(f"the post {name} {reason}")

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from multisite.content.limits import SLUG_LENGTH
 from multisite.content.models import Entry
+from multisite.content.page_paths import is_page_slug
 from multisite.content.slugs import slugify
 from multisite.language.local_time import local_time
 
@@ -67,9 +68,14 @@ class ExportIndex:
         row = self.database.execute("SELECT slug FROM slugs WHERE source = ?", (source,)).fetchone()
         if row is not None:
             return str(row[0])
+        candidates: Iterator[str]
         dated = slugify(f"{day}-{wanted}") if day is not None and wanted else wanted
-        numbered = f"{number}-{wanted[: SLUG_LENGTH // 2]}"
-        candidates = chain((wanted, dated, slugify(numbered)), (slugify(f"{n}-{numbered}") for n in count(2)))
+        if is_page_slug(wanted):
+            numbered = f"{wanted[: SLUG_LENGTH // 2]}-{slugify(number)}"
+            candidates = chain((wanted, numbered), (f"{numbered}-{n}" for n in count(2)))
+        else:
+            numbered = f"{number}-{wanted[: SLUG_LENGTH // 2]}"
+            candidates = chain((wanted, dated, slugify(numbered)), (slugify(f"{n}-{numbered}") for n in count(2)))
         slug = next(slug for slug in candidates if slug and self._is_free(slug, day))
         self.add_entry(slug, source, day)
         return slug

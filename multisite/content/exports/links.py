@@ -10,17 +10,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 from multisite.content.exports.index import ExportIndex
 from multisite.content.exports.uploads import Placer
+from multisite.content.page_paths import address_of
 
-__all__ = ["OldBlog", "Rewriter", "entry_path", "tag_path"]
+__all__ = ["OldBlog", "Rewriter", "tag_path"]
 
 _NUMBER = re.compile(r"(?:^|&)(?:p|page_id|attachment_id)=(\d{1,18})(?:&|$)")
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 _ARCHIVE = re.compile(r"/(category|tag)/(?:[^/]+/)*([^/]+)")
-
-
-def entry_path(slug: str) -> str:
-    """Return the URL path of the entry with `slug`."""
-    return f"/entries/{quote(slug, safe='')}"
 
 
 def tag_path(slug: str) -> str:
@@ -106,7 +102,7 @@ class Rewriter:
         slug = self.index.find_address(address)
         if slug is not None:
             _, mark, fragment = url.partition("#")
-            return f"{entry_path(slug)}{mark}{fragment}"
+            return f"{address_of(slug)}{mark}{fragment}"
         tag_slug = self._tag(address)
         if tag_slug is not None:
             return tag_path(tag_slug)

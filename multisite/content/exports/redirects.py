@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from multisite.content.exports.index import ExportIndex
-from multisite.content.exports.links import entry_path, tag_path
+from multisite.content.exports.links import tag_path
+from multisite.content.page_paths import address_of
 from multisite.content.redirect_rules import InvalidRedirect, Rule, parse_rule, path_key
 
 __all__ = ["old_addresses"]
@@ -29,13 +30,13 @@ def old_addresses(
         except InvalidRedirect as error:
             on_invalid(str(error))
             continue
-        if rule.path != path_key(target):
+        if rule.path != path_key(unquote(target)):
             yield rule
 
 
 def _pairs(index: ExportIndex, base: str, lists: dict[str, str]) -> Iterator[tuple[str, str]]:
     for address, slug in index.addresses():
-        yield f"{base}/{address}" if address.startswith("?") else quote(address), entry_path(slug)
+        yield f"{base}/{address}" if address.startswith("?") else quote(address), address_of(slug)
     for path, slug in index.tags():
         yield f"{base}/{quote(path)}", tag_path(slug)
     for month in index.months():

@@ -33,6 +33,7 @@ from multisite.content.exports.wordpress_shortcodes import Attachment, expand_wo
 from multisite.content.exports.wxr import WxrRecord, read_wxr
 from multisite.content.limits import TITLE_LENGTH
 from multisite.content.markdown import Rendered, shorten
+from multisite.content.page_paths import own_page_slug
 from multisite.content.report import ImportReport
 from multisite.content.slugs import slugify
 from multisite.content.tidy import BECAME_LINK, NestingTooDeep
@@ -172,10 +173,11 @@ def _survey_item(record: WxrRecord, found: _Survey, index: ExportIndex, zone: Zo
         return
     if post is None:
         return
-    for domain, nicename, name in record.terms:
+    for domain, nicename, name in record.terms if not post.is_page else ():
         _add_tag(index, domain, nicename, name)
     day = _day(post.published, zone)
-    slug = index.choose_slug(post.slug, found.source(post.number), day, str(post.number))
+    wanted = _page_slug(post, found.blog) if post.is_page else post.slug
+    slug = index.choose_slug(wanted, found.source(post.number), day, str(post.number))
     if post.draft:
         return  # Nobody had its address.
     if day is not None:
@@ -186,6 +188,13 @@ def _survey_item(record: WxrRecord, found: _Survey, index: ExportIndex, zone: Zo
         index.add_address(address, slug)
         for old_slug in post.old_slugs:
             index.add_address(f"{address.rpartition('/')[0]}/{unquote(old_slug)}", slug)
+
+
+def _page_slug(post: Post, blog: OldBlog) -> str:
+    """Return the path of a page, which its link has; a draft has none. An address of the application is not free."""
+    address = blog.address(post.link) or ""
+    path = "" if address.startswith("?") else address.removeprefix(blog.path).strip("/")
+    return own_page_slug(path or post.slug or f"page-{post.number}")
 
 
 def _day(when: datetime | None, zone: ZoneInfo) -> date | None:

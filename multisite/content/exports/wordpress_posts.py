@@ -33,10 +33,10 @@ _LEFT_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A post of the blog, as its export describes it.
+    """A post or page of the blog, as its export describes it.
 
-    `slug` may be empty, for a draft. `author` is a login. `published` is None only for drafts. `content` is the text as
-    the editor saved it, and begins in `content_line`. `old_slugs` are slugs that the post had before.
+    `slug` may be empty, for a draft. `author` is a login. `published` is None only for drafts and pages. `content` is
+    the text as the editor saved it, and begins in `content_line`. `old_slugs` are slugs that the post had before.
     """
 
     number: int
@@ -51,6 +51,7 @@ class Post:
     published: datetime | None
     updated: datetime | None
     draft: bool
+    is_page: bool
     tags: tuple[str, ...]
     old_slugs: tuple[str, ...]
     thumbnail: int | None
@@ -69,7 +70,7 @@ def plain_text(html: str) -> str:
 
 
 def read_post(record: WxrRecord, zone: tzinfo) -> Post | None:
-    """Return the post in an `item`; None if it is of a type that has no text for visitors.
+    """Return the post or page in an `item`; None if it is of a type that has no text for visitors.
 
     Dates without a time zone are local time in `zone`.
 
@@ -80,19 +81,18 @@ def read_post(record: WxrRecord, zone: tzinfo) -> Post | None:
     fields = record.fields
     kind = fields.get("wp:post_type", "post")
     title = plain_text(fields.get("title", ""))
-    if kind == "page":
-        raise NotAnEntry(f"the page '{shorten(title, 80)}': only posts are imported")
-    if kind != "post":
+    is_page = kind == "page"
+    if kind not in ("page", "post"):
         return None
     status = fields.get("wp:status", "publish")
-    _check_status(status, fields, title)
+    _check_status(status, fields, f"the {kind} '{shorten(title, 80)}'")
     number = read_number(fields.get("wp:post_id"))
     if not number:
         raise InvalidArticle("no wp:post_id")
     if record.too_long is not None:
         raise InvalidArticle(f"{record.too_long} is too long")
-    published = _published(record, zone, status)
-    if published is None and status not in _DRAFTS:
+    published = None if is_page else _published(record, zone, status)
+    if published is None and status not in _DRAFTS and not is_page:
         raise InvalidArticle("no date, and it is not a draft")
     return Post(
         number=number,
@@ -106,8 +106,9 @@ def read_post(record: WxrRecord, zone: tzinfo) -> Post | None:
         excerpt=plain_text(fields.get("excerpt:encoded", "")),
         published=published,
         updated=_utc(fields.get("wp:post_modified_gmt")),
-        draft=status in _DRAFTS,
-        tags=_tags(record.terms),
+        draft=status in _DRAFTS or (is_page and status == "future"),
+        is_page=is_page,
+        tags=() if is_page else _tags(record.terms),
         old_slugs=tuple(record.meta.get("_wp_old_slug", ())),
         thumbnail=read_number(next(iter(record.meta.get("_thumbnail_id", ())), None)) or None,
         footnotes=record.meta.get("footnotes", []),
@@ -120,8 +121,7 @@ def is_internal(record: WxrRecord) -> bool:
     return record.fields.get("wp:post_type") in _INTERNAL
 
 
-def _check_status(status: str, fields: dict[str, str], title: str) -> None:
-    name = f"the post '{shorten(title, 80)}'"
+def _check_status(status: str, fields: dict[str, str], name: str) -> None:
     if status in _LEFT_OUT:
         raise NotAnEntry(f"{name} is {_LEFT_OUT[status]}")
     if status not in ("publish", "future", *_DRAFTS):
