@@ -195,7 +195,8 @@ def _safe(key: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_safe("", each) for each in value]
     if isinstance(value, str):
-        text = _PASSWORD_IN_URL.sub(rf"\g<1>{HIDDEN}@", value)
+        # Not all of a long text is searched, but enough that no password is cut in the middle.
+        text = _PASSWORD_IN_URL.sub(rf"\g<1>{HIDDEN}@", value[: 2 * MAX_TEXT_CHARACTERS])
         return text if len(text) <= MAX_TEXT_CHARACTERS else text[:MAX_TEXT_CHARACTERS] + "…"
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 

@@ -30,8 +30,8 @@ PROGRESS_SECONDS = 1.0
 """How often, at most, a line of progress is written."""
 
 
-class _Cancelled(BaseException):
-    """The job is to end. Not an `Exception`, so that nothing between takes it for a failure and goes on."""
+class _Cancelled(Exception):
+    """The job is to end. Not a `MultisiteError`, so that a job on several sites does not go on with the next one."""
 
 
 class _Heart:

@@ -26,7 +26,7 @@ from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE
 from multisite.directory.operator_tables import jobs_table
 from multisite.directory.records import get_site
-from multisite.sites import job_kinds, jobs, worker
+from multisite.sites import job_kinds, jobs, removal, worker
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.updates import add_site
@@ -215,6 +215,21 @@ def test_a_running_job_is_cancelled_at_its_next_step(
     job = jobs.add_job(engine, "bulk", arguments={"action": "enable-site", "hosts": ["a", "b", "c"]})
     a_worker.run(once=True)
     assert (seen, state(engine, job).status) == (["a"], "cancelled")
+
+
+def test_a_removal_that_is_cancelled_before_its_rows_are_deleted_is_undone(
+    engine: sa.Engine, a_worker: Worker, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def archive(_engine: Any, _removal: Any, _settings: Any, _contents: Any, progress: Any) -> Any:
+        assert get_site(engine, host).status == "removing"
+        jobs.cancel_job(engine, job.id)
+        progress("archived: 1 of 2 tables")
+
+    monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(removal, "write_removal_archive", archive)
+    job = jobs.add_job(engine, "remove-site", site=host, arguments={"host": host})
+    a_worker.run(once=True)
+    assert (state(engine, job).status, get_site(engine, host).status) == ("cancelled", "active")
 
 
 def test_a_long_statement_does_not_make_a_worker_look_dead(
