@@ -88,12 +88,16 @@ NAMING: dict[str, Any] = {
 }
 
 
+def create_own_tables(unsupported: sa.Engine | sa.Connection) -> None:
+    """Create multisite's own tables, except those with AUTOINCREMENT, which only SQLite's own dialect can create."""
+    tables = [each for each in metadata.sorted_tables if not each.dialect_options["sqlite"]["autoincrement"]]
+    metadata.create_all(unsupported, tables)
+
+
 @pytest.fixture
 def by_hand(unsupported: sa.Engine) -> sa.Engine:
     """A database of an unsupported dialect, in which the tables were created manually."""
-    # Keys with AUTOINCREMENT are an INTEGER only for the dialect of SQLite itself.
-    tables = [each for each in metadata.sorted_tables if not each.dialect_options["sqlite"]["autoincrement"]]
-    metadata.create_all(unsupported, tables)
+    create_own_tables(unsupported)
     Base.metadata.create_all(unsupported)
     with unsupported.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE nobodys (id INTEGER)")
@@ -287,7 +291,7 @@ def is_left_alone(connection: sa.Connection) -> bool:
 
 
 MAKING: dict[str, Callable[[sa.Connection], Any]] = {
-    "constructs": metadata.create_all,
+    "constructs": create_own_tables,
     "text": lambda connection: connection.execute(text("CREATE TABLE multisite_version (id INTEGER)")),
     "a string for the driver": lambda connection: connection.exec_driver_sql(
         "CREATE TABLE multisite_version (id INTEGER)"
