@@ -18,7 +18,7 @@ from multisite.content import queries
 from multisite.content.etag import weak_etag
 from multisite.content.head import absolute_urls
 from multisite.content.models import Entry
-from multisite.content.site_paths import add_path_to_text
+from multisite.content.site_paths import add_path_to_text, below
 from multisite.core.site import Site
 from multisite.language.local_time import local_bounds
 
@@ -78,7 +78,7 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
     if entry.picture:
         extension = entry.picture.rpartition(".")[2]
         kind = f"image/{'jpeg' if extension == 'jpg' else extension}"
-        _add(item, "link", rel="enclosure", type=kind, href=urljoin(address, entry.picture))
+        _add(item, "link", rel="enclosure", type=kind, href=urljoin(address, below(site.path, entry.picture)))
     if entry.summary:
         _add(item, "summary", entry.summary)
     content = _add(item, "content", absolute_urls(add_path_to_text(site.path, entry.body_html), address), type="html")

@@ -36,6 +36,10 @@ def test_links_in_texts_stay_on_a_site_with_a_path(sqlite_sites: ContentSites) -
     feed = reader.get("/shop/feed.xml").text
     assert f'href="http://{GARDEN}/shop/entries/b"' in feed.replace("&quot;", '"')
     assert "/shop/shop/" not in feed
+    sites.add(shop, "c", picture="/media/c.png")
+    chosen = f"http://{GARDEN}/shop/media/c.png"
+    assert reader.get("/shop/entries/c").html.select_one("meta[property='og:image']")["content"] == chosen
+    assert f'rel="enclosure" type="image/png" href="{chosen}"' in reader.get("/shop/feed.xml").text
     # The site without a path, on the same host.
     assert [link["href"] for link in reader.get("/entries/a").html.select(".entry-body a")][:2] == [
         "/entries/b",

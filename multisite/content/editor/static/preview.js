@@ -19,8 +19,10 @@
     frame.hidden = true;
     const current = number;
     frame.addEventListener("load", () => {
-      if (frame.contentWindow.location.href === "about:blank") return;
-      if (current !== number) {
+      // The page of an error of the browser has another origin: the last page stays.
+      const address = frame.contentDocument ? frame.contentWindow.location.href : null;
+      if (address === "about:blank") return;
+      if (address === null || current !== number) {
         frame.remove();
         return;
       }
