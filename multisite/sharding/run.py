@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from multisite.core.finding import Finding
 from multisite.errors import MultisiteError
@@ -16,6 +17,10 @@ from multisite.sharding.catalog import Catalog, read_catalog
 from multisite.sharding.plan import Batch, DistributionPlan, Step
 
 __all__ = ["catalog_of", "find_shared_keys", "run", "unlimited"]
+
+
+_ATTEMPTS = 3
+_DEADLOCK = "40P01"
 
 
 def catalog_of(engine: Engine) -> Catalog:
@@ -65,8 +70,20 @@ def run(engine: Engine, plan: DistributionPlan, show: Callable[[str], object]) -
             with unlimited(engine, isolation_level="AUTOCOMMIT") as connection:
                 _run_steps(connection, batch.steps, show)
         else:
+            _run_repeatedly(engine, batch, show)
+
+
+def _run_repeatedly(engine: Engine, batch: Batch, show: Callable[[str], object]) -> None:
+    """Run a transaction, again after a deadlock: Citus deletes old shards in the background, and locks their tables."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
             with unlimited(engine) as connection, connection.begin():
                 _run_transaction(connection, batch, show)
+            return
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _DEADLOCK or attempt == _ATTEMPTS:
+                raise
+            show("a deadlock with another transaction: everything was rolled back, and is tried again")
 
 
 @contextmanager

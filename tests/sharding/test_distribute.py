@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.operations import Operations
@@ -18,6 +19,7 @@ from content_sites import GARDEN, ContentSites, content_sites
 from databases import closing_engine, fresh_postgresql, migrate_own
 from paths import ROOT
 from snippets import commands_in, snippets
+from sqlalchemy.exc import OperationalError
 
 from multisite.alembic import upgrade_own
 from multisite.cli import main
@@ -126,6 +128,28 @@ def test_nothing_is_changed_if_a_row_is_missing_afterwards(library: ContentSites
     with pytest.raises(MultisiteError, match=r"public.entry_tags had 4 rows and would have 3: everything was rolled"):
         distribute(library.engine)
     assert catalog_of(library.engine) == before
+
+
+@pytest.mark.parametrize("deadlocks", [1, 3])
+def test_a_deadlock_is_tried_again(empty: sa.Engine, monkeypatch: pytest.MonkeyPatch, deadlocks: int) -> None:
+    run_transaction, left = run_module._run_transaction, [None] * deadlocks
+
+    def run_later(*arguments: Any) -> None:
+        run_transaction(*arguments)
+        if left:
+            left.pop()
+            raise OperationalError("SELECT 1", {}, psycopg.errors.DeadlockDetected("deadlock"))
+
+    monkeypatch.setattr(run_module, "_run_transaction", run_later)
+    before = catalog_of(empty)
+    if deadlocks == 1:
+        lines = distribute(empty)
+        assert "a deadlock with another transaction: everything was rolled back, and is tried again" in lines
+        assert catalog_of(empty).tables["public.sites"].placement == "reference"
+    else:
+        with pytest.raises(OperationalError):
+            distribute(empty)
+        assert catalog_of(empty) == before
 
 
 def test_a_run_that_was_interrupted_is_finished(library: ContentSites) -> None:
