@@ -59,10 +59,11 @@ class KeyInfo:
 
 @dataclass(frozen=True)
 class TriggerInfo:
-    """A trigger; `definition` is the CREATE TRIGGER of the database."""
+    """A trigger; `definition` is the CREATE TRIGGER of the database, which does not tell whether it is enabled."""
 
     name: str
     definition: str
+    is_enabled: bool = True
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ _KEYS = f"""
 """
 
 _TRIGGERS = """
-    SELECT g.tgrelid::bigint, quote_ident(g.tgname), pg_get_triggerdef(g.oid)
+    SELECT g.tgrelid::bigint, quote_ident(g.tgname), pg_get_triggerdef(g.oid), g.tgenabled = 'O'
     FROM pg_trigger g JOIN pg_proc f ON f.oid = g.tgfoid
     WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND f.proname <> 'citus_truncate_trigger' ORDER BY 1, 2
 """
@@ -221,8 +222,8 @@ def read_catalog(connection: Connection) -> Catalog:
     for table, kind, name, columns, definition, dependents in _rows(connection, _KEYS):
         keys.setdefault(table, []).append(KeyInfo(kind, name, tuple(columns), definition, tuple(dependents)))
     triggers: dict[int, list[TriggerInfo]] = {}
-    for table, name, definition in _rows(connection, _TRIGGERS):
-        triggers.setdefault(table, []).append(TriggerInfo(name, definition))
+    for table, *trigger in _rows(connection, _TRIGGERS):
+        triggers.setdefault(table, []).append(TriggerInfo(*trigger))
     tables: dict[str, TableInfo] = {}
     names: dict[int, str] = {}
     for row in _rows(connection, _TABLES):

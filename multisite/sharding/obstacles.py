@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from multisite.core import program
 from multisite.core.finding import Finding
 from multisite.scoping.column import SITE_COLUMN
-from multisite.sharding.catalog import Catalog, Placement, ReferenceInfo, TableInfo
+from multisite.sharding.catalog import Catalog, Placement, ReferenceInfo, TableInfo, TriggerInfo
 from multisite.sharding.placement import wanted_placements
 
 __all__ = ["find_obstacles"]
@@ -36,6 +36,8 @@ def find_obstacles(catalog: Catalog, *, allow_triggers: bool = False, concurrent
             found += _scoped_table(table)
         if placement != "local" and table.triggers and (concurrently or not allow_triggers):
             found.append(_triggers(table, concurrently=concurrently))
+        if placement != "local":
+            found += [_disabled(table, trigger) for trigger in table.triggers if not trigger.is_enabled]
     found += [_inherits(table) for table in catalog.tables.values() if table.parent and not table.is_partition]
     found += _owners(catalog, placements)
     for reference in catalog.references:
@@ -142,6 +144,15 @@ def _triggers(table: TableInfo, *, concurrently: bool) -> Finding:
         f"has the trigger {_names(table)}, which would run on the workers",
         "drop it; or, if its function reads and writes only rows with the site_id of the row that it fires for, "
         "pass --allow-triggers",
+    )
+
+
+def _disabled(table: TableInfo, trigger: TriggerInfo) -> Finding:
+    return Finding(
+        "disabled-trigger",
+        f"{table.name} {trigger.name}",
+        "is disabled, or fires for replication, and would come back enabled",
+        "drop it, or enable it",
     )
 
 

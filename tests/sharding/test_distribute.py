@@ -307,6 +307,17 @@ def test_each_obstacle_is_found(clean: sa.Engine, kind: str) -> None:
         execute(clean, *(f"DROP TABLE {name} CASCADE" for name in tables))
 
 
+def test_a_disabled_trigger_would_come_back_enabled(clean: sa.Engine) -> None:
+    execute(clean, *OBSTACLES["trigger"], "ALTER TABLE books DISABLE TRIGGER same")
+    try:
+        found = find_obstacles(catalog_of(clean), allow_triggers=True)
+    finally:
+        execute(clean, "DROP TABLE books")
+    assert {(each.kind, each.subject) for each in found if each.kind.endswith("trigger")} == {
+        ("disabled-trigger", "public.books same")
+    }
+
+
 def test_what_the_server_lacks_is_found(clean: sa.Engine) -> None:
     catalog = catalog_of(clean)
     server = replace(catalog.server, max_prepared_transactions=10)
