@@ -7,6 +7,7 @@ on one of them, an owner changes it in the editor.
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 import socket
@@ -24,6 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "screenshots" / "one-entry.png"
 EDITOR_PICTURE = "editor.png"
 """The name of the picture of the editor, which is beside the other."""
+
+CONSOLE_PICTURE = "console.png"
+CONSOLE_SIZE = (1200, 760)
+"""The name of the picture of the console, and the size of the window in which it is photographed."""
 
 ENTRY = ROOT / "sites" / "garden.localhost" / "content" / "leaf-mould.md"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -49,11 +54,11 @@ def load_dev(root: Path) -> ModuleType:
 
 
 @contextmanager
-def demo(root: Path) -> Iterator[tuple[dict[str, str], str]]:
+def demo(root: Path) -> Iterator[tuple[dict[str, str], str, str]]:
     """Serve the demo sites from a copy of the clone at `root`.
 
     Yields:
-        The address of the entry on each, by host, and the address of the invitation of an owner.
+        The address of the entry on each, by host, and the addresses of the invitations of an owner and an operator.
     """
     root.mkdir()
     for name in ("dev.py", "development.ini"):
@@ -75,7 +80,9 @@ def demo(root: Path) -> Iterator[tuple[dict[str, str], str]]:
         try:
             dev.wait_until_listening(server, "127.0.0.1", port)
             addresses = {host: f"http://{host}:{port}/entries/{ENTRY.stem}" for host in dev.DEMO_SITES}
-            yield addresses, f"http://{OWNED_SITE}:{port}{invitation[0]}"
+            url = f"http://{dev.CONSOLE_HOST}:{port}"
+            made = dev.multisite("add-operator", "jane", "--role", "everything", "--url", url, "--json")
+            yield addresses, f"http://{OWNED_SITE}:{port}{invitation[0]}", json.loads(made)["link"]
         finally:
             dev.stop(server)
 
@@ -127,14 +134,31 @@ def photograph_editor(window: playwright.Page, invitation: str) -> list[bytes]:
     return [form, preview, window.screenshot()]
 
 
-def compose(window: playwright.Page, shots: list[bytes], picture: Path) -> None:
-    """Put pictures side by side into the file `picture`."""
+def photograph_console(window: playwright.Page, invitation: str) -> list[bytes]:
+    """Take the invitation, and return pictures of the list of sites, in light, and of a site, in dark."""
+    window.set_viewport_size({"width": CONSOLE_SIZE[0], "height": CONSOLE_SIZE[1]})
+    window.goto(invitation)
+    for name in ("password", "repeated"):
+        window.fill(f"[name={name}]", "correct horse battery staple")
+    window.click("main button")
+    window.wait_for_selector(".list")
+    sites = window.screenshot()
+    window.emulate_media(color_scheme="dark")
+    window.click(".list th a")
+    window.wait_for_selector(".cards")
+    return [sites, window.screenshot()]
+
+
+def compose(
+    window: playwright.Page, shots: list[bytes], picture: Path, size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> None:
+    """Put pictures of this size side by side into the file `picture`."""
     encoded = (base64.b64encode(shot).decode("ascii") for shot in shots)
     images = "".join(f'<img src="data:image/png;base64,{shot}">' for shot in encoded)
-    style = f"body {{ margin: 0; display: flex; gap: 16px; background: white }} img {{ width: {WIDTH * SCALE}px }}"
-    width = int(len(shots) * WIDTH * SCALE + 16 * (len(shots) - 1))
+    style = f"body {{ margin: 0; display: flex; gap: 16px; background: white }} img {{ width: {size[0] * SCALE}px }}"
+    width = int(len(shots) * size[0] * SCALE + 16 * (len(shots) - 1))
     window.goto("about:blank")  # The policy of the last page would apply to the content.
-    window.set_viewport_size({"width": width, "height": int(HEIGHT * SCALE)})
+    window.set_viewport_size({"width": width, "height": int(size[1] * SCALE)})
     window.set_content(f"<style>{style}</style>{images}", wait_until="load")
     picture.parent.mkdir(exist_ok=True)
     picture.write_bytes(window.screenshot())
@@ -142,13 +166,17 @@ def compose(window: playwright.Page, shots: list[bytes], picture: Path) -> None:
 
 def main(picture: Path = PICTURE) -> None:
     """Take the pictures and say where they are."""
-    with tempfile.TemporaryDirectory() as folder, demo(Path(folder, "clone")) as (addresses, invitation):
+    with tempfile.TemporaryDirectory() as folder, demo(Path(folder, "clone")) as (addresses, owner, operator):
         with opened_window() as window:
             compose(window, photograph_entry(window, addresses), picture)
         with opened_window() as window:
-            compose(window, photograph_editor(window, invitation), picture.with_name(EDITOR_PICTURE))
+            compose(window, photograph_editor(window, owner), picture.with_name(EDITOR_PICTURE))
+        with opened_window() as window:
+            console = photograph_console(window, operator)
+            compose(window, console, picture.with_name(CONSOLE_PICTURE), CONSOLE_SIZE)
     print(f"One entry in the designs of all sites: {picture}")
     print(f"The editor: {picture.with_name(EDITOR_PICTURE)}")
+    print(f"The console: {picture.with_name(CONSOLE_PICTURE)}")
 
 
 if __name__ == "__main__":

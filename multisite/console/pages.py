@@ -50,12 +50,15 @@ STATUSES = {
 }
 """The texts of the statuses of sites."""
 
+SITE_ROUTES = ("site", "domains", "settings", "state", "users", "sign_in", "copy", "traffic", "remove")
+"""The routes of the pages of a site."""
+
 NAVIGATION = [
     (
         "sites",
         N_("Sites"),
         "look",
-        frozenset({"sites", "add_site", "site", "domains", "settings", "state", "users", "traffic"}),
+        frozenset({"sites", "add_site", *SITE_ROUTES}),
     ),
     ("removed", N_("Removed sites"), "look", frozenset({"removed"})),
     ("jobs", N_("Jobs"), "look", frozenset({"jobs"})),
@@ -79,6 +82,7 @@ DONE = {
     "saved": N_("Saved."),
     "added": N_("The site is added."),
     "removed": N_("The site is removed."),
+    "job": N_("The job is added."),
     "cancelled": N_("The job is cancelled."),
     "restored": N_("The site is restored."),
     "password": N_("The password is changed, and all other log-ins have ended."),

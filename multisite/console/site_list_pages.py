@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPBadRequest
@@ -15,6 +16,7 @@ from multisite.directory.listing import SiteSelection, count_sites
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError
 from multisite.private_pages import field
 from multisite.sites.themes import list_themes
+from multisite.sites.traffic import Traffic, traffic_of_sites
 from multisite.sites.updates import create_site
 
 __all__ = ["includeme"]
@@ -44,9 +46,12 @@ def sites(request: Request) -> Any:
         page = list_page(engine, chosen, order, before=query.get("before"), after=query.get("after"))
     except ValueError as error:
         raise HTTPBadRequest from error
+    is_counted = request.console.settings.traffic
+    traffic = traffic_of_sites(engine, [each.id for each in page.sites]) if is_counted else {}
     return variables(
         request,
         page=page,
+        lines={site_id: _line(spans) for site_id, spans in traffic.items()},
         counts=count_sites(engine),
         search=search,
         status=status,
@@ -57,6 +62,21 @@ def sites(request: Request) -> Any:
         no_theme=NO_THEME,
         link=lambda **changed: _link(request, changed),
     )
+
+
+class TrafficLine(NamedTuple):
+    """The last day of a site: its requests and errors, and the points of a small line, in a box of 96 times 24."""
+
+    requests: int
+    errors: int
+    points: str
+
+
+def _line(spans: Sequence[Traffic]) -> TrafficLine:
+    most = max((each.requests for each in spans), default=0) or 1
+    step = 96 / max(len(spans) - 1, 1)
+    points = " ".join(f"{index * step:.1f},{23 - each.requests / most * 22:.1f}" for index, each in enumerate(spans))
+    return TrafficLine(sum(each.requests for each in spans), sum(each.errors for each in spans), points)
 
 
 def _link(request: Request, changed: dict[str, str]) -> str:

@@ -253,6 +253,7 @@ CHANGES = {
     "/sites/{id}/settings": ("run", {"name": "Changed", "locale": "de", "timezone": "UTC"}),
     "/sites/{id}/state": ("run", {"action": "disable"}),
     "/sites/{id}/remove": ("everything", {"domain": GARDEN}),
+    "/sites/{id}/copy": ("run", {"action": "copy", "host": "new.example"}),
     "/removed": ("everything", {"domain": "gone.example"}),
     "/sites/{id}/users": ("everything", {"action": "add-user", "login": "mary", "role": "owner"}),
     "/sites/{id}/sign-in": ("everything", {"login": "mary"}),

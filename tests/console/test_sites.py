@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from paths import ROOT
 from sqlalchemy import event
 from webtest import TestApp
 
+from multisite.console import site_list_pages
 from multisite.console.site_list import PAGE_SITES, list_page
 from multisite.content.tables import Base
 from multisite.core.keys import DIRECTORY
@@ -35,10 +37,13 @@ from multisite.directory.console_tables import sign_ins_table
 from multisite.directory.listing import EVERY_SITE, SiteSelection
 from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
 from multisite.directory.records import get_site
+from multisite.sites.jobs import list_jobs
 from multisite.sites.operator_log import list_log
 from multisite.sites.removal import remove_site
 from multisite.sites.sign_ins import make_sign_in, use_sign_in
+from multisite.sites.traffic import Traffic
 from multisite.sites.updates import add_site
+from multisite.sites.worker import Worker
 from multisite.web.site_archive import site_contents
 
 
@@ -186,8 +191,8 @@ def test_the_number_of_queries_does_not_grow_with_the_sites(world: ContentSites,
         assert [count_statements(world, jane.get, path) for path in paths] == before
         assert count_statements(world, jane.get, f"/?after={later}") == before[0]
         assert len(names(jane.get(f"/?after={later}"))) == PAGE_SITES
-        # The session, the sites and their number by status; and at a site, its record and its maintenance.
-        assert before == [3, 3, 3, 4, 3]
+        # The session, the sites and their number by status; at a site, its record, and its maintenance or its checks.
+        assert before == [3, 3, 3, 4, 4]
     finally:
         remove_rows(world.engine)
 
@@ -294,6 +299,35 @@ def test_remove_and_restore(world: ContentSites, jane: TestApp, post: Any, spare
     assert "The site is restored." in post("/removed", {"domain": "spare.example"}, status=303).follow().text
     assert "kept of Spare" in browser_of(world, "spare.example").get("/entries/kept").text
     remove_site(world.engine, "spare.example", settings=parse_settings(world.settings), erase=True)
+
+
+def test_copy_and_export_are_jobs(world: ContentSites, jane: TestApp, post: Any, spare: Any) -> None:
+    page = f"/sites/{spare.id}/copy"
+    assert "already belongs" in post(page, {"action": "copy", "host": GARDEN}, status=400).text
+    assert "This is not a domain" in post(page, {"action": "copy", "host": "a b"}, status=400).text
+    post(page, {"action": "x", "host": "copied.example"}, status=400)
+    assert list(list_jobs(world.engine)) == []
+    shown = post(page, {"action": "copy", "host": "copied.example", "users": "none"}, status=303).follow()
+    assert "The job is added." in shown.text
+    post(page, {"action": "export"}, status=303)
+    settings = parse_settings(world.settings)
+    worker = Worker(world.engine, settings, site_contents(world.app.registry))
+    worker.run(once=True)
+    assert [(each.kind, each.status) for each in list_jobs(world.engine)] == [
+        ("export-site", "done"), ("copy-site", "done"),
+    ]  # fmt: skip
+    assert get_site(world.engine, "copied.example").site.copy_of == "spare.example"
+    assert ("jane (console)", "copy-site") in {(each.who, each.what) for each in list_log(world.engine, limit=5)}
+    remove_site(world.engine, "copied.example", settings=settings, erase=True)
+
+
+def test_the_list_shows_the_last_day_of_each_site(world: ContentSites, spare: Any) -> None:
+    spans = [Traffic(datetime(2026, 1, 1, hour, tzinfo=UTC), requests=hour, errors=hour == 5) for hour in range(24)]
+    line = site_list_pages._line(spans)
+    assert (line.requests, line.errors) == (sum(range(24)), 1)
+    assert line.points.startswith("0.0,23.0 ")
+    assert line.points.endswith(" 96.0,1.0")
+    assert site_list_pages._line([]).points == ""
 
 
 # Users, and signing in as one.

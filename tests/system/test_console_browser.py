@@ -115,7 +115,7 @@ def paths(world: World) -> list[str]:
     site = f"/sites/{world.sites.garden.id}"
     tabs = [
         f"{site}/{tab}"
-        for tab in ("traffic", "traffic?period=month", "domains", "settings", "state", "users", "remove")
+        for tab in ("traffic", "traffic?period=month", "domains", "settings", "state", "users", "copy", "remove")
     ]
     return [
         "/",

@@ -110,8 +110,22 @@ def save_pages_of_console(sites: ContentSites, folder: Path) -> None:
     link = f"/login/{add_operator(sites.engine, 'invited')}"
     browser = log_in_to_console(sites, "jane", "everything")
     site = f"/sites/{sites.garden.id}"
-    tabs = [f"{site}/{tab}" for tab in ("domains", "settings", "state", "users", "remove")]
-    found = ["/", "/?q=none", "/add", site, *tabs, "/removed", "/operators", "/account", "/logout", "/confirm", link]
+    tabs = [f"{site}/{tab}" for tab in ("domains", "settings", "state", "users", "copy", "traffic", "remove")]
+    found = [
+        "/",
+        "/?q=none",
+        "/add",
+        site,
+        *tabs,
+        "/removed",
+        "/log",
+        "/jobs",
+        "/operators",
+        "/account",
+        "/logout",
+        "/confirm",
+        link,
+    ]
     token = form_token(browser)
     for language in ("en", "de"):
         headers = {"Accept-Language": language}

@@ -52,7 +52,7 @@
   ${parent.csrf()}
   <p class="field wide"><label for="host">${t("Domain")}</label>
   <input id="host" name="host" value="${host}" required maxlength="460" autocapitalize="none" spellcheck="false" autocomplete="off"></p>
-  <p class="field"><label for="kind">${t("Kind")}</label>
+  <p class="field wide"><label for="kind">${t("Kind")}</label>
   <select id="kind" name="kind"><option value="alias">${t("Alias: shows the site")}</option><option value="redirect">${t("Redirect to the canonical domain")}</option></select></p>
   <p class="field"><button type="submit" name="action" value="add">${t("Add")}</button></p>
 </form>

@@ -38,6 +38,9 @@
   <thead><tr>
     <th scope="col">${t("Site")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Theme")}</th>
     <th scope="col" class="number">${t("Domains")}</th><th scope="col">${t("Added")}</th>
+% if lines:
+    <th scope="col">${t("Requests of the last day")}</th>
+% endif
   </tr></thead>
   <tbody>
 % for each in page.sites:
@@ -47,6 +50,14 @@
     <td data-label="${t('Theme')}">${each.theme or "–"}</td>
     <td data-label="${t('Domains')}" class="number">${each.domains}</td>
     <td data-label="${t('Added')}"><time datetime="${each.created.isoformat(timespec="seconds")}">${when(each.created, "date")}</time></td>
+% if lines:
+<% line = lines[each.id] %>\
+    <td class="traffic-line" data-label="${t('Requests of the last day')}"><svg viewBox="0 0 96 24" width="96" height="24" aria-hidden="true"><polyline points="${line.points}"/></svg> ${line.requests}\
+% if line.errors:
+ <span class="fault">${t("{number} errors", number=line.errors)}</span>\
+% endif
+</td>
+% endif
   </tr>
 % endfor
   </tbody>
