@@ -49,5 +49,5 @@ def add_path_to_text(path: str, html: str) -> str:
 
 def add_path(request: Request, entry: Entry) -> None:
     """Add the path of the request's site to the links of an entry that is shown; the row is not changed."""
-    if request.script_name:
+    if request.environ.get("SCRIPT_NAME"):  # Without the property, which decodes it for each page of each site.
         set_committed_value(entry, "body_html", add_path_to_text(request.script_name, entry.body_html))
