@@ -32,6 +32,9 @@ _AT_A_TIME = 200
 _LISTED = 1000
 """Found rows that are listed in a condition."""
 
+_NEWEST = -(2**62)
+"""The age of rows in no segment, before that of all segments."""
+
 _Candidate = tuple[int, int, int, int]
 """A row that was found: sort keys of rank, date and age, each smaller for an earlier place, and its position.
 
@@ -81,6 +84,7 @@ def find(
             passage(index.text_of(rows[key]), terms, language),
         )
         for key in keys[:size]
+        if key in rows  # Another transaction may have deleted it since.
     ]
     return Hits(hits, len(keys) > size)
 
@@ -109,7 +113,7 @@ def _in_no_segment(index: SearchIndex, session: Session, terms: Sequence[str]) -
     rank = sum((sa.case((contains(words.titles, term), 1), else_=0) for term in terms), sa.literal(0))
     statement = sa.select(words.row_id, date, rank).where(words.position == 0)
     statement = statement.where(*(contains(words.terms, term) for term in terms))
-    return sorted((-found, -sort_key(when), 0, -key) for key, when, found in session.execute(statement))
+    return sorted((-found, -sort_key(when), _NEWEST, -key) for key, when, found in session.execute(statement))
 
 
 def _contains(dialect: str, column: sa.Column[str], term: str) -> ColumnElement[bool]:
@@ -131,13 +135,17 @@ def _in_segments(tables: SearchTables, session: Session, terms: Sequence[str]) -
 
 def _of_segment(segment: int, dates: bytes, postings: Sequence[Posting]) -> Iterator[_Candidate]:
     first, *others = sorted((numbers for numbers, _ in postings), key=len)
-    every = set(first).intersection(*others) if others else first
-    titles = [set(title) for _, title in postings if title]
-    ranks = {number: sum(number in title for title in titles) for number in every if titles}
+    # Rows by how many of the terms are in their title.
+    by_rank = [set(first).intersection(*others)]
+    for _, in_title in postings:
+        if in_title:
+            found = [each.intersection(in_title) for each in by_rank]
+            by_rank = [a | (b - c) for a, b, c in zip([set(), *found], [*by_rank, set()], [*found, set()], strict=True)]
     days = unpack_dates(dates)
-    # Numbers are in the order of the dates.
-    for number in sorted(every, key=lambda number: (-ranks.get(number, 0), number)):
-        yield -ranks.get(number, 0), -days[number], -segment, segment * SEGMENT_SIZE + number
+    for rank, every in reversed(list(enumerate(by_rank))):
+        # Numbers are in the order of the dates.
+        for number in sorted(every):
+            yield -rank, -days[number], -segment, segment * SEGMENT_SIZE + number
 
 
 def _existing(

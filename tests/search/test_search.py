@@ -232,6 +232,15 @@ def test_two_transactions_write_one_segment(
         assert (found(sites, sites.garden, "pear"), found(sites, sites.garden, "apple")) == (["changed"], [])
 
 
+def test_of_rows_with_one_date_those_in_no_segment_are_newer(
+    sqlite_sites: ContentSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments_module, "SEGMENT_ROWS", 3)
+    for number in range(5):
+        sqlite_sites.add(sqlite_sites.garden, f"e{number}", title="Same", published=NOON)
+    assert found(sqlite_sites, sqlite_sites.garden, "same") == ["e4", "e3", "e2", "e1", "e0"]
+
+
 def change_something(session: Session, chance: random.Random) -> None:
     entries = session.scalars(sa.select(Entry).order_by(Entry.slug)).all()
     for entry in chance.sample(entries, min(len(entries), chance.randint(0, 5))):
