@@ -99,7 +99,7 @@ def add_page(
     *,
     role: str | None,
     change_role: str | None = None,
-    is_dangerous: bool = False,
+    is_dangerous: bool | None = False,
 ) -> None:
     """Add a page of the console.
 
@@ -111,7 +111,8 @@ def add_page(
         template: The name of the template, without the suffix.
         role: Who may see the page: operators with this role or one that may do more; None for people without a log-in.
         change_role: Who may send its forms, if not everybody who sees it.
-        is_dangerous: Ask for the password and a code again, unless both were entered some minutes ago.
+        is_dangerous: Ask for the password and a code again, unless both were entered some minutes ago; None to ask only
+            if a form is sent, which is then to be sent again.
     """
     config.add_route(name, pattern)
     config.add_view(
@@ -127,7 +128,7 @@ def add_page(
 def _protected(
     rendered: Callable[[Any, Request], Response],
     roles: tuple[str | None, str | None],
-    is_dangerous: bool,
+    is_dangerous: bool | None,
     context: Any,
     request: Request,
 ) -> Response:
@@ -146,7 +147,8 @@ def _protected(
         check_token(request, found.csrf_token)
     if not may(found.operator, role):
         raise HTTPForbidden
-    if is_dangerous and not found.is_confirmed:
+    asks = request.method == "POST" if is_dangerous is None else is_dangerous
+    if asks and not found.is_confirmed:
         return protect(HTTPSeeOther(request.route_path("confirm", _query={"next": request.path})))
     with acting_as(f"{found.operator.login} (console)", address=request.remote_addr):
         return protect(rendered(context, request))

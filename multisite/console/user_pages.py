@@ -117,5 +117,6 @@ def sign_in(request: Request) -> Any:
 
 def includeme(config: Configurator) -> None:
     """Add the pages."""
-    add_page(config, "users", SITE_PATTERN + "/users", users, "users", role="look", change_role="everything")
+    pattern = SITE_PATTERN + "/users"
+    add_page(config, "users", pattern, users, "users", role="look", change_role="everything", is_dangerous=None)
     add_page(config, "sign_in", SITE_PATTERN + "/sign-in", sign_in, "sign_in", role="everything")

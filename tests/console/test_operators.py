@@ -237,6 +237,10 @@ def test_dangerous_pages_ask_for_the_password_again(sites: ContentSites) -> None
     with sites.engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
         connection.execute(sa.update(log_ins_table).values(confirmed=int(time.time()) - log_ins.CONFIRMED_SECONDS))
     before = everything(sites)
+    users = f"/sites/{sites.garden.id}/users"
+    browser.get(users, status=200)
+    fields = {"csrf_token": token, "action": "add-user", "login": "mary", "role": "owner"}
+    assert "/confirm?" in browser.post(users, fields, status=303).location
     asked = browser.post(page, {"csrf_token": token, "domain": GARDEN}, status=303)
     assert everything(sites) == before
     form = asked.follow().forms[0]

@@ -461,6 +461,32 @@ def test_concurrent_first_runs_wait_for_each_other(dev: ModuleType) -> None:
     assert "BlockingIOError" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("operators", "made", "printed"),
+    [
+        ([], "add-operator", "http://console.localhost:80/login/x"),
+        ([{"login": "demo", "has_password": False}], "reset-operator", "http://console.localhost:80/login/x"),
+        ([{"login": "demo", "has_password": True}], None, "http://console.localhost:6543/"),
+        ([{"login": "jane", "has_password": False}], None, "http://console.localhost:6543/"),
+    ],
+)
+def test_the_log_in_of_the_console_is_printed(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, operators: list[object], made: str | None, printed: str
+) -> None:
+    calls, lines = [], []
+
+    def multisite(*arguments: str) -> str:
+        calls.append(arguments[0])
+        found = operators if arguments[0] == "list-operators" else {"link": "http://console.localhost:80/login/x"}
+        return json.dumps(found)
+
+    monkeypatch.setattr(dev, "multisite", multisite)
+    monkeypatch.setattr(dev, "say", lines.append)
+    dev.print_console(6543)
+    assert calls == ["list-operators", *([made] if made else [])]
+    assert printed in lines[0]
+
+
 def test_a_missing_or_invalid_report_lists_no_skipped_tests(dev: ModuleType, tmp_path: Path) -> None:
     assert dev.read_skips(tmp_path / "missing.xml") == []
     (tmp_path / "half.xml").write_text("<testsuites><testsu", "utf-8")
