@@ -267,6 +267,7 @@ def test_the_report_is_written_as_a_page(ini: Path, folder: Path, tmp_path: Path
     assert page.h1.text == f"Import into {GARDEN}"
     assert {row.th.text: row.td.text for row in page.select("tr")} == {
         "Added": "3",
+        "Pages among them": "0",
         "Updated": "0",
         "Unchanged": "0",
         "Bad": "1",
