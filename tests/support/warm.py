@@ -169,12 +169,8 @@ def serve(address: str) -> None:
 
     for name in PRELOADED:
         import_module(name)
-    ini_loaders = import_module(
-        "ini_loaders"
-    )  # Named in no `import`, since the stand-in of each program needs no path.
-    ini_loaders.remember_loaders()
-    plaster = import_module("plaster")
-    plaster.get_loader("development.ini", protocols=["wsgi"])
+    import_module("ini_loaders").remember_loaders()
+    import_module("plaster").get_loader("development.ini", protocols=["wsgi"])
     gc.collect()
     gc.freeze()
     server = Server(address)
