@@ -297,27 +297,28 @@ time.sleep(60 if "wait" in sys.argv else 0)
 """
 
 
-@pytest.mark.parametrize("end", ["exit", "kill"])
+@pytest.mark.parametrize("end", ["sqlite: exit", "sqlite: kill"])
 def test_a_process_that_ends_writes_its_counts_and_one_that_is_killed_writes_nothing(
     engine: sa.Engine, settings: dict[str, str], end: str
 ) -> None:
     code = textwrap.dedent(SERVER).format(settings)
-    arguments = [sys.executable, "-c", code, *(["wait"] if end == "kill" else [])]
+    arguments = [sys.executable, "-c", code, *(["wait"] if "kill" in end else [])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        if end == "kill":
+        if "kill" in end:
             process.send_signal(signal.SIGKILL)
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == (-signal.SIGKILL if end == "kill" else 0), errors
-    assert total(engine, GARDEN).requests == (0 if end == "kill" else 1)
+        assert process.returncode == (-signal.SIGKILL if "kill" in end else 0), errors
+    assert total(engine, GARDEN).requests == (0 if "kill" in end else 1)
 
 
-def test_nothing_is_counted_unless_the_setting_says_so(settings: dict[str, str]) -> None:
+@pytest.mark.parametrize("value", ["sqlite: false"])
+def test_nothing_is_counted_unless_the_setting_says_so(settings: dict[str, str], value: str) -> None:
     code = (
         "import sys\nfrom pyramid.config import Configurator\n"
-        f"config = Configurator(settings={ {**settings, 'multisite.traffic': 'false'}!r})\n"
+        f"config = Configurator(settings={ {**settings, 'multisite.traffic': value.partition(' ')[2]}!r})\n"
         "config.include('multisite')\nconfig.make_wsgi_app()\n"
         "assert 'multisite.web.traffic' not in sys.modules and 'multisite.sites.traffic' not in sys.modules\n"
     )
