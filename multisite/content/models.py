@@ -27,7 +27,18 @@ from multisite.media import SiteMedia
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 from multisite.search import SearchIndex
 
-__all__ = ["Base", "Entry", "Media", "Redirect", "Tag", "UtcDateTime", "entry_counts", "entry_search", "entry_tags"]
+__all__ = [
+    "Base",
+    "Entry",
+    "Media",
+    "Redirect",
+    "Tag",
+    "UtcDateTime",
+    "entry_counts",
+    "entry_search",
+    "entry_tags",
+    "imported_files",
+]
 
 
 class Base(DeclarativeBase):
@@ -59,6 +70,22 @@ entry_tags = sa.Table(
 
 `listed` is the entry's `published`, or None for a draft. A trigger sets it.
 """
+
+imported_files = sa.Table(
+    "imported_files",
+    Base.metadata,
+    site_id_column(),
+    sa.Column("source", sa.String(SOURCE_LENGTH), nullable=False),
+    sa.Column("entry_id", sa.BigInteger, scoped_reference("entries.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("digest", sa.String(40), nullable=False),
+    sa.Column("entry_digest", sa.String(40), nullable=False),
+    sa.Column("day", sa.Date),
+    sa.PrimaryKeyConstraint("site_id", "source"),
+    sa.Index("ix_imported_files_site_id_entry_id", "site_id", "entry_id"),
+    # Digests of files of this machine, which the next import makes again.
+    info={"export": False},
+)
+"""The digest of a file when it was imported, that of its entry afterwards, and the day in the entry's address."""
 
 entry_counts = sa.Table(
     "entry_counts",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from multisite.content.menu import MenuItem
 from multisite.content.models import Base
 from multisite.content.revisions import Autosave, PreviewLink, Revision, entry_owners
-from multisite.content.unchanged import imported_files
 from multisite.content.users import LogIn, LoginAttempts, User
 
 __all__ = [
@@ -18,5 +17,4 @@ __all__ = [
     "Revision",
     "User",
     "entry_owners",
-    "imported_files",
 ]

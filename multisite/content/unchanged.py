@@ -17,12 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from multisite.content.limits import SOURCE_LENGTH
-from multisite.content.models import Base, Entry, Tag, entry_tags
+from multisite.content.models import Entry, Tag, entry_tags, imported_files
 from multisite.content.upsert import Prepared
-from multisite.scoping import scoped_reference, site_id_column
 
-__all__ = ["FILES_AT_A_TIME", "Unchanged", "imported_files"]
+__all__ = ["FILES_AT_A_TIME", "Unchanged"]
 
 FILES_AT_A_TIME = 500
 """Files whose digests one statement reads."""
@@ -32,22 +30,6 @@ _RENDERERS = ("pyramid-multisite", "linkify-it-py", "markdown-it-py", "mdit-py-p
 
 _TIMED = ("expir", "unpublish")
 """Words of a file that may become a draft when a date is past."""
-
-imported_files = sa.Table(
-    "imported_files",
-    Base.metadata,
-    site_id_column(),
-    sa.Column("source", sa.String(SOURCE_LENGTH), nullable=False),
-    sa.Column("entry_id", sa.BigInteger, scoped_reference("entries.id", ondelete="CASCADE"), nullable=False),
-    sa.Column("digest", sa.String(40), nullable=False),
-    sa.Column("entry_digest", sa.String(40), nullable=False),
-    sa.Column("day", sa.Date),
-    sa.PrimaryKeyConstraint("site_id", "source"),
-    sa.Index("ix_imported_files_site_id_entry_id", "site_id", "entry_id"),
-    # Digests of files of this machine, which the next import makes again.
-    info={"export": False},
-)
-"""The digest of a file when it was imported, that of its entry afterwards, and the day in the entry's address."""
 
 _FEW_ROWS = {"yield_per": 50}
 """Rows of entries, which contain their texts, are not all in memory."""

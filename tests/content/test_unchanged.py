@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from multisite import Site, all_sites
 from multisite.content import importing
 from multisite.content.importing import ImportReport, import_entries
-from multisite.content.models import Entry, Tag
-from multisite.content.unchanged import Unchanged, imported_files
+from multisite.content.models import Entry, Tag, imported_files
+from multisite.content.unchanged import Unchanged
 
 pytestmark = pytest.mark.slow
 
