@@ -270,7 +270,6 @@ def test_the_report_is_written_as_a_page(ini: Path, folder: Path, tmp_path: Path
         "Pages among them": "0",
         "Updated": "0",
         "Unchanged": "0",
-        "Pages among them": "0",
         "Bad": "1",
         "Skipped": "0",
         "Old addresses redirected": "0",
