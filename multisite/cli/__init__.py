@@ -73,11 +73,11 @@ COMMANDS = {
         "multisite.cli.removal:remove_site", "Remove a site: its rows, its folder and its domains."
     ),
     "list-removed": _LazyCommand("multisite.cli.removal:list_removed", "List the removed sites that can be restored."),
-    "erase-removed": _LazyCommand(
-        "multisite.cli.removal:erase_removed", "Erase a removed site before its time, with its archive."
-    ),
     "restore-site": _LazyCommand(
         "multisite.cli.removal:restore_site", "Restore a removed site, or an existing one from an archive."
+    ),
+    "erase-removed": _LazyCommand(
+        "multisite.cli.removal:erase_removed", "Erase a removed site before its time, with its archive."
     ),
     "export-site": _LazyCommand("multisite.cli.site_archive:export_site", "Write a site to an archive."),
     "export-sites": _LazyCommand(
