@@ -117,7 +117,7 @@ def list_removed(ini_uri: str, prune: bool, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Confirm that the site can never be restored.")
 @click.pass_obj
 def erase_removed(ini_uri: str, site_id: int, yes: bool) -> None:
-    """Erase a removed site before its time.
+    """Erase a removed site before its time, with its archive.
 
     ID is the id that list-removed prints: another site may have its domain by now. Nothing of it is kept: no archive,
     no folder and no backups.

@@ -26,7 +26,8 @@ def row_security(ini_uri: str, what: str) -> None:
     role = ini.settings.all_sites_role
     form = ini.settings.row_security_form
     tables = enable(engine, all_sites_role=role, form=form) if what == "enable" else disable(engine)
-    record_now(engine, "row-security", after={"row_security": what, "tables": [str(table) for table in tables]})
+    if tables:
+        record_now(engine, "row-security", after={"row_security": what, "tables": [str(table) for table in tables]})
     for table in tables:
         click.echo(f"{table}: row-level security is {'on' if what == 'enable' else 'off'}")
     if not tables:

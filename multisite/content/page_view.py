@@ -2,14 +2,14 @@
 
     config.include("multisite.content.page_view")
 
-Include it last: its route matches every path, and routes that were added before it come first.
+Its route matches every path. It is added when `config` is committed, so that all others come before it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from pyramid.config import Configurator
+from pyramid.config import PHASE2_CONFIG, Configurator
 from pyramid.httpexceptions import HTTPMovedPermanently, HTTPNotFound
 from pyramid.request import Request
 
@@ -48,7 +48,11 @@ def page(request: Request) -> dict[str, Any]:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the route and the view."""
+    """Add the route and the view after all others: some includes add theirs when `config` is committed."""
+    config.action(None, lambda: _add_view(config), order=PHASE2_CONFIG - 1)  # Pyramid adds routes in phase 2.
+
+
+def _add_view(config: Configurator) -> None:
     methods = ("GET", "HEAD")
     # On the route as well: a POST to any other address remains a 404.
     config.add_route(ROUTE, "/{path:.+}", request_method=methods)

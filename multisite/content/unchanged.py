@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,6 +44,14 @@ class _Known:
     day: date | None
 
 
+def _release(name: str) -> str | None:
+    """Return the installed release of a package, or None: some are optional."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 class Unchanged:
     """The files that an import need not read again.
 
@@ -56,7 +64,7 @@ class Unchanged:
 
     def __init__(self, session: Session, options: Iterable[Any], *, commit: bool, enabled: bool) -> None:
         self._session = session
-        releases = [(name, version(name)) for name in _RENDERERS]
+        releases = [(name, _release(name)) for name in _RENDERERS]
         self._options = repr((*options, releases)).encode("utf-8", "backslashreplace")
         self._commit = commit
         self._enabled = enabled

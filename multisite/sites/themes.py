@@ -32,7 +32,7 @@ a {{ color: light-dark(var(--theme-accent), color-mix(in srgb, var(--theme-accen
 """
 
 DECLARATIONS = """\
-# What a site with the theme {name} may set: multisite set HOST theme.accent=#8a3b12, or the settings of the editor.
+# What a site with the theme {name} may set, with the command set or in the editor.
 label = "{name}"
 
 [settings.accent]

@@ -87,12 +87,12 @@ def _is_planted(engine: Engine) -> bool:
 def _fill(engine: Engine, table: sa.Table, canaries: Canaries, values: Values, seeded: Seeded) -> None:
     planted = 0
     for number, (flag, filled) in enumerate(_VARIANTS):
-        # A CHECK may reject canaries in a column that has a default, such as a status.
-        for with_defaults in (False, True):
+        # A CHECK may reject canaries in a column that has a default, such as a status, or a reference beside a value.
+        for refers, with_defaults in product((True, False), (False, True)):
             try:
                 # One transaction for each row: PostgreSQL aborts the whole transaction after a failed INSERT.
                 with using_site(seeded.site), engine.begin() as connection:
-                    row = _Row(connection, table, canaries, values, number, flag, filled, with_defaults)
+                    row = _Row(connection, table, canaries, values, number, flag, filled, with_defaults, refers)
                     connection.execute(table.insert().values(row.values()))
             except (SQLAlchemyError, MultisiteError, UnfillableColumn, ValueError, TypeError) as error:
                 seeded.left_out[table.fullname] = " ".join(str(getattr(error, "orig", None) or error).split())
@@ -114,7 +114,10 @@ def _place(column: sa.Column[Any], number: int) -> str:
 
 
 class _Row(NamedTuple):
-    """One row to insert; `with_defaults` leaves out the columns that have a default."""
+    """One row to insert.
+
+    `with_defaults` leaves out the columns that have a default; without `refers`, references are NULL where they can be.
+    """
 
     connection: Connection
     table: sa.Table
@@ -124,6 +127,7 @@ class _Row(NamedTuple):
     flag: bool
     filled: bool
     with_defaults: bool
+    refers: bool
 
     def values(self) -> dict[str, Any]:
         """Return the values of the row, by column; the scoping layer sets `site_id`."""
@@ -165,7 +169,8 @@ class _Row(NamedTuple):
         columns = [column for column in constraint.columns if column.name != SITE_COLUMN]
         if not columns:
             return {}
-        if target is self.table:
+        can_be_null = all(column.nullable for column in columns)
+        if target is self.table or (can_be_null and not self.refers):
             keys = None
         else:
             elements = [element.column for element in constraint.elements]
@@ -174,7 +179,7 @@ class _Row(NamedTuple):
             keys = rows[self.number % len(rows)] if rows else None
         if keys is not None:
             return {column.key: key for column, key in zip(columns, keys, strict=True)}
-        if all(column.nullable for column in columns):
+        if can_be_null:
             return {column.key: None for column in columns}
         raise UnfillableColumn(f"there is no row in {target.fullname} to refer to")
 

@@ -80,6 +80,7 @@ def test_files_that_override_those_of_the_theme_are_listed(folder: Folder) -> No
         f"{first} overrides.",
         f'{own}/layout.mako {remove}, or let it inherit from "parent:layout.mako".',
         f"{own}/static/style.css {remove}.",
+        "Or rename them all: multisite set-theme garden.example dusk --set-aside",
     ]
     assert "hides" not in done(folder, "set-theme", "garden.example", "--none")
     write(folder, "sites/new.example/layout.mako", "there before")
@@ -87,7 +88,10 @@ def test_files_that_override_those_of_the_theme_are_listed(folder: Folder) -> No
     for number in range(12):
         for place in ("templates/themes/dusk", "sites/new.example"):
             write(folder, f"{place}/static/{number}.css", "")
-    assert done(folder, "set-theme", "new.example", "dusk").endswith("\n3 more files override those of the theme.\n")
+    assert done(folder, "set-theme", "new.example", "dusk").splitlines()[-2:] == [
+        "3 more files override those of the theme.",
+        "Or rename them all: multisite set-theme new.example dusk --set-aside",
+    ]
 
 
 def test_errors_of_themes_are_one_line(folder: Folder) -> None:

@@ -240,43 +240,46 @@ def test_sqlite_is_refused(sqlite_sites: ContentSites, tmp_path: Path) -> None:
 
 SITE = "site_id bigint NOT NULL REFERENCES sites (id)"
 OBSTACLES = {
-    "global-key": [f"CREATE TABLE books ({SITE}, id bigint PRIMARY KEY, slug text UNIQUE)"],
-    "global-key of an index": [f"CREATE TABLE books ({SITE}, slug text)", "CREATE UNIQUE INDEX one ON books (slug)"],
-    "site-type": ["CREATE TABLE books (site_id integer NOT NULL, id bigint PRIMARY KEY)"],
-    "nullable-site": ["CREATE TABLE books (site_id bigint, id bigint)"],
+    "global-key": [f"CREATE TABLE tomes ({SITE}, id bigint PRIMARY KEY, slug text UNIQUE)"],
+    "global-key of an index": [
+        f"CREATE TABLE tomes ({SITE}, slug text)",
+        "CREATE UNIQUE INDEX one ON tomes (slug)",
+    ],
+    "site-type": ["CREATE TABLE tomes (site_id integer NOT NULL, id bigint PRIMARY KEY)"],
+    "nullable-site": ["CREATE TABLE tomes (site_id bigint, id bigint)"],
     "trigger": [
-        f"CREATE TABLE books ({SITE}, id bigint PRIMARY KEY)",
-        "CREATE TRIGGER same BEFORE UPDATE ON books FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        f"CREATE TABLE tomes ({SITE}, id bigint PRIMARY KEY)",
+        "CREATE TRIGGER same BEFORE UPDATE ON tomes FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     ],
     "key-of-view": [
-        f"CREATE TABLE books ({SITE}, id bigint PRIMARY KEY, slug text)",
-        "CREATE VIEW shelf AS SELECT id, slug, count(*) FROM books GROUP BY id",
+        f"CREATE TABLE tomes ({SITE}, id bigint PRIMARY KEY, slug text)",
+        "CREATE VIEW shelf AS SELECT id, slug, count(*) FROM tomes GROUP BY id",
     ],
     "policy": [
-        f"CREATE TABLE books ({SITE}, id bigint)",
-        "CREATE POLICY own ON books USING (site_id = (SELECT current_setting('multisite.site_id')::bigint))",
+        f"CREATE TABLE tomes ({SITE}, id bigint)",
+        "CREATE POLICY own ON tomes USING (site_id = (SELECT current_setting('multisite.site_id')::bigint))",
     ],
-    "inheritance": [f"CREATE TABLE books ({SITE}, id bigint)", "CREATE TABLE novels () INHERITS (books)"],
-    "owner": [f"CREATE TABLE books ({SITE}, id bigint)", "ALTER TABLE books OWNER TO pg_monitor"],
+    "inheritance": [f"CREATE TABLE tomes ({SITE}, id bigint)", "CREATE TABLE novels () INHERITS (tomes)"],
+    "owner": [f"CREATE TABLE tomes ({SITE}, id bigint)", "ALTER TABLE tomes OWNER TO pg_monitor"],
     "reference-from-unscoped": [
-        f"CREATE TABLE books ({SITE}, id bigint PRIMARY KEY)",
-        "CREATE TABLE likes (book_id bigint REFERENCES books (id))",
+        f"CREATE TABLE tomes ({SITE}, id bigint PRIMARY KEY)",
+        "CREATE TABLE likes (book_id bigint REFERENCES tomes (id))",
     ],
     "reference-without-site": [
-        f"CREATE TABLE books ({SITE}, id bigint PRIMARY KEY)",
-        f"CREATE TABLE notes ({SITE}, book_id bigint REFERENCES books (id))",
+        f"CREATE TABLE tomes ({SITE}, id bigint PRIMARY KEY)",
+        f"CREATE TABLE notes ({SITE}, book_id bigint REFERENCES tomes (id))",
     ],
     "reference-action": [
-        f"CREATE TABLE books ({SITE}, id bigint, UNIQUE (site_id, id))",
+        f"CREATE TABLE tomes ({SITE}, id bigint, UNIQUE (site_id, id))",
         (
-            f"CREATE TABLE notes ({SITE}, book_id bigint, FOREIGN KEY (site_id, book_id) REFERENCES books (site_id, id)"
+            f"CREATE TABLE notes ({SITE}, book_id bigint, FOREIGN KEY (site_id, book_id) REFERENCES tomes (site_id, id)"
             " ON DELETE SET NULL (book_id))"
         ),
     ],
     "reference-action of an update": [
-        f"CREATE TABLE books ({SITE}, id bigint, UNIQUE (site_id, id))",
+        f"CREATE TABLE tomes ({SITE}, id bigint, UNIQUE (site_id, id))",
         (
-            f"CREATE TABLE notes ({SITE}, book_id bigint, FOREIGN KEY (site_id, book_id) REFERENCES books (site_id, id)"
+            f"CREATE TABLE notes ({SITE}, book_id bigint, FOREIGN KEY (site_id, book_id) REFERENCES tomes (site_id, id)"
             " ON UPDATE CASCADE)"
         ),
     ],
@@ -303,18 +306,18 @@ def test_each_obstacle_is_found(clean: sa.Engine, kind: str) -> None:
     try:
         assert set(kinds(catalog_of(clean))) == {"prepared-transactions", kind.split(" ", maxsplit=1)[0]}
     finally:
-        tables = [name for name in ("notes", "likes", "novels", "books") if name in "".join(OBSTACLES[kind])]
+        tables = [name for name in ("notes", "likes", "novels", "tomes") if name in "".join(OBSTACLES[kind])]
         execute(clean, *(f"DROP TABLE {name} CASCADE" for name in tables))
 
 
 def test_a_disabled_trigger_would_come_back_enabled(clean: sa.Engine) -> None:
-    execute(clean, *OBSTACLES["trigger"], "ALTER TABLE books DISABLE TRIGGER same")
+    execute(clean, *OBSTACLES["trigger"], "ALTER TABLE tomes DISABLE TRIGGER same")
     try:
         found = find_obstacles(catalog_of(clean), allow_triggers=True)
     finally:
-        execute(clean, "DROP TABLE books")
+        execute(clean, "DROP TABLE tomes")
     assert {(each.kind, each.subject) for each in found if each.kind.endswith("trigger")} == {
-        ("disabled-trigger", "public.books same")
+        ("disabled-trigger", "public.tomes same")
     }
 
 
@@ -338,7 +341,7 @@ def test_what_refers_to_a_table_that_moves_decides_about_ours(clean: sa.Engine) 
     execute(
         clean,
         "CREATE TABLE countries (id bigint PRIMARY KEY)",
-        f"CREATE TABLE books ({SITE}, version_id integer REFERENCES multisite_version (id))",
+        f"CREATE TABLE tomes ({SITE}, version_id integer REFERENCES multisite_version (id))",
     )
     try:
         run(clean, plan_distribution(catalog_of(clean)), silent)
@@ -347,21 +350,21 @@ def test_what_refers_to_a_table_that_moves_decides_about_ours(clean: sa.Engine) 
         assert there["public.domains"] == "local"
     finally:
         run(clean, plan_undo(catalog_of(clean)), silent)
-        execute(clean, "DROP TABLE books", "DROP TABLE countries")
+        execute(clean, "DROP TABLE tomes", "DROP TABLE countries")
 
 
 def test_a_later_revision_distributes_its_table(empty: sa.Engine) -> None:
-    created = f"CREATE TABLE books ({SITE}, id bigint PRIMARY KEY)"
+    created = f"CREATE TABLE tomes ({SITE}, id bigint PRIMARY KEY)"
     with empty.begin() as connection, Operations.context(MigrationContext.configure(connection)) as op:
         op.execute(created)
-        op.distribute_table("books")  # Nothing is distributed yet.
+        op.distribute_table("tomes")  # Nothing is distributed yet.
         assert catalog_of(empty).tables["public.sites"].placement == "local"
-        op.execute("DROP TABLE books")
+        op.execute("DROP TABLE tomes")
     run(empty, plan_distribution(catalog_of(empty)), silent)
     with empty.begin() as connection, Operations.context(MigrationContext.configure(connection)) as op:
         op.execute(created)
-        op.distribute_table("books")
-        op.distribute_table("books")
+        op.distribute_table("tomes")
+        op.distribute_table("tomes")
         with pytest.raises(MultisiteError, match="there is no table 'novels'"):
             op.distribute_table("novels")
         op.execute(f"CREATE TABLE shops ({SITE}, slug text UNIQUE)")
@@ -373,9 +376,9 @@ def test_a_later_revision_distributes_its_table(empty: sa.Engine) -> None:
         exec(example.text, namespace)
         namespace["upgrade"]()
     assert catalog_of(empty).tables["public.comments"].placement == "distributed"
-    books = catalog_of(empty).tables["public.books"]
-    assert books.placement == "distributed"
-    assert [key.columns for key in books.keys if key.kind == "p"] == [("site_id", "id")]
+    tomes = catalog_of(empty).tables["public.tomes"]
+    assert tomes.placement == "distributed"
+    assert [key.columns for key in tomes.keys if key.kind == "p"] == [("site_id", "id")]
 
 
 def test_a_scope_is_removed_from_tables_with_the_key_of_a_distributed_one(postgresql_database_url: str) -> None:
@@ -386,18 +389,18 @@ def test_a_scope_is_removed_from_tables_with_the_key_of_a_distributed_one(postgr
         Operations.context(MigrationContext.configure(connection)) as op,
     ):
         upgrade_own(connection)
-        op.execute(f"CREATE TABLE books ({SITE}, {keys}, slug text, UNIQUE (site_id, slug))")
+        op.execute(f"CREATE TABLE tomes ({SITE}, {keys}, slug text, UNIQUE (site_id, slug))")
         op.execute(
             f"CREATE TABLE notes ({SITE}, {keys}, book_id bigint, "
-            "FOREIGN KEY (site_id, book_id) REFERENCES books (site_id, id))"
+            "FOREIGN KEY (site_id, book_id) REFERENCES tomes (site_id, id))"
         )
-        for table in ("books", "notes"):
+        for table in ("tomes", "notes"):
             op.drop_site_scope(table)
         catalog = read_catalog(connection)
-    keys_of = {name: [key.columns for key in catalog.tables[name].keys] for name in ("public.books", "public.notes")}
-    assert keys_of == {"public.books": [("id",), ("slug",)], "public.notes": [("id",)]}
+    keys_of = {name: [key.columns for key in catalog.tables[name].keys] for name in ("public.tomes", "public.notes")}
+    assert keys_of == {"public.tomes": [("id",), ("slug",)], "public.notes": [("id",)]}
     assert [each.definition for each in catalog.references if each.table == "public.notes"] == [
-        "FOREIGN KEY (book_id) REFERENCES books(id)"
+        "FOREIGN KEY (book_id) REFERENCES tomes(id)"
     ]
 
 
@@ -407,8 +410,8 @@ def test_a_revision_that_distributes_runs_everywhere(database_url: str) -> None:
         engine.begin() as connection,
         Operations.context(MigrationContext.configure(connection)) as op,
     ):
-        op.execute("CREATE TABLE books (site_id bigint, id bigint PRIMARY KEY)")
-        op.distribute_table("books")
+        op.execute("CREATE TABLE tomes (site_id bigint, id bigint PRIMARY KEY)")
+        op.distribute_table("tomes")
 
 
 MODE = sa.text("SELECT current_setting('citus.multi_shard_modify_mode', true)")

@@ -33,7 +33,7 @@
       ${each.progress or "–"}
 % endif
     </td>
-    <td data-label="${t('Added')}"><time datetime="${each.created.isoformat()}">${when(each.created)}</time><br><small>${each.who}</small></td>
+    <td data-label="${t('Added')}"><time datetime="${each.created.isoformat(timespec="seconds")}">${when(each.created)}</time><br><small>${each.who}</small></td>
     <td class="end">
 % if may("run") and not each.has_ended and not each.cancel:
       <form method="post" action="${path('jobs')}" class="inline">

@@ -19,7 +19,7 @@
   <tbody>
 % for each in entries:
   <tr>
-    <td><time datetime="${each.at.isoformat()}">${when(each.at)}</time></td>
+    <td><time datetime="${each.at.isoformat(timespec="seconds")}">${when(each.at)}</time></td>
     <td data-label="${t('Who')}">${each.who}${f", {each.address}" if each.address else ""}</td>
     <td data-label="${t('Action')}">${each.what}</td>
     <td data-label="${t('Site')}">${each.site or "–"}</td>

@@ -47,7 +47,7 @@
 % if errors:
   <ul class="plain">
 % for each in errors:
-    <li><time datetime="${each.at.isoformat()}">${when(each.at)}</time> · ${each.error} · ${each.view}${f" · {each.request_id}" if each.request_id else ""}</li>
+    <li><time datetime="${each.at.isoformat(timespec="seconds")}">${when(each.at)}</time> · ${each.error} · ${each.view}${f" · {each.request_id}" if each.request_id else ""}</li>
 % endfor
   </ul>
 % else:
