@@ -503,10 +503,10 @@ def test(options):
     more = {"MULTISITE_SOAK": "1"} if options.soak else {}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        # One process more than there are cores, because tests wait for the servers and programs that they start. The
+        # Two processes more than there are cores, because tests wait for the servers and programs that they start. The
         # tests of a file stay together, because they share servers and environments that take seconds to create;
         # tests/conftest.py starts the longest files first. For a debugger, pass "-n 0".
-        spread = ["-n", str(cores() + 1), "--dist", "loadfile", "--no-loadscope-reorder"]
+        spread = ["-n", str(cores() + 2), "--dist", "loadfile", "--no-loadscope-reorder"]
         status = run_to_end([PYTHON, "-m", "pytest", *spread, f"--junitxml={report}", *options.rest], **more)
         skips = read_skips(report)
     say("Skipped tests: {}".format(len(skips) or "none"))
