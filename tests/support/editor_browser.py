@@ -27,11 +27,13 @@ axe = pytest.importorskip(
     "axe_playwright_python.sync_playwright", reason="axe is missing: install pyramid-multisite[test]"
 )
 
-__all__ = ["CHROMIUM", "GARDEN", "PASSWORD", "STERNWARTE", "World", "check_page", "editor_world"]
+__all__ = ["CHROMIUM", "COLOURS", "GARDEN", "PASSWORD", "STERNWARTE", "World", "check_page", "editor_world"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 GARDEN, STERNWARTE = "garden.localhost", "sternwarte.localhost"
 PASSWORD = "correct horse battery staple"
+COLOURS = {"resultTypes": ["violations"], "runOnly": ["color-contrast", "link-in-text-block"]}
+"""Options of axe: only the rules that depend on colours, for a page whose other rules are checked elsewhere."""
 
 
 @dataclass

@@ -6,16 +6,18 @@ No test depends on its measurements.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import warm
 from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
@@ -34,10 +36,17 @@ from multisite.directory.models import metadata
 pytestmark = pytest.mark.slow
 
 
-def run(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
-    )
+def ended(*arguments: str, python: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end. Its processes, and it unless `python` is given, have imported the libraries before."""
+    environ = {**os.environ, "MULTISITE_BENCH_PYTHON": json.dumps(warm.python())}
+    command = [*(python or warm.python()), *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=600
+    )  # fmt: skip
+
+
+def run(*arguments: str, python: Sequence[str] = ()) -> str:
+    done = ended(*arguments, python=python)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -63,21 +72,23 @@ def test_a_quick_run_prints_every_candidate_and_statement(tmp_path: Path) -> Non
 
 
 def test_an_unknown_part_is_refused() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "pages", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = ended("-m", "benchmarks", "pages", "nothing")
     assert done.returncode == 2
     assert "no such part: nothing" in done.stderr
     assert " or ".join(PARTS) in " ".join(run("-m", "benchmarks", "--help").split())
 
 
 def test_the_baseline_does_not_import_multisite() -> None:
-    script = "import sys; {}; print('multisite' in sys.modules)"
-    assert run("-c", script.format("import benchmarks.worker, benchmarks.baseline")).strip() == "False"
-    assert run("-c", script.format("import benchmarks.served")).strip() == "True"
+    def imports(first: str, second: str) -> str:
+        """Return whether a new Python has imported multisite after `first`, and then after `second`."""
+        told = "print('multisite' in sys.modules)"
+        return run("-c", f"import sys; {first}; {told}; {second}; {told}", python=[sys.executable])
+
+    assert imports("import benchmarks.worker, benchmarks.baseline", "import benchmarks.served").split() == [
+        "False", "True",
+    ]  # fmt: skip
     made = "from benchmarks.statements import Statements; Statements('sqlite://', by_hand={})"
-    assert run("-c", script.format(made.format(True))).strip() == "False"
-    assert run("-c", script.format(made.format(False))).strip() == "True"
+    assert imports(made.format(True), made.format(False)).split() == ["False", "True"]
 
 
 STATEMENTS_OF = {
@@ -250,10 +261,7 @@ def test_the_table_marks_what_is_over_its_aim() -> None:
 
 
 def test_an_unknown_commit_is_an_error() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--against", "no-such-commit"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = ended("-m", "benchmarks", "--against", "no-such-commit")
     assert done.returncode == 1
     assert "no-such-commit" in done.stderr or "cannot be counted" in done.stderr
 

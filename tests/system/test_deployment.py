@@ -157,7 +157,7 @@ def test_a_reload_replaces_the_workers_without_a_failed_request(server: Server) 
         done = threading.Event()
 
         def visit() -> None:
-            while not done.is_set():
+            while not done.wait(0.02):
                 pages.append(status(port))
 
         visitors = [threading.Thread(target=visit) for _ in range(3)]
