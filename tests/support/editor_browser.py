@@ -105,9 +105,9 @@ def editor_world(path: Path) -> Iterator[World]:
         engine.dispose()
 
 
-def check_page(page: playwright.Page) -> None:
-    """Check a page by axe, and that it has no horizontal scroll bar."""
-    found = axe.Axe().run(page).response["violations"]
+def check_page(page: playwright.Page, *, colours: bool = False) -> None:
+    """Check a page by axe, or with `colours` by its rules on colours only; and that it has no horizontal scroll bar."""
+    found = axe.Axe().run(page, **({"options": COLOURS} if colours else {})).response["violations"]
     assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], page.url
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(overflow) <= 0, page.url
