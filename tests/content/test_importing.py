@@ -700,8 +700,8 @@ def peak_bytes(sites: ContentSites, folder: Path, count: int, *, strict: bool) -
 
 
 def growth_per_file(sites: ContentSites, folder: Path, *, strict: bool) -> float:
-    """Return how many more bytes an import of 200 files takes at its peak than one of 40, for each file."""
-    few, many = 40, 200
+    """Return how many more bytes an import of 80 files takes at its peak than one of 20, for each file."""
+    few, many = 20, 80
     peaks = []
     for count in (5, few, many):  # What is imported or cached once is part of the first peak only.
         peaks.append(peak_bytes(sites, folder / str(count), count, strict=strict))

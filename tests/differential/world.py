@@ -97,6 +97,7 @@ class World:
         """Close all sessions and plant the initial rows."""
         self.close_sessions()
         self.statements.clear()
+        exclude_from_collection()  # With the sessions closed, what is left are caches, which only grow.
         for engine in set(self.engines.values()):
             sites = tuple(site for site in SITES if self.engines[site] is engine)
             script = planting(sites, dialect=self.dialect, with_site=self.with_site)
