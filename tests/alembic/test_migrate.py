@@ -21,6 +21,7 @@ import warm
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
+from databases import POSTGRESQL_IN_THE_LONG_RUN
 from paths import ROOT
 from sqlalchemy import event
 
@@ -737,6 +738,7 @@ def autogenerate(application: Application, message: str) -> str:
 
 
 @pytest.mark.parametrize("imports", ["import multisite.autogenerate, alembic", "import alembic"])
+@POSTGRESQL_IN_THE_LONG_RUN
 def test_the_plugin_is_set_up_whatever_is_imported_first(installed: Application, imports: str) -> None:
     check = "from alembic.runtime import plugins; assert 'alembic.autogenerate.multisite' in plugins._all_plugins"
     command = [sys.executable, "-W", "error", "-c", f"{imports}; {check}"]

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 from content_sites import ContentSites
+from databases import POSTGRESQL_IN_THE_LONG_RUN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
@@ -232,6 +233,7 @@ def test_any_bytes_are_an_entry_or_one_rejected_file(scratch: Path, content: byt
         text.encode()
 
 
+@POSTGRESQL_IN_THE_LONG_RUN
 def test_bad_files_do_not_affect_good_ones(sites: ContentSites, tmp_path: Path) -> None:
     folder = tmp_path / "articles"
     folder.mkdir()

@@ -21,9 +21,15 @@ from multisite.directory import engine_from_url
 from multisite.directory.models import DirectoryVersion, metadata
 
 __all__ = [
-    "closing_engine", "fill_database", "fresh_database", "fresh_postgresql", "make_own_tables", "migrate_own",
+    "POSTGRESQL_IN_THE_LONG_RUN", "closing_engine", "fill_database",
+    "fresh_database", "fresh_postgresql", "make_own_tables", "migrate_own",
     "running_postgresql", "wait_for_directory_threads",
 ]  # fmt: skip
+
+POSTGRESQL_IN_THE_LONG_RUN = pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)], indirect=True
+)
+"""Marks a test, with a database of its own, of what hardly depends on the database, such as rendering or imports."""
 
 BACKGROUND_THREADS = frozenset({"multisite-directory", "multisite-directory-refresh", "multisite-directory-names"})
 """The threads in which a directory reads. The application does not wait for them if the database does not answer."""
