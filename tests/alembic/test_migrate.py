@@ -524,9 +524,9 @@ def test_migrations_that_cannot_run_are_found_before_any_table_is_created(
 def test_two_at_once_run_each_revision_once(application: Application) -> None:
     application.revision("a1", None, "op.create_table('notes', sa.Column('id', sa.Integer, primary_key=True))")
     application.revision("a2", "a1", "time.sleep(0.5); op.create_table('more', sa.Column('id', sa.Integer))")
-    started = [application.start(*application.migrate, str(application.ini)) for _ in range(3)]
+    started = [application.start(*application.migrate, str(application.ini)) for _ in range(2)]
     answers = [process.communicate() for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0], answers
+    assert [process.returncode for process in started] == [0, 0], answers
     done = [line for out, _ in answers for line in out.splitlines() if line]
     assert sorted(revisions(done)) == sorted([*OWN_REVISIONS, "a1", "a2"])
 
