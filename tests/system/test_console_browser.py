@@ -18,9 +18,11 @@ from editor_sites import add_user
 from waitress_server import serving
 
 from multisite.console.operators import add_operator
+from multisite.content.tables import Base
 from multisite.directory.records import get_site
 from multisite.sites import jobs, traffic
 from multisite.sites.domain_checks import DomainChecker, check_domains
+from multisite.web import site_contents
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,6 +63,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     ):
         arguments = ["--no-sandbox", "--host-resolver-rules=MAP *.example 127.0.0.1"]
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        # Not the tables of other tests in this process.
+        site_contents(sites.app.registry).metadata = [Base.metadata]
         add_user(sites, sites.garden, "olga", "owner")
         fill_operation_pages(sites)
         yield World(sites, port, browser)

@@ -196,11 +196,10 @@ def _existing(connection: Connection, declared: Iterable[sa.Table]) -> set[str]:
     """Return the full names of those tables that the database has; views are not among them."""
     inspector = sa.inspect(connection)
     found: set[str] = set()
-    schemas = {None, *map(str.lower, inspector.get_schema_names())}
-    for schema in {table.schema for table in declared}:
-        if schema is None or schema.lower() in schemas:
-            names = inspector.get_table_names(schema=schema)
-            found.update(name if schema is None else f"{schema}.{name}" for name in names)
+    schemas = {None, *inspector.get_schema_names()}
+    for schema in {table.schema for table in declared} & schemas:
+        names = inspector.get_table_names(schema=schema)
+        found.update(name if schema is None else f"{schema}.{name}" for name in names)
     return found & {table.fullname for table in declared}
 
 

@@ -34,11 +34,10 @@ def undeclared_rows(
     declared = {(table.schema, table.name) for table in contents.tables()} | {(None, name) for name in own.tables}
     shared = {name.lower() for name in global_tables}
     inspector = sa.inspect(connection)
-    for schema in sorted({schema for schema, _ in declared}, key=str):
+    schemas = {None, *inspector.get_schema_names()}
+    for schema in sorted({schema for schema, _ in declared} & schemas, key=str):
         parts: set[str] = set()
         if connection.dialect.name == "postgresql":
-            if schema is not None and not inspector.has_schema(schema):
-                continue
             parts.update(connection.scalars(_PARTS, {"schema": schema}))
         for name in inspector.get_table_names(schema=schema):
             if (schema, name) in declared or name in parts or name.lower() in shared:
