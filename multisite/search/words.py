@@ -88,7 +88,8 @@ def marked(text: str, terms: Collection[str], language: str) -> list[Segment]:
     position = 0
     for start, end, of_word in _words(text, language):
         if not set(of_word).isdisjoint(terms):
-            found += [(text[position:start], False), (text[start:end], True)]
+            begin = max(start, position)  # Two terms of Chinese or Japanese share a character.
+            found += [(text[position:begin], False), (text[begin:end], True)]
             position = end
     found.append((text[position:], False))
     return [segment for segment in found if segment[0]]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from content_sites import GARDEN, STERNWARTE, ContentSites, content_sites
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from paths import ROOT
 from sqlalchemy import event
@@ -291,6 +291,7 @@ def test_any_text_is_a_query(sites: ContentSites) -> None:
         assert "DROP TABLE entries" not in page or text in page.html.h1.text
 
 
+@example("天天天")
 @given(st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("a_ \u0300天é")))
 def test_words_of_any_text(text: str) -> None:
     for language in ("en", "de-AT", "ja", "zz"):
