@@ -76,7 +76,7 @@ def _rows(connection: Connection, plan: ArchivePlan, table: SiteTable) -> Iterat
     labelled = (column.label(f"c{index}") for index, column in enumerate(columns))
     rows = sa.select(*labelled).select_from(source).order_by(*keys)
     try:
-        found = connection.execution_options(yield_per=BATCH_ROWS).execute(rows)
+        found = connection.execute(rows, execution_options={"yield_per": BATCH_ROWS})
         for batch in found.partitions(BATCH_ROWS):
             yield from batch
     except (sa.exc.DBAPIError, ValueError, TypeError) as error:
