@@ -111,7 +111,7 @@ def _existing(connection: Connection, login: str) -> Operator:
 
 
 def _new_link() -> tuple[str, dict[str, Any]]:
-    """Return the token of a new link, and the columns of an operator who has to choose a password by it."""
+    """Return the token of a new link, and the columns of an operator who chooses a password with it."""
     token = secrets.token_urlsafe(32)
     return token, {
         "password_hash": None,

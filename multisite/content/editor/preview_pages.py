@@ -1,6 +1,6 @@
 """Previews: an entry as a page of its site, in the site's own layout, before it is published.
 
-Of the saved entry, of what is typed into its form, and for everybody who has a link.
+There are three: of the saved entry, of what is typed into its form, and for anybody who has a link.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def preview(request: Request) -> Response:
 
 
 def linked(request: Request) -> Response:
-    """The same for everybody who has a link. No cache may keep it, no search engine may list it."""
+    """The saved entry for anybody who has a link. No cache may keep it, and no search engine may list it."""
     entry = find_linked(request.dbsession, request.site, request.matchdict["token"])
     if entry is None:
         return protect(HTTPNotFound())  # Not raised: the address would be counted as missing, with the token in it.
@@ -97,21 +97,7 @@ def typed(request: Request) -> Response:
 
 def _shown(entry: Entry) -> SimpleNamespace:
     """Return an entry as its template reads it. It has a date, and the template cannot change the row."""
-    names = (
-        "id",
-        "slug",
-        "title",
-        "summary",
-        "body",
-        "body_html",
-        "updated",
-        "draft",
-        "source",
-        "author",
-        "tags",
-        "picture",
-    )
-    shown = SimpleNamespace(**{name: getattr(entry, name) for name in names})
+    shown = SimpleNamespace(**{name: getattr(entry, name) for name in _NAMES})
     shown.published = entry.published or datetime.now(UTC)
     return shown
 
