@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run, test and check multisite from a clone, with nothing but Python and pip.
 
-    python3 dev.py serve    make .venv, fill the database with three demo sites, serve them
+    python3 dev.py serve    make .venv, fill the database with four demo sites, serve them
     python3 dev.py test     run the tests; arguments go to pytest
     python3 dev.py lint     ruff, mypy, import-linter and the list of words
     python3 dev.py docs     build the documentation; a warning is an error
@@ -466,7 +466,7 @@ def print_urls(address, port):
     first = next(iter(DEMO_SITES))
     command = BIN.relative_to(ROOT) / "multisite"
     say(f"\nFrom a shell:   curl -H 'Host: {first}' http://{address}:{port}/")
-    say(f"Another site:   {command} add-site fourth.localhost")
+    say(f"Another site:   {command} add-site fifth.localhost")
     say("To stop:        Ctrl-C\n")
 
 

@@ -73,17 +73,17 @@ def test_from_an_empty_database_to_sites(folder: Folder) -> None:
 def test_add_site_prints_the_next_steps(migrated: Folder) -> None:
     (migrated.path / "templates").mkdir()
     (migrated.path / "templates" / "layout.mako").write_text("${next.body()}")
-    assert migrated.run("add-site", "fourth.localhost").splitlines() == [
-        "Added fourth.localhost.",
-        f"Edit its layout in {migrated.path / 'sites' / 'fourth.localhost'}",
-        "Open http://fourth.localhost:6543/",
+    assert migrated.run("add-site", "fifth.localhost").splitlines() == [
+        "Added fifth.localhost.",
+        f"Edit its layout in {migrated.path / 'sites' / 'fifth.localhost'}",
+        "Open http://fifth.localhost:6543/",
         "Running servers that use this database serve the site within 1 second.",
     ]
 
 
 def test_add_site_does_not_mention_a_layout_if_there_is_none(migrated: Folder) -> None:
-    out = migrated.invoke("add-site", "fourth.localhost").stdout.splitlines()
-    assert out[1] == f"Put its own templates into {migrated.path / 'sites' / 'fourth.localhost'}"
+    out = migrated.invoke("add-site", "fifth.localhost").stdout.splitlines()
+    assert out[1] == f"Put its own templates into {migrated.path / 'sites' / 'fifth.localhost'}"
 
 
 def test_add_site_prints_a_curl_command_for_a_host_without_dns(migrated: Folder) -> None:

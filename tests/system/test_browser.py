@@ -296,24 +296,24 @@ def test_axe_sees_what_is_wrong(tab: Tab) -> None:
     tab.complaints.clear()
 
 
-def test_a_fourth_site_is_added_and_filled_while_the_server_runs(
+def test_a_fifth_site_is_added_and_filled_while_the_server_runs(
     server: Server, open_tab: Callable[..., Tab], tmp_path: Path
 ) -> None:
     tab = open_tab()
-    url = server.url("fourth.localhost")
+    url = server.url("fifth.localhost")
     tab.open(url, status=404)
-    server.run("add-site", "fourth.localhost", "--name", "The Fourth Site")
+    server.run("add-site", "fifth.localhost", "--name", "The Fifth Site")
     wait_until(lambda: tab.page.goto(url).status == 200)
-    assert "The Fourth Site" in tab.page.locator("body").inner_text()
+    assert "The Fifth Site" in tab.page.locator("body").inner_text()
 
     for number in range(1, 4):
         head = {"title": f"Piece number {number}", "date": f"2024-03-0{number} 10:00", "tags": ["pieces"]}
         (tmp_path / f"piece-{number}.md").write_text(f"---\n{json.dumps(head)}\n---\n\nThe *text* {number}.\n", "utf-8")
-    server.run("import-entries", "fourth.localhost", str(tmp_path))
+    server.run("import-entries", "fifth.localhost", str(tmp_path))
     tab.open(url)
     for number in range(1, 4):
         playwright.expect(tab.page.get_by_role("link", name=f"Piece number {number}").first).to_be_visible()
-    for _ in visit_all_kinds(tab, server, "fourth.localhost", "Piece number 3"):
+    for _ in visit_all_kinds(tab, server, "fifth.localhost", "Piece number 3"):
         assert axe.Axe().run(tab.page).violations_count == 0
     tab.open(server.url("garden.localhost"))
     assert "Piece number" not in tab.page.locator("body").inner_text()

@@ -486,7 +486,7 @@ def test_pictures_of_imported_articles_are_there(demo: Path, dev: ModuleType, tm
         found = [path for each in articles for path in re.findall(r"\]\((/static/\S+?)\)", each.read_text("utf-8"))]
         assert found
         for path in found:
-            answer = clone.curl(f"curl -I -H 'Host: fourth.localhost' http://127.0.0.1:6543{path}")
+            answer = clone.curl(f"curl -I -H 'Host: fifth.localhost' http://127.0.0.1:6543{path}")
             assert answer.startswith("HTTP/1.1 200 "), f"{path}: {answer}"
 
 
@@ -494,7 +494,7 @@ def test_every_template_of_a_page_is_part_of_a_page_that_answers(demo: Path, dev
     found = every("mako")
     assert found
     with clone_of(demo, dev, tmp_path / "clone") as clone:
-        status, printed = clone.run("multisite add-site fourth.localhost")
+        status, printed = clone.run("multisite add-site fifth.localhost")
         assert status == 0, printed
         for snippet in found:
             place = clone.folder / place_of(snippet)
