@@ -6,6 +6,10 @@
     <h1>${entry.title}</h1>
     ${parts.entry_meta(entry)}
   </header>
+<% image = lead_image_of(entry) %>
+% if image:
+  <p class="entry-picture">${image}</p>
+% endif
   <div class="entry-body">
 ${entry.body_html | n}
   </div>

@@ -11,6 +11,10 @@
 % endif
     <h1>${page.title}</h1>
   </header>
+<% image = lead_image_of(page) %>
+% if image:
+  <p class="entry-picture">${image}</p>
+% endif
   <div class="entry-body">
 ${page.body_html | n}
   </div>

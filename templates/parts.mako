@@ -20,7 +20,11 @@
 <%def name="entry_list(entries, level=2)">
 <div class="entry-list">
 % for entry in entries:
+<% image = image_of(entry, entries) %>
   <article class="entry-card">
+% if image:
+    <p class="entry-picture">${image}</p>
+% endif
     <h${level}><a href="${entry_url(entry)}">${entry.title}</a></h${level}>
     ${entry_meta(entry)}
 % if entry.summary:

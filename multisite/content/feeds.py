@@ -54,7 +54,8 @@ def feed(request: Request) -> Response:
     _add(root, "updated", _rfc3339(max((_changed(entry) for entry in entries), default=datetime.fromtimestamp(0, UTC))))
     _add(_add(root, "author"), "name", site.name)
     for entry in entries:
-        _add_entry(root, entry, urls.entry(entry), site)
+        image = request.pictures.lead_image_of(entry, entries)
+        _add_entry(root, entry, urls.entry(entry), site, image or "")
     return _xml_response(root, "application/atom+xml")
 
 
@@ -63,7 +64,7 @@ def _atom_id(url: str, site: Site) -> str:
     return urlunsplit(("http", site.host, urlsplit(url).path, "", ""))
 
 
-def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None:
+def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site, image: str) -> None:
     item = _add(root, "entry")
     _add(item, "title", entry.title)
     _add(item, "id", _atom_id(address, site))
@@ -81,7 +82,9 @@ def _add_entry(root: ET.Element, entry: Entry, address: str, site: Site) -> None
         _add(item, "link", rel="enclosure", type=kind, href=urljoin(address, below(site.path, entry.picture)))
     if entry.summary:
         _add(item, "summary", entry.summary)
-    content = _add(item, "content", absolute_urls(add_path_to_text(site.path, entry.body_html), address), type="html")
+    # Few readers show the enclosure.
+    html = (f"<p>{image}</p>\n" if image else "") + add_path_to_text(site.path, entry.body_html)
+    content = _add(item, "content", absolute_urls(html, address), type="html")
     content.set(f"{{{_XML}}}base", address)
 
 

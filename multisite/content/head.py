@@ -16,11 +16,11 @@ from urllib.parse import urljoin
 from pyramid.request import Request
 
 from multisite.content.models import Entry
-from multisite.content.site_paths import below
+from multisite.content.site_paths import TAG, below
 
 __all__ = ["Head", "absolute_urls", "head_of"]
 
-_URL = re.compile(r'(?<= )(href|src|poster)="([^"]*)"')
+_URL = re.compile(r'(?<= )(href|src|srcset|poster)="([^"]*)"')
 _IMAGE = re.compile(r'<img\b(?:"[^"]*"|[^"<>])*? src="([^"]+)"')
 
 
@@ -56,14 +56,19 @@ def head_of(request: Request, variables: Mapping[str, Any]) -> Head:
     properties, data = [], None
     if url is not None:
         image = _image(text, site.path, url)
-        properties = _properties(request, variables, entry, description, image)
+        properties = _properties(request, variables, text, entry, description, image)
         data = _article(request, entry, url, image) if entry is not None else _website(request, page_kind)
     robots = None if site.settings["robots"] == "index" else "noindex"
     return Head(description, robots, prev_url, next_url, properties, None if data is None else _script_text(data))
 
 
 def _properties(
-    request: Request, variables: Mapping[str, Any], entry: Entry | None, description: str | None, image: str | None
+    request: Request,
+    variables: Mapping[str, Any],
+    text: Entry | None,
+    entry: Entry | None,
+    description: str | None,
+    image: str | None,
 ) -> list[tuple[str, str]]:
     found: list[tuple[str, str | None]] = [
         ("og:type", "website" if entry is None else "article"),
@@ -73,12 +78,21 @@ def _properties(
         ("og:locale", variables["language"].replace("-", "_")),
         ("og:description", description),
         ("og:image", image),
+        *_image_properties(request, text),
     ]
     if entry is not None:
         found.append(("article:published_time", _iso(entry.published)))
         found.append(("article:modified_time", _iso(entry.updated)))
         found.extend(("article:tag", tag.name) for tag in entry.tags)
     return [(name, value) for name, value in found if value is not None]
+
+
+def _image_properties(request: Request, text: Entry | None) -> list[tuple[str, str | None]]:
+    media = None if text is None else request.pictures.media_of(text)
+    if media is None:
+        return []
+    size = [("og:image:width", str(media.width)), ("og:image:height", str(media.height))]
+    return [*size, ("og:image:alt", media.alt or None)]
 
 
 def _article(request: Request, entry: Entry, url: str, image: str | None) -> dict[str, Any]:
@@ -136,7 +150,13 @@ def _image(entry: Entry | None, path: str, url: str) -> str | None:
 
 def absolute_urls(html: str, base: str) -> str:
     """Return sanitized HTML with absolute URLs, for feed readers, many of which ignore `xml:base`."""
-    return _URL.sub(lambda found: f'{found[1]}="{_absolute(found[2], base)}"', html)
+
+    def attribute(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        urls = value.split(", ") if name == "srcset" else [value]
+        return f'{name}="{", ".join(_absolute(url, base) for url in urls)}"'
+
+    return TAG.sub(lambda tag: _URL.sub(attribute, tag[0]), html)
 
 
 def _absolute(url: str, base: str) -> str:

@@ -23,7 +23,7 @@ from multisite.scoping.pin import pin_of
 
 __all__ = ["EntryList", "ListedEntry", "ListedTag", "Listing", "Place", "PlaceName", "readable", "visible"]
 
-_COLUMNS = (Entry.id, Entry.slug, Entry.title, Entry.summary, Entry.published, Entry.updated)
+_COLUMNS = (Entry.id, Entry.slug, Entry.title, Entry.summary, Entry.published, Entry.updated, Entry.picture)
 """The columns of a list; without the texts, which may be a megabyte for each entry."""
 
 _TAGS = (
@@ -91,6 +91,7 @@ class ListedEntry:
     summary: str
     published: datetime
     updated: datetime
+    picture: str | None
 
     @property
     def body_html(self) -> str:

@@ -17,9 +17,9 @@ from multisite.content.models import Entry
 if TYPE_CHECKING:  # The command line lists entries without Pyramid.
     from pyramid.request import Request
 
-__all__ = ["add_path", "add_path_to_text", "below"]
+__all__ = ["TAG", "add_path", "add_path_to_text", "below"]
 
-_TAG = re.compile(r'<[a-z](?:"[^"]*"|[^"<>])*>')
+TAG = re.compile(r'<[a-z](?:"[^"]*"|[^"<>])*>')
 """Matches an element's tag in sanitized HTML, where `<` in texts is escaped but quotation marks are not."""
 
 _ADDRESS = re.compile(r'(?<= )(href|src|srcset|poster|cite)="([^"]*)"')
@@ -44,7 +44,7 @@ def add_path_to_text(path: str, html: str) -> str:
         new = _CANDIDATES.sub(f"{before}/", value) if name == "srcset" else below(before, value)
         return f'{name}="{new}"'
 
-    return _TAG.sub(lambda tag: _ADDRESS.sub(attribute, tag[0]), html)
+    return TAG.sub(lambda tag: _ADDRESS.sub(attribute, tag[0]), html)
 
 
 def add_path(request: Request, entry: Entry) -> None:

@@ -14,6 +14,7 @@ from pyramid.request import Request
 
 from multisite.content.menu import NavItem, menu_of
 from multisite.content.messages import phrase
+from multisite.content.pictures import Pictures
 from multisite.content.theme_css import theme_css_url
 from multisite.content.urls import Urls
 from multisite.errors import MultisiteError
@@ -53,6 +54,8 @@ def page_variables(request: Request, page_kind: str | None, canonical_url: str |
         "entry_url": urls.entry,
         "tag_url": urls.tag,
         "year_url": urls.year,
+        "image_of": request.pictures.image_of,
+        "lead_image_of": request.pictures.lead_image_of,
         "static_url": partial(static_path, request),
         "theme_css_url": None if site.theme is None else theme_css_url(request),
         "nav": menu_of(request, page_kind, canonical_url),
@@ -94,7 +97,8 @@ def _phrase(request: Request, name: str, /, **values: object) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add `request.urls`, `request.phrase`, and the variables of all rendered templates."""
+    """Add `request.urls`, `request.pictures`, `request.phrase`, and the variables of all rendered templates."""
     config.add_request_method(Urls, "urls", reify=True)
+    config.add_request_method(Pictures, "pictures", reify=True)
     config.add_request_method(_phrase, "phrase")
     config.add_subscriber(_add_variables, BeforeRender)

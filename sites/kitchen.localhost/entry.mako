@@ -10,7 +10,7 @@
 % endif
       ${parts.entry_meta(entry)}
     </div>
-    ${parts.picture(entry)}
+    ${parts.picture(entry, lead_image_of(entry))}
   </header>
   <div class="entry-body">
 ${entry.body_html | n}

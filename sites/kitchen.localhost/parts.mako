@@ -7,8 +7,12 @@
         return next((tag.slug for tag in entry.tags if tag.slug in PICTURES), "plate")
 %>
 
-<%def name="picture(entry)">
+<%def name="picture(entry, image=None)">
+% if image:
+<div class="picture picture-photo">${image}</div>
+% else:
 <div class="picture picture-${picture_name(entry)}"><img src="${static_url(f"img/{picture_name(entry)}.svg")}" alt="" width="240" height="180"></div>
+% endif
 </%def>
 
 <%def name="entry_meta(entry)">
@@ -32,7 +36,7 @@
 <div class="entry-list">
 % for entry in entries:
   <article class="entry-card">
-    ${picture(entry)}
+    ${picture(entry, image_of(entry, entries))}
     <div class="entry-words">
       <h${level}><a href="${entry_url(entry)}">${entry.title}</a></h${level}>
 % if entry.summary:

@@ -19,9 +19,13 @@
 <%def name="entry_list(entries, level=2)">
 <div class="entry-list">
 % for entry in entries:
+<% image = image_of(entry, entries) %>
   <article class="entry-card">
     <p class="entry-date"><time datetime="${iso_date(entry.published)}"><span class="day">${format_date(entry.published, "d")}.</span> <span class="month">${format_date(entry.published, "LLLL")}</span> <span class="year">${format_date(entry.published, "y")}</span></time></p>
     <div class="entry-words">
+% if image:
+      <p class="entry-picture">${image}</p>
+% endif
       <h${level}><a href="${entry_url(entry)}">${entry.title}</a></h${level}>
 % if entry.summary:
       <p class="entry-summary">${entry.summary}</p>

@@ -110,7 +110,10 @@ def test_the_feed_has_absolute_urls(sqlite_sites: ContentSites) -> None:
         assert f'="{ROOT_URL}{url}' in text
     assert 'href="https://e.example/"' in text
     assert absolute_urls('<a href="http://[">x</a>', ROOT_URL) == '<a href="http://[">x</a>'
-    assert absolute_urls('<p>src="x"</p>', ROOT_URL) == '<p>src="x"</p>'
+    shown = '<p> src="x" is how <code>&lt;img src="x"&gt;</code> is written</p>'
+    assert absolute_urls(shown, ROOT_URL) == shown
+    sizes = '<img src="/a.jpg" srcset="/media/1/a-320.webp 320w, /a.jpg 900w">'
+    assert f'srcset="{ROOT_URL}/media/1/a-320.webp 320w, {ROOT_URL}/a.jpg 900w"' in absolute_urls(sizes, ROOT_URL)
 
 
 @pytest.mark.parametrize(
