@@ -5,7 +5,7 @@ Only a site with the setting `own_menu` has items, so the pages of other sites l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +25,10 @@ __all__ = ["SETTING", "MenuItem", "NavItem", "list_items", "menu_of"]
 
 SETTING = "own_menu"
 """The site setting that tells whether the site has items."""
+
+
+ListOwn = Callable[[Request], "Sequence[tuple[MenuItem, str]]"]
+"""Returns the items of the request's site in their order, each with its path or URL."""
 
 
 class MenuItem(SiteScoped, Base):
@@ -72,13 +76,21 @@ def list_items(session: Session, now: datetime | None = None) -> list[tuple[Menu
     return [(item, address_of(slug) if item.target is None else item.target) for item, slug in rows]
 
 
-def menu_of(request: Request, page_kind: str | None, canonical_url: str | None) -> list[NavItem]:
+def menu_of(
+    request: Request, page_kind: str | None, canonical_url: str | None, list_own: ListOwn | None = None
+) -> list[NavItem]:
     """Return the items of the main menu. Without own ones: home, archive and search.
 
     An item is current if its URL is that of the page, without the number of a list's page.
+
+    Args:
+        request: The request.
+        page_kind: The kind of its page.
+        canonical_url: The URL of its page; None if it has none.
+        list_own: Returns the own items, for a site that has some; None for those of the request's session.
     """
-    if page_kind not in ("editor", "error") and request.site.settings.get(SETTING):
-        items = list_items(request.dbsession, request.now())
+    if page_kind != "editor" and request.site.settings.get(SETTING):
+        items = list_items(request.dbsession, request.now()) if list_own is None else list_own(request)
         if items:
             here = None if canonical_url is None else canonical_url.partition("?")[0]
             return _tree(request, items, here)

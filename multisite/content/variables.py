@@ -12,7 +12,8 @@ from pyramid.config import Configurator
 from pyramid.events import BeforeRender
 from pyramid.request import Request
 
-from multisite.content.menu import NavItem, menu_of
+from multisite.content.error_menu import error_items
+from multisite.content.menu import ListOwn, NavItem, menu_of
 from multisite.content.messages import phrase
 from multisite.content.pictures import Pictures
 from multisite.content.theme_css import theme_css_url
@@ -28,8 +29,10 @@ ERRORS = frozenset({400, 403, 404, 410, 500, 503})
 """The errors with their own phrases in `multisite.content.messages`."""
 
 
-def page_variables(request: Request, page_kind: str | None, canonical_url: str | None = None) -> dict[str, Any]:
-    """Return the variables of a page of the kind `page_kind` for the request's site."""
+def page_variables(
+    request: Request, page_kind: str | None, canonical_url: str | None = None, list_own: ListOwn | None = None
+) -> dict[str, Any]:
+    """Return the variables of a page of the kind `page_kind` for the request's site; `menu_of` takes the others."""
     site = request.site
     formats: Formats = request.format
     urls: Urls = request.urls
@@ -58,7 +61,7 @@ def page_variables(request: Request, page_kind: str | None, canonical_url: str |
         "lead_image_of": request.pictures.lead_image_of,
         "static_url": partial(static_path, request),
         "theme_css_url": None if site.theme is None else theme_css_url(request),
-        "nav": menu_of(request, page_kind, canonical_url),
+        "nav": menu_of(request, page_kind, canonical_url, list_own),
     }
 
 
@@ -82,9 +85,9 @@ def _add_variables(event: BeforeRender) -> None:
         return
     try:
         given = event.rendering_val
-        # Error pages are rendered after the transaction, and make no query: they have the default menu.
-        page_kind = "error" if "status" in given else given.get("page_kind")
-        variables = page_variables(request, page_kind, given.get("canonical_url"))
+        # Error pages are rendered after the transaction.
+        list_own = error_items if "status" in given else None
+        variables = page_variables(request, given.get("page_kind"), given.get("canonical_url"), list_own)
     except MultisiteError:  # A page about an unknown site.
         return
     if (status := event.rendering_val.get("status")) is not None:
@@ -98,6 +101,7 @@ def _phrase(request: Request, name: str, /, **values: object) -> str:
 
 def includeme(config: Configurator) -> None:
     """Add `request.urls`, `request.pictures`, `request.phrase`, and the variables of all rendered templates."""
+    config.include("multisite.content.error_menu")
     config.add_request_method(Urls, "urls", reify=True)
     config.add_request_method(Pictures, "pictures", reify=True)
     config.add_request_method(_phrase, "phrase")

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from bs4 import BeautifulSoup
 from content_sites import GARDEN, STERNWARTE, ContentSites
 from databases import fresh_database
 from editor_sites import add_user, csrf_token, editor_sites, log_in, rows_of
+from pyramid.request import Request
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
+from multisite.content import error_menu
 from multisite.content.menu import MenuItem
 from multisite.content.models import Entry, Redirect
 from multisite.content.tables import Revision
+from multisite.core.keys import DIRECTORY
+from multisite.sites.availability import enable_site, maintain_site
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +87,7 @@ def test_an_owner_arranges_the_menu(sites: ContentSites) -> None:
     assert links(reader.get("/")) == wanted
     for path, label in (("/", "Start"), ("/about/", "Us"), ("/entries/leaf-mould", "Leaf")):
         assert [text for text, _ in links(reader.get(path), ".site-nav a[aria-current=page]")] == [label]
-    assert links(reader.get("/nothing/", status=404)) == default
+    assert links(reader.get("/nothing/", status=404)) == wanted
     send(owner, "add", label="Team", target="/tags/x", parent=item_of(owner, "Us"))
     assert links(reader.get("/"), ".site-nav li li a") == [("Team", "/tags/x")]
     send(owner, "up", item=item_of(owner, "Shop"))
@@ -95,6 +101,93 @@ def test_an_owner_arranges_the_menu(sites: ContentSites) -> None:
     assert [text for text, _ in links(reader.get("/"))] == ["Begin", "Shop", "Leaf"]
     send(owner, "default")
     assert links(reader.get("/")) == default
+
+
+# Error pages.
+
+
+@pytest.fixture
+def with_menu(sites: ContentSites) -> ContentSites:
+    send(log_in(sites, GARDEN, "owner"), "add", label="Ours", target="/")
+    return sites
+
+
+def menu_queries(sites: ContentSites) -> list[str]:
+    return [each for each in sites.statements if "FROM menu_items" in each]
+
+
+def test_an_error_page_costs_one_query_for_the_menu_of_its_site(with_menu: ContentSites) -> None:
+    sites = with_menu
+    sites.statements.clear()
+    assert links(sites.browser(GARDEN).get("/nothing/", status=404)) == [("Ours", "/")]
+    (query,) = menu_queries(sites)
+    assert "menu_items.site_id" in query
+    sites.statements.clear()
+    assert "Ours" not in sites.browser(STERNWARTE).get("/nothing/", status=404).text
+    assert menu_queries(sites) == []  # It has no items of its own, and looks for none.
+
+
+def test_a_site_in_maintenance_shows_its_menu(with_menu: ContentSites) -> None:
+    sites = with_menu
+    maintain_site(sites.engine, GARDEN)
+    sites.app.registry[DIRECTORY].refresh_soon()
+    try:
+        assert links(sites.browser(GARDEN).get("/", status=503)) == [("Ours", "/")]
+    finally:
+        enable_site(sites.engine, GARDEN)
+        sites.app.registry[DIRECTORY].refresh_soon()
+
+
+def test_without_the_database_an_error_page_has_the_default_menu(
+    with_menu: ContentSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites, default = with_menu, ["Home", "Archive", "Search"]
+    browser = sites.browser(GARDEN)
+    engine = sites.app.registry[DIRECTORY].engine
+    asked = []
+
+    def refuse(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "menu_items" in statement:
+            asked.append(statement)
+            raise sa.exc.OperationalError(statement, {}, Exception("gone"))
+
+    sa.event.listen(engine, "before_cursor_execute", refuse)
+    try:
+        # The page itself fails, so its error page does not ask again.
+        response = Request.blank("/archive", host=GARDEN).get_response(sites.app)  # WebTest would raise the error.
+        assert response.status_code == 500
+        assert [link.text for link in BeautifulSoup(response.text, "html.parser").select(".site-nav a")] == default
+        assert len(asked) == 1
+        # The page of an address that has none asks once; those after it do not, for some seconds.
+        for _ in range(3):
+            assert [text for text, _ in links(browser.get("/no.page", status=404))] == default
+        assert len(asked) == 2
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", refuse)
+    assert [text for text, _ in links(browser.get("/no.page", status=404))] == default
+    monkeypatch.setitem(sites.app.registry, error_menu.RETRY_AT, 0.0)
+    assert links(browser.get("/no.page", status=404)) == [("Ours", "/")]
+
+
+def test_an_error_page_does_not_wait_for_a_database_that_hangs(
+    with_menu: ContentSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites, engine, end = with_menu, with_menu.app.registry[DIRECTORY].engine, threading.Event()
+    monkeypatch.setattr(error_menu, "TIMEOUT_SECONDS", 0.05)
+
+    def hang(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "menu_items" in statement:
+            end.wait(30)
+
+    sa.event.listen(engine, "before_cursor_execute", hang)
+    try:
+        page = sites.browser(GARDEN).get("/no.page", status=404)
+        assert not end.is_set()  # It was there before the database.
+        assert [text for text, _ in links(page)] == ["Home", "Archive", "Search"]
+    finally:
+        end.set()
+        sa.event.remove(engine, "before_cursor_execute", hang)
+        monkeypatch.setitem(sites.app.registry, error_menu.RETRY_AT, 0.0)
 
 
 def test_a_link_follows_its_page_and_shows_only_what_is_published(sites: ContentSites) -> None:
