@@ -18,6 +18,7 @@ _ITEM = rf"{_PAIR}|[\w-]+"
 # Items are separated by spaces, so there is only one way to match a list, and no backtracking over its splits.
 _HEADING_END = re.compile(rf"[ \t]\{{:?[ \t]*((?:{_PAIR})(?:[ \t]+(?:{_PAIR}))*)[ \t]*\}}[ \t]*$")
 _LIST = rf"\{{:[ \t]*(?P<list>(?:{_ITEM})(?:[ \t]+(?:{_ITEM}))*)[ \t]*\}}"
+_FIRST_LINE = re.compile(rf"[ \t]*{_LIST}[ \t]*\n")
 _LAST_LINE = re.compile(rf"(?:^|\n)[ \t]*{_LIST}[ \t]*$")
 _INLINE = re.compile(_LIST)
 _ID = re.compile(r"#([\w:.-]+)")
@@ -33,7 +34,11 @@ def read_block_lists(state: Any) -> None:
     has_toc = False
     for index in range(1, len(tokens)):
         token, before = tokens[index], tokens[index - 1]
-        if token.type != "inline" or not token.content.endswith(("}", "} ", "]")):
+        if token.type != "inline":
+            continue
+        if before.type == "paragraph_open" and token.content.startswith("{:"):
+            _read_first_line(before, token)
+        if not token.content.endswith(("}", "} ", "]")):
             continue
         if before.type == "heading_open":
             _read_heading(before, token)
@@ -51,7 +56,7 @@ def drop_inline_lists(state: Any) -> None:
     for token in state.tokens:
         children = token.children or []
         for before, child in pairwise(children):
-            if child.type == "text" and before.type in _INLINE_ENDS and (found := _INLINE.match(child.content)):
+            while child.type == "text" and before.type in _INLINE_ENDS and (found := _INLINE.match(child.content)):
                 child.content = child.content[found.end() :]
 
 
@@ -60,6 +65,13 @@ def _read_heading(heading: Token, inline: Token) -> None:
     if found is not None:
         inline.content = inline.content[: -len(found[0])]
         _set_id(heading, found[1])
+
+
+def _read_first_line(paragraph: Token, inline: Token) -> None:
+    """Remove the lists before the text of a paragraph."""
+    while (found := _FIRST_LINE.match(inline.content[:_MAX_LIST])) is not None:
+        inline.content = inline.content[found.end() :]
+        _set_id(paragraph, found["list"])
 
 
 def _read_paragraph(tokens: list[Token], index: int) -> tuple[set[int], bool]:
@@ -80,9 +92,20 @@ def _read_paragraph(tokens: list[Token], index: int) -> tuple[set[int], bool]:
     if inline.content.strip():
         _set_id(tokens[index - 1], found["list"])
         return set(), False
-    if index > 3 and tokens[index - 2].type == "heading_close":  # On its own line, it belongs to the preceding block.
-        _set_id(tokens[index - 4], found["list"])
+    heading = _heading_of(tokens, index)
+    if heading is not None:
+        _set_id(heading, found["list"])
     return whole, False
+
+
+def _heading_of(tokens: list[Token], index: int) -> Token | None:
+    """Return the heading to which a list on a line of its own belongs: the one directly above, else the one below."""
+    line = tokens[index - 1].map or [0, 0]
+    above = tokens[index - 4] if index > 3 and tokens[index - 2].type == "heading_close" else None
+    below = tokens[index + 2] if index + 2 < len(tokens) and tokens[index + 2].type == "heading_open" else None
+    if above is not None and (below is None or (above.map or [0, 0])[1] == line[0]):
+        return above
+    return below
 
 
 def _set_id(token: Token, attributes: str) -> None:

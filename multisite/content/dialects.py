@@ -16,13 +16,17 @@ from typing import Any, Literal, cast
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
+from mdit_py_plugins.admon import admon_plugin
 from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 
+from multisite.content.abbreviations import mark_abbreviations, read_definitions, render_abbreviation
 from multisite.content.anchors import add_heading_ids
 from multisite.content.attribute_lists import drop_inline_lists, read_block_lists
+from multisite.content.code_languages import read_code_languages
 from multisite.content.code_spans import find_code, is_in
+from multisite.content.kramdown import prepare_kramdown
 
 __all__ = ["Dialect", "Parser", "prepare"]
 
@@ -35,7 +39,12 @@ _PARSED_HTML = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _TASK = re.compile(r"\[([ xX])\]\s+")
+_HTML_PARAGRAPH = re.compile(
+    r"""^<p(?:\s[^<>\n]*)?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]*>(.*)</p>[ \t]*$""",
+    re.MULTILINE | re.IGNORECASE,
+)
 _TIGHT_HEADING = re.compile(r"^(#{1,6})(?=[^#\s])", re.MULTILINE)
+_HEADING_END = re.compile(r"^(#{1,6}[^\n]*?[^#\\\n])#+[ \t]*$", re.MULTILINE)
 
 
 _ADDRESS = re.compile("://")
@@ -45,6 +54,9 @@ _FEATURES = {
     "footnotes": re.compile(r"\[\^"),
     "definitions": re.compile(r"^[ \t>]*[:~][ \t]", re.MULTILINE),
     "mathematics": re.compile(r"\$"),
+    "abbreviations": re.compile(r"^[ ]{0,3}\*\[", re.MULTILINE),
+    "admonitions": re.compile(r"^!!! ?\w", re.MULTILINE),
+    "code languages": re.compile(r":::|#!|(?:```|~~~)[ ]?\{"),
 }
 """What a text must contain to need a plugin."""
 
@@ -55,10 +67,20 @@ def prepare(source: str, dialect: Dialect) -> str:
         return source
     if "markdown=" in source:
         source = _PARSED_HTML.sub(r"\1\n\n", source)  # Content after an empty line is parsed as Markdown.
-    if dialect == "python-markdown" and _TIGHT_HEADING.search(source):
-        code = find_code(source)
-        source = _TIGHT_HEADING.sub(lambda found: found[1] if is_in(found.start(), code) else f"{found[1]} ", source)
+        source = _HTML_PARAGRAPH.sub(r"\1", source)
+    if dialect == "kramdown":
+        source = prepare_kramdown(source)
+    if dialect == "python-markdown" and "#" in source:
+        source = _sub_outside_code(_TIGHT_HEADING, r"\1 ", source)
+        source = _sub_outside_code(_HEADING_END, r"\1", source)
     return source
+
+
+def _sub_outside_code(pattern: re.Pattern[str], replacement: str, source: str) -> str:
+    if not pattern.search(source):
+        return source
+    code = find_code(source)
+    return pattern.sub(lambda found: found[0] if is_in(found.start(), code) else found.expand(replacement), source)
 
 
 class Parser:
@@ -123,7 +145,15 @@ def _add_plugins(markdown: MarkdownIt, dialect: Dialect, features: frozenset[str
         markdown.core.ruler.push("inline_attribute_lists", drop_inline_lists)
     if "tasks" in features:
         markdown.core.ruler.push("task_marks", _write_task_marks)
+    if "abbreviations" in features and dialect != "goldmark":
+        markdown.core.ruler.after("block", "abbreviation_definitions", read_definitions)
+        markdown.core.ruler.push("abbreviations", mark_abbreviations)
+        markdown.add_render_rule("abbreviation", render_abbreviation)
     ascii_only = dialect == "python-markdown"
+    if ascii_only and "admonitions" in features:
+        admon_plugin(markdown)
+    if ascii_only and "code languages" in features:
+        markdown.core.ruler.after("block", "code_languages", read_code_languages)
     markdown.core.ruler.push("heading_ids", lambda state: add_heading_ids(state.tokens, ascii_only=ascii_only))
 
 

@@ -147,12 +147,12 @@ def _title(fields: Mapping[str, Any], found: Metadata, dated_slug: str | None) -
 
 
 def _published(fields: Mapping[str, Any], zone: tzinfo, file_date: str | None) -> datetime | None:
-    published = read_date(fields, zone, "date", "publishdate", "pubdate")
-    embargo = read_date(fields, zone, "publishdate")
+    # Hugo's names for one field: https://gohugo.io/configuration/front-matter/#dates.
+    names = ("publishdate", "pubdate", *(("published",) if read_truth(fields, "published") is None else ()))
+    embargo = read_date(fields, zone, *names)
     if embargo is not None and embargo > datetime.now(UTC):
         return embargo  # The page does not exist before, whatever its date.
-    if published is None and read_truth(fields, "published") is None:
-        published = read_date(fields, zone, "published")
+    published = read_date(fields, zone, "date") or embargo
     if published is None and file_date is not None:
         published = parse_date(file_date, zone)
     return published or read_date(fields, zone, "lastmod", "modified")  # Hugo's order.

@@ -194,6 +194,54 @@ def test_lines_of_losses_are_those_of_the_text() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a {::comment}b\n\nc{:/comment} d", "<p>a</p>\n<p>d</p>"),
+        ("{::comment}b{:/}c", "<p>c</p>"),
+        ('{::options parse_block_html="true" /}\n\na', "<p>a</p>"),
+        ("{::nomarkdown}\n<b>x</b>\n{:/}", "<p><b>x</b></p>"),
+        ("{:ref: .a #b}\n\na", "<p>a</p>"),
+        ("`{:/}`\n\n    {::comment}", "<p><code>{:/}</code></p>\n<pre><code>{::comment}\n</code></pre>"),
+        ("{:.x #y}\na", '<p id="user-content-y">a</p>'),
+        ("{: #y}\n## A", '<h2 id="user-content-y">A</h2>'),
+        ("## A\n\n{: #y}\n## B", '<h2 id="user-content-a">A</h2>\n<h2 id="user-content-y">B</h2>'),
+        ("![i](/a.png){:width='1'}{: .c} z", '<p><img src="/a.png" alt="i" loading="lazy"> z</p>'),
+        ("a\n^\nb", "<p>a</p>\n<p>b</p>"),
+        ('<p markdown="1">**b**</p>', "<p><strong>b</strong></p>"),
+    ],
+)
+def test_marks_of_kramdown_are_not_text(source: str, expected: str) -> None:
+    assert html(source, "kramdown") == expected
+
+
+def test_a_list_below_a_table_is_not_a_row() -> None:
+    assert html("| a | b |\n|---|---|\n| 1 | 2 |\n{:.table}\n", "kramdown").count("<tr>") == 2
+
+
+def test_definitions_of_abbreviations_are_not_text() -> None:
+    source = 'HTML, XHTML and `HTML`.\n\n*[HTML]: Hyper "Text"\n*[CSS]: Sheets\n\nText\n*[A]: B\n'
+    title = "Hyper &quot;Text&quot;"
+    for dialect in ("kramdown", "python-markdown"):
+        expected = f'<p><abbr title="{title}">HTML</abbr>, XHTML and <code>HTML</code>.</p>\n<p>Text</p>'
+        assert html(source, dialect) == expected
+    assert "*[HTML]" in html(source, "goldmark")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('!!! note "Hi"\n    A **b**.', "<div>\n<p>Hi</p>\n<p>A <strong>b</strong>.</p>\n</div>"),
+        ("    :::python\n    x", '<pre><code class="language-python">x\n</code></pre>'),
+        ("    #!/bin/sh\n    x", "<pre><code>#!/bin/sh\nx\n</code></pre>"),
+        ('``` {.python hl_lines="1"}\nx\n```', '<pre><code class="language-python">x\n</code></pre>'),
+        ("##A##\n\n```\n##B##\n```", '<h2 id="user-content-a">A</h2>\n<pre><code>##B##\n</code></pre>'),
+    ],
+)
+def test_extensions_of_python_markdown(source: str, expected: str) -> None:
+    assert html(source, "python-markdown") == expected
+
+
 # Tags and shortcodes.
 
 FIGURE = '<figure><img src="a.png" alt="A"><figcaption>&#x27;B&#x27; &lt; C</figcaption></figure>'
@@ -219,10 +267,23 @@ FIGURE = '<figure><img src="a.png" alt="A"><figcaption>&#x27;B&#x27; &lt; C</fig
         ('{{< figure src="a.png" link="/b" >}}', '<figure><a href="/b"><img src="a.png" alt=""></a></figure>'),
         ("{% gist u/12 %}", "[Gist](https://gist.github.com/u/12)"),
         ("{{< gist u 12 >}}", "[Gist](https://gist.github.com/u/12)"),
+        ("{% gist 12345 file.py %}", "[Gist](https://gist.github.com/12345)"),
         ("{{< vimeo 123 >}}", "[Vimeo](https://vimeo.com/123)"),
         ("{{< tweet 45 >}}", "[Tweet](https://twitter.com/i/status/45)"),
         ("`{{ x }}` and ``{% y %}``", "`{{ x }}` and ``{% y %}``"),
         ("~~~\n{{< figure src=x >}}\n~~~", "~~~\n{{< figure src=x >}}\n~~~"),
+        ('{{< tweet user="x" id="45" >}}', "[Tweet](https://twitter.com/i/status/45)"),
+        ('{{<  figure\n  src="a.png"\n  alt="A" caption="\'B\' < C"\n>}}', FIGURE),
+        ("{% highlight\nruby %}\nx\n{% endhighlight %}", "```ruby\nx\n```"),
+        ("{% codeblock Title lang:ruby %}\n# x\n{% endcodeblock %}", "```ruby\n# x\n```"),
+        ("{% codeblock %}\n<b>\n{% endcodeblock %}", "```\n<b>\n```"),
+        ("{{</* figure <b> */>}} {{%/* x */%}}", "{{&lt; figure &lt;b&gt; &gt;}} {{% x %}}"),
+        ("`{{</* figure */>}}`\n\n```\n{{%/* x */%}}\n```", "`{{< figure >}}`\n\n```\n{{% x %}}\n```"),
+        ("{{ 'a.png' | relative_url }} {{ site.baseurl | prepend: site.url }}", "/a.png "),
+        ('{% include figure.html image_path="a.png" alt="A" caption="\'B\' < C" %}', FIGURE),
+        ('{% include video id="123" provider="vimeo" %}', "[Vimeo](https://vimeo.com/123)"),
+        ("{% img left /a.png 30 20 'T' 'A' %}", '<img src="/a.png" alt="A">'),
+        ("{{< instagram abc >}}", "[Instagram](https://www.instagram.com/p/abc/)"),
     ],
 )  # fmt: skip
 def test_known_tags_are_replaced(text: str, expected: str) -> None:
@@ -230,7 +291,14 @@ def test_known_tags_are_replaced(text: str, expected: str) -> None:
 
 
 def test_a_video_is_a_link_with_its_picture() -> None:
-    for text in ("{{< youtube abcdefghijk >}}", '{{< youtube id="abcdefghijk" >}}', "{% youtube abcdefghijk %}"):
+    for text in (
+        "{{< youtube abcdefghijk >}}",
+        '{{< youtube id="abcdefghijk" >}}',
+        "{% youtube abcdefghijk %}",
+        '{% youtube "https://www.youtube.com/watch?v=abcdefghijk" %}',
+        "{% youtube https://youtu.be/abcdefghijk?t=3 %}",
+        '{% include youtube.html id="abcdefghijk" %}',
+    ):
         found = html(expand(text)[0], "goldmark")
         assert '<a href="https://www.youtube.com/watch?v=abcdefghijk"><img src="https://i.ytimg.com/' in found
 
@@ -306,6 +374,14 @@ LONG = {
     "elements that are Markdown": "<div markdown=1>\n" * 900,
     "frames": "<iframe src='https://a.example'></iframe>\n" * 9_000,
     "tasks": "- [ ] a\n" * 15_000,
+    "abbreviations": "a b c\n*[a]: b\n" * 15_000,
+    "abbreviations of many names": "".join(f"*[a{n}]: b\n" for n in range(9_000)) + "\n" + "a1 a2 a3 " * 5_000,
+    "comments that stay open": "{::comment}" * 30_000,
+    "lists before a text": "{:.a}\n" * 30_000,
+    "admonitions": "!!! note\n    a\n\n" * 8_000,
+    "ends of headings": "#a " + "#" * 200_000 + "a",
+    "shortcodes without an end": "{{< " * 24_000,
+    "paragraphs that are Markdown": "<p markdown=1>" * 6_000,
 }
 
 
