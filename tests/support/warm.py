@@ -5,7 +5,9 @@
 Importing the libraries takes most of the second that a command needs to start. So a server imports them once for all
 tests of a process, and forks for each program, which has its own standard streams, working directory, environment,
 arguments, signals and exit code. Of multisite, the server only imports the plugin for alembic, as alembic itself does;
-the scoping layer is installed in each program. Tests of how a program starts, is killed or listens use plain Python.
+the scoping layer is installed in each program. With `application=True` the server imports every module of multisite too,
+for the many commands that documentation pages run one after the other with the reference application. Tests of how a
+program starts, is killed or listens use plain Python.
 """
 
 from __future__ import annotations
@@ -30,12 +32,16 @@ PRELOADED = (
 Asked = tuple[list[int], list[str], str, dict[str, str]]
 """The descriptors of the standard streams, the arguments, the folder and the environment."""
 
-_server: list[str] = []
+_servers: dict[bool, list[str]] = {}
 
 
-def python() -> list[str]:
-    """Return the words that replace `sys.executable` in a command; the first call starts the server."""
-    if not _server:
+def python(*, application: bool = False) -> list[str]:
+    """Return the words that replace `sys.executable` in a command; the first call starts the server.
+
+    Args:
+        application: Whether the server imports all modules of multisite beside the libraries.
+    """
+    if application not in _servers:
         import atexit
         import shutil
         import subprocess
@@ -45,7 +51,7 @@ def python() -> list[str]:
         address = os.path.join(folder, "socket")  # noqa: PTH118 - the program imports as little as it can.
         env = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON" or name == "PYTHONPATH"}
         server = subprocess.Popen(
-            [sys.executable, "-W", "ignore", __file__, "serve", address],
+            [sys.executable, "-W", "ignore", __file__, "serve", address, *(["multisite"] if application else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
         )  # fmt: skip
         assert server.stdin is not None
@@ -59,8 +65,8 @@ def python() -> list[str]:
             shutil.rmtree(folder)
 
         atexit.register(stop)
-        _server[:] = [sys.executable, "-IS", __file__, "start", address]
-    return list(_server)
+        _servers[application] = [sys.executable, "-IS", __file__, "start", address]
+    return list(_servers[application])
 
 
 def start(address: str, arguments: list[str]) -> None:
@@ -162,13 +168,18 @@ def _tell(connection: socket.socket, number: int) -> None:
         connection.sendall(number.to_bytes(4, "big"))
 
 
-def serve(address: str) -> None:
-    """Import the libraries, and serve. The code after `Server.serve` runs in forked processes."""
+def serve(address: str, packages: list[str]) -> None:
+    """Import the libraries and all modules of `packages`, and serve. What follows `Server.serve` runs in forked processes."""
     import gc
+    import pkgutil
     from importlib import import_module
 
     for name in PRELOADED:
         import_module(name)
+    for name in packages:
+        for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
+            if not module.name.endswith("__main__"):
+                import_module(module.name)
     import_module("ini_loaders").remember_loaders()
     import_module("plaster").get_loader("development.ini", protocols=["wsgi"])
     gc.collect()
@@ -225,6 +236,6 @@ def _become(descriptors: list[int], arguments: list[str], folder: str, environ: 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve(sys.argv[2])
+        serve(sys.argv[2], sys.argv[3:])
     else:
         start(sys.argv[2], sys.argv[3:])

@@ -407,7 +407,7 @@ def make_programs(folder: Path) -> None:
         ("alembic", "import sys; from alembic.config import main; del sys.argv[0]; main()"),
     ):
         (folder / name).unlink()
-        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join([*warm.python(), "-c", code])} "$0" "$@"\n', "utf-8")
+        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join([*warm.python(application=True), "-c", code])} "$0" "$@"\n', "utf-8")
         (folder / name).chmod(0o755)
 
 
