@@ -5,9 +5,9 @@
 Importing the libraries takes most of the second that a command needs to start. So a server imports them once for all
 tests of a process, and forks for each program, which has its own standard streams, working directory, environment,
 arguments, signals and exit code. Of multisite, the server only imports the plugin for alembic, as alembic itself does;
-the scoping layer is installed in each program. With `application=True` the server imports every module of multisite too,
-for the many commands that documentation pages run one after the other with the reference application. Tests of how a
-program starts, is killed or listens use plain Python.
+the scoping layer is installed in each program. With `application=True` the server imports every module of multisite,
+for the many commands that documentation pages run with the reference application. Tests of how a program starts, is
+killed or listens use plain Python.
 """
 
 from __future__ import annotations
@@ -169,7 +169,10 @@ def _tell(connection: socket.socket, number: int) -> None:
 
 
 def serve(address: str, packages: list[str]) -> None:
-    """Import the libraries and all modules of `packages`, and serve. What follows `Server.serve` runs in forked processes."""
+    """Import the libraries and all modules of `packages`, and serve.
+
+    The code after `Server.serve` runs in forked processes.
+    """
     import gc
     import pkgutil
     from importlib import import_module

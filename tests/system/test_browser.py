@@ -8,7 +8,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import pytest
 import yaml
 from editor_browser import COLOURS
 from paths import ROOT
+from programs import make_programs
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: install pyramid-multisite[test]")
 axe = pytest.importorskip(
@@ -109,7 +109,8 @@ def load_dev(root: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.BIN = Path(sys.executable).parent
+    module.BIN = root / ".venv" / "bin"
+    make_programs(module.BIN)
     return module
 
 

@@ -31,6 +31,7 @@ import warm
 from ghost_export import post, write_ghost
 from mako.template import Template
 from paths import ROOT, SUPPORT
+from programs import BIN, make_programs
 from pyramid.config import Configurator
 from pyramid.interfaces import IRequestExtensions
 from pyramid.path import DottedNameResolver
@@ -49,7 +50,6 @@ from multisite.web.mako_settings import parse_mako_options
 pytestmark = pytest.mark.slow
 
 DOCS = ROOT / "docs"
-BIN = Path(sys.executable).parent
 HOME = "/home/you/multisite"
 """The path by which the pages refer to the clone."""
 
@@ -395,20 +395,6 @@ def demo(dev: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         status, printed = clone.run(command)
         assert status == 0, printed
     return folder
-
-
-def make_programs(folder: Path) -> None:
-    """Create a folder with the programs of this environment, of which `multisite` and `alembic` start warm."""
-    folder.mkdir(parents=True)
-    for program in BIN.iterdir():
-        (folder / program.name).symlink_to(program)
-    for name, code in (
-        ("multisite", "import sys; from multisite.cli import main; del sys.argv[0]; main()"),
-        ("alembic", "import sys; from alembic.config import main; del sys.argv[0]; main()"),
-    ):
-        (folder / name).unlink()
-        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join([*warm.python(application=True), "-c", code])} "$0" "$@"\n', "utf-8")
-        (folder / name).chmod(0o755)
 
 
 @contextmanager
