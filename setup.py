@@ -46,6 +46,7 @@ editor = [
 
 # For multisite.console: codes as a second factor, and the QR code that sets them up; and for check-domains.
 console = [
+    "multipart>=1.3.1",  # Archives that are uploaded.
     *editor,
     "dnspython>=2.6.1",  # The first that a forged answer does not keep from the true one: CVE-2023-29483.
     "pyotp>=2.9",

@@ -27,6 +27,7 @@ __all__ = [
     "csrf_token",
     "field",
     "has_password_length",
+    "has_token",
     "printable",
     "protect",
     "read_form",
@@ -103,8 +104,13 @@ def csrf_token(token: str) -> str:
 
 def check_token(request: Request, expected: str) -> None:
     """Raise `HTTPBadRequest` unless the form contains the token of its log-in."""
-    if not hmac.compare_digest(field(request, "csrf_token").encode("utf-8", "replace"), expected.encode()):
+    if not has_token(field(request, "csrf_token"), expected):
         raise HTTPBadRequest("The form has no valid csrf_token.")
+
+
+def has_token(sent: str, expected: str) -> bool:
+    """Return whether the token of a form is that of its log-in."""
+    return hmac.compare_digest(sent.encode("utf-8", "replace"), expected.encode())
 
 
 def has_password_length(password: str) -> bool:

@@ -104,6 +104,7 @@ COMMANDS = {
     "list-log": _LazyCommand("multisite.cli.operator_log:list_log", "List who changed what: the operator log."),
     "shell": _LazyCommand("multisite.cli.shell:shell", "Open a Python shell with a request for a site."),
     "each-site": _LazyCommand("multisite.cli.each_site:each_site", "Run a command once for each site."),
+    "bulk": _LazyCommand("multisite.cli.bulk:bulk", "Do one thing to several sites, with a result for each."),
     "check": _LazyCommand("multisite.cli.check:check", "Check the separation of sites for faults."),
     "vhosts": _LazyCommand(
         "multisite.cli.vhosts:vhosts", "Show which application serves which domain, and load them all."

@@ -10,7 +10,7 @@ import click
 
 from multisite.cli.arguments import json_option
 from multisite.cli.output import print_json, print_json_list
-from multisite.cli.site_archive import application_contents
+from multisite.cli.site_archive import loaded_application
 from multisite.sites.ini import read_ini
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["cancel_job", "list_jobs", "work"]
 
 KEPT_DAYS = 30
-"""For how many days ended jobs are listed."""
+"""For how many days ended jobs are listed, and the archives kept that they have written."""
 
 
 @click.command()
@@ -30,15 +30,20 @@ def work(ini_uri: str, once: bool) -> None:
 
     Runs until it is stopped; SIGTERM and Ctrl-C end it after the job that it is doing. Several can run at a time.
     """
-    from multisite.sites.jobs import prune_jobs
+    from multisite.sites.job_archives import prune_exports, prune_uploads
+    from multisite.sites.jobs import prune_jobs, wanted_uploads
     from multisite.sites.operator_log import prune_log
     from multisite.sites.worker import Worker
+    from multisite.web.site_archive import site_contents
+    from multisite.web.site_settings import SITE_SETTINGS
 
-    with application_contents(ini_uri) as (ini, engine, contents):
-        worker = Worker(engine, ini.settings, contents)
+    with loaded_application(ini_uri) as (ini, engine, registry):
+        worker = Worker(engine, ini.settings, site_contents(registry), registry[SITE_SETTINGS])
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         prune_jobs(engine, days=KEPT_DAYS)
+        prune_exports(ini.settings, days=KEPT_DAYS)
+        prune_uploads(ini.settings, wanted=wanted_uploads(engine))
         prune_log(engine, settings=ini.settings)
         done = worker.run(once=once, on_done=lambda job, status: click.echo(f"{_subject(job)}: {status}"))
         engine.dispose()

@@ -19,12 +19,21 @@ from multisite.errors import MultisiteError
 from multisite.sites.ini import Ini, read_ini
 
 if TYPE_CHECKING:
+    from pyramid.registry import Registry
     from sqlalchemy.engine import Engine
 
     from multisite.sites.archive.contents import SiteContents
     from multisite.sites.archive.importing import Imported
 
-__all__ = ["application_contents", "copy_site", "export_site", "import_site", "imported_as_dict", "print_imported"]
+__all__ = [
+    "application_contents",
+    "copy_site",
+    "export_site",
+    "import_site",
+    "imported_as_dict",
+    "loaded_application",
+    "print_imported",
+]
 
 Users = Literal["keep", "none"]
 
@@ -43,11 +52,19 @@ def application_contents(ini_uri: str) -> Iterator[tuple[Ini, Engine, SiteConten
 
     Loads the application, whose models say which tables belong to sites.
     """
+    from multisite.web.site_archive import site_contents
+
+    with loaded_application(ini_uri) as (ini, engine, registry):
+        yield ini, engine, site_contents(registry)
+
+
+@contextmanager
+def loaded_application(ini_uri: str) -> Iterator[tuple[Ini, Engine, Registry]]:
+    """Yield an ini file, the engine of its directory, and the registry of its application, which is loaded."""
     from multisite.check.application import load
     from multisite.core.keys import DIRECTORY
     from multisite.scoping.row_security import all_sites_roles
     from multisite.web.database_role import skip_database_role_check
-    from multisite.web.site_archive import site_contents
 
     ini = read_ini(ini_uri)
     with skip_database_role_check():
@@ -63,7 +80,7 @@ def application_contents(ini_uri: str) -> Iterator[tuple[Ini, Engine, SiteConten
         )
     if ini.settings.all_sites_role is not None:
         all_sites_roles.add(ini.settings.all_sites_role)
-    yield ini, ini.open_engine(), site_contents(registry)
+    yield ini, ini.open_engine(), registry
 
 
 @click.command(cls=HostCommand)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multisite.sites.each_site import SelectedSite
     from multisite.sites.settings import SettingsRegistry, SettingValue
 
-__all__ = ["declared_settings", "set_settings", "settings", "unset_settings"]
+__all__ = ["assigned_texts", "declared_settings", "set_settings", "settings", "unset_settings"]
 
 
 READY = frozenset({"active", "maintenance", "disabled"})
@@ -50,7 +50,7 @@ def set_settings(ini_uri: str, words: tuple[str, ...], only: tuple[str, ...], ev
     from multisite.sites.settings import values
 
     host, assignments = _host_and_rest(words, only, everywhere, "KEY=VALUE...")
-    texts = _texts(assignments)
+    texts = assigned_texts(assignments)
     with declared_settings(ini_uri) as (ini, engine, declared):
         done = f"Set {', '.join(texts)}"
         if host is None:
@@ -62,7 +62,8 @@ def set_settings(ini_uri: str, words: tuple[str, ...], only: tuple[str, ...], ev
             _report(done, ini, site, declared, as_json=as_json)
 
 
-def _texts(assignments: Iterable[str]) -> dict[str, str]:
+def assigned_texts(assignments: Iterable[str]) -> dict[str, str]:
+    """Return the values of arguments `KEY=VALUE` by key. Raises `click.UsageError` if one is not like that."""
     texts: dict[str, str] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")

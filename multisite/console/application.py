@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPForbidden, HTTPInternalServerError, HTTPNotFound
+from pyramid.httpexceptions import HTTPException, HTTPInternalServerError, HTTPNotFound
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
@@ -34,8 +34,9 @@ LANGUAGES = ("en", "de")
 """The languages of the console; the browser's is used."""
 
 PAGES = (
-    "login_pages", "account_pages", "site_list_pages", "site_pages", "domain_pages", "settings_pages", "state_pages",
-    "removal_pages", "copy_pages", "user_pages", "operator_pages", "log_pages", "job_pages", "traffic_pages",
+    "login_pages", "account_pages", "site_list_pages", "bulk_pages", "import_pages", "site_pages", "domain_pages",
+    "settings_pages", "state_pages", "removal_pages", "copy_pages", "user_pages", "operator_pages", "log_pages",
+    "job_pages", "traffic_pages",
 )  # fmt: skip
 """The modules with the pages, each with an `includeme`."""
 
@@ -63,9 +64,12 @@ def make_console(registry: Registry) -> Router:
     config.add_translation_dirs("multisite.console:locale")
     config.set_locale_negotiator(negotiate_language)
     config.add_static_view("static", "multisite.console:static", cache_max_age=3600)
+    if found.settings.console_worker:
+        config.add_tween("multisite.console.worker_thread.worker_tween_factory")
+    # The last one that is added is asked first.
     config.add_tween("multisite.console.application.network_tween_factory")
     config.add_notfound_view(lambda request: error_page(request, HTTPNotFound()))
-    config.add_exception_view(lambda error, request: error_page(request, error), context=HTTPForbidden)
+    config.add_exception_view(lambda error, request: error_page(request, error), context=HTTPException)
     config.add_exception_view(_failed, context=Exception)
     for name in PAGES:
         config.include(f"multisite.console.{name}")
@@ -113,7 +117,5 @@ def is_allowed(environ: Mapping[str, Any], networks: tuple[Network, ...]) -> boo
 
 
 def _failed(error: Exception, request: Request) -> Response:
-    if isinstance(error, Response):
-        return error_page(request, error)
     log.error("a page of the console failed: %s %s", request.method, request.path, exc_info=error)
     return error_page(request, HTTPInternalServerError())

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from babel.dates import format_date, format_datetime
@@ -21,17 +22,37 @@ from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 
+from multisite.console.archive_upload import UPLOAD_TYPE, read_upload
 from multisite.console.log_ins import CurrentOperator, find_log_in
 from multisite.console.operators import may
 from multisite.core.actor import acting_as
-from multisite.private_pages import check_method, check_token, protect, read_form
+from multisite.errors import MultisiteError
+from multisite.private_pages import check_method, check_token, has_token, protect, read_form
+from multisite.sites.job_archives import new_upload
 
-__all__ = ["N_", "add_page", "done", "error_page", "login_form", "show_time", "translate", "variables"]
+__all__ = [
+    "N_",
+    "PAGES",
+    "Page",
+    "add_page",
+    "done",
+    "error_page",
+    "login_form",
+    "show_time",
+    "translate",
+    "uploaded_archive",
+    "variables",
+]
 
 DOMAIN = "console"
 """Domain of the catalogs of the console, in `multisite/console/locale`."""
 
 MAX_FORM_BYTES = 1_000_000
+
+PAGES = "multisite.console.pages"
+"""Registry key of all pages, as a dictionary from the names of their routes to `Page`."""
+
+_UPLOAD = "multisite.console.upload"
 
 View = Callable[[Request], Any]
 
@@ -50,7 +71,7 @@ STATUSES = {
 }
 """The texts of the statuses of sites."""
 
-SITE_ROUTES = ("site", "domains", "settings", "state", "users", "sign_in", "copy", "traffic", "remove")
+SITE_ROUTES = ("site", "domains", "settings", "state", "users", "sign_in", "copy", "export", "traffic", "remove")
 """The routes of the pages of a site."""
 
 NAVIGATION = [
@@ -58,21 +79,30 @@ NAVIGATION = [
         "sites",
         N_("Sites"),
         "look",
-        frozenset({"sites", "add_site", *SITE_ROUTES}),
+        frozenset({"sites", "add_site", "import", "bulk", *SITE_ROUTES}),
     ),
     ("removed", N_("Removed sites"), "look", frozenset({"removed"})),
-    ("jobs", N_("Jobs"), "look", frozenset({"jobs"})),
+    ("jobs", N_("Jobs"), "look", frozenset({"jobs", "job"})),
     ("log", N_("Log"), "look", frozenset({"log"})),
     ("operators", N_("Operators"), "everything", frozenset({"operators"})),
 ]
 """The menu: the route, the text, the role of those who see it, and the routes of which it is the entry."""
 
-TITLES = (N_("Bad Request"), N_("Forbidden"), N_("Not Found"), N_("Internal Server Error"))
+TITLES = (
+    N_("Bad Request"),
+    N_("Forbidden"),
+    N_("Not Found"),
+    N_("Request Entity Too Large"),
+    N_("Internal Server Error"),
+    N_("Insufficient Storage"),
+)
 """The titles of error pages, which are those of Pyramid."""
 
 ERRORS = {
     400: N_("This request is not valid. Go back, load the page again, and repeat what you did."),
     403: N_("You may not do this."),
+    413: N_("This is larger than the console takes."),
+    507: N_("There is no space left on the server for this file."),
     404: N_("There is no such page, or no such site any more."),
     500: N_("This page failed. The log of the server says why."),
 }
@@ -81,16 +111,23 @@ ERRORS = {
 DONE = {
     "saved": N_("Saved."),
     "added": N_("The site is added."),
-    "removed": N_("The site is removed."),
     "job": N_("The job is added."),
     "cancelled": N_("The job is cancelled."),
-    "restored": N_("The site is restored."),
     "password": N_("The password is changed, and all other log-ins have ended."),
 }
 """What has been done, by the value of the query parameter `done`."""
 
 
-def add_page(
+class Page(NamedTuple):
+    """Who may have a page: `role` sees it, and `change_role` sends its forms; None for people without a log-in."""
+
+    role: str | None
+    change_role: str | None
+    is_dangerous: bool | None
+    takes_archive: bool
+
+
+def add_page(  # noqa: PLR0913  # One argument for each decision about a page.
     config: Configurator,
     name: str,
     pattern: str,
@@ -100,6 +137,7 @@ def add_page(
     role: str | None,
     change_role: str | None = None,
     is_dangerous: bool | None = False,
+    takes_archive: bool = False,
 ) -> None:
     """Add a page of the console.
 
@@ -113,45 +151,68 @@ def add_page(
         change_role: Who may send its forms, if not everybody who sees it.
         is_dangerous: Ask for the password and a code again, unless both were entered some minutes ago; None to ask only
             if a form is sent, which is then to be sent again.
+        takes_archive: Whether its form uploads an archive, which `uploaded_archive` returns.
     """
+    page = Page(role, change_role or role, is_dangerous, takes_archive)
+    config.registry.setdefault(PAGES, {})[name] = page
     config.add_route(name, pattern)
     config.add_view(
         lambda _context, request: view(request),
         route_name=name,
         renderer=None if template is None else f"{template}.mako",
-        decorator=lambda rendered: partial(_protected, rendered, (role, change_role or role), is_dangerous),
+        decorator=lambda rendered: partial(_protected, rendered, page),
         # The check below takes its place: the tokens belong to the log-ins.
         require_csrf=False,
     )
 
 
-def _protected(
-    rendered: Callable[[Any, Request], Response],
-    roles: tuple[str | None, str | None],
-    is_dangerous: bool | None,
-    context: Any,
-    request: Request,
-) -> Response:
+def _protected(rendered: Callable[[Any, Request], Response], page: Page, context: Any, request: Request) -> Response:
     """Return the page, if the request may have it."""
     check_method(request)
-    if request.method == "POST":
+    is_form = request.method == "POST"
+    uploads = is_form and page.takes_archive and request.content_type == UPLOAD_TYPE
+    if is_form:
         _check_origin(request)
-        read_form(request, MAX_FORM_BYTES)
-    role = roles[1] if request.method == "POST" else roles[0]
+        if not uploads:
+            read_form(request, MAX_FORM_BYTES)
+    role = page.change_role if is_form else page.role
     if role is None:
         return protect(rendered(context, request))
     found: CurrentOperator | None = request.log_in
     if found is None:
         return login_form(request, status=403)
-    if request.method == "POST":
+    if is_form and not uploads:
         check_token(request, found.csrf_token)
     if not may(found.operator, role):
         raise HTTPForbidden
-    asks = request.method == "POST" if is_dangerous is None else is_dangerous
+    if uploads:
+        _read_archive(request, found)
+    asks = is_form if page.is_dangerous is None else page.is_dangerous
     if asks and not found.is_confirmed:
         return protect(HTTPSeeOther(request.route_path("confirm", _query={"next": request.path})))
     with acting_as(f"{found.operator.login} (console)", address=request.remote_addr):
         return protect(rendered(context, request))
+
+
+def _read_archive(request: Request, found: CurrentOperator) -> None:
+    """Read a form with an archive, of somebody who may send it. Raises as `read_upload` does."""
+    settings = request.console.settings
+
+    def check(texts: dict[str, str]) -> None:
+        if not has_token(texts.get("csrf_token", ""), found.csrf_token):
+            raise HTTPBadRequest("The form has no valid csrf_token.")
+
+    try:
+        path = read_upload(request, lambda: new_upload(settings), settings.console_upload_size * 1_000_000, check)
+    except MultisiteError as error:  # There is no folder for archives.
+        raise HTTPBadRequest(str(error)) from error
+    request.environ[_UPLOAD] = path
+
+
+def uploaded_archive(request: Request) -> Path | None:
+    """Return the archive that was uploaded, None if there is none. The caller adds a job for it, or deletes it."""
+    found: Path | None = request.environ.get(_UPLOAD)
+    return found
 
 
 def _check_origin(request: Request) -> None:

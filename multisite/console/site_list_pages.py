@@ -19,7 +19,7 @@ from multisite.sites.themes import list_themes
 from multisite.sites.traffic import Traffic, traffic_of_sites
 from multisite.sites.updates import create_site
 
-__all__ = ["includeme"]
+__all__ = ["chosen_sites", "explain", "includeme"]
 
 ORDER_TEXTS = {"domain": N_("Domain"), "name": N_("Name"), "newest": N_("Newest first")}
 
@@ -32,15 +32,9 @@ MAX_SEARCH_CHARACTERS = 253
 def sites(request: Request) -> Any:
     """The list of sites, by search, status and theme."""
     query = request.GET
-    search = query.get("q", "").strip()[:MAX_SEARCH_CHARACTERS].replace("\0", "")
-    status, theme, order = query.get("status", ""), query.get("theme", ""), query.get("order", "domain")
-    if status not in {"", *STATUSES} or order not in ORDERS:
+    chosen, order = chosen_sites(request), query.get("order", "domain")
+    if order not in ORDERS:
         raise HTTPBadRequest
-    chosen = SiteSelection(
-        search=search or None,
-        statuses=[status] if status else (),
-        theme=None if not theme else "" if theme == NO_THEME else theme.replace("\0", ""),
-    )
     engine = request.console.engine
     try:
         page = list_page(engine, chosen, order, before=query.get("before"), after=query.get("after"))
@@ -53,14 +47,28 @@ def sites(request: Request) -> Any:
         page=page,
         lines={site_id: _line(spans) for site_id, spans in traffic.items()},
         counts=count_sites(engine),
-        search=search,
-        status=status,
-        theme=theme,
+        search=chosen.search or "",
+        status=query.get("status", ""),
+        theme=query.get("theme", ""),
         order=order,
         orders=ORDER_TEXTS,
         themes=list_themes(request.console.settings),
         no_theme=NO_THEME,
         link=lambda **changed: _link(request, changed),
+    )
+
+
+def chosen_sites(request: Request) -> SiteSelection:
+    """Return which sites the parameters of the list choose. Raises `HTTPBadRequest` if there is no such status."""
+    query = request.GET
+    search = query.get("q", "").strip()[:MAX_SEARCH_CHARACTERS].replace("\0", "")
+    status, theme = query.get("status", ""), query.get("theme", "")
+    if status not in {"", *STATUSES}:
+        raise HTTPBadRequest
+    return SiteSelection(
+        search=search or None,
+        statuses=[status] if status else (),
+        theme=None if not theme else "" if theme == NO_THEME else theme.replace("\0", ""),
     )
 
 

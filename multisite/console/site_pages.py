@@ -25,7 +25,7 @@ TABS = [
     ("settings", N_("Settings"), "look"),
     ("state", N_("State"), "run"),
     ("users", N_("Users"), "look"),
-    ("copy", N_("Copy"), "run"),
+    ("copy", N_("Copy and export"), "run"),
     ("remove", N_("Remove"), "everything"),
 ]
 """The tabs of a site: the route, the text, and the role of those who see it. An includeme appends further ones."""

@@ -139,6 +139,12 @@ class Settings:
     console_second_factor: bool = _setting(
         True, parsers.parse_boolean, "Whether operators of the console need a code from an app to log in."
     )
+    console_worker: bool = _setting(
+        False, parsers.parse_boolean, "Whether a process that serves the operator's console also does its jobs."
+    )
+    console_upload_size: int = _setting(
+        1000, parsers.parse_count, "Size of an archive that is uploaded to the operator's console, in megabytes."
+    )
     public_addresses: tuple[str, ...] = _setting(
         (), parsers.parse_public_addresses, "Addresses that domains lead to, or one name for CNAME records."
     )

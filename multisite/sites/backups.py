@@ -23,6 +23,7 @@ from multisite.errors import MultisiteError
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.exporting import export_site
 from multisite.sites.archive.snapshot import readable
+from multisite.sites.job_archives import delete_exports, move_exports
 from multisite.sites.operator_log import record_export
 
 __all__ = ["Backup", "delete_backups", "export_sites", "move_backups"]
@@ -126,9 +127,10 @@ def _delete_older(folder: Path, keep: int | None) -> tuple[Path, ...]:
 
 
 def delete_backups(site_id: int, settings: Settings) -> None:
-    """Delete all backups of a site. Raises `MultisiteError` if that fails."""
+    """Delete all backups of a site, and the exports that jobs have made. Raises `MultisiteError` if that fails."""
     if settings.archives_dir is None:
         return
+    delete_exports(site_id, settings)
     try:
         shutil.rmtree(_folder(settings) / str(site_id))
     except FileNotFoundError:
@@ -138,6 +140,7 @@ def delete_backups(site_id: int, settings: Settings) -> None:
 
 
 def move_backups(site_id: int, new_id: int, settings: Settings) -> None:
-    """Give the backups of a removed site to the site that was restored from it."""
+    """Give the backups and the exports of a removed site to the site that was restored from it."""
+    move_exports(site_id, new_id, settings)
     if settings.archives_dir is not None and (_folder(settings) / str(site_id)).is_dir():
         (_folder(settings) / str(site_id)).rename(_folder(settings) / str(new_id))

@@ -3,79 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import Engine
-
-from multisite.core.settings import Settings
-from multisite.directory.records import get_site
-from multisite.errors import MultisiteError
-from multisite.sites import availability, removal, rotate_secret, updates
-from multisite.sites.archive.contents import SiteContents
+from multisite.errors import MultisiteError, UnknownSite
+from multisite.sites import removal
 from multisite.sites.archive.copying import copy_site
-from multisite.sites.archive.exporting import export_site
 from multisite.sites.archive.importing import Imported, import_site
+from multisite.sites.bulk import BULK_ACTIONS, JobContext, check_action, export_to_folder, run_bulk
+from multisite.sites.job_archives import upload_path
 from multisite.sites.jobs import Job
-from multisite.sites.operator_log import record_export
+from multisite.sites.operator_log import LogSelection, list_log
+from multisite.sites.removed import prune_removed
+from multisite.sites.restoring import restore_site
 
-__all__ = ["BULK_ACTIONS", "EXPORTS_FOLDER", "KINDS", "UPLOADS_FOLDER", "JobContext", "check_job"]
-
-EXPORTS_FOLDER, UPLOADS_FOLDER = "exports", "uploads"
-"""The folders in `multisite.archives_dir` for the archives that jobs write, and for those that they import."""
+__all__ = ["BULK_ACTIONS", "KINDS", "JobContext", "check_job"]
 
 Arguments = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class JobContext:
-    """What a job works with. `progress` takes a line, and raises an exception if the job was cancelled."""
-
-    engine: Engine
-    settings: Settings
-    contents: SiteContents
-    progress: Callable[[str], None]
-
-
-def _folder(context: JobContext, name: str) -> Path:
-    if context.settings.archives_dir is None:
-        raise MultisiteError("there is no folder for archives: set multisite.archives_dir in the ini file")
-    folder = context.settings.archives_dir / name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-def _export(context: JobContext, job: Job, arguments: Arguments) -> dict[str, Any]:
-    site = get_site(context.engine, arguments["host"]).site
-    # Begun again, the job writes the same file.
-    path = _folder(context, EXPORTS_FOLDER) / f"{site.id}-{job.id}.zip"
-    users = arguments.get("users", "keep")
-    done = export_site(
-        context.engine, arguments["host"], path, settings=context.settings, contents=context.contents, users=users,
-        progress=context.progress,
-    )  # fmt: skip
-    record_export(context.engine, done.site, path, users=users)
-    return {"archive": path.name, "rows": done.rows, "files": done.files, "left_out": list(done.left_out)}
+def _export(context: JobContext, _job: Job, arguments: Arguments) -> dict[str, Any]:
+    return export_to_folder(context, arguments["host"], users=arguments.get("users", "keep"))
 
 
 def _imported(done: Imported) -> dict[str, Any]:
     return {"site": done.host, "rows": done.rows, "files": done.files, "left_out": list(done.left_out)}
 
 
-def _import(context: JobContext, _job: Job, arguments: Arguments) -> dict[str, Any]:
-    name = arguments["archive"]
-    if Path(name).name != name:
-        raise MultisiteError(f"'{name}' is not the name of a file in {UPLOADS_FOLDER}")
-    done = import_site(
-        context.engine, _folder(context, UPLOADS_FOLDER) / name, settings=context.settings, contents=context.contents,
-        progress=context.progress, host=arguments.get("host"), users=arguments.get("users", "keep"),
-        with_templates=arguments.get("with_templates", False),
-    )  # fmt: skip
+def _import(context: JobContext, job: Job, arguments: Arguments) -> dict[str, Any]:
+    path = upload_path(context.settings, arguments["archive"])
+    host = arguments.get("host")
+    if _is_done(context, job, "import-site", host):
+        path.unlink(missing_ok=True)
+        return {"site": host}
+    # A worker that is killed leaves the upload to the next one; any other end needs it no more.
+    try:
+        done = import_site(
+            context.engine, path, settings=context.settings, contents=context.contents, progress=context.progress,
+            host=host, users=arguments.get("users", "keep"), with_templates=arguments.get("with_templates", False),
+        )  # fmt: skip
+    finally:
+        path.unlink(missing_ok=True)
     return _imported(done)
 
 
-def _copy(context: JobContext, _job: Job, arguments: Arguments) -> dict[str, Any]:
+def _copy(context: JobContext, job: Job, arguments: Arguments) -> dict[str, Any]:
+    if _is_done(context, job, "copy-site", arguments["new_host"]):
+        return {"site": arguments["new_host"]}
     done = copy_site(
         context.engine, arguments["host"], arguments["new_host"], settings=context.settings, contents=context.contents,
         live=arguments.get("live", False), users=arguments.get("users", "keep"), progress=context.progress,
@@ -84,45 +57,45 @@ def _copy(context: JobContext, _job: Job, arguments: Arguments) -> dict[str, Any
     return _imported(done.target)
 
 
-def _remove(context: JobContext, _job: Job, arguments: Arguments) -> dict[str, Any]:
+def _remove(context: JobContext, job: Job, arguments: Arguments) -> dict[str, Any]:
+    if _is_done(context, job, "remove-site", arguments["host"]):
+        return {}
     done = removal.remove_site(
         context.engine, arguments["host"], settings=context.settings, contents=context.contents,
         progress=context.progress,
     )  # fmt: skip
+    prune_removed(context.engine, settings=context.settings)
     return {"rows": done.rows, "archive": None if done.archive is None else done.archive.name}
 
 
-def _maintain(context: JobContext, host: str, arguments: Arguments) -> object:
-    return availability.maintain_site(context.engine, host, message=arguments.get("message"))
+def _restore(context: JobContext, job: Job, arguments: Arguments) -> dict[str, Any]:
+    host, new_host = arguments["host"], arguments.get("new_host")
+    if _is_done(context, job, "restore-site", new_host or host):
+        return {"site": new_host or host}
+    done = restore_site(
+        context.engine, host, settings=context.settings, contents=context.contents, new_host=new_host,
+        progress=context.progress,
+    )  # fmt: skip
+    return _imported(done)
 
 
-BULK_ACTIONS: dict[str, Callable[[JobContext, str, Arguments], object]] = {
-    "enable-site": lambda context, host, _: availability.enable_site(context.engine, host),
-    "disable-site": lambda context, host, _: availability.disable_site(context.engine, host),
-    "maintain-site": _maintain,
-    "rotate-secret": lambda context, host, _: rotate_secret.rotate_secret(context.engine, host),
-    "reload-templates": lambda context, host, _: updates.reload_templates(context.engine, host),
-    "set-theme": lambda context, host, arguments: updates.set_theme(
-        context.engine, host, arguments.get("theme"), settings=context.settings
-    ),
-    "remove-site": lambda context, host, _: removal.remove_site(
-        context.engine, host, settings=context.settings, contents=context.contents, progress=context.progress
-    ),
-}
-"""What a bulk job does to each of its sites, by the name of the command. They can be repeated."""
+def _is_done(context: JobContext, job: Job, what: str, host: str | None) -> bool:
+    """Return whether a worker that died had made the change, but not recorded the end of the job.
+
+    The change and its entry in the operator log are one transaction.
+    """
+    if job.attempts < 2 or host is None:
+        return False
+    try:
+        entries = list(list_log(context.engine, LogSelection(host, who=job.who, whats=(what,), since=job.created)))
+    except UnknownSite:
+        return False
+    return any((each.site, each.request_id) == (host, job.request_id) for each in entries)
 
 
-def _bulk(context: JobContext, _job: Job, arguments: Arguments) -> dict[str, Any]:
-    act, hosts = BULK_ACTIONS[arguments["action"]], arguments["hosts"]
-    results = []
-    for number, host in enumerate(hosts, 1):
-        context.progress(f"{number} of {len(hosts)}: {host}")
-        try:
-            act(context, host, arguments)
-            results.append({"site": host, "error": None})
-        except MultisiteError as error:
-            results.append({"site": host, "error": str(error)})
-    return {"sites": results, "failed": sum(each["error"] is not None for each in results)}
+def _bulk(context: JobContext, job: Job, arguments: Arguments) -> dict[str, Any]:
+    done = (job.result or {}).get("sites", ())
+    return run_bulk(context, arguments["action"], arguments["hosts"], arguments, done=done)
 
 
 KINDS: dict[str, Callable[[JobContext, Job, Arguments], dict[str, Any]]] = {
@@ -130,6 +103,7 @@ KINDS: dict[str, Callable[[JobContext, Job, Arguments], dict[str, Any]]] = {
     "import-site": _import,
     "copy-site": _copy,
     "remove-site": _remove,
+    "restore-site": _restore,
     "bulk": _bulk,
 }
 """What a job does, by its kind; returns its result."""
@@ -139,6 +113,7 @@ _REQUIRED = {
     "import-site": {"archive"},
     "copy-site": {"host", "new_host"},
     "remove-site": {"host"},
+    "restore-site": {"host"},
     "bulk": {"action", "hosts"},
 }
 
@@ -149,5 +124,5 @@ def check_job(kind: str, arguments: Arguments) -> None:
         raise MultisiteError(f"there is no kind of job '{kind}': there are {', '.join(KINDS)}")
     if missing := sorted(_REQUIRED[kind] - arguments.keys()):
         raise MultisiteError(f"a job '{kind}' needs {' and '.join(missing)}")
-    if kind == "bulk" and arguments["action"] not in BULK_ACTIONS:
-        raise MultisiteError(f"'{arguments['action']}' is not an action for several sites: {', '.join(BULK_ACTIONS)}")
+    if kind == "bulk":
+        check_action(arguments["action"])

@@ -37,6 +37,7 @@ __all__ = [
     "list_jobs",
     "prune_jobs",
     "read_job",
+    "wanted_uploads",
     "worker_name",
 ]
 
@@ -54,7 +55,8 @@ class Job:
     """A job. `kind` and `arguments` say what is done, `site` is the domain of the site that it is for.
 
     `status` is `waiting`, `running`, `done`, `failed` or `cancelled`; `cancel` is whether a running job is asked to
-    end. `progress` is a line of text. `result` is an object, None until the job is done; `error` says why it failed.
+    end. `progress` is a line of text. `result` is an object, None until there is a part of it; `error` says why it
+    failed.
     """
 
     id: int
@@ -176,8 +178,8 @@ def _fail_worn_out(connection: Connection) -> None:
         connection.execute(sa.update(jobs_table).where(*same).values(**values, ended=datetime.now(UTC)))
 
 
-def beat(engine: Engine, job: Job, progress: str | None = None) -> bool:
-    """Write a sign of life, and the line of progress unless it is None.
+def beat(engine: Engine, job: Job, progress: str | None = None, result: Mapping[str, Any] | None = None) -> bool:
+    """Write a sign of life, and the line of progress and the result so far unless they are None.
 
     Returns:
         Whether to go on: the job is not cancelled, and no other worker has taken it.
@@ -185,6 +187,8 @@ def beat(engine: Engine, job: Job, progress: str | None = None) -> bool:
     values: dict[str, Any] = {"heartbeat": datetime.now(UTC)}
     if progress is not None:
         values["progress"] = progress[:300]
+    if result is not None:
+        values["result"] = dict(result)
     with _connect(engine) as connection, connection.begin():
         own = sa.update(jobs_table).where(*_of(job)).values(**values).returning(_jobs.cancel)
         cancel = connection.execute(own).scalar_one_or_none()
@@ -255,6 +259,13 @@ def list_jobs(
     with _connect(engine) as connection:
         rows = connection.execute(statement).all()
     return (Job(**row._mapping) for row in rows)
+
+
+def wanted_uploads(engine: Engine) -> set[str]:
+    """Return the names of the archives that jobs are still to import."""
+    waits = _jobs.kind == "import-site", _jobs.status.in_(["waiting", "running"])
+    with _connect(engine) as connection:
+        return {each["archive"] for each in connection.scalars(sa.select(_jobs.arguments).where(*waits))}
 
 
 def prune_jobs(engine: Engine, *, days: int) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event, Thread
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +18,7 @@ from multisite.errors import MultisiteError
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.job_kinds import KINDS, JobContext, check_job
 from multisite.sites.jobs import Job, beat, claim_job, end_job, worker_name
+from multisite.sites.settings import SettingsRegistry
 
 __all__ = ["Worker"]
 
@@ -43,6 +44,7 @@ class _Heart:
         self._stopped = Event()
         self._next_at = 0.0
         self.is_wanted = True
+        self.result: dict[str, Any] | None = None
         self._thread = Thread(target=self._run, name="multisite-job", daemon=True)
 
     def __enter__(self) -> Self:
@@ -59,7 +61,7 @@ class _Heart:
 
     def _beat(self, progress: str | None) -> None:
         try:
-            self.is_wanted = beat(self._engine, self._job, progress)
+            self.is_wanted = beat(self._engine, self._job, progress, self.result)
         except SQLAlchemyError as error:
             # On SQLite the job itself may be writing: then nobody else can take it either.
             log.debug("no sign of life of job %s: %s", self._job.id, error)
@@ -72,6 +74,10 @@ class _Heart:
         if not self.is_wanted:
             raise _Cancelled
 
+    def keep(self, result: Mapping[str, Any]) -> None:
+        """Keep the result so far: written with the next line of progress, or at the end of a job that is cancelled."""
+        self.result = dict(result)
+
     @property
     def _job_can_write(self) -> bool:
         # On SQLite a job within its transaction would wait for itself; the thread reports instead, between two.
@@ -79,12 +85,18 @@ class _Heart:
 
 
 class Worker:
-    """Does jobs. `contents` are the application's declarations about the data of its sites, for archives."""
+    """Does jobs. `contents` are the application's declarations about the data of its sites, for archives.
 
-    def __init__(self, engine: Engine, settings: Settings, contents: SiteContents) -> None:
+    `declared` are the settings that it declares; without them, a job that sets some fails.
+    """
+
+    def __init__(
+        self, engine: Engine, settings: Settings, contents: SiteContents, declared: SettingsRegistry | None = None
+    ) -> None:
         self._engine = engine
         self._settings = settings
         self._contents = contents
+        self._declared = declared
         self._stopped = Event()
 
     def run(
@@ -121,21 +133,26 @@ class Worker:
     def do(self, job: Job) -> str:
         """Do a claimed job in the name of who has added it, and return its new status."""
         token = request_id.set(job.request_id)
+        heart = _Heart(self._engine, job)
         try:
-            with acting_as(job.who, address=job.address), _Heart(self._engine, job) as heart:
-                context = JobContext(self._engine, self._settings, self._contents, heart.progress)
+            with acting_as(job.who, address=job.address), heart:
+                context = JobContext(
+                    self._engine, self._settings, self._contents, heart.progress, str(job.id), self._declared,
+                    heart.keep,
+                )  # fmt: skip
                 check_job(job.kind, job.arguments)
                 heart.progress("begun")
                 result = KINDS[job.kind](context, job, job.arguments)
         except _Cancelled:
-            end_job(self._engine, job, "cancelled")
+            end_job(self._engine, job, "cancelled", result=heart.result)
             return "cancelled"
         except (MultisiteError, SQLAlchemyError, OSError) as error:
-            end_job(self._engine, job, "failed", error=" ".join(str(error).split()))
+            end_job(self._engine, job, "failed", result=heart.result, error=" ".join(str(error).split()))
             return "failed"
         except Exception as error:
             log.exception("job %s failed", job.id)
-            end_job(self._engine, job, "failed", error=f"{type(error).__name__}: see the log of the worker")
+            reason = f"{type(error).__name__}: see the log of the worker"
+            end_job(self._engine, job, "failed", result=heart.result, error=reason)
             return "failed"
         finally:
             request_id.reset(token)

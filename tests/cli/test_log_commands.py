@@ -37,6 +37,7 @@ CHANGING: dict[str, list[list[str]]] = {
     "disable-site": [["disable-site", "a.example"]],
     "maintain-site": [["maintain-site", "a.example"]],
     "enable-site": [["enable-site", "a.example"]],
+    "bulk": [["bulk", "enable-site", "--site", "a.example", "--yes"]],
     "refresh": [["refresh"]],
     "reload-templates": [["reload-templates"], ["reload-templates", "a.example"]],
     "new-theme": [["new-theme", "another"]],
@@ -78,7 +79,7 @@ CHANGING: dict[str, list[list[str]]] = {
 IN_A_PROCESS = {"export-site", "export-sites", "import-site", "copy-site", "remove-site", "restore-site"}
 """Archives have the tables of every model of the process, and other tests declare some."""
 
-LOGGED_AS = {"add-sites": "add-site", "export-sites": "export-site"}
+LOGGED_AS = {"add-sites": "add-site", "bulk": "enable-site", "export-sites": "export-site"}
 """Where the action has another name than the command."""
 
 READING = {
@@ -178,6 +179,7 @@ def test_dry_runs_and_failures_are_not_logged(folder: Folder, logged: object) ->
         ["import-entries", "a.example", "leaf-mould.md", "--dry-run"], ["remove-site", "a.example", "--dry-run"],
         ["delete-entry", "a.example", "nothing", "--yes"], ["add-site", "a.example"], ["rename-site", "x.example", "y"],
         ["remove-redirect", "a.example", "/nothing"], ["list-log"], ["list-missing", "a.example"],
+        ["bulk", "disable-site", "--all"],
     ):  # fmt: skip
         folder.invoke(*arguments)
     assert len(entries(folder)) == before

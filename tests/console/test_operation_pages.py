@@ -119,20 +119,36 @@ def test_jobs_are_shown_and_cancelled(sites: ContentSites) -> None:
     waiting = jobs.add_job(sites.engine, "copy-site", site="a.example", arguments={"host": "a.example"})
     page = browser.get("/jobs")
     first, second = cells(page)
-    assert first[:3] == [f"{waiting.id} copy-site a.example", "Waiting", "–"]
-    assert second[:3] == [f"{failing.id} set-theme –", "Running", "1 of 2: a.example"]
+    assert first[:3] == [f"Copy , job {waiting.id} a.example", "Waiting", "–"]
+    assert second[:3] == [f"Set the theme , job {failing.id} 1 sites", "Running", "1 of 2: a.example"]
     page = page.forms[0].submit(status=303).follow()
     assert "The job is cancelled." in page.text
-    assert [row[1] for row in cells(page)] == ["Cancelled", "Running"]
+    assert page.html.select_one(".pill").text == "Cancelled"
+    assert [row[1] for row in cells(browser.get("/jobs"))] == ["Cancelled", "Running"]
     (entry,) = list_log(sites.engine, limit=1)
     assert (entry.who, entry.what) == ("rita (console)", "cancel-job")
     result = {"sites": [{"site": "a.example", "error": "no such theme"}], "failed": 1}
     jobs.end_job(sites.engine, claimed, "done", result=result)
-    assert cells(browser.get("/jobs"))[1][1:3] == ["Done", "1 sites, 1 failed a.example: no such theme"]
+    assert cells(browser.get("/jobs"))[1][1:3] == ["Done", "1 sites, 1 failed"]
+    assert cells(browser.get(f"/jobs/{failing.id}")) == [["a.example", "no such theme"]]
+    browser.get("/jobs/99999", status=404)
     token = form_token(browser)
     assert "has ended already" in browser.post("/jobs", {"csrf_token": token, "job": str(failing.id)}, status=400).text
     for number in ("", "x", "9" * 40):
         browser.post("/jobs", {"csrf_token": token, "job": number}, status=400)
+
+
+def test_older_jobs_are_on_further_pages(sites: ContentSites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multisite.console.job_pages.PAGE_JOBS", 2)
+    added = [jobs.add_job(sites.engine, "bulk", arguments={"hosts": []}).id for _ in range(5)]
+    browser, path, seen = log_in_to_console(sites, "luca", "look"), "/jobs", []
+    while path:
+        page = browser.get(path)
+        seen += [int(each["href"].rpartition("/")[2]) for each in page.html.select("tbody th a")]
+        older = page.html.select_one("a[rel=next]")
+        path = older and older["href"]
+    assert seen == added[::-1]
+    browser.get("/jobs?before=x", status=400)
 
 
 def test_operators_who_only_look_have_no_button_to_cancel(sites: ContentSites) -> None:

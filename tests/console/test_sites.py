@@ -16,6 +16,7 @@ from babel.messages.pofile import read_po
 from console_world import (
     CONSOLE,
     console_sites,
+    do_jobs,
     empty_console_tables,
     form_token,
     log_in_to_console,
@@ -43,7 +44,6 @@ from multisite.sites.removal import remove_site
 from multisite.sites.sign_ins import make_sign_in, use_sign_in
 from multisite.sites.traffic import Traffic
 from multisite.sites.updates import add_site
-from multisite.sites.worker import Worker
 from multisite.web.site_archive import site_contents
 
 
@@ -289,14 +289,17 @@ def test_remove_and_restore(world: ContentSites, jane: TestApp, post: Any, spare
     assert "1 rows in entries" in jane.get(page).text
     for typed in ("", "spare", GARDEN):
         assert "another one" in post(page, {"domain": typed}, status=400).text
-    assert "The site is removed." in post(page, {"domain": "spare.example"}, status=303).follow().text
+    assert "The job is added." in post(page, {"domain": "spare.example"}, status=303).follow().text
+    browser_of(world, "spare.example").get("/", status=200)
+    assert do_jobs(world) == [("remove-site", "done")]
     assert last_logged(world) == ("jane (console)", "remove-site", "spare.example")
     browser_of(world, "spare.example").get("/", status=404)
     jane.get(f"/sites/{spare.id}", status=404)
     assert "no removed site" in post("/removed", {"domain": GARDEN}, status=400).text
     taken = post("/removed", {"domain": "spare.example", "new_host": GARDEN}, status=400)
     assert "already belongs" in taken.text
-    assert "The site is restored." in post("/removed", {"domain": "spare.example"}, status=303).follow().text
+    post("/removed", {"domain": "spare.example"}, status=303)
+    assert do_jobs(world) == [("restore-site", "done")]
     assert "kept of Spare" in browser_of(world, "spare.example").get("/entries/kept").text
     remove_site(world.engine, "spare.example", settings=parse_settings(world.settings), erase=True)
 
@@ -306,14 +309,13 @@ def test_copy_and_export_are_jobs(world: ContentSites, jane: TestApp, post: Any,
     assert "already belongs" in post(page, {"action": "copy", "host": GARDEN}, status=400).text
     assert "This is not a domain" in post(page, {"action": "copy", "host": "a b"}, status=400).text
     post(page, {"action": "x", "host": "copied.example"}, status=400)
-    assert list(list_jobs(world.engine)) == []
+    before = len(list(list_jobs(world.engine)))
     shown = post(page, {"action": "copy", "host": "copied.example", "users": "none"}, status=303).follow()
     assert "The job is added." in shown.text
     post(page, {"action": "export"}, status=303)
     settings = parse_settings(world.settings)
-    worker = Worker(world.engine, settings, site_contents(world.app.registry))
-    worker.run(once=True)
-    assert [(each.kind, each.status) for each in list_jobs(world.engine)] == [
+    do_jobs(world)
+    assert [(each.kind, each.status) for each in list_jobs(world.engine)][: -before or None] == [
         ("export-site", "done"), ("copy-site", "done"),
     ]  # fmt: skip
     assert get_site(world.engine, "copied.example").site.copy_of == "spare.example"

@@ -347,3 +347,75 @@ def test_the_commands(tmp_path: Path, sqlite_database_url: str) -> None:
     assert [line.split("  ")[3] for line in listed] == ["cancelled", "done"]
     assert '"failed": 0' in folder.invoke("list-jobs", "--status", "done", "--json").stdout
     assert "has ended already" in folder.fails("cancel-job", str(first.id))
+
+
+# Several sites at once
+
+
+def test_the_command_for_several_sites(tmp_path: Path, sqlite_database_url: str) -> None:
+    from multisite.cli import bulk
+    from multisite.sites.bulk import BULK_ACTIONS
+
+    assert set(bulk.ACTIONS) == set(BULK_ACTIONS) - {"rotate-secret", "reload-templates", "remove-site"}
+    folder = Folder(tmp_path, sqlite_database_url)
+    ini = tmp_path / "development.ini"
+    ini.write_text(ini.read_text().replace("egg:pyramid-multisite", "call:multisite.content:main"))
+    with closing_engine(sqlite_database_url) as engine:
+        migrate_own(engine)
+        for host in ("a.example", "b.example"):
+            add_site(engine, host, settings=Settings(sites_dir=tmp_path / "sites"))
+        planned = folder.invoke("bulk", "disable-site", "--only", "*.example")
+        assert planned.stdout == "a.example\nb.example\n2 sites. Pass --yes to do it.\n"
+        assert get_site(engine, "a.example").status == "active"
+        done = folder.invoke("bulk", "maintain-site", "--all", "--message", "Back at six", "--yes")
+        assert done.stdout == "a.example: done\nb.example: done\n"
+        assert {get_site(engine, host).status for host in ("a.example", "b.example")} == {"maintenance"}
+        refused = folder.invoke("bulk", "set", "locale=de", "timezone=Nowhere/Here", "--site", "a.example", "--yes")
+        assert refused.exit_code == 1
+        assert "it failed for 1 of 1 sites" in refused.stderr
+        assert get_site(engine, "a.example").site.locale == "en"
+    for wrong in (
+        ["enable-site"], ["enable-site", "--all", "--site", "a.example"], ["set", "--all"], ["set", "x", "--all"],
+        ["enable-site", "x", "--all"], ["set-theme", "a", "b", "--all"], ["remove-site", "--all"],
+    ):  # fmt: skip
+        assert folder.invoke("bulk", *wrong).exit_code == 2, wrong
+
+
+MANY = """
+import sys, time
+import sqlalchemy as sa
+from multisite.directory import engine_from_url
+from multisite.core.settings import Settings
+from multisite.sites import bulk, worker
+from multisite.sites.archive.contents import SiteContents
+from multisite.sites.worker import Worker
+real, worker.PROGRESS_SECONDS = bulk.BULK_ACTIONS["enable-site"], 0
+def act(context, host, arguments):
+    if host == {1!r}:
+        print("acting", flush=True)
+        time.sleep(60)
+    real(context, host, arguments)
+bulk.BULK_ACTIONS["enable-site"] = act
+Worker(engine_from_url({0!r}), Settings(), SiteContents(metadata=(sa.MetaData(),))).run(once=True)
+"""
+
+
+def test_the_next_worker_goes_on_after_the_sites_that_a_killed_one_has_done(
+    engine: sa.Engine, a_worker: Worker, settings: Settings
+) -> None:
+    url, hosts = engine.url.render_as_string(hide_password=False), [f"kill{next(_numbers)}.example" for _ in range(4)]
+    for host in hosts:
+        add_site(engine, host, settings=settings)
+    job = jobs.add_job(engine, "bulk", arguments={"action": "enable-site", "hosts": hosts})
+    arguments = [sys.executable, "-c", textwrap.dedent(MANY).format(url, hosts[2])]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"acting\n"
+        process.send_signal(signal.SIGKILL)
+    assert a_worker.run(once=True) == 1
+    found = state(engine, job)
+    assert (found.status, found.attempts) == ("done", 2)
+    assert found.result == {"sites": [{"site": host, "error": None} for host in hosts], "failed": 0}
+    for host in hosts:
+        assert len(list(list_log(engine, LogSelection(site=host, whats=("enable-site",))))) == 1, host

@@ -15,15 +15,20 @@ from editor_sites import CHEAP, PASSWORD, editor_sites
 from webtest import TestApp
 
 from multisite.console.operators import add_operator, find_by_link
+from multisite.core.settings import parse_settings
 from multisite.directory.console_tables import attempts_table, log_ins_table, operators_table, sign_ins_table
 from multisite.directory.models import AS_MULTISITE
+from multisite.sites.worker import Worker
 from multisite.users import Account
+from multisite.web.site_archive import site_contents
+from multisite.web.site_settings import SITE_SETTINGS
 
 __all__ = [
     "CONSOLE",
     "add_operator_with_password",
     "console_browser",
     "console_sites",
+    "do_jobs",
     "empty_console_tables",
     "form_token",
     "log_in_to_console",
@@ -89,6 +94,15 @@ def log_in_to_console(sites: ContentSites, login: str, role: str | None = None) 
     response = browser.post("/login", fields)
     assert response.status_code == 303, response.text
     return browser
+
+
+def do_jobs(sites: ContentSites) -> list[tuple[str, str]]:
+    """Do the jobs that are waiting, as `multisite work --once` does, and return their kinds and statuses."""
+    registry = sites.app.registry
+    worker = Worker(sites.engine, parse_settings(sites.settings), site_contents(registry), registry[SITE_SETTINGS])
+    done: list[tuple[str, str]] = []
+    worker.run(once=True, on_done=lambda job, status: done.append((job.kind, status)))
+    return done
 
 
 def form_token(browser: TestApp) -> str:

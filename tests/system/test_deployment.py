@@ -252,13 +252,15 @@ def test_a_killed_worker_costs_no_page_behind_caddy(server: Server, tmp_path: Pa
             assert https_get(port, "shop.example", context, path).startswith(b"HTTP/1.1 404")
 
 
-def test_the_unit_is_valid_and_confined(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit_file", [UNIT, UNIT.with_name("multisite-work.service")], ids=lambda path: path.stem)
+def test_the_units_are_valid_and_confined(unit_file: Path, tmp_path: Path) -> None:
     systemd = shutil.which("systemd-analyze")
     if systemd is None:
         pytest.skip("no systemd-analyze on this machine (Debian: apt-get install systemd)")
     # The command must exist for `verify`; everything else is as in the file.
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text("utf-8").replace("/opt/multisite/bin/gunicorn", sys.executable), "utf-8")
+    unit = tmp_path / unit_file.name
+    text = re.sub("/opt/multisite/bin/[a-z]+", lambda _: sys.executable, unit_file.read_text("utf-8"))
+    unit.write_text(text, "utf-8")
     done = subprocess.run([systemd, "verify", unit], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     # 0 to 100, of ten times the exposure that systemd computes; a unit without confinement has 96.
@@ -266,6 +268,12 @@ def test_the_unit_is_valid_and_confined(tmp_path: Path) -> None:
     assert subprocess.run(confined, capture_output=True, check=False).returncode == 0
     unit.write_text(unit.read_text("utf-8").replace("CapabilityBoundingSet=\n", ""), "utf-8")
     assert subprocess.run(confined, capture_output=True, check=False).returncode == 1
+
+
+def test_the_unit_of_the_jobs_runs_the_command(server: Server) -> None:
+    (start,) = re.findall("^ExecStart=(.*)$", UNIT.with_name("multisite-work.service").read_text("utf-8"), re.MULTILINE)
+    done = server.run(f"{start} --once")
+    assert "0 jobs done." in done
 
 
 def test_the_workers_of_the_compose_file_are_those_of_the_proxy_and_of_prometheus() -> None:

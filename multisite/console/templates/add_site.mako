@@ -23,6 +23,8 @@
     ${parent.option(each, each, texts["theme"])}
 % endfor
   </select></p>
+  <h2>${t("The steps")}</h2>
+  ${parent.add_steps(0)}
   <p><button type="submit">${t("Add the site")}</button></p>
-  <p class="hint">${t("This adds the site to the database, and then makes its folder of templates. If it is interrupted, the site is listed as incomplete: send the same form again to complete it.")}</p>
+  <p class="hint">${t("If it is interrupted, the site is listed as incomplete, and its page completes it.")}</p>
 </form>

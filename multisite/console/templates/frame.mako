@@ -47,6 +47,14 @@ ${next.body()}
 
 <%def name="pill(status)"><span class="pill ${status}">${t(statuses[status]) if status in statuses else status}</span></%def>
 
+<%def name="add_steps(done)">
+<ol class="steps">
+% for number, text in enumerate((t("The domains are reserved. The site is not served yet."), t("Its folder of templates is made."), t("The site is online."))):
+  <li${' class="is-done"' if number < done else '' | n}>${text}${f' ({t("done")})' if number < done else ""}</li>
+% endfor
+</ol>
+</%def>
+
 <%def name="option(value, text, chosen)"><option value="${value}"${' selected' if value == chosen else '' | n}>${text}</option></%def>
 
 <%def name="new_password()">

@@ -1,6 +1,8 @@
 <%inherit file="frame.mako"/>
+<%namespace name="parts" file="job_parts.mako"/>
 <%block name="title">${t("Jobs")}</%block>
 <%block name="actions"><a class="button quiet" href="${path('jobs')}">${t("Refresh")}</a></%block>
+<div id="progress"${' data-progress' if any(not each.has_ended for each in jobs) else '' | n}>
 % if jobs:
 <div class="card flush">
 <table class="list">
@@ -11,28 +13,9 @@
   <tbody>
 % for each in jobs:
   <tr>
-    <th scope="row">${each.id} ${each.arguments.get("action", each.kind)}<br><small>${each.site or each.arguments.get("host") or "–"}</small></th>
+    <th scope="row"><a href="${path('job', id=each.id)}"><span class="names"><b>${t(kinds.get(kind_of(each), kind_of(each)))}<span class="unseen">, ${t("job {number}", number=each.id)}</span></b><small>${subject_of(each) or (t("{number} sites", number=len(each.arguments["hosts"])) if "hosts" in each.arguments else "–")}</small></span></a></th>
     <td><span class="pill job-${each.status}">${t(job_statuses[each.status])}</span></td>
-    <td data-label="${t('Progress')}">
-% if each.error:
-      <span class="fault">${each.error}</span>
-% elif each.result and "sites" in each.result:
-      ${t("{number} sites, {failed} failed", number=len(each.result["sites"]), failed=each.result["failed"])}
-      <ul class="plain">
-% for site in each.result["sites"]:
-% if site["error"]:
-        <li>${site["site"]}: <span class="fault">${site["error"]}</span></li>
-% endif
-% endfor
-      </ul>
-% elif each.result:
-      ${each.result.get("archive") or each.result.get("site") or "–"}
-% elif each.cancel and not each.has_ended:
-      ${t("Ends at its next step.")}
-% else:
-      ${each.progress or "–"}
-% endif
-    </td>
+    <td data-label="${t('Progress')}">${parts.outcome(each)}</td>
     <td data-label="${t('Added')}"><time datetime="${each.created.isoformat(timespec="seconds")}">${when(each.created)}</time><br><small>${each.who}</small></td>
     <td class="end">
 % if may("run") and not each.has_ended and not each.cancel:
@@ -50,4 +33,11 @@
 </div>
 % else:
 <p class="empty">${t("There are no jobs. 'multisite work' does those that are added.")}</p>
+% endif
+</div>
+% if older:
+<nav class="pages" aria-label="${t('Pages')}"><a class="button quiet" rel="next" href="${older}">${t("Older")} →</a></nav>
+% endif
+% if any(not each.has_ended for each in jobs):
+<script src="${script_path}" defer></script>
 % endif

@@ -1,6 +1,6 @@
 <%inherit file="site_frame.mako"/>
 <%def name="tab()">${t("Remove")}</%def>
-<div class="card danger-zone">
+<div class="card">
 <h2>${t("What is removed")}</h2>
 <ul class="plain">
 % for table, number in plan.rows.items():
@@ -14,11 +14,30 @@
   <li>${t("The folder {folder}, which moves to the trash", folder=plan.folder)}</li>
 % endif
 </ul>
+</div>
+<div class="card">
+<h2>${t("Before that")}</h2>
+% if keeps:
+<form method="post" action="${path('copy', id=site.id)}">
+  ${parent.csrf()}
+% if exports:
+  <p>${t("The newest archive of this site is of {when}.", when=when(exports[0].made))} <a href="${path('copy', id=site.id)}">${t("All archives")}</a></p>
+% else:
+  <p>${t("There is no archive of this site that you could download.")}</p>
+% endif
+  <p><button type="submit" name="action" value="export" class="quiet">${t("Export the site")}</button></p>
+</form>
+% else:
+<p>${t("Export the site with this command:")}</p>
+<pre tabindex="0">multisite export-site ${site.domain} ${site.folder}.zip</pre>
+% endif
+</div>
+<div class="card danger-zone">
+<h2>${t("Remove")}</h2>
 % if days:
 <p>${t("An archive of the site is made first, and kept for {days} days: until then it can be restored.", days=days)}</p>
 % else:
-<p><strong>${t("No archive is kept, since multisite.archives_dir is not set: this cannot be undone. Export the site first:")}</strong></p>
-<pre tabindex="0">multisite export-site ${site.domain} ${site.folder}.zip</pre>
+<p><strong>${t("No archive is kept, since multisite.archives_dir is not set: this cannot be undone.")}</strong></p>
 % endif
 <form method="post" action="${path('remove', id=site.id)}">
   ${parent.csrf()}

@@ -17,7 +17,22 @@
 </nav>
 </%block>
 % if record.status == "pending":
-<p class="message">${t("This site is not complete. Send the form to add it again, with the same domain.")}</p>
+<div class="message">
+<p>${t("This site is not complete: adding it was interrupted.")}</p>
+${parent.add_steps(1)}
+% if may("run"):
+<form method="post" action="${path('add_site')}">
+  ${parent.csrf()}
+  <input type="hidden" name="host" value="${site.domain}">
+  <input type="hidden" name="name" value="${site.name}">
+  <input type="hidden" name="aliases" value="${' '.join(each.host for each in record.domains if each.kind == 'alias')}">
+  <input type="hidden" name="locale" value="${site.locale}">
+  <input type="hidden" name="timezone" value="${site.timezone}">
+  <input type="hidden" name="theme" value="${site.theme or ''}">
+  <button type="submit">${t("Complete it")}</button>
+</form>
+% endif
+</div>
 % elif record.status == "removing":
 <p class="message">${t("This site is being removed. Remove it again if that was interrupted.")}</p>
 % endif

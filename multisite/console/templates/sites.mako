@@ -2,7 +2,8 @@
 <%block name="title">${t("Sites")}</%block>
 <%block name="actions">
 % if may("run"):
-<a class="button" href="${path('add_site')}">${t("Add a site")}</a>
+<p class="actions"><a class="button quiet" href="${path('import')}">${t("Import a site")}</a>
+<a class="button" href="${path('add_site')}">${t("Add a site")}</a></p>
 % endif
 </%block>
 <ul class="counts" aria-label="${t('By status')}">
@@ -45,7 +46,11 @@
   <tbody>
 % for each in page.sites:
   <tr>
-    <th scope="row"><a href="${path('site', id=each.id)}"><span class="initial" aria-hidden="true">${each.name[:1].upper()}</span><span class="names"><b>${each.name}</b><small>${each.domain}</small></span></a></th>
+    <th scope="row">\
+% if may("run"):
+<input type="checkbox" form="selection" name="id" value="${each.id}" aria-label="${t('Select {site}', site=each.domain)}">\
+% endif
+<a href="${path('site', id=each.id)}"><span class="initial" aria-hidden="true">${each.name[:1].upper()}</span><span class="names"><b>${each.name}</b><small>${each.domain}</small></span></a></th>
     <td>${parent.pill(each.status)}</td>
     <td data-label="${t('Theme')}">${each.theme or "–"}</td>
     <td data-label="${t('Domains')}" class="number">${each.domains}</td>
@@ -65,6 +70,17 @@
 </div>
 % else:
 <p class="empty">${t("There are no such sites.")}</p>
+% endif
+% if page.sites and may("run"):
+<form method="get" action="${path('bulk')}" id="selection" class="selection">
+% for name, text in (("q", search), ("status", status), ("theme", theme)):
+% if text:
+  <input type="hidden" name="${name}" value="${text}">
+% endif
+% endfor
+  <button type="submit" class="quiet">${t("Change the selected sites")}</button>
+  <button type="submit" class="quiet" name="all" value="1">${t("Change all that this list finds") if search or status or theme else t("Change all sites")}</button>
+</form>
 % endif
 % if page.before or page.after:
 <nav class="pages" aria-label="${t('Pages')}">
