@@ -102,9 +102,13 @@ def _sites(request: Request, ids: list[int] | None) -> list[ChosenSite]:
 
 
 def _add_job(request: Request, sites: list[ChosenSite]) -> Job:
-    """Check what can be checked now, and not at the first site, and return the new job.
+    """Add the job, after checking what can be checked now, and not at the first site.
 
-    Raises `MultisiteError` if there is nothing to do, a site of the list is gone, or a value is not valid.
+    Returns:
+        The job.
+
+    Raises:
+        MultisiteError: There is nothing to do, a site of the list is gone, or a value is not valid.
     """
     action = field(request, "action")
     if action not in ACTION_TEXTS:

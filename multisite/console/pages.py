@@ -33,7 +33,7 @@ from multisite.sites.job_archives import new_upload
 __all__ = [
     "N_",
     "PAGES",
-    "Page",
+    "ConsolePage",
     "add_page",
     "done",
     "error_page",
@@ -50,7 +50,7 @@ DOMAIN = "console"
 MAX_FORM_BYTES = 1_000_000
 
 PAGES = "multisite.console.pages"
-"""Registry key of all pages, as a dictionary from the names of their routes to `Page`."""
+"""Registry key of all pages, as a dictionary from the names of their routes to `ConsolePage`."""
 
 _UPLOAD = "multisite.console.upload"
 
@@ -118,7 +118,7 @@ DONE = {
 """What has been done, by the value of the query parameter `done`."""
 
 
-class Page(NamedTuple):
+class ConsolePage(NamedTuple):
     """Who may have a page: `role` sees it, and `change_role` sends its forms; None for people without a log-in."""
 
     role: str | None
@@ -153,7 +153,7 @@ def add_page(  # noqa: PLR0913  # One argument for each decision about a page.
             if a form is sent, which is then to be sent again.
         takes_archive: Whether its form uploads an archive, which `uploaded_archive` returns.
     """
-    page = Page(role, change_role or role, is_dangerous, takes_archive)
+    page = ConsolePage(role, change_role or role, is_dangerous, takes_archive)
     config.registry.setdefault(PAGES, {})[name] = page
     config.add_route(name, pattern)
     config.add_view(
@@ -166,7 +166,9 @@ def add_page(  # noqa: PLR0913  # One argument for each decision about a page.
     )
 
 
-def _protected(rendered: Callable[[Any, Request], Response], page: Page, context: Any, request: Request) -> Response:
+def _protected(
+    rendered: Callable[[Any, Request], Response], page: ConsolePage, context: Any, request: Request
+) -> Response:
     """Return the page, if the request may have it."""
     check_method(request)
     is_form = request.method == "POST"

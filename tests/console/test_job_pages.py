@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ from databases import fresh_database
 from editor_sites import add_user
 from webtest import TestApp, Upload
 
+from multisite.console.worker_thread import WORKER
+from multisite.content import main
 from multisite.content.tables import Base
+from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
 from multisite.directory.operator_tables import jobs_table
@@ -24,7 +29,7 @@ from multisite.directory.records import get_site
 from multisite.errors import UnknownSite
 from multisite.sites import bulk as bulk_module
 from multisite.sites.job_archives import list_exports, prune_exports, prune_uploads
-from multisite.sites.jobs import list_jobs, read_job, wanted_uploads
+from multisite.sites.jobs import add_job, list_jobs, read_job, wanted_uploads
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.removal import remove_site
 from multisite.sites.removed import erase_removed, list_removed
@@ -380,6 +385,25 @@ def test_an_import_that_was_complete_when_its_worker_died_is_done(
     assert do_jobs(world) == [("import-site", "done")], last_job(world).error
     assert len(list(list_log(world.engine, LogSelection(site="twice.example")))) == 1
     remove_site(world.engine, "twice.example", settings=parse_settings(world.settings), erase=True)
+
+
+def test_a_thread_does_the_jobs_of_a_process_with_this_setting(world: ContentSites, jane: TestApp) -> None:
+    app = main({}, **{**world.settings, "multisite.console_worker": "true"})
+    try:
+        assert WORKER not in app.registry
+        browser = TestApp(app, extra_environ=jane.extra_environ)
+        browser.get("/login")
+        job = add_job(world.engine, "bulk", arguments={"action": "enable-site", "hosts": [GARDEN]})
+        end = time.monotonic() + 60
+        while not read_job(world.engine, job.id).has_ended:  # type: ignore[union-attr]
+            assert time.monotonic() < end, "nothing does the job"
+            time.sleep(0.05)
+        browser.get("/login")
+        assert [each.name for each in threading.enumerate()].count("multisite-worker") == 1
+    finally:
+        app.registry[WORKER].stop()
+        next(each for each in threading.enumerate() if each.name == "multisite-worker").join()
+        app.registry[DIRECTORY].engine.dispose()
 
 
 # Adding, step by step

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pyotp
 import pytest
-from console_world import CONSOLE, console_sites, next_code
+from console_world import CONSOLE, console_sites, do_jobs, next_code
 from content_sites import GARDEN, ContentSites
 from editor_browser import CHROMIUM, COLOURS, PASSWORD, axe, playwright
 from editor_sites import add_user
@@ -169,6 +169,7 @@ def test_a_job_is_cancelled_without_scripts(world: World, state: object) -> None
     page.goto(world.url("/jobs"))
     page.get_by_role("button", name="Cancel").first.click()
     page.get_by_text("The job is cancelled.").wait_for()
+    page.goto(world.url("/jobs"))
     assert page.locator(".pill.job-cancelled").count() == 2
 
 
@@ -231,9 +232,14 @@ def test_a_site_is_added_changed_removed_and_restored_without_scripts(world: Wor
     page.get_by_role("link", name="Remove", exact=True).click()
     page.get_by_label("Type the domain").fill("www.new.example")
     page.get_by_role("button", name="Remove the site").click()
-    playwright.expect(page.locator(".message.done")).to_have_text("The site is removed.")
+    playwright.expect(page.locator("h1")).to_contain_text("Remove")
+    assert ("remove-site", "done") in do_jobs(world.sites)
+    page.get_by_role("link", name="Removed sites").click()
     page.get_by_role("button", name="Restore").click()
-    playwright.expect(page.locator(".message.done")).to_have_text("The site is restored.")
+    playwright.expect(page.locator("h1")).to_contain_text("Restore")
+    assert do_jobs(world.sites) == [("restore-site", "done")]
+    page.get_by_role("link", name="Refresh").click()
+    playwright.expect(page.locator(".pill.job-done")).to_have_text("Done")
     reader.goto(world.url(host="www.new.example"))
     assert "Renamed" in reader.title()
 
