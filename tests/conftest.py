@@ -20,6 +20,7 @@ from databases import closing_engine, fresh_postgresql, make_own_tables, running
 from directories import Clock
 from hypothesis import HealthCheck, settings
 from ini_loaders import remember_loaders
+from start_costs import shorten_starts
 
 from multisite.core import site as site_module
 from multisite.core.settings import Settings
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 remember_loaders()
+shorten_starts()
 
 if importlib.metadata.version("click").startswith("8.1."):
 
