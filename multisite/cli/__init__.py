@@ -46,6 +46,14 @@ COMMANDS = {
     "compile-templates": _LazyCommand(
         "multisite.cli.templates:compile_templates", "Precompile all templates into mako.module_directory."
     ),
+    "push-templates": _LazyCommand(
+        "multisite.cli.template_store:push_templates",
+        "Copy changed templates, themes and static files to multisite.templates_store.",
+    ),
+    "pull-templates": _LazyCommand(
+        "multisite.cli.template_store:pull_templates",
+        "Copy templates, themes and static files from multisite.templates_store to this machine.",
+    ),
     "collect-static": _LazyCommand(
         "multisite.cli.static:collect_static", "Collect the static files of all sites for a web server or a CDN."
     ),

@@ -37,6 +37,7 @@ def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, sets_as
     HOST is any domain of the site, NAME a theme created by new-theme.
     """
     from multisite.sites import updates
+    from multisite.sites.template_store.changes import push_folder, refresh_folder
     from multisite.sites.themes import hidden_files, set_aside
 
     if no_theme == (name is not None):
@@ -46,8 +47,10 @@ def set_theme(ini_uri: str, host: str, name: str | None, no_theme: bool, sets_as
         raise click.UsageError("--set-aside needs the NAME of a theme.")
     engine = ini.open_engine()
     record = updates.set_theme(engine, host, name, settings=ini.settings)
+    refresh_folder(ini.settings, record.site.folder)
     renamed = set_aside(hidden_files(ini.settings, record.site)) if sets_aside else []
     if renamed:
+        push_folder(ini.settings, record.site.folder)
         updates.reload_templates(engine, host)
     if as_json:
         print_json(record_as_dict(record, ini))
@@ -74,11 +77,13 @@ def new_theme(ini_uri: str, name: str, as_json: bool) -> None:
     NAME becomes the name of its folder: lowercase letters, digits, hyphens and underscores.
     """
     from multisite.sites.operator_log import record_now
+    from multisite.sites.template_store.changes import publish_shared
     from multisite.sites.themes import create_theme
 
     ini = read_ini(ini_uri)
     engine = ini.open_engine()
     folder = create_theme(ini.settings, name)
+    publish_shared(ini.settings)
     record_now(engine, "new-theme", after={"theme": name})
     if as_json:
         print_json({"name": name, "path": str(folder)})

@@ -68,6 +68,11 @@ class Settings:
     )
     log_days: int = _setting(365, parsers.parse_log_days, "How many days an entry of the operator log is kept.")
     templates_dir: Path = _setting(Path("templates"), parsers.parse_folder, "Folder of the shared templates.")
+    templates_store: str | None = _setting(
+        None,
+        parsers.parse_media_url,
+        "Store from which each machine copies the folders of sites and the shared templates: a folder or a URL.",
+    )
     database_url: str | None = _setting(
         None, parsers.parse_url, "Database of the tables sites and domains, if it is not sqlalchemy.url."
     )
@@ -245,12 +250,25 @@ def _check_folders(parsed: Settings) -> None:
         # Archives have everything that a site has, and files in these folders are served.
         if parsed.archives_dir is not None and parsed.archives_dir.resolve().is_relative_to(folder.resolve()):
             raise SettingError("multisite.archives_dir", parsed.archives_dir, f"a folder outside of {folder}")
+    if parsed.templates_store is not None:
+        _check_store(parsed, parsed.templates_store)
     if "://" not in parsed.media_url:
         media = Path(parsed.media_url).resolve()
         for folder in (parsed.sites_dir, parsed.templates_dir):
             # A site's folder has the name of its domain, and files in `static` are served to all sites.
             if media.is_relative_to(folder.resolve()):
                 raise SettingError("multisite.media_url", parsed.media_url, f"a folder outside of {folder}")
+
+
+def _check_store(parsed: Settings, store: str) -> None:
+    if parsed.sites_dir.resolve().is_relative_to(parsed.templates_dir.resolve()):
+        # The shared templates are replaced as a whole.
+        raise SettingError("multisite.sites_dir", parsed.sites_dir, f"a folder outside of {parsed.templates_dir}")
+    if "://" not in store:
+        place = Path(store).resolve()
+        for folder in (parsed.sites_dir, parsed.templates_dir):
+            if place.is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(place):
+                raise SettingError("multisite.templates_store", store, f"a folder beside {folder}")
 
 
 def site_defaults(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 
 from multisite.core.settings import Settings
 from multisite.errors import MultisiteError
+from multisite.sites.file_store import open_file_store
 
 __all__ = ["MediaStore", "remove_media_files"]
 
@@ -34,19 +35,7 @@ class MediaStore:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            # Imported here, because it belongs to an extra, and a site can be removed without it.
-            from fsspec.core import url_to_fs
-        except ModuleNotFoundError as error:
-            raise MultisiteError("media need fsspec: pip install 'pyramid-multisite[media]'") from error
-        protocol = url.partition("://")[0] if "://" in url else "file"
-        try:
-            self._fs, root = url_to_fs(url)
-        except (ImportError, OSError, ValueError) as error:
-            # No more of the URL is shown, because it may contain a password.
-            reason = " ".join(str(error).split())
-            raise MultisiteError(f"multisite.media_url = {protocol}://... cannot be used: {reason}") from error
-        self._root = root.rstrip("/")
+        self._fs, self._root = open_file_store(url, "multisite.media_url")
 
     def write(self, site_id: int, key: str, file: IO[bytes]) -> None:
         """Write a new file of a site. Raises `MultisiteError` if the store cannot be written to."""

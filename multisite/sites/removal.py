@@ -31,6 +31,7 @@ from multisite.sites.removal_archive import write_removal_archive
 from multisite.sites.removal_record import TRASH, begin_removal, end_removal, forget_removal, move_to_trash
 from multisite.sites.removed import ERASED, delete_removed
 from multisite.sites.site_tables import count_rows, delete_in_batches, scoped_tables
+from multisite.sites.template_store.changes import refresh_folder, withdraw_folder
 from multisite.sites.transaction import directory_transaction
 
 __all__ = ["BATCH_ROWS", "TRASH", "RemovalPlan", "plan_removal", "remove_site"]
@@ -60,9 +61,13 @@ def plan_removal(engine: Engine, host: str, *, settings: Settings) -> RemovalPla
         record = read_site(connection, domains.existing(host))
         with all_sites(f"counting the rows of {record.site}"):
             rows = {each.name: count_rows(connection, each.table, record.site.id) for each in scoped_tables(connection)}
-    folder = settings.sites_dir / record.site.folder
-    existing = folder if folder.is_dir() and not folder.is_symlink() else None
+    existing = _folder_of(record, settings)
     return RemovalPlan(record, {name: number for name, number in rows.items() if number}, existing)
+
+
+def _folder_of(record: SiteRecord, settings: Settings) -> Path | None:
+    folder = settings.sites_dir / record.site.folder
+    return folder if folder.is_dir() and not folder.is_symlink() else None
 
 
 def remove_site(
@@ -106,14 +111,18 @@ def remove_site(
     removal = begin_removal(engine, plan.record, settings, erase=erase)
     archived: tuple[Path | None, tuple[str, ...]] = None, ()
     try:
+        if not (settings.sites_dir / TRASH / removal.trash).exists():
+            refresh_folder(settings, site.folder)
+        existing = _folder_of(plan.record, settings)
         if removal.is_archived and not erase:
             archived = write_removal_archive(engine, removal, settings, contents, progress)
-        folder = move_to_trash(plan.folder, removal, settings) if plan.folder is not None else None
+        folder = move_to_trash(existing, removal, settings) if existing is not None else None
     except Exception:
         forget_removal(engine, removal, settings)
         raise
     rows = _delete_rows(engine, plan, batch_rows, progress)
     remove_media_files(site.id, settings)
+    withdraw_folder(settings, site.folder)
     if erase:
         folder = None
         delete_removed(engine, removal, settings)

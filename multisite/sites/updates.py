@@ -26,6 +26,7 @@ from multisite.errors import DomainTaken, MultisiteError
 from multisite.sites.domains import check_canonical
 from multisite.sites.folders import create_site_folder
 from multisite.sites.operator_log import record, record_site_change
+from multisite.sites.template_store.changes import forget_folder, publish_folder
 from multisite.sites.themes import check_theme
 from multisite.sites.transaction import check_domain_free, directory_transaction, insert_domain
 from multisite.sites.validation import MAX_NAME_CHARACTERS, check_locale, check_name, check_timezone
@@ -190,7 +191,7 @@ def complete_site(connection: Connection, plan: SitePlan, site_id: int, settings
 
     Raises:
         DomainTaken: Another call has completed the site.
-        MultisiteError: The folder cannot be created.
+        MultisiteError: The folder cannot be created, or the store of templates cannot be reached.
     """
     claim = sa.update(SiteRow).where(_sites.c.id == site_id, _sites.c.status == "pending")
     if connection.execute(claim.values(status="active", **plan.details)).rowcount != 1:
@@ -201,7 +202,10 @@ def complete_site(connection: Connection, plan: SitePlan, site_id: int, settings
     site = added.site
     folder = settings.sites_dir / site.folder
     try:
+        # This machine may have the folder of a site that another one has removed.
+        forget_folder(settings, site.folder)
         is_new = create_site_folder(settings, site.folder, str(plan.domain), theme=plan.theme)
+        publish_folder(settings, site.folder)
     except OSError as error:
         raise MultisiteError(
             f"cannot create the folder {folder}: {error.strerror or error}; fix this, and run the same command again"
@@ -279,8 +283,13 @@ def refresh(engine: Engine) -> None:
         record(connection, "refresh")
 
 
-def reload_templates(engine: Engine, host: str | None = None) -> None:
+def reload_templates(engine: Engine, host: str | None = None, *, logged_as: str = "reload-templates") -> None:
     """Tell running servers to reload the templates of the site with the domain `host`; None stands for all sites.
+
+    Args:
+        engine: The database of the directory.
+        host: Any domain of the site.
+        logged_as: The action in the operator log.
 
     Raises:
         InvalidHost: `host` is not valid.
@@ -295,4 +304,4 @@ def reload_templates(engine: Engine, host: str | None = None) -> None:
             change = sa.update(SiteRow).where(_sites.c.id == site.id)
         column = change.table.c.template_generation
         connection.execute(change.values(template_generation=column + 1))
-        record(connection, "reload-templates", site)
+        record(connection, logged_as, site)

@@ -147,14 +147,16 @@ def _find(roots: Iterable[Path], path_segments: Sequence[str]) -> tuple[Path, Op
                 continue
         except (OSError, ValueError):  # missing, too long, not encodable, or a loop of links
             continue
-        try:
-            opened = open_real_file(candidate)
-        except OSError:  # removed in the meantime, or not readable
-            return None
-        # The real path decides, so that a link reaches neither another folder nor a hidden file.
-        if _may_serve(root, opened.path):
-            return root, OpenAsset(opened.file, opened.path, opened.status)
-        opened.file.close()
+        # Twice, because the folder can be replaced by a new version after the file in it was opened.
+        for _ in range(2):
+            try:
+                opened = open_real_file(candidate)
+            except OSError:  # removed in the meantime, or not readable
+                return None
+            # The real path decides, so that a link reaches neither another folder nor a hidden file.
+            if _may_serve(root, opened.path):
+                return root, OpenAsset(opened.file, opened.path, opened.status)
+            opened.file.close()
         return None
     return None
 

@@ -92,14 +92,17 @@ class ResolvedTemplate:
             OSError: The file is missing or cannot be read.
             TemplateLookupException: The path now leads out of the layer.
         """
-        opened = open_real_file(self.path)
-        try:
-            if not self.layer.contains(opened.path):
-                raise TemplateLookupException(_outside(self.path, self.layer))
-        except BaseException:
-            opened.file.close()
-            raise
-        return opened
+        # Twice, because the layer can be replaced by a new version after the file in it was opened.
+        for _ in range(2):
+            opened, is_inside = open_real_file(self.path), False
+            try:
+                is_inside = self.layer.contains(opened.path)
+            finally:
+                if not is_inside:
+                    opened.file.close()
+            if is_inside:
+                return opened
+        raise TemplateLookupException(_outside(self.path, self.layer))
 
 
 class Overlay:

@@ -83,6 +83,9 @@ def configure(config: Configurator) -> None:
     if settings.traffic:
         # Imported here, because only applications that count their requests need the module.
         import_module("multisite.web.traffic").includeme(config)
+    if settings.templates_store is not None:
+        # Imported here, because only applications with a store of templates need the module.
+        import_module("multisite.web.template_store").includeme(config)
     if settings.error_pages:
         error_pages.includeme(config)
     maintenance.includeme(config)

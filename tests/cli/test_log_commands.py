@@ -24,6 +24,7 @@ from multisite.directory import engine_from_url
 WHO = f"{system_user()} (command)"
 
 CHANGING: dict[str, list[list[str]]] = {
+    "push-templates": [["push-templates"]],
     "add-site": [["add-site", "a.example"], ["add-site", "b.example"]],
     "add-sites": [["add-sites", "sites.csv"]],
     "set-theme": [["set-theme", "a.example", "plain"]],
@@ -84,8 +85,8 @@ LOGGED_AS = {"add-sites": "add-site", "bulk": "enable-site", "export-sites": "ex
 
 READING = {
     "list-sites", "show-site", "which", "compile-templates", "collect-static", "settings", "list-removed", "shell",
-    "check", "vhosts", "list-users", "list-operators", "list-entries", "list-redirects", "export-redirects",
-    "list-media", "list-log", "list-shards", "show-traffic", "list-jobs", "check-domains",
+    "pull-templates", "check", "vhosts", "list-users", "list-operators", "list-entries", "list-redirects",
+    "export-redirects", "list-media", "list-log", "list-shards", "show-traffic", "list-jobs", "check-domains",
 }  # fmt: skip
 
 ELSEWHERE = {
@@ -111,6 +112,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
     folder = Folder(path, f"sqlite:///{path / 'test.db'}")
     folder.write(
         app="multisite.archives_dir = %(here)s/archives\nmultisite.media_url = %(here)s/media\n"
+        "multisite.templates_store = %(here)s/store\n"
         "multisite.console_host = console.example"
     )
     ini = path / "development.ini"

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
+from bs4 import BeautifulSoup
 from command_folder import Folder
 from databases import closing_engine, fresh_postgresql, make_own_tables
 from directories import DEADLINE_SECONDS, until
@@ -152,18 +153,19 @@ def test_a_standby_takes_over_and_no_acknowledged_write_is_lost(pair: tuple[Node
 class Worker:
     """A server of the reference application in a folder of its own, and a browser that visits one of its sites."""
 
-    def __init__(self, path: Path, database_url: str) -> None:
+    def __init__(self, path: Path, database_url: str, stores: Path) -> None:
         path.mkdir()
         self.folder = Folder(path, database_url)
         self.port = free_port()
         self.folder.write(
-            app="multisite.media_url = %(here)s/media\nmultisite.page_cache_seconds = 600",
+            app=f"multisite.media_url = file://{stores}/media\nmultisite.templates_store = file://{stores}/templates\n"
+            "multisite.page_cache_seconds = 600\nmultisite.console_host = console.example\n"
+            "multisite.console_second_factor = false",
             server=(
                 f"listen = 127.0.0.1:{self.port}\n"
                 f"[alembic]\nscript_location = {ROOT / 'migrations'}\npath_separator = os"
             ),
         )
-        shutil.copytree(ROOT / "templates", path / "templates")
 
     def run(self, *arguments: str) -> str:
         """Run a command with this worker's ini file."""
@@ -177,10 +179,12 @@ class Worker:
         with running(command, self.port, self.folder.path / "log", cwd=self.folder.path, **os.environ):
             yield
 
-    def request(self, path: str, *, cookie: str = "", form: dict[str, str] | None = None) -> Answer:
-        """Request a page of shop.example, without following a redirect."""
+    def request(
+        self, path: str, *, host: str = "shop.example", cookie: str = "", form: dict[str, str] | None = None
+    ) -> Answer:
+        """Request a page, without following a redirect."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_SECONDS)
-        headers = {"Host": "shop.example", "Origin": "http://shop.example", "Cookie": cookie}
+        headers = {"Host": host, "Origin": f"http://{host}", "Cookie": cookie}
         body = None
         if form is not None:
             headers["Content-Type"], body = "application/x-www-form-urlencoded", urllib.parse.urlencode(form)
@@ -191,8 +195,29 @@ class Worker:
         finally:
             connection.close()
 
-    def shows(self, text: str, path: str = "/") -> bool:
-        return until(lambda: text.encode() in self.request(path).body)
+    def shows(self, text: str, path: str = "/", host: str = "shop.example") -> bool:
+        return until(lambda: text.encode() in self.request(path, host=host).body)
+
+    def log_in(self, link: str, host: str = "shop.example") -> str:
+        """Choose a password by a link, and return the cookie."""
+        answer = self.request(link, host=host, form={"password": PASSWORD, "repeated": PASSWORD})
+        assert answer.status == 303, answer.body
+        return answer.headers["Set-Cookie"].partition(";")[0]
+
+    def send(self, path: str, fields: dict[str, str], *, cookie: str, host: str = "shop.example") -> Answer:
+        """Send the first form of a page, as a browser would, with other values for some fields."""
+        page = self.request(path, host=host, cookie=cookie)
+        assert page.status == 200, page.body
+        form = BeautifulSoup(page.body, "html.parser").select_one("main form")
+        assert form is not None
+        values = {str(each["name"]): str(each.get("value", "")) for each in form.select("input[name]:not([type=file])")}
+        values |= {str(each["name"]): each.text for each in form.select("textarea[name]")}
+        for each in form.select("select[name]"):
+            chosen = each.select_one("option[selected]") or each.select_one("option")
+            values[str(each["name"])] = "" if chosen is None else str(chosen.get("value", ""))
+        answer = self.request(str(form.get("action") or path), host=host, cookie=cookie, form=values | fields)
+        assert answer.status == 303, answer.body
+        return answer
 
 
 class Answer(NamedTuple):
@@ -201,17 +226,23 @@ class Answer(NamedTuple):
     headers: dict[str, str]
 
 
+PASSWORD = "four words are enough"
+
+
+def invitation(worker: Worker, login: str) -> str:
+    (link,) = re.findall(r"/login/[\w-]{43}", worker.run("add-user", "shop.example", login, "--role", "owner"))
+    return str(link)
+
+
 @pytest.fixture(scope="module")
 def workers(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Worker, Worker]]:
-    """Two servers that share a database, and the folders of a volume: those of sites and of media."""
+    """Two servers that have nothing in common but three URLs: of the database, the media and the templates."""
     folder = tmp_path_factory.mktemp("machines")
     with fresh_postgresql(postgresql_url) as url, ExitStack() as stack:
-        first, second = (Worker(folder / name, url) for name in ("first", "second"))
-        for shared in ("sites", "media"):
-            (folder / shared).mkdir()
-            for worker in (first, second):
-                (worker.folder.path / shared).symlink_to(folder / shared)
+        first, second = (Worker(folder / name, url, folder / "stores") for name in ("first", "second"))
+        shutil.copytree(ROOT / "templates", first.folder.path / "templates")
         first.run("migrate")
+        assert first.run("push-templates") == "Pushed 1 folder to the store of templates.\n"
         for worker in (first, second):
             stack.enter_context(worker.serve())
         first.run("add-site", "shop.example", "--name", "The Shop")
@@ -245,11 +276,8 @@ def test_a_log_in_at_one_worker_is_one_at_the_other(workers: tuple[Worker, Worke
     first, second = workers
     assert first.shows("Shop")
     assert second.shows("Shop")
-    (link,) = re.findall(r"/login/[\w-]{43}", first.run("add-user", "shop.example", "anna", "--role", "owner"))
-    password = "four words are enough"
-    answer = first.request(link, form={"password": password, "repeated": password})
-    assert answer.status == 303
-    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    link = invitation(first, "anna")
+    cookie = first.log_in(link)
     assert second.request("/edit/").status == 403
     page = second.request("/logout", cookie=cookie)
     assert page.status == 200
@@ -257,3 +285,64 @@ def test_a_log_in_at_one_worker_is_one_at_the_other(workers: tuple[Worker, Worke
     assert second.request(link).status == 404  # The link works once.
     assert second.request("/logout", cookie=cookie, form={"csrf_token": token.decode()}).status == 303
     assert first.request("/edit/", cookie=cookie).status == 403
+
+
+def test_templates_and_static_files_that_one_machine_pushes_are_served_by_the_other(
+    workers: tuple[Worker, Worker],
+) -> None:
+    first, second = workers
+    first.run("add-site", "pages.example")
+    own = first.folder.path / "sites/pages.example"
+    (own / "home.mako").write_text("one of ${request.site}", "utf-8")
+    (own / "static").mkdir(exist_ok=True)
+    (own / "static/own.css").write_text("a {}", "utf-8")
+    assert first.run("push-templates", "pages.example") == "Pushed 1 folder to the store of templates.\n"
+    assert second.shows("one of pages.example", host="pages.example")
+    assert second.request("/static/own.css", host="pages.example").body == b"a {}"
+    assert second.request("/static/own.css").status == 404
+    # The page of the other site is cached, and stays so.
+    assert second.shows("Shop")
+    (own / "home.mako").write_text("two of ${request.site}", "utf-8")
+    first.run("push-templates")
+    assert all(worker.shows("two of pages.example", host="pages.example") for worker in workers)
+    assert first.run("push-templates") == "Pushed 0 folders to the store of templates.\n"
+    second.run("set-theme", "pages.example", "folio")
+    second.run("export-site", "pages.example", str(second.folder.path / "pages.zip"))
+    first.run("remove-site", "pages.example", "--yes")
+    assert until(lambda: {worker.request("/", host="pages.example").status for worker in workers} == {404})
+    second.run("add-site", "pages.example")
+    assert all(worker.shows("pages.example", host="pages.example") for worker in workers)
+    assert not any(b"two of" in worker.request("/", host="pages.example").body for worker in workers)
+
+
+def test_what_the_editor_saves_at_one_worker_the_other_serves_and_changes(workers: tuple[Worker, Worker]) -> None:
+    first, second = workers
+    cookie = first.log_in(invitation(first, "berta"))
+    assert all(worker.shows("Shop") for worker in workers)  # Both have the page in their caches.
+    entry = {"title": "Leaf mould", "body": "Rake **them**.", "action": "publish"}
+    saved = first.send("/edit/new", entry, cookie=cookie)
+    address = urllib.parse.urlsplit(saved.headers["Location"]).path
+    assert all(worker.shows("Leaf mould") for worker in workers)
+    stale = BeautifulSoup(first.request(address, cookie=cookie).body, "html.parser").select("main form input[name]")
+    second.send(address, {"title": "Better leaf mould", "action": "save"}, cookie=cookie)
+    assert all(worker.shows("Better leaf mould") for worker in workers)
+    # A form from before is refused by the other worker too.
+    form = {str(each["name"]): str(each.get("value", "")) for each in stale} | {
+        "title": "Overwritten",
+        "action": "save",
+    }
+    assert first.request(address, cookie=cookie, form=form).status != 303
+    assert not any(b"Overwritten" in worker.request("/").body for worker in workers)
+
+
+def test_what_an_operator_does_in_the_console_of_one_worker_the_other_serves(workers: tuple[Worker, Worker]) -> None:
+    first, second = workers
+    (link,) = re.findall(r"/login/[\w-]{43}", first.run("add-operator", "olga", "--role", "run"))
+    cookie = first.log_in(link, "console.example")
+    console = {"cookie": cookie, "host": "console.example"}
+    assert b"shop.example" in second.request("/", **console).body
+    second.send("/add", {"host": "made.example", "name": "Made in the console"}, **console)
+    assert all(worker.shows("Made in the console", host="made.example") for worker in workers)
+    # Its folder was created by the worker that had the form, and reached the other by the store.
+    own = [worker.folder.path / "sites/made.example/layout.mako" for worker in workers]
+    assert own[0].read_bytes() == own[1].read_bytes()

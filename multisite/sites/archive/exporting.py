@@ -27,6 +27,7 @@ from multisite.sites.archive.site_record import ArchivedSite
 from multisite.sites.archive.snapshot import snapshot
 from multisite.sites.archive.undeclared import undeclared_rows
 from multisite.sites.archive.writer import ArchiveWriter, writing
+from multisite.sites.template_store.changes import refresh_folder
 from multisite.sites.transaction import read_ready_site
 
 __all__ = ["Exported", "export_site"]
@@ -100,6 +101,7 @@ def export_site(
                 for name, count in undeclared_rows(connection, contents, settings.global_tables)
             ]
             rows = export_rows(connection, record.site, plan, writer, progress)
+            refresh_folder(settings, record.site.folder)
             files = export_files(settings.sites_dir / record.site.folder, writer, progress)
             _export_parts(contents, record.site, connection, writer)
     return Exported(record.site, path, rows, files, tuple(manifest.left_out))

@@ -8,7 +8,6 @@ chooses before that name has been checked.
 from __future__ import annotations
 
 import hashlib
-import re
 import stat
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from multisite.core.portable_names import is_portable
 from multisite.errors import MultisiteError, escape_for_message
 from multisite.sites.archive.manifest import FOLDERS, MANIFEST, SITE, Manifest
 
@@ -33,11 +33,6 @@ MAX_RATIO = 200
 FREE_RATIO_BYTES = 10 << 20
 """The ratio of members up to this size is not limited."""
 
-MAX_NAME_CHARACTERS = 1000
-MAX_SEGMENT_BYTES = 255
-
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
-
 
 def check_name(name: str) -> None:
     """Check that `name` is the name of a member: a relative path below one of the folders of an archive.
@@ -48,24 +43,11 @@ def check_name(name: str) -> None:
     if name in (MANIFEST, SITE):
         return
     segments = name.split("/")
-    fits = (
-        len(name) <= MAX_NAME_CHARACTERS
-        and len(segments) > 1
-        and segments[0] in FOLDERS
-        and not _FORBIDDEN.search(name)
-        and not any(
-            segment in {"", ".", ".."} or segment.endswith((".", " ")) or _encoded_length(segment) > MAX_SEGMENT_BYTES
-            for segment in segments
-        )
-    )
+    fits = len(segments) > 1 and segments[0] in FOLDERS and is_portable(name)
     if not fits:
         raise MultisiteError(
             f"the archive has a member with the name '{escape_for_message(name)}', which is not allowed"
         )
-
-
-def _encoded_length(segment: str) -> int:
-    return len(segment.encode("utf-8", "surrogatepass"))
 
 
 class ArchiveReader:

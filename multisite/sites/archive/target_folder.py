@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Self
@@ -19,6 +20,14 @@ from multisite.core.settings import STATIC_FOLDER, Settings
 from multisite.directory.records import SiteRecord
 from multisite.errors import MultisiteError
 from multisite.sites.archive.files import LOCALE_FOLDER
+from multisite.sites.template_store.changes import (
+    forget_folder,
+    is_from_store,
+    publish_folder,
+    refresh_folder,
+    withdraw_folder,
+)
+from multisite.sites.template_store.store import StoreUnavailable
 
 __all__ = ["TargetFolder"]
 
@@ -46,6 +55,7 @@ class TargetFolder:
     staging: Path
 
     def __init__(self, settings: Settings, domain: Domain, existing: SiteRecord | None) -> None:
+        self._settings = settings
         self._parent = settings.sites_dir
         self._former = None if existing is None else self._parent / existing.site.folder
         self._site_id = 0 if existing is None else existing.site.id
@@ -64,7 +74,9 @@ class TargetFolder:
         return path != self._former and (not path.exists() or (path / MARK).is_file())
 
     def __enter__(self) -> Self:
-        if not (self._path / MARK).is_file():
+        if self._former is not None:
+            refresh_folder(self._settings, self._former.name)
+        if not (self._path / MARK).is_file() and not is_from_store(self._settings, self.name):
             self._check_empty()
         self._parent.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned()
@@ -105,15 +117,18 @@ class TargetFolder:
         a marker file was left by a killed process.
 
         Raises:
-            MultisiteError: A folder of this name exists, and has no marker file.
+            MultisiteError: A folder of this name exists, and has no marker file; or the store of templates cannot be
+                reached.
         """
         if (self._path / MARK).is_file():
             shutil.rmtree(self._path)
+        forget_folder(self._settings, self.name)
         self._check_empty()
         if self._path.exists():
             self._path.rmdir()
         self.staging.rename(self._path)
         self._is_in_place = True
+        publish_folder(self._settings, self.name)
 
     def keep(self) -> None:
         """Keep the folder, because the transaction is committed; move a former one to the trash."""
@@ -125,8 +140,12 @@ class TargetFolder:
             # No site's folder has a # in its name, so that the id in this one is certain (`removed.py`).
             names = (f"{self._former.name[:200]}#{self._site_id}-{number}" for number in count(1))
             self._former.rename(trash / next(name for name in names if not (trash / name).exists()))
+        if self._former is not None:
+            withdraw_folder(self._settings, self._former.name)
 
     def __exit__(self, *error: object) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
         if self._is_in_place:
+            with suppress(StoreUnavailable):  # The next site with a folder of this name replaces what is left.
+                withdraw_folder(self._settings, self.name)
             shutil.rmtree(self._path, ignore_errors=True)

@@ -87,7 +87,7 @@ def upgrade_archive(
     try:
         with tempfile.TemporaryDirectory(prefix="multisite-upgrade-") as made:
             folder = Path(made)
-            own = replace(settings, sites_dir=folder / "sites", archives_dir=None)
+            own = replace(settings, sites_dir=folder / "sites", templates_store=None, archives_dir=None)
             passed = {name: _passing(folder / "parts" / name) for name in contents.parts}
             with all_sites("upgrading an archive"), scratch.engine.begin() as connection:
                 connection.execution_options(**AS_MULTISITE)
