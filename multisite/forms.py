@@ -33,7 +33,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("multisite.forms needs WTForms: pip install 'pyramid-multisite[editor]'") from error
 
-__all__ = ["IMAGES_ID", "SITE_TEXTS", "SettingsForm", "save_settings", "site_settings_form"]
+__all__ = ["IMAGES_ID", "SITE_TEXTS", "SettingsForm", "changed_texts", "save_settings", "site_settings_form"]
 
 Translate = Callable[[str], str]
 
@@ -165,6 +165,11 @@ def site_settings_form(
     return SettingsForm(fields, texts, submitted, translate), texts
 
 
+def changed_texts(texts: Mapping[str, str | None], changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return those of `changes` that differ from `texts`; the arguments are as for `save_settings`."""
+    return {name: text for name, text in changes.items() if (text or "") != (texts[name] or "")}
+
+
 def save_settings(
     engine: Engine,
     host: str,
@@ -182,7 +187,7 @@ def save_settings(
         changes: As `SettingsForm.changes` returns them.
         declared: The settings that the application declares.
     """
-    changed = {name: text for name, text in changes.items() if (text or "") != (texts[name] or "")}
+    changed = changed_texts(texts, changes)
     name = changed.pop("name", None)
     if name is not None:
         rename_site(engine, host, name)

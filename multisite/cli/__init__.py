@@ -186,6 +186,15 @@ COMMANDS = {
         "multisite.cli.redirects:list_missing",
         "List the most requested addresses that have neither a page nor a redirect.",
     ),
+    "add-preview": _LazyCommand(
+        "multisite.cli.previews:add_preview", "Make a link that shows a site with another theme or other settings."
+    ),
+    "list-previews": _LazyCommand(
+        "multisite.cli.previews:list_previews", "List the links that show a site with another layout."
+    ),
+    "remove-preview": _LazyCommand(
+        "multisite.cli.previews:remove_preview", "Withdraw a link that shows a site with another layout."
+    ),
     "reindex-search": _LazyCommand("multisite.cli.search:reindex_search", "Rebuild the search index of a site."),
     "list-media": _LazyCommand("multisite.cli.media:list_media", "List the media of a site."),
     "add-media": _LazyCommand("multisite.cli.media:add_media", "Add files to the media of a site."),

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, print_json_list
-from multisite.errors import InvalidHost, MultisiteError, UnknownSite
+from multisite.cli.site_url import checked_url
+from multisite.errors import MultisiteError
 from multisite.sites.ini import Ini, read_ini
 
 if TYPE_CHECKING:
@@ -96,16 +96,7 @@ def _link(people: _People, token: str, url: str | None) -> str:
     path = people.users.link_path.replace("{token}", token)
     if url is None:
         return people.ini.address(people.site).rstrip("/") + path
-    from multisite.directory.records import get_site
-
-    parts = urlsplit(url)
-    try:
-        is_own = get_site(people.directory, parts.netloc + parts.path.rstrip("/")).site.id == people.site.id
-    except (UnknownSite, InvalidHost):
-        is_own = False
-    if parts.scheme not in {"http", "https"} or parts.query or parts.fragment or not is_own:
-        raise MultisiteError(f"'{url}' is not an address of {people.site}, such as https://{people.site}")
-    return url.rstrip("/") + path
+    return checked_url(people.directory, people.site, url) + path
 
 
 def _send_link(ini: Ini, site: Site, email: str | None, link: str, subject: str) -> str:

@@ -32,7 +32,7 @@ from multisite.core.site import Site
 from multisite.errors import DirectoryUnavailable, escape_for_message
 from multisite.web.renderer import TEMPLATES
 
-__all__ = ["NAMES", "RETRY_AFTER_SECONDS", "error_page_tween_factory", "includeme"]
+__all__ = ["NAMES", "RETRY_AFTER_SECONDS", "add_error_page", "error_page_tween_factory", "includeme"]
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def error_page_tween_factory(handler: Handler, registry: Registry) -> Handler:
             if development and _wants_html(request):
                 _add_traceback(response, error)
         if isinstance(response, HTTPError) and _has_no_body(response) and _wants_html(request):
-            _add_error_page(response, request)
+            add_error_page(response, request, current_site())
         return response
 
     return error_page_tween
@@ -119,13 +119,12 @@ def _wants_html(request: Request) -> bool:
     return bool(offers) and offers[0][0] == "text/html"
 
 
-def _add_error_page(response: HTTPError, request: Request) -> None:
-    """Set the site's error page as the body of `response`; leave it unchanged if no page exists or renders.
+def add_error_page(response: HTTPError, request: Request, site: Site | None) -> None:
+    """Set the error page of `site` as the body of `response`; leave it unchanged if no page exists or renders.
 
     Existing headers are kept. Without a site, as on open paths, there is no error page.
     """
     response.headers.setdefault("Cache-Control", "no-cache")
-    site = current_site()
     if site is None:
         return
     for name in NAMES:

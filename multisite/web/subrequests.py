@@ -1,7 +1,8 @@
 """Subrequests run for the site of their own host, not for that of the outer request.
 
 With `use_tweens=True`, the tween finds the site of a subrequest as it does for every request, and response callbacks
-run without a site. Without tweens, this module makes the site current while Pyramid handles the subrequest.
+run without a site. Without tweens, this module makes the site current while Pyramid handles the subrequest: that of
+its host, or `request.site` if who made the subrequest has set it, as for a preview of another theme.
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ class _SitelessBody:
 
 def _site_of_subrequest(request: Request, registry: Any) -> Site | None:
     request.registry = registry
+    given: Site | None = request.__dict__.get("site")
+    if given is not None:
+        return given
     try:
         return match_request(request).site
     except MultisiteError:

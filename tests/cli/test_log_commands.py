@@ -67,6 +67,8 @@ CHANGING: dict[str, list[list[str]]] = {
     "import-redirects": [["import-redirects", "a.example", "redirects.csv"]],
     "remove-redirect": [["remove-redirect", "a.example", "/old"]],
     "list-missing": [["list-missing", "a.example", "--clear"]],
+    "add-preview": [["add-preview", "a.example", "--theme", "plain"]],
+    "remove-preview": [["remove-preview", "a.example", "1"]],
     "reindex-search": [["reindex-search", "a.example"]],
     "add-media": [["add-media", "a.example", "picture.gif"]],
     "remove-media": [["remove-media", "a.example", "{sha256}"]],
@@ -87,6 +89,7 @@ READING = {
     "list-sites", "show-site", "which", "compile-templates", "collect-static", "settings", "list-removed", "shell",
     "pull-templates", "check", "vhosts", "list-users", "list-operators", "list-entries", "list-redirects",
     "export-redirects", "list-media", "list-log", "list-shards", "show-traffic", "list-jobs", "check-domains",
+    "list-previews",
 }  # fmt: skip
 
 ELSEWHERE = {

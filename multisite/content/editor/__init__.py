@@ -28,3 +28,4 @@ def includeme(config: Configurator) -> None:
     config.include("multisite.content.editor.autosaves")
     config.include("multisite.content.editor.people_pages")
     config.include("multisite.content.editor.settings_pages")
+    config.include("multisite.content.editor.layout_pages")

@@ -19,6 +19,7 @@ from multisite.sites.validation import check_locale, check_timezone
 
 __all__ = [
     "check_settings",
+    "check_settings_with_theme",
     "insert_settings",
     "record_settings",
     "set_settings",
@@ -117,6 +118,24 @@ def check_settings(texts: Mapping[str, str], declared: SettingsRegistry) -> tupl
             except ValueError as error:
                 raise SettingError(name, text, str(error)) from error
     return columns, {name: text for name, text in texts.items() if name not in columns}
+
+
+def check_settings_with_theme(
+    texts: Mapping[str, str], theme: str | None, declared: SettingsRegistry
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Check `texts` as settings of a site that has `theme`, without changing one.
+
+    Returns:
+        The texts of columns of the site, and those of its settings.
+
+    Raises:
+        UnknownSetting: A setting is not declared.
+        SettingError: A value is not valid.
+        MultisiteError: The locale or the time zone is not valid, or there is no theme.
+    """
+    texts, of_theme = _split(texts, declared)
+    columns, rows = check_settings(texts, declared)
+    return columns, rows | _check_of_theme(of_theme, theme, declared)
 
 
 def _split(texts: Mapping[str, str], declared: SettingsRegistry) -> tuple[dict[str, str], dict[str, str]]:
