@@ -16,8 +16,10 @@ from sqlalchemy.engine import Engine
 from webob.multidict import MultiDict
 
 from multisite.core.site import Site
+from multisite.directory.records import get_site
 from multisite.errors import MultisiteError
 from multisite.sites.settings import SettingsRegistry
+from multisite.sites.settings.registry import parse_own_settings
 from multisite.sites.settings.setting import SITE_COLUMNS, Setting
 from multisite.sites.settings.types import SettingType
 from multisite.sites.settings.values import set_settings, unset_settings
@@ -195,6 +197,10 @@ def save_settings(
     if values:
         set_settings(engine, host, values, declared=declared)
     defaults = [key for key, text in changed.items() if text is None and key not in SITE_COLUMNS]
+    if defaults:
+        # The form of a site without own settings shows the defaults too.
+        own = parse_own_settings(get_site(engine, host).site.own_settings)
+        defaults = [key for key in defaults if key in own]
     if defaults:
         unset_settings(engine, host, defaults, declared=declared)
 

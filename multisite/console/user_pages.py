@@ -18,9 +18,9 @@ from multisite.console.site_list_pages import explain
 from multisite.console.site_pages import SITE_PATTERN, find_record, site_url, site_variables
 from multisite.core.site import Site
 from multisite.errors import MultisiteError
-from multisite.people import add_member, list_members, remove_member, reset_password, set_role
+from multisite.people import add_member, find_member, list_members, remove_member, reset_password, set_role
 from multisite.private_pages import field
-from multisite.sites.operator_log import record_now
+from multisite.sites.operator_log import record_in
 from multisite.sites.sign_ins import LINK_SECONDS, make_sign_in
 from multisite.web.site_settings import SITE_SETTINGS
 from multisite.web.site_user import SITE_USER, SiteUserClass
@@ -84,17 +84,20 @@ def _change(request: Request, site: Site) -> str | None:
     with _session(request, site) as (found, session):
         if action == "add-user":
             email = field(request, "email").strip() or None
-            _member, token = add_member(session, found.model, site, login, role=role, email=email)
+            member, token = add_member(session, found.model, site, login, role=role, email=email)
         elif action == "reset-password":
-            _member, token = reset_password(session, found.model, site, login)
+            member, token = reset_password(session, found.model, site, login)
         elif action == "set-role":
-            set_role(session, found.model, site, login, role)
+            member = set_role(session, found.model, site, login, role)
         elif action == "remove-user" and field(request, "sure"):
-            remove_member(session, found.model, site, login)
+            member = find_member(session, found.model, site, login)
         else:
             raise MultisiteError(translate(request, "tick the box to confirm"))
-    after = {"user": login, **({"role": role} if action in {"add-user", "set-role"} else {})}
-    record_now(request.console.engine, action, site, after=after)
+        # By the id: the log is kept when a user and the data stored about them are removed.
+        after = {"user": member.id, **({"role": role} if action in {"add-user", "set-role"} else {})}
+        record_in(session, request.console.engine, action, site, after=after)
+        if action == "remove-user":
+            remove_member(session, found.model, site, login)
     return None if token is None else found.link_path.replace("{token}", token)
 
 
