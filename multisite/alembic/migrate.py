@@ -8,6 +8,7 @@ migration that assigns existing rows to a site calls `first_site`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from multisite.directory import models
 from multisite.directory.schema_version import VERSION_TABLE
 from multisite.errors import MultisiteError
 
-__all__ = ["VERSION_TABLE", "first_site", "is_current", "upgrade_own"]
+__all__ = ["VERSION_TABLE", "first_site", "is_current", "pending_revisions", "upgrade_own"]
 
 _OWN_SCRIPTS = Path(__file__).parents[1] / "directory" / "migrations"
 
@@ -106,6 +107,12 @@ def _own_scripts() -> ScriptDirectory:
     return ScriptDirectory(_OWN_SCRIPTS)
 
 
+@cache
+def _own_heads() -> frozenset[str]:
+    # Reading all revisions takes longer than the rest of a page.
+    return frozenset(_own_scripts().get_heads())
+
+
 def _own_context(connection: Connection, **options: Any) -> MigrationContext:
     opts = {"version_table": VERSION_TABLE, "transactional_ddl": True, **options}
     return MigrationContext.configure(connection, opts=opts)
@@ -117,7 +124,33 @@ def is_current(connection: Connection) -> bool:
     `connection` must not be in a transaction.
     """
     with connection.begin():
-        return set(_own_context(connection).get_current_heads()) == set(_own_scripts().get_heads())
+        return set(_own_context(connection).get_current_heads()) == _own_heads()
+
+
+def pending_revisions(connection: Connection) -> list[str]:
+    """Return the revisions of multisite's own tables that the database does not have, as lines, in their order.
+
+    Takes no lock that would block a running server. `connection` must not be in a transaction.
+
+    Raises:
+        MultisiteError: The database was upgraded by a newer multisite.
+    """
+    with connection.begin():
+        heads = set(_own_context(connection).get_current_heads())
+    if heads == _own_heads():
+        return []
+    try:
+        steps = list(_own_scripts().iterate_revisions("head", tuple(heads) or "base"))
+    except CommandError as error:
+        raise MultisiteError(_other_version(error)) from error
+    return [f"{step.revision}: {step.doc}" for step in reversed(steps)]
+
+
+def _other_version(error: CommandError) -> str:
+    return (
+        f"multisite's tables in this database were created by another version of multisite ({error}): install that "
+        "version or a newer one"
+    )
 
 
 def _upgrade_own_tables(connection: Connection) -> list[str]:
@@ -137,10 +170,7 @@ def _upgrade_own_tables(connection: Connection) -> list[str]:
         with models.as_multisite(connection):
             context.run_migrations(op=Operations(context))
     except CommandError as error:
-        raise MultisiteError(
-            f"multisite's tables in this database were created by another version of multisite ({error}): install that "
-            "version or a newer one"
-        ) from error
+        raise MultisiteError(_other_version(error)) from error
     return log.done
 
 

@@ -11,6 +11,7 @@ from multisite.check.application import Application
 from multisite.core import program
 from multisite.core.finding import Finding
 from multisite.core.keys import SETTINGS
+from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
 from multisite.directory.row_validation import domain_row_error, site_row_error
 
@@ -51,7 +52,7 @@ _IN_PARTS = {"yield_per": 1_000}
 
 
 def check_directory(application: Application) -> Iterator[Finding]:
-    """Report rows that violate a constraint, and hosts with underscores that are no longer allowed.
+    """Report rows that violate a constraint, hosts with underscores that are no longer allowed, and the console's host.
 
     Such rows come from a dump, or are older than the constraint.
 
@@ -60,6 +61,7 @@ def check_directory(application: Application) -> Iterator[Finding]:
     """
     if application.directory is None:
         return
+    settings = application.registry[SETTINGS]
     with application.directory.connect().execution_options(**AS_MULTISITE) as connection:
         if not is_current(connection):  # `check_migrations` reports this.
             return
@@ -81,8 +83,24 @@ def check_directory(application: Application) -> Iterator[Finding]:
                 fault = f"its site {site_id} does not exist"
             if fault is not None:
                 yield _invalid_row("domains", id_, fault)
-            elif "_" in host and not application.registry[SETTINGS].allow_underscores:
-                yield _refused_host(host)
+            else:
+                yield from _host_findings(host, settings)
+
+
+def _host_findings(host: str, settings: Settings) -> Iterator[Finding]:
+    if host == settings.console_host:
+        yield _host_of_console(host)
+    elif "_" in host and not settings.allow_underscores:
+        yield _refused_host(host)
+
+
+def _host_of_console(host: str) -> Finding:
+    return Finding(
+        "console-host",
+        host,
+        "visitors do not reach the site at it, because it is multisite.console_host",
+        f"choose another host for the console, or remove it: {program.command(f'remove-domain {host}')}",
+    )
 
 
 def _refused_host(host: str) -> Finding:

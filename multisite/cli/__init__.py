@@ -109,11 +109,17 @@ COMMANDS = {
     "show-traffic": _LazyCommand(
         "multisite.cli.traffic:show_traffic", "Show the requests of a site, its errors, their duration and size."
     ),
+    "measure-sites": _LazyCommand(
+        "multisite.cli.health:measure_sites", "Measure the rows and files of all sites, and their last changes."
+    ),
     "list-log": _LazyCommand("multisite.cli.operator_log:list_log", "List who changed what: the operator log."),
     "shell": _LazyCommand("multisite.cli.shell:shell", "Open a Python shell with a request for a site."),
     "each-site": _LazyCommand("multisite.cli.each_site:each_site", "Run a command once for each site."),
     "bulk": _LazyCommand("multisite.cli.bulk:bulk", "Do one thing to several sites, with a result for each."),
     "check": _LazyCommand("multisite.cli.check:check", "Check the separation of sites for faults."),
+    "health": _LazyCommand(
+        "multisite.cli.health:health", "Show the state of the whole: processes, versions, findings, errors."
+    ),
     "vhosts": _LazyCommand(
         "multisite.cli.vhosts:vhosts", "Show which application serves which domain, and load them all."
     ),

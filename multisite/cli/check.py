@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import click
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json
 from multisite.cli.progress import Progress
+from multisite.sites.ini import read_ini
 
 if TYPE_CHECKING:
     from multisite.core.finding import Finding
@@ -22,9 +24,10 @@ __all__ = ["check"]
 
 @click.command(cls=HostCommand)
 @click.argument("host", required=False)
+@click.option("--keep", is_flag=True, help="Keep the findings for the page Health of the console.")
 @json_option
 @click.pass_context
-def check(ctx: click.Context, host: str | None, as_json: bool) -> None:
+def check(ctx: click.Context, host: str | None, keep: bool, as_json: bool) -> None:
     """Check the separation of sites for faults.
 
     Loads the application without serving it, and checks its models and its database. HOST is any domain of a site;
@@ -32,8 +35,14 @@ def check(ctx: click.Context, host: str | None, as_json: bool) -> None:
     """
     from multisite.check import run
 
-    progress = Progress(delay_seconds=None)
+    if keep and host is not None:
+        raise click.UsageError("--keep is for the check of all sites: do not pass HOST with it.")
+    progress, started = Progress(delay_seconds=None), time.monotonic()
     findings = run(ctx.obj, host, progress=lambda subject: progress.show(f"Checking {subject}"))
+    if keep:
+        from multisite.sites.last_check import keep_check
+
+        keep_check(read_ini(ctx.obj).open_engine(), findings, seconds=time.monotonic() - started)
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:

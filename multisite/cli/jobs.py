@@ -28,8 +28,10 @@ KEPT_DAYS = 30
 def work(ini_uri: str, once: bool) -> None:
     """Do the jobs that are waiting: exports, imports, copies, removals, and actions on several sites.
 
-    Runs until it is stopped; SIGTERM and Ctrl-C end it after the job that it is doing. Several can run at a time.
+    Once an hour it also measures all sites, as measure-sites does. Runs until it is stopped; SIGTERM and Ctrl-C end it
+    after the job that it is doing. Several can run at a time.
     """
+    from multisite import check
     from multisite.sites.job_archives import prune_exports, prune_uploads
     from multisite.sites.jobs import prune_jobs, wanted_uploads
     from multisite.sites.operator_log import prune_log
@@ -38,7 +40,10 @@ def work(ini_uri: str, once: bool) -> None:
     from multisite.web.site_settings import SITE_SETTINGS
 
     with loaded_application(ini_uri) as (ini, engine, registry):
-        worker = Worker(engine, ini.settings, site_contents(registry), registry[SITE_SETTINGS])
+        worker = Worker(
+            engine, ini.settings, site_contents(registry), registry[SITE_SETTINGS],
+            check=lambda tell: check.run(ini_uri, progress=tell),
+        )  # fmt: skip
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         prune_jobs(engine, days=KEPT_DAYS)

@@ -34,6 +34,8 @@ KIND_TEXTS = {
     "copy-site": N_("Copy"),
     "remove-site": N_("Remove"),
     "restore-site": N_("Restore"),
+    "check": N_("Check"),
+    "measure-sites": N_("Measure"),
     **ACTION_TEXTS,
 }
 """The texts of the kinds of jobs, and of what is done to several sites; others are shown by their name."""

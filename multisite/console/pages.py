@@ -84,6 +84,7 @@ NAVIGATION = [
     ("removed", N_("Removed sites"), "look", frozenset({"removed"})),
     ("jobs", N_("Jobs"), "look", frozenset({"jobs", "job"})),
     ("log", N_("Log"), "look", frozenset({"log"})),
+    ("health", N_("Health"), "look", frozenset({"health"})),
     ("operators", N_("Operators"), "everything", frozenset({"operators"})),
 ]
 """The menu: the route, the text, the role of those who see it, and the routes of which it is the entry."""

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from multisite.core.domains import Domain
+from multisite.directory.health_tables import measurements_table
 from multisite.directory.listing import HAS_CANONICAL, SiteSelection, canonical, site, status
 from multisite.directory.models import AS_MULTISITE, DomainRow
 
@@ -21,6 +22,12 @@ PAGE_SITES = 50
 """How many sites a page has."""
 
 _domains = DomainRow.__table__.alias("counted")
+_measurements = measurements_table.c
+
+
+def _measurement(column: sa.Column[int]) -> sa.ColumnElement[int]:
+    """Return a measurement to sort by: sites that have not been measured come last."""
+    return sa.func.coalesce(column, 0)
 
 
 class _Order(NamedTuple):
@@ -35,13 +42,20 @@ ORDERS = {
     "name": _Order((site.c.name, site.c.id)),
     # Ids rise, so the newest site has the greatest one.
     "newest": _Order((site.c.id,), is_falling=True),
+    "rows": _Order((_measurement(_measurements.rows), site.c.id), is_falling=True),
+    "bytes": _Order((_measurement(_measurements.bytes), site.c.id), is_falling=True),
+    "changed": _Order((_measurement(_measurements.changed), site.c.id), is_falling=True),
 }
 """By their names: how a list is sorted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedSite:
-    """A site in the list. `domain` is its canonical domain, `domains` the number of all; `created` is in UTC."""
+    """A site in the list. `domain` is its canonical domain, `domains` the number of all; `created` is in UTC.
+
+    `rows` and what follows are measurements (`multisite.sites.measurements`), None as long as the site has not been
+    measured; times are Unix time, in seconds.
+    """
 
     id: int
     domain: str
@@ -50,6 +64,10 @@ class ListedSite:
     theme: str | None
     domains: int
     created: datetime
+    rows: int | None = None
+    bytes: int | None = None
+    changed: int | None = None
+    measured: int | None = None
 
 
 class SitePage(NamedTuple):
@@ -99,17 +117,22 @@ def list_page(
     )
 
 
-_SITES = sa.select(
-    site.c.id.label("site_id"),
-    canonical.c.host.label("host"),
-    canonical.c.port.label("port"),
-    canonical.c.path.label("path"),
-    site.c.name.label("site_name"),
-    status,
-    site.c.theme.label("site_theme"),
-    sa.select(sa.func.count()).where(_domains.c.site_id == site.c.id).scalar_subquery().label("domains"),
-    site.c.created.label("site_created"),
-).join_from(site, canonical, HAS_CANONICAL)
+_SITES = (
+    sa.select(
+        site.c.id.label("site_id"),
+        canonical.c.host.label("host"),
+        canonical.c.port.label("port"),
+        canonical.c.path.label("path"),
+        site.c.name.label("site_name"),
+        status,
+        site.c.theme.label("site_theme"),
+        sa.select(sa.func.count()).where(_domains.c.site_id == site.c.id).scalar_subquery().label("domains"),
+        site.c.created.label("site_created"),
+        *(_measurements[name].label(f"site_{name}") for name in ("rows", "bytes", "changed", "measured")),
+    )
+    .join_from(site, canonical, HAS_CANONICAL)
+    .outerjoin(measurements_table, _measurements.site_id == site.c.id)
+)
 
 
 def _parse_key(key: str, columns: Sequence[sa.ColumnElement[Any]]) -> list[Any]:
@@ -136,4 +159,8 @@ def _listed(row: Any) -> ListedSite:
         row.site_theme,
         row.domains,
         created.replace(tzinfo=UTC) if created.tzinfo is None else created.astimezone(UTC),
+        row.site_rows,
+        row.site_bytes,
+        row.site_changed,
+        row.site_measured,
     )

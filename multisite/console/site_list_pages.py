@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from babel.numbers import format_decimal
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPBadRequest
 from pyramid.request import Request
@@ -21,7 +22,14 @@ from multisite.sites.updates import create_site
 
 __all__ = ["chosen_sites", "explain", "includeme"]
 
-ORDER_TEXTS = {"domain": N_("Domain"), "name": N_("Name"), "newest": N_("Newest first")}
+ORDER_TEXTS = {
+    "domain": N_("Domain"),
+    "name": N_("Name"),
+    "newest": N_("Newest first"),
+    "rows": N_("Most rows first"),
+    "bytes": N_("Largest files first"),
+    "changed": N_("Last changed first"),
+}
 
 NO_THEME = "-"
 """The value of the filter for sites without a theme; no theme can have this name."""
@@ -45,6 +53,9 @@ def sites(request: Request) -> Any:
     return variables(
         request,
         page=page,
+        measured=max((each.measured for each in page.sites if each.measured is not None), default=None),
+        size=lambda number: format_size(number, request.locale_name),
+        count=lambda number: format_decimal(number, locale=request.locale_name),
         lines={site_id: _line(spans) for site_id, spans in traffic.items()},
         counts=count_sites(engine),
         search=chosen.search or "",
@@ -85,6 +96,16 @@ def _line(spans: Sequence[Traffic]) -> TrafficLine:
     step = 96 / max(len(spans) - 1, 1)
     points = " ".join(f"{index * step:.1f},{23 - each.requests / most * 22:.1f}" for index, each in enumerate(spans))
     return TrafficLine(sum(each.requests for each in spans), sum(each.errors for each in spans), points)
+
+
+def format_size(number: int, locale: str) -> str:
+    """Return a number of bytes for people, with a unit of 1,000 bytes or a power of it."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    size, unit = float(number), 0
+    while size >= 999.5 and unit < len(units) - 1:
+        size, unit = size / 1000, unit + 1
+    pattern = "#,##0" if unit == 0 or size >= 100 else "#,##0.#"
+    return f"{format_decimal(size, pattern, locale=locale)} {units[unit]}"
 
 
 def _link(request: Request, changed: dict[str, str]) -> str:

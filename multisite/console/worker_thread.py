@@ -13,6 +13,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 
+from multisite import check
 from multisite.sites.worker import Worker
 from multisite.web.site_archive import site_contents
 
@@ -41,7 +42,11 @@ def worker_tween_factory(handler: Callable[[Request], Response], _registry: Regi
 
 
 def _start(console: Any) -> None:
-    worker = Worker(console.engine, console.settings, site_contents(console.registry), console.declared)
+    registry = console.registry
+    worker = Worker(
+        console.engine, console.settings, site_contents(registry), console.declared,
+        check=lambda tell: check.run(registry, progress=tell),
+    )  # fmt: skip
     # A job that the end of the process interrupts is begun again by the next process.
     thread = threading.Thread(
         target=worker.run, kwargs={"poll_seconds": POLL_SECONDS}, name="multisite-worker", daemon=True

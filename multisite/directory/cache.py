@@ -80,6 +80,8 @@ class DirectoryCache:
         self._version = -1
         self.reads = 0
         """The number of queries sent, for metrics: the cache does not count its hits."""
+        self.read_at: float | None = None
+        """When the last query was answered, in Unix time; None if none was."""
         self._template_generation = 0
         self._check_at = clock()
         self._refresh_requests = 0
@@ -89,6 +91,11 @@ class DirectoryCache:
         dispose_after_fork(engine)
         # A forked child has no listener thread until it queries the database.
         fork_safety.run_in_forked_child(self, DirectoryCache.refresh_soon)
+
+    @property
+    def known_versions(self) -> tuple[int, int]:
+        """The version of the directory and the generation of the shared templates that were read last."""
+        return self._version, self._template_generation
 
     def template_generation(self) -> int:
         """Return the generation of the shared templates: when it changes, the files are looked up again.
@@ -262,6 +269,7 @@ class DirectoryCache:
         self._template_generation = result.template_generation
         # Set last: until then, other threads treat the new entry as stale and wait for the lock.
         self._version = result.version
+        self.read_at = time.time()
         self._circuit.record_success()
         if self._snapshot is not None:
             self._snapshot.schedule_write(is_new=is_new, version=result.version, known=self._known.items)

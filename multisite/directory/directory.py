@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy.engine import Engine
 
@@ -15,7 +17,15 @@ from multisite.directory.cache import DirectoryCache
 from multisite.directory.matching import HostMatches, Match
 from multisite.directory.overrides import SiteOverrides
 
-__all__ = ["Directory"]
+__all__ = ["Directory", "DirectoryState"]
+
+
+class DirectoryState(NamedTuple):
+    """What a process has read: -1 and None before the first query was answered. `read` is when that was, in UTC."""
+
+    version: int
+    template_generation: int
+    read: datetime | None
 
 
 class Directory:
@@ -74,6 +84,12 @@ class Directory:
     def reads(self) -> int:
         """How many queries the directory has sent."""
         return self._cache.reads
+
+    def state(self) -> DirectoryState:
+        """Return what this process has read, without a query."""
+        read_at = self._cache.read_at
+        read = None if read_at is None else datetime.fromtimestamp(read_at, UTC)
+        return DirectoryState(*self._cache.known_versions, read)
 
     def template_generation(self) -> int:
         """Return the generation of the shared templates: when it changes, the files are looked up again.

@@ -87,9 +87,11 @@ errors_table = sa.Table(
     sa.Column("view", sa.String(200), nullable=False),
     sa.Column("error", sa.String(200), nullable=False),
     sa.Column("request_id", sa.String(128)),
+    sa.Column("path", sa.String(200)),
     sa.Index("ix_multisite_errors_site_id", "site_id", "id"),
 )
-"""The last errors of each site. `error` is the status and the type of the exception: its text may hold anything."""
+"""The last errors of each site. `error` is the status and the type of the exception: its text may hold anything. `path`
+is without its query, and without parts that look like tokens; NULL if the error is older than the column."""
 
 jobs_table = sa.Table(
     "multisite_jobs",

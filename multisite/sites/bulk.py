@@ -5,12 +5,13 @@ A site for which it fails does not keep it from the others. Each action is the f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Engine
 
+from multisite.core.finding import Finding
 from multisite.core.settings import Settings
 from multisite.directory.records import get_site
 from multisite.errors import MultisiteError
@@ -22,12 +23,15 @@ from multisite.sites.operator_log import record_export
 from multisite.sites.settings import SettingsRegistry
 from multisite.sites.settings.values import set_settings, unset_settings
 
-__all__ = ["BULK_ACTIONS", "MAX_SITES", "JobContext", "check_action", "export_to_folder", "run_bulk"]
+__all__ = ["BULK_ACTIONS", "MAX_SITES", "Check", "JobContext", "check_action", "export_to_folder", "run_bulk"]
 
 MAX_SITES = 1_000
 """How many sites the console takes at a time: so many can be looked through, and a row holds their results."""
 
 Arguments = Mapping[str, Any]
+
+Check = Callable[[Callable[[str], None]], Sequence[Finding]]
+"""Checks the application, and calls its argument with a line before each step that may take long."""
 
 
 def _keep_nothing(_result: Mapping[str, Any]) -> None:
@@ -40,7 +44,8 @@ class JobContext:
 
     `progress` takes a line, and raises an exception if the job was cancelled. `keep` takes the result so far, which a
     job that is begun again finds as its `result`. `label` distinguishes the archives of this job from others of the
-    same site. `declared` are the settings that the application declares, None if it does not include multisite.
+    same site. `declared` are the settings that the application declares, None if it does not include multisite. `check`
+    checks the application, and returns the findings; None if the worker does not know the application.
     """
 
     engine: Engine
@@ -50,6 +55,7 @@ class JobContext:
     label: str
     declared: SettingsRegistry | None = None
     keep: Callable[[Mapping[str, Any]], None] = _keep_nothing
+    check: Check | None = None
 
 
 def export_to_folder(context: JobContext, host: str, *, users: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from multisite.sites.archive.importing import Imported, import_site
 from multisite.sites.bulk import BULK_ACTIONS, JobContext, check_action, export_to_folder, run_bulk
 from multisite.sites.job_archives import upload_path
 from multisite.sites.jobs import Job
+from multisite.sites.last_check import keep_check
+from multisite.sites.measurements import measure_sites
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.removed import prune_removed
 from multisite.sites.restoring import restore_site
@@ -79,6 +82,19 @@ def _restore(context: JobContext, job: Job, arguments: Arguments) -> dict[str, A
     return _imported(done)
 
 
+def _check(context: JobContext, _job: Job, _arguments: Arguments) -> dict[str, Any]:
+    if context.check is None:
+        raise MultisiteError("this worker does not know the application: run 'multisite work'")
+    started = time.monotonic()
+    findings = context.check(context.progress)
+    keep_check(context.engine, findings, seconds=time.monotonic() - started)
+    return {"faults": sum(finding.severity == "fault" for finding in findings), "findings": len(findings)}
+
+
+def _measure(context: JobContext, _job: Job, _arguments: Arguments) -> dict[str, Any]:
+    return {"measured": measure_sites(context.engine, context.settings, progress=context.progress)}
+
+
 def _is_done(context: JobContext, job: Job, what: str, host: str | None) -> bool:
     """Return whether a worker that died had made the change, but not recorded the end of the job.
 
@@ -105,16 +121,20 @@ KINDS: dict[str, Callable[[JobContext, Job, Arguments], dict[str, Any]]] = {
     "remove-site": _remove,
     "restore-site": _restore,
     "bulk": _bulk,
+    "check": _check,
+    "measure-sites": _measure,
 }
 """What a job does, by its kind; returns its result."""
 
-_REQUIRED = {
+_REQUIRED: dict[str, set[str]] = {
     "export-site": {"host"},
     "import-site": {"archive"},
     "copy-site": {"host", "new_host"},
     "remove-site": {"host"},
     "restore-site": {"host"},
     "bulk": {"action", "hosts"},
+    "check": set(),
+    "measure-sites": set(),
 }
 
 

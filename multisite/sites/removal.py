@@ -20,6 +20,7 @@ from sqlalchemy.engine import Engine
 from multisite.core import domains
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
+from multisite.directory.health_tables import measurements_table
 from multisite.directory.models import AS_MULTISITE, ChangeRow, DomainRow, SettingRow, SiteRow
 from multisite.directory.operator_tables import domain_checks_table, errors_table, traffic_table
 from multisite.directory.records import SiteRecord, read_site
@@ -132,7 +133,7 @@ def remove_site(
         found = read_site(connection, domain)
         for row in (DomainRow, SettingRow):
             connection.execute(sa.delete(row).where(row.site_id == site.id))
-        for table in (traffic_table, errors_table, domain_checks_table):
+        for table in (traffic_table, errors_table, domain_checks_table, measurements_table):
             connection.execute(sa.delete(table).where(table.c.site_id == site.id))
         gone: dict[str, str | None] = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
         if erase:

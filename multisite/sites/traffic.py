@@ -7,6 +7,7 @@ are no longer needed. Several processes add up.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,7 @@ __all__ = [
     "last_errors",
     "prune_traffic",
     "read_traffic",
+    "safe_path",
     "slowest_sites",
     "slowest_views",
     "traffic_of_sites",
@@ -57,13 +59,26 @@ PERIODS: dict[Period, tuple[int, int]] = {"day": (HOUR, 24), "week": (DAY, 7), "
 
 
 class ErrorSeen(NamedTuple):
-    """A request that failed: the name of its route, and the status with the type of the exception."""
+    """A request that failed: the name of its route, the status with the type of the exception, and `safe_path`."""
 
     at: datetime
     site_id: int
     view: str
     error: str
     request_id: str | None
+    path: str | None = None
+
+
+_TOKEN = re.compile(r"(?=.*[a-z])(?=.*[0-9A-Z])[\w=.~-]{20,}", re.ASCII)
+
+
+def safe_path(path: str) -> str:
+    """Return the path of a request as it may be shown to operators: links to log in have their token in it.
+
+    Parts of 20 or more characters, with small letters and digits or capitals, become `…`; the rest is truncated.
+    """
+    parts = ("…" if _TOKEN.fullmatch(part) else part for part in path[:2_000].split("/"))
+    return "".join(c if c.isprintable() else "?" for c in "/".join(parts))[:200]
 
 
 @dataclass
@@ -193,25 +208,30 @@ class ViewTraffic(NamedTuple):
 
 def slowest_views(engine: Engine, *, limit: int = 10, now: datetime | None = None) -> list[ViewTraffic]:
     """Return the views with the longest average duration in the last day, over all sites."""
-    return list(_slowest(engine, view_traffic_table.c.view, view_traffic_table.c, limit, now))
+    columns = view_traffic_table.c
+    return list(_slowest(engine, columns.view, columns, limit, columns.start >= _yesterday(now)))
 
 
 def slowest_sites(engine: Engine, *, limit: int = 10, now: datetime | None = None) -> list[ViewTraffic]:
-    """Return the sites with the longest average duration in the last day. `name` is the id of the site, as text."""
+    """Return the sites with the longest average duration today and yesterday, in UTC.
+
+    `name` is the id of the site, as text. By days, since the hours of ten thousand sites are too many for a page.
+    """
     columns = traffic_table.c
-    return list(
-        _slowest(engine, columns.site_id, columns, limit, now, columns.span == HOUR, columns.site_id != NO_SITE)
-    )
+    since = _yesterday(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    of_days = columns.span == DAY, columns.start >= since, columns.site_id != NO_SITE
+    return list(_slowest(engine, columns.site_id, columns, limit, *of_days))
 
 
-def _slowest(
-    engine: Engine, name: Any, columns: Any, limit: int, now: datetime | None, *conditions: Any
-) -> Iterator[ViewTraffic]:
-    since = (now or datetime.now(UTC)) - timedelta(days=1)
+def _yesterday(now: datetime | None) -> datetime:
+    return (now or datetime.now(UTC)) - timedelta(days=1)
+
+
+def _slowest(engine: Engine, name: Any, columns: Any, limit: int, *conditions: Any) -> Iterator[ViewTraffic]:
     requests, seconds = sa.func.sum(columns.requests), sa.func.sum(columns.seconds)
     statement = (
         sa.select(name, requests, seconds)
-        .where(columns.start >= since, *conditions)
+        .where(*conditions)
         .group_by(name)
         .order_by((seconds / requests).desc(), name)
         .limit(limit)
@@ -228,5 +248,6 @@ def last_errors(engine: Engine, *, site_id: int | None = None, limit: int = MAX_
         statement = statement.where(errors_table.c.site_id == site_id)
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         return [
-            ErrorSeen(row.at, row.site_id, row.view, row.error, row.request_id) for row in connection.execute(statement)
+            ErrorSeen(row.at, row.site_id, row.view, row.error, row.request_id, row.path)
+            for row in connection.execute(statement)
         ]

@@ -16,8 +16,10 @@ from multisite.core.current_site import request_id
 from multisite.core.settings import Settings
 from multisite.errors import MultisiteError
 from multisite.sites.archive.contents import SiteContents
+from multisite.sites.bulk import Check
 from multisite.sites.job_kinds import KINDS, JobContext, check_job
 from multisite.sites.jobs import Job, beat, claim_job, end_job, worker_name
+from multisite.sites.measurements import are_measurements_due, measure_sites
 from multisite.sites.settings import SettingsRegistry
 
 __all__ = ["Worker"]
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10.0
 """How often a worker writes a sign of life."""
+
+MEASURE_SECONDS = 60.0
+"""How often to look whether the sites are to be measured again."""
 
 PROGRESS_SECONDS = 1.0
 """How often, at most, a line of progress is written."""
@@ -85,18 +90,27 @@ class _Heart:
 
 
 class Worker:
-    """Does jobs. `contents` are the application's declarations about the data of its sites, for archives.
+    """Does jobs, and measures all sites once an hour.
 
-    `declared` are the settings that it declares; without them, a job that sets some fails.
+    `contents` are the application's declarations about the data of its sites, for archives. `declared` are the settings
+    that it declares; without them, a job that sets some fails. `check` is as in `JobContext`.
     """
 
     def __init__(
-        self, engine: Engine, settings: Settings, contents: SiteContents, declared: SettingsRegistry | None = None
+        self,
+        engine: Engine,
+        settings: Settings,
+        contents: SiteContents,
+        declared: SettingsRegistry | None = None,
+        *,
+        check: Check | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings
         self._contents = contents
         self._declared = declared
+        self._check = check
+        self._measure_at = 0.0
         self._stopped = Event()
 
     def run(
@@ -116,6 +130,7 @@ class Worker:
         while not self._stopped.is_set():
             job = claim_job(self._engine, worker_name())
             if job is None:
+                self._measure_if_due()
                 if once:
                     break
                 self._stopped.wait(poll_seconds)
@@ -125,6 +140,16 @@ class Worker:
             if on_done is not None:
                 on_done(job, status)
         return done
+
+    def _measure_if_due(self) -> None:
+        if time.monotonic() < self._measure_at:
+            return
+        self._measure_at = time.monotonic() + MEASURE_SECONDS
+        try:
+            if are_measurements_due(self._engine):
+                measure_sites(self._engine, self._settings)
+        except Exception:  # Jobs are more important than measurements.
+            log.exception("the sites cannot be measured")
 
     def stop(self) -> None:
         """End `run` after the job that is being done."""
@@ -138,7 +163,7 @@ class Worker:
             with acting_as(job.who, address=job.address), heart:
                 context = JobContext(
                     self._engine, self._settings, self._contents, heart.progress, str(job.id), self._declared,
-                    heart.keep,
+                    heart.keep, self._check,
                 )  # fmt: skip
                 check_job(job.kind, job.arguments)
                 heart.progress("begun")

@@ -23,7 +23,18 @@ from sqlalchemy.engine import Engine
 
 from multisite.core.fork_safety import fork_safe_lock, run_in_forked_child
 from multisite.core.keys import CLOSED, DIRECTORY, OPEN_PATH
-from multisite.sites.traffic import HOUR, MINUTE, NO_SITE, ErrorSeen, TrafficCounts, prune_traffic, write_counts
+from multisite.directory import Directory
+from multisite.sites import processes
+from multisite.sites.traffic import (
+    HOUR,
+    MINUTE,
+    NO_SITE,
+    ErrorSeen,
+    TrafficCounts,
+    prune_traffic,
+    safe_path,
+    write_counts,
+)
 
 __all__ = ["TRAFFIC", "TrafficRecorder", "includeme", "traffic_tween_factory"]
 
@@ -37,14 +48,20 @@ MAX_KEYS = 100_000
 
 MAX_ERRORS = 200
 
+FIRST_REPORT_SECONDS = 5
+"""How long after its first request a process writes that it is there."""
+
 Handler = Callable[[Request], Response]
 
 
 class _State:
     """The counts of a process that have not been written. The thread keeps this alive, and not the recorder."""
 
-    def __init__(self, engine: Callable[[], Engine]) -> None:
+    def __init__(self, engine: Callable[[], Engine], directory: Callable[[], Directory] | None) -> None:
         self.engine = engine
+        self.directory = directory
+        self.started = datetime.now(UTC)
+        self.has_reported = False
         self.lock = fork_safe_lock()
         self.writing = fork_safe_lock()
         self.counts = TrafficCounts()
@@ -79,21 +96,43 @@ class _State:
             self.counts.errors[:0] = counts.errors[-MAX_ERRORS:]
 
     def run(self) -> None:
+        # Soon, so that a new process is seen, and later than the first requests, which have enough to do.
+        if not self.stopped.wait(FIRST_REPORT_SECONDS):
+            self.report()
         # Spread over the minute, so that the processes of a server do not write at the same time.
         offset = os.getpid() % MINUTE
         while not self.stopped.wait(MINUTE - (time.time() - offset) % MINUTE):
             self.flush()
+            self.report()
+
+    def report(self) -> None:
+        """Write what this process has read from the directory, for the page Health of the console."""
+        if self.directory is None:
+            return
+        try:
+            processes.report(self.directory(), self.started)
+            self.has_reported = True
+        except Exception as error:
+            log.warning("the state of this process cannot be written: %s", str(error).partition("\n")[0])
 
     def end(self) -> None:
         self.stopped.set()
         self.flush()
+        if self.directory is not None and self.has_reported:
+            try:
+                processes.leave(self.directory())
+            except Exception as error:  # Its row is removed by another process, an hour later.
+                log.debug("the state of this process cannot be removed: %s", error)
 
 
 class TrafficRecorder:
-    """Counts requests, and writes the counts from a thread of its own until it is collected or the process ends."""
+    """Counts requests, and writes the counts from a thread of its own until it is collected or the process ends.
 
-    def __init__(self, engine: Callable[[], Engine]) -> None:
-        self._state = _State(engine)
+    With `directory`, it also writes what the process has read from it.
+    """
+
+    def __init__(self, engine: Callable[[], Engine], directory: Callable[[], Directory] | None = None) -> None:
+        self._state = _State(engine, directory)
         self._thread: Thread | None = None
         self._finalize = weakref.finalize(self, self._state.end)
         run_in_forked_child(self, TrafficRecorder._forget)
@@ -101,6 +140,7 @@ class TrafficRecorder:
     def _forget(self) -> None:
         """Forget what the parent has counted, which it writes itself, and its thread."""
         self._state.counts = TrafficCounts()
+        self._state.started, self._state.has_reported = datetime.now(UTC), False
         self._thread = None
 
     def count(self, site_id: int, view: str, seconds: float, *, failed: bool, size: int) -> None:
@@ -166,7 +206,8 @@ def traffic_tween_factory(handler: Handler, registry: Registry) -> Handler:
                 name = f"{what} {type(error).__name__}" if error is not None else what
                 # The key of multisite.logs, which need not be included.
                 request_id = environ.get("multisite.request_id")
-                recorder.note_error(ErrorSeen(datetime.now(UTC), site_id, view[:200], name[:200], request_id))
+                path = safe_path(environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace"))
+                recorder.note_error(ErrorSeen(datetime.now(UTC), site_id, view[:200], name[:200], request_id, path))
         return response
 
     return traffic_tween
@@ -175,7 +216,7 @@ def traffic_tween_factory(handler: Handler, registry: Registry) -> Handler:
 def includeme(config: Configurator) -> None:
     """Count all requests."""
     registry = config.registry
-    registry[TRAFFIC] = TrafficRecorder(lambda: registry[DIRECTORY].engine)
+    registry[TRAFFIC] = TrafficRecorder(lambda: registry[DIRECTORY].engine, lambda: registry[DIRECTORY])
     config.add_tween(
         "multisite.web.traffic.traffic_tween_factory", under=INGRESS, over="multisite.web.tween.site_tween_factory"
     )

@@ -89,7 +89,7 @@ READING = {
     "list-sites", "show-site", "which", "compile-templates", "collect-static", "settings", "list-removed", "shell",
     "pull-templates", "check", "vhosts", "list-users", "list-operators", "list-entries", "list-redirects",
     "export-redirects", "list-media", "list-log", "list-shards", "show-traffic", "list-jobs", "check-domains",
-    "list-previews",
+    "list-previews", "health", "measure-sites",
 }  # fmt: skip
 
 ELSEWHERE = {

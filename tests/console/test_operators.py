@@ -263,6 +263,7 @@ CHANGES = {
     "/sites/{id}/sign-in": ("everything", {"login": "mary"}),
     "/operators": ("everything", {"action": "add", "login": "eve", "role": "everything"}),
     "/jobs": ("run", {"job": "1"}),
+    "/health": ("run", {}),
     "/account": ("look", {"password": "another horse battery", "repeated": "another horse battery"}),
 }
 

@@ -28,7 +28,16 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentSites]:
 def test_the_console_answers_on_its_host_and_no_site_has_a_page_of_it(sites: ContentSites) -> None:
     page = console_browser(sites).get("/login")
     assert "<h1>Log in</h1>" in page.text
-    routes = {"/login/" + "x" * 43, "/operators", "/removed", "/add", "/account", "/sites/1", "/static/console.css"}
+    routes = {
+        "/login/" + "x" * 43,
+        "/operators",
+        "/health",
+        "/removed",
+        "/add",
+        "/account",
+        "/sites/1",
+        "/static/console.css",
+    }
     for host in (GARDEN, "sternwarte.example", "alias.example"):
         for path in routes:
             assert "console" not in sites.browser(host).get(path, status="*").text.lower()

@@ -19,9 +19,12 @@ from waitress_server import serving
 
 from multisite.console.operators import add_operator
 from multisite.content.tables import Base
+from multisite.core.finding import Finding
+from multisite.core.keys import DIRECTORY
 from multisite.directory.records import get_site
-from multisite.sites import jobs, traffic
+from multisite.sites import jobs, processes, traffic
 from multisite.sites.domain_checks import DomainChecker, check_domains
+from multisite.sites.last_check import keep_check
 from multisite.web import site_contents
 
 pytestmark = [
@@ -76,6 +79,12 @@ def fill_operation_pages(sites: ContentSites) -> None:
     engine, site, minute = sites.engine, sites.garden, int(time.time()) // 60
     error = traffic.ErrorSeen(datetime.now(UTC), site.id, "entry", "500 SomeVeryLongNameOfAnError", "abcdef0123456789")
     traffic.write_counts(engine, traffic.TrafficCounts({(site.id, "entry", minute): [80, 20, 4.0, 5_000]}, [error]))
+    faults = [
+        Finding("unique-without-site", "tags", "lacks site_id", "add it"),
+        Finding("view", "v", "m", "r", "notice"),
+    ]
+    keep_check(engine, faults, seconds=1.5)
+    processes.report(sites.app.registry[DIRECTORY], datetime.now(UTC))
     for status, result, reason in (
         ("done", {"sites": [{"site": GARDEN, "error": "there is no theme"}], "failed": 1}, None),
         ("failed", None, "the folder for archives cannot be written to"),
@@ -131,6 +140,7 @@ def paths(world: World) -> list[str]:
         *tabs,
         "/removed",
         "/jobs",
+        "/health",
         "/log",
         "/operators",
         "/account",

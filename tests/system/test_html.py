@@ -123,6 +123,7 @@ def save_pages_of_console(sites: ContentSites, folder: Path) -> None:
         "/removed",
         "/log",
         "/jobs",
+        "/health",
         "/operators",
         "/account",
         "/logout",

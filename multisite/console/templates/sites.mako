@@ -38,7 +38,8 @@
 <table class="list">
   <thead><tr>
     <th scope="col">${t("Site")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Theme")}</th>
-    <th scope="col" class="number">${t("Domains")}</th><th scope="col">${t("Added")}</th>
+    <th scope="col" class="number">${t("Rows")}</th><th scope="col" class="number">${t("Files")}</th>
+    <th scope="col">${t("Last change")}</th>
 % if lines:
     <th scope="col">${t("Requests of the last day")}</th>
 % endif
@@ -50,11 +51,16 @@
 % if may("run"):
 <input type="checkbox" form="selection" name="id" value="${each.id}" aria-label="${t('Select {site}', site=each.domain)}">\
 % endif
-<a href="${path('site', id=each.id)}"><span class="initial" aria-hidden="true">${each.name[:1].upper()}</span><span class="names"><b>${each.name}</b><small>${each.domain}</small></span></a></th>
+<a href="${path('site', id=each.id)}"><span class="initial" aria-hidden="true">${each.name[:1].upper()}</span><span class="names"><b>${each.name}</b><small>${each.domain}</small></span>\
+% if each.domains > 1:
+<span class="more">+${each.domains - 1}<span class="unseen"> ${t("further domains")}</span></span>\
+% endif
+</a></th>
     <td>${parent.pill(each.status)}</td>
     <td data-label="${t('Theme')}">${each.theme or "–"}</td>
-    <td data-label="${t('Domains')}" class="number">${each.domains}</td>
-    <td data-label="${t('Added')}"><time datetime="${each.created.isoformat(timespec="seconds")}">${when(each.created, "date")}</time></td>
+    <td data-label="${t('Rows')}" class="number">${"–" if each.rows is None else count(each.rows)}</td>
+    <td data-label="${t('Files')}" class="number">${"–" if each.bytes is None else size(each.bytes)}</td>
+    <td data-label="${t('Last change')}">${"–" if each.changed is None else when(each.changed, "date")}</td>
 % if lines:
 <% line = lines[each.id] %>\
     <td class="traffic-line" data-label="${t('Requests of the last day')}"><svg viewBox="0 0 96 24" width="96" height="24" aria-hidden="true"><polyline points="${line.points}"/></svg> ${line.requests}\
@@ -68,6 +74,13 @@
   </tbody>
 </table>
 </div>
+<p class="hint after">\
+% if measured is None:
+${t("Rows and files have not been measured yet: multisite work does it once an hour, multisite measure-sites at once.")}\
+% else:
+${t("Rows, files and last changes were measured at {when}.", when=when(measured))}\
+% endif
+</p>
 % else:
 <p class="empty">${t("There are no such sites.")}</p>
 % endif
