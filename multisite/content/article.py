@@ -18,7 +18,9 @@ class Article:
     given. `language`, `notation`, `line` and `notes` are those of a file: `line` is the number of the first line of
     `body`, from 1; `notes` are sentences about parts of the file that an entry cannot have. `written_slug` is the slug
     as its source has it, or empty. `address` is the address that the source names, or empty, and `aliases` are further
-    ones; all are as written. The fields from `categories` on are ignored when articles are compared.
+    ones; all are as written. `picture` is the address of the picture for links to the entry, as written, and
+    `picture_alt` says what it shows; both may be empty. The fields from `categories` on are ignored when articles are
+    compared.
     """
 
     slug: str
@@ -38,3 +40,5 @@ class Article:
     written_slug: str = field(default="", compare=False)
     address: str = field(default="", compare=False)
     aliases: tuple[str, ...] = field(default=(), compare=False)
+    picture: str = field(default="", compare=False)
+    picture_alt: str = field(default="", compare=False)

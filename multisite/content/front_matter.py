@@ -16,6 +16,7 @@ from multisite.content.article import Article
 from multisite.content.dates import parse_date
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.fields import read_date, read_names, read_text_field, read_truth
+from multisite.content.front_pictures import read_picture
 from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
 from multisite.content.metadata import Metadata, Notation, split_metadata
 from multisite.content.page_files import page_slug_of
@@ -78,6 +79,7 @@ def parse_article(text: str, path: PurePath, zone: tzinfo, relative: Relative | 
     if relative is not None and is_page:
         published = None
         slug = page_slug_of(relative(path), address=_address(fields), name=read_text_field(fields, "slug"))
+    picture, picture_alt = read_picture(fields)
     return Article(
         slug=slug,
         title=title,
@@ -96,6 +98,8 @@ def parse_article(text: str, path: PurePath, zone: tzinfo, relative: Relative | 
         written_slug=read_text_field(fields, "slug"),
         address=_address(fields),
         aliases=_aliases(fields),
+        picture=picture,
+        picture_alt=picture_alt,
     )
 
 

@@ -6,31 +6,33 @@ slug, so importing a folder again changes only the entries that differ.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from itertools import chain
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path
+from urllib.parse import unquote
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from multisite.content.article import Article
 from multisite.content.dialects import Dialect
+from multisite.content.entry_links import EntryLinks
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.file_languages import choose_translations, same_language
 from multisite.content.files import find_files, printable, read_text
 from multisite.content.front_matter import parse_article
 from multisite.content.limits import SOURCE_LENGTH
+from multisite.content.links import FileRefused
 from multisite.content.local_files import LibraryOf, LocalFiles, MediaImport
 from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.old_addresses import OldAddresses
 from multisite.content.old_site import OldSite, find_old_site, seen_from
-from multisite.content.page_paths import address_of, is_page_slug
+from multisite.content.page_paths import is_page_slug
 from multisite.content.pruning import Pruning
 from multisite.content.report import BadPath, Counts, ImportReport, Loss, Note
 from multisite.content.shortcodes import expand_shortcodes
@@ -117,13 +119,13 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
             site,
             report,
             SlugPattern(address_pattern),
-            _by_name(files),
             old_site,
             media,
             local_files,
             unchanged,
             pruning,
         )
+        reader.links = EntryLinks(files, reader.parse_file, session, zone_of(site))
         addresses = OldAddresses(old_site, report)
 
         def on_saved(article: Prepared, slug: str) -> None:
@@ -165,7 +167,7 @@ class _Reader:
     site: Site
     report: ImportReport
     pattern: SlugPattern
-    files: Mapping[PurePath, tuple[Path, Path]]
+    links: EntryLinks = field(init=False)
     old_site: OldSite
     media: MediaImport
     local_files: LocalFiles
@@ -196,6 +198,7 @@ class _Reader:
             self.report.bad.append(BadPath(printable(path), str(error)))
         else:
             notes = [Note(printable(path), None, "front matter", text) for text in article.notes]
+            picture = self._picture(article, path, notes)
             notes += [
                 Note(printable(path), article.line + loss.line, loss.kind, loss.text, lost=loss.lost)
                 for loss in sorted((*losses, *rendered.losses), key=lambda loss: loss.line)
@@ -205,7 +208,7 @@ class _Reader:
             article = replace(article, body=replace_addresses(article.body, rendered.addresses))
             if self.depends or notes or addresses or len(source) > SOURCE_LENGTH:
                 digest = None
-            return Prepared(article, rendered, source, addresses=addresses, digest=digest, day=day)
+            return Prepared(article, rendered, source, addresses=addresses, digest=digest, day=day, picture=picture)
         return None
 
     def _text(self, path: Path, base: Path) -> str:
@@ -227,6 +230,22 @@ class _Reader:
         self.depends = True
         return self.media.find(path, address, alt)
 
+    def _picture(self, article: Article, path: Path, notes: list[Note]) -> str | None:
+        """Return the new path of the picture that the front matter names, or None."""
+        address, reason = article.picture, ""
+        if article.notation != "lines":
+            address = expand_shortcodes(address, lambda _target: None, lambda *_loss: None)
+        if not address:
+            return None
+        self.depends = True
+        try:
+            found = self.media.find_picture(path, unquote(address), article.picture_alt)
+        except FileRefused as error:
+            found, reason = None, f": {error}"
+        if found is None:
+            notes.append(Note(printable(path), None, "file that is not imported", f"{address}{reason}"))
+        return found
+
     def _old_addresses(self, article: Article, base: Path) -> tuple[str, ...]:
         when = None if article.published is None else local_time(article.published, zone_of(self.site))
         return tuple(self.old_site.addresses(article, base.absolute(), when))
@@ -238,18 +257,12 @@ class _Reader:
         return render(body, _dialect(article.notation, path), resolve, partial(self._find_media, path))
 
     def _resolve(self, path: Path, target: str) -> str | None:
-        """Return the URL path of the entry that a link in the file `path` refers to, or None."""
         self.depends = True
-        wanted, mark, fragment = target.partition("#")
-        beside = _absolute(path.parent / wanted)
-        found = self.files.get(beside) or self.files.get(PurePosixPath(_base_name(PurePosixPath(wanted))))
-        if found is None:
-            return None
-        try:
-            article, _ = self._parse(*found, read_text(found[0]))
-        except (InvalidArticle, NotAnEntry):
-            return None
-        return f"{address_of(article.slug)}{mark}{fragment}"
+        return self.links.find(path, target)
+
+    def parse_file(self, path: Path, base: Path) -> Article:
+        """Return the article in a file; `base` is the path without the language in its name."""
+        return self._parse(path, base, read_text(path))[0]
 
     def _parse(self, path: Path, base: Path, text: str) -> tuple[Article, date | None]:
         """Return the article in a file, with the slug made by the pattern, and the day of its publication."""
@@ -266,24 +279,6 @@ class _Reader:
                 raise NotAnEntry(f"a translation ({article.language}) of {printable(owner)}")
             raise InvalidArticle(f"its slug '{article.slug}' is already used by {printable(owner)}")
         return article, day
-
-
-def _by_name(files: Sequence[tuple[Path, Path]]) -> dict[PurePath, tuple[Path, Path]]:
-    """Return the files by the names that links use: absolute path, or file name alone, of which the first counts."""
-    names: dict[PurePath, tuple[Path, Path]] = {
-        PurePosixPath(_base_name(base)): (path, base) for path, base in reversed(files)
-    }
-    return names | {_absolute(base): (path, base) for path, base in files}
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 (Path.resolve asks the disk, and raises for what is no name)
-
-
-def _base_name(path: PurePath) -> str:
-    """Return the name without its suffix, for a page bundle that of its folder."""
-    name = path.stem if path.suffix.lower() in (".md", ".markdown") else path.name
-    return path.parent.name if name.lower() in ("index", "_index") else name
 
 
 def _dialect(notation: Notation, path: Path) -> Dialect:

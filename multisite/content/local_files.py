@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 
 from sqlalchemy.orm import Session
 
+from multisite.content.front_pictures import PICTURE_FOLDERS
 from multisite.content.links import PELICAN_MARK, FileRefused
 from multisite.core.site import Site
 from multisite.media import MediaLibrary, MediaRefused
@@ -28,6 +29,8 @@ LibraryOf = Callable[[], MediaLibrary | None]
 _CONTENT_FOLDERS = frozenset({"_drafts", "_posts", "content"})
 _SERVED_FOLDERS = ("", "static", "content", "source", "assets")
 """The folders, below that of the blog, whose content its tool serves at the root of the site."""
+
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 
 _LEVELS = 3
 """How far above the imported folder a folder of a tool is looked for."""
@@ -152,6 +155,24 @@ class MediaImport:
         if isinstance(found, str):
             raise FileRefused(found)
         return found
+
+    def find_picture(self, article: Path, address: str, alt: str) -> str | None:
+        """Return the new path of the picture that the front matter of a file names; None if there is no such file.
+
+        Raises:
+            FileRefused: As `find`, or the picture is elsewhere, or no picture.
+        """
+        if _ELSEWHERE.match(address):
+            raise FileRefused("it is on another server")
+        for folder in PICTURE_FOLDERS:
+            found = self.find(article, f"{folder}{address}", alt)
+            if found is not None:
+                if "width" not in found:
+                    raise FileRefused("it is not a picture")
+                return found["src"]
+            if address.startswith("/"):
+                break
+        return None
 
     def _add(self, path: Path, alt: str) -> Mapping[str, str] | str:
         try:

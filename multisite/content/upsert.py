@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
 from multisite.content.article import Article
+from multisite.content.entry_slugs import Owner, choose_slug, dated_slug, day_of
 from multisite.content.entry_text import changed_by_people
 from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.markdown import Rendered
@@ -25,7 +26,7 @@ from multisite.content.report import Counts, ImportReport, Note
 from multisite.content.slugs import slugify
 from multisite.core.site import Site
 from multisite.errors import MultisiteError
-from multisite.language.local_time import local_time, zone_of
+from multisite.language.local_time import zone_of
 
 __all__ = ["BATCH_SIZE", "Prepared", "save_articles"]
 
@@ -50,7 +51,8 @@ class Prepared:
 
     `has_final_slug` is true if the slug was chosen with regard to all entries of the site: it is not changed, and the
     entry that has it already is the one of this article. `digest` is that of a file on which alone the entry depends,
-    and `day` the day of its publication in the time zone of the site.
+    and `day` the day of its publication in the time zone of the site. `picture` is the path of the entry's picture in
+    the media of the site; None if it has none.
     """
 
     article: Article
@@ -60,6 +62,7 @@ class Prepared:
     addresses: tuple[str, ...] = ()
     digest: str | None = None
     day: date | None = None
+    picture: str | None = None
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -170,7 +173,9 @@ def _upsert_batch(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, *
 
 
 def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _Saved, *, force: bool) -> None:
-    slugs = [slug for item in batch for slug in (item.article.slug, _dated_slug(item, zone)) if slug is not None]
+    articles = [item.article for item in batch]
+    slugs = [each.slug for each in articles]
+    slugs += filter(None, (dated_slug(each.slug, each.published, zone) for each in articles))
     entries = _existing(session, Entry, slugs)
     changed = {} if force else changed_by_people(session, entries.values())
     names = {slugify(name): name for item in batch for name in item.tags}
@@ -206,40 +211,19 @@ def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _S
 
 
 def _choose_slug(item: Prepared, entries: Mapping[str, Entry], zone: ZoneInfo) -> str:
-    """Return the slug of the article: its own, or with the day if another article has that slug.
-
-    An entry belongs to the article if it was imported from the same file, or has the same day.
-    """
-    own, dated = item.article.slug, _dated_slug(item, zone)
+    own = item.article.slug
     if item.has_final_slug:
         _check_owner(item, entries.get(own), zone)
-    if item.has_final_slug or dated is None:
         return own
-    here = [(slug, entries[slug]) for slug in (own, dated) if slug in entries]
-    for slug, entry in here:
-        if entry.source is not None and entry.source == item.source:
-            return slug
-    for slug, entry in here:
-        if entry.published is None or _day(entry.published, zone) == _day(item.article.published, zone):
-            return slug
-    return dated if own in entries else own
+    return choose_slug(own, Owner(item.source, item.article.published), entries, zone)
 
 
 def _check_owner(item: Prepared, entry: Entry | None, zone: ZoneInfo) -> None:
     """Raise `MultisiteError` if `entry` belongs to another article, which it did not when the slug was chosen."""
     if entry is None or entry.source == item.source:
         return
-    if _day(entry.published, zone) != _day(item.article.published, zone):
+    if day_of(entry.published, zone) != day_of(item.article.published, zone):
         raise MultisiteError(f"the entry '{entry.slug}' was added during the import: run the same command again")
-
-
-def _dated_slug(item: Prepared, zone: ZoneInfo) -> str | None:
-    day = _day(item.article.published, zone)
-    return None if day is None else slugify(f"{day}-{item.article.slug}")
-
-
-def _day(when: datetime | None, zone: ZoneInfo) -> date | None:
-    return None if when is None else local_time(when, zone).date()
 
 
 def _existing(session: Session, model: type[_Model], slugs: Sequence[str]) -> dict[str, _Model]:
@@ -260,6 +244,7 @@ def _values(item: Prepared) -> dict[str, Any]:
         "published": article.published,
         "draft": article.draft,
         "author": article.author,
+        "picture": item.picture,
     }
 
 

@@ -84,7 +84,7 @@ def test_a_post_arrives_with_all_its_fields(sites: ContentSites, tmp_path: Path)
     assert entry.source == "urn:uuid:00000000-0000-4000-8000-000000000001"
     assert entry.body == (
         '<figure><img alt="A heap" src="https://images.example/a.jpg"/><figcaption>By <b>Ben</b></figcaption></figure>'
-        "\n\nSee [the other](/entries/post-2#x) and [us](/about/)."
+        "\n\nSee [the other](/entries/post-2#user-content-x) and [us](/about/)."
     )
     assert [(note.kind, note.text) for note in report.notes] == [
         ("link to a page that is not imported", "'Leaf mould': /about/"),
@@ -151,7 +151,7 @@ def test_pages_keep_their_addresses(sites: ContentSites, tmp_path: Path) -> None
     assert "Ann" in reader.get("/about/").text
     assert "Tags" in reader.get("/page/tags/").text
     reader.get("/soon/", status=404)
-    assert reader.get("/entries/post-1").html.select_one(".entry-body a")["href"] == "/about/#x"
+    assert reader.get("/entries/post-1").html.select_one(".entry-body a")["href"] == "/about/#user-content-x"
     sites.browser(GARDEN).get("/about/", status=404)
     again = import_ghost(sites.engine, sites.sternwarte, path)
     assert (again.added, again.unchanged) == (0, 4)
@@ -217,6 +217,7 @@ def test_pictures_become_media_of_the_site(sqlite_sites: ContentSites, tmp_path:
     report = import_ghost(sqlite_sites.engine, sqlite_sites.garden, path, uploads=found)
     first, second = re.findall(r'src="([^"]*)"', stored(sqlite_sites, sqlite_sites.garden)["post-1"].body_html)
     assert (first, report.notes) == (second, [])
+    assert stored(sqlite_sites, sqlite_sites.garden)["post-1"].picture == first
     assert sqlite_sites.browser(GARDEN).get(first, status=200).content_type == "image/jpeg"
     sqlite_sites.browser(STERNWARTE).get(first, status=404)
 

@@ -156,7 +156,7 @@ def test_pictures_of_a_blog_of_pelican(sites: ContentSites, tmp_path: Path) -> N
     report = import_from(sites, content)
     assert notes(report) == []
     assert addresses(sites, "first") == [
-        "one.png", "one.png", "two.png", "three.jpg", "talk.pdf", "/entries/second#a", "/entries/second",
+        "one.png", "one.png", "two.png", "three.jpg", "talk.pdf", "/entries/second#user-content-a", "/entries/second",
     ]  # fmt: skip
 
 
@@ -215,7 +215,7 @@ def test_an_imported_entry_keeps_its_pictures_when_it_is_edited(sites: ContentSi
         entry = session.scalars(sa.select(Entry).where(Entry.slug == "first")).one()
         (path,) = (media.path for media in session.scalars(sa.select(Media)))
         assert entry.body == (
-            f"![A](<{path}>) ![A]({path} 'A') ![A][ref] [second](/entries/second#x) [other](other.md)\n\n"
+            f"![A](<{path}>) ![A]({path} 'A') ![A][ref] [second](/entries/second#user-content-x) [other](other.md)\n\n"
             f"<img alt='A' src=\"{path}\">\n\n`![A](a%20&%20b.png)`\n\n```\n![A](second.md)\n```\n\n[ref]: {path}"
         )
         # As the editor renders it.
@@ -391,6 +391,67 @@ def test_the_library_is_only_asked_for_files_that_exist(sites: ContentSites, tmp
     write(tmp_path / "first.md", "![](a.png) [home](/) [b](b/) ![](https://other.example/c.png) <img src='d.png'>")
     report = import_entries(sites.engine, sites.garden, [tmp_path], library_of=library)
     assert [text for _, _, _, text in notes(report)] == ["a.png", "d.png"]
+
+
+FRONT_PICTURES = {
+    "---\nimage: a.png\n": "a.png",
+    "---\nimage:\n  path: '{{ site.baseurl }}/assets/b.png'\n  alt: Leaves\n": "b.png",
+    "---\nimage: /assets/b.png\n": "b.png",
+    "---\nheader:\n  teaser: /assets/b.png\n": "b.png",
+    "---\ncover:\n  image: a.png\n  alt: Leaves\n": "a.png",
+    "---\nfeatured_image: c.png\nimage: a.png\n": "c.png",
+    "---\nfeatured: true\nthumbnail: a.png\n": "a.png",
+    "+++\nimages = ['a.png']\n": "a.png",
+    "+++\n[[resources]]\nname = 'cover'\nsrc = 'a.png'\n": "a.png",
+    "+++\n[extra]\nbanner = '/assets/b.png'\n": "b.png",
+    "Image: {static}/images/c.png\n": "c.png",
+    "Cover: images/c.png\n": "c.png",
+}
+
+
+def test_the_picture_in_the_front_matter(sites: ContentSites, tmp_path: Path) -> None:
+    for number, name in enumerate(("content/posts/a.png", "assets/b.png", "images/c.png", "content/images/c.png")):
+        picture(tmp_path / name, (30 + number, 20))
+    for number, (front, _) in enumerate(FRONT_PICTURES.items()):
+        mark = front[:3]
+        text = f"{front}title: x\ndate: 2024-05-05\n{mark}\n"
+        if mark == "+++":
+            text = f"+++\ntitle = 'x'\ndate = 2024-05-05\n{front[4:]}+++\n"
+        elif mark != "---":
+            text = f"Title: x\nDate: 2024-05-05\n{front}\n"
+        path = tmp_path / "content" / "posts" / f"p{number}.md"
+        path.write_text(f"{text}Text.\n", "utf-8")
+    report = import_from(sites, tmp_path / "content")
+    assert (report.notes, report.added) == ([], len(FRONT_PICTURES))
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        found = dict(session.execute(sa.select(Entry.slug, Entry.picture)).all())
+        names = [str(found[f"p{number}"]).rpartition("/")[2] for number in range(len(FRONT_PICTURES))]
+        assert names == list(FRONT_PICTURES.values())
+        assert session.scalars(sa.select(Media.alt).where(Media.name == "b.png")).one() == "Leaves"
+    page = sites.browser(GARDEN).get("/entries/p0").html
+    assert page.find("meta", property="og:image")["content"].endswith("/a.png")
+    sites.browser(STERNWARTE).get(str(found["p0"]), status=404)
+    again = import_from(sites, tmp_path / "content")
+    assert (again.unchanged, again.updated) == (len(FRONT_PICTURES), 0)
+
+
+def test_a_picture_in_the_front_matter_that_cannot_come_along_is_listed(sites: ContentSites, tmp_path: Path) -> None:
+    (tmp_path / "a.svg").write_text("<svg/>")
+    (tmp_path / "secret").mkdir()
+    picture(tmp_path / "secret" / "s.png")
+    fronts = {
+        "gone.png": "gone.png",
+        "https://images.example/a.jpg": "https://images.example/a.jpg: it is on another server",
+        "a.svg": "a.svg",
+        "../secret/s.png": "../secret/s.png",
+    }
+    for number, address in enumerate(fronts):
+        path = tmp_path / "blog" / f"p{number}.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"---\ntitle: x\ndate: 2024-05-05\nimage: {address}\n---\n", "utf-8")
+    report = import_from(sites, tmp_path / "blog")
+    assert [text for _, _, _, text in notes(report)] == list(fronts.values())
+    assert stored(sites) == []
 
 
 def test_the_command_takes_pictures_along(sites: ContentSites, tmp_path: Path) -> None:

@@ -448,17 +448,47 @@ def test_links_to_other_files_become_links_to_their_entries(sites: ContentSites,
         texts = dict(session.execute(sa.select(Entry.slug, Entry.body_html)).all())
     hrefs = re.findall('href="([^"]*)"', texts["a"])
     assert hrefs == [
-        "/entries/b#x", "/entries/bundle", "/entries/own-name", "gone.md", "https://x.example/b.md", "/other/",
-        "#user-content-here",
+        "/entries/b#user-content-x", "/entries/bundle", "/entries/own-name", "gone.md", "https://x.example/b.md",
+        "/other/", "#user-content-here",
     ]  # fmt: skip
     assert "/entries/bundle <a" in texts["a"]
-    assert "/entries/b#y" in texts["a"]
+    assert "/entries/b#user-content-y" in texts["a"]
     assert re.findall('href="([^"]*)"', texts["pelican"]) == ["/entries/b", "/entries/bundle"]
     assert [(Path(note.path).name, note.line, note.kind, note.text) for note in report.lost] == [
         ("pelican.md", 4, "file that is not imported", "{static}/a.png"),
         ("a.md", 5, "link to a file that is not imported", "gone.md"),
         ("a.md", 6, "file that is not imported", "pic.png"),
     ]
+
+
+def test_links_to_posts_of_one_name_lead_to_the_one_of_the_day(sites: ContentSites, tmp_path: Path) -> None:
+    link = "[{0}]({{% post_url {0}-01-01-review %}}) "
+    text = "".join(link.format(year) for year in (2018, 2019, 2020))
+    for year in (2018, 2019, 2020):
+        (tmp_path / f"{year}-01-01-review.md").write_text(f"---\ntitle: {year}\n---\n{text}\n")
+    (tmp_path / "earlier.md").write_text("---\ntitle: x\ndate: 2015-01-01\nslug: review\n---\n")
+    import_entries(sites.engine, sites.garden, [tmp_path / "earlier.md"])
+    import_entries(sites.engine, sites.garden, [tmp_path / "2019-01-01-review.md"])
+    for _ in range(2):
+        import_entries(sites.engine, sites.garden, [tmp_path])
+        with Session(sites.engine, info={"site": sites.garden}) as session:
+            found = dict(session.execute(sa.select(Entry.title, Entry.slug)).all())
+            texts = dict(session.execute(sa.select(Entry.title, Entry.body_html)).all())
+        for year in ("2018", "2019", "2020"):
+            assert found[year] == f"{year}-01-01-review"
+            assert f'href="/entries/{found[year]}">{year}</a>' in texts["2020"]
+
+
+def test_a_link_leads_to_an_entry_of_an_earlier_import(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.md", tmp_path / "new.md"
+    old.write_text("---\ntitle: old\ndate: 2020-01-01\nslug: other\n---\n")
+    new.write_text("---\ntitle: new\ndate: 2020-01-01\n---\n[x](old.md)\n")
+    import_entries(sqlite_sites.engine, sqlite_sites.garden, [old])
+    assert import_entries(sqlite_sites.engine, sqlite_sites.garden, [new]).lost == []
+    assert import_entries(sqlite_sites.engine, sqlite_sites.sternwarte, [new]).lost
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
+        html = session.scalars(sa.select(Entry.body_html).where(Entry.slug == "new")).one()
+    assert 'href="/entries/other"' in html
 
 
 def test_a_link_uses_the_slug_of_the_pattern(sqlite_sites: ContentSites, tmp_path: Path) -> None:

@@ -444,7 +444,7 @@ def test_a_file_without_a_date_becomes_a_page(sqlite_sites: ContentSites, tmp_pa
     reader = sites.browser(GARDEN)
     page = reader.get("/about/")
     assert page.html.select_one(".entry-body a")["href"] == "/about/team/"
-    assert reader.get("/entries/post").html.select_one(".entry-body a")["href"] == "/about/#x"
+    assert reader.get("/entries/post").html.select_one(".entry-body a")["href"] == "/about/#user-content-x"
     for path in ("/about/team/", "/legal/", "/contact/", "/who/we-are/", "/other/"):
         reader.get(path)
     reader.get("/secret/", status=404)

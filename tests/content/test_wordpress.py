@@ -305,7 +305,7 @@ def test_links_to_other_posts_lead_to_their_entries(imported: Any) -> None:
     )
     links = {text: url for url, text in re.findall(r'href="([^"]*)">(\w)', entries["post-1"].body_html)}
     assert links == {
-        "a": "/entries/post-2#part",
+        "a": "/entries/post-2#user-content-part",
         "b": "/entries/post-2",
         "c": "/tags/soil",
         "d": "https://else.example/2024/05/post-2/",
@@ -402,7 +402,7 @@ def test_pages_keep_their_addresses(sites: ContentSites, tmp_path: Path) -> None
         item(4, "Text", type="page", link="https://old.example/?page_id=4", name="later", status="draft"),
         item(5, "Text", type="page", link="https://old.example/", name="front", date=ZERO, date_gmt=ZERO),
         item(6, "Text", type="page", link="https://old.example/soon/", name="soon", status="future"),
-        item(7, '<a href="https://old.example/über/team/#ann">team</a>'),
+        item(7, '<a href="https://old.example/über/team/#user-content-ann">team</a>'),
     ]
     sites.add(sites.garden, "/about", published=None)
     path = write_export(tmp_path / "export.xml", pages)
@@ -419,7 +419,7 @@ def test_pages_keep_their_addresses(sites: ContentSites, tmp_path: Path) -> None
     for address in ("/later/", "/soon/"):
         garden.get(address, status=404)
     link = garden.get("/entries/post-7").html.select_one(".entry-body a")
-    assert link["href"] == "/%C3%BCber/team/#ann"
+    assert link["href"] == "/%C3%BCber/team/#user-content-ann"
     assert not [note.text for note in report.notes if "without end" in note.text]
     again = import_wordpress(sites.engine, sites.garden, path)
     assert (again.added, again.unchanged, again.pages) == (0, 7, 6)
@@ -559,6 +559,22 @@ def test_pictures_become_media_of_the_site(sites: ContentSites, tmp_path: Path, 
     again = import_wordpress(sites.engine, sites.garden, path, uploads=found)
     assert counts(again) == (0, 0, 2, 0)
     assert len(media_of(sites, sites.garden)) == 2
+
+
+def test_the_featured_image_is_the_picture_of_the_entry(
+    sqlite_sites: ContentSites, tmp_path: Path, uploads: Path
+) -> None:
+    items = [item(1, "x", meta=[("_thumbnail_id", "9")]), item(2, "y"), attachment(9, "2024/05/a.jpg")]
+    path = write_export(tmp_path / "export.xml", items)
+    found = Uploads(uploads, library_of(sqlite_sites))
+    import_wordpress(sqlite_sites.engine, sqlite_sites.garden, path, uploads=found)
+    entries = stored(sqlite_sites, sqlite_sites.garden)
+    assert (entries["post-1"].picture or "").endswith("/a.jpg")
+    assert entries["post-2"].picture is None
+    page = sqlite_sites.browser(GARDEN).get("/entries/post-1").text
+    assert len(re.findall(r"<img[^>]*a\.jpg", page)) == 1
+    import_wordpress(sqlite_sites.engine, sqlite_sites.sternwarte, path)
+    assert stored(sqlite_sites, sqlite_sites.sternwarte)["post-1"].picture is None
 
 
 def test_pictures_of_the_blog_that_are_no_uploads_are_listed(imported: Any) -> None:

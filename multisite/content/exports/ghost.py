@@ -136,7 +136,7 @@ class _Reader:
     def _prepare(self, post: GhostPost) -> Prepared:
         slug = self.index.slug_of(post.source)
         assert slug is not None  # noqa: S101 (the survey has read the same rows)
-        body, rendered = self._render(post)
+        body, rendered, picture = self._render(post)
         article = Article(
             slug=slug,
             title=post.title or shorten(rendered.summary, 80) or slug,
@@ -150,19 +150,21 @@ class _Reader:
         )
         for text in post.lost:
             self._note(post, "left out", text)
-        return Prepared(article, rendered, post.source, has_final_slug=True)
+        return Prepared(article, rendered, post.source, has_final_slug=True, picture=picture)
 
     def _note(self, post: GhostPost, kind: str, text: str, *, lost: bool = True) -> None:
         self.notes.note(None, kind, f"'{shorten(post.title, 80)}': {text}", lost=lost)
 
-    def _render(self, post: GhostPost) -> tuple[str, Rendered]:
+    def _render(self, post: GhostPost) -> tuple[str, Rendered, str | None]:
         def report(_line: int, kind: str, text: str) -> None:
             self._note(post, kind, text, lost=kind != BECAME_LINK)
 
         if post.has_replaced_characters:
             self._note(post, "control characters", "replaced by spaces", lost=False)
         html = (_image(post) + drop_controls(post.html)).replace(_URL, "")
-        return convert_html(html, Rewriter(_BLOG, self.index, self.placer, report).rewrite, report)
+        rewriter = Rewriter(_BLOG, self.index, self.placer, report)
+        picture = rewriter.picture(post.image.replace(_URL, "")) if post.image else None
+        return *convert_html(html, rewriter.rewrite, report), picture
 
 
 def _image(post: GhostPost) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import unescape
 from urllib.parse import quote, unquote, urlsplit
 
+from multisite.content.cleaning import ANCHOR_PREFIX
 from multisite.content.exports.index import ExportIndex
 from multisite.content.exports.uploads import Placer
 from multisite.content.page_paths import address_of
@@ -101,14 +102,19 @@ class Rewriter:
             return url
         slug = self.index.find_address(address)
         if slug is not None:
-            _, mark, fragment = url.partition("#")
-            return f"{address_of(slug)}{mark}{fragment}"
+            fragment = url.partition("#")[2]
+            return f"{address_of(slug)}{f'#{ANCHOR_PREFIX}{fragment}' if fragment else ''}"
         tag_slug = self._tag(address)
         if tag_slug is not None:
             return tag_path(tag_slug)
         if address not in ("/", self.blog.path):
             self.on_lost(line, "link to a page that is not imported", url)
         return url
+
+    def picture(self, url: str) -> str | None:
+        """Return the path of an uploaded picture in the media of the site; None if it is elsewhere."""
+        name = self.blog.upload_name(url)
+        return None if name is None else self.placer.place(name).picture
 
     def _tag(self, address: str) -> str | None:
         archive = _ARCHIVE.fullmatch(address.removeprefix(self.blog.path))

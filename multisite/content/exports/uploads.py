@@ -29,6 +29,9 @@ __all__ = ["SIZE_IN_NAME", "Placed", "Placer", "Uploads"]
 SIZE_IN_NAME = re.compile(r"-\d{1,5}x\d{1,5}(?=\.\w+$)")
 """What WordPress adds to the name of a smaller version of a picture."""
 
+_PICTURES = (".gif", ".jpeg", ".jpg", ".png", ".webp")
+"""The endings of pictures in the media of a site."""
+
 _GHOST_SIZE = re.compile(r"(?<=images/)size/w\d{1,5}(?:h\d{1,5})?/(?:format/\w+/)?")
 
 
@@ -46,6 +49,11 @@ class Placed:
 
     path: str | None
     reason: str = ""
+
+    @property
+    def picture(self) -> str | None:
+        """The path, if it is that of a picture."""
+        return self.path if self.path is not None and self.path.endswith(_PICTURES) else None
 
 
 @dataclass(frozen=True, slots=True)
