@@ -102,7 +102,8 @@ class Rewriter:
             return url
         slug = self.index.find_address(address)
         if slug is not None:
-            fragment = url.partition("#")[2]
+            # A page keeps its address, so that a link is found in the Markdown again.
+            fragment = url.partition("#")[2].removeprefix(ANCHOR_PREFIX)
             return f"{address_of(slug)}{f'#{ANCHOR_PREFIX}{fragment}' if fragment else ''}"
         tag_slug = self._tag(address)
         if tag_slug is not None:
