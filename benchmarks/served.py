@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,11 +42,13 @@ def with_own_session(settings: dict[str, Any]) -> Router:
         return config.make_wsgi_app()
 
 
-def with_environment(settings: dict[str, Any], *more_to_include: str) -> Router:
+def with_environment(
+    settings: dict[str, Any], *more_to_include: str, newest: Callable[[Request], Sequence[Any]] | None = None
+) -> Router:
     """Return an application whose sites use most features, with a page that is rendered each time and reads them.
 
     The page reads a setting of the site, the visitor's language and the site's local time, behind a page cache that
-    does not store it, with sessions and logs by site.
+    does not store it, with sessions and logs by site. `newest` returns the entries of the page.
     """
     more = {"multisite.secret": "0f" * 32, "multisite.page_cache_seconds": "60"}
     with Configurator(settings=settings | more) as config:
@@ -57,13 +59,24 @@ def with_environment(settings: dict[str, Any], *more_to_include: str) -> Router:
             config.include(name)
         config.set_session_factory(per_site(SignedCookieSessionFactory))
         config.add_site_setting("entries", int, default=ENTRIES, doc="Entries on one page.", check=lambda n: n > 0)
-        add_views(config, latest_of_setting, Entry)
+        add_views(config, newest or latest_of_setting, Entry)
         return config.make_wsgi_app()
 
 
 def with_environment_and_metrics(settings: dict[str, Any]) -> Router:
     """Return the same with Prometheus metrics."""
     return with_environment(settings, "multisite.metrics")
+
+
+def with_environment_and_sessions(settings: dict[str, Any]) -> Router:
+    """Return the same with metrics, whose page also writes into the visitor's session."""
+    return with_environment(settings, "multisite.metrics", newest=latest_in_session)
+
+
+def latest_in_session(request: Request) -> Sequence[Entry]:
+    """Return the entries of the page, and note in the visitor's session that there was a visit."""
+    request.session["visited"] = True
+    return latest_of_setting(request)
 
 
 def latest_of_setting(request: Request) -> Sequence[Entry]:

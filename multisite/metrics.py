@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 try:
-    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter
     from prometheus_client.exposition import choose_encoder
 except ModuleNotFoundError as error:
     if not str(error.name).startswith("prometheus_client"):
@@ -34,33 +34,21 @@ from multisite.core.settings import Settings
 from multisite.core.site import SettingsProvider, Site
 from multisite.web.includes import with_multisite
 from multisite.web.on_demand_tls import is_allowed_peer
+from multisite.web.site_metrics import CompactMetrics, LibraryMetrics, SiteMetrics
 
 __all__ = ["MAX_SITES", "NO_SITE", "OTHER_SITES", "includeme", "metric_label", "metrics_view"]
 
 MAX_SITES = 1_000
-"""At most this many sites have their own metrics: Prometheus keeps about fifteen time series in memory for each."""
+"""At most this many sites have their own metrics: a server of Prometheus stores about fifteen time series for each."""
 
 NO_SITE, OTHER_SITES = "-", "(other)"
 """Labels of requests without a site, regardless of their Host, and of all sites beyond `MAX_SITES`."""
 
-REQUESTS = Counter("multisite_requests", "Requests by site and kind of status.", ["site", "status"])
-SECONDS = Histogram(
-    "multisite_request_seconds",
-    "Seconds until the response was returned, by site; streaming its body may take longer.",
-    ["site"],
-    buckets=(0.005, 0.02, 0.1, 0.5, 2, 10),
-)
-IN_PROGRESS = Gauge(
-    "multisite_requests_in_progress", "Requests being handled, by site.", ["site"],
-    multiprocess_mode="livesum",
-)  # fmt: skip
+SITES: SiteMetrics = (LibraryMetrics if "PROMETHEUS_MULTIPROC_DIR" in os.environ else CompactMetrics)(REGISTRY)
 DIRECTORY_LOOKUPS = Counter("multisite_directory_lookups", "Requests by whether their host was cached.", ["found"])
 PAGES = Counter("multisite_page_cache", "Responses of cacheable pages, by whether they came from the cache.", ["found"])
 
 # Looking up a child takes a lock, which is most of the cost of counting. Children are never removed.
-_requests = cache(REQUESTS.labels)
-_seconds = cache(SECONDS.labels)
-_in_progress = cache(IN_PROGRESS.labels)
 _lookups = cache(DIRECTORY_LOOKUPS.labels)
 _pages = cache(PAGES.labels)
 
@@ -97,14 +85,12 @@ def counting_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
     def counting_tween(request: Request) -> Response:
         started = time.perf_counter()
-        status = "error"
+        status = 0
         try:
             response = handler(request)
-            status = f"{response.status_code // 100}xx"
+            status = response.status_code // 100
         finally:
-            label = metric_label(_site_of(request))
-            _requests(label, status).inc()
-            _seconds(label).observe(time.perf_counter() - started)
+            SITES.count(metric_label(_site_of(request)), status, time.perf_counter() - started)
             if OPEN_PATH not in request.environ:
                 misses = reads.since_last()
                 _lookups("no" if misses else "yes").inc(misses or 1)
@@ -124,12 +110,12 @@ def progress_tween_factory(handler: Handler, registry: Registry) -> Handler:
     )
 
     def progress_tween(request: Request) -> Response:
-        gauge = _in_progress(metric_label(_site_of(request)))
-        gauge.inc()
+        label = metric_label(_site_of(request))
+        SITES.begin(label)
         try:
             return handler(request)
         finally:
-            gauge.dec()
+            SITES.end(label)
             for count, found in counts:
                 if more := count.since_last():
                     _pages(found).inc(more)

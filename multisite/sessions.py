@@ -21,13 +21,14 @@ from typing import Any
 from pyramid.authentication import AuthTktCookieHelper
 from pyramid.csrf import CookieCSRFStoragePolicy
 from pyramid.request import Request
-from pyramid.session import BaseCookieSessionFactory, SignedCookieSessionFactory
+from pyramid.session import SignedCookieSessionFactory
 from pyramid.util import SimpleSerializer
-from webob.cookies import JSONSerializer, RequestCookies, parse_cookie
+from webob.cookies import RequestCookies, parse_cookie
 
 from multisite.core.lru_cache import LRUCache
 from multisite.core.site import Site
 from multisite.errors import InvalidHost, UnknownSite
+from multisite.web.cookie_sessions import SignedCookieSessions
 from multisite.web.request import escape_path
 from multisite.web.secrets import SECRETS, secrets_of
 from multisite.web.signer import Signer
@@ -77,6 +78,8 @@ class PerSite:
         self._defaults = _defaults_of(factory)
         _check_options(factory, self._defaults, options)
         self.needs_secret = bool(_SIGNED & self._defaults.keys()) or factory is CookieCSRFStoragePolicy
+        make: Callable[[], _Maker] | None = _MAKERS.get(factory)
+        self._make_of_site: _Maker = _make_default if make is None else make()
         self._made: LRUCache[tuple[Any, ...], Any] = LRUCache(MAX_SITES)
 
     def of(self, request: Request) -> Any:
@@ -118,8 +121,7 @@ class PerSite:
             purpose = f"{self!r} {self._base_name('cookie_name')} {'https' if is_secure else 'http'}"
             keys = secrets_of(request.registry, repr(self)).derive(site, purpose)
         key_prefix = f"{site.id}.{site.secret_generation}."
-        make: Callable[..., Any] = _MAKERS.get(self.factory, _make_default)
-        return make(self.factory, keys, self._arguments(site, is_secure, path, key_prefix, keys))
+        return self._make_of_site(self.factory, keys, self._arguments(site, is_secure, path, key_prefix, keys))
 
     def _arguments(
         self, site: Site, is_secure: bool, path: str, key_prefix: str, keys: tuple[bytes, ...]
@@ -250,19 +252,6 @@ def _parse_ticket(
     return parse(secrets[-1], *ticket)
 
 
-def _signed_cookie_sessions(_factory: object, keys: Sequence[bytes], arguments: dict[str, Any]) -> Any:
-    """Do what `SignedCookieSessionFactory` does, but accept previous secrets."""
-    given = {"salt": "pyramid.session.", "hashalg": "sha512", **arguments}
-    signer = Signer(
-        keys,
-        given.pop("salt"),
-        hashalg=given.pop("hashalg"),
-        serializer=given.pop("serializer", None) or JSONSerializer(),
-    )
-    del given["secret"]
-    return BaseCookieSessionFactory(signer, **given)
-
-
 def _csrf_cookies(_factory: object, keys: Sequence[bytes], arguments: dict[str, Any]) -> Any:
     return _SignedCSRFStoragePolicy(Signer(keys, "multisite.csrf.", serializer=SimpleSerializer()), **arguments)
 
@@ -281,11 +270,13 @@ class _SignedCSRFStoragePolicy(CookieCSRFStoragePolicy):  # type: ignore[misc]  
         return token
 
 
-_MAKERS: dict[Any, Callable[[Any, Sequence[bytes], dict[str, Any]], Any]] = {
-    SignedCookieSessionFactory: _signed_cookie_sessions,
-    CookieCSRFStoragePolicy: _csrf_cookies,
+_Maker = Callable[[Any, Sequence[bytes], dict[str, Any]], Any]
+
+_MAKERS: dict[Any, Callable[[], _Maker]] = {
+    SignedCookieSessionFactory: SignedCookieSessions,
+    CookieCSRFStoragePolicy: lambda: _csrf_cookies,
 }
-"""Factories that are replaced instead of called."""
+"""Factories that are replaced instead of called; the values return the replacement for one `PerSite`."""
 
 
 def _prefixed_id(prefix: str, generate: Callable[[], str]) -> str:

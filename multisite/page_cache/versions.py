@@ -156,5 +156,14 @@ class Versions:
 
     def _fetch(self, ids: list[int]) -> dict[int, int]:
         with self.engine.connect().execution_options(**AS_MULTISITE) as connection, cancellable(connection):
-            asked = (_EVERY, {}) if len(ids) > MAX_IDS_PER_QUERY else (_SOME, {"ids": ids})
+            asked = (_EVERY, {}) if len(ids) > MAX_IDS_PER_QUERY else (_SOME, {"ids": _padded(ids)})
             return {site_id: version for site_id, version in connection.execute(*asked)}  # noqa: C416 - for mypy.
+
+
+def _padded(ids: list[int]) -> list[int]:
+    """Return `ids`, with `ALL_SITES` repeated up to the next power of two.
+
+    Drivers keep prepared statements by their text, which contains a parameter for each id: a process that learns of
+    its sites one by one would fill their caches with a hundred statements of hundreds of parameters.
+    """
+    return ids + [ALL_SITES] * ((1 << (len(ids) - 1).bit_length()) - len(ids))

@@ -33,6 +33,7 @@ from multisite.core import fork_safety
 from multisite.templates import names
 from multisite.templates.block_cache import SiteCache
 from multisite.templates.escaping import use_fast_escape
+from multisite.templates.module_texts import compress_texts
 from multisite.templates.overlay import ResolvedTemplate
 from multisite.templates.stable_reads import stable_reads
 
@@ -104,6 +105,7 @@ class CompiledTemplates:
         self._options = dict(options)
         compiled_in = {key: _stable_repr(value) for key, value in options.items() if key not in _RUNTIME_OPTIONS}
         self._environment = repr((mako.__version__, sys.version_info[:2], sorted(compiled_in.items())))
+        self._views: type[TemplateView] | None = None
         self._compiled: weakref.WeakValueDictionary[tuple[Path, str], Compiled] = weakref.WeakValueDictionary()
 
     def get(self, found: ResolvedTemplate, name: str) -> type[TemplateView]:
@@ -136,7 +138,7 @@ class CompiledTemplates:
             if compiled is None or compiled.digest != digest:
                 template = self._load(found, name, source, digest)
                 use_fast_escape(template.module)
-                compiled = Compiled(_view_class(template, name), digest)
+                compiled = Compiled(self._view_class(template, name), digest)
                 compiled.view.compiled = compiled
                 self._compiled[key] = compiled
             compiled.signature, compiled.settled = found.signature, settled
@@ -161,6 +163,7 @@ class CompiledTemplates:
         template.module_directory = None if self._module_directory is None else str(self._module_directory)
         if file is not None:
             _write(file, template.code)
+        compress_texts(template)
         return template
 
     def _load_module(self, found: ResolvedTemplate, source: bytes, uri: str, file: Path) -> Template | None:
@@ -185,11 +188,56 @@ class CompiledTemplates:
             log.warning("the compiled template %s is damaged; it is recompiled from %s", file, found.path)
             return None
         template.module_directory = str(file.parent)
+        compress_texts(template, module_filename=str(file))
         return template
+
+    def _view_class(self, template: Template, name: str) -> type[TemplateView]:
+        """Return the class of the views of `template`.
+
+        `name` without its leading slash becomes their `uri`, the form that templates compare it with.
+        """
+        attributes = {
+            # A function that becomes a class attribute must not become a method.
+            key: staticmethod(value) if hasattr(type(value), "__get__") else value
+            for key, value in vars(template).items()
+            if key != "lookup"
+        }
+        attributes["reserved_names"] = template.reserved_names
+        common = {key: attributes.pop(key) for key in _COMMON_ATTRIBUTES if key in attributes}
+        if self._views is None:
+            self._views = _subclass(TemplateView, common)
+        base = self._views
+        # Most files have the options of the first one; a module from a file lacks some, and templates may set others.
+        attributes |= {key: value for key, value in common.items() if getattr(base, key, _MISSING) is not value}
+        return _subclass(base, attributes | {"uri": name.removeprefix("/")})
 
 
 _END = '__M_END_METADATA\n"""'
 """The end of every module that Mako writes."""
+
+_COMMON_ATTRIBUTES = (
+    "input_encoding",
+    "output_encoding",
+    "encoding_errors",
+    "enable_loop",
+    "strict_undefined",
+    "module_writer",
+    "default_filters",
+    "buffer_filters",
+    "imports",
+    "future_imports",
+    "preprocessor",
+    "format_exceptions",
+    "error_handler",
+    "include_error_handler",
+    "module_directory",
+    "cache_impl",
+    "cache_enabled",
+    "reserved_names",
+)
+"""Attributes of Mako's templates that are the same for most files of an application."""
+
+_MISSING = object()
 
 _RUNTIME_OPTIONS = (
     "output_encoding",
@@ -236,21 +284,5 @@ def _write(file: Path, code: str) -> None:
         log.warning("the compiled template %s was not saved: %s", file, error)
 
 
-def _view_class(template: Template, name: str) -> type[TemplateView]:
-    """Return the class of the views of `template`.
-
-    `name` without its leading slash becomes their `uri`, the form that templates compare it with.
-    """
-    attributes = {
-        # A function that becomes a class attribute must not become a method.
-        key: staticmethod(value) if hasattr(type(value), "__get__") else value
-        for key, value in vars(template).items()
-        if key != "lookup"
-    }
-    attributes |= {
-        "__slots__": (),
-        "__module__": __name__,
-        "uri": name.removeprefix("/"),
-        "reserved_names": template.reserved_names,
-    }
-    return type("TemplateView", (TemplateView,), attributes)
+def _subclass(base: type[TemplateView], attributes: Mapping[str, Any]) -> type[TemplateView]:
+    return type("TemplateView", (base,), {"__slots__": (), "__module__": __name__, **attributes})

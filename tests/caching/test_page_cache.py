@@ -1042,6 +1042,17 @@ def test_many_sites_are_read_by_one_query(world: World) -> None:
         connection.execute(sa.delete(ChangeRow.__table__))
 
 
+def test_growing_numbers_of_sites_are_read_by_few_statements(sqlite_world: World) -> None:
+    versions = Versions(sqlite_world.engine, refresh_seconds=600, size=1000)
+    sent: set[str] = set()
+    sa.event.listen(versions.engine, "before_cursor_execute", note := lambda c, cursor, sql, *rest: sent.add(sql))
+    try:
+        assert [versions.of(number) for number in range(1000, 1200)] == [Version(0, 0, 0, 0)] * 200
+    finally:
+        sa.event.remove(versions.engine, "before_cursor_execute", note)
+    assert 1 < len({sql for sql in sent if "multisite_changes" in sql}) <= 8
+
+
 # Shared caches in front
 
 

@@ -22,7 +22,7 @@ from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
 
-from benchmarks import archives, layouts, pieces, summary
+from benchmarks import archives, layouts, memory, pieces, summary
 from benchmarks.__main__ import PARTS
 from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import HAND, SCOPED, check_results
@@ -69,6 +69,14 @@ def test_a_quick_run_prints_every_candidate_and_statement(tmp_path: Path) -> Non
     for counts in results["caches"].values():
         assert counts["compiled for 3"] == counts["compiled for 1"] > 0
         assert counts["hits for 3"] == 2 * counts["compiled for 1"]
+
+
+def test_the_memory_of_each_application_is_measured() -> None:
+    printed = run("-m", "benchmarks.memory", "--quick")
+    assert [line.split("|")[1].strip() for line in printed.splitlines()[2:]] == list(memory.AIMS)
+    printed = run("-m", "benchmarks.memory", "--quick", "--profile")
+    assert "mako/template.py" in printed
+    assert "multisite/templates/compiled.py" in printed
 
 
 def test_an_unknown_part_is_refused() -> None:

@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import prometheus_client.metrics
 import pytest
 from databases import closing_engine, make_own_tables
 from opentelemetry import trace
@@ -17,6 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
+from prometheus_client.openmetrics import exposition as openmetrics
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
@@ -27,6 +30,7 @@ from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.sites.domains import add_domain
 from multisite.sites.updates import add_site
+from multisite.web.site_metrics import CompactMetrics, LibraryMetrics
 
 GARDEN, KITCHEN = "garden.example", "kitchen.example"
 PATH = "/multisite/metrics"
@@ -75,9 +79,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    for each in (metrics.REQUESTS, metrics.SECONDS, metrics.IN_PROGRESS, metrics.DIRECTORY_LOOKUPS, metrics.PAGES):
+    for each in (metrics.SITES, metrics.DIRECTORY_LOOKUPS, metrics.PAGES):
         each.clear()
-    for kept in (metrics._requests, metrics._seconds, metrics._in_progress, metrics._lookups, metrics._pages):
+    for kept in (metrics._lookups, metrics._pages):
         kept.cache_clear()
     metrics._known_labels.clear()
 
@@ -174,6 +178,51 @@ def test_each_process_serves_the_metrics_of_all(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", PROCESS, os.pathsep.join(sys.path), str(tmp_path)]
     found = [subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout for _ in range(2)]
     assert [float(each) for each in found] == [1, 2]
+
+
+EVENTS = [
+    ("begin", GARDEN), ("count", GARDEN, 2, 0.001), ("end", GARDEN), ("count", GARDEN, 2, 0.005), ("begin", KITCHEN),
+    ("count", KITCHEN, 0, 11.0), ("count", metrics.NO_SITE, 4, 0.5), ("count", GARDEN, 5, 1.9), ("begin", KITCHEN),
+    ("end", KITCHEN), ("count", 'quote"\\.example', 9, 0.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("with_times", [True, False])
+@pytest.mark.parametrize("encode", [prometheus_client.generate_latest, openmetrics.generate_latest])
+def test_arrays_are_served_like_the_objects_of_the_library(
+    encode: Callable[..., bytes], with_times: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prometheus_client.metrics, "_use_created", with_times)
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
+    served = []
+    for kind in (CompactMetrics, LibraryMetrics):
+        registry = prometheus_client.CollectorRegistry()
+        made = kind(registry)
+        for name, *arguments in EVENTS:
+            getattr(made, name)(*arguments)
+        # The library orders samples by their first count; Prometheus does not.
+        served.append(sorted(encode(registry).decode().splitlines()))
+        assert registry.get_sample_value("multisite_requests_in_progress", {"site": KITCHEN}) == 1
+    assert served[0] == served[1]
+    assert len(served[0]) > 40
+    assert ("_created" in str(served[0])) is with_times
+
+
+def test_threads_lose_no_request() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    made = CompactMetrics(registry)
+
+    def work(number: int) -> None:
+        for _ in range(500):
+            made.begin(GARDEN)
+            made.count(GARDEN, 2, 0.1)
+            made.end(GARDEN)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert registry.get_sample_value("multisite_requests_total", {"site": GARDEN, "status": "2xx"}) == 4000
+    assert registry.get_sample_value("multisite_request_seconds_count", {"site": GARDEN}) == 4000
+    assert registry.get_sample_value("multisite_requests_in_progress", {"site": GARDEN}) == 0
 
 
 # Tracing
