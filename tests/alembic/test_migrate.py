@@ -337,7 +337,7 @@ class Application:
         )
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> str:
-        process = self.start(*arguments, env=env, python=warm.python())
+        process = self.start(*arguments, env=env, python=warm.python(application=True))
         out, err = process.communicate()
         assert process.returncode == 0, err
         return out

@@ -39,7 +39,7 @@ class Folder:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command in its own process, with every warning shown."""
         return subprocess.run(
-            [*warm.python(), *options, *MULTISITE, *arguments],
+            [*warm.python(application=True), *options, *MULTISITE, *arguments],
             cwd=self.path,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
             capture_output=True,
