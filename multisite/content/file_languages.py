@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from babel import localedata
 
@@ -17,17 +18,28 @@ _PAGES = frozenset({"_index", "index", "readme"})
 
 
 def choose_translations(
-    files: Sequence[Path], locale: str, on_skipped: Callable[[Path, str], None]
+    files: Sequence[Path],
+    locale: str,
+    on_skipped: Callable[[Path, str], None],
+    folders: Mapping[Path, str] = MappingProxyType({}),
+    content: Path = Path(),
 ) -> list[tuple[Path, Path]]:
     """Return the files to import, each with its path without the language.
 
     Of the translations of one text, the one in `locale` is chosen, else the one without a language, else the first;
     `on_skipped(path, reason)` is called for the others.
+
+    Args:
+        files: The files.
+        locale: The locale of the site.
+        on_skipped: Called with a path and a reason.
+        folders: Absolute folders with the files of one language, each with the language.
+        content: The folder that the files of `folders` are below without the language.
     """
     groups: dict[Path, list[tuple[Path, str | None]]] = {}
     versions = Counter(name for path in files for name in {path.with_suffix(""), path.with_suffix("").with_suffix("")})
     for path in files:
-        base, language = _split_language(path, versions)
+        base, language = _split_folder(path, folders, content) or _split_language(path, versions)
         groups.setdefault(base, []).append((path, language))
     chosen = []
     for base, group in groups.items():
@@ -52,6 +64,15 @@ def _rank(language: str | None, locale: str) -> int:
     if language is None:
         return 1
     return 0 if same_language(language, locale) else 2
+
+
+def _split_folder(path: Path, folders: Mapping[Path, str], content: Path) -> tuple[Path, str] | None:
+    """Return the path in `content` and the language of a file in one of the folders; None if it is in none."""
+    whole = path.absolute() if folders else path
+    for folder, language in folders.items():
+        if whole.is_relative_to(folder):
+            return content / whole.relative_to(folder), language
+    return None
 
 
 def _split_language(path: Path, versions: Mapping[Path, int]) -> tuple[Path, str | None]:

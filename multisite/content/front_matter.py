@@ -43,11 +43,19 @@ _NESTED_NAMES = frozenset(
 )
 
 
-def parse_article(text: str, path: PurePath, zone: tzinfo, relative: Relative | None = None) -> Article:
+def parse_article(
+    text: str,
+    path: PurePath,
+    zone: tzinfo,
+    relative: Relative | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Article:
     """Return the article in `text`, the content of the file `path`; dates without an offset are local time in `zone`.
 
     With `relative`, which returns the path below the folder of the blog, a file without a date becomes a page, and so
     does one with the layout or type `page`. Without it, and in a folder of posts, it is refused.
+
+    `defaults` are fields that the file has unless it names them itself; a plain line of metadata has none.
 
     Without a slug in the front matter, the file name is used (the folder's name for `index.md`), and without a date the
     one at the beginning of the file name.
@@ -57,7 +65,7 @@ def parse_article(text: str, path: PurePath, zone: tzinfo, relative: Relative | 
         NotAnEntry: The file's own tool would not create a page from it.
     """
     found = split_metadata(text.replace("\r\n", "\n").replace("\r", "\n"))
-    fields = _flattened(found.fields)
+    fields = _flattened(_with_defaults(found, defaults or {}))
     _refuse_parts_of_pages(fields)
     file_date, file_slug = _from_name(path)
     title, body, line = _title(fields, found, file_slug if file_date else None)
@@ -101,6 +109,14 @@ def parse_article(text: str, path: PurePath, zone: tzinfo, relative: Relative | 
         picture=picture,
         picture_alt=picture_alt,
     )
+
+
+def _with_defaults(found: Metadata, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not defaults or found.notation == "lines":
+        return found.fields
+    # Hugo does not publish a page of a section that cascades `draft: true`, whatever the page says.
+    kept = {"draft": defaults["draft"]} if read_truth(defaults, "draft") else {}
+    return {**defaults, **found.fields, **kept}
 
 
 def _flattened(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from multisite.content.article import Article
+from multisite.content.defaults import Defaults
 from multisite.content.dialects import Dialect
 from multisite.content.entry_links import EntryLinks
 from multisite.content.errors import InvalidArticle, NotAnEntry
@@ -31,7 +32,8 @@ from multisite.content.local_files import LibraryOf, LocalFiles, MediaImport
 from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.old_addresses import OldAddresses
-from multisite.content.old_site import OldSite, find_old_site, seen_from
+from multisite.content.old_configuration import find_old_site
+from multisite.content.old_site import OldSite, seen_from
 from multisite.content.page_paths import is_page_slug
 from multisite.content.pruning import Pruning
 from multisite.content.report import BadPath, Counts, ImportReport, Loss, Note
@@ -98,11 +100,13 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
     files_and_folders = [Path(path) for path in paths]
     all_files = find_files(files_and_folders, on_bad, on_skipped)
     pruning = Pruning(report, files_and_folders if prune else (), all_files)
-    files = choose_translations(all_files, site.locale, on_skipped)
     found = find_old_site(
         files_and_folders, lambda path, reason: report.notes.append(Note(printable(path), None, "file", reason))
     )
     old_site = seen_from(site, found)
+    files = choose_translations(
+        all_files, site.locale, on_skipped, old_site.language_folders(), old_site.root / "content"
+    )
     local_files = LocalFiles(files_and_folders, found.base if found else "")
     with closing(Session(engine, info={"site": site})) as session:
         media = MediaImport(session, site, local_files, library_of, commit=not (strict or dry_run), dry_run=dry_run)
@@ -125,6 +129,7 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
             unchanged,
             pruning,
         )
+        reader.defaults = Defaults(old_site)
         reader.links = EntryLinks(files, reader.parse_file, session, zone_of(site))
         addresses = OldAddresses(old_site, report)
 
@@ -168,6 +173,7 @@ class _Reader:
     report: ImportReport
     pattern: SlugPattern
     links: EntryLinks = field(init=False)
+    defaults: Defaults = field(init=False)
     old_site: OldSite
     media: MediaImport
     local_files: LocalFiles
@@ -187,7 +193,7 @@ class _Reader:
         source = printable(path.absolute())
         try:
             text = self._text(path, base)
-            digest = self.unchanged.digest(text)
+            digest = self.unchanged.digest(text, self.defaults.of(path.absolute()))
             if self._is_unchanged(source, digest, path):
                 return None
             article, day = self._article(path, base, text)
@@ -204,7 +210,7 @@ class _Reader:
                 for loss in sorted((*losses, *rendered.losses), key=lambda loss: loss.line)
             ]
             self.report.notes += notes
-            addresses = self._old_addresses(article, base)
+            addresses = self._old_addresses(article, path, base)
             article = replace(article, body=replace_addresses(article.body, rendered.addresses))
             if self.depends or notes or addresses or len(source) > SOURCE_LENGTH:
                 digest = None
@@ -214,6 +220,8 @@ class _Reader:
     def _text(self, path: Path, base: Path) -> str:
         if base.stem == "_index":
             raise NotAnEntry("a section page of Hugo, which is not an entry")
+        if (reason := self.old_site.reason_to_skip(path.absolute())) is not None:
+            raise NotAnEntry(reason)
         return read_text(path)
 
     def _is_unchanged(self, source: str, digest: str | None, path: Path) -> bool:
@@ -246,9 +254,9 @@ class _Reader:
             notes.append(Note(printable(path), None, "file that is not imported", f"{address}{reason}"))
         return found
 
-    def _old_addresses(self, article: Article, base: Path) -> tuple[str, ...]:
+    def _old_addresses(self, article: Article, path: Path, base: Path) -> tuple[str, ...]:
         when = None if article.published is None else local_time(article.published, zone_of(self.site))
-        return tuple(self.old_site.addresses(article, base.absolute(), when))
+        return tuple(self.old_site.addresses(article, base.absolute(), when, path.absolute()))
 
     def _render(self, article: Article, path: Path, losses: list[Loss]) -> Rendered:
         body, resolve = article.body, partial(self._resolve, path)
@@ -267,7 +275,9 @@ class _Reader:
     def _parse(self, path: Path, base: Path, text: str) -> tuple[Article, date | None]:
         """Return the article in a file, with the slug made by the pattern, and the day of its publication."""
         zone = zone_of(self.site)
-        article = parse_article(text, base.absolute(), zone, self.local_files.relative)
+        article = parse_article(
+            text, base.absolute(), zone, self.local_files.relative, self.defaults.of(path.absolute())
+        )
         day = None if article.published is None else local_time(article.published, zone).date()
         return replace(article, slug=self.pattern.apply(article.slug, day)), day
 

@@ -160,7 +160,7 @@ class MediaImport:
         """Return the new path of the picture that the front matter of a file names; None if there is no such file.
 
         Raises:
-            FileRefused: As `find`, or the picture is elsewhere, or no picture.
+            FileRefused: As `find`, or the picture is elsewhere, or the file is of another kind.
         """
         if _ELSEWHERE.match(address):
             raise FileRefused("it is on another server")

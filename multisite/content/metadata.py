@@ -21,7 +21,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from multisite.content.errors import InvalidArticle
 from multisite.content.limits import MAX_FRONT_MATTER
 
-__all__ = ["Metadata", "Notation", "load_configuration", "split_metadata"]
+__all__ = ["Metadata", "Notation", "load_configuration", "lower_keys", "split_metadata"]
 
 Notation = Literal["yaml", "toml", "json", "lines"]
 
@@ -194,14 +194,14 @@ def _load_yaml(text: str) -> dict[str, Any]:
         return {}
     if not isinstance(fields, dict):
         raise InvalidArticle("the front matter is not a list of 'key: value' lines")
-    return _lower_keys(fields)
+    return lower_keys(fields)
 
 
 def _load_toml(text: str) -> dict[str, Any]:
     if _DOTTED_KEY.search(text):
         raise InvalidArticle(f"the front matter is nested too deep: a key of more than {_MAX_KEY_PARTS} parts")
     try:
-        return _lower_keys(tomllib.loads(text))
+        return lower_keys(tomllib.loads(text))
     except ValueError as error:  # Both TOMLDecodeError and the error for a number of 5,000 digits.
         raise InvalidArticle(f"the front matter is not TOML: {str(error)[:200]}") from None
 
@@ -217,7 +217,7 @@ def _load_json(text: str) -> tuple[dict[str, Any], Notation, int]:
         raise InvalidArticle(f"the front matter is not JSON: {str(error)[:200]}") from None
     except RecursionError:
         raise InvalidArticle("the front matter is nested too deep") from None
-    return _with_words_as_tags(_lower_keys(fields)), "json", end
+    return _with_words_as_tags(lower_keys(fields)), "json", end
 
 
 def _load_lines(text: str) -> tuple[dict[str, Any], int]:
@@ -259,7 +259,8 @@ def _joined(fields: Mapping[str, list[str]]) -> dict[str, Any]:
     return found
 
 
-def _lower_keys(fields: Mapping[Any, Any]) -> dict[str, Any]:
+def lower_keys(fields: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the fields with names in lower case, without those whose name is not text."""
     return {str(key).lower(): value for key, value in fields.items() if isinstance(key, str)}
 
 

@@ -1,49 +1,23 @@
-"""The site that files come from: its tool and configuration, and the addresses that its pages had.
-
-The configuration is that of the folder which contains `content`, `_posts` or `_drafts`, or of an imported folder
-itself. Python of Pelican is not run: values that are not written out in it are not known.
-"""
+"""The site that files come from: its tool and configuration, and the addresses that its pages had."""
 
 from __future__ import annotations
 
-import ast
-import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePath
+from posixpath import normpath
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from multisite.content.article import Article
-from multisite.content.errors import InvalidArticle
-from multisite.content.files import read_text
-from multisite.content.metadata import load_configuration
 from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_braces, expand_colons, plain_slug
 from multisite.core.site import Site
 
-__all__ = ["OldSite", "find_old_site", "seen_from"]
+__all__ = ["OldSite", "Tool", "seen_from"]
 
 Tool = Literal["jekyll", "hugo", "zola", "pelican"]
-
-_FILES: tuple[tuple[str, Tool | None], ...] = (
-    ("_config.yml", "jekyll"),
-    ("_config.yaml", "jekyll"),
-    ("_config.toml", "jekyll"),
-    *(
-        (f"{folder}hugo{suffix}", "hugo")
-        for folder in ("", "config/_default/")
-        for suffix in (".toml", ".yaml", ".json")
-    ),
-    *(
-        (f"{folder}config{suffix}", None)
-        for folder in ("", "config/_default/")
-        for suffix in (".toml", ".yaml", ".json")
-    ),
-    ("pelicanconf.py", "pelican"),
-)
-"""The files of configuration, by their tool; Hugo and Zola both have a `config.toml`."""
+"""A tool whose configuration is understood."""
 
 _FEEDS: Mapping[Tool, tuple[str, ...]] = {
     "jekyll": ("/atom.xml", "/rss.xml"),
@@ -65,13 +39,16 @@ class OldSite:
     root: Path = Path()
     base: str = ""
 
-    def addresses(self, article: Article, path: PurePath, when: datetime | None) -> Iterator[str]:
+    def addresses(
+        self, article: Article, path: PurePath, when: datetime | None, file: PurePath | None = None
+    ) -> Iterator[str]:
         """Yield the addresses that an article had.
 
         Args:
             article: The article.
             path: The absolute path of its file, without the language in its name.
             when: Its date in the time zone of the site; None for an undated draft.
+            file: The absolute path of its file, with the language.
         """
         make = {"jekyll": self._jekyll, "hugo": self._hugo, "zola": self._hugo, "pelican": self._pelican}
         own = make[self.tool](article, path, when) if self.tool else _with_date(article.address, article, when)
@@ -82,9 +59,66 @@ class OldSite:
             if self.tool == "jekyll" and not PurePath(own).suffix and not own.endswith("/"):
                 yield f"{self.base}{own}.html"  # The name of the file, which some servers add.
         elif own is not None:
+            own = (self.language_prefix(file) if file is not None else "") + own
             yield self.base + quote(own, safe=_SAFE)
         for alias in article.aliases:
-            yield _path_of(alias) if "://" in alias else f"{self.base}/{alias.lstrip('/')}"
+            if "://" in alias:
+                yield _path_of(alias)
+            elif (
+                self.tool == "hugo" and own and not alias.startswith(("/", "?"))
+            ):  # Relative to the folder of the page.
+                yield self.base + normpath(f"{own.rstrip('/').rpartition('/')[0]}/{alias}")
+            else:
+                yield f"{self.base}/{alias.lstrip('/')}"
+
+    def language_folders(self) -> dict[Path, str]:
+        """Return the folders of Hugo's languages with a content folder of their own, each with its language."""
+        languages = self.config.get("languages")
+        if self.tool != "hugo" or not isinstance(languages, Mapping):
+            return {}
+        found = {}
+        for code, options in languages.items():
+            folder = (
+                next((options[name] for name in ("contentDir", "contentdir") if name in options), None)
+                if isinstance(options, Mapping)
+                else None
+            )
+            if isinstance(folder, str) and isinstance(code, str):
+                found[Path(normpath(self.root / folder))] = code
+        return found
+
+    def language_prefix(self, path: PurePath) -> str:
+        """Return what the addresses of a file begin with in the language of its name or folder: `/de`, or nothing."""
+        languages = self.config.get("languages")
+        if self.tool != "hugo" or not isinstance(languages, Mapping):
+            return ""
+        folders = self.language_folders().items()
+        code = next((code for folder, code in folders if path.is_relative_to(folder)), PurePath(path.stem).suffix[1:])
+        default = str(self.config.get("defaultcontentlanguage") or "en")
+        is_below = str(self.config.get("defaultcontentlanguageinsubdir")).lower() == "true"
+        code = code if code in languages else default
+        return f"/{code.lower()}" if code != default or is_below else ""
+
+    def reason_to_skip(self, path: Path) -> str | None:
+        """Return why the tool makes no page of the file `path`, which is absolute; None if it does."""
+        if self.tool != "jekyll" or not path.is_relative_to(self.root):
+            return None
+        options = self.config.get("collections")
+        included = self.config.get("include")
+        for part in path.relative_to(self.root).parts[:-1]:
+            name = part[1:]
+            if not part.startswith("_") or name in ("posts", "drafts", "pages"):
+                continue
+            if isinstance(included, list) and part in included:
+                continue
+            if isinstance(options, list) and name in options:
+                return f"of the collection {name}, which Jekyll does not render"
+            if not isinstance(options, Mapping) or name not in options:
+                return f"in the folder {part}, which Jekyll does not render"
+            collection = options[name]
+            if not isinstance(collection, Mapping) or str(collection.get("output")).lower() != "true":
+                return f"of the collection {name}, which Jekyll does not render"
+        return None
 
     def common_addresses(self, entries: int) -> Iterator[tuple[str, str]]:
         """Yield the addresses of feeds and lists, each with the path of the new one; `entries` is their number."""
@@ -117,10 +151,24 @@ class OldSite:
             relative = self._below(path, self.root)
             if relative is None:
                 return None
+            collection = relative.parts[0][1:] if relative.parts[0].startswith("_") else ""
+            if collection:
+                return self._collection(collection, article, relative, when)
             is_pretty = pattern == "pretty" or pattern.endswith("/")
             return f"/{relative.with_suffix('')}{'/' if is_pretty else '.html'}"
         pattern = article.address or JEKYLL_STYLES.get(pattern, pattern)
         return _with_date(pattern, article, when, _dated(path.stem))
+
+    def _collection(self, name: str, article: Article, relative: PurePath, when: datetime | None) -> str | None:
+        """Return the address of a document of a collection: https://jekyllrb.com/docs/permalinks/#collections."""
+        options = self.config.get("collections")
+        options = options.get(name) if isinstance(options, Mapping) else None
+        pattern = options.get("permalink") if isinstance(options, Mapping) else None
+        pattern = pattern if isinstance(pattern, str) else "/:collection/:path:output_ext"
+        path = PurePath(*relative.parts[1:]).with_suffix("").as_posix()
+        for word, value in (("collection", name), ("path", path), ("name", relative.stem)):
+            pattern = pattern.replace(f":{word}", value)
+        return _with_date(pattern, article, when, relative.stem)
 
     def _hugo(self, article: Article, path: PurePath, when: datetime | None) -> str | None:
         if article.address and self.tool == "zola":
@@ -161,12 +209,18 @@ class OldSite:
     def _pelican(self, article: Article, path: PurePath, when: datetime | None) -> str | None:
         kind = "page" if "pages" in path.parts else "article"
         pattern = article.address or self.config.get(f"{kind}_save_as") or self.config.get(f"{kind}_url")
+        default = "pages/{slug}" if kind == "page" else "{slug}"
         if not isinstance(pattern, str):
-            pattern = "pages/{slug}.html" if kind == "page" else "{slug}.html"
-        relative = self._below(path, self.root / "content")
+            pattern = f"{default}.html"
+        if not article.address and article.language not in (None, self.config.get("default_lang", "en")):
+            pattern = self.config.get(f"{kind}_lang_save_as") or self.config.get(f"{kind}_lang_url")
+            pattern = pattern if isinstance(pattern, str) else f"{default}-{{lang}}.html"
+        folder_name = self.config.get("path")
+        relative = self._below(path, self.root / (folder_name if isinstance(folder_name, str) else "content"))
         folder = relative.parts[0] if relative is not None and len(relative.parts) > 1 else "misc"
+        source = path.stem if self.config.get("slugify_source") == "basename" else article.title
         values = {
-            "slug": article.written_slug or plain_slug(article.title, ascii_only=True),
+            "slug": article.written_slug or plain_slug(source, ascii_only=True),
             "category": plain_slug(next(iter(article.categories), folder), ascii_only=True),
             "author": plain_slug(article.author or "", ascii_only=True),
             "lang": article.language or "",
@@ -209,70 +263,8 @@ def _dated(stem: str) -> str:
     return parts[3] if len(parts) == 4 and all(part.isdecimal() for part in parts[:3]) else stem
 
 
-def find_old_site(paths: Iterable[Path], on_problem: Callable[[Path, str], None]) -> OldSite | None:
-    """Return the site that the files in `paths` come from, or None if there is no configuration.
-
-    `on_problem(path, reason)` is called for a configuration that cannot be read.
-    """
-    for root in dict.fromkeys(root for path in paths for root in _roots(Path(path).absolute())):
-        for name, tool in _FILES:
-            file = root / name
-            if not os.path.isfile(file):  # noqa: PTH113 (Path.is_file raises for a folder that cannot be read)
-                continue
-            try:
-                config = _read(file)
-            except InvalidArticle as error:
-                reason = str(error).replace("the front matter", "the configuration")
-                on_problem(file, f"the old addresses are not known: {reason}")
-                return None
-            if tool is None and "baseurl" not in config and "base_url" not in config:
-                continue  # Of another program.
-            return OldSite(tool or ("hugo" if "baseurl" in config else "zola"), config, root, _base(config))
-    return None
-
-
 def seen_from(site: Site, old_site: OldSite | None) -> OldSite:
     """Return `old_site` with addresses as they are below the path of `site`; one without a tool if it is None."""
     if old_site is None:
         return OldSite()
     return replace(old_site, base="") if old_site.base == site.path else old_site
-
-
-def _roots(path: Path) -> Iterator[Path]:
-    folder = path if path.is_dir() else path.parent
-    yield folder
-    for each in (folder, *folder.parents):
-        if each.name in ("content", "_posts", "_drafts"):
-            yield each.parent
-
-
-def _read(file: Path) -> dict[str, Any]:
-    text = read_text(file)
-    if file.suffix != ".py":
-        return load_configuration(text, file.suffix)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # About escape sequences, for example.
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InvalidArticle("it is not Python") from None
-    return {
-        target.id.lower(): node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-
-
-def _base(config: Mapping[str, Any]) -> str:
-    """Return the path in the URL of the site."""
-    for name in ("baseurl", "base_url", "siteurl"):
-        value = config.get(name)
-        if isinstance(value, str) and value:
-            try:
-                path = urlsplit(value).path
-            except ValueError:
-                return ""
-            return "/" + path.strip("/") if path.strip("/") else ""
-    return ""

@@ -6,7 +6,7 @@ an old address, or anything to report. Other files are read and rendered by each
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
@@ -83,13 +83,14 @@ class Unchanged:
             if row.entry_digest == _digest_of(row[len(imported_files.c) :], tags.get(row.entry_id, ())):
                 self._known[row.source] = _Known(row.digest, row.slug, row.day)
 
-    def digest(self, text: str) -> str | None:
-        """Return the digest of a file with this text; None if its entry depends on the time."""
-        lowered = text.lower()
+    def digest(self, text: str, defaults: Mapping[str, Any]) -> str | None:
+        """Return the digest of a file with this text and fields; None if its entry depends on the time."""
+        beside = repr(defaults) if defaults else ""
+        lowered = f"{text}{beside}".lower()
         if any(word in lowered for word in _TIMED):
             return None
         found = blake2b(self._options, digest_size=20)
-        found.update(text.encode())
+        found.update(f"{text}\0{beside}".encode("utf-8", "backslashreplace"))
         return found.hexdigest()
 
     def find(self, source: str, digest: str | None) -> tuple[str, date | None] | None:

@@ -325,6 +325,112 @@ def test_hugo(sqlite_sites: ContentSites, tmp_path: Path, more: str) -> None:
     assert titles_of(sqlite_sites, pages) == pages
 
 
+HUGO_OF_LANGUAGES = """
+baseURL = "https://x.example/"
+disableKinds = ["taxonomy", "term", "RSS", "sitemap", "section", "home", "404"]
+defaultContentLanguage = "en"
+[languages.en]
+weight = 1
+contentDir = "content/en"
+[languages.de]
+weight = 2
+contentDir = "content/de"
+"""
+
+
+@pytest.mark.skipif(shutil.which("hugo") is None, reason="hugo is not installed")
+def test_hugo_with_languages_cascades_and_relative_aliases(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    files = {
+        "content/en/posts/one.md": article("title: One\ndate: 2020-01-02\naliases: [old-one, ../up, /root/]"),
+        "content/de/posts/one.md": article("title: Eins\ndate: 2020-01-02"),
+        "content/de/posts/nur.md": article("title: Nur\ndate: 2020-01-03\naliases: [alt]"),
+        "content/en/hidden/_index.md": "---\ncascade:\n  draft: true\n---\n",
+        "content/en/hidden/draft.md": article("title: Draft\ndate: 2020-01-02"),
+        "content/en/hidden/own.md": article("title: Own\ndate: 2020-01-02\ndraft: false"),
+        "content/en/parts/_index.md": "+++\n[[cascade]]\n_build = {render = 'never'}\n[cascade._target]\n"
+        "path = '/parts/sub/**'\n+++\n",
+        "content/en/parts/sub/part.md": article("title: Part\ndate: 2020-01-02"),
+        "content/en/parts/shown.md": article("title: Shown\ndate: 2020-01-02"),
+    }
+    write(tmp_path, files | {"config.toml": HUGO_OF_LANGUAGES, "layouts/_default/single.html": "title={{ .Title }}"})
+    subprocess.run(["hugo", "--quiet"], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    report = do_import(sqlite_sites, tmp_path / "content")
+    pages = built(tmp_path / "public")
+    assert sorted(pages.values()) == ["Eins", "Nur", "One", "Shown"]
+    del pages["/de/posts/one/index.html"]  # The site has one language.
+    assert titles_of(sqlite_sites, pages) == pages
+    aliases = {
+        f"/{page.parent.relative_to(tmp_path / 'public')}"
+        for page in (tmp_path / "public").rglob("index.html")
+        if 'http-equiv="refresh"' in page.read_text() or "http-equiv=refresh" in page.read_text()
+    }
+    assert {"/posts/old-one", "/up", "/root", "/de/posts/alt"} <= aliases
+    for address in ("/posts/old-one", "/up", "/root", "/de/posts/alt"):
+        sqlite_sites.browser(GARDEN).get(address, status=301)
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
+        drafts = set(session.scalars(sa.select(Entry.title).where(Entry.draft)))
+    assert drafts == {"Draft", "Own"}
+    skipped = {Path(path.path).name: path.reason for path in report.skipped}
+    assert skipped["one.md"] == "a translation (de) of one.md"
+    assert skipped["part.md"] == "its build options tell Hugo not to render it"
+    # The section is read again, although the file is unchanged.
+    write(tmp_path, {"content/en/hidden/_index.md": "---\ntitle: x\n---\n"})
+    do_import(sqlite_sites, tmp_path / "content")
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
+        assert not session.scalars(sa.select(Entry).where(Entry.draft)).all()
+
+
+JEKYLL_CONFIGURATION = """
+timezone: UTC
+collections:
+  recipes: {output: true}
+  notes: {output: true, permalink: "/n/:name/"}
+  secrets: {output: false}
+  parts:
+defaults:
+- scope: {path: ""}
+  values: {layout: page}
+- scope: {path: "", type: posts}
+  values: {permalink: "/blog/:year/:title/"}
+- scope: {path: _posts/hidden}
+  values: {published: false}
+- scope: {path: "_posts/own/*.md"}
+  values: {permalink: "/own/:title/"}
+"""
+
+
+@pytest.mark.skipif(shutil.which("jekyll") is None, reason="jekyll is not installed")
+def test_jekyll_with_defaults_and_collections(sqlite_sites: ContentSites, tmp_path: Path) -> None:
+    files = {
+        "_posts/2020-01-02-one.md": article("title: One"),
+        "_posts/hidden/2020-01-02-two.md": article("title: Two"),
+        "_posts/hidden/2020-01-02-three.md": article("title: Three\npublished: true"),
+        "_posts/own/2020-01-02-four.md": article("title: Four"),
+        "_posts/2020-01-02-five.md": article("title: Five\npermalink: /five.html"),
+        "_recipes/sub/bread.md": article("title: Bread\ndate: 2020-01-02"),
+        "_notes/note.md": article("title: Note\ndate: 2020-01-02"),
+        "_secrets/secret.md": article("title: Secret\ndate: 2020-01-02"),
+        "_parts/part.md": article("title: Part\ndate: 2020-01-02"),
+        "_includes/included.md": article("title: Included\ndate: 2020-01-02"),
+    }
+    write(tmp_path, files | {"_config.yml": JEKYLL_CONFIGURATION, "_layouts/page.html": "title={{ page.title }}"})
+    command = ["jekyll", "build", "--quiet", "--source", str(tmp_path), "--destination", str(tmp_path / "_site")]
+    environment = os.environ | {"LANG": "C.UTF-8"}
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=240, env=environment)
+    shutil.move(tmp_path / "_site", built_folder := tmp_path.parent / f"{tmp_path.name}-built")
+    report = do_import(sqlite_sites, tmp_path)
+    pages = built(built_folder)
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
+        shown = set(session.scalars(sa.select(Entry.title).where(sa.not_(Entry.draft))))
+    assert shown == set(pages.values()) == {"One", "Three", "Four", "Five", "Bread", "Note"}
+    assert titles_of(sqlite_sites, pages) == pages
+    assert {Path(path.path).name: path.reason for path in report.skipped} == {
+        "secret.md": "of the collection secrets, which Jekyll does not render",
+        "part.md": "of the collection parts, which Jekyll does not render",
+        "included.md": "in the folder _includes, which Jekyll does not render",
+    }
+
+
 JEKYLL_POSTS = {
     "_posts/2020-01-02-Plain-Name.md": "title: Plain",
     "_posts/2020-03-04-categories.md": "title: Categories\ncategories: [News, Old]",
@@ -360,12 +466,19 @@ PELICAN_POSTS = {
     "content/tags.md": "Title: Tags\nDate: 2020-01-02\nTags: Soil & Seed, C++, Über\nCategory: In the Garden",
     "content/save.md": "Title: Save\nDate: 2020-01-02\nSave_as: own/page.html\nUrl: own/page.html",
     "content/pages/about.md": "Title: About\nDate: 2020-01-02",
+    "content/lang.md": "Title: Langue\nDate: 2020-01-02\nLang: fr",
 }
 
 
 @pytest.mark.skipif(shutil.which("pelican") is None, reason="pelican is not installed")
 @pytest.mark.parametrize(
-    "more", ["", "ARTICLE_SAVE_AS = '{category}/{date:%Y}/{date:%b}/{date:%-d}/{slug}/index.html'"]
+    "more",
+    [
+        "",
+        "ARTICLE_SAVE_AS = '{category}/{date:%Y}/{date:%b}/{date:%-d}/{slug}/index.html'",
+        "SLUGIFY_SOURCE = 'basename'\nDEFAULT_LANG = 'de'",
+        "ARTICLE_LANG_SAVE_AS = 'l/{lang}/{slug}.html'",
+    ],
 )
 def test_pelican(sqlite_sites: ContentSites, tmp_path: Path, more: str) -> None:
     write(tmp_path, {path: f"{front}\n\nText.\n" for path, front in PELICAN_POSTS.items()})

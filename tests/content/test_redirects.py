@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 from content_sites import GARDEN, STERNWARTE, ContentSites
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from multisite import Site
 from multisite.cli import main
 from multisite.content.models import Redirect
+from multisite.content.redirect_csv import read_rules
 from multisite.content.redirect_loops import RuleGraph
 from multisite.content.redirect_rules import InvalidRedirect, Rule, candidates, location, parse_path, parse_rule
 from multisite.content.redirects import (
@@ -218,6 +220,23 @@ def test_exactly_the_rules_that_redirect_without_end_are_refused(pairs: list[tup
         assert (graph.add(rule) is None) == all_end, (rule, rules)
         if all_end:
             rules[rule.path] = rule
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(
+        st.text(),
+        st.lists(st.lists(st.text(max_size=8) | st.sampled_from(["/a", "/a/*", "301", "410", '"']), max_size=4)).map(
+            lambda rows: "\n".join(",".join(row) for row in rows)
+        ),
+    )
+)
+def test_any_text_is_rules_or_lines_with_a_reason(text: str) -> None:
+    rules, bad = read_rules(io.StringIO(text, newline=""))
+    assert not set(rules) & set(bad)
+    for rule in rules.values():
+        assert parse_rule(rule.path, rule.target, rule.status) == rule
+    assert all(reason for reason in bad.values())
 
 
 # Requests.
