@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
 from pyramid.config import Configurator
@@ -52,9 +54,33 @@ def domains(request: Request) -> Any:
         error=error,
         host=field(request, "host") if error else "",
         checks=read_checks(request.console.engine, record.site.id),
+        records=_records(record, request.console.settings.public_addresses),
         dns_texts=DNS_TEXTS,
         certificate_texts=CERTIFICATE_TEXTS,
     )
+
+
+def _records(record: SiteRecord, addresses: Sequence[str]) -> str:
+    """Return the DNS records that the domains of a site should have, in the form of a zone file."""
+    hosts = dict.fromkeys(_name(each.host) for each in record.domains)
+    return "\n".join(
+        f"{host}.  {_kind(address)}  {address}{'.' if _kind(address) == 'CNAME' else ''}"
+        for host in hosts
+        if not host.endswith("localhost")
+        for address in addresses
+    )
+
+
+def _name(domain: str) -> str:
+    """Return the name of a domain, without its port and its path."""
+    return domain.partition("/")[0].partition(":")[0]
+
+
+def _kind(address: str) -> str:
+    try:
+        return "AAAA" if ipaddress.ip_address(address).version == 6 else "A"
+    except ValueError:
+        return "CNAME"
 
 
 def _change(request: Request, record: SiteRecord) -> str | None:

@@ -9,8 +9,10 @@ from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 
 from multisite.console.pages import N_, add_page, variables
+from multisite.console.plots import PLOT_HEIGHT, PLOT_WIDTH, bars, time_label
 from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import SiteRecord, read_site_by_id
+from multisite.sites.traffic import read_traffic
 from multisite.web.site_user import SITE_USER
 
 __all__ = ["SITE_PATTERN", "TABS", "find_record", "includeme", "site_url", "site_variables"]
@@ -63,6 +65,12 @@ def site_variables(request: Request, record: SiteRecord, **values: Any) -> dict[
     )
 
 
+def is_counted(request: Request) -> bool:
+    """Return whether requests are counted."""
+    counted: bool = request.console.settings.traffic
+    return counted
+
+
 def overview(request: Request) -> Any:
     """The overview of a site."""
     record = find_record(request)
@@ -75,8 +83,19 @@ def overview(request: Request) -> Any:
         ).one()  # fmt: skip
     own = [each for each in request.console.declared.describe(record.site) if each.source == "site"]
     folder = request.console.settings.sites_dir / record.site.folder
+    spans = read_traffic(engine, record.site.id, "day") if is_counted(request) else []
     return site_variables(
-        request, record, message=message, until=until, own_settings=own, folder=folder, has_folder=folder.is_dir()
+        request,
+        record,
+        message=message,
+        until=until,
+        own_settings=own,
+        folder=folder,
+        has_folder=folder.is_dir(),
+        spans=spans,
+        bars=bars(spans),
+        size=(PLOT_WIDTH, PLOT_HEIGHT),
+        label=time_label("day", request.locale_name),
     )
 
 

@@ -19,7 +19,7 @@ from content_sites import ContentSites
 from databases import fresh_database
 
 from multisite.console import domain_pages, log_pages
-from multisite.console.traffic_pages import PLOT_HEIGHT, PLOT_WIDTH, bars
+from multisite.console.plots import PLOT_HEIGHT, PLOT_WIDTH, bars
 from multisite.core.actor import acting_as
 from multisite.directory.models import AS_MULTISITE
 from multisite.directory.operator_tables import errors_table, jobs_table, traffic_table
@@ -34,6 +34,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         fresh_database(request, tmp_path_factory) as url,
         console_sites(url, tmp_path_factory.mktemp("console")) as sites,
     ):
+        sites.settings["multisite.public_addresses"] = "192.0.2.7 2001:db8::7"
         yield sites
 
 
@@ -120,7 +121,7 @@ def test_jobs_are_shown_and_cancelled(sites: ContentSites) -> None:
     page = browser.get("/jobs")
     first, second = cells(page)
     assert first[:3] == [f"Copy , job {waiting.id} a.example", "Waiting", "–"]
-    assert second[:3] == [f"Set the theme , job {failing.id} 1 sites", "Running", "1 of 2: a.example"]
+    assert second[:3] == [f"Set the theme , job {failing.id} 1 site", "Running", "1 of 2: a.example"]
     page = page.forms[0].submit(status=303).follow()
     assert "The job is cancelled." in page.text
     assert page.html.select_one(".pill").text == "Cancelled"
@@ -129,7 +130,7 @@ def test_jobs_are_shown_and_cancelled(sites: ContentSites) -> None:
     assert (entry.who, entry.what) == ("rita (console)", "cancel-job")
     result = {"sites": [{"site": "a.example", "error": "no such theme"}], "failed": 1}
     jobs.end_job(sites.engine, claimed, "done", result=result)
-    assert cells(browser.get("/jobs"))[1][1:3] == ["Done", "1 sites, 1 failed"]
+    assert cells(browser.get("/jobs"))[1][1:3] == ["Done", "1 site, 1 failed"]
     assert cells(browser.get(f"/jobs/{failing.id}")) == [["a.example", "no such theme"]]
     browser.get("/jobs/99999", status=404)
     token = form_token(browser)
@@ -213,6 +214,31 @@ def test_the_domains_of_a_site_are_checked_now(sites: ContentSites, monkeypatch:
     assert "Jetzt prüfen" in browser.get(path, headers={"Accept-Language": "de"}).text
     other = browser.get(f"/sites/{sites.sternwarte.id}/domains")
     assert cells(other)[0][2] == "–"
+
+
+def test_the_page_of_domains_names_the_records_that_are_expected(sites: ContentSites) -> None:
+    browser = log_in_to_console(sites, "luca", "look")
+    page = browser.get(f"/sites/{sites.garden.id}/domains")
+    assert page.html.select_one("#dns + pre").text.splitlines() == [
+        "garden.example.  A  192.0.2.7", "garden.example.  AAAA  2001:db8::7",
+        "alias.example.  A  192.0.2.7", "alias.example.  AAAA  2001:db8::7",
+    ]  # fmt: skip
+
+
+def test_the_overview_shows_the_last_day_and_leads_to_the_log(
+    sites: ContentSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minute = int(time.time()) // 60
+    traffic.write_counts(sites.engine, TrafficCounts({(sites.garden.id, "entry", minute): [80, 20, 4.0, 5_000]}, []))
+    browser = log_in_to_console(sites, "luca", "look")
+    assert not browser.get(f"/sites/{sites.garden.id}").html.select("svg.plot")
+    monkeypatch.setattr("multisite.console.site_pages.is_counted", lambda _request: True)
+    page = browser.get(f"/sites/{sites.garden.id}")
+    assert "80 requests, 20 errors" in page.html.select_one("#plot").text
+    assert len(page.html.select("rect.requests")) == 24
+    assert "0 requests" in browser.get(f"/sites/{sites.sternwarte.id}").html.select_one("#plot").text
+    record_now(sites.engine, "rename-site", sites.garden)
+    assert {row[3] for row in cells(page.click("Log of this site"))} == {"garden.example"}
 
 
 # All of them.

@@ -164,6 +164,7 @@ CASES = {
 
 NO_COMMAND = {
     "login", "logout", "confirm", "link", "account", "end_log_in", "sign_in",  # An operator's own log-in.
+    "health",  # It adds the job of the command `check`, which changes no site.
     "sites", "site", "job", "log", "log_csv", "traffic", "export",  # Nothing is changed; a download is logged.
 }  # fmt: skip
 """The pages that have no action with a command. A new page is to be added here, or its actions above."""
@@ -243,9 +244,11 @@ UNSTABLE = [
 ]
 """What differs between two calls of one command too: times, and random texts. And who acts, and from where."""
 
-OWN_TABLES = {"multisite_operator_attempts", "multisite_operator_log_ins", "multisite_jobs", "multisite_version",
-              "sqlite_sequence"}  # fmt: skip
-"""Tables of log-ins and of jobs, which only the console writes, and the number of changes."""
+OWN_TABLES = {
+    "multisite_operator_attempts", "multisite_operator_log_ins", "multisite_jobs", "multisite_version",
+    "multisite_measurements", "multisite_processes", "multisite_checks", "sqlite_sequence",
+}  # fmt: skip
+"""Tables of log-ins and of jobs, which only the console writes; the number of changes; and what workers measure."""
 
 
 def stable(text: str) -> str:

@@ -8,13 +8,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyotp
 import pytest
 from console_world import CONSOLE, console_sites, do_jobs, next_code
-from content_sites import GARDEN, ContentSites
+from content_sites import GARDEN, STERNWARTE, ContentSites
 from editor_browser import CHROMIUM, COLOURS, PASSWORD, axe, playwright
 from editor_sites import add_user
+from pyramid.interfaces import IRoutesMapper
 from waitress_server import serving
 
 from multisite.console.operators import add_operator
@@ -26,6 +28,7 @@ from multisite.sites import jobs, processes, traffic
 from multisite.sites.domain_checks import DomainChecker, check_domains
 from multisite.sites.last_check import keep_check
 from multisite.web import site_contents
+from multisite.web.console_host import CONSOLE as CONSOLE_KEY
 
 pytestmark = [
     pytest.mark.slow,
@@ -60,6 +63,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("console")
     with (
+        pytest.MonkeyPatch.context() as monkeypatch,
         console_sites(f"sqlite:///{folder / 'test.db'}", folder) as sites,
         serving(sites.app, threads=4) as (_host, port),
         playwright.sync_playwright() as driver,
@@ -68,6 +72,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         # Not the tables of other tests in this process.
         site_contents(sites.app.registry).metadata = [Base.metadata]
+        monkeypatch.setattr("multisite.console.site_pages.is_counted", lambda _request: True)
         add_user(sites, sites.garden, "olga", "owner")
         fill_operation_pages(sites)
         yield World(sites, port, browser)
@@ -132,10 +137,16 @@ def paths(world: World) -> list[str]:
         f"{site}/{tab}"
         for tab in ("traffic", "traffic?period=month", "domains", "settings", "state", "users", "copy", "remove")
     ]
+    job = min(job.id for job in jobs.list_jobs(world.sites.engine))
     return [
         "/",
         "/?q=nothing",
         "/add",
+        "/import",
+        "/bulk?all=1",
+        "/bulk",
+        f"/jobs/{job}",
+        f"/jobs/{job + 3}",
         site,
         *tabs,
         "/removed",
@@ -147,6 +158,24 @@ def paths(world: World) -> list[str]:
         "/logout",
         "/none",
     ]
+
+
+WITHOUT_A_VISIT = {
+    "login", "link", "confirm",  # Other tests of this file log in.
+    "end_log_in", "sign_in",  # Buttons of pages that are visited.
+    "log_csv", "export",  # Files.
+}  # fmt: skip
+
+
+def test_every_page_is_visited(world: World) -> None:
+    """So that a new page cannot be forgotten: by the routes of the console."""
+    mapper = world.sites.app.registry[CONSOLE_KEY].registry.getUtility(IRoutesMapper)
+    named = {route.name for route in mapper.get_routes() if "*subpath" not in route.pattern}
+    visited = {
+        next((route.name for route in mapper.get_routes() if route.match(path.partition("?")[0]) is not None), None)
+        for path in paths(world)
+    }
+    assert visited - {None} == named - WITHOUT_A_VISIT
 
 
 @pytest.mark.parametrize(("width", "scheme", "locale"), [(1280, "light", "en"), (390, "dark", "en")])
@@ -252,6 +281,67 @@ def test_a_site_is_added_changed_removed_and_restored_without_scripts(world: Wor
     playwright.expect(page.locator(".pill.job-done")).to_have_text("Done")
     reader.goto(world.url(host="www.new.example"))
     assert "Renamed" in reader.title()
+
+
+def test_several_sites_are_changed_and_the_page_of_the_job_shows_it(world: World, state: object) -> None:
+    page = world.page(storage_state=state, viewport={"width": 1280, "height": 800})
+    page.goto(world.url())
+    for host in (GARDEN, STERNWARTE):
+        page.get_by_label(f"Select {host}").check()
+    page.get_by_role("button", name="Change the selected sites").click()
+    assert page.locator(".long b").all_inner_texts() == [GARDEN, STERNWARTE]
+    message = page.get_by_label("Message")
+    assert not message.is_visible()
+    page.get_by_label("Begin maintenance").check()
+    message.fill("Back at six")
+    check_page(page, colours=True)
+    page.get_by_role("button", name="Do it to 2 sites").click()
+    playwright.expect(page.locator("h2 .pill")).to_have_text("Waiting")
+    assert ("bulk", "done") in do_jobs(world.sites)
+    # Without a click: a script asks for the page again.
+    playwright.expect(page.locator("h2 .pill")).to_have_text("Done")
+    assert page.locator("tbody .job-done").count() == 2
+    check_page(page, colours=True)
+    reader = world.page()
+    reader.goto(world.url(host=GARDEN))
+    assert "Back at six" in reader.content()
+    page = world.page(storage_state=state, viewport={"width": 390, "height": 800}, java_script_enabled=False)
+    page.goto(world.url("/?q=example"))
+    page.get_by_role("button", name="Change all that this list finds").click()
+    page.get_by_label("Bring them back online").check()
+    page.get_by_role("button", name="Do it to").click()
+    do_jobs(world.sites)
+    page.get_by_role("link", name="Refresh").click()
+    playwright.expect(page.locator("h2 .pill")).to_have_text("Done")
+    reader.goto(world.url(host=GARDEN))
+    assert "Back at six" not in reader.content()
+
+
+def test_a_site_is_copied_exported_and_imported_without_scripts(world: World, state: object, tmp_path: Path) -> None:
+    page = world.page(storage_state=state, viewport={"width": 390, "height": 800}, java_script_enabled=False)
+    page.goto(world.url(f"/sites/{world.sites.sternwarte.id}/copy"))
+    page.get_by_label("Domain of the copy").fill("copied.example")
+    page.get_by_role("button", name="Copy the site").click()
+    page.go_back()
+    page.get_by_role("button", name="Export the site").click()
+    playwright.expect(page.locator("h1")).to_contain_text("Export")
+    assert {status for _kind, status in do_jobs(world.sites)} == {"done"}
+    page.get_by_role("link", name="Refresh").click()
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Download the archive").click()
+    archive = tmp_path / downloading.value.suggested_filename
+    downloading.value.save_as(archive)
+    page.goto(world.url())
+    page.get_by_role("link", name="Import a site").click()
+    page.get_by_label("Domain of the new site").fill("imported.example")
+    page.get_by_label("With the templates of the archive").check()
+    page.get_by_label("Archive", exact=True).set_input_files(archive)
+    page.get_by_role("button", name="Upload and import").click()
+    assert do_jobs(world.sites) == [("import-site", "done")]
+    page.get_by_role("link", name="Refresh").click()
+    playwright.expect(page.locator("dd").first).to_have_text("imported.example")
+    page.goto(world.url("/?q=ed.example"))
+    assert page.locator("tbody th small").all_inner_texts() == ["copied.example", "imported.example"]
 
 
 def test_an_operator_signs_in_on_a_site_and_comes_back(world: World, state: object) -> None:

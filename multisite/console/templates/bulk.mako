@@ -1,6 +1,6 @@
 <%inherit file="frame.mako"/>
 <%block name="title">${t("Change several sites")}</%block>
-<p class="crumb"><a href="${path('sites')}">${t("Sites")}</a></p>
+<%block name="crumb"><p class="crumb"><a href="${path('sites')}">${t("Sites")}</a></p></%block>
 % if is_too_long:
 <p class="message">${t("These are more than {number} sites. Limit the list by a search, a status or a theme.", number=maximum)}</p>
 % elif not sites:

@@ -15,7 +15,14 @@
 % else:
       ${t(dns_texts[check.dns])}<br>
       ${t(certificate_texts[check.certificate], day=when(check.certificate_until, "date") if check.certificate_until else "")}<br>
-      <small>${when(check.checked)}${f" · {', '.join(check.found)}" if check.found else ""}</small>
+      <small>${when(check.checked)}</small>
+% if check.found or check.expected:
+      <dl class="pair"><dt>${t("Found")}</dt><dd>${", ".join(check.found) or "–"}</dd>
+% if check.expected:
+      <dt>${t("Expected")}</dt><dd>${", ".join(check.expected)}</dd>
+% endif
+      </dl>
+% endif
 % if check.message and not check.is_good:
       <span class="fault">${check.message}</span>
 % endif
@@ -39,6 +46,13 @@
   </tbody>
 </table>
 </div>
+% if records:
+<section class="card" aria-labelledby="dns">
+<h2 id="dns">${t("What DNS should have")}</h2>
+<pre tabindex="0">${records}</pre>
+<p class="hint">${t("From multisite.public_addresses.")}</p>
+</section>
+% endif
 % if may("run"):
 <form method="post" action="${path('domains', id=site.id)}" class="after">
   ${parent.csrf()}

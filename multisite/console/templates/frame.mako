@@ -30,6 +30,7 @@
 % endif
 <main id="content" tabindex="-1">
 <%block name="top">
+<%block name="crumb"></%block>
 <div class="top"><h1>${self.title()}</h1><%block name="actions"></%block></div>
 </%block>
 % if error:

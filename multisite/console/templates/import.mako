@@ -1,6 +1,6 @@
 <%inherit file="frame.mako"/>
 <%block name="title">${t("Import a site")}</%block>
-<p class="crumb"><a href="${path('sites')}">${t("Sites")}</a></p>
+<%block name="crumb"><p class="crumb"><a href="${path('sites')}">${t("Sites")}</a></p></%block>
 % if keeps:
 <form method="post" action="${path('import')}" enctype="multipart/form-data" class="card form">
   ${parent.csrf()}

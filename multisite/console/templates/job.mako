@@ -2,11 +2,13 @@
 <%namespace name="parts" file="job_parts.mako"/>
 <%block name="title">${t("Job {number}", number=job.id)}: ${t(kinds.get(kind_of(job), kind_of(job)))}</%block>
 <%block name="actions"><a class="button quiet" href="${path('job', id=job.id)}">${t("Refresh")}</a></%block>
-<p class="crumb"><a href="${path('jobs')}">${t("Jobs")}</a></p>
+<%block name="crumb"><p class="crumb"><a href="${path('jobs')}">${t("Jobs")}</a></p></%block>
 <div id="progress"${'' if job.has_ended else ' data-progress' | n}>
 <section class="card" aria-labelledby="state">
   <h2 id="state"><span class="pill job-${job.status}">${t(job_statuses[job.status])}</span></h2>
+% if job.has_ended or job.progress or job.cancel:
   <p role="status">${parts.outcome(job)}</p>
+% endif
 % if job.kind == "bulk":
   <progress max="${len(job.arguments['hosts'])}" value="${len(results)}" aria-label="${t('Sites done')}"></progress>
 % endif
@@ -27,13 +29,13 @@
   </dl>
 % if export:
 % if may("everything"):
-  <p class="after"><a class="button" href="${path('export', id=site_id, name=export.name)}">${t("Download the archive")}</a></p>
+  <p class="apart"><a class="button" href="${path('export', id=site_id, name=export.name)}">${t("Download the archive")}</a></p>
 % else:
   <p class="hint">${t("The role everything may download the archive: it has the passwords of users, as hashes.")}</p>
 % endif
 % endif
 % if not job.has_ended and not job.cancel and may("run"):
-  <form method="post" action="${path('jobs')}">
+  <form method="post" action="${path('jobs')}" class="apart">
     ${parent.csrf()}
     <input type="hidden" name="job" value="${job.id}">
     <button type="submit" class="quiet danger">${t("Cancel the job")}</button>

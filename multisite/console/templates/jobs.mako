@@ -13,7 +13,13 @@
   <tbody>
 % for each in jobs:
   <tr>
-    <th scope="row"><a href="${path('job', id=each.id)}"><span class="names"><b>${t(kinds.get(kind_of(each), kind_of(each)))}<span class="unseen">, ${t("job {number}", number=each.id)}</span></b><small>${subject_of(each) or (t("{number} sites", number=len(each.arguments["hosts"])) if "hosts" in each.arguments else "–")}</small></span></a></th>
+    <th scope="row"><a href="${path('job', id=each.id)}"><span class="names"><b>${t(kinds.get(kind_of(each), kind_of(each)))}<span class="unseen">, ${t("job {number}", number=each.id)}</span></b><small>\
+% if subject_of(each) is None and "hosts" in each.arguments:
+${parts.number_of_sites(len(each.arguments["hosts"]))}\
+% else:
+${subject_of(each) or "–"}\
+% endif
+</small></span></a></th>
     <td><span class="pill job-${each.status}">${t(job_statuses[each.status])}</span></td>
     <td data-label="${t('Progress')}">${parts.outcome(each)}</td>
     <td data-label="${t('Added')}"><time datetime="${each.created.isoformat(timespec="seconds")}">${when(each.created)}</time><br><small>${each.who}</small></td>

@@ -1,4 +1,5 @@
 <%inherit file="site_frame.mako"/>
+<%namespace name="plots" file="plot_parts.mako"/>
 <%def name="tab()">${t("Overview")}</%def>
 % if record.status == "maintenance":
 <p class="message">${t("In maintenance")}${f": {message}" if message else ""}
@@ -6,6 +7,13 @@
 <br><small>${t("Announced until {when}", when=when(until))}</small>
 % endif
 </p>
+% endif
+% if spans:
+<section class="card" aria-labelledby="plot">
+  <h2 id="plot">${t("Traffic of the last day")}: ${t("{requests} requests, {errors} errors", requests=sum(each.requests for each in spans), errors=sum(each.errors for each in spans))}</h2>
+  ${plots.plot(spans, bars, size, label)}
+  <p><a href="${path('traffic', id=site.id, _query={'period': 'week'})}">${t("Week and month, and the numbers")}</a></p>
+</section>
 % endif
 <div class="cards">
   <section class="card" aria-labelledby="about">
@@ -21,6 +29,7 @@
       <dt>${t("Copy of")}</dt><dd>${site.copy_of}</dd>
 % endif
     </dl>
+    <p class="apart"><a href="${path('log', _query={'site': site.domain})}">${t("Log of this site")}</a></p>
   </section>
   <section class="card" aria-labelledby="its-domains">
     <h2 id="its-domains">${t("Domains")}</h2>
