@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
 from bs4 import BeautifulSoup
-from command_folder import Folder
 from databases import closing_engine, fresh_postgresql, make_own_tables
-from directories import DEADLINE_SECONDS, until
+from directories import until
+from machines import Worker, invitation, link_in
 from outage_server import Load, served
 from paths import ROOT
 from PIL import Image
-from proxies import free_port, running
+from proxies import free_port
 from scoped_models import Base, Book
 from sqlalchemy.orm import Session
 
@@ -150,96 +147,18 @@ def test_a_standby_takes_over_and_no_acknowledged_write_is_lost(pair: tuple[Node
     assert set(load.written) <= found
 
 
-class Worker:
-    """A server of the reference application in a folder of its own, and a browser that visits one of its sites."""
-
-    def __init__(self, path: Path, database_url: str, stores: Path) -> None:
-        path.mkdir()
-        self.folder = Folder(path, database_url)
-        self.port = free_port()
-        self.folder.write(
-            app=f"multisite.media_url = file://{stores}/media\nmultisite.templates_store = file://{stores}/templates\n"
-            "multisite.page_cache_seconds = 600\nmultisite.console_host = console.example\n"
-            "multisite.console_second_factor = false",
-            server=(
-                f"listen = 127.0.0.1:{self.port}\n"
-                f"[alembic]\nscript_location = {ROOT / 'migrations'}\npath_separator = os"
-            ),
-        )
-
-    def run(self, *arguments: str) -> str:
-        """Run a command with this worker's ini file."""
-        done = self.folder.invoke(*arguments)
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    @contextmanager
-    def serve(self) -> Iterator[None]:
-        command = [str(Path(sys.executable).parent / "pserve"), "development.ini"]
-        with running(command, self.port, self.folder.path / "log", cwd=self.folder.path, **os.environ):
-            yield
-
-    def request(
-        self, path: str, *, host: str = "shop.example", cookie: str = "", form: dict[str, str] | None = None
-    ) -> Answer:
-        """Request a page, without following a redirect."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_SECONDS)
-        headers = {"Host": host, "Origin": f"http://{host}", "Cookie": cookie}
-        body = None
-        if form is not None:
-            headers["Content-Type"], body = "application/x-www-form-urlencoded", urllib.parse.urlencode(form)
-        try:
-            connection.request("GET" if form is None else "POST", path, body, headers)
-            found = connection.getresponse()
-            return Answer(found.status, found.read(), dict(found.getheaders()))
-        finally:
-            connection.close()
-
-    def shows(self, text: str, path: str = "/", host: str = "shop.example") -> bool:
-        return until(lambda: text.encode() in self.request(path, host=host).body)
-
-    def log_in(self, link: str, host: str = "shop.example") -> str:
-        """Choose a password by a link, and return the cookie."""
-        answer = self.request(link, host=host, form={"password": PASSWORD, "repeated": PASSWORD})
-        assert answer.status == 303, answer.body
-        return answer.headers["Set-Cookie"].partition(";")[0]
-
-    def send(self, path: str, fields: dict[str, str], *, cookie: str, host: str = "shop.example") -> Answer:
-        """Send the first form of a page, as a browser would, with other values for some fields."""
-        page = self.request(path, host=host, cookie=cookie)
-        assert page.status == 200, page.body
-        form = BeautifulSoup(page.body, "html.parser").select_one("main form")
-        assert form is not None
-        values = {str(each["name"]): str(each.get("value", "")) for each in form.select("input[name]:not([type=file])")}
-        values |= {str(each["name"]): each.text for each in form.select("textarea[name]")}
-        for each in form.select("select[name]"):
-            chosen = each.select_one("option[selected]") or each.select_one("option")
-            values[str(each["name"])] = "" if chosen is None else str(chosen.get("value", ""))
-        answer = self.request(str(form.get("action") or path), host=host, cookie=cookie, form=values | fields)
-        assert answer.status == 303, answer.body
-        return answer
-
-
-class Answer(NamedTuple):
-    status: int
-    body: bytes
-    headers: dict[str, str]
-
-
-PASSWORD = "four words are enough"
-
-
-def invitation(worker: Worker, login: str) -> str:
-    (link,) = re.findall(r"/login/[\w-]{43}", worker.run("add-user", "shop.example", login, "--role", "owner"))
-    return str(link)
-
-
 @pytest.fixture(scope="module")
 def workers(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Worker, Worker]]:
     """Two servers that have nothing in common but three URLs: of the database, the media and the templates."""
     folder = tmp_path_factory.mktemp("machines")
     with fresh_postgresql(postgresql_url) as url, ExitStack() as stack:
-        first, second = (Worker(folder / name, url, folder / "stores") for name in ("first", "second"))
+        app = (
+            f"multisite.media_url = file://{folder}/stores/media\n"
+            f"multisite.templates_store = file://{folder}/stores/templates\n"
+            "multisite.page_cache_seconds = 600\nmultisite.console_host = console.example\n"
+            "multisite.console_second_factor = false"
+        )
+        first, second = (Worker(folder / name, url, app=app) for name in ("first", "second"))
         shutil.copytree(ROOT / "templates", first.folder.path / "templates")
         first.run("migrate")
         assert first.run("push-templates") == "Pushed 1 folder to the store of templates.\n"
@@ -337,8 +256,7 @@ def test_what_the_editor_saves_at_one_worker_the_other_serves_and_changes(worker
 
 def test_what_an_operator_does_in_the_console_of_one_worker_the_other_serves(workers: tuple[Worker, Worker]) -> None:
     first, second = workers
-    (link,) = re.findall(r"/login/[\w-]{43}", first.run("add-operator", "olga", "--role", "run"))
-    cookie = first.log_in(link, "console.example")
+    cookie = first.log_in(link_in(first.run("add-operator", "olga", "--role", "run")), "console.example")
     console = {"cookie": cookie, "host": "console.example"}
     assert b"shop.example" in second.request("/", **console).body
     second.send("/add", {"host": "made.example", "name": "Made in the console"}, **console)
