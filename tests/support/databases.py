@@ -64,6 +64,9 @@ def sql_runner(url: str) -> Iterator[Callable[[str], list[Any]]]:
 def running_postgresql() -> Iterator[str]:
     """Yield the URL of a PostgreSQL server: `MULTISITE_TEST_POSTGRESQL`, or one that is stopped after the block."""
     given = os.environ.get("MULTISITE_TEST_POSTGRESQL")
+    if os.environ.get("MULTISITE_TEST_KEYS") == "citus":
+        yield os.environ["MULTISITE_TEST_CITUS_URL"].replace("postgresql://", "postgresql+psycopg://", 1)
+        return
     if given:
         try:
             yield given
@@ -99,6 +102,15 @@ def fresh_postgresql(server_url: str) -> Iterator[str]:
     first: a thread that an earlier test left behind, and that reconnects, does not find the tables of the next test.
     """
     name = f"test_{uuid.uuid4().hex[:16]}"
+    if os.environ.get("MULTISITE_TEST_KEYS") == "citus":
+        from citus_nodes import Nodes
+
+        nodes = Nodes(server_url)
+        try:
+            yield nodes.create(name)
+        finally:
+            nodes.drop(name)
+        return
     spare = _spare_databases.setdefault(server_url, [])
     with sql_runner(server_url) as run:
         if spare:

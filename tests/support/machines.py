@@ -127,5 +127,3 @@ def invitation(worker: Worker, login: str) -> str:
 def link_in(output: str) -> str:
     (link,) = re.findall(r"/login/[\w-]{43}", output)
     return str(link)
-
-

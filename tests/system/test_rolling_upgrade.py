@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 import pytest
 import sqlalchemy as sa
@@ -60,7 +61,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Visitors:
-    """Threads that read the known pages and write entries, through whichever workers are in service, as a proxy does."""
+    """Threads that read the known pages and write entries, by whichever workers are in service, as behind a proxy."""
 
     def __init__(self, cookie: str) -> None:
         self.in_service: list[Worker] = []
@@ -71,7 +72,7 @@ class Visitors:
         self._end = threading.Event()
         self._threads = [threading.Thread(target=target) for target in (self._read, self._write)]
 
-    def __enter__(self) -> Visitors:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -188,7 +189,7 @@ def test_the_revisions_since_then_only_add() -> None:
     later = [path for path in later if path.relative_to(ROOT).as_posix() not in before]
     assert later
     for path in later:
-        assert operations(path) <= EXPANDING, f"{path.name}: name a later commit in upgrade_base, and say so in CHANGES.md"
+        assert operations(path) <= EXPANDING, f"{path.name}: name a later commit in upgrade_base, and say so to users"
 
 
 def test_a_revision_that_drops_a_table_does_not_only_add() -> None:
