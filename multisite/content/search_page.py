@@ -13,7 +13,7 @@ from multisite.content.listing import readable
 from multisite.content.models import entry_search
 from multisite.content.pager import Pager, page_number
 from multisite.search import Hits
-from multisite.search.words import MAX_QUERY
+from multisite.search.parsing import MAX_QUERY
 
 __all__ = ["includeme"]
 

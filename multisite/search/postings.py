@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import sys
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from struct import pack, unpack
+from struct import pack
 from typing import Any
 from zlib import crc32
 
 from multisite.search.tables import BUCKET_PREFIX, BUCKETS
 
-__all__ = ["Posting", "bucket_of", "make_buckets", "pack_dates", "read_posting", "sort_key", "unpack_dates"]
+__all__ = [
+    "Posting",
+    "bucket_of",
+    "make_buckets",
+    "pack_dates",
+    "read_posting",
+    "read_prefix",
+    "sort_key",
+    "unpack_dates",
+]
 
 Posting = tuple[Sequence[int], Sequence[int]]
 """The numbers of the rows with a term, and of those with it in the title; both are sorted."""
@@ -33,9 +45,9 @@ def pack_dates(keys: Sequence[int]) -> bytes:
     return pack(f"<{len(keys)}q", *keys)
 
 
-def unpack_dates(packed: bytes) -> tuple[int, ...]:
+def unpack_dates(packed: bytes) -> Sequence[int]:
     """Return the sort keys of `pack_dates`."""
-    return unpack(f"<{len(packed) // 8}q", packed)
+    return _array("q", packed)
 
 
 def bucket_of(term: str) -> int:
@@ -68,6 +80,18 @@ def read_posting(bucket: str, term: str) -> Posting:
     return _unpack(numbers), _unpack(title)
 
 
+def read_prefix(bucket: str, prefix: str, shorter: Collection[str]) -> Posting:
+    """Return the posting of all terms that begin with `prefix` or are in `shorter`, from the text of their bucket."""
+    terms = "|".join([f"{re.escape(prefix)}[^ :]*", *map(re.escape, shorter)])
+    found = re.findall(rf" (?:{terms}):([0-9a-f]*):([0-9a-f]*)(?= )", bucket)
+    numbers: set[int] = set()
+    in_title: set[int] = set()
+    for digits, title_digits in found:
+        numbers.update(_unpack(digits))
+        in_title.update(_unpack(title_digits))
+    return sorted(numbers), sorted(in_title)
+
+
 def _numbers(texts: Iterable[str]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for number, text in enumerate(texts):
@@ -83,5 +107,13 @@ def _pack(numbers: Sequence[int]) -> str:
     return pack(f"<{len(numbers)}H", *numbers).hex()
 
 
-def _unpack(digits: str) -> tuple[int, ...]:
-    return unpack(f"<{len(digits) // 4}H", bytes.fromhex(digits))
+def _unpack(digits: str) -> Sequence[int]:
+    return _array("H", bytes.fromhex(digits))
+
+
+def _array(code: str, packed: bytes) -> array[int]:
+    """Return little-endian integers: an array, which copies them at once, unlike a tuple of Python's integers."""
+    numbers = array(code, packed)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

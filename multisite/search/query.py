@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from multisite.search.postings import Posting, bucket_of, read_posting, sort_key, unpack_dates
+from multisite.search.parsing import Prefix, Query, parse_query
+from multisite.search.postings import Posting, bucket_of, read_posting, read_prefix, sort_key, unpack_dates
 from multisite.search.tables import SEGMENT_SIZE, SearchTables
-from multisite.search.words import Segment, marked, passage, query_terms
+from multisite.search.words import Segment, marked, passage
 
 if TYPE_CHECKING:
     from multisite.search.index import SearchIndex
@@ -31,6 +32,10 @@ _AT_A_TIME = 200
 
 _LISTED = 1000
 """Found rows that are listed in a condition."""
+
+_CHECKED_ROWS = 500
+_CHECKED_CHARACTERS = 1_000_000
+"""What is looked through for a phrase or the beginning of a word: a few tenths of a second."""
 
 _NEWEST = -(2**62)
 """The age of rows in no segment, before that of all segments."""
@@ -70,32 +75,59 @@ def find(
     page: int,
 ) -> Hits:
     """Return a page of the rows with all words of `text`; `SearchIndex.search` describes it."""
-    terms = query_terms(text, language)
-    if not terms:
+    query = parse_query(text, language)
+    if not query.wanted:
         return Hits([], has_more=False)
-    candidates = heapq.merge(_in_no_segment(index, session, terms), *_in_segments(index.tables, session, terms))
+    candidates = heapq.merge(_in_no_segment(index, session, query), *_in_segments(index.tables, session, query))
     start = (page - 1) * size
-    keys = list(islice(_existing(index, session, candidates, where, first=start + size + 1), start, start + size + 1))
-    rows = {row.id: row for row in session.scalars(sa.select(index.model).where(index.model.id.in_(keys[:size])))}
-    hits = [
-        Hit(
-            rows[key],
-            marked(getattr(rows[key], index.title) or "", terms, language),
-            passage(index.text_of(rows[key]), terms, language),
+    existing = _existing(index, session, candidates, where, first=start + size + 1)
+    if query.needs_texts:
+        rows = list(
+            islice(_meeting(index, session, existing, query, language, first=start + size + 1), start + size + 1)
         )
-        for key in keys[:size]
-        if key in rows  # Another transaction may have deleted it since.
-    ]
-    return Hits(hits, len(keys) > size)
+        return Hits([_hit(index, row, query, language) for row in rows[start : start + size]], len(rows) > start + size)
+    keys = list(islice(existing, start, start + size + 1))
+    by_key = _rows(index, session, keys[:size])
+    # Another transaction may have deleted some of them since.
+    return Hits([_hit(index, by_key[key], query, language) for key in keys[:size] if key in by_key], len(keys) > size)
+
+
+def _rows(index: SearchIndex, session: Session, keys: Sequence[int]) -> dict[int, Any]:
+    return {row.id: row for row in session.scalars(sa.select(index.model).where(index.model.id.in_(keys)))}
+
+
+def _hit(index: SearchIndex, row: Any, query: Query, language: str) -> Hit:
+    title, text = getattr(row, index.title) or "", index.text_of(row)
+    terms = query.terms_to_mark((title, text), language)
+    return Hit(row, marked(title, terms, language), passage(text, terms, language))
+
+
+def _meeting(
+    index: SearchIndex, session: Session, keys: Iterator[int], query: Query, language: str, *, first: int
+) -> Iterator[Any]:
+    """Yield the rows of `keys` whose text meets the query, until enough texts have been looked through."""
+    rows_left, characters_left = _CHECKED_ROWS, _CHECKED_CHARACTERS
+    while some := list(islice(keys, min(first, rows_left))):
+        rows = _rows(index, session, some)
+        for key in some:
+            if key not in rows:
+                continue
+            texts = getattr(rows[key], index.title) or "", index.text_of(rows[key])
+            if query.is_met_by(texts, language):
+                yield rows[key]
+            characters_left -= sum(map(len, texts))
+            if characters_left < 0:
+                return
+        rows_left -= len(some)
 
 
 def matching(index: SearchIndex, session: Session, text: str, language: str) -> ColumnElement[bool]:
     """Return the condition on the model that a row has all words of `text`; `SearchIndex.matches` describes it."""
-    terms, words, model = query_terms(text, language), index.tables.words.c, index.model
-    if not terms:
+    query, words, model = parse_query(text, language), index.tables.words.c, index.model
+    if not query.wanted:
         return sa.false()
-    has_terms = [_contains(session.get_bind(model).dialect.name, words.terms, term) for term in terms]
-    found = chain.from_iterable(_in_segments(index.tables, session, terms))
+    has_terms = [_contains(session.get_bind(model).dialect.name, words.terms, each) for each in query.wanted]
+    found = chain.from_iterable(_in_segments(index.tables, session, query))
     places = [place for *_, place in islice(found, _LISTED + 1)]
     if len(places) > _LISTED:
         # Most rows have words as common as these: a page of them is complete after a few.
@@ -105,47 +137,69 @@ def matching(index: SearchIndex, session: Session, text: str, language: str) -> 
     return key.in_(sa.select(words.row_id).where(near, *has_terms))
 
 
-def _in_no_segment(index: SearchIndex, session: Session, terms: Sequence[str]) -> list[_Candidate]:
-    """Return the rows in no segment that have all terms, in the order of the hits."""
+def _in_no_segment(index: SearchIndex, session: Session, query: Query) -> list[_Candidate]:
+    """Return the rows in no segment that have all that is wanted, in the order of the hits."""
     words, model = index.tables.words.c, index.model
     date = sa.select(getattr(model, index.date)).where(model.id == words.row_id).scalar_subquery()
     contains = partial(_contains, session.get_bind(index.model).dialect.name)
-    rank = sum((sa.case((contains(words.titles, term), 1), else_=0) for term in terms), sa.literal(0))
+    rank = sum((sa.case((contains(words.titles, each), 1), else_=0) for each in query.wanted), sa.literal(0))
     statement = sa.select(words.row_id, date, rank).where(words.position == 0)
-    statement = statement.where(*(contains(words.terms, term) for term in terms))
+    statement = statement.where(*(contains(words.terms, each) for each in query.wanted))
     return sorted((-found, -sort_key(when), _NEWEST, -key) for key, when, found in session.execute(statement))
 
 
-def _contains(dialect: str, column: sa.Column[str], term: str) -> ColumnElement[bool]:
+def _contains(dialect: str, column: sa.Column[str], wanted: str | Prefix) -> ColumnElement[bool]:
     # LIKE takes several times as long.
     name = "strpos" if dialect == "postgresql" else "instr"
-    contains: ColumnElement[bool] = getattr(sa.func, name)(column, f" {term} ", type_=sa.Integer) > 0
-    return contains
+    terms = (
+        [f" {wanted} "] if isinstance(wanted, str) else [f" {wanted.text}", *(f" {each} " for each in wanted.shorter)]
+    )
+    return sa.or_(*(getattr(sa.func, name)(column, term, type_=sa.Integer) > 0 for term in terms))
 
 
-def _in_segments(tables: SearchTables, session: Session, terms: Sequence[str]) -> Iterator[Iterator[_Candidate]]:
-    """Yield the rows of each segment that have all terms, in the order of the hits."""
-    segments, buckets = tables.segments.c, [tables.postings.alias(f"bucket_{n}") for n in range(len(terms))]
+def _in_segments(tables: SearchTables, session: Session, query: Query) -> Iterator[Iterator[_Candidate]]:
+    """Yield the rows of each segment that have all that is wanted, in the order of the hits."""
+    wanted = query.wanted
+    segments, buckets = tables.segments.c, [tables.postings.alias(f"bucket_{n}") for n in range(len(wanted))]
     statement = sa.select(segments.segment, segments.dates, *(bucket.c.postings for bucket in buckets))
-    for bucket, term in zip(buckets, terms, strict=True):
-        statement = statement.where(bucket.c.segment == segments.segment, bucket.c.bucket == bucket_of(term))
+    for bucket, each in zip(buckets, wanted, strict=True):
+        number = bucket_of(each if isinstance(each, str) else each.text)
+        statement = statement.where(bucket.c.segment == segments.segment, bucket.c.bucket == number)
     for segment, dates, *texts in session.execute(statement):
-        yield _of_segment(segment, dates, [*map(read_posting, texts, terms)])
+        yield _of_segment(segment, dates, [*map(_posting, texts, wanted)])
+
+
+def _posting(bucket: str, wanted: str | Prefix) -> Posting:
+    if isinstance(wanted, str):
+        return read_posting(bucket, wanted)
+    return read_prefix(bucket, wanted.text, wanted.shorter)
 
 
 def _of_segment(segment: int, dates: bytes, postings: Sequence[Posting]) -> Iterator[_Candidate]:
+    # Numbers are in the order of the dates.
+    days, first = unpack_dates(dates), segment * SEGMENT_SIZE
+    for rank, numbers in _by_rank(postings):
+        for number in numbers:
+            yield -rank, -days[number], -segment, first + number
+
+
+def _by_rank(postings: Sequence[Posting]) -> Iterator[tuple[int, Iterable[int]]]:
+    """Yield the numbers that are in all postings, in their order, by how many of these have them in the title."""
+    if len(postings) == 1:
+        # Nearly always only the first numbers are needed, so the others are not put into sets.
+        numbers, in_title = postings[0]
+        yield 1, in_title
+        if len(in_title) < len(numbers):
+            yield 0, sorted(set(numbers).difference(in_title))
+        return
     first, *others = sorted((numbers for numbers, _ in postings), key=len)
-    # Rows by how many of the terms are in their title.
     by_rank = [set(first).intersection(*others)]
     for _, in_title in postings:
         if in_title:
             found = [each.intersection(in_title) for each in by_rank]
             by_rank = [a | (b - c) for a, b, c in zip([set(), *found], [*by_rank, set()], [*found, set()], strict=True)]
-    days = unpack_dates(dates)
     for rank, every in reversed(list(enumerate(by_rank))):
-        # Numbers are in the order of the dates.
-        for number in sorted(every):
-            yield -rank, -days[number], -segment, segment * SEGMENT_SIZE + number
+        yield rank, sorted(every)
 
 
 def _existing(

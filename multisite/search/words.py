@@ -16,16 +16,24 @@ from typing import Any
 
 import snowballstemmer  # type: ignore[import-untyped]
 
-__all__ = ["MAX_QUERY", "MAX_TERMS", "Segment", "marked", "passage", "plain_text", "query_terms", "terms_of"]
-
-MAX_QUERY = 200
-"""Characters of a query that are used."""
+__all__ = [
+    "MAX_TERMS",
+    "TERM_LENGTH",
+    "Segment",
+    "marked",
+    "passage",
+    "plain_text",
+    "plain_word",
+    "terms_in_order",
+    "terms_of",
+]
 
 MAX_TERMS = 10_000
 """Different terms of a row that are stored."""
 
-_MAX_QUERY_TERMS = 8
-_TERM_LENGTH = 64
+TERM_LENGTH = 64
+"""Characters of a term."""
+
 _REMEMBERED = 50_000
 _PASSAGE = 240
 _BEFORE = 80
@@ -74,11 +82,16 @@ def terms_of(text: str, language: str) -> set[str]:
     return set(islice(found, MAX_TERMS))
 
 
-def query_terms(text: str, language: str) -> list[str]:
-    """Return the terms of a query; any text is one, even without words."""
-    text = unicodedata.normalize("NFC", text[:MAX_QUERY])
-    found = dict.fromkeys(term for _start, _end, terms in _words(text, language) for term in terms)
-    return list(found)[:_MAX_QUERY_TERMS]
+def plain_word(word: str) -> str:
+    """Return a word in lower case and without accents, but with its ending."""
+    return _plain(word[:TERM_LENGTH].casefold())
+
+
+def terms_in_order(text: str, language: str) -> Iterator[tuple[str, str]]:
+    """Yield each word of `text` with its term; of Chinese and Japanese, each two adjacent characters."""
+    text = unicodedata.normalize("NFC", text)
+    for start, end, terms in _words(text, language):
+        yield text[start:end], terms[0]
 
 
 def marked(text: str, terms: Collection[str], language: str) -> list[Segment]:
@@ -139,13 +152,16 @@ class _Terms(dict[str, str]):
     def __missing__(self, word: str) -> str:
         if len(self) >= _REMEMBERED:
             self.clear()
-        stem = self._stem(word[:_TERM_LENGTH].casefold())
-        # A few letters decompose into several words. Terms are stored between spaces.
-        plain = stem if stem.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFKD", stem)).replace(" ", "")
-        term = plain[:_TERM_LENGTH] or word[:_TERM_LENGTH]
-        if len(word) <= _TERM_LENGTH:
+        term = _plain(self._stem(word[:TERM_LENGTH].casefold())) or word[:TERM_LENGTH]
+        if len(word) <= TERM_LENGTH:
             self[word] = term
         return term
+
+
+def _plain(word: str) -> str:
+    # A few letters decompose into several words. Terms are stored between spaces.
+    plain = word if word.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFKD", word)).replace(" ", "")
+    return plain[:TERM_LENGTH]
 
 
 def _terms_by_word(algorithm: str | None) -> _Terms:

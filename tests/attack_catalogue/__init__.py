@@ -180,6 +180,7 @@ def all_attempts() -> dict[str, Attempt]:
         objects,
         reads,
         requests,
+        searches,
         sessions,
         succeeding,
         tails,

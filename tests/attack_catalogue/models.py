@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from typing import Any
+from unittest.mock import patch
 
 import sqlalchemy as sa
 from scoped_models import ONE, TWO, Author, Base, BigId, Book, build_library, clear_rows
@@ -34,6 +35,7 @@ from multisite import all_sites
 from multisite.core.site import Site
 from multisite.directory.models import SiteRow
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
+from multisite.search import SearchIndex, segments
 
 
 class MoreBase(DeclarativeBase):
@@ -242,6 +244,19 @@ class Holding(SiteScoped, MoreBase):
     __mapper_args__ = {"version_id_col": version}
 
 
+class Essay(SiteScoped, MoreBase):
+    """With a search index, which has its own tables."""
+
+    __tablename__ = "essays"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    title: Mapped[str]
+    secret: Mapped[str]
+    written: Mapped[int]
+
+
+essay_search = SearchIndex(Essay, title="title", texts=("secret",), date="written")
+
 sa.orm.configure_mappers()
 
 
@@ -316,6 +331,21 @@ def plant_more(engine: sa.Engine) -> None:
                 values = {"site_id": site.id, "note_id": site.id * 10 + number, "author_id": author}
                 session.execute(note_authors.insert(), values)
         session.commit()
+    # The words of a row are written by a flush of its site. Three rows are a segment, of the same number on both sites.
+    with patch.object(segments, "SEGMENT_ROWS", 3):
+        for site in (ONE, TWO):
+            with Session(engine, info={"site": site}) as session:
+                session.add_all(_essays_of(site.id))
+                session.commit()
+
+
+def _essays_of(site: int) -> list[Essay]:
+    """Return four essays of a site. Those of the second one are newer, and one of them has a word of its own."""
+    titles = ("alpha zebra" if site == TWO.id else "alpha", "beta alpha", "alpha beta", "gamma")
+    return [
+        Essay(id=site * 10 + number, title=title, secret=f"secret-{site}", written=site * 10 + number)
+        for number, title in enumerate(titles)
+    ]
 
 
 def _rows_of(site: int, other: int) -> list[Any]:

@@ -30,8 +30,9 @@ from multisite.search import SearchIndex
 from multisite.search import index as index_module
 from multisite.search import query as query_module
 from multisite.search import segments as segments_module
+from multisite.search.parsing import parse_query
 from multisite.search.tables import SEGMENT_SIZE
-from multisite.search.words import marked, passage, plain_text, query_terms, terms_of
+from multisite.search.words import marked, passage, plain_text, terms_of
 
 NOON = datetime(2024, 5, 5, 12, tzinfo=UTC)
 
@@ -112,7 +113,10 @@ def test_an_unchanged_text_is_not_indexed_again(sqlite_sites: ContentSites) -> N
     assert not [statement for statement in sent if "entries_words" in statement]
 
 
-def test_a_page_of_hits_is_four_statements_by_indexes(sites: ContentSites, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("query", ["rare words", '"rare words"', "rar* words"])
+def test_a_page_of_hits_is_four_statements_by_indexes(
+    sites: ContentSites, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
     monkeypatch.setattr(segments_module, "SEGMENT_ROWS", 60)
     for numbers in (range(70), range(70, 200)):
         with Session(sites.engine, info={"site": sites.garden}) as session:
@@ -123,7 +127,7 @@ def test_a_page_of_hits_is_four_statements_by_indexes(sites: ContentSites, monke
         session.connection()
         record = lambda _c, _cursor, statement, parameters, *_: sent.append((statement, parameters))  # noqa: E731
         event.listen(sites.engine, "before_cursor_execute", record)
-        assert len(entry_search.search(session, "rare words", where=(visible(NOON),)).hits) == 2
+        assert len(entry_search.search(session, query, where=(visible(NOON),)).hits) == 2
         event.remove(sites.engine, "before_cursor_execute", record)
     prefix = "EXPLAIN QUERY PLAN " if sites.engine.dialect.name == "sqlite" else "EXPLAIN "
     plans = []
@@ -277,7 +281,9 @@ HOSTILE = [
     "", " ", '"', "'", "%", "_", "*", "compost*", "NOT compost", "compost OR 1=1", "a & | ! b", ":*", "<->", "\\",
     "(((", "compost)", "NEAR(a b)", "title:compost", "^compost", "{a b}", "\x00", "\x00compost", "-- x",
     "; DROP TABLE entries", "\u202ecompost", "😀", "\ud7ff", "\uffff", "a" * 5000, "x " * 5000, "' UNION SELECT", "ﬁ",
-    "İ", "ß", "\u0300\u0301",
+    "İ", "ß", "\u0300\u0301", '"compost', '""', '"" compost', '"compost" "', '"heap compost', "*", "**", "com**", "c*",
+    "*compost", '"com*"', "„compost“", "compost* OR heap*", "天*", "com*post", ".* (a|b)*", "com:*", "com%*", '"' * 200,
+    "* " * 100, "abc* " * 60, '"a b" ' * 40, "[a-z]*", "\\w*", "%*", "com\x00*",
 ]  # fmt: skip
 
 
@@ -291,11 +297,88 @@ def test_any_text_is_a_query(sites: ContentSites) -> None:
         assert "DROP TABLE entries" not in page or text in page.html.h1.text
 
 
+def test_a_phrase_is_found_in_its_order(sites: ContentSites) -> None:
+    sites.add(sites.garden, "phrase", title="Heaps", body="A *heap* of dry leaves.")
+    sites.add(sites.garden, "words", title="Leaves", body="Dry leaves of a heap.")
+    sites.add(sites.garden, "title", title="Heap of leaves", body="Dry. Leaves.", published=NOON - timedelta(days=1))
+    sites.add(sites.sternwarte, "theirs", title="Heap", body="A heap of dry leaves.")
+    assert found(sites, sites.garden, "heap of dry leaves") == ["title", "words", "phrase"]
+    assert found(sites, sites.garden, '"heap of dry leaves"') == ["phrase"]
+    assert found(sites, sites.garden, "„Heaps of DRY leave“") == ["phrase"]  # Endings and case are left out of account.
+    assert found(sites, sites.garden, '"heap of leaves"') == ["title"]
+    assert found(sites, sites.garden, '"leaves heap"') == []  # The title ends before the text begins.
+    assert found(sites, sites.garden, '"dry leaves" "of a heap"') == ["words"]
+    assert found(sites, sites.garden, '"dry leaves" heap', size=1, page=2) == ["words"]
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        page = entry_search.search(session, '"dry leaves"', size=1)
+        assert (len(page.hits), page.has_more) == (1, True)
+        assert ("leaves", True) in page.hits[0].passage
+
+
+def test_a_word_is_found_by_its_beginning(sites: ContentSites) -> None:
+    for slug, title in (("a", "Gardening"), ("b", "Garden"), ("c", "Gardener"), ("d", "Garlic"), ("e", "Ponies")):
+        sites.add(sites.garden, slug, title=title, body="Nothing.", published=NOON - timedelta(days=ord(slug)))
+    sites.add(sites.sternwarte, "x", title="Gardens", body="Nothing.")
+    assert found(sites, sites.garden, "gar*") == ["a", "b", "c", "d"]
+    assert found(sites, sites.garden, "GARD*") == ["a", "b", "c"]
+    assert found(sites, sites.garden, "gardeni*") == ["a"]  # The index has the word without its ending.
+    assert found(sites, sites.garden, "pony*") == []
+    assert found(sites, sites.garden, "poni*") == ["e"]
+    assert found(sites, sites.garden, "ga*") == found(sites, sites.garden, "ga") == []  # Too short: a word.
+    assert found(sites, sites.garden, "garl* nothing") == ["d"]
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        (hit,) = entry_search.search(session, "gardeni*").hits
+        assert hit.title == [("Gardening", True)]
+        assert sorted(session.scalars(sa.select(Entry.slug).where(entry_search.matches(session, "garl*")))) == ["d"]
+
+
+def test_the_beginning_of_a_word_has_no_accents(sites: ContentSites) -> None:
+    sites.add(sites.sternwarte, "x", title="Häuser", body="Ein Ärger.")
+    assert found(sites, sites.sternwarte, "Häus*") == found(sites, sites.sternwarte, "haus*") == ["x"]
+    assert found(sites, sites.sternwarte, '"ein arger"') == ["x"]
+
+
+def test_texts_are_looked_through_within_a_limit(sqlite_sites: ContentSites, monkeypatch: pytest.MonkeyPatch) -> None:
+    sites = sqlite_sites
+    for number in range(12):
+        sites.add(sites.garden, f"e{number}", title="Same", body="b a", published=NOON - timedelta(days=number))
+    sites.add(sites.garden, "last", title="Same", body="a b", published=NOON - timedelta(days=20))
+    assert found(sites, sites.garden, '"a b"') == ["last"]
+    monkeypatch.setattr(query_module, "_CHECKED_ROWS", 12)
+    assert found(sites, sites.garden, '"a b"') == []
+    monkeypatch.setattr(query_module, "_CHECKED_ROWS", 13)
+    monkeypatch.setattr(query_module, "_CHECKED_CHARACTERS", 60)
+    assert found(sites, sites.garden, '"a b"') == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_phrases_and_beginnings_are_those_of_a_search_by_hand(
+    sites: ContentSites, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(segments_module, "SEGMENT_ROWS", 5)
+    chance = random.Random(seed)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        for _ in range(6):
+            change_something(session, chance)
+            session.commit()
+            entries = session.scalars(sa.select(Entry).where(visible(NOON))).all()
+            for query, meets in (
+                ('"apple pear"', lambda text: "apple pear" in text),
+                ("pl*", lambda _text: False),
+                ("plu*", lambda text: "plum" in text),
+                ("kiw* pear", lambda text: "kiwi" in text and "pear" in text),
+            ):
+                wanted = {each.id for each in entries if meets(f"{each.title} | {each.body_html}")}
+                hits = entry_search.search(session, query, where=(visible(NOON),), size=100).hits
+                assert {hit.row.id for hit in hits} == wanted, query
+
+
 @example("天天天")
+@example('"a b" ab* "')
 @given(st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("a_ \u0300天é")))
 def test_words_of_any_text(text: str) -> None:
     for language in ("en", "de-AT", "ja", "zz"):
-        terms = query_terms(text, language)
+        terms = parse_query(text, language).terms
         assert set(terms) <= terms_of(text[:200], language) or len(text) > 200
         assert all(0 < len(term) <= 64 for term in terms)
         assert "".join(part for part, _ in marked(text, terms, language)) == marked_text(text)
@@ -321,8 +404,8 @@ def marked_text(text: str) -> str:
     ],
 )
 def test_words_are_found_by_the_language(language: str, text: str, query: str) -> None:
-    assert set(query_terms(query, language)) <= terms_of(text, language)
-    assert not set(query_terms("something", language)) <= terms_of(text, language)
+    assert set(parse_query(query, language).terms) <= terms_of(text, language)
+    assert not set(parse_query("something", language).terms) <= terms_of(text, language)
 
 
 def test_the_language_is_that_of_the_site(sites: ContentSites) -> None:
@@ -334,7 +417,7 @@ def test_the_language_is_that_of_the_site(sites: ContentSites) -> None:
 
 def test_a_passage_shows_the_words_in_their_place() -> None:
     text = "Before. " * 60 + "Then the heaps of leaves & worms came. " + "After. " * 60
-    segments = passage(text, query_terms("heap worm", "en"), "en")
+    segments = passage(text, parse_query("heap worm", "en").terms, "en")
     assert [part for part, is_match in segments if is_match] == ["heaps", "worms"]
     whole = "".join(part for part, _ in segments)
     assert whole.startswith("… ")

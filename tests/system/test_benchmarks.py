@@ -22,7 +22,7 @@ from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
 
-from benchmarks import archives, layouts, memory, pieces, summary
+from benchmarks import archives, layouts, memory, pieces, search, summary
 from benchmarks.__main__ import PARTS
 from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import HAND, SCOPED, check_results
@@ -276,6 +276,12 @@ def test_an_unknown_commit_is_an_error() -> None:
 
 def test_the_base_is_a_commit() -> None:
     assert re.fullmatch("[0-9a-f]{40}", (ROOT / "benchmarks" / "base").read_text("ascii").strip())
+
+
+def test_the_measured_searches_find_something(capsys: pytest.CaptureFixture[str]) -> None:
+    search.main(["--quick", "--database", "sqlite"])
+    printed = capsys.readouterr().out
+    assert all(f"| {name} |" in printed for name in search.QUERIES)
 
 
 def test_the_measured_copy_is_a_site(tmp_path: Path) -> None:
