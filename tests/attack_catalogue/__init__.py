@@ -284,14 +284,27 @@ Rows = dict[int, dict[str, list[tuple[Any, ...]]]]
 
 def rows_of_both(connection: Any) -> Rows:
     """Return all rows of scoped tables, read by a connection of the driver, which is not scoped."""
-    rows: Rows = {ONE.id: {}, TWO.id: {}}
+    sites = (ONE.id, TWO.id)
+    statements = [f"SELECT * FROM {table} WHERE site_id = {site}" for table in tables_to_watch() for site in sites]
     cursor = connection.cursor()
-    for table in tables_to_watch():
-        for site_id, found in rows.items():
-            cursor.execute(f"SELECT * FROM {table} WHERE site_id = {site_id}")
-            found[table] = sorted(map(tuple, cursor.fetchall()), key=repr)
+    found = list(_results(cursor, statements))
     cursor.close()
-    return rows
+    rows = [sorted(map(tuple, each), key=repr) for each in found]
+    return {
+        site: dict(zip(tables_to_watch(), rows[number :: len(sites)], strict=True)) for number, site in enumerate(sites)
+    }
+
+
+def _results(cursor: Any, statements: list[str]) -> Iterator[list[Any]]:
+    """Yield the rows of each statement. PostgreSQL is asked once for all, since they are read for each attempt."""
+    if not hasattr(cursor, "nextset"):
+        for statement in statements:
+            yield cursor.execute(statement).fetchall()
+        return
+    cursor.execute("; ".join(statements))
+    for _statement in statements:
+        yield cursor.fetchall()
+        cursor.nextset()
 
 
 def run_attempt(
