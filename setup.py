@@ -51,6 +51,7 @@ console = [
     "dnspython>=2.6.1",  # The first that a forged answer does not keep from the true one: CVE-2023-29483.
     "pyotp>=2.9",
     "segno>=1.6",
+    "webauthn>=2.0",
 ]
 
 # For multisite.search.

@@ -150,7 +150,7 @@ COMMANDS = {
     "set-operator-role": _LazyCommand("multisite.cli.operators:set_operator_role", "Change the role of an operator."),
     "reset-operator": _LazyCommand(
         "multisite.cli.operators:reset_operator",
-        "Remove an operator's password and second factor, end their log-ins, and make a link for new ones.",
+        "Remove an operator's password, second factor and passkeys, end their log-ins, and make a link for new ones.",
     ),
     "remove-operator": _LazyCommand(
         "multisite.cli.operators:remove_operator", "Remove an operator, and end their log-ins."

@@ -107,7 +107,7 @@ def set_operator_role(ini_uri: str, login: str, role: str) -> None:
 @json_option
 @click.pass_obj
 def reset_operator(ini_uri: str, login: str, *, url: str | None, as_json: bool) -> None:
-    """Remove an operator's password and second factor, end their log-ins, and make a link for new ones."""
+    """Remove an operator's password, second factor and passkeys, end their log-ins, and make a link for new ones."""
     from multisite.console import operators
 
     ini = read_ini(ini_uri)

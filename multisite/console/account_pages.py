@@ -12,10 +12,11 @@ from multisite.console.log_ins import end_log_in, list_log_ins
 from multisite.console.login_pages import password_fault
 from multisite.console.operators import set_password
 from multisite.console.pages import add_page, done, variables
+from multisite.console.passkeys import list_passkeys
 from multisite.private_pages import field
 from multisite.users import Account
 
-__all__ = ["includeme"]
+__all__ = ["account_page", "includeme"]
 
 
 def account(request: Request) -> Any:
@@ -24,11 +25,21 @@ def account(request: Request) -> Any:
     if request.method == "POST" and error is None:
         set_password(request.console.engine, request.log_in.operator, field(request, "password"), request.log_in.id)
         return done(request, "password", "account")
+    return account_page(request, error)
+
+
+def account_page(request: Request, error: str | None) -> dict[str, Any]:
+    """Return the variables of the page, with the status 400 if there is an error to show."""
     if error is not None:
         request.response.status_int = 400
-    found = list_log_ins(request, request.log_in.operator)
+    operator = request.log_in.operator
     return variables(
-        request, log_ins=found, own=request.log_in.id, minimum=Account.min_password_characters, error=error
+        request,
+        log_ins=list_log_ins(request, operator),
+        passkeys=list_passkeys(request.console.engine, operator),
+        own=request.log_in.id,
+        minimum=Account.min_password_characters,
+        error=error,
     )
 
 

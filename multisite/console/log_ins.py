@@ -50,6 +50,9 @@ CONFIRMED_SECONDS = 300
 ADDRESS_LIMIT = 50
 """Attempts to log in from one network address before the pause: several operators may share one."""
 
+LOGIN_LIMIT = 10
+"""Attempts to log in with one login before the pause."""
+
 _SEEN_SECONDS = 60
 """How often, at most, the time of the last request is written."""
 
@@ -147,11 +150,14 @@ def end_log_in(request: Request, operator: Operator, log_in_id: int) -> bool:
         return bool(connection.execute(statement).rowcount)
 
 
-def count_login_attempt(request: Request, login: str) -> None:
-    """Count an attempt to log in as `login`, and one of the address. Raises `TooManyAttempts`."""
+def count_login_attempt(request: Request, login: str | None) -> None:
+    """Count an attempt of the address, and one to log in as `login` unless it is None. Raises `TooManyAttempts`."""
+    keys = [(f"address {request.remote_addr}", ADDRESS_LIMIT)]
+    if login is not None:
+        keys.append((login_key("log-in", login), LOGIN_LIMIT))
     engine = request.console.engine.execution_options(isolation_level="AUTOCOMMIT", **AS_MULTISITE)
     with engine.connect() as connection:
-        for key, limit in ((f"address {request.remote_addr}", ADDRESS_LIMIT), (login_key("log-in", login), 10)):
+        for key, limit in keys:
             hashed = hash_token("attempt", key)
             count_attempt(connection.execute, connection.dialect.name, attempts_table, ["key_hash"], hashed, limit)
 

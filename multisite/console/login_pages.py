@@ -30,7 +30,7 @@ from multisite.private_pages import field, has_password_length
 from multisite.sites.operator_log import record_now
 from multisite.users import MAX_PASSWORD_CHARACTERS, Account, TooManyAttempts
 
-__all__ = ["includeme", "password_fault"]
+__all__ = ["enter", "includeme", "own_path", "password_fault", "too_many"]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def log_in(request: Request) -> Any:
     found = _check(request, login)
     if not isinstance(found, Operator):
         return login_form(request, status=found[0], error=found[1], login=login)
-    return _enter(request, found)
+    return enter(request, found)
 
 
 def _check(request: Request, login: str) -> Operator | tuple[int, str]:
@@ -51,9 +51,7 @@ def _check(request: Request, login: str) -> Operator | tuple[int, str]:
     try:
         count_login_attempt(request, login)
     except TooManyAttempts as error:
-        log.warning("too many attempts to log in to the console from %s", request.remote_addr)
-        minutes = -(-error.retry_after_seconds // 60)
-        return 429, translate(request, "Too many attempts: try again in {minutes} min.", minutes=minutes)
+        return 429, too_many(request, error)
     engine = request.console.engine
     found = check_password_and_code(engine, login, field(request, "password"), _code(request))
     if found is None:
@@ -62,20 +60,28 @@ def _check(request: Request, login: str) -> Operator | tuple[int, str]:
     return found
 
 
+def too_many(request: Request, error: TooManyAttempts) -> str:
+    """Log that there were too many attempts, and return a sentence that says so."""
+    log.warning("too many attempts to log in to the console from %s", request.remote_addr)
+    minutes = -(-error.retry_after_seconds // 60)
+    return translate(request, "Too many attempts: try again in {minutes} min.", minutes=minutes)
+
+
 def _code(request: Request) -> str | None:
     """Return the code that was sent; None if the console has no second factor."""
     return field(request, "code") if request.console.settings.console_second_factor else None
 
 
-def _enter(request: Request, operator: Operator) -> Response:
-    response = HTTPSeeOther(_own_path(field(request, "next")))
+def enter(request: Request, operator: Operator) -> Response:
+    """Log an operator in, and return the redirect to the page that was requested."""
+    response = HTTPSeeOther(own_path(field(request, "next")))
     start_log_in(request, response, operator)
     with acting_as(f"{operator.login} (console)", address=request.remote_addr):
         record_now(request.console.engine, "log-in")
     return response
 
 
-def _own_path(text: str) -> str:
+def own_path(text: str) -> str:
     """Return `text` if it is the path of a page of the console, else that of the first page."""
     is_own = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
     return text if is_own and "\\" not in text else "/"
@@ -83,7 +89,7 @@ def _own_path(text: str) -> str:
 
 def confirm(request: Request) -> Any:
     """Ask for the password and a code again, before what cannot be undone."""
-    after = _own_path(request.GET.get("next", "") if request.method != "POST" else field(request, "next"))
+    after = own_path(request.GET.get("next", "") if request.method != "POST" else field(request, "next"))
     error = None
     if request.method == "POST":
         operator = request.log_in.operator
@@ -117,7 +123,7 @@ def choose_password(request: Request) -> Any:
         if error is None:
             found = use_link(engine, token, field(request, "password"), _code(request))
             if found is not None:
-                return _enter(request, found)
+                return enter(request, found)
             error = translate(request, "The code is wrong. Check the clock of your phone.")
         request.response.status_int = 400
     uri = setup_uri(operator.code_secret, operator.login, request.console.settings.console_host)

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from multisite.console.codes import find_step, new_secret
 from multisite.core import program
-from multisite.directory.console_tables import log_ins_table, operators_table
+from multisite.directory.console_tables import log_ins_table, operators_table, passkeys_table
 from multisite.directory.models import AS_MULTISITE
 from multisite.errors import MultisiteError, escape_for_message
 from multisite.sites.operator_log import record
@@ -33,6 +33,7 @@ __all__ = [
     "check_password_and_code",
     "find_by_link",
     "find_operator",
+    "find_operator_by_id",
     "hash_token",
     "list_operators",
     "may",
@@ -101,6 +102,12 @@ def find_operator(connection: Connection, login: str) -> Operator | None:
     return None if row is None else Operator(*row)
 
 
+def find_operator_by_id(connection: Connection, operator_id: int) -> Operator | None:
+    """Return the operator with this id, or None."""
+    row = connection.execute(sa.select(*_COLUMNS).where(_table.id == operator_id)).one_or_none()
+    return None if row is None else Operator(*row)
+
+
 def _existing(connection: Connection, login: str) -> Operator:
     found = find_operator(connection, login)
     if found is None:
@@ -154,7 +161,7 @@ def add_operator(engine: Engine, login: str, role: str = "look") -> str:
 
 
 def reset_operator(engine: Engine, login: str) -> str:
-    """Remove an operator's password and second factor, and end their log-ins.
+    """Remove an operator's password, second factor and passkeys, and end their log-ins.
 
     Returns:
         The token of the link with which the operator chooses a new password.
@@ -166,6 +173,7 @@ def reset_operator(engine: Engine, login: str) -> str:
     with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
         found = _existing(connection, login)
         connection.execute(sa.update(operators_table).where(_table.id == found.id).values(**columns))
+        _remove_passkeys(connection, found)
         end_log_ins(connection, found)
         record(connection, "reset-operator", after={"operator": found.login})
     return token
@@ -186,8 +194,13 @@ def remove_operator(engine: Engine, login: str) -> None:
     with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
         found = _existing(connection, login)
         end_log_ins(connection, found)
+        _remove_passkeys(connection, found)
         connection.execute(sa.delete(operators_table).where(_table.id == found.id))
         record(connection, "remove-operator", before={"operator": found.login, "role": found.role})
+
+
+def _remove_passkeys(connection: Connection, operator: Operator) -> None:
+    connection.execute(sa.delete(passkeys_table).where(passkeys_table.c.operator_id == operator.id))
 
 
 def end_log_ins(connection: Connection, operator: Operator, *, but: int | None = None) -> None:

@@ -25,6 +25,7 @@ from pyramid.response import Response
 from multisite.console.archive_upload import UPLOAD_TYPE, read_upload
 from multisite.console.log_ins import CurrentOperator, find_log_in
 from multisite.console.operators import may
+from multisite.console.texts import DONE, ERRORS, N_, NAVIGATION, STATUSES
 from multisite.core.actor import acting_as
 from multisite.errors import MultisiteError
 from multisite.private_pages import check_method, check_token, has_token, protect, read_form
@@ -57,66 +58,8 @@ _UPLOAD = "multisite.console.upload"
 View = Callable[[Request], Any]
 
 
-def N_(text: str) -> str:  # noqa: N802  The usual name for a text that is translated where it is shown.
-    """Return `text`, which is listed for translation."""
-    return text
-
-
-STATUSES = {
-    "active": N_("Active"),
-    "maintenance": N_("Maintenance"),
-    "disabled": N_("Disabled"),
-    "pending": N_("Incomplete"),
-    "removing": N_("Being removed"),
-}
-"""The texts of the statuses of sites."""
-
-SITE_ROUTES = ("site", "domains", "settings", "state", "users", "sign_in", "copy", "export", "traffic", "remove")
-"""The routes of the pages of a site."""
-
-NAVIGATION = [
-    (
-        "sites",
-        N_("Sites"),
-        "look",
-        frozenset({"sites", "add_site", "import", "bulk", *SITE_ROUTES}),
-    ),
-    ("removed", N_("Removed sites"), "look", frozenset({"removed"})),
-    ("jobs", N_("Jobs"), "look", frozenset({"jobs", "job"})),
-    ("log", N_("Log"), "look", frozenset({"log"})),
-    ("health", N_("Health"), "look", frozenset({"health"})),
-    ("operators", N_("Operators"), "everything", frozenset({"operators"})),
-]
-"""The menu: the route, the text, the role of those who see it, and the routes of which it is the entry."""
-
-TITLES = (
-    N_("Bad Request"),
-    N_("Forbidden"),
-    N_("Not Found"),
-    N_("Request Entity Too Large"),
-    N_("Internal Server Error"),
-    N_("Insufficient Storage"),
-)
-"""The titles of error pages, which are those of Pyramid."""
-
-ERRORS = {
-    400: N_("This request is not valid. Go back, load the page again, and repeat what you did."),
-    403: N_("You may not do this."),
-    413: N_("This is larger than the console takes."),
-    507: N_("There is no space left on the server for this file."),
-    404: N_("There is no such page, or no such site any more."),
-    500: N_("This page failed. The log of the server says why."),
-}
-"""The texts of error pages, by status."""
-
-DONE = {
-    "saved": N_("Saved."),
-    "added": N_("The site is added."),
-    "job": N_("The job is added."),
-    "cancelled": N_("The job is cancelled."),
-    "password": N_("The password is changed, and all other log-ins have ended."),
-}
-"""What has been done, by the value of the query parameter `done`."""
+LOGIN_ROUTES = frozenset({"login", "passkey_log_in", "passkey_confirm"})
+"""The routes of forms to log in, which know the page that was requested first."""
 
 
 class ConsolePage(NamedTuple):
@@ -229,10 +172,14 @@ def _check_origin(request: Request) -> None:
         raise HTTPBadRequest("The form does not come from the console.")
 
 
-def login_form(request: Request, *, status: int = 200, error: str | None = None, login: str = "") -> Response:
-    """Return the form to log in, which leads to the requested page afterwards."""
-    after = request.POST.get("next", "") if request.matched_route.name == "login" else request.path_qs
-    values = variables(request, error=error, login=login, after=after, is_again=False)
+def login_form(
+    request: Request, *, status: int = 200, error: str | None = None, login: str = "", is_again: bool = False
+) -> Response:
+    """Return the form to log in, or to do so again, which leads to the requested page afterwards."""
+    after = request.POST.get("next", "") if request.matched_route.name in LOGIN_ROUTES else request.path_qs
+    if is_again:
+        login = request.log_in.operator.login
+    values = variables(request, error=error, login=login, after=after, is_again=is_again)
     return _render(request, "login", values, status)
 
 
@@ -289,6 +236,7 @@ def variables(request: Request, **values: Any) -> dict[str, Any]:
         "here": request.matched_route.name if request.matched_route else "",
         "language": request.locale_name,
         "style_path": request.static_path("multisite.console:static/console.css"),
+        "passkeys_path": request.static_path("multisite.console:static/passkeys.js"),
         "when": partial(show_time, request),
         "statuses": STATUSES,
         "navigation": NAVIGATION,

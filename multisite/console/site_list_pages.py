@@ -10,8 +10,9 @@ from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPBadRequest
 from pyramid.request import Request
 
-from multisite.console.pages import N_, STATUSES, add_page, done, translate, variables
+from multisite.console.pages import N_, add_page, done, translate, variables
 from multisite.console.site_list import ORDERS, list_page
+from multisite.console.texts import STATUSES
 from multisite.core.actor import current_actor
 from multisite.directory.listing import SiteSelection, count_sites
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError

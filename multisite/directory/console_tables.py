@@ -10,7 +10,14 @@ import sqlalchemy as sa
 
 from multisite.directory.models import BigId, metadata
 
-__all__ = ["attempts_table", "log_ins_table", "operators_table", "sign_ins_table"]
+__all__ = [
+    "attempts_table",
+    "challenges_table",
+    "log_ins_table",
+    "operators_table",
+    "passkeys_table",
+    "sign_ins_table",
+]
 
 operators_table = sa.Table(
     "multisite_operators",
@@ -65,3 +72,30 @@ sign_ins_table = sa.Table(
     sa.Index("ix_multisite_sign_ins_expires", "expires"),
 )
 """The links by which an operator signs in on a site as one of its users."""
+
+passkeys_table = sa.Table(
+    "multisite_operator_passkeys",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("operator_id", sa.BigInteger, sa.ForeignKey(operators_table.c.id, ondelete="CASCADE"), nullable=False),
+    sa.Column("credential_id", sa.LargeBinary, nullable=False),
+    sa.Column("credential_hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    sa.Column("sign_count", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("used", sa.BigInteger),
+    sa.Index("ix_multisite_operator_passkeys_operator_id", "operator_id"),
+)
+"""Their passkeys (WebAuthn): public keys, whose private ones are in their devices. `credential_hash` finds the one that
+a browser names, and `sign_count` is what the device counted at its last use; many count nothing, and send 0."""
+
+challenges_table = sa.Table(
+    "multisite_operator_challenges",
+    metadata,
+    sa.Column("challenge_hash", sa.String(64), primary_key=True),
+    sa.Column("operator_id", sa.BigInteger, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Index("ix_multisite_operator_challenges_expires", "expires"),
+)
+"""What their devices are to sign, once and soon. `operator_id` is who adds a passkey; 0 for a log-in."""

@@ -85,7 +85,8 @@ A site may read its own rows; only `all_sites` and multisite itself may change t
 PRIVATE_TABLES = frozenset(
     {
         "multisite_checks", "multisite_domain_checks", "multisite_errors", "multisite_jobs", "multisite_log",
-        "multisite_operator_attempts", "multisite_operator_log_ins", "multisite_operators", "multisite_processes",
+        "multisite_operator_attempts", "multisite_operator_challenges", "multisite_operator_log_ins",
+        "multisite_operator_passkeys", "multisite_operators", "multisite_processes",
         "multisite_sign_ins", "multisite_measurements", "multisite_traffic", "multisite_view_traffic",
     }
 )  # fmt: skip

@@ -30,7 +30,7 @@ from multisite.sites.jobs import add_job
 from multisite.users import Account
 from multisite.web.console_host import CONSOLE as CONSOLE_KEY
 
-WITHOUT_A_LOG_IN = {"login", "link"}
+WITHOUT_A_LOG_IN = {"login", "link", "passkey_challenge", "passkey_log_in"}
 """The pages for people without a log-in. Another one is to be added here with a reason."""
 
 OWN_HEADERS = {"X-Request-ID", "Content-Length"}
@@ -81,7 +81,10 @@ def state(sites: ContentSites) -> dict[str, Any]:
     """Return all rows of all tables, and all files, but what each request may change."""
     url = sites.engine.url.database
     assert url is not None
-    unstable = {"multisite_operator_attempts", "multisite_operator_log_ins", "multisite_version"}
+    unstable = {
+        "multisite_operator_attempts", "multisite_operator_challenges", "multisite_operator_log_ins",
+        "multisite_version",
+    }  # fmt: skip
     with sqlite3.connect(url) as connection:
         tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         found: dict[str, Any] = {

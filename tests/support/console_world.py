@@ -63,7 +63,8 @@ def empty_console_tables(sites: ContentSites) -> None:
 
 def console_browser(sites: ContentSites, **environ: str) -> TestApp:
     """Return a browser on this machine, which sends the Origin of the console as browsers do."""
-    given = {"HTTP_HOST": CONSOLE, "HTTP_ORIGIN": f"http://{CONSOLE}", "REMOTE_ADDR": "127.0.0.1"}
+    host = sites.settings["multisite.console_host"]
+    given = {"HTTP_HOST": host, "HTTP_ORIGIN": f"http://{host}", "REMOTE_ADDR": "127.0.0.1"}
     return TestApp(sites.app, extra_environ={**given, **environ})
 
 

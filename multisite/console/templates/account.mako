@@ -18,6 +18,33 @@
 % endfor
 </ul>
 </section>
+<section class="card" aria-labelledby="passkeys">
+<h2 id="passkeys">${t("Passkeys")}</h2>
+<p>${t("A passkey of your phone, your computer or a security key logs you in without password and code.")}</p>
+% if passkeys:
+<ul class="rows">
+% for each in passkeys:
+  <li>
+    <span><b>${each.name}</b><br><small>${t("Added {when}", when=when(each.created, "date"))} · ${t("Last used {when}", when=when(each.used)) if each.used else t("not used yet")}</small></span>
+    <form method="post" action="${path('remove_passkey', id=each.id)}">
+      ${parent.csrf()}
+      <button type="submit" class="quiet small danger">${t("Remove")}<span class="unseen"> ${each.name}</span></button>
+    </form>
+  </li>
+% endfor
+</ul>
+% endif
+<p class="hint" data-without-passkeys>${t("To add one, use a browser that has passkeys and runs scripts.")}</p>
+<form method="post" action="${path('passkeys')}" class="filters" hidden data-passkey="create" data-options="${path('new_passkey')}" data-cancelled="${t('The passkey was not used.')}">
+  ${parent.csrf()}
+  <input type="hidden" name="credential">
+  <p class="field wide"><label for="passkey-name">${t("Name of the device")}</label>
+  <input id="passkey-name" name="name" required maxlength="100" autocomplete="off"></p>
+  <p class="field"><button type="submit" class="quiet">${t("Add a passkey")}</button></p>
+  <p class="fault" role="alert" hidden></p>
+</form>
+${parent.passkey_script()}
+</section>
 <section class="card" aria-labelledby="new-password">
 <h2 id="new-password">${t("Password")}</h2>
 <form method="post" action="${path('account')}">

@@ -70,6 +70,8 @@ ${next.body()}
 </p>
 </%def>
 
+<%def name="passkey_script()"><script src="${passkeys_path}" defer></script></%def>
+
 <%def name="code_field(name)">
 <p class="field">
   <label for="code">${name}</label>

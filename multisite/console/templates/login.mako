@@ -21,6 +21,16 @@
 % endif
   <p><button type="submit">${t("Go on") if is_again else t("Log in")}</button></p>
 </form>
+<form method="post" action="${path('passkey_confirm') if is_again else path('passkey_log_in')}" class="card narrow" hidden data-passkey="get" data-options="${path('passkey_challenge')}" data-cancelled="${t('The passkey was not used.')}">
+% if is_again:
+  ${parent.csrf()}
+% endif
+  <input type="hidden" name="next" value="${after}">
+  <input type="hidden" name="credential">
+  <p><button type="submit" class="quiet">${t("Go on with a passkey") if is_again else t("Log in with a passkey")}</button></p>
+  <p class="fault" role="alert" hidden></p>
+</form>
+${parent.passkey_script()}
 % if not is_again:
 <p class="hint narrow">${t("Another operator, or the command multisite reset-operator, makes a new link if you have lost your password or your phone.")}</p>
 % endif
