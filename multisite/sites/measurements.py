@@ -23,8 +23,7 @@ from multisite.core.settings import Settings
 from multisite.directory.health_tables import measurements_table
 from multisite.directory.models import AS_MULTISITE, SiteRow, UtcDateTime
 from multisite.directory.operator_tables import log_table
-from multisite.scoping.column import SITE_COLUMN
-from multisite.sites.site_tables import scoped_tables
+from multisite.sites.site_tables import ReflectedTable, reflect_tables
 
 __all__ = ["MAX_AGE_SECONDS", "are_measurements_due", "measure_sites"]
 
@@ -64,9 +63,6 @@ def measure_sites(engine: Engine, settings: Settings, *, progress: Callable[[str
 
     Returns:
         The number of sites.
-
-    Raises:
-        MultisiteError: Tables reference each other in a cycle.
     """
     now = int(time.time())
     rows: Counter[int] = Counter()
@@ -81,8 +77,8 @@ def measure_sites(engine: Engine, settings: Settings, *, progress: Callable[[str
         logged = sa.select(log_table.c.site_id, sa.func.max(log_table.c.at)).group_by(log_table.c.site_id)
         _keep_newest(changed, connection.execute(logged.where(log_table.c.site_id.is_not(None))).all(), now)
         connection.rollback()
-        for table in _tables(connection):
-            progress(f"Measuring {table.fullname}")
+        for table in _tables(connection, settings):
+            progress(f"Measuring {table.name}")
             for id_, number, size, newest in connection.execute(_measured(table)):
                 rows[id_] += number
                 sizes[id_] += int(size)
@@ -107,27 +103,28 @@ def _keep_newest(changed: dict[int, int], found: Any, now: int) -> None:
             changed[id_] = int(moment.timestamp())
 
 
-def _tables(connection: Connection) -> Iterator[sa.Table]:
+def _tables(connection: Connection, settings: Settings) -> Iterator[ReflectedTable]:
     """Yield the tables with rows of sites, with the columns that are measured and those of their key."""
     inspector = sa.inspect(connection)
-    for scoped in scoped_tables(connection):
-        table = scoped.table
+    for reflected in (each for group in reflect_tables(connection, settings.global_tables) for each in group):
+        table = reflected.table
         for column in inspector.get_columns(table.name, schema=table.schema):
             name, kind = column["name"], column["type"]
             is_time = name in CHANGE_COLUMNS and isinstance(kind, sa.DateTime)
             if (is_time or name in MEDIA_COLUMNS) and name not in table.columns:
                 table.append_column(sa.Column(name, UtcDateTime() if is_time else kind))
-        yield table
+        yield reflected
     connection.rollback()
 
 
-def _measured(table: sa.Table) -> sa.Select[Any]:
-    columns, number = table.columns, sa.func.count()
+def _measured(reflected: ReflectedTable) -> sa.Select[Any]:
+    columns, number = reflected.table.columns, sa.func.count()
+    source, site_id = reflected.with_site_id()
     size: sa.ColumnElement[Any] = sa.literal(0)
     if set(columns.keys()) >= MEDIA_COLUMNS:
         size = sa.func.coalesce(sa.func.sum(columns["bytes"]), 0)
     newest = next((sa.func.max(columns[name]) for name in CHANGE_COLUMNS if name in columns), sa.null())
-    return sa.select(columns[SITE_COLUMN], number, size, newest).group_by(columns[SITE_COLUMN])
+    return sa.select(site_id, number, size, newest).select_from(source).group_by(site_id)
 
 
 def _folder_bytes(folder: Path) -> int:

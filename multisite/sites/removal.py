@@ -1,11 +1,10 @@
 """Remove a site: its rows, its folder and its domains.
 
 The site is taken offline first. With `multisite.archives_dir`, an archive of it is written and checked. Then its folder
-is moved to the trash, which can fail and can be undone. Then its rows are deleted, in the order of their foreign keys
-and in batches of one transaction each, so that locks are short whatever the size of the tables. The files of its media
-follow the rows that name them. Its domains are deleted last, so that the same call can be repeated to complete an
-interrupted removal. The row in `sites` is kept, so that the id is never used again: backups, logs and other databases
-may contain it.
+is moved to the trash, which can fail and can be undone. Then its rows are deleted (`removal_rows.py`), in batches of
+one transaction each, so that locks are short whatever the size of the tables. The files of its media follow the rows
+that name them. Its domains are deleted last, so that the same call can be repeated to complete an interrupted removal.
+The row in `sites` is kept, so that the id is never used again: backups, logs and other databases may contain it.
 """
 
 from __future__ import annotations
@@ -30,8 +29,9 @@ from multisite.sites.media_store import remove_media_files
 from multisite.sites.operator_log import record, record_site_change
 from multisite.sites.removal_archive import write_removal_archive
 from multisite.sites.removal_record import TRASH, begin_removal, end_removal, forget_removal, move_to_trash
+from multisite.sites.removal_rows import check_deletion, delete_site_rows
 from multisite.sites.removed import ERASED, delete_removed
-from multisite.sites.site_tables import count_rows, delete_in_batches, scoped_tables
+from multisite.sites.site_tables import count_rows, reflect_tables
 from multisite.sites.template_store.changes import refresh_folder, withdraw_folder
 from multisite.sites.transaction import directory_transaction
 
@@ -61,7 +61,9 @@ def plan_removal(engine: Engine, host: str, *, settings: Settings) -> RemovalPla
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         record = read_site(connection, domains.existing(host))
         with all_sites(f"counting the rows of {record.site}"):
-            rows = {each.name: count_rows(connection, each.table, record.site.id) for each in scoped_tables(connection)}
+            groups = reflect_tables(connection, settings.global_tables)
+            check_deletion(connection, groups)
+            rows = {each.name: count_rows(connection, each, record.site.id) for group in groups for each in group}
     existing = _folder_of(record, settings)
     return RemovalPlan(record, {name: number for name, number in rows.items() if number}, existing)
 
@@ -83,9 +85,10 @@ def remove_site(
 ) -> RemovalPlan:
     """Remove the site with the domain `host`.
 
-    Its rows are deleted from all tables of the database, in every schema, whose `site_id` references `sites`, whether
-    or not the application has a model for them. If `multisite.archives_dir` is set, an archive of the site is kept for
-    `multisite.keep_removed_days`, and `restore_site` brings the site back.
+    Its rows are deleted from all tables of the database, in every schema, whose `site_id` references `sites`, and from
+    those without `site_id` that refer to such rows, whether or not the application has a model for them. If
+    `multisite.archives_dir` is set, an archive of the site is kept for `multisite.keep_removed_days`, and
+    `restore_site` brings the site back.
 
     Args:
         engine: The database of the directory.
@@ -102,9 +105,10 @@ def remove_site(
     Raises:
         InvalidHost: `host` is not valid.
         UnknownSite: No site has this domain.
-        MultisiteError: The archive cannot be written or is not complete, tables reference each other in a cycle, or
-            the folder cannot be moved; then the site is back in its former state. Or the files of its media cannot be
-            removed.
+        MultisiteError: The archive cannot be written or is not complete, the folder cannot be moved, or SQLite cannot
+            delete rows of tables that reference each other; then the site is back in its former state. Or the database
+            refuses to delete a row, or the files of its media cannot be removed; then the same call completes the
+            removal.
     """
     domain = domains.existing(host)
     plan = plan_removal(engine, host, settings=settings)
@@ -121,7 +125,13 @@ def remove_site(
     except Exception:
         forget_removal(engine, removal, settings)
         raise
-    rows = _delete_rows(engine, plan, batch_rows, progress)
+    with all_sites(f"removing the site {site}"), engine.connect() as connection:
+        groups = reflect_tables(connection, settings.global_tables)
+
+        def report(name: str, done: int) -> None:
+            progress(f"{name}: {done} of {plan.rows.get(name, done)} rows")
+
+        rows = delete_site_rows(connection, groups, site.id, batch_rows, report)
     remove_media_files(site.id, settings)
     withdraw_folder(settings, site.folder)
     if erase:
@@ -147,18 +157,3 @@ def remove_site(
         else:
             record_site_change(connection, "remove-site", found, None)
     return RemovalPlan(plan.record, rows, folder, *archived)
-
-
-def _delete_rows(engine: Engine, plan: RemovalPlan, batch_rows: int, progress: Callable[[str], None]) -> dict[str, int]:
-    """Delete the rows of a site, and return their number by table that had any."""
-    site = plan.record.site
-    rows: dict[str, int] = {}
-    with all_sites(f"removing the site {site}"), engine.connect() as connection:
-        for scoped in scoped_tables(connection):
-            name, done = scoped.name, 0
-            for number in delete_in_batches(connection, scoped, site.id, batch_rows):
-                done += number
-                progress(f"{name}: {done} of {plan.rows.get(name, done)} rows")
-            if done:
-                rows[name] = done
-    return rows

@@ -20,7 +20,7 @@ from multisite.sites.archive.exporting import export_site
 from multisite.sites.archive.plan import make_plan
 from multisite.sites.archive.reader import opening
 from multisite.sites.removal_record import Removal, record_archive
-from multisite.sites.site_tables import count_rows, scoped_tables
+from multisite.sites.site_tables import count_rows, reflect_tables
 
 __all__ = ["check_archive_file", "sha256_of", "write_removal_archive"]
 
@@ -100,8 +100,9 @@ def _check_archive(
         plan = make_plan(contents or SiteContents(), connection, global_tables=settings.global_tables)
         excluded = {table.fullname for table in plan.excluded}
         with all_sites(f"counting the rows of {removal.domain}"):
-            for each in scoped_tables(connection):
-                count = count_rows(connection, each.table, removal.site_id)
+            groups = reflect_tables(connection, settings.global_tables)
+            for each in (each for group in groups for each in group):
+                count = count_rows(connection, each, removal.site_id)
                 names = each.name, f"{schema}.{each.name}"
                 if not set(names).isdisjoint(excluded):
                     continue

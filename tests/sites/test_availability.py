@@ -398,33 +398,6 @@ def test_a_site_that_is_being_removed_gets_no_domains(own_engine: sa.Engine, add
             change()
 
 
-def test_tables_that_reference_each_other_are_named(own_engine: sa.Engine, add: Add, parsed: Settings) -> None:
-    add("one.example")
-    tables = sa.MetaData()
-    for name, other in (("life_hens", "life_eggs"), ("life_eggs", "life_hens")):
-        sa.Table(
-            name,
-            tables,
-            sa.Column("id", sa.Integer, primary_key=True),
-            _site_column(),
-            sa.Column("other_id", sa.Integer, sa.ForeignKey(f"{other}.id", use_alter=True, name=f"fk_{name}")),
-        )
-    if own_engine.dialect.name == "sqlite":
-        # SQLite accepts references to missing tables, and cannot add them by ALTER TABLE.
-        with own_engine.begin() as connection:
-            for name, other in (("life_hens", "life_eggs"), ("life_eggs", "life_hens")):
-                connection.exec_driver_sql(
-                    f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, site_id BIGINT REFERENCES sites (id),"
-                    f" other_id INTEGER REFERENCES {other} (id))"
-                )
-    else:
-        tables.create_all(own_engine)
-    with pytest.raises(MultisiteError, match="the tables life_eggs and life_hens reference each other"):
-        remove_site(own_engine, "one.example", settings=parsed)
-    # Nothing was changed: a removal that cannot be completed does not begin.
-    assert get_site(own_engine, "one.example").status == "active"
-
-
 def test_a_folder_that_is_a_symbolic_link_is_kept(add: Add, own_engine: sa.Engine, parsed: Settings) -> None:
     site = add("one.example")
     place = parsed.sites_dir / site.folder

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from databases import closing_engine, make_own_tables
+from databases import closing_engine, fresh_database, make_own_tables
 from row_security import secured
 
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
 from multisite.core.site import Site
-from multisite.directory.models import SiteRow
+from multisite.directory.health_tables import measurements_table
+from multisite.directory.models import AS_MULTISITE, SiteRow
+from multisite.directory.records import get_site
 from multisite.errors import MultisiteError, SettingError
 from multisite.scoping import row_security
+from multisite.sites.measurements import measure_sites
 from multisite.sites.removal import TRASH, plan_removal, remove_site
 from multisite.sites.updates import add_site
+
+Run = Callable[..., None]
+"""Runs SQL statements."""
 
 
 @pytest.fixture
@@ -196,3 +205,142 @@ def test_rows_are_deleted_under_row_level_security(postgresql_database_url: str,
             assert remove_site(secured_database.engine, "one.example", settings=settings, batch_rows=2).rows == EACH
             assert count(admin, one) == dict.fromkeys(EACH, 0)
             assert count(admin, two) == EACH
+
+
+# Tables that reference each other, and tables without site_id.
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
+    with fresh_database(request, tmp_path_factory) as url, closing_engine(url) as engine:
+        make_own_tables(engine)
+        yield engine
+
+
+@pytest.fixture
+def run(engine: sa.Engine) -> Iterator[Run]:
+    """Run statements in one transaction; afterwards, drop the tables of the test."""
+    before = set(sa.inspect(engine).get_table_names())
+
+    def run(*statements: str) -> None:
+        with all_sites("set up a test"), engine.begin() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    yield run
+    made = sorted(set(sa.inspect(engine).get_table_names()) - before)
+    if engine.dialect.name == "sqlite":
+        with all_sites("clean up"), engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            connection.detach()  # Its pool must not give it to anybody else.
+            for name in made:
+                connection.exec_driver_sql(f"DROP TABLE {name}")
+            connection.commit()
+    else:
+        run(*(f"DROP TABLE {name} CASCADE" for name in made))
+
+
+def make_cycle(engine: sa.Engine, run: Run, hen: str = "NOT NULL", egg: str = "NOT NULL", action: str = "") -> None:
+    """Create two tables that refer to each other, with constraints that cannot be deferred on PostgreSQL."""
+    key = "id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites (id)"
+    references = [f"FOREIGN KEY (egg_id) REFERENCES eggs (id) {action}", f"REFERENCES hens (id) {action}"]
+    later = engine.dialect.name == "postgresql"
+    run(
+        f"CREATE TABLE hens ({key}, egg_id INTEGER {hen}{'' if later else ', ' + references[0]})",
+        f"CREATE TABLE eggs ({key}, hen_id INTEGER {egg} {references[1]})",
+        *([f"ALTER TABLE hens ADD {references[0]}"] if later else []),
+    )
+
+
+def fill_cycle(engine: sa.Engine, run: Run, site: Site) -> None:
+    """Insert three hens and three eggs in a ring."""
+    numbers = [10 * site.id + n for n in range(3)]
+    hens = ", ".join(f"({n}, {site.id}, {n})" for n in numbers)
+    eggs = ", ".join(f"({n}, {site.id}, {numbers[place - 1]})" for place, n in enumerate(numbers))
+    inserts = [f"INSERT INTO hens VALUES {hens}", f"INSERT INTO eggs VALUES {eggs}"]
+    run(*([f"WITH a AS ({inserts[0]}) {inserts[1]}"] if engine.dialect.name == "postgresql" else inserts))
+
+
+def left(engine: sa.Engine, *names: str) -> dict[str, int]:
+    with all_sites("count"), engine.connect() as connection:
+        return {name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one() for name in names}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"hen": ""},
+        {"action": "ON DELETE CASCADE"},
+        {"hen": "", "action": "ON DELETE RESTRICT"},
+        {"action": "ON DELETE RESTRICT"},
+    ],
+    ids=lambda options: " ".join(options.values()) or "required",
+)
+def test_rows_of_tables_that_reference_each_other_are_deleted(
+    engine: sa.Engine, run: Run, settings: Settings, options: dict[str, str]
+) -> None:
+    one, two = (add_site(engine, f"{uuid4().hex}.example", settings=settings) for _ in range(2))
+    make_cycle(engine, run, **options)
+    for site in (one, two):
+        fill_cycle(engine, run, site)
+    if options == {"action": "ON DELETE RESTRICT"} and engine.dialect.name == "sqlite":
+        # Nothing is changed: a removal that cannot be completed does not begin.
+        with pytest.raises(MultisiteError, match=r"eggs\.hen_id, hens\.egg_id refer to each other's tables"):
+            remove_site(engine, one.host, settings=settings)
+        assert get_site(engine, one.host).status == "active"
+        assert left(engine, "hens", "eggs") == {"hens": 6, "eggs": 6}
+    else:
+        assert remove_site(engine, one.host, settings=settings).rows == {"hens": 3, "eggs": 3}
+        assert left(engine, "hens", "eggs") == {"hens": 3, "eggs": 3}
+
+
+def test_rows_that_belong_to_a_site_through_their_parents_are_deleted(
+    engine: sa.Engine, run: Run, settings: Settings
+) -> None:
+    """Without ON DELETE CASCADE; some of them refer to each other, and to tables that are reflected later."""
+    one, two = (add_site(engine, f"{uuid4().hex}.example", settings=settings) for _ in range(2))
+    run(
+        "CREATE TABLE notes (id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites (id))",
+        "CREATE TABLE answers (id INTEGER PRIMARY KEY, after_id INTEGER REFERENCES answers (id), "
+        "note_id INTEGER NOT NULL REFERENCES notes (id))",
+        "CREATE TABLE a_votes (answer_id INTEGER REFERENCES answers (id), number INTEGER, "
+        "PRIMARY KEY (answer_id, number))",
+        "CREATE TABLE languages (id INTEGER PRIMARY KEY, name TEXT)",
+    )
+    for site in (one, two):
+        ids = [10 * site.id + n for n in range(4)]
+        run(
+            f"INSERT INTO notes VALUES ({ids[0]}, {site.id})",
+            *(f"INSERT INTO answers VALUES ({n}, {n - 1 if n > ids[0] else 'NULL'}, {ids[0]})" for n in ids),
+            *(f"INSERT INTO a_votes VALUES ({n}, {n})" for n in ids),
+            f"INSERT INTO languages VALUES ({site.id}, 'de')",
+        )
+    expected = {"notes": 1, "answers": 4, "a_votes": 4}
+    measure_sites(engine, settings)
+    measured = sa.select(measurements_table.c.rows).where(measurements_table.c.site_id.in_([one.id, two.id]))
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        assert connection.scalars(measured).all() == [9, 9]
+    assert plan_removal(engine, one.host, settings=settings).rows == expected
+    assert remove_site(engine, one.host, settings=settings, batch_rows=3).rows == expected
+    assert left(engine, *expected, "languages") == {**expected, "languages": 2}
+    assert plan_removal(engine, two.host, settings=settings).rows == expected
+
+
+def test_a_global_table_that_refers_to_rows_of_a_site_is_named(engine: sa.Engine, run: Run, settings: Settings) -> None:
+    """Its rows belong to no site. Once they are deleted, the same call completes the removal."""
+    site = add_site(engine, f"{uuid4().hex}.example", settings=settings)
+    run(
+        "CREATE TABLE notes (id INTEGER PRIMARY KEY, site_id BIGINT NOT NULL REFERENCES sites (id))",
+        "CREATE TABLE picks (id INTEGER PRIMARY KEY, note_id INTEGER REFERENCES notes (id))",
+        f"INSERT INTO notes VALUES (1, {site.id})",
+        "INSERT INTO picks VALUES (1, 1)",
+    )
+    shared = replace(settings, global_tables=("picks",))
+    with pytest.raises(MultisiteError, match=r"refuses to delete the rows of this site in notes: .*run the same comm"):
+        remove_site(engine, site.host, settings=shared)
+    assert left(engine, "notes", "picks") == {"notes": 1, "picks": 1}
+    run("DELETE FROM picks")
+    assert remove_site(engine, site.host, settings=shared).rows == {"notes": 1}

@@ -494,7 +494,7 @@ def test_erase_finds_the_folder_that_a_killed_removal_without_an_archive_has_mov
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(removal, "_delete_rows", killed)
+        patch.setattr(removal, "delete_site_rows", killed)
         with pytest.raises(Killed):
             sqlite_world.remove()
     assert len(sqlite_world.kept_files()) == 1

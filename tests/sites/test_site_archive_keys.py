@@ -18,7 +18,7 @@ from multisite.core.site import Site
 from multisite.directory.records import get_site
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.scoping import scoped_reference, site_id_column
-from multisite.sites import SiteContents, add_site, copy_site, export_site, import_site
+from multisite.sites import SiteContents, add_site, copy_site, export_site, import_site, remove_site
 
 METADATA = sa.MetaData()
 COUPONS = sa.Table(
@@ -176,3 +176,59 @@ def test_references_that_cannot_be_null_in_a_cycle_of_tables_follow(
     import_site(engine, tmp_path / "books.zip", replace=True, keep_keys=True, **options)
     with using_site(site), engine.connect() as connection:
         assert connection.execute(sa.select(BOOKS.c.id, BOOKS.c.author_id)).all() == [(21, 11)]
+
+
+def test_rows_without_a_site_id_that_refer_to_each_other_follow(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    """What leads to the site is the reference to a page, not one of those among themselves."""
+    metadata = sa.MetaData()
+    key = {"type_": sa.Integer, "primary_key": True}
+    sa.Table("keys_pages", metadata, site_id_column(), sa.Column("id", **key))
+    sa.Table(
+        "keys_trees",
+        metadata,
+        sa.Column("id", **key),
+        sa.Column("name", sa.Text),
+        sa.Column("above_id", sa.Integer, sa.ForeignKey("keys_trees.id")),
+        sa.Column("fruit_id", sa.Integer, sa.ForeignKey("keys_fruits.id", use_alter=True, name="f"), nullable=False),
+        sa.Column("page_id", sa.Integer, sa.ForeignKey("keys_pages.id")),
+    )
+    sa.Table(
+        "keys_fruits",
+        metadata,
+        sa.Column("id", **key),
+        sa.Column("tree_id", sa.Integer, sa.ForeignKey("keys_trees.id"), nullable=False),
+    )
+    metadata.create_all(engine)
+    tables = metadata.tables
+    statements = (
+        "INSERT INTO keys_trees VALUES (1, 'oak', NULL, 1, 1), (2, 'elm', 1, 2, 1)",
+        "INSERT INTO keys_fruits VALUES (1, 2), (2, 1)",
+    )
+    options: dict[str, Any] = {"settings": settings, "contents": SiteContents([metadata])}
+    site = make_site(engine, settings, "trees.example", sa.insert(tables["keys_pages"]).values(id=1))
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        else:
+            connection.exec_driver_sql(f"WITH a AS ({statements[0]}) {statements[1]}")
+    copied = copy_site(engine, "trees.example", "copy-trees.example", **options).target
+    assert copied.rows == {"keys_pages": 1, "keys_trees": 2, "keys_fruits": 2}
+    export_site(engine, "trees.example", tmp_path / "trees.zip", **options)
+    import_site(engine, tmp_path / "trees.zip", replace=True, keep_keys=True, **options)
+    with using_site(site), engine.connect() as connection:
+        trees, fruits = (
+            connection.execute(sa.select(tables[name]).order_by("id")).all() for name in ("keys_trees", "keys_fruits")
+        )
+    assert trees[:2] == [(1, "oak", None, 1, 1), (2, "elm", 1, 2, 1)]
+    assert fruits[:2] == [(1, 2), (2, 1)]
+    (oak, elm), (acorn, samara) = trees[2:], fruits[2:]
+    assert (oak.name, elm.name, elm.above_id) == ("oak", "elm", oak.id)
+    assert (oak.fruit_id, elm.fruit_id) == (acorn.id, samara.id)
+    assert (acorn.tree_id, samara.tree_id) == (elm.id, oak.id)
+    remove_site(engine, "copy-trees.example", settings=settings)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(tables["keys_fruits"])) == 2

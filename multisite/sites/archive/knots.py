@@ -36,7 +36,7 @@ def is_tied(knot: list[SiteTable]) -> bool:
 
 
 def one_statement(statements: list[str]) -> str:
-    """Return PostgreSQL's SQL that executes several INSERT or DELETE as one statement."""
+    """Return PostgreSQL's SQL that executes several INSERT as one statement."""
     *others, last = statements
     parts = ", ".join(f"multisite_part_{number} AS ({other})" for number, other in enumerate(others))
     return f"WITH {parts} {last}" if parts else last

@@ -147,10 +147,14 @@ def make_plan(
         for name, table in declared.items()
         if name in existing - members.keys() and table.name not in shared
     }
+    distances = dict.fromkeys(members, 0)
     while found := {name: table for name, table in left.items() if next(_targets(table, members), None) is not None}:
         members.update(found)
+        distances.update(dict.fromkeys(found, 1 + max(distances.values(), default=0)))
         left = {name: table for name, table in left.items() if name not in found}
-    planned = {name: _site_table(name, table, members, connection.dialect) for name, table in members.items()}
+    planned = {
+        name: _site_table(name, table, members, distances, connection.dialect) for name, table in members.items()
+    }
     excluded = _leave_out(planned, lambda table: table.info.get(EXPORT) is False)
     left_out = () if users else _leave_out(planned, lambda table: bool(table.info.get(USERS)))
     tables = {name: planned[name] for name in _order(planned)}
@@ -222,7 +226,10 @@ def _pairs(constraint: sa.ForeignKeyConstraint) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pair in pairs if pair != (SITE_COLUMN, SITE_COLUMN))
 
 
-def _site_table(name: str, table: sa.Table, members: dict[str, sa.Table], dialect: Dialect) -> SiteTable:
+def _site_table(
+    name: str, table: sa.Table, members: dict[str, sa.Table], distances: dict[str, int], dialect: Dialect
+) -> SiteTable:
+    """Return the plan of a table; `distances` are the numbers of references that lead from tables to a `site_id`."""
     references, lookups, site_columns = [], [], []
     for constraint, target in _foreign_keys(table):
         pairs = _pairs(constraint)
@@ -243,7 +250,9 @@ def _site_table(name: str, table: sa.Table, members: dict[str, sa.Table], dialec
     )
     owner = None
     if not has_site_id(table):
-        owner = next((each for each in references if not each.is_optional), references[0])
+        # A table does not lead to the site by itself, nor by one that it leads there.
+        leading = [each for each in references if distances[each.target] < distances[name]]
+        owner = next((each for each in leading if not each.is_optional), leading[0])
     key = tuple(column.name for column in table.primary_key if column.name != SITE_COLUMN)
     return SiteTable(name, table, columns, key, tuple(references), tuple(lookups), tuple(site_columns), owner)
 

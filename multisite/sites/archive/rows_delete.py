@@ -7,9 +7,8 @@ from sqlalchemy.engine import Connection
 
 from multisite.core.current_site import using_site
 from multisite.core.site import Site
-from multisite.scoping.column import SITE_COLUMN, has_site_id
-from multisite.scoping.text import scoped_text
-from multisite.sites.archive.knots import knots, one_statement, quoted_table_for_text
+from multisite.scoping.column import has_site_id
+from multisite.sites.archive.knots import knots
 from multisite.sites.archive.plan import ArchivePlan, SiteTable, column_of, defer_foreign_keys
 
 __all__ = ["delete_rows"]
@@ -25,21 +24,27 @@ def delete_rows(connection: Connection, site: Site, plan: ArchivePlan) -> None:
         if connection.dialect.name != "sqlite":
             _clear_cycles(connection, plan)
         for knot in reversed(list(knots(list(plan.tables.values())))):
-            if len(knot) > 1 and all(has_site_id(table.table) for table in knot):
-                _delete_together(connection, knot)
+            if len(knot) > 1 and connection.dialect.name != "sqlite":
+                _delete_together(connection, plan, knot)
                 continue
-            for table in reversed(knot):
+            for table in _owned_first(plan, knot):
                 connection.execute(sa.delete(table.table).where(_is_of_site(plan, table)))
 
 
-def _delete_together(connection: Connection, knot: list[SiteTable]) -> None:
-    tables = (quoted_table_for_text(table, connection.dialect) for table in knot)
-    delete = [f"DELETE FROM {name} WHERE {SITE_COLUMN} = :site_id" for name in tables]  # noqa: S608  # Quoted.
-    if connection.dialect.name == "sqlite":
-        for statement in delete:
-            connection.execute(scoped_text(statement))
-    else:
-        connection.execute(scoped_text(one_statement(delete)))
+def _owned_first(plan: ArchivePlan, knot: list[SiteTable]) -> list[SiteTable]:
+    """Return the tables in an order in which the rows that lead to the site are deleted last."""
+
+    def distance(table: SiteTable) -> int:
+        return 0 if table.owner is None else 1 + distance(plan.tables[table.owner.target])
+
+    return sorted(knot, key=distance, reverse=True)
+
+
+def _delete_together(connection: Connection, plan: ArchivePlan, knot: list[SiteTable]) -> None:
+    """Delete rows that need each other: in one statement, at whose end PostgreSQL checks the references."""
+    last, *others = (sa.delete(table.table).where(_is_of_site(plan, table)) for table in knot)
+    parts = [other.cte(f"multisite_part_{number}") for number, other in enumerate(others)]
+    connection.execute(last.add_cte(*parts))
 
 
 def _clear_cycles(connection: Connection, plan: ArchivePlan) -> None:
