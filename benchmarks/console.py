@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from benchmarks.compare import postgresql
+from benchmarks.interleaving import count_instructions
 from benchmarks.measured import Measured
 from benchmarks.page import environ_of
 from benchmarks.process import Process, callgrind_missing
@@ -39,7 +40,7 @@ class Effort:
     counted: int
 
 
-FULL = Effort(sites=(10, 60, 10_000), counted=4)
+FULL = Effort(sites=(10, 60, 10_000), counted=2)
 QUICK = Effort(sites=(2, 3), counted=1)
 
 PAGES = {
@@ -153,14 +154,8 @@ def measure(url: str, count: int, folder: Path, effort: Effort, *, counts: bool)
         if not counts:
             return {name: (number, 0.0) for name, number in statements.items()}
         process.ask("freeze")
-        process.ask("instrument")
-        process.ask("instructions", "list", 1)
-        # Dumping costs instructions too: two counts of different length tell them apart.
-        found = {}
-        for name, number in statements.items():
-            few, many = (process.ask("instructions", name, each) for each in (1, effort.counted + 1))
-            found[name] = (number, (many - few) / effort.counted)
-        return found
+        counted = count_instructions(process, PAGES, effort.counted)
+        return {name: (number, counted[name]) for name, number in statements.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
