@@ -6,6 +6,7 @@ import gettext
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -171,6 +172,49 @@ def count_statements(sites: ContentSites, get: Any, path: str) -> int:
     finally:
         event.remove(engine, "before_cursor_execute", listener)
     return len(statements)
+
+
+def count_calls(get: Any, path: str) -> int:
+    """Return how many functions of Python and C a page calls, once it was shown before."""
+    get(path)
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        get(path, status=200)
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_the_work_for_a_page_does_not_grow_with_the_sites(world: ContentSites, jane: TestApp) -> None:
+    """From a full page on: benchmarks/console.py counts instructions with 10,000 sites, and with ten."""
+    few, many = PAGE_SITES + 10, 10_000 if os.environ.get("MULTISITE_SOAK") else 300
+    later = json.dumps([f"many-{few - PAGE_SITES - 5:05}.example", 0, ""])
+    site = f"/sites/{world.garden.id}"
+    paths = [
+        "/",
+        "/?q=a1.many",
+        "/?order=name&theme=-",
+        f"/?after={later}",
+        site,
+        f"{site}/domains",
+        f"{site}/settings",
+    ]
+    add_rows(world.engine, 0, few, 2)
+    try:
+        before = {path: count_calls(jane.get, path) for path in paths}
+        add_rows(world.engine, few, many - few, 9)
+        for path in paths:
+            assert count_calls(jane.get, path) <= 1.5 * before[path], path
+        assert all(calls > 1_000 for calls in before.values())
+    finally:
+        remove_rows(world.engine)
 
 
 def test_the_number_of_queries_does_not_grow_with_the_sites(world: ContentSites, jane: TestApp) -> None:

@@ -22,7 +22,7 @@ from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
 
-from benchmarks import archives, layouts, memory, pieces, search, summary
+from benchmarks import archives, console, layouts, memory, pieces, search, summary
 from benchmarks.__main__ import PARTS
 from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import HAND, SCOPED, check_results
@@ -31,6 +31,7 @@ from benchmarks.measure import check_pages
 from benchmarks.page import PATHS
 from benchmarks.statements import OPERATIONS
 from multisite import Site, SiteScoped, scoped_reference
+from multisite.core.keys import DIRECTORY
 from multisite.directory.models import metadata
 
 pytestmark = pytest.mark.slow
@@ -287,3 +288,14 @@ def test_the_measured_searches_find_something(capsys: pytest.CaptureFixture[str]
 def test_the_measured_copy_is_a_site(tmp_path: Path) -> None:
     archives.copy_rows(f"sqlite:///{tmp_path}/rows.db", tmp_path, archives.QUICK)
     assert sorted(path.name for path in (tmp_path / "sites").iterdir()) == ["copy.example", archives.HOST]
+
+
+def test_the_pages_of_the_console_are_served_with_few_statements(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'console.db'}"
+    console.make_sites(url, 3)
+    served = console.Console(url, str(tmp_path), 3)
+    statements = {name: served.count_statements(name) for name in console.PAGES}
+    served.app.registry[DIRECTORY].engine.dispose()
+    assert 0 < min(statements.values()) <= max(statements.values()) < 10
+    table = console.format_costs("SQLite", {count: dict.fromkeys(console.PAGES, (3, 2e6)) for count in (10, 60)})
+    assert "| list | 3 | 2.00 | 2.00 | 1.00 |" in table
