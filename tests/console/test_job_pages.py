@@ -38,7 +38,11 @@ from multisite.sites.updates import add_site
 from multisite.web.site_archive import site_contents
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+DATABASES = ["sqlite", "postgresql"] if os.environ.get("MULTISITE_SOAK") else ["sqlite"]
+"""Statements on jobs run on both in tests/sites/test_jobs.py, and those of the pages in test_operation_pages.py."""
+
+
+@pytest.fixture(scope="module", params=DATABASES)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentSites]:
     folder = tmp_path_factory.mktemp("console")
     with fresh_database(request, tmp_path_factory) as url, console_sites(url, folder) as sites:

@@ -139,6 +139,20 @@ def test_jobs_are_shown_and_cancelled(sites: ContentSites) -> None:
         browser.post("/jobs", {"csrf_token": token, "job": number}, status=400)
 
 
+def test_several_sites_are_chosen_and_changed_by_a_job(sites: ContentSites) -> None:
+    browser = log_in_to_console(sites, "rita", "run")
+    page = browser.get("/bulk?all=1&q=ALIAS")
+    assert [each.text for each in page.html.select(".long b")] == ["garden.example"]
+    page = browser.get(f"/bulk?id={sites.garden.id}&id={sites.sternwarte.id}")
+    page.form["action"] = "disable-site"
+    page.form.submit(status=303)
+    (job,) = jobs.list_jobs(sites.engine)
+    assert job.arguments == {"action": "disable-site", "hosts": ["garden.example", "sternwarte.example"]}
+    archive = {"archive": "a.zip"}
+    jobs.add_job(sites.engine, "import-site", arguments=archive)
+    assert jobs.wanted_uploads(sites.engine) == {"a.zip"}
+
+
 def test_older_jobs_are_on_further_pages(sites: ContentSites, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multisite.console.job_pages.PAGE_JOBS", 2)
     added = [jobs.add_job(sites.engine, "bulk", arguments={"hosts": []}).id for _ in range(5)]
