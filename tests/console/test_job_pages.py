@@ -37,7 +37,6 @@ from multisite.sites.restoring import restore_site
 from multisite.sites.updates import add_site
 from multisite.web.site_archive import site_contents
 
-
 DATABASES = ["sqlite", "postgresql"] if os.environ.get("MULTISITE_SOAK") else ["sqlite"]
 """Statements on jobs run on both in tests/sites/test_jobs.py, and those of the pages in test_operation_pages.py."""
 
