@@ -11,7 +11,9 @@ from multisite.check.application import Application
 from multisite.core.finding import Finding
 from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.core.site import Site
-from multisite.directory.records import list_sites
+from multisite.directory.listing import TemplateSource, template_sources
+from multisite.directory.models import AS_MULTISITE
+from multisite.directory.records import read_sites
 from multisite.templates.lint import TemplateIssue, lint
 from multisite.templates.overlay import Overlay
 from multisite.web.renderer import all_templates
@@ -29,16 +31,22 @@ def check_templates(application: Application) -> Iterator[Finding]:
         engine = application.registry[DIRECTORY].engine
         if engine.url.render_as_string() in application.unreachable:
             return
-        found = (record.site for record in list_sites(engine))
-        sites = sites_to_check(found, application.registry[SETTINGS].sites_dir)
+        chosen = sites_to_check(template_sources(engine), application.registry[SETTINGS].sites_dir)
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
+            by_id = {record.site.id: record.site for record in read_sites(connection, chosen)}
+        # A site may have been removed since.
+        sites = [by_id[site_id] for site_id in chosen if site_id in by_id]
     for templates, used in all_templates(application.registry):
         for issue in lint(templates, sites, used):
             if site is None or _may_show(templates.overlay, site, issue.path):
                 yield _finding(issue)
 
 
-def sites_to_check(sites: Iterable[Site], sites_dir: Path) -> list[Site]:
-    """Return the sites with a folder, and the first of the others for each theme: they have the same templates."""
+def sites_to_check(sites: Iterable[TemplateSource], sites_dir: Path) -> list[int]:
+    """Return the ids of the sites with a folder, and of the first of the others for each theme.
+
+    The others have the same templates. So for many sites this is less work than to check each.
+    """
     folders: set[str] = set()
     with suppress(OSError):
         # Some file systems ignore case.
@@ -50,7 +58,7 @@ def sites_to_check(sites: Iterable[Site], sites_dir: Path) -> list[Site]:
             if site.theme in themes:
                 continue
             themes.add(site.theme)
-        chosen.append(site)
+        chosen.append(site.site_id)
     return chosen
 
 

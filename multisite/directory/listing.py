@@ -5,7 +5,7 @@ A page begins after the last domain of the page before (keyset), so that the las
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,16 +24,18 @@ __all__ = [
     "HAS_CANONICAL",
     "SiteSelection",
     "SiteSummary",
+    "TemplateSource",
     "canonical",
     "count_sites",
     "page_of_sites",
     "site",
     "status",
     "summarize_sites",
+    "template_sources",
 ]
 
 PAGE_SUMMARIES = 10_000
-"""How many sites `summarize_sites` reads at a time; it releases its connection before it yields them."""
+"""How many sites are read at a time; the connection is released before they are yielded."""
 
 site = SiteRow.__table__
 canonical = DomainRow.__table__.alias("canonical")
@@ -106,23 +108,54 @@ class SiteSummary(NamedTuple):
     status: str
 
 
+class TemplateSource(NamedTuple):
+    """The site's id, its folder and its theme."""
+
+    site_id: int
+    folder: str
+    theme: str | None
+
+
 _SUMMARIES = sa.select(canonical.c.host, canonical.c.port, canonical.c.path, site.c.name, status).join_from(
     site, canonical, HAS_CANONICAL
 )
+
+
+_TEMPLATES = sa.select(
+    canonical.c.host, canonical.c.port, canonical.c.path, site.c.id, site.c.folder, site.c.theme
+).join_from(site, canonical, HAS_CANONICAL)
 
 
 def summarize_sites(
     engine: Engine, chosen: SiteSelection = EVERY_SITE, *, after: Domain | None = None, limit: int | None = None
 ) -> Iterator[list[SiteSummary]]:
     """Yield the sites that `list_sites` yields, in pages, with less of each and faster."""
-    while limit is None or limit > 0:
-        size = PAGE_SUMMARIES if limit is None else min(limit, PAGE_SUMMARIES)
-        with engine.connect().execution_options(**AS_MULTISITE) as connection, name_unreadable_rows(connection):
-            rows = connection.execute(page_of_sites(_SUMMARIES, chosen, after, size)).all()
+    for rows in _pages(engine, _SUMMARIES, chosen, after, limit):
         yield [
             SiteSummary(str(Domain(host, port or None, path)) if port or path else host, name, found)
             for host, port, path, name, found in rows
         ]
+
+
+def template_sources(engine: Engine) -> Iterator[TemplateSource]:
+    """Yield what decides which templates a site has, for the sites that `list_sites` yields."""
+    for rows in _pages(engine, _TEMPLATES, EVERY_SITE, None, None):
+        yield from (TemplateSource(*row[3:]) for row in rows)
+
+
+def _pages(
+    engine: Engine,
+    statement: sa.Select[*tuple[Any, ...]],
+    chosen: SiteSelection,
+    after: Domain | None,
+    limit: int | None,
+) -> Iterator[Sequence[sa.Row[*tuple[Any, ...]]]]:
+    """Yield pages of rows of `statement`, whose first columns are the host, port and path of the canonical domain."""
+    while limit is None or limit > 0:
+        size = PAGE_SUMMARIES if limit is None else min(limit, PAGE_SUMMARIES)
+        with engine.connect().execution_options(**AS_MULTISITE) as connection, name_unreadable_rows(connection):
+            rows = connection.execute(page_of_sites(statement, chosen, after, size)).all()
+        yield rows
         if len(rows) < size:
             return
         host, port, path, *_rest = rows[-1]

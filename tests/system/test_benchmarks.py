@@ -80,6 +80,13 @@ def test_the_memory_of_each_application_is_measured() -> None:
     assert "multisite/templates/compiled.py" in printed
 
 
+def test_commands_on_many_sites_are_measured() -> None:
+    printed = run("-m", "benchmarks.many_sites", "--quick")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
+    assert [row[0] for row in rows[2:]] == ["check", "list-sites", "list-sites --count", "show-site"]
+    assert all(float(cell) > 0 for row in rows[2:] for cell in row[1:])
+
+
 def test_an_unknown_part_is_refused() -> None:
     done = ended("-m", "benchmarks", "pages", "nothing")
     assert done.returncode == 2

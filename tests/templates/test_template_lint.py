@@ -15,6 +15,7 @@ from multisite.check import Finding
 from multisite.check.templates import sites_to_check
 from multisite.core.settings import parse_settings
 from multisite.core.site import Site
+from multisite.directory.listing import TemplateSource
 from multisite.sites.updates import set_theme
 from multisite.templates import SiteTemplates
 from multisite.templates.lint import lint
@@ -180,9 +181,15 @@ def test_sites_without_a_folder_stand_for_each_other(tmp_path: Path) -> None:
     plain = [Site(number, f"{number}.example", "", f"none-{number}") for number in range(3, 6)]
     dark = [Site(number, f"{number}.example", "", f"none-{number}", theme="dark") for number in range(6, 9)]
     mixed = [plain[0], garden, dark[0], plain[1], kitchen, *dark[1:], plain[2]]
+
+    def checked(sites: list[Site], folder: str = "sites") -> list[Site]:
+        sources = [TemplateSource(site.id, site.folder, site.theme) for site in sites]
+        by_id = {site.id: site for site in sites}
+        return [by_id[site_id] for site_id in sites_to_check(sources, world.root / folder)]
+
     for sites in (mixed, mixed[::-1], [*dark, *plain], [kitchen, *plain]):
-        chosen = sites_to_check(sites, world.root / "sites")
+        chosen = checked(sites)
         assert list(lint(templates, chosen)) == list(lint(templates, sites)) != []
         assert len([site for site in chosen if site in dark]) <= 1
-    assert sites_to_check(mixed, world.root / "sites") == [plain[0], garden, dark[0], kitchen]
-    assert sites_to_check(plain, world.root / "nowhere") == plain[:1]
+    assert checked(mixed) == [plain[0], garden, dark[0], kitchen]
+    assert checked(plain, "nowhere") == plain[:1]
