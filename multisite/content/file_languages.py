@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from os.path import splitext
 from pathlib import Path
 from types import MappingProxyType
 
@@ -37,7 +38,8 @@ def choose_translations(
         content: The folder that the files of `folders` are below without the language.
     """
     groups: dict[Path, list[tuple[Path, str | None]]] = {}
-    versions = Counter(name for path in files for name in {path.with_suffix(""), path.with_suffix("").with_suffix("")})
+    stems = map(_without_suffix, files)
+    versions = Counter(name for stem in stems for name in {stem, _without_suffix(stem)})
     for path in files:
         base, language = _split_folder(path, folders, content) or _split_language(path, versions)
         groups.setdefault(base, []).append((path, language))
@@ -75,13 +77,17 @@ def _split_folder(path: Path, folders: Mapping[Path, str], content: Path) -> tup
     return None
 
 
-def _split_language(path: Path, versions: Mapping[Path, int]) -> tuple[Path, str | None]:
+def _without_suffix(path: str | Path) -> str:
+    return splitext(path)[0]  # noqa: PTH122 (a `Path` takes longer, for each of many files)
+
+
+def _split_language(path: Path, versions: Mapping[str, int]) -> tuple[Path, str | None]:
     """Return the path without its language, and the language; None if that part of the name is not a language."""
     base, dot, language = path.stem.rpartition(".")
-    without = path.with_name(f"{base}{path.suffix}") if dot and base else path
-    if without is path or not language.replace("-", "").replace("_", "").isalpha():
+    if not dot or not base or not language.replace("-", "").replace("_", "").isalpha():
         return path, None
     if localedata.normalize_locale(language.replace("-", "_")) is None:
         return path, None
-    has_others = versions[without.with_suffix("")] > 1
+    without = path.with_name(f"{base}{path.suffix}")
+    has_others = versions[_without_suffix(without)] > 1
     return (without, language) if base.lower() in _PAGES or has_others else (path, None)

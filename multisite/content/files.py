@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from os.path import splitext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,8 +43,8 @@ def find_files(
     for given in paths:
         path = Path(given)
         if path.is_dir():
-            for file in _walk(path, on_bad, on_skipped):
-                found.setdefault(os.path.realpath(file), file)
+            for real, file in _walk(path, on_bad, on_skipped):
+                found.setdefault(real, file)
         elif not os.path.lexists(path):
             on_bad(path, "no such file or folder")
         elif path.suffix.lower() not in _SUFFIXES:
@@ -53,18 +54,25 @@ def find_files(
     return list(found.values())
 
 
-def _walk(folder: Path, on_bad: Callable[[Path, str], None], on_skipped: Callable[[Path, str], None]) -> Iterator[Path]:
+def _walk(
+    folder: Path, on_bad: Callable[[Path, str], None], on_skipped: Callable[[Path, str], None]
+) -> Iterator[tuple[str, Path]]:
+    """Yield each file with its path without symbolic links."""
+
     def unreadable(error: OSError) -> None:
         on_bad(Path(error.filename), f"cannot be read: {error.strerror}")
 
     for parent, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = os.path.realpath(parent)
         for name in sorted(names):
-            suffix = Path(name).suffix.lower()
+            suffix = splitext(name)[1].lower()  # noqa: PTH122 (as below)
             if name.startswith("."):
                 continue
             if suffix in _SUFFIXES:
-                yield Path(parent, name)
+                path = os.path.join(parent, name)  # noqa: PTH118 (a `Path` takes longer, for each of many files)
+                is_link = os.path.islink(path)  # noqa: PTH114
+                yield os.path.realpath(path) if is_link else f"{real}{os.sep}{name}", Path(path)
             elif suffix in _OTHERS:
                 on_skipped(Path(parent, name), f"{_OTHERS[suffix]}, which is not supported")
 

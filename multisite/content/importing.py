@@ -220,7 +220,7 @@ class _Reader:
     def _text(self, path: Path, base: Path) -> str:
         if base.stem == "_index":
             raise NotAnEntry("a section page of Hugo, which is not an entry")
-        if (reason := self.old_site.reason_to_skip(path.absolute())) is not None:
+        if self.old_site.tool and (reason := self.old_site.reason_to_skip(path.absolute())) is not None:
             raise NotAnEntry(reason)
         return read_text(path)
 

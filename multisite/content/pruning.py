@@ -28,14 +28,15 @@ class Pruning:
     def __init__(self, report: ImportReport, paths: Iterable[Path], files: Iterable[Path]) -> None:
         self._report = report
         self._folders = [path.absolute() for path in paths if path.is_dir()]
-        self._present = {printable(path.absolute()) for path in files}
+        self._present = {printable(path.absolute()) for path in files} if self._folders else set()
         self._slugs: dict[str, str] = {}
         # Files below what cannot be read look as if they were gone.
         self._is_safe = not report.bad
 
     def add(self, source: str, slug: str) -> None:
         """Note that the file `source` is imported as the entry with `slug`."""
-        self._slugs[source] = slug
+        if self._folders:
+            self._slugs[source] = slug
 
     def prune(self, session: Session) -> Iterator[Rule]:
         """Delete the entries of the session's site, name them in the report, and yield redirects of their addresses."""

@@ -65,7 +65,8 @@ class Unchanged:
     def __init__(self, session: Session, options: Iterable[Any], *, commit: bool, enabled: bool) -> None:
         self._session = session
         releases = [(name, _release(name)) for name in _RENDERERS]
-        self._options = repr((*options, releases)).encode("utf-8", "backslashreplace")
+        found = repr((*options, releases)).encode("utf-8", "backslashreplace")
+        self._options = blake2b(found, digest_size=20).digest()
         self._commit = commit
         self._enabled = enabled
         self._known: dict[str, _Known] = {}
@@ -85,12 +86,13 @@ class Unchanged:
 
     def digest(self, text: str, defaults: Mapping[str, Any]) -> str | None:
         """Return the digest of a file with this text and fields; None if its entry depends on the time."""
-        beside = repr(defaults) if defaults else ""
-        lowered = f"{text}{beside}".lower()
+        if defaults:
+            text = f"{text}\0{defaults!r}"
+        lowered = text.lower()
         if any(word in lowered for word in _TIMED):
             return None
         found = blake2b(self._options, digest_size=20)
-        found.update(f"{text}\0{beside}".encode("utf-8", "backslashreplace"))
+        found.update(text.encode("utf-8", "backslashreplace"))
         return found.hexdigest()
 
     def find(self, source: str, digest: str | None) -> tuple[str, date | None] | None:
@@ -139,4 +141,10 @@ class Unchanged:
 
 def _digest_of(values: Iterable[Any], tags: Iterable[str]) -> str:
     """Return the digest of an entry, from its columns and the slugs of its tags."""
-    return blake2b(repr((*values, *tags)).encode("utf-8", "backslashreplace"), digest_size=20).hexdigest()
+    found = blake2b(digest_size=20)
+    for value in (*values, *tags):
+        # Most are long texts, of which `repr` would take longer than the digest.
+        text = value if isinstance(value, str) else f"\0{value!r}"
+        data = text.encode("utf-8", "backslashreplace")
+        found.update(b"%d:%b" % (len(data), data))
+    return found.hexdigest()
