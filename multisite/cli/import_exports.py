@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import click
 
@@ -14,9 +14,11 @@ from multisite.cli.import_report import finish, import_options, open_site, recor
 
 if TYPE_CHECKING:
     from multisite.content.exports.uploads import Uploads
+    from multisite.content.report import ImportReport
 
 __all__ = ["import_ghost_command", "import_wordpress_command"]
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
@@ -46,22 +48,57 @@ def _open_uploads(ini_uri: str, folder: Path | None, *, dry_run: bool) -> Iterat
         yield Uploads(folder, opened.library.without_files() if dry_run else opened.library)
 
 
+class _Options(TypedDict):
+    uploads: Path | None
+    strict: bool
+    force: bool
+    dry_run: bool
+    as_json: bool
+
+
+def _export_options(folder: str) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds the arguments of both commands; the files of a blog are in its `folder`."""
+
+    def add(command: _Command) -> _Command:
+        command = import_options(command)
+        text = f"The folder {folder} of the blog."
+        command = click.option("--uploads", type=_FOLDER, metavar="FOLDER", help=text)(command)
+        command = click.argument("export", type=_FILE)(command)
+        return click.argument("host")(command)
+
+    return add
+
+
+def _import_export(
+    ini_uri: str, host: str, export: Path, name: str, run: Callable[..., ImportReport], options: _Options
+) -> None:
+    """Run the import of the command `name`, record it, and print its report."""
+    engine, site = open_site(ini_uri, host)
+    strict, dry_run = options["strict"], options["dry_run"]
+    with _open_uploads(ini_uri, options["uploads"], dry_run=dry_run) as uploads:
+        report = run(
+            engine,
+            site,
+            export,
+            uploads=uploads,
+            strict=strict,
+            force=options["force"],
+            dry_run=dry_run,
+            progress=show_progress("posts"),
+        )
+    record_import(engine, name, site, report)
+    engine.dispose()
+    finish(report, site, as_json=options["as_json"], strict=strict, nothing="There is no post to import.")
+
+
 @click.command("import-wordpress", cls=HostCommand)
-@click.argument("host")
-@click.argument("export", type=_FILE)
-@click.option("--uploads", type=_FOLDER, metavar="FOLDER", help="The folder wp-content/uploads of the blog.")
-@import_options
+@_export_options("wp-content/uploads")
 @click.pass_obj
 def import_wordpress_command(
     ini_uri: str,
     host: str,
     export: Path,
-    *,
-    uploads: Path | None,
-    strict: bool,
-    force: bool,
-    dry_run: bool,
-    as_json: bool,
+    **options: Unpack[_Options],
 ) -> None:
     """Import a blog's posts from an export of WordPress into a site of multisite.content.
 
@@ -70,39 +107,17 @@ def import_wordpress_command(
     """
     with _importing():
         from multisite.content.exports.wordpress import import_wordpress
-    engine, site = open_site(ini_uri, host)
-    with _open_uploads(ini_uri, uploads, dry_run=dry_run) as found:
-        report = import_wordpress(
-            engine,
-            site,
-            export,
-            uploads=found,
-            strict=strict,
-            force=force,
-            dry_run=dry_run,
-            progress=show_progress("posts"),
-        )
-    record_import(engine, "import-wordpress", site, report)
-    engine.dispose()
-    finish(report, site, as_json=as_json, strict=strict, nothing="There is no post to import.")
+    _import_export(ini_uri, host, export, "import-wordpress", import_wordpress, options)
 
 
 @click.command("import-ghost", cls=HostCommand)
-@click.argument("host")
-@click.argument("export", type=_FILE)
-@click.option("--uploads", type=_FOLDER, metavar="FOLDER", help="The folder content of the blog.")
-@import_options
+@_export_options("content")
 @click.pass_obj
 def import_ghost_command(
     ini_uri: str,
     host: str,
     export: Path,
-    *,
-    uploads: Path | None,
-    strict: bool,
-    force: bool,
-    dry_run: bool,
-    as_json: bool,
+    **options: Unpack[_Options],
 ) -> None:
     """Import a blog's posts from an export of Ghost into a site of multisite.content.
 
@@ -111,18 +126,4 @@ def import_ghost_command(
     """
     with _importing():
         from multisite.content.exports.ghost import import_ghost
-    engine, site = open_site(ini_uri, host)
-    with _open_uploads(ini_uri, uploads, dry_run=dry_run) as found:
-        report = import_ghost(
-            engine,
-            site,
-            export,
-            uploads=found,
-            strict=strict,
-            force=force,
-            dry_run=dry_run,
-            progress=show_progress("posts"),
-        )
-    record_import(engine, "import-ghost", site, report)
-    engine.dispose()
-    finish(report, site, as_json=as_json, strict=strict, nothing="There is no post to import.")
+    _import_export(ini_uri, host, export, "import-ghost", import_ghost, options)

@@ -20,6 +20,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from multisite.content.errors import InvalidArticle
 from multisite.content.limits import MAX_FRONT_MATTER
+from multisite.content.simple_yaml import read_simple_yaml
 
 __all__ = ["Metadata", "Notation", "load_configuration", "lower_keys", "split_metadata"]
 
@@ -176,6 +177,9 @@ for _name in ("bool", "float", "int", "timestamp"):
 
 
 def _load_yaml(text: str) -> dict[str, Any]:
+    simple = read_simple_yaml(text)
+    if simple is not None:
+        return lower_keys(simple)
     try:
         try:
             fields = yaml.load(text, Loader=_FrontMatterLoader)  # noqa: S506 (it is a SafeLoader)
