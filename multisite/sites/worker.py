@@ -86,7 +86,7 @@ class _Heart:
     @property
     def _job_can_write(self) -> bool:
         # On SQLite a job within its transaction would wait for itself; the thread reports instead, between two.
-        return self._engine.dialect.name != "sqlite" or not self._job.kind.startswith(("import", "copy"))
+        return self._engine.dialect.name != "sqlite" or not self._job.kind.startswith(("import", "copy", "restore"))
 
 
 class Worker:

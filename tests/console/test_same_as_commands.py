@@ -163,8 +163,9 @@ CASES = {
 }  # fmt: skip
 
 NO_COMMAND = {
-    "login", "logout", "confirm", "link", "account", "end_log_in", "sign_in",
-    "passkey_challenge", "passkey_log_in", "passkey_confirm", "new_passkey", "passkeys", "remove_passkey",  # An operator's own log-in.
+    # An operator's own log-in.
+    "login", "logout", "confirm", "link", "account", "end_log_in", "sign_in", "passkey_challenge", "passkey_log_in",
+    "passkey_confirm", "new_passkey", "passkeys", "remove_passkey",
     "health",  # It adds the job of the command `check`, which changes no site.
     "sites", "site", "job", "log", "log_csv", "traffic", "export",  # Nothing is changed; a download is logged.
 }  # fmt: skip

@@ -419,3 +419,9 @@ def test_the_next_worker_goes_on_after_the_sites_that_a_killed_one_has_done(
     assert found.result == {"sites": [{"site": host, "error": None} for host in hosts], "failed": 0}
     for host in hosts:
         assert len(list(list_log(engine, LogSelection(site=host, whats=("enable-site",))))) == 1, host
+
+
+@pytest.mark.parametrize("kind", ["import-site", "copy-site", "restore-site"])
+def test_a_job_in_a_transaction_does_not_wait_for_itself_on_sqlite(engine: sa.Engine, kind: str) -> None:
+    heart = worker._Heart(engine, jobs.add_job(engine, kind, arguments={}))
+    assert heart._job_can_write == (engine.dialect.name == "postgresql")
