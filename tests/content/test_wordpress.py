@@ -43,6 +43,7 @@ from multisite.content.exports.wordpress import import_wordpress
 from multisite.content.exports.wordpress_shortcodes import Attachment, expand_wordpress_shortcodes
 from multisite.content.exports.wxr import read_wxr
 from multisite.content.markdown import render
+from multisite.content.menu import MenuItem, list_items
 from multisite.content.models import Entry, Media
 from multisite.content.redirect_rules import parse_rule
 from multisite.content.redirects import list_redirects, save_redirects
@@ -337,6 +338,50 @@ def test_galleries_and_featured_images(imported: Any) -> None:
         "gallery: 1 of its files are not in the export",
         "featured image: attachment 98 is not in the export",
     ]
+
+
+def menu_item(number: int, kind: str, **values: Any) -> str:
+    own = values.pop("meta") | {"type": kind}
+    meta = [(f"_menu_item_{key}", str(value)) for key, value in own.items()]
+    terms = [("nav_menu", values.pop("menu", "main-menu"), "Main menu")]
+    return item(number, "", type="nav_menu_item", **({"title": "", "meta": meta, "terms": terms} | values))
+
+
+def test_the_main_menu_becomes_that_of_the_site(sites: ContentSites, tmp_path: Path) -> None:
+    terms = [("category", "garden", "Garden")]
+    items = [
+        item(1, "x", terms=terms),
+        item(2, "x", type="page", link="https://old.example/about/", title="About"),
+        menu_item(20, "post_type", meta={"object": "page", "object_id": 2}),
+        menu_item(21, "post_type", meta={"object": "post", "object_id": 1, "menu_item_parent": 20}, title="Post"),
+        menu_item(22, "taxonomy", meta={"object": "category", "object_id": 2}, title="Garden"),
+        menu_item(23, "custom", meta={"url": "https://old.example/"}, title="Home"),
+        menu_item(24, "custom", meta={"url": "https://else.example/x"}, title="Else"),
+        menu_item(25, "custom", meta={"url": "javascript:alert(1)"}, title="Bad"),
+        menu_item(26, "post_type", meta={"object": "page", "object_id": 99}, title="Gone"),
+        menu_item(27, "post_type", meta={"object": "post", "object_id": 1, "menu_item_parent": 21}, title="Deep"),
+        *(menu_item(30 + n, "custom", meta={"url": "/"}, title="Foot", menu="footer") for n in range(12)),
+    ]
+    path = write_export(tmp_path / "export.xml", items)
+    import_wordpress(sites.engine, sites.garden, path, dry_run=True)
+    report = import_wordpress(sites.engine, sites.garden, path)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        found = [(row.label, target, row.parent_id) for row, target in list_items(session)]
+        (about,) = session.scalars(sa.select(MenuItem.id).where(MenuItem.label == "About"))
+    assert found == [
+        ("About", "/about/", None),
+        ("Garden", "/tags/garden-house", None),
+        ("Home", "/", None),
+        ("Else", "https://else.example/x", None),
+        ("Post", "/entries/post-1", about),
+        ("Deep", "/entries/post-1", about),
+    ]
+    left_out = [note.text for note in report.lost]
+    assert left_out == ["menu footer: 12 items", "menu item 'Bad'", "menu item 'Gone'"]
+    again = import_wordpress(sites.engine, sites.garden, path)
+    assert [note.text for note in again.notes] == ["the site has a menu already, which is kept"]
+    with Session(sites.engine, info={"site": sites.sternwarte}) as session:
+        assert list_items(session) == []
 
 
 # Addresses and repeated imports.

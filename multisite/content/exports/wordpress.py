@@ -26,6 +26,7 @@ from multisite.content.exports.notes import ExportNotes
 from multisite.content.exports.paragraphs import add_paragraphs
 from multisite.content.exports.redirects import old_addresses
 from multisite.content.exports.uploads import SIZE_IN_NAME, Placer, Uploads
+from multisite.content.exports.wordpress_menu import ITEM, OldItem, save_menu, target_of
 from multisite.content.exports.wordpress_posts import Post, is_internal, read_post
 from multisite.content.exports.wordpress_shortcodes import Attachment, expand_wordpress_shortcodes
 from multisite.content.exports.wordpress_survey import Survey, survey
@@ -92,6 +93,9 @@ def import_wordpress(
         reader = _Reader(found, index, zone, notes, placer)
         redirects = old_addresses(index, found.blog.path, _LISTS, lambda text: notes.note(None, "address", text))
         save_articles(session, site, reader.read_all(path, progress), report, strict=strict, redirects=redirects)
+        if not report.rolled_back:
+            save_menu(session, found.menus, reader.find_target, reader.note_menu)
+            session.commit()
     notes.finish()
     return report
 
@@ -120,6 +124,16 @@ class _Reader:
                 if done % BATCH_SIZE == 0 or done == self.survey.total:
                     progress(done, self.survey.total)
 
+    def find_target(self, item: OldItem) -> tuple[str | None, str | None]:
+        """Return the slug of the entry that an item of a menu leads to, or else the target; None for nothing."""
+        if item.kind == "post_type":
+            return self.index.slug_of(self.survey.source(item.number_of_object)), None
+        return target_of(item, self.survey.menus, self.index, self.survey.blog)
+
+    def note_menu(self, kind: str, text: str, lost: bool) -> None:
+        """Add a note about a menu."""
+        self.notes.note(None, kind, text, lost=lost)
+
     def _on_control_character(self, line: int) -> None:
         self.notes.note(line, "control characters", "replaced by spaces, in this line or soon after", lost=False)
 
@@ -133,7 +147,11 @@ class _Reader:
         except (InvalidArticle, NestingTooDeep) as error:
             self.notes.reject(record.line, str(error))
         else:
-            if record.fields.get("wp:post_type") != "attachment" and not is_internal(record):
+            if (
+                record.fields.get("wp:post_type") != "attachment"
+                and not is_internal(record)
+                and not _is_of_menu(record)
+            ):
                 self.notes.count_type(record.fields.get("wp:post_type", "")[:40])
         return None
 
@@ -191,6 +209,10 @@ class _Reader:
             return [Attachment(*texts) for texts in self.index.attachments_of(post.number)]
         found = (self.index.find_attachment(number) for number in numbers[:1000])
         return [Attachment(*texts) for texts in found if texts is not None]
+
+
+def _is_of_menu(record: WxrRecord) -> bool:
+    return record.fields.get("wp:post_type") == ITEM and any(domain == "nav_menu" for domain, *_ in record.terms)
 
 
 def _figure(image: Attachment, content: str) -> str:

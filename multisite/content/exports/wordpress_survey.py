@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.exports.index import ExportIndex
 from multisite.content.exports.links import OldBlog
+from multisite.content.exports.wordpress_menu import ITEM, OldMenus
 from multisite.content.exports.wordpress_posts import Post, plain_text, read_number, read_post
 from multisite.content.exports.wxr import WxrRecord, read_wxr
 from multisite.content.page_paths import own_page_slug
@@ -33,6 +34,7 @@ class Survey:
     blog: OldBlog = field(default_factory=lambda: OldBlog(None, ()))
     authors: dict[str, str] = field(default_factory=dict)
     total: int = 0
+    menus: OldMenus = field(default_factory=OldMenus)
 
     def source(self, number: int) -> str:
         """Return what identifies a post, in `Entry.source`: WordPress's own permanent address."""
@@ -52,6 +54,8 @@ def survey(path: Path, index: ExportIndex, zone: ZoneInfo) -> Survey:
                 found.authors[login] = plain_text(record.fields.get("wp:author_display_name", "")) or login
             elif record.kind == "wp:category":
                 fields = record.fields
+                number = read_number(fields.get("wp:term_id"))
+                found.menus.categories[number] = unquote(fields.get("wp:category_nicename", ""))
                 parent = unquote(fields.get("wp:category_parent", ""))
                 _add_tag(index, "category", fields.get("wp:category_nicename"), fields.get("wp:cat_name"), parent)
             elif record.kind == "item":
@@ -88,6 +92,9 @@ def _survey_item(record: WxrRecord, found: Survey, index: ExportIndex, zone: Zon
         caption = plain_text(fields.get("excerpt:encoded", ""))
         number, parent = read_number(fields.get("wp:post_id")), read_number(fields.get("wp:post_parent"))
         index.add_attachment(number, parent, fields.get("wp:attachment_url", ""), *texts, caption)
+        return
+    if fields.get("wp:post_type") == ITEM:
+        found.menus.add(record)
         return
     try:
         post = read_post(record, zone)

@@ -41,7 +41,19 @@ _PREFIXES = {"//purl.org/rss/1.0/modules/content/": "content:", "//purl.org/dc/e
 _CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
 _SPACES = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 _RECORDS = frozenset({"item", "wp:author", "wp:category"})
-_META = frozenset({"_thumbnail_id", "_wp_attachment_image_alt", "_wp_old_slug", "footnotes"})
+_META = frozenset(
+    {
+        "_menu_item_menu_item_parent",
+        "_menu_item_object",
+        "_menu_item_object_id",
+        "_menu_item_type",
+        "_menu_item_url",
+        "_thumbnail_id",
+        "_wp_attachment_image_alt",
+        "_wp_old_slug",
+        "footnotes",
+    }
+)
 _CUT_OFF = frozenset({3, 5, 20})
 """Errors of expat for a file that ends too early: no element found, unclosed token, unclosed CDATA section."""
 
