@@ -154,6 +154,7 @@ PATHS = (
     "/edit/account",
     "/edit/people",
     "/edit/settings",
+    "/edit/settings/links",
     "/logout",
 )
 

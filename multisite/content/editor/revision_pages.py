@@ -36,7 +36,7 @@ FIELD_NAMES = {
     "summary": N_("Summary"),
     "slug": N_("Address"),
     "author": N_("Author's name"),
-    "picture": N_("Picture of links to the page"),
+    "picture": N_("Picture"),
 }
 """The fields that are compared, in the order in which they are shown."""
 

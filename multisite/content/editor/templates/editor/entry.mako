@@ -63,7 +63,7 @@ ${form.texts["body"]}</textarea>
 % endif
 % if has_media or form.texts["picture"]:
   <p class="field">
-    <label for="picture">${t("Picture of links to the page, as in feeds and social networks; by default the first in the text")}</label>
+    <label for="picture">${t("Picture: above the text, in lists and feeds, and in links to the page, which have the first in the text by default")}</label>
     <select id="picture" name="picture"${described("picture") | n}>
       <option value="">${t("By default")}</option>
 % for path_of, name_of in pictures:
