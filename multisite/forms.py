@@ -103,6 +103,10 @@ class SettingsForm(BaseForm):  # type: ignore[misc]  # WTForms has no types.
         """Whether one of the settings is an image."""
         return any(setting.kind.name == "image" for setting in self._settings.values())
 
+    def text_of(self, name: str) -> str:
+        """Return the text of the field of a setting, as it was sent."""
+        return _text_of(self[name])
+
     def changes(self) -> dict[str, str | None]:
         """Return the text of each setting, None for one that has its default. Call it after `validate`."""
         found: dict[str, str | None] = {}
@@ -167,9 +171,9 @@ def site_settings_form(
     return SettingsForm(fields, texts, submitted, translate), texts
 
 
-def changed_texts(texts: Mapping[str, str | None], changes: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return those of `changes` that differ from `texts`; the arguments are as for `save_settings`."""
-    return {name: text for name, text in changes.items() if (text or "") != (texts[name] or "")}
+def changed_texts(form: SettingsForm, texts: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return those of `form.changes()` that differ from `texts`; `site_settings_form` returns both."""
+    return {name: text for name, text in form.changes().items() if form.text_of(name) != (texts[name] or "")}
 
 
 def save_settings(
@@ -189,7 +193,7 @@ def save_settings(
         changes: As `SettingsForm.changes` returns them.
         declared: The settings that the application declares.
     """
-    changed = changed_texts(texts, changes)
+    changed = {name: text for name, text in changes.items() if (text or "") != (texts[name] or "")}
     name = changed.pop("name", None)
     if name is not None:
         rename_site(engine, host, name)

@@ -54,10 +54,11 @@ def settings(request: Request) -> Any:
     error = None
     if request.method == "POST":
         if form.validate():
+            changed = changed_texts(form, texts)
             if field(request, "action") == "preview":
-                return _preview(request, changed_texts(texts, form.changes()))
+                return _preview(request, changed)
             directory = request.registry[DIRECTORY]
-            save_settings(directory.engine, request.site.domain, texts, form.changes(), declared=declared)
+            save_settings(directory.engine, request.site.domain, texts, changed, declared=declared)
             directory.refresh_soon()
             return HTTPSeeOther(request.route_path("editor_settings", _query={"done": "1"}))
         error = translate(request, "Nothing was saved: some values are not valid.")
