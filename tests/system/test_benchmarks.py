@@ -22,7 +22,7 @@ from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
 
-from benchmarks import archives, console, layouts, memory, pieces, search, summary
+from benchmarks import archives, console, layouts, live, memory, pieces, search, summary
 from benchmarks.__main__ import PARTS
 from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import HAND, SCOPED, check_results
@@ -85,6 +85,12 @@ def test_commands_on_many_sites_are_measured() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
     assert [row[0] for row in rows[2:]] == ["check", "list-sites", "list-sites --count", "show-site"]
     assert all(float(cell) > 0 for row in rows[2:] for cell in row[1:])
+
+
+def test_a_new_site_is_live_in_each_process_by_its_notification(postgresql_database_url: str, tmp_path: Path) -> None:
+    found = live.measure(postgresql_database_url, tmp_path, sites=1, workers=2)
+    assert len(found) == 2
+    assert min(found) > 0
 
 
 def test_an_unknown_part_is_refused() -> None:
