@@ -501,7 +501,11 @@ def test(options):
     """Run pytest, list the skipped tests, and return pytest's exit code."""
     ensure_environment("test", "postgresql")
     more = {"MULTISITE_SOAK": "1"} if options.soak else {}
-    with tempfile.TemporaryDirectory() as folder:
+    memory = memory_folder()
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        if memory:
+            more["TMPDIR"] = folder
+            Path(folder).chmod(0o711)  # For PostgreSQL, which runs as another user if this one is root.
         report = Path(folder, "report.xml")
         # Two processes more than there are cores, because tests wait for the servers and programs that they start. The
         # tests of a file stay together, because they share servers and environments that take seconds to create;
@@ -513,6 +517,23 @@ def test(options):
     for skip in skips:
         say(f"skipped: {skip}")
     return status
+
+
+def memory_folder():
+    """Return a folder in memory for the files of the tests, which wait for each commit to a disk, or None.
+
+    None if programs cannot be run from it, or if less than 8 GiB are available. For the files of a test that fails,
+    pass `--basetemp` with a folder elsewhere.
+    """
+    folder = "/dev/shm"  # noqa: S108
+    try:
+        status = os.statvfs(folder)
+        memory = Path("/proc/meminfo").read_text("ascii")
+    except OSError:
+        return None
+    (kilobytes,) = [line.split()[1] for line in memory.splitlines() if line.startswith("MemAvailable:")]
+    available = min(status.f_bavail * status.f_frsize, int(kilobytes) * 1024)
+    return folder if available >= 8 << 30 and not status.f_flag & os.ST_NOEXEC else None
 
 
 def cores():
