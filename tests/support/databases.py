@@ -182,10 +182,7 @@ def closing_engine(url: str) -> Iterator[sa.Engine]:
 
 def make_own_tables(engine: sa.Engine) -> None:
     """Create multisite's own tables, and the one row with the version of the directory."""
-    if engine.dialect.name == "sqlite":
-        fill_database(engine, _create_own_tables)
-    else:
-        _create_own_tables(engine)
+    fill_database(engine, _create_own_tables)
 
 
 def _create_own_tables(engine: sa.Engine) -> None:

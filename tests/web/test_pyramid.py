@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 import transaction
 import zope.sqlalchemy
-from databases import make_own_tables
+from databases import fill_database, make_own_tables
 from pyramid import testing
 from pyramid.config import Configurator
 from pyramid.events import ApplicationCreated, NewResponse
@@ -36,30 +37,37 @@ Make = Callable[[Configurator], TestApp]
 HOSTS = ("one.example", "two.example")
 
 
+def add_sites(engine: sa.Engine) -> None:
+    """Create the tables, and two sites with a book each."""
+    make_own_tables(engine)
+    Base.metadata.create_all(engine)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = parse_settings({"multisite.sites_dir": folder, "multisite.templates_dir": folder})
+        for host in HOSTS:
+            site = add_site(engine, host, settings=settings)
+            with Session(engine, info={"site": site}) as session:
+                session.add(Book(slug="book", secret=f"secret of {host}"))
+                session.commit()
+
+
 @pytest.fixture
 def engine(database_url: str) -> Iterator[sa.Engine]:
     engine = sa.create_engine(database_url)
-    make_own_tables(engine)
-    Base.metadata.create_all(engine)
+    fill_database(engine, add_sites)
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
 def settings(engine: sa.Engine, tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / "templates").mkdir()
-    settings = {
+    for folder in ("templates", *(f"sites/{host}" for host in HOSTS)):
+        (tmp_path / folder).mkdir(parents=True)
+    return {
         "sqlalchemy.url": engine.url.render_as_string(hide_password=False),
         "multisite.sites_dir": str(tmp_path / "sites"),
         "multisite.templates_dir": str(tmp_path / "templates"),
         "multisite.refresh_seconds": "0",
     }
-    for host in HOSTS:
-        site = add_site(engine, host, settings=parse_settings(settings))
-        with Session(engine, info={"site": site}) as session:
-            session.add(Book(slug="book", secret=f"secret of {host}"))
-            session.commit()
-    return settings
 
 
 def books_view(request: Request) -> Response:
