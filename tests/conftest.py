@@ -17,7 +17,15 @@ import click.testing
 import pytest
 import site_keys
 import sqlalchemy as sa
-from databases import closing_engine, fresh_postgresql, make_own_tables, running_postgresql, wait_for_directory_threads
+from databases import (
+    closing_engine,
+    forget_statements,
+    fresh_postgresql,
+    make_own_tables,
+    running_postgresql,
+    share_statements,
+    wait_for_directory_threads,
+)
 from directories import Clock
 from hypothesis import HealthCheck, settings
 from ini_loaders import remember_loaders
@@ -109,6 +117,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.config.stash.get(_last_file, None) != item.path:
         item.config.stash[_last_file] = item.path
         site_module._resolvers.clear()
+        forget_statements()
 
 
 @pytest.fixture
@@ -164,7 +173,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def own_engine(database_url: str) -> Iterator[sa.Engine]:
     """Yield an engine on a fresh database (SQLite, then PostgreSQL) with multisite's own tables, without a site."""
-    engine = engine_from_url(database_url)
+    engine = share_statements(engine_from_url(database_url))
     make_own_tables(engine)
     yield engine
     engine.dispose()

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 import warm
 from click.testing import CliRunner
 from content_sites import ContentSites
-from databases import migrate_own
+from databases import migrate_own, share_statements
 from paths import ROOT
 from pyramid.config import Configurator
 from row_security import secured
@@ -113,7 +113,7 @@ class Workbench:
 
 @contextmanager
 def make_workbench(url: str, folder: Path, **more: str) -> Iterator[Workbench]:
-    engine = engine_from_url(url)
+    engine = share_statements(engine_from_url(url))
     migrate_own(engine)
     settings = {
         "sqlalchemy.url": url,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from databases import fill_database
+from databases import fill_database, share_statements
 from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import Session
@@ -102,7 +102,7 @@ class ContentSites:
 @contextmanager
 def content_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
     """Yield two sites without entries: a garden in English and UTC, an observatory in German and in Berlin's time."""
-    engine = engine_from_url(database_url)
+    engine = share_statements(engine_from_url(database_url))
     shutil.copytree(ROOT / "templates", folder / "templates")
     settings = {
         "sqlalchemy.url": database_url,

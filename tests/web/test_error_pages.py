@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
-from databases import migrate_own
+from databases import migrate_own, share_statements
 from pyramid.config import Configurator
 from pyramid.exceptions import PredicateMismatch
 from pyramid.httpexceptions import (
@@ -54,7 +54,7 @@ class Errors:
             "multisite.templates_dir": str(folder / "templates"),
             "multisite.open_paths": "/open",
         }
-        engine = engine_from_url(self.url)
+        engine = share_statements(engine_from_url(self.url))
         migrate_own(engine)
         self.write("templates/page.mako", "<%inherit file='layout.mako'/>page")
         self.write("templates/layout.mako", "shared layout ${self.body()}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import make_own_tables
+from databases import make_own_tables, share_statements
 from pyramid.authentication import AuthTktCookieHelper, SessionAuthenticationHelper
 from pyramid.config import Configurator
 from pyramid.csrf import CookieCSRFStoragePolicy
@@ -96,7 +96,7 @@ def application(folder: Path, includes: tuple[str, ...], helper: Any, annotate: 
         "multisite.open_paths": "/health /open/ /who /remember /static/ /_debug_toolbar/",
         "tm.annotate_user": annotate,
     }
-    engine = engine_from_url(settings["sqlalchemy.url"])
+    engine = share_statements(engine_from_url(settings["sqlalchemy.url"]))
     make_own_tables(engine)
     add_site(engine, "garden.example", settings=parse_settings(settings))
     engine.dispose()
