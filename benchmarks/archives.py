@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import re
 import resource
 import shutil
@@ -170,7 +171,9 @@ def _application(folder: Path) -> Any:
 
     def run(*arguments: str) -> None:
         command = [sys.executable, "-m", "multisite", "-c", str(folder / "site.ini"), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Python keeps the compiled modules, as those of a package that is installed.
+        environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
         if done.returncode:
             raise RuntimeError(f"{' '.join(arguments)}: {done.stderr}")
 

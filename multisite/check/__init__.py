@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from multisite.check.application import Application, Database, open_application, reason_of
+from multisite.check.application import Application, Database, open_application
 from multisite.check.connections import check_connections, check_foreign_keys, check_row_security
 from multisite.check.credentials import check_credentials
 from multisite.check.directory import check_directory
@@ -28,6 +28,7 @@ from multisite.check.templates import check_templates
 from multisite.check.unique_keys import check_unique_keys
 from multisite.core.current_site import all_sites
 from multisite.core.finding import Finding
+from multisite.web.loading import reason_of
 
 __all__ = ["APPLICATION_CHECKS", "SITE_CHECKS", "Application", "Check", "Database", "Finding", "run"]
 

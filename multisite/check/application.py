@@ -11,7 +11,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from pyramid.interfaces import IRequestFactory
-from pyramid.paster import get_app
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import RequestContext
 from sqlalchemy.engine import Connection, Engine
@@ -31,8 +30,9 @@ from multisite.scoping.column import has_site_id
 from multisite.scoping.tables import tables
 from multisite.sites.ini import Ini, read_ini
 from multisite.web.database_role import skip_database_role_check
+from multisite.web.loading import load, reason_of
 
-__all__ = ["Application", "Database", "load", "open_application", "reason_of"]
+__all__ = ["Application", "Database", "open_application"]
 
 _ALEMBIC_TABLES = ("alembic_version", "multisite_alembic_version", "_alembic_tmp_")
 _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
@@ -119,12 +119,6 @@ class Application:
         return name.name in self.global_tables
 
 
-def reason_of(error: BaseException) -> str:
-    """Return an error as one line; for an error of the database, the database's own message."""
-    text = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
-    return text if isinstance(error, (MultisiteError, sa.exc.DBAPIError)) else f"{type(error).__name__}: {text}"
-
-
 @contextmanager
 def open_application(
     app: Any, host: str | None, metadata: Iterable[sa.MetaData] | None, progress: Callable[[str], None]
@@ -157,20 +151,6 @@ def open_application(
                 # This application was loaded only to be checked.
                 for engine in (registry[DIRECTORY].engine, *used.values()):
                     engine.dispose()
-
-
-def load(uri: str) -> Any:
-    """Return the application of an ini file.
-
-    Raises:
-        MultisiteError: The application cannot be loaded.
-    """
-    try:
-        return get_app(uri)
-    except MultisiteError:
-        raise
-    except Exception as error:
-        raise MultisiteError(f"the application of {uri} cannot be loaded ({reason_of(error)})") from error
 
 
 def _configure(metadata: Collection[sa.MetaData]) -> None:

@@ -69,8 +69,8 @@ def open_library(ini_uri: str) -> Iterator[_Opened]:
     from pyramid.request import Request
     from pyramid.scripting import prepare
 
-    from multisite.check.application import load
     from multisite.core.keys import DIRECTORY
+    from multisite.web.loading import load
 
     registry = load(ini_uri).registry
     if DIRECTORY not in registry:

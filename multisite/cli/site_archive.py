@@ -61,10 +61,10 @@ def application_contents(ini_uri: str) -> Iterator[tuple[Ini, Engine, SiteConten
 @contextmanager
 def loaded_application(ini_uri: str) -> Iterator[tuple[Ini, Engine, Registry]]:
     """Yield an ini file, the engine of its directory, and the registry of its application, which is loaded."""
-    from multisite.check.application import load
     from multisite.core.keys import DIRECTORY
     from multisite.scoping.row_security import all_sites_roles
     from multisite.web.database_role import skip_database_role_check
+    from multisite.web.loading import load
 
     ini = read_ini(ini_uri)
     with skip_database_role_check():

@@ -152,8 +152,8 @@ def settings(ini_uri: str, host: str, as_json: bool) -> None:
 @contextmanager
 def declared_settings(ini_uri: str) -> Iterator[tuple[Ini, Engine, SettingsRegistry]]:
     """Yield the ini, an engine and the declared settings. Loads the application, which declares them."""
-    from multisite.check.application import load
     from multisite.core.keys import DIRECTORY
+    from multisite.web.loading import load
     from multisite.web.site_settings import SITE_SETTINGS
 
     ini = read_ini(ini_uri)

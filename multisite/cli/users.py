@@ -60,11 +60,11 @@ def _people(ini_uri: str, host: str) -> Iterator[_People]:
     from pyramid.scripting import prepare
     from sqlalchemy.orm import Session
 
-    from multisite.check.application import load
     from multisite.core import domains
     from multisite.core.keys import DIRECTORY
     from multisite.directory.models import AS_MULTISITE
     from multisite.sites.transaction import read_ready_site
+    from multisite.web.loading import load
     from multisite.web.site_settings import SITE_SETTINGS
     from multisite.web.site_user import site_user_class
 

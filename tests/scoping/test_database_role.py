@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 import multisite.check
-from multisite.check.application import load
 from multisite.core.keys import DIRECTORY
 from multisite.errors import MultisiteError
 from multisite.scoping.row_security import MUST_BIND
+from multisite.web.loading import load
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +222,18 @@ def test_what_is_not_exported_stays_behind(sites: ContentSites, tmp_path: Path) 
     export_site(sites.engine, GARDEN, archive, settings=settings, contents=CONTENTS)
     import_site(sites.engine, archive, settings=settings, contents=CONTENTS, replace=True, with_templates=True)
     assert rows(GARDEN) == (counts, ["anna"], 0)
+
+
+def test_incomplete_archive_of_a_killed_export_is_removed_a_day_later(
+    sqlite_sites: ContentSites, tmp_path: Path
+) -> None:
+    """One of the last day may belong to an export that is running."""
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    names = [".one.zip.1.part", ".one.zip", ".one.zip.2.part", ".other.zip.1.part"]
+    for name in names:
+        (folder / name).touch()
+        if name != ".one.zip.2.part":
+            os.utime(folder / name, (time.time() - 90_000,) * 2)
+    export_site(sqlite_sites.engine, GARDEN, folder / "one.zip", settings=settings_of(sqlite_sites), contents=CONTENTS)
+    assert sorted(path.name for path in folder.iterdir()) == [*names[1:], "one.zip"]

@@ -31,7 +31,7 @@ KILLED = -signal.SIGKILL
 LOADED_LATE = (
     *("multisite.alembic.migrate", "multisite.check.application", "multisite.logs", "multisite.page_cache"),
     *("multisite.sessions", "multisite.sites.removal", "multisite.static", "multisite.templates", "multisite.web"),
-    *("multisite.web.configure", "multisite.private_pages"),
+    *("multisite.web.configure", "multisite.web.loading", "multisite.private_pages"),
 )
 """What commands import when they need it, beside the libraries: of the 0.39 seconds of `remove-site`, 0.32."""
 

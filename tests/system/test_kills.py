@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -380,9 +381,12 @@ def test_erase_killed_at_steps_leaves_nothing(world: World, archives: Path) -> N
         assert (world.folder.folders(), numbers(world.engine, site_id)) == ([TRASH], (0, 0))
 
 
-# Copying.
+# Copying, exporting and importing.
 
+EXPORT = ("export-site", "a.example", "site.zip")
+IMPORT = ("import-site", "site.zip", "--with-templates", "--host", "c.example")
 COPY = ("copy-site", "a.example", "c.example", "--live")
+ERASE_NEW = ("remove-site", "c.example", "--yes", "--erase")
 
 
 def test_copy_site_killed_at_every_step(world: World) -> None:
@@ -426,3 +430,65 @@ def test_copy_site_killed_at_every_step(world: World) -> None:
     assert (None, True) in seen
     assert (WHOLE, True) in seen or not world.takes_all
     Base.metadata.drop_all(world.engine)
+
+
+def test_export_and_import_killed_at_steps_are_completed_by_the_same_command(world: World, archives: Path) -> None:
+    """An archive is there whole, the earlier one or the new one; the site is served whole or not at all."""
+    site_id = prepare(world)
+    file = world.folder.path / "site.zip"
+    exported = world.commands.run(*EXPORT)
+    assert (exported.code, exported.stderr) == (0, "")
+    for step in some_steps(exported.steps, world):
+        world.commands.killed_at(step, *EXPORT)
+        with zipfile.ZipFile(file) as archive:
+            assert archive.testzip() is None
+        again = world.commands.run(*EXPORT)
+        assert again.code == 0, (step, again)
+    imported = world.commands.run(*IMPORT)
+    assert (imported.code, imported.stderr) == (0, "")
+    for step in some_steps(imported.steps, world):
+        assert world.commands.run(*ERASE_NEW).code == 0
+        world.commands.killed_at(step, *IMPORT)
+        check_new_site(world, IMPORT, step)
+    assert numbers(world.engine, site_id) == (2, 2)
+
+
+def check_new_site(world: World, command: tuple[str, ...], where: object) -> None:
+    """Check that c.example is served whole or not at all, and that `command` completes it."""
+    served = world.page("c.example")
+    assert served in {None, WHOLE}
+    again = world.commands.run(*command)
+    assert again.code == 0 or "'c.example' is taken" in again.stderr, (where, again)
+    assert (again.code == 0) == (served is None), (where, again)
+    assert world.page("a.example") == world.page("c.example") == WHOLE
+    sites = {info.site.host: info.site for info in list_sites(world.engine)}
+    assert sorted(sites) == ["a.example", "c.example"]
+    assert [numbers(world.engine, site.id) for site in sites.values()] == [(2, 2)] * 2
+
+
+def test_commands_on_archives_killed_at_any_moment(world: World, archives: Path) -> None:
+    """Each command a hundred times in the long run, and otherwise twice on SQLite and once on PostgreSQL."""
+    prepare(world)
+    chance = random.Random(SEED)
+    seconds = {
+        command: world.commands.run(*command).seconds
+        for command in (EXPORT, IMPORT, ERASE_NEW, COPY, ERASE_NEW, REMOVE, RESTORE)
+    }
+    codes = set()
+    for _ in range(100 if SOAK else 1 + world.takes_all):
+        for command in (EXPORT, IMPORT, COPY):
+            killed = world.commands.killed_after(chance.uniform(0, 1.2) * seconds[command], *command)
+            codes.add(killed.code)
+            if command == EXPORT:
+                assert world.commands.run(*EXPORT).code == 0
+                continue
+            check_new_site(world, command, killed)
+            assert world.commands.run(*ERASE_NEW).code == 0
+        for command, done in ((REMOVE, ["no site is known"]), (RESTORE, ["is taken", "no removed site was known"])):
+            killed = world.commands.killed_after(chance.uniform(0, 1.2) * seconds[command], *command)
+            codes.add(killed.code)
+            assert world.page("a.example") in {None, WHOLE}
+            again = world.commands.run(*command)
+            assert again.code == 0 or any(part in again.stderr for part in done), (killed, again)
+        check_whole(world)
+    assert KILLED in codes

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +27,9 @@ MEMORY_BYTES = 1 << 20
 
 MAX_ATTEMPTS = 5
 """How often a file is read if it changes meanwhile."""
+
+ABANDONED_SECONDS = 86_400
+"""After this time, an incomplete archive is one that a killed process has left."""
 
 
 class ArchiveWriter:
@@ -109,8 +114,10 @@ def writing(path: Path, manifest: Manifest) -> Iterator[ArchiveWriter]:
     Raises:
         MultisiteError: It cannot be written.
     """
-    partial = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    begins = f".{path.name[:200]}."
+    partial = path.with_name(f"{begins}{os.getpid()}.part")
     try:
+        _remove_abandoned(path.parent, begins)
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w+b") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -124,6 +131,14 @@ def writing(path: Path, manifest: Manifest) -> Iterator[ArchiveWriter]:
         raise MultisiteError(f"the archive {path} cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path, begins: str) -> None:
+    """Remove the incomplete archives of killed processes. One of the last day may belong to a running process."""
+    for partial in folder.glob(f"{glob.escape(begins)}*.part"):
+        with suppress(FileNotFoundError):
+            if partial.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                partial.unlink()
 
 
 def member_name(table: str, used: set[str]) -> str:
