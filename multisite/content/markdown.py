@@ -178,12 +178,12 @@ def _mark_lines(tokens: Sequence[Token]) -> None:
 
 
 def _take_data_images(tokens: Sequence[Token]) -> list[Loss]:
-    """Remove images with `data:` URLs, which sanitizing would remove, and return them."""
+    """Replace images with `data:` URLs, which sanitizing would remove, by their alternative texts, and return them."""
     found = []
     for token in tokens:
         for child in token.children or ():
             if child.type == "image" and str(child.attrs.get("src", "")).startswith("data:"):
-                child.attrs["src"] = ""
+                child.type, child.tag, child.attrs, child.children = "text", "", {}, None
                 found.append(Loss(token.map[0] if token.map else 0, "left out", "an image in a data: URL"))
     return found[:_MAX_LOSSES]
 

@@ -131,6 +131,9 @@ def test_only_what_visitors_saw_is_published(imported: Any) -> None:
         "the post 'Post 4' is not public: its visibility is members",
         "the post 'Post 5' was sent as a newsletter only",
     ]
+    assert [note.text for note in report.lost] == [
+        "'Post 12': its visibility paid: once it is published, everybody can read it"
+    ]
     assert [(bad.path.rpartition(":")[2], bad.reason) for bad in report.bad] == [
         ("posts[7]", "no date, and it is not a draft"),
         ("posts[8]", "no html, but only lexical: save the post in Ghost, and export it again"),

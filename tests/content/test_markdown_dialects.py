@@ -159,7 +159,7 @@ FRAME = ["became a link <iframe>"]
         ("<style>p {}</style>", "", ["left out <style>"]),
         ("<form><input></form>", "", ["left out <form>", "left out <input>"]),
         ("<img src='data:image/gif;base64,R0=' alt=x>", "alt", ["left out an image in a data: URL"]),
-        ("![x](data:image/gif;base64,R0lGODlhAQABAAAAACw=)", "alt", ["left out an image in a data: URL"]),
+        ("![x](data:image/gif;base64,R0lGODlhAQABAAAAACw=)", "<p>x</p>", ["left out an image in a data: URL"]),
         ("<video src='/a.mp4' autoplay onplay=x>no</video>", '<video src="/a.mp4"', []),
         ("<audio><source src='/a.mp3' type='audio/mpeg'></audio>", '<source src="/a.mp3" type="audio/mpeg">', []),
         ("<video src='javascript:x'></video>", "<video", []),

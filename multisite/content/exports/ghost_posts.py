@@ -237,6 +237,9 @@ def _author(row: Row, authors: list[Row], users: Mapping[str, Row]) -> str | Non
 
 def _lost(row: Row) -> Iterator[str]:
     """Yield the data of a post that an entry cannot have."""
+    visibility = read_text_field(row, "visibility") or "public"
+    if visibility != "public":  # Of a draft: others are skipped.
+        yield f"its visibility {visibility[:40]}: once it is published, everybody can read it"
     if read_text_field(row, "canonical_url"):
         yield f"canonical URL {read_text_field(row, 'canonical_url')[:200]}"
     for name in ("codeinjection_head", "codeinjection_foot"):
