@@ -107,7 +107,11 @@ def fresh_postgresql(server_url: str) -> Iterator[str]:
 
         nodes = Nodes(server_url)
         try:
-            yield nodes.create(name)
+            url = nodes.create(name)
+            with sql_runner(server_url) as run:
+                # Fixtures write to tables of both kinds in one transaction.
+                run(f"ALTER DATABASE {name} SET citus.multi_shard_modify_mode = 'sequential'")
+            yield url
         finally:
             nodes.drop(name)
         return

@@ -21,8 +21,9 @@ import warm
 from paths import ROOT
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
+from webtest import TestApp
 
-from benchmarks import archives, console, layouts, live, memory, pieces, search, summary
+from benchmarks import archives, console, layouts, live, memory, pieces, search, sizing, summary
 from benchmarks.__main__ import PARTS
 from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import HAND, SCOPED, check_results
@@ -312,3 +313,22 @@ def test_the_pages_of_the_console_are_served_with_few_statements(tmp_path: Path)
     assert 0 < min(statements.values()) <= max(statements.values()) < 10
     table = console.format_costs("SQLite", {count: dict.fromkeys(console.PAGES, (3, 2e6)) for count in (10, 60)})
     assert "| list | 3 | 2.00 | 2.00 | 1.00 |" in table
+
+
+@pytest.mark.soak
+def test_servers_of_every_kind_are_measured(tmp_path: Path) -> None:
+    printed = run("-W", "default", "-m", "benchmarks.sizing", "--quick")
+    for server in sizing.SERVERS:
+        assert re.search(rf"^ +3  {server} +\d+ +\d+ ms +\d+ MiB$", printed, re.MULTILINE), printed
+
+
+def test_what_a_server_of_the_sizing_benchmark_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = sizing.make_database(tmp_path / "3.db", 3, 2)
+    settings = {"sqlalchemy.url": url, "multisite.sites_dir": str(tmp_path / "sites"),
+                "multisite.templates_dir": str(ROOT / "templates"), "multisite.media_url": str(tmp_path)}  # fmt: skip
+    monkeypatch.setenv(sizing.SETTINGS, json.dumps(settings))
+    app = sizing.make_app()
+    for number in (1, 2):
+        assert "Entry 0" in TestApp(app, extra_environ={"HTTP_HOST": sizing.host_of(number)}).get("/").text
+    assert "Entry" not in TestApp(app, extra_environ={"HTTP_HOST": sizing.host_of(3)}).get("/").text
+    app.registry[DIRECTORY].engine.dispose()
