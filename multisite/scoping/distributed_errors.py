@@ -1,7 +1,7 @@
 """Bring errors of a distributed PostgreSQL (Citus) into the form that errors of one server have.
 
 A worker reports the names of its shards (`uq_tags_site_id_slug_102136`), and the coordinator neither table nor
-constraint in the fields of the error; a duplicate key in an INSERT … SELECT is an internal error (XX000) there. An
+constraint in the fields of the error; a constraint violated by an INSERT … SELECT is an internal error (XX000). An
 application that catches `IntegrityError` would miss it, and one that reads the name of the constraint would not know
 it. A statement that Citus cannot plan gets a sentence that says what to write instead.
 
@@ -18,7 +18,13 @@ __all__ = ["as_on_one_server"]
 _FROM_WORKER = "while executing command on "
 """Citus adds this context to what a worker reports."""
 
-_DUPLICATE = re.compile(r'duplicate key value violates unique constraint "').match
+_VIOLATIONS = {
+    "duplicate key value violates unique constraint": ("UniqueViolation", "23505"),
+    "violates foreign key constraint": ("ForeignKeyViolation", "23503"),
+    "violates check constraint": ("CheckViolation", "23514"),
+    "violates not-null constraint": ("NotNullViolation", "23502"),
+}
+"""The class in psycopg and the SQLSTATE of a violated constraint, by words of the server's message."""
 
 _SHARD = re.compile(r'"(\w+)_\d{6,}"')
 """Matches the name of a shard, or of a constraint of one: Citus numbers shards from 102008."""
@@ -42,9 +48,11 @@ def as_on_one_server(error: BaseException) -> BaseException:
     if not hasattr(error, "pgresult") or diag is None or not diag.message_primary:
         return error
     message = diag.message_primary
-    is_duplicate = diag.sqlstate == "XX000" and _DUPLICATE(message) is not None
-    if is_duplicate or _FROM_WORKER in (diag.context or ""):
-        error = _without_shards(error, diag, is_duplicate=is_duplicate)
+    violated = None
+    if diag.sqlstate == "XX000":
+        violated = next((kind for words, kind in _VIOLATIONS.items() if words in message), None)
+    if violated is not None or _FROM_WORKER in (diag.context or ""):
+        error = _without_shards(error, diag, violated)
     if diag.sqlstate in ("XX000", "0A000", "42P10"):
         instead = next((text for words, text in _WRITE_INSTEAD.items() if words in message), None)
         if instead is not None and (diag.sqlstate != "42P10" or _FROM_WORKER in (diag.context or "")):
@@ -52,14 +60,14 @@ def as_on_one_server(error: BaseException) -> BaseException:
     return error
 
 
-def _without_shards(error: BaseException, diag: Any, *, is_duplicate: bool) -> BaseException:
-    from psycopg.errors import UniqueViolation  # Installed, since it has raised the error.
+def _without_shards(error: BaseException, diag: Any, violated: tuple[str, str] | None) -> BaseException:
+    from psycopg import errors  # Installed, since it has raised the error.
     from psycopg.pq import DiagnosticField
 
     args = tuple(_SHARD.sub(r'"\1"', each) if isinstance(each, str) else each for each in error.args)
     found = _CONSTRAINT.search(_SHARD.sub(r'"\1"', diag.message_primary))
     fields = {
-        DiagnosticField.SQLSTATE: "23505" if is_duplicate else diag.sqlstate,
+        DiagnosticField.SQLSTATE: diag.sqlstate if violated is None else violated[1],
         DiagnosticField.MESSAGE_PRIMARY: _SHARD.sub(r'"\1"', diag.message_primary),
         DiagnosticField.MESSAGE_DETAIL: _SHARD.sub(r'"\1"', diag.message_detail) if diag.message_detail else None,
         DiagnosticField.SEVERITY: diag.severity,
@@ -67,6 +75,6 @@ def _without_shards(error: BaseException, diag: Any, *, is_duplicate: bool) -> B
         DiagnosticField.CONSTRAINT_NAME: found[1] if found else diag.constraint_name,
     }
     info = {field: None if text is None else text.encode() for field, text in fields.items()}
-    kind: Any = UniqueViolation if is_duplicate else type(error)
+    kind: Any = type(error) if violated is None else getattr(errors, violated[0])
     translated: BaseException = kind(*args, info=info)
     return translated.with_traceback(error.__traceback__)

@@ -53,6 +53,23 @@ def test_a_duplicate_key_is_a_unique_violation_of_the_constraint(kind: str, stat
     assert (str(again), again.diag.constraint_name) == (str(found), "uq_tags_site_id_slug")
 
 
+@pytest.mark.parametrize(
+    ("kind", "state", "message"),
+    [
+        ("ForeignKeyViolation", "23503",
+         'insert or update on table "books_102029" violates foreign key constraint "c_102029"'),
+        ("CheckViolation", "23514", 'new row for relation "books_102029" violates check constraint "c_102029"'),
+        ("NotNullViolation", "23502",
+         'null value in column "title" of relation "books_102029" violates not-null constraint'),
+    ],
+)  # fmt: skip
+def test_another_violation_in_an_insert_from_select_is_no_internal_error(kind: str, state: str, message: str) -> None:
+    found = as_on_one_server(error("InternalError_", "XX000", message))
+    assert type(found) is getattr(psycopg.errors, kind)
+    assert found.diag.sqlstate == state
+    assert "102029" not in str(found)
+
+
 def test_tables_lose_the_number_of_their_shard() -> None:
     message = 'insert or update on table "entry_tags_102704" violates foreign key constraint "fk_entry_102704"'
     detail = 'Key (site_id, entry_id)=(2, 999) is not present in table "entries_102308".'

@@ -224,22 +224,24 @@ def has_result(port: int, query: str) -> bool | None:
     return any(value["value"][1] != "NaN" for value in found)
 
 
-def test_a_killed_worker_costs_no_page_behind_caddy(server: Server, tmp_path: Path) -> None:
+def test_neither_a_killed_worker_nor_a_reload_of_caddy_costs_a_page(server: Server, tmp_path: Path) -> None:
     caddy = shutil.which("caddy")
     if caddy is None:
         pytest.skip("no caddy on this machine (Debian: apt-get install caddy)")
-    port, storage, first, second = free_port(), tmp_path / "caddy", free_port(), free_port()
+    port, storage, *ports = free_port(), tmp_path / "caddy", free_port(), free_port(), free_port()
     text = (DEPLOY / "Caddyfile").read_text("utf-8")
-    text = text.replace("{\n", f"{{\n\tadmin off\n\thttps_port {port}\n\thttp_port {free_port()}\n", 1)
+    text = text.replace(
+        "{\n", f"{{\n\tadmin 127.0.0.1:{free_port()}\n\thttps_port {port}\n\thttp_port {free_port()}\n", 1
+    )
     text = text.replace("{\n", f"{{\n\tskip_install_trust\n\tstorage file_system {storage}\n", 1)
     text = text.replace("on_demand\n", "on_demand\n\t\tissuer internal\n", 1)
     (tmp_path / "Caddyfile").write_text(text)
-    environ = {"HOME": str(tmp_path), "WORKER": f"127.0.0.1:{second}",
-               "WORKERS": f"127.0.0.1:{first} 127.0.0.1:{second}"}  # fmt: skip
-    command = [caddy, "run", "--config", str(tmp_path / "Caddyfile"), "--adapter", "caddyfile"]
+    environ = {"HOME": str(tmp_path), "WORKER": f"127.0.0.1:{ports[1]}",
+               "WORKERS": " ".join(f"127.0.0.1:{each}" for each in ports)}  # fmt: skip
+    configuration = ["--config", str(tmp_path / "Caddyfile"), "--adapter", "caddyfile"]
+    command = [caddy, "run", *configuration]
     with ExitStack() as stack:
-        killed = stack.enter_context(server.gunicorn(first))
-        stack.enter_context(server.gunicorn(second))
+        killed, *_ = [stack.enter_context(server.gunicorn(each)) for each in ports]
         stack.enter_context(running(command, port, tmp_path / "log", **environ))
         root = storage / "pki/authorities/local/root.crt"
         wait_until(root.is_file)
@@ -247,6 +249,13 @@ def test_a_killed_worker_costs_no_page_behind_caddy(server: Server, tmp_path: Pa
         pages = [https_get(port, "shop.example", context)[:12] for _ in range(10)]
         os.killpg(killed.pid, signal.SIGKILL)
         pages += [https_get(port, "shop.example", context)[:12] for _ in range(30)]
+        (tmp_path / "Caddyfile").write_text(text + "\n# Changed.\n")
+        again = [caddy, "reload", "--force", *configuration]
+        reload = subprocess.Popen(again, env=environ, stderr=subprocess.DEVNULL)
+        while reload.poll() is None:
+            pages.append(https_get(port, "shop.example", context)[:12])
+        assert reload.returncode == 0
+        pages += [https_get(port, "shop.example", context)[:12] for _ in range(10)]
         assert set(pages) == {b"HTTP/1.1 200"}
         for path in ("/multisite/metrics", "/multisite/tls-ask?domain=shop.example"):
             assert https_get(port, "shop.example", context, path).startswith(b"HTTP/1.1 404")
